@@ -1,0 +1,1 @@
+"""Sources: exchange frames in, sealed segments out."""

@@ -1,0 +1,1 @@
+"""Hot parts to hour files to certified daily files."""

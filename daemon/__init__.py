@@ -1,0 +1,1 @@
+"""The process: composes everything and runs it."""

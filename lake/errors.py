@@ -1,0 +1,65 @@
+"""Errors of the lake; each names the thing, the limit and the fix.
+
+LakeError(message, hint)
+ +-- NotALake             no manifest where one was expected
+ +-- LakeLocked           another process writes this lake (exit 73)
+ +-- LakeMismatch         simulated against real, or a lake of another kind (exit 78)
+ +-- UnknownVersion       a manifest, segment or table newer than this program (exit 78)
+ +-- CommitConflict       what a committer believed is no longer so; planning again is the retry
+ +-- Fenced               this writer's epoch is over: another took the lake
+ +-- CorruptSegment       a sealed segment that no longer is what its seal says
+ +-- CorruptFile          a Parquet file that no longer is what the manifest says
+ +-- VerifyFailed         a file that is not what its writer meant; it was never published
+ +-- StorageFailed        writing or syncing failed; nothing more is acknowledged
+"""
+
+
+class LakeError(Exception):
+    """Root of the lake's errors: a sentence, and what the operator can type next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} ({hint})" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class NotALake(LakeError):
+    exit_code = 66
+
+
+class LakeLocked(LakeError):
+    exit_code = 73
+
+
+class LakeMismatch(LakeError):
+    exit_code = 78
+
+
+class UnknownVersion(LakeError):
+    exit_code = 78
+
+
+class CommitConflict(LakeError):
+    pass
+
+
+class Fenced(LakeError):
+    exit_code = 73
+
+
+class CorruptSegment(LakeError):
+    pass
+
+
+class CorruptFile(LakeError):
+    pass
+
+
+class VerifyFailed(LakeError):
+    pass
+
+
+class StorageFailed(LakeError):
+    exit_code = 74

@@ -1,0 +1,244 @@
+"""The sans-I/O contracts: what an exchange adapter is given, what it answers, and what a merger decides.
+
+A Session is the protocol state of one connection (or of one polling job). Its driver feeds it frames and time and
+carries out what it returns; it never touches a socket, a clock or a file. Everything it wants done is a returned value.
+A Merger is the memory of one kind of one market across connections: it drops what was seen and names what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+from market.kinds import Event
+from market.times import Interval, union
+
+GapState = Literal["open", "repaired", "empty", "void", "unrepairable"]
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """One channel of one symbol, as the venue names it. `max_silence` in us, None where silence says nothing."""
+
+    name: str
+    channel: str
+    symbol: str
+    kind: str
+    contiguous: bool
+    """Whether the venue's ids of this channel follow each other by one, so that a jump is a proven loss."""
+    max_silence: int | None = None
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """What one connection is asked to carry. `url` is complete; `name` is stable across restarts (logs, metrics)."""
+
+    exchange: str
+    market_type: str
+    name: str
+    url: str
+    streams: tuple[Stream, ...]
+
+
+class Gap(msgspec.Struct):
+    """A hole inside a desired interval, half-open in venue time and, where the venue numbers events, in ids.
+
+    `ts_to` is None while the hole still grows. `gap_id` is stable: the same hole always has the same one, so that
+    writing it twice is writing it once. Times in us; `source` names what a repair came from.
+    """
+
+    gap_id: str
+    exchange: str
+    market_type: str
+    kind: str
+    symbol: str
+    ts_from: int
+    ts_to: int | None
+    id_from: int | None
+    id_to: int | None
+    cause: str
+    proof: str
+    state: GapState
+    session: str | None
+    detected_at: int
+    closed_at: int | None = None
+    source: str | None = None
+    detail: str | None = None
+
+    @property
+    def missing(self) -> int | None:
+        """Number of missing ids, None where the venue does not number."""
+        return None if self.id_from is None or self.id_to is None else self.id_to - self.id_from
+
+
+class Coverage(msgspec.Struct, frozen=True):
+    """[ts_from, ts_to) of venue time in which `session` was asked for this stream and was producing."""
+
+    exchange: str
+    market_type: str
+    kind: str
+    symbol: str
+    session: str
+    ts_from: int
+    ts_to: int
+
+
+class Send(msgspec.Struct, frozen=True):
+    """A text frame to send."""
+
+    text: str
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """An HTTP request; the answer comes back through `respond(tag, …)`. `weight` is what the venue's budget pays."""
+
+    tag: str
+    method: str
+    url: str
+    weight: int = 1
+
+
+class Acknowledged(msgspec.Struct, frozen=True):
+    """The venue accepted these streams (which, on some venues, proves nothing yet)."""
+
+    streams: tuple[Stream, ...]
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The venue refused these streams, with its reason; the others of the connection go on."""
+
+    streams: tuple[Stream, ...]
+    reason: str
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """A frame, or an item of it, that is not what the venue's documentation says: goes to quarantine, counted."""
+
+    reason: str
+    frame_no: int
+    stream: str | None = None
+
+
+class Leave(msgspec.Struct, frozen=True):
+    """The connection is to be given up and opened again, with the reason that its gaps will carry as cause."""
+
+    cause: str
+    detail: str
+
+
+Action: TypeAlias = Send | Fetch | Acknowledged | Refused | Rejected | Leave
+Output: TypeAlias = Event | Action
+
+
+class Session(Protocol):
+    """The protocol state of one connection or poller.
+
+    The driver calls `start` once, then `receive` for each frame with the time read on the line after the socket read,
+    `respond` for each answer to a Fetch, and `tick` no later than `next_deadline`. No call raises for what the venue
+    sent: a defect of the peer is data (Rejected) or a reason to Leave.
+    `frame_no` counts received frames and answers from 1; a replayer sets it forward where frames are missing.
+    `venue_time` is the newest time the venue has shown (us, 0 before any), `ignored` counts frames of channels that
+    were received but belong to no collected kind.
+    """
+
+    session_id: str
+    frame_no: int
+    venue_time: int
+    ignored: Counter[str]
+
+    def start(self, now: int) -> Sequence[Output]: ...
+    def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]: ...
+    def respond(
+        self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int
+    ) -> Sequence[Output]: ...
+    def tick(self, now: int) -> Sequence[Output]: ...
+    def next_deadline(self) -> int | None: ...
+    def streams(self) -> Iterable[StreamState]: ...
+
+
+class StreamState(msgspec.Struct, gc=False):
+    """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened."""
+
+    stream: Stream
+    desired_at: int = 0
+    acknowledged_at: int = 0
+    first_recv: int = 0
+    last_recv: int = 0
+    events: int = 0
+
+
+class Merger(Protocol):
+    """The memory of one (exchange, market_type, kind) across connections.
+
+    `merge` says whether an event is new; equal ids after the first are duplicates. Missing ids are held for a moment,
+    since a venue may reorder, then come out of `tick` as gaps. `interrupt` tells that a session's streams stopped,
+    `resume` seeds the last id stored before a restart. Gaps come out once when found and again when their end or
+    state is known, under the same gap_id.
+    """
+
+    duplicates: int
+    out_of_order: int
+
+    def merge(self, event: Event) -> bool: ...
+    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]: ...
+    def resume(self, last: Mapping[str, Resume]) -> None: ...
+    def tick(self, now: int) -> list[Gap]: ...
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """Where a stored stream stopped: its last event's time and id, its session, and the cause of the interruption."""
+
+    ts_event: int
+    seq: int | None
+    session: str
+    cause: str
+    detail: str | None = None
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """A venue's connection rules (its documentation, see docs/exchanges). Times in us."""
+
+    streams_per_connection: int
+    streams_per_request: int
+    requests_per_second: float
+    connects_per_host: int
+    connects_window: int
+    max_life: int | None
+    silent_socket: int
+    first_message: int
+    max_frame: int = 16 * 1024 * 1024
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Base addresses of one market; every one of them is configuration."""
+
+    rest: str
+    ws: Mapping[str, str]
+    """Named WebSocket bases: one venue serves different channels on different paths."""
+
+
+class Exchange(Protocol):
+    """One venue's adapter: the module `collectors.exchanges.<name>` offers these names."""
+
+    NAME: str
+    ENDPOINTS: Mapping[str, Endpoint]
+    """market_type -> default endpoint."""
+    LIMITS: Mapping[str, Limits]
+    OFFERS: Mapping[str, Mapping[str, str]]
+    """market_type -> kind -> venue channel."""
+
+    def streams(self, market_type: str, kinds: Sequence[str], symbols: Sequence[str]) -> list[Stream]: ...
+    def connections(self, market_type: str, streams: Sequence[Stream], endpoint: Endpoint) -> list[Connection]: ...
+    def session(self, connection: Connection, session_id: str, learn: bool = False) -> Session: ...
+    def reference(self, market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> Session: ...
+
+
+def missing_ids(gaps: Iterable[Gap]) -> int:
+    """Total of missing ids over gaps that the venue numbers, counting no id twice per (market, kind, symbol)."""
+    spans: dict[tuple[str, str, str, str], list[Interval]] = {}
+    for gap in gaps:
+        if gap.id_from is not None and gap.id_to is not None:
+            key = (gap.exchange, gap.market_type, gap.kind, gap.symbol)
+            spans.setdefault(key, []).append(Interval(gap.id_from, gap.id_to))
+    return sum(i.length for held in spans.values() for i in union(held))

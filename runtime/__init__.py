@@ -1,0 +1,1 @@
+"""How a long-lived process behaves: time, supervision, channels, workers, telemetry, logs."""

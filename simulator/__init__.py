@@ -1,0 +1,1 @@
+"""A local exchange that speaks the venues' wire protocols, with a log of what it really sent."""

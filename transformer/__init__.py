@@ -1,0 +1,1 @@
+"""Sealed segments to typed hot parts and provisional bars."""
