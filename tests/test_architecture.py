@@ -58,8 +58,8 @@ def test_every_package_is_named_in_the_architecture_page() -> None:
 
 
 def test_no_tracked_file_names_a_machine_or_a_registry_host() -> None:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    for entry in filter(None, listed):
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for entry in filter(None, listing.stdout.split("\n")):
         path = ROOT / entry
         if entry == name(Path(__file__)) or not path.is_file():
             continue

@@ -1,0 +1,42 @@
+"""Numbers stay the venue's digits: what is no strict decimal is refused, what is scaled is exact."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from market import numbers
+from market.errors import Malformed
+
+DECIMALS = st.decimals(min_value=-(10**20), max_value=10**20, places=12, allow_nan=False).map(lambda d: format(d, "f"))
+
+
+@given(DECIMALS)
+def test_plain_keeps_the_value_and_drops_what_does_not_matter(text: str) -> None:
+    plain = numbers.plain(text)
+    assert Decimal(plain) == Decimal(text)
+    assert not (("." in plain) and plain.endswith(("0", ".")))
+    assert plain != "-0"
+
+
+@given(DECIMALS, st.integers(12, 20))
+def test_scaling_is_exact_and_reversible(text: str, exponent: int) -> None:
+    scaled = numbers.scale(text, exponent)
+    assert Decimal(scaled) == Decimal(text).scaleb(exponent)
+    assert numbers.unscale(scaled, exponent) == numbers.plain(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "inf", "1_000", "1e5", "+1", "01", ".5", "5.", "", " 1", "١٢", "1,5", "0x1", "--1", "1" * 31]
+)
+def test_what_python_would_take_but_no_venue_means_is_refused(text: str) -> None:
+    assert not numbers.is_decimal(text)
+    with pytest.raises(Malformed):
+        numbers.plain(text)
+
+
+def test_scaling_refuses_to_lose_digits() -> None:
+    with pytest.raises(Malformed, match="more than 2 decimals"):
+        numbers.scale("0.125", 2)
+    assert numbers.decimals("0.2500") == 2
