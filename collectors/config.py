@@ -1,0 +1,224 @@
+"""Configuration of the collectors: what is collected, over how many connections, and how soon it is durable.
+
+Composed into the daemon's configuration; the descriptions below are its user documentation. Names carry their unit.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from market.instruments import MARKET_TYPES
+from market.kinds import KINDS
+from market.session import Endpoint
+from market.times import MS, SECOND
+
+_NODE = re.compile(r"[a-z0-9]{1,32}")
+_MB = 1024 * 1024
+
+
+def host_node() -> str:
+    """The host's name as a node name: lower case letters and digits only, `node` where nothing is left."""
+    return re.sub(r"[^a-z0-9]", "", platform.node().split(".")[0].lower())[:32] or "node"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EndpointConfig(_Section):
+    """Other addresses of one market: a proxy, a regional host, a simulator. What is not given stays the venue's own."""
+
+    rest: str | None = Field(default=None, description="Base address of the REST routes, `https://host`.")
+    ws: dict[str, str] = Field(
+        default_factory=dict, description="Base addresses of the WebSocket paths by name, e.g. `public: wss://host`."
+    )
+
+    @field_validator("rest")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is no http:// or https:// address")
+        return value
+
+    @field_validator("ws")
+    @classmethod
+    def _websocket(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            if not url.startswith(("ws://", "wss://")):
+                raise ValueError(f"{name}: {url!r} is no ws:// or wss:// address")
+        return value
+
+    def over(self, default: Endpoint) -> Endpoint:
+        """The venue's endpoint with these addresses in place of its own."""
+        return Endpoint(rest=self.rest or default.rest, ws={**default.ws, **self.ws})
+
+
+class SourceConfig(_Section):
+    """One market of one exchange: which symbols and which kinds of data to collect there."""
+
+    exchange: str = Field(description="Name of the exchange, e.g. `binance`.")
+    market_type: str = Field(description=f"One of {', '.join(MARKET_TYPES)}.")
+    symbols: Annotated[list[str], Field(min_length=1)] = Field(
+        description="Symbols in the venue's own spelling, e.g. `BTCUSDT`."
+    )
+    kinds: Annotated[list[str], Field(min_length=1)] = Field(
+        default=["trade", "quote"], description="Kinds of data, e.g. `trade`, `agg_trade`, `quote`."
+    )
+    endpoint: EndpointConfig = Field(default=EndpointConfig(), description="Addresses in place of the venue's own.")
+
+    @field_validator("market_type")
+    @classmethod
+    def _market_type(cls, value: str) -> str:
+        if value not in MARKET_TYPES:
+            raise ValueError(f"unknown market type {value!r}; known: {', '.join(MARKET_TYPES)}")
+        return value
+
+    @field_validator("kinds")
+    @classmethod
+    def _kinds(cls, value: list[str]) -> list[str]:
+        collected = [name for name, kind in KINDS.items() if not kind.derived and name != "contract"]
+        for name in value:
+            if name not in collected:
+                raise ValueError(f"unknown kind {name!r}; kinds that are collected: {', '.join(collected)}")
+        return _distinct(value, "kind")
+
+    @field_validator("symbols")
+    @classmethod
+    def _symbols(cls, value: list[str]) -> list[str]:
+        for symbol in value:
+            if not symbol or len(symbol) > 64 or any(ord(c) <= 32 or ord(c) == 127 for c in symbol):
+                raise ValueError(f"{symbol!r} is no symbol (1 to 64 characters, no blanks or control characters)")
+        return _distinct(value, "symbol")
+
+
+class WritingConfig(_Section):
+    """How received data becomes durable. The defaults lose at most 100 ms to a crash and 750 ms to a power cut."""
+
+    write_ms: int = Field(default=50, ge=5, le=10_000, description="Buffered data are written this often.")
+    sync_ms: int = Field(default=500, ge=5, le=60_000, description="Written data are forced to the disk this often.")
+    seal_seconds: int = Field(
+        default=60, ge=1, le=3600, description="A segment of trades or quotes is sealed at this age."
+    )
+    slow_seal_seconds: int = Field(
+        default=600, ge=1, le=7200, description="A segment of the slower kinds (books, funding) is sealed at this age."
+    )
+    reference_seal_seconds: int = Field(
+        default=3600, ge=1, le=86_400, description="A segment of reference kinds (contracts) is sealed at this age."
+    )
+    seal_mb: int = Field(default=64, ge=1, le=4096, description="A segment is sealed at this size, whatever its age.")
+    frames: bool = Field(
+        default=True,
+        description="Keep every received frame as it came: what `dl replay` and `dl trace` read. Off saves disk.",
+    )
+    queue_mb: int = Field(
+        default=64,
+        ge=4,
+        le=1024,
+        description="Received data that may wait for a slow disk, per market. Quotes and books are shed (as recorded"
+        " gaps) when it is full; trades never are, their connections stop reading instead.",
+    )
+    lag_warning_ms: int = Field(
+        default=2000, ge=50, description="A write pass slower than this is reported as `durable_lag`."
+    )
+
+    @property
+    def write(self) -> int:
+        return self.write_ms * MS
+
+    @property
+    def sync(self) -> int:
+        return self.sync_ms * MS
+
+    @property
+    def seal_bytes(self) -> int:
+        return self.seal_mb * _MB
+
+    @property
+    def queue_bytes(self) -> int:
+        return self.queue_mb * _MB
+
+    def seal_age(self, kind: str) -> int:
+        """Age (us) at which a segment of `kind` is sealed; what is no kind (frames) is as fast as trades."""
+        cadence = KINDS[kind].cadence if kind in KINDS else "fast"
+        seconds = {"fast": self.seal_seconds, "slow": self.slow_seal_seconds, "reference": self.reference_seal_seconds}
+        return seconds[cadence] * SECOND
+
+
+class ConnectionConfig(_Section):
+    """How connections are made, watched, and made again."""
+
+    transport: str = Field(default="websockets", description="WebSocket library: a name in collectors/transports.")
+    max_connections: int = Field(
+        default=64, ge=1, le=1000, description="More WebSocket connections than this are refused at start."
+    )
+    streams_per_connection: int | None = Field(
+        default=None, ge=1, description="Streams one connection carries at most; the venue's own limit if not given."
+    )
+    connect_timeout_seconds: float = Field(
+        default=10.0, gt=0, le=120, description="A handshake that takes longer is given up and tried again."
+    )
+    silent_socket_seconds: float | None = Field(
+        default=None, gt=0, description="A socket without any data for this long is replaced; per venue if not given."
+    )
+    silent_stream_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="A stream that was acknowledged and has sent nothing for this long is reported as silent.",
+    )
+    backoff_first_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="Longest wait before the first new attempt; it doubles from there."
+    )
+    backoff_max_seconds: float = Field(
+        default=60.0, gt=0, le=600, description="Longest wait between attempts, which never end."
+    )
+    handover_seconds: float = Field(
+        default=3600.0,
+        ge=1,
+        description="A connection is replaced this long before the venue's forced cut, the new one producing first.",
+    )
+    max_frame_mb: int | None = Field(
+        default=None, ge=1, le=256, description="Largest frame accepted, inflated; the venue's own limit if not given."
+    )
+
+
+class CollectorsConfig(_Section):
+    """What is collected from which markets, and how it is written."""
+
+    node: str = Field(
+        default_factory=host_node,
+        validate_default=True,
+        description="Name of this box in session ids and file names: a-z and 0-9. The host's name if not given.",
+    )
+    sources: list[SourceConfig] = Field(default_factory=list, description="The markets to collect.")
+    writing: WritingConfig = Field(default=WritingConfig(), description="How data become durable.")
+    connections: ConnectionConfig = Field(default=ConnectionConfig(), description="How connections are kept.")
+
+    @field_validator("node")
+    @classmethod
+    def _node(cls, value: str) -> str:
+        if _NODE.fullmatch(value) is None:
+            raise ValueError(f"{value!r} is no node name (1 to 32 of a-z and 0-9)")
+        return value
+
+    @model_validator(mode="after")
+    def _no_stream_twice(self) -> CollectorsConfig:
+        seen: set[tuple[str, str, str, str]] = set()
+        for source in self.sources:
+            for kind in source.kinds:
+                for symbol in source.symbols:
+                    key = (source.exchange, source.market_type, kind, symbol)
+                    if key in seen:
+                        raise ValueError(f"{source.exchange} {source.market_type} {symbol} {kind} is listed twice")
+                    seen.add(key)
+        return self
+
+
+def _distinct(values: list[str], what: str) -> list[str]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{what} {value!r} is listed twice")
+    return values
