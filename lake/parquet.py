@@ -1,0 +1,292 @@
+"""Parquet files of the lake: written as a stream of row groups, read back in pieces, verified page by page.
+
+Only pyarrow verifies page checksums, so everything that must not read a flipped bit reads through here. Files are
+never memory-mapped: Windows could not rename or unlink them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lake import scaled, tables
+from lake.errors import CorruptFile, VerifyFailed
+from market import kinds
+
+
+class Stats(msgspec.Struct):
+    """What went into a file: times in us of `ts_event`, ids of the kind's `seq`, digits in use, inexact texts."""
+
+    rows: int = 0
+    ts_min: int | None = None
+    ts_max: int | None = None
+    seq_min: int | None = None
+    seq_max: int | None = None
+    symbols: set[str] = msgspec.field(default_factory=set)
+    decimals: dict[str, int] = {}
+    inexact: dict[str, int] = {}
+
+    def add(self, table: pa.Table, kind: str) -> None:
+        """Counts one more table of the file."""
+        self.rows += table.num_rows
+        low, high = _bounds(table.column("ts_event"))
+        self.ts_min, self.ts_max = _least(self.ts_min, low), _most(self.ts_max, high)
+        seq = kinds.kind(kind).seq
+        if seq is not None:
+            low, high = _bounds(table.column(seq))
+            self.seq_min, self.seq_max = _least(self.seq_min, low), _most(self.seq_max, high)
+        self.symbols.update(table.column("symbol").unique().to_pylist())
+        for name in tables.decimal_columns(kind):
+            texts = table.column(tables.text_name(name))
+            filled = table.num_rows - texts.null_count
+            if filled:
+                self.inexact[name] = self.inexact.get(name, 0) + filled
+            used = _decimals(table.column(name), texts)
+            self.decimals[name] = max(self.decimals.get(name, 0), used)
+
+
+def _decimals(floats: pa.ChunkedArray, texts: pa.ChunkedArray) -> int:
+    values = _series(floats)
+    if values.null_count() == values.len():
+        return 0
+    try:
+        return scaled.from_table(values, _series(texts)).exponent
+    except scaled.Overflow:
+        return scaled.exponent_of(scaled.texts_of(values, _series(texts)))
+
+
+def _series(column: pa.ChunkedArray) -> pl.Series:
+    made = pl.from_arrow(column)
+    assert isinstance(made, pl.Series)
+    return made
+
+
+def _bounds(column: pa.ChunkedArray) -> tuple[int | None, int | None]:
+    series = _series(column).to_physical()
+    low: Any = series.min()
+    high: Any = series.max()
+    return low, high
+
+
+def _least(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else min(a, b)
+
+
+def _most(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else max(a, b)
+
+
+def write(
+    sink: BinaryIO, kind: str, batches: Iterable[pa.Table], footer: Callable[[Stats], tables.Footer | None]
+) -> Stats:
+    """Writes tables of `schema(kind)`, already in order, as row groups of at most ROW_GROUP_ROWS.
+
+    Holds one row group in memory. `footer` is asked once all rows are known; where it answers None the file gets
+    no footer. The sink is left open. Raises VerifyFailed where a table is not of the kind's schema.
+    """
+    stats = Stats()
+    wanted = tables.schema(kind)
+    with pq.ParquetWriter(sink, wanted, **tables.parquet_options(kind)) as writer:
+        for group in regroup(batches, tables.ROW_GROUP_ROWS):
+            if not group.schema.equals(wanted):
+                raise VerifyFailed(f"a table of {kind} does not have the kind's schema")
+            tables.check_required(group, kind)
+            stats.add(group, kind)
+            # one dictionary a column chunk: with several the writer falls back to plain values
+            writer.write_table(group.unify_dictionaries(), row_group_size=tables.ROW_GROUP_ROWS)
+        made = footer(stats)
+        if made is not None:
+            writer.add_key_value_metadata(tables.encode_footer(made))
+    return stats
+
+
+def regroup(batches: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows as tables of exactly `rows` rows (the last may be shorter), so that bytes follow from rows."""
+    held: list[pa.Table] = []
+    count = 0
+    for batch in batches:
+        table = batch
+        while count + table.num_rows >= rows:
+            cut = rows - count
+            held.append(table.slice(0, cut))
+            yield pa.concat_tables(held)
+            held, count = [], 0
+            table = table.slice(cut)
+        if table.num_rows:
+            held.append(table)
+            count += table.num_rows
+    if held:
+        yield pa.concat_tables(held)
+
+
+def open_file(path: Path) -> pq.ParquetFile:
+    """The file, with every page's checksum verified as it is read. Raises CorruptFile where it is no Parquet."""
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True, memory_map=False, pre_buffer=False)
+    except FileNotFoundError as error:
+        raise CorruptFile(f"{path} is missing", "run: dl verify") from error
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptFile(f"{path} is not a readable Parquet file: {error}", "run: dl verify") from error
+
+
+def read_footer(path: Path) -> tables.Footer:
+    """What the file says about itself. Raises CorruptFile, UnknownVersion."""
+    with open_file(path) as file:
+        return tables.decode_footer(file.metadata.metadata, path.name)
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """The whole file, or some columns of it, with checksums verified. Raises CorruptFile."""
+    with open_file(path) as file:
+        try:
+            return file.read(columns=None if columns is None else list(columns))
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
+
+
+def iterate(
+    path: Path, columns: Sequence[str] | None = None, rows: int = 64 * 1024, symbols: frozenset[str] | None = None
+) -> Iterator[pa.Table]:
+    """The file in pieces of at most `rows` rows, checksums verified.
+
+    With `symbols`, row groups whose statistics hold none of them are not read; pieces may still hold others. Raises
+    CorruptFile.
+    """
+    with open_file(path) as file:
+        groups = _groups(file, symbols)
+        try:
+            for batch in file.iter_batches(rows, row_groups=groups, columns=None if columns is None else list(columns)):
+                yield pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
+
+
+def _groups(file: pq.ParquetFile, symbols: frozenset[str] | None) -> list[int]:
+    if symbols is None:
+        return list(range(file.metadata.num_row_groups))
+    place = file.schema_arrow.get_field_index("symbol")  # no nested column comes before it
+    kept: list[int] = []
+    for group in range(file.metadata.num_row_groups):
+        statistics = file.metadata.row_group(group).column(place).statistics
+        if (
+            statistics is None
+            or not statistics.has_min_max
+            or any(statistics.min <= symbol <= statistics.max for symbol in symbols)
+        ):
+            kept.append(group)
+    return kept
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the bytes on disk. Raises CorruptFile where the file is missing or unreadable."""
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raises CorruptFile where the bytes on disk are not those of the manifest."""
+    found = file_sha256(path)
+    if found != expected:
+        raise CorruptFile(f"{path} has SHA-256 {found[:16]}…, the manifest says {expected[:16]}…", "run: dl verify")
+
+
+def verify(path: Path) -> tables.Footer:
+    """Decodes every page of the file against its checksum and proves what its footer says.
+
+    Rows, bounds of time and id, schema, required columns, order of rows, and that no identity comes twice. Raises
+    CorruptFile for bytes that do not decode, VerifyFailed for a file that decodes to something else than it says.
+    """
+    with open_file(path) as file:
+        footer = tables.decode_footer(file.metadata.metadata, path.name)
+        if not file.schema_arrow.equals(tables.schema(footer.kind)):
+            raise VerifyFailed(f"{path.name} does not have the schema of {footer.kind} version {footer.schema_version}")
+        stats = Stats()
+        order = _OrderCheck(footer.kind, path.name)
+        try:
+            for group in range(file.metadata.num_row_groups):
+                table = file.read_row_group(group)
+                tables.check_required(table, footer.kind)
+                stats.rows += table.num_rows
+                _count_bounds(stats, table, footer.kind)
+                order.add(table)
+        except (OSError, pa.ArrowException) as error:
+            raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
+    order.finish()
+    found = (stats.rows, stats.ts_min, stats.ts_max, stats.seq_min, stats.seq_max)
+    said = (footer.rows, footer.ts_min, footer.ts_max, footer.seq_min, footer.seq_max)
+    if found != said:
+        raise VerifyFailed(f"{path.name} holds (rows, ts, seq) {found}, its footer says {said}")
+    return footer
+
+
+def _count_bounds(stats: Stats, table: pa.Table, kind: str) -> None:
+    low, high = _bounds(table.column("ts_event"))
+    stats.ts_min, stats.ts_max = _least(stats.ts_min, low), _most(stats.ts_max, high)
+    seq = kinds.kind(kind).seq
+    if seq is not None:
+        low, high = _bounds(table.column(seq))
+        stats.seq_min, stats.seq_max = _least(stats.seq_min, low), _most(stats.seq_max, high)
+
+
+class _OrderCheck:
+    """Whether rows come in order and no identity twice. Ids that only rise, the usual case, need no memory."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.order = tables.sort_columns(kind)
+        self.key = ("symbol", *kinds.kind(kind).key)
+        self.last: pl.DataFrame | None = None
+        self.rising = True
+        self.keys: list[pl.DataFrame] = []
+
+    def add(self, table: pa.Table) -> None:
+        """One more piece of the file. Raises VerifyFailed where its rows are not in order."""
+        names = list(dict.fromkeys((*self.order, *self.key)))
+        frame = plain_frame(table.select(names))
+        joined = frame if self.last is None else pl.concat([self.last, frame])
+        disorder = joined.select(unordered(self.order)).to_series()
+        if disorder.any():
+            raise VerifyFailed(f"{self.name} is not sorted by {', '.join(self.order)}")
+        self.last = frame.tail(1)
+        ids = tables.identity_columns(self.kind)
+        keyed = frame.select(self.key)
+        if ids:
+            keyed = keyed.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in ids))
+        self.keys.append(keyed)
+
+    def finish(self) -> None:
+        """Raises VerifyFailed where an identity came twice."""
+        if not self.keys:
+            return
+        keys = pl.concat(self.keys)
+        twice = int(keys.is_duplicated().sum()) if keys.height else 0
+        if twice:
+            raise VerifyFailed(f"{self.name} holds {twice} rows that share their {', '.join(self.key)}")
+
+
+def plain_frame(table: pa.Table) -> pl.DataFrame:
+    """The table in polars with its dictionaries as strings: categories compare by where they were met first."""
+    made = pl.from_arrow(table)
+    assert isinstance(made, pl.DataFrame)
+    return made.with_columns(pl.col(pl.Categorical).cast(pl.String))
+
+
+def unordered(order: Sequence[str]) -> pl.Expr:
+    """Per row, whether it sorts before the row above it (nulls first); false for the first row."""
+    after: pl.Expr = pl.lit(value=False)
+    for name in reversed(order):
+        here, above = pl.col(name), pl.col(name).shift(1)
+        less = (here.is_null() & above.is_not_null()) | (here < above).fill_null(value=False)
+        after = less | (here.eq_missing(above) & after)
+    return after & (pl.int_range(pl.len()) > 0)
