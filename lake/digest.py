@@ -1,0 +1,149 @@
+"""The content digest: SHA-256 over what a table's rows say, whatever file, encoding or run they are in.
+
+Pure. One canonical line a row, in the file's order; docs/format/tables.md specifies it and a golden vector pins it.
+Left out is everything about how a row came to us: receive and publish times, provenance, estimated times, the
+carried snapshots of a book, and of a bar its quote columns where the quotes' times are estimated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake import scaled, tables
+from market import kinds
+
+HEADER = "lake-content 1"
+_BAR_QUOTES = frozenset({"bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote"})
+_BAR_HOW = frozenset({"late", "revision"})
+"""Of a bar: how it came to be, not what it says."""
+
+
+class ContentDigest:
+    """Feed it the tables of one file in order; any cut into tables gives the same digest."""
+
+    def __init__(self, exchange: str, market_type: str, kind: str) -> None:
+        self.kind = kind
+        self.rows = 0
+        self._hash = hashlib.sha256(f"{HEADER}\t{exchange}\t{market_type}\t{kind}\n".encode())
+
+    def update(self, table: pa.Table) -> None:
+        """Adds the rows of a table of `schema(kind)`."""
+        if self.kind == "book_delta":
+            carried = pc.match_substring(table.column("flags").cast(pa.string()), "carried")
+            table = table.filter(pc.invert(carried))
+        if table.num_rows == 0:
+            return
+        self.rows += table.num_rows
+        lines = canonical_lines(table, self.kind).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        for chunk in lines.chunks if isinstance(lines, pa.ChunkedArray) else [lines]:
+            plain = chunk.cast(pa.large_binary())
+            start, end = plain.offset, plain.offset + len(plain)
+            offsets = memoryview(plain.buffers()[1]).cast("q")
+            self._hash.update(memoryview(plain.buffers()[2])[offsets[start] : offsets[end]])
+
+    def hexdigest(self) -> str:
+        """The digest of the rows so far."""
+        return self._hash.hexdigest()
+
+
+def content_digest(table: pa.Table, exchange: str, market_type: str, kind: str) -> str:
+    """The content digest of one table."""
+    digest = ContentDigest(exchange, market_type, kind)
+    digest.update(table)
+    return digest.hexdigest()
+
+
+def canonical_lines(table: pa.Table, kind: str) -> pl.Series:
+    """One text a row: `symbol`, `ts_event`, then the kind's columns, parted by tabs and ended by a newline."""
+    bar = kind in kinds.BARS
+    estimated = _series(table.column("ts_estimated"))
+    fields = {
+        "symbol": _names(table.column("symbol")),
+        "ts_event": _series(table.column("ts_event")).to_physical().cast(pl.String),
+    }
+    blank = [] if bar else ["ts_event"]
+    for column in kinds.kind(kind).columns:
+        if bar and column.name in _BAR_HOW:
+            continue
+        if bar and column.name in _BAR_QUOTES:
+            blank.append(column.name)
+        fields[column.name] = _texts(table, column)
+    frame = pl.DataFrame(fields)
+    if estimated.any():
+        frame = frame.with_columns(pl.when(estimated).then(None).otherwise(pl.col(name)).alias(name) for name in blank)
+    line = pl.concat_str([pl.col(name).fill_null("") for name in fields], separator="\t") + "\n"
+    return frame.select(line.alias("line")).to_series()
+
+
+def _texts(table: pa.Table, column: kinds.Column) -> pl.Series:
+    values = table.column(column.name)
+    match column.type:
+        case "dict" | "text":
+            return _names(values)
+        case "decimal":
+            return _numbers(values, table.column(tables.text_name(column.name)))
+        case "float":
+            return _numbers(values, None)
+        case "levels":
+            return _levels(values, table.column(tables.text_name(column.name)))
+        case "bool":
+            return _series(values).cast(pl.String)
+        case _:
+            return _series(values).to_physical().cast(pl.String)
+
+
+def _names(column: pa.ChunkedArray) -> pl.Series:
+    """Texts with backslash, tab, newline and return escaped, so that no text can forge a field or a line."""
+    texts = _series(column).cast(pl.String)
+    odd = texts.str.contains(r"[\\\t\n\r]")
+    if not odd.any():
+        return texts
+    for raw, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+        texts = texts.str.replace_all(raw, escaped, literal=True)
+    return texts
+
+
+def _numbers(floats: pa.ChunkedArray, texts: pa.ChunkedArray | None) -> pl.Series:
+    """Plain decimal texts; prices and quantities repeat, so each distinct float is spelt once."""
+    if texts is not None and texts.null_count < len(texts):
+        return scaled.texts_of(_series(floats), _series(texts))
+    encoded = floats.combine_chunks().dictionary_encode()
+    spelt = scaled.float_texts(_series(encoded.dictionary))
+    return spelt.gather(_series(encoded.indices))
+
+
+def _levels(levels: pa.ChunkedArray, texts: pa.ChunkedArray) -> pl.Series:
+    """`price:qty` of every level, best first, parted by `;`. Null where the list is null."""
+    lists = levels.combine_chunks()
+    flat = lists.flatten()
+    parent = pc.list_parent_indices(lists)
+    sides: dict[str, pl.Series] = {}
+    for name in ("price", "qty"):
+        numbers = pa.chunked_array([pc.struct_field(flat, name)])
+        sides[name] = _numbers(numbers, _flat_texts(lists, texts.combine_chunks(), name))
+    frame = pl.DataFrame({"row": _series(parent).cast(pl.Int64), **sides})
+    joined = frame.group_by("row", maintain_order=True).agg((pl.col("price") + ":" + pl.col("qty")).str.join(";"))
+    every = pl.DataFrame({"row": pl.int_range(len(lists), eager=True)})
+    return every.join(joined, on="row", how="left", maintain_order="left").get_column("price")
+
+
+def _flat_texts(lists: pa.ListArray, texts: pa.ListArray, name: str) -> pa.ChunkedArray | None:
+    """The text of every level in the order of the flattened lists: a list of texts is null or as long as its list."""
+    if texts.null_count == len(texts):
+        return None
+    counts = pc.list_value_length(lists).to_pylist()
+    held = texts.to_pylist()
+    flat: list[str | None] = []
+    for count, row in zip(counts, held, strict=True):
+        flat += [None] * (count or 0) if row is None else [level[name] for level in row]
+    return pa.chunked_array([pa.array(flat, pa.string())])
+
+
+def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:
+    made = pl.from_arrow(column)
+    assert isinstance(made, pl.Series)
+    return made
