@@ -5,6 +5,7 @@ LakeError(message, hint)
  +-- LakeLocked           another process writes this lake (exit 73)
  +-- LakeMismatch         simulated against real, or a lake of another kind (exit 78)
  +-- UnknownVersion       a manifest, segment or table newer than this program (exit 78)
+ +-- ManifestBusy         another program holds the manifest's lock; trying again is the cure
  +-- CommitConflict       what a committer believed is no longer so; planning again is the retry
  +-- Fenced               this writer's epoch is over: another took the lake
  +-- CorruptSegment       a sealed segment that no longer is what its seal says
@@ -39,6 +40,10 @@ class LakeMismatch(LakeError):
 
 class UnknownVersion(LakeError):
     exit_code = 78
+
+
+class ManifestBusy(LakeError):
+    pass
 
 
 class CommitConflict(LakeError):

@@ -1,0 +1,239 @@
+"""The manifest: what is on disk, what it came from, what was covered and what is missing (SQLite).
+
+One process holds the lake's lock and with it the only read-write connection; everybody reads through `mode=ro`.
+`commit` is the one place where files become live: one transaction that checks the writer's epoch and what the
+committer believed, retires, adds, moves segments and cursors, or changes nothing at all.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, text, update
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+
+from lake import manifest_writes as writes
+from lake import migrations, schema
+from lake.errors import CommitConflict, CorruptFile, Fenced, LakeError, LakeMismatch, NotALake
+from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
+from lake.manifest_source import ReadSource, explain, write_engine
+from lake.rows import (
+    CertificateRow,
+    CheckRow,
+    Expectation,
+    FileRow,
+    QuarantineRow,
+    SegmentRow,
+    SegmentState,
+    SessionRow,
+)
+from market.session import Coverage, Gap
+
+MANIFEST = "manifest.db"
+T = TypeVar("T")
+
+
+class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
+    """One open manifest. Safe to share between threads: writes follow each other, reads never wait for them."""
+
+    def __init__(self, root: Path, engine: Engine | None, epoch: int) -> None:
+        """Use `create_or_open` or `read_only`."""
+        self.root = root
+        self.epoch = epoch
+        self._engine = engine
+        self._lock = threading.RLock()
+        self._source = ReadSource(root / MANIFEST)
+
+    @classmethod
+    def create_or_open(cls, root: Path, *, now: int, simulated: bool | None = None, create: bool = True) -> Manifest:
+        """The read-write manifest with a new epoch, which fences every writer before it. Hold the lake's lock.
+
+        `root` must exist; `simulated` None takes the lake as it is. Raises NotALake (with create=False), LakeMismatch (simulated against real), UnknownVersion,
+        CorruptFile, ManifestBusy. `now` in us.
+        """
+        path = root / MANIFEST
+        if not create and not path.exists():
+            raise NotALake(f"{root} is no lake: it has no {MANIFEST}", "check the path")
+        engine = write_engine(path)
+        try:
+            with engine.begin() as conn:
+                migrations.check_version(migrations.found_version(conn))
+                _quick_check(conn, path)
+                migrations.migrate(conn, secrets.token_hex(8), bool(simulated), now)
+                if simulated is not None:
+                    _same_world(conn, root, simulated)
+                epoch = conn.execute(text("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")).scalar_one()
+        except OperationalError as error:
+            engine.dispose()
+            raise explain(error) from error
+        except DatabaseError as error:
+            engine.dispose()
+            raise _corrupt(path, str(error.orig)) from error
+        except LakeError:
+            engine.dispose()
+            raise
+        return cls(root, engine, int(epoch))
+
+    @classmethod
+    def read_only(cls, root: Path) -> Manifest:
+        """A manifest that only answers. Raises NotALake, UnknownVersion, CorruptFile, ManifestBusy."""
+        path = root / MANIFEST
+        if not path.is_file():
+            raise NotALake(f"{root} is no lake: it has no {MANIFEST}", "check the path")
+        manifest = cls(root, None, 0)
+        try:
+            manifest.run(lambda conn: migrations.check_version(migrations.found_version(conn)))
+        except OperationalError as error:
+            manifest.close()
+            raise explain(error) from error
+        except DatabaseError as error:
+            manifest.close()
+            raise _corrupt(path, str(error.orig)) from error
+        except LakeError:
+            manifest.close()
+            raise
+        return manifest
+
+    def close(self) -> None:
+        """Readers first, so that the writer's close can fold the write-ahead log into the file."""
+        self._source.close()
+        if self._engine is not None:
+            with self._lock:
+                self._engine.dispose()
+
+    def run(self, read: Callable[[Connection], T]) -> T:
+        return self._source.run(read)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """All answers from one read transaction. On read-only media ManifestBusy at its end means: ask again."""
+        with self._source.transaction() as conn:
+            yield Snapshot(conn)
+
+    def commit(
+        self,
+        *,
+        add: Sequence[FileRow] = (),
+        remove: Sequence[str] = (),
+        expect: Expectation | None = None,
+        segments: Mapping[str, SegmentState] | None = None,
+        cursors: Mapping[str, int] | None = None,
+        certificates: Sequence[CertificateRow] = (),
+        checks: Sequence[CheckRow] = (),
+        quarantine: Sequence[QuarantineRow] = (),
+        gaps: Sequence[Gap] = (),
+        now: int,
+    ) -> int:
+        """Everything or nothing; returns the manifest's version after it.
+
+        Raises Fenced (another writer took the lake), CommitConflict (what was believed is not so: plan again).
+        """
+        with self._transaction() as conn:
+            if expect is not None:
+                writes.check_expectation(conn, expect)
+            touched = writes.retire_files(conn, remove, now)
+            touched += writes.add_files(conn, add, now)
+            touched += writes.set_segment_states(conn, segments or {})
+            touched += writes.set_cursors(conn, cursors or {})
+            touched += writes.upsert_certificates(conn, certificates)
+            touched += writes.upsert_checks(conn, checks)
+            touched += writes.upsert_quarantine(conn, quarantine)
+            touched += writes.upsert_gaps(conn, gaps)
+            return _bump(conn, touched)
+
+    def record(
+        self,
+        *,
+        segments: Sequence[SegmentRow] = (),
+        sessions: Sequence[SessionRow] = (),
+        coverage: Sequence[Coverage] = (),
+        gaps: Sequence[Gap] = (),
+        quarantine: Sequence[QuarantineRow] = (),
+    ) -> int:
+        """Reports of what happened, in one transaction, idempotent by key. Raises Fenced."""
+        with self._transaction() as conn:
+            touched = writes.upsert_segments(conn, segments)
+            touched += writes.upsert_sessions(conn, sessions)
+            touched += writes.upsert_coverage(conn, coverage)
+            touched += writes.upsert_gaps(conn, gaps)
+            touched += writes.upsert_quarantine(conn, quarantine)
+            return _bump(conn, touched)
+
+    def upsert_segments(self, rows: Sequence[SegmentRow]) -> int:
+        return self.record(segments=rows)
+
+    def upsert_sessions(self, rows: Sequence[SessionRow]) -> int:
+        return self.record(sessions=rows)
+
+    def upsert_coverage(self, rows: Sequence[Coverage]) -> int:
+        return self.record(coverage=rows)
+
+    def upsert_gaps(self, rows: Sequence[Gap]) -> int:
+        return self.record(gaps=rows)
+
+    def fail_segment(self, path: str, error: str) -> int:
+        """Write down one more failed attempt at this segment; returns how many there are now."""
+        with self._transaction() as conn:
+            failures = writes.fail_segment(conn, path, error)
+            _bump(conn, 1)
+            return failures
+
+    def mark_unlinked(self, paths: Sequence[str], now: int) -> None:
+        """The bytes of these retired files are gone; `retired` names them no more."""
+        with self._transaction() as conn:
+            _bump(conn, writes.mark_unlinked(conn, paths, now))
+
+    def forget_retired(self, before: int) -> int:
+        """Drop rows of files retired before `before` (us) and unlinked; returns how many."""
+        with self._transaction() as conn:
+            touched = writes.forget_retired(conn, before)
+            _bump(conn, touched)
+            return touched
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        if self._engine is None:
+            raise LakeError("this manifest is open for reading only", "write through lake.writer.LakeWriter")
+        with self._lock:
+            try:
+                with self._engine.begin() as conn:
+                    found = conn.execute(text("SELECT epoch FROM meta")).scalar_one()
+                    if found != self.epoch:
+                        raise Fenced(
+                            f"this writer has epoch {self.epoch}, the lake is at {found}",
+                            "another took it over",
+                        )
+                    yield conn
+            except OperationalError as error:
+                raise explain(error) from error
+            except IntegrityError as error:
+                raise CommitConflict(f"expected one live day file a symbol: {error.orig}") from error
+
+
+def _bump(conn: Connection, touched: int) -> int:
+    m = schema.meta
+    statement = update(m).values(version=m.c.version + (1 if touched else 0)).returning(m.c.version)
+    return int(conn.execute(statement).scalar_one())
+
+
+def _quick_check(conn: Connection, path: Path) -> None:
+    said = conn.execute(text("PRAGMA quick_check(1)")).scalar_one()
+    if said != "ok":
+        raise _corrupt(path, str(said))
+
+
+def _corrupt(path: Path, said: str) -> CorruptFile:
+    hint = "move it aside and restore a copy; segments, tables and ledger are untouched"
+    return CorruptFile(f"{path.name} is damaged: {said}", hint)
+
+
+def _same_world(conn: Connection, root: Path, simulated: bool) -> None:
+    found = bool(conn.execute(text("SELECT simulated FROM meta")).scalar_one())
+    if found != simulated:
+        said = ("simulated", "real") if found else ("real", "simulated")
+        raise LakeMismatch(f"{root} holds {said[0]} data, this run would add {said[1]} data", "use another folder")

@@ -1,0 +1,155 @@
+"""Connections to manifest.db: the one read-write connection, and readers that can write nothing.
+
+A reader opens `mode=ro`. Only where that fails because the folder is not writable and no -wal exists (a lake on
+read-only media) it opens `immutable=1`, for one snapshot at a time, whose answer is kept only if afterwards there is
+still no -wal and the file's size and mtime are unchanged.
+The file is opened by SQLite alone: closing it through any other handle would drop SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool, StaticPool
+
+from lake.errors import ManifestBusy, NotALake, StorageFailed
+
+BUSY_MS = 5_000
+ATTEMPTS = 5
+T = TypeVar("T")
+
+
+def write_engine(path: Path) -> Engine:
+    """The read-write engine: one connection, WAL, synchronous=FULL, every transaction BEGIN IMMEDIATE."""
+
+    def connect() -> sqlite3.Connection:
+        raw = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute("PRAGMA synchronous = FULL")
+        raw.execute("PRAGMA foreign_keys = ON")
+        return raw
+
+    engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=StaticPool)
+    _begin_with(engine, "BEGIN IMMEDIATE")
+    return engine
+
+
+def _read_engine(path: Path, immutable: bool) -> Engine:
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+
+    if immutable:
+        engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
+    else:
+        engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=28)
+    _begin_with(engine, "BEGIN")
+    return engine
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    @event.listens_for(engine, "begin")
+    def begin(conn: Connection) -> None:
+        conn.exec_driver_sql(statement)
+
+    @event.listens_for(engine, "connect")
+    def connected(raw: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+        raw.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+
+def explain(error: OperationalError) -> Exception:
+    """What an SQLite error means for whoever asked: busy, storage, or the error itself."""
+    said = str(error.orig)
+    if "locked" in said or "busy" in said:
+        return ManifestBusy(f"manifest.db: {said}", "another program holds it; try again")
+    if any(word in said for word in ("disk", "full", "readonly", "I/O", "unable to open")):
+        return StorageFailed(f"manifest.db: {said}", "free space, or check the disk and its permissions")
+    return error
+
+
+class ReadSource:
+    """Read transactions on a manifest that somebody else may be writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._wal = path.with_name(path.name + "-wal")
+        self._engine = _read_engine(path, immutable=False)
+        self._frozen: Engine | None = None
+        self._proven = False
+
+    def close(self) -> None:
+        self._engine.dispose()
+        if self._frozen is not None:
+            self._frozen.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One read transaction. Raises ManifestBusy at its end where the answer cannot be trusted."""
+        if self._frozen is None:
+            with self._engine.connect() as conn:
+                if self._proven or self._usable(conn):
+                    with conn.begin():
+                        # BEGIN is deferred: the snapshot is taken by the first statement that reads
+                        conn.execute(text("SELECT one FROM meta")).first()
+                        yield conn
+                    return
+        with self._immutable() as conn:
+            yield conn
+
+    def run(self, read: Callable[[Connection], T]) -> T:
+        """`read` in one transaction, again where a writer appeared under an immutable one."""
+        for attempt in range(ATTEMPTS):
+            try:
+                with self.transaction() as conn:
+                    return read(conn)
+            except ManifestBusy:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _usable(self, conn: Connection) -> bool:
+        """Whether the plain read-only connection works here. Raises NotALake, StorageFailed, ManifestBusy."""
+        try:
+            with conn.begin():
+                conn.execute(text("SELECT one FROM meta")).first()
+        except OperationalError as error:
+            said = str(error.orig)
+            if "no such table" in said:
+                raise NotALake(f"{self._path} has no manifest in it", "was it made by this program?") from error
+            cannot = "unable to open" in said or "readonly" in said
+            if not cannot or self._wal.exists() or os.access(self._path.parent, os.W_OK):
+                raise explain(error) from error
+            self._frozen = _read_engine(self._path, immutable=True)
+            return False
+        self._proven = True
+        return True
+
+    @contextmanager
+    def _immutable(self) -> Iterator[Connection]:
+        before = self._mark()
+        if before is None:  # a writer came: the ordinary way works again, or says why not
+            self._thaw()
+            raise ManifestBusy("manifest.db is being written", "try again")
+        assert self._frozen is not None
+        with self._frozen.connect() as conn, conn.begin():
+            yield conn
+        if self._mark() != before:
+            self._thaw()
+            raise ManifestBusy("manifest.db was written while it was read as immutable", "try again")
+
+    def _mark(self) -> tuple[int, int] | None:
+        stat = self._path.stat()
+        return None if self._wal.exists() else (stat.st_size, stat.st_mtime_ns)
+
+    def _thaw(self) -> None:
+        if self._frozen is not None:
+            self._frozen.dispose()
+            self._frozen = None

@@ -1,0 +1,123 @@
+"""Forward-only migrations of the manifest: numbered lists of statements, applied in one transaction.
+
+Once released a migration is never edited; what the next version needs is the next entry. A manifest of a newer
+version than this program knows is refused by name and left untouched.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from lake.errors import NotALake, UnknownVersion
+
+APPLICATION_ID = 0x4D4C414B
+"""In the header of the SQLite file ("MLAK"): tells a manifest from any other database."""
+
+_FIRST = (
+    """CREATE TABLE meta (
+        one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1), lake_id TEXT NOT NULL, schema_version INTEGER NOT NULL,
+        simulated BOOLEAN NOT NULL, epoch INTEGER NOT NULL, version INTEGER NOT NULL, created_at INTEGER NOT NULL
+    )""",
+    """CREATE TABLE segments (
+        path TEXT NOT NULL PRIMARY KEY, exchange TEXT NOT NULL, market_type TEXT NOT NULL, kind TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'sealed', 'transformed', 'quarantined', 'deleted')),
+        period_start INTEGER NOT NULL, period_end INTEGER, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        sha256 TEXT NOT NULL, recv_min INTEGER, recv_max INTEGER, event_min INTEGER, event_max INTEGER,
+        clean BOOLEAN NOT NULL, failures INTEGER NOT NULL, error TEXT
+    ) WITHOUT ROWID""",
+    "CREATE INDEX segments_by_state ON segments (state, exchange, market_type, kind, period_start)",
+    "CREATE INDEX segments_by_period ON segments (exchange, market_type, kind, period_end)",
+    """CREATE TABLE files (
+        path TEXT NOT NULL PRIMARY KEY, exchange TEXT NOT NULL, market_type TEXT NOT NULL, kind TEXT NOT NULL,
+        level TEXT NOT NULL CHECK (level IN ('part', 'hour', 'day')), symbol TEXT, date TEXT NOT NULL, hour INTEGER,
+        revision INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+        ts_min INTEGER NOT NULL, ts_max INTEGER NOT NULL, seq_min INTEGER, seq_max INTEGER, late INTEGER NOT NULL,
+        schema_version INTEGER NOT NULL, content_digest TEXT, created_at INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('live', 'retired')), retired_at INTEGER, unlinked_at INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE INDEX files_live ON files (state, kind, exchange, market_type, date, symbol)",
+    """CREATE UNIQUE INDEX files_one_live_day ON files (exchange, market_type, kind, date, ifnull(symbol, ''))
+        WHERE state = 'live' AND level = 'day'""",
+    """CREATE TABLE lineage (
+        child TEXT NOT NULL, parent TEXT NOT NULL, PRIMARY KEY (child, parent)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX lineage_by_parent ON lineage (parent)",
+    """CREATE TABLE sessions (
+        session TEXT NOT NULL PRIMARY KEY, exchange TEXT NOT NULL, market_type TEXT NOT NULL, source TEXT NOT NULL,
+        url TEXT NOT NULL, opened_at INTEGER NOT NULL, closed_at INTEGER, close_cause TEXT,
+        frames INTEGER NOT NULL, events INTEGER NOT NULL, ignored INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE coverage (
+        exchange TEXT NOT NULL, market_type TEXT NOT NULL, kind TEXT NOT NULL, symbol TEXT NOT NULL,
+        session TEXT NOT NULL, ts_from INTEGER NOT NULL, ts_to INTEGER NOT NULL,
+        PRIMARY KEY (exchange, market_type, kind, symbol, session, ts_from)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE gaps (
+        gap_id TEXT NOT NULL PRIMARY KEY, exchange TEXT NOT NULL, market_type TEXT NOT NULL, kind TEXT NOT NULL,
+        symbol TEXT NOT NULL, ts_from INTEGER NOT NULL, ts_to INTEGER, id_from INTEGER, id_to INTEGER,
+        cause TEXT NOT NULL, proof TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'repaired', 'empty', 'void', 'unrepairable')), session TEXT,
+        detected_at INTEGER NOT NULL, closed_at INTEGER, source TEXT, detail TEXT
+    ) WITHOUT ROWID""",
+    "CREATE INDEX gaps_by_stream ON gaps (exchange, market_type, kind, symbol, ts_from)",
+    "CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE certificates (
+        path TEXT NOT NULL, issued_at INTEGER NOT NULL, sha256 TEXT NOT NULL, exchange TEXT NOT NULL,
+        market_type TEXT NOT NULL, kind TEXT NOT NULL, symbol TEXT, date TEXT NOT NULL, revision INTEGER NOT NULL,
+        rows INTEGER NOT NULL, first_id INTEGER, last_id INTEGER, missing INTEGER NOT NULL, void INTEGER NOT NULL,
+        duplicates INTEGER NOT NULL, late INTEGER NOT NULL, out_of_order INTEGER NOT NULL, crossed INTEGER NOT NULL,
+        estimated INTEGER NOT NULL, open_gaps INTEGER NOT NULL, gap_seconds REAL NOT NULL,
+        covered_seconds REAL NOT NULL, latency_p50 INTEGER, latency_p99 INTEGER, skew INTEGER, inputs TEXT NOT NULL,
+        parser_version TEXT NOT NULL, content_digest TEXT NOT NULL, reproduced BOOLEAN, verified TEXT,
+        PRIMARY KEY (path, issued_at)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE checks (
+        path TEXT NOT NULL, "check" TEXT NOT NULL, symbol TEXT NOT NULL, count INTEGER NOT NULL, detail TEXT NOT NULL,
+        PRIMARY KEY (path, "check", symbol)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE quarantine (
+        path TEXT NOT NULL PRIMARY KEY, origin TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, at INTEGER NOT NULL
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST,)
+VERSION = len(MIGRATIONS)
+
+
+def found_version(conn: Connection) -> int:
+    """The manifest's schema version, 0 for an empty database. Raises NotALake for a database of something else."""
+    tables = conn.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one()
+    if tables == 0:
+        return 0
+    if conn.execute(text("PRAGMA application_id")).scalar_one() != APPLICATION_ID:
+        raise NotALake("manifest.db is a database of another program", "point to a lake, or to an empty folder")
+    return int(conn.execute(text("SELECT schema_version FROM meta")).scalar_one())
+
+
+def check_version(version: int) -> None:
+    """Raises UnknownVersion where the manifest is newer than this program."""
+    if version > VERSION:
+        raise UnknownVersion(
+            f"the manifest has schema version {version}, this program knows {VERSION}",
+            "run the newer program that wrote it; nothing was changed",
+        )
+
+
+def migrate(conn: Connection, lake_id: str, simulated: bool, now: int) -> None:
+    """Bring an empty or older manifest to VERSION, inside the transaction of `conn`. `now` in us."""
+    found = found_version(conn)
+    check_version(found)
+    if found == VERSION:
+        return
+    for statements in MIGRATIONS[found:]:
+        for statement in statements:
+            conn.execute(text(statement))
+    if found == 0:
+        conn.execute(text(f"PRAGMA application_id = {APPLICATION_ID}"))
+        conn.execute(
+            text("INSERT INTO meta VALUES (1, :lake_id, :version, :simulated, 0, 0, :now)"),
+            {"lake_id": lake_id, "version": VERSION, "simulated": simulated, "now": now},
+        )
+    else:
+        conn.execute(text("UPDATE meta SET schema_version = :version"), {"version": VERSION})

@@ -1,0 +1,134 @@
+"""Tables of the manifest, as SQLAlchemy sees them; `lake.migrations` is what makes them.
+
+Column names are the field names of `lake.rows` and `market.session`, so a row is a struct by keyword.
+Times are int microseconds UTC, paths are POSIX and relative to the lake's root.
+"""
+
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Float, Integer, MetaData, String, Table
+
+METADATA = MetaData()
+
+
+def _table(name: str, *columns: Column[Any]) -> Table:
+    return Table(name, METADATA, *columns)
+
+
+def _key(*names: str, kind: type[String] | type[Integer] = String) -> tuple[Column[Any], ...]:
+    return tuple(Column(name, kind, primary_key=True) for name in names)
+
+
+def _text(*names: str, null: bool = False) -> tuple[Column[Any], ...]:
+    return tuple(Column(name, String, nullable=null) for name in names)
+
+
+def _int(*names: str, null: bool = False) -> tuple[Column[Any], ...]:
+    return tuple(Column(name, Integer, nullable=null) for name in names)
+
+
+def _bool(*names: str, null: bool = False) -> tuple[Column[Any], ...]:
+    return tuple(Column(name, Boolean, nullable=null) for name in names)
+
+
+def _float(*names: str) -> tuple[Column[Any], ...]:
+    return tuple(Column(name, Float, nullable=False) for name in names)
+
+
+_MARKET = ("exchange", "market_type", "kind")
+
+meta = _table(
+    "meta",
+    *_key("one", kind=Integer),
+    *_text("lake_id"),
+    *_int("schema_version"),
+    *_bool("simulated"),
+    *_int("epoch", "version", "created_at"),
+)
+segments = _table(
+    "segments",
+    *_key("path"),
+    *_text(*_MARKET, "state"),
+    *_int("period_start"),
+    *_int("period_end", null=True),
+    *_int("rows", "bytes"),
+    *_text("sha256"),
+    *_int("recv_min", "recv_max", "event_min", "event_max", null=True),
+    *_bool("clean"),
+    *_int("failures"),
+    *_text("error", null=True),
+)
+files = _table(
+    "files",
+    *_key("path"),
+    *_text(*_MARKET, "level"),
+    *_text("symbol", null=True),
+    *_text("date"),
+    *_int("hour", null=True),
+    *_int("revision", "rows", "bytes"),
+    *_text("sha256"),
+    *_int("ts_min", "ts_max"),
+    *_int("seq_min", "seq_max", null=True),
+    *_int("late", "schema_version"),
+    *_text("content_digest", null=True),
+    *_int("created_at"),
+    *_text("state"),
+    *_int("retired_at", "unlinked_at", null=True),
+)
+lineage = _table("lineage", *_key("child", "parent"))
+sessions = _table(
+    "sessions",
+    *_key("session"),
+    *_text("exchange", "market_type", "source", "url"),
+    *_int("opened_at"),
+    *_int("closed_at", null=True),
+    *_text("close_cause", null=True),
+    *_int("frames", "events", "ignored"),
+)
+coverage = _table(
+    "coverage",
+    *_key(*_MARKET, "symbol", "session"),
+    *_key("ts_from", kind=Integer),
+    *_int("ts_to"),
+)
+gaps = _table(
+    "gaps",
+    *_key("gap_id"),
+    *_text(*_MARKET, "symbol"),
+    *_int("ts_from"),
+    *_int("ts_to", "id_from", "id_to", null=True),
+    *_text("cause", "proof", "state"),
+    *_text("session", null=True),
+    *_int("detected_at"),
+    *_int("closed_at", null=True),
+    *_text("source", "detail", null=True),
+)
+cursors = _table("cursors", *_key("name"), *_int("value"))
+certificates = _table(
+    "certificates",
+    *_key("path"),
+    *_key("issued_at", kind=Integer),
+    *_text("sha256", *_MARKET),
+    *_text("symbol", null=True),
+    *_text("date"),
+    *_int("revision", "rows"),
+    *_int("first_id", "last_id", null=True),
+    *_int("missing", "void", "duplicates", "late", "out_of_order", "crossed", "estimated", "open_gaps"),
+    *_float("gap_seconds", "covered_seconds"),
+    *_int("latency_p50", "latency_p99", "skew", null=True),
+    *_text("inputs", "parser_version", "content_digest"),
+    *_bool("reproduced", null=True),
+    *_text("verified", null=True),
+)
+checks = _table(
+    "checks",
+    *_key("path", "check", "symbol"),
+    *_int("count"),
+    *_text("detail"),
+)
+quarantine = _table(
+    "quarantine",
+    *_key("path"),
+    *_text("origin", "reason"),
+    *_int("count", "bytes", "at"),
+)
