@@ -1,0 +1,86 @@
+"""Every Prometheus metric of the process, declared once, and the few that are set without saying anything in the log.
+
+Events (a log line and a count each) are in `runtime.telemetry`; here are the quantities: rates, levels and delays.
+Label sets are small on purpose: a market and a kind, never a symbol.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+STREAM = ("exchange", "market_type", "kind")
+
+EVENTS = Counter(
+    "lake_log_events", "What happened, one count per line of the log", ("event", "level"), registry=REGISTRY
+)
+RECEIVED = Counter("lake_received_events", "Events received and not seen before", STREAM, registry=REGISTRY)
+DUPLICATES = Counter(
+    "lake_duplicate_events", "Events dropped because they were stored already", STREAM, registry=REGISTRY
+)
+FRAMES = Counter("lake_received_frames", "Frames received", ("exchange", "market_type"), registry=REGISTRY)
+FRAME_BYTES = Counter("lake_received_bytes", "Bytes of frames received", ("exchange", "market_type"), registry=REGISTRY)
+REJECTED = Counter(
+    "lake_rejected_frames",
+    "Frames or items that broke the venue's own rules",
+    ("exchange", "market_type"),
+    registry=REGISTRY,
+)
+SHED = Counter("lake_shed_events", "Events given up under pressure; each episode is a gap", STREAM, registry=REGISTRY)
+CONNECTIONS = Gauge("lake_connections", "Open connections", ("exchange", "market_type"), registry=REGISTRY)
+STREAMS = Gauge("lake_streams", "Streams subscribed to", ("exchange", "market_type"), registry=REGISTRY)
+SEALED_ROWS = Counter("lake_sealed_rows", "Rows in sealed segments", STREAM, registry=REGISTRY)
+SEALED_BYTES = Counter("lake_sealed_bytes", "Bytes in sealed segments", STREAM, registry=REGISTRY)
+TABLE_ROWS = Counter("lake_published_rows", "Rows published as Parquet", (*STREAM, "level"), registry=REGISTRY)
+GAPS_OPENED = Counter("lake_gaps_opened", "Holes found", (*STREAM, "cause"), registry=REGISTRY)
+GAPS_CLOSED = Counter("lake_gaps_closed", "Holes closed, by how", (*STREAM, "state"), registry=REGISTRY)
+CERTIFIED = Counter("lake_certified_files", "Daily files certified", STREAM, registry=REGISTRY)
+QUARANTINED = Counter("lake_quarantined_items", "Lines, frames or files set aside", registry=REGISTRY)
+RESTARTS = Counter("lake_service_restarts", "Services started again after an error", ("service",), registry=REGISTRY)
+DURABLE_LAG = Gauge("lake_durable_lag_seconds", "Age of the oldest event not yet forced to the disk", registry=REGISTRY)
+SYNC_SECONDS = Histogram(
+    "lake_write_pass_seconds",
+    "Duration of one write pass, syncs included",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
+    registry=REGISTRY,
+)
+WATERMARK = Gauge(
+    "lake_watermark_seconds", "Receive time up to which a stream is sealed (unix)", STREAM, registry=REGISTRY
+)
+LOOP_LAG = Gauge("lake_loop_lag_seconds", "How late the event loop last ran what was due", registry=REGISTRY)
+QUEUE_BYTES = Gauge("lake_queue_bytes", "Bytes waiting in a bounded channel", ("channel",), registry=REGISTRY)
+UP = Gauge("lake_up", "1 while the daemon runs and is ready", registry=REGISTRY)
+
+
+def received(exchange: str, market_type: str, kind: str, new: int, duplicates: int = 0) -> None:
+    """`new` events went on to the segments, `duplicates` were dropped. Called once per batch."""
+    RECEIVED.labels(exchange, market_type, kind).inc(new)
+    if duplicates:
+        DUPLICATES.labels(exchange, market_type, kind).inc(duplicates)
+
+
+def frames(exchange: str, market_type: str, count: int, nbytes: int) -> None:
+    """`count` frames of `nbytes` in all came in. Called once per batch."""
+    FRAMES.labels(exchange, market_type).inc(count)
+    FRAME_BYTES.labels(exchange, market_type).inc(nbytes)
+
+
+def write_pass(seconds: float, oldest_seconds: float = 0.0) -> None:
+    """A write pass took `seconds`; the oldest event that it left unsynced is `oldest_seconds` old."""
+    SYNC_SECONDS.observe(seconds)
+    DURABLE_LAG.set(oldest_seconds)
+
+
+def queue(channel: str, nbytes: int) -> None:
+    """A bounded channel holds `nbytes`."""
+    QUEUE_BYTES.labels(channel).set(nbytes)
+
+
+def watermark(exchange: str, market_type: str, kind: str, time: int) -> None:
+    """A stream is sealed up to `time` (us)."""
+    WATERMARK.labels(exchange, market_type, kind).set(time / 1e6)
+
+
+def exposition() -> bytes:
+    """Everything in the Prometheus text format."""
+    return generate_latest(REGISTRY)

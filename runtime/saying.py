@@ -1,0 +1,79 @@
+"""How an event is said: one line of text, one count, repetition kept quiet (runtime.telemetry uses it)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from loguru import logger
+
+from runtime import metrics
+from runtime.clock import SystemClock
+
+REPEAT_SECONDS = 10.0
+_clock = SystemClock()
+_lock = threading.Lock()
+_last_said: dict[tuple[str, ...], tuple[float, int]] = {}
+
+
+def say(
+    level: str,
+    event: str,
+    message: str,
+    *,
+    quiet: tuple[str, ...] | None = None,
+    error: BaseException | None = None,
+    **facts: object,
+) -> None:
+    """One line and one count. `quiet` names what repeats: such a line is said once in REPEAT_SECONDS, then counted."""
+    metrics.EVENTS.labels(event, level).inc()
+    if quiet is not None:
+        repeats = _repeats(quiet)
+        if repeats is None:
+            return
+        if repeats:
+            message = f"{message} (and {repeats:,} more like it before)"
+    # Only an error of our own making deserves its traceback, and only in the file: see runtime.logs.
+    bound = (
+        logger.bind(event=event, **facts).opt(exception=error, depth=2) if error else logger.bind(event=event, **facts)
+    )
+    bound.log(level, "{}", _line(message))
+
+
+def _repeats(key: tuple[str, ...]) -> int | None:
+    """None while `key` is to be quiet; else how often it was quiet since it was last said."""
+    now = _clock.monotonic()
+    with _lock:
+        last, count = _last_said.get(key, (None, 0))
+        if last is not None and now - last < REPEAT_SECONDS:
+            _last_said[key] = (last, count + 1)
+            return None
+        _last_said[key] = (now, 0)
+        return count
+
+
+def _line(message: str) -> str:
+    """`message` on one line without control characters: part of it may be a venue's own words."""
+    return "".join(c if c.isprintable() else " " for c in message)[:2000]
+
+
+def error_text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def tail(detail: str) -> str:
+    return f" ({detail})" if detail else ""
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def size(nbytes: int) -> str:
+    size = float(nbytes)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,330 @@
+"""Everything the process can say: one function an event, each one log line and one count in `lake_log_events`.
+
+Levels are by consequence. INFO: as intended. WARNING: not as intended, nothing lost. ERROR: data lost, or a person is
+needed. DEBUG: too frequent to read. Nothing here is called per message; what could repeat quickly says it once in
+ten seconds with the number of repetitions, while its metric counts every one.
+Every function is thread-safe and takes plain values: times in us, sizes in bytes, durations in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from market import times
+from runtime import metrics
+from runtime.saying import error_text, say, size, some, tail
+
+# --- the process -------------------------------------------------------------------------------------------------
+
+
+def starting(*, lake: str, config: str, pid: int, loop: str, simulated: bool) -> None:
+    what = "simulated lake" if simulated else "lake"
+    say("INFO", "starting", f"{what} {lake}, configuration {config}, pid {pid}", loop=loop)
+
+
+def ready(*, address: str | None, seconds: float) -> None:
+    metrics.UP.set(1)
+    where = f"; status at {address}/status" if address else ""
+    say("INFO", "ready", f"running after {seconds:.1f} s{where}", address=address, seconds=seconds)
+
+
+def recovered(*, seconds: float, problems: int, summary: str) -> None:
+    """What a start had to put in order; `problems` counts the leftovers of an unclean end."""
+    say("WARNING" if problems else "INFO", "recovered", f"{summary} in {seconds:.1f} s", problems=problems)
+
+
+def stopping(*, reason: str, deadline_seconds: float) -> None:
+    metrics.UP.set(0)
+    say("INFO", "stopping", f"{reason}; at most {deadline_seconds:g} s", reason=reason)
+
+
+def phase_stopped(*, phase: int, services: Sequence[str], seconds: float) -> None:
+    say("DEBUG", "phase_stopped", f"phase {phase} drained in {seconds:.1f} s", services=", ".join(services))
+
+
+def straggling(*, services: Sequence[str], seconds_left: float) -> None:
+    say("WARNING", "straggling", f"still waiting for {', '.join(services)}, {seconds_left:.0f} s left")
+
+
+def cancelled(*, services: Sequence[str], reason: str) -> None:
+    say("ERROR", "cancelled", f"{', '.join(services)} did not stop: {reason}")
+
+
+def stopped(*, seconds: float, exit_code: int) -> None:
+    say("INFO", "stopped", f"after {seconds:.1f} s, exit code {exit_code}", exit_code=exit_code)
+
+
+def service_restarted(*, service: str, error: BaseException, restarts: int, delay_seconds: float) -> None:
+    metrics.RESTARTS.labels(service).inc()
+    text = f"{service} failed ({error_text(error)}), again in {delay_seconds:.1f} s"
+    say("WARNING", "service_restarted", text, error=error, service=service, restarts=restarts)
+
+
+def service_failed(*, service: str, error: BaseException, exit_code: int) -> None:
+    say("ERROR", "service_failed", f"{service}: {error_text(error)}", error=error, service=service, exit_code=exit_code)
+
+
+def worker_died(*, job: str, attempt: int) -> None:
+    after = "it runs once more on a new worker" if attempt == 1 else "the job is given up"
+    say("WARNING" if attempt == 1 else "ERROR", "worker_died", f"a worker died running {job}; {after}", attempt=attempt)
+
+
+def loop_lag(*, seconds: float) -> None:
+    metrics.LOOP_LAG.set(seconds)
+    if seconds > 1.0:
+        say("WARNING", "loop_lag", f"the event loop was blocked for {seconds:.1f} s", quiet=("loop_lag",))
+
+
+def clock_stepped(*, seconds: float) -> None:
+    say("WARNING", "clock_stepped", f"the wall clock jumped by {seconds:+.3f} s", seconds=seconds)
+
+
+def midnight_crossed(*, date: str, closes_in_seconds: float) -> None:
+    """`date` is the day that ended."""
+    text = f"00:00 UTC: {date} has ended, its daily files follow in about {closes_in_seconds:.0f} s"
+    say("INFO", "midnight_crossed", text, date=date)
+
+
+def control_job(*, job: str, state: str, detail: str = "") -> None:
+    say("INFO" if state != "failed" else "WARNING", "control_job", f"{job} {state}{tail(detail)}", job=job, state=state)
+
+
+# --- collecting --------------------------------------------------------------------------------------------------
+
+
+def collecting(
+    *, exchange: str, market_type: str, kinds: Sequence[str], symbols: Sequence[str], connections: int
+) -> None:
+    text = (
+        f"{exchange} {market_type}: {', '.join(kinds)} of {some(symbols)}"
+        f" over {connections} connection{'s' if connections != 1 else ''}"
+    )
+    say("INFO", "collecting", text, exchange=exchange, market_type=market_type, symbols=len(symbols))
+
+
+def connected(*, exchange: str, market_type: str, connection: str, session: str, url: str) -> None:
+    metrics.CONNECTIONS.labels(exchange, market_type).inc()
+    text = f"{exchange} {market_type} {connection} to {url}"
+    say("INFO", "connected", text, exchange=exchange, market_type=market_type, connection=connection, session=session)
+
+
+def connect_failed(*, exchange: str, market_type: str, connection: str, reason: str, retry_seconds: float) -> None:
+    text = f"{exchange} {market_type} {connection}: {reason}; again in {retry_seconds:.1f} s"
+    say("WARNING", "connect_failed", text, exchange=exchange, market_type=market_type, connection=connection)
+
+
+def disconnected(
+    *,
+    exchange: str,
+    market_type: str,
+    connection: str,
+    session: str,
+    cause: str,
+    detail: str = "",
+    planned: bool = False,
+) -> None:
+    """`planned` where we closed it: a stop or a handover."""
+    metrics.CONNECTIONS.labels(exchange, market_type).dec()
+    text = f"{exchange} {market_type} {connection}: {cause}{tail(detail)}"
+    level = "INFO" if planned else "WARNING"
+    say(level, "disconnected", text, exchange=exchange, market_type=market_type, session=session, cause=cause)
+
+
+def subscribed(*, exchange: str, market_type: str, connection: str, streams: int) -> None:
+    """The venue accepted all `streams` of a connection. The gauge lake_streams is set by the caller's totals."""
+    text = f"{exchange} {market_type} {connection}: {streams} stream{'s' if streams != 1 else ''}"
+    say("INFO", "subscribed", text, exchange=exchange, market_type=market_type, connection=connection, streams=streams)
+
+
+def refused(*, exchange: str, market_type: str, streams: Sequence[str], reason: str) -> None:
+    text = f"{exchange} {market_type} refused {some(streams)}: {reason}"
+    say("ERROR", "refused", text, exchange=exchange, market_type=market_type)
+
+
+def silent_stream(*, exchange: str, market_type: str, kind: str, symbol: str, seconds: float) -> None:
+    text = f"{exchange} {market_type} {kind} {symbol}: acknowledged, but nothing for {seconds:.0f} s"
+    quiet = ("silent_stream", exchange, market_type, kind)
+    say("WARNING", "silent_stream", text, quiet=quiet, exchange=exchange, market_type=market_type, symbol=symbol)
+
+
+def rejected(*, exchange: str, market_type: str, reason: str, session: str, frame_no: int) -> None:
+    """A frame or item that broke the venue's rules was set aside; the frame itself is kept."""
+    metrics.REJECTED.labels(exchange, market_type).inc()
+    text = f"{exchange} {market_type}: {reason}"
+    quiet = ("rejected", exchange, market_type)
+    say("WARNING", "rejected", text, quiet=quiet, exchange=exchange, session=session, frame_no=frame_no)
+
+
+def shed(*, exchange: str, market_type: str, kind: str, events: int, reason: str) -> None:
+    metrics.SHED.labels(exchange, market_type, kind).inc(events)
+    text = f"{exchange} {market_type} {kind}: {events:,} events given up: {reason}"
+    say("ERROR", "shed", text, quiet=("shed", exchange, market_type, kind), events=events)
+
+
+def reference_loaded(*, exchange: str, market_type: str, contracts: int) -> None:
+    text = f"{exchange} {market_type}: {contracts:,} contracts"
+    say("INFO", "reference_loaded", text, exchange=exchange, market_type=market_type, contracts=contracts)
+
+
+def reference_failed(*, exchange: str, market_type: str, reason: str, retry_seconds: float | None) -> None:
+    again = f"; again in {retry_seconds:.0f} s" if retry_seconds is not None else ""
+    say("WARNING", "reference_failed", f"{exchange} {market_type}: {reason}{again}", exchange=exchange)
+
+
+def rate_limited(*, exchange: str, market_type: str, status: int, wait_seconds: float) -> None:
+    text = f"{exchange} {market_type} answered {status}: no request for {wait_seconds:.0f} s"
+    say("WARNING", "rate_limited", text, exchange=exchange, status=status)
+
+
+def skewed(*, exchange: str, market_type: str, seconds: float) -> None:
+    text = f"{exchange} {market_type}: our clock and the venue's differ by {seconds:+.2f} s"
+    say("WARNING", "skewed", text, quiet=("skewed", exchange, market_type), exchange=exchange, seconds=seconds)
+
+
+# --- on disk -----------------------------------------------------------------------------------------------------
+
+
+def segment_sealed(*, exchange: str, market_type: str, kind: str, rows: int, nbytes: int, path: str) -> None:
+    metrics.SEALED_ROWS.labels(exchange, market_type, kind).inc(rows)
+    metrics.SEALED_BYTES.labels(exchange, market_type, kind).inc(nbytes)
+    text = f"{exchange} {market_type} {kind}: {rows:,} rows, {size(nbytes)}"
+    say("INFO" if rows else "DEBUG", "segment_sealed", text, rows=rows, bytes=nbytes, path=path)
+
+
+def durable_lag(*, seconds: float, waiting_bytes: int) -> None:
+    text = f"a write pass took {seconds:.1f} s, {size(waiting_bytes)} waiting"
+    say("WARNING", "durable_lag", text, quiet=("durable_lag",), seconds=seconds, waiting_bytes=waiting_bytes)
+
+
+def storage_failed(*, path: str, error: BaseException) -> None:
+    say("ERROR", "storage_failed", f"{path}: {error_text(error)}", error=error, path=path)
+
+
+def disk_low(*, free_bytes: int, floor_bytes: int, effect: str) -> None:
+    text = f"{size(free_bytes)} free, floor {size(floor_bytes)}: {effect}"
+    say("ERROR", "disk_low", text, quiet=("disk_low",), free_bytes=free_bytes)
+
+
+def quarantined(*, origin: str, reason: str, count: int, nbytes: int, path: str) -> None:
+    metrics.QUARANTINED.inc(count)
+    text = f"{count:,} item{'s' if count != 1 else ''} ({size(nbytes)}) of {origin}: {reason}"
+    say("WARNING", "quarantined", text, path=path, origin=origin, count=count)
+
+
+def gap_opened(
+    *,
+    exchange: str,
+    market_type: str,
+    kind: str,
+    symbol: str,
+    cause: str,
+    ts_from: int,
+    ts_to: int | None,
+    missing: int | None,
+) -> None:
+    """`missing` ids, None where the venue does not number; a hole of an unknown size is one nevertheless."""
+    metrics.GAPS_OPENED.labels(exchange, market_type, kind, cause).inc()
+    what = f"{missing:,} ids missing" if missing is not None else "a hole"
+    text = (
+        f"{exchange} {market_type} {kind} {symbol}: {what} from {times.text(ts_from)} to {times.text(ts_to)}, {cause}"
+    )
+    quiet = ("gap_opened", exchange, market_type, kind, cause)
+    say("ERROR", "gap_opened", text, quiet=quiet, exchange=exchange, kind=kind, symbol=symbol, cause=cause)
+
+
+def gap_closed(*, exchange: str, market_type: str, kind: str, symbol: str, state: str, source: str | None) -> None:
+    metrics.GAPS_CLOSED.labels(exchange, market_type, kind, state).inc()
+    text = f"{exchange} {market_type} {kind} {symbol}: {state}{f' from {source}' if source else ''}"
+    quiet = ("gap_closed", exchange, market_type, kind, state)
+    level = "ERROR" if state == "unrepairable" else "INFO"
+    say(level, "gap_closed", text, quiet=quiet, exchange=exchange, kind=kind, symbol=symbol)
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+def parts_written(*, exchange: str, market_type: str, kind: str, rows: int, files: int) -> None:
+    metrics.TABLE_ROWS.labels(exchange, market_type, kind, "part").inc(rows)
+    text = f"{exchange} {market_type} {kind}: {rows:,} rows in {files} file{'s' if files != 1 else ''}"
+    say("INFO", "parts_written", text, rows=rows, files=files)
+
+
+def bars_written(
+    *, exchange: str, market_type: str, kind: str, rows: int, symbols: int, start: int, end: int, level: str = "part"
+) -> None:
+    """Bars of windows inside [start, end) were published."""
+    metrics.TABLE_ROWS.labels(exchange, market_type, kind, level).inc(rows)
+    span = f"{times.to_datetime(start):%H:%M:%S} to {times.to_datetime(end):%H:%M:%S}"
+    text = f"{exchange} {market_type} {kind}: {rows:,} bars of {symbols} symbol{'s' if symbols != 1 else ''}, {span}"
+    say("INFO", "bars_written", text, rows=rows, symbols=symbols)
+
+
+def hour_merged(*, exchange: str, market_type: str, kind: str, date: str, hour: int, rows: int, inputs: int) -> None:
+    metrics.TABLE_ROWS.labels(exchange, market_type, kind, "hour").inc(rows)
+    text = f"{exchange} {market_type} {kind} {date} {hour:02d}h: {rows:,} rows from {inputs} files"
+    say("INFO", "hour_merged", text, rows=rows, inputs=inputs)
+
+
+def certified(
+    *,
+    exchange: str,
+    market_type: str,
+    kind: str,
+    symbol: str | None,
+    date: str,
+    revision: int,
+    rows: int,
+    missing: int,
+    gaps: Sequence[str],
+    sha256: str,
+    path: str,
+) -> None:
+    """A daily file is published with its certificate. `gaps` is one readable text a hole that is still open."""
+    metrics.TABLE_ROWS.labels(exchange, market_type, kind, "day").inc(rows)
+    metrics.CERTIFIED.labels(exchange, market_type, kind).inc()
+    holes = f"gaps: {some(gaps, 3)}" if gaps else "gaps: none"
+    text = (
+        f"{date} {exchange} {market_type} {kind} {symbol or 'all symbols'}: {rows:,} rows, {missing:,} ids missing,"
+        f" {holes}, sha256 {sha256}"
+    )
+    say("INFO", "certified", text, path=path, revision=revision, sha256=sha256, gaps=len(gaps))
+
+
+def day_closed(
+    *,
+    exchange: str,
+    market_type: str,
+    date: str,
+    files: int,
+    rows: int,
+    missing: int,
+    open_gaps: int,
+    revision: int = 1,
+) -> None:
+    """All daily files of one market's day are published and its inputs may go."""
+    gaps = f"{open_gaps} open gaps" if open_gaps else "no open gap"
+    text = f"{date} {exchange} {market_type}: {files} daily files, {rows:,} rows, {missing:,} ids missing, {gaps}"
+    say("INFO", "day_closed", text, date=date, files=files, open_gaps=open_gaps, revision=revision)
+
+
+def check_failed(*, path: str, check: str, symbol: str, count: int, detail: str = "") -> None:
+    """An integrity check found rows that are stored and counted, but not as they should be."""
+    text = f"{check}: {count:,} rows of {symbol} in {path}{tail(detail)}"
+    say("WARNING", "check_failed", text, quiet=("check_failed", check), path=path, symbol=symbol, count=count)
+
+
+def job_failed(*, job: str, subject: str, error: BaseException, failures: int, parked: bool) -> None:
+    """A transform or merge failed; `parked` once it is not tried again until a person has looked."""
+    after = "parked until a person looks" if parked else "tried again"
+    text = f"{job} of {subject}: {error_text(error)}; failure {failures}, {after}"
+    say("ERROR" if parked else "WARNING", "job_failed", text, error=error, job=job, subject=subject, failures=failures)
+
+
+def commit_conflict(*, job: str, detail: str) -> None:
+    say("WARNING", "commit_conflict", f"{job}: {detail}; planned again", job=job)
+
+
+def retained(*, files: int, nbytes: int, what: str) -> None:
+    """Retention let go of `files` whose contents live on in newer ones, or whose time was over."""
+    if files:
+        say("INFO", "retained", f"let go of {files:,} {what}, {size(nbytes)}", files=files, bytes=nbytes)

@@ -1,0 +1,101 @@
+"""Worker processes: results, errors, a dead worker, recycling, and the inline executor."""
+
+import asyncio
+import os
+import signal
+from concurrent.futures import CancelledError
+from pathlib import Path
+
+import pytest
+
+from runtime.workers import InlineExecutor, WorkerDied, Workers
+
+
+def double(x):
+    return 2 * x
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def process_id():
+    return os.getpid()
+
+
+def die_once(marker):
+    if not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def workers():
+    pool = Workers(1)
+    yield pool
+    pool.shutdown()
+
+
+async def test_jobs_can_be_awaited_and_raise_what_they_raised(workers):
+    assert await workers.submit(double, 21) == 42
+    assert await asyncio.get_running_loop().run_in_executor(workers, double, 4) == 8
+    with pytest.raises(ValueError, match="bad"):
+        await workers.submit(fail, "bad")
+
+
+async def test_a_dead_worker_is_replaced_and_its_job_runs_again(workers, tmp_path, said):
+    jobs = [workers.submit(die_once, str(tmp_path / "died")), workers.submit(double, 3)]
+    assert [await job for job in jobs] == ["survived", 6]
+    assert said("worker_died")
+
+
+async def test_a_job_that_kills_every_worker_fails_and_the_pool_goes_on(workers):
+    with pytest.raises(WorkerDied, match="die"):
+        await workers.submit(die)
+    assert await workers.submit(double, 5) == 10
+
+
+async def test_the_pool_is_recycled_between_jobs():
+    pool = Workers(1, recycle_after=2)
+    try:
+        first, second, third = [await pool.submit(process_id) for _ in range(3)]
+        assert first == second != third
+        assert os.getpid() not in (first, third)
+    finally:
+        pool.shutdown()
+
+
+async def test_kill_ends_a_running_job_at_once():
+    pool = Workers(1)
+    await pool.submit(double, 1)
+    pid = await pool.submit(process_id)
+    pool.kill()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(RuntimeError, match="shut down"):
+        pool.submit(double, 1)
+
+
+async def test_cancelling_who_waits_cancels_the_job(workers):
+    job = workers.submit(double, 1)
+    job.cancel()
+    with pytest.raises((asyncio.CancelledError, CancelledError)):
+        await job
+
+
+async def test_inline_has_the_same_shape():
+    inline = InlineExecutor()
+    assert await inline.submit(double, 2) == 4
+    assert inline.submit(double, 2).result() == 4
+    with pytest.raises(ValueError, match="bad"):
+        await inline.submit(fail, "bad")
+
+
+def test_no_worker_is_no_pool():
+    with pytest.raises(ValueError, match="at least one"):
+        Workers(0)
