@@ -1,0 +1,207 @@
+"""The JSON line of a segment: encoding, strict decoding, the torn-tail rule, and the seal beside a sealed file.
+
+A segment is plain JSON Lines: one event of one kind a line, the fields of `market.kinds` in their order, nothing else.
+See docs/format/segment.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from lake.errors import CorruptSegment, UnknownVersion
+from lake.rows import SegmentRow
+from market import kinds
+from market.errors import Malformed
+from market.kinds import Event
+
+FORMAT_VERSION: Final = 1
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""A segment that has reached this size is sealed."""
+
+_ENCODER = msgspec.json.Encoder()
+_DECODERS = {name: msgspec.json.Decoder(kind.struct) for name, kind in kinds.KINDS.items() if kind.struct is not None}
+_ANY_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_VERBATIM_KINDS: Final = frozenset(
+    kind.struct
+    for kind in kinds.KINDS.values()
+    if kind.struct is not None and any(column.type == "levels" for column in kind.columns)
+)
+"""Structs that carry the venue's own JSON text, which may have line breaks between its tokens."""
+
+
+class Extent(NamedTuple):
+    """First and last receive and venue time (us) of some events; venue times None where no event has one."""
+
+    recv_min: int
+    recv_max: int
+    event_min: int | None
+    event_max: int | None
+
+
+def encode_lines(events: Sequence[Event]) -> bytes:
+    """The lines of `events`, each ended by a line feed."""
+    lines = _ENCODER.encode_lines(events)
+    if events and type(events[0]) in _VERBATIM_KINDS and lines.count(b"\n") != len(events):
+        return b"".join(_ENCODER.encode(event).translate(_SPACED) + b"\n" for event in events)
+    return lines
+
+
+_SPACED = bytes.maketrans(
+    b"\r\n", b"  "
+)  # inside JSON strings they are always escaped, between tokens they say nothing
+
+
+def extent(events: Sequence[Event]) -> Extent:
+    """First and last times of `events` (at least one), given in the order they were received."""
+    venue = [event.ts_event for event in events]
+    timed = [time for time in venue if time is not None] if None in venue else venue
+    first, last = events[0].ts_recv, events[-1].ts_recv
+    return Extent(min(first, last), max(first, last), min(timed, default=None), max(timed, default=None))  # type: ignore[type-var] # no None is left in `timed`
+
+
+def widen(held: Extent | None, more: Extent | None) -> Extent | None:
+    """The extent of both."""
+    if held is None or more is None:
+        return held or more
+    low = [time for time in (held.event_min, more.event_min) if time is not None]
+    high = [time for time in (held.event_max, more.event_max) if time is not None]
+    return Extent(
+        min(held.recv_min, more.recv_min), max(held.recv_max, more.recv_max),
+        min(low, default=None), max(high, default=None),
+    )  # fmt: skip
+
+
+def decode_line(kind: str, line: bytes) -> Event:
+    """One line as its event, strictly: every field there and of its type. Raises Malformed, UnknownKind."""
+    try:
+        decoder = _DECODERS[kind]
+    except KeyError:
+        raise Malformed("kind with lines", kinds.kind(kind).name) from None
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"{kind} line ({error})", line[:200]) from error
+
+
+def _good(line: bytes, kind: str | None) -> bool:
+    try:
+        if kind is None:
+            _ANY_OBJECT.decode(line)
+        else:
+            decode_line(kind, line)
+    except (Malformed, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def good_length(data: bytes, kind: str | None = None) -> int:
+    """Bytes up to the end of the last good line: what follows is a torn tail, to be set aside and cut.
+
+    A good line is a JSON object ended by a line feed, and an event of `kind` where one is given. A bad line that has a
+    good one behind it is no torn tail: it stays, and whoever reads the lines sets it aside.
+    """
+    end = data.rfind(b"\n") + 1
+    while end > 0:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        if _good(data[start : end - 1], kind):
+            return end
+        end = start
+    return 0
+
+
+class BadLine(NamedTuple):
+    """A line that is no event: where it begins (byte), its number from 1, its bytes and what is wrong with it."""
+
+    offset: int
+    number: int
+    line: bytes
+    reason: str
+
+
+class Scan(NamedTuple):
+    """What a segment's bytes hold. `rows` counts lines, bad ones included; `size` is where the torn tail begins."""
+
+    size: int
+    rows: int
+    extent: Extent | None
+    bad: tuple[BadLine, ...]
+
+
+def read_lines(kind: str, data: bytes) -> Iterator[Event | BadLine]:
+    """Every line of a segment in order, as its event or as what is wrong with it; a torn tail is a BadLine too."""
+    offset = 0
+    pieces = data.split(b"\n")
+    torn = pieces.pop()
+    for number, line in enumerate(pieces, start=1):
+        try:
+            yield decode_line(kind, line)
+        except Malformed as error:
+            yield BadLine(offset, number, line, str(error)[:300])
+        offset += len(line) + 1
+    if torn:
+        yield BadLine(offset, len(pieces) + 1, torn, "no line feed at its end")
+
+
+def scan(kind: str, data: bytes) -> Scan:
+    """Read a segment's bytes line by line: its good length, line count, times, and the bad lines before the tail."""
+    size = good_length(data, kind)
+    bad: list[BadLine] = []
+    held: Extent | None = None
+    rows = 0
+    for found in read_lines(kind, data[:size]):
+        rows += 1
+        if isinstance(found, BadLine):
+            bad.append(found)
+        else:
+            held = widen(held, Extent(found.ts_recv, found.ts_recv, found.ts_event, found.ts_event))
+    return Scan(size, rows, held, tuple(bad))
+
+
+class Seal(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What `.meta.json` says of a sealed segment or frames file. Times us, receive time unless named event."""
+
+    version: int
+    path: str
+    exchange: str
+    market_type: str
+    kind: str
+    period_start: int
+    period_end: int
+    rows: int
+    bytes: int
+    sha256: str
+    recv_min: int | None = None
+    recv_max: int | None = None
+    event_min: int | None = None
+    event_max: int | None = None
+    clean: bool = True
+
+
+_SEAL_FIELDS: Final = tuple(name for name in Seal.__struct_fields__ if name != "version")
+
+
+def encode_seal(row: SegmentRow) -> bytes:
+    """The `.meta.json` of a sealed row. Raises ValueError for one that has no end yet."""
+    if row.period_end is None:
+        raise ValueError(f"{row.path} has no end yet, so it cannot be sealed")
+    seal = Seal(version=FORMAT_VERSION, **{name: getattr(row, name) for name in _SEAL_FIELDS})
+    return msgspec.json.format(_ENCODER.encode(seal), indent=1) + b"\n"
+
+
+def decode_seal(data: bytes) -> SegmentRow:
+    """The sealed row that a `.meta.json` states. Raises CorruptSegment, and UnknownVersion for a newer format."""
+    try:
+        version = msgspec.json.decode(data, type=_Version).version
+        if version > FORMAT_VERSION:
+            raise UnknownVersion(f"segment format {version}; this program knows up to {FORMAT_VERSION}", "update it")
+        seal = msgspec.json.decode(data, type=Seal)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CorruptSegment(f"a seal that cannot be read: {error}") from error
+    return SegmentRow(state="sealed", **{name: getattr(seal, name) for name in _SEAL_FIELDS})
+
+
+class _Version(msgspec.Struct):
+    version: int
