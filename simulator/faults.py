@@ -1,0 +1,142 @@
+"""What can go wrong on command: the faults, whom they concern, how long, and the schedule they may come by.
+
+A fault is asked for by `POST /sim/faults` with its fields as JSON, or by `--fault` on a schedule:
+`30s:cut`, `45s:drop_ids:symbol=BTCUSDT,count=3`, `every 20s:silence:kind=trade,seconds=5`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from simulator.instruments import MARKETS
+from simulator.market import Aggregate, Book, Event, Fill, Top
+
+FaultName = Literal[
+    "cut", "shutdown", "silence", "drop_ids", "duplicate_ids", "reorder_ids", "garbage", "half_frame", "huge_frame",
+    "html_200", "http_status", "short_body",
+]  # fmt: skip
+ON_EVENTS = ("silence", "drop_ids", "duplicate_ids", "reorder_ids", "half_frame")
+ON_REQUESTS = ("html_200", "http_status", "short_body")
+KIND_OF: dict[type[Event], str] = {Fill: "trade", Aggregate: "agg_trade", Top: "quote"}
+KINDS = tuple(KIND_OF.values())
+
+
+class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One fault. Scope: `market, symbol, kind, connection`, each any where null; `path` is a part of a REST path.
+
+    - cut: connections are reset, or closed with the WebSocket `code`.
+    - shutdown: the venue announces its shutdown where its protocol has words for it, and cuts after `seconds`.
+    - silence: matching events are not sent for `seconds`; with neither symbol nor kind, pings stop too.
+    - drop_ids: the next `count` matching events are sent to nobody in scope.
+    - duplicate_ids: the next `count` matching events are sent twice.
+    - reorder_ids: the next `count` matching events change places with the one after them in their stream.
+    - garbage: `count` frames that are no message of the venue; `text` sends that text instead.
+    - half_frame: of the next matching event only half a frame leaves, then the connection is reset.
+    - huge_frame: one text frame of `size` bytes.
+    - html_200: the next `count` REST answers are a web page with status 200.
+    - http_status: the next `count` answers (path "ws" means WebSocket upgrades) have `status` and `retry_after`.
+    - short_body: the next `count` REST answers end before their Content-Length.
+    """
+
+    fault: FaultName
+    market: str | None = None
+    symbol: str | None = None
+    kind: str | None = None
+    connection: int | None = None
+    path: str | None = None
+    count: int = 1
+    seconds: float = 10.0
+    code: int | None = None
+    status: int = 503
+    retry_after: int | None = None
+    size: int = 20 * 1024 * 1024
+    text: str | None = None
+    id: int = 0
+    until: float = 0.0
+    """Loop time at which it ends; 0 where only `count` ends it."""
+
+    def __post_init__(self) -> None:
+        if self.market not in (None, *MARKETS):
+            raise ValueError(f"market must be one of {', '.join(MARKETS)}")
+        if self.kind not in (None, *KINDS):
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}")
+        if self.count < 1 or self.seconds < 0 or not 100 <= self.status <= 599:
+            raise ValueError("count must be at least 1, seconds not negative, status between 100 and 599")
+
+    def meets(self, event: Event) -> bool:
+        """Whether the event is in scope, whoever it goes to."""
+        return (
+            self.of_book(event.book)
+            and (self.kind is None or self.kind == KIND_OF[type(event)])
+            and (self.fault == "silence" or self.count > 0)
+        )
+
+    def of_book(self, book: Book) -> bool:
+        return self.market in (None, book.market) and self.symbol in (None, book.symbol)
+
+    def spares(self, connection: int, market: str) -> bool:
+        """Whether that connection is out of scope."""
+        return self.connection not in (None, connection) or self.market not in (None, market)
+
+    def parameters(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, for the log and the control route."""
+        plain = Fault(fault=self.fault)
+        skipped = ("fault", "id", "until")
+        return {
+            name: getattr(self, name)
+            for name in self.__struct_fields__
+            if name not in skipped and getattr(self, name) != getattr(plain, name)
+        }
+
+
+class Scheduled(msgspec.Struct, frozen=True):
+    """A fault of the command line: first `after` seconds from the start, then again as often if `repeat`."""
+
+    after: float
+    repeat: bool
+    fields: dict[str, Any]
+
+    def fault(self) -> Fault:
+        """A fresh fault of these fields."""
+        return msgspec.convert(self.fields, Fault, strict=False)
+
+
+_SCHEDULE = re.compile(r"(every )?(\d+(?:\.\d+)?)s:([a-z_0-9]+)(?::(.*))?")
+
+
+def parse_schedule(text: str) -> Scheduled:
+    """`[every ]<seconds>s:<fault>[:name=value,...]`. Raises ValueError with what is wrong."""
+    match = _SCHEDULE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"fault {text!r} is not like 30s:cut or every 20s:drop_ids:symbol=BTCUSDT,count=3")
+    every, seconds, name, rest = match.groups()
+    fields = {"fault": name} | dict(pair.split("=", 1) for pair in (rest or "").split(",") if "=" in pair)
+    if rest and len(fields) != 1 + len(rest.split(",")):
+        raise ValueError(f"fault {text!r}: parameters are name=value, separated by commas, each once")
+    if every and float(seconds) <= 0:
+        raise ValueError(f"fault {text!r}: a repeated fault needs a time above zero")
+    scheduled = Scheduled(float(seconds), bool(every), fields)
+    try:
+        scheduled.fault()
+    except msgspec.ValidationError as error:
+        raise ValueError(f"fault {text!r}: {error}") from error
+    return scheduled
+
+
+GARBAGE: tuple[str, ...] = (
+    "this is not JSON",
+    '{"stream":"btcusdt@trade","data":{"e":"trade","E":1',
+    '{"stream":"btcusdt@trade","data":{"e":"trade","E":1795132800000,"s":"BTCUSDT","t":1,"p":NaN,"q":"1","T":1795132800000,"m":true,"M":true}}',
+    '{"stream":"btcusdt@trade","data":{"e":"trade","E":1795132800000,"s":"BTCUSDT","t":"x","p":[],"q":{},"T":null,"m":1,"M":true}}',
+    '{"stream":"btcusdt@trade","data":{"e":"trade","E":9999999999999999,"s":"BTCUSDT","t":2,"p":"1","q":"1","T":9999999999999999,"m":true,"M":true}}',
+    '{"stream":"../../etc/passwd@trade","data":{"e":"trade","E":1795132800000,"s":"../../etc/passwd","t":3,"p":"1","q":"1","T":1795132800000,"m":true,"M":true}}',
+    '{"stream":"btcusdt@bookTicker","data":{"u":true,"s":"BTCUSDT","b":"1e5","B":"inf","a":"1_000","A":""}}',
+    '{"stream":7,"data":[]}',
+    "[" * 2000,
+    "null",
+    "",
+)
+"""Frames that break a careless parser: no JSON, cut JSON, wrong types, impossible times, hostile names, depth."""

@@ -1,0 +1,298 @@
+"""The heart of the simulated venue: each tick the market goes on, the log is written, subscribers are sent it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from simulator.clock import Clock
+from simulator.connection import PING, Connection, frame
+from simulator.faults import GARBAGE, KIND_OF, ON_EVENTS, Fault
+from simulator.log import TruthLog
+from simulator.market import Event, Market
+
+TICK = 0.02
+HELD = 1.0
+"""Seconds after which a reordered event leaves even if no other of its stream follows."""
+
+
+class Venue(Protocol):
+    """What a venue's twin tells the hub about its streams."""
+
+    def stream(self, symbol: str, kind: str) -> str:
+        """The venue's name of that stream."""
+
+    def payload(self, event: Event, published: int, micro: bool) -> str:
+        """The message of an event; times in ms, or us if `micro`."""
+
+    def wrapped(self, stream: str, payload: str) -> str:
+        """The message inside the envelope that names its stream."""
+
+    def serves(self, market: str, route: str, stream: str) -> bool:
+        """Whether connections on that route are sent that stream."""
+
+    def farewell(self, connection: Connection, now: int) -> str | None:
+        """The announcement of a shutdown, where the protocol has one. `now` in us."""
+
+
+class Group:
+    """The subscribers of one stream."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.members: list[Connection] = []
+        self.sent = ""
+        self.held: tuple[Event, int, float] | None = None
+
+    def change(self, member: Connection, joins: bool) -> None:
+        """Add or remove a subscriber."""
+        if joins and member not in self.members:
+            self.members.append(member)
+        elif not joins and member in self.members:
+            self.members.remove(member)
+        self.sent = ",".join(str(one.number) for one in self.members)
+
+
+class Hub:
+    """Connects the market, the log, the faults and the connections. Lives on the event loop's thread."""
+
+    def __init__(self, market: Market, venue: Venue, log: TruthLog, clock: Clock) -> None:
+        self.market = market
+        self.venue = venue
+        self.log = log
+        self.clock = clock
+        self.connections: dict[int, Connection] = {}
+        self.faults: list[Fault] = []
+        self.opened = 0
+        self._faults_ever = 0
+        self._garbage = 0
+        self._groups: dict[tuple[str, str], Group] = {}
+        self._of: dict[type[Event], dict[int, Group]] = {kind: {} for kind in KIND_OF}
+        for book in market.books:
+            for kind, name in KIND_OF.items():
+                group = Group(venue.stream(book.symbol, name))
+                self._groups[book.market, group.name] = group
+                self._of[kind][id(book)] = group
+
+    def start(self) -> None:
+        """Let the market go on, tick by tick, until the loop ends."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(TICK, self._tick, loop.time() + TICK)
+
+    def _tick(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        self.tick()
+        due = max(due + TICK, loop.time())
+        loop.call_at(due, self._tick, due)
+
+    def tick(self) -> None:
+        """Everything that happened since the last tick: into the log first, then to the sockets."""
+        now = self.clock.now()
+        published = now - now % 1000
+        self._expire()
+        faulty = any(fault.fault in ON_EVENTS for fault in self.faults)
+        for event in self.market.advance(now):
+            group = self._of[type(event)][id(event.book)]
+            if faulty or group.held:
+                self._send_faulty(event, group, published)
+            else:
+                self.log.event(event, published, group.sent)
+                if group.members:
+                    self._send(event, group, group.members, published)
+        self.log.flush()
+        for connection in tuple(self.connections.values()):
+            if connection.out and not connection.flush():
+                connection.end("slow reader")
+
+    def _send(self, event: Event, group: Group, members: Iterable[Connection], published: int) -> None:
+        frames: list[bytes | None] = [None, None, None, None]
+        for member in members:
+            variant = member.variant
+            ready = frames[variant]
+            if ready is None:
+                text = self.venue.payload(event, published, variant > 1)
+                if variant & 1:
+                    text = self.venue.wrapped(group.name, text)
+                ready = frames[variant] = frame(text.encode())
+            member.out.append(ready)
+
+    def _send_faulty(self, event: Event, group: Group, published: int) -> None:
+        if group.held is None and group.members:
+            for fault in self.faults:
+                if fault.fault == "reorder_ids" and fault.meets(event):
+                    group.held = (event, published, asyncio.get_running_loop().time() + HELD)
+                    self._applied(fault, event)
+                    return
+        self._deliver(event, group, published)
+        self._release(group)
+
+    def _release(self, group: Group) -> None:
+        if group.held is not None:
+            event, published, _ = group.held
+            group.held = None
+            self._deliver(event, group, published)
+
+    def _deliver(self, event: Event, group: Group, published: int) -> None:
+        """Send one event, less what faults take from it, and write down who got it."""
+        copies: dict[Connection, int] = dict.fromkeys(group.members, 1)
+        dropped: dict[int, str] = {}
+        for fault in self.faults:
+            if fault.fault not in ON_EVENTS or fault.fault == "reorder_ids" or not fault.meets(event):
+                continue
+            hit = [one for one, n in copies.items() if n and not fault.spares(one.number, one.market)]
+            for one in hit:
+                if fault.fault == "duplicate_ids":
+                    copies[one] += 1
+                else:
+                    copies[one] = 0
+                    dropped[one.number] = fault.fault
+            if fault.fault == "half_frame":
+                for one in hit:
+                    self._send(event, group, [one], published)
+                    last = one.out.pop()
+                    one.out.append(last[: len(last) // 2])
+                    one.flush()
+                    asyncio.get_running_loop().call_later(0.1, one.end, "half_frame")
+                    self._leave_all(one)
+            if hit and fault.fault != "silence":
+                self._applied(fault, event)
+        got = [one for one, n in copies.items() for _ in range(n)]
+        self.log.event(
+            event,
+            published,
+            ",".join(str(one.number) for one in got),
+            ",".join(f'"{number}":"{name}"' for number, name in dropped.items()),
+        )
+        self._send(event, group, got, published)
+
+    def _applied(self, fault: Fault, event: Event) -> None:
+        fault.count -= 1
+        detail = {
+            "market": event.book.market,
+            "symbol": event.book.symbol,
+            "kind": KIND_OF[type(event)],
+            "id": event.id,
+        }
+        self.log.line("fault", fault.id, fault.fault, fault.parameters(), "applied", detail, self.clock.now())
+
+    def _expire(self) -> None:
+        """End faults that are used up or over, and let go of what was held too long."""
+        if not self.faults:
+            return
+        time = asyncio.get_running_loop().time()
+        for fault in tuple(self.faults):
+            if fault.count < 1 or (fault.until and fault.until <= time):
+                self.end_fault(fault)
+        for group in self._groups.values():
+            if group.held is not None and group.held[2] <= time:
+                self._release(group)
+
+    # -- faults ------------------------------------------------------------------------------------------------------
+
+    def begin(self, fault: Fault) -> Fault:
+        """Put a fault in force; those of one moment are over when this returns."""
+        self._faults_ever += 1
+        fault.id = self._faults_ever
+        now = self.clock.now()
+        hit = [one for one in self.connections.values() if not fault.spares(one.number, one.market)]
+        self.log.line("fault", fault.id, fault.fault, fault.parameters(), "begin", {}, now)
+        self.log.flush()
+        loop = asyncio.get_running_loop()
+        match fault.fault:
+            case "cut":
+                self._each(fault, hit, lambda one: one.end("cut", fault.code))
+            case "shutdown":
+                self._each(fault, hit, self._announce)
+                loop.call_later(fault.seconds, self._each, fault, hit, lambda one: one.end("shutdown", 1001))
+            case "garbage":
+                self._each(fault, hit, lambda one: self._send_garbage(one, fault))
+            case "huge_frame":
+                self._each(fault, hit, lambda one: one.out.append(frame(b'{"filler":"' + b"x" * fault.size + b'"}')))
+            case "silence":
+                fault.until = loop.time() + fault.seconds
+                self.faults.append(fault)
+            case _:
+                self.faults.append(fault)
+        return fault
+
+    def end_fault(self, fault: Fault) -> None:
+        """Take a fault out of force."""
+        self.faults.remove(fault)
+        for group in self._groups.values():
+            self._release(group)
+        self.log.line("fault", fault.id, fault.fault, fault.parameters(), "end", {}, self.clock.now())
+
+    def _each(self, fault: Fault, hit: list[Connection], act: Callable[[Connection], None]) -> None:
+        for one in hit:
+            act(one)
+        numbers = {"connections": [one.number for one in hit]}
+        self.log.line("fault", fault.id, fault.fault, fault.parameters(), "applied", numbers, self.clock.now())
+
+    def _announce(self, connection: Connection) -> None:
+        text = self.venue.farewell(connection, self.clock.now())
+        if text is not None:
+            connection.say(text)
+
+    def _send_garbage(self, connection: Connection, fault: Fault) -> None:
+        for _ in range(fault.count):
+            connection.say(GARBAGE[self._garbage % len(GARBAGE)] if fault.text is None else fault.text)
+            self._garbage += 1
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def open(self, market: str, route: str, path: str, transport: asyncio.Transport) -> Connection:
+        """A new connection, numbered from 1."""
+        self.opened += 1
+        connection = Connection(self.opened, market, route, path, transport)
+        connection.opened = self.clock.now()
+        connection.last_pong = asyncio.get_running_loop().time()
+        self.connections[connection.number] = connection
+        self.log.line("open", connection.number, market, path, connection.opened)
+        return connection
+
+    def subscribe(self, connection: Connection, streams: Iterable[str], joins: bool = True) -> None:
+        """Add streams to a connection or take them away. Unknown ones, and those of another route, stay silent."""
+        names = list(streams)
+        for name in names:
+            if joins:
+                connection.streams[name] = None
+            else:
+                connection.streams.pop(name, None)
+            group = self._groups.get((connection.market, name))
+            if group is not None and self.venue.serves(connection.market, connection.route, name):
+                group.change(connection, joins)
+        if names:
+            word = "subscribe" if joins else "unsubscribe"
+            self.log.line(word, connection.number, names, self.clock.now())
+
+    def gone(self, connection: Connection, cause: str) -> None:
+        """The connection is over, whoever ended it."""
+        self._leave_all(connection)
+        self.connections.pop(connection.number, None)
+        self.log.line("close", connection.number, connection.cause or cause, connection.unsent, self.clock.now())
+
+    def _leave_all(self, connection: Connection) -> None:
+        for name in connection.streams:
+            group = self._groups.get((connection.market, name))
+            if group is not None:
+                group.change(connection, joins=False)
+
+    def ping(self, connection: Connection, every: float, patience: float) -> None:
+        """Ping now and every `every` seconds; who has not answered for `patience` seconds is cut off."""
+        loop = asyncio.get_running_loop()
+        if connection.number not in self.connections:
+            return
+        if loop.time() - connection.last_pong > patience:
+            connection.end("no pong", 1008)
+            return
+        mute = any(
+            fault.fault == "silence"
+            and fault.symbol is None
+            and fault.kind is None
+            and not fault.spares(connection.number, connection.market)
+            for fault in self.faults
+        )
+        if not mute:
+            connection.out.append(frame(str(self.clock.now() // 1000).encode(), PING))
+        loop.call_later(every, self.ping, connection, every, patience)

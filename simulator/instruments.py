@@ -1,0 +1,91 @@
+"""What the simulated venue lists: names, prices and quantities' grains, and how busy each symbol is."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+MARKETS = ("spot", "linear")
+QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "BTC", "ETH", "EUR")
+_KNOWN = {
+    # base: (price, price decimals, quantity decimals on spot, quantity decimals on linear)
+    "BTC": (64000.0, 2, 5, 3),
+    "ETH": (3100.0, 2, 4, 3),
+    "SOL": (148.0, 2, 3, 2),
+    "BNB": (590.0, 2, 3, 2),
+    "XRP": (0.62, 4, 0, 1),
+    "DOGE": (0.13, 5, 0, 0),
+    "ADA": (0.45, 4, 1, 0),
+    "TRX": (0.12, 5, 1, 0),
+    "AVAX": (27.0, 2, 2, 0),
+    "LINK": (14.0, 2, 2, 2),
+    "DOT": (6.2, 3, 2, 1),
+    "LTC": (71.0, 2, 3, 3),
+    "1000PEPE": (0.0118, 7, 0, 0),
+    "ATOM": (6.9, 3, 2, 2),
+    "UNI": (7.8, 3, 2, 0),
+    "FIL": (4.5, 3, 2, 1),
+}
+SLOTS = 1 << 14
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """One listed symbol. Prices are whole multiples of 10^-price_decimals, quantities of 10^-qty_decimals."""
+
+    market: str
+    symbol: str
+    base: str
+    quote: str
+    price_decimals: int
+    qty_decimals: int
+    start_ticks: int
+    first_id: int
+    """Trade, aggregate and book ids start near here; the same for the same seed."""
+
+
+def split(symbol: str) -> tuple[str, str]:
+    """Base and quote of a made-up symbol: the quote is the longest known ending, USDT where there is none."""
+    for quote in QUOTES:
+        if symbol.endswith(quote) and len(symbol) > len(quote):
+            return symbol[: -len(quote)], quote
+    return symbol, "USDT"
+
+
+def names(count: int) -> list[str]:
+    """`count` symbol names: the known ones first, then SIM0017USDT and so on."""
+    known = [f"{base}USDT" for base in _KNOWN]
+    return (known + [f"SIM{n:04d}USDT" for n in range(len(known), count)])[:count]
+
+
+def listing(markets: list[str], symbols: list[str], seed: int, id_shift: int = 0) -> list[Instrument]:
+    """The instruments of every market, drawn from the seed; `id_shift` moves all first ids up."""
+    out = []
+    for market in markets:
+        for symbol in symbols:
+            chance = random.Random(f"{seed}/{market}/{symbol}")
+            base, quote = split(symbol)
+            drawn = 10 ** chance.uniform(-1.5, 2.5)
+            price, decimals, spot_qty, linear_qty = _KNOWN.get(base, (drawn, 4, 1, 0))
+            price *= chance.uniform(0.97, 1.03)
+            out.append(
+                Instrument(
+                    market=market,
+                    symbol=symbol,
+                    base=base,
+                    quote=quote,
+                    price_decimals=decimals,
+                    qty_decimals=spot_qty if market == "spot" else linear_qty,
+                    start_ticks=max(1000, round(price * 10**decimals)),
+                    first_id=chance.randrange(10**6, 10**8) + id_shift,
+                )
+            )
+    return out
+
+
+def activity(count: int) -> list[int]:
+    """About SLOTS indices below `count`: index i in proportion to (i + 1)^-0.7, each at least once."""
+    weights = [(rank + 1) ** -0.7 for rank in range(count)]
+    total = sum(weights)
+    shares = [max(1, int(SLOTS * weight / total)) for weight in weights]
+    return [index for index, share in enumerate(shares) for _ in range(share)]

@@ -1,0 +1,209 @@
+"""The market everybody sees: trades and best quotes of every instrument, the same for the same seed.
+
+What happens (symbols, kinds, ids, prices, quantities, sides) depends on the seed alone; when it happens is the given
+clock's: the n-th event is due n / rate seconds after the start. It goes on whether or not anybody listens.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import TypeAlias
+
+import msgspec
+
+from simulator.candles import Candles
+from simulator.instruments import Instrument, activity
+
+HISTORY = 5000
+"""Trades and aggregates kept a symbol for the REST routes."""
+CATCH_UP = 2_000_000
+"""us: a machine that slept longer goes on from now instead of sending the whole past at once."""
+
+
+class Fill(msgspec.Struct, gc=False):
+    """One trade. `condition` as Binance USD-M writes it in `X`; times in us, whole milliseconds."""
+
+    book: Book
+    id: int
+    price: str
+    qty: str
+    maker: bool
+    condition: str
+    ts: int
+    ticks: int
+    lots: int
+
+
+class Aggregate(msgspec.Struct, gc=False):
+    """Fills of one taker order at one price."""
+
+    book: Book
+    id: int
+    price: str
+    qty: str
+    maker: bool
+    first_id: int
+    last_id: int
+    ts: int
+
+
+class Top(msgspec.Struct, gc=False):
+    """The best bid and ask after a change; `id` is the book's update id, which jumps."""
+
+    book: Book
+    id: int
+    bid: str
+    bid_qty: str
+    ask: str
+    ask_qty: str
+    ts: int
+
+
+Event: TypeAlias = Fill | Aggregate | Top
+
+
+class Book:
+    """The state of one instrument, with its recent trades and candles."""
+
+    def __init__(self, instrument: Instrument, tag: str) -> None:
+        self.instrument = instrument
+        self.market = instrument.market
+        self.symbol = instrument.symbol
+        self.tag = tag
+        """`"market","symbol"` as JSON text, for the log."""
+        self.bid = instrument.start_ticks
+        self.spread = 1
+        self.trade_id = instrument.first_id
+        self.agg_id = instrument.first_id // 2
+        self.update_id = instrument.first_id * 7
+        self.ts = 0
+        self.top: Top | None = None
+        self.trades: deque[Fill] = deque(maxlen=HISTORY)
+        self.aggregates: deque[Aggregate] = deque(maxlen=HISTORY)
+        self.candles = Candles()
+        self._floor = instrument.start_ticks // 2
+        self._price = _pattern(instrument.price_decimals, 8 if instrument.market == "spot" else None)
+        self._qty = _pattern(instrument.qty_decimals, 8 if instrument.market == "spot" else None)
+
+    def price(self, ticks: int) -> str:
+        """Price text as the venue pads it."""
+        pattern, unit = self._price
+        return pattern % (ticks // unit, ticks % unit) if unit > 1 else pattern % ticks
+
+    def qty(self, lots: int) -> str:
+        """Quantity text as the venue pads it."""
+        pattern, unit = self._qty
+        return pattern % (lots // unit, lots % unit) if unit > 1 else pattern % lots
+
+    def order(self, bits: int, ts: int) -> list[Event]:
+        """A taker order eats 1 to 4 makers at the best price; rarely the linear market prints a non-market fill."""
+        maker = bool(bits & 1)
+        ticks = self.bid if maker else self.bid + self.spread
+        count = 1 + (bits >> 1 & 3 if bits & 8 else 0)
+        first, total = self.trade_id + 1, 0
+        events: list[Event] = []
+        for n in range(count):
+            lots = 1 + ((bits >> (7 * n + 8)) % 997 >> (bits >> n & 7))
+            total += lots
+            events.append(self._fill(ticks, lots, maker, "MARKET", ts))
+        self.agg_id += 1
+        whole = Aggregate(self, self.agg_id, self.price(ticks), self.qty(total), maker, first, self.trade_id, ts)
+        self.aggregates.append(whole)
+        events.append(whole)
+        if self.market == "linear" and (bits >> 40) % 250 == 0:
+            events.append(self._odd(bits >> 52, ts))
+        return events
+
+    def _fill(self, ticks: int, lots: int, maker: bool, condition: str, ts: int) -> Fill:
+        self.trade_id += 1
+        fill = Fill(self, self.trade_id, self.price(ticks), self.qty(lots), maker, condition, ts, ticks, lots)
+        if condition == "MARKET":
+            self.trades.append(fill)
+            self.candles.add(ts, ticks, lots, fill.id, maker)
+        return fill
+
+    def _odd(self, bits: int, ts: int) -> Fill:
+        """A print that is no market trade: insurance fund or ADL far off the market, or NA with zeros."""
+        kind = bits % 3
+        if kind == 2:
+            self.trade_id += 1
+            return Fill(self, self.trade_id, "0", "0", bool(bits & 4), "NA", ts, 0, 0)
+        ticks = self.bid * (9 if bits & 4 else 11) // 10
+        return self._fill(ticks, 1 + bits % 50, bool(bits & 4), ("INSURANCE_FUND", "ADL")[kind], ts)
+
+    def quote(self, bits: int, ts: int) -> Top:
+        """The best prices move by up to two ticks, or only their quantities do."""
+        step = (-2, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2)[bits & 15]
+        self.bid = max(self.bid + step, self._floor)
+        self.spread = (1, 1, 1, 1, 1, 2, 2, 3)[bits >> 4 & 7]
+        self.update_id += 1 + (bits >> 7 & 15)
+        top = Top(
+            self,
+            self.update_id,
+            self.price(self.bid),
+            self.qty(1 + (bits >> 11) % 99991 // (1 + (bits >> 28 & 63))),
+            self.price(self.bid + self.spread),
+            self.qty(1 + (bits >> 34) % 99991 // (1 + (bits >> 51 & 63))),
+            ts,
+        )
+        self.top = top
+        return top
+
+
+class Market:
+    """All instruments on one time line. `rate` counts trades and quotes a second; aggregates come on top."""
+
+    def __init__(self, instruments: list[Instrument], seed: int, rate: float, start: int) -> None:
+        self.books = [Book(one, _tag(one)) for one in _by_activity(instruments)]
+        self.rate = rate
+        self.produced = 0
+        self._start = start
+        self._chance = random.Random(f"{seed}/market").getrandbits
+        slots = activity(len(self.books))
+        self._slots = [self.books[index] for index in slots]
+
+    def advance(self, now: int) -> list[Event]:
+        """Everything that happened up to `now` (us), oldest first."""
+        due = int((now - self._start) * self.rate / 1_000_000) - self.produced
+        late = due / self.rate * 1_000_000 - CATCH_UP if self.rate else 0
+        if late > 0:
+            self._start += int(late)
+            due = int(CATCH_UP * self.rate / 1_000_000)
+        events: list[Event] = []
+        chance, slots, count = self._chance, self._slots, len(self._slots)
+        made = 0
+        while made < due:
+            bits = chance(96)
+            book = slots[(bits & 0xFFFFF) % count]
+            ts = self._start + int((self.produced + made + 1) * 1_000_000 / self.rate)
+            ts = book.ts = max(book.ts, ts - ts % 1000)
+            if bits >> 20 & 15 < 5:
+                order = book.order(bits >> 24, ts)
+                events += order
+                made += len(order) - 1
+            else:
+                events.append(book.quote(bits >> 24, ts))
+                made += 1
+        self.produced += made
+        return events
+
+
+def _pattern(decimals: int, padded: int | None) -> tuple[str, int]:
+    zeros = "0" * (padded - decimals) if padded else ""
+    if decimals == 0:
+        return ("%d." + zeros if zeros else "%d"), 1
+    return f"%d.%0{decimals}d{zeros}", 10**decimals
+
+
+def _tag(instrument: Instrument) -> str:
+    return msgspec.json.encode([instrument.market, instrument.symbol]).decode()[1:-1]
+
+
+def _by_activity(instruments: list[Instrument]) -> list[Instrument]:
+    """The first symbol of each market, then the second of each, ...: markets are equally busy."""
+    per_market: dict[str, list[Instrument]] = {}
+    for one in instruments:
+        per_market.setdefault(one.market, []).append(one)
+    ranks = max((len(held) for held in per_market.values()), default=0)
+    return [held[rank] for rank in range(ranks) for held in per_market.values() if rank < len(held)]

@@ -1,0 +1,235 @@
+"""The simulator's HTTP server: the venue's routes, the control routes under /sim, and the faults of REST answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from simulator.clock import Clock
+from simulator.faults import ON_REQUESTS, Fault, Scheduled
+from simulator.hub import Hub
+from simulator.instruments import listing
+from simulator.log import TruthLog
+from simulator.market import Market
+from simulator.options import Options
+from simulator.venues import Twin
+
+WEB_PAGE = "<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
+
+
+class Control:
+    """`/sim`: faults and state, for tests and for people."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def post_fault(self, request: web.Request) -> web.Response:
+        """Begin the fault of the body; the answer has its id. 400 says what is wrong with it."""
+        try:
+            fault = msgspec.json.decode(await request.read(), type=Fault)
+        except msgspec.DecodeError as error:
+            return _json({"error": str(error)}, 400)
+        return _json(_shown(self._hub.begin(fault)))
+
+    async def get_faults(self, _request: web.Request) -> web.Response:
+        """Faults in force."""
+        return _json([_shown(fault) for fault in self._hub.faults])
+
+    async def delete_fault(self, request: web.Request) -> web.Response:
+        """End a fault before its time."""
+        for fault in self._hub.faults:
+            if str(fault.id) == request.match_info["id"]:
+                self._hub.end_fault(fault)
+                return _json(_shown(fault))
+        return _json({"error": "no such fault in force"}, 404)
+
+    async def get_state(self, _request: web.Request) -> web.Response:
+        """The clock, what was produced, and the connections with their streams."""
+        hub = self._hub
+        connections = [
+            {
+                "connection": one.number,
+                "market": one.market,
+                "path": one.path,
+                "opened": one.opened,
+                "streams": list(one.streams),
+            }
+            for one in hub.connections.values()
+        ]
+        produced = hub.market.produced
+        return _json({"now": hub.clock.now(), "produced": produced, "opened": hub.opened, "connections": connections})
+
+
+def rest_faults(hub: Hub) -> Middleware:
+    """The middleware that spoils REST answers and upgrades, and writes every request down."""
+
+    @web.middleware
+    async def spoil(request: web.Request, handler: Handler) -> web.StreamResponse:
+        market = request.path.split("/")[1]
+        if market == "sim":
+            return await handler(request)
+        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
+        fault = _fault_for(hub, request, market, upgrade)
+        response = await (handler(request) if fault is None else _spoiled(hub, fault, request, handler))
+        if not upgrade or fault is not None:
+            target = str(request.rel_url)
+            hub.log.line("http", market, request.method, target, response.status, hub.clock.now())
+        return response
+
+    return spoil
+
+
+def _fault_for(hub: Hub, request: web.Request, market: str, upgrade: bool) -> Fault | None:
+    for fault in hub.faults:
+        if fault.fault not in ON_REQUESTS or fault.market not in (None, market) or fault.count < 1:
+            continue
+        if fault.path == "ws" if upgrade else fault.path is None or (fault.path != "ws" and fault.path in request.path):
+            return fault
+    return None
+
+
+async def _spoiled(hub: Hub, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    fault.count -= 1
+    target = {"target": str(request.rel_url)}
+    hub.log.line("fault", fault.id, fault.fault, fault.parameters(), "applied", target, hub.clock.now())
+    if fault.fault == "html_200":
+        return web.Response(text=WEB_PAGE, content_type="text/html")
+    if fault.fault == "http_status":
+        headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+        code = -1003 if fault.status in (418, 429) else -1000
+        return _json({"code": code, "msg": "An error occurred on command."}, fault.status, headers)
+    whole = await handler(request)
+    body = whole.body if isinstance(whole, web.Response) and isinstance(whole.body, bytes) else b"{}"
+    short = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
+    short.content_length = len(body)
+    await short.prepare(request)
+    await short.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return short
+
+
+def _shown(fault: Fault) -> dict[str, Any]:
+    return {"id": fault.id, "fault": fault.fault} | fault.parameters()
+
+
+def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(body), status=status, headers=headers or {}, content_type="application/json"
+    )
+
+
+def build(options: Options, twin: Twin) -> Hub:
+    """The market, its log and the hub that drives them."""
+    clock = Clock(options.clock_offset)
+    instruments = listing(options.markets, options.symbols, options.seed, options.first_id)
+    now = clock.now()
+    header = {
+        "venue": options.venue,
+        "seed": options.seed,
+        "rate": options.rate,
+        "offset": options.clock_offset,
+        "markets": options.markets,
+        "symbols": options.symbols,
+    }
+    log = TruthLog(options.log, header, now)
+    return Hub(Market(instruments, options.seed, options.rate, now), twin.WIRE, log, clock)
+
+
+def application(hub: Hub, options: Options, twin: Twin) -> web.Application:
+    """All routes."""
+    app = web.Application(middlewares=[rest_faults(hub)])
+    control = Control(hub)
+    app.add_routes(twin.routes(hub, options))
+    app.router.add_post("/sim/faults", control.post_fault)
+    app.router.add_get("/sim/faults", control.get_faults)
+    app.router.add_delete("/sim/faults/{id}", control.delete_fault)
+    app.router.add_get("/sim/state", control.get_state)
+    return app
+
+
+async def serve(options: Options, twin: Twin) -> None:
+    """Run until SIGTERM, SIGINT or the end of standard input; say once, as a JSON line, where it listens."""
+    stop = asyncio.Event()
+    hub = build(options, twin)
+    runner = web.AppRunner(application(hub, options, twin), access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, options.host, options.port)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        print(ready_line(options, twin, f"{host}:{port}"), flush=True)  # noqa: T201 - the parent reads it
+        _stop_on_signals(stop)
+        _schedule(hub, options.faults)
+        hub.start()
+        await stop.wait()
+        for connection in tuple(hub.connections.values()):
+            connection.end("simulator stops", 1001)
+    finally:
+        await runner.cleanup()
+        hub.log.close(hub.clock.now())
+
+
+def ready_line(options: Options, twin: Twin, host: str) -> str:
+    """The one line on standard output."""
+    bases = {market: twin.bases(market, host) for market in options.markets}
+    return msgspec.json.encode(
+        {
+            "rest": {market: rest for market, (rest, _) in bases.items()},
+            "ws": {market: ws for market, (_, ws) in bases.items()},
+            "control": f"http://{host}/sim",
+            "log": str(options.log.resolve()),
+        }
+    ).decode()
+
+
+def _schedule(hub: Hub, faults: Sequence[Scheduled]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def begin(scheduled: Scheduled) -> None:
+        hub.begin(scheduled.fault())
+        if scheduled.repeat:
+            loop.call_later(scheduled.after, begin, scheduled)
+
+    for scheduled in faults:
+        loop.call_later(scheduled.after, begin, scheduled)
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM, SIGINT, and the end of standard input where that is a pipe: the parent's end is ours."""
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has stopped already
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ask())
+
+    def wait_for_the_end() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        ask()
+
+    if stdin_is_a_pipe():
+        threading.Thread(target=wait_for_the_end, name="standard input", daemon=True).start()
+
+
+def stdin_is_a_pipe() -> bool:
+    """False for terminals, files and /dev/null, whose end says nothing about the parent."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError, AttributeError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

@@ -1,0 +1,184 @@
+"""Reads the simulator's log: what happened on the venue, what was sent to whom, and what which fault took away.
+
+The log is JSON Lines; each line is an array whose first item says what it is. Times are us of the simulator's clock.
+
+    ["start", format, {seed, rate, offset, markets, symbols}, time]
+    ["open", conn, market, path, time]             a WebSocket connection, numbered from 1
+    ["subscribe" | "unsubscribe", conn, [stream, ...], time]
+    ["trade", market, symbol, id, price, qty, buyer_is_maker, condition, ts_event, ts_publish, [conn], {conn: fault}]
+    ["agg_trade", market, symbol, id, price, qty, buyer_is_maker, first_id, last_id, ts_event, ts_publish, [...], {...}]
+    ["quote", market, symbol, update_id, bid, bid_qty, ask, ask_qty, ts_event, ts_publish, [...], {...}]
+    ["fault", id, name, {its parameters}, "begin" | "applied" | "end", detail, time]
+    ["close", conn, cause, unsent bytes, time]
+    ["http", market, method, target, status, time]
+    ["stop", time]
+
+An event's list names the connections whose socket it was written to, its map those that were to have it and the fault
+that took it. `unsent bytes` is what the socket still held at the close: the last events of that connection may be lost.
+The log is written before the sockets are, and synced twice a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+FORMAT = 1
+
+
+class Happened(msgspec.Struct, frozen=True):
+    """One event of the venue. `price` and `qty` are empty for quotes, the four quote texts for the others."""
+
+    kind: str
+    market: str
+    symbol: str
+    id: int
+    ts_event: int
+    ts_publish: int
+    sent: tuple[int, ...]
+    """Connections that were sent it, one entry a copy."""
+    dropped: dict[int, str]
+    price: str = ""
+    qty: str = ""
+    buyer_is_maker: bool = False
+    condition: str = "MARKET"
+    first_id: int = 0
+    last_id: int = 0
+    bid: str = ""
+    bid_qty: str = ""
+    ask: str = ""
+    ask_qty: str = ""
+
+
+class Link(msgspec.Struct):
+    """One WebSocket connection; `closed` is 0 while it was open at the end of the log."""
+
+    conn: int
+    market: str
+    path: str
+    opened: int
+    closed: int = 0
+    cause: str = ""
+    unsent: int = 0
+    streams: dict[str, int] = {}
+    """Stream name -> time of the subscription."""
+
+
+class FaultLine(msgspec.Struct, frozen=True):
+    """A fault that began, was applied to something, or ended."""
+
+    id: int
+    name: str
+    parameters: dict[str, Any]
+    phase: str
+    detail: dict[str, Any]
+    time: int
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One answered REST request."""
+
+    market: str
+    method: str
+    target: str
+    status: int
+    time: int
+
+
+class Truth(msgspec.Struct):
+    """A whole log."""
+
+    header: dict[str, Any]
+    events: list[Happened]
+    links: dict[int, Link]
+    faults: list[FaultLine]
+    requests: list[Request]
+    started: int
+    stopped: int
+
+    def of(self, kind: str, market: str, symbol: str) -> dict[int, Happened]:
+        """Events of one stream by id."""
+        return {e.id: e for e in self.events if (e.kind, e.market, e.symbol) == (kind, market, symbol)}
+
+    def sent(self, kind: str, market: str, symbol: str) -> dict[int, Happened]:
+        """Those of `of` that went to at least one connection."""
+        return {id_: event for id_, event in self.of(kind, market, symbol).items() if event.sent}
+
+
+class TornLog(Exception):
+    """A line in the middle of the log is not what the format says."""
+
+    def __init__(self, path: Path, line: int, why: str) -> None:
+        super().__init__(f"{path}:{line}: {why}")
+
+
+def lines(path: Path) -> Iterator[list[Any]]:
+    """Decoded lines; a last line without a line feed (the simulator was killed) is left out. Raises TornLog."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield msgspec.json.decode(line, type=list[Any])
+            except msgspec.DecodeError as error:
+                raise TornLog(path, number, str(error)) from error
+
+
+def load(path: str | Path) -> Truth:
+    """The whole log in memory (about 0.5 KB an event). Raises TornLog, or ValueError for another format."""
+    truth = Truth({}, [], {}, [], [], 0, 0)
+    for row in lines(Path(path)):
+        _take(truth, row)
+    return truth
+
+
+def _take(truth: Truth, row: list[Any]) -> None:
+    match row[0]:
+        case "trade" | "agg_trade" | "quote":
+            truth.events.append(_event(row))
+        case "start":
+            if row[1] != FORMAT:
+                raise ValueError(f"log format {row[1]}, this loader reads {FORMAT}")
+            truth.header, truth.started = row[2], row[3]
+        case "open":
+            truth.links[row[1]] = Link(row[1], row[2], row[3], row[4])
+        case "subscribe":
+            truth.links[row[1]].streams.update(dict.fromkeys(row[2], row[3]))
+        case "unsubscribe":
+            for name in row[2]:
+                truth.links[row[1]].streams.pop(name, None)
+        case "close":
+            link = truth.links[row[1]]
+            link.cause, link.unsent, link.closed = row[2], row[3], row[4]
+        case "fault":
+            truth.faults.append(FaultLine(*row[1:]))
+        case "http":
+            truth.requests.append(Request(*row[1:]))
+        case "stop":
+            truth.stopped = row[1]
+        case other:
+            raise ValueError(f"unknown line {other!r}")
+
+
+def _event(row: list[Any]) -> Happened:
+    kind, market, symbol, number = row[:4]
+    ts_event, ts_publish, sent, dropped = row[-4:]
+    names = {
+        "trade": ("price", "qty", "buyer_is_maker", "condition"),
+        "agg_trade": ("price", "qty", "buyer_is_maker", "first_id", "last_id"),
+        "quote": ("bid", "bid_qty", "ask", "ask_qty"),
+    }[kind]
+    return Happened(
+        kind,
+        market,
+        symbol,
+        number,
+        ts_event,
+        ts_publish,
+        tuple(sent),
+        {int(conn): fault for conn, fault in dropped.items()},
+        **dict(zip(names, row[4:-4], strict=True)),
+    )

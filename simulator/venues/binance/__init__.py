@@ -1,0 +1,25 @@
+"""The twin of Binance: spot and USD-M, as the documentation of 2026 describes their streams and REST routes."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from simulator.hub import Hub
+from simulator.venues import Settings
+from simulator.venues.binance import rest, stream
+from simulator.venues.binance.wire import Wire
+
+MARKETS = ("spot", "linear")
+WIRE = Wire()
+
+__all__ = ["MARKETS", "WIRE", "bases", "routes"]
+
+
+def bases(market: str, host: str) -> tuple[str, str]:
+    """REST and WebSocket bases: the documented paths follow them (`/api/v3/…`, `/ws`, `/public/stream`, …)."""
+    return f"http://{host}/{market}", f"ws://{host}/{market}"
+
+
+def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
+    """Everything a client of the venue may ask for."""
+    return [*stream.routes(hub, settings), *rest.routes(hub, settings)]

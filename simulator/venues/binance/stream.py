@@ -1,0 +1,167 @@
+"""Binance's WebSocket side: paths, commands and their answers, pings, limits, the cut after a day."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from simulator.connection import PONG, Connection, frame
+from simulator.hub import Hub
+from simulator.venues import Settings
+from simulator.venues.binance.wire import well_formed
+
+STREAMS = 1024
+INBOUND = {"spot": 5, "linear": 10}
+"""Messages a second a client may send, pings and pongs included."""
+PINGS = {"spot": (20.0, 60.0), "linear": (180.0, 600.0)}
+"""Seconds between pings, and seconds within which a pong is due."""
+PATHS = {
+    "spot": (("/ws", ""), ("/stream", "")),
+    "linear": tuple(
+        (f"{route}{end}", route[1:]) for route in ("", "/public", "/market", "/private") for end in ("/ws", "/stream")
+    ),
+}
+_TEXT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
+    """`/<market>` + the documented paths, raw and combined."""
+    found = []
+    for market, paths in PATHS.items():
+        for path, route in paths:
+            handler = _handler(hub, settings, market, route)
+            found.append(web.get(f"/{market}{path}", handler))
+            if path.endswith("/ws"):
+                found.append(web.get(f"/{market}{path}/{{streams:.+}}", handler))
+    return found
+
+
+def _handler(hub: Hub, settings: Settings, market: str, route: str) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
+        await socket.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return socket
+        connection = hub.open(market, route, request.path_qs, transport)
+        connection.combined = request.path.endswith("/stream")
+        connection.micro = market == "spot" and request.query.get("timeUnit", "").upper() == "MICROSECOND"
+        cause = "client closed"
+        try:
+            if _subscribe_by_path(hub, connection, request):
+                _keep(hub, connection, settings)
+                cause = await _listen(hub, connection, socket)
+            else:
+                connection.end("invalid streams in the address", 1008)
+        finally:
+            hub.gone(connection, cause)
+        return socket
+
+    return handle
+
+
+def _subscribe_by_path(hub: Hub, connection: Connection, request: web.Request) -> bool:
+    text = request.query.get("streams", "") if connection.combined else request.match_info.get("streams", "")
+    names = [unquote(name) for name in text.split("/") if name]
+    if not all(map(well_formed, names)) or len(names) > STREAMS:
+        return False
+    hub.subscribe(connection, names)
+    return True
+
+
+def _keep(hub: Hub, connection: Connection, settings: Settings) -> None:
+    """Pings, and the cut at the end of the connection's life."""
+    every, patience = PINGS[connection.market]
+    if settings.ping is not None:
+        every, patience = settings.ping, 3 * settings.ping
+    loop = asyncio.get_running_loop()
+    loop.call_later(every, hub.ping, connection, every, patience)
+    loop.call_later(settings.max_life, connection.end, "end of life", 1001)
+
+
+async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
+    """Answer until the connection ends; the result says why."""
+    loop = asyncio.get_running_loop()
+    async for message in socket:
+        now = loop.time()
+        recent = connection.inbound = [at for at in connection.inbound if at > now - 1] + [now]
+        if len(recent) > INBOUND[connection.market]:
+            connection.end("too many messages", 1008)
+            return "too many messages"
+        if message.type == WSMsgType.TEXT:
+            connection.say(answer(hub, connection, message.data))
+        elif message.type == WSMsgType.PING:
+            connection.out.append(frame(message.data, PONG))
+        elif message.type == WSMsgType.PONG:
+            connection.last_pong = now
+        elif message.type == WSMsgType.BINARY:
+            connection.say(_error(2, "Invalid request: binary frames are not supported", None))
+        connection.flush()
+    return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
+
+
+def answer(hub: Hub, connection: Connection, text: str) -> str:
+    """The reply to one command."""
+    try:
+        request = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        return _error(3, f"Invalid JSON: {error}", None)
+    if not isinstance(request, dict):
+        return _error(2, "Invalid request: request must be an object", None)
+    number = request.get("id")
+    if not _good_id(number):
+        return '{"code":2,"msg":"Invalid request: request ID must be an unsigned integer"}'
+    method, params = request.get("method"), request.get("params", [])
+    if not isinstance(params, list):
+        return _error(2, "Invalid request: params must be an array", number)
+    match method:
+        case "SUBSCRIBE" | "UNSUBSCRIBE":
+            return _change(hub, connection, params, number, joins=method == "SUBSCRIBE")
+        case "LIST_SUBSCRIPTIONS":
+            return _result(list(connection.streams), number)
+        case "SET_PROPERTY" | "GET_PROPERTY":
+            return _property(connection, method, params, number)
+    return _error(2, f"Invalid request: unknown variant `{method}`", number)
+
+
+def _change(hub: Hub, connection: Connection, names: list[Any], number: int | str | None, joins: bool) -> str:
+    if not names:
+        return _error(2, "Invalid request: too few parameters", number)
+    if not all(isinstance(name, str) and well_formed(name) for name in names):
+        return _error(2, "Invalid request: invalid stream", number)
+    if joins and len(connection.streams.keys() | set(names)) > STREAMS:
+        return _error(4, "Too many subscriptions", number)
+    hub.subscribe(connection, names, joins)
+    return _result(None, number)
+
+
+def _property(connection: Connection, method: str, params: list[Any], number: int | str | None) -> str:
+    if not params or params[0] != "combined":
+        return _error(0, "Unknown property", number)
+    if method == "GET_PROPERTY":
+        return _result(connection.combined, number)
+    if len(params) != 2 or not isinstance(params[1], bool):
+        return _error(1, "Invalid value type: expected Boolean", number)
+    connection.combined = params[1]
+    return _result(None, number)
+
+
+def _good_id(number: object) -> bool:
+    if isinstance(number, str):
+        return _TEXT_ID.fullmatch(number) is not None
+    return number is None or (type(number) is int and -(2**63) <= number < 2**63)
+
+
+def _result(result: object, number: int | str | None) -> str:
+    return msgspec.json.encode({"result": result, "id": number}).decode()
+
+
+def _error(code: int, text: str, number: int | str | None) -> str:
+    return msgspec.json.encode({"error": {"code": code, "msg": text}, "id": number}).decode()
