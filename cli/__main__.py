@@ -1,0 +1,5 @@
+"""`python -m cli` is `dl`."""
+
+from cli.app import main
+
+main()

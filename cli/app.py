@@ -1,0 +1,34 @@
+"""`dl`: one program for everything a person or a timer asks of a lake.
+
+Exit codes: 0 done · 1 something was found or failed · 2 usage · 66 no such lake or file · 70 internal error ·
+73 another process writes the lake · 74 storage failed · 78 configuration, version or simulated-against-real.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from cli.commands import compact, gaps, ls, read, replay, status, trace, transform, verify
+
+app = typer.Typer(
+    name="dl",
+    help="Ask and tend a market-data lake. Every command takes --lake DIR or --config FILE, and --json.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+app.command("status")(status.status)
+app.command("ls")(ls.ls)
+app.command("read")(read.read)
+app.command("gaps")(gaps.gaps)
+app.command("verify")(verify.verify)
+app.command("trace")(trace.trace)
+app.command("replay")(replay.replay)
+app.command("transform")(transform.transform)
+app.command("compact")(compact.compact)
+
+
+def main() -> None:
+    """The entry point of the script `dl`."""
+    app()

@@ -1,0 +1,73 @@
+"""`dl gaps`: every hole that is known, with its cause and ids."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.output import OUT, print_json, print_table, when
+from cli.places import (
+    ConfigOption,
+    EndOption,
+    ExchangeOption,
+    JsonOption,
+    KindOption,
+    LakeOption,
+    MarketTypeOption,
+    StartOption,
+    SymbolOption,
+    command,
+    lake_root,
+)
+
+
+@command
+def gaps(
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    kind: KindOption = None,
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    symbol: SymbolOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    state: Annotated[str, typer.Option(help="open, repaired, empty, void, unrepairable, or all.")] = "open",
+) -> int:
+    """List the gap ledger. Exit code 1 where an open gap is listed, so that a script may ask."""
+    from typing import get_args
+
+    from lake.manifest import Manifest
+    from market import times
+    from market.errors import Malformed
+    from market.session import GapState
+    from market.times import Interval
+
+    if state != "all" and state not in get_args(GapState):
+        raise Malformed(f"state (one of {', '.join(get_args(GapState))}, all)", state)
+    span = None
+    if start or end:
+        span = Interval(times.parse(start) if start else 0, times.parse(end) if end else 2**62)
+    manifest = Manifest.read_only(lake_root(lake, config))
+    try:
+        found = manifest.gaps(exchange, market_type, kind, symbol, overlapping=span)
+    finally:
+        manifest.close()
+    listed = [gap for gap in found if state in ("all", gap.state)]
+    if as_json:
+        print_json(listed)
+    else:
+        rows = [
+            [
+                g.exchange, g.market_type, g.kind, g.symbol, g.state, g.cause, when(g.ts_from), when(g.ts_to),
+                "-" if g.id_from is None else f"[{g.id_from}, {g.id_to if g.id_to is not None else '…'})",
+                g.missing, g.proof,
+            ]
+            for g in listed
+        ]  # fmt: skip
+        columns = ["exchange", "market", "kind", "symbol", "state", "cause", "from", "to", "ids", "missing", "proof"]
+        print_table("", columns, rows, f"no {state} gaps" if state != "all" else "no gaps")
+        if state != "all" and len(found) > len(listed):
+            OUT.print(f"{len(found) - len(listed)} more in other states: --state all")
+    return 1 if any(gap.state == "open" for gap in listed) else 0

@@ -1,0 +1,65 @@
+"""`dl ls`: what the lake holds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.output import OUT, print_json, print_table, size
+from cli.places import (
+    ConfigOption,
+    ExchangeOption,
+    JsonOption,
+    KindOption,
+    LakeOption,
+    MarketTypeOption,
+    SymbolOption,
+    command,
+    lake_root,
+)
+
+
+@command
+def ls(
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    kind: KindOption = None,
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    symbol: SymbolOption = None,
+    date: Annotated[str | None, typer.Option(help="Only this UTC day, YYYY-MM-DD.")] = None,
+    files: Annotated[bool, typer.Option("--files", help="One line a file, with its SHA-256.")] = False,
+) -> int:
+    """List what is held: a line a kind, symbol and day, or (--files) a line a file."""
+    from lake.manifest import Manifest
+
+    manifest = Manifest.read_only(lake_root(lake, config))
+    try:
+        with manifest.snapshot() as now:
+            held = now.files(
+                kind, exchange=exchange, market_type=market_type, symbol=symbol, date_from=date, date_to=date
+            )
+            certified = {row.path: row for row in now.certificates()}
+    finally:
+        manifest.close()
+    if as_json:
+        print_json([{"file": row, "certificate": certified.get(row.path)} for row in held])
+        return 0
+    if files:
+        for row in held:
+            OUT.print(f"{row.sha256}  {row.rows:>10,} rows  {size(row.bytes):>9}  {row.path}", markup=False)
+        return 0
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row in held:
+        state = "certified" if row.path in certified else row.level
+        key = (row.exchange, row.market_type, row.kind, row.symbol or "(all)", row.date, state)
+        total = groups.setdefault(key, [0, 0, 0])
+        total[0] += 1
+        total[1] += row.rows
+        total[2] += row.bytes
+    lines = [[*key, count, rows, size(count_bytes)] for key, (count, rows, count_bytes) in groups.items()]
+    columns = ["exchange", "market", "kind", "symbol", "date", "state", "files", "rows", "bytes"]
+    print_table("", columns, lines, "the lake holds no files yet")
+    return 0

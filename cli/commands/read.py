@@ -1,0 +1,125 @@
+"""`dl read`: rows of one kind, to the screen or to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import ERR, OUT, print_table, size
+from cli.places import (
+    ConfigOption,
+    EndOption,
+    ExchangeOption,
+    JsonOption,
+    LakeOption,
+    MarketTypeOption,
+    StartOption,
+    SymbolOption,
+    command,
+    lake_root,
+)
+from market.errors import Malformed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHOWN = 20
+
+
+@command
+def read(
+    kind: Annotated[str, typer.Argument(help="trade, quote, bar_1s, bar_1m, bar_5m, …")],
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    symbol: SymbolOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    columns: Annotated[str | None, typer.Option(help="Only these columns, parted by commas.")] = None,
+    limit: Annotated[
+        int, typer.Option(min=0, help=f"At most this many rows on the screen (0: all; default {SHOWN}).")
+    ] = SHOWN,
+    fill: Annotated[str, typer.Option(help="Bars: windows without a trade as none, empty or previous.")] = "none",
+    out: Annotated[
+        Path | None, typer.Option(help="Write all rows to FILE.parquet, .csv or .jsonl instead of the screen.")
+    ] = None,
+) -> int:
+    """Read rows from one snapshot, closed days and hot parts together. Exit code 1 where there are none."""
+    from lake import Lake
+
+    table = Lake(lake_root(lake, config)).read(
+        kind,
+        exchange=exchange,
+        market_type=market_type,
+        symbol=symbol,
+        start=start,
+        end=end,
+        columns=None if columns is None else [name.strip() for name in columns.split(",")],
+        fill=fill,
+    )
+    if out is not None:
+        _export(table, out)
+        ERR.print(f"{table.num_rows:,} rows written to {out} ({size(out.stat().st_size)})", markup=False)
+    elif as_json:
+        _print_lines(table if limit in (0, SHOWN) else table.slice(0, limit))
+    else:
+        _show(table, kind, limit)
+    return 0 if table.num_rows else 1
+
+
+def _show(table: pa.Table, kind: str, limit: int) -> None:
+    """The first rows without columns that are null or the same everywhere, which are said once above them."""
+    shown = table.slice(0, limit) if limit else table
+    same, names = [], []
+    for name in shown.column_names:
+        values = set(map(str, shown.column(name).to_pylist()))
+        if values == {"None"}:
+            continue
+        if len(values) == 1 and shown.num_rows > 1:
+            same.append(f"{name}={values.pop()}")
+        else:
+            names.append(name)
+    rows = [[str(row[name]) if row[name] is not None else None for name in names] for row in shown.to_pylist()]
+    if same and rows:
+        OUT.print(" ".join(same), markup=False)
+    print_table("", names, rows, f"no rows of {kind} here")
+    if shown.num_rows < table.num_rows:
+        OUT.print(f"{shown.num_rows:,} of {table.num_rows:,} rows; --limit 0 for all, --out FILE to write them")
+
+
+def _print_lines(table: pa.Table) -> None:
+    import sys
+
+    import msgspec
+
+    for batch in table.to_batches(max_chunksize=10_000):
+        sys.stdout.buffer.write(msgspec.json.Encoder().encode_lines(batch.to_pylist()))
+
+
+def _export(table: pa.Table, out: Path) -> None:
+    """Write the rows in the form that the file's ending names; the target appears whole or not at all."""
+    import msgspec
+    import polars as pl
+
+    from lake import durable
+
+    frame = pl.DataFrame(table)
+    match out.suffix:
+        case ".parquet":
+            import io
+
+            held = io.BytesIO()
+            frame.write_parquet(held, compression="zstd")
+            data = held.getvalue()
+        case ".csv":
+            nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+            data = frame.drop(nested).write_csv().encode()
+        case ".jsonl":
+            data = msgspec.json.Encoder().encode_lines(table.to_pylist())
+        case _:
+            raise Malformed("file ending (use .parquet, .csv or .jsonl)", out.suffix)
+    durable.write_file(out, data)

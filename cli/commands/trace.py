@@ -1,0 +1,73 @@
+"""`dl trace`: a row's way back to the frame it came from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.output import OUT, print_json
+from cli.places import (
+    ConfigOption,
+    ExchangeOption,
+    JsonOption,
+    LakeOption,
+    MarketTypeOption,
+    SymbolOption,
+    command,
+    lake_root,
+)
+from market.errors import Malformed
+
+
+@command
+def trace(
+    kind: Annotated[str, typer.Argument(help="The row's kind: trade, quote, …")],
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    symbol: SymbolOption = None,
+    seq: Annotated[int | None, typer.Option("--id", help="The venue's id: a trade's, or a quote's update id.")] = None,
+    session: Annotated[str | None, typer.Option(help="The row's session, with --frame.")] = None,
+    frame: Annotated[int | None, typer.Option(help="The row's frame_no in that session.")] = None,
+    item: Annotated[int | None, typer.Option(help="The row's item in that frame.")] = None,
+) -> int:
+    """Print the row, the files it came through, its JSON line, and the frame as it was received. Exit code 1: no row."""
+    from lake.manifest import Manifest
+    from lake.trace import Wanted
+    from lake.trace import trace as follow
+
+    if seq is None and (session is None or frame is None):
+        raise Malformed("question (give --id, or --session and --frame)", kind)
+    root = lake_root(lake, config)
+    wanted = Wanted(kind, exchange, market_type, symbol, seq, session, frame, item)
+    manifest = Manifest.read_only(root)
+    try:
+        with manifest.snapshot() as now:
+            found = follow(root, now, wanted)
+    finally:
+        manifest.close()
+    if as_json:
+        print_json(found)
+        return 0 if found else 1
+    for one in found:
+        OUT.print("row", style="bold")
+        for name, value in one.row.items():
+            if value is not None:
+                OUT.print(f"  {name:15} {value}", markup=False)
+        OUT.print("came through", style="bold")
+        for step in one.steps:
+            gone = "" if step.present else "  (deleted by retention; its hash stays)"
+            OUT.print(f"  {step.what:8} {step.path}{gone}", markup=False)
+            OUT.print(f"           sha256 {step.sha256}", markup=False)
+        if one.session is not None:
+            OUT.print(f"  session  {one.session.session}  {one.session.url}", markup=False)
+        OUT.print("line", style="bold")
+        OUT.print(f"  {one.line or 'its segment is no longer kept'}", markup=False)
+        OUT.print("frame", style="bold")
+        OUT.print(f"  {one.frame or 'its frames are no longer kept'}", markup=False)
+    if not found:
+        OUT.print(f"no published {kind} row answers to that")
+    return 0 if found else 1

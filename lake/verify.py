@@ -1,0 +1,193 @@
+"""`dl verify`: what the manifest claims against what the disk holds, and whether the numbers of the ledger add up.
+
+Reads only. Every live Parquet file is hashed, decoded page by page and held against its footer; daily files also
+against their certificate and content digest; sealed segments and frames files against their seals; ids against the
+law last - first + 1 = stored + void + missing. A finding names the thing, what is wrong with it and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+
+from lake import layout, parquet
+from lake.digest import ContentDigest
+from lake.errors import LakeError
+from lake.manifest_reads import Snapshot
+from lake.rows import CertificateRow, FileRow, SegmentRow
+from market.kinds import Contiguous, kind
+from market.session import Gap
+from market.times import Interval, intersect, union
+
+Report = Callable[[int, int, str], None]
+RAW_RUN = "run: dl rebuild, or bring the file back from a copy"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is not as it should be. `error`: data or proof is lost; `warning`: untidy, nothing lost."""
+
+    severity: Literal["error", "warning"]
+    path: str
+    problem: str
+    hint: str = ""
+
+
+class IdLaw(msgspec.Struct, frozen=True):
+    """The ids of one daily file: `holds` says whether last - first + 1 = stored + void + missing."""
+
+    path: str
+    first: int
+    last: int
+    stored: int
+    void: int
+    missing: int
+
+    @property
+    def holds(self) -> bool:
+        return self.last - self.first + 1 == self.stored + self.void + self.missing
+
+
+class Verification(msgspec.Struct):
+    """What was checked and what was found."""
+
+    files: int = 0
+    rows: int = 0
+    bytes: int = 0
+    segments: int = 0
+    certificates: int = 0
+    laws: list[IdLaw] = []
+    findings: list[Finding] = []
+
+    @property
+    def ok(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
+    """Check everything the snapshot names. `report(done, total, what)` is called once a file."""
+    result = Verification()
+    files = snapshot.files()
+    segments = [s for s in snapshot.segments() if s.rows and s.state in ("sealed", "transformed")]
+    certificates = {row.path: row for row in snapshot.certificates()}
+    total = len(files) + len(segments)
+    for done, row in enumerate(files):
+        report(done, total, row.path)
+        _check_file(root, row, certificates.get(row.path), snapshot, result)
+    for done, segment in enumerate(segments, len(files)):
+        report(done, total, segment.path)
+        _check_segment(root, segment, result)
+    result.findings += _strangers(root, files, snapshot.segments(), snapshot.files(state="retired"))
+    return result
+
+
+def _check_file(
+    root: Path, row: FileRow, certificate: CertificateRow | None, snapshot: Snapshot, result: Verification
+) -> None:
+    result.files += 1
+    result.bytes += row.bytes
+    path = root / row.path
+    try:
+        parquet.check_sha256(path, row.sha256)
+        footer = parquet.verify(path)
+    except LakeError as error:
+        result.findings.append(Finding("error", row.path, error.message, RAW_RUN))
+        return
+    result.rows += footer.rows
+    if footer.rows != row.rows:
+        problem = f"holds {footer.rows} rows, the manifest says {row.rows}"
+        result.findings.append(Finding("error", row.path, problem, RAW_RUN))
+    if row.level == "day":
+        result.findings += _check_link(root, row)
+        _check_certificate(root, row, certificate, snapshot, result)
+
+
+def _check_link(root: Path, row: FileRow) -> list[Finding]:
+    """The file in tables/ must be the current revision: the same inode, or the same bytes where it is a copy."""
+    link = root / layout.table_path(row.path)
+    target = root / row.path
+    if not link.is_file():
+        return [Finding("warning", row.path, f"{link.name} is missing in tables/", "start the daemon: it links again")]
+    if not link.samefile(target) and parquet.file_sha256(link) != row.sha256:
+        return [Finding("error", row.path, "the file in tables/ has other bytes", "start the daemon: it links again")]
+    return []
+
+
+def _check_certificate(
+    root: Path, row: FileRow, certificate: CertificateRow | None, snapshot: Snapshot, result: Verification
+) -> None:
+    if certificate is None:
+        result.findings.append(Finding("error", row.path, "is a daily file without a certificate", "run: dl compact"))
+        return
+    result.certificates += 1
+    digest = ContentDigest(row.exchange, row.market_type, row.kind)
+    ids: list[pa.ChunkedArray] = []
+    seq = kind(row.kind).seq
+    for table in parquet.iterate(root / row.path):
+        digest.update(table)
+        if seq is not None:
+            ids.append(table.column(seq).drop_null())
+    found = digest.hexdigest()
+    if certificate.sha256 != row.sha256:
+        result.findings.append(Finding("error", row.path, "its certificate is of other bytes", "run: dl compact"))
+    if found != certificate.content_digest:
+        problem = f"content digest {found[:16]}…, its certificate says {certificate.content_digest[:16]}…"
+        result.findings.append(Finding("error", row.path, problem, RAW_RUN))
+    contiguous = any(isinstance(check, Contiguous) for check in kind(row.kind).checks)
+    if contiguous and certificate.first_id is not None:
+        law = id_law(row, sum(len(c) for c in ids), certificate, snapshot)
+        result.laws.append(law)
+        if not law.holds:
+            problem = (
+                f"ids {law.first}..{law.last} are {law.last - law.first + 1}, but stored {law.stored} + void {law.void}"
+                f" + missing {law.missing} = {law.stored + law.void + law.missing}"
+            )
+            result.findings.append(Finding("error", row.path, problem, "run: dl gaps, then dl compact"))
+
+
+def id_law(row: FileRow, stored: int, certificate: CertificateRow, snapshot: Snapshot) -> IdLaw:
+    """Count the ids of a daily file from the file and the gap rows, not from its certificate."""
+    first, last = certificate.first_id or 0, certificate.last_id or 0
+    gaps = snapshot.gaps(row.exchange, row.market_type, row.kind, row.symbol)
+    inside = [Interval(first, last + 1)]
+
+    def ids(wanted: Iterable[Gap]) -> int:
+        spans = [Interval(g.id_from, g.id_to) for g in wanted if g.id_from is not None and g.id_to is not None]
+        return sum(i.length for i in intersect(union(spans), inside))
+
+    void = ids(g for g in gaps if g.state == "void")
+    missing = ids(g for g in gaps if g.state in ("open", "unrepairable"))
+    return IdLaw(row.path, first, last, stored, void, missing)
+
+
+def _check_segment(root: Path, row: SegmentRow, result: Verification) -> None:
+    result.segments += 1
+    result.bytes += row.bytes
+    path = root / row.path
+    try:
+        if not path.is_file():
+            result.findings.append(Finding("error", row.path, "is missing", "its rows stay in the tables made of it"))
+        elif (size := path.stat().st_size) != row.bytes:
+            result.findings.append(Finding("error", row.path, f"has {size} bytes, its seal says {row.bytes}", RAW_RUN))
+        else:
+            parquet.check_sha256(path, row.sha256)
+    except LakeError as error:
+        result.findings.append(Finding("error", row.path, error.message, RAW_RUN))
+
+
+def _strangers(root: Path, live: list[FileRow], segments: list[SegmentRow], retired: list[FileRow]) -> list[Finding]:
+    """Files in the lake's folders that no row names; those of a run under way (hidden or open) are no strangers."""
+    known = {row.path for row in (*live, *retired)} | {row.path for row in segments}
+    known |= {layout.table_path(row.path) for row in live if row.level == "day"}
+    found: list[Finding] = []
+    for folder in (layout.RAW, layout.FRAMES, layout.HOT, layout.TABLES, layout.VERSIONS):
+        for path in sorted((root / folder).rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.is_dir() or path.name.startswith(".") or path.name.endswith((".open", ".meta.json")):
+                continue
+            if name not in known:
+                found.append(Finding("warning", name, "is named by no row of the manifest", "the next start sweeps it"))
+    return found
