@@ -63,14 +63,10 @@ def trace(root: Path, snapshot: Snapshot, wanted: Wanted) -> list[Trace]:
     declared = kind(wanted.kind)
     if wanted.seq is not None and declared.seq is None:
         raise LakeError(f"{wanted.kind} rows have no id", "name the row by --session and --frame")
-    found: list[Trace] = []
     files = snapshot.files(
         wanted.kind, exchange=wanted.exchange, market_type=wanted.market_type, symbol=wanted.symbol, parents=True
     )
-    for file in files:
-        for row in _rows(root, file, wanted, declared.seq):
-            found.append(_follow(root, snapshot, file, row))
-    return found
+    return [_follow(root, snapshot, file, row) for file in files for row in _rows(root, file, wanted, declared.seq)]
 
 
 def _rows(root: Path, file: FileRow, wanted: Wanted, seq: str | None) -> Iterator[dict[str, Any]]:
@@ -81,13 +77,13 @@ def _rows(root: Path, file: FileRow, wanted: Wanted, seq: str | None) -> Iterato
     if seq is not None:
         asked[seq] = wanted.seq
     for table in parquet.iterate(root / file.path, symbols=symbols):
-        mask: Any = pa.scalar(value=True)
+        mask: Any = pa.nulls(table.num_rows, pa.bool_()).fill_null(fill_value=True)
         for name, value in asked.items():
             if value is not None:
                 column = table.column(name)
                 plain = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
                 mask = pc.and_(mask, pc.equal(plain, value))
-        yield from table.filter(pc.fill_null(mask, fill_value=False)).to_pylist() if mask is not None else ()
+        yield from table.filter(pc.fill_null(mask, fill_value=False)).to_pylist()
 
 
 def _follow(root: Path, snapshot: Snapshot, file: FileRow, row: dict[str, Any]) -> Trace:

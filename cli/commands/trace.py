@@ -34,7 +34,7 @@ def trace(
     frame: Annotated[int | None, typer.Option(help="The row's frame_no in that session.")] = None,
     item: Annotated[int | None, typer.Option(help="The row's item in that frame.")] = None,
 ) -> int:
-    """Print the row, the files it came through, its JSON line, and the frame as it was received. Exit code 1: no row."""
+    """Print the row, the files it came through, its line and the frame as received. Exit code 1: no such row."""
     from lake.manifest import Manifest
     from lake.trace import Wanted
     from lake.trace import trace as follow
