@@ -19,8 +19,9 @@ import msgspec
 
 from lake import durable
 from lake.errors import LakeError, LakeLocked
+from lake.layout import LOCK
 
-LOCK = ".lock"
+
 ATTEMPTS = 20
 PAUSE = 0.05
 """Seconds between attempts: who only asks whether the lock is held (`read_lock`) holds it for an instant itself."""

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from lake import manifest_writes as writes
 from lake import migrations, schema
 from lake.errors import CommitConflict, CorruptFile, Fenced, LakeError, LakeMismatch, NotALake
+from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
 from lake.manifest_source import ReadSource, explain, write_engine
 from lake.rows import (
@@ -34,7 +35,7 @@ from lake.rows import (
 )
 from market.session import Coverage, Gap
 
-MANIFEST = "manifest.db"
+
 T = TypeVar("T")
 
 

@@ -36,8 +36,8 @@ _FIRST = (
         state TEXT NOT NULL CHECK (state IN ('live', 'retired')), retired_at INTEGER, unlinked_at INTEGER
     ) WITHOUT ROWID""",
     "CREATE INDEX files_live ON files (state, kind, exchange, market_type, date, symbol)",
-    """CREATE UNIQUE INDEX files_one_live_day ON files (exchange, market_type, kind, date, ifnull(symbol, ''))
-        WHERE state = 'live' AND level = 'day'""",
+    """CREATE UNIQUE INDEX files_one_live_day ON files (exchange, market_type, kind, date, ifnull(symbol, ''),
+        ifnull(hour, -1)) WHERE state = 'live' AND level = 'day'""",
     """CREATE TABLE lineage (
         child TEXT NOT NULL, parent TEXT NOT NULL, PRIMARY KEY (child, parent)
     ) WITHOUT ROWID""",

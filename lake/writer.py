@@ -1,0 +1,208 @@
+"""The one writer of a lake: holds the lock, the only read-write manifest, and the ledger.
+
+Whatever footers cannot say goes to the ledger first and to the manifest second, so that the manifest can be made
+again. Thread-safe: calls follow each other. Workers in other processes publish files up to their durable name and
+hand back rows; only `publish` here makes them live.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from lake import durable, links, recovery
+from lake.errors import LakeError, NotALake
+from lake.layout import HOT, MANIFEST, RAW, TABLES, VERSIONS
+from lake.ledger import Ledger
+from lake.lock import LakeLock
+from lake.manifest import Manifest
+from lake.rows import (
+    CertificateRow,
+    CheckRow,
+    Expectation,
+    FileRow,
+    QuarantineRow,
+    SegmentRow,
+    SegmentState,
+    SessionRow,
+)
+from market.session import Coverage, Gap
+
+
+class LakeWriter:
+    """Open with `LakeWriter.open`, close with `close` or as a context manager. Times are us."""
+
+    def __init__(self, root: Path, lock: LakeLock, manifest: Manifest, ledger: Ledger, now: int) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.lake_id = manifest.meta().lake_id
+        self._lock = lock
+        self._ledger = ledger
+        self._guard = threading.RLock()
+        self._latest = now
+
+    @classmethod
+    def open(
+        cls, root: Path, node: str, now: int, simulated: bool | None = False, create: bool = True
+    ) -> LakeWriter:
+        """Take the lake at `root`, making it where there is none (unless `create` is False).
+
+        `simulated` None takes the lake as it is. Raises LakeLocked, LakeMismatch, NotALake, UnknownVersion,
+        CorruptFile, ManifestBusy, StorageFailed; the lake is untouched then, and the lock free.
+        """
+        _check_place(root, create)
+        durable.make_dirs(root)
+        lock = LakeLock.acquire(root)
+        manifest: Manifest | None = None
+        try:
+            manifest = Manifest.create_or_open(root, now=now, simulated=simulated, create=create)
+            lock.describe(epoch=manifest.epoch)
+            return cls(root, lock, manifest, Ledger(root, node), now)
+        except BaseException:
+            if manifest is not None:
+                manifest.close()
+            lock.release()
+            raise
+
+    @property
+    def epoch(self) -> int:
+        """This writer's number; the manifest refuses any other."""
+        return self.manifest.epoch
+
+    def set_control(self, port: int, token: str) -> None:
+        """Say in `.lock` where commands reach this process."""
+        self._lock.describe(port=port, token=token)
+
+    def open_segment(self, *rows: SegmentRow) -> None:
+        """Segments that are being written: the watermark of their streams stays before them."""
+        self.record(segments=rows)
+
+    def seal(self, *rows: SegmentRow) -> None:
+        """Segments whose bytes are durable under their final name, empty ones too."""
+        self.record(segments=rows)
+
+    def record_sessions(self, rows: Sequence[SessionRow]) -> None:
+        self.record(sessions=rows)
+
+    def record_gaps(self, gaps: Sequence[Gap]) -> None:
+        self.record(gaps=gaps)
+
+    def record_coverage(self, rows: Sequence[Coverage]) -> None:
+        self.record(coverage=rows)
+
+    def quarantine(self, rows: Sequence[QuarantineRow]) -> None:
+        self.record(quarantine=rows)
+
+    def record(
+        self,
+        *,
+        segments: Sequence[SegmentRow] = (),
+        sessions: Sequence[SessionRow] = (),
+        coverage: Sequence[Coverage] = (),
+        gaps: Sequence[Gap] = (),
+        quarantine: Sequence[QuarantineRow] = (),
+        now: int | None = None,
+    ) -> None:
+        """All of these at once: one ledger write, one transaction. `now` None is the newest time seen here."""
+        seals = [row for row in segments if row.state != "open"]
+        entries: list[tuple[str, msgspec.Struct]] = [
+            *(("seal", row) for row in seals),
+            *(("session", row) for row in sessions),
+            *(("coverage", row) for row in coverage),
+            *(("gap", gap) for gap in gaps),
+            *(("quarantine", row) for row in quarantine),
+        ]
+        seen = [row.period_end or 0 for row in seals] + [gap.closed_at or gap.detected_at for gap in gaps]
+        with self._guard:
+            self._write_ledger(entries, max([now or 0, *seen]))
+            self.manifest.record(
+                segments=segments, sessions=sessions, coverage=coverage, gaps=gaps, quarantine=quarantine
+            )
+
+    def publish(
+        self,
+        *,
+        add: Sequence[FileRow] = (),
+        remove: Sequence[str] = (),
+        expect: Expectation | None = None,
+        segments: Mapping[str, SegmentState] | None = None,
+        cursors: Mapping[str, int] | None = None,
+        certificates: Sequence[CertificateRow] = (),
+        checks: Sequence[CheckRow] = (),
+        quarantine: Sequence[QuarantineRow] = (),
+        gaps: Sequence[Gap] = (),
+        now: int,
+    ) -> int:
+        """Commit, then move the links in tables/: the old one away, then the new one there. Returns the version.
+
+        The files of `add` lie durably under their names already. Raises Fenced, CommitConflict (nothing changed:
+        plan again), StorageFailed.
+        """
+        entries: list[tuple[str, msgspec.Struct]] = [
+            *(("certificate", row) for row in certificates),
+            *(("quarantine", row) for row in quarantine),
+            *(("gap", gap) for gap in gaps),
+        ]
+        with self._guard:
+            self._write_ledger(entries, now)
+            version = self.manifest.commit(
+                add=add,
+                remove=remove,
+                expect=expect,
+                segments=segments,
+                cursors=cursors,
+                certificates=certificates,
+                checks=checks,
+                quarantine=quarantine,
+                gaps=gaps,
+                now=now,
+            )
+            links.replace(self.root, remove, [row.path for row in add])
+            return version
+
+    def relink(self) -> int:
+        """Make tables/ what the manifest says; returns how many links were made or removed."""
+        with self._guard:
+            return links.relink(self.root, self.manifest)
+
+    def recover(self, now: int) -> recovery.Recovery:
+        """What a start must do before anything is collected; doing it twice is doing it once."""
+        with self._guard:
+            return recovery.recover(self, now)
+
+    def close(self) -> None:
+        """Release everything; doing it twice is fine."""
+        with self._guard:
+            self.manifest.close()
+            self._ledger.close()
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _write_ledger(self, entries: list[tuple[str, msgspec.Struct]], now: int) -> None:
+        self._latest = max(self._latest, now)
+        if entries:
+            self._ledger.append(entries, self._latest)
+
+
+def _check_place(root: Path, create: bool) -> None:
+    if (root / MANIFEST).exists():
+        return
+    if not create:
+        raise NotALake(f"{root} is no lake: it has no {MANIFEST}", "check the path")
+    if root.exists() and not root.is_dir():
+        raise LakeError(f"{root} is not a folder", "name another place for the lake")
+    data = [name for name in (RAW, HOT, VERSIONS, TABLES) if (root / name).exists()]
+    if data:
+        raise NotALake(
+            f"{root} has {', '.join(data)} but no {MANIFEST}", "restore a copy of the manifest, or use another folder"
+        )
