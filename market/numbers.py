@@ -44,9 +44,9 @@ def scale(text: str, exponent: int) -> int:
 
 
 def unscale(value: int, exponent: int) -> str:
-    """The plain decimal text of value / 10^exponent."""
-    if exponent == 0:
+    """The plain decimal text of value / 10^exponent; a sum may have more digits than a venue's number."""
+    if exponent == 0 or value == 0:
         return str(value)
     sign = "-" if value < 0 else ""
     digits = str(abs(value)).rjust(exponent + 1, "0")
-    return plain(f"{sign}{digits[:-exponent]}.{digits[-exponent:]}")
+    return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}".rstrip("0").rstrip(".")

@@ -1,0 +1,356 @@
+"""Bars: trades and quotes folded into fixed windows of event time, exactly; and bars folded into wider bars.
+
+A bar counts trades of condition market, rpi and liquidation, as the venues' candles do, and a trade pushed on
+subscribe (history) only from its symbol's first coverage on. Windows are half-open in event time; one without a
+counted trade has no row. The four sums are exact (float64 beside `_text` where the float is not the number), so that
+1m folded from 1s is 1m from trades, bit for bit. Times are int us; intervals half-open.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import polars as pl
+import pyarrow as pa
+
+from lake import scaled, tables
+from market import numbers
+from market.kinds import COUNTED_CONDITIONS, PROVENANCE
+from market.times import MINUTE, SECOND, Interval, union
+
+WIDTHS = {"bar_1s": SECOND, "bar_1m": MINUTE}
+LATENESS = 5 * SECOND
+BASE_DECIMALS = 12
+"""Where the venue's quantity is money, each trade's base is quote / price rounded half-even to so many decimals."""
+SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
+_QUOTE = ("bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote", "ts_estimated")
+_TIMES = ("ts_event", "ts_recv", "window_start", "ts_first", "ts_last", "ts_quote")
+
+Frame: TypeAlias = pl.DataFrame | pa.Table
+Intervals: TypeAlias = Mapping[str, Sequence[Interval]]
+"""Symbol -> intervals of event time."""
+
+
+def bars_from_trades(
+    trades: Frame,
+    quotes: Frame | None,
+    width: int,
+    *,
+    coverage: Intervals,
+    gaps: Intervals | None = None,
+    span: Interval | None = None,
+    revision: int = 0,
+    lateness: int = LATENESS,
+) -> pa.Table:
+    """Bars of `width` us from rows of the tables `trade` and `quote` of one (exchange, market_type), any symbols.
+
+    `coverage` holds all that was collected up to the span's end; a window that it does not contain is `partial`.
+    A window that overlaps an interval of `gaps` (the open ones) has `gap`. `span` limits the windows by their start.
+    `late` counts trades received more than `lateness` after the end of their second (of their second at every width,
+    so that it folds). Rows must be free of duplicates; they may come in any order.
+    `ts_estimated` says that the bar's quote has no venue time. Sorted by (symbol, window_start).
+    """
+    rows = _counted(_polars(trades), coverage, width, span)
+    grouped = rows.group_by("g", maintain_order=True).agg(
+        pl.col("exchange", "market_type", "symbol", "window_start").first(),
+        pl.col("price").first().alias("open"),
+        pl.col("price").max().alias("high"),
+        pl.col("price").min().alias("low"),
+        pl.col("price").last().alias("close"),
+        pl.len().cast(pl.Int64).alias("trade_count"),
+        pl.col("seq").min().alias("first_seq"),
+        pl.col("seq").max().alias("last_seq"),
+        pl.col("ts_event").min().alias("ts_first"),
+        pl.col("ts_event").max().alias("ts_last"),
+        (pl.col("ts_recv") > pl.col("ts_event") - pl.col("ts_event") % SECOND + SECOND + lateness)
+        .sum()
+        .cast(pl.Int64)
+        .alias("late"),
+    )
+    bars = grouped.join(_amounts(rows), on="g", how="left", maintain_order="left")
+    bars = _with_quotes(bars, quotes, width)
+    bars = bars.with_columns(
+        partial=~_inside(bars, coverage, width),
+        gap=_touched(bars, gaps or {}, width),
+        revision=pl.lit(revision, dtype=pl.Int64),
+    )
+    return _table(bars)
+
+
+def fold(
+    bars: Frame,
+    width: int,
+    *,
+    quotes: Frame | None = None,
+    coverage: Intervals | None = None,
+    gaps: Intervals | None = None,
+) -> pa.Table:
+    """Bars of `width` us from narrower ones whose width divides it.
+
+    Everything that comes from trades equals bars made from the trades, bit for bit. A quote in a narrow window without
+    a trade is in no bar, and neither is what was not covered there: give `quotes`, `coverage` and `gaps` to have those
+    columns from the source too; without them they are folded from the rows (last quote, any partial, any gap).
+    """
+    rows = _ints(_polars(bars)).with_columns(narrow=pl.col("window_start"))
+    rows = rows.with_columns(window_start=pl.col("narrow") - pl.col("narrow") % width)
+    rows = _grouped(rows.sort("exchange", "market_type", "symbol", "narrow"))
+    quoted = pl.col("ts_quote").is_not_null()
+    folded = rows.group_by("g", maintain_order=True).agg(
+        pl.col("exchange", "market_type", "symbol", "window_start").first(),
+        pl.col("open").drop_nulls().first(),
+        pl.col("high").max(),
+        pl.col("low").min(),
+        pl.col("close").drop_nulls().last(),
+        pl.col("trade_count", "late").sum(),
+        pl.col("first_seq", "ts_first").min(),
+        pl.col("last_seq", "ts_last").max(),
+        pl.col("partial", "gap").any(),
+        pl.col("revision").max(),
+        *(pl.col(name).filter(quoted).last() for name in _QUOTE if name != "ts_estimated"),
+        pl.col("ts_estimated").filter(quoted).last().fill_null(value=False),
+    )
+    folded = folded.join(_resummed(rows), on="g", how="left", maintain_order="left")
+    if quotes is not None:
+        folded = _with_quotes(folded.drop(_QUOTE), quotes, width)
+    if coverage is not None:
+        folded = folded.with_columns(partial=~_inside(folded, coverage, width))
+    if gaps is not None:
+        folded = folded.with_columns(gap=_touched(folded, gaps, width))
+    return _table(folded)
+
+
+def _polars(frame: Frame) -> pl.DataFrame:
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    converted = pl.from_arrow(frame)
+    assert isinstance(converted, pl.DataFrame)
+    return converted
+
+
+def _ints(frame: pl.DataFrame) -> pl.DataFrame:
+    """Times as us, dictionaries as text."""
+    return frame.with_columns(
+        *(pl.col(name).cast(pl.Int64) for name in _TIMES if name in frame.columns),
+        *(pl.col(name).cast(pl.String) for name, type_ in frame.schema.items() if isinstance(type_, pl.Categorical)),
+    )
+
+
+def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows sorted by symbol and window, numbered by (symbol, window)."""
+    return rows.with_columns(g=pl.struct("exchange", "market_type", "symbol", "window_start").rle_id())
+
+
+def _counted(trades: pl.DataFrame, coverage: Intervals, width: int, span: Interval | None) -> pl.DataFrame:
+    """The trades that bars count, in order, with their window."""
+    names = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "seq", *PROVENANCE, "condition", "side",
+             "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text")  # fmt: skip
+    condition = pl.col("condition").cast(pl.String)
+    wanted = condition.is_in((*COUNTED_CONDITIONS, "history"))
+    rows = _ints(trades.select(names).filter(wanted))
+    rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
+    if span is not None:
+        rows = rows.filter((pl.col("window_start") >= span.start) & (pl.col("window_start") < span.end))
+    if (rows["condition"] == "history").any():
+        first = {symbol: min(i.start for i in held) for symbol, held in coverage.items() if held}
+        since = pl.col("symbol").replace_strict(first, default=None, return_dtype=pl.Int64)
+        rows = rows.filter((pl.col("condition") != "history") | (pl.col("ts_event") >= since).fill_null(value=False))
+    return _grouped(_in_order(rows, "seq"))
+
+
+def _in_order(rows: pl.DataFrame, seq: str) -> pl.DataFrame:
+    """Sorted by (symbol, ts_event, seq, session, frame_no, item); the usual case of sorted input costs one look."""
+    before = pl.col("symbol").shift()
+    later = (pl.col("ts_event").shift() < pl.col("ts_event")) | (
+        (pl.col("ts_event").shift() == pl.col("ts_event")) & (pl.col(seq).shift() < pl.col(seq))
+    )
+    ordered = (before < pl.col("symbol")) | ((before == pl.col("symbol")) & later)
+    if rows.select(ordered.slice(1).fill_null(value=False).all()).item():
+        return rows
+    return rows.sort("symbol", "ts_event", seq, *PROVENANCE)
+
+
+def _amounts(rows: pl.DataFrame) -> pl.DataFrame:
+    """The four sums of each group `g` as plain texts."""
+    try:
+        base, quote = _sizes(rows)
+        return _sums(rows["g"], rows["side"], scaled.summable(base), scaled.summable(quote))
+    except scaled.Overflow:
+        if rows["symbol"].n_unique() > 1:
+            return pl.concat([_amounts(part) for part in rows.partition_by("symbol", maintain_order=True)])
+        return _amounts_by_hand(rows)
+
+
+def _is_money(qty_unit: str, market_type: str) -> bool:
+    """Whether qty x multiplier is an amount of the quote currency."""
+    return qty_unit == "quote" or (qty_unit == "contract" and market_type == "inverse")
+
+
+def _sizes(rows: pl.DataFrame) -> tuple[scaled.Scaled, scaled.Scaled]:
+    """(base, quote) of each trade. Raises Overflow, also where the rows mix units."""
+    units = rows.select("qty_unit", "market_type").unique().rows()
+    if not units:
+        nothing = scaled.Scaled(pl.Series([], dtype=pl.Int64), 0)
+        return nothing, nothing
+    if len(units) > 1:
+        raise scaled.Overflow("several units in one column")
+    price, size, multiplier = (
+        scaled.from_table(rows[name], rows[f"{name}_text"]) for name in ("price", "qty", "multiplier")
+    )
+    if not (multiplier.exponent == 0 and (multiplier.values == 1).all()):
+        size = scaled.product(size, multiplier)
+    if _is_money(*units[0]):
+        return scaled.quotient(size, price, BASE_DECIMALS), size
+    return size, scaled.product(size, price)
+
+
+def _sums(groups: pl.Series, side: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> pl.DataFrame:
+    frame = pl.DataFrame({"g": groups, "buy": side == "buy", "base": base.values, "quote": quote.values})
+    bought = pl.col("buy").fill_null(value=False)
+    sums = frame.group_by("g", maintain_order=True).agg(
+        pl.col("base").sum().alias("volume_base"),
+        pl.col("quote").sum().alias("volume_quote"),
+        pl.col("base").filter(bought).sum().alias("taker_buy_base"),
+        pl.col("quote").filter(bought).sum().alias("taker_buy_quote"),
+    )
+    exponents = (base.exponent, quote.exponent) * 2
+    texts = [
+        scaled.unscale(scaled.Scaled(sums[name], exponent)).alias(name)
+        for name, exponent in zip(SUMS, exponents, strict=True)
+    ]
+    return sums.select("g").with_columns(texts)
+
+
+def _amounts_by_hand(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same sums with Python's integers, for numbers that leave Int128 and for trades of mixed units."""
+    values, exponent = {}, {}
+    for name in ("price", "qty", "multiplier"):
+        values[name], exponent[name] = scaled.integers(scaled.texts_of(rows[name], rows[f"{name}_text"]))
+    size_exponent = exponent["qty"] + exponent["multiplier"]
+    exact = size_exponent + exponent["price"] + BASE_DECIMALS
+    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    keys = zip(rows["g"], rows["side"], rows["qty_unit"], rows["market_type"], strict=True)
+    for (group, side, unit, market_type), price, qty, multiplier in zip(keys, *values.values(), strict=True):
+        size = qty * multiplier
+        if _is_money(unit, market_type):
+            quote = size * 10 ** (exact - size_exponent)
+            whole, rest = divmod(quote * 10 ** exponent["price"], price * 10 ** (exact - BASE_DECIMALS))
+            twice = 2 * rest - price * 10 ** (exact - BASE_DECIMALS)
+            base = (whole + (twice > 0 or (twice == 0 and whole % 2 == 1))) * 10 ** (exact - BASE_DECIMALS)
+        else:
+            base = size * 10 ** (exact - size_exponent)
+            quote = size * price * 10**BASE_DECIMALS
+        held = sums[group]
+        held[0] += base
+        held[1] += quote
+        if side == "buy":
+            held[2] += base
+            held[3] += quote
+    return _texts_frame({group: [numbers.unscale(v, exact) for v in held] for group, held in sums.items()})
+
+
+def _texts_frame(sums: Mapping[int, Sequence[str]]) -> pl.DataFrame:
+    data: dict[str, list[int] | list[str]] = {"g": list(sums)}
+    data |= {name: [held[place] for held in sums.values()] for place, name in enumerate(SUMS)}
+    return pl.DataFrame(data, schema={"g": pl.UInt32} | dict.fromkeys(SUMS, pl.String))
+
+
+def _resummed(rows: pl.DataFrame) -> pl.DataFrame:
+    """The sums of groups of bars, as plain texts."""
+    result = rows.select(pl.col("g").unique(maintain_order=True))
+    for name in SUMS:
+        try:
+            column = scaled.summable(scaled.from_table(rows[name], rows[f"{name}_text"]))
+            summed = pl.DataFrame({"g": rows["g"], name: column.values}).group_by("g", maintain_order=True)
+            folded = summed.agg(pl.col(name).sum())
+            texts = scaled.unscale(scaled.Scaled(folded[name], column.exponent))
+            result = result.with_columns(texts.alias(name))
+        except scaled.Overflow:
+            values, exponent = scaled.integers(scaled.texts_of(rows[name], rows[f"{name}_text"]))
+            held: dict[int, int] = defaultdict(int)
+            for group, value in zip(rows["g"], values, strict=True):
+                held[group] += value
+            result = result.with_columns(pl.Series(name, [numbers.unscale(v, exponent) for v in held.values()]))
+    return result
+
+
+def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.DataFrame:
+    """Bars with the last quote inside each window; null columns where there is none."""
+    if quotes is None:
+        nulls = [pl.lit(None, dtype=pl.Float64).alias(name) for name in _QUOTE[:5]]
+        return bars.with_columns(
+            *nulls, pl.lit(None, dtype=pl.Int64).alias("ts_quote"), pl.lit(value=False).alias("ts_estimated")
+        )
+    names = ("symbol", "ts_event", "ts_estimated", "update_id", *PROVENANCE,
+             "bid", "bid_text", "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
+    rows = _ints(_polars(quotes).select(names))
+    rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
+    rows = rows.join(bars.select("symbol", "window_start").unique(), on=["symbol", "window_start"], how="semi")
+    last = _in_order(rows, "update_id").group_by("symbol", "window_start", maintain_order=True).last()
+    last = last.with_columns(_spread(last).alias("spread"), ts_quote=pl.col("ts_event"))
+    joined = bars.join(
+        last.select("symbol", "window_start", *_QUOTE), on=["symbol", "window_start"], how="left", maintain_order="left"
+    )
+    return joined.with_columns(pl.col("ts_estimated").fill_null(value=False))
+
+
+def _spread(rows: pl.DataFrame) -> pl.Series:
+    """Ask - bid, exact and rounded once."""
+    try:
+        ask, bid = (scaled.from_table(rows[name], rows[f"{name}_text"]) for name in ("ask", "bid"))
+        return scaled.unscale(scaled.difference(ask, bid)).cast(pl.Float64)
+    except scaled.Overflow:
+        texts = [scaled.texts_of(rows[name], rows[f"{name}_text"]) for name in ("ask", "bid")]
+        exponent = max(scaled.exponent_of(column) for column in texts)
+        asks, bids = (scaled.integers(column, exponent)[0] for column in texts)
+        exact = [numbers.unscale(ask - bid, exponent) for ask, bid in zip(asks, bids, strict=True)]
+        return pl.Series([float(text) for text in exact], dtype=pl.Float64)
+
+
+def _disjoint(intervals: Intervals) -> pl.DataFrame:
+    rows = [(symbol, i.start, i.end) for symbol in sorted(intervals) for i in union(intervals[symbol])]
+    return pl.DataFrame(rows, schema={"symbol": pl.String, "from": pl.Int64, "to": pl.Int64}, orient="row")
+
+
+def _latest(bars: pl.DataFrame, at: pl.Expr, intervals: Intervals) -> pl.Series:
+    """For each bar the end of the last interval that starts at or before `at`; null where none does."""
+    left = bars.select("symbol", at.alias("at")).with_row_index("row").sort("at")
+    right = _disjoint(intervals).sort("from")
+    met = left.join_asof(right, left_on="at", right_on="from", by="symbol", strategy="backward", check_sortedness=False)
+    return met.sort("row")["to"]
+
+
+def _inside(bars: pl.DataFrame, coverage: Intervals, width: int) -> pl.Series:
+    """Which windows coverage contains whole."""
+    return (_latest(bars, pl.col("window_start"), coverage) >= bars["window_start"] + width).fill_null(value=False)
+
+
+def _touched(bars: pl.DataFrame, gaps: Intervals, width: int) -> pl.Series:
+    """Which windows overlap one of the intervals."""
+    return (_latest(bars, pl.col("window_start") + (width - 1), gaps) > bars["window_start"]).fill_null(value=False)
+
+
+def _table(bars: pl.DataFrame) -> pa.Table:
+    """Bars whose sums are plain texts, as a table in the schema of bars."""
+    pairs: dict[str, pl.Series] = {}
+    for name in SUMS:
+        pairs[name], pairs[f"{name}_text"] = scaled.split(bars[name])
+    start = bars["window_start"]
+    bars = bars.with_columns(
+        **pairs,
+        vwap=pl.when(pairs["volume_base"] != 0).then(pairs["volume_quote"] / pairs["volume_base"]),
+        ts_event=start,
+        date=start.cast(pl.Datetime("us")).dt.date(),
+        source=pl.lit("derived"),
+    ).sort("exchange", "market_type", "symbol", "window_start")
+    names = [name for name in tables.schema("bar_1m").names if name in bars.columns]
+    return tables.conform(bars.select(names).to_arrow(compat_level=pl.CompatLevel.oldest()), "bar_1m")
+
+
+def by_symbol(rows: Iterable[tuple[str, int, int]]) -> dict[str, list[Interval]]:
+    """(symbol, from, to) rows as disjoint intervals a symbol: the form that `coverage` and `gaps` take."""
+    held: dict[str, list[Interval]] = defaultdict(list)
+    for symbol, start, end in rows:
+        held[symbol].append(Interval(start, end))
+    return {symbol: union(intervals) for symbol, intervals in held.items()}
