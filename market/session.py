@@ -158,7 +158,10 @@ class Session(Protocol):
 
 
 class StreamState(msgspec.Struct, gc=False):
-    """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened."""
+    """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened.
+
+    `first_event` is the venue's time of its first event (estimated where the venue gives none).
+    """
 
     stream: Stream
     desired_at: int = 0
@@ -166,6 +169,7 @@ class StreamState(msgspec.Struct, gc=False):
     first_recv: int = 0
     last_recv: int = 0
     events: int = 0
+    first_event: int = 0
 
 
 class Merger(Protocol):

@@ -1,0 +1,100 @@
+"""The subscribing half of a Binance connection: SUBSCRIBE requests, their pacing, answers, refusals and time-outs.
+
+An acknowledgement proves little here (unknown symbols and wrong paths are acknowledged too); a refusal concerns the
+whole request, so a refused request is halved until the name at fault stands alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from collectors.subscriptions import Pacer, batches
+from market.session import Acknowledged, Leave, Limits, Output, Refused, Send, Stream, StreamState
+from market.times import SECOND
+
+ANSWER_WITHIN = 10 * SECOND
+TOO_MANY = 4
+"""The venue's code for "Too many subscriptions": halving the request would not help."""
+
+
+class _Request(msgspec.Struct):
+    streams: tuple[Stream, ...]
+    sent_at: int
+
+
+class Subscriber:
+    """Asks for `streams` once, and again for what was not answered; `states` (by stream name) is told of answers."""
+
+    def __init__(self, streams: Sequence[Stream], states: Mapping[str, StreamState], limits: Limits) -> None:
+        self._states = states
+        self._queue = deque(batches(streams, limits.streams_per_request))
+        self._pacer = Pacer(limits.requests_per_second)
+        self._waiting: dict[int, _Request] = {}
+        self._asked_again: set[str] = set()
+        self._last_id = 0
+
+    def tick(self, now: int) -> list[Output]:
+        """The requests that are due, one a pacing interval, and what to do about those never answered."""
+        out: list[Output] = []
+        for number in [n for n, r in self._waiting.items() if now >= r.sent_at + ANSWER_WITHIN]:
+            out += self._unanswered(self._waiting.pop(number), now)
+        if self._queue and self._pacer.take(now):
+            out.append(self._send(self._queue.popleft(), now))
+        return out
+
+    def deadline(self) -> int | None:
+        """When `tick` is wanted next."""
+        times = [r.sent_at + ANSWER_WITHIN for r in self._waiting.values()]
+        if self._queue:
+            times.append(self._pacer.next_at)
+        return min(times, default=None)
+
+    def accepted(self, number: object, now: int) -> list[Output] | None:
+        """The venue answered `number` with a result; None where we asked no such thing."""
+        request = self._take(number)
+        return None if request is None else self._acknowledge(request.streams, now)
+
+    def refused(self, number: object, code: int, reason: str) -> list[Output] | None:
+        """The venue refused `number` (None: it did not say which; the oldest is meant). None where nothing waits."""
+        if number is None and self._waiting:
+            number = next(iter(self._waiting))
+        request = self._take(number)
+        if request is None:
+            return None
+        streams = request.streams
+        if len(streams) == 1 or code == TOO_MANY:
+            return [Refused(streams, f"{code}: {reason}")]
+        self._queue.extendleft(reversed(batches(streams, -(-len(streams) // 2))))
+        return []
+
+    def _take(self, number: object) -> _Request | None:
+        return self._waiting.pop(number, None) if isinstance(number, int) else None
+
+    def _send(self, streams: tuple[Stream, ...], now: int) -> Send:
+        self._last_id += 1
+        self._waiting[self._last_id] = _Request(streams, now)
+        names = [stream.name for stream in streams]
+        command = {"method": "SUBSCRIBE", "params": names, "id": self._last_id}
+        return Send(msgspec.json.encode(command).decode())
+
+    def _acknowledge(self, streams: tuple[Stream, ...], now: int) -> list[Output]:
+        for stream in streams:
+            state = self._states[stream.name]
+            state.acknowledged_at = state.acknowledged_at or now
+        return [Acknowledged(streams)] if streams else []
+
+    def _unanswered(self, request: _Request, now: int) -> list[Output]:
+        """Data proves a subscription better than an answer; the rest is asked for once more, then given up."""
+        proven = tuple(s for s in request.streams if self._states[s.name].events)
+        rest = tuple(s for s in request.streams if not self._states[s.name].events)
+        out = self._acknowledge(proven, now)
+        again = {s.name for s in rest}
+        if again & self._asked_again:
+            return [*out, Leave("unacknowledged", f"{len(rest)} streams asked for twice without an answer")]
+        if rest:
+            self._asked_again |= again
+            self._queue.append(rest)
+        return out

@@ -1,0 +1,41 @@
+"""Binance USD-M futures: its addresses, limits and collected channels.
+
+Since 2026-04-23 each channel is served by one routed path only; the other acknowledges it and stays silent. Old
+recordings of the unrouted path hold both, and are read by the same parsers.
+"""
+
+from __future__ import annotations
+
+from collectors.exchanges.binance import quotes, trades
+from collectors.exchanges.binance.protocol import Channel
+from market.session import Endpoint, Limits
+from market.times import HOUR, MINUTE, SECOND
+
+PUBLIC, MARKET = "public", "market"
+ENDPOINT = Endpoint(
+    rest="https://fapi.binance.com",
+    ws={
+        PUBLIC: "wss://fstream.binance.com/public/stream",
+        MARKET: "wss://fstream.binance.com/market/stream",
+    },
+)
+LIMITS = Limits(
+    streams_per_connection=200,  # the venue allows 1024, older texts 200
+    streams_per_request=100,
+    requests_per_second=5,  # of 10 inbound messages a second
+    connects_per_host=300,
+    connects_window=5 * MINUTE,
+    max_life=23 * HOUR,  # cut at 24 h
+    silent_socket=60 * SECOND,
+    first_message=60 * SECOND,
+)
+CHANNELS = {
+    "trade": Channel("trade", "trade", contiguous=True, max_silence=None, maker=trades.linear_trade),
+    "aggTrade": Channel("aggTrade", "agg_trade", contiguous=True, max_silence=None, maker=trades.agg_trade),
+    "bookTicker": Channel("bookTicker", "quote", contiguous=False, max_silence=MINUTE, maker=quotes.linear_quote),
+}
+PATHS = {"trade": PUBLIC, "bookTicker": PUBLIC, "aggTrade": MARKET}
+"""channel -> name of the WebSocket base that serves it."""
+
+EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
+EXCHANGE_INFO_WEIGHT = 1

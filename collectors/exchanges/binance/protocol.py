@@ -1,0 +1,294 @@
+"""The protocol state of one Binance WebSocket connection: frames in, events and actions out.
+
+A frame finds its parser by the bytes of its stream name. Everything else (first frames of a stream, answers, bare
+payloads of raw connections, frames of other channels, garbage) takes the cold path, which decides by content.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from collectors.exchanges.binance import wire
+from collectors.exchanges.binance.commands import Subscriber
+from collectors.exchanges.binance.skew import Skew
+from market.kinds import Event
+from market.session import Connection, Leave, Limits, Output, Rejected, Stream, StreamState
+from market.times import MINUTE
+
+Parse = Callable[[bytes, int, int], Sequence[Output]]
+"""(frame with the payload under `data`, ts_recv, frame_no) -> events, or a Rejected."""
+Maker = Callable[["StreamSession", StreamState], Parse]
+
+PREFIX = b'{"stream":"'
+NAME_AT = len(PREFIX)
+NAME_LIMIT = 128
+ROUTES_LIMIT = 20_000
+LABELS_LIMIT = 200
+GARBAGE_LIMIT = 100
+"""Rejected frames in a row after which the connection is given up."""
+LIFE_JITTER = 10 * MINUTE
+SLOW_FACTOR = 20
+"""A stream or socket is silent when it has been quiet for this many of its own mean gaps."""
+SHUTDOWN = "serverShutdown"
+NOTHING: tuple[Output, ...] = ()
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A collected channel: its kind, whether its ids follow each other, its `max_silence` (us) and its parser."""
+
+    name: str
+    kind: str
+    contiguous: bool
+    max_silence: int | None
+    maker: Maker
+
+
+class StreamSession:
+    """`market.session.Session` of one Binance connection; with `learn` it sends nothing and takes what it meets."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        session_id: str,
+        channels: Mapping[str, Channel],
+        limits: Limits,
+        *,
+        learn: bool = False,
+    ) -> None:
+        self.session_id = session_id
+        self.frame_no = 0
+        self.venue_time = 0
+        self.ignored: Counter[str] = Counter()
+        self.texts = wire.Texts()
+        self.skew = Skew()
+        self._connection = connection
+        self._channels = channels
+        self._limits = limits
+        self._learn = learn
+        self._hot: dict[bytes, Parse] = {}
+        self._makers: dict[str, Parse] = {}
+        self._states = {s.name: StreamState(s) for s in connection.streams}
+        self._subscriber = Subscriber(() if learn else connection.streams, self._states, limits)
+        self._garbage = 0
+        self._garbage_at = 0
+        self._started = 0
+        self._checked_frame = 0
+        self._checked_at = 0
+
+    def start(self, now: int) -> Sequence[Output]:
+        self._started = self._checked_at = now
+        for state in self._states.values():
+            state.desired_at = now
+        return NOTHING if self._learn else self._subscriber.tick(now)
+
+    def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
+        self.frame_no = number = self.frame_no + 1
+        parse = self._hot.get(frame[NAME_AT : frame.find(b'"', NAME_AT)])
+        if parse is not None:
+            return parse(frame, ts_recv, number)
+        return self._cold(frame, ts_recv, number)
+
+    def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
+        """Nothing is asked over HTTP here, so an answer is somebody else's."""
+        del status, headers, body, ts_recv
+        self.frame_no += 1
+        return self.reject(f"an answer to {tag!r}, which was never asked", None, self.frame_no)
+
+    def tick(self, now: int) -> Sequence[Output]:
+        if self._learn:
+            return NOTHING
+        out = self._subscriber.tick(now)
+        if now >= self._end_of_life():
+            out.append(Leave("planned", "the venue cuts every connection after 24 hours"))
+        elif (limit := self._silence_limit()) is not None:
+            if self._checked_frame != self.frame_no:
+                self._checked_frame, self._checked_at = self.frame_no, now
+            elif now >= self._checked_at + limit:
+                out.append(self._leave_silent(now))
+        return out
+
+    def next_deadline(self) -> int | None:
+        if self._learn:
+            return None
+        times = [self._end_of_life()]
+        if (asked := self._subscriber.deadline()) is not None:
+            times.append(asked)
+        if (limit := self._silence_limit()) is not None:
+            fresh = self._checked_frame != self.frame_no
+            times.append(self._checked_at + (limit // 4 if fresh else limit))
+        return min(times)
+
+    def streams(self) -> Iterable[StreamState]:
+        return self._states.values()
+
+    def reject(self, reason: str, stream: str | None, number: int) -> Sequence[Output]:
+        """A frame that is not what the documentation says; too many in a row and the connection is given up."""
+        self._garbage = self._garbage + 1 if self._garbage_at == number - 1 else 1
+        self._garbage_at = number
+        rejected = Rejected(reason[:300], number, stream)
+        if self._garbage % GARBAGE_LIMIT or self._learn:
+            return (rejected,)
+        return (rejected, Leave("garbage", f"{self._garbage} frames in a row were not understood"))
+
+    # The cold path
+
+    def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = wire.envelope(frame)
+        except wire.BAD_FRAME:
+            return self._bare(frame, ts_recv, number)
+        name = found.stream
+        if name == f"!{SHUTDOWN}":
+            return self._shutdown()
+        if not 0 < len(name) <= NAME_LIMIT:
+            return self.reject("a stream name of impossible length", None, number)
+        return self._route(name, frame, ts_recv, number)
+
+    def _bare(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """A frame without the envelope: an answer to a command, or a payload of a raw connection."""
+        try:
+            found = wire.peek(frame)
+        except wire.BAD_FRAME as error:
+            return self._array(frame, str(error), number)
+        if found.stream is not None:
+            return self.reject("a combined-stream frame without data", found.stream[:NAME_LIMIT], number)
+        if found.e == SHUTDOWN:
+            return self._shutdown()
+        if found.e is not None:
+            if found.e in self._channels and found.s:
+                return self._route(f"{found.s.lower()}@{found.e}", b'{"data":%b}' % frame, ts_recv, number)
+            return self._ignore(found.e)
+        if found.result is not msgspec.UNSET or found.error is not None or found.code is not None:
+            return self._answer(found, ts_recv, number)
+        if found.u is not None and found.s and "bookTicker" in self._channels:
+            return self._route(f"{found.s.lower()}@bookTicker", b'{"data":%b}' % frame, ts_recv, number)
+        if found.lastUpdateId is not None:
+            return self._ignore("depth snapshot")
+        return self.reject("a payload of no documented shape", None, number)
+
+    def _array(self, frame: bytes, error: str, number: int) -> Sequence[Output]:
+        """All-market streams of raw connections are bare arrays."""
+        try:
+            found = wire.peeks(frame)
+        except wire.BAD_FRAME:
+            return self.reject(error, None, number)
+        if found and all(item.e is not None for item in found):
+            return self._ignore(f"!{found[0].e}@arr")
+        return self.reject("an array of no documented shape", None, number)
+
+    def _answer(self, found: wire.Peek, now: int, number: int) -> Sequence[Output]:
+        if found.error is None and found.code is None:
+            known = self._subscriber.accepted(found.id, now)
+            return self._ignore("answer") if known is None else known
+        try:
+            problem = wire.problem(found.error) if found.error is not None else wire.Problem(found.code or 0, found.msg)
+        except wire.BAD_FRAME as error:
+            return self.reject(str(error), None, number)
+        refused = self._subscriber.refused(found.id, problem.code, problem.msg or "")
+        if refused is not None:
+            return refused or self._ignore("answer")
+        if self._learn:
+            return self._ignore("answer")
+        return self.reject(f"the venue reports {problem.code}: {problem.msg}", None, number)
+
+    def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """Parse a frame of stream `name`; a stream whose first event this is gets its place in the fast path."""
+        parse = self._makers.get(name)
+        if parse is None:
+            state = self._states.get(name)
+            if state is None:
+                state = self._learned(name, frame, ts_recv) if self._learn else None
+            if state is None:
+                return self._foreign(name, frame, number)
+            parse = self._channels[state.stream.channel].maker(self, state)
+            self._makers[name] = parse
+        out = parse(frame, ts_recv, number)
+        if out and isinstance(event := out[0], Event):
+            state = self._states[name]
+            if not state.first_recv:
+                state.first_recv = ts_recv
+                state.first_event = event.ts_event or ts_recv - self.skew.value
+            self._promote(name, frame, parse)
+        return out
+
+    def _learned(self, name: str, frame: bytes, ts_recv: int) -> StreamState | None:
+        """The state of a stream first met in a recording, where we collect its channel."""
+        prefix, _, channel = name.partition("@")
+        known = self._channels.get(channel)
+        if known is None or not prefix or len(self._states) >= ROUTES_LIMIT:
+            return None
+        try:
+            symbol = wire.symbol(frame).data.s
+        except wire.BAD_FRAME:
+            return None
+        if symbol.lower() != prefix:
+            return None
+        stream = Stream(name, channel, symbol, known.kind, known.contiguous, known.max_silence)
+        state = StreamState(stream, desired_at=ts_recv, acknowledged_at=ts_recv)
+        self._states[name] = state
+        return state
+
+    def _foreign(self, name: str, frame: bytes, number: int) -> Sequence[Output]:
+        """A frame of a channel that is not collected is counted; one that only looks like ours is not understood."""
+        channel = name.partition("@")[2]
+        if self._learn and channel in self._channels:
+            return self.reject("a payload that is not its stream's", name, number)
+        label = name if name.startswith("!") else channel or name
+        if self._learn:
+            self._promote(name, frame, lambda _frame, _ts_recv, _number: self._ignore(label))
+        return self._ignore(label)
+
+    def _promote(self, name: str, frame: bytes, parse: Parse) -> None:
+        """Let `frame`'s spelling of the name lead straight to `parse`."""
+        key = frame[NAME_AT : frame.find(b'"', NAME_AT)]
+        spelled = frame.startswith(PREFIX) and (key == name.encode() or b"\\u" in key)
+        if spelled and len(self._hot) < ROUTES_LIMIT and wire.same_text(key, name):
+            self._hot[key] = parse
+
+    def _ignore(self, label: str) -> Sequence[Output]:
+        if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:
+            label = "other"
+        self.ignored[label] += 1
+        return NOTHING
+
+    def _shutdown(self) -> Sequence[Output]:
+        """Announced without lead time: the replacement is to be opened at once. A replay only counts it."""
+        if self._learn:
+            return self._ignore(SHUTDOWN)
+        return (Leave("server_shutdown", "the venue announced that this server is going down"),)
+
+    # Life and silence
+
+    def _end_of_life(self) -> int:
+        """Staggered by the session's name, so that connections opened together are not renewed together."""
+        life = self._limits.max_life or 365 * 24 * 60 * MINUTE
+        return self._started + life - zlib.crc32(self.session_id.encode()) % LIFE_JITTER
+
+    def _silence_limit(self) -> int | None:
+        """How long this socket may be quiet (us); None where its channels say nothing about silence.
+
+        Before the first event the venue's first-message rule holds: a wrong path and a restricted address are
+        acknowledged and silent for ever. A socket of quiet channels only is given five times as long.
+        """
+        if not self._states:
+            return None
+        heard = [s for s in self._states.values() if s.events]
+        talkative = any(s.stream.max_silence is not None for s in self._states.values())
+        if not heard:
+            return self._limits.first_message * (1 if talkative else 5)
+        if not talkative:
+            return None
+        events = sum(s.events for s in heard)
+        lasted = max(s.last_recv for s in heard) - min(s.first_recv for s in heard)
+        mean_gap = lasted // (events - 1) if events > 1 else self._limits.silent_socket
+        return max(self._limits.silent_socket, SLOW_FACTOR * mean_gap)
+
+    def _leave_silent(self, now: int) -> Leave:
+        quiet = (now - self._checked_at) // 1_000_000
+        if any(s.events for s in self._states.values()):
+            return Leave("silence", f"no frame for {quiet} s")
+        return Leave("no_first_message", f"no stream sent anything in {quiet} s: wrong path or restricted address")

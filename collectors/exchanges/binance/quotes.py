@@ -1,0 +1,74 @@
+"""Best bid and ask of Binance frames. Spot gives no time, so its quotes carry the session's clock skew instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collectors.exchanges.binance import wire
+from collectors.exchanges.binance.protocol import Parse, StreamSession
+from collectors.exchanges.binance.trades import refuse
+from collectors.exchanges.binance.wire import BAD_FRAME, FUTURE, MICROSECONDS_FROM, PAST
+from market.kinds import Quote
+from market.session import Output, StreamState
+from market.times import MS
+
+
+def spot_quote(session: StreamSession, state: StreamState) -> Parse:
+    """Spot `<s>@bookTicker`: `ts_event` is null and `skew_us` says what to take off the receive time."""
+    decode, known, all_good, skew = wire.spot_quote, session.texts.known, session.texts.all_good, session.skew.at
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            data = decode(frame).data
+        except BAD_FRAME as error:
+            return session.reject(str(error), name, number)
+        bid, bid_qty, ask, ask_qty = data.b, data.B, data.a, data.A
+        if data.s != symbol or not (
+            (bid in known and ask in known and bid_qty in known and ask_qty in known)
+            or all_good(bid, bid_qty, ask, ask_qty)
+        ):
+            return refuse(session, state, number, data.s, (), (bid, bid_qty, ask, ask_qty))
+        state.events += 1
+        state.last_recv = ts_recv
+        off = skew(ts_recv) or None
+        return (
+            Quote(
+                symbol, name, None, None, ts_recv, source, number, 0, "ws", bid, bid_qty, ask, ask_qty, data.u, off
+            ),
+        )  # fmt: skip
+
+    return parse
+
+
+def linear_quote(session: StreamSession, state: StreamState) -> Parse:
+    """USD-M `<s>@bookTicker`, with both of the venue's clocks."""
+    decode, known, all_good = wire.linear_quote, session.texts.known, session.texts.all_good
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            data = decode(frame).data
+        except BAD_FRAME as error:
+            return session.reject(str(error), name, number)
+        bid, bid_qty, ask, ask_qty, time, publish = data.b, data.B, data.a, data.A, data.T, data.E
+        if time < MICROSECONDS_FROM:
+            time *= MS
+            publish *= MS
+        if (
+            data.s != symbol
+            or not (-FUTURE <= ts_recv - time <= PAST and -FUTURE <= ts_recv - publish <= PAST)
+            or not (
+                (bid in known and ask in known and bid_qty in known and ask_qty in known)
+                or all_good(bid, bid_qty, ask, ask_qty)
+            )
+        ):
+            return refuse(session, state, number, data.s, (time, publish), (bid, bid_qty, ask, ask_qty))
+        session.venue_time = max(session.venue_time, time)
+        state.events += 1
+        state.last_recv = ts_recv
+        return (
+            Quote(symbol, name, time, publish, ts_recv, source, number, 0, "ws", bid, bid_qty, ask, ask_qty, data.u),
+        )
+
+    return parse

@@ -1,0 +1,38 @@
+"""Binance spot: its addresses, limits and collected channels.
+
+One WebSocket path serves every channel. Times are asked for in microseconds; a connection that answers in
+milliseconds all the same is read by the size of the number.
+"""
+
+from __future__ import annotations
+
+from collectors.exchanges.binance import quotes, trades
+from collectors.exchanges.binance.protocol import Channel
+from market.session import Endpoint, Limits
+from market.times import HOUR, MINUTE, SECOND
+
+STREAM = "stream"
+ENDPOINT = Endpoint(
+    rest="https://api.binance.com",
+    ws={STREAM: "wss://stream.binance.com:9443/stream?timeUnit=MICROSECOND"},
+)
+LIMITS = Limits(
+    streams_per_connection=400,  # the venue allows 1024
+    streams_per_request=100,
+    requests_per_second=3,  # of 5 inbound messages a second, pongs included
+    connects_per_host=300,
+    connects_window=5 * MINUTE,
+    max_life=23 * HOUR,  # cut at 24 h
+    silent_socket=60 * SECOND,
+    first_message=60 * SECOND,
+)
+CHANNELS = {
+    "trade": Channel("trade", "trade", contiguous=True, max_silence=None, maker=trades.spot_trade),
+    "aggTrade": Channel("aggTrade", "agg_trade", contiguous=True, max_silence=None, maker=trades.agg_trade),
+    "bookTicker": Channel("bookTicker", "quote", contiguous=False, max_silence=MINUTE, maker=quotes.spot_quote),
+}
+PATHS = dict.fromkeys(CHANNELS, STREAM)
+"""channel -> name of the WebSocket base that serves it."""
+
+EXCHANGE_INFO = "/api/v3/exchangeInfo"
+EXCHANGE_INFO_WEIGHT = 20

@@ -1,0 +1,135 @@
+"""Trades and aggregate trades of Binance frames; the side is the taker's (`m`: the buyer was the maker)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collectors.exchanges.binance import wire
+from collectors.exchanges.binance.protocol import Parse, StreamSession
+from collectors.exchanges.binance.wire import BAD_FRAME, FUTURE, MICROSECONDS_FROM, PAST
+from market.kinds import AggTrade, Trade
+from market.session import Output, StreamState
+from market.times import MS
+
+LINEAR_CONDITIONS = {"MARKET": "market", "INSURANCE_FUND": "insurance_fund", "ADL": "adl", "NA": "void"}
+"""USD-M `X` -> condition. NA marks prints that are no fill at all; the venue's candles count MARKET only."""
+
+
+def refuse(
+    session: StreamSession, state: StreamState, number: int, symbol: str, times: Sequence[int], texts: Sequence[str]
+) -> Sequence[Output]:
+    """Why a decoded payload is refused, as a Rejected; asked only when it is."""
+    stream = state.stream
+    if symbol != stream.symbol:
+        reason = f"symbol {symbol[:64]!r} on the stream of {stream.symbol!r}"
+    elif not session.texts.all_good(*texts):
+        reason = f"not a decimal number: {[t[:40] for t in texts]}"
+    else:
+        reason = f"impossible time: {list(times)} us"
+    return session.reject(reason, stream.name, number)
+
+
+def spot_trade(session: StreamSession, state: StreamState) -> Parse:
+    """`<s>@trade` of spot. Its times feed the session's skew."""
+    decode, known, all_good, skew = wire.spot_trade, session.texts.known, session.texts.all_good, session.skew.add
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            data = decode(frame).data
+        except BAD_FRAME as error:
+            return session.reject(str(error), name, number)
+        price, qty, time, publish = data.p, data.q, data.T, data.E
+        if time < MICROSECONDS_FROM:
+            time *= MS
+            publish *= MS
+        delay = ts_recv - time
+        if (
+            data.s != symbol
+            or not (-FUTURE <= delay <= PAST and -FUTURE <= ts_recv - publish <= PAST)
+            or ((price not in known or qty not in known) and not all_good(price, qty))
+        ):
+            return refuse(session, state, number, data.s, (time, publish), (price, qty))
+        skew(ts_recv, delay)
+        session.venue_time = max(session.venue_time, time)
+        state.events += 1
+        state.last_recv = ts_recv
+        side = "sell" if data.m else "buy"
+        return (
+            Trade(symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.t, "market"),
+        )
+
+    return parse
+
+
+def linear_trade(session: StreamSession, state: StreamState) -> Parse:
+    """`<s>@trade` of USD-M: fills of the insurance fund and deleveraging come too, named by `X`."""
+    decode, known, all_good = wire.linear_trade, session.texts.known, session.texts.all_good
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+    conditions = LINEAR_CONDITIONS
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            data = decode(frame).data
+        except BAD_FRAME as error:
+            return session.reject(str(error), name, number)
+        price, qty, time, publish = data.p, data.q, data.T, data.E
+        if time < MICROSECONDS_FROM:
+            time *= MS
+            publish *= MS
+        if (
+            data.s != symbol
+            or not (-FUTURE <= ts_recv - time <= PAST and -FUTURE <= ts_recv - publish <= PAST)
+            or ((price not in known or qty not in known) and not all_good(price, qty))
+        ):
+            return refuse(session, state, number, data.s, (time, publish), (price, qty))
+        condition = conditions.get(data.X)
+        if condition is None:
+            return session.reject(f"unknown trade type X={data.X[:40]!r}", name, number)
+        session.venue_time = max(session.venue_time, time)
+        state.events += 1
+        state.last_recv = ts_recv
+        side = "sell" if data.m else "buy"
+        return (
+            Trade(symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.t, condition),
+        )
+
+    return parse
+
+
+def agg_trade(session: StreamSession, state: StreamState) -> Parse:
+    """`<s>@aggTrade` of either market: market trades only. Its times feed the session's skew."""
+    decode, known, all_good, skew = wire.agg_trade, session.texts.known, session.texts.all_good, session.skew.add
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            data = decode(frame).data
+        except BAD_FRAME as error:
+            return session.reject(str(error), name, number)
+        price, qty, time, publish = data.p, data.q, data.T, data.E
+        if time < MICROSECONDS_FROM:
+            time *= MS
+            publish *= MS
+        delay = ts_recv - time
+        if (
+            data.s != symbol
+            or not (-FUTURE <= delay <= PAST and -FUTURE <= ts_recv - publish <= PAST)
+            or ((price not in known or qty not in known) and not all_good(price, qty))
+        ):
+            return refuse(session, state, number, data.s, (time, publish), (price, qty))
+        if data.f > data.l:
+            return session.reject(f"first trade id {data.f} after last {data.l}", name, number)
+        skew(ts_recv, delay)
+        session.venue_time = max(session.venue_time, time)
+        state.events += 1
+        state.last_recv = ts_recv
+        side = "sell" if data.m else "buy"
+        return (
+            AggTrade(
+                symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.a, "market",
+                None, None, None, data.f, data.l,
+            ),
+        )  # fmt: skip
+
+    return parse

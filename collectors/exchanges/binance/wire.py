@@ -1,0 +1,197 @@
+"""What Binance puts on the wire: strict payload structs, time units and the check of its number texts.
+
+A payload is decoded inside its combined-stream envelope (`{"stream": …, "data": …}`) in one step; unknown keys are
+skipped, wrong types refuse the frame. Source: docs/exchanges and the venue's pages named in the fixtures' SOURCES.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import msgspec
+
+from market.times import DAY, MINUTE, MS
+
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Time = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000_000)]
+"""Milliseconds, or microseconds on a spot connection opened with `timeUnit=MICROSECOND`; nothing after 2099."""
+
+MICROSECONDS_FROM = 100_000_000_000_000
+"""A time at or above this is in microseconds: as milliseconds it would be the year 5138, below it as us 1973."""
+
+PAST = 7 * DAY
+FUTURE = 5 * MINUTE
+BAD_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""Everything that msgspec raises for bytes of a peer."""
+
+_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
+_KNOWN_TEXTS = 16_384
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """A combined-stream frame whose payload is not looked at yet."""
+
+    stream: str
+    data: msgspec.Raw
+
+
+class Problem(msgspec.Struct, gc=False):
+    """The venue's error body, on WebSocket and REST alike."""
+
+    code: int
+    msg: str | None = None
+
+
+class Peek(msgspec.Struct, gc=False):
+    """What tells one bare frame from another: an event, an answer to a command (its error wrapped as measured or
+    bare as documented), a quote or a partial book.
+    """
+
+    e: str | None = None
+    s: str | None = None
+    u: int | None = None
+    lastUpdateId: int | None = None  # noqa: N815 -- the venue's spelling
+    stream: str | None = None
+    id: int | str | None = None
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | None = None
+    code: int | None = None
+    msg: str | None = None
+
+
+class Symbol(msgspec.Struct, gc=False):
+    s: str
+
+
+class SymbolFrame(msgspec.Struct, gc=False):
+    data: Symbol
+
+
+class SpotTrade(msgspec.Struct, gc=False):
+    """`<s>@trade`: one fill. `m` says that the buyer was the maker."""
+
+    E: Time
+    s: str
+    t: Id
+    p: str
+    q: str
+    T: Time
+    m: bool
+
+
+class AggTrade(msgspec.Struct, gc=False):
+    """`<s>@aggTrade` of either market; `f`..`l` are the trade ids inside."""
+
+    E: Time
+    s: str
+    a: Id
+    p: str
+    q: str
+    f: Id
+    l: Id  # noqa: E741 -- the venue's spelling
+    T: Time
+    m: bool
+
+
+class SpotQuote(msgspec.Struct, gc=False):
+    """Spot `<s>@bookTicker`: no time at all."""
+
+    u: Id
+    s: str
+    b: str
+    B: str
+    a: str
+    A: str
+
+
+class LinearTrade(msgspec.Struct, gc=False):
+    """USD-M `<s>@trade` (undocumented, measured): `X` says whether it was a market trade."""
+
+    E: Time
+    T: Time
+    s: str
+    t: Id
+    p: str
+    q: str
+    m: bool
+    X: str = "MARKET"
+
+
+class LinearQuote(msgspec.Struct, gc=False):
+    """USD-M `<s>@bookTicker`: both clocks."""
+
+    u: Id
+    E: Time
+    T: Time
+    s: str
+    b: str
+    B: str
+    a: str
+    A: str
+
+
+class SpotTradeFrame(msgspec.Struct, gc=False):
+    data: SpotTrade
+
+
+class AggTradeFrame(msgspec.Struct, gc=False):
+    data: AggTrade
+
+
+class SpotQuoteFrame(msgspec.Struct, gc=False):
+    data: SpotQuote
+
+
+class LinearTradeFrame(msgspec.Struct, gc=False):
+    data: LinearTrade
+
+
+class LinearQuoteFrame(msgspec.Struct, gc=False):
+    data: LinearQuote
+
+
+envelope = msgspec.json.Decoder(Envelope).decode
+problem = msgspec.json.Decoder(Problem).decode
+peek = msgspec.json.Decoder(Peek).decode
+symbol = msgspec.json.Decoder(SymbolFrame).decode
+peeks = msgspec.json.Decoder(list[Peek]).decode
+spot_trade = msgspec.json.Decoder(SpotTradeFrame).decode
+agg_trade = msgspec.json.Decoder(AggTradeFrame).decode
+spot_quote = msgspec.json.Decoder(SpotQuoteFrame).decode
+linear_trade = msgspec.json.Decoder(LinearTradeFrame).decode
+linear_quote = msgspec.json.Decoder(LinearQuoteFrame).decode
+_text = msgspec.json.Decoder(str).decode
+
+
+class Texts:
+    """Number texts known to be good: prices and quantities repeat, and asking a set is a third of a match.
+
+    `all_good` takes the texts that are not in `known` yet. Bounded; forgetting costs a match.
+    """
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+
+    def all_good(self, *texts: str) -> bool:
+        """Whether each is a strict decimal that is not negative: no exponent, no sign, no foreign digits."""
+        if len(self.known) > _KNOWN_TEXTS:
+            self.known.clear()
+        for text in texts:
+            if _NUMBER(text) is None:
+                return False
+        self.known.update(texts)
+        return True
+
+
+def to_us(time: int) -> int:
+    """A venue time in us, whichever of its two units it came in."""
+    return time * MS if time < MICROSECONDS_FROM else time
+
+
+def same_text(raw: bytes, text: str) -> bool:
+    """Whether the inside of a JSON string, as bytes, says `text`."""
+    try:
+        return _text(b'"%b"' % raw) == text
+    except BAD_FRAME:
+        return False
