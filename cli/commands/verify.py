@@ -30,7 +30,8 @@ def verify(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     held = sum(law.holds for law in result.laws)
     OUT.print(
         f"{result.files:,} files, {result.rows:,} rows, {result.segments:,} segments read back "
-        f"({size(result.bytes)}): {result.certificates:,} certificates reproduced, id law holds in {held} of {len(result.laws)} daily files"
+        f"({size(result.bytes)}): {result.certificates:,} certificates reproduced, "
+        f"id law holds in {held} of {len(result.laws)} daily files"
     )
     errors = sum(finding.severity == "error" for finding in result.findings)
     OUT.print("verified" if result.ok else f"{errors} errors")
