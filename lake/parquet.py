@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 import polars as pl
@@ -18,7 +18,19 @@ import pyarrow.parquet as pq
 
 from lake import scaled, tables
 from lake.errors import CorruptFile, VerifyFailed
+from lake.merge import Suspects, duplicates, plain_frame
 from market import kinds
+
+
+class Sink(Protocol):
+    """What a file is written to: a binary file object, or `lake.durable.AppendFile`."""
+
+    @property
+    def closed(self) -> bool: ...
+    def write(self, data: bytes, /) -> int: ...
+    def tell(self) -> int: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Stats(msgspec.Struct):
@@ -83,9 +95,7 @@ def _most(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else max(a, b)
 
 
-def write(
-    sink: BinaryIO, kind: str, batches: Iterable[pa.Table], footer: Callable[[Stats], tables.Footer | None]
-) -> Stats:
+def write(sink: Sink, kind: str, batches: Iterable[pa.Table], footer: Callable[[Stats], tables.Footer | None]) -> Stats:
     """Writes tables of `schema(kind)`, already in order, as row groups of at most ROW_GROUP_ROWS.
 
     Holds one row group in memory. `footer` is asked once all rows are known; where it answers None the file gets
@@ -212,6 +222,7 @@ def verify(path: Path) -> tables.Footer:
             raise VerifyFailed(f"{path.name} does not have the schema of {footer.kind} version {footer.schema_version}")
         stats = Stats()
         order = _OrderCheck(footer.kind, path.name)
+        suspects = Suspects(footer.kind)
         try:
             for group in range(file.metadata.num_row_groups):
                 table = file.read_row_group(group)
@@ -219,9 +230,13 @@ def verify(path: Path) -> tables.Footer:
                 stats.rows += table.num_rows
                 _count_bounds(stats, table, footer.kind)
                 order.add(table)
+                suspects.add(table)
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
-    order.finish()
+    if not suspects.hashes().is_empty():
+        twice = duplicates(footer.kind, [lambda columns: iterate(path, columns)])
+        if twice:
+            raise VerifyFailed(f"{path.name} holds {twice[0].len()} rows with the identity of another row")
     found = (stats.rows, stats.ts_min, stats.ts_max, stats.seq_min, stats.seq_max)
     said = (footer.rows, footer.ts_min, footer.ts_max, footer.seq_min, footer.seq_max)
     if found != said:
@@ -239,47 +254,20 @@ def _count_bounds(stats: Stats, table: pa.Table, kind: str) -> None:
 
 
 class _OrderCheck:
-    """Whether rows come in order and no identity twice. Ids that only rise, the usual case, need no memory."""
+    """Whether rows come in order. Holds the last row of what it was given."""
 
     def __init__(self, kind: str, name: str) -> None:
-        self.kind = kind
         self.name = name
         self.order = tables.sort_columns(kind)
-        self.key = ("symbol", *kinds.kind(kind).key)
         self.last: pl.DataFrame | None = None
-        self.rising = True
-        self.keys: list[pl.DataFrame] = []
 
     def add(self, table: pa.Table) -> None:
         """One more piece of the file. Raises VerifyFailed where its rows are not in order."""
-        names = list(dict.fromkeys((*self.order, *self.key)))
-        frame = plain_frame(table.select(names))
+        frame = plain_frame(table.select(list(self.order)))
         joined = frame if self.last is None else pl.concat([self.last, frame])
-        disorder = joined.select(unordered(self.order)).to_series()
-        if disorder.any():
+        if joined.select(unordered(self.order)).to_series().any():
             raise VerifyFailed(f"{self.name} is not sorted by {', '.join(self.order)}")
         self.last = frame.tail(1)
-        ids = tables.identity_columns(self.kind)
-        keyed = frame.select(self.key)
-        if ids:
-            keyed = keyed.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in ids))
-        self.keys.append(keyed)
-
-    def finish(self) -> None:
-        """Raises VerifyFailed where an identity came twice."""
-        if not self.keys:
-            return
-        keys = pl.concat(self.keys)
-        twice = int(keys.is_duplicated().sum()) if keys.height else 0
-        if twice:
-            raise VerifyFailed(f"{self.name} holds {twice} rows that share their {', '.join(self.key)}")
-
-
-def plain_frame(table: pa.Table) -> pl.DataFrame:
-    """The table in polars with its dictionaries as strings: categories compare by where they were met first."""
-    made = pl.from_arrow(table)
-    assert isinstance(made, pl.DataFrame)
-    return made.with_columns(pl.col(pl.Categorical).cast(pl.String))
 
 
 def unordered(order: Sequence[str]) -> pl.Expr:
