@@ -263,10 +263,7 @@ def _fill_temp(target: Path, chunks: Iterator[bytes]) -> Path:
 
 def write_file(path: Path, data: bytes) -> None:
     """Make `path` hold exactly `data`, all or nothing, durably; a file of that name is replaced."""
-    temp = _fill_temp(path, iter((data,)))
-    with _storage("renaming", temp):
-        step(Op("rename", str(temp), str(path)), lambda: _patient(lambda: temp.replace(path)))
-    fsync_dir(path.parent)
+    rename(_fill_temp(path, iter((data,))), path, replace=True)
 
 
 def write_new(path: Path, data: bytes) -> bool:
@@ -303,15 +300,17 @@ def _cannot_link(error: OSError) -> bool:
     return error.errno in codes
 
 
-def rename(source: Path, target: Path) -> None:
-    """Give `source` its durable name. A `target` with the same bytes is that already, another is FileExistsError."""
+def rename(source: Path, target: Path, *, replace: bool = False) -> None:
+    """Give `source` its durable name. A `target` with the same bytes is that already; another is FileExistsError,
+    or with `replace` gives way in the same step.
+    """
     with _storage("renaming", source):
-        if os.path.lexists(target):
+        if not replace and os.path.lexists(target):
             if source.exists() and not same_bytes(source, target):
                 raise FileExistsError(errno.EEXIST, "another file has that name", str(target))
             unlink(source)
         else:
-            step(Op("rename", str(source), str(target)), lambda: _patient(lambda: source.rename(target)))
+            step(Op("rename", str(source), str(target)), lambda: _patient(lambda: source.replace(target)))
     fsync_dir(target.parent)
     if source.parent != target.parent:
         fsync_dir(source.parent)
