@@ -21,7 +21,6 @@ from lake import durable
 from lake.errors import LakeError, LakeLocked
 from lake.layout import LOCK
 
-
 ATTEMPTS = 20
 PAUSE = 0.05
 """Seconds between attempts: who only asks whether the lock is held (`read_lock`) holds it for an instant itself."""

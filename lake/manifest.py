@@ -35,7 +35,6 @@ from lake.rows import (
 )
 from market.session import Coverage, Gap
 
-
 T = TypeVar("T")
 
 
@@ -54,8 +53,8 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
     def create_or_open(cls, root: Path, *, now: int, simulated: bool | None = None, create: bool = True) -> Manifest:
         """The read-write manifest with a new epoch, which fences every writer before it. Hold the lake's lock.
 
-        `root` must exist; `simulated` None takes the lake as it is. Raises NotALake (with create=False), LakeMismatch (simulated against real), UnknownVersion,
-        CorruptFile, ManifestBusy. `now` in us.
+        `root` must exist; `simulated` None takes the lake as it is; `now` us. Raises NotALake (with create=False),
+        LakeMismatch (simulated against real), UnknownVersion, CorruptFile, ManifestBusy.
         """
         path = root / MANIFEST
         if not create and not path.exists():

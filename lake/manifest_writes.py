@@ -94,11 +94,21 @@ def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
 
 
 def upsert_quarantine(conn: Connection, rows: Sequence[QuarantineRow]) -> int:
-    return _replace(conn, schema.quarantine, rows)
+    """Bytes set aside; telling it again keeps the time of the first."""
+    t = schema.quarantine
+    if not rows:
+        return 0
+    new = insert(t)
+    changed: dict[str, Any] = {name: new.excluded[name] for name in ("origin", "reason", "count", "bytes")}
+    changed["at"] = func.min(t.c.at, new.excluded.at)
+    conn.execute(new.on_conflict_do_update(index_elements=["path"], set_=changed), _values(t, rows))
+    return len(rows)
 
 
 def upsert_checks(conn: Connection, rows: Sequence[CheckRow]) -> int:
-    return _replace(conn, schema.checks, rows)
+    if rows:
+        conn.execute(_overwriting(schema.checks), _values(schema.checks, rows))
+    return len(rows)
 
 
 def upsert_certificates(conn: Connection, rows: Sequence[CertificateRow]) -> int:
@@ -117,12 +127,6 @@ def set_cursors(conn: Connection, cursors: Mapping[str, int]) -> int:
         return 0
     conn.execute(_overwriting(schema.cursors), [{"name": name, "value": value} for name, value in cursors.items()])
     return len(cursors)
-
-
-def _replace(conn: Connection, table: Table, rows: Sequence[msgspec.Struct]) -> int:
-    if rows:
-        conn.execute(_overwriting(table), _values(table, rows))
-    return len(rows)
 
 
 def _overwriting(table: Table) -> Any:

@@ -47,9 +47,7 @@ class LakeWriter:
         self._latest = now
 
     @classmethod
-    def open(
-        cls, root: Path, node: str, now: int, simulated: bool | None = False, create: bool = True
-    ) -> LakeWriter:
+    def open(cls, root: Path, node: str, now: int, simulated: bool | None = False, create: bool = True) -> LakeWriter:
         """Take the lake at `root`, making it where there is none (unless `create` is False).
 
         `simulated` None takes the lake as it is. Raises LakeLocked, LakeMismatch, NotALake, UnknownVersion,
@@ -71,7 +69,7 @@ class LakeWriter:
 
     @property
     def epoch(self) -> int:
-        """This writer's number; the manifest refuses any other."""
+        """Number of this writer; the manifest refuses any other."""
         return self.manifest.epoch
 
     def set_control(self, port: int, token: str) -> None:

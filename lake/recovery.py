@@ -1,0 +1,167 @@
+"""What a start must do before anything is collected: bring to order whatever the last writer left half done.
+
+Temporary files go; open and unrecorded segments are sealed and recorded; Parquet files that were never committed go
+where they can be made again; tables/ gets its links back. Doing it twice is doing it once, and dying in the middle
+of it is no different from dying before it. Sessions that nobody closed are reported, not closed: who starts the
+collectors writes their gaps and their end down together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lake import durable, frames, layout, parquet, segment_files
+from lake.errors import LakeError
+from lake.manifest_reads import Snapshot
+from lake.resume import FrameRange, StreamKey, resume_points, unwritten_frames
+from lake.rows import QuarantineRow, SegmentRow, SessionRow
+from market.errors import MarketError
+from market.session import Resume
+
+if TYPE_CHECKING:
+    from lake.writer import LakeWriter
+
+
+class Recovery(msgspec.Struct, kw_only=True, frozen=True):
+    """What was found and done. Paths are relative to the lake's root."""
+
+    temps: int
+    """Temporary files removed."""
+    segments: tuple[SegmentRow, ...]
+    """Segments and frames files that were open, or sealed but unknown to the manifest, as they are recorded now."""
+    quarantined: tuple[QuarantineRow, ...]
+    orphans: tuple[str, ...]
+    """Parquet files that were never committed and could be made again: removed."""
+    strangers: tuple[str, ...]
+    """Files that the manifest does not know and that were left alone."""
+    missing: tuple[str, ...]
+    """Live files that are not on disk: run `dl verify`."""
+    links: int
+    """Links in tables/ that were made or removed."""
+    unclosed: tuple[SessionRow, ...]
+    """Sessions without an end: what a crash interrupted."""
+    last: dict[StreamKey, dict[str, Resume]]
+    """Where each symbol of each (exchange, market_type, kind) stopped: what seeds the mergers."""
+    unwritten: tuple[FrameRange, ...]
+    """Frames of unclosed sessions that have no line: named in the crash's gap rows."""
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the last writer did not stop by itself."""
+        return bool(self.unclosed) or any(not row.clean for row in self.segments)
+
+
+def recover(writer: LakeWriter, now: int) -> Recovery:
+    """Bring the lake of `writer` to order; `now` us. Raises StorageFailed; what was done so far stays done."""
+    root = writer.root
+    temps = durable.sweep_temps(root)
+    rows, quarantined, strangers = _segments(writer, now)
+    if rows or quarantined:
+        writer.record(segments=rows, quarantine=quarantined, now=now)
+    with writer.manifest.snapshot() as snapshot:
+        orphans, unknown = _orphans(root, snapshot)
+        missing = [row.path for row in snapshot.files() if not (root / row.path).is_file()]
+        unclosed = snapshot.sessions(unclosed=True)
+        last = resume_points(root, snapshot, unclosed)
+        unwritten = unwritten_frames(root, snapshot, unclosed)
+    for path in orphans:
+        durable.unlink(root / path)
+    return Recovery(
+        temps=temps,
+        segments=tuple(rows),
+        quarantined=tuple(quarantined),
+        orphans=tuple(orphans),
+        strangers=tuple(sorted(strangers + unknown)),
+        missing=tuple(missing),
+        links=writer.relink(),
+        unclosed=tuple(unclosed),
+        last=last,
+        unwritten=tuple(unwritten),
+    )
+
+
+def _segments(writer: LakeWriter, now: int) -> tuple[list[SegmentRow], list[QuarantineRow], list[str]]:
+    """Rows for every segment that is not settled, what was set aside of them, and files that are no segments."""
+    root = writer.root
+    known = {row.path: row for row in writer.manifest.segments()}
+    unsettled = {path for path, row in known.items() if row.state == "open"}
+    strangers: list[str] = []
+    for path in _files(root, layout.RAW, layout.FRAMES):
+        if path.endswith(layout.META):
+            continue
+        sealed = path.removesuffix(layout.OPEN)
+        if path != sealed or sealed not in known:
+            if _named(sealed):
+                unsettled.add(sealed)
+            else:
+                strangers.append(path)
+    rows: list[SegmentRow] = []
+    quarantined: list[QuarantineRow] = []
+    for path in sorted(unsettled):
+        recover_one = frames.recover_frames if path.startswith(layout.FRAMES + "/") else segment_files.recover_segment
+        found = recover_one(root, path, now)
+        quarantined += found.quarantined
+        row = _settled(known.get(path), found.row)
+        if row is not None:
+            rows.append(row)
+    return rows, quarantined, strangers
+
+
+def _named(path: str) -> bool:
+    try:
+        if path.startswith(layout.FRAMES + "/"):
+            layout.parse_frames(path)
+        else:
+            layout.parse_raw(path)
+    except MarketError:
+        return False
+    return True
+
+
+def _settled(held: SegmentRow | None, found: SegmentRow | None) -> SegmentRow | None:
+    """The row to record: what is on disk, with the start that was recorded when it was opened.
+
+    An open row without a good line becomes an empty segment that answers for no time at all: what was desired then
+    and did not come is for the crash's gap rows to say.
+    """
+    if held is None or held.state != "open":
+        return found
+    if found is None:
+        return msgspec.structs.replace(held, state="sealed", period_end=held.period_start, clean=False)
+    return msgspec.structs.replace(found, period_start=min(held.period_start, found.period_start))
+
+
+def _orphans(root: Path, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+    """Parquet files that no row names: those whose every parent is on disk (so they can be made again), and the rest.
+
+    A file newer than a manifest that was restored from a copy may be all that is left of its parents: it stays.
+    """
+    known = {row.path for row in snapshot.files(state=None)}
+    orphans: list[str] = []
+    strangers: list[str] = []
+    for path in _files(root, layout.HOT, layout.VERSIONS):
+        if path in known:
+            continue
+        try:
+            layout.parse_parquet(path)
+            parents = parquet.read_footer(root / path).parents
+        except (MarketError, LakeError):
+            strangers.append(path)
+            continue
+        remade = bool(parents) and all((root / parent.path).is_file() for parent in parents)
+        (orphans if remade else strangers).append(path)
+    return orphans, strangers
+
+
+def _files(root: Path, *trees: str) -> Iterator[str]:
+    """Paths of all files below these folders, without hidden ones, sorted."""
+    for tree in trees:
+        for folder, folders, names in os.walk(root / tree):
+            folders.sort()
+            where = Path(folder).relative_to(root).as_posix()
+            yield from (f"{where}/{name}" for name in sorted(names) if not name.startswith("."))

@@ -1,0 +1,227 @@
+"""Where each stream stopped: its last stored event, and the frames behind it that never became lines.
+
+Exact or silent: a symbol whose last event cannot be found among the newest files gets no resume point, since an
+older one would make a gap of ids that are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake import parquet
+from lake.errors import LakeError
+from lake.frames import read_frames
+from lake.manifest_reads import Snapshot
+from lake.rows import FRAMES, FileRow, SegmentRow, SessionRow
+from market.kinds import KINDS, kind
+from market.session import Resume
+from market.times import DAY
+
+StreamKey: TypeAlias = tuple[str, str, str]
+RECENT = 2 * DAY
+"""us of coverage before its end whose symbols are looked for: who was silent longer starts anew."""
+NEWEST = 3
+"""Files of a stream, or frames files of a market, that are read for frames without a line."""
+
+
+class FrameRange(msgspec.Struct, frozen=True):
+    """Frames first..last (both included) of a session that are stored as frames but became no lines.
+
+    They may hold acknowledgements and ignored channels only; `dl replay` of `path` tells. `ts_last` us.
+    """
+
+    session: str
+    first: int
+    last: int
+    ts_last: int
+    path: str
+
+
+class _Last(msgspec.Struct, frozen=True, order=True):
+    ts_event: int
+    seq: int
+    session: str
+
+
+def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> dict[StreamKey, dict[str, Resume]]:
+    """The last event of every recently covered symbol of every collected stream."""
+    broken = {row.session for row in unclosed}
+    causes = {row.session: row.close_cause for row in snapshot.sessions()}
+    points: dict[StreamKey, dict[str, Resume]] = {}
+    for stream in snapshot.streams():
+        if KINDS[stream[2]].derived:
+            continue
+        last = _last_events(root, snapshot, stream)
+        if last:
+            points[stream] = {
+                symbol: Resume(
+                    ts_event=event.ts_event,
+                    seq=event.seq if event.seq >= 0 else None,
+                    session=event.session,
+                    cause="crash" if event.session in broken else causes.get(event.session) or "stopped",
+                )
+                for symbol, event in sorted(last.items())
+            }
+    return points
+
+
+def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey) -> dict[str, _Last]:
+    """The newest files first: lines not yet transformed, then parts, hours and days back in time."""
+    exchange, market_type, name = stream
+    found: dict[str, _Last] = {}
+    for segment in snapshot.segments(exchange, market_type, name, "sealed"):
+        for symbol, event in _of_lines(root / segment.path, name) if segment.rows else ():
+            _keep(found, symbol, event)
+    coverage = snapshot.coverage(exchange, market_type, name)
+    newest = max((row.ts_to for row in coverage), default=0)
+    wanted = {row.symbol for row in coverage if row.ts_to > newest - RECENT} - found.keys()
+    # several files of one time (late rows) may hold a symbol: files are taken in groups that overlap in time
+    for group in _by_time(snapshot.files(name, exchange=exchange, market_type=market_type)):
+        if not wanted:
+            break
+        for file in group:
+            for symbol, event in _of_table(root / file.path, name, frozenset(wanted)):
+                _keep(found, symbol, event)
+        wanted -= found.keys()
+    return found
+
+
+def _keep(found: dict[str, _Last], symbol: str, event: _Last) -> None:
+    held = found.get(symbol)
+    if held is None or held < event:
+        found[symbol] = event
+
+
+def _by_time(files: Iterable[FileRow]) -> Iterator[list[FileRow]]:
+    """Files from the newest back, those that overlap together."""
+    group: list[FileRow] = []
+    start = 0
+    for file in sorted(files, key=lambda row: (row.ts_max, row.ts_min), reverse=True):
+        if group and file.ts_max < start:
+            yield group
+            group = []
+        start = file.ts_min if not group else min(start, file.ts_min)
+        group.append(file)
+    if group:
+        yield group
+
+
+def _of_lines(path: Path, name: str) -> Iterator[tuple[str, _Last]]:
+    """The last event of each symbol of a segment; lines that are no events are the transformer's to report."""
+    decoder = _line_decoder(name)
+    newest: dict[str, _Last] = {}
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in data.splitlines():
+        try:
+            held = decoder.decode(line)
+        except msgspec.MsgspecError:
+            continue
+        time = held.ts_event if held.ts_event is not None else held.ts_recv - (held.skew_us or 0)
+        _keep(newest, held.symbol, _Last(time, -1 if held.seq is None else held.seq, held.session))
+    yield from newest.items()
+
+
+class _Line(msgspec.Struct, gc=False):
+    symbol: str
+    ts_event: int | None
+    ts_recv: int
+    session: str
+    frame_no: int
+    seq: int | None = None
+    skew_us: int | None = None
+
+
+class _QuoteLine(_Line, gc=False, rename={"seq": "update_id"}):
+    pass
+
+
+class _BookLine(_Line, gc=False, rename={"seq": "last_id"}):
+    pass
+
+
+_LINES: dict[str | None, type[_Line]] = {"update_id": _QuoteLine, "last_id": _BookLine}
+_DECODERS: dict[type[_Line], msgspec.json.Decoder[_Line]] = {
+    line: msgspec.json.Decoder(line) for line in (_Line, _QuoteLine, _BookLine)
+}
+
+
+def _line_decoder(name: str) -> msgspec.json.Decoder[_Line]:
+    return _DECODERS[_LINES.get(kind(name).seq, _Line)]
+
+
+def _of_table(path: Path, name: str, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:
+    """The last row of each of `symbols` in a file, which is sorted by symbol and order."""
+    seq = kind(name).seq
+    columns = ["symbol", "ts_event", "session", *([seq] if seq else [])]
+    try:
+        for table in parquet.iterate(path, columns, symbols=symbols):
+            yield from _ends(table, seq, symbols)
+    except LakeError:
+        return  # a damaged or missing file is `dl verify`'s to report; its symbols start anew
+
+
+def _ends(table: pa.Table, seq: str | None, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:
+    names = table.column("symbol").cast(pa.string()).combine_chunks()
+    runs = pc.run_end_encode(names)
+    for symbol, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+        if symbol in symbols:
+            row = table.slice(end - 1, 1)
+            session = row.column("session").cast(pa.string())[0].as_py()
+            number = row.column(seq)[0].as_py() if seq else None
+            time = row.column("ts_event").cast(pa.int64())[0].as_py()
+            yield symbol, _Last(time, -1 if number is None else number, session or "")
+
+
+def unwritten_frames(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> list[FrameRange]:
+    """What the newest frames files hold of unclosed sessions beyond their last line."""
+    ranges: list[FrameRange] = []
+    for market in sorted({(row.exchange, row.market_type) for row in unclosed}):
+        mine = frozenset(row.session for row in unclosed if (row.exchange, row.market_type) == market)
+        spans: dict[str, FrameRange] = {}
+        for file in _newest(root, snapshot.segments(*market, kind=FRAMES)):
+            for line in read_frames(root / file.path):
+                if line.conn in mine and line.dir in ("recv", "http"):
+                    held = spans.get(line.conn)
+                    first = line.n if held is None else min(held.first, line.n)
+                    if held is None or line.n >= held.last:
+                        spans[line.conn] = FrameRange(line.conn, first, line.n, line.ts_recv, file.path)
+        written = _written(root, snapshot, market, mine)
+        for session, span in sorted(spans.items()):
+            first = max(span.first, written.get(session, 0) + 1)
+            if first <= span.last:
+                ranges.append(msgspec.structs.replace(span, first=first))
+    return ranges
+
+
+def _newest(root: Path, rows: Iterable[SegmentRow]) -> list[SegmentRow]:
+    """The last few files that have bytes, oldest first."""
+    held = [row for row in rows if row.rows and (root / row.path).is_file()]
+    return sorted(held, key=lambda row: (row.period_end or row.period_start, row.path))[-NEWEST:]
+
+
+def _written(root: Path, snapshot: Snapshot, market: tuple[str, str], sessions: frozenset[str]) -> dict[str, int]:
+    """The greatest frame number of each session among the newest lines of every kind."""
+    written: dict[str, int] = {}
+    decoder = msgspec.json.Decoder(_Line)
+    by_kind: dict[str, list[SegmentRow]] = {}
+    for segment in snapshot.segments(*market):
+        if segment.kind != FRAMES:
+            by_kind.setdefault(segment.kind, []).append(segment)
+    for segment in (row for rows in by_kind.values() for row in _newest(root, rows)):
+        for line in (root / segment.path).read_bytes().splitlines():
+            try:
+                held = decoder.decode(line)
+            except msgspec.MsgspecError:
+                continue
+            if held.session in sessions and held.frame_no > written.get(held.session, 0):
+                written[held.session] = held.frame_no
+    return written
