@@ -1,0 +1,283 @@
+"""The integrity checks of `market.kinds`, vectorised: what a table's rows violate, and which ids are not there.
+
+Pure. Every accumulator takes a table in pieces, sorted by `tables.sort_columns(kind)`, and holds little: counts, one
+row, runs of ids. A violation is counted with its first example; rows are never dropped or changed here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from lake import scaled, tables
+from lake.merge import plain_frame
+from market import kinds, numbers, times
+
+OUT_OF_ORDER = "out_of_order"
+CROSSED = "not_crossed"
+CONTIGUOUS = "contiguous"
+
+
+class Finding(msgspec.Struct):
+    """`count` rows (for `contiguous`: jumps) of `symbol` break `check`; `detail` is the first of them."""
+
+    check: str
+    symbol: str
+    count: int
+    detail: str = ""
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Ids [id_from, id_to) are not there; the events around them have the times `ts_from` and `ts_to` (us)."""
+
+    id_from: int
+    id_to: int
+    ts_from: int
+    ts_to: int
+
+
+class Checks:
+    """Counts violations of the checks that the kind declares, and rows that came before their predecessor."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.declared = kinds.kind(kind).checks
+        self._found: dict[tuple[str, str], Finding] = {}
+        self._last: pl.DataFrame | None = None
+        wanted = ["symbol", "ts_event", "ts_recv"]
+        for check in self.declared:
+            wanted += [name for name in _columns(check) if name in tables.schema(kind).names]
+        self.columns = list(dict.fromkeys(wanted))
+
+    def add(self, table: pa.Table) -> None:
+        """One more piece of the table."""
+        if table.num_rows == 0:
+            return
+        frame = plain_frame(table.select(self.columns)).with_columns(
+            pl.col(name).to_physical() for name in ("ts_event", "ts_recv")
+        )
+        self._order(frame)
+        for check in self.declared:
+            match check:
+                case kinds.Positive(column):
+                    self._count(f"positive_{column}", frame.filter(~(pl.col(column) > 0)), (column,))
+                case kinds.NotCrossed(bid, ask):
+                    self._count(CROSSED, frame.filter(pl.col(bid) >= pl.col(ask)), (bid, ask))
+                case kinds.OhlcSane():
+                    self._count("ohlc_sane", frame.filter(~_sane()), ("open", "high", "low", "close"))
+                case kinds.Contiguous(column):
+                    self._jumps(frame, column)
+        self._last = frame.tail(1)
+
+    def _order(self, frame: pl.DataFrame) -> None:
+        joined = frame if self._last is None else pl.concat([self._last, frame])
+        before = (pl.col("ts_recv") < pl.col("ts_recv").shift(1)) & (pl.col("symbol") == pl.col("symbol").shift(1))
+        self._count(OUT_OF_ORDER, joined.filter(before), ("ts_recv",))
+
+    def _jumps(self, frame: pl.DataFrame, column: str) -> None:
+        joined = frame if self._last is None else pl.concat([self._last, frame])
+        step = pl.col(column) - pl.col(column).shift(1)
+        jump = (step != 1) & (pl.col("symbol") == pl.col("symbol").shift(1))
+        self._count(CONTIGUOUS, joined.filter(jump), (column,))
+
+    def _count(self, check: str, rows: pl.DataFrame, shown: tuple[str, ...]) -> None:
+        if rows.is_empty():
+            return
+        firsts = rows.group_by("symbol", maintain_order=True).agg(
+            pl.len().alias("#count"), pl.col("ts_event", *shown).first()
+        )
+        for row in firsts.iter_rows(named=True):
+            symbol = row["symbol"]
+            detail = f"{times.text(row['ts_event'])} " + " ".join(f"{name}={row[name]}" for name in shown)
+            found = self._found.setdefault((check, symbol), Finding(check, symbol, 0, detail))
+            found.count += row["#count"]
+
+    def findings(self) -> list[Finding]:
+        """What was found, by check and symbol."""
+        return [self._found[key] for key in sorted(self._found)]
+
+    def count(self, check: str, symbol: str | None = None) -> int:
+        """Rows that break `check`, of one symbol or of all."""
+        return sum(f.count for (name, of), f in self._found.items() if name == check and symbol in (None, of))
+
+
+def _columns(check: kinds.Check) -> tuple[str, ...]:
+    match check:
+        case kinds.Positive(column) | kinds.Contiguous(column):
+            return (column,)
+        case kinds.NotCrossed(bid, ask):
+            return (bid, ask)
+        case _:
+            return ("open", "high", "low", "close")
+
+
+def _sane() -> pl.Expr:
+    """Null prices (a bar over a gap) break nothing."""
+    names = ("open", "high", "low", "close")
+    sane = pl.all_horizontal(
+        (pl.col("low") <= pl.col("open")), (pl.col("open") <= pl.col("high")),
+        (pl.col("low") <= pl.col("close")), (pl.col("close") <= pl.col("high")), pl.col("low") > 0,
+    )  # fmt: skip
+    return sane | pl.any_horizontal(pl.col(name).is_null() for name in names)
+
+
+def check_table(table: pa.Table, kind: str) -> list[Finding]:
+    """The findings of one sorted table."""
+    checks = Checks(kind)
+    checks.add(table)
+    return checks.findings()
+
+
+class Ids:
+    """Which ids of one symbol are there, as runs without a hole, each with the times of its first and last event.
+
+    Fed in any order; ids may repeat. Memory is one entry a run, and an ordinary day has few.
+    """
+
+    _PENDING = 4096
+
+    def __init__(self) -> None:
+        self._runs: list[pl.DataFrame] = []
+        self._merged = _no_runs()
+
+    def add(self, ids: pl.Series, at: pl.Series) -> None:
+        """Ids with the event times (us) they have; null ids count nothing."""
+        frame = pl.DataFrame({"id": ids.cast(pl.Int64), "at": at.to_physical().cast(pl.Int64)}).drop_nulls("id")
+        if frame.is_empty():
+            return
+        if not frame.get_column("id").is_sorted():
+            frame = frame.sort("id", "at", maintain_order=True)
+        starts = (pl.col("id").diff() > 1).fill_null(value=True).cum_sum()
+        runs = frame.group_by(starts.alias("run"), maintain_order=True).agg(
+            pl.col("id").first().alias("start"), (pl.col("id").last() + 1).alias("end"),
+            pl.col("at").first().alias("ts_start"), pl.col("at").last().alias("ts_end"),
+        )  # fmt: skip
+        self._runs.append(runs.drop("run"))
+        if len(self._runs) >= self._PENDING:
+            self._merge()
+
+    def _merge(self) -> pl.DataFrame:
+        if self._runs:
+            every = pl.concat([self._merged, *self._runs]).sort("start", "end", maintain_order=True)
+            fresh = (pl.col("start") > pl.col("end").cum_max().shift(1)).fill_null(value=True).cum_sum()
+            grouped = every.group_by(fresh.alias("run"), maintain_order=True).agg(
+                pl.col("start").first(), pl.col("end").max(), pl.col("ts_start").first(),
+                pl.col("ts_end").sort_by("end").last(),
+            )  # fmt: skip
+            self._merged, self._runs = grouped.drop("run"), []
+        return self._merged
+
+    @property
+    def first(self) -> int | None:
+        """The lowest id, None where there is none."""
+        return self._bound("start", 0)
+
+    @property
+    def last(self) -> int | None:
+        """The highest id, None where there is none."""
+        end = self._bound("end", -1)
+        return None if end is None else end - 1
+
+    def _bound(self, column: str, place: int) -> int | None:
+        runs = self._merge()
+        return None if runs.is_empty() else int(runs.get_column(column)[place])
+
+    @property
+    def stored(self) -> int:
+        """Number of distinct ids."""
+        return sum(run.length for run in self.runs())
+
+    def runs(self) -> list[times.Interval]:
+        """The ids that are there."""
+        return [times.Interval(*row) for row in self._merge().select("start", "end").iter_rows()]
+
+    def holes(self) -> list[Hole]:
+        """The ids between the first and the last that are not there."""
+        runs = list(self._merge().iter_rows(named=True))
+        return [
+            Hole(before["end"], after["start"], before["ts_end"], max(before["ts_end"], after["ts_start"]))
+            for before, after in itertools.pairwise(runs)
+        ]
+
+
+def _no_runs() -> pl.DataFrame:
+    return pl.DataFrame(schema=dict.fromkeys(("start", "end", "ts_start", "ts_end"), pl.Int64))
+
+
+class Sums:
+    """Exact sums of the decimal columns of a kind (of book levels: of every price and quantity), whatever the order.
+
+    Two tables that hold the same rows have equal sums; conservation is checked with them.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.rows = 0
+        self.columns = [
+            name
+            for column in tables.columns(kind)
+            if column.type in ("decimal", "levels")
+            for name in (column.name, tables.text_name(column.name))
+        ]
+        self._totals: dict[str, tuple[int, int]] = {}
+
+    def add(self, table: pa.Table, sign: int = 1) -> None:
+        """Adds a table's rows; with `sign` -1 takes them off again."""
+        self.rows += sign * table.num_rows
+        for name, floats, texts in _decimals(table, self.kind):
+            value, exponent = _total(floats, texts)
+            total, used = self._totals.get(name, (0, 0))
+            most = max(used, exponent)
+            total = total * 10 ** (most - used) + sign * value * 10 ** (most - exponent)
+            self._totals[name] = (total, most)
+
+    def texts(self) -> dict[str, str]:
+        """The sums as plain decimals; columns without a value are zero."""
+        return {name: numbers.unscale(*total) for name, total in sorted(self._totals.items()) if total[0]}
+
+    def same(self, other: Sums) -> bool:
+        """Whether rows and all sums are equal."""
+        return self.rows == other.rows and self.texts() == other.texts()
+
+
+def _total(floats: pl.Series, texts: pl.Series | None) -> tuple[int, int]:
+    """The exact sum as an integer and its exponent."""
+    try:
+        column = scaled.from_table(floats, texts)
+        return numbers.scale(scaled.total(column), column.exponent), column.exponent
+    except scaled.Overflow:
+        most, total = 60, 0
+        for text in scaled.texts_of(floats, texts).drop_nulls():
+            whole, _, fraction = text.partition(".")
+            total += int(whole + fraction.ljust(most, "0"))
+        return total, most
+
+
+def _decimals(table: pa.Table, kind: str) -> Iterator[tuple[str, pl.Series, pl.Series | None]]:
+    for name in tables.decimal_columns(kind):
+        texts = table.column(tables.text_name(name))
+        yield name, _series(table.column(name)), _series(texts) if texts.null_count < len(texts) else None
+    for name in tables.level_columns(kind):
+        for chunk in table.column(name).chunks:
+            flat = chunk.flatten()
+            for field in ("price", "qty"):
+                yield f"{name}.{field}", _series(flat.field(field)), None
+
+
+def _series(column: Any) -> pl.Series:
+    made = pl.from_arrow(column)
+    assert isinstance(made, pl.Series)
+    return made
+
+
+def totals(pieces: Iterable[pa.Table], kind: str) -> Sums:
+    """The exact sums over the pieces of a table."""
+    sums = Sums(kind)
+    for piece in pieces:
+        sums.add(piece)
+    return sums
