@@ -65,6 +65,7 @@ class Hub:
         self.connections: dict[int, Connection] = {}
         self.faults: list[Fault] = []
         self.opened = 0
+        self._next: asyncio.TimerHandle | None = None
         self._faults_ever = 0
         self._garbage = 0
         self._groups: dict[tuple[str, str], Group] = {}
@@ -76,15 +77,23 @@ class Hub:
                 self._of[kind][id(book)] = group
 
     def start(self) -> None:
-        """Let the market go on, tick by tick, until the loop ends."""
+        """Let the market go on, tick by tick, until `stop`."""
         loop = asyncio.get_running_loop()
-        loop.call_later(TICK, self._tick, loop.time() + TICK)
+        self._next = loop.call_later(TICK, self._tick, loop.time() + TICK)
+
+    def stop(self) -> None:
+        """The last tick; then everybody is sent away."""
+        if self._next is not None:
+            self._next.cancel()
+            self.tick()
+        for connection in tuple(self.connections.values()):
+            connection.end("simulator stops", 1001)
 
     def _tick(self, due: float) -> None:
         loop = asyncio.get_running_loop()
         self.tick()
         due = max(due + TICK, loop.time())
-        loop.call_at(due, self._tick, due)
+        self._next = loop.call_at(due, self._tick, due)
 
     def tick(self) -> None:
         """Everything that happened since the last tick: into the log first, then to the sockets."""

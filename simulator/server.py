@@ -171,11 +171,10 @@ async def serve(options: Options, twin: Twin) -> None:
         host, port = runner.addresses[0][:2]
         print(ready_line(options, twin, f"{host}:{port}"), flush=True)  # noqa: T201 - the parent reads it
         _stop_on_signals(stop)
-        _schedule(hub, options.faults)
+        schedule(hub, options.faults)
         hub.start()
         await stop.wait()
-        for connection in tuple(hub.connections.values()):
-            connection.end("simulator stops", 1001)
+        hub.stop()
     finally:
         await runner.cleanup()
         hub.log.close(hub.clock.now())
@@ -194,7 +193,8 @@ def ready_line(options: Options, twin: Twin, host: str) -> str:
     ).decode()
 
 
-def _schedule(hub: Hub, faults: Sequence[Scheduled]) -> None:
+def schedule(hub: Hub, faults: Sequence[Scheduled]) -> None:
+    """Begin each fault when its time comes, from now on."""
     loop = asyncio.get_running_loop()
 
     def begin(scheduled: Scheduled) -> None:

@@ -1,0 +1,73 @@
+"""A running simulator on a real port, in the test's own loop."""
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from simulator import options, venues
+from simulator.server import application, build
+from simulator.truth import Truth, load
+
+
+class Sim:
+    """One running simulator and a client for it."""
+
+    def __init__(self, hub, host, http, log):
+        self.hub = hub
+        self.host = host
+        self.http = http
+        self.log = log
+
+    def connect(self, path, **kwargs):
+        return self.http.ws_connect(f"ws://{self.host}{path}", autoping=kwargs.pop("autoping", True), **kwargs)
+
+    async def get(self, path, **kwargs):
+        """Status, headers and decoded body."""
+        async with self.http.get(f"http://{self.host}{path}", **kwargs) as answer:
+            text = await answer.text()
+            is_json = answer.content_type == "application/json"
+            return answer.status, answer.headers, json.loads(text) if is_json else text
+
+    async def fault(self, **fields):
+        async with self.http.post(f"http://{self.host}/sim/faults", json=fields) as answer:
+            return answer.status, await answer.json()
+
+    async def state(self):
+        return (await self.get("/sim/state"))[2]
+
+    def truth(self) -> Truth:
+        self.hub.log.flush()
+        return load(self.log)
+
+
+@pytest.fixture
+async def simulate(tmp_path: Path):
+    """`async with simulate("--rate", "500") as sim`."""
+
+    @contextlib.asynccontextmanager
+    async def start(*arguments):
+        log = tmp_path / f"truth-{len(list(tmp_path.iterdir()))}.jsonl"
+        given = options.parse(
+            ["--rate", "4000", "--symbols", "3", "--log", str(log), *arguments], ["spot", "linear"], venues.names()
+        )
+        twin = venues.load(given.venue)
+        hub = build(given, twin)
+        runner = web.AppRunner(application(hub, given, twin), access_log=None, shutdown_timeout=0.02)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        hub.start()
+        host = "{}:{}".format(*runner.addresses[0][:2])
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http, asyncio.timeout(30):
+            try:
+                yield Sim(hub, host, http, log)
+            finally:
+                hub.stop()
+                await runner.cleanup()
+                hub.log.close(hub.clock.now())
+
+    return start
