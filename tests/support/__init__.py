@@ -1,0 +1,1 @@
+"""What several tests share: clocks, transports, running the product's own commands, real recordings."""

@@ -1,0 +1,159 @@
+"""A real daemon against a real simulator, each in its own process, as the system tests use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from simulator.truth import Truth, load
+from tests.support.commands import ROOT
+
+PATIENCE = 60.0
+"""Seconds that a machine under load may take for what is instant on an idle one."""
+
+
+def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without what only tests need (asyncio's debug mode makes a daemon slow)."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"}
+    return kept | dict(extra or {})
+
+
+def get(url: str) -> tuple[int, bytes]:
+    """Status and body; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+    except OSError:
+        return 0, b""
+
+
+def wait_for(what: str, reached: Any, seconds: float = PATIENCE) -> Any:
+    """Poll until `reached()` is true; its value is returned."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = reached()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds} s for {what}")
+
+
+class Simulator:
+    """A running simulator; `address` is what it printed."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.log = folder / "truth.jsonl"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "simulator", "--log", str(self.log), *options],
+            cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=plain_environment(),
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.address: dict[str, Any] = json.loads(self.process.stdout.readline())
+
+    def fault(self, name: str, **fields: Any) -> None:
+        """Ask for a fault."""
+        body = json.dumps({"fault": name, **fields}).encode()
+        request = urllib.request.Request(
+            f"{self.address['control']}/faults", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200, answer.read()
+
+    def stop(self) -> Truth:
+        """End it and read its ground truth."""
+        self.process.terminate()
+        self.process.communicate(timeout=PATIENCE)
+        return load(self.log)
+
+    def source(self, market_type: str, symbols: list[str], kinds: list[str]) -> dict[str, Any]:
+        """A source of the configuration that collects from here."""
+        ws = self.address["ws"][market_type]
+        return {
+            "exchange": "binance", "market_type": market_type, "symbols": symbols, "kinds": kinds,
+            "endpoint": {"rest": self.address["rest"][market_type], "ws": ws},
+        }  # fmt: skip
+
+
+@contextmanager
+def simulator(folder: Path, *options: str) -> Iterator[Simulator]:
+    """A simulator that ends with the block."""
+    running = Simulator(folder, *options)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+        running.process.communicate()
+
+
+class Daemon:
+    """A running daemon; `config` is a JSON document, which is YAML too."""
+
+    def __init__(self, config: Path, log: Path, *options: str) -> None:
+        self.port = 0
+        self._log = log.open("ab")
+        self._seen = log.stat().st_size
+        self.log = log
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "daemon", "--config", str(config), *options],
+            cwd=ROOT, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, env=plain_environment(),
+        )  # fmt: skip
+
+    def said(self) -> str:
+        """What it has printed since it was started."""
+        return self.log.read_bytes()[self._seen :].decode(errors="replace")
+
+    def wait_until_ready(self, port: int) -> None:
+        wait_for(f"the daemon to be ready:\n{self.said()}", lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200)
+
+    def kill(self) -> None:
+        """SIGKILL to it and to the workers it leaves behind."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self._log.close()
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(timeout=PATIENCE)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+            self._log.close()
+
+
+def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: int, **sections: Any) -> Path:
+    """A configuration for tests: short seals, loopback, no log files."""
+    document = {
+        "lake": str(lake),
+        "http": {"port": port},
+        "logs": {"file": False},
+        "collectors": {
+            "node": "test", "sources": sources, "writing": {"seal_seconds": 5},
+            "connections": {"backoff_first_seconds": 0.2, "backoff_max_seconds": 1},
+        },
+        **sections,
+    }  # fmt: skip
+    path.write_text(json.dumps(document, indent=1))
+    return path
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
