@@ -83,7 +83,7 @@ def test_dropped_ids_are_one_gap_with_just_those_ids(faulted: tuple[Path, Truth]
         seq for seq, event in truth.of("trade", "spot", "BTCUSDT").items() if "drop_ids" in event.dropped.values()
     )
     assert len(dropped) == 3
-    found = [g for g in gaps(lake, market_type="spot", kind="trade", symbol="BTCUSDT") if g.cause == "missing_ids"]
+    found = [g for g in gaps(lake, market_type="spot", kind="trade", symbol="BTCUSDT") if g.cause == "jump"]
     assert [seq for gap in found for seq in range(gap.id_from or 0, gap.id_to or 0)] == dropped
     for gap in found:
         assert gap.proof == "ids"
@@ -103,7 +103,7 @@ def test_a_cut_is_a_gap_of_each_stream_of_that_connection_and_of_no_other(faulte
 
 def test_a_silent_socket_is_left_and_named(faulted: tuple[Path, Truth]) -> None:
     lake, _ = faulted
-    silent = [g for g in gaps(lake, market_type="spot") if g.cause == "silent"]
+    silent = [g for g in gaps(lake, market_type="spot") if g.cause == "silence"]
     assert {(g.kind, g.symbol) for g in silent} == {(k, s) for k in ("trade", "quote") for s in SYMBOLS}
     for gap in silent:
         assert gap.detected_at - gap.ts_from < 15 * SECOND
@@ -141,4 +141,4 @@ def test_the_lake_verifies_and_dl_gaps_says_what_is_open(faulted: tuple[Path, Tr
     lake, _ = faulted
     assert dl_json("verify", "--lake", lake)["ok"]
     listed = dl("gaps", "--lake", lake, expect=1).stdout
-    assert "missing_ids" in listed
+    assert "jump" in listed

@@ -1,0 +1,84 @@
+"""Work that changes a lake: done here where nobody else writes it, asked of the daemon where one does."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cli.output import progress
+from daemon.config import Config, load_config
+from lake.errors import LakeError, LakeLocked
+from lake.lock import LockInfo, read_lock
+from lake.writer import LakeWriter
+from runtime.clock import SystemClock
+from runtime.loop import run
+from runtime.workers import Workers
+
+Report = Callable[[int, int, str], None]
+Work = Callable[[LakeWriter, Workers, SystemClock, Config, Report], Awaitable[object]]
+PATIENCE = 3600.0
+"""Seconds without a word from the daemon after which asking it is given up."""
+
+
+class JobFailed(LakeError):
+    """The daemon's own words on why a job did not end well, with its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def settings(config: Path | None) -> Config:
+    """The configuration that --config names, else ./config.yml, else the defaults."""
+    path = config or Path("config.yml")
+    return Config() if config is None and not path.is_file() else load_config(path)
+
+
+def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config, quiet: bool, work: Work) -> object:
+    """The result of `work`, done by whoever may write the lake. Raises LakeLocked, JobFailed, what the job raises."""
+    with progress(name, quiet=quiet) as report:
+        holder = read_lock(root)
+        if holder is not None and holder.port:
+            return ask(holder, name, arguments, report)
+        if holder is not None:
+            raise LakeLocked(f"{root} is being written by process {holder.pid}", "wait until it has ended")
+        return run(_alone(root, config, report, work))
+
+
+async def _alone(root: Path, config: Config, report: Report, work: Work) -> object:
+    clock = SystemClock()
+    workers = Workers(config.workers.processes, recycle_after=config.workers.recycle_after)
+    with LakeWriter.open(root, config.collectors.node, clock.now(), simulated=None, create=False) as writer:
+        try:
+            await asyncio.to_thread(writer.recover, clock.now())
+            return await work(writer, workers, clock, config, report)
+        finally:
+            workers.kill()
+
+
+def ask(holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Report) -> object:
+    """Post a job to the daemon's control port and follow it to its end. Raises JobFailed."""
+    connection = http.client.HTTPConnection("127.0.0.1", holder.port, timeout=PATIENCE)
+    body = msgspec.json.encode({"job": name, "arguments": dict(arguments)})
+    headers = {"Authorization": f"Bearer {holder.token}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", "/control/jobs", body, headers)
+        answer = connection.getresponse()
+        for raw in answer:
+            said = msgspec.json.decode(raw, type=dict[str, Any])
+            if "progress" in said:
+                report(**said["progress"])
+            elif "error" in said:
+                raise JobFailed(str(said["error"]), int(said.get("exit_code", 1)))
+            else:
+                return said.get("result")
+    except (OSError, http.client.HTTPException) as error:
+        raise JobFailed(f"process {holder.pid} does not answer on its control port: {error}", 1) from error
+    finally:
+        connection.close()
+    raise JobFailed(f"process {holder.pid} ended before the job did", 1)
