@@ -22,7 +22,7 @@ from lake import migrations, schema
 from lake.errors import CommitConflict, CorruptFile, Fenced, LakeError, LakeMismatch, NotALake
 from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
-from lake.manifest_source import ReadSource, explain, write_engine
+from lake.manifest_source import ReadSource, explain, keep_wal, write_engine
 from lake.rows import (
     CertificateRow,
     CheckRow,
@@ -68,6 +68,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
                 if simulated is not None:
                     _same_world(conn, root, simulated)
                 epoch = conn.execute(text("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")).scalar_one()
+            keep_wal(engine)
         except OperationalError as error:
             engine.dispose()
             raise explain(error) from error

@@ -27,11 +27,13 @@ T = TypeVar("T")
 
 
 def write_engine(path: Path) -> Engine:
-    """The read-write engine: one connection, WAL, synchronous=FULL, every transaction BEGIN IMMEDIATE."""
+    """The read-write engine: one connection, synchronous=FULL, every transaction BEGIN IMMEDIATE.
+
+    The file is turned to WAL by `keep_wal`, once it is known to be a manifest: WAL stays with the file.
+    """
 
     def connect() -> sqlite3.Connection:
         raw = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
-        raw.execute("PRAGMA journal_mode = WAL")
         raw.execute("PRAGMA synchronous = FULL")
         raw.execute("PRAGMA foreign_keys = ON")
         return raw
@@ -39,6 +41,14 @@ def write_engine(path: Path) -> Engine:
     engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=StaticPool)
     _begin_with(engine, "BEGIN IMMEDIATE")
     return engine
+
+
+def keep_wal(engine: Engine) -> None:
+    """Write-ahead logging, so that readers never wait for the writer nor it for them."""
+    with engine.connect() as conn:
+        raw = conn.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.execute("PRAGMA journal_mode = WAL").fetchone()
 
 
 def _read_engine(path: Path, immutable: bool) -> Engine:

@@ -40,8 +40,8 @@ def upsert_segments(conn: Connection, rows: Sequence[SegmentRow]) -> int:
     if not rows:
         return 0
     new = insert(t)
-    keep = ("path", "failures", "error")
-    changed = {c.name: new.excluded[c.name] for c in t.c if c.name not in keep}
+    changed: dict[str, Any] = {c.name: new.excluded[c.name] for c in t.c if c.name not in ("path", "failures", "error")}
+    changed["error"] = func.coalesce(new.excluded.error, t.c.error)
     forward = or_(t.c.state == "open", and_(t.c.state == "sealed", new.excluded.state != "open"))
     statement = new.on_conflict_do_update(index_elements=["path"], set_=changed, where=forward)
     conn.execute(statement, _values(t, rows))

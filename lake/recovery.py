@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lake import durable, frames, layout, parquet, segment_files
-from lake.errors import LakeError
+from lake.errors import CorruptSegment, LakeError
 from lake.manifest_reads import Snapshot
 from lake.resume import FrameRange, StreamKey, resume_points, unwritten_frames
 from lake.rows import QuarantineRow, SegmentRow, SessionRow
@@ -104,12 +104,29 @@ def _segments(writer: LakeWriter, now: int) -> tuple[list[SegmentRow], list[Quar
     quarantined: list[QuarantineRow] = []
     for path in sorted(unsettled):
         recover_one = frames.recover_frames if path.startswith(layout.FRAMES + "/") else segment_files.recover_segment
-        found = recover_one(root, path, now)
+        try:
+            found = recover_one(root, path, now)
+        except CorruptSegment as error:
+            corrupt = _corrupt(root, path, known.get(path), error)
+            if corrupt is None:
+                strangers.append(path)
+            else:
+                rows.append(corrupt)
+            continue
         quarantined += found.quarantined
         row = _settled(known.get(path), found.row)
         if row is not None:
             rows.append(row)
     return rows, quarantined, strangers
+
+
+def _corrupt(root: Path, path: str, held: SegmentRow | None, error: CorruptSegment) -> SegmentRow | None:
+    """The row of a file that lost its `.open` and is not what its seal says: nobody reads it before it is looked at."""
+    sealed = segment_files.read_seal(root, path)
+    if sealed is None:
+        return None
+    start = min(sealed.period_start, held.period_start) if held is not None else sealed.period_start
+    return msgspec.structs.replace(sealed, state="quarantined", period_start=start, error=error.message)
 
 
 def _named(path: str) -> bool:

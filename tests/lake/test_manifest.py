@@ -210,7 +210,9 @@ def test_a_day_of_a_symbol_has_one_live_file(manifest):
     manifest.commit(add=[file("versions/1", **one)], now=NOW)
     with pytest.raises(CommitConflict, match="one live day file"):
         manifest.commit(add=[file("versions/2", **one)], now=NOW)
-    manifest.commit(add=[file("versions/2", **one), file("versions/3", level="day", hour=None)], remove=["versions/1"], now=NOW)
+    manifest.commit(
+        add=[file("versions/2", **one), file("versions/3", level="day", hour=None)], remove=["versions/1"], now=NOW
+    )
     assert [row.path for row in manifest.files()] == ["versions/3", "versions/2"]
 
 
@@ -224,7 +226,10 @@ def test_files_are_found_by_every_filter(manifest):
     assert len(manifest.files("trade")) == 7
     found = manifest.files("trade", symbol="ETHUSDT", date_from="2026-11-19", date_to="2026-11-20")
     assert [row.path for row in found] == ["d-ETHUSDT-19", "d-ETHUSDT-20", "part"] or {r.path for r in found} == {
-        "d-ETHUSDT-19", "d-ETHUSDT-20", "part"}
+        "d-ETHUSDT-19",
+        "d-ETHUSDT-20",
+        "part",
+    }
     assert len(manifest.files("trade", symbol="ETHUSDT", level="day")) == 3
     assert manifest.files(exchange="kraken") == []
     assert manifest.streams() == [("binance", "spot", "quote"), ("binance", "spot", "trade")]
@@ -265,7 +270,9 @@ def test_coverage_only_grows_and_sessions_forget_nothing(manifest):
     manifest.upsert_coverage([Coverage(**STREAM, symbol="BTCUSDT", session="n-1-1", ts_from=10, ts_to=50), row])
     assert [(c.ts_from, c.ts_to) for c in manifest.coverage()] == [(10, 50)]
     assert manifest.coverage(overlapping=Interval(50, 60)) == []
-    opened = SessionRow(session="n-1-1", exchange="binance", market_type="spot", source="ws", url="wss://x", opened_at=5)
+    opened = SessionRow(
+        session="n-1-1", exchange="binance", market_type="spot", source="ws", url="wss://x", opened_at=5
+    )
     closed = SessionRow(**{name: getattr(opened, name) for name in opened.__struct_fields__})
     closed.closed_at, closed.close_cause, closed.frames, closed.events = 99, "cut", 10, 20
     manifest.upsert_sessions([opened])
@@ -349,7 +356,10 @@ def test_stats_count_what_there_is(manifest):
     manifest.commit(add=[file("hot/a"), file("hot/b", kind="quote")], gaps=[gap()], now=NOW)
     stats = manifest.stats()
     assert stats.segments == {"open": 1, "sealed": 1}
-    assert [(f.kind, f.level, f.files, f.rows) for f in stats.files] == [("quote", "part", 1, 10), ("trade", "part", 1, 10)]
+    assert [(f.kind, f.level, f.files, f.rows) for f in stats.files] == [
+        ("quote", "part", 1, 10),
+        ("trade", "part", 1, 10),
+    ]
     assert stats.gaps == {"open": 1}
 
 
@@ -411,10 +421,16 @@ def test_an_immutable_answer_is_thrown_away_where_a_writer_came_meanwhile(tmp_pa
     opened.close()
     source = ReadSource(tmp_path / "manifest.db")
     source._frozen = _read_engine(tmp_path / "manifest.db", immutable=True)
-    with pytest.raises(ManifestBusy, match="while it was read"), source.transaction() as conn:
-        writer = Manifest.create_or_open(tmp_path, now=NOW)
-        writer.commit(add=[file("hot/a")], now=NOW)
-        assert conn.exec_driver_sql("SELECT count(*) FROM files").scalar_one() == 0
+
+    def overtaken() -> None:
+        with source.transaction() as conn:
+            writer.append(Manifest.create_or_open(tmp_path, now=NOW))
+            writer[0].commit(add=[file("hot/a")], now=NOW)
+            assert conn.exec_driver_sql("SELECT count(*) FROM files").scalar_one() == 0
+
+    writer: list[Manifest] = []
+    with pytest.raises(ManifestBusy, match="while it was read"):
+        overtaken()
     assert source.run(lambda conn: conn.exec_driver_sql("SELECT count(*) FROM files").scalar_one()) == 1
     source.close()
-    writer.close()
+    writer[0].close()

@@ -1,0 +1,181 @@
+"""From the manifest's rows to one lazy frame: which files, which rows of them, hot and final together, none twice.
+
+A day of a symbol that has a daily file is read from it alone. Whatever else is live is hot: parts and hours that may
+hold a row twice until they are merged, so of rows with one identity the first received stays (of open_interest the
+last, of bars the highest revision).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+import polars as pl
+
+from lake import tables
+from lake.parquet import check_sha256
+from lake.rows import FileRow
+from market.kinds import BARS, PROVENANCE, kind
+from market.times import Interval
+
+Market: TypeAlias = tuple[str, str]
+MinState: TypeAlias = Literal["provisional", "final", "verified"]
+EVER = Interval(-(2**62), 2**62)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """One symbol of one market, None meaning any."""
+
+    exchange: str | None = None
+    market_type: str | None = None
+    symbol: str | None = None
+
+    def takes(self, file: FileRow) -> bool:
+        return (
+            self.exchange in (None, file.exchange)
+            and self.market_type in (None, file.market_type)
+            and (self.symbol is None or file.symbol in (None, self.symbol))
+        )
+
+    def rows(self) -> pl.Expr:
+        """Which rows of a file that holds several symbols."""
+        named = {"exchange": self.exchange, "market_type": self.market_type, "symbol": self.symbol}
+        wanted = [pl.col(name) == value for name, value in named.items() if value is not None]
+        return pl.all_horizontal(wanted) if wanted else pl.lit(value=True)
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Files that answer one read: daily ones in the order of their rows, and hot ones."""
+
+    kind: str
+    wanted: tuple[Wanted, ...]
+    span: Interval
+    final: tuple[FileRow, ...]
+    hot: tuple[FileRow, ...]
+
+    @property
+    def files(self) -> tuple[FileRow, ...]:
+        return self.final + self.hot
+
+
+def time_column(name: str) -> str:
+    """The column that `start` and `end` of a read limit."""
+    return "window_start" if name in BARS else "ts_event"
+
+
+def choose(
+    name: str,
+    files: Sequence[FileRow],
+    wanted: Sequence[Wanted],
+    span: Interval,
+    min_state: MinState = "provisional",
+    verified: frozenset[str] = frozenset(),
+) -> Selection:
+    """The files of `files` (live ones of the kind) that can hold wanted rows. `verified` are certified paths."""
+    mine = [f for f in files if f.ts_max >= span.start and f.ts_min < span.end and any(w.takes(f) for w in wanted)]
+    final = [f for f in mine if f.level == "day" and (min_state != "verified" or f.path in verified)]
+    final.sort(key=lambda f: (f.exchange, f.market_type, f.symbol or "", f.date, f.hour or 0))
+    hot = [f for f in mine if f.level != "day"] if min_state == "provisional" else []
+    closed = {(f.exchange, f.market_type, f.date) for f in files if f.level == "day" and f.symbol is None}
+    hot = [f for f in hot if (f.exchange, f.market_type, f.date) not in closed]
+    return Selection(name, tuple(wanted), span, tuple(final), tuple(hot))
+
+
+def lazy(root: Path, selection: Selection, files: Sequence[FileRow]) -> pl.LazyFrame:
+    """All wanted rows, sorted by (exchange, market_type, symbol, order). `files` are the live ones of the kind."""
+    name = selection.kind
+    frames: list[pl.LazyFrame] = []
+    if selection.final:
+        frames.append(_scan(root, selection.final, selection))
+    if selection.hot:
+        frames.append(_hot(root, selection, files))
+    if not frames:
+        empty = pl.from_arrow(tables.empty(name))
+        assert isinstance(empty, pl.DataFrame)
+        return empty.lazy()
+    whole = pl.concat(frames) if len(frames) > 1 else frames[0]
+    return whole if _ordered(selection) else whole.sort(_order(name), nulls_last=False, maintain_order=True)
+
+
+def _scan(root: Path, files: Sequence[FileRow], selection: Selection) -> pl.LazyFrame:
+    time = time_column(selection.kind)
+    frame = pl.scan_parquet([root / file.path for file in files], hive_partitioning=False, glob=False)
+    if selection.span != EVER:
+        low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (selection.span.start, selection.span.end))
+        frame = frame.filter((pl.col(time) >= low) & (pl.col(time) < high))
+    if any(wanted != Wanted() for wanted in selection.wanted):
+        frame = frame.filter(pl.any_horizontal([wanted.rows() for wanted in selection.wanted]))
+    return frame
+
+
+def _hot(root: Path, selection: Selection, files: Sequence[FileRow]) -> pl.LazyFrame:
+    """Hot rows without those whose day is closed, and without duplicates."""
+    frame = _scan(root, selection.hot, selection)
+    dates = {file.date for file in selection.hot}
+    closed = [
+        (f.exchange, f.market_type, f.symbol, f.date)
+        for f in files
+        if f.level == "day" and f.symbol is not None and f.date in dates
+    ]
+    if closed:
+        days = pl.DataFrame(closed, schema=["exchange", "market_type", "symbol", "#date"], orient="row").lazy()
+        keys = ["exchange", "market_type", "symbol"]
+        texts = [pl.col(key).cast(pl.String) for key in keys]
+        days = days.with_columns(pl.col("#date").str.to_date())
+        frame = frame.join(days, left_on=[*texts, pl.col("date")], right_on=[*keys, "#date"], how="anti")
+    return deduplicated(frame, selection.kind)
+
+
+def deduplicated(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    """One row of each identity, by the rule of the kind."""
+    declared = kind(name)
+    market = ("exchange", "market_type", "symbol")
+    if name in BARS:
+        ranked = frame.sort("revision", "trade_count", descending=True, nulls_last=True, maintain_order=True)
+        return ranked.unique([*market, "window_start"], keep="first", maintain_order=True)
+    latest = declared.keep == "last"
+    ranked = frame.sort("ts_recv", *PROVENANCE, descending=latest, nulls_last=latest, maintain_order=True)
+    ids = tables.identity_columns(name)
+    anonymous = pl.all_horizontal([pl.col(column).is_null() for column in ids]) if ids else pl.lit(value=False)
+    places = [pl.when(anonymous).then(pl.col(column)).alias(f"#{column}") for column in PROVENANCE]
+    keys = [*market, *declared.key, *(f"#{column}" for column in PROVENANCE)]
+    named = ranked.with_columns(places).unique(keys, keep="first", maintain_order=True)
+    return named.drop([f"#{column}" for column in PROVENANCE])
+
+
+def _order(name: str) -> list[pl.Expr]:
+    """Sort keys; names by their text, since categories have an order of their own."""
+    market = [pl.col(column).cast(pl.String) for column in ("exchange", "market_type", "symbol")]
+    return [*market, *(pl.col(column).cast(pl.String) if column == "session" else pl.col(column)
+                       for column in kind(name).order)]  # fmt: skip
+
+
+def _ordered(selection: Selection) -> bool:
+    """Whether reading the daily files one after the other is the order already."""
+    if selection.hot:
+        return False
+    names = {(file.exchange, file.market_type, file.symbol) for file in selection.final}
+    return None not in {symbol for _, _, symbol in names} or len(selection.final) == 1
+
+
+_checked: dict[Path, tuple[str, int, int]] = {}
+
+
+def check(root: Path, files: Sequence[FileRow]) -> None:
+    """Hash each file the first time it is opened here, or when it changed. Raises CorruptFile.
+
+    Only pyarrow verifies page checksums, and a flipped bit mostly reads back silently wrong.
+    """
+    for file in files:
+        path = root / file.path
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            stat = None
+        seen = (file.sha256, stat.st_size, stat.st_mtime_ns) if stat else None
+        if seen is None or _checked.get(path) != seen:
+            check_sha256(path, file.sha256)
+            if seen is not None:
+                _checked[path] = seen
