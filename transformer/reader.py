@@ -1,0 +1,310 @@
+"""A sealed segment as a table of its kind: every line becomes a row or goes to quarantine with its reason.
+
+The fast path lets DuckDB cut the lines into columns of JSON text, so that nothing is converted before it is checked.
+It is taken only for a segment whose bytes are those of its seal, and its answer counts only where every value is of
+the type that the line's struct declares, every key is there exactly once and every row passes the rules. On any doubt
+the segment is read line by line with msgspec, which tells good lines from bad ones; both ways end in the same
+`_Columns`, so good lines give the same bytes either way. Law: lines = rows + bad.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import types
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import duckdb
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from lake import scaled, segments, tables
+from lake.errors import CorruptSegment
+from lake.rows import SegmentRow
+from lake.segments import BadLine
+from market import kinds
+from market.instruments import MARKET_SIZING
+from market.kinds import CONDITIONS, Event
+from market.times import DAY
+
+EARLIEST = 365 * DAY
+LATEST = 230 * 365 * DAY
+"""Times outside [1971, 2199) are no times in us: seconds, ms and ns taken for us all fall out of it."""
+SOURCES = ("ws", "rest", "archive", "import", "derived")
+SIDES = ("buy", "sell")
+_SIGNED = ("rate", "predicted_rate")
+"""Numbers that may be below zero."""
+_TIMES = ("ts_event", "ts_publish", "ts_recv")
+_INT = r"^(?:0|-?[1-9][0-9]{0,17})$"
+_INT64 = 2**63
+
+
+class Read(msgspec.Struct):
+    """What a segment holds: `table` in schema order, rows in the order of their lines; `bad` lines with their place.
+
+    `fast` says which way it was read. `altered` says how its bytes differ from its seal, None where they do not.
+    """
+
+    table: pa.Table
+    bad: list[BadLine]
+    lines: int
+    fast: bool
+    altered: str | None = None
+
+
+def read_segment(root: Path, row: SegmentRow) -> Read:
+    """Read the sealed segment of `row`. Raises CorruptSegment where there is nothing to read."""
+    if not row.bytes and not row.sha256:
+        return Read(tables.empty(row.kind), [], 0, fast=True)
+    path = root / row.path
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CorruptSegment(f"{row.path} cannot be read: {error}", "run: dl verify") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != row.sha256:
+        read = _slow(row, data)
+        read.altered = f"sealed {row.rows} lines {row.sha256[:12]}, found {read.lines} lines {found[:12]}"
+        return read
+    if row.clean and not tables.level_columns(row.kind):
+        table = _fast(path, row, data)
+        if table is not None:
+            return Read(table, [], row.rows, fast=True)
+    return _slow(row, data)
+
+
+@cache
+def _fields(kind: str) -> tuple[tuple[str, type, bool, bool], ...]:
+    """(name, type, may be null, key may be missing) of each field of the kind's line."""
+    struct = kinds.kind(kind).struct
+    assert struct is not None, f"{kind} is derived and has no lines"
+    found = []
+    for field in msgspec.structs.fields(struct):
+        options = get_args(field.type) if get_origin(field.type) in (Union, types.UnionType) else (field.type,)
+        bare = next(option for option in options if option is not type(None))
+        found.append((field.name, bare, type(None) in options, not field.required))
+    return tuple(found)
+
+
+def _fast(path: Path, row: SegmentRow, data: bytes) -> pa.Table | None:
+    """The table where nothing at all is doubtful, else None."""
+    if data.count(b"\n") != row.rows or not data.endswith(b"\n"):
+        return None
+    fields = _fields(row.kind)
+    wanted = ", ".join(f"'{name}': 'JSON'" for name, *_ in fields)
+    query = f"SELECT * FROM read_ndjson($path, columns={{{wanted}}}, format='newline_delimited', records=true)"  # noqa: S608 - the names are those of our own structs
+    try:
+        with duckdb.connect(config={"threads": 1}) as connection:
+            found = connection.execute(query, {"path": str(path)}).to_arrow_table()
+    except duckdb.Error:
+        return None
+    texts = pl.from_arrow(found)
+    assert isinstance(texts, pl.DataFrame)
+    if texts.height != row.rows or data.count(b'":') != _keys(texts, fields):
+        return None
+    typed: dict[str, pl.Series] = {}
+    for name, kind, nullable, _ in fields:
+        column = _typed(texts[name], kind)
+        if column is None or (column.has_nulls() and not nullable):
+            return None
+        typed[name] = column
+    columns = _Columns(row, pl.DataFrame(typed))
+    return None if columns.faults().is_not_null().any() else columns.table()
+
+
+def _keys(texts: pl.DataFrame, fields: Sequence[tuple[str, type, bool, bool]]) -> int:
+    """Keys that the lines have if each has the required ones, and the others where they say something.
+
+    Compared with the keys that are there it tells of missing, unknown and repeated ones.
+    """
+    return sum(texts.height - texts[name].null_count() if optional else texts.height for name, _, _, optional in fields)
+
+
+def _typed(column: pl.Series, kind: type) -> pl.Series | None:
+    """A column of JSON texts as what they say, None where one is of another type (or needs unescaping)."""
+    if column.null_count() == column.len():
+        return pl.Series(column.name, [None], dtype=pl.Int64 if kind is int else pl.String).new_from_index(
+            0, column.len()
+        )
+    if kind is int:
+        return column.cast(pl.Int64) if column.str.contains(_INT).all() else None
+    if kind is not str:
+        return None
+    plain = column.str.contains(r'^"[^"\\]*"$').all()
+    return column.str.slice(1, column.str.len_chars() - 2) if plain else None
+
+
+def _slow(row: SegmentRow, data: bytes) -> Read:
+    events: list[Event] = []
+    places: list[int] = []
+    bad: list[BadLine] = []
+    count = 0
+    for number, found in enumerate(segments.read_lines(row.kind, data), start=1):
+        count = number
+        if isinstance(found, BadLine):
+            bad.append(found)
+        elif too_big := _too_big(row.kind, found):
+            bad.append(BadLine(-1, number, b"", too_big))
+        else:
+            events.append(found)
+            places.append(number)
+    columns = _Columns(row, _frame(row.kind, events))
+    faults = columns.faults()
+    wrong = faults.is_not_null()
+    bad += [BadLine(-1, places[at], b"", faults[at]) for at in wrong.arg_true()]
+    columns.keep(~wrong)
+    bad = _located(data, sorted(bad, key=lambda line: line.number))
+    return Read(columns.table(), bad, count, fast=False)
+
+
+def _located(data: bytes, bad: list[BadLine]) -> list[BadLine]:
+    """The same, those without a place (offset -1) now with theirs."""
+    if all(line.offset >= 0 for line in bad):
+        return bad
+    wanted = {line.number: line for line in bad}
+    return [
+        wanted[number]._replace(offset=offset, line=line) for number, offset, line in _lines(data) if number in wanted
+    ]
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    offset = 0
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        yield number, offset, line
+        offset += len(line) + 1
+
+
+def _too_big(kind: str, event: Event) -> str | None:
+    for name, bare, *_ in _fields(kind):
+        if bare is int:
+            value = getattr(event, name)
+            if value is not None and not -_INT64 <= value < _INT64:
+                return f"{name}: no 64-bit integer: {str(value)[:40]}"
+    return None
+
+
+def _frame(kind: str, events: Sequence[Event]) -> pl.DataFrame:
+    """Columns of the lines' fields: integers as Int64, all else as text (a flags tuple joined by commas)."""
+    columns: dict[str, pl.Series] = {}
+    for name, bare, *_ in _fields(kind):
+        values: list[Any] = [getattr(event, name) for event in events]
+        if bare is msgspec.Raw:
+            values = [bytes(value).decode() for value in values]
+        elif bare not in (int, str):
+            values = [",".join(value) for value in values]
+        columns[name] = pl.Series(name, values, dtype=pl.Int64 if bare is int else pl.String)
+    return pl.DataFrame(columns)
+
+
+class _Columns:
+    """The fields of the lines on their way to the table: the rules they must pass, then the table's columns."""
+
+    def __init__(self, row: SegmentRow, frame: pl.DataFrame) -> None:
+        self.row = row
+        self.kind = row.kind
+        self.frame = frame
+        sizing = MARKET_SIZING[row.market_type]
+        if "multiplier" in frame.columns and self.kind != "contract":
+            self.frame = frame.with_columns(
+                pl.col("qty_unit").fill_null(sizing.qty_unit), pl.col("multiplier").fill_null(sizing.multiplier)
+            )
+        self.levels = {name: [_levels(text) for text in self.frame[name]] for name in tables.level_columns(self.kind)}
+
+    def faults(self) -> pl.Series:
+        """For each row the first rule it breaks, null where it breaks none."""
+        if self.frame.is_empty():
+            return pl.Series([], dtype=pl.String)
+        rules = [_rule(~pl.col(name).is_between(EARLIEST, LATEST), name, "no time in microseconds") for name in _TIMES]
+        rules += [
+            _rule(~pl.col(name).is_between(0, LATEST), name, "no time in microseconds") for name in self._named("time")
+        ]
+        if "skew_us" in self.frame.columns:
+            rules.append(_rule(~pl.col("skew_us").is_between(-DAY, DAY), "skew_us", "more than a day"))
+        for name in tables.decimal_columns(self.kind):
+            rules.append(_rule(~pl.col(name).str.contains(scaled.STRICT), name, "no plain decimal"))
+            if name not in _SIGNED:
+                rules.append(_rule(pl.col(name).str.starts_with("-"), name, "below zero"))
+        rules.append(_rule(pl.col("symbol") == "", "symbol", "empty"))
+        rules.append(_rule(~pl.col("source").is_in(SOURCES), "source", "unknown"))
+        for name, allowed in (("side", SIDES), ("condition", CONDITIONS), ("qty_unit", ("base", "quote", "contract"))):
+            if name in self.frame.columns:
+                rules.append(_rule(~pl.col(name).is_in(allowed), name, "unknown"))
+        for name, parsed in self.levels.items():
+            broken = pl.lit(pl.Series([isinstance(levels, str) for levels in parsed], dtype=pl.Boolean))
+            rules.append(_rule(broken, name, "no list of [price, quantity, ...] texts"))
+        return self.frame.select(pl.coalesce(*rules)).to_series()
+
+    def keep(self, wanted: pl.Series) -> None:
+        """Go on with these rows only."""
+        self.frame = self.frame.filter(wanted)
+        self.levels = {
+            name: [value for value, keep in zip(parsed, wanted, strict=True) if keep]
+            for name, parsed in self.levels.items()
+        }
+
+    def table(self) -> pa.Table:
+        """The rows in the schema of their kind. All of them have passed the rules."""
+        frame = self.frame
+        skew = pl.col("skew_us").fill_null(0) if "skew_us" in frame.columns else 0
+        frame = frame.with_columns(
+            ts_event=pl.col("ts_event").fill_null(pl.col("ts_recv") - skew), ts_estimated=pl.col("ts_event").is_null()
+        ).with_columns(date=pl.col("ts_event").cast(pl.Datetime("us")).dt.date())
+        for name in tables.decimal_columns(self.kind):
+            floats, texts = scaled.split(frame[name])
+            frame = frame.with_columns(floats.alias(name), texts.alias(tables.text_name(name)))
+        if "condition" in frame.columns:
+            nothing = (pl.col("price") == 0) | (pl.col("qty") == 0)
+            condition = pl.when(nothing).then(pl.lit("void")).otherwise(pl.col("condition"))
+            frame = frame.with_columns(condition.alias("condition"))
+        names = [name for name in tables.schema(self.kind).names if name in frame.columns and name not in self.levels]
+        arrow = frame.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
+        for name, parsed in self.levels.items():
+            for column, values in zip((name, tables.text_name(name)), _level_columns(parsed), strict=True):
+                arrow = arrow.append_column(pa.field(column, values.type), values)
+        constants = {"exchange": self.row.exchange, "market_type": self.row.market_type}
+        return tables.conform(arrow, self.kind, constants)
+
+    def _named(self, type_: str) -> Iterator[str]:
+        for column in kinds.kind(self.kind).columns:
+            if column.type == type_ and column.name in self.frame.columns:
+                yield column.name
+
+
+def _rule(broken: pl.Expr, name: str, what: str) -> pl.Expr:
+    """The reason where `broken` is true, null elsewhere; a null value breaks no rule but those of its struct."""
+    shown = pl.col(name).cast(pl.String).str.head(60)
+    return pl.when(broken).then(pl.concat_str(pl.lit(f"{name}: {what}: "), shown)).otherwise(None)
+
+
+_LEVELS = msgspec.json.Decoder(list[list[Any]])
+
+
+def _levels(text: str) -> list[tuple[str, str]] | str:
+    """The venue's array of [price, quantity, ...] as pairs of texts, or what is wrong with it."""
+    try:
+        pairs = [(level[0], level[1]) for level in _LEVELS.decode(text)]
+    except (msgspec.DecodeError, IndexError) as error:
+        return str(error)
+    if not all(isinstance(value, str) for pair in pairs for value in pair):
+        return "a price or quantity that is no text"
+    flat = pl.Series([value for pair in pairs for value in pair], dtype=pl.String)
+    return pairs if (scaled.valid(flat) & ~flat.str.starts_with("-")).all() else "a price or quantity that is no number"
+
+
+def _level_columns(parsed: Sequence[list[tuple[str, str]] | str]) -> tuple[pa.Array, pa.Array]:
+    """(levels as floats, the same levels as texts where one of them is inexact and null elsewhere)."""
+    numbers: list[list[dict[str, float]]] = []
+    texts: list[list[dict[str, str | None]] | None] = []
+    for pairs in parsed:
+        assert not isinstance(pairs, str)
+        flat = pl.Series([value for pair in pairs for value in pair], dtype=pl.String)
+        floats, kept = scaled.split(flat)
+        pairs_of = list(zip(floats[::2], floats[1::2], strict=True))
+        numbers.append([{"price": price, "qty": qty} for price, qty in pairs_of])
+        exact = list(zip(kept[::2], kept[1::2], strict=True))
+        any_text = kept.null_count() < kept.len()
+        texts.append([{"price": price, "qty": qty} for price, qty in exact] if any_text else None)
+    return pa.array(numbers, tables.LEVELS), pa.array(texts, tables.LEVELS_TEXT)
