@@ -1,0 +1,39 @@
+"""`python -m daemon`: the command line and the configuration in, an exit code out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from daemon import arguments
+from daemon.config import load
+from daemon.errors import DaemonError
+from runtime.service import EXIT_INTERRUPTED, EXIT_OK
+
+
+def main(given: Sequence[str]) -> int:
+    """Run the process; returns its exit code."""
+    options = arguments.parse(given)
+    try:
+        loaded = load(options.config)
+        if options.explain:
+            from daemon.explain import explain  # noqa: PLC0415 - a start does not wait for what only --explain needs
+
+            sys.stdout.write(explain(loaded))
+        elif options.check:
+            sources = len(loaded.config.collectors.sources)
+            sys.stdout.write(f"{options.config} is right: {sources} source{'s' if sources != 1 else ''}\n")
+        else:
+            from daemon import lifecycle  # noqa: PLC0415 - --check and a wrong configuration need none of the engines
+
+            return lifecycle.run(loaded.config, options)
+    except DaemonError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

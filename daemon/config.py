@@ -1,0 +1,158 @@
+"""The whole configuration: the packages' own sections composed, loaded from YAML, `.env` and the environment.
+
+Every section is declared beside what it configures. Whatever is wrong is reported at once, each line with its place:
+`config.yml:12:7 collectors.sources[0].symbol unknown key; did you mean 'symbols'?`. The environment wins over `.env`,
+which wins over the file, which wins over the defaults (see `daemon.environment`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from collectors.config import CollectorsConfig
+from compactor.config import CompactorConfig
+from daemon import environment, problems, yaml_file
+from daemon.errors import ConfigError, NoConfig
+from daemon.yaml_file import Document, KeyPath
+from transformer.config import TransformerConfig
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WorkersConfig(_Section):
+    """Processes that transform and merge, beside the one that collects."""
+
+    processes: int = Field(default=1, ge=1, le=64, description="Worker processes; each may need 300 MB.")
+    recycle_after: int = Field(
+        default=500, ge=1, description="Jobs after which idle worker processes are replaced, to give memory back."
+    )
+
+
+class HttpConfig(_Section):
+    """Health, metrics and status, on this machine only."""
+
+    enabled: bool = Field(default=True, description="Whether /health, /ready, /metrics and /status are served.")
+    host: str = Field(default="127.0.0.1", description="Loopback address to listen on.")
+    port: int = Field(default=8571, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        try:
+            loopback = value == "localhost" or ipaddress.ip_address(value).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise ValueError(f"{value!r} is no loopback address; status is served on this machine only")
+        return value
+
+
+class LogsConfig(_Section):
+    """What is said, and where."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least level shown on the console; the file always has everything."
+    )
+    file: bool = Field(
+        default=True, description="Write JSON lines to logs/ in the lake, a new file at 00:00 UTC, kept 14 days."
+    )
+
+
+class SimulateConfig(_Section):
+    """What `--simulate` does: a local exchange in place of the real ones, on the evening of yesterday."""
+
+    lake: Path = Field(default=Path("simulated-lake"), description="Folder of the simulated lake.")
+    rate: float = Field(default=200.0, gt=0, le=100_000, description="Events per second of the whole exchange.")
+    seed: int = Field(default=1, ge=0, description="The same seed makes the same market.")
+    seconds_before_midnight: float = Field(
+        default=45.0, ge=0, le=86_000, description="How long before 00:00 UTC (of today) the simulated clock starts."
+    )
+    close_delay_seconds: float = Field(
+        default=5.0, ge=0, le=3600, description="In place of compactor.close_delay_seconds, so that a day closes soon."
+    )
+    seal_seconds: int = Field(default=15, ge=1, le=3600, description="In place of collectors.writing.seal_seconds.")
+
+
+class Config(_Section):
+    """Everything the daemon and `dl` can be told."""
+
+    lake: Path = Field(
+        default=Path("data"), description="Folder of the lake; relative to the configuration file's folder."
+    )
+    shutdown_seconds: float = Field(
+        default=10.0, ge=2, le=600, description="A stop takes at most this long; what has not ended then is cancelled."
+    )
+    collectors: CollectorsConfig = Field(default_factory=CollectorsConfig, description="What is collected.")
+    transformer: TransformerConfig = Field(
+        default_factory=TransformerConfig, description="From sealed segments to Parquet and bars."
+    )
+    compactor: CompactorConfig = Field(
+        default_factory=lambda: CompactorConfig.model_validate({}), description="From parts to certified daily files."
+    )
+    workers: WorkersConfig = Field(default_factory=WorkersConfig, description="Processes for CPU work.")
+    http: HttpConfig = Field(default_factory=HttpConfig, description="Health, metrics, status.")
+    logs: LogsConfig = Field(default_factory=LogsConfig, description="Console and log files.")
+    simulate: SimulateConfig = Field(default_factory=SimulateConfig, description="The `--simulate` mode.")
+
+
+class Loaded(msgspec.Struct):
+    """A valid configuration and where each value came from (key path -> `config.yml:3:9`, `environment LAKE__X`)."""
+
+    config: Config
+    origins: dict[KeyPath, str]
+
+
+def load_config(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration in `path` under `environ` (default: the process's). Raises NoConfig, ConfigError."""
+    return load(path, environ).config
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> Loaded:
+    """As `load_config`, with the origin of every value."""
+    document = _read(path)
+    found, said = environment.overrides(os.environ if environ is None else environ, path.parent / ".env")
+    origins = {key: f"{path.name}:{place.line}:{place.column}" for key, place in document.places.items()}
+    for override in found:
+        try:
+            at = environment.apply(document.values, override)
+        except ValueError as error:
+            said.append(str(error))
+            continue
+        origins = {key: origin for key, origin in origins.items() if key[: len(at)] != at}
+        origins[at] = override.origin
+    reporter = problems.Reporter(path.name, document, origins, Config)
+    said += reporter.of_document()
+    config: Config | None = None
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        said += reporter.of_validation(error)
+    said += reporter.of_sources()
+    if said or config is None:
+        raise ConfigError(problems.in_order(said))
+    simulate = config.simulate.model_copy(update={"lake": _beside(path, config.simulate.lake)})
+    placed = config.model_copy(update={"lake": _beside(path, config.lake), "simulate": simulate})
+    return Loaded(placed, origins)
+
+
+def _read(path: Path) -> Document:
+    try:
+        return yaml_file.read(path)
+    except FileNotFoundError as error:
+        raise NoConfig(f"there is no configuration file {path}") from error
+    except OSError as error:
+        raise NoConfig(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _beside(config: Path, given: Path) -> Path:
+    """`given` as seen from the configuration file's folder."""
+    return config.parent / given.expanduser()

@@ -1,0 +1,35 @@
+"""Errors of the daemon; each ends the process with a documented exit code.
+
+DaemonError(message)
+ +-- ConfigError     the configuration is wrong: every error found, one a line, each with its place (exit 78)
+ +-- NoConfig        there is no configuration file (exit 66)
+ +-- StartFailed     something the start needs could not be had: a port, the simulator (exit 70)
+"""
+
+from collections.abc import Sequence
+
+from runtime.service import EXIT_CONFIG, EXIT_INTERNAL, EXIT_NO_INPUT
+
+
+class DaemonError(Exception):
+    """Root of this package's errors."""
+
+    exit_code = EXIT_INTERNAL
+
+
+class ConfigError(DaemonError):
+    """`problems` are lines of `file:line:column path message`."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+class NoConfig(DaemonError):
+    exit_code = EXIT_NO_INPUT
+
+
+class StartFailed(DaemonError):
+    pass

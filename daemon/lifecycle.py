@@ -1,0 +1,151 @@
+"""The life of the process: lock, recovery, services in phases, a bounded stop; returns the exit code.
+
+Order at the start: the lock (a second daemon ends here, having touched nothing), logs, recovery, workers, services.
+Order at the end: the supervisor's phases, workers, manifest and lock, logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from daemon import simulate
+from daemon.arguments import Options
+from daemon.config import Config
+from daemon.control import ControlService
+from daemon.errors import DaemonError
+from daemon.http import HttpService
+from daemon.status import Status
+from daemon.stopping import Guard, Stopper
+from daemon.watch import Timer, Watch
+from lake.errors import LakeError, LakeLocked, LakeMismatch
+from lake.lock import read_lock
+from lake.writer import LakeWriter
+from market import times
+from market.errors import MarketError
+from runtime import logs, loop, telemetry
+from runtime.clock import Clock, SystemClock
+from runtime.service import EXIT_INTERNAL, Fatal, Service
+from runtime.supervisor import Supervisor
+from runtime.workers import Workers
+
+CLOSING_SECONDS = 1.5
+"""Of the time for a stop, kept for what follows the services: workers, manifest, lock."""
+
+
+def run(config: Config, options: Options) -> int:
+    """Run the daemon to its end. Every expected failure is a sentence on stderr and its exit code."""
+    root = options.lake or (config.simulate.lake if options.simulate else config.lake)
+    config = config.model_copy(update={"lake": root})
+    clock = simulate.clock(config) if options.simulate else SystemClock()
+    try:
+        holder = read_lock(root)
+        if holder is not None:
+            raise LakeLocked(f"{root} is being written by process {holder.pid}", "stop it first, or use --lake")
+        logs.setup(clock=clock, level=config.logs.level)
+        return loop.run(_run(config, options, clock))
+    except (LakeError, DaemonError, MarketError, Fatal) as error:
+        sys.stderr.write(f"{error}\n")
+        return getattr(error, "exit_code", EXIT_INTERNAL)
+    finally:
+        logs.close()
+
+
+async def _run(config: Config, options: Options, clock: SystemClock) -> int:
+    """From the lock to its release."""
+    with Stopper(config.shutdown_seconds) as stopper:
+        writer = await asyncio.to_thread(
+            LakeWriter.open, config.lake, config.collectors.node, clock.now(), simulated=options.simulate
+        )
+        code = EXIT_INTERNAL
+        began = clock.monotonic()
+        try:
+            if config.logs.file:
+                logs.setup(clock=clock, level=config.logs.level, folder=config.lake / "logs")
+            telemetry.starting(
+                lake=str(config.lake),
+                config=str(options.config),
+                pid=os.getpid(),
+                loop=loop.NAME,
+                simulated=options.simulate,
+            )
+            code = await _Life(config, options, clock, writer, stopper).live()
+        finally:
+            await asyncio.to_thread(writer.close)
+            telemetry.stopped(seconds=clock.monotonic() - began, exit_code=code)
+            stopper.done()
+    return code
+
+
+class _Life:
+    """One run of the daemon over an open lake."""
+
+    def __init__(
+        self, config: Config, options: Options, clock: SystemClock, writer: LakeWriter, stopper: Stopper
+    ) -> None:
+        self._config = config
+        self._options = options
+        self._clock = clock
+        self._writer = writer
+        self._stopper = stopper
+        self._began = clock.monotonic()
+
+    async def live(self) -> int:
+        """Recover, start everything, wait for the end. Returns the exit code."""
+        simulator: simulate.Simulator | None = None
+        workers = Workers(self._config.workers.processes, recycle_after=self._config.workers.recycle_after)
+        try:
+            if self._options.simulate:
+                _refuse_the_past(self._writer, self._clock)
+                log = self._config.lake / "simulator.jsonl"
+                simulator = simulate.Simulator(self._config, self._clock.offset_us, log)
+                self._config = simulate.pointed_at(self._config, await simulator.start())
+            return await self._supervise(workers, simulator)
+        finally:
+            # Jobs still running belong to services that have ended: what they published is whole, the rest is temp.
+            await asyncio.to_thread(workers.kill)
+            if simulator is not None:
+                await simulator.stop()
+
+    async def _supervise(self, workers: Workers, simulator: simulate.Simulator | None) -> int:
+        from daemon import wiring  # noqa: PLC0415 - it brings the engines: a refused start does not wait for them
+
+        parts = await wiring.build(self._config, self._options.only, self._clock, self._writer, workers)
+        jobs = {**parts.jobs, "stop": self._stop}
+        services: list[Service] = [
+            Guard(self._stopper),
+            *parts.services,
+            Watch(self._clock, self._writer.manifest, self._config.compactor.close_delay_seconds),
+            ControlService(jobs, self._writer.set_control),
+        ]
+        if simulator is not None:
+            services.append(simulator)
+        if self._options.duration is not None:
+            services.append(Timer(self._clock, self._options.duration, self._stopper.ask))
+        http = HttpService(self._config.http.host, self._config.http.port) if self._config.http.enabled else None
+        if http is not None:
+            services.append(http)
+        supervisor = Supervisor(services, self._clock, deadline_seconds=self._config.shutdown_seconds - CLOSING_SECONDS)
+        if http is not None:
+            mode = "simulate" if self._options.simulate else "live"
+            await http.bind(Status(self._clock, self._writer.manifest, supervisor.status, mode))
+        seconds = self._clock.monotonic() - self._began
+        telemetry.ready(address=http.address if http is not None else None, seconds=seconds)
+        return await supervisor.run(self._stopper.stop, self._stopper.hurry)
+
+    async def _stop(self, _arguments: object, _progress: object) -> object:
+        self._stopper.ask("asked through the control port")
+        return {"stopping": True}
+
+
+def _refuse_the_past(writer: LakeWriter, clock: Clock) -> None:
+    """A simulated lake that has lived longer than the clock is about to say cannot be continued."""
+    now = clock.now()
+    for stream in writer.manifest.streams():
+        mark = writer.manifest.watermark(*stream)
+        if mark is not None and mark > now:
+            raise LakeMismatch(
+                f"{writer.root} already holds simulated data up to {times.text(mark)}",
+                "remove it, or name another folder with --lake",
+            )

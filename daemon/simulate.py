@@ -1,0 +1,149 @@
+"""`--simulate`: a local exchange as a child process, a configuration that points at it, and the clock both live by."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from collectors import exchanges
+from collectors.config import EndpointConfig, SourceConfig
+from daemon.config import Config
+from daemon.errors import StartFailed
+from market import times
+from runtime.clock import SystemClock, within
+from runtime.service import Fatal
+
+START_SECONDS = 20.0
+STOP_SECONDS = 2.0
+LOOK_SECONDS = 2.0
+"""How often the compactor looks for work in a simulated run, in place of compactor.interval_seconds."""
+
+
+class Addresses(msgspec.Struct):
+    """What the simulator says when it is ready: base addresses by market type, its fault port, its log."""
+
+    rest: dict[str, str]
+    ws: dict[str, str]
+    control: str
+    log: str
+
+
+def clock(config: Config) -> SystemClock:
+    """A clock that starts so many seconds before 00:00 UTC of today and then runs at normal speed."""
+    now = SystemClock().now()
+    start = times.floor_to(now, times.DAY) - round(config.simulate.seconds_before_midnight * times.SECOND)
+    return SystemClock(start - now)
+
+
+class Simulator:
+    """The child process. Its standard input is a pipe: should this process die, the child ends by itself."""
+
+    name = "simulator"
+    phase = 3
+
+    def __init__(self, config: Config, offset_us: int, log: Path) -> None:
+        self._config = config
+        self._offset_us = offset_us
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> Addresses:
+        """Start it and wait until it listens. Raises StartFailed."""
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # A session of its own: Ctrl-C goes to the daemon alone, which stops the sources before their venue.
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        try:
+            line = await within(SystemClock(), START_SECONDS, self._process.stdout.readline())
+            return msgspec.json.decode(line, type=Addresses)
+        except TimeoutError as error:
+            await self.stop()
+            raise StartFailed(f"the simulator was not ready within {START_SECONDS:.0f} s") from error
+        except msgspec.MsgspecError as error:
+            code = await self.stop()
+            raise StartFailed(f"the simulator did not start (exit code {code})") from error
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Stay until told to stop; an exchange that ends before is fatal, since nothing can be collected any more."""
+        assert self._process is not None
+        ended = asyncio.get_running_loop().create_task(self._process.wait())
+        told = asyncio.get_running_loop().create_task(stop.wait())
+        try:
+            await asyncio.wait((ended, told), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done() and not stop.is_set():
+                raise Fatal(f"the simulator ended with exit code {ended.result()}")
+        finally:
+            ended.cancel()
+            told.cancel()
+            await asyncio.gather(ended, told, return_exceptions=True)
+            await self.stop()
+
+    async def stop(self) -> int | None:
+        """End the child, politely first; its exit code."""
+        process = self._process
+        if process is None:
+            return None
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await within(SystemClock(), STOP_SECONDS, process.wait())
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        return process.returncode
+
+    def _command(self) -> list[str]:
+        sources = self._config.collectors.sources
+        symbols = list(dict.fromkeys(symbol for source in sources for symbol in source.symbols))
+        markets = list(dict.fromkeys(source.market_type for source in sources))
+        venues = list(dict.fromkeys(source.exchange for source in sources))
+        if len(venues) != 1:
+            raise StartFailed(f"--simulate needs sources of one exchange, not of {', '.join(venues) or 'none'}")
+        options = {
+            "--venue": venues[0],
+            "--port": "0",
+            "--seed": str(self._config.simulate.seed),
+            "--symbols": ",".join(symbols),
+            "--markets": ",".join(markets),
+            "--rate": f"{self._config.simulate.rate:g}",
+            "--clock-offset-us": str(self._offset_us),
+            "--log": str(self._log),
+        }
+        return [sys.executable, "-m", "simulator", *(f"{name}={value}" for name, value in options.items())]
+
+
+def pointed_at(config: Config, addresses: Addresses) -> Config:
+    """`config` with every source's endpoint at the simulator and the demonstration's shorter delays."""
+    sources = [_source(source, addresses) for source in config.collectors.sources]
+    writing = config.collectors.writing.model_copy(update={"seal_seconds": config.simulate.seal_seconds})
+    collectors = config.collectors.model_copy(update={"sources": sources, "writing": writing})
+    hurry = {"close_delay_seconds": config.simulate.close_delay_seconds, "interval_seconds": LOOK_SECONDS}
+    compactor = config.compactor.model_copy(update=hurry)
+    return config.model_copy(update={"collectors": collectors, "compactor": compactor})
+
+
+def _source(source: SourceConfig, addresses: Addresses) -> SourceConfig:
+    venue = exchanges.load(source.exchange).ENDPOINTS[source.market_type]
+    rest = _moved(venue.rest, addresses.rest[source.market_type])
+    ws = _moved_all(venue.ws, addresses.ws[source.market_type])
+    return source.model_copy(update={"endpoint": EndpointConfig(rest=rest, ws=ws)})
+
+
+def _moved_all(urls: Mapping[str, str], base: str) -> dict[str, str]:
+    return {name: _moved(url, base) for name, url in urls.items()}
+
+
+def _moved(url: str, base: str) -> str:
+    """`url` with its scheme and host replaced by `base`: the venue's own paths follow."""
+    return base.rstrip("/") + urlsplit(url).path.rstrip("/")

@@ -1,0 +1,109 @@
+"""What `/status` and `/ready` say: services, streams with watermark, lag, gaps and files, and the last certificate."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from lake.manifest import Manifest
+from lake.manifest_reads import Snapshot
+from lake.rows import CertificateRow
+from market import times
+from runtime.clock import Clock
+
+CERTIFICATE_DAYS = 7
+"""How far back the last certificate is looked for."""
+
+
+class Status:
+    """The state of one running daemon. `services` is the supervisor's own report."""
+
+    def __init__(
+        self, clock: Clock, manifest: Manifest, services: Callable[[], Mapping[str, Mapping[str, object]]], mode: str
+    ) -> None:
+        self._clock = clock
+        self._manifest = manifest
+        self._services = services
+        self._mode = mode
+        self._began = clock.monotonic()
+
+    def ready(self) -> tuple[bool, dict[str, object]]:
+        """Whether everything runs, and the services that do not. Cheap; reads nothing from disk."""
+        states = {name: service["state"] for name, service in self._services().items()}
+        waiting = {name: state for name, state in states.items() if state not in ("running", "done")}
+        return not waiting, {"ready": not waiting, "waiting": waiting}
+
+    def report(self) -> dict[str, Any]:
+        """Everything, as JSON values. Reads the manifest: call it in a thread."""
+        now = self._clock.now()
+        with self._manifest.snapshot() as snapshot:
+            meta = snapshot.meta()
+            stats = snapshot.stats()
+            last = _last_certificate(snapshot, now)
+            streams = _streams(snapshot, now)
+        ready, _ = self.ready()
+        return {
+            "lake": str(self._manifest.root),
+            "lake_id": meta.lake_id,
+            "mode": self._mode,
+            "simulated": meta.simulated,
+            "epoch": meta.epoch,
+            "manifest_version": meta.version,
+            "now": times.text(now),
+            "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
+            "ready": ready,
+            "services": self._services(),
+            "streams": streams,
+            "gaps": stats.gaps,
+            "gaps_open": stats.gaps.get("open", 0),
+            "segments": stats.segments,
+            "raw_bytes": stats.raw_bytes,
+            "files": [msgspec.to_builtins(entry) for entry in stats.files],
+            "sessions": stats.sessions,
+            "certificates": stats.certificates,
+            "quarantined": stats.quarantined,
+            "last_certificate": _certificate(last) if last is not None else None,
+        }
+
+
+def _streams(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
+    """One entry a stream: how far it is sealed, how late that is, what is open, what is on disk."""
+    gaps = Counter((gap.exchange, gap.market_type, gap.kind) for gap in snapshot.gaps(state="open"))
+    files: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+    rows: Counter[tuple[str, str, str]] = Counter()
+    for file in snapshot.files():
+        key = (file.exchange, file.market_type, file.kind)
+        files[key][file.level] += 1
+        rows[key] += file.rows
+    found = []
+    for key in snapshot.streams():
+        mark = snapshot.watermark(*key)
+        exchange, market_type, kind = key
+        found.append(
+            {
+                "exchange": exchange,
+                "market_type": market_type,
+                "kind": kind,
+                "watermark": times.text(mark) if mark is not None else None,
+                "lag_seconds": round((now - mark) / times.SECOND, 3) if mark is not None else None,
+                "gaps_open": gaps[key],
+                "files": dict(files[key]),
+                "rows": rows[key],
+            }
+        )
+    return found
+
+
+def _last_certificate(snapshot: Snapshot, now: int) -> CertificateRow | None:
+    since = times.date_of(now - CERTIFICATE_DAYS * times.DAY).isoformat()
+    return max(snapshot.certificates(date_from=since), key=lambda row: row.issued_at, default=None)
+
+
+def _certificate(row: CertificateRow) -> dict[str, Any]:
+    shown = msgspec.to_builtins(row)
+    shown["inputs"] = len(row.inputs)
+    shown["issued_at"] = times.text(row.issued_at)
+    return dict(shown)

@@ -1,0 +1,74 @@
+"""Watch: once a second: is the loop late, has the clock stepped, has midnight passed, how far is each stream sealed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from lake.manifest import Manifest
+from market import times
+from runtime import metrics, telemetry
+from runtime.clock import Clock, pause
+
+EVERY_SECONDS = 1.0
+STEP_US = 500 * times.MS
+"""A difference between wall and monotonic time of this size is a step of the clock, not jitter."""
+WATERMARKS_EVERY = 10
+"""Watermarks are read in every this-many-th second."""
+
+
+class Watch:
+    """A service that looks and says; it changes nothing."""
+
+    name = "watch"
+    phase = 3
+
+    def __init__(self, clock: Clock, manifest: Manifest, close_delay_seconds: float) -> None:
+        self._clock = clock
+        self._manifest = manifest
+        self._close_delay_seconds = close_delay_seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        day = times.date_of(self._clock.now())
+        beats = 0
+        while True:
+            wall, monotonic = self._clock.now(), self._clock.monotonic()
+            if await pause(self._clock, stop, EVERY_SECONDS):
+                return
+            self._judge(wall, monotonic)
+            today = times.date_of(self._clock.now())
+            if today > day:
+                telemetry.midnight_crossed(date=day.isoformat(), closes_in_seconds=self._close_delay_seconds)
+            day = max(day, today)
+            beats += 1
+            if beats % WATERMARKS_EVERY == 0:
+                await asyncio.to_thread(self._read_watermarks)
+
+    def _judge(self, wall: int, monotonic: float) -> None:
+        passed = self._clock.monotonic() - monotonic
+        telemetry.loop_lag(seconds=max(0.0, passed - EVERY_SECONDS))
+        step = self._clock.now() - wall - round(passed * times.SECOND)
+        if abs(step) > STEP_US:
+            telemetry.clock_stepped(seconds=step / times.SECOND)
+
+    def _read_watermarks(self) -> None:
+        for exchange, market_type, kind in self._manifest.streams():
+            mark = self._manifest.watermark(exchange, market_type, kind)
+            if mark is not None:
+                metrics.watermark(exchange, market_type, kind, mark)
+
+
+class Timer:
+    """Ends the run after `--duration`."""
+
+    name = "timer"
+    phase = 0
+
+    def __init__(self, clock: Clock, seconds: float, ask: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._ask = ask
+
+    async def run(self, stop: asyncio.Event) -> None:
+        if not await pause(self._clock, stop, self._seconds):
+            self._ask(f"ran for {self._seconds:g} s as asked")

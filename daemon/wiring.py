@@ -1,0 +1,50 @@
+"""The composition root: the only module that knows which concrete services make up the process."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Collection, Mapping
+from concurrent.futures import Executor
+
+from daemon.config import Config
+from daemon.control import Job
+from lake.recovery import Recovery
+from lake.writer import LakeWriter
+from runtime import telemetry
+from runtime.clock import Clock
+from runtime.service import Service
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What runs, and what can be asked for through the control port."""
+
+    services: list[Service]
+    jobs: Mapping[str, Job]
+
+
+async def build(config: Config, only: Collection[str], clock: Clock, writer: LakeWriter, workers: Executor) -> Parts:
+    """Bring the lake to order, then make the parts named in `only`. Nothing runs yet."""
+    began = clock.monotonic()
+    recovery = await asyncio.to_thread(writer.recover, clock.now())
+    telemetry.recovered(
+        seconds=clock.monotonic() - began, problems=len(recovery.unclosed), summary=summary_of(recovery)
+    )
+    return Parts([], {})
+
+
+def summary_of(recovery: Recovery) -> str:
+    """One sentence on what a start found."""
+    if recovery.crashed:
+        found = [
+            (len(recovery.unclosed), "interrupted session"),
+            (len(recovery.segments), "segment sealed late"),
+            (len(recovery.unwritten), "range of frames without lines"),
+            (len(recovery.quarantined), "quarantined piece"),
+        ]
+        said = ", ".join(f"{count} {what}{'s' if count != 1 else ''}" for count, what in found if count)
+        return f"the last run did not stop by itself: {said}; put in order"
+    if recovery.missing:
+        return f"{len(recovery.missing)} files of the manifest are not on disk (dl verify says which); checked"
+    return "the last run stopped cleanly; checked" if recovery.last else "a new lake; checked"
