@@ -245,13 +245,13 @@ def temp_path(target: Path, run: str) -> Path:
     return target.with_name(f".{target.name}.{run}.tmp")
 
 
-def _fill_temp(target: Path, chunks: Iterator[bytes]) -> Path:
-    """A synced temporary file beside `target` that holds `chunks`; nothing stays where that fails."""
+def _fill_temp(target: Path, data: bytes | Path) -> Path:
+    """A synced temporary file beside `target` that holds `data`; nothing stays where that fails."""
     temp = temp_path(target, f"w{os.getpid()}-{next(_temp_numbers)}")
     file = AppendFile(temp)
     try:
         with file:
-            for chunk in chunks:
+            for chunk in _chunks(data) if isinstance(data, Path) else (data,):
                 file.write(chunk)
             file.sync()
     except BaseException:
@@ -261,16 +261,16 @@ def _fill_temp(target: Path, chunks: Iterator[bytes]) -> Path:
     return temp
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Make `path` hold exactly `data`, all or nothing, durably; a file of that name is replaced."""
-    rename(_fill_temp(path, iter((data,))), path, replace=True)
+def write_file(path: Path, data: bytes | Path) -> None:
+    """Make `path` hold exactly `data` (a file's, for a path), all or nothing, durably; what was there is replaced."""
+    rename(_fill_temp(path, data), path, replace=True)
 
 
-def write_new(path: Path, data: bytes) -> bool:
+def write_new(path: Path, data: bytes | Path) -> bool:
     """Like `write_file`, but only where nothing has that name: False, and nothing done, where something has."""
     if os.path.lexists(path):
         return False
-    temp = _fill_temp(path, iter((data,)))
+    temp = _fill_temp(path, data)
     try:
         with _storage("linking", path):
             step(Op("link", str(temp), str(path)), lambda: _link_or_rename(temp, path))
@@ -328,7 +328,7 @@ def link(source: Path, target: Path) -> None:
             except OSError as error:
                 if not _cannot_link(error):
                     raise
-                rename(_fill_temp(target, _chunks(source)), target)
+                rename(_fill_temp(target, source), target)
     fsync_dir(target.parent)
 
 

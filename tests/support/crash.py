@@ -1,0 +1,52 @@
+"""Killing a piece of work at each of its durable steps, in a forked child, to try recovery on what is left."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lake import durable
+from lake.failpoints import FaultKind
+
+needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="children are forked")
+KILLED = 9
+
+
+def run_until(work: Callable[[], object], fault: durable.Fault) -> int:
+    """Run `work` in a child with that failpoint: 0 where it came to its end, KILLED where the failpoint struck."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            durable.inject(fault)
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, -KILLED), f"the child failed with {code}"
+    return -code
+
+
+def at_each_step(
+    tmp_path: Path,
+    work: Callable[[Path], object],
+    kinds: tuple[FaultKind, ...] = ("KILL", "TORN"),
+    prepare: Callable[[Path], object] = lambda root: None,
+) -> Iterator[tuple[str, Path]]:
+    """Kill `work(root)` at its first step, its second, ... until it survives: the name of each, and what it left."""
+    for kind in kinds:
+        for number in range(1, 1000):
+            root = tmp_path / f"{kind}-{number}"
+            root.mkdir()
+            prepare(root)
+            code = run_until(lambda root=root: work(root), durable.Fault("*", number, kind))
+            yield f"{kind} {number}", root
+            if code == 0:
+                assert number > 1, "no step was ever taken"
+                break
+        else:
+            raise AssertionError("the work never comes to its end")
