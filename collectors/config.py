@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -33,8 +34,10 @@ class EndpointConfig(_Section):
     """Other addresses of one market: a proxy, a regional host, a simulator. What is not given stays the venue's own."""
 
     rest: str | None = Field(default=None, description="Base address of the REST routes, `https://host`.")
-    ws: dict[str, str] = Field(
-        default_factory=dict, description="Base addresses of the WebSocket paths by name, e.g. `public: wss://host`."
+    ws: str | dict[str, str] = Field(
+        default_factory=dict,
+        description="One base address in place of the venue's own, `wss://host`, before the paths that the venue has;"
+        " or complete addresses by name, e.g. `public: wss://host/public/stream`.",
     )
 
     @field_validator("rest")
@@ -46,15 +49,26 @@ class EndpointConfig(_Section):
 
     @field_validator("ws")
     @classmethod
-    def _websocket(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, url in value.items():
+    def _websocket(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        for url in [value] if isinstance(value, str) else value.values():
             if not url.startswith(("ws://", "wss://")):
-                raise ValueError(f"{name}: {url!r} is no ws:// or wss:// address")
+                raise ValueError(f"{url!r} is no ws:// or wss:// address")
         return value
 
     def over(self, default: Endpoint) -> Endpoint:
         """The venue's endpoint with these addresses in place of its own."""
-        return Endpoint(rest=self.rest or default.rest, ws={**default.ws, **self.ws})
+        if isinstance(self.ws, str):
+            base = self.ws.rstrip("/")
+            ws = {name: base + _behind_host(url) for name, url in default.ws.items()}
+        else:
+            ws = {**default.ws, **self.ws}
+        return Endpoint(rest=self.rest or default.rest, ws=ws)
+
+
+def _behind_host(url: str) -> str:
+    """Path and query of an address."""
+    parts = urlsplit(url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 class SourceConfig(_Section):
@@ -115,8 +129,8 @@ class WritingConfig(_Section):
         description="Keep every received frame as it came: what `dl replay` and `dl trace` read. Off saves disk.",
     )
     queue_mb: int = Field(
-        default=64,
-        ge=4,
+        default=16,
+        ge=1,
         le=1024,
         description="Received data that may wait for a slow disk, per market. Quotes and books are shed (as recorded"
         " gaps) when it is full; trades never are, their connections stop reading instead.",
@@ -155,9 +169,6 @@ class ConnectionConfig(_Section):
     max_connections: int = Field(
         default=64, ge=1, le=1000, description="More WebSocket connections than this are refused at start."
     )
-    streams_per_connection: int | None = Field(
-        default=None, ge=1, description="Streams one connection carries at most; the venue's own limit if not given."
-    )
     connect_timeout_seconds: float = Field(
         default=10.0, gt=0, le=120, description="A handshake that takes longer is given up and tried again."
     )
@@ -174,11 +185,6 @@ class ConnectionConfig(_Section):
     )
     backoff_max_seconds: float = Field(
         default=60.0, gt=0, le=600, description="Longest wait between attempts, which never end."
-    )
-    handover_seconds: float = Field(
-        default=3600.0,
-        ge=1,
-        description="A connection is replaced this long before the venue's forced cut, the new one producing first.",
     )
     max_frame_mb: int | None = Field(
         default=None, ge=1, le=256, description="Largest frame accepted, inflated; the venue's own limit if not given."

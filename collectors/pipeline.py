@@ -1,0 +1,390 @@
+"""Pipeline of one market: sessions' output to mergers, new events to their channels, gaps and coverage to the record.
+
+Synchronous and without a clock: live connections and replay drive the same code, with time as an argument. The hot
+path is `receive`: a batch of frames in, at most a merge and an append for each event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from collectors.intake import FrameBatch, FrameItem, Intake, RejectedFrame
+from collectors.merger import gap_id, venue_time
+from lake.frames import FrameLine, payload
+from lake.rows import SessionRow
+from market.kinds import KIND_OF_EVENT, Event
+from market.session import (
+    Acknowledged,
+    Coverage,
+    Fetch,
+    Gap,
+    Leave,
+    Merger,
+    Output,
+    Refused,
+    Rejected,
+    Resume,
+    Send,
+    Session,
+)
+from runtime import metrics, telemetry
+from runtime.channel import Channel
+
+Task = Send | Fetch | Leave
+"""What a session asks of its driver."""
+
+
+class Route:
+    """Where events of one kind go: the merger that knows which are new, and the channel for those."""
+
+    def __init__(self, kind: str, merger: Merger, channel: Channel[Event]) -> None:
+        self.kind = kind
+        self.merger = merger
+        self.channel = channel
+        self.batch: list[Event] = []
+        """New events of the batch of frames in hand."""
+        self.new = 0
+        self.reported = (0, 0)
+        self.shedding: dict[str, Gap] = {}
+        """Symbols whose events are being given up, each with its growing gap."""
+
+
+class Link:
+    """One session in its pipeline, from `open` to `close`."""
+
+    def __init__(self, session: Session, row: SessionRow, name: str) -> None:
+        self.session = session
+        self.row = row
+        self.name = name
+        self.streams = sum(1 for _ in session.streams())
+        self.settled = 0
+        """Streams that the venue has accepted or refused."""
+        self.rejected = 0
+        self.ended = False
+
+
+class Totals(msgspec.Struct):
+    """What a pipeline has seen since it was made: events by kind, frames of other channels and rejections by name."""
+
+    frames: int = 0
+    nbytes: int = 0
+    events: Counter[str] = msgspec.field(default_factory=Counter)
+    duplicates: Counter[str] = msgspec.field(default_factory=Counter)
+    ignored: Counter[str] = msgspec.field(default_factory=Counter)
+    rejected: Counter[str] = msgspec.field(default_factory=Counter)
+    shed: Counter[str] = msgspec.field(default_factory=Counter)
+    gaps: int = 0
+
+
+class Pipeline:
+    """One (exchange, market_type). `merger` makes the memory of a kind; `frames` tells whether frames are kept."""
+
+    def __init__(
+        self, exchange: str, market_type: str, intake: Intake, merger: Callable[[str], Merger], *, frames: bool = True
+    ) -> None:
+        self.exchange = exchange
+        self.market_type = market_type
+        self.links: list[Link] = []
+        self._intake = intake
+        self._merger = merger
+        self._frames: Channel[FrameItem] | None = intake.frames((exchange, market_type)) if frames else None
+        self._routes: dict[str, Route] = {}
+        self._route_of: dict[type, Route] = {}
+        self._blocking: list[Channel[FrameItem] | Channel[Event]] = [self._frames] if self._frames is not None else []
+        self._totals = Totals()
+        self._counted = (0, 0)
+        self._growing: set[str] = set()
+        """Ids of the gaps that have been said to be open."""
+
+    def route(self, kind: str) -> Route:
+        """The route of a kind, made at first use."""
+        found = self._routes.get(kind)
+        if found is None:
+            channel = self._intake.lane((self.exchange, self.market_type, kind))
+            found = self._routes[kind] = Route(kind, self._merger(kind), channel)
+            if channel.when_full == "block":
+                self._blocking.append(channel)
+        return found
+
+    # --- sessions ---
+
+    def open(self, session: Session, *, name: str, source: str, url: str, now: int) -> tuple[Link, Sequence[Task]]:
+        """A session begins; what it wants done first. Its row is recorded before any event that names it."""
+        row = SessionRow(
+            session=session.session_id, exchange=self.exchange, market_type=self.market_type, source=source, url=url,
+            opened_at=now,
+        )  # fmt: skip
+        link = Link(session, row, name)
+        self.links.append(link)
+        self._intake.record(sessions=[msgspec.structs.replace(row)])
+        self._note(FrameLine(ts_recv=now, conn=session.session_id, dir="open", n=session.frame_no, url=url))
+        return link, self._take(link, session.start(now), now, b"")
+
+    def receive(self, link: Link, frames: Sequence[bytes], ts_recv: int) -> Sequence[Task]:
+        """Frames that were read together at `ts_recv`; what the session wants done about them."""
+        session = link.session
+        nbytes = sum(map(len, frames))
+        if self._frames is not None:
+            self._frames.offer((FrameBatch(session.session_id, session.frame_no + 1, ts_recv, list(frames)),), nbytes)
+        self._totals.frames += len(frames)
+        self._totals.nbytes += nbytes
+        route_of = self._route_of
+        receive = session.receive
+        tasks: list[Task] = []
+        try:
+            for frame in frames:
+                for out in receive(frame, ts_recv):
+                    route = route_of.get(out.__class__)
+                    if route is None:
+                        tasks += self._odd(link, out, frame, ts_recv)
+                    elif route.merger.merge(out):  # type: ignore[arg-type] # only event types have a route
+                        route.batch.append(out)  # type: ignore[arg-type] # as above
+        finally:
+            self._hand_on(link, nbytes)
+        return tasks
+
+    def respond(
+        self, link: Link, asked: Fetch, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int
+    ) -> Sequence[Task]:
+        """The answer to a Fetch, read at `ts_recv`."""
+        session = link.session
+        outputs = session.respond(asked.tag, status, headers, body, ts_recv)
+        self._note(
+            FrameLine(
+                ts_recv=ts_recv, conn=session.session_id, dir="http", n=session.frame_no, url=asked.url,
+                method=asked.method, status=status, tag=asked.tag, headers=dict(headers), **payload(body),  # type: ignore[arg-type] # str fields
+            ),
+            len(body),
+        )  # fmt: skip
+        return self._take(link, outputs, ts_recv, body)
+
+    def tick(self, link: Link, now: int) -> Sequence[Task]:
+        """Time has passed for one session."""
+        return self._take(link, link.session.tick(now), now, b"")
+
+    def sent(self, link: Link, text: str, now: int) -> None:
+        """A frame went out: kept among the frames, since an answer means nothing without its question."""
+        session = link.session
+        self._note(FrameLine(ts_recv=now, conn=session.session_id, dir="send", n=session.frame_no, frame=text))
+
+    def close(
+        self,
+        link: Link,
+        cause: str,
+        now: int,
+        *,
+        code: int | None = None,
+        detail: str = "",
+        wanted: bool = True,
+        heir: Link | None = None,
+    ) -> None:
+        """The session is over. While its streams are still `wanted` they stand interrupted, but for those that `heir`
+        has taken over: it produces them already.
+        """
+        if link.ended:
+            return
+        link.ended = True
+        self.links.remove(link)
+        session = link.session
+        reason = f"{cause}: {detail}" if detail else cause
+        self._note(
+            FrameLine(
+                ts_recv=now, conn=session.session_id, dir="close", n=session.frame_no, code=code, reason=reason[:500]
+            )
+        )
+        self._intake.record(coverage=self._coverage_of(link, now))
+        if wanted:
+            self._interrupt(link, cause, now, heir)
+        self._totals.ignored.update(session.ignored)
+        row = link.row
+        row.closed_at, row.close_cause = now, reason[:200]
+        row.frames, row.ignored = session.frame_no, sum(session.ignored.values())
+        self._intake.record(sessions=[row])
+
+    # --- time ---
+
+    def advance(self, now: int, *, covered: bool = False) -> None:
+        """Time has passed for the market: what the mergers no longer wait for, and what has been counted.
+
+        With `covered`, also what every session has covered so far: asked for before segments are sealed.
+        """
+        for route in self._routes.values():
+            self._found(route.merger.tick(now))
+        if covered:
+            for link in self.links:
+                self._intake.record(coverage=self._coverage_of(link, now))
+        self._count()
+
+    def seed(self, last: Mapping[str, Mapping[str, Resume]]) -> None:
+        """Kind -> symbol -> where the stored stream stopped, so that what follows joins it or is a gap."""
+        for kind, symbols in last.items():
+            self.route(kind).merger.resume(symbols)
+
+    @property
+    def full(self) -> bool:
+        """Whether reading must wait: a slow disk makes the venue's own buffers hold what follows."""
+        return any(channel.full for channel in self._blocking)
+
+    async def room(self) -> None:
+        """Wait until nothing is full that may not shed."""
+        for channel in self._blocking:
+            await channel.room()
+
+    @property
+    def totals(self) -> Totals:
+        for route in self._routes.values():
+            self._totals.events[route.kind] = route.new
+            self._totals.duplicates[route.kind] = route.merger.duplicates
+        return self._totals
+
+    # --- inside ---
+
+    def _interrupt(self, link: Link, cause: str, now: int, heir: Link | None) -> None:
+        taken_over = {(s.stream.kind, s.stream.symbol) for s in heir.session.streams() if s.events} if heir else set()
+        lost: dict[str, list[str]] = {}
+        for state in link.session.streams():
+            if (state.stream.kind, state.stream.symbol) not in taken_over:
+                lost.setdefault(state.stream.kind, []).append(state.stream.symbol)
+        for kind, symbols in lost.items():
+            self._found(self.route(kind).merger.interrupt(link.session.session_id, symbols, cause, now))
+
+    def _coverage_of(self, link: Link, now: int) -> list[Coverage]:
+        del link, now
+        return []
+
+    def _count(self) -> None:
+        """Metrics, once a pass and not once an event."""
+        for route in self._routes.values():
+            now = (route.new, route.merger.duplicates)
+            if now != route.reported:
+                new, duplicates = now[0] - route.reported[0], now[1] - route.reported[1]
+                metrics.received(self.exchange, self.market_type, route.kind, new, duplicates)
+                route.reported = now
+        frames, nbytes = self._totals.frames, self._totals.nbytes
+        if frames != self._counted[0]:
+            metrics.frames(self.exchange, self.market_type, frames - self._counted[0], nbytes - self._counted[1])
+            self._counted = (frames, nbytes)
+
+    def _note(self, line: FrameLine, nbytes: int = 0) -> None:
+        if self._frames is not None:
+            self._frames.offer((line,), nbytes + 200)
+
+    def _take(self, link: Link, outputs: Sequence[Output], now: int, data: bytes) -> Sequence[Task]:
+        """Outputs that come of anything but received frames."""
+        tasks: list[Task] = []
+        for out in outputs:
+            route = self._route_of.get(out.__class__)
+            if route is None:
+                tasks += self._odd(link, out, data, now)
+            elif route.merger.merge(out):  # type: ignore[arg-type] # only event types have a route
+                route.batch.append(out)  # type: ignore[arg-type] # as above
+        self._hand_on(link, len(data))
+        return tasks
+
+    def _odd(self, link: Link, out: Output, data: bytes, now: int) -> Sequence[Task]:
+        """Everything that is not an event of a kind met before."""
+        if isinstance(out, Event):
+            route = self._route_of[type(out)] = self.route(KIND_OF_EVENT[type(out)])
+            if route.merger.merge(out):
+                route.batch.append(out)
+            return ()
+        if isinstance(out, Rejected):
+            self._reject(link, out, data, now)
+            return ()
+        if isinstance(out, Acknowledged | Refused):
+            self._settle(link, out)
+            return ()
+        return (out,)
+
+    def _hand_on(self, link: Link, nbytes: int) -> None:
+        """The new events of a batch of `nbytes` to their channels."""
+        routes = [route for route in self._route_of.values() if route.batch]
+        events = sum(len(route.batch) for route in routes)
+        link.row.events += events
+        for route in routes:
+            batch = route.batch
+            if route.channel.offer(batch, nbytes * len(batch) // events):
+                route.new += len(batch)
+                if route.shedding:
+                    self._recovered(route)
+            else:
+                self._shed(route, batch)
+            batch.clear()
+
+    def _reject(self, link: Link, out: Rejected, data: bytes, now: int) -> None:
+        link.rejected += 1
+        self._totals.rejected[out.reason] += 1
+        telemetry.rejected(
+            exchange=self.exchange, market_type=self.market_type, reason=out.reason,
+            session=link.session.session_id, frame_no=out.frame_no,
+        )  # fmt: skip
+        rejected = RejectedFrame(
+            exchange=self.exchange, market_type=self.market_type, session=link.session.session_id,
+            frame_no=out.frame_no, ts_recv=now, reason=out.reason, frame=data,
+        )  # fmt: skip
+        self._intake.record(rejected=[rejected])
+
+    def _settle(self, link: Link, out: Acknowledged | Refused) -> None:
+        """The venue's word on some streams."""
+        before = link.settled
+        link.settled += len(out.streams)
+        if isinstance(out, Refused):
+            telemetry.refused(
+                exchange=self.exchange, market_type=self.market_type,
+                streams=[stream.name for stream in out.streams], reason=out.reason,
+            )  # fmt: skip
+        if before < link.streams <= link.settled:
+            telemetry.subscribed(
+                exchange=self.exchange, market_type=self.market_type, connection=link.name, streams=link.streams
+            )
+
+    def _found(self, gaps: Iterable[Gap]) -> None:
+        """Gaps to record; each is said once when it is new and once when it is closed."""
+        found = list(gaps)
+        for gap in found:
+            stream = {"exchange": gap.exchange, "market_type": gap.market_type, "kind": gap.kind, "symbol": gap.symbol}
+            if gap.state != "open":
+                if gap.gap_id in self._growing:
+                    self._growing.discard(gap.gap_id)
+                    telemetry.gap_closed(**stream, state=gap.state, source=gap.source)
+                continue
+            if gap.gap_id not in self._growing:
+                self._totals.gaps += 1
+                telemetry.gap_opened(
+                    **stream, cause=gap.cause, ts_from=gap.ts_from, ts_to=gap.ts_to, missing=gap.missing
+                )
+            if gap.ts_to is None:
+                self._growing.add(gap.gap_id)
+            else:
+                self._growing.discard(gap.gap_id)
+        self._intake.record(gaps=found)
+
+    def _shed(self, route: Route, batch: Sequence[Event]) -> None:
+        """Memory is short: these events are given up, and their symbols have a growing gap until one is taken."""
+        self._totals.shed[route.kind] += len(batch)
+        reason = f"{self._intake.waiting_bytes:,} bytes are waiting for the disk"
+        telemetry.shed(
+            exchange=self.exchange, market_type=self.market_type, kind=route.kind, events=len(batch), reason=reason
+        )
+        for event in batch:
+            time = venue_time(event)
+            gap = route.shedding.get(event.symbol)
+            if gap is None:
+                gap = route.shedding[event.symbol] = Gap(
+                    gap_id=gap_id(self.exchange, self.market_type, f"{route.kind}|shed", event.symbol, None, time),
+                    exchange=self.exchange, market_type=self.market_type, kind=route.kind, symbol=event.symbol,
+                    ts_from=time, ts_to=None, id_from=None, id_to=None, cause="shed", proof="counted", state="open",
+                    session=event.session, detected_at=event.ts_recv, detail=reason,
+                )  # fmt: skip
+                self._found([msgspec.structs.replace(gap)])
+            gap.ts_from = min(gap.ts_from, time)
+            gap.ts_to = max(gap.ts_to or 0, time + 1)
+
+    def _recovered(self, route: Route) -> None:
+        """There is room again: every episode of giving up has its end."""
+        episodes = list(route.shedding.values())
+        route.shedding.clear()
+        self._found(episodes)

@@ -1,0 +1,286 @@
+"""Spool: one stream of received items on its way to disk, as a sequence of files that rotate by receive time.
+
+The period that a file answers for ends at a multiple of its age since 00:00 UTC, so that no file spans midnight, all
+streams turn over together, and a replay cuts where live collection did. A period in which nothing came is a row
+without a file: silence advances the watermark too.
+
+What a failure interrupts is not lost: items wait until their bytes are written, bytes until they are synced. After a
+failed sync the bytes go to a new file, since the kernel may have forgotten them; only if that fails too is it an error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import msgspec
+
+from collectors.intake import FrameBatch, FrameItem, MarketKey
+from lake import durable, layout
+from lake.errors import StorageFailed
+from lake.frames import FramesFile, encode_frame_lines, encode_received, recover_frames
+from lake.rows import FRAMES, SegmentRow
+from lake.segment_files import OpenFile, Recovered, SegmentFile, recover_segment
+from lake.segments import Extent, encode_lines, extent
+from lake.writer import LakeWriter
+from market import times
+from market.kinds import Event
+from runtime import metrics, telemetry
+
+PIECE = 20_000
+"""Items encoded and written at once."""
+
+T = TypeVar("T", Event, FrameItem)
+F = TypeVar("F", bound=OpenFile)
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """Encoded items: whole lines."""
+
+    data: bytes
+    rows: int
+    extent: Extent | None
+
+
+class Spool(ABC, Generic[T, F]):
+    """One stream of one market. Used by one thread; `kind` is FRAMES for frames. Times us, receive time."""
+
+    def __init__(
+        self, writer: LakeWriter, node: str, market: MarketKey, kind: str, *, age: int, max_bytes: int
+    ) -> None:
+        self.kind = kind
+        self.rows = 0
+        """Rows written since the start."""
+        self._writer = writer
+        self._node = node
+        self._exchange, self._market_type = market
+        self._age = age
+        self._max_bytes = max_bytes
+        self._waiting: list[T] = []
+        self._unsynced: list[Piece] = []
+        self._again: list[Piece] = []
+        """Pieces that an abandoned file may have lost and the present one does not have yet."""
+        self._abandoned: list[F] = []
+        self._file: F | None = None
+        self._end = 0
+        self._number = self._last_number()
+
+    @abstractmethod
+    def _path(self, opened_at: int, number: int) -> str: ...
+
+    @abstractmethod
+    def _open(self, row: SegmentRow) -> F: ...
+
+    @abstractmethod
+    def _encode(self, items: Sequence[T]) -> Piece: ...
+
+    @abstractmethod
+    def _append(self, file: F, piece: Piece) -> None: ...
+
+    @abstractmethod
+    def _recover(self, file: F) -> Recovered: ...
+
+    def put(self, items: Sequence[T]) -> None:
+        """Items to write, in order of arrival."""
+        self._waiting.extend(items)
+
+    def begin(self, now: int) -> None:
+        """From `now` on this stream is collected, even if nothing comes. Nothing happens where it is already."""
+        if self._file is None:
+            self._file = self._next_file(now)
+
+    def due(self, now: int) -> bool:
+        """Whether a period has ended, so that the next write seals."""
+        return self._file is not None and now >= self._end
+
+    @property
+    def oversize(self) -> bool:
+        return self._file is not None and self._file.size >= self._max_bytes
+
+    def write(self, now: int) -> None:
+        """Write what waits, sealing every period that has ended by `now`."""
+        if self._file is None:
+            if not self._waiting:
+                return
+            self.begin(self._waiting[0].ts_recv)
+        while now >= self._end:
+            early = sum(1 for item in self._waiting if item.ts_recv < self._end)
+            if early < len(self._waiting):  # a stable sort: only a clock that stepped back has it move anything
+                self._waiting.sort(key=lambda item: item.ts_recv >= self._end)
+            self._write_first(early)
+            end = self._end if self._live.rows else self._silence_until(now)
+            self.seal(end)
+            self.begin(end)
+        self._write_first(len(self._waiting))
+
+    def sync(self) -> None:
+        """Make everything written durable. Raises StorageFailed where a second file fails too."""
+        if not self._unsynced:
+            return
+        try:
+            self._live.sync()
+        except StorageFailed as error:
+            self._abandon(error)
+            self._live.sync()
+        self._unsynced.clear()
+        self._settle_abandoned()
+
+    def seal(self, end: int) -> None:
+        """Close the period at `end`: what was written is durable and recorded, and nothing is open afterwards."""
+        self.sync()
+        row = self._live.seal(end)
+        self._writer.seal(row)
+        self._file = None
+        if self.kind != FRAMES:
+            metrics.watermark(self._exchange, self._market_type, self.kind, end)
+            telemetry.segment_sealed(
+                exchange=self._exchange, market_type=self._market_type, kind=self.kind, rows=row.rows,
+                nbytes=row.bytes, path=row.path,
+            )  # fmt: skip
+
+    def finish(self, now: int) -> None:
+        """Write and seal everything; the period ends behind the last item."""
+        self.write(now)
+        if self._file is not None:
+            held = self._file.extent
+            self.seal(max(now, self._file.row.period_start, held.recv_max + 1 if held else 0))
+
+    def close(self) -> None:
+        """Leave an open file to recovery."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    # --- inside ---
+
+    @property
+    def _live(self) -> F:
+        assert self._file is not None
+        return self._file
+
+    def _silence_until(self, now: int) -> int:
+        """The end of a period without items: as far as the silence reaches, but not beyond midnight."""
+        heard = min(self._waiting[0].ts_recv, now) if self._waiting else now
+        start = self._live.row.period_start
+        midnight = times.floor_to(start, times.DAY) + times.DAY
+        return max(self._end, min(times.floor_to(heard, self._age), midnight))
+
+    def _write_first(self, count: int) -> None:
+        """Write the first `count` of what waits, forgetting each piece once it is written."""
+        if self._again:
+            try:
+                self._write_again()
+            except StorageFailed as error:
+                self._abandon(error)
+        while count > 0:
+            done = min(PIECE, count)
+            piece = self._encode(self._waiting[:done])
+            try:
+                self._append(self._live, piece)
+            except StorageFailed as error:
+                self._abandon(error)
+                self._append(self._live, piece)
+            self._unsynced.append(piece)
+            self.rows += piece.rows
+            del self._waiting[:done]
+            count -= done
+
+    def _abandon(self, error: StorageFailed) -> None:
+        """Go on in a new file, with all that the failed one may have lost. A full disk is waited for instead."""
+        if durable.no_space(error):
+            raise error
+        old = self._live
+        telemetry.storage_failed(path=old.row.path, error=error)
+        old.close()
+        self._abandoned.append(old)
+        self._again = self._unsynced + self._again
+        self._unsynced = []
+        self._file = self._next_file(old.row.period_start)
+        self._write_again()
+
+    def _write_again(self) -> None:
+        while self._again:
+            self._append(self._live, self._again[0])
+            self._unsynced.append(self._again.pop(0))
+
+    def _settle_abandoned(self) -> None:
+        """Seal what abandoned files certainly have, now that all that they lost is durable elsewhere."""
+        while self._abandoned:
+            old = self._abandoned[0]
+            kept = self._recover(old)
+            row = kept.row or msgspec.structs.replace(old.row, state="sealed", clean=False)
+            # The period goes on in the new file: this row must not claim any of it.
+            row = msgspec.structs.replace(row, period_start=old.row.period_start, period_end=old.row.period_start)
+            self._writer.record(segments=[row], quarantine=kept.quarantined)
+            self._abandoned.pop(0)
+
+    def _next_file(self, start: int) -> F:
+        """The file of the period that begins at `start`, recorded as open; it is created with its first bytes."""
+        midnight = times.floor_to(start, times.DAY) + times.DAY
+        self._end = min(times.floor_to(start, self._age) + self._age, midnight)
+        while True:
+            self._number += 1
+            path = self._path(start, self._number)
+            if not any((self._writer.root / name).exists() for name in (path, path + layout.OPEN)):
+                break
+        row = SegmentRow(
+            path=path, exchange=self._exchange, market_type=self._market_type, kind=self.kind, state="open",
+            period_start=start,
+        )  # fmt: skip
+        self._writer.open_segment(row)
+        return self._open(row)
+
+    def _last_number(self) -> int:
+        """The highest number that any writer has given a file of this stream."""
+        rows = self._writer.manifest.segments(self._exchange, self._market_type, self.kind)
+        parse = layout.parse_frames if self.kind == FRAMES else layout.parse_raw
+        return max((parse(row.path).number for row in rows), default=0)
+
+
+class SegmentSpool(Spool[Event, SegmentFile]):
+    """Events of one kind as JSON lines."""
+
+    def _path(self, opened_at: int, number: int) -> str:
+        return layout.raw_path(self._exchange, self._market_type, self.kind, opened_at, self._node, number)
+
+    def _open(self, row: SegmentRow) -> SegmentFile:
+        return SegmentFile(self._writer.root, row)
+
+    def _encode(self, items: Sequence[Event]) -> Piece:
+        return Piece(encode_lines(items), len(items), extent(items))
+
+    def _append(self, file: SegmentFile, piece: Piece) -> None:
+        file.append(piece.data, piece.rows, piece.extent)
+
+    def _recover(self, file: SegmentFile) -> Recovered:
+        return recover_segment(self._writer.root, file.row.path, file.row.period_start, keep=file.synced)
+
+
+class FramesSpool(Spool[FrameItem, FramesFile]):
+    """Frames as they came, and what was asked."""
+
+    def _path(self, opened_at: int, number: int) -> str:
+        return layout.frames_path(self._exchange, self._market_type, opened_at, self._node, number)
+
+    def _open(self, row: SegmentRow) -> FramesFile:
+        return FramesFile(self._writer.root, row)
+
+    def _encode(self, items: Sequence[FrameItem]) -> Piece:
+        parts: list[bytes] = []
+        rows = 0
+        for item in items:
+            if isinstance(item, FrameBatch):
+                parts.append(encode_received(item.session, item.ts_recv, item.first_no, item.frames))
+                rows += len(item.frames)
+            else:
+                parts.append(encode_frame_lines((item,)))
+                rows += 1
+        first, last = items[0].ts_recv, items[-1].ts_recv
+        return Piece(b"".join(parts), rows, Extent(min(first, last), max(first, last), None, None))
+
+    def _append(self, file: FramesFile, piece: Piece) -> None:
+        file.append(piece.data, piece.rows, piece.extent)
+
+    def _recover(self, file: FramesFile) -> Recovered:
+        return recover_frames(self._writer.root, file.row.path, file.row.period_start, keep=file.synced)

@@ -1,0 +1,152 @@
+"""Group commit: what has been received becomes lines on disk, in one thread, frames before the lines made from them.
+
+A pass writes what has come since the last one; every so often it also forces it to the disk and seals the segments
+whose period is over. Sessions are recorded before the data that name them. So are gaps: if what follows a gap is lost
+to a crash, the next start finds the same gap again, under the same name; the other way round its end would be lost.
+Coverage is recorded once the data are durable. A pass that a full disk interrupts is finished by the next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from collectors.config import WritingConfig
+from collectors.intake import LaneKey, MarketKey, Pass, RejectedFrame
+from collectors.spool import FramesSpool, SegmentSpool
+from lake.frames import FrameLine, encode_frame_lines, payload
+from lake.rows import FRAMES, QuarantineRow, SessionRow
+from lake.segment_files import quarantine
+from lake.writer import LakeWriter
+from market.session import Coverage, Gap
+from runtime import telemetry
+
+REJECTED_BYTES = 4 * 1024 * 1024
+"""Rejected frames set aside at the latest when they are this large together."""
+REJECTED_HEAD = 64 * 1024
+"""Bytes of one rejected frame that are set aside: what is wrong shows early, and the frames file has all of it."""
+
+
+class GroupCommit:
+    """Everything that is being written. One thread calls it; a call that raised StorageFailed may be made again."""
+
+    def __init__(self, writer: LakeWriter, node: str, config: WritingConfig) -> None:
+        self._writer = writer
+        self._node = node
+        self._config = config
+        self._frames: dict[MarketKey, FramesSpool] = {}
+        self._segments: dict[LaneKey, SegmentSpool] = {}
+        self._sessions: list[SessionRow] = []
+        self._gaps: list[Gap] = []
+        self._coverage: list[Coverage] = []
+        self._quarantine: list[QuarantineRow] = []
+        self._rejected: list[RejectedFrame] = []
+
+    def begin(self, lanes: Iterable[LaneKey], now: int, frames: Iterable[MarketKey] = ()) -> None:
+        """These are collected from `now` (us) on, even while nothing comes."""
+        for market in frames:
+            self._frames_of(market).begin(now)
+        for lane in lanes:
+            self._segments_of(lane).begin(now)
+
+    def due(self, now: int) -> bool:
+        """Whether a pass at `now` seals something: coverage up to then belongs into it."""
+        return any(spool.due(now) for spool in self._spools())
+
+    def commit(self, work: Pass) -> None:
+        """Carry out one pass. Raises StorageFailed; `resume` then goes on where it stopped."""
+        for market, items in work.frames:
+            self._frames_of(market).put(items)
+        for lane, events in work.events:
+            self._segments_of(lane).put(events)
+        self._sessions += work.sessions
+        self._gaps += work.gaps
+        self._coverage += work.coverage
+        self._rejected += work.rejected
+        self._carry_out(work.now, sync=work.sync or bool(work.coverage), final=work.final)
+
+    def close(self) -> None:
+        """Leave open files to recovery."""
+        for spool in self._spools():
+            spool.close()
+
+    def _carry_out(self, now: int, *, sync: bool, final: bool) -> None:
+        due = final or self.due(now)
+        if self._sessions or self._gaps:
+            self._writer.record(sessions=self._sessions, gaps=self._gaps)
+            self._sessions.clear()
+            self._gaps.clear()
+        for frames in self._frames.values():
+            frames.write(now)
+            if sync or due:
+                frames.sync()
+        for segments in self._segments.values():
+            segments.write(now)
+            if sync:
+                segments.sync()
+        self._cut_oversize(now)
+        if final:
+            for spool in self._spools():
+                spool.finish(now)
+        if self._rejected and (due or sum(len(r.frame) for r in self._rejected) > REJECTED_BYTES):
+            self._set_aside(now)
+        if self._coverage or self._quarantine:
+            self._writer.record(coverage=self._coverage, quarantine=self._quarantine)
+            self._coverage.clear()
+            self._quarantine.clear()
+
+    def _spools(self) -> list[FramesSpool | SegmentSpool]:
+        """Frames first: a line must not be durable before the frame that it was made from."""
+        return [*self._frames.values(), *self._segments.values()]
+
+    def _cut_oversize(self, now: int) -> None:
+        large = [spool for spool in self._spools() if spool.oversize]
+        if large:
+            for frames in self._frames.values():
+                frames.sync()
+        for spool in large:
+            spool.finish(now)
+            spool.begin(now)
+
+    def _set_aside(self, now: int) -> None:
+        """Rejected frames to quarantine: one file a session, named by the frames in it."""
+        by_session: dict[str, list[RejectedFrame]] = {}
+        for rejected in self._rejected:
+            by_session.setdefault(rejected.session, []).append(rejected)
+        for session, found in by_session.items():
+            data = encode_frame_lines([_line(rejected) for rejected in found])
+            what = f"frames-{found[0].frame_no}-{found[-1].frame_no}"
+            path = quarantine(self._writer.root, session, what, data)
+            reasons = sorted({rejected.reason for rejected in found})
+            row = QuarantineRow(
+                path=path, origin=session, reason="; ".join(reasons)[:500], count=len(found), bytes=len(data), at=now
+            )
+            self._quarantine.append(row)
+            telemetry.quarantined(origin=session, reason=row.reason, count=row.count, nbytes=row.bytes, path=row.path)
+        self._rejected.clear()
+
+    def _frames_of(self, market: MarketKey) -> FramesSpool:
+        spool = self._frames.get(market)
+        if spool is None:
+            spool = self._frames[market] = FramesSpool(
+                self._writer, self._node, market, FRAMES, age=self._config.seal_age(FRAMES),
+                max_bytes=self._config.seal_bytes,
+            )  # fmt: skip
+        return spool
+
+    def _segments_of(self, lane: LaneKey) -> SegmentSpool:
+        spool = self._segments.get(lane)
+        if spool is None:
+            exchange, market_type, kind = lane
+            spool = self._segments[lane] = SegmentSpool(
+                self._writer, self._node, (exchange, market_type), kind, age=self._config.seal_age(kind),
+                max_bytes=self._config.seal_bytes,
+            )  # fmt: skip
+        return spool
+
+
+def _line(rejected: RejectedFrame) -> FrameLine:
+    head = payload(rejected.frame[:REJECTED_HEAD])
+    return FrameLine(
+        ts_recv=rejected.ts_recv, conn=rejected.session, dir="recv", n=rejected.frame_no, reason=rejected.reason,
+        frame=head.get("frame"), frame_b64=head.get("frame_b64"),
+    )  # fmt: skip
