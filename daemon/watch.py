@@ -30,26 +30,30 @@ class Watch:
 
     async def run(self, stop: asyncio.Event) -> None:
         day = times.date_of(self._clock.now())
+        seen = (self._clock.now(), self._clock.monotonic())
         beats = 0
-        while True:
-            wall, monotonic = self._clock.now(), self._clock.monotonic()
-            if await pause(self._clock, stop, EVERY_SECONDS):
-                return
-            self._judge(wall, monotonic)
-            today = times.date_of(self._clock.now())
+        told = False
+        while not told:
+            began = self._clock.monotonic()
+            told = await pause(self._clock, stop, EVERY_SECONDS)
+            telemetry.loop_lag(seconds=max(0.0, self._clock.monotonic() - began - EVERY_SECONDS))
+            seen = self._judge(*seen)
+            today = times.date_of(seen[0])
             if today > day:
-                telemetry.midnight_crossed(date=day.isoformat(), closes_in_seconds=self._close_delay_seconds)
-            day = max(day, today)
+                ended = times.date_of(times.day_start(today) - 1)
+                telemetry.midnight_crossed(date=ended.isoformat(), closes_in_seconds=self._close_delay_seconds)
+                day = today
             beats += 1
             if beats % WATERMARKS_EVERY == 0:
                 await asyncio.to_thread(self._read_watermarks)
 
-    def _judge(self, wall: int, monotonic: float) -> None:
-        passed = self._clock.monotonic() - monotonic
-        telemetry.loop_lag(seconds=max(0.0, passed - EVERY_SECONDS))
-        step = self._clock.now() - wall - round(passed * times.SECOND)
+    def _judge(self, wall: int, monotonic: float) -> tuple[int, float]:
+        """Compare how far both clocks came since; their readings now."""
+        now = (self._clock.now(), self._clock.monotonic())
+        step = now[0] - wall - round((now[1] - monotonic) * times.SECOND)
         if abs(step) > STEP_US:
             telemetry.clock_stepped(seconds=step / times.SECOND)
+        return now
 
     def _read_watermarks(self) -> None:
         for exchange, market_type, kind in self._manifest.streams():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor
 
+from collectors.service import CollectorsService
 from daemon.config import Config
 from daemon.control import Job
 from lake.recovery import Recovery
@@ -31,7 +33,10 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
     telemetry.recovered(
         seconds=clock.monotonic() - began, problems=len(recovery.unclosed), summary=summary_of(recovery)
     )
-    return Parts([], {})
+    services: list[Service] = []
+    if "collectors" in only:
+        services.append(CollectorsService(config.collectors, writer, clock, random.random, recovery.last))
+    return Parts(services, {})
 
 
 def summary_of(recovery: Recovery) -> str:

@@ -95,7 +95,7 @@ def test_every_error_is_reported_at_once_with_line_and_column(config):
         ["config.yml:10:55", "collectors.sources[1].symbols"],
         ["config.yml:11:40", "collectors.sources[2].market_type"],
         ["config.yml:12:68", "collectors.sources[3].kinds[0]"],
-        ["config.yml:12:97", "collectors.sources[3].endpoint.ws.x"],
+        ["config.yml:12:98", "collectors.sources[3].endpoint.ws.x"],
         ["config.yml:13:28", "collectors.connections.transport"],
         ["config.yml:15:1", "shutdown_seconds"],
     ]

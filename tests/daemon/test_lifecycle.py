@@ -1,0 +1,219 @@
+"""The process from outside: one daemon a lake, signals, bounded stops, exit codes, and what is left behind."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from daemon import lifecycle, simulate
+from daemon.arguments import Options
+from daemon.config import load_config
+from daemon.stopping import Stopper
+from daemon.watch import Timer, Watch
+from lake.lock import read_lock
+from lake.manifest import Manifest
+from lake.rows import SegmentRow
+from lake.writer import LakeWriter
+from market import times
+from runtime.clock import SystemClock
+from tests.support.clock import ManualClock
+
+ROOT = Path(__file__).resolve().parents[2]
+IDLE = "collectors: {sources: []}\nhttp: {port: 0}\nshutdown_seconds: 5\n"
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "config.yml").write_text(IDLE)
+    return tmp_path
+
+
+def start(place, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "daemon", "--config", str(place / "config.yml"), *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def said(place):
+    """Events of the daemon's JSON log so far."""
+    path = place / "data" / "logs" / "daemon.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_ready(process, place):
+    for _ in range(400):
+        if any(line["event"] == "ready" for line in said(place)):
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError("never ready")
+
+
+def end(process, seconds=20):
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out + err
+
+
+def tree(folder):
+    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.rglob("*"))}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+def test_one_daemon_a_lake_and_a_clean_stop(place):
+    first = start(place)
+    try:
+        wait_ready(first, place)
+        before = tree(place / "data")
+        began = time.perf_counter()
+        second = start(place)
+        code, output = end(second)
+        assert (code, f"process {first.pid}" in output) == (73, True)
+        assert time.perf_counter() - began <= 2.0
+        assert tree(place / "data") == before
+        info = read_lock(place / "data")
+        assert (info.pid, info.port > 0, len(info.token) > 30) == (first.pid, True, True)
+        first.send_signal(signal.SIGINT)
+        code, output = end(first)
+        assert code == 0, output
+    finally:
+        first.kill()
+        first.wait()
+    events = [line["event"] for line in said(place)]
+    assert events[:3] == ["starting", "recovered", "ready"]
+    assert events[-1] == "stopped"
+    assert read_lock(place / "data") is None
+
+
+def test_duration_ends_it_with_exit_code_0(place):
+    code, output = end(start(place, "--duration", "0.5", "--lake", str(place / "other")))
+    assert code == 0, output
+    assert "ran for 0.5 s as asked" in output
+    assert Manifest.read_only(place / "other").meta().simulated is False
+
+
+def test_a_lake_of_another_world_is_refused(place):
+    LakeWriter.open(place / "data", "node", 1, simulated=True).close()
+    code, output = end(start(place))
+    assert code == 78
+    assert "simulated" in output
+
+
+def test_a_newer_manifest_is_refused(place):
+    import sqlite3
+
+    LakeWriter.open(place / "data", "node", 1).close()
+    with sqlite3.connect(place / "data" / "manifest.db") as db:
+        db.execute("UPDATE meta SET schema_version = 9999")
+    db.close()
+    code, output = end(start(place))
+    assert code == 78, output
+
+
+def test_a_taken_port_is_a_sentence_and_leaves_the_lake_unlocked(place):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (place / "config.yml").write_text(IDLE.replace("port: 0", f"port: {port}"))
+        code, output = end(start(place))
+    assert code == 70
+    assert f"cannot listen on 127.0.0.1:{port}" in output
+    assert "http.port" in output
+    assert "Traceback" not in output
+    assert read_lock(place / "data") is None
+
+
+async def test_the_first_signal_stops_and_the_second_hurries():
+    ended = []
+    with Stopper(10, ended.append) as stopper:
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(stopper.stop.wait(), 5)
+        assert stopper.reason == "Ctrl-C"
+        assert not stopper.hurry.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.wait_for(stopper.hurry.wait(), 5)
+        stopper.done()
+    assert ended == []
+    assert signal.getsignal(signal.SIGINT) is not None
+
+
+async def test_what_never_ends_is_ended(capsys):
+    ended = []
+    stopper = Stopper(10, ended.append)
+    stopper.limit(0.01, 70)
+    await asyncio.sleep(0.2)
+    assert ended == [70]
+    assert "did not stop in time" in capsys.readouterr().err
+
+
+def manifest_with_a_stream(folder, now):
+    with LakeWriter.open(folder, "node", now, simulated=True) as writer:
+        writer.seal(
+            SegmentRow(
+                path="raw/x.jsonl", exchange="binance", market_type="spot", kind="trade", state="sealed",
+                period_start=now, period_end=now + 60_000_000,
+            )
+        )  # fmt: skip
+    return Manifest.read_only(folder)
+
+
+@pytest.fixture
+def events():
+    from loguru import logger
+
+    lines = []
+    sink = logger.add(lambda message: lines.append(message.record), level="DEBUG", format="{message}")
+    yield lambda: [(r["extra"].get("event"), r["message"]) for r in lines]
+    logger.remove(sink)
+
+
+async def test_midnight_a_clock_step_and_watermarks_are_noticed(tmp_path, events):
+    start_us = times.parse("2026-11-19T23:59:50Z")
+    manifest = manifest_with_a_stream(tmp_path / "lake", start_us)
+    clock, stop = ManualClock(start_us), asyncio.Event()
+
+    async def scenario():
+        watching = asyncio.ensure_future(Watch(clock, manifest, 900).run(stop))
+        await clock.sleep(25)
+        clock.step(2_000_000)
+        await clock.sleep(3)
+        stop.set()
+        await watching
+
+    await clock.run(scenario())
+    manifest.close()
+    found = dict(events())
+    assert found["midnight_crossed"] == "00:00 UTC: 2026-11-19 has ended, its daily files follow in about 900 s"
+    assert found["clock_stepped"] == "the wall clock jumped by +2.000 s"
+    assert [name for name, _ in events()].count("midnight_crossed") == 1
+
+
+async def test_the_timer_asks_once_its_time_is_over():
+    clock, asked = ManualClock(), []
+    await clock.run(Timer(clock, 120, asked.append).run(asyncio.Event()))
+    assert asked == ["ran for 120 s as asked"]
+    assert clock.monotonic() == 120
+
+
+async def test_the_simulated_clock_starts_yesterday_evening(place):
+    config = load_config(place / "config.yml", {})
+    clock = simulate.clock(config)
+    midnight = times.floor_to(SystemClock().now(), times.DAY)
+    assert abs(clock.now() - (midnight - 45 * times.SECOND)) < 2 * times.SECOND
+
+
+def test_a_simulated_lake_that_lives_later_is_refused(place, capsys):
+    config = load_config(place / "config.yml", {})
+    manifest_with_a_stream(place / "sim", SystemClock().now() + times.DAY).close()
+    code = lifecycle.run(config, Options(simulate=True, lake=place / "sim"))
+    assert code == 78
+    assert "already holds simulated data" in capsys.readouterr().err
