@@ -33,9 +33,9 @@ _HINTS: Final = {
     errno.ENOSPC: "free space on this disk; writing resumes by itself",
     errno.EROFS: "the file system is mounted read-only",
     errno.EACCES: "make it writable for this user",
-    errno.EMFILE: "raise the limit of open files",
     errno.EIO: "the disk reports errors: check its health before anything else",
 }
+_NO_LINKS: Final = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 _temp_numbers = itertools.count(1)
 
 
@@ -99,14 +99,12 @@ class AppendFile:
                 self._fd = os.open(path, flags)
             else:
                 self._fd = step(Op("create", str(path)), lambda: os.open(path, flags, 0o644))
-        self.size = os.fstat(self._fd).st_size
-        self.synced = self.size
+        self.size = self.synced = os.fstat(self._fd).st_size
         if not existing:
-            try:
+            with _discarding(path), contextlib.ExitStack() as on_failure:
+                on_failure.callback(self.close)
                 fsync_dir(path.parent)
-            except StorageFailed:
-                self.close()
-                raise
+                on_failure.pop_all()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append all of `data` or nothing of it; its length in bytes. Raises StorageFailed."""
@@ -248,22 +246,29 @@ def temp_path(target: Path, run: str) -> Path:
 def _fill_temp(target: Path, data: bytes | Path) -> Path:
     """A synced temporary file beside `target` that holds `data`; nothing stays where that fails."""
     temp = temp_path(target, f"w{os.getpid()}-{next(_temp_numbers)}")
-    file = AppendFile(temp)
+    with _discarding(temp), AppendFile(temp) as file:
+        for chunk in _chunks(data) if isinstance(data, Path) else (data,):
+            file.write(chunk)
+        file.sync()
+    return temp
+
+
+@contextlib.contextmanager
+def _discarding(temp: Path) -> Iterator[None]:
+    """Leave no temporary file behind a failure; where even that fails, the next start sweeps it."""
     try:
-        with file:
-            for chunk in _chunks(data) if isinstance(data, Path) else (data,):
-                file.write(chunk)
-            file.sync()
+        yield
     except BaseException:
         with contextlib.suppress(StorageFailed):
             unlink(temp)
         raise
-    return temp
 
 
 def write_file(path: Path, data: bytes | Path) -> None:
     """Make `path` hold exactly `data` (a file's, for a path), all or nothing, durably; what was there is replaced."""
-    rename(_fill_temp(path, data), path, replace=True)
+    temp = _fill_temp(path, data)
+    with _discarding(temp):
+        rename(temp, path, replace=True)
 
 
 def write_new(path: Path, data: bytes | Path) -> bool:
@@ -288,16 +293,11 @@ def _link_or_rename(source: Path, target: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        if not _cannot_link(error):
+        if error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(target):  # where there are no links, one writer a lake is what keeps this race away
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
         source.rename(target)
-
-
-def _cannot_link(error: OSError) -> bool:
-    codes = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-    return error.errno in codes
 
 
 def rename(source: Path, target: Path, *, replace: bool = False) -> None:
@@ -326,9 +326,9 @@ def link(source: Path, target: Path) -> None:
             try:
                 step(Op("link", str(source), str(target)), lambda: os.link(source, target))
             except OSError as error:
-                if not _cannot_link(error):
+                if error.errno not in _NO_LINKS:
                     raise
-                rename(_fill_temp(target, source), target)
+                write_file(target, source)
     fsync_dir(target.parent)
 
 

@@ -94,9 +94,9 @@ def writes(tree: ast.AST) -> Iterator[tuple[int, str]]:
             continue
         elif name == "open" and for_writing(node, 0):
             yield node.lineno, f"{owner}.open(for writing)"
-        elif name in OTHER_WRITERS and to_a_file(node, owner, name, buffers):
-            yield node.lineno, f"{owner}.{name}"
-        elif name in PATH_CALLS and may_be_path_method(node, name, has_paths):
+        elif (name in OTHER_WRITERS and to_a_file(node, owner, name, buffers)) or (
+            name in PATH_CALLS and may_be_path_method(node, name, has_paths)
+        ):
             yield node.lineno, f"{owner}.{name}"
 
 
@@ -110,7 +110,8 @@ def test_no_other_module_writes_files(path: Path) -> None:
     "code",
     [
         "open('x', 'w')", "open('x', mode='ab')", "open('x', mode)", "p.open('r+b')", "p.write_text('x')",
-        "os.fsync(1)",         "os.open('x', os.O_WRONLY)", "os.replace(a, b)", "p.rename(q)", "p.replace(target)", "p.unlink()", "p.mkdir()",
+        "os.fsync(1)", "os.open('x', os.O_WRONLY)", "os.replace(a, b)", "p.rename(q)", "p.replace(target)",
+        "p.unlink()", "p.mkdir()",
         "shutil.rmtree(p)", "tempfile.NamedTemporaryFile()", "from os import rename", "from tempfile import mkstemp",
         "frame.write_parquet(p)", "pq.write_table(t, p)", "os.truncate(p, 1)", "p.hardlink_to(q)",
     ],
