@@ -210,7 +210,8 @@ class IdMerger(_Merger):
             ts = event.ts_event
             if ts is not None:
                 line.next = seq + 1
-                line.ts = max(line.ts, ts)
+                if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
+                    line.ts = ts
                 return True
         return True if seq is None else self._look(event, seq)
 
@@ -356,7 +357,8 @@ class MonotonicMerger(_Merger):
         ts = event.ts_event
         if ts is None:
             ts = venue_time(event)
-        line.ts = max(line.ts, ts)
+        if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
+            line.ts = ts
         return True
 
     def _look(self, event: Event, number: int | None) -> bool:

@@ -24,7 +24,6 @@ Parse = Callable[[bytes, int, int], Sequence[Output]]
 Maker = Callable[["StreamSession", StreamState], Parse]
 
 PREFIX = b'{"stream":"'
-NAME_AT = len(PREFIX)
 NAME_LIMIT = 128
 ROUTES_LIMIT = 20_000
 LABELS_LIMIT = 200
@@ -87,10 +86,11 @@ class StreamSession:
 
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no = number = self.frame_no + 1
-        parse = self._hot.get(frame[NAME_AT : frame.find(b'"', NAME_AT)])
-        if parse is not None:
-            return parse(frame, ts_recv, number)
-        return self._cold(frame, ts_recv, number)
+        try:
+            parse = self._hot[frame.split(b'"', 4)[3]]
+        except LookupError:
+            return self._cold(frame, ts_recv, number)
+        return parse(frame, ts_recv, number)
 
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         """Nothing is asked over HTTP here, so an answer is somebody else's."""
@@ -244,10 +244,10 @@ class StreamSession:
 
     def _promote(self, name: str, frame: bytes, parse: Parse) -> None:
         """Let `frame`'s spelling of the name lead straight to `parse`."""
-        key = frame[NAME_AT : frame.find(b'"', NAME_AT)]
-        spelled = frame.startswith(PREFIX) and (key == name.encode() or b"\\u" in key)
-        if spelled and len(self._hot) < ROUTES_LIMIT and wire.same_text(key, name):
-            self._hot[key] = parse
+        if frame.startswith(PREFIX) and len(self._hot) < ROUTES_LIMIT:
+            key = frame.split(b'"', 4)[3]
+            if wire.same_text(key, name):
+                self._hot[key] = parse
 
     def _ignore(self, label: str) -> Sequence[Output]:
         if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.protocol import Parse, StreamSession
 from collectors.exchanges.binance.trades import refuse
-from collectors.exchanges.binance.wire import BAD_FRAME, FUTURE, MICROSECONDS_FROM, PAST
+from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, PAST
 from market.kinds import Quote
 from market.session import Output, StreamState
 from market.times import MS
@@ -51,20 +51,18 @@ def linear_quote(session: StreamSession, state: StreamState) -> Parse:
             data = decode(frame).data
         except BAD_FRAME as error:
             return session.reject(str(error), name, number)
-        bid, bid_qty, ask, ask_qty, time, publish = data.b, data.B, data.a, data.A, data.T, data.E
-        if time < MICROSECONDS_FROM:
-            time *= MS
-            publish *= MS
+        bid, bid_qty, ask, ask_qty, time, publish = data.b, data.B, data.a, data.A, data.T * MS, data.E * MS
         if (
             data.s != symbol
-            or not (-FUTURE <= ts_recv - time <= PAST and -FUTURE <= ts_recv - publish <= PAST)
+            or not (EARLY <= ts_recv - time <= PAST and EARLY <= ts_recv - publish <= PAST)
             or not (
                 (bid in known and ask in known and bid_qty in known and ask_qty in known)
                 or all_good(bid, bid_qty, ask, ask_qty)
             )
         ):
             return refuse(session, state, number, data.s, (time, publish), (bid, bid_qty, ask, ask_qty))
-        session.venue_time = max(session.venue_time, time)
+        if time > session.venue_time:  # noqa: PLR1730 -- calling max costs a tenth of the frame
+            session.venue_time = time
         state.events += 1
         state.last_recv = ts_recv
         return (

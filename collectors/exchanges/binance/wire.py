@@ -22,6 +22,8 @@ MICROSECONDS_FROM = 100_000_000_000_000
 
 PAST = 7 * DAY
 FUTURE = 5 * MINUTE
+EARLY = -FUTURE
+"""A live frame's receive time minus its venue times lies in [EARLY, PAST]."""
 BAD_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Everything that msgspec raises for bytes of a peer."""
 
@@ -105,7 +107,7 @@ class SpotQuote(msgspec.Struct, gc=False):
     A: str
 
 
-class LinearTrade(msgspec.Struct, gc=False):
+class LinearTrade(msgspec.Struct, gc=False, kw_only=True):
     """USD-M `<s>@trade` (undocumented, measured): `X` says whether it was a market trade."""
 
     E: Time
@@ -114,21 +116,21 @@ class LinearTrade(msgspec.Struct, gc=False):
     t: Id
     p: str
     q: str
-    m: bool
     X: str = "MARKET"
+    m: bool
 
 
 class LinearQuote(msgspec.Struct, gc=False):
     """USD-M `<s>@bookTicker`: both clocks."""
 
     u: Id
-    E: Time
-    T: Time
     s: str
     b: str
     B: str
     a: str
     A: str
+    T: Time
+    E: Time
 
 
 class SpotTradeFrame(msgspec.Struct, gc=False):
