@@ -1,0 +1,408 @@
+"""What the live path costs: CPU time of this project's collectors against two peers that receive the same frames.
+
+    python scripts/bench_ingest.py [--quick] [--json] [--frames N] [--rounds N] [--peers baseline,cryptofeed] [--pace R]
+
+Sides, each in a process of its own, one after another in every round (A B C A B C):
+
+- ours, ours-noframes: the collectors' service as the daemon runs it (session, merger, checks, group commit to segments,
+  sealed at the end), keeping frames or not;
+- baseline: websockets + json + float + json.dumps to a text file, as small recorders do it;
+- cryptofeed: cryptofeed 2.4.1 (trade and ticker callbacks, orjson to a file), installed into bench-out/cryptofeed by
+  the first run (needs a C compiler). Patched: its endpoints, its check for wss://, and an event loop that is set.
+
+Load is `scripts/blast.py`: 40 % aggTrade, 60 % bookTicker of 10 symbols, synthetic. First a round that only proves that
+all sides stored the same records, then the measured ones. CPU is user + system time of all threads from before the
+connection to the last synced byte, as the operating system counts it; `whole` adds interpreter start and imports.
+Ratios are medians of peer / ours of the same round. Wall time is shown and means little. Exit code 0, 1 where records
+differ or are lost, 64 for a wrong command line, 69 where a peer cannot be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "bench-out"
+PEERS = ("baseline", "cryptofeed")
+OURS = ("ours", "ours-noframes")
+PATIENCE = 180.0
+CRYPTOFEED = ["cryptofeed==2.4.1", "orjson", "uvloop"]
+
+
+class Stopwatch:
+    """CPU and wall seconds of this process since it was made."""
+
+    def __init__(self) -> None:
+        self.cpu, self.wall = time.process_time(), time.monotonic()
+
+    def result(self, records: int) -> dict[str, float]:
+        return {
+            "cpu": time.process_time() - self.cpu, "wall": time.monotonic() - self.wall, "records": records,
+            "rss_mb": peak_rss_mb(),
+        }  # fmt: skip
+
+
+def peak_rss_mb() -> float:
+    """Greatest resident memory of this process."""
+    try:
+        text = Path("/proc/self/status").read_text()
+        return int(text.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        import psutil
+
+        return float(psutil.Process().memory_info().rss) / 2**20
+
+
+# -- sides: each runs in its own process ------------------------------------------------------------------------------
+
+
+def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
+    """Text in, floats, text out: one line a record, synced once at the end."""
+    from websockets.asyncio.client import connect
+
+    async def run() -> dict[str, float]:
+        watch, count, wanted = Stopwatch(), 0, load["frames"]
+        url = load["ws"] + "?streams=" + "/".join(load["streams"])
+        with (out / "records.jsonl").open("w", encoding="utf-8") as file:
+            async with connect(url, max_queue=None) as ws:
+                async for text in ws:
+                    message = json.loads(text)
+                    received, data = time.time(), message["data"]
+                    record = {"symbol": data["s"], "stream": message["stream"], "ts_recv": received}
+                    if "u" in data:
+                        record |= {
+                            "update_id": data["u"], "bid": float(data["b"]), "bid_qty": float(data["B"]),
+                            "ask": float(data["a"]), "ask_qty": float(data["A"]),
+                        }  # fmt: skip
+                    else:
+                        record |= {
+                            "id": data["a"], "price": float(data["p"]), "qty": float(data["q"]),
+                            "side": "sell" if data["m"] else "buy", "ts_event": data["T"],
+                        }  # fmt: skip
+                    file.write(json.dumps(record) + "\n")
+                    count += 1
+                    if count == wanted:
+                        break
+                file.flush()
+                os.fsync(file.fileno())
+                return watch.result(count)
+
+    return asyncio.run(run())
+
+
+def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
+    """Runs in the peer's own environment: the handler as its users start it, callbacks that write one line each."""
+    import orjson  # type: ignore[import-not-found,unused-ignore] # the peer's environment has it
+    from cryptofeed import FeedHandler  # type: ignore[import-not-found,unused-ignore] # as above
+    from cryptofeed.connection import AsyncConnection, WSAsyncConn  # type: ignore[import-not-found,unused-ignore]
+    from cryptofeed.defines import TICKER, TRADES  # type: ignore[import-not-found,unused-ignore] # as above
+    from cryptofeed.exchanges import Binance  # type: ignore[import-not-found,unused-ignore] # as above
+
+    def plain(
+        self: Any, address: str, conn_id: str, authentication: Any = None, subscription: Any = None, **kw: Any
+    ) -> None:
+        self.address, self.ws_kwargs = address, kw
+        name = f"{conn_id}.ws.{self.conn_count}"
+        AsyncConnection.__init__(self, name, authentication=authentication, subscription=subscription)
+
+    WSAsyncConn.__init__ = plain
+    Binance.websocket_endpoints[0].address = load["ws"].removesuffix("/stream")
+    Binance.rest_endpoints[0].address = load["rest"]
+    wanted, count, done = load["frames"], 0, {}
+    file = (out / "records.jsonl").open("wb")
+
+    def wrote(line: bytes) -> None:
+        nonlocal count
+        file.write(line)
+        count += 1
+        if count == wanted:
+            file.flush()
+            os.fsync(file.fileno())
+            done.update(watch.result(count))
+            asyncio.get_running_loop().stop()
+
+    async def on_trade(t: Any, received: float) -> None:
+        wrote(
+            orjson.dumps(
+                {
+                    "symbol": t.symbol, "id": t.id, "price": float(t.price), "qty": float(t.amount), "side": t.side,
+                    "ts_event": t.timestamp, "ts_recv": received,
+                }, option=orjson.OPT_APPEND_NEWLINE,
+            )
+        )  # fmt: skip
+
+    async def on_ticker(t: Any, received: float) -> None:
+        wrote(
+            orjson.dumps(
+                {
+                    "symbol": t.symbol, "bid": float(t.bid), "ask": float(t.ask), "ts_event": t.timestamp,
+                    "ts_recv": received,
+                }, option=orjson.OPT_APPEND_NEWLINE,
+            )
+        )  # fmt: skip
+
+    import uvloop
+
+    watch = Stopwatch()
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True}})
+    symbols = [f"{name.removesuffix('USDT')}-USDT" for name in load["symbols"]]
+    handler.add_feed(
+        Binance(symbols=symbols, channels=[TRADES, TICKER], callbacks={TRADES: on_trade, TICKER: on_ticker})
+    )
+    handler.run(start_loop=False, install_signal_handlers=False)
+    loop.call_later(PATIENCE, loop.stop)
+    loop.run_forever()
+    return done or watch.result(count)
+
+
+def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
+    """The collectors' service over a lake of its own, until everything is sealed."""
+    import random
+
+    from collectors.config import CollectorsConfig, EndpointConfig, SourceConfig, WritingConfig
+    from collectors.service import CollectorsService
+    from lake.writer import LakeWriter
+    from runtime.clock import SystemClock
+    from runtime.loop import run as run_loop
+
+    config = CollectorsConfig(
+        node="bench",
+        writing=WritingConfig(frames=frames),
+        sources=[
+            SourceConfig(
+                exchange="binance", market_type="spot", symbols=load["symbols"], kinds=["agg_trade", "quote"],
+                endpoint=EndpointConfig(rest=load["rest"], ws={"stream": load["ws"]}),
+            )
+        ],
+    )  # fmt: skip
+    clock = SystemClock()
+    seen = 0
+
+    async def run() -> dict[str, float]:
+        nonlocal seen
+        watch, stop = Stopwatch(), asyncio.Event()
+        with LakeWriter.open(out / "lake", "bench", clock.now()) as writer:
+            service = CollectorsService(config, writer, clock, random.random)
+            task = asyncio.create_task(service.run(stop))
+            until = time.monotonic() + PATIENCE
+            while seen < load["frames"] and time.monotonic() < until and not task.done():
+                await asyncio.sleep(0.05)
+                status: Any = service.status()["binance/spot"] if service.status() else {}
+                events = status.get("events", {})
+                seen = events.get("agg_trade", 0) + events.get("quote", 0) + sum(status.get("shed", {}).values())
+            stop.set()
+            await task
+        return watch.result(seen)
+
+    return run_loop(run())
+
+
+def side(name: str, load: dict[str, Any], out: Path) -> dict[str, float]:
+    """What one side measured of itself."""
+    if name in OURS:
+        sys.path.insert(0, str(ROOT))
+        return ours(load, out, frames=name == "ours")
+    return {"baseline": baseline, "cryptofeed": cryptofeed}[name](load, out)
+
+
+# -- records: what each side stored, in one form ----------------------------------------------------------------------
+
+
+def records(name: str, out: Path) -> Counter[tuple[Any, ...]]:
+    """(kind, symbol, ...) of everything stored, with the fields that all sides have."""
+    files = sorted((out / "lake" / "raw").rglob("*.jsonl")) if name in OURS else [out / "records.jsonl"]
+    found: Counter[tuple[Any, ...]] = Counter()
+    for path in files:
+        if "data_type=contract" in str(path):
+            continue
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                row = json.loads(line)
+                symbol = row["symbol"].replace("-", "")
+                if "price" in row:
+                    number = int(row["seq"] if "seq" in row else row["id"])
+                    time_ms = row["ts_event"] / {"baseline": 1, "cryptofeed": 0.001}.get(name, 1000)
+                    found[
+                        "trade", symbol, number, float(row["price"]), float(row["qty"]), row["side"], round(time_ms)
+                    ] += 1
+                else:
+                    found["quote", symbol, float(row["bid"]), float(row["ask"])] += 1
+    return found
+
+
+# -- the bench --------------------------------------------------------------------------------------------------------
+
+
+def peer_python() -> Path:
+    """The interpreter of cryptofeed's environment, made by the first run. Exits with 69 where that fails."""
+    home = OUT / "cryptofeed"
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    probe = [str(python), "-c", "import cryptofeed, orjson, uvloop"]
+    if python.exists() and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+        return python
+    print("installing cryptofeed 2.4.1 into its own environment (once)", file=sys.stderr)
+    shutil.rmtree(home, ignore_errors=True)
+    venv.create(home, with_pip=True)
+    done = subprocess.run(
+        [str(python), "-m", "pip", "install", "-q", *CRYPTOFEED], capture_output=True, text=True, check=False
+    )
+    if done.returncode or subprocess.run(probe, capture_output=True, check=False).returncode:
+        print(f"cryptofeed cannot be installed here:\n{done.stderr[-2000:]}", file=sys.stderr)
+        raise SystemExit(69)
+    return python
+
+
+def run_side(name: str, load: dict[str, Any], out: Path) -> dict[str, float]:
+    """One run in its own process: what it measured, and the CPU time of the whole process as its parent sees it."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    python = peer_python() if name == "cryptofeed" else Path(sys.executable)
+    command = [str(python), str(Path(__file__)), "--side", name, "--load", json.dumps(load), "--into", str(out)]
+    before = os.times()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE + 60)
+    after = os.times()
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result["whole"] = after.children_user + after.children_system - before.children_user - before.children_system
+    return result
+
+
+class Blast:
+    """`scripts/blast.py` as a context."""
+
+    def __init__(self, frames: int, pace: float | None) -> None:
+        self.command = [sys.executable, str(ROOT / "scripts" / "blast.py"), "--frames", str(frames)]
+        self.command += ["--pace", str(pace)] if pace else []
+
+    def __enter__(self) -> dict[str, Any]:
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        loaded: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return loaded
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+def measure(sides: list[str], frames: int, rounds: int, pace: float | None) -> dict[str, Any]:
+    """Proof, then rounds, at one rate."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    with Blast(frames, pace) as load:
+        proof = {}
+        for name in sides:
+            run_side(name, load, OUT / "run")
+            proof[name] = records(name, OUT / "run")
+        first = proof[sides[0]]
+        equal = {name: found == first and found.total() == frames for name, found in proof.items()}
+        for _ in range(rounds):
+            for name in sides:
+                runs[name].append(run_side(name, load, OUT / "run"))
+    shutil.rmtree(OUT / "run", ignore_errors=True)
+    shown = {
+        name: {
+            "cpu_us_per_frame": statistics.median(run["cpu"] for run in made) / frames * 1e6,
+            "cpu_seconds": [round(run["cpu"], 3) for run in made],
+            "whole_cpu_seconds": statistics.median(run["whole"] for run in made),
+            "wall_seconds": statistics.median(run["wall"] for run in made),
+            "rss_mb": max(run["rss_mb"] for run in made),
+            "lost": sum(frames - int(run["records"]) for run in made),
+            "records_equal": equal[name],
+            "stored_in_proof": proof[name].total(),
+        }
+        for name, made in runs.items()
+    }
+    ratios = {
+        f"{peer} / {mine}": statistics.median(p["cpu"] / m["cpu"] for p, m in zip(runs[peer], runs[mine], strict=True))
+        for mine in OURS if mine in runs for peer in sides if peer not in OURS
+    }  # fmt: skip
+    return {"frames": frames, "rounds": rounds, "pace": pace, "sides": shown, "ratios": ratios}
+
+
+def report(result: dict[str, Any]) -> None:
+    """The table of one rate."""
+    rate = f"{result['pace']:g} frames/s" if result["pace"] else "full rate"
+    print(f"\n{rate}: {result['frames']:,} frames a run, median of {result['rounds']} interleaved rounds")
+    print(f"{'side':<15}{'CPU us/frame':>13}{'whole s':>9}{'wall s':>8}{'RSS MB':>8}{'lost':>6}  records")
+    for name, one in result["sides"].items():
+        proven = "equal" if one["records_equal"] else f"DIFFER ({one['stored_in_proof']:,} stored)"
+        print(
+            f"{name:<15}{one['cpu_us_per_frame']:>13.2f}{one['whole_cpu_seconds']:>9.2f}{one['wall_seconds']:>8.2f}"
+            f"{one['rss_mb']:>8.0f}{one['lost']:>6}  {proven}"
+        )
+    for name, ratio in result["ratios"].items():
+        print(f"  {name}: {ratio:.2f}x the CPU of ours")
+
+
+def arguments(given: list[str] | None) -> argparse.Namespace:
+    """The command line; a wrong one ends with 64."""
+    parser = argparse.ArgumentParser(
+        "bench_ingest.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="small runs, two rounds: a look, not a figure")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--frames", type=int, help="frames a run at full rate (200000)")
+    parser.add_argument("--rounds", type=int, help="measured rounds (5)")
+    parser.add_argument("--pace", type=float, default=3000.0, help="frames a second of the paced part; 0 leaves it out")
+    parser.add_argument("--peers", default=",".join(PEERS), help="any of baseline,cryptofeed")
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--load", help=argparse.SUPPRESS)
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    try:
+        options = parser.parse_args(given)
+        if set(options.peers.split(",")) - {*PEERS, ""}:
+            parser.error(f"--peers takes {','.join(PEERS)}")
+        if (options.frames or 1) < 1 or (options.rounds or 1) < 1 or options.pace < 0:
+            parser.error("--frames and --rounds must be above zero, --pace not negative")
+    except SystemExit as left:
+        raise SystemExit(64 if left.code else 0) from left
+    return options
+
+
+def main(given: list[str] | None = None) -> int:
+    """The exit code."""
+    options = arguments(given)
+    if options.side:
+        print(json.dumps(side(options.side, json.loads(options.load), options.into)))
+        return 0
+    peers = [name for name in options.peers.split(",") if name]
+    if "cryptofeed" in peers:
+        peer_python()
+    frames = options.frames or (40_000 if options.quick else 200_000)
+    rounds = options.rounds or (2 if options.quick else 5)
+    sides = [*OURS, *peers]
+    results = [measure(sides, frames, rounds, None)]
+    if options.pace:
+        seconds = 4 if options.quick else 10
+        paced = [name for name in sides if name != "ours-noframes"]
+        results.append(measure(paced, int(options.pace * seconds), rounds, options.pace))
+    machine = {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()}
+    if options.json:
+        print(json.dumps({"machine": machine, "results": results}))
+    else:
+        print(f"Python {machine['python']}, {machine['system']}, {machine['cpus']} CPUs; synthetic load over loopback")
+        for result in results:
+            report(result)
+    fine = all(one["records_equal"] and not one["lost"] for result in results for one in result["sides"].values())
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
