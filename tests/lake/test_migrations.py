@@ -49,7 +49,7 @@ def test_a_newer_manifest_is_refused_by_its_version_and_left_untouched(lake, ope
 def test_the_database_of_another_program_is_no_lake(tmp_path, opening):
     change(tmp_path, "CREATE TABLE birds (name TEXT)")
     before = (tmp_path / "manifest.db").read_bytes()
-    with pytest.raises(NotALake, match="another program|no manifest in it"):
+    with pytest.raises(NotALake, match=r"another program|no manifest in it"):
         Manifest.read_only(tmp_path) if opening == "read" else Manifest.create_or_open(tmp_path, now=NOW)
     assert (tmp_path / "manifest.db").read_bytes() == before
 

@@ -1,0 +1,312 @@
+"""Reading a lake: `Lake(path).read / scan / sql`, each from one manifest snapshot, hot and final rows together.
+
+Reads never wait for the writer and change nothing. A symbol is given in the venue's spelling or in the unified one.
+Times are int us, ISO text, date or datetime; `start` is included, `end` is not.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias, get_args
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from lake import bars, fills, sql, tables
+from lake.errors import LakeError
+from lake.fills import Fill, Spans, SymbolKey
+from lake.listings import Listing, listings, refuse_two_listings, resolve
+from lake.manifest import Manifest
+from lake.manifest_reads import Snapshot
+from lake.reading import EVER, MinState, Selection, Wanted, check, choose, lazy
+from lake.rows import FileRow
+from lake.sizes import SIZED, with_sizes
+from market import times
+from market.kinds import kind
+from market.session import Coverage, Gap
+from market.times import DAY, HOUR, MINUTE, SECOND, Interval, floor_to
+
+Time: TypeAlias = int | str | dt.datetime | dt.date
+_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_BAR = re.compile(r"bar_([1-9][0-9]{0,5})([smhd])")
+
+
+class BarKind(msgspec.Struct, frozen=True):
+    """A bar of any width (us), and the stored kind that it is folded from."""
+
+    stored: str
+    width: int
+
+    @property
+    def folded(self) -> bool:
+        return bars.WIDTHS[self.stored] != self.width
+
+
+def bar_kind(name: str) -> BarKind | None:
+    """`bar_5m`, `bar_1h`, ... as what they are made of; None for what is no bar. Raises LakeError for a bad width."""
+    match = _BAR.fullmatch(name)
+    if match is None:
+        return None
+    width = int(match[1]) * _UNITS[match[2]]
+    if width > DAY or DAY % width:
+        raise LakeError(f"{name} does not divide a day", "use for example bar_5m, bar_1h, bar_1d")
+    return BarKind("bar_1s" if width % MINUTE else "bar_1m", width)
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """One read, answered by the manifest: nothing after this asks it again."""
+
+    kind: str
+    bar: BarKind | None
+    span: Interval
+    wanted: tuple[Wanted, ...]
+    files: tuple[FileRow, ...]
+    selection: Selection
+    contracts: tuple[FileRow, ...]
+    gaps: tuple[Gap, ...]
+    coverage: tuple[Coverage, ...]
+
+
+class Lake:
+    """A lake that is read. Close it, or use it in a `with` block; it may be shared between threads."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises NotALake, UnknownVersion, CorruptFile."""
+        self.root = Path(path)
+        self.manifest = Manifest.read_only(self.root)
+        self._listings: dict[tuple[str, ...], list[Listing]] = {}
+
+    def read(
+        self,
+        kind: str,
+        *,
+        exchange: str | None = None,
+        market_type: str | None = None,
+        symbol: str | Sequence[str] | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        columns: Sequence[str] | None = None,
+        fill: Fill = "none",
+        min_state: MinState = "provisional",
+        across_listings: bool = False,
+    ) -> pa.Table:
+        """Rows of a kind in [start, end), sorted by (exchange, market_type, symbol, order).
+
+        `kind` is a declared one or a bar of any width that divides a day (`bar_5m`). A bar over an open gap comes back
+        null with `gap`; `fill` ("empty", "previous") asks for windows without a trade too. `min_state` leaves out what
+        is not that sure yet: "final" reads closed days only, "verified" those that the venue's own data confirm.
+        Kinds with quantities also have `qty_base` and `qty_quote`.
+        Raises UnknownKind, Malformed (a time), LakeError (an option, two listings of one ticker), CorruptFile.
+        """
+        plan = self._plan(kind, exchange, market_type, symbol, start, end, min_state, across_listings)
+        if fill not in get_args(Fill) or (fill != "none" and plan.bar is None):
+            raise LakeError(f"fill={fill!r} is not possible for {kind}", "bars take none, empty or previous")
+        if plan.bar is not None:
+            frame = self._bars(plan, plan.bar, fill)
+            names = _names(frame.columns, columns, kind)
+            return _arrow(frame.select(names), plan.kind)
+        rows = self._rows(plan)
+        return _arrow(rows.select(_names(rows.collect_schema().names(), columns, kind)).collect(), plan.kind)
+
+    def scan(
+        self,
+        kind: str,
+        *,
+        exchange: str | None = None,
+        market_type: str | None = None,
+        symbol: str | Sequence[str] | None = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        min_state: MinState = "provisional",
+        across_listings: bool = False,
+    ) -> pl.LazyFrame:
+        """The rows that `read` would give, as a polars LazyFrame over the files of this moment.
+
+        Files are hashed now, read later; daily ones stay readable while later revisions are published.
+        """
+        plan = self._plan(kind, exchange, market_type, symbol, start, end, min_state, across_listings)
+        if plan.bar is None:
+            return self._rows(plan)
+        if plan.bar.folded:
+            return self._bars(plan, plan.bar, "none").lazy()
+        width, gaps = plan.bar.width, _spans(plan.gaps)
+        return self._rows(plan).map_batches(
+            lambda frame: fills.hide_gaps(frame, width, gaps), predicate_pushdown=False, projection_pushdown=False
+        )
+
+    def sql(self, query: str) -> pa.Table:
+        """The answer to one SELECT over a view per kind, and over `gaps`, `coverage`, `certificates` and `files`.
+
+        Raises LakeError: not one SELECT, or what DuckDB says is wrong with it; CorruptFile.
+        """
+        gathered = self.manifest.run(lambda conn: sql.gather(Snapshot(conn), query))
+        return sql.select(self.root, gathered, query)
+
+    def close(self) -> None:
+        self.manifest.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _plan(  # the arguments of `read`, in its order
+        self,
+        name: str,
+        exchange: str | None,
+        market_type: str | None,
+        symbol: str | Sequence[str] | None,
+        start: Time | None,
+        end: Time | None,
+        min_state: MinState,
+        across_listings: bool,
+    ) -> _Plan:
+        bar = bar_kind(name)
+        stored = kind(bar.stored if bar else name).name
+        if min_state not in get_args(MinState):
+            raise LakeError(f"min_state={min_state!r} is not known", f"use one of {', '.join(get_args(MinState))}")
+        span = Interval(
+            EVER.start if start is None else times.parse(start), EVER.end if end is None else times.parse(end)
+        )
+        asked = _asked(exchange, market_type, symbol)
+
+        def ask(snapshot: Snapshot) -> _Plan:
+            files = snapshot.files(stored, exchange=exchange, market_type=market_type)
+            contracts = snapshot.files("contract", exchange=exchange, market_type=market_type)
+            known = self._known(contracts)
+            wanted = [venue for one in asked for venue in resolve(one, known)]
+            sure = (
+                frozenset(c.path for c in snapshot.certificates(exchange=exchange) if c.verified)
+                if files
+                else frozenset()
+            )
+            around = span
+            if bar is not None and span != EVER:
+                around = Interval(floor_to(span.start, bar.width), -floor_to(-span.end, bar.width))
+            selection = choose(stored, files, wanted, around, min_state, sure)
+            if not across_listings:
+                refuse_two_listings(known, wanted, _extent(selection, span))
+            gaps, coverage = _holes(snapshot, bar, exchange, market_type, around)
+            return _Plan(
+                kind=stored, bar=bar, span=span, wanted=tuple(wanted), files=tuple(files), selection=selection,
+                contracts=tuple(contracts), gaps=tuple(gaps), coverage=tuple(coverage),
+            )  # fmt: skip
+
+        return self.manifest.run(lambda conn: ask(Snapshot(conn)))
+
+    def _known(self, contracts: Sequence[FileRow]) -> list[Listing]:
+        key = tuple(file.path for file in contracts)
+        if key not in self._listings:
+            self._listings = {key: listings(self.root, contracts)}
+        return self._listings[key]
+
+    def _rows(self, plan: _Plan) -> pl.LazyFrame:
+        check(self.root, plan.selection.files)
+        rows = lazy(self.root, plan.selection, plan.files)
+        return with_sizes(rows) if plan.kind in SIZED else rows
+
+    def _bars(self, plan: _Plan, bar: BarKind, fill: Fill) -> pl.DataFrame:
+        rows = self._rows(plan).collect()
+        if bar.folded:
+            rows = _folded(rows, bar.width, plan)
+            low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (plan.span.start, plan.span.end))
+            rows = rows.filter((pl.col("window_start") >= low) & (pl.col("window_start") < high))
+        gaps = _spans(plan.gaps)
+        shown = fills.hide_gaps(rows, bar.width, gaps)
+        if fill == "none":
+            return shown
+        coverage = _spans(c for c in plan.coverage if any(_takes(w, c) for w in plan.wanted))
+        return fills.filled(shown, bar.width, fill, plan.span, coverage, gaps)
+
+
+def _asked(exchange: str | None, market_type: str | None, symbol: str | Sequence[str] | None) -> list[Wanted]:
+    symbols = [symbol] if symbol is None or isinstance(symbol, str) else list(dict.fromkeys(symbol))
+    return [Wanted(exchange, market_type, one) for one in symbols]
+
+
+def _extent(selection: Selection, span: Interval) -> Interval:
+    """The part of `span` that the files reach: an open end is no reason to refuse."""
+    held = selection.files
+    if not held:
+        return Interval(0, 0)
+    return span.clip(Interval(min(file.ts_min for file in held), max(file.ts_max for file in held) + 1))
+
+
+def _holes(
+    snapshot: Snapshot, bar: BarKind | None, exchange: str | None, market_type: str | None, span: Interval
+) -> tuple[list[Gap], list[Coverage]]:
+    """Gaps and coverage of what the bars were made from: trades, or aggregated ones where trades are not collected."""
+    if bar is None:
+        return [], []
+    traded = {stream[:2] for stream in snapshot.streams() if stream[2] == "trade"}
+    gaps: list[Gap] = []
+    coverage: list[Coverage] = []
+    for source in ("trade", "agg_trade"):
+        held = snapshot.gaps(exchange, market_type, source, state=("open", "unrepairable"), overlapping=span)
+        spans = snapshot.coverage(exchange, market_type, source, overlapping=span)
+        gaps += [g for g in held if source == "trade" or (g.exchange, g.market_type) not in traded]
+        coverage += [c for c in spans if source == "trade" or (c.exchange, c.market_type) not in traded]
+    return gaps, coverage
+
+
+def _spans(rows: Iterable[Gap | Coverage]) -> Spans:
+    """Intervals by symbol. A gap that still grows has no end, and one between two ids of one us is one us wide."""
+    held: dict[SymbolKey, list[Interval]] = {}
+    for row in rows:
+        end = EVER.end if row.ts_to is None else max(row.ts_to, row.ts_from + 1)
+        held.setdefault((row.exchange, row.market_type, row.symbol), []).append(Interval(row.ts_from, end))
+    return held
+
+
+def _takes(wanted: Wanted, row: Coverage) -> bool:
+    return (
+        wanted.exchange in (None, row.exchange)
+        and wanted.market_type in (None, row.market_type)
+        and wanted.symbol in (None, row.symbol)
+    )
+
+
+def _folded(rows: pl.DataFrame, width: int, plan: _Plan) -> pl.DataFrame:
+    """Wider bars, market by market; `partial` where coverage does not contain the wide window."""
+    made: list[pl.DataFrame] = []
+    for key, part in rows.group_by("exchange", "market_type", maintain_order=True):
+        market = tuple(str(name) for name in key)
+        mine = [c for c in plan.coverage if (c.exchange, c.market_type) == market]
+        covered = bars.by_symbol((c.symbol, c.ts_from, c.ts_to) for c in mine)
+        folded = pl.from_arrow(bars.fold(part, width, coverage=covered))
+        assert isinstance(folded, pl.DataFrame)
+        made.append(folded)
+    return pl.concat(made) if made else rows
+
+
+def _names(held: Sequence[str], columns: Sequence[str] | None, name: str) -> list[str]:
+    if columns is None:
+        return list(held)
+    unknown = [column for column in columns if column not in held]
+    if unknown:
+        raise LakeError(f"{name} has no column {', '.join(unknown)}", f"it has {', '.join(held)}")
+    return list(columns)
+
+
+def _arrow(frame: pl.DataFrame, name: str) -> pa.Table:
+    """In the types of the files: names as dictionary<int32, string>, times as timestamp[us, UTC]."""
+    schema = tables.schema(name)
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    fields: list[pa.Field] = []
+    made: list[Any] = []
+    for column in table.column_names:
+        values = table.column(column)
+        if column in schema.names:
+            wanted = schema.field(column).type
+            if pa.types.is_dictionary(wanted) and not pa.types.is_dictionary(values.type):
+                values = values.cast(pa.string()).dictionary_encode()
+            values = values.cast(wanted)
+        fields.append(pa.field(column, values.type))
+        made.append(values)
+    return pa.table(made, schema=pa.schema(fields))
