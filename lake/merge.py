@@ -38,16 +38,19 @@ def piece_rows(sources: int) -> int:
     return max(2048, min(64 * 1024, _HELD_ROWS // max(1, sources)))
 
 
-def merge(kind: str, sources: Sequence[Source], counts: Merged) -> Iterator[pa.Table]:
+def merge(
+    kind: str, sources: Sequence[Source], counts: Merged, on_drop: Callable[[pa.Table], None] | None = None
+) -> Iterator[pa.Table]:
     """The rows of all sources in the kind's order, one of each identity, in tables of moderate size.
 
     Each source is sorted by `tables.sort_columns(kind)`. Of rows with one identity the first received stays, of
-    open_interest the last, of bars the highest revision (of the last source). `counts` is complete at the end. Reads
-    every source twice, the first time its identities only (a third time if there are suspects).
+    open_interest the last, of bars the highest revision (of the last source). `counts` is complete at the end;
+    `on_drop` is given the rows that are left out. Reads every source twice, the first time its identities only (a
+    third time if there are suspects).
     """
     losers = duplicates(kind, sources)
     order = tables.sort_columns(kind)
-    cursors = [_Cursor(source, order, losers.get(place)) for place, source in enumerate(sources)]
+    cursors = [_Cursor(source, order, losers.get(place), on_drop) for place, source in enumerate(sources)]
     live = [cursor for cursor in cursors if cursor.fill()]
     while live:
         limits = [cursor.last_key for cursor in live if not cursor.exhausted]
@@ -85,7 +88,14 @@ def _key(frame: pl.DataFrame, row: int) -> tuple[tuple[bool, Any], ...]:
 class _Cursor:
     """One source's current piece and how much of it has been given out."""
 
-    def __init__(self, source: Source, order: Sequence[str], losers: pl.Series | None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        order: Sequence[str],
+        losers: pl.Series | None,
+        on_drop: Callable[[pa.Table], None] | None,
+    ) -> None:
+        self.on_drop = on_drop
         self.pieces = source(None)
         self.order = order
         self.losers = losers
@@ -131,6 +141,8 @@ class _Cursor:
         if low == high:
             return table, keys, 0
         out = self.losers.slice(low, high - low) - first
+        if self.on_drop is not None:
+            self.on_drop(table.take(out.to_arrow()))
         kept = pl.int_range(table.num_rows, eager=True, dtype=pl.Int64)
         kept = kept.filter(~kept.is_in(out.implode()))
         return table.take(kept.to_arrow()), keys.select(pl.all().gather(kept)), out.len()

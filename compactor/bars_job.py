@@ -1,0 +1,190 @@
+"""Final bars: 1s and 1m of one market and day, made again from its complete, deduplicated daily trades and quotes.
+
+Runs in a worker process. Trades and quotes go by in spans of whole minutes that are as long as memory allows, so no
+day is ever held at once; 1m is folded from 1s, which equals 1m from trades bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from compactor import certificate
+from compactor.merge_job import Made, Place, check_inputs, discard, parents_of
+from compactor.plan import FinalBars, day_span
+from lake import bars, parquet, tables
+from lake.errors import VerifyFailed
+from lake.publish import Placement, publish
+from lake.rows import FileRow
+from market import kinds, times
+from market.session import Coverage, Gap
+from market.times import Interval
+
+SPAN_ROWS = 256 * 1024
+_QUOTE_COLUMNS = (
+    "exchange", "market_type", "symbol", "date", "ts_event", "ts_estimated", "ts_recv", "session", "frame_no", "item",
+    "source", "bid", "bid_text", "bid_qty", "bid_qty_text", "ask", "ask_text", "ask_qty", "ask_qty_text", "update_id",
+)  # fmt: skip
+
+
+class Feed:
+    """A daily file read forward: rows up to a time, as much as was asked for and no more."""
+
+    def __init__(self, root: Path, file: FileRow | None, kind: str, columns: Sequence[str] | None) -> None:
+        self.empty = tables.empty(kind) if columns is None else tables.empty(kind).select(list(columns))
+        self._pieces: Iterator[pa.Table] = iter(()) if file is None else parquet.iterate(root / file.path, columns)
+        self._held: list[pa.Table] = []
+        self._rows = 0
+        self.done = file is None
+
+    def fill(self, rows: int) -> None:
+        """Reads on until `rows` rows are held or the file ends."""
+        while self._rows < rows and not self.done:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self.done = True
+            elif piece.num_rows:
+                self._held.append(piece)
+                self._rows += piece.num_rows
+
+    @property
+    def held(self) -> int:
+        """Rows in memory."""
+        return self._rows
+
+    @property
+    def last(self) -> int:
+        """The newest event time (us) in memory."""
+        return int(self._held[-1].column("ts_event")[-1].value)
+
+    def take(self, before: int) -> pa.Table:
+        """Rows in memory whose event time is below `before` (us), taken out of it."""
+        table = pa.concat_tables([self.empty, *self._held])
+        inside = pc.sum(pc.less(table.column("ts_event").cast(pa.int64()), before)).as_py() or 0
+        rest = table.slice(inside)
+        self._held, self._rows = ([rest] if rest.num_rows else []), rest.num_rows
+        return table.slice(0, inside)
+
+
+def final_bars(place: Place, job: FinalBars, gaps: Sequence[Gap], coverage: Sequence[Coverage]) -> Made:
+    """Bars of every symbol whose trades or quotes changed since its bars were made.
+
+    `gaps` are the market's open or unrepairable gaps and `coverage` its coverage rows that touch the day, of trades.
+    Raises CorruptFile, VerifyFailed, StorageFailed.
+    """
+    root = place.path
+    quotes = {row.symbol: row for row in job.quotes}
+    held = {(row.kind, row.symbol): row for row in job.held}
+    made = Made(remove=[row.path for row in job.hot])
+    dark = _intervals(gaps, day_span(job.date))
+    light = bars.by_symbol([(row.symbol, row.ts_from, row.ts_to) for row in coverage])
+    try:
+        for trades in job.trades:
+            parents = [row for row in (trades, quotes.get(trades.symbol)) if row is not None]
+            old = {kind: held.get((kind, trades.symbol)) for kind in kinds.BARS}
+            if all(row is not None and set(row.parents) == {p.path for p in parents} for row in old.values()):
+                continue
+            check_inputs(root, parents)
+            _one_symbol(place, job, parents, old, _only(light, trades.symbol), _only(dark, trades.symbol), made)
+    except BaseException:
+        discard(root, made.add)
+        raise
+    _certify(place, made, gaps, coverage)
+    return made
+
+
+def _only(intervals: Mapping[str, list[Interval]], symbol: str | None) -> dict[str, list[Interval]]:
+    return {symbol: intervals[symbol]} if symbol is not None and symbol in intervals else {}
+
+
+def _intervals(gaps: Iterable[Gap], day: Interval) -> dict[str, list[Interval]]:
+    """Open holes by symbol. One between two events of the same microsecond still touches the window that holds it."""
+    rows = []
+    for gap in gaps:
+        end = day.end if gap.ts_to is None else gap.ts_to
+        rows.append((gap.symbol, gap.ts_from, max(end, gap.ts_from + 1)))
+    return bars.by_symbol(rows)
+
+
+def _one_symbol(
+    place: Place,
+    job: FinalBars,
+    parents: Sequence[FileRow],
+    old: Mapping[str, FileRow | None],
+    coverage: Mapping[str, Sequence[Interval]],
+    gaps: Mapping[str, Sequence[Interval]],
+    made: Made,
+) -> None:
+    trades = parents[0]
+    quotes = parents[1] if len(parents) > 1 else None
+    revision = 1 + max((row.revision for row in old.values() if row is not None), default=-1)
+    seconds: list[pa.Table] = []
+    minutes: list[pa.Table] = []
+    for span, trade_rows, quote_rows in spans(place.path, trades, quotes, day_span(job.date)):
+        asked = quote_rows if quotes is not None else None
+        narrow = bars.bars_from_trades(
+            trade_rows, asked, times.SECOND, coverage=coverage, gaps=gaps, span=span, revision=revision
+        )
+        seconds.append(narrow)
+        minutes.append(bars.fold(narrow, times.MINUTE, quotes=asked, coverage=coverage, gaps=gaps))
+    for kind, pieces in (("bar_1s", seconds), ("bar_1m", minutes)):
+        before = old[kind]
+        if sum(piece.num_rows for piece in pieces) == 0:  # no trade of that day counts
+            made.remove += [before.path] if before is not None else []
+            continue
+        placement = Placement(
+            kind=kind,
+            exchange=job.exchange,
+            market_type=job.market_type,
+            level="day",
+            date=job.date,
+            symbol=trades.symbol,
+            revision=revision,
+            lake_id=place.lake_id,
+            parents=parents_of(parents),
+        )
+        file = publish(place.path, placement, pieces, run=place.run, now=place.now)
+        made.add.append(file)
+        made.remove += [before.path] if before is not None else []
+    _conserved(trades, seconds, minutes)
+
+
+def _conserved(trades: FileRow, seconds: Sequence[pa.Table], minutes: Sequence[pa.Table]) -> None:
+    """Raises VerifyFailed where bars count more trades than there are, or the two widths do not agree."""
+    counts = [sum(pc.sum(t.column("trade_count")).as_py() or 0 for t in pieces) for pieces in (seconds, minutes)]
+    if counts[0] != counts[1] or counts[0] > trades.rows:
+        raise VerifyFailed(f"bars of {trades.path} count {counts[0]} (1s) and {counts[1]} (1m) of {trades.rows} trades")
+
+
+def spans(
+    root: Path, trades: FileRow, quotes: FileRow | None, day: Interval
+) -> Iterator[tuple[Interval, pa.Table, pa.Table]]:
+    """The day in spans of whole minutes with their trades and quotes, each span about SPAN_ROWS rows or one minute."""
+    feeds = [Feed(root, trades, "trade", None), Feed(root, quotes, "quote", _QUOTE_COLUMNS)]
+    start = day.start
+    rows = SPAN_ROWS
+    while start < day.end:
+        for feed in feeds:
+            feed.fill(rows)
+        ends = [times.floor_to(feed.last, times.MINUTE) for feed in feeds if not feed.done]
+        end = min([day.end, *ends])
+        if end <= start:  # one minute holds more than that: read on until it is complete
+            rows += SPAN_ROWS
+            continue
+        rows = SPAN_ROWS
+        yield Interval(start, end), feeds[0].take(end), feeds[1].take(end)
+        start = end
+
+
+def _certify(place: Place, made: Made, gaps: Sequence[Gap], coverage: Sequence[Coverage]) -> None:
+    for file in made.add:
+        measure = certificate.Measure(file.kind)
+        for piece in parquet.iterate(place.path / file.path):
+            measure.add(piece)
+        inputs = [tables.Parent(p.path, p.sha256) for p in parquet.read_footer(place.path / file.path).parents]
+        mine = [gap for gap in gaps if gap.symbol == file.symbol]
+        covered = [row for row in coverage if row.symbol == file.symbol]
+        made.certificates.append(certificate.certify(file, measure, mine, covered, inputs, 0, place.now))

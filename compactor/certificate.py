@@ -1,0 +1,248 @@
+"""The quality certificate of a daily file: what is measured while its rows go by, and the reconciliation of its gaps.
+
+Pure. A gap whose ids are all stored was repaired by late events; ids that are neither stored nor in any gap row are a
+hole that nobody had noticed: it gets its row here, so that last - first + 1 = stored + void + missing always.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from lake import checks, tables
+from lake.merge import plain_frame
+from lake.rows import CertificateRow, FileRow
+from market import kinds, times
+from market.session import Coverage, Gap
+from market.times import Interval
+
+MISSING: tuple[str, ...] = ("open", "unrepairable")
+MAX_NEW_HOLES = 5_000
+"""More unexplained holes than this in one day of one symbol are no losses: such ids do not follow each other."""
+LATENESS = 5 * times.SECOND
+
+
+class Measure:
+    """Counts over the rows of one daily file, given in order and in pieces."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kinds.kind(kind)
+        self.rows = 0
+        self.late = 0
+        self.estimated = 0
+        self.checks = checks.Checks(kind)
+        self.ids = checks.Ids()
+        self._latency: Counter[int] = Counter()
+        self._skew: Counter[int] = Counter()
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the kind's ids follow each other by one."""
+        return any(isinstance(check, kinds.Contiguous) for check in self.kind.checks)
+
+    def add(self, table: pa.Table) -> None:
+        """One more piece of the file."""
+        self.rows += table.num_rows
+        self.checks.add(table)
+        wanted = ["ts_event", "ts_recv", "ts_estimated"]
+        seq = self.kind.seq if self.contiguous else None
+        frame = plain_frame(table.select([*wanted, seq] if seq else wanted))
+        frame = frame.with_columns(pl.col("ts_event", "ts_recv").to_physical())
+        if seq is not None:
+            self.ids.add(frame.get_column(seq), frame.get_column("ts_event"))
+        latency = frame.select("ts_estimated", us=pl.col("ts_recv") - pl.col("ts_event")).drop_nulls()
+        estimated = latency.get_column("ts_estimated")
+        self.estimated += int(estimated.sum())
+        _tally(self._latency, latency.filter(~estimated).get_column("us"))
+        _tally(self._skew, latency.filter(estimated).get_column("us"))
+        second_end = pl.col("ts_event") - pl.col("ts_event") % times.SECOND + times.SECOND
+        late = ~pl.col("ts_estimated") & (pl.col("ts_recv") > second_end + LATENESS)
+        self.late += int(frame.select(late.fill_null(value=False).sum()).item())
+
+    def latency(self, share: float) -> int | None:
+        """The latency (us) that `share` of the rows with a venue time did not exceed, exact to three digits."""
+        return _quantile(self._latency, share)
+
+    @property
+    def skew(self) -> int | None:
+        """Median of what was taken off the receive time (us) where the venue gave none."""
+        return _quantile(self._skew, 0.5)
+
+
+def _tally(counts: Counter[int], values: pl.Series) -> None:
+    """Counts values rounded towards zero to three significant digits: few buckets, whatever the day."""
+    if values.is_empty():
+        return
+    digits = pl.col("v").abs().cast(pl.String).str.len_bytes().cast(pl.Int64)
+    unit = pl.lit(10, dtype=pl.Int64).pow((digits - 3).clip(lower_bound=0))
+    bucket = pl.col("v").sign() * (pl.col("v").abs() // unit * unit)
+    frame = pl.DataFrame({"v": values.cast(pl.Int64)}).group_by(bucket.cast(pl.Int64).alias("b")).len()
+    for value, count in frame.iter_rows():
+        counts[value] += count
+
+
+def _quantile(counts: Counter[int], share: float) -> int | None:
+    total = sum(counts.values())
+    if not total:
+        return None
+    wanted = max(1, -(-total * round(share * 1000) // 1000))
+    seen = 0
+    for value in sorted(counts):
+        seen += counts[value]
+        if seen >= wanted:
+            return value
+    return None
+
+
+def reconcile(file: FileRow, ids: checks.Ids, gaps: Sequence[Gap], coverage: Sequence[Coverage], now: int) -> list[Gap]:
+    """Gap rows of the file's symbol that the stored ids change, and new ones for holes that no row explains.
+
+    `gaps` are all rows of the symbol that touch the day. An open gap whose ids are all stored becomes repaired
+    (source `late`); of one that is partly stored the rest stays open.
+    """
+    first, last = ids.first, ids.last
+    if first is None or last is None or file.symbol is None:
+        return []
+    stored = ids.runs()
+    holes = {hole.id_from: hole for hole in ids.holes()}
+    changed: list[Gap] = []
+    explained: list[Interval] = []
+    for gap in gaps:
+        span = id_span(gap)
+        if span is None:
+            continue
+        left = [span]
+        if gap.state in MISSING:
+            left = times.subtract([span], stored)
+            changed += _remainder(gap, span, left, holes, now)
+        if gap.state in (*MISSING, "void"):
+            explained += left
+    unexplained = times.subtract([Interval(h.id_from, h.id_to) for h in holes.values()], explained)
+    if len(unexplained) > MAX_NEW_HOLES:
+        return changed
+    return changed + [_new_gap(file, hole, list(holes.values()), coverage, now) for hole in unexplained]
+
+
+def id_span(gap: Gap) -> Interval | None:
+    """The ids that a gap names, None where it names none."""
+    if gap.id_from is None or gap.id_to is None or gap.id_to <= gap.id_from:
+        return None
+    return Interval(gap.id_from, gap.id_to)
+
+
+def _remainder(gap: Gap, span: Interval, left: list[Interval], holes: dict[int, checks.Hole], now: int) -> list[Gap]:
+    if left == [span]:
+        return []
+    if not left:
+        return [msgspec.structs.replace(gap, state="repaired", closed_at=now, source="late")]
+    made: list[Gap] = []
+    for place, piece in enumerate(left):
+        hole = holes.get(piece.start)
+        exact = hole is not None and hole.id_to == piece.end
+        made.append(
+            msgspec.structs.replace(
+                gap,
+                gap_id=gap.gap_id if place == 0 else f"{gap.gap_id}.{piece.start}",
+                id_from=piece.start,
+                id_to=piece.end,
+                ts_from=hole.ts_from if hole is not None and exact else gap.ts_from,
+                ts_to=hole.ts_to if hole is not None and exact else gap.ts_to,
+            )
+        )
+    return made
+
+
+def _new_gap(file: FileRow, ids: Interval, holes: Sequence[checks.Hole], coverage: Sequence[Coverage], now: int) -> Gap:
+    around = next(hole for hole in holes if hole.id_from <= ids.start and ids.end <= hole.id_to)
+    covered = times.covers([Interval(c.ts_from, c.ts_to) for c in coverage], Interval(around.ts_from, around.ts_to))
+    name = f"{file.exchange}/{file.market_type}/{file.kind}/{file.symbol}/{ids.start}-{ids.end}"
+    return Gap(
+        gap_id="day-" + hashlib.sha256(name.encode()).hexdigest()[:16],
+        exchange=file.exchange,
+        market_type=file.market_type,
+        kind=file.kind,
+        symbol=file.symbol or "",
+        ts_from=around.ts_from,
+        ts_to=around.ts_to,
+        id_from=ids.start,
+        id_to=ids.end,
+        cause="unnoticed" if covered else "uncovered",
+        proof="ids",
+        state="open",
+        session=None,
+        detected_at=now,
+        detail=f"found when {file.date} was closed",
+    )
+
+
+def updated(gaps: Sequence[Gap], changed: Iterable[Gap]) -> list[Gap]:
+    """`gaps` with the changed rows in place of their old selves, and the new ones."""
+    held = {gap.gap_id: gap for gap in gaps}
+    held.update({gap.gap_id: gap for gap in changed})
+    return list(held.values())
+
+
+def certify(
+    file: FileRow,
+    measure: Measure,
+    gaps: Sequence[Gap],
+    coverage: Sequence[Coverage],
+    inputs: Sequence[tables.Parent],
+    duplicates: int,
+    now: int,
+) -> CertificateRow:
+    """The certificate of a daily file. `gaps` (reconciled) and `coverage` are those of its symbol and day."""
+    start = times.day_start(dt.date.fromisoformat(file.date))
+    day = Interval(start, start + times.DAY)
+    first, last = (measure.ids.first, measure.ids.last) if measure.contiguous else (None, None)
+    inside = [] if first is None or last is None else [Interval(first, last + 1)]
+    missing = _ids([gap for gap in gaps if gap.state in MISSING], inside)
+    void = _ids([gap for gap in gaps if gap.state == "void"], inside)
+    open_gaps = [gap for gap in gaps if gap.state in MISSING]
+    dark = times.union(_time(gap, day).clip(day) for gap in open_gaps)
+    light = times.union(Interval(c.ts_from, c.ts_to).clip(day) for c in coverage)
+    return CertificateRow(
+        path=file.path,
+        sha256=file.sha256,
+        exchange=file.exchange,
+        market_type=file.market_type,
+        kind=file.kind,
+        symbol=file.symbol,
+        date=file.date,
+        revision=file.revision,
+        issued_at=now,
+        rows=file.rows,
+        first_id=first,
+        last_id=last,
+        missing=missing,
+        void=void,
+        duplicates=duplicates,
+        late=measure.late,
+        out_of_order=measure.checks.count(checks.OUT_OF_ORDER),
+        crossed=measure.checks.count(checks.CROSSED),
+        estimated=measure.estimated,
+        open_gaps=sum(gap.state == "open" for gap in open_gaps),
+        gap_seconds=sum(span.length for span in dark) / times.SECOND,
+        covered_seconds=sum(span.length for span in light) / times.SECOND,
+        latency_p50=measure.latency(0.5),
+        latency_p99=measure.latency(0.99),
+        skew=measure.skew,
+        inputs={parent.path: parent.sha256 for parent in sorted(inputs)},
+        parser_version=tables.CODE_VERSION,
+        content_digest=file.content_digest or "",
+    )
+
+
+def _time(gap: Gap, day: Interval) -> Interval:
+    return Interval(gap.ts_from, day.end if gap.ts_to is None else gap.ts_to)
+
+
+def _ids(gaps: Sequence[Gap], inside: Sequence[Interval]) -> int:
+    spans = [span for gap in gaps if (span := id_span(gap)) is not None]
+    return sum(span.length for span in times.intersect(spans, inside))

@@ -1,0 +1,55 @@
+"""Settings of the compactor, as they stand under `compactor:` in config.yml."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from compactor.plan import Rules
+from compactor.retention import Keep
+from market.times import DAY, HOUR, SECOND
+
+
+class CompactorConfig(BaseModel):
+    """When hours and days are closed, and how long what they replaced is kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interval_seconds: float = Field(30, gt=0, description="How often the daemon looks for something to compact.")
+    hour_delay_seconds: float = Field(
+        60, ge=0, description="How long after its end an hour's parts are merged into one file."
+    )
+    close_delay_seconds: float = Field(
+        900, ge=0, description="How long after 24:00 UTC a day is closed; later rows make a revision."
+    )
+    revision_seconds: float = Field(
+        3600, ge=0, description="At least so long between two revisions of one closed day or merged hour."
+    )
+    max_inputs: int = Field(64, ge=2, le=512, description="Files merged at once; bounds open files and memory.")
+    grace_seconds: float = Field(
+        900, ge=0, description="How long replaced files stay on disk for readers that still use them."
+    )
+    forget_days: float = Field(7, ge=1, description="How long the manifest remembers files that are gone.")
+    rehash_hours: float = Field(
+        24, ge=0, description="How long after a day was closed its files are read again before raw may go."
+    )
+    raw_days: float = Field(2, ge=0, description="How long raw segments of closed and re-hashed days are kept.")
+    frames_days: float = Field(30, ge=0, description="How long frames files are kept.")
+
+    def rules(self) -> Rules:
+        """The plan's view of these settings, in us."""
+        return Rules(
+            hour_delay=round(self.hour_delay_seconds * SECOND),
+            close_delay=round(self.close_delay_seconds * SECOND),
+            revision=round(self.revision_seconds * SECOND),
+            max_inputs=self.max_inputs,
+        )
+
+    def keep(self) -> Keep:
+        """Retention's view of these settings, in us."""
+        return Keep(
+            grace=round(self.grace_seconds * SECOND),
+            forget=round(self.forget_days * DAY),
+            rehash=round(self.rehash_hours * HOUR),
+            raw=round(self.raw_days * DAY),
+            frames=round(self.frames_days * DAY),
+        )

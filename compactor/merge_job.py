@@ -1,0 +1,291 @@
+"""The hour merge and the day close: functions that run in a worker process and hand back rows for the commit.
+
+Every input is held against its SHA-256 before it is read. What was written is read back: rows in = rows out +
+duplicates, and the exact sums of every decimal column agree; else nothing stays of it and the inputs are untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from compactor import certificate
+from compactor.plan import DayClose, HourMerge
+from lake import checks, durable, merge, parquet, tables
+from lake.errors import StorageFailed, VerifyFailed
+from lake.publish import Placement, publish
+from lake.rows import CertificateRow, CheckRow, FileRow
+from market import kinds
+from market.session import Coverage, Gap
+
+DUPLICATE = "duplicate"
+T = TypeVar("T", Gap, Coverage)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where and when a job runs: the lake's root and id, the run that names temporary files, and the time (us)."""
+
+    root: str
+    lake_id: str
+    run: str
+    now: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.root)
+
+
+class Made(msgspec.Struct):
+    """What a job made, for one commit: files to add, paths to remove, and what was found on the way."""
+
+    add: list[FileRow] = []
+    remove: list[str] = []
+    certificates: list[CertificateRow] = []
+    checks: list[CheckRow] = []
+    gaps: list[Gap] = []
+
+
+def parents_of(rows: Iterable[FileRow]) -> tuple[tables.Parent, ...]:
+    """Files as parents of what is made from them."""
+    return tuple(sorted(tables.Parent(row.path, row.sha256) for row in rows))
+
+
+def check_inputs(root: Path, rows: Iterable[FileRow]) -> None:
+    """Raises CorruptFile where an input is not what the manifest says."""
+    for row in rows:
+        parquet.check_sha256(root / row.path, row.sha256)
+
+
+class Flow:
+    """The merge of some files, with what conservation needs: exact sums of what went in and of what was left out."""
+
+    def __init__(self, root: Path, kind: str) -> None:
+        self.root = root
+        self.kind = kind
+        self.counts = merge.Merged()
+        self.sums = checks.Sums(kind)
+        self.dropped: Counter[str] = Counter()
+        self._sources: list[Sequence[FileRow]] = []
+
+    def source(self, files: Sequence[FileRow]) -> None:
+        """Files that are sorted when read one after the other."""
+        self._sources.append(files)
+
+    def pieces(self) -> Iterator[pa.Table]:
+        """The merged rows; sums and counts are complete at the end."""
+        rows = merge.piece_rows(len(self._sources))
+        sources = [self._opener(files, rows) for files in self._sources]
+        return merge.merge(self.kind, sources, self.counts, self._drop)
+
+    def _opener(self, files: Sequence[FileRow], rows: int) -> merge.Source:
+        def opened(columns: Sequence[str] | None) -> Iterator[pa.Table]:
+            for file in files:
+                for piece in parquet.iterate(self.root / file.path, columns, rows):
+                    if columns is None:
+                        self.sums.add(piece)
+                    yield piece
+
+        return opened
+
+    def _drop(self, rows: pa.Table) -> None:
+        self.sums.add(rows, -1)
+        for symbol in rows.column("symbol").to_pylist():
+            self.dropped[symbol] += 1
+
+    def check(self, outputs: Sequence[FileRow]) -> None:
+        """Reads the outputs again. Raises VerifyFailed where a row or a digit was lost, or one too many is there."""
+        if self.counts.rows_in != self.counts.rows_out + self.counts.duplicates:
+            raise VerifyFailed(
+                f"{self.counts.rows_in} rows went in, {self.counts.rows_out} came out"
+                f" and {self.counts.duplicates} were duplicates"
+            )
+        found = checks.Sums(self.kind)
+        for row in outputs:
+            for piece in parquet.iterate(self.root / row.path, self.sums.columns):
+                found.add(piece)
+        if not found.same(self.sums):
+            raise VerifyFailed(
+                f"outputs hold {found.rows} rows with sums {found.texts()}, inputs without duplicates"
+                f" {self.sums.rows} with {self.sums.texts()}"
+            )
+
+
+def discard(root: Path, rows: Iterable[FileRow]) -> None:
+    """Removes files that were published and will not be committed."""
+    for row in rows:
+        with contextlib.suppress(StorageFailed):
+            durable.unlink(root / row.path)
+
+
+def merge_hour(place: Place, job: HourMerge) -> Made:
+    """Parts (and an older hour file) of one hour as one hour file. Raises CorruptFile, VerifyFailed, StorageFailed."""
+    root = place.path
+    exchange, market_type, kind = job.stream
+    check_inputs(root, job.inputs)
+    flow = Flow(root, kind)
+    for row in job.inputs:
+        flow.source([row])
+    found = checks.Checks(kind)
+    placement = Placement(
+        kind=kind,
+        exchange=exchange,
+        market_type=market_type,
+        level="hour",
+        date=job.date,
+        hour=job.hour,
+        revision=job.revision,
+        lake_id=place.lake_id,
+        parents=parents_of(job.inputs),
+        late=sum(row.late for row in job.inputs),
+    )
+    file = publish(root, placement, _watched(flow.pieces(), found.add), run=place.run, now=place.now)
+    try:
+        flow.check([file])
+    except BaseException:
+        discard(root, [file])
+        raise
+    rows = [*_check_rows(file, found), *_duplicate_rows(file, flow.dropped)]
+    return Made(add=[file], remove=[row.path for row in job.inputs], checks=rows)
+
+
+def _watched(pieces: Iterable[pa.Table], *watchers: Callable[[pa.Table], None]) -> Iterator[pa.Table]:
+    for piece in pieces:
+        for watch in watchers:
+            watch(piece)
+        yield piece
+
+
+def _check_rows(file: FileRow, found: checks.Checks) -> list[CheckRow]:
+    return [
+        CheckRow(path=file.path, check=f.check, symbol=f.symbol, count=f.count, detail=f.detail)
+        for f in found.findings()
+    ]
+
+
+def _duplicate_rows(file: FileRow, counts: Mapping[str, int]) -> list[CheckRow]:
+    return [
+        CheckRow(path=file.path, check=DUPLICATE, symbol=symbol, count=count)
+        for symbol, count in sorted(counts.items())
+        if count
+    ]
+
+
+def close_day(
+    place: Place, job: DayClose, gaps: Sequence[Gap], coverage: Sequence[Coverage], duplicates: Mapping[str, int]
+) -> Made:
+    """All hot files of one stream and day as its daily files; symbols that have one already get a new revision.
+
+    `gaps` and `coverage` are the stream's rows that touch the day, `duplicates` what earlier merges left out, by
+    symbol. A symbol to which nothing was added keeps its file. Raises CorruptFile, VerifyFailed, StorageFailed.
+    """
+    return _Day(place, job, gaps, coverage, duplicates).run()
+
+
+class _Day:
+    def __init__(
+        self,
+        place: Place,
+        job: DayClose,
+        gaps: Sequence[Gap],
+        coverage: Sequence[Coverage],
+        duplicates: Mapping[str, int],
+    ) -> None:
+        self.place = place
+        self.root = place.path
+        self.job = job
+        self.kind = job.stream[2]
+        self.split = kinds.kind(self.kind).grain == "symbol"
+        self.gaps: dict[str | None, list[Gap]] = _by_symbol(gaps) if self.split else {None: list(gaps)}
+        self.coverage: dict[str | None, list[Coverage]] = _by_symbol(coverage) if self.split else {None: list(coverage)}
+        self.duplicates = duplicates
+        self.made = Made(remove=[row.path for row in job.inputs])
+        self.published: list[FileRow] = []
+        self.measures: dict[str | None, certificate.Measure] = {}
+
+    def run(self) -> Made:
+        check_inputs(self.root, self.job.inputs)
+        touched = self._symbols()
+        base = {row.symbol: row for row in self.job.base if not self.split or row.symbol in touched}
+        check_inputs(self.root, base.values())
+        flow = Flow(self.root, self.kind)
+        for row in self.job.inputs:
+            flow.source([row])
+        if base:
+            flow.source([base[name] for name in sorted(base, key=lambda name: (name or "").encode())])
+        try:
+            groups: Iterable[tuple[str | None, Iterator[pa.Table]]] = (
+                merge.by_symbol(flow.pieces()) if self.split else [(None, flow.pieces())]
+            )
+            for symbol, pieces in groups:
+                self._publish(symbol, pieces, base.get(symbol))
+            flow.check(self.published)
+            for file in self.published:
+                self._account(file, base.get(file.symbol), flow.dropped)
+        except BaseException:
+            discard(self.root, self.published)
+            raise
+        return self.made
+
+    def _symbols(self) -> set[str]:
+        """Symbols that the hot files hold: only their daily files change."""
+        found: set[str] = set()
+        for row in self.job.inputs:
+            for piece in parquet.iterate(self.root / row.path, ["symbol"]):
+                found.update(piece.column("symbol").unique().to_pylist())
+        return found
+
+    def _publish(self, symbol: str | None, pieces: Iterator[pa.Table], base: FileRow | None) -> None:
+        exchange, market_type, kind = self.job.stream
+        measure = certificate.Measure(kind)
+        inputs = [*self.job.inputs, *([base] if base is not None else [])]
+        placement = Placement(
+            kind=kind,
+            exchange=exchange,
+            market_type=market_type,
+            level="day",
+            date=self.job.date,
+            symbol=symbol,
+            revision=0 if base is None else base.revision + 1,
+            lake_id=self.place.lake_id,
+            parents=parents_of(inputs),
+        )
+        file = publish(self.root, placement, _watched(pieces, measure.add), run=self.place.run, now=self.place.now)
+        self.published.append(file)
+        self.measures[symbol] = measure
+
+    def _account(self, file: FileRow, base: FileRow | None, dropped: Mapping[str, int]) -> None:
+        """The certificate and gaps of a verified file, or nothing of it where it says what its predecessor said."""
+        if base is not None and (file.content_digest, file.rows) == (base.content_digest, base.rows):
+            discard(self.root, [file])
+            return
+        measure = self.measures[file.symbol]
+        gaps, coverage = self.gaps.get(file.symbol, []), self.coverage.get(file.symbol, [])
+        changed = certificate.reconcile(file, measure.ids, gaps, coverage, self.place.now) if measure.contiguous else []
+        gaps = certificate.updated(gaps, changed)
+        counts = {
+            symbol: dropped.get(symbol, 0) + self.duplicates.get(symbol, 0)
+            for symbol in {*dropped, *self.duplicates}
+            if file.symbol in (None, symbol)
+        }
+        file.late = measure.late
+        inputs = parents_of([*self.job.inputs, *([base] if base is not None else [])])
+        self.made.add.append(file)
+        self.made.remove += [base.path] if base is not None else []
+        self.made.gaps += changed
+        self.made.checks += [*_check_rows(file, measure.checks), *_duplicate_rows(file, counts)]
+        self.made.certificates.append(
+            certificate.certify(file, measure, gaps, coverage, inputs, sum(counts.values()), self.place.now)
+        )
+
+
+def _by_symbol(rows: Iterable[T]) -> dict[str | None, list[T]]:
+    found: dict[str | None, list[T]] = defaultdict(list)
+    for row in rows:
+        found[row.symbol].append(row)
+    return found

@@ -1,0 +1,257 @@
+"""What is to be compacted now: a pure function of the manifest's rows, the time and the rules.
+
+Parts of a closed hour become one hour file; a closed day becomes one file a symbol (or one for all, by the kind's
+grain); a day whose trades or quotes changed gets its final bars. Oldest first. The same rows give the same plan in
+any order, and where nothing is to be done the plan is empty.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from lake.rows import FileRow
+from market import kinds, times
+
+Stream: TypeAlias = tuple[str, str, str]
+"""(exchange, market_type, kind)"""
+Market: TypeAlias = tuple[str, str]
+MAX_FAILURES = 3
+"""A job that failed so often on the same inputs is parked; everything else goes on."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Waiting times in us; `max_inputs` bounds the files of one merge."""
+
+    hour_delay: int
+    close_delay: int
+    revision: int
+    max_inputs: int = 64
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a stream's raw side is: its watermark (receive time, us), whether a segment is still written, and the
+    earliest receive time whose sealed segment is not transformed yet (None: all are).
+    """
+
+    watermark: int | None = None
+    open: bool = False
+    waiting_from: int | None = None
+
+
+class View(msgspec.Struct):
+    """What a plan is made from. `hot`: live parts and hour files; `days`: live daily files of every date that is hot
+    or in `bars_due` ((exchange, market_type, date)); `failures`: job key -> how often it failed.
+    """
+
+    hot: Sequence[FileRow] = ()
+    days: Sequence[FileRow] = ()
+    progress: Mapping[Stream, Progress] = {}
+    bars_due: frozenset[tuple[str, str, str]] = frozenset()
+    failures: Mapping[str, int] = {}
+
+
+class HourMerge(msgspec.Struct, frozen=True):
+    """`inputs` (all of one stream and hour) become one hour file of generation `revision`."""
+
+    stream: Stream
+    date: str
+    hour: int
+    revision: int
+    inputs: tuple[FileRow, ...]
+
+    @property
+    def key(self) -> str:
+        return _key("hour", self.stream, self.date, self.inputs)
+
+
+class DayClose(msgspec.Struct, frozen=True):
+    """`inputs` (all hot files of one stream and day) and the daily files `base` become the daily files of the day."""
+
+    stream: Stream
+    date: str
+    inputs: tuple[FileRow, ...]
+    base: tuple[FileRow, ...]
+
+    @property
+    def key(self) -> str:
+        return _key("day", self.stream, self.date, (*self.inputs, *self.base))
+
+
+class FinalBars(msgspec.Struct, frozen=True):
+    """Bars of one market and day, made again from its daily `trades` and `quotes`; `replaced` are daily bars whose
+    trades or quotes changed, `hot` the provisional ones.
+    """
+
+    exchange: str
+    market_type: str
+    date: str
+    trades: tuple[FileRow, ...]
+    quotes: tuple[FileRow, ...]
+    held: tuple[FileRow, ...]
+    hot: tuple[FileRow, ...]
+
+    @property
+    def key(self) -> str:
+        inputs = (*self.trades, *self.quotes, *self.held, *self.hot)
+        return _key("bars", (self.exchange, self.market_type, "bars"), self.date, inputs)
+
+
+Job: TypeAlias = HourMerge | DayClose | FinalBars
+
+
+def _key(what: str, stream: Stream, date: str, inputs: Iterable[FileRow]) -> str:
+    """Names a job by what it reads: other inputs make another job, with its own count of failures."""
+    text = "\n".join([what, *stream, date, *sorted(row.path for row in inputs)])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def plan(view: View, now: int, rules: Rules, *, final: bool = False) -> list[Job]:
+    """The jobs that can run now and side by side, oldest first.
+
+    `final` does not wait: every day and hour that has ended is closed, whatever the delays (a one-shot command after
+    the last event). Jobs that failed MAX_FAILURES times are left out.
+    """
+    by_day: dict[tuple[Stream, str], list[FileRow]] = defaultdict(list)
+    for row in view.hot:
+        by_day[(row.exchange, row.market_type, row.kind), row.date].append(row)
+    days: dict[tuple[Stream, str], list[FileRow]] = defaultdict(list)
+    for row in view.days:
+        days[(row.exchange, row.market_type, row.kind), row.date].append(row)
+    jobs: list[Job] = []
+    for (stream, date), hot in by_day.items():
+        held = days.get((stream, date), [])
+        progress = view.progress.get(stream, Progress())
+        if stream[2] in kinds.BARS:
+            jobs += _hours(stream, date, hot, progress, now, rules, final=final)
+        elif _closes(date, progress, now, rules, final=final):
+            jobs += _close(stream, date, hot, held, now, rules, final=final)
+        else:
+            jobs += _hours(stream, date, hot, progress, now, rules, final=final)
+    jobs += _bars(view, by_day, days, now, rules, final=final)
+    jobs = [job for job in jobs if view.failures.get(job.key, 0) < MAX_FAILURES]
+    return sorted(jobs, key=_age)
+
+
+def _age(job: Job) -> tuple[str, int, str, str, str, int]:
+    match job:
+        case HourMerge(stream, date, hour):
+            return (date, hour, *stream, 0)
+        case DayClose(stream, date):
+            return (date, 24, *stream, 1)
+        case FinalBars(exchange, market_type, date):
+            return (date, 25, exchange, market_type, "", 2)
+
+
+def day_span(date: str) -> times.Interval:
+    """[00:00, 24:00) UTC of YYYY-MM-DD, us."""
+    start = times.day_start(dt.date.fromisoformat(date))
+    return times.Interval(start, start + times.DAY)
+
+
+def _passed(end: int, delay: int, progress: Progress, now: int, *, final: bool) -> bool:
+    """Whether nothing that was received before `end` can still come: time is up, the watermark beyond, all of it
+    transformed. A stream that nobody writes any more needs no watermark.
+    """
+    if now < end + (0 if final else delay):
+        return False
+    if progress.waiting_from is not None and progress.waiting_from < end + (0 if final else delay):
+        return False
+    if not progress.open:
+        return True
+    # beyond, not at: an event of the last moment is received just after it, in a segment that is then sealed too
+    return progress.watermark is not None and (progress.watermark > end or (final and progress.watermark == end))
+
+
+def _closes(date: str, progress: Progress, now: int, rules: Rules, *, final: bool) -> bool:
+    return _passed(day_span(date).end, rules.close_delay, progress, now, final=final)
+
+
+def _hours(
+    stream: Stream, date: str, hot: Sequence[FileRow], progress: Progress, now: int, rules: Rules, *, final: bool
+) -> list[Job]:
+    """Merges of the hours that have passed; late parts of a merged hour wait for the revision interval."""
+    start = day_span(date).start
+    by_hour: dict[int, list[FileRow]] = defaultdict(list)
+    for row in hot:
+        if row.hour is not None:
+            by_hour[row.hour].append(row)
+    found: list[Job] = []
+    for hour, rows in by_hour.items():
+        end = start + (hour + 1) * times.HOUR
+        if len(rows) < 2 or not _passed(end, rules.hour_delay, progress, now, final=final):
+            continue
+        newest = max((row.created_at for row in rows if row.level == "hour"), default=None)
+        if newest is not None and not final and now < newest + rules.revision and len(rows) < rules.max_inputs:
+            continue
+        found.append(_hour(stream, date, hour, rows, rules))
+    return found
+
+
+def _hour(stream: Stream, date: str, hour: int, rows: Sequence[FileRow], rules: Rules) -> HourMerge:
+    """The smallest files first, so that rows are not copied again and again where there are too many at once."""
+    chosen = sorted(rows, key=lambda row: (row.rows, row.path))[: rules.max_inputs]
+    revision = 1 + max(row.revision for row in rows)
+    return HourMerge(stream, date, hour, revision, tuple(sorted(chosen, key=lambda row: (row.ts_min, row.path))))
+
+
+def _close(
+    stream: Stream, date: str, hot: Sequence[FileRow], held: Sequence[FileRow], now: int, rules: Rules, *, final: bool
+) -> list[Job]:
+    """The day itself, or first the hours, where the day would open too many files at once."""
+    newest = max((row.created_at for row in held), default=None)
+    if newest is not None and not final and now < newest + rules.revision:
+        return []
+    if len(hot) > rules.max_inputs:
+        by_hour: dict[int, list[FileRow]] = defaultdict(list)
+        for row in hot:
+            by_hour[row.hour or 0].append(row)
+        return [_hour(stream, date, hour, rows, rules) for hour, rows in by_hour.items() if len(rows) > 1]
+    inputs = tuple(sorted(hot, key=lambda row: (row.ts_min, row.path)))
+    base = tuple(sorted(held, key=lambda row: ((row.symbol or "").encode(), row.path)))
+    return [DayClose(stream, date, inputs, base)]
+
+
+def _bars(
+    view: View,
+    hot: Mapping[tuple[Stream, str], Sequence[FileRow]],
+    days: Mapping[tuple[Stream, str], Sequence[FileRow]],
+    now: int,
+    rules: Rules,
+    *,
+    final: bool,
+) -> list[Job]:
+    """Final bars of days whose trades are closed, and whose quotes are, where there are any."""
+    due = set(view.bars_due)
+    due |= {(stream[0], stream[1], date) for stream, date in hot if stream[2] in kinds.BARS}
+    found: list[Job] = []
+    for exchange, market_type, date in due:
+        ready = all(
+            not hot.get(((exchange, market_type, kind), date))
+            and _closes(date, view.progress.get((exchange, market_type, kind), Progress()), now, rules, final=final)
+            for kind in ("trade", "quote")
+        )
+        trades = days.get(((exchange, market_type, "trade"), date), ())
+        if not ready or not trades:
+            continue
+        found.append(
+            FinalBars(
+                exchange,
+                market_type,
+                date,
+                _sorted(trades),
+                _sorted(days.get(((exchange, market_type, "quote"), date), ())),
+                _sorted(row for kind in kinds.BARS for row in days.get(((exchange, market_type, kind), date), ())),
+                _sorted(row for kind in kinds.BARS for row in hot.get(((exchange, market_type, kind), date), ())),
+            )
+        )
+    return found
+
+
+def _sorted(rows: Iterable[FileRow]) -> tuple[FileRow, ...]:
+    return tuple(sorted(rows, key=lambda row: ((row.symbol or "").encode(), row.kind, row.path)))

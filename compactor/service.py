@@ -1,0 +1,310 @@
+"""Runs the compactor's plans: jobs go to an executor, their results are committed here, one transaction a job.
+
+`compact_once` does all there is to do now and is what `dl compact` runs; CompactorService does it again and again
+inside the daemon. A job that fails on its inputs is counted against them and parked after three times; failing
+storage or a lost lake is raised, for no job can help that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, wait
+
+import msgspec
+
+from compactor import view
+from compactor.bars_job import final_bars
+from compactor.config import CompactorConfig
+from compactor.merge_job import DUPLICATE, Made, Place, close_day, discard, merge_hour
+from compactor.plan import MAX_FAILURES, DayClose, FinalBars, HourMerge, Job, day_span, plan
+from compactor.tell import tell
+from compactor.tidy import tidy
+from lake.errors import CommitConflict, LakeError
+from lake.rows import CheckRow, Expectation, FileRow
+from lake.writer import LakeWriter
+from market import times
+from runtime import telemetry
+from runtime.clock import Clock, pause
+from runtime.service import exit_code_of
+
+OnProgress = Callable[[int, int, str], None]
+MAX_ROUNDS = 1_000
+_AT_ONCE = 4
+"""Jobs handed to the executor before the first of them is committed: what one of them made may be read by the next."""
+_PATIENCE = 0.25
+
+
+class Summary(msgspec.Struct):
+    """What one pass did: jobs by sort, daily files with their rows, problems in words, files let go of."""
+
+    hours: int = 0
+    days: int = 0
+    bars: int = 0
+    files: int = 0
+    rows: int = 0
+    certificates: list[str] = []
+    failures: list[str] = []
+    conflicts: int = 0
+    deleted: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything in the lake is different now."""
+        return bool(self.hours or self.days or self.bars or self.failures or self.deleted)
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """Tells nobody."""
+
+
+def never() -> bool:
+    return False
+
+
+def compact_once(
+    writer: LakeWriter,
+    executor: Executor,
+    now: int,
+    config: CompactorConfig,
+    on_progress: OnProgress = silent,
+    *,
+    final: bool = False,
+    stopping: Callable[[], bool] = never,
+    retention: bool = True,
+) -> Summary:
+    """Everything that can be merged, closed, made again or let go of at `now` (us). Blocks; call it in a thread.
+
+    `final` waits for no delay. `stopping` is asked between steps; jobs under way are then left to the executor, and
+    what they publish without a commit is swept by the next start. Raises StorageFailed, Fenced.
+    """
+    return _Pass(writer, executor, now, config, on_progress, final=final, stopping=stopping).run(retention)
+
+
+class _Pass:
+    def __init__(
+        self,
+        writer: LakeWriter,
+        executor: Executor,
+        now: int,
+        config: CompactorConfig,
+        on_progress: OnProgress,
+        *,
+        final: bool,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.writer = writer
+        self.manifest = writer.manifest
+        self.executor = executor
+        self.now = now
+        self.config = config
+        self.on_progress = on_progress
+        self.final = final
+        self.stopping = stopping
+        self.place = Place(str(writer.root), writer.lake_id, f"compact-{writer.epoch}", now)
+        self.summary = Summary()
+        self.tried: dict[str, int] = {}
+        self.done = 0
+
+    def run(self, retention: bool) -> Summary:
+        rules = self.config.rules()
+        for _ in range(MAX_ROUNDS):
+            jobs = plan(view.read(self.manifest), self.now, rules, final=self.final)
+            jobs = [job for job in jobs if self.tried.get(job.key, 0) == 0]
+            if not jobs or not self._round(jobs):
+                break
+        if retention and not self.stopping():
+            self.summary.deleted += tidy(self.writer, self.executor, self.now, self.config.keep())
+        return self.summary
+
+    def _round(self, jobs: Sequence[Job]) -> bool:
+        """Runs the jobs a few at a time and commits them in order; False where it was told to stop."""
+        for start in range(0, len(jobs), _AT_ONCE):
+            some = jobs[start : start + _AT_ONCE]
+            if self.stopping():
+                return False
+            futures = [(job, self._submit(job)) for job in some]
+            for place, (job, future) in enumerate(futures):
+                self.on_progress(self.done, self.done + len(jobs) - start - place, describe(job))
+                if not self._finish(job, future):
+                    for _, other in futures[place:]:
+                        other.cancel()
+                    return False
+                self.done += 1
+        self.on_progress(self.done, self.done, "compacted")
+        return True
+
+    def _submit(self, job: Job) -> Future[Made]:
+        match job:
+            case HourMerge():
+                return self.executor.submit(merge_hour, self.place, job)
+            case DayClose():
+                span = day_span(job.date)
+                return self.executor.submit(
+                    close_day,
+                    self.place,
+                    job,
+                    self.manifest.gaps(*job.stream, overlapping=span),
+                    self.manifest.coverage(*job.stream, overlapping=span),
+                    self._duplicates((*job.inputs, *job.base)),
+                )
+            case FinalBars():
+                span = day_span(job.date)
+                stream = (job.exchange, job.market_type, "trade")
+                return self.executor.submit(
+                    final_bars,
+                    self.place,
+                    job,
+                    self.manifest.gaps(*stream, state=("open", "unrepairable"), overlapping=span),
+                    self.manifest.coverage(*stream, overlapping=span),
+                )
+
+    def _duplicates(self, rows: Sequence[FileRow]) -> dict[str, int]:
+        """What earlier merges of these files left out, by symbol."""
+        counts: dict[str, int] = {}
+        for row in rows:
+            for check in self.manifest.checks(row.path):
+                if check.check == DUPLICATE:
+                    counts[check.symbol] = counts.get(check.symbol, 0) + check.count
+        return counts
+
+    def _finish(self, job: Job, future: Future[Made]) -> bool:
+        """Waits for a job and commits it; False where it was told to stop meanwhile."""
+        while not wait([future], timeout=_PATIENCE).done:
+            if self.stopping():
+                return False
+        error = future.exception()
+        if isinstance(error, Exception):
+            self._failed(job, error)
+            return True
+        made = future.result()
+        self.tried[job.key] = 1
+        try:
+            self._commit(job, made)
+        except CommitConflict as error:
+            discard(self.writer.root, [row for row in made.add if self.manifest.file(row.path) is None])
+            self.summary.conflicts += 1
+            telemetry.commit_conflict(job=describe(job), detail=error.message)
+        return True
+
+    def _commit(self, job: Job, made: Made) -> None:
+        inputs: tuple[FileRow, ...]
+        due: dict[str, int] = {}
+        match job:
+            case HourMerge():
+                inputs = job.inputs
+            case DayClose():
+                inputs = (*job.inputs, *job.base)
+                if job.stream[2] in ("trade", "quote") and made.add:
+                    due = {view.bars_due(*job.stream[:2], job.date): 1}
+            case FinalBars():
+                inputs = (*job.trades, *job.quotes, *job.held, *job.hot)
+                due = {view.bars_due(job.exchange, job.market_type, job.date): 0}
+        if self.manifest.cursor(view.FAILED + job.key):
+            due[view.FAILED + job.key] = 0
+        self.writer.publish(
+            add=made.add,
+            remove=made.remove,
+            expect=Expectation(files={row.path: row.sha256 for row in inputs}),
+            cursors=due,
+            certificates=made.certificates,
+            checks=made.checks,
+            gaps=made.gaps,
+            now=self.now,
+        )
+        self._count(job, made)
+        tell(job, made)
+
+    def _count(self, job: Job, made: Made) -> None:
+        summary = self.summary
+        match job:
+            case HourMerge():
+                summary.hours += 1
+            case DayClose():
+                summary.days += 1
+            case FinalBars():
+                summary.bars += 1
+        if not isinstance(job, HourMerge):
+            summary.files += len(made.add)
+            summary.rows += sum(row.rows for row in made.add)
+            summary.certificates += [row.path for row in made.certificates]
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        """Counts a failure against the job's inputs. Raises what no other job could survive either."""
+        if exit_code_of(error) is not None:
+            raise error
+        self.tried[job.key] = 1
+        failures = (self.manifest.cursor(view.FAILED + job.key) or 0) + 1
+        text = error.message if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
+        row = CheckRow(path=_first_input(job), check="compaction_failed", symbol="", count=failures, detail=text[:500])
+        self.writer.publish(cursors={view.FAILED + job.key: failures}, checks=[row], now=self.now)
+        self.summary.failures.append(f"{describe(job)}: {text}")
+        parked = failures >= MAX_FAILURES
+        telemetry.job_failed(job="compact", subject=describe(job), error=error, failures=failures, parked=parked)
+
+
+def _first_input(job: Job) -> str:
+    rows = job.trades if isinstance(job, FinalBars) else job.inputs
+    return rows[0].path
+
+
+def describe(job: Job) -> str:
+    """One line for a person."""
+    match job:
+        case HourMerge(stream, date, hour):
+            return f"{' '.join(stream)} {date} {hour:02d}h ({len(job.inputs)} files)"
+        case DayClose(stream, date):
+            return f"{' '.join(stream)} {date} ({len(job.inputs)} files)"
+        case FinalBars(exchange, market_type, date):
+            return f"{exchange} {market_type} bars {date} ({len(job.trades)} symbols)"
+
+
+class CompactorService:
+    """The daemon's compactor (runtime.service.Service): a pass every `interval_seconds`, and one on demand."""
+
+    name = "compactor"
+    phase = 2
+    RETENTION_EVERY = 10 * times.MINUTE
+
+    def __init__(self, writer: LakeWriter, executor: Executor, clock: Clock, config: CompactorConfig) -> None:
+        self._writer = writer
+        self._executor = executor
+        self._clock = clock
+        self._config = config
+        self._one_at_a_time = threading.Lock()
+        self._retained_at: int | None = None
+        self._last = Summary()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Passes until told to stop."""
+        while not await pause(self._clock, stop, self._config.interval_seconds):
+            await self.compact(stopping=stop.is_set)
+
+    async def compact(
+        self, on_progress: OnProgress = silent, *, final: bool = False, stopping: Callable[[], bool] = never
+    ) -> Summary:
+        """One pass now; passes follow each other. Raises StorageFailed, Fenced."""
+        return await asyncio.to_thread(self._pass, on_progress, final, stopping)
+
+    def status(self) -> dict[str, object]:
+        """What the last pass did, for /status."""
+        return {"last_pass": msgspec.to_builtins(self._last), "retained_at": self._retained_at}
+
+    def _pass(self, on_progress: OnProgress, final: bool, stopping: Callable[[], bool]) -> Summary:
+        with self._one_at_a_time:
+            now = self._clock.now()
+            due = self._retained_at is None or now >= self._retained_at + self.RETENTION_EVERY
+            self._last = compact_once(
+                self._writer,
+                self._executor,
+                now,
+                self._config,
+                on_progress,
+                final=final,
+                stopping=stopping,
+                retention=due or final,
+            )
+            if due:
+                self._retained_at = now
+            return self._last

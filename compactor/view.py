@@ -1,0 +1,105 @@
+"""Reads from the manifest what the pure plans need, and names the cursors in which the compactor remembers things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import select
+
+from compactor import retention
+from compactor.plan import Progress, Stream, View
+from lake import schema
+from lake.manifest import Manifest
+from lake.rows import FRAMES, FileRow, SegmentRow
+from market import kinds
+
+BARS_DUE = "compactor/bars/"
+"""+ exchange/market_type/date: 1 while the final bars of that day are to be made again."""
+FAILED = "compactor/failed/"
+"""+ job key: how often that job failed on the same inputs."""
+REHASHED = "compactor/rehashed/"
+"""+ exchange/market_type/kind/date: when the newest of the daily files that were read again was made (us)."""
+
+
+def bars_due(exchange: str, market_type: str, date: str) -> str:
+    return f"{BARS_DUE}{exchange}/{market_type}/{date}"
+
+
+def rehashed(stream: Stream, date: str) -> str:
+    return f"{REHASHED}{'/'.join(stream)}/{date}"
+
+
+def cursors(manifest: Manifest, prefix: str) -> dict[str, int]:
+    """Cursors below `prefix` that are not zero, by what follows it."""
+    t = schema.cursors
+    wanted = select(t.c.name, t.c.value).where(t.c.name.startswith(prefix, autoescape=True), t.c.value != 0)
+    return manifest.run(lambda conn: {row[0].removeprefix(prefix): int(row[1]) for row in conn.execute(wanted)})
+
+
+def read(manifest: Manifest) -> View:
+    """What there is to plan with. Costs what is hot, not what the lake holds."""
+    hot = [*manifest.files(level="part"), *manifest.files(level="hour")]
+    due = frozenset(_due(name) for name in cursors(manifest, BARS_DUE))
+    dates = {(row.exchange, row.market_type, row.date) for row in hot} | due
+    days = [
+        row
+        for exchange, market_type, date in sorted(dates)
+        for row in manifest.files(
+            exchange=exchange, market_type=market_type, level="day", date_from=date, date_to=date, parents=True
+        )
+    ]
+    markets = {(exchange, market_type) for exchange, market_type, _ in dates}
+    streams = {(row.exchange, row.market_type, row.kind) for row in hot}
+    streams |= {(*market, kind) for market in markets for kind in ("trade", "quote")}
+    progress = {stream: _progress(manifest, stream) for stream in sorted(streams) if stream[2] not in kinds.BARS}
+    return View(hot, days, progress, due, cursors(manifest, FAILED))
+
+
+def _due(name: str) -> tuple[str, str, str]:
+    exchange, market_type, date = name.split("/")
+    return exchange, market_type, date
+
+
+def _progress(manifest: Manifest, stream: Stream) -> Progress:
+    waiting = [row.period_start for row in manifest.segments(*stream, state="sealed") if row.rows]
+    return Progress(
+        watermark=manifest.watermark(*stream),
+        open=bool(manifest.segments(*stream, state="open")),
+        waiting_from=min(waiting, default=None),
+    )
+
+
+def raw_segments(manifest: Manifest) -> list[SegmentRow]:
+    """Everything that retention may let go of: transformed segments and sealed frames files."""
+    frames = [row for state in ("sealed", "transformed") for row in _frames(manifest, state)]
+    return [*(row for row in manifest.segments(state="transformed") if row.kind != FRAMES), *frames]
+
+
+def _frames(manifest: Manifest, state: str) -> list[SegmentRow]:
+    return manifest.segments(kind=FRAMES, state="sealed" if state == "sealed" else "transformed")
+
+
+def day_states(manifest: Manifest, segments: Iterable[SegmentRow]) -> dict[tuple[Stream, str], retention.DayState]:
+    """The state of every stream's day that rows of these segments belong to."""
+    wanted = {
+        ((row.exchange, row.market_type, row.kind), date)
+        for row in segments
+        if row.kind != FRAMES and row.rows
+        for date in retention.dates(row)
+    }
+    seen: Mapping[str, int] = cursors(manifest, REHASHED)
+    states: dict[tuple[Stream, str], retention.DayState] = {}
+    for stream, date in wanted:
+        files = day_files(manifest, stream, date)
+        if not files or any(row.level != "day" for row in files):
+            states[stream, date] = retention.DayState()
+            continue
+        closed = max(row.created_at for row in files)
+        states[stream, date] = retention.DayState(closed, seen.get(f"{'/'.join(stream)}/{date}") == closed)
+    return states
+
+
+def day_files(manifest: Manifest, stream: Stream, date: str) -> list[FileRow]:
+    """Live files of one stream and day, hot ones too."""
+    exchange, market_type, kind = stream
+    return manifest.files(kind, exchange=exchange, market_type=market_type, date_from=date, date_to=date)
