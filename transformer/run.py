@@ -1,0 +1,312 @@
+"""The transformer's work in a worker process: segments into hot parts, hot parts into bars.
+
+Functions of picklable arguments and results. They publish up to the durable name; whoever commits makes the rows
+live. What is wrong with one segment is part of the result, never the end of the others.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from lake import bars, durable, layout, merge, parquet, tables
+from lake.checks import check_table
+from lake.errors import CorruptSegment, VerifyFailed
+from lake.publish import Placement, publish
+from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
+from market import kinds, times
+from market.session import Gap
+from market.times import HOUR, MINUTE, SECOND, Interval
+from transformer.plan import BarJob, TransformJob
+from transformer.reader import Read, read_segment
+
+DUPLICATE = "duplicate"
+SEAL = "seal"
+_LATE_KINDS = ("trade", "quote")
+_TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "session", "frame_no", "item", "seq",
+                  "condition", "side", "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier",
+                  "multiplier_text")  # fmt: skip
+_QUOTE_COLUMNS = ("symbol", "ts_event", "ts_estimated", "session", "frame_no", "item", "update_id", "bid", "bid_text",
+                  "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
+_ROWS_AT_ONCE = 500_000
+_SYMBOL = re.compile(rb'"symbol":"((?:[^"\\]|\\.){1,200})"')
+
+
+class TransformResult(msgspec.Struct, kw_only=True):
+    """What became of a job's segments. Law: lines = rows + duplicates + quarantined lines.
+
+    `failed`: segments that could not be read, with the reason; they are in none of the files.
+    """
+
+    files: tuple[FileRow, ...] = ()
+    checks: tuple[CheckRow, ...] = ()
+    quarantine: tuple[QuarantineRow, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    failed: dict[str, str] = {}
+    lines: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    fast: int = 0
+    """Segments that took the fast path."""
+
+
+class BarResult(msgspec.Struct, kw_only=True):
+    """Published bars; `rows` and `symbols` count those of one minute."""
+
+    files: tuple[FileRow, ...] = ()
+    rows: int = 0
+    symbols: int = 0
+
+
+def run_transform(root: str, job: TransformJob) -> TransformResult:
+    """Reads the job's segments and publishes their rows as one part for each hour of event time.
+
+    Raises StorageFailed, and VerifyFailed for what is a defect of ours.
+    """
+    base = Path(root)
+    result = TransformResult()
+    read: list[tuple[SegmentRow, Read]] = []
+    for row in job.segments:
+        try:
+            read.append((row, read_segment(base, row)))
+        except CorruptSegment as error:
+            result.failed[row.path] = str(error)
+    quarantined = [_set_aside(base, row, found, job.now) for row, found in read if found.bad]
+    altered = [(row, found) for row, found in read if found.altered]
+    result.quarantine = tuple(quarantined)
+    result.gaps = tuple(gap for row, found in altered for gap in _gaps_of_altered(row, found, job.now))
+    result.lines = sum(found.lines for _, found in read)
+    result.fast = sum(found.fast for _, found in read)
+    checks = [
+        CheckRow(path=row.path, check=SEAL, symbol="*", count=1, detail=found.altered or "") for row, found in altered
+    ]
+    parents = tuple(tables.Parent(row.path, row.sha256) for row, found in read if found.table.num_rows)
+    table, doubled = _ordered(job.kind, [found.table for _, found in read])
+    files: list[FileRow] = []
+    for hour, part in _hours(table):
+        late = _late(part, job)
+        file = publish(base, _placement(job, job.kind, hour, parents, late), [part], run=job.run, now=job.now)
+        files.append(file)
+        checks += [
+            CheckRow(path=file.path, check=found.check, symbol=found.symbol, count=found.count, detail=found.detail)
+            for found in check_table(part, job.kind)
+        ]
+    if files:
+        checks += [
+            CheckRow(path=files[0].path, check=DUPLICATE, symbol=symbol, count=count)
+            for symbol, count in sorted(doubled.items())
+        ]
+    result.files, result.checks = tuple(files), tuple(checks)
+    result.rows, result.duplicates = table.num_rows, sum(doubled.values())
+    accounted = sum(file.rows for file in files) + result.duplicates + sum(row.count for row in quarantined)
+    if accounted != result.lines:
+        raise VerifyFailed(f"{job.name}: {result.lines} lines, but {accounted} in parts, in quarantine or repeated")
+    return result
+
+
+def _placement(
+    job: TransformJob | BarJob, kind: str, hour: int, parents: tuple[tables.Parent, ...], late: int = 0
+) -> Placement:
+    return Placement(
+        kind=kind,
+        exchange=job.exchange,
+        market_type=job.market_type,
+        level="part",
+        date=times.date_of(hour).isoformat(),
+        hour=hour % times.DAY // HOUR,
+        lake_id=job.lake_id,
+        parents=parents,
+        late=late,
+    )
+
+
+def _ordered(kind: str, read: Sequence[pa.Table]) -> tuple[pa.Table, Counter[str]]:
+    """(all rows in the kind's order, one of each identity; rows left out, by symbol)."""
+    table = pa.concat_tables([tables.empty(kind), *read]).unify_dictionaries().combine_chunks()
+    order = list(tables.sort_columns(kind))
+    keys = merge.plain_frame(table.select(order))
+    if keys.select(parquet.unordered(order).any()).item():
+        places = keys.select(pl.arg_sort_by(order, nulls_last=False, maintain_order=True)).to_series()
+        table = table.take(places.to_arrow())
+    losers = merge.duplicates(kind, [functools.partial(_pieces, table)]).get(0)
+    if losers is None or losers.is_empty():
+        return table, Counter()
+    lost = Counter(table.column("symbol").take(losers.to_arrow()).to_pylist())
+    kept = pl.int_range(table.num_rows, eager=True)
+    return table.take(kept.filter(~kept.is_in(losers.implode())).to_arrow()), lost
+
+
+def _pieces(table: pa.Table, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    yield table if columns is None else table.select(list(columns))
+
+
+def _hours(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of each hour of event time, by the hour's start (us); order inside is kept."""
+    if not table.num_rows:
+        return
+    stamps = _times(table)
+    hours = stamps - stamps % HOUR
+    found = hours.unique().sort()
+    for hour in found:
+        yield hour, table if found.len() == 1 else table.filter((hours == hour).to_arrow())
+
+
+def _times(table: pa.Table) -> pl.Series:
+    made = pl.from_arrow(table.column("ts_event"))
+    assert isinstance(made, pl.Series)
+    return made.to_physical()
+
+
+def _late(part: pa.Table, job: TransformJob) -> int:
+    if job.bars_until is None or job.kind not in _LATE_KINDS:
+        return 0
+    return int((_times(part) < job.bars_until).sum())
+
+
+class _SetAside(msgspec.Struct, omit_defaults=True):
+    """One line of a quarantine file."""
+
+    number: int
+    offset: int
+    reason: str
+    line: str | None = None
+    line_b64: str | None = None
+
+
+def _set_aside(root: Path, row: SegmentRow, read: Read, now: int) -> QuarantineRow:
+    """Writes a segment's bad lines with their place and reason; the same lines are always the same file."""
+    lines = []
+    for bad in read.bad:
+        try:
+            held = _SetAside(bad.number, bad.offset, bad.reason, line=bad.line.decode())
+        except UnicodeDecodeError:
+            held = _SetAside(bad.number, bad.offset, bad.reason, line_b64=base64.b64encode(bad.line).decode())
+        lines.append(held)
+    data = msgspec.json.Encoder().encode_lines(lines)
+    path = layout.quarantine_path(row.path, f"lines-{hashlib.sha256(data).hexdigest()[:8]}")
+    durable.make_dirs((root / path).parent)
+    durable.write_file(root / path, data)
+    first = read.bad[0]
+    more = f" (and {len(read.bad) - 1} more lines)" if len(read.bad) > 1 else ""
+    return QuarantineRow(
+        path=path,
+        origin=row.path,
+        reason=f"line {first.number}: {first.reason}"[:300] + more,
+        count=len(read.bad),
+        bytes=sum(len(bad.line) for bad in read.bad),
+        at=now,
+    )
+
+
+def _gaps_of_altered(row: SegmentRow, read: Read, now: int) -> Iterator[Gap]:
+    symbols = set(read.table.column("symbol").unique().to_pylist()) or {"*"}
+    for symbol in sorted(symbols):
+        yield gap_of(row, symbol, "altered_segment", read.altered or "", now)
+
+
+def gap_of(row: SegmentRow, symbol: str, cause: str, proof: str, now: int) -> Gap:
+    """The hole that an unreadable segment leaves in one symbol: all the time that it answered for."""
+    start = row.event_min if row.event_min is not None else row.period_start
+    end = row.event_max + 1 if row.event_max is not None else row.period_end or now
+    name = hashlib.sha256(f"{cause} {row.path} {symbol}".encode()).hexdigest()[:32]
+    return Gap(
+        gap_id=name, exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=symbol, ts_from=start,
+        ts_to=max(end, start + 1), id_from=None, id_to=None, cause=cause, proof=proof[:300], state="open",
+        session=None, detected_at=now, detail=row.path,
+    )  # fmt: skip
+
+
+def run_autopsy(root: str, row: SegmentRow) -> list[str]:
+    """The symbols that a segment which cannot be transformed seems to hold, as far as its bytes tell."""
+    try:
+        data = (Path(root) / row.path).read_bytes()
+    except OSError:
+        return []
+    found: set[str] = set()
+    for raw in {match[1] for match in _SYMBOL.finditer(data)}:
+        try:
+            found.add(msgspec.json.decode(b'"' + raw + b'"', type=str))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    return sorted(found)
+
+
+def run_bars(root: str, job: BarJob) -> BarResult:
+    """Makes the job's bars of one second and one minute and publishes a part of each.
+
+    Raises CorruptFile where an input is not readable, StorageFailed.
+    """
+    base = Path(root)
+    span = Interval(job.start, job.end)
+    quotes = _last_quotes(base, job, span)
+    seconds = [
+        bars.bars_from_trades(
+            trades, quotes, SECOND, coverage=job.coverage, gaps=job.gaps, span=span, lateness=job.lateness
+        )
+        for trades in _by_symbols(base, job, span)
+    ]
+    made = pa.concat_tables(seconds) if seconds else tables.empty("bar_1s")
+    if not made.num_rows:
+        return BarResult()
+    minutes = bars.fold(made, MINUTE, quotes=quotes, coverage=job.coverage, gaps=job.gaps)
+    parents = tuple(tables.Parent(row.path, row.sha256) for row in (*job.trades, *job.quotes))
+    hour = times.floor_to(job.start, HOUR)
+    files = [
+        publish(base, _placement(job, kind, hour, parents), [table], run=job.run, now=job.now)
+        for kind, table in (("bar_1s", made), ("bar_1m", minutes))
+    ]
+    symbols = len(minutes.column("symbol").unique())
+    return BarResult(files=tuple(files), rows=minutes.num_rows, symbols=symbols)
+
+
+def _merged(root: Path, kind: str, files: Sequence[FileRow], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of some hot files in order and without duplicates."""
+    rows = merge.piece_rows(len(files))
+    needed = list(dict.fromkeys((*columns, *tables.sort_columns(kind), *kinds.kind(kind).key)))
+
+    def source(path: Path, wanted: Sequence[str] | None) -> Iterator[pa.Table]:
+        return parquet.iterate(path, needed if wanted is None else wanted, rows)
+
+    return merge.merge(kind, [functools.partial(source, root / row.path) for row in files], merge.Merged())
+
+
+def _in_span(table: pa.Table, span: Interval) -> pa.Table:
+    return table.filter(_times(table).is_between(span.start, span.end, closed="left").to_arrow())
+
+
+def _by_symbols(root: Path, job: BarJob, span: Interval) -> Iterator[pa.Table]:
+    """The trades of the span, whole symbols together, as many symbols as make a moderate table."""
+    held: list[pa.Table] = []
+    count = 0
+    merged = (_in_span(piece, span) for piece in _merged(root, "trade", job.trades, _TRADE_COLUMNS))
+    for _, pieces in merge.by_symbol(merged):
+        if count >= _ROWS_AT_ONCE:
+            yield pa.concat_tables(held)
+            held, count = [], 0
+        for piece in pieces:
+            held.append(piece)
+            count += piece.num_rows
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _last_quotes(root: Path, job: BarJob, span: Interval) -> pa.Table | None:
+    """The last quote of each symbol and second: all that bars need of them. None where there are none."""
+    kept: list[pl.DataFrame] = []
+    second = pl.col("ts_event").dt.truncate("1s")
+    for piece in _merged(root, "quote", job.quotes, _QUOTE_COLUMNS) if job.quotes else ():
+        frame = merge.plain_frame(_in_span(piece, span).select(list(_QUOTE_COLUMNS)))
+        kept.append(frame.group_by("symbol", second.alias("second"), maintain_order=True).last())
+    if not kept:
+        return None
+    last = pl.concat(kept).group_by("symbol", "second", maintain_order=True).last().drop("second")
+    return last.to_arrow(compat_level=pl.CompatLevel.oldest())

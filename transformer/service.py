@@ -1,0 +1,378 @@
+"""One pass of the transformer, and the service that makes a pass every few seconds.
+
+A pass plans from the manifest, lets the executor do the work, and commits each result in one transaction. Whatever
+dies on the way is planned again; what fails again and again is set aside with its error, so that the rest goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from typing import TypeVar
+
+import msgspec
+
+from lake.errors import CommitConflict, LakeError, StorageFailed
+from lake.rows import FRAMES, Expectation, SegmentRow
+from lake.writer import LakeWriter
+from market.session import Gap
+from market.times import DAY, SECOND, Interval
+from runtime import telemetry
+from runtime.clock import Clock, pause
+from transformer import plan
+from transformer.config import TransformerConfig
+from transformer.plan import BarJob, Market, TransformJob
+from transformer.run import BarResult, TransformResult, gap_of, run_autopsy, run_bars, run_transform
+
+Progress = Callable[[int, int, str], None]
+"""(done, total, what)"""
+J = TypeVar("J")
+R = TypeVar("R")
+_AHEAD = 2
+"""Jobs given to the executor before the first is committed."""
+_MEGABYTE = 1024 * 1024
+
+
+class Summary(msgspec.Struct):
+    """What a pass did. Law over the segments that were read: lines = rows + duplicates + quarantined."""
+
+    segments: int = 0
+    lines: int = 0
+    rows: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    late: int = 0
+    files: int = 0
+    bars: int = 0
+    """Bars of one minute."""
+    failed: int = 0
+    """Jobs or segments that failed and are tried again."""
+    parked: int = 0
+    """Segments set aside for good, and hours whose bars were left to the compactor."""
+    conflicts: int = 0
+
+
+def transform_once(
+    writer: LakeWriter,
+    executor: Executor,
+    now: int,
+    config: TransformerConfig,
+    on_progress: Progress | None = None,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """Transform all that is sealed, then write the provisional bars that are ready. Blocks; call it in a thread.
+
+    `now` is us. `stopping` is asked between jobs. Raises StorageFailed and Fenced; everything else is counted, said
+    and tried again by the next pass.
+    """
+    return _Pass(writer, executor, now, config, on_progress or (lambda *_: None), stopping).run()
+
+
+class _Pass:
+    """The state of one pass."""
+
+    def __init__(
+        self,
+        writer: LakeWriter,
+        executor: Executor,
+        now: int,
+        config: TransformerConfig,
+        on_progress: Progress,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.writer = writer
+        self.manifest = writer.manifest
+        self.root = str(writer.root)
+        self.executor = executor
+        self.now = now
+        self.config = config
+        self.report = on_progress
+        self.stopping = stopping
+        self.summary = Summary()
+        self.context = plan.Run(
+            lake_id=writer.lake_id,
+            run=f"transform-{writer.epoch}",
+            now=now,
+            max_bytes=config.max_job_mb * _MEGABYTE,
+            lateness=round(config.lateness_seconds * SECOND),
+        )
+
+    def run(self) -> Summary:
+        sealed = self.manifest.segments(state="sealed")
+        markets = sorted({(e, m) for e, m, kind in self.manifest.streams() if kind == "trade"})
+        cursors = {market: self.manifest.cursor(plan.cursor_name(*market)) for market in markets}
+        jobs = plan.transforms(sealed, cursors, self.context)
+        for done, (job, future) in enumerate(self._results(run_transform, jobs), start=1):
+            self._take(job, future)
+            self.report(done, len(jobs), job.name)
+        skews = {market: plan.skew_of(_trades_of(sealed, market)) for market in markets}
+        for market in markets:
+            if not self.stopping():
+                self._bars(market, cursors[market], skews[market])
+        return self.summary
+
+    def _results(self, work: Callable[[str, J], R], jobs: Iterable[J]) -> Iterator[tuple[J, Future[R]]]:
+        """Each job with its finished future, in order; a few run ahead of the one that is committed."""
+        running: deque[tuple[J, Future[R]]] = deque()
+        try:
+            for job in jobs:
+                if self.stopping():
+                    break
+                running.append((job, self.executor.submit(work, self.root, job)))
+                if len(running) > _AHEAD:
+                    yield _finished(running.popleft())
+            while running:
+                yield _finished(running.popleft())
+        finally:
+            for _, future in running:
+                future.cancel()
+
+    # --- segments ---
+
+    def _take(self, job: TransformJob, future: Future[TransformResult]) -> None:
+        """Commit what became of a job, or count its failure."""
+        try:
+            result = future.result()
+        except StorageFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a job dies of must not stop the others
+            self._failed(job.segments, error)
+            return
+        done = [row for row in job.segments if row.path not in result.failed]
+        try:
+            self._commit(job, done, result)
+        except CommitConflict as error:
+            self.summary.conflicts += 1
+            telemetry.commit_conflict(job=f"transform {job.name}", detail=str(error))
+            return
+        for row in job.segments:
+            if row.path in result.failed:
+                self._failed([row], LakeError(result.failed[row.path]))
+
+    def _commit(self, job: TransformJob, done: list[SegmentRow], result: TransformResult) -> None:
+        if not done:
+            return
+        self.writer.publish(
+            add=result.files,
+            expect=Expectation(segments={row.path: "sealed" for row in done}),
+            segments={row.path: "transformed" for row in done},
+            checks=result.checks,
+            quarantine=result.quarantine,
+            gaps=result.gaps,
+            now=self.now,
+        )
+        total = self.summary
+        total.segments += len(done)
+        total.lines += result.lines
+        total.rows += result.rows
+        total.duplicates += result.duplicates
+        total.quarantined += sum(row.count for row in result.quarantine)
+        total.late += sum(file.late for file in result.files)
+        total.files += len(result.files)
+        _say(job, result)
+
+    def _failed(self, rows: Iterable[SegmentRow], error: BaseException) -> None:
+        """One more failure of each of these segments; the last that it is allowed parks it."""
+        for row in rows:
+            failures = self.manifest.fail_segment(row.path, _text(error))
+            parked = failures >= self.config.max_failures
+            telemetry.job_failed(job="transform", subject=row.path, error=error, failures=failures, parked=parked)
+            if parked:
+                self._park(row, error)
+                self.summary.parked += 1
+            else:
+                self.summary.failed += 1
+
+    def _park(self, row: SegmentRow, error: BaseException) -> None:
+        """The segment stays where it is, marked as quarantined, and its time is a gap of every symbol it held."""
+        try:
+            symbols = self.executor.submit(run_autopsy, self.root, row).result()
+        except Exception as second:  # noqa: BLE001 - it may be what kills workers: then coverage says whose it was
+            telemetry.job_failed(job="autopsy", subject=row.path, error=second, failures=1, parked=True)
+            symbols = []
+        span = Interval(row.period_start, row.period_end or self.now)
+        market = (row.exchange, row.market_type, row.kind)
+        symbols = symbols or sorted({c.symbol for c in self.manifest.coverage(*market, overlapping=span)}) or ["*"]
+        gaps = [gap_of(row, symbol, "unreadable_segment", _text(error), self.now) for symbol in symbols]
+        self.writer.publish(segments={row.path: "quarantined"}, gaps=gaps, now=self.now)
+        _say_gaps(gaps)
+
+    # --- bars ---
+
+    def _bars(self, market: Market, cursor: int | None, skew: int) -> None:
+        """Write the market's bars whose windows are ready, hour by hour; the cursor moves with each commit."""
+        quoted = (*market, "quote") in self.manifest.streams()
+        ready = plan.bars_ready(
+            self._stream(market, "trade"), self._stream(market, "quote") if quoted else None,
+            self.context.lateness, skew,
+        )  # fmt: skip
+        if ready is None or (cursor is not None and ready <= cursor):
+            return
+        jobs = self._bar_jobs(market, cursor, ready)
+        for job, future in self._results(run_bars, jobs):
+            if not self._take_bars(job, future):
+                return
+        if self.stopping() or (not jobs and cursor is None):
+            return
+        moved = self.manifest.cursor(plan.cursor_name(*market))
+        if moved is None or moved < ready:
+            self.writer.publish(cursors={plan.cursor_name(*market): ready}, now=self.now)
+
+    def _stream(self, market: Market, kind: str) -> plan.Stream:
+        waiting = [
+            row.period_start
+            for state in ("open", "sealed")
+            for row in self.manifest.segments(*market, kind, state=state)
+        ]
+        return plan.Stream(self.manifest.watermark(*market, kind), min(waiting, default=None))
+
+    def _bar_jobs(self, market: Market, cursor: int | None, ready: int) -> list[BarJob]:
+        exchange, market_type = market
+        first, last = plan.dates(Interval(cursor if cursor is not None else 0, ready))
+        with self.manifest.snapshot() as now:
+            closed = {
+                row.date
+                for row in now.files("trade", exchange=exchange, market_type=market_type, level="day",
+                                     date_from=first, date_to=last)
+            }  # fmt: skip
+            trades, quotes = (
+                [
+                    row
+                    for row in now.files(kind, exchange=exchange, market_type=market_type, date_from=first,
+                                         date_to=last)
+                    if row.level != "day" and row.date not in closed
+                ]
+                for kind in ("trade", "quote")
+            )  # fmt: skip
+            start = cursor if cursor is not None else min((row.ts_min for row in trades), default=ready)
+            # a day more than needed: history counts from the first coverage on, which may lie before the first window
+            span = Interval(start - DAY, ready)
+            coverage = now.coverage(exchange, market_type, "trade", overlapping=span)
+            gaps = now.gaps(exchange, market_type, "trade", state="open", overlapping=span)
+        return plan.bar_jobs(market, cursor, ready, trades, quotes, coverage=coverage, gaps=gaps, run=self.context)
+
+    def _take_bars(self, job: BarJob, future: Future[BarResult]) -> bool:
+        """Commit bars; False where the market's later bars must wait for another pass."""
+        market = (job.exchange, job.market_type)
+        cursor, failures = plan.cursor_name(*market), plan.failures_name(*market)
+        try:
+            result = future.result()
+            self.writer.publish(
+                add=result.files,
+                expect=Expectation(files={row.path: row.sha256 for row in (*job.trades, *job.quotes)}),
+                cursors={cursor: job.end, failures: 0},
+                now=self.now,
+            )
+        except StorageFailed:
+            raise
+        except CommitConflict as error:
+            self.summary.conflicts += 1
+            telemetry.commit_conflict(job=job.name, detail=str(error))
+            return False
+        except LakeError as error:
+            if error.exit_code != 1:
+                raise
+            return self._bars_failed(job, error)
+        except Exception as error:  # noqa: BLE001 - whatever a job dies of must not stop the others
+            return self._bars_failed(job, error)
+        self.summary.bars += result.rows
+        self.summary.files += len(result.files)
+        if result.files:
+            telemetry.bars_written(
+                exchange=job.exchange, market_type=job.market_type, kind="bar_1m", rows=result.rows,
+                symbols=result.symbols, start=job.start, end=job.end,
+            )  # fmt: skip
+        return True
+
+    def _bars_failed(self, job: BarJob, error: BaseException) -> bool:
+        """After the last allowed failure these windows are left to the hour merge, and the cursor goes on."""
+        market = (job.exchange, job.market_type)
+        name = plan.failures_name(*market)
+        failures = (self.manifest.cursor(name) or 0) + 1
+        parked = failures >= self.config.max_failures
+        telemetry.job_failed(job="bars", subject=job.name, error=error, failures=failures, parked=parked)
+        if parked:
+            self.writer.publish(cursors={name: 0, plan.cursor_name(*market): job.end}, now=self.now)
+            self.summary.parked += 1
+        else:
+            self.writer.publish(cursors={name: failures}, now=self.now)
+            self.summary.failed += 1
+        return parked
+
+
+def _finished(entry: tuple[J, Future[R]]) -> tuple[J, Future[R]]:
+    entry[1].exception()  # waits
+    return entry
+
+
+def _trades_of(rows: Iterable[SegmentRow], market: Market) -> list[SegmentRow]:
+    return [row for row in rows if (row.exchange, row.market_type) == market and row.kind == "trade"]
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def _say(job: TransformJob, result: TransformResult) -> None:
+    if result.files:
+        telemetry.parts_written(
+            exchange=job.exchange, market_type=job.market_type, kind=job.kind, rows=result.rows,
+            files=len(result.files),
+        )  # fmt: skip
+    for row in result.quarantine:
+        telemetry.quarantined(origin=row.origin, reason=row.reason, count=row.count, nbytes=row.bytes, path=row.path)
+    for check in result.checks:
+        telemetry.check_failed(
+            path=check.path, check=check.check, symbol=check.symbol, count=check.count, detail=check.detail
+        )
+    _say_gaps(result.gaps)
+
+
+def _say_gaps(gaps: Iterable[Gap]) -> None:
+    for gap in gaps:
+        telemetry.gap_opened(
+            exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, cause=gap.cause,
+            ts_from=gap.ts_from, ts_to=gap.ts_to, missing=gap.missing,
+        )  # fmt: skip
+
+
+class TransformService:
+    """Passes in turn until told to stop; `once` makes one for whoever asks, never two at the same time."""
+
+    name = "transformer"
+    phase = 1
+
+    def __init__(self, writer: LakeWriter, executor: Executor, clock: Clock, config: TransformerConfig) -> None:
+        self._writer = writer
+        self._executor = executor
+        self._clock = clock
+        self._config = config
+        self._turn = asyncio.Lock()
+        self._last: Summary | None = None
+        self._last_at: int | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """A pass every `interval_seconds`. On `stop` the job that runs is committed and no other is begun."""
+        while not await pause(self._clock, stop, self._config.interval_seconds):
+            await self.once(stopping=stop.is_set)
+
+    async def once(
+        self, on_progress: Progress | None = None, *, stopping: Callable[[], bool] = lambda: False
+    ) -> Summary:
+        """One pass now. Raises StorageFailed, Fenced."""
+        async with self._turn:
+            now = self._clock.now()
+            self._last = await asyncio.to_thread(
+                transform_once, self._writer, self._executor, now, self._config, on_progress, stopping=stopping
+            )
+            self._last_at = now
+            return self._last
+
+    def status(self) -> Mapping[str, object]:
+        """The last pass, for `/status`."""
+        waiting = [row for row in self._writer.manifest.segments(state="sealed") if row.kind != FRAMES]
+        last = msgspec.structs.asdict(self._last) if self._last is not None else None
+        return {"waiting_segments": len(waiting), "last_pass_at": self._last_at, "last_pass": last}
