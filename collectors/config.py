@@ -176,7 +176,7 @@ class ConnectionConfig(_Section):
         default=None, gt=0, description="A socket without any data for this long is replaced; per venue if not given."
     )
     silent_stream_seconds: float = Field(
-        default=60.0,
+        default=45.0,
         gt=0,
         description="A stream that was acknowledged and has sent nothing for this long is reported as silent.",
     )

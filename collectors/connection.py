@@ -16,6 +16,7 @@ import msgspec
 
 from collectors.config import ConnectionConfig
 from collectors.http import Http, HttpFailed
+from collectors.liveness import Watch
 from collectors.pipeline import Link, Pipeline, Task
 from collectors.transports import Closed, Connect, ConnectFailed, Transport
 from market.session import Connection, Exchange, Fetch, Send, Session
@@ -85,6 +86,7 @@ class Life:
         self._connection = connection
         self._tools = tools
         self._clock = tools.clock
+        self._streams = Watch(round(tools.config.silent_stream_seconds * SECOND))
         self._outbox: deque[Task] = deque()
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
@@ -201,7 +203,18 @@ class Life:
             self._do(self._pipeline.respond(self.link, task, status, headers, body, self._clock.now()))
 
     def _watch(self) -> None:
-        """The operator's own bound for a socket that says nothing; the venue's is the session's to watch."""
+        """Streams that are acknowledged and silent, or have stalled; and the operator's own bound for the socket."""
+        now = self._clock.now()
+        for change in self._streams.look(self._session.streams(), now):
+            if change.alarm:
+                stream = change.stream
+                telemetry.silent_stream(
+                    exchange=self._connection.exchange, market_type=self._connection.market_type, kind=stream.kind,
+                    symbol=stream.symbol, seconds=change.quiet / SECOND,
+                )  # fmt: skip
+            if change.status == "stalled" and not self._pipeline.full:
+                self._pipeline.stalled(self.link, change.stream, now)
+                self.successor_wanted.set()  # the venue may have forgotten a subscription: ask again on a new one
         silent = self._tools.config.silent_socket_seconds
         quiet = self._clock.monotonic() - self._heard
         if silent is not None and quiet > silent and not self._pipeline.full:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.coverage import CoverageTracker
 from collectors.intake import FrameBatch, FrameItem, Intake, RejectedFrame
-from collectors.merger import gap_id, venue_time
+from collectors.merger import SILENCE, gap_id, venue_time
 from lake.frames import FrameLine, payload
 from lake.rows import SessionRow
 from market.kinds import KIND_OF_EVENT, Event
@@ -29,6 +30,7 @@ from market.session import (
     Resume,
     Send,
     Session,
+    Stream,
 )
 from runtime import metrics, telemetry
 from runtime.channel import Channel
@@ -96,6 +98,9 @@ class Pipeline:
         self._blocking: list[Channel[FrameItem] | Channel[Event]] = [self._frames] if self._frames is not None else []
         self._totals = Totals()
         self._counted = (0, 0)
+        self._coverage = CoverageTracker(exchange, market_type)
+        self._covered: dict[tuple[str, str, str, int], Coverage] = {}
+        """Coverage rows that are not recorded yet: they are, with the next seal or at the end of a session."""
         self._growing: set[str] = set()
         """Ids of the gaps that have been said to be open."""
 
@@ -163,6 +168,7 @@ class Pipeline:
 
     def tick(self, link: Link, now: int) -> Sequence[Task]:
         """Time has passed for one session."""
+        self._cover(self._coverage.update(link.session))
         return self._take(link, link.session.tick(now), now, b"")
 
     def sent(self, link: Link, text: str, now: int) -> None:
@@ -195,7 +201,8 @@ class Pipeline:
                 ts_recv=now, conn=session.session_id, dir="close", n=session.frame_no, code=code, reason=reason[:500]
             )
         )
-        self._intake.record(coverage=self._coverage_of(link, now))
+        self._cover(self._coverage.close(session))
+        self._hand_over_coverage()
         if wanted:
             self._interrupt(link, cause, now, heir)
         self._totals.ignored.update(session.ignored)
@@ -215,13 +222,19 @@ class Pipeline:
             self._found(route.merger.tick(now))
         if covered:
             for link in self.links:
-                self._intake.record(coverage=self._coverage_of(link, now))
+                self._cover(self._coverage.update(link.session))
+            self._hand_over_coverage()
         self._count()
 
     def seed(self, last: Mapping[str, Mapping[str, Resume]]) -> None:
         """Kind -> symbol -> where the stored stream stopped, so that what follows joins it or is a gap."""
         for kind, symbols in last.items():
             self.route(kind).merger.resume(symbols)
+
+    def stalled(self, link: Link, stream: Stream, now: int) -> None:
+        """One stream fell silent on a connection that lives on: a gap, until it sends again."""
+        merger = self.route(stream.kind).merger
+        self._found(merger.interrupt(link.session.session_id, [stream.symbol], SILENCE, now))
 
     @property
     def full(self) -> bool:
@@ -242,6 +255,11 @@ class Pipeline:
 
     # --- inside ---
 
+    def _hand_over_coverage(self) -> None:
+        if self._covered:
+            self._intake.record(coverage=self._covered.values())
+            self._covered.clear()
+
     def _interrupt(self, link: Link, cause: str, now: int, heir: Link | None) -> None:
         taken_over = {(s.stream.kind, s.stream.symbol) for s in heir.session.streams() if s.events} if heir else set()
         lost: dict[str, list[str]] = {}
@@ -251,9 +269,10 @@ class Pipeline:
         for kind, symbols in lost.items():
             self._found(self.route(kind).merger.interrupt(link.session.session_id, symbols, cause, now))
 
-    def _coverage_of(self, link: Link, now: int) -> list[Coverage]:
-        del link, now
-        return []
+    def _cover(self, rows: Iterable[Coverage]) -> None:
+        """Coverage so far; a row that has grown takes the place of its shorter self."""
+        for row in rows:
+            self._covered[row.kind, row.symbol, row.session, row.ts_from] = row
 
     def _count(self) -> None:
         """Metrics, once a pass and not once an event."""
@@ -361,6 +380,7 @@ class Pipeline:
             else:
                 self._growing.discard(gap.gap_id)
         self._intake.record(gaps=found)
+        self._cover(self._coverage.bridge(found))
 
     def _shed(self, route: Route, batch: Sequence[Event]) -> None:
         """Memory is short: these events are given up, and their symbols have a growing gap until one is taken."""

@@ -1,14 +1,17 @@
 """Group commit: what has been received becomes lines on disk, in one thread, frames before the lines made from them.
 
 A pass writes what has come since the last one; every so often it also forces it to the disk and seals the segments
-whose period is over. Sessions are recorded before the data that name them. So are gaps: if what follows a gap is lost
-to a crash, the next start finds the same gap again, under the same name; the other way round its end would be lost.
-Coverage is recorded once the data are durable. A pass that a full disk interrupts is finished by the next call.
+whose period is over. Sessions are recorded before the data that name them. So are gaps and their ends: if what
+follows a gap is lost to a crash, the next start finds the same gap again, under the same name. That a gap is none after
+all, and what is covered, is recorded once the data that prove it are durable. A pass that a full disk interrupts is
+finished by the next call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+import msgspec
 
 from collectors.config import WritingConfig
 from collectors.intake import LaneKey, MarketKey, Pass, RejectedFrame
@@ -37,6 +40,7 @@ class GroupCommit:
         self._segments: dict[LaneKey, SegmentSpool] = {}
         self._sessions: list[SessionRow] = []
         self._gaps: list[Gap] = []
+        self._closings: list[Gap] = []
         self._coverage: list[Coverage] = []
         self._quarantine: list[QuarantineRow] = []
         self._rejected: list[RejectedFrame] = []
@@ -59,7 +63,8 @@ class GroupCommit:
         for lane, events in work.events:
             self._segments_of(lane).put(events)
         self._sessions += work.sessions
-        self._gaps += work.gaps
+        self._gaps += [_open(gap) for gap in work.gaps]
+        self._closings += [gap for gap in work.gaps if gap.state != "open"]
         self._coverage += work.coverage
         self._rejected += work.rejected
         self._carry_out(work.now, sync=work.sync or bool(work.coverage), final=work.final)
@@ -81,7 +86,7 @@ class GroupCommit:
                 frames.sync()
         for segments in self._segments.values():
             segments.write(now)
-            if sync:
+            if sync or due:
                 segments.sync()
         self._cut_oversize(now)
         if final:
@@ -89,10 +94,8 @@ class GroupCommit:
                 spool.finish(now)
         if self._rejected and (due or sum(len(r.frame) for r in self._rejected) > REJECTED_BYTES):
             self._set_aside(now)
-        if self._coverage or self._quarantine:
-            self._writer.record(coverage=self._coverage, quarantine=self._quarantine)
-            self._coverage.clear()
-            self._quarantine.clear()
+        if sync or due:
+            self._record_proven()
 
     def _spools(self) -> list[FramesSpool | SegmentSpool]:
         """Frames first: a line must not be durable before the frame that it was made from."""
@@ -106,6 +109,14 @@ class GroupCommit:
         for spool in large:
             spool.finish(now)
             spool.begin(now)
+
+    def _record_proven(self) -> None:
+        """What may be said only of durable data."""
+        if self._coverage or self._quarantine or self._closings:
+            self._writer.record(coverage=self._coverage, quarantine=self._quarantine, gaps=self._closings)
+            self._coverage.clear()
+            self._quarantine.clear()
+            self._closings.clear()
 
     def _set_aside(self, now: int) -> None:
         """Rejected frames to quarantine: one file a session, named by the frames in it."""
@@ -150,3 +161,8 @@ def _line(rejected: RejectedFrame) -> FrameLine:
         ts_recv=rejected.ts_recv, conn=rejected.session, dir="recv", n=rejected.frame_no, reason=rejected.reason,
         frame=head.get("frame"), frame_b64=head.get("frame_b64"),
     )  # fmt: skip
+
+
+def _open(gap: Gap) -> Gap:
+    """The gap as it is known before anything has closed it."""
+    return msgspec.structs.replace(gap, state="open", closed_at=None, source=None)

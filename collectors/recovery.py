@@ -1,0 +1,132 @@
+"""After a crash: what was being collected is written down as far as it goes, and what is missing from there on.
+
+Every interrupted session gets its end, its streams the coverage that their last lines prove, and every symbol of every
+kind one open gap with cause `crash`. The mergers are seeded with where each stream stopped, so that the first event
+after the restart gives that gap its end and, where the venue numbers its events, the exact ids. Doing it twice is
+doing it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from collectors.intake import LaneKey
+from collectors.merger import IdMerger, MonotonicMerger, venue_time
+from lake.recovery import Recovery
+from lake.rows import FRAMES, SegmentRow, SessionRow
+from lake.segments import BadLine, read_lines
+from lake.writer import LakeWriter
+from market.kinds import KINDS, Contiguous, Event
+from market.session import Coverage, Gap, Resume
+
+CRASH = "crash"
+
+Stops = dict[LaneKey, dict[str, Resume]]
+"""(exchange, market_type, kind) -> symbol -> where its stored stream stopped."""
+
+
+class _Tail(msgspec.Struct):
+    """What the lines of an interrupted session prove about it, from those that no seal accounted for."""
+
+    newest: int = 0
+    last_recv: int = 0
+    last_frame: int = 0
+    first: dict[tuple[str, str], int] = {}
+    """(kind, symbol) -> venue time of its first event in these lines."""
+
+
+def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
+    """Record what `writer.recover` found interrupted; returns where each stream stopped, for `CollectorsService`."""
+    stops = _with_frames(found)
+    tails = {row.session: _Tail() for row in found.unclosed}
+    for segment in found.segments:
+        if segment.kind != FRAMES and segment.rows:
+            _read(segment, _events(writer, segment), tails)
+    gaps = [*_crash_gaps(writer, stops, now), *_closings(writer, stops, now)]
+    coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
+    sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
+    if sessions or coverage or gaps:
+        writer.record(sessions=sessions, coverage=coverage, gaps=gaps, now=now)
+    return stops
+
+
+def _with_frames(found: Recovery) -> Stops:
+    """The stops, those of interrupted sessions with the frames that were stored but became no lines."""
+    ranges = {
+        span.session: f"frames {span.first} to {span.last} of {span.session} have no lines, see {span.path}"
+        for span in found.unwritten
+    }
+    return {
+        lane: {
+            symbol: msgspec.structs.replace(stop, detail=ranges.get(stop.session, stop.detail))
+            for symbol, stop in symbols.items()
+        }
+        for lane, symbols in found.last.items()
+    }
+
+
+def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
+    """One gap a symbol and kind that a crash interrupted, unless it is recorded already."""
+    for (exchange, market_type, kind), symbols in stops.items():
+        crashed = {symbol: stop for symbol, stop in symbols.items() if stop.cause == CRASH}
+        if not crashed or KINDS[kind].cadence == "reference":
+            continue
+        numbered = any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
+        memory = (IdMerger if numbered else MonotonicMerger)(exchange, market_type, kind)
+        memory.resume(crashed)
+        known = {gap.gap_id for gap in writer.manifest.gaps(exchange, market_type, kind, state="open")}
+        yield from (gap for gap in memory.tick(now) if gap.gap_id not in known)
+
+
+def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
+    """Gaps that turned out to be none, where the crash came before that was recorded: the next id is stored."""
+    for gap in writer.manifest.gaps(state="open"):
+        if gap.id_from is None or gap.id_from != gap.id_to:
+            continue
+        stop = stops.get((gap.exchange, gap.market_type, gap.kind), {}).get(gap.symbol)
+        if stop is not None and stop.seq is not None and stop.seq >= gap.id_from:
+            yield msgspec.structs.replace(gap, state="empty", closed_at=now)
+
+
+def _events(writer: LakeWriter, segment: SegmentRow) -> Iterator[Event]:
+    path = writer.root / segment.path
+    if path.is_file():
+        for found in read_lines(segment.kind, path.read_bytes()):
+            if not isinstance(found, BadLine):
+                yield found
+
+
+def _read(segment: SegmentRow, events: Iterator[Event], tails: Mapping[str, _Tail]) -> None:
+    for event in events:
+        tail = tails.get(event.session)
+        if tail is None:
+            continue
+        time = venue_time(event)
+        tail.newest = max(tail.newest, time)
+        tail.last_recv = max(tail.last_recv, event.ts_recv)
+        tail.last_frame = max(tail.last_frame, event.frame_no)
+        key = (segment.kind, event.symbol)
+        tail.first[key] = min(tail.first.get(key, time), time)
+
+
+def _coverage(writer: LakeWriter, session: SessionRow, tail: _Tail) -> Iterator[Coverage]:
+    """A stream was produced up to the newest event of its session, from where its coverage was last recorded."""
+    market = (session.exchange, session.market_type)
+    recorded: dict[tuple[str, str], int] = {}
+    for row in writer.manifest.coverage(*market):
+        if row.session == session.session:
+            key = (row.kind, row.symbol)
+            recorded[key] = max(row.ts_to, recorded.get(key, 0))
+    for (kind, symbol), start in sorted({**tail.first, **recorded}.items()):
+        if start < tail.newest and KINDS[kind].cadence != "reference":
+            yield Coverage(*market, kind, symbol, session.session, start, tail.newest)
+
+
+def _closed(session: SessionRow, tail: _Tail, found: Recovery) -> SessionRow:
+    """The end of an interrupted session: the last that is known of it."""
+    span = next((span for span in found.unwritten if span.session == session.session), None)
+    last = max(tail.last_recv, span.ts_last if span else 0, session.opened_at)
+    frames = max(tail.last_frame, span.last if span else 0, session.frames)
+    return msgspec.structs.replace(session, closed_at=last, close_cause=CRASH, frames=frames)
