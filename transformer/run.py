@@ -38,7 +38,7 @@ _TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "s
 _QUOTE_COLUMNS = ("symbol", "ts_event", "ts_estimated", "session", "frame_no", "item", "update_id", "bid", "bid_text",
                   "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
 _ROWS_AT_ONCE = 500_000
-_SYMBOL = re.compile(rb'"symbol":"((?:[^"\\]|\\.){1,200})"')
+_SYMBOL = re.compile(rb'"symbol"\s*:\s*"((?:[^"\\]|\\.){1,200})"')
 
 
 class TransformResult(msgspec.Struct, kw_only=True):

@@ -1,0 +1,358 @@
+"""transformer.run and .service on a real lake: parts, bars, late rows, quarantine and poison."""
+
+import asyncio
+import hashlib
+import json
+import pickle
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from lake import durable, layout, parquet
+from lake.errors import StorageFailed
+from lake.rows import SegmentRow
+from lake.writer import LakeWriter
+from market.session import Coverage
+from market.times import HOUR, MINUTE, SECOND
+from runtime.workers import InlineExecutor, Workers
+from tests.support.clock import ManualClock
+from tests.support.market_rows import T0
+from transformer import run, service
+from transformer.config import TransformerConfig
+from transformer.service import TransformService, transform_once
+
+CONFIG = TransformerConfig()
+NOW = T0 + HOUR
+
+
+@pytest.fixture
+def writer(tmp_path):
+    with LakeWriter.open(tmp_path / "lake", "n", NOW) as held:
+        yield held
+
+
+def trade(at, seq, price="10.5", qty="2", **more):
+    return {
+        "symbol": "BTCUSDT", "stream": "s", "ts_event": T0 + at, "ts_publish": None, "ts_recv": T0 + at + 1000,
+        "session": "n-1-1", "frame_no": seq, "item": 0, "source": "ws", "price": price, "qty": qty, "side": "buy",
+        "seq": seq, "condition": "market",
+    } | more  # fmt: skip
+
+
+def quote(at, update_id, bid="10.4", ask="10.6"):
+    common = {name: value for name, value in trade(at, update_id).items() if name not in
+              ("price", "qty", "side", "seq", "condition")}  # fmt: skip
+    return common | {"bid": bid, "bid_qty": "1", "ask": ask, "ask_qty": "1", "update_id": update_id}
+
+
+class Segments:
+    """Writes sealed segments of one lake, numbered."""
+
+    def __init__(self, writer):
+        self.writer = writer
+        self.number = 0
+
+    def __call__(self, lines, start, end, kind="trade", market_type="spot", state="sealed"):
+        self.number += 1
+        path = layout.raw_path("binance", market_type, kind, T0 + start, "n", self.number)
+        data = b"".join((item if isinstance(item, bytes) else json.dumps(item).encode()) + b"\n" for item in lines)
+        row = SegmentRow(
+            path=path, exchange="binance", market_type=market_type, kind=kind, state=state, period_start=T0 + start,
+            period_end=T0 + end if state == "sealed" else None, rows=len(lines), bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest() if lines else "",
+        )  # fmt: skip
+        if lines:
+            durable.make_dirs((self.writer.root / path).parent)
+            durable.write_file(self.writer.root / path, data)
+        self.writer.seal(row) if state == "sealed" else self.writer.open_segment(row)
+        return row
+
+
+@pytest.fixture
+def sealed(writer):
+    return Segments(writer)
+
+
+def covered(writer, start=-HOUR, end=HOUR, kind="trade"):
+    writer.record_coverage([Coverage("binance", "spot", kind, "BTCUSDT", "n-1-1", T0 + start, T0 + end)])
+
+
+def once(writer, config=CONFIG, executor=None):
+    return transform_once(writer, executor or InlineExecutor(), NOW, config)
+
+
+def rows(writer, kind):
+    """All live rows of a kind."""
+    tables = [parquet.read(writer.root / row.path) for row in writer.manifest.files(kind)]
+    frames = [pl.from_arrow(table) for table in tables]
+    return pl.concat(frames).to_dicts() if frames else []
+
+
+def starts(writer, kind="bar_1m"):
+    return sorted((bar["window_start"].timestamp() * SECOND - T0) / MINUTE for bar in rows(writer, kind))
+
+
+def test_sealed_segments_become_sorted_parts_by_event_hour_with_lineage(writer, sealed):
+    first = sealed([trade(HOUR, 3), trade(5, 2), trade(5, 1), trade(1, 1, symbol="AAA")], 0, MINUTE)
+    second = sealed([trade(7, 4)], MINUTE, 2 * MINUTE)
+    summary = once(writer)
+    assert (summary.segments, summary.lines, summary.rows, summary.files) == (2, 5, 5, 4)
+    files = writer.manifest.files("trade", parents=True)
+    assert [(f.level, f.hour, f.rows, f.symbol) for f in files] == [("part", 0, 4, None), ("part", 1, 1, None)]
+    assert files[0].parents == (first.path, second.path)
+    assert files[0].path.startswith(layout.hot_dir("binance", "spot", "trade", "2024-07-19", 0) + "/")
+    held = pq.read_table(writer.root / files[0].path)
+    assert list(zip(held["symbol"].to_pylist(), held["seq"].to_pylist(), strict=True)) == [
+        ("AAA", 1), ("BTCUSDT", 1), ("BTCUSDT", 2), ("BTCUSDT", 4)]  # fmt: skip
+    assert {row.state for row in writer.manifest.segments()} == {"transformed"}
+
+
+def test_a_second_pass_changes_nothing(writer, sealed):
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+    covered(writer)
+    once(writer)
+    version, files = writer.manifest.version, writer.manifest.files()
+    summary = once(writer)
+    assert (summary.segments, summary.files, summary.bars) == (0, 0, 0)
+    assert (writer.manifest.version, writer.manifest.files()) == (version, files)
+
+
+def test_a_pass_that_died_before_its_commit_is_repeated_with_the_same_files(writer, sealed, monkeypatch):
+    sealed([trade(5, 1), trade(6, 2)], 0, 10 * MINUTE)
+    covered(writer)
+    monkeypatch.setattr(writer, "publish", lambda **_: (_ for _ in ()).throw(StorageFailed("no space")))
+    with pytest.raises(StorageFailed):
+        once(writer)
+    monkeypatch.undo()
+    before = sorted(writer.root.glob("hot/**/*.parquet"))
+    assert len(before) == 1
+    once(writer)
+    assert before[0] in writer.root.glob("hot/**/*.parquet")
+    assert [writer.root / f.path for f in writer.manifest.files("trade")] == before
+    assert not list(writer.root.glob("hot/**/*.tmp"))
+
+
+def test_bad_lines_are_set_aside_counted_and_never_lost(writer, sealed):
+    row = sealed(
+        [trade(1, 1), trade(2, 2, price="NaN"), b"garbage \xff", trade(3, 3, qty="-1"), trade(4, 4)], 0, MINUTE
+    )
+    summary = once(writer)
+    assert (summary.lines, summary.rows, summary.quarantined) == (5, 2, 3)
+    found = writer.manifest.quarantine()
+    assert [(q.origin, q.count) for q in found] == [(row.path, 3)]
+    assert "line 2: price: no plain decimal: NaN" in found[0].reason
+    lines = [json.loads(line) for line in (writer.root / found[0].path).read_text().splitlines()]
+    assert [(line["number"], "reason" in line) for line in lines] == [(2, True), (3, True), (4, True)]
+    data = (writer.root / row.path).read_bytes()
+    assert data[lines[0]["offset"] :].startswith(lines[0]["line"].encode())
+    assert "line_b64" in lines[1]
+
+
+def test_a_segment_of_bad_lines_only_leaves_no_part(writer, sealed):
+    sealed([b"x", b"y"], 0, MINUTE)
+    summary = once(writer)
+    assert (summary.files, summary.quarantined) == (0, 2)
+    assert {row.state for row in writer.manifest.segments()} == {"transformed"}
+
+
+def test_repeated_ids_are_stored_once_and_counted(writer, sealed):
+    sealed([trade(1, 1), trade(2, 2), trade(1, 1, ts_recv=T0 + 9 * SECOND)], 0, MINUTE)
+    summary = once(writer)
+    assert (summary.lines, summary.rows, summary.duplicates) == (3, 2, 1)
+    part = writer.manifest.files("trade")[0]
+    assert [(c.check, c.count) for c in writer.manifest.checks(part.path) if c.check == "duplicate"] == [
+        ("duplicate", 1)
+    ]
+    assert min(row["ts_recv"] for row in rows(writer, "trade")).microsecond == 1001
+
+
+def test_an_empty_segment_moves_the_watermark_and_makes_no_file(writer, sealed):
+    sealed([trade(5, 1)], 0, MINUTE)
+    covered(writer)
+    once(writer)
+    assert starts(writer) == []
+    sealed([], MINUTE, 2 * MINUTE)
+    assert once(writer).bars == 1
+    assert starts(writer) == [0]
+
+
+def test_bars_come_once_their_windows_are_ready_and_each_window_once(writer, sealed):
+    covered(writer)
+    sealed([trade(n * 20 * SECOND, n) for n in range(9)], 0, 3 * MINUTE)
+    sealed([], 3 * MINUTE, 4 * MINUTE, state="open")
+    assert once(writer).bars == 2
+    assert starts(writer) == [0, 1]
+    assert len(rows(writer, "bar_1s")) == 6
+    assert once(writer).bars == 0
+    sealed([trade(190 * SECOND, 9)], 3 * MINUTE, 5 * MINUTE)
+    assert once(writer).bars == 0
+    second = Segments(writer)
+    second.number = 1
+    second([], 3 * MINUTE, 4 * MINUTE)
+    once(writer)
+    assert starts(writer) == [0, 1, 2, 3]
+    bar = next(b for b in rows(writer, "bar_1m") if b["window_start"].minute == 0)
+    assert (bar["trade_count"], bar["volume_base"], bar["partial"], bar["gap"]) == (3, 6.0, False, False)
+
+
+def test_quotes_that_are_collected_are_waited_for_and_give_bid_and_ask(writer, sealed):
+    covered(writer)
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+    sealed([quote(7, 1), quote(9, 2, bid="10.45")], 0, MINUTE, kind="quote")
+    assert once(writer).bars == 0
+    sealed([], MINUTE, 10 * MINUTE, kind="quote")
+    assert once(writer).bars == 1
+    bar = rows(writer, "bar_1m")[0]
+    assert (bar["bid"], bar["ask"], bar["spread"]) == (10.45, 10.6, 0.15)
+    parents = writer.manifest.files("bar_1m", parents=True)[0].parents
+    assert [layout.parse_parquet(path).kind for path in parents] == ["quote", "trade"]
+
+
+def test_late_rows_are_counted_and_left_to_the_hour_merge(writer, sealed):
+    covered(writer)
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+    assert once(writer).bars == 1
+    sealed([trade(6, 2), trade(11 * MINUTE, 3)], 10 * MINUTE, 20 * MINUTE)
+    summary = once(writer)
+    assert (summary.late, summary.bars) == (1, 1)
+    assert sorted(f.late for f in writer.manifest.files("trade")) == [0, 1]
+    assert starts(writer) == [0, 11]
+    assert next(b for b in rows(writer, "bar_1m") if b["window_start"].minute == 0)["trade_count"] == 1
+
+
+def test_coverage_and_gaps_mark_bars(writer, sealed):
+    covered(writer, start=30 * SECOND)
+    sealed([trade(n * MINUTE + SECOND, n) for n in range(3)], 0, 10 * MINUTE)
+    sealed([b"x"], 0, MINUTE, market_type="linear")
+    (writer.root / writer.manifest.segments(market_type="linear")[0].path).unlink()
+    once(writer)
+    assert [bar["partial"] for bar in rows(writer, "bar_1m")] == [True, False, False]
+
+
+def test_bars_of_a_part_are_published_by_hour(writer, sealed):
+    covered(writer, end=3 * HOUR)
+    sealed([trade(5, 1), trade(HOUR + 5, 2)], 0, HOUR + 10 * MINUTE)
+    once(writer)
+    assert [(f.kind, f.hour) for f in writer.manifest.files() if f.kind != "trade"] == [
+        ("bar_1m", 0), ("bar_1m", 1), ("bar_1s", 0), ("bar_1s", 1)]  # fmt: skip
+    assert writer.manifest.cursor("bars/binance/spot") == T0 + HOUR + 9 * MINUTE
+
+
+def test_a_segment_that_cannot_be_read_is_parked_after_three_failures_with_a_gap_and_holds_nobody_up(writer, sealed):
+    lost = sealed([trade(1, 1)], 0, MINUTE)
+    sealed([trade(MINUTE, 2)], MINUTE, 10 * MINUTE)
+    covered(writer)
+    (writer.root / lost.path).unlink()
+    summary = once(writer)
+    assert (summary.segments, summary.failed, summary.parked, summary.bars) == (1, 1, 0, 0)
+    once(writer)
+    assert once(writer).parked == 1
+    row = writer.manifest.segment(lost.path)
+    assert (row.state, row.failures) == ("quarantined", 3)
+    assert "cannot be read" in row.error
+    gap = writer.manifest.gaps()[0]
+    assert (gap.symbol, gap.cause, gap.state, gap.ts_from, gap.ts_to) == (
+        "BTCUSDT", "unreadable_segment", "open", T0, T0 + MINUTE)  # fmt: skip
+    assert once(writer) == service.Summary()
+    assert starts(writer) == [1]
+
+
+def test_a_segment_that_kills_its_job_is_isolated_and_then_parked(writer, sealed, monkeypatch):
+    poison = sealed([trade(1, 1, symbol="POISON")], 0, MINUTE)
+    sealed([trade(MINUTE, 2)], MINUTE, 10 * MINUTE)
+    real = run.read_segment
+
+    def read(root, row):
+        if row.path == poison.path:
+            raise MemoryError("too much")
+        return real(root, row)
+
+    monkeypatch.setattr(run, "read_segment", read)
+    assert (once(writer).segments, once(writer).segments) == (0, 1)
+    assert once(writer).parked == 1
+    states = {row.path: row.state for row in writer.manifest.segments()}
+    assert sorted(states.values()) == ["quarantined", "transformed"]
+    assert states[poison.path] == "quarantined"
+    assert [gap.symbol for gap in writer.manifest.gaps()] == ["POISON"]
+
+
+def test_a_segment_that_is_not_what_its_seal_says_keeps_its_good_lines_and_opens_a_gap(writer, sealed):
+    row = sealed([trade(1, 1), trade(2, 2), trade(3, 3)], 0, MINUTE)
+    path = writer.root / row.path
+    path.write_bytes(path.read_bytes()[:-30])
+    summary = once(writer)
+    assert (summary.lines, summary.rows, summary.quarantined) == (3, 2, 1)
+    assert [(gap.cause, gap.symbol) for gap in writer.manifest.gaps()] == [("altered_segment", "BTCUSDT")]
+    assert [c.check for c in writer.manifest.checks(row.path)] == ["seal"]
+
+
+def test_bars_that_fail_again_and_again_are_left_to_the_compactor(writer, sealed, monkeypatch):
+    covered(writer)
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+
+    def fail(*_):
+        raise ValueError("poison")
+
+    monkeypatch.setattr(service, "run_bars", fail)
+    results = [once(writer) for _ in range(4)]
+    assert [(s.failed, s.parked) for s in results] == [(1, 0), (1, 0), (0, 1), (0, 0)]
+    assert writer.manifest.cursor("bars/binance/spot") == T0 + 9 * MINUTE
+
+
+def test_a_commit_that_lost_a_race_is_planned_again(writer, sealed):
+    row = sealed([trade(5, 1)], 0, 10 * MINUTE)
+    covered(writer)
+
+    class Racing(InlineExecutor):
+        def submit(self, fn, *args):
+            job = super().submit(fn, *args)
+            writer.publish(segments={row.path: "quarantined"}, now=NOW)
+            return job
+
+    assert once(writer, executor=Racing()).conflicts == 1
+    assert writer.manifest.files() == []
+
+
+def test_jobs_and_results_travel_to_a_spawned_worker(writer, sealed):
+    covered(writer)
+    sealed([trade(5, 1), b"bad"], 0, 10 * MINUTE)
+    sealed([quote(6, 1)], 0, 10 * MINUTE, kind="quote")
+    workers = Workers(1)
+    try:
+        summary = once(writer, executor=workers)
+    finally:
+        workers.shutdown()
+    assert (summary.rows, summary.quarantined, summary.bars) == (2, 1, 1)
+    assert pickle.loads(pickle.dumps(summary)) == summary
+
+
+def test_progress_is_told_and_a_stop_begins_nothing_new(writer, sealed):
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+    said = []
+    config = TransformerConfig(interval_seconds=1)
+    transform_once(writer, InlineExecutor(), NOW, config, lambda *args: said.append(args), stopping=lambda: True)
+    assert said == []
+    assert {row.state for row in writer.manifest.segments()} == {"sealed"}
+    transform_once(writer, InlineExecutor(), NOW, config, lambda *args: said.append(args))
+    assert said == [(1, 1, "binance spot trade, 1 segments")]
+
+
+async def test_the_service_makes_passes_until_it_is_stopped(writer, sealed):
+    clock = ManualClock(NOW)
+    made = TransformService(writer, InlineExecutor(), clock, TransformerConfig(interval_seconds=5))
+    stop = asyncio.Event()
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+    assert made.status()["waiting_segments"] == 1
+
+    async def until_done():
+        while made.status()["waiting_segments"]:
+            await clock.sleep(1)
+        stop.set()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(made.run(stop))
+        await clock.run(until_done())
+        await clock.advance(10)
+    assert made.status()["last_pass"]["rows"] == 1
+    assert (await made.once()).segments == 0
