@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from lake.errors import LakeError, LakeLocked
 from lake.lock import LockInfo, read_lock
 from lake.writer import LakeWriter
 from runtime.clock import SystemClock
-from runtime.loop import run
 from runtime.workers import Workers
 
 Report = Callable[[int, int, str], None]
-Work = Callable[[LakeWriter, Workers, SystemClock, Config, Report], Awaitable[object]]
+Work = Callable[[LakeWriter, Workers, int, Config, Report], Any]
+"""(writer, executor, now, config, report) -> result."""
 PATIENCE = 3600.0
 """Seconds without a word from the daemon after which asking it is given up."""
 
@@ -39,7 +38,7 @@ def settings(config: Path | None) -> Config:
     return Config() if config is None and not path.is_file() else load_config(path)
 
 
-def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config, quiet: bool, work: Work) -> object:
+def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config, quiet: bool, work: Work) -> Any:
     """The result of `work`, done by whoever may write the lake. Raises LakeLocked, JobFailed, what the job raises."""
     with progress(name, quiet=quiet) as report:
         holder = read_lock(root)
@@ -47,21 +46,21 @@ def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config,
             return ask(holder, name, arguments, report)
         if holder is not None:
             raise LakeLocked(f"{root} is being written by process {holder.pid}", "wait until it has ended")
-        return run(_alone(root, config, report, work))
+        return _alone(root, config, report, work)
 
 
-async def _alone(root: Path, config: Config, report: Report, work: Work) -> object:
-    clock = SystemClock()
+def _alone(root: Path, config: Config, report: Report, work: Work) -> Any:
+    now = SystemClock().now()
     workers = Workers(config.workers.processes, recycle_after=config.workers.recycle_after)
-    with LakeWriter.open(root, config.collectors.node, clock.now(), simulated=None, create=False) as writer:
+    with LakeWriter.open(root, config.collectors.node, now, simulated=None, create=False) as writer:
         try:
-            await asyncio.to_thread(writer.recover, clock.now())
-            return await work(writer, workers, clock, config, report)
+            writer.recover(now)
+            return work(writer, workers, now, config, report)
         finally:
             workers.kill()
 
 
-def ask(holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Report) -> object:
+def ask(holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Report) -> Any:
     """Post a job to the daemon's control port and follow it to its end. Raises JobFailed."""
     connection = http.client.HTTPConnection("127.0.0.1", holder.port, timeout=PATIENCE)
     body = msgspec.json.encode({"job": name, "arguments": dict(arguments)})
