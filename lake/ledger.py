@@ -179,7 +179,8 @@ def _parse(data: bytes, node: str, path: str) -> Iterable[Entry | BadEntry]:
         found = _decode(line, node)
         yield found if isinstance(found, Entry) else BadEntry(path, number, line, found, torn=False)
     if last:
-        yield BadEntry(path, len(lines) + 1, last, "no line feed at its end", torn=True)
+        found = _decode(last, node)  # its CRC tells: only the line feed may be what the writer did not come to
+        yield found if isinstance(found, Entry) else BadEntry(path, len(lines) + 1, last, found, torn=True)
 
 
 def _decode(line: bytes, node: str) -> Entry | str:
