@@ -26,7 +26,8 @@ def transform(lake: LakeOption = None, config: ConfigOption = None, as_json: Jso
         return 1 if done["failed"] or done["parked"] else 0
     OUT.print(
         f"{done['segments']:,} segments: {done['lines']:,} lines became {done['rows']:,} rows "
-        f"in {done['files']:,} files ({done['duplicates']:,} duplicates, {done['quarantined']:,} quarantined), {done['bars']:,} minute bars"
+        f"in {done['files']:,} files ({done['duplicates']:,} duplicates, {done['quarantined']:,} quarantined), "
+        f"{done['bars']:,} minute bars"
     )
     if done["failed"] or done["parked"]:
         OUT.print(f"{done['failed']} jobs failed and are tried again, {done['parked']} were set aside: see the log")
