@@ -1,8 +1,8 @@
 """What a reader of bars is shown: null over a gap, and on request a row for every window.
 
 Storage never forward-fills; a window without a trade has no row. Asked for, such a window comes back as "empty"
-(volumes zero, prices null) or "previous" (prices of the last close), but only where it was covered: what was not
-collected comes back null and `partial`, and what is missing null and `gap`.
+(volumes zero, prices null) or "previous" (prices of the last close, never of one from before a hole), but only where
+it was covered: what was not collected comes back null and `partial`, and what is missing null and `gap`.
 """
 
 from __future__ import annotations
@@ -59,9 +59,11 @@ def filled(  # the rows, what they are, and what is known about the windows with
         return bars
     rows = bars.with_columns(pl.col(MARKET).cast(pl.String))
     whole = pl.concat(grids).join(rows, on=[*MARKET, "window_start"], how="left", maintain_order="left")
-    made = pl.col("revision").is_null()
+    made = pl.col("#made")
     covered, touched = _inside(whole, width, coverage), _touched(whole, width, gaps)
-    whole = whole.with_columns(covered.alias("#covered"), touched.alias("#touched"))
+    whole = whole.with_columns(
+        covered.alias("#covered"), touched.alias("#touched"), pl.col("revision").is_null().alias("#made")
+    )
     empty = made & pl.col("#covered") & ~pl.col("#touched")
     whole = whole.with_columns(
         *(pl.when(empty).then(0).otherwise(pl.col(name)).alias(name) for name in _ZERO),
@@ -74,9 +76,12 @@ def filled(  # the rows, what they are, and what is known about the windows with
         pl.col("window_start").dt.date().alias("date"),
     )
     if fill == "previous":
-        close = pl.col("close").forward_fill().over(MARKET)
+        # the last trade before a hole need not be the last before the window behind it
+        hole = pl.col("gap") | (made & ~pl.col("#covered"))
+        whole = whole.with_columns(hole.cum_sum().over(MARKET).alias("#since"))
+        close = pl.col("close").forward_fill().over(*MARKET, "#since")
         whole = whole.with_columns(pl.when(empty).then(close).otherwise(pl.col(name)).alias(name) for name in _PRICES)
-    return whole.drop("#covered", "#touched").select(bars.columns)
+    return whole.select(bars.columns)
 
 
 def _grid(bars: pl.DataFrame, key: SymbolKey, width: int, span: Interval, covered: Sequence[Interval]) -> pl.Series:

@@ -29,7 +29,6 @@ _LISTING = frozenset({"show", "information_schema", "duckdb_tables", "duckdb_vie
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    "TimeZone": "UTC",
 }
 _MARKET = ("exchange", "market_type", "symbol")
 _ROWS: dict[str, tuple[type[msgspec.Struct], Callable[[Snapshot], Sequence[msgspec.Struct]]]] = {
@@ -87,6 +86,7 @@ def _check_query(conn: duckdb.DuckDBPyConnection, query: str) -> None:
 def _lock(conn: duckdb.DuckDBPyConnection, opened: Iterable[Path]) -> None:
     """From here on: these files, no other, no setting, nothing on disk."""
     paths = ", ".join(_quoted(str(path)) for path in opened)
+    conn.execute("SET TimeZone = 'UTC'")
     conn.execute(f"SET allowed_paths = [{paths}]")
     conn.execute("SET temp_directory = ''")
     conn.execute("SET python_scan_all_frames = false")

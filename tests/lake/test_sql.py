@@ -1,0 +1,152 @@
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from lake import Lake
+from lake.errors import LakeError
+from market.kinds import KINDS
+from market.times import DAY
+from tests.support.lakes import TestLake, bar_table
+from tests.support.market_rows import T0, quote, trade
+
+
+def build(root: Path) -> TestLake:
+    lake = TestLake(root / "it's a lake")
+    lake.day("trade", [trade(T0 + n, "10.5", "2", seq=n) for n in (1, 2)])
+    lake.part("trade", [trade(T0 + 5, "9", "1", seq=5), trade(T0 + 5, "9", "1", seq=5, symbol="ETHUSDT")])
+    lake.part("trade", [trade(T0 + DAY, "11", "1", seq=n) for n in (3, 4)])
+    lake.part("trade", [trade(T0 + DAY, "11", "1", seq=n, session="n-2-1", ts_recv=T0) for n in (4, 6)])
+    lake.gap(T0 + 2, T0 + 3, id_from=7, id_to=9)
+    lake.cover(T0, T0 + DAY)
+    return lake
+
+
+@pytest.fixture
+def made(tmp_path):
+    held = build(tmp_path)
+    yield held
+    held.close()
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory):
+    held = build(tmp_path_factory.mktemp("unharmed"))
+    yield held
+    held.close()
+
+
+@pytest.fixture
+def lake(made):
+    with Lake(made.root) as opened:
+        yield opened
+
+
+def test_a_view_holds_what_a_read_gives(made, lake):
+    made.day("bar_1m", bar_table([trade(T0, "10", "1", seq=1)]))
+    made.part("quote", [quote(T0, "1", "2", update_id=None, frame_no=n) for n in (1, 2)])
+    made.part("quote", [quote(T0, "1", "2", update_id=None, frame_no=n) for n in (2, 3)])
+    for kind, order in (("trade", "symbol, seq"), ("bar_1m", "window_start"), ("quote", "frame_no")):
+        answer = lake.sql(f"SELECT * FROM {kind} ORDER BY {order}")
+        read = lake.read(kind)
+        assert answer.schema.names == read.schema.names
+        assert (
+            answer.column("ts_event").cast(pa.int64()).to_pylist()
+            == read.column("ts_event").cast(pa.int64()).to_pylist()
+        )
+        for name in ("session", "ts_estimated", "symbol", "source"):
+            assert answer.column(name).to_pylist() == read.column(name).to_pylist(), (kind, name)
+    one = lake.sql("SELECT seq, session FROM trade WHERE symbol = 'BTCUSDT' ORDER BY seq")
+    assert one.column("seq").to_pylist() == [1, 2, 3, 4, 6]
+
+
+def test_every_kind_has_a_view_even_without_a_file(lake):
+    for kind in KINDS:
+        if kind != "trade":
+            assert lake.sql(f"SELECT * FROM {kind}").num_rows == 0
+    assert lake.sql("SELECT price, side FROM book_delta_levels").num_rows == 0
+
+
+def test_kinds_join_with_gaps_coverage_and_files(lake):
+    assert lake.sql("SELECT id_to - id_from AS missing FROM gaps").to_pylist() == [{"missing": 2}]
+    assert lake.sql("SELECT count(*) AS n FROM coverage JOIN trade USING (symbol)").to_pylist()[0]["n"] == 5
+    assert lake.sql("SELECT sum(rows)::INT AS n FROM files WHERE level = 'day'").to_pylist() == [{"n": 2}]
+    assert lake.sql("SELECT * FROM certificates").num_rows == 0
+    assert lake.sql("SELECT sum(qty_quote) AS q FROM trade WHERE seq < 3").to_pylist() == [{"q": 42.0}]
+
+
+def test_all_ways_to_write_one_select_are_taken(lake):
+    for query in (
+        "FROM trade",
+        "WITH a AS (SELECT * FROM trade) SELECT count(*) FROM a",
+        "SELECT max(seq) FROM trade;",
+        "DESCRIBE trade",
+        "SHOW TABLES",
+    ):
+        assert lake.sql(query).num_rows >= 1, query
+
+
+HOSTILE = [
+    "",
+    "SELECT 1; SELECT 2",
+    "DROP VIEW trade",
+    "CREATE TABLE x AS SELECT * FROM trade",
+    "INSERT INTO gaps SELECT * FROM gaps",
+    "COPY (SELECT 1) TO '{out}'",
+    "COPY (SELECT 1) TO '{file}' (FORMAT parquet)",
+    "COPY trade TO '{file}'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}'",
+    "EXPORT DATABASE '{out}'",
+    "ATTACH '{out}' AS other",
+    "ATTACH '{manifest}' AS m (TYPE sqlite)",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "PRAGMA enable_external_access",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "CALL pragma_version()",
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_text('{manifest}')",
+    "SELECT * FROM read_blob('{lock}')",
+    "SELECT * FROM '{out}'",
+    "SELECT * FROM read_csv('{lock}')",
+    "SELECT * FROM glob('/etc/*')",
+    "SELECT * FROM query('COPY (SELECT 1) TO ''{out}''')",
+    "SELECT * FROM sqlite_scan('{manifest}', 'meta')",
+    "SELECT * FROM lake",
+    "SELECT set_config('enable_external_access', 'true')",
+    "PREPARE p AS SELECT 1",
+    "VACUUM",
+    "CHECKPOINT",
+    "BEGIN",
+]
+
+
+@pytest.mark.parametrize("query", HOSTILE)
+def test_nothing_but_reading_the_lake_is_possible(unharmed, query, tmp_path):
+    made = unharmed
+    out = tmp_path / "out.parquet"
+    file = made.root / made.writer.manifest.files("trade")[0].path
+    names = {"out": out, "file": file, "manifest": made.root / "manifest.db", "lock": made.root / ".lock"}
+    before = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(made.root.rglob("*.parquet"))}
+    asked = query.format(**{name: str(path).replace("'", "''") for name, path in names.items()})
+    with Lake(made.root) as lake, pytest.raises(LakeError):
+        lake.sql(asked)
+    assert not out.exists()
+    assert {
+        path: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(made.root.rglob("*.parquet"))
+    } == before
+
+
+def test_a_mistake_is_explained_with_the_names_there_are(lake):
+    with pytest.raises(LakeError, match="trades does not exist"):
+        lake.sql("SELECT * FROM trades")
+    with pytest.raises(LakeError, match="views: trade"):
+        lake.sql("SELECT prise FROM trade")
+
+
+def test_only_files_of_the_kinds_that_are_named_are_opened(made, lake):
+    gone = made.part("quote", [quote(T0, "1", "2")])
+    Path(made.root / gone.path).unlink()
+    assert lake.sql("SELECT count(*) AS n FROM trade").to_pylist() == [{"n": 6}]
