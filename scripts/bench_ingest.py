@@ -298,24 +298,27 @@ class Blast:
 
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait(10)
 
 
 def measure(sides: list[str], frames: int, rounds: int, pace: float | None) -> dict[str, Any]:
     """Proof, then rounds, at one rate."""
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    place = OUT / f"run-{os.getpid()}"
     with Blast(frames, pace) as load:
         proof = {}
         for name in sides:
-            run_side(name, load, OUT / "run")
-            proof[name] = records(name, OUT / "run")
+            run_side(name, load, place)
+            proof[name] = records(name, place)
         first = proof[sides[0]]
         equal = {name: found == first and found.total() == frames for name, found in proof.items()}
         for _ in range(rounds):
             for name in sides:
-                runs[name].append(run_side(name, load, OUT / "run"))
-    shutil.rmtree(OUT / "run", ignore_errors=True)
+                runs[name].append(run_side(name, load, place))
+    shutil.rmtree(place, ignore_errors=True)
     shown = {
         name: {
             "cpu_us_per_frame": statistics.median(run["cpu"] for run in made) / frames * 1e6,
@@ -369,7 +372,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
         options = parser.parse_args(given)
         if set(options.peers.split(",")) - {*PEERS, ""}:
             parser.error(f"--peers takes {','.join(PEERS)}")
-        if (options.frames or 1) < 1 or (options.rounds or 1) < 1 or options.pace < 0:
+        if any(n is not None and n < 1 for n in (options.frames, options.rounds)) or options.pace < 0:
             parser.error("--frames and --rounds must be above zero, --pace not negative")
     except SystemExit as left:
         raise SystemExit(64 if left.code else 0) from left

@@ -3,7 +3,7 @@
     python scripts/blast.py [--frames N] [--symbols N] [--mix ab|tb] [--pace FRAMES_PER_SECOND] [--port P] [--seed N]
 
 A Python simulator measures itself; here a frame costs the sender a slice of bytes. The frames are the simulator's
-market in Binance's words: `ab` is 40 % aggTrade and 60 % bookTicker, `tb` 40 % trade and 60 % bookTicker. One JSON line
+market in Binance's words: `ab` is 40 % aggTrade and 60 % bookTicker, `tb` 45 % trade and 55 % bookTicker. One JSON line
 on standard output says where it listens and what it sends. Every client gets the same frames, once, from the moment it
 has asked for all streams (in its address or by SUBSCRIBE); then the connection stays open until the client leaves.
 GET /api/v3/exchangeInfo is answered too. It ends with its standard input, or on SIGTERM.
