@@ -17,7 +17,7 @@ import msgspec
 from collectors.config import ConnectionConfig
 from collectors.http import Http, HttpFailed
 from collectors.liveness import Watch
-from collectors.pipeline import Link, Pipeline, Task
+from collectors.pipeline import Pipeline, Task
 from collectors.transports import Closed, Connect, ConnectFailed, Transport
 from market.session import Connection, Exchange, Fetch, Send, Session
 from market.times import SECOND
@@ -35,6 +35,10 @@ SETTLED_SECONDS = 60.0
 """A connection that lived this long starts the backoff anew."""
 ANNOUNCED = frozenset({"planned", "server_shutdown"})
 """Causes of a Leave that come before the end: the successor is opened while the connection still produces."""
+
+
+STOPPED = "stopped"
+"""Cause of an end that we were asked for: from here on nothing is desired, so nothing is missing."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -91,7 +95,6 @@ class Life:
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._ending: Ending | None = None
-        self._heir: Link | None = None
         self.born = self._heard = self._clock.monotonic()
         self.successor_wanted = asyncio.Event()
         """Set when a new connection should take over: the venue will cut this one."""
@@ -115,15 +118,14 @@ class Life:
             ending = self._ending or Ending("cancelled")
             self._pipeline.close(
                 self.link, ending.cause, self._clock.now(), code=ending.code, detail=ending.detail,
-                wanted=not ending.planned or self._heir is not None, heir=self._heir,
+                wanted=not (ending.planned and ending.cause == STOPPED),
             )  # fmt: skip
         return ending
 
-    async def wind_down(self, cause: str, heir: Link | None = None) -> None:
+    async def wind_down(self, cause: str) -> None:
         """End it ourselves: what the venue has sent until it agrees is still taken."""
         if self._ending is None:
             self._ending = Ending(cause, planned=True)
-            self._heir = heir
             await self._transport.close()
 
     @property
@@ -310,7 +312,7 @@ class Driver:
             wanted.cancel()
             stopped.cancel()
             if stop.is_set():
-                await life.wind_down("stopped")
+                await life.wind_down(STOPPED)
                 self._say_end(life, await running)
                 return
             if running.done():
@@ -321,7 +323,7 @@ class Driver:
                 continue
             succession = group.create_task(heir.run())
             await self._until_produced(life, running, heir, succession, stop)
-            await life.wind_down("handover", heir.link)
+            await life.wind_down("handover")
             self._say_end(life, await running)
             life, running = heir, succession
 

@@ -13,7 +13,8 @@ import msgspec
 
 from collectors.coverage import CoverageTracker
 from collectors.intake import FrameBatch, FrameItem, Intake, RejectedFrame
-from collectors.merger import SILENCE, gap_id, venue_time
+from collectors.merger import SILENCE
+from collectors.routes import Route
 from lake.frames import FrameLine, payload
 from lake.rows import SessionRow
 from market.kinds import KIND_OF_EVENT, Event
@@ -35,23 +36,11 @@ from market.session import (
 from runtime import metrics, telemetry
 from runtime.channel import Channel
 
+REFERENCE = "reference"
+"""Tag of the open line of a session that only fetches; its header SYMBOLS is a JSON list."""
+SYMBOLS = "symbols"
 Task = Send | Fetch | Leave
 """What a session asks of its driver."""
-
-
-class Route:
-    """Where events of one kind go: the merger that knows which are new, and the channel for those."""
-
-    def __init__(self, kind: str, merger: Merger, channel: Channel[Event]) -> None:
-        self.kind = kind
-        self.merger = merger
-        self.channel = channel
-        self.batch: list[Event] = []
-        """New events of the batch of frames in hand."""
-        self.new = 0
-        self.reported = (0, 0)
-        self.shedding: dict[str, Gap] = {}
-        """Symbols whose events are being given up, each with its growing gap."""
 
 
 class Link:
@@ -109,15 +98,20 @@ class Pipeline:
         found = self._routes.get(kind)
         if found is None:
             channel = self._intake.lane((self.exchange, self.market_type, kind))
-            found = self._routes[kind] = Route(kind, self._merger(kind), channel)
+            found = self._routes[kind] = Route(self.exchange, self.market_type, kind, self._merger(kind), channel)
             if channel.when_full == "block":
                 self._blocking.append(channel)
         return found
 
     # --- sessions ---
 
-    def open(self, session: Session, *, name: str, source: str, url: str, now: int) -> tuple[Link, Sequence[Task]]:
-        """A session begins; what it wants done first. Its row is recorded before any event that names it."""
+    def open(
+        self, session: Session, *, name: str, source: str, url: str, now: int, symbols: Sequence[str] | None = None
+    ) -> tuple[Link, Sequence[Task]]:
+        """A session begins; what it wants done first. Its row is recorded before any event that names it.
+
+        `symbols` are what a reference session is about: a replay has to know them.
+        """
         row = SessionRow(
             session=session.session_id, exchange=self.exchange, market_type=self.market_type, source=source, url=url,
             opened_at=now,
@@ -125,7 +119,10 @@ class Pipeline:
         link = Link(session, row, name)
         self.links.append(link)
         self._intake.record(sessions=[msgspec.structs.replace(row)])
-        self._note(FrameLine(ts_recv=now, conn=session.session_id, dir="open", n=session.frame_no, url=url))
+        opened = FrameLine(ts_recv=now, conn=session.session_id, dir="open", n=session.frame_no, url=url)
+        if symbols is not None:
+            opened.tag, opened.headers = REFERENCE, {SYMBOLS: msgspec.json.encode(list(symbols)).decode()}
+        self._note(opened)
         return link, self._take(link, session.start(now), now, b"")
 
     def receive(self, link: Link, frames: Sequence[bytes], ts_recv: int) -> Sequence[Task]:
@@ -185,10 +182,9 @@ class Pipeline:
         code: int | None = None,
         detail: str = "",
         wanted: bool = True,
-        heir: Link | None = None,
     ) -> None:
-        """The session is over. While its streams are still `wanted` they stand interrupted, but for those that `heir`
-        has taken over: it produces them already.
+        """The session is over. While its streams are still `wanted` they stand interrupted, unless another session
+        produces them already.
         """
         if link.ended:
             return
@@ -204,7 +200,7 @@ class Pipeline:
         self._cover(self._coverage.close(session))
         self._hand_over_coverage()
         if wanted:
-            self._interrupt(link, cause, now, heir)
+            self._interrupt(link, cause, now)
         self._totals.ignored.update(session.ignored)
         row = link.row
         row.closed_at, row.close_cause = now, reason[:200]
@@ -260,12 +256,10 @@ class Pipeline:
             self._intake.record(coverage=self._covered.values())
             self._covered.clear()
 
-    def _interrupt(self, link: Link, cause: str, now: int, heir: Link | None) -> None:
-        taken_over = {(s.stream.kind, s.stream.symbol) for s in heir.session.streams() if s.events} if heir else set()
+    def _interrupt(self, link: Link, cause: str, now: int) -> None:
         lost: dict[str, list[str]] = {}
         for state in link.session.streams():
-            if (state.stream.kind, state.stream.symbol) not in taken_over:
-                lost.setdefault(state.stream.kind, []).append(state.stream.symbol)
+            lost.setdefault(state.stream.kind, []).append(state.stream.symbol)
         for kind, symbols in lost.items():
             self._found(self.route(kind).merger.interrupt(link.session.session_id, symbols, cause, now))
 
@@ -328,9 +322,10 @@ class Pipeline:
             if route.channel.offer(batch, nbytes * len(batch) // events):
                 route.new += len(batch)
                 if route.shedding:
-                    self._recovered(route)
+                    self._found(route.shedding.end())
             else:
-                self._shed(route, batch)
+                self._totals.shed[route.kind] += len(batch)
+                self._found(route.shedding.give_up(batch, self._intake.waiting_bytes))
             batch.clear()
 
     def _reject(self, link: Link, out: Rejected, data: bytes, now: int) -> None:
@@ -381,30 +376,3 @@ class Pipeline:
                 self._growing.discard(gap.gap_id)
         self._intake.record(gaps=found)
         self._cover(self._coverage.bridge(found))
-
-    def _shed(self, route: Route, batch: Sequence[Event]) -> None:
-        """Memory is short: these events are given up, and their symbols have a growing gap until one is taken."""
-        self._totals.shed[route.kind] += len(batch)
-        reason = f"{self._intake.waiting_bytes:,} bytes are waiting for the disk"
-        telemetry.shed(
-            exchange=self.exchange, market_type=self.market_type, kind=route.kind, events=len(batch), reason=reason
-        )
-        for event in batch:
-            time = venue_time(event)
-            gap = route.shedding.get(event.symbol)
-            if gap is None:
-                gap = route.shedding[event.symbol] = Gap(
-                    gap_id=gap_id(self.exchange, self.market_type, f"{route.kind}|shed", event.symbol, None, time),
-                    exchange=self.exchange, market_type=self.market_type, kind=route.kind, symbol=event.symbol,
-                    ts_from=time, ts_to=None, id_from=None, id_to=None, cause="shed", proof="counted", state="open",
-                    session=event.session, detected_at=event.ts_recv, detail=reason,
-                )  # fmt: skip
-                self._found([msgspec.structs.replace(gap)])
-            gap.ts_from = min(gap.ts_from, time)
-            gap.ts_to = max(gap.ts_to or 0, time + 1)
-
-    def _recovered(self, route: Route) -> None:
-        """There is room again: every episode of giving up has its end."""
-        episodes = list(route.shedding.values())
-        route.shedding.clear()
-        self._found(episodes)

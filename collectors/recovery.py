@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from collectors.intake import LaneKey
-from collectors.merger import IdMerger, MonotonicMerger, venue_time
+from collectors.merger import HOLD, IdMerger, MonotonicMerger, venue_time
 from lake.recovery import Recovery
 from lake.rows import FRAMES, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
@@ -41,10 +41,11 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     """Record what `writer.recover` found interrupted; returns where each stream stopped, for `CollectorsService`."""
     stops = _with_frames(found)
     tails = {row.session: _Tail() for row in found.unclosed}
-    for segment in found.segments:
+    held: dict[LaneKey, IdMerger] = {}
+    for segment in sorted(found.segments, key=lambda row: (row.period_start, row.path)):
         if segment.kind != FRAMES and segment.rows:
-            _read(segment, _events(writer, segment), tails)
-    gaps = [*_crash_gaps(writer, stops, now), *_closings(writer, stops, now)]
+            _read(segment, _events(writer, segment), tails, held)
+    gaps = [*_crash_gaps(writer, stops, now), *_unsaid(writer, held, now), *_closings(writer, stops, now)]
     coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
     sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
     if sessions or coverage or gaps:
@@ -73,11 +74,15 @@ def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]
         crashed = {symbol: stop for symbol, stop in symbols.items() if stop.cause == CRASH}
         if not crashed or KINDS[kind].cadence == "reference":
             continue
-        numbered = any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
-        memory = (IdMerger if numbered else MonotonicMerger)(exchange, market_type, kind)
+        memory = (IdMerger if _numbered(kind) else MonotonicMerger)(exchange, market_type, kind)
         memory.resume(crashed)
         known = {gap.gap_id for gap in writer.manifest.gaps(exchange, market_type, kind, state="open")}
         yield from (gap for gap in memory.tick(now) if gap.gap_id not in known)
+
+
+def _numbered(kind: str) -> bool:
+    """Whether the venue numbers the events of a kind one by one."""
+    return any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
 
 
 def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
@@ -98,8 +103,24 @@ def _events(writer: LakeWriter, segment: SegmentRow) -> Iterator[Event]:
                 yield found
 
 
-def _read(segment: SegmentRow, events: Iterator[Event], tails: Mapping[str, _Tail]) -> None:
+def _unsaid(writer: LakeWriter, held: Mapping[LaneKey, IdMerger], now: int) -> Iterator[Gap]:
+    """Holes among the last lines that the crash came too soon for: a merger waits a moment before it says so."""
+    for lane, memory in held.items():
+        known = {gap.gap_id for gap in writer.manifest.gaps(*lane)}
+        for gap in memory.tick(now + 2 * HOLD):
+            if gap.gap_id not in known:
+                gap.detected_at = now
+                yield gap
+
+
+def _read(
+    segment: SegmentRow, events: Iterator[Event], tails: Mapping[str, _Tail], held: dict[LaneKey, IdMerger]
+) -> None:
+    lane = (segment.exchange, segment.market_type, segment.kind)
+    memory = held.setdefault(lane, IdMerger(*lane)) if _numbered(segment.kind) else None
     for event in events:
+        if memory is not None:
+            memory.merge(event)
         tail = tails.get(event.session)
         if tail is None:
             continue
@@ -128,5 +149,6 @@ def _closed(session: SessionRow, tail: _Tail, found: Recovery) -> SessionRow:
     """The end of an interrupted session: the last that is known of it."""
     span = next((span for span in found.unwritten if span.session == session.session), None)
     last = max(tail.last_recv, span.ts_last if span else 0, session.opened_at)
-    frames = max(tail.last_frame, span.last if span else 0, session.frames)
+    # frames without a line are not counted, so that a replay takes them up again
+    frames = max(span.first - 1 if span else tail.last_frame, session.frames)
     return msgspec.structs.replace(session, closed_at=last, close_cause=CRASH, frames=frames)

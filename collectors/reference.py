@@ -22,7 +22,9 @@ async def fetch_reference(
     """Ask until the session is content or `stop` is set; its patience with failures is its own."""
     clock = tools.clock
     session = exchange.reference(pipeline.market_type, tools.next_session(), symbols, endpoint)
-    link, tasks = pipeline.open(session, name="reference", source="rest", url=endpoint.rest, now=clock.now())
+    link, tasks = pipeline.open(
+        session, name="reference", source="rest", url=endpoint.rest, now=clock.now(), symbols=symbols
+    )
     todo: deque[Task] = deque(tasks)
     cause = "stopped"
     try:

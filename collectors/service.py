@@ -19,14 +19,15 @@ from collectors.config import CollectorsConfig, SourceConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
 from collectors.intake import Intake, MarketKey, Pass
-from collectors.merger import merger
+from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
 from collectors.reference import fetch_reference
+from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
 from lake import durable
 from lake.errors import StorageFailed
 from lake.writer import LakeWriter
-from market.session import Connection, Endpoint, Exchange, Merger, Resume
+from market.session import Connection, Endpoint, Exchange, Resume
 from market.times import SECOND
 from runtime import metrics, telemetry
 from runtime.clock import Clock, pause
@@ -65,7 +66,7 @@ class CollectorsService:
         self._clock = clock
         self._random = random
         self._last = last or {}
-        self._groups = [_group(source, config) for source in config.sources]
+        self._groups = [_group(source) for source in config.sources]
         total = sum(len(group.connections) for group in self._groups)
         if total > config.connections.max_connections:
             limit = config.connections.max_connections
@@ -180,7 +181,8 @@ class CollectorsService:
         sync = final or (began - self._synced) * SECOND >= self._config.writing.sync
         covered = final or self._commit.due(now)
         for pipeline in self._pipelines.values():
-            pipeline.advance(now, covered=covered)
+            # at the end, what the mergers still wait for will not come any more
+            pipeline.advance(now + HOLD if final else now, covered=covered)
         work = self._intake.collect(now, sync=sync, final=final)
         if work.empty and not sync and not covered:
             return
@@ -206,25 +208,13 @@ class CollectorsService:
         await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
 
 
-def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:
-    """What makes the memory of a kind in this market: by whether the venue numbers its events one by one."""
-
-    def make(kind: str) -> Merger:
-        offered = kind in exchange.OFFERS.get(market_type, {})
-        contiguous = offered and exchange.streams(market_type, [kind], ["X"])[0].contiguous
-        return merger(exchange.NAME, market_type, kind, contiguous=contiguous)
-
-    return make
-
-
-def _group(source: SourceConfig, config: CollectorsConfig) -> Group:
+def _group(source: SourceConfig) -> Group:
     exchange = exchanges.load(source.exchange)
     if source.market_type not in exchange.ENDPOINTS:
         known = ", ".join(exchange.ENDPOINTS)
         raise Fatal(f"{source.exchange} has no market {source.market_type!r}; it has {known}", EXIT_CONFIG)
     endpoint = source.endpoint.over(exchange.ENDPOINTS[source.market_type])
     streams = exchange.streams(source.market_type, source.kinds, source.symbols)
-    del config
     return Group(source, exchange, endpoint, tuple(exchange.connections(source.market_type, streams, endpoint)))
 
 

@@ -1,0 +1,257 @@
+"""Replay: frames files through the very pipeline of live data, at full speed, with the frames' own receive times.
+
+What was received once is received again: the same sessions and frame numbers, the same lines, gaps and coverage. The
+frames are stored in the lake too, so that every row can be traced. A frame that the lake already has is passed over,
+so that replaying twice is replaying once, and an interrupted replay is finished by another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from collectors import exchanges, recovery
+from collectors.config import CollectorsConfig
+from collectors.intake import Intake
+from collectors.merger import HOLD
+from collectors.pipeline import REFERENCE, SYMBOLS, Link, Pipeline
+from collectors.routes import merger_maker
+from collectors.writing import GroupCommit
+from lake.frames import FrameLine, read_frames
+from lake.writer import LakeWriter
+from market.errors import Malformed
+from market.session import Connection, Endpoint, Exchange, Fetch, Session
+from market.times import SECOND
+
+BATCH = 256
+"""Frames of one session with one receive time that are handed on together, at most."""
+TICK = SECOND // 4
+"""How often, in receive time, the mergers are told the time."""
+PROGRESS_FRAMES = 20_000
+_CONN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_PLANNED = ("stopped", "done", "cancelled", "end_of_frames")
+"""Causes of an end after which nothing was wanted any more."""
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a replay did. Counters are by kind, `ignored` by channel, `rejected` by reason."""
+
+    files: int = 0
+    sessions: int = 0
+    frames: int = 0
+    passed_over: int = 0
+    """Frames that the lake had already."""
+    events: dict[str, int] = {}
+    duplicates: dict[str, int] = {}
+    ignored: dict[str, int] = {}
+    rejected: dict[str, int] = {}
+    gaps: int = 0
+    damage: list[str] = []
+    """What in the files was no frame: file, line and reason."""
+
+
+Progress = Callable[[Summary], None]
+
+
+def replay(
+    files: Sequence[Path],
+    exchange: str,
+    market_type: str,
+    writer: LakeWriter,
+    config: CollectorsConfig,
+    now: int,
+    on_progress: Progress | None = None,
+) -> Summary:
+    """Take frames files, in the given order, into the lake of `writer`; sealed and complete when this returns.
+
+    All of one connection's files belong into one call, oldest first. `now` (us) is today's time, for what has to be put
+    in order first. Raises UnknownExchange, Malformed for what is no frames file, FileNotFoundError, StorageFailed.
+    """
+    venue = exchanges.load(exchange)
+    if market_type not in venue.ENDPOINTS:
+        raise Malformed(f"market_type of {exchange} (one of {', '.join(venue.ENDPOINTS)})", market_type)
+    stops = recovery.settle(writer, writer.recover(now), now)
+    run = _Replay(venue, market_type, writer, config, stops)
+    try:
+        for path in files:
+            run.take(path)
+            if on_progress is not None:
+                on_progress(run.summary())
+        run.finish()
+    finally:
+        run.close()
+    return run.summary()
+
+
+class _Replay:
+    """One run over some files. Time is the receive time of the line in hand."""
+
+    def __init__(
+        self, exchange: Exchange, market_type: str, writer: LakeWriter, config: CollectorsConfig, stops: recovery.Stops
+    ) -> None:
+        self._exchange = exchange
+        self._market_type = market_type
+        self._writer = writer
+        self._stops = stops
+        self._intake = Intake(config.writing)
+        self._commit = GroupCommit(writer, config.node, config.writing)
+        self._pipeline = Pipeline(
+            exchange.NAME, market_type, self._intake, merger_maker(exchange, market_type), frames=config.writing.frames
+        )
+        self._pressure = config.writing.queue_bytes // 2
+        self._links: dict[str, Link] = {}
+        self._known: dict[str, int] = {}
+        self._batch: list[bytes] = []
+        self._batch_of: tuple[str, int, int] = ("", 0, 0)
+        """(conn, number of the next frame, ts_recv) of the batch in hand."""
+        self._now = 0
+        self._ticked = 0
+        self._summary = Summary()
+
+    def take(self, path: Path) -> None:
+        """Every line of one file."""
+        reader = read_frames(path)
+        for line in reader:
+            if line.dir == "recv" and (line.conn, line.n, line.ts_recv) == self._batch_of and len(self._batch) < BATCH:
+                self._batch.append(line.data)
+                self._batch_of = (line.conn, line.n + 1, line.ts_recv)
+                continue
+            self._flush()
+            self._advance(line.ts_recv)
+            self._line(line)
+        self._flush()
+        self._summary.files += 1
+        self._summary.damage += [f"{path.name}:{d.number}: {d.reason}" for d in reader.damage]
+
+    def finish(self) -> None:
+        """The frames are at an end: whatever is open ends where they do, and everything is sealed."""
+        for link in list(self._links.values()):
+            self._pipeline.close(link, "end_of_frames", self._now, wanted=False)
+        self._links.clear()
+        self._seal()
+
+    def close(self) -> None:
+        self._commit.close()
+
+    def summary(self) -> Summary:
+        totals, summary = self._pipeline.totals, self._summary
+        ignored = totals.ignored.copy()
+        for link in self._links.values():
+            ignored.update(link.session.ignored)
+        return msgspec.structs.replace(
+            summary, frames=totals.frames, events=_nonzero(totals.events), duplicates=_nonzero(totals.duplicates),
+            ignored=_nonzero(ignored), rejected=_nonzero(totals.rejected), gaps=totals.gaps, damage=[*summary.damage],
+        )  # fmt: skip
+
+    # --- lines ---
+
+    def _line(self, line: FrameLine) -> None:
+        link = self._link(line)
+        if link is None:
+            return
+        session = link.session
+        if line.dir in ("recv", "http"):
+            if line.n <= session.frame_no:
+                self._summary.passed_over += 1
+                return
+            session.frame_no = line.n - 1
+        if line.dir == "recv":
+            self._batch = [line.data]
+            self._batch_of = (line.conn, line.n + 1, line.ts_recv)
+        elif line.dir == "http":
+            self._pipeline.tick(link, line.ts_recv)
+            asked = Fetch(line.tag or "", line.method or "GET", line.url or "")
+            self._pipeline.respond(link, asked, line.status or 0, line.headers or {}, line.data, line.ts_recv)
+        elif line.dir == "send":
+            self._pipeline.sent(link, line.data.decode("utf-8", "replace"), line.ts_recv)
+        elif line.dir == "close":
+            cause, _, detail = (line.reason or "disconnect").partition(": ")
+            self._pipeline.close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=cause not in _PLANNED)
+            del self._links[line.conn]
+            self._known[line.conn] = max(line.n, session.frame_no)
+
+    def _link(self, line: FrameLine) -> Link | None:
+        """The open session of a line's connection; None where the lake has all of it up to this line."""
+        link = self._links.get(line.conn)
+        if link is not None:
+            return link
+        known = self._known_frames(line.conn)
+        if line.dir in ("recv", "http"):
+            if line.n <= known:
+                self._summary.passed_over += 1
+                return None
+        elif known or line.dir != "open":
+            return None  # an end, or the beginning of what is known already
+        session, symbols = self._session(line)
+        session.frame_no = known
+        self._seed(line.conn)
+        source = "ws" if symbols is None else "rest"
+        link, _ = self._pipeline.open(
+            session, name=line.conn, source=source, url=line.url or "", now=line.ts_recv, symbols=symbols
+        )
+        self._links[line.conn] = link
+        self._summary.sessions += 1
+        return link
+
+    def _known_frames(self, conn: str) -> int:
+        """How many frames of a connection the lake has."""
+        known = self._known.get(conn)
+        if known is None:
+            if not _CONN.fullmatch(conn):
+                raise Malformed("conn of a frames file (A-Z a-z 0-9 _ -)", conn)
+            rows = self._writer.manifest.sessions(session=conn)
+            known = self._known[conn] = max((row.frames for row in rows if row.closed_at is not None), default=0)
+        return known
+
+    def _session(self, line: FrameLine) -> tuple[Session, list[str] | None]:
+        """A session that takes what it meets, or the one that asked for reference data, with its symbols."""
+        if line.dir == "open" and line.tag == REFERENCE:
+            symbols = msgspec.json.decode((line.headers or {}).get(SYMBOLS, "[]"), type=list[str])
+            endpoint = Endpoint(rest=line.url or "", ws={})
+            return self._exchange.reference(self._market_type, line.conn, symbols, endpoint), symbols
+        connection = Connection(self._exchange.NAME, self._market_type, line.conn, line.url or "", ())
+        return self._exchange.session(connection, line.conn, learn=True), None
+
+    def _seed(self, conn: str) -> None:
+        """What an interrupted replay of this connection stored last, so that the rest joins it."""
+        market = (self._exchange.NAME, self._market_type)
+        for lane, symbols in self._stops.items():
+            mine = {symbol: stop for symbol, stop in symbols.items() if stop.session == conn}
+            if lane[:2] == market and mine:
+                self._pipeline.seed({lane[2]: mine})
+
+    # --- time ---
+
+    def _flush(self) -> None:
+        """Hand on the batch in hand."""
+        if self._batch:
+            conn, _, ts_recv = self._batch_of
+            self._pipeline.receive(self._links[conn], self._batch, ts_recv)
+            self._batch = []
+            self._batch_of = ("", 0, 0)
+
+    def _advance(self, now: int) -> None:
+        """Time is now `now`: mergers are told, periods end, and memory stays bounded."""
+        if not self._links and self._now and now - self._now > SECOND:
+            self._seal()  # nothing was collected in between: that is no silence
+        self._now = max(self._now, now)
+        due = self._commit.due(self._now)
+        if not due and self._now - self._ticked < TICK and self._intake.waiting_bytes < self._pressure:
+            return
+        self._ticked = self._now
+        self._pipeline.advance(self._now, covered=due)
+        if due or self._intake.waiting_bytes >= self._pressure:
+            self._commit.commit(self._intake.collect(self._now, sync=due))
+
+    def _seal(self) -> None:
+        if self._now:
+            # what the mergers still wait for will not come any more
+            self._pipeline.advance(self._now + HOLD, covered=True)
+            self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
+
+
+def _nonzero(counts: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in sorted(counts.items()) if count}

@@ -1,0 +1,36 @@
+"""Routes: where the events of one kind of a market go, past the merger that knows which of them are new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from collectors.merger import merger
+from collectors.shedding import Shedding
+from market.kinds import Event
+from market.session import Exchange, Merger
+from runtime.channel import Channel
+
+
+class Route:
+    """Where events of one kind go: the merger that knows which are new, and the channel for those."""
+
+    def __init__(self, exchange: str, market_type: str, kind: str, merger: Merger, channel: Channel[Event]) -> None:
+        self.kind = kind
+        self.merger = merger
+        self.channel = channel
+        self.batch: list[Event] = []
+        """New events of the batch of frames in hand."""
+        self.new = 0
+        self.reported = (0, 0)
+        self.shedding = Shedding(exchange, market_type, kind)
+
+
+def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:
+    """What makes the memory of a kind in this market: by whether the venue numbers its events one by one."""
+
+    def make(kind: str) -> Merger:
+        offered = kind in exchange.OFFERS.get(market_type, {})
+        contiguous = offered and exchange.streams(market_type, [kind], ["X"])[0].contiguous
+        return merger(exchange.NAME, market_type, kind, contiguous=contiguous)
+
+    return make
