@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from daemon import arguments
+from daemon import arguments, place
 from daemon.config import load
 from daemon.errors import DaemonError
+from lake.errors import LakeError
 from runtime.service import EXIT_INTERRUPTED, EXIT_OK
 
 
@@ -24,10 +25,11 @@ def main(given: Sequence[str]) -> int:
             sources = len(loaded.config.collectors.sources)
             sys.stdout.write(f"{options.config} is right: {sources} source{'s' if sources != 1 else ''}\n")
         else:
-            from daemon import lifecycle  # noqa: PLC0415 - --check and a wrong configuration need none of the engines
+            config = loaded.config.model_copy(update={"lake": place.free_root(loaded.config, options)})
+            from daemon import lifecycle  # noqa: PLC0415 - a refused start does not wait for the engines
 
-            return lifecycle.run(loaded.config, options)
-    except DaemonError as error:
+            return lifecycle.run(config, options)
+    except (DaemonError, LakeError) as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     except KeyboardInterrupt:

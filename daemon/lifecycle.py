@@ -19,8 +19,7 @@ from daemon.http import HttpService
 from daemon.status import Status
 from daemon.stopping import Guard, Stopper
 from daemon.watch import Timer, Watch
-from lake.errors import LakeError, LakeLocked, LakeMismatch
-from lake.lock import read_lock
+from lake.errors import LakeError, LakeMismatch
 from lake.writer import LakeWriter
 from market import times
 from market.errors import MarketError
@@ -30,20 +29,15 @@ from runtime.service import EXIT_INTERNAL, Fatal, Service
 from runtime.supervisor import Supervisor
 from runtime.workers import Workers
 
-CLOSING_SECONDS = 1.5
+CLOSING_SHARE = 0.15
 """Of the time for a stop, kept for what follows the services: workers, manifest, lock."""
 
 
 def run(config: Config, options: Options) -> int:
-    """Run the daemon to its end. Every expected failure is a sentence on stderr and its exit code."""
-    root = options.lake or (config.simulate.lake if options.simulate else config.lake)
-    config = config.model_copy(update={"lake": root})
+    """Run the daemon on `config.lake` to its end. Every expected failure is a sentence on stderr and its exit code."""
     clock = simulate.clock(config) if options.simulate else SystemClock()
+    logs.setup(clock=clock, level=config.logs.level)
     try:
-        holder = read_lock(root)
-        if holder is not None:
-            raise LakeLocked(f"{root} is being written by process {holder.pid}", "stop it first, or use --lake")
-        logs.setup(clock=clock, level=config.logs.level)
         return loop.run(_run(config, options, clock))
     except (LakeError, DaemonError, MarketError, Fatal) as error:
         sys.stderr.write(f"{error}\n")
@@ -126,10 +120,12 @@ class _Life:
         http = HttpService(self._config.http.host, self._config.http.port) if self._config.http.enabled else None
         if http is not None:
             services.append(http)
-        supervisor = Supervisor(services, self._clock, deadline_seconds=self._config.shutdown_seconds - CLOSING_SECONDS)
+        supervisor = Supervisor(
+            services, self._clock, deadline_seconds=self._config.shutdown_seconds * (1 - CLOSING_SHARE)
+        )
         if http is not None:
             mode = "simulate" if self._options.simulate else "live"
-            await http.bind(Status(self._clock, self._writer.manifest, supervisor.status, mode))
+            await http.bind(Status(self._clock, self._writer.manifest, supervisor, mode))
         seconds = self._clock.monotonic() - self._began
         telemetry.ready(address=http.address if http is not None else None, seconds=seconds)
         return await supervisor.run(self._stopper.stop, self._stopper.hurry)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,12 +18,18 @@ CERTIFICATE_DAYS = 7
 """How far back the last certificate is looked for."""
 
 
-class Status:
-    """The state of one running daemon. `services` is the supervisor's own report."""
+class Services(Protocol):
+    """What is asked of the supervisor."""
 
-    def __init__(
-        self, clock: Clock, manifest: Manifest, services: Callable[[], Mapping[str, Mapping[str, object]]], mode: str
-    ) -> None:
+    def states(self) -> Mapping[str, str]: ...
+
+    def status(self) -> Mapping[str, object]: ...
+
+
+class Status:
+    """The state of one running daemon."""
+
+    def __init__(self, clock: Clock, manifest: Manifest, services: Services, mode: str) -> None:
         self._clock = clock
         self._manifest = manifest
         self._services = services
@@ -32,8 +38,7 @@ class Status:
 
     def ready(self) -> tuple[bool, dict[str, object]]:
         """Whether everything runs, and the services that do not. Cheap; reads nothing from disk."""
-        states = {name: service["state"] for name, service in self._services().items()}
-        waiting = {name: state for name, state in states.items() if state not in ("running", "done")}
+        waiting = {name: state for name, state in self._services.states().items() if state not in ("running", "done")}
         return not waiting, {"ready": not waiting, "waiting": waiting}
 
     def report(self) -> dict[str, Any]:
@@ -55,7 +60,7 @@ class Status:
             "now": times.text(now),
             "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
             "ready": ready,
-            "services": self._services(),
+            "services": self._services.status(),
             "streams": streams,
             "gaps": stats.gaps,
             "gaps_open": stats.gaps.get("open", 0),

@@ -7,15 +7,20 @@ import dataclasses
 import random
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor
+from typing import Any
+
+import msgspec
 
 from collectors.service import CollectorsService
+from compactor.service import CompactorService
 from daemon.config import Config
-from daemon.control import Job
+from daemon.control import Job, Progress
 from lake.recovery import Recovery
 from lake.writer import LakeWriter
 from runtime import telemetry
 from runtime.clock import Clock
 from runtime.service import Service
+from transformer.service import TransformService
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +39,22 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
         seconds=clock.monotonic() - began, problems=len(recovery.unclosed), summary=summary_of(recovery)
     )
     services: list[Service] = []
+    jobs: dict[str, Job] = {}
     if "collectors" in only:
         services.append(CollectorsService(config.collectors, writer, clock, random.random, recovery.last))
-    return Parts(services, {})
+    # Both are made in any case: `dl` may ask for a pass although they make none by themselves.
+    transformer = TransformService(writer, workers, clock, config.transformer)
+    compactor = CompactorService(writer, workers, clock, config.compactor)
+    services += [service for service in (transformer, compactor) if service.name in only]
+
+    async def transform(_arguments: Mapping[str, Any], progress: Progress) -> object:
+        return msgspec.to_builtins(await transformer.once(progress))
+
+    async def compact(arguments: Mapping[str, Any], progress: Progress) -> object:
+        return msgspec.to_builtins(await compactor.compact(progress, final=arguments.get("final") is True))
+
+    jobs |= {"transform": transform, "compact": compact}
+    return Parts(services, jobs)
 
 
 def summary_of(recovery: Recovery) -> str:

@@ -69,7 +69,8 @@ def close() -> None:
 def _human(record: Record) -> str:
     """`2026-11-19 23:59:15.204  segment_sealed   binance spot trade: 512 rows, 98.1 kB`."""
     extra = record["extra"]
-    at = f"{extra['at'][:10]} {extra['at'][11:].rstrip('Z'):<12.12}".replace("{", "").replace("}", "")
+    second, _, fraction = extra["at"].removesuffix("Z").partition(".")
+    at = f"{second.replace('T', ' ')}.{fraction:0<3}"
     extra["console_at"] = at
     extra["console_mark"] = _MARK.get(record["level"].name, " ")
     extra["console_event"] = str(extra.get("event", record["name"]))

@@ -15,8 +15,8 @@ from runtime.service import EXIT_INTERRUPTED, EXIT_OK, Reports, Service, exit_co
 STEADY_SECONDS = 60.0
 """A service that ran this long has recovered: its next failure starts again with the shortest delay."""
 NAME_EVERY_SECONDS = 5.0
-PHASE_RESERVE_SECONDS = 0.5
-"""Kept for each later phase, so that one that hangs does not take the time of those that would drain quickly."""
+PHASE_RESERVE = 0.05
+"""Share of the deadline kept for each later phase, so that one that hangs does not take the time of those that would drain quickly."""
 
 
 def _delays() -> Iterator[float]:
@@ -85,6 +85,10 @@ class Supervisor:
             await everything
         return self._exit_code
 
+    def states(self) -> dict[str, str]:
+        """State of each service: waiting, running, backoff, done, stopped, cancelled or failed."""
+        return {slot.service.name: slot.state for slot in self._slots}
+
     def status(self) -> dict[str, dict[str, object]]:
         """State, restarts and last error of each service, and what it reports itself."""
         return {
@@ -142,7 +146,7 @@ class Supervisor:
             slots = [slot for slot in self._slots if slot.service.phase == phase]
             for slot in slots:
                 slot.stop.set()
-            until = began + self._deadline_seconds - later * PHASE_RESERVE_SECONDS
+            until = began + self._deadline_seconds * (1 - later * PHASE_RESERVE)
             if not await self._drain(slots, until, hurry):
                 await self._cancel(slots if not hurry.is_set() else self._slots, hurry)
             names = [slot.service.name for slot in slots]

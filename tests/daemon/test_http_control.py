@@ -20,6 +20,19 @@ from tests.support.clock import ManualClock
 NOW = times.parse("2026-11-20T10:00:00Z")
 
 
+class Services:
+    """A supervisor's answers."""
+
+    def __init__(self, states):
+        self._states = states
+
+    def states(self):
+        return self._states
+
+    def status(self):
+        return {name: {"state": state} for name, state in self._states.items()}
+
+
 @pytest.fixture
 def writer(tmp_path):
     with LakeWriter.open(tmp_path / "lake", "node", NOW) as opened:
@@ -48,19 +61,19 @@ async def client():
 
 async def http(serve, writer, services):
     service = HttpService("127.0.0.1", 0)
-    await service.bind(Status(ManualClock(NOW), writer.manifest, lambda: services, "live"))
+    await service.bind(Status(ManualClock(NOW), writer.manifest, Services(services), "live"))
     await serve(service)
     return service.address
 
 
 async def test_health_readiness_and_metrics(serve, client, writer):
-    services = {"a": {"state": "running"}, "b": {"state": "done"}}
+    services = {"a": "running", "b": "done"}
     address = await http(serve, writer, services)
     async with client.get(f"{address}/health") as answer:
         assert (answer.status, await answer.json()) == (200, {"health": "ok"})
     async with client.get(f"{address}/ready") as answer:
         assert answer.status == 200
-    services["a"]["state"] = "backoff"
+    services["a"] = "backoff"
     async with client.get(f"{address}/ready") as answer:
         assert (answer.status, await answer.json()) == (503, {"ready": False, "waiting": {"a": "backoff"}})
     async with client.get(f"{address}/metrics") as answer:
@@ -80,7 +93,7 @@ async def test_status_tells_each_stream_its_watermark_lag_and_gaps(serve, client
             state="open", session=None, detected_at=NOW, **key,
         )
     ])  # fmt: skip
-    address = await http(serve, writer, {"a": {"state": "running"}})
+    address = await http(serve, writer, {"a": "running"})
     async with client.get(f"{address}/status") as answer:
         said = await answer.json()
     (stream,) = said["streams"]
@@ -103,7 +116,7 @@ async def test_a_taken_port_is_said_with_the_setting_to_change(serve, writer):
     address = await http(serve, writer, {})
     second = HttpService("127.0.0.1", int(address.rpartition(":")[2]))
     with pytest.raises(StartFailed, match=r"http\.port"):
-        await second.bind(Status(ManualClock(NOW), writer.manifest, dict, "live"))
+        await second.bind(Status(ManualClock(NOW), writer.manifest, Services({}), "live"))
 
 
 @pytest.fixture

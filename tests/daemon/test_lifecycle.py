@@ -47,13 +47,13 @@ def said(place):
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def wait_ready(process, place):
-    for _ in range(400):
-        if any(line["event"] == "ready" for line in said(place)):
+def wait_event(process, place, event):
+    for _ in range(800):
+        if any(line["event"] == event for line in said(place)):
             return
         assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError("never ready")
+        time.sleep(0.025)
+    raise AssertionError(f"never {event}")
 
 
 def end(process, seconds=20):
@@ -69,7 +69,7 @@ def tree(folder):
 def test_one_daemon_a_lake_and_a_clean_stop(place):
     first = start(place)
     try:
-        wait_ready(first, place)
+        wait_event(first, place, "ready")
         before = tree(place / "data")
         began = time.perf_counter()
         second = start(place)
@@ -130,6 +130,66 @@ def test_a_taken_port_is_a_sentence_and_leaves_the_lake_unlocked(place):
     assert "http.port" in output
     assert "Traceback" not in output
     assert read_lock(place / "data") is None
+
+
+STUBBORN = """
+import asyncio, sys, time
+from daemon import wiring
+from daemon.__main__ import main
+
+class Part:
+    name, phase = "stubborn", 0
+
+    async def run(self, stop):
+        await stop.wait()
+        if "{how}" == "blocks":
+            time.sleep(60)
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if "{how}" == "waits":
+                    raise
+
+async def build(*_):
+    return wiring.Parts([Part()], {{}})
+
+wiring.build = build
+sys.exit(main(["--config", {config!r}]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+@pytest.mark.parametrize(
+    "how, signals, expected, seconds",
+    [
+        ("waits", 1, 0, 3.0),
+        ("waits", 2, 130, 1.5),
+        ("refuses", 1, 70, 3.5),
+        ("refuses", 2, 130, 2.0),
+        ("blocks", 2, 130, 2.0),
+    ],
+)
+def test_a_part_that_will_not_stop_is_stopped(place, how, signals, expected, seconds):
+    (place / "config.yml").write_text(IDLE.replace("shutdown_seconds: 5", "shutdown_seconds: 2"))
+    script = STUBBORN.format(how=how, config=str(place / "config.yml"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_event(process, place, "ready")
+        process.send_signal(signal.SIGINT)
+        began = time.perf_counter()
+        if signals == 2:
+            wait_event(process, place, "stopping")
+            process.send_signal(signal.SIGINT)
+        code, output = end(process)
+        assert (code, time.perf_counter() - began <= seconds) == (expected, True), output
+    finally:
+        process.kill()
+        process.wait()
+    assert read_lock(place / "data") is None
+    assert how != "waits" or ("stubborn" in output and "did not stop" in output)
 
 
 async def test_the_first_signal_stops_and_the_second_hurries():
@@ -212,8 +272,8 @@ async def test_the_simulated_clock_starts_yesterday_evening(place):
 
 
 def test_a_simulated_lake_that_lives_later_is_refused(place, capsys):
-    config = load_config(place / "config.yml", {})
+    config = load_config(place / "config.yml", {}).model_copy(update={"lake": place / "sim"})
     manifest_with_a_stream(place / "sim", SystemClock().now() + times.DAY).close()
-    code = lifecycle.run(config, Options(simulate=True, lake=place / "sim"))
+    code = lifecycle.run(config, Options(simulate=True))
     assert code == 78
     assert "already holds simulated data" in capsys.readouterr().err

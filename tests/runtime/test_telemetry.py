@@ -93,7 +93,7 @@ def test_the_console_reads_well_and_the_file_is_json(tmp_path, restore_logging):
     logs.close()
     lines = console.getvalue().splitlines()
     assert lines[0] == (
-        "2026-11-19 23:59:59.25     midnight_crossed  00:00 UTC: 2026-11-19 has ended,"
+        "2026-11-19 23:59:59.250    midnight_crossed  00:00 UTC: 2026-11-19 has ended,"
         " its daily files follow in about 5 s"
     )
     assert len(lines) == 3

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -99,3 +102,31 @@ async def test_inline_has_the_same_shape():
 def test_no_worker_is_no_pool():
     with pytest.raises(ValueError, match="at least one"):
         Workers(0)
+
+
+def test_a_worker_does_not_outlive_a_parent_that_was_killed():
+    script = (
+        "import os, signal\n"
+        "from runtime.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    print(Workers(1).submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid = int(done.stdout)
+    until = time.monotonic() + 10
+    while _lives(pid):
+        assert time.monotonic() < until, f"worker {pid} still runs"
+        time.sleep(0.02)
+
+
+def _lives(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
