@@ -79,12 +79,10 @@ def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
     if not rows:
         return 0
     new = insert(t)
-    changed: dict[str, Any] = {
-        name: new.excluded[name] for name in ("ts_from", "id_from", "id_to", "cause", "proof", "state")
-    }
+    changed: dict[str, Any] = {name: new.excluded[name] for name in ("ts_from", "cause", "proof", "state")}
     changed |= {
         name: func.coalesce(new.excluded[name], t.c[name])
-        for name in ("ts_to", "session", "closed_at", "source", "detail")
+        for name in ("ts_to", "id_from", "id_to", "session", "closed_at", "source", "detail")
     }
     changed["detected_at"] = func.min(t.c.detected_at, new.excluded.detected_at)
     forward = or_(t.c.state == "open", new.excluded.state != "open")

@@ -80,15 +80,20 @@ def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey) -> dict[str,
             _keep(found, symbol, event)
     coverage = snapshot.coverage(exchange, market_type, name)
     newest = max((row.ts_to for row in coverage), default=0)
-    wanted = {row.symbol for row in coverage if row.ts_to > newest - RECENT} - found.keys()
+    wanted = {row.symbol for row in coverage if row.ts_to > newest - RECENT} | found.keys()
     # several files of one time (late rows) may hold a symbol: files are taken in groups that overlap in time
     for group in _by_time(snapshot.files(name, exchange=exchange, market_type=market_type)):
+        # a segment that failed for a while is older than parts made since: its lines are not the last word
+        end = max(file.ts_max for file in group)
+        wanted = {symbol for symbol in wanted if symbol not in found or found[symbol].ts_event <= end}
         if not wanted:
             break
+        seen: set[str] = set()
         for file in group:
             for symbol, event in _of_table(root / file.path, name, frozenset(wanted)):
                 _keep(found, symbol, event)
-        wanted -= found.keys()
+                seen.add(symbol)
+        wanted -= seen
     return found
 
 
@@ -140,12 +145,12 @@ class _Line(msgspec.Struct, gc=False):
     skew_us: int | None = None
 
 
-class _QuoteLine(_Line, gc=False, rename={"seq": "update_id"}):
-    pass
+class _QuoteLine(_Line, gc=False):
+    seq: int | None = msgspec.field(default=None, name="update_id")
 
 
-class _BookLine(_Line, gc=False, rename={"seq": "last_id"}):
-    pass
+class _BookLine(_Line, gc=False):
+    seq: int | None = msgspec.field(default=None, name="last_id")
 
 
 _LINES: dict[str | None, type[_Line]] = {"update_id": _QuoteLine, "last_id": _BookLine}

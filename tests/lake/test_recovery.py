@@ -1,0 +1,291 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from lake import durable, layout
+from lake.frames import FrameLine, FramesFile, encode_frame_lines, encode_received
+from lake.lock import LakeLock
+from lake.publish import Placement, publish
+from lake.rows import SegmentRow, SessionRow
+from lake.segment_files import SegmentFile
+from lake.segments import encode_lines, extent
+from lake.tables import Parent
+from lake.writer import LakeWriter
+from market.kinds import Quote, Trade
+from market.session import Coverage
+from market.times import MINUTE, SECOND
+from tests.support.lakes import TestLake, date_of
+from tests.support.market_rows import T0, table, trade
+
+STREAM = {"exchange": "binance", "market_type": "linear"}
+SESSION = "node-1-1"
+
+
+def event(seq: int, symbol: str = "BTCUSDT", session: str = SESSION) -> Trade:
+    return Trade(
+        symbol=symbol, stream="trade", ts_event=T0 + seq, ts_publish=None, ts_recv=T0 + seq + 1, session=session,
+        frame_no=seq, item=0, source="ws", price="10", qty="1", side="buy", seq=seq, condition="market",
+    )  # fmt: skip
+
+
+def book(update: int, symbol: str = "BTCUSDT") -> Quote:
+    return Quote(
+        symbol=symbol, stream="bookTicker", ts_event=None, ts_publish=None, ts_recv=T0 + 1000 + update,
+        session=SESSION, frame_no=update, item=0, source="ws", bid="1", bid_qty="1", ask="2", ask_qty="1",
+        update_id=update, skew_us=400,
+    )  # fmt: skip
+
+
+def opened(writer: LakeWriter, kind: str, number: int = 1, start: int = T0) -> SegmentRow:
+    path = (
+        layout.frames_path(*STREAM.values(), start, "node", number)
+        if kind == "frames"
+        else layout.raw_path(*STREAM.values(), kind, start, "node", number)
+    )
+    row = SegmentRow(path=path, **STREAM, kind=kind, state="open", period_start=start + 7)
+    writer.open_segment(row)
+    return row
+
+
+def written(writer: LakeWriter, kind: str, events: list, number: int = 1, tail: bytes = b"") -> SegmentRow:
+    """An open segment as a crash leaves it."""
+    row = opened(writer, kind, number)
+    with SegmentFile(writer.root, row) as file:
+        file.append(encode_lines(events) + tail, len(events), extent(events))
+        file.sync()
+    return row
+
+
+def dump(writer: LakeWriter) -> list:
+    with writer.manifest.snapshot() as s:
+        return [s.segments(), s.files(state=None), s.quarantine(), s.gaps(), s.sessions(), s.coverage()]
+
+
+@pytest.fixture
+def writer(tmp_path):
+    with LakeWriter.open(tmp_path / "lake", "node", T0) as held:
+        yield held
+
+
+def test_a_clean_lake_needs_nothing(writer):
+    found = writer.recover(T0 + MINUTE)
+    assert not found.crashed
+    assert (found.temps, found.segments, found.links, found.last) == (0, (), 0, {})
+
+
+def test_an_open_segment_is_sealed_as_unclean_and_its_torn_tail_set_aside(writer):
+    row = written(writer, "trade", [event(n) for n in (1, 2, 3)], tail=b'{"symbol":"BT')
+    found = writer.recover(T0 + MINUTE)
+    (sealed,) = found.segments
+    assert (sealed.path, sealed.state, sealed.rows, sealed.clean) == (row.path, "sealed", 3, False)
+    assert sealed.period_start <= T0 + 7
+    assert writer.manifest.segments() == [sealed]
+    assert [(q.origin, q.bytes) for q in found.quarantined] == [(row.path, 13)]
+    assert writer.manifest.quarantine() == list(found.quarantined)
+    assert found.crashed
+    assert writer.manifest.watermark("binance", "linear", "trade") == T0 + 5
+
+
+def test_recovering_twice_is_recovering_once(writer):
+    written(writer, "trade", [event(1)], tail=b"torn")
+    opened(writer, "quote")
+    writer.recover(T0 + MINUTE)
+    before = dump(writer)
+    again = writer.recover(T0 + 2 * MINUTE)
+    assert dump(writer) == before
+    assert again.segments == ()
+
+
+def test_an_open_row_without_a_file_answers_for_no_time(writer):
+    row = opened(writer, "quote")
+    (sealed,) = writer.recover(T0 + MINUTE).segments
+    assert (sealed.path, sealed.state, sealed.rows, sealed.period_end) == (row.path, "sealed", 0, T0 + 7)
+    assert writer.manifest.watermark("binance", "linear", "quote") == T0 + 7
+
+
+def test_a_segment_that_was_sealed_but_not_recorded_is_taken_as_it_is(writer):
+    row = opened(writer, "trade")
+    file = SegmentFile(writer.root, row)
+    file.append(encode_lines([event(1)]), 1, extent([event(1)]))
+    sealed = file.seal(T0 + MINUTE)
+    (found,) = writer.recover(T0 + 2 * MINUTE).segments
+    assert found == sealed
+    assert found.clean
+
+
+def test_a_segment_that_nobody_recorded_is_adopted(writer):
+    row = written(writer, "trade", [event(1)])
+    with LakeWriter.open(writer.root.parent / "other", "node", T0) as other:
+        for path in (writer.root / "raw").rglob("*.open"):
+            target = other.root / path.relative_to(writer.root)
+            target.parent.mkdir(parents=True)
+            path.rename(target)
+        (found,) = other.recover(T0 + MINUTE).segments
+        assert (found.path, found.rows) == (row.path, 1)
+        assert other.manifest.segments() == [found]
+
+
+def test_a_sealed_file_that_is_not_what_its_seal_says_is_set_apart(writer):
+    row = opened(writer, "trade")
+    file = SegmentFile(writer.root, row)
+    file.append(encode_lines([event(1)]), 1, extent([event(1)]))
+    file.seal(T0 + MINUTE)
+    path = writer.root / row.path
+    path.write_bytes(path.read_bytes().replace(b'"10"', b'"99"'))
+    (found,) = writer.recover(T0 + 2 * MINUTE).segments
+    assert found.state == "quarantined"
+    held = writer.manifest.segment(row.path)
+    assert held.state == "quarantined"
+    assert "not what its seal says" in held.error
+
+
+def test_files_with_names_of_no_segment_are_reported_and_left_alone(writer):
+    foreign = writer.root / "raw" / "notes.txt"
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("mine")
+    temp = writer.root / "raw" / ".x.jsonl.meta.json.w1-1.tmp"
+    temp.write_text("half")
+    found = writer.recover(T0)
+    assert found.strangers == ("raw/notes.txt",)
+    assert found.temps == 1
+    assert foreign.exists()
+    assert not temp.exists()
+
+
+def test_a_file_that_was_never_committed_goes_where_it_can_be_made_again(writer):
+    root = writer.root
+    row = written(writer, "trade", [event(1)])
+    writer.recover(T0)
+    place = {"kind": "trade", **STREAM, "level": "part", "hour": 0, "date": date_of(T0)}
+    again = publish(
+        root, Placement(**place, parents=(Parent(row.path, "a" * 64),)), [table("trade", [trade(T0, "1", "1", seq=1)])],
+        run="r", now=T0,
+    )  # fmt: skip
+    orphaned = Placement(**place, parents=(Parent("raw/gone", "b" * 64),))
+    last = publish(root, orphaned, [table("trade", [trade(T0, "1", "1", seq=2)])], run="r", now=T0)
+    live = publish(root, Placement(**place), [table("trade", [trade(T0, "1", "1", seq=3)])], run="r", now=T0)
+    writer.publish(add=[live], now=T0)
+    found = writer.recover(T0)
+    assert found.orphans == (again.path,)
+    assert found.strangers == (last.path,), "its parents are gone: it may be all that is left of them"
+    assert [(root / row.path).exists() for row in (again, last, live)] == [False, True, True]
+
+
+def test_live_files_that_are_gone_are_named(tmp_path):
+    lake = TestLake(tmp_path)
+    row = lake.part("trade", [trade(T0, "1", "1", seq=1)])
+    (tmp_path / row.path).unlink()
+    assert lake.writer.recover(T0).missing == (row.path,)
+    lake.close()
+
+
+def session(name: str, **changed) -> SessionRow:
+    return SessionRow(session=name, **STREAM, source="ws", url="wss://x", opened_at=T0, **changed)
+
+
+def cover(writer: LakeWriter, kind: str, *symbols: str) -> None:
+    writer.record_coverage(
+        [Coverage(**STREAM, kind=kind, symbol=s, session=SESSION, ts_from=T0, ts_to=T0 + MINUTE) for s in symbols]
+    )
+
+
+def test_mergers_are_told_where_every_symbol_stopped(tmp_path):
+    lake = TestLake(tmp_path)
+    writer = lake.writer
+    writer.record_sessions([session(SESSION), session("n-1-1", closed_at=T0 + 9, close_cause="forced")])
+    cover(writer, "trade", "BTCUSDT", "ETHUSDT", "XRPUSDT", "NEWUSDT")
+    cover(writer, "quote", "BTCUSDT")
+    lake.day("trade", [trade(T0 - MINUTE, "1", "1", seq=7, symbol="XRPUSDT")], symbol="XRPUSDT")
+    lake.part("trade", [trade(T0, "1", "1", seq=n, symbol="ETHUSDT") for n in (3, 4)])
+    lake.part("trade", [trade(T0 - SECOND, "1", "1", seq=2, symbol="ETHUSDT")])
+    written(writer, "trade", [event(11), event(12)])
+    written(writer, "quote", [book(5), book(6)])
+    found = writer.recover(T0 + MINUTE)
+    trades = found.last["binance", "linear", "trade"]
+    assert {symbol: (r.seq, r.ts_event, r.session, r.cause) for symbol, r in trades.items()} == {
+        "BTCUSDT": (12, T0 + 12, SESSION, "crash"),
+        "ETHUSDT": (4, T0, "n-1-1", "forced"),
+        "XRPUSDT": (7, T0 - MINUTE, "n-1-1", "forced"),
+    }
+    quotes = found.last["binance", "linear", "quote"]
+    assert {symbol: (r.seq, r.ts_event) for symbol, r in quotes.items()} == {"BTCUSDT": (6, T0 + 1006 - 400)}
+    lake.close()
+
+
+def test_frames_beyond_the_last_line_are_named(writer):
+    writer.record_sessions([session(SESSION), session("node-1-2")])
+    frames = opened(writer, "frames")
+    other = FrameLine(ts_recv=T0 + 50, conn="node-1-2", dir="recv", n=1, frame="{}")
+    with FramesFile(writer.root, frames) as file:
+        file.append(encode_received(SESSION, T0 + 1, 1, [b"{}"] * 9) + encode_frame_lines([other]))
+        file.sync()
+    written(writer, "trade", [event(1), event(4)])
+    written(writer, "quote", [book(6)])
+    found = writer.recover(T0 + MINUTE)
+    assert [(r.session, r.first, r.last, r.path) for r in found.unwritten] == [
+        (SESSION, 7, 9, frames.path),
+        ("node-1-2", 1, 1, frames.path),
+    ]
+    assert {row.session for row in found.unclosed} == {SESSION, "node-1-2"}
+    assert writer.recover(T0 + MINUTE).unwritten == found.unwritten, "until the collectors have closed the sessions"
+    writer.record_sessions([session(name, closed_at=T0 + 99, close_cause="crash") for name in (SESSION, "node-1-2")])
+    assert writer.recover(T0 + MINUTE).unwritten == ()
+
+
+RUN = """
+import sys
+from pathlib import Path
+from lake.writer import LakeWriter
+with LakeWriter.open(Path(sys.argv[1]), "node", int(sys.argv[2])) as writer:
+    writer.recover(int(sys.argv[2]))
+"""
+
+
+def run(root: Path, fault: str | None = None) -> int:
+    env = {name: value for name, value in os.environ.items() if name != "LAKE_FAULT"}
+    env |= {"PYTHONPATH": str(Path(__file__).parents[2])} | ({"LAKE_FAULT": fault} if fault else {})
+    return subprocess.run([sys.executable, "-c", RUN, str(root), str(T0 + MINUTE)], env=env, check=False).returncode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+@pytest.mark.parametrize("step", [1, 4, 7, 10, 13])
+def test_a_recovery_that_is_killed_is_finished_by_the_next_one(tmp_path, step):
+    root = tmp_path / "lake"
+    with LakeWriter.open(root, "node", T0) as writer:
+        written(writer, "trade", [event(1), event(2)], tail=b"torn")
+        written(writer, "quote", [book(1)])
+        opened(writer, "quote", number=2)
+    code = run(root, f"*:{step}:KILL")
+    assert code == -9, "the fault must fire"
+    assert run(root) == 0
+    with LakeWriter.open(root, "node", T0) as writer:
+        rows = {row.kind: row for row in writer.manifest.segments() if row.rows}
+        assert {kind: (row.state, row.rows) for kind, row in rows.items()} == {
+            "trade": ("sealed", 2),
+            "quote": ("sealed", 1),
+        }
+        assert [q.bytes for q in writer.manifest.quarantine()] == [4]
+        assert writer.manifest.segments(state="open") == []
+        before = [msgspec.structs.asdict(row) for row in writer.manifest.segments()]
+        writer.recover(T0 + MINUTE)
+        assert [msgspec.structs.asdict(row) for row in writer.manifest.segments()] == before
+
+
+def test_the_lock_is_free_after_all_that(writer):
+    writer.close()
+    LakeLock.acquire(writer.root).release()
+    assert durable.sweep_temps(writer.root) == 0
+
+
+def test_a_segment_that_waits_since_long_is_not_the_last_word(tmp_path):
+    lake = TestLake(tmp_path)
+    cover(lake.writer, "trade", "BTCUSDT")
+    written(lake.writer, "trade", [event(1)])
+    lake.part("trade", [trade(T0 + SECOND, "1", "1", seq=5)])
+    found = lake.writer.recover(T0 + MINUTE)
+    assert found.last["binance", "linear", "trade"]["BTCUSDT"].seq == 5
+    lake.close()
