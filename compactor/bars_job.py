@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from compactor import certificate
-from compactor.merge_job import Made, Place, check_inputs, discard, parents_of
-from compactor.plan import FinalBars, day_span
-from lake import bars, parquet, tables
+from compactor.merge_job import EVERY_SYMBOL, Made, Place, check_inputs, discard, parents_of
+from compactor.plan import FinalBars, HourBars, day_span
+from lake import bars, merge, parquet, tables
 from lake.errors import VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import FileRow
@@ -97,7 +98,9 @@ def final_bars(place: Place, job: FinalBars, gaps: Sequence[Gap], coverage: Sequ
 
 
 def _only(intervals: Mapping[str, list[Interval]], symbol: str | None) -> dict[str, list[Interval]]:
-    return {symbol: intervals[symbol]} if symbol is not None and symbol in intervals else {}
+    """What concerns one symbol: its own intervals, and those of every symbol."""
+    held = [*intervals.get(symbol or "", []), *intervals.get(EVERY_SYMBOL, [])]
+    return {symbol: times.union(held)} if symbol is not None and held else {}
 
 
 def _intervals(gaps: Iterable[Gap], day: Interval) -> dict[str, list[Interval]]:
@@ -179,12 +182,81 @@ def spans(
         start = end
 
 
+def hour_bars(place: Place, job: HourBars, gaps: Sequence[Gap], coverage: Sequence[Coverage]) -> Made:
+    """Provisional bars of one hour, all symbols, made again from its complete trades and quotes.
+
+    `gaps` and `coverage` as for `final_bars`. Raises CorruptFile, VerifyFailed, StorageFailed.
+    """
+    root = place.path
+    check_inputs(root, job.inputs)
+    start = day_span(job.date).start + job.hour * times.HOUR
+    span = Interval(start, start + times.HOUR)
+    dark = _intervals(gaps, day_span(job.date))
+    light = bars.by_symbol([(row.symbol, row.ts_from, row.ts_to) for row in coverage])
+    quotes = _last_quotes(root, job.inputs[1]) if len(job.inputs) > 1 else None
+    made: dict[str, list[pa.Table]] = {kind: [] for kind in kinds.BARS}
+    for trades in _whole_symbols(root, job.inputs[0]):
+        symbols = trades.column("symbol").unique().to_pylist()
+        covered = {symbol: light[symbol] for symbol in symbols if symbol in light}
+        holes = {symbol: held for name in symbols for symbol, held in _only(dark, name).items()}
+        narrow = bars.bars_from_trades(
+            trades, quotes, times.SECOND, coverage=covered, gaps=holes, span=span, revision=job.revision
+        )
+        made["bar_1s"].append(narrow)
+        made["bar_1m"].append(bars.fold(narrow, times.MINUTE, quotes=quotes, coverage=covered, gaps=holes))
+    result = Made(remove=[row.path for row in job.replaced])
+    try:
+        for kind, pieces in made.items():
+            if any(piece.num_rows for piece in pieces):
+                placement = Placement(
+                    kind=kind,
+                    exchange=job.exchange,
+                    market_type=job.market_type,
+                    level="hour",
+                    date=job.date,
+                    hour=job.hour,
+                    revision=job.revision,
+                    lake_id=place.lake_id,
+                    parents=parents_of(job.inputs),
+                )
+                result.add.append(publish(root, placement, pieces, run=place.run, now=place.now))
+    except BaseException:
+        discard(root, result.add)
+        raise
+    return result
+
+
+def _whole_symbols(root: Path, file: FileRow) -> Iterator[pa.Table]:
+    """The file's rows, all of a symbol together, as many symbols as make a moderate table."""
+    held: list[pa.Table] = []
+    rows = 0
+    for _, pieces in merge.by_symbol(parquet.iterate(root / file.path)):
+        if rows >= SPAN_ROWS:
+            yield pa.concat_tables(held)
+            held, rows = [], 0
+        for piece in pieces:
+            held.append(piece)
+            rows += piece.num_rows
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _last_quotes(root: Path, file: FileRow) -> pl.DataFrame:
+    """The last quote of each symbol and second: all that bars need of an hour of quotes."""
+    second = pl.col("ts_event").dt.truncate("1s").alias("second")
+    kept = [
+        merge.plain_frame(piece).group_by("symbol", second, maintain_order=True).last()
+        for piece in parquet.iterate(root / file.path, _QUOTE_COLUMNS)
+    ]
+    return pl.concat(kept).group_by("symbol", "second", maintain_order=True).last().drop("second")
+
+
 def _certify(place: Place, made: Made, gaps: Sequence[Gap], coverage: Sequence[Coverage]) -> None:
     for file in made.add:
         measure = certificate.Measure(file.kind)
         for piece in parquet.iterate(place.path / file.path):
             measure.add(piece)
         inputs = [tables.Parent(p.path, p.sha256) for p in parquet.read_footer(place.path / file.path).parents]
-        mine = [gap for gap in gaps if gap.symbol == file.symbol]
+        mine = [gap for gap in gaps if gap.symbol in (file.symbol, EVERY_SYMBOL)]
         covered = [row for row in coverage if row.symbol == file.symbol]
         made.certificates.append(certificate.certify(file, measure, mine, covered, inputs, 0, place.now))

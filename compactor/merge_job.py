@@ -25,6 +25,8 @@ from market import kinds
 from market.session import Coverage, Gap
 
 DUPLICATE = "duplicate"
+EVERY_SYMBOL = "*"
+"""The symbol of a gap whose symbols nobody can tell: it is a gap of all."""
 T = TypeVar("T", Gap, Coverage)
 
 
@@ -123,8 +125,12 @@ def discard(root: Path, rows: Iterable[FileRow]) -> None:
             durable.unlink(root / row.path)
 
 
-def merge_hour(place: Place, job: HourMerge) -> Made:
-    """Parts (and an older hour file) of one hour as one hour file. Raises CorruptFile, VerifyFailed, StorageFailed."""
+def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> Made:
+    """Parts (and an older hour file) of one hour as one hour file.
+
+    `duplicates` are what was left out of the inputs already, by symbol. Raises CorruptFile, VerifyFailed,
+    StorageFailed.
+    """
     root = place.path
     exchange, market_type, kind = job.stream
     check_inputs(root, job.inputs)
@@ -150,7 +156,7 @@ def merge_hour(place: Place, job: HourMerge) -> Made:
     except BaseException:
         discard(root, [file])
         raise
-    rows = [*_check_rows(file, found), *_duplicate_rows(file, flow.dropped)]
+    rows = [*_check_rows(file, found), *_duplicate_rows(file, flow.dropped + Counter(duplicates))]
     return Made(add=[file], remove=[row.path for row in job.inputs], checks=rows)
 
 
@@ -265,7 +271,8 @@ class _Day:
             discard(self.root, [file])
             return
         measure = self.measures[file.symbol]
-        gaps, coverage = self.gaps.get(file.symbol, []), self.coverage.get(file.symbol, [])
+        gaps = [*self.gaps.get(file.symbol, []), *self.gaps.get(EVERY_SYMBOL, [])]
+        coverage = self.coverage.get(file.symbol, [])
         changed = certificate.reconcile(file, measure.ids, gaps, coverage, self.place.now) if measure.contiguous else []
         gaps = certificate.updated(gaps, changed)
         counts = {

@@ -46,13 +46,15 @@ class Progress(msgspec.Struct, frozen=True):
 
 class View(msgspec.Struct):
     """What a plan is made from. `hot`: live parts and hour files; `days`: live daily files of every date that is hot
-    or in `bars_due` ((exchange, market_type, date)); `failures`: job key -> how often it failed.
+    or in `bars_due` ((exchange, market_type, date)), both with their parents; `bars_until`: up to which time (us)
+    provisional bars are written; `failures`: job key -> how often it failed.
     """
 
     hot: Sequence[FileRow] = ()
     days: Sequence[FileRow] = ()
     progress: Mapping[Stream, Progress] = {}
     bars_due: frozenset[tuple[str, str, str]] = frozenset()
+    bars_until: Mapping[Market, int] = {}
     failures: Mapping[str, int] = {}
 
 
@@ -83,6 +85,26 @@ class DayClose(msgspec.Struct, frozen=True):
         return _key("day", self.stream, self.date, (*self.inputs, *self.base))
 
 
+class HourBars(msgspec.Struct, frozen=True):
+    """Provisional bars of one hour, made again from its `inputs` (trades, then quotes) with the late ones among them.
+
+    `replaced` are the hour's bars so far.
+    """
+
+    exchange: str
+    market_type: str
+    date: str
+    hour: int
+    revision: int
+    inputs: tuple[FileRow, ...]
+    replaced: tuple[FileRow, ...]
+
+    @property
+    def key(self) -> str:
+        stream = (self.exchange, self.market_type, "bars")
+        return _key("hour bars", stream, self.date, (*self.inputs, *self.replaced))
+
+
 class FinalBars(msgspec.Struct, frozen=True):
     """Bars of one market and day, made again from its daily `trades` and `quotes`; `replaced` are daily bars whose
     trades or quotes changed, `hot` the provisional ones.
@@ -102,7 +124,7 @@ class FinalBars(msgspec.Struct, frozen=True):
         return _key("bars", (self.exchange, self.market_type, "bars"), self.date, inputs)
 
 
-Job: TypeAlias = HourMerge | DayClose | FinalBars
+Job: TypeAlias = HourMerge | HourBars | DayClose | FinalBars
 
 
 def _key(what: str, stream: Stream, date: str, inputs: Iterable[FileRow]) -> str:
@@ -128,11 +150,12 @@ def plan(view: View, now: int, rules: Rules, *, final: bool = False) -> list[Job
         held = days.get((stream, date), [])
         progress = view.progress.get(stream, Progress())
         if stream[2] in kinds.BARS:
-            jobs += _hours(stream, date, hot, progress, now, rules, final=final)
-        elif _closes(date, progress, now, rules, final=final):
+            continue
+        if _closes(date, progress, now, rules, final=final):
             jobs += _close(stream, date, hot, held, now, rules, final=final)
         else:
             jobs += _hours(stream, date, hot, progress, now, rules, final=final)
+    jobs += _hour_bars(view, by_day, now, rules, final=final)
     jobs += _bars(view, by_day, days, now, rules, final=final)
     jobs = [job for job in jobs if view.failures.get(job.key, 0) < MAX_FAILURES]
     return sorted(jobs, key=_age)
@@ -142,6 +165,8 @@ def _age(job: Job) -> tuple[str, int, str, str, str, int]:
     match job:
         case HourMerge(stream, date, hour):
             return (date, hour, *stream, 0)
+        case HourBars(exchange, market_type, date, hour):
+            return (date, hour, exchange, market_type, "", 1)
         case DayClose(stream, date):
             return (date, 24, *stream, 1)
         case FinalBars(exchange, market_type, date):
@@ -215,6 +240,46 @@ def _close(
     inputs = tuple(sorted(hot, key=lambda row: (row.ts_min, row.path)))
     base = tuple(sorted(held, key=lambda row: ((row.symbol or "").encode(), row.path)))
     return [DayClose(stream, date, inputs, base)]
+
+
+def _hour_bars(
+    view: View,
+    hot: Mapping[tuple[Stream, str], Sequence[FileRow]],
+    now: int,
+    rules: Rules,
+    *,
+    final: bool,
+) -> list[Job]:
+    """Bars of the hours whose trades and quotes are one file each and not the parents of their bars yet."""
+    found: list[Job] = []
+    for exchange, market_type, date in sorted({(s[0], s[1], date) for s, date in hot if s[2] in kinds.BARS}):
+        closes = _closes(date, view.progress.get((exchange, market_type, "trade"), Progress()), now, rules, final=final)
+        if closes:  # the final bars come next
+            continue
+
+        def of(hour: int, *names: str, market: Market = (exchange, market_type), day: str = date) -> list[FileRow]:
+            return [row for name in names for row in hot.get(((*market, name), day), ()) if row.hour == hour]
+
+        for hour in range(24):
+            end = day_span(date).start + (hour + 1) * times.HOUR
+            trades, quotes, bars = of(hour, "trade"), of(hour, "quote"), of(hour, *kinds.BARS)
+            if not bars or len(trades) != 1 or len(quotes) > 1:
+                continue
+            if now < end + rules.hour_delay or view.bars_until.get((exchange, market_type), 0) < end:
+                continue
+            inputs = (*trades, *quotes)
+            if _made_from(bars, inputs):
+                continue
+            revision = 1 + max(row.revision for row in bars)
+            found.append(HourBars(exchange, market_type, date, hour, revision, inputs, _sorted(bars)))
+    return found
+
+
+def _made_from(bars: Sequence[FileRow], inputs: Sequence[FileRow]) -> bool:
+    """Whether the bars are one file of each width, made from exactly these inputs."""
+    wanted = {row.path for row in inputs}
+    kinds_held = sorted(row.kind for row in bars)
+    return kinds_held == sorted(kinds.BARS) and all(set(row.parents) == wanted for row in bars)
 
 
 def _bars(

@@ -15,10 +15,10 @@ from concurrent.futures import Executor, Future, wait
 import msgspec
 
 from compactor import view
-from compactor.bars_job import final_bars
+from compactor.bars_job import final_bars, hour_bars
 from compactor.config import CompactorConfig
 from compactor.merge_job import DUPLICATE, Made, Place, close_day, discard, merge_hour
-from compactor.plan import MAX_FAILURES, DayClose, FinalBars, HourMerge, Job, day_span, plan
+from compactor.plan import MAX_FAILURES, DayClose, FinalBars, HourBars, HourMerge, Job, day_span, plan
 from compactor.tell import tell
 from compactor.tidy import tidy
 from lake.errors import CommitConflict, LakeError
@@ -138,7 +138,7 @@ class _Pass:
     def _submit(self, job: Job) -> Future[Made]:
         match job:
             case HourMerge():
-                return self.executor.submit(merge_hour, self.place, job)
+                return self.executor.submit(merge_hour, self.place, job, self._duplicates(job.inputs))
             case DayClose():
                 span = day_span(job.date)
                 return self.executor.submit(
@@ -149,16 +149,14 @@ class _Pass:
                     self.manifest.coverage(*job.stream, overlapping=span),
                     self._duplicates((*job.inputs, *job.base)),
                 )
-            case FinalBars():
+            case HourBars() | FinalBars():
                 span = day_span(job.date)
                 stream = (job.exchange, job.market_type, "trade")
-                return self.executor.submit(
-                    final_bars,
-                    self.place,
-                    job,
-                    self.manifest.gaps(*stream, state=("open", "unrepairable"), overlapping=span),
-                    self.manifest.coverage(*stream, overlapping=span),
-                )
+                gaps = self.manifest.gaps(*stream, state=("open", "unrepairable"), overlapping=span)
+                coverage = self.manifest.coverage(*stream, overlapping=span)
+                if isinstance(job, HourBars):
+                    return self.executor.submit(hour_bars, self.place, job, gaps, coverage)
+                return self.executor.submit(final_bars, self.place, job, gaps, coverage)
 
     def _duplicates(self, rows: Sequence[FileRow]) -> dict[str, int]:
         """What earlier merges of these files left out, by symbol."""
@@ -194,6 +192,8 @@ class _Pass:
         match job:
             case HourMerge():
                 inputs = job.inputs
+            case HourBars():
+                inputs = (*job.inputs, *job.replaced)
             case DayClose():
                 inputs = (*job.inputs, *job.base)
                 if job.stream[2] in ("trade", "quote") and made.add:
@@ -219,13 +219,13 @@ class _Pass:
     def _count(self, job: Job, made: Made) -> None:
         summary = self.summary
         match job:
-            case HourMerge():
+            case HourMerge() | HourBars():
                 summary.hours += 1
             case DayClose():
                 summary.days += 1
             case FinalBars():
                 summary.bars += 1
-        if not isinstance(job, HourMerge):
+        if isinstance(job, DayClose | FinalBars):
             summary.files += len(made.add)
             summary.rows += sum(row.rows for row in made.add)
             summary.certificates += [row.path for row in made.certificates]
@@ -256,6 +256,8 @@ def describe(job: Job) -> str:
             return f"{' '.join(stream)} {date} {hour:02d}h ({len(job.inputs)} files)"
         case DayClose(stream, date):
             return f"{' '.join(stream)} {date} ({len(job.inputs)} files)"
+        case HourBars(exchange, market_type, date, hour):
+            return f"{exchange} {market_type} bars {date} {hour:02d}h"
         case FinalBars(exchange, market_type, date):
             return f"{exchange} {market_type} bars {date} ({len(job.trades)} symbols)"
 

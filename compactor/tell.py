@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compactor.merge_job import DUPLICATE, Made
-from compactor.plan import DayClose, FinalBars, HourMerge, Job, day_span
+from compactor.plan import DayClose, FinalBars, HourBars, HourMerge, Job, day_span
 from lake import checks
 from lake.rows import CertificateRow
 from market import kinds, times
@@ -31,11 +31,13 @@ def tell(job: Job, made: Made) -> None:
             _gaps(made)
             _certified(made)
             _closed(*job.stream[:2], job.date, made)
+        case HourBars():
+            _bars(job, made, "hour")
         case FinalBars():
-            _bars(job, made)
+            _bars(job, made, "day")
             _certified(made)
     for row in made.checks:
-        if row.check not in _EXPECTED and not isinstance(job, HourMerge):
+        if row.check not in _EXPECTED and isinstance(job, DayClose):
             telemetry.check_failed(
                 path=row.path, check=row.check, symbol=row.symbol, count=row.count, detail=row.detail
             )
@@ -78,8 +80,11 @@ def _closed(exchange: str, market_type: str, date: str, made: Made) -> None:
         )
 
 
-def _bars(job: FinalBars, made: Made) -> None:
-    day = day_span(job.date)
+def _bars(job: HourBars | FinalBars, made: Made, level: str) -> None:
+    span = day_span(job.date)
+    if isinstance(job, HourBars):
+        start = span.start + job.hour * times.HOUR
+        span = times.Interval(start, start + times.HOUR)
     for kind in kinds.BARS:
         files = [row for row in made.add if row.kind == kind]
         if files:
@@ -89,9 +94,9 @@ def _bars(job: FinalBars, made: Made) -> None:
                 kind=kind,
                 rows=sum(row.rows for row in files),
                 symbols=len(files),
-                start=day.start,
-                end=day.end - times.SECOND,
-                level="day",
+                start=span.start,
+                end=span.end - times.SECOND,
+                level=level,
             )
 
 

@@ -17,6 +17,8 @@ BARS_DUE = "compactor/bars/"
 """+ exchange/market_type/date: 1 while the final bars of that day are to be made again."""
 FAILED = "compactor/failed/"
 """+ job key: how often that job failed on the same inputs."""
+BARS_UNTIL = "bars/"
+"""+ exchange/market_type: up to which time (us) the transformer has written provisional bars."""
 REHASHED = "compactor/rehashed/"
 """+ exchange/market_type/kind/date: when the newest of the daily files that were read again was made (us)."""
 
@@ -38,7 +40,7 @@ def cursors(manifest: Manifest, prefix: str) -> dict[str, int]:
 
 def read(manifest: Manifest) -> View:
     """What there is to plan with. Costs what is hot, not what the lake holds."""
-    hot = [*manifest.files(level="part"), *manifest.files(level="hour")]
+    hot = [*manifest.files(level="part"), *manifest.files(level="hour", parents=True)]
     due = frozenset(_due(name) for name in cursors(manifest, BARS_DUE))
     dates = {(row.exchange, row.market_type, row.date) for row in hot} | due
     days = [
@@ -52,7 +54,8 @@ def read(manifest: Manifest) -> View:
     streams = {(row.exchange, row.market_type, row.kind) for row in hot}
     streams |= {(*market, kind) for market in markets for kind in ("trade", "quote")}
     progress = {stream: _progress(manifest, stream) for stream in sorted(streams) if stream[2] not in kinds.BARS}
-    return View(hot, days, progress, due, cursors(manifest, FAILED))
+    until = {market: manifest.cursor(BARS_UNTIL + "/".join(market)) or 0 for market in sorted(markets)}
+    return View(hot, days, progress, due, until, cursors(manifest, FAILED))
 
 
 def _due(name: str) -> tuple[str, str, str]:
