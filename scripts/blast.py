@@ -208,7 +208,6 @@ async def serve(options: argparse.Namespace) -> None:
         "bytes": len(load.data), "trades": load.kinds["trade"], "quotes": load.kinds["quote"],
         "symbols": [book.symbol for book in load.market.books], "streams": sorted(load.streams),
     }  # fmt: skip
-    print(json.dumps(ready), flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
 
@@ -219,6 +218,7 @@ async def serve(options: argparse.Namespace) -> None:
 
     if stat.S_ISFIFO(os.fstat(0).st_mode):
         threading.Thread(target=wait_for_the_end, daemon=True).start()
+    print(json.dumps(ready), flush=True)
     await stop.wait()
     server.close()
 

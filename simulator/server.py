@@ -169,10 +169,10 @@ async def serve(options: Options, twin: Twin) -> None:
         site = web.TCPSite(runner, options.host, options.port)
         await site.start()
         host, port = runner.addresses[0][:2]
-        print(ready_line(options, twin, f"{host}:{port}"), flush=True)  # noqa: T201 - the parent reads it
         _stop_on_signals(stop)
         schedule(hub, options.faults)
         hub.start()
+        print(ready_line(options, twin, f"{host}:{port}"), flush=True)  # noqa: T201 - the parent reads it
         await stop.wait()
         hub.stop()
     finally:
