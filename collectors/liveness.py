@@ -75,7 +75,7 @@ class Watch:
             was = self._statuses.get(name, "desired")
             new = status(state, now, self._silent_after)
             self._statuses[name] = new
-            if new != was and new != "acknowledged":
+            if new not in (was, "acknowledged"):
                 last = state.last_recv or state.acknowledged_at or state.desired_at or now
                 found.append(Change(state.stream, was, new, now - last))
         return found

@@ -94,9 +94,9 @@ class StreamSession:
 
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         """Nothing is asked over HTTP here, so an answer is somebody else's."""
-        del status, headers, body, ts_recv
+        del tag, status, headers, body, ts_recv
         self.frame_no += 1
-        return self.reject(f"an answer to {tag!r}, which was never asked", None, self.frame_no)
+        return self.reject("an answer to nothing that was asked", None, self.frame_no)
 
     def tick(self, now: int) -> Sequence[Output]:
         if self._learn:
@@ -153,7 +153,7 @@ class StreamSession:
         try:
             found = wire.peek(frame)
         except wire.BAD_FRAME as error:
-            return self._array(frame, str(error), number)
+            return self._array(frame, wire.why(error), number)
         if found.stream is not None:
             return self.reject("a combined-stream frame without data", found.stream[:NAME_LIMIT], number)
         if found.e == SHUTDOWN:
@@ -162,7 +162,7 @@ class StreamSession:
             if found.e in self._channels and found.s:
                 return self._route(f"{found.s.lower()}@{found.e}", b'{"data":%b}' % frame, ts_recv, number)
             return self._ignore(found.e)
-        if found.result is not msgspec.UNSET or found.error is not None or found.code is not None:
+        if found.result is not msgspec.UNSET or found.error is not msgspec.UNSET or found.code is not None:
             return self._answer(found, ts_recv, number)
         if found.u is not None and found.s and "bookTicker" in self._channels:
             return self._route(f"{found.s.lower()}@bookTicker", b'{"data":%b}' % frame, ts_recv, number)
@@ -181,19 +181,20 @@ class StreamSession:
         return self.reject("an array of no documented shape", None, number)
 
     def _answer(self, found: wire.Peek, now: int, number: int) -> Sequence[Output]:
-        if found.error is None and found.code is None:
-            known = self._subscriber.accepted(found.id, now)
-            return self._ignore("answer") if known is None else known
-        try:
-            problem = wire.problem(found.error) if found.error is not None else wire.Problem(found.code or 0, found.msg)
-        except wire.BAD_FRAME as error:
-            return self.reject(str(error), None, number)
+        if isinstance(found.error, msgspec.Raw):
+            try:
+                problem = wire.problem(found.error)
+            except wire.BAD_FRAME as error:
+                return self.reject(wire.why(error), None, number)
+        elif found.code is not None:
+            problem = wire.Problem(found.code, found.msg)
+        else:
+            accepted = self._subscriber.accepted(found.id, now)
+            return self._ignore("answer") if accepted is None else accepted
         refused = self._subscriber.refused(found.id, problem.code, problem.msg or "")
-        if refused is not None:
-            return refused or self._ignore("answer")
-        if self._learn:
-            return self._ignore("answer")
-        return self.reject(f"the venue reports {problem.code}: {problem.msg}", None, number)
+        if refused is None and not self._learn:
+            return self.reject(f"the venue reports error {problem.code}", None, number)
+        return refused or self._ignore("answer")
 
     def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         """Parse a frame of stream `name`; a stream whose first event this is gets its place in the fast path."""

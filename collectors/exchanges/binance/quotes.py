@@ -22,13 +22,13 @@ def spot_quote(session: StreamSession, state: StreamState) -> Parse:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
-            return session.reject(str(error), name, number)
+            return session.reject(wire.why(error), name, number)
         bid, bid_qty, ask, ask_qty = data.b, data.B, data.a, data.A
         if data.s != symbol or not (
             (bid in known and ask in known and bid_qty in known and ask_qty in known)
             or all_good(bid, bid_qty, ask, ask_qty)
         ):
-            return refuse(session, state, number, data.s, (), (bid, bid_qty, ask, ask_qty))
+            return refuse(session, state, number, data.s, (bid, bid_qty, ask, ask_qty))
         state.events += 1
         state.last_recv = ts_recv
         off = skew(ts_recv) or None
@@ -50,7 +50,7 @@ def linear_quote(session: StreamSession, state: StreamState) -> Parse:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
-            return session.reject(str(error), name, number)
+            return session.reject(wire.why(error), name, number)
         bid, bid_qty, ask, ask_qty, time, publish = data.b, data.B, data.a, data.A, data.T * MS, data.E * MS
         if (
             data.s != symbol
@@ -60,7 +60,7 @@ def linear_quote(session: StreamSession, state: StreamState) -> Parse:
                 or all_good(bid, bid_qty, ask, ask_qty)
             )
         ):
-            return refuse(session, state, number, data.s, (time, publish), (bid, bid_qty, ask, ask_qty))
+            return refuse(session, state, number, data.s, (bid, bid_qty, ask, ask_qty))
         if time > session.venue_time:  # noqa: PLR1730 -- calling max costs a tenth of the frame
             session.venue_time = time
         state.events += 1

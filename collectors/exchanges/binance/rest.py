@@ -88,7 +88,7 @@ class ReferenceSession:
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no += 1
         if tag not in self._asked:
-            return (Rejected(f"an answer to {tag[:64]!r}, which was never asked", self.frame_no, ALL),)
+            return (Rejected("an answer to nothing that was asked", self.frame_no, ALL),)
         self._asked.discard(tag)
         if status != 200:
             return self._failed(tag, status, headers, body, ts_recv)
@@ -96,7 +96,7 @@ class ReferenceSession:
             answer = _answer(body)
         except wire.BAD_FRAME as error:
             kind = _header(headers, "content-type") or "no content type"
-            return self._retry(tag, f"status 200 without instruments ({kind}): {error}", ts_recv)
+            return self._retry(tag, f"status 200 without instruments ({kind}): {wire.why(error)}", ts_recv)
         if not answer.symbols:
             return self._retry(tag, "status 200 with an empty list of instruments", ts_recv)
         self._pause = FIRST_PAUSE
@@ -164,7 +164,7 @@ class ReferenceSession:
             try:
                 found = _instrument(raw)
             except wire.BAD_FRAME as error:
-                out.append(Rejected(f"instrument {item}: {error}"[:300], self.frame_no, ALL))
+                out.append(Rejected(f"instrument: {wire.why(error)}", self.frame_no, ALL))
                 continue
             if self._all or found.symbol in self._wanted:
                 self._wanted.pop(found.symbol, None)

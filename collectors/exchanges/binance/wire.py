@@ -57,7 +57,7 @@ class Peek(msgspec.Struct, gc=False):
     stream: str | None = None
     id: int | str | None = None
     result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     code: int | None = None
     msg: str | None = None
 
@@ -184,6 +184,15 @@ class Texts:
                 return False
         self.known.update(texts)
         return True
+
+
+def why(error: Exception) -> str:
+    """What is wrong with a frame, in words of ours: rejections are counted by reason, so there must be few."""
+    if isinstance(error, msgspec.ValidationError):
+        return str(error)[:200]
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not JSON"
 
 
 def to_us(time: int) -> int:
