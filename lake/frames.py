@@ -30,6 +30,8 @@ MAX_LINE: Final = 128 * 1024 * 1024
 READ_CHUNK: Final = 4096
 """Compressed bytes fed at once: 4 KiB cannot inflate to more than 128 MiB whatever they are."""
 PLAIN_CHUNK: Final = 1 << 20
+MAX_DAMAGE: Final = 1000
+"""Bad lines of one file that are shown; the others are only counted."""
 MAX_WINDOW: Final = 1 << 27
 """Bytes of history that a zstd file may ask this program to keep (its level 19 asks for 8 MiB)."""
 
@@ -127,6 +129,8 @@ class FramesReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage: list[Damage] = []
+        self.bad = 0
+        """Lines that are none, however many; `damage` shows the first of them."""
         self.finished = False
         """Whether the file was read to an end that its writer meant."""
         self._counts: dict[str, int] = {}
@@ -144,7 +148,9 @@ class FramesReader:
                 try:
                     line = _DECODER.decode(text)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    self.damage.append(Damage(number, text, f"no frames line: {error}", torn=False))
+                    self.bad += 1
+                    if self.bad <= MAX_DAMAGE:
+                        self.damage.append(Damage(number, text, f"no frames line: {error}", torn=False))
                     yield text, None
                 else:
                     self._count(line)

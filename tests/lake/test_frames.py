@@ -112,6 +112,14 @@ def test_bad_lines_are_told_and_the_others_read(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_file_of_nothing_but_rubbish_is_counted_in_bounded_memory(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(frames, "MAX_DAMAGE", 3)
+    (tmp_path / "f").write_bytes(b"rubbish\n" * 10)
+    reader = read_frames(tmp_path / "f")
+    assert list(reader) == []
+    assert (len(reader.damage), reader.bad) == (3, 10)
+
+
 def test_a_compression_bomb_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "MAX_LINE", 4 * 1024 * 1024)
     (tmp_path / "f").write_bytes(zstandard.compress(b"0" * (64 * 1024 * 1024)))
