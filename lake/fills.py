@@ -25,18 +25,19 @@ MARKET = ("exchange", "market_type", "symbol")
 MAX_WINDOWS = 50_000_000
 _PRICES = ("open", "high", "low", "close")
 _ZERO = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote", "trade_count", "late")
+NEEDED = (*MARKET, "window_start", "gap")
+"""Columns without which nothing can be hidden."""
 _KEPT = ("window_start", "partial", "gap", "late", "revision")
 _VALUES = tuple(column.name for column in KINDS["bar_1m"].columns if column.name not in _KEPT)
 
 
 def hide_gaps(bars: pl.DataFrame, width: int, gaps: Spans) -> pl.DataFrame:
     """Bars whose window was flagged as `gap` when they were made, or touches one of `gaps` now: values are null."""
-    return null_where(bars.with_columns(gap=pl.col("gap") | _touched(bars, width, gaps)))
-
-
-def null_where(bars: pl.DataFrame) -> pl.DataFrame:
-    """Values of every bar with `gap` become null."""
-    names = [*_VALUES, *(f"{name}_text" for name in _VALUES if f"{name}_text" in bars.columns)]
+    if gaps:
+        bars = bars.with_columns(gap=pl.col("gap") | _touched(bars, width, gaps))
+    if not bars["gap"].any():
+        return bars
+    names = [name for name in bars.columns if name.removesuffix("_text") in _VALUES]
     return bars.with_columns(pl.when(~pl.col("gap")).then(pl.col(name)).alias(name) for name in names)
 
 

@@ -107,9 +107,8 @@ class Lake:
         if fill not in get_args(Fill) or (fill != "none" and plan.bar is None):
             raise LakeError(f"fill={fill!r} is not possible for {kind}", "bars take none, empty or previous")
         if plan.bar is not None:
-            frame = self._bars(plan, plan.bar, fill)
-            names = _names(frame.columns, columns, kind)
-            return _arrow(frame.select(names), plan.kind)
+            names = _names(tables.schema(plan.kind).names, columns, kind)
+            return _arrow(self._bars(plan, plan.bar, fill, names).select(names), plan.kind)
         rows = self._rows(plan)
         return _arrow(rows.select(_names(rows.collect_schema().names(), columns, kind)).collect(), plan.kind)
 
@@ -133,7 +132,7 @@ class Lake:
         if plan.bar is None:
             return self._rows(plan)
         if plan.bar.folded:
-            return self._bars(plan, plan.bar, "none").lazy()
+            return self._bars(plan, plan.bar, "none", ()).lazy()
         width, gaps = plan.bar.width, _spans(plan.gaps)
         return self._rows(plan).map_batches(
             lambda frame: fills.hide_gaps(frame, width, gaps), predicate_pushdown=False, projection_pushdown=False
@@ -211,8 +210,12 @@ class Lake:
         rows = lazy(self.root, plan.selection, plan.files)
         return with_sizes(rows) if plan.kind in SIZED else rows
 
-    def _bars(self, plan: _Plan, bar: BarKind, fill: Fill) -> pl.DataFrame:
-        rows = self._rows(plan).collect()
+    def _bars(self, plan: _Plan, bar: BarKind, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
+        """Bars as they are shown; at least `columns` of them where nothing needs the others."""
+        found = self._rows(plan)
+        if fill == "none" and not bar.folded:
+            found = found.select(list(dict.fromkeys((*fills.NEEDED, *columns))))
+        rows = found.collect()
         if bar.folded:
             rows = _folded(rows, bar.width, plan)
             low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (plan.span.start, plan.span.end))
