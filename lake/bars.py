@@ -28,6 +28,9 @@ SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
 _QUOTE = ("bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote", "ts_estimated")
 _TIMES = ("ts_event", "ts_recv", "window_start", "ts_first", "ts_last", "ts_quote")
 
+EVERY_SYMBOL = "*"
+"""The symbol of a gap that is known to be one of the whole market, and of no symbol in particular."""
+
 Frame: TypeAlias = pl.DataFrame | pa.Table
 Intervals: TypeAlias = Mapping[str, Sequence[Interval]]
 """Symbol -> intervals of event time."""
@@ -47,7 +50,8 @@ def bars_from_trades(
     """Bars of `width` us from rows of the tables `trade` and `quote` of one (exchange, market_type), any symbols.
 
     `coverage` holds all that was collected up to the span's end; a window that it does not contain is `partial`.
-    A window that overlaps an interval of `gaps` (the open ones) has `gap`. `span` limits the windows by their start.
+    A window that overlaps an interval of `gaps` (the open ones, those of EVERY_SYMBOL too) has `gap`.
+    `span` limits the windows by their start.
     `late` counts trades received more than `lateness` after the end of their second (of their second at every width,
     so that it folds). Rows must be free of duplicates; they may come in any order.
     `ts_estimated` says that the bar's quote has no venue time. Sorted by (symbol, window_start).
@@ -328,6 +332,8 @@ def _inside(bars: pl.DataFrame, coverage: Intervals, width: int) -> pl.Series:
 
 def _touched(bars: pl.DataFrame, gaps: Intervals, width: int) -> pl.Series:
     """Which windows overlap one of the intervals."""
+    if everywhere := gaps.get(EVERY_SYMBOL):
+        gaps = {symbol: [*gaps.get(symbol, ()), *everywhere] for symbol in bars["symbol"].unique()}
     return (_latest(bars, pl.col("window_start") + (width - 1), gaps) > bars["window_start"]).fill_null(value=False)
 
 

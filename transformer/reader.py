@@ -40,6 +40,7 @@ _SIGNED = ("rate", "predicted_rate")
 _TIMES = ("ts_event", "ts_publish", "ts_recv")
 _INT = r"^(?:0|-?[1-9][0-9]{0,17})$"
 _INT64 = 2**63
+_ROWS_AT_ONCE = 32 * 1024
 
 
 class Read(msgspec.Struct):
@@ -59,21 +60,28 @@ def read_segment(root: Path, row: SegmentRow) -> Read:
     """Read the sealed segment of `row`. Raises CorruptSegment where there is nothing to read."""
     if not row.bytes and not row.sha256:
         return Read(tables.empty(row.kind), [], 0, fast=True)
-    path = root / row.path
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise CorruptSegment(f"{row.path} cannot be read: {error}", "run: dl verify") from error
+    data = _bytes(root, row)
     found = hashlib.sha256(data).hexdigest()
     if found != row.sha256:
         read = _slow(row, data)
         read.altered = f"sealed {row.rows} lines {row.sha256[:12]}, found {read.lines} lines {found[:12]}"
         return read
-    if row.clean and not tables.level_columns(row.kind):
-        table = _fast(path, row, data)
+    simple = row.clean and not tables.level_columns(row.kind)
+    if simple and data.count(b"\n") == row.rows and data.endswith(b"\n"):
+        keys = data.count(b'":')
+        del data  # DuckDB reads the file itself; both at once would be too much for a small machine
+        table = _fast(root / row.path, row, keys)
         if table is not None:
             return Read(table, [], row.rows, fast=True)
+        data = _bytes(root, row)
     return _slow(row, data)
+
+
+def _bytes(root: Path, row: SegmentRow) -> bytes:
+    try:
+        return (root / row.path).read_bytes()
+    except OSError as error:
+        raise CorruptSegment(f"{row.path} cannot be read: {error}", "run: dl verify") from error
 
 
 @cache
@@ -89,22 +97,29 @@ def _fields(kind: str) -> tuple[tuple[str, type, bool, bool], ...]:
     return tuple(found)
 
 
-def _fast(path: Path, row: SegmentRow, data: bytes) -> pa.Table | None:
-    """The table where nothing at all is doubtful, else None."""
-    if data.count(b"\n") != row.rows or not data.endswith(b"\n"):
-        return None
+def _fast(path: Path, row: SegmentRow, keys: int) -> pa.Table | None:
+    """The table where nothing at all is doubtful, else None. `keys` are those that the bytes hold."""
     fields = _fields(row.kind)
     wanted = ", ".join(f"'{name}': 'JSON'" for name, *_ in fields)
     query = f"SELECT * FROM read_ndjson($path, columns={{{wanted}}}, format='newline_delimited', records=true)"  # noqa: S608 - the names are those of our own structs
+    made: list[pa.Table] = []
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
-            found = connection.execute(query, {"path": str(path)}).to_arrow_table()
+            for batch in connection.execute(query, {"path": str(path)}).to_arrow_reader(_ROWS_AT_ONCE):
+                texts = pl.from_arrow(batch)
+                assert isinstance(texts, pl.DataFrame)
+                keys -= _keys(texts, fields)
+                table = _checked(row, texts, fields)
+                if table is None:
+                    return None
+                made.append(table)
     except duckdb.Error:
         return None
-    texts = pl.from_arrow(found)
-    assert isinstance(texts, pl.DataFrame)
-    if texts.height != row.rows or data.count(b'":') != _keys(texts, fields):
-        return None
+    table = _joined(row.kind, made)
+    return table if keys == 0 and table.num_rows == row.rows else None
+
+
+def _checked(row: SegmentRow, texts: pl.DataFrame, fields: Sequence[tuple[str, type, bool, bool]]) -> pa.Table | None:
     typed: dict[str, pl.Series] = {}
     for name, kind, nullable, _ in fields:
         column = _typed(texts[name], kind)
@@ -113,6 +128,11 @@ def _fast(path: Path, row: SegmentRow, data: bytes) -> pa.Table | None:
         typed[name] = column
     columns = _Columns(row, pl.DataFrame(typed))
     return None if columns.faults().is_not_null().any() else columns.table()
+
+
+def _joined(kind: str, made: Sequence[pa.Table]) -> pa.Table:
+    """The pieces as one table with one dictionary a column, whose values come in order of their first row."""
+    return pa.concat_tables([tables.empty(kind), *made]).unify_dictionaries().combine_chunks()
 
 
 def _keys(texts: pl.DataFrame, fields: Sequence[tuple[str, type, bool, bool]]) -> int:
@@ -138,26 +158,34 @@ def _typed(column: pl.Series, kind: type) -> pl.Series | None:
 
 
 def _slow(row: SegmentRow, data: bytes) -> Read:
-    events: list[Event] = []
-    places: list[int] = []
     bad: list[BadLine] = []
+    made: list[pa.Table] = []
+    events: list[tuple[int, Event]] = []
     count = 0
-    for number, found in enumerate(segments.read_lines(row.kind, data), start=1):
-        count = number
+    for found in segments.read_lines(row.kind, data):
+        count += 1
         if isinstance(found, BadLine):
             bad.append(found)
         elif too_big := _too_big(row.kind, found):
-            bad.append(BadLine(-1, number, b"", too_big))
+            bad.append(BadLine(-1, count, b"", too_big))
         else:
-            events.append(found)
-            places.append(number)
-    columns = _Columns(row, _frame(row.kind, events))
+            events.append((count, found))
+        if len(events) >= _ROWS_AT_ONCE:
+            made.append(_sifted(row, events, bad))
+            events = []
+    made.append(_sifted(row, events, bad))
+    bad = _located(data, sorted(bad, key=lambda line: line.number))
+    return Read(_joined(row.kind, made), bad, count, fast=False)
+
+
+def _sifted(row: SegmentRow, events: Sequence[tuple[int, Event]], bad: list[BadLine]) -> pa.Table:
+    """The rows of the good ones among numbered events; the others are added to `bad`."""
+    columns = _Columns(row, _frame(row.kind, [event for _, event in events]))
     faults = columns.faults()
     wrong = faults.is_not_null()
-    bad += [BadLine(-1, places[at], b"", faults[at]) for at in wrong.arg_true()]
+    bad += [BadLine(-1, events[at][0], b"", faults[at]) for at in wrong.arg_true()]
     columns.keep(~wrong)
-    bad = _located(data, sorted(bad, key=lambda line: line.number))
-    return Read(columns.table(), bad, count, fast=False)
+    return columns.table()
 
 
 def _located(data: bytes, bad: list[BadLine]) -> list[BadLine]:

@@ -87,10 +87,12 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     result.lines = sum(found.lines for _, found in read)
     result.fast = sum(found.fast for _, found in read)
     checks = [
-        CheckRow(path=row.path, check=SEAL, symbol="*", count=1, detail=found.altered or "") for row, found in altered
+        CheckRow(path=row.path, check=SEAL, symbol=bars.EVERY_SYMBOL, count=1, detail=found.altered or "")
+        for row, found in altered
     ]
     parents = tuple(tables.Parent(row.path, row.sha256) for row, found in read if found.table.num_rows)
     table, doubled = _ordered(job.kind, [found.table for _, found in read])
+    del read  # the rows are in `table` now, and once is enough
     files: list[FileRow] = []
     for hour, part in _hours(table):
         late = _late(part, job)
@@ -208,7 +210,7 @@ def _set_aside(root: Path, row: SegmentRow, read: Read, now: int) -> QuarantineR
 
 
 def _gaps_of_altered(row: SegmentRow, read: Read, now: int) -> Iterator[Gap]:
-    symbols = set(read.table.column("symbol").unique().to_pylist()) or {"*"}
+    symbols = set(read.table.column("symbol").unique().to_pylist()) or {bars.EVERY_SYMBOL}
     for symbol in sorted(symbols):
         yield gap_of(row, symbol, "altered_segment", read.altered or "", now)
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from lake.bars import EVERY_SYMBOL
 from lake.checks import CROSSED
 from lake.errors import CommitConflict, LakeError, StorageFailed
 from lake.rows import FRAMES, Expectation, SegmentRow
@@ -197,7 +198,9 @@ class _Pass:
             symbols = []
         span = Interval(row.period_start, row.period_end or self.now)
         market = (row.exchange, row.market_type, row.kind)
-        symbols = symbols or sorted({c.symbol for c in self.manifest.coverage(*market, overlapping=span)}) or ["*"]
+        symbols = (
+            symbols or sorted({c.symbol for c in self.manifest.coverage(*market, overlapping=span)}) or [EVERY_SYMBOL]
+        )
         gaps = [gap_of(row, symbol, "unreadable_segment", _text(error), self.now) for symbol in symbols]
         self.writer.publish(segments={row.path: "quarantined"}, gaps=gaps, now=self.now)
         _say_gaps(gaps)
@@ -253,7 +256,7 @@ class _Pass:
             # a day more than needed: history counts from the first coverage on, which may lie before the first window
             span = Interval(start - DAY, ready)
             coverage = now.coverage(exchange, market_type, "trade", overlapping=span)
-            gaps = now.gaps(exchange, market_type, "trade", state="open", overlapping=span)
+            gaps = now.gaps(exchange, market_type, "trade", state=("open", "unrepairable"), overlapping=span)
         return plan.bar_jobs(market, cursor, ready, trades, quotes, coverage=coverage, gaps=gaps, run=self.context)
 
     def _take_bars(self, job: BarJob, future: Future[BarResult]) -> bool:

@@ -188,6 +188,12 @@ def test_partial_is_what_coverage_does_not_contain_and_gap_what_an_open_gap_touc
     assert all(bar["partial"] for bar in bars(rows, coverage={}))
 
 
+def test_a_gap_of_every_symbol_touches_every_symbol():
+    rows = [trade(T0, "1", "1", 1), trade(T0, "1", "1", 1, symbol="AAA"), trade(T0 + SECOND, "1", "1", 2)]
+    made = bars(rows, gaps={"*": [Interval(T0, T0 + 1)], "BTCUSDT": [Interval(T0 + DAY, T0 + DAY + 1)]})
+    assert [bar["gap"] for bar in made] == [True, True, False]
+
+
 def test_span_limits_windows_and_revision_is_kept():
     rows = [trade(T0 + n * SECOND, "1", "1", n) for n in range(6)]
     made = bars(rows, span=Interval(T0 + SECOND, T0 + 3 * SECOND), revision=4)

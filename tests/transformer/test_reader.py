@@ -179,6 +179,16 @@ def test_the_fast_path_is_only_an_optimisation(tmp_path, monkeypatch):
     assert fast.table.equals(slow.table)
 
 
+def test_pieces_of_a_long_segment_are_joined_the_same_way(tmp_path, monkeypatch):
+    rows = [line(seq=n, symbol=f"S{n % 7}", side=("buy", "sell", None)[n % 3]) for n in range(50)]
+    whole = read_segment(tmp_path, segment(tmp_path, rows))
+    monkeypatch.setattr(reader, "_ROWS_AT_ONCE", 8)
+    fast, slow = both(tmp_path, segment(tmp_path, rows))
+    assert (fast.fast, slow.fast) == (True, False)
+    assert whole.table.equals(fast.table)
+    assert whole.table.equals(slow.table)
+
+
 def test_other_kinds_have_their_own_columns(tmp_path):
     common = ("BTCUSDT", "s", T0, None, T0, "n-1-1", 1, 0, "ws")
     mark = MarkPrice(*common, "1.5", None, "-0.0001", 0)
