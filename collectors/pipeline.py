@@ -128,7 +128,7 @@ class Pipeline:
     def receive(self, link: Link, frames: Sequence[bytes], ts_recv: int) -> Sequence[Task]:
         """Frames that were read together at `ts_recv`; what the session wants done about them."""
         session = link.session
-        nbytes = sum(map(len, frames))
+        nbytes = sum(map(len, frames))  # what follows runs once a batch, and a batch is often one frame
         if self._frames is not None:
             self._frames.offer((FrameBatch(session.session_id, session.frame_no + 1, ts_recv, list(frames)),), nbytes)
         self._totals.frames += len(frames)
@@ -142,7 +142,7 @@ class Pipeline:
                     route = route_of.get(out.__class__)
                     if route is None:
                         tasks += self._odd(link, out, frame, ts_recv)
-                    elif route.merger.merge(out):  # type: ignore[arg-type] # only event types have a route
+                    elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
                         route.batch.append(out)  # type: ignore[arg-type] # as above
         finally:
             self._hand_on(link, nbytes)
@@ -313,13 +313,13 @@ class Pipeline:
         return (out,)
 
     def _hand_on(self, link: Link, nbytes: int) -> None:
-        """The new events of a batch of `nbytes` to their channels."""
-        routes = [route for route in self._route_of.values() if route.batch]
-        events = sum(len(route.batch) for route in routes)
-        link.row.events += events
-        for route in routes:
+        """The new events of a batch of `nbytes` to their channels; each kind in it answers for all of its bytes."""
+        for route in self._route_of.values():
             batch = route.batch
-            if route.channel.offer(batch, nbytes * len(batch) // events):
+            if not batch:
+                continue
+            link.row.events += len(batch)
+            if route.channel.offer(batch, nbytes):
                 route.new += len(batch)
                 if route.shedding:
                     self._found(route.shedding.end())

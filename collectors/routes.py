@@ -17,6 +17,7 @@ class Route:
     def __init__(self, exchange: str, market_type: str, kind: str, merger: Merger, channel: Channel[Event]) -> None:
         self.kind = kind
         self.merger = merger
+        self.merge = merger.merge
         self.channel = channel
         self.batch: list[Event] = []
         """New events of the batch of frames in hand."""

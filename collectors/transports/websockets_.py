@@ -129,11 +129,10 @@ class WebsocketsTransport:
         await self._connection.close()
 
     def _closed(self) -> Closed:
-        code = self._connection.close_code
-        reason = self._connection.close_reason or ""
-        if code in (None, 1006) and not reason:
-            reason = "no closing handshake"
-        return Closed(code or 1006, reason)
+        """The peer's word on the end, else ours (a frame too large, a ping unanswered), else that there was none."""
+        ended = self._connection.protocol.close_exc
+        word = ended.rcvd or ended.sent
+        return Closed(word.code, word.reason) if word is not None else Closed(1006, "no closing handshake")
 
 
 async def connect(url: str, *, max_frame: int, timeout: float) -> WebsocketsTransport:  # noqa: ASYNC109 -- passed on to the library
