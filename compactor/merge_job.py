@@ -213,11 +213,12 @@ class _Day:
         self.made = Made(remove=[row.path for row in job.inputs])
         self.published: list[FileRow] = []
         self.measures: dict[str | None, certificate.Measure] = {}
+        self.touched: dict[str | None, list[FileRow]] = {}
 
     def run(self) -> Made:
         check_inputs(self.root, self.job.inputs)
-        touched = self._symbols()
-        base = {row.symbol: row for row in self.job.base if not self.split or row.symbol in touched}
+        self.touched = self._symbols()
+        base = {row.symbol: row for row in self.job.base if row.symbol in self.touched}
         check_inputs(self.root, base.values())
         flow = Flow(self.root, self.kind)
         for row in self.job.inputs:
@@ -238,18 +239,23 @@ class _Day:
             raise
         return self.made
 
-    def _symbols(self) -> set[str]:
-        """Symbols that the hot files hold: only their daily files change."""
-        found: set[str] = set()
+    def _symbols(self) -> dict[str | None, list[FileRow]]:
+        """Symbols that the hot files hold, with those files: only their daily files change."""
+        found: dict[str | None, list[FileRow]] = {None: list(self.job.inputs)}
         for row in self.job.inputs:
+            symbols: set[str] = set()
             for piece in parquet.iterate(self.root / row.path, ["symbol"]):
-                found.update(piece.column("symbol").unique().to_pylist())
+                symbols.update(piece.column("symbol").unique().to_pylist())
+            for symbol in symbols:
+                found.setdefault(symbol, []).append(row)
         return found
+
+    def _inputs(self, symbol: str | None, base: FileRow | None) -> list[FileRow]:
+        return [*self.touched[symbol], *([base] if base is not None else [])]
 
     def _publish(self, symbol: str | None, pieces: Iterator[pa.Table], base: FileRow | None) -> None:
         exchange, market_type, kind = self.job.stream
         measure = certificate.Measure(kind)
-        inputs = [*self.job.inputs, *([base] if base is not None else [])]
         placement = Placement(
             kind=kind,
             exchange=exchange,
@@ -259,7 +265,7 @@ class _Day:
             symbol=symbol,
             revision=0 if base is None else base.revision + 1,
             lake_id=self.place.lake_id,
-            parents=parents_of(inputs),
+            parents=parents_of(self._inputs(symbol, base)),
         )
         file = publish(self.root, placement, _watched(pieces, measure.add), run=self.place.run, now=self.place.now)
         self.published.append(file)
@@ -281,7 +287,7 @@ class _Day:
             if file.symbol in (None, symbol)
         }
         file.late = measure.late
-        inputs = parents_of([*self.job.inputs, *([base] if base is not None else [])])
+        inputs = parents_of(self._inputs(file.symbol, base))
         self.made.add.append(file)
         self.made.remove += [base.path] if base is not None else []
         self.made.gaps += changed

@@ -1,0 +1,417 @@
+"""The compactor over real files: days closed, certified, revised, verified, and a second run that changes nothing."""
+
+import asyncio
+import pickle
+import sqlite3
+from concurrent.futures import Executor
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from compactor.config import CompactorConfig
+from compactor.service import CompactorService, compact_once
+from lake import bars, checks, durable, layout, merge, parquet
+from lake.errors import StorageFailed
+from lake.verify import verify_lake
+from market.times import DAY, HOUR, MINUTE, SECOND, Interval
+from runtime.workers import InlineExecutor
+from tests.support.clock import ManualClock
+from tests.support.lakes import STREAM, TestLake
+from tests.support.market_rows import T0, quote, table, trade
+
+END = T0 + DAY
+LATER = END + HOUR
+CONFIG = CompactorConfig()
+
+
+@pytest.fixture
+def lake(tmp_path):
+    held = TestLake(tmp_path)
+    yield held
+    held.close()
+
+
+def compact(lake, now=LATER, **options):
+    return compact_once(lake.writer, InlineExecutor(), now, CONFIG, **options)
+
+
+def ticks(symbol, ids, start=T0, every=MINUTE, **more):
+    """Trades of one symbol, one a minute, with these ids; the id decides time and price."""
+    return [
+        trade(start + n * every, f"{100 + n % 7}.{n % 10}", f"0.00{1 + n % 9}", n, symbol=symbol, frame_no=n, **more)
+        for n in ids
+    ]
+
+
+def in_hours(lake, kind, rows):
+    """Publishes rows as one part for each hour, sorted."""
+    hours = {}
+    for row in rows:
+        hours.setdefault(row["ts_event"] // HOUR, []).append(row)
+    for some in hours.values():
+        lake.part(kind, sorted(some, key=lambda r: (r["symbol"], r["ts_event"], r.get("seq") or r.get("update_id"))))
+
+
+def dump(lake):
+    with sqlite3.connect(lake.root / "manifest.db") as db:
+        return list(db.iterdump())
+
+
+def tree(lake):
+    return sorted(p.relative_to(lake.root).as_posix() for p in lake.root.rglob("*.parquet"))
+
+
+def day_files(lake, kind="trade"):
+    return {row.symbol: row for row in lake.writer.manifest.files(kind, level="day")}
+
+
+def certificate(lake, symbol="BTCUSDT", kind="trade"):
+    return lake.writer.manifest.certificates(day_files(lake, kind)[symbol].path)[-1]
+
+
+def test_a_day_becomes_one_certified_file_a_symbol_and_leaves_nothing_hot(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(150)) + ticks("ETHUSDT", range(1000, 1070)))
+    lake.cover(T0, END)
+    summary = compact(lake)
+    files = day_files(lake)
+    assert {symbol: row.rows for symbol, row in files.items()} == {"BTCUSDT": 150, "ETHUSDT": 70}
+    assert lake.writer.manifest.files(level="part") == []
+    held = certificate(lake)
+    assert (held.rows, held.first_id, held.last_id, held.missing, held.open_gaps) == (150, 0, 149, 0, 0)
+    assert (held.covered_seconds, held.gap_seconds) == (86400.0, 0.0)
+    assert held.sha256 == parquet.file_sha256(lake.root / files["BTCUSDT"].path)
+    assert len(held.inputs) == 3
+    assert held.content_digest == files["BTCUSDT"].content_digest
+    assert summary.failures == []
+    assert not [
+        f for f in verify_lake(lake.root, lake.writer.manifest, lambda *_: None).findings if f.severity == "error"
+    ]
+
+
+def test_plain_readers_see_every_row_of_the_day_once(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(150)))
+    compact(lake)
+    linked = [p for p in tree(lake) if p.startswith("tables/") and "data_type=trade" in p]
+    assert len(linked) == 1
+    assert pl.scan_parquet(lake.root / linked[0]).select(pl.len()).collect().item() == 150
+    assert pq.ParquetFile(lake.root / linked[0]).metadata.num_rows == 150
+
+
+def test_a_second_run_changes_nothing(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(150)))
+    in_hours(lake, "quote", [quote(T0 + n * MINUTE, "99.5", "100.5", n) for n in range(150)])
+    lake.part("bar_1m", bars_of(ticks("BTCUSDT", range(5)), MINUTE))
+    assert compact(lake).changed
+    before, files = dump(lake), tree(lake)
+    for _ in range(2):
+        assert not compact(lake).changed
+        assert (dump(lake), tree(lake)) == (before, files)
+
+
+def bars_of(rows, width, quotes=None):
+    symbols = {row["symbol"] for row in rows}
+    asked = table("quote", quotes) if quotes else None
+    covered = {symbol: [Interval(T0, END)] for symbol in symbols}
+    return bars.bars_from_trades(table("trade", rows), asked, width, coverage=covered)
+
+
+def test_final_bars_equal_bars_of_all_trades_and_quotes_and_replace_the_provisional_ones(lake, monkeypatch):
+    monkeypatch.setattr("compactor.bars_job.SPAN_ROWS", 50)
+    rows = ticks("BTCUSDT", range(400), every=7 * SECOND)
+    quotes = [quote(T0 + n * 3 * SECOND, f"{99 + n % 3}.5", f"{103 + n % 3}.5", n) for n in range(900)]
+    in_hours(lake, "trade", rows)
+    in_hours(lake, "quote", quotes)
+    lake.part("bar_1s", bars_of(rows[:5], SECOND))
+    lake.part("bar_1m", bars_of(rows[:5], MINUTE))
+    lake.cover(T0, END)
+    compact(lake)
+    for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
+        (row,) = lake.writer.manifest.files(kind)
+        assert row.level == "day"
+        expected = bars_of(rows, width, quotes)
+        assert parquet.read(lake.root / row.path).drop("revision").equals(expected.drop("revision"))
+        assert certificate(lake, kind=kind).rows == row.rows
+
+
+def test_late_rows_of_a_closed_day_make_one_revision_of_their_symbol_only(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(10)) + ticks("ETHUSDT", range(10)))
+    compact(lake)
+    first = day_files(lake)
+    lake.part("trade", ticks("BTCUSDT", [10, 11], ts_recv=LATER))
+    assert not compact(lake).days
+    later = LATER + HOUR
+    assert compact(lake, later).days == 1
+    now = day_files(lake)
+    assert now["ETHUSDT"] == first["ETHUSDT"]
+    assert (now["BTCUSDT"].revision, now["BTCUSDT"].rows) == (1, 12)
+    assert certificate(lake).late == 2
+    assert [p for p in tree(lake) if p.startswith("tables/") and "data_type=trade/symbol=BTCUSDT" in p] == [
+        layout.table_path(now["BTCUSDT"].path)
+    ]
+    bar = day_files(lake, "bar_1m")["BTCUSDT"]
+    assert (bar.revision, bar.rows) == (1, 12)
+    assert now["BTCUSDT"].path in lake.writer.manifest.file(bar.path).parents
+
+
+def test_rows_that_are_there_already_change_no_file_but_leave_hot(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(10)))
+    compact(lake)
+    before = day_files(lake)
+    lake.part("trade", ticks("BTCUSDT", [3, 4], ts_recv=LATER))
+    compact(lake, LATER + HOUR)
+    assert day_files(lake) == before
+    assert lake.writer.manifest.files(level="part") == []
+    assert not [p for p in tree(lake) if "-g1-" in p]
+
+
+def test_duplicates_of_hours_and_days_are_counted_in_the_certificate(lake):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+    lake.part("trade", ticks("BTCUSDT", range(8, 20), session="n-2-1"))
+    compact(lake, T0 + 2 * HOUR)
+    assert [row.level for row in lake.writer.manifest.files("trade")] == ["hour"]
+    lake.part("trade", ticks("BTCUSDT", range(19, 25), session="n-3-1"))
+    compact(lake)
+    held = certificate(lake)
+    assert (held.rows, held.duplicates, held.missing) == (25, 3, 0)
+
+
+def test_an_open_gap_whose_ids_are_all_stored_was_repaired_by_late_events(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(20)))
+    lake.gap(T0 + 5 * MINUTE, T0 + 8 * MINUTE, id_from=5, id_to=8)
+    compact(lake)
+    (gap,) = lake.writer.manifest.gaps()
+    assert (gap.state, gap.source, gap.closed_at) == ("repaired", "late", LATER)
+    assert (certificate(lake).missing, certificate(lake).open_gaps) == (0, 0)
+    assert not pl.Series(parquet.read(lake.root / day_files(lake, "bar_1m")["BTCUSDT"].path)["gap"]).any()
+
+
+def test_a_gap_that_is_partly_stored_keeps_its_rest_open_and_the_law_holds(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", [0, 1, 2, 5, 9, 10]))
+    lake.gap(T0 + 2 * MINUTE, T0 + 9 * MINUTE, id_from=3, id_to=9)
+    compact(lake)
+    gaps = lake.writer.manifest.gaps(state="open")
+    assert sorted((gap.id_from, gap.id_to) for gap in gaps) == [(3, 5), (6, 9)]
+    held = certificate(lake)
+    assert held.last_id - held.first_id + 1 == held.rows + held.void + held.missing
+    assert held.gap_seconds == (3 + 4) * 60
+
+
+def test_a_hole_that_nobody_noticed_gets_its_row(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", [0, 1, 2, 6, 7]))
+    lake.cover(T0, END)
+    compact(lake)
+    (gap,) = lake.writer.manifest.gaps()
+    assert (gap.cause, gap.state, gap.id_from, gap.id_to) == ("unnoticed", "open", 3, 6)
+    assert (gap.ts_from, gap.ts_to) == (T0 + 2 * MINUTE, T0 + 6 * MINUTE)
+    assert (certificate(lake).missing, certificate(lake).open_gaps, certificate(lake).rows) == (3, 1, 5)
+
+
+def test_void_ids_are_neither_stored_nor_missing(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", [0, 1, 2, 6, 7]))
+    lake.gap(T0 + 2 * MINUTE, T0 + 6 * MINUTE, id_from=3, id_to=6, state="void")
+    compact(lake)
+    assert (certificate(lake).void, certificate(lake).missing, len(lake.writer.manifest.gaps())) == (3, 0, 1)
+
+
+def test_a_gap_of_every_symbol_is_in_every_certificate(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(5)) + ticks("ETHUSDT", range(5)))
+    lake.gap(T0, T0 + MINUTE, symbol="*")
+    compact(lake)
+    assert [certificate(lake, s).gap_seconds for s in ("BTCUSDT", "ETHUSDT")] == [60.0, 60.0]
+
+
+def test_quotes_are_counted_crossed_and_estimated(lake):
+    rows = [quote(T0 + n * MINUTE, "101" if n == 3 else "99", "100", n) for n in range(6)]
+    rows += [quote(T0 + 7 * MINUTE, "99", "100", 9, ts_estimated=True, ts_recv=T0 + 7 * MINUTE + 40)]
+    lake.part("quote", rows)
+    compact(lake)
+    held = certificate(lake, kind="quote")
+    assert (held.crossed, held.estimated, held.skew, held.latency_p50, held.first_id) == (1, 1, 40, 0, None)
+
+
+def test_a_flipped_bit_stops_its_day_only_and_is_parked_after_three_failures(lake):
+    broken = lake.part("trade", ticks("BTCUSDT", range(10)))
+    lake.part("quote", [quote(T0 + n, "99", "100", n) for n in range(10)])
+    path = lake.root / broken.path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+    for attempt in (1, 2, 3):
+        summary = compact(lake)
+        assert len(summary.failures) == 1
+        assert summary.days == (1 if attempt == 1 else 0)
+    assert compact(lake).failures == []
+    assert [row.path for row in lake.writer.manifest.files("trade")] == [broken.path]
+    (check,) = [row for row in lake.writer.manifest.checks() if row.check == "compaction_failed"]
+    assert (check.path, check.count) == (broken.path, 3)
+    assert "SHA-256" in check.detail
+
+
+def test_a_merge_that_loses_a_digit_is_never_committed(lake, monkeypatch):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+    real = merge.merge
+
+    def wrong(kind, sources, counts, on_drop=None):
+        for piece in real(kind, sources, counts, on_drop):
+            place = piece.schema.get_field_index("price")
+            yield piece.set_column(place, "price", pa.compute.add(piece.column("price"), 0.1))
+
+    monkeypatch.setattr(merge, "merge", wrong)
+    before = tree(lake)
+    (failure,) = compact(lake).failures
+    assert "sums" in failure
+    assert tree(lake) == before
+
+
+def test_a_merge_that_loses_a_row_is_never_committed(lake, monkeypatch):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+    real = merge.merge
+
+    def wrong(*given):
+        for piece in real(*given):
+            yield piece.slice(1)
+
+    monkeypatch.setattr(merge, "merge", wrong)
+    assert len(compact(lake).failures) == 1
+    assert day_files(lake) == {}
+
+
+class Interfering(Executor):
+    """Before a job's result comes back, something else takes its input away."""
+
+    def __init__(self, lake, path):
+        self.lake, self.path = lake, path
+
+    def submit(self, fn, /, *args, **kwargs):
+        job = InlineExecutor().submit(fn, *args, **kwargs)
+        if self.path:
+            self.lake.writer.publish(remove=[self.path], now=LATER)
+            self.path = None
+        return job
+
+
+def test_a_conflicting_commit_leaves_nothing_behind(lake):
+    part = lake.part("trade", ticks("BTCUSDT", range(10)))
+    before = tree(lake)
+    summary = compact_once(lake.writer, Interfering(lake, part.path), LATER, CONFIG)
+    assert (summary.conflicts, summary.days) == (1, 0)
+    assert tree(lake) == before
+
+
+def test_failing_storage_is_raised_and_not_counted_against_the_inputs(lake, monkeypatch):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+
+    def full(*_):
+        raise StorageFailed("no space")
+
+    monkeypatch.setattr(durable, "fsync_file", full)
+    with pytest.raises(StorageFailed):
+        compact(lake)
+    monkeypatch.undo()
+    assert compact(lake).days == 1
+
+
+def test_a_publication_that_was_never_committed_is_done_again_with_the_same_bytes(lake, monkeypatch):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+
+    def crash(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lake.writer, "publish", crash)
+    with pytest.raises(KeyboardInterrupt):
+        compact(lake)
+    monkeypatch.undo()
+    orphan = [p for p in tree(lake) if p.startswith("versions/")]
+    compact(lake)
+    assert [day_files(lake)["BTCUSDT"].path] == orphan
+
+
+def test_replaced_files_leave_the_disk_after_their_grace_time(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(70)))
+    compact(lake)
+    assert len([p for p in tree(lake) if p.startswith("hot/")]) == 2
+    assert compact(lake, LATER + 15 * MINUTE - 1).deleted == 0
+    assert compact(lake, LATER + 15 * MINUTE).deleted == 2
+    assert [p for p in tree(lake) if p.startswith("hot/")] == []
+    assert compact(lake, LATER + 15 * MINUTE).deleted == 0
+
+
+def test_stopping_leaves_the_rest_for_the_next_pass(lake):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+    assert not compact(lake, stopping=lambda: True).changed
+    assert compact(lake).days == 1
+
+
+def test_progress_names_what_is_done(lake):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+    said = []
+    compact(lake, on_progress=lambda *step: said.append(step))
+    assert said[0] == (0, 1, f"{' '.join([*STREAM.values()])} trade 2024-07-19 (1 files)")
+    assert all(done <= total for done, total, _ in said)
+
+
+class Pickling(Executor):
+    """What a spawned worker gets and gives went through pickle."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        given = pickle.loads(pickle.dumps((fn, args, kwargs)))
+        job = InlineExecutor().submit(given[0], *given[1], **given[2])
+        return InlineExecutor().submit(pickle.loads, pickle.dumps(job.result()))
+
+
+def test_jobs_and_results_can_travel_to_other_processes(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(70)))
+    lake.gap(T0, T0 + MINUTE)
+    summary = compact_once(lake.writer, Pickling(), LATER, CONFIG)
+    assert (summary.days, summary.bars, summary.failures) == (1, 1, [])
+
+
+def test_an_hours_bars_are_rewritten_with_its_late_trades(lake):
+    rows = ticks("BTCUSDT", range(30))
+    lake.part("trade", rows[:20])
+    for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
+        lake.part(kind, bars_of(rows[:20], width), revision=0)
+    lake.part("trade", rows[20:])
+    lake.cover(T0, END)
+    lake.writer.publish(cursors={"bars/binance/linear": T0 + HOUR}, now=T0)
+    compact(lake, T0 + 2 * HOUR)
+    for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
+        (row,) = lake.writer.manifest.files(kind)
+        assert (row.level, row.revision) == ("hour", 1)
+        made = parquet.read(lake.root / row.path)
+        assert made.drop("revision").equals(bars_of(rows, width).drop("revision"))
+    before = dump(lake)
+    compact(lake, T0 + 2 * HOUR)
+    assert dump(lake) == before
+
+
+def test_a_day_without_a_counted_trade_has_no_bars_and_is_not_planned_again(lake):
+    lake.part("trade", ticks("BTCUSDT", range(3), condition="void"))
+    assert compact(lake).bars == 1
+    assert lake.writer.manifest.files("bar_1m") == []
+    assert not compact(lake).changed
+
+
+async def test_the_service_compacts_by_itself_and_on_demand(lake):
+    lake.part("trade", ticks("BTCUSDT", range(10)))
+    clock = ManualClock(LATER)
+    service = CompactorService(lake.writer, InlineExecutor(), clock, CONFIG)
+    stop = asyncio.Event()
+
+    async def until_closed():
+        while not day_files(lake, "bar_1m"):
+            await clock.sleep(1)
+        stop.set()
+
+    await clock.run(asyncio.wait_for(asyncio.gather(service.run(stop), until_closed()), None))
+    assert (await service.compact()).changed is False
+    assert (service.name, service.phase) == ("compactor", 2)
+    assert msgspec.json.encode(service.status())
+
+
+def test_exact_sums_tell_apart_what_floats_would_not():
+    one = checks.totals([table("trade", [trade(T0, "0.1", "1", 1), trade(T0, "0.2", "1", 2)])], "trade")
+    assert one.texts()["price"] == "0.3"
