@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
+from sqlalchemy import Connection, func, select
 
+from lake import schema
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
 from lake.rows import CertificateRow
 from market import times
 from runtime.clock import Clock
 
+Stream: TypeAlias = tuple[str, str, str]
+"""(exchange, market_type, kind)"""
 CERTIFICATE_DAYS = 7
 """How far back the last certificate is looked for."""
 
@@ -76,13 +80,7 @@ class Status:
 
 def _streams(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
     """One entry a stream: how far it is sealed, how late that is, what is open, what is on disk."""
-    gaps = Counter((gap.exchange, gap.market_type, gap.kind) for gap in snapshot.gaps(state="open"))
-    files: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
-    rows: Counter[tuple[str, str, str]] = Counter()
-    for file in snapshot.files():
-        key = (file.exchange, file.market_type, file.kind)
-        files[key][file.level] += 1
-        rows[key] += file.rows
+    gaps, files, rows = snapshot.run(_totals)
     found = []
     for key in snapshot.streams():
         mark = snapshot.watermark(*key)
@@ -100,6 +98,25 @@ def _streams(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _totals(conn: Connection) -> tuple[Counter[Stream], dict[Stream, Counter[str]], Counter[Stream]]:
+    """Open gaps, live files by level, and their rows, by stream: summed where the rows are, not here."""
+    f, g = schema.files, schema.gaps
+    by_level = (
+        select(f.c.exchange, f.c.market_type, f.c.kind, f.c.level, func.count(), func.sum(f.c.rows))
+        .where(f.c.state == "live")
+        .group_by(f.c.exchange, f.c.market_type, f.c.kind, f.c.level)
+    )
+    files: dict[Stream, Counter[str]] = defaultdict(Counter)
+    rows: Counter[Stream] = Counter()
+    for exchange, market_type, kind, level, count, total in conn.execute(by_level):
+        files[exchange, market_type, kind][level] += count
+        rows[exchange, market_type, kind] += total
+    stream = (g.c.exchange, g.c.market_type, g.c.kind)
+    opened = select(*stream, func.count()).where(g.c.state == "open").group_by(*stream)
+    gaps = Counter({(row[0], row[1], row[2]): int(row[3]) for row in conn.execute(opened)})
+    return gaps, files, rows
 
 
 def _last_certificate(snapshot: Snapshot, now: int) -> CertificateRow | None:

@@ -94,8 +94,6 @@ class Guard:
 
 
 def _signals() -> tuple[signal.Signals, ...]:
-    """Ctrl-C, the service manager's stop, and Ctrl-Break where there is one."""
-    found = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGBREAK"):
-        found.append(signal.SIGBREAK)
-    return tuple(found)
+    """Ctrl-C, the service manager's stop, and, where they exist, a closed terminal and Ctrl-Break."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))

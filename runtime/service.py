@@ -54,9 +54,19 @@ def exit_code_of(error: BaseException) -> int | None:
     """The one place that decides retryable or fatal: an exit code where `error` must end the process, else None.
 
     Errors of other packages take part by an `exit_code` attribute of a condition that no retry cures:
-    the lake lost to another writer, storage failed, a version or configuration mismatch.
+    the lake lost to another writer, storage failed, a version or configuration mismatch. A group is as fatal as the
+    first fatal error in it.
     """
+    if isinstance(error, BaseExceptionGroup):
+        return next((code for inner in error.exceptions if (code := exit_code_of(inner)) is not None), None)
     if isinstance(error, Fatal):
         return error.exit_code
     code = getattr(error, "exit_code", None)
     return code if code in (EXIT_LOCKED, EXIT_STORAGE, EXIT_CONFIG) else None
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The error to name: that of a group which is fatal, else its first one; `error` itself where it is no group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = next((inner for inner in error.exceptions if exit_code_of(inner) is not None), error.exceptions[0])
+    return error

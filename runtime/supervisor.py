@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from runtime import telemetry
 from runtime.clock import Clock, pause
 from runtime.retry import backoff
-from runtime.service import EXIT_INTERRUPTED, EXIT_OK, Reports, Service, exit_code_of
+from runtime.service import EXIT_INTERRUPTED, EXIT_OK, Reports, Service, cause_of, exit_code_of
 
 STEADY_SECONDS = 60.0
 """A service that ran this long has recovered: its next failure starts again with the shortest delay."""
 NAME_EVERY_SECONDS = 5.0
 PHASE_RESERVE = 0.05
-"""Share of the deadline kept for each later phase, so that one that hangs does not take the time of those that would drain quickly."""
+"""Share of the deadline kept for each later phase: one that hangs must not take the time of those that drain fast."""
 
 
 def _delays() -> Iterator[float]:
@@ -115,9 +115,10 @@ class Supervisor:
                 raise
             except Exception as error:  # noqa: BLE001 - the supervisor is where every failure is judged
                 code = self._fatal(error)
-                slot.error = f"{type(error).__name__}: {error}"
+                cause = cause_of(error)
+                slot.error = f"{type(cause).__name__}: {cause}"
                 if code is not None:
-                    self._fail(slot, error, code, stop_all)
+                    self._fail(slot, cause, code, stop_all)
                     return
                 if self._clock.monotonic() - began >= STEADY_SECONDS:
                     delays = self._delays()
@@ -125,7 +126,7 @@ class Supervisor:
                 slot.restarts += 1
                 slot.state = "backoff"
                 telemetry.service_restarted(
-                    service=slot.service.name, error=error, restarts=slot.restarts, delay_seconds=delay
+                    service=slot.service.name, error=cause, restarts=slot.restarts, delay_seconds=delay
                 )
                 await pause(self._clock, slot.stop, delay)
             else:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from market import times
+from market.kinds import KINDS, Contiguous
 from runtime import metrics
 from runtime.saying import error_text, say, size, some, tail
 
@@ -246,7 +247,7 @@ def gap_closed(*, exchange: str, market_type: str, kind: str, symbol: str, state
 def parts_written(*, exchange: str, market_type: str, kind: str, rows: int, files: int) -> None:
     metrics.TABLE_ROWS.labels(exchange, market_type, kind, "part").inc(rows)
     text = f"{exchange} {market_type} {kind}: {rows:,} rows in {files} file{'s' if files != 1 else ''}"
-    say("INFO", "parts_written", text, rows=rows, files=files)
+    say("DEBUG", "parts_written", text, rows=rows, files=files)
 
 
 def bars_written(
@@ -254,7 +255,10 @@ def bars_written(
 ) -> None:
     """Bars of windows inside [start, end) were published."""
     metrics.TABLE_ROWS.labels(exchange, market_type, kind, level).inc(rows)
-    span = f"{times.to_datetime(start):%H:%M:%S} to {times.to_datetime(end):%H:%M:%S}"
+    if end - start >= times.DAY - times.HOUR:
+        span = f"the whole of {times.date_of(start)}"
+    else:
+        span = f"{times.to_datetime(start):%H:%M:%S} to {times.to_datetime(end):%H:%M:%S}"
     text = f"{exchange} {market_type} {kind}: {rows:,} bars of {symbols} symbol{'s' if symbols != 1 else ''}, {span}"
     say("INFO", "bars_written", text, rows=rows, symbols=symbols)
 
@@ -284,7 +288,7 @@ def certified(
     metrics.CERTIFIED.labels(exchange, market_type, kind).inc()
     holes = f"gaps: {some(gaps, 3)}" if gaps else "gaps: none"
     text = (
-        f"{date} {exchange} {market_type} {kind} {symbol or 'all symbols'}: {rows:,} rows, {missing:,} ids missing,"
+        f"{date} {exchange} {market_type} {kind} {symbol or 'all symbols'}: {rows:,} rows{_missing(kind, missing)},"
         f" {holes}, sha256 {sha256}"
     )
     say("INFO", "certified", text, path=path, revision=revision, sha256=sha256, gaps=len(gaps))
@@ -300,10 +304,12 @@ def day_closed(
     missing: int,
     open_gaps: int,
     revision: int = 1,
+    kind: str = "",
 ) -> None:
-    """All daily files of one market's day are published and its inputs may go."""
+    """All daily files of one market's day (of one `kind`, where given) are published and its inputs may go."""
     gaps = f"{open_gaps} open gaps" if open_gaps else "no open gap"
-    text = f"{date} {exchange} {market_type}: {files} daily files, {rows:,} rows, {missing:,} ids missing, {gaps}"
+    what = f"{exchange} {market_type} {kind}".rstrip()
+    text = f"{date} {what}: {files} daily files, {rows:,} rows{_missing(kind, missing)}, {gaps}"
     say("INFO", "day_closed", text, date=date, files=files, open_gaps=open_gaps, revision=revision)
 
 
@@ -328,3 +334,9 @@ def retained(*, files: int, nbytes: int, what: str) -> None:
     """Retention let go of `files` whose contents live on in newer ones, or whose time was over."""
     if files:
         say("INFO", "retained", f"let go of {files:,} {what}, {size(nbytes)}", files=files, bytes=nbytes)
+
+
+def _missing(kind: str, missing: int) -> str:
+    """`, 0 ids missing`, only for kinds whose ids can be missing."""
+    numbered = kind not in KINDS or any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
+    return f", {missing:,} ids missing" if numbered or missing else ""

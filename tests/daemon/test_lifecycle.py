@@ -70,6 +70,8 @@ def test_one_daemon_a_lake_and_a_clean_stop(place):
     first = start(place)
     try:
         wait_event(first, place, "ready")
+        while not (info := read_lock(place / "data")).port:
+            time.sleep(0.02)
         before = tree(place / "data")
         began = time.perf_counter()
         second = start(place)
@@ -77,7 +79,6 @@ def test_one_daemon_a_lake_and_a_clean_stop(place):
         assert (code, f"process {first.pid}" in output) == (73, True)
         assert time.perf_counter() - began <= 2.0
         assert tree(place / "data") == before
-        info = read_lock(place / "data")
         assert (info.pid, info.port > 0, len(info.token) > 30) == (first.pid, True, True)
         first.send_signal(signal.SIGINT)
         code, output = end(first)

@@ -127,6 +127,20 @@ async def test_an_error_that_carries_a_terminal_exit_code_is_fatal_too():
     assert await ManualClock().run(Supervisor([Part("a", 0, body)], ManualClock()).run(asyncio.Event())) == 74
 
 
+async def test_a_fatal_error_inside_a_task_group_is_fatal_and_named():
+    async def body(part, stop):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+
+    async def fail():
+        raise Fatal("the disk is gone", 74)
+
+    supervisor = Supervisor([Part("a", 0, body)], ManualClock())
+    assert await supervisor.run(asyncio.Event()) == 74
+    assert supervisor.status()["a"]["error"] == "Fatal: the disk is gone"
+    assert supervisor.states() == {"a": "failed"}
+
+
 async def test_stragglers_are_named_then_cancelled_within_the_deadline(said):
     clock, log, stop = ManualClock(), [], asyncio.Event()
     parts = [Part("slow-venue", 0, deaf), Part("compactor", 2, draining(clock, 0.2), log)]

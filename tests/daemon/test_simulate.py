@@ -1,0 +1,116 @@
+"""`--simulate` from start to end: a day closes, and what the status says is what lies on disk."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from daemon import simulate
+from daemon.config import load_config
+from daemon.errors import StartFailed
+from lake.lock import read_lock
+from lake.manifest import Manifest
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = """\
+collectors:
+  node: node
+  sources:
+    - {exchange: binance, market_type: spot, symbols: [BTCUSDT], kinds: [trade, quote]}
+    - {exchange: binance, market_type: linear, symbols: [BTCUSDT], kinds: [trade]}
+transformer: {interval_seconds: 0.5, lateness_seconds: 0.5}
+http: {port: 0}
+simulate: {seconds_before_midnight: 4, close_delay_seconds: 1, seal_seconds: 1, rate: 400}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.yml"
+    path.write_text(QUICK)
+    return path
+
+
+def test_endpoints_point_at_the_simulator_with_the_venue_s_own_paths(config):
+    loaded = load_config(config, {})
+    base = {"spot": "http://127.0.0.1:1/spot", "linear": "http://127.0.0.1:1/linear"}
+    ws = {market: url.replace("http", "ws") for market, url in base.items()}
+    pointed = simulate.pointed_at(loaded, simulate.Addresses(rest=base, ws=ws, control="", log=""))
+    for source in pointed.collectors.sources:
+        assert source.endpoint.rest.startswith(base[source.market_type])
+        assert source.endpoint.ws
+        assert all(url.startswith(ws[source.market_type]) for url in source.endpoint.ws.values())
+    assert pointed.collectors.writing.seal_seconds == 1
+    assert pointed.compactor.close_delay_seconds == 1
+    assert pointed.collectors.writing.sync_ms == loaded.collectors.writing.sync_ms
+
+
+async def test_a_simulator_that_cannot_start_is_said(config, tmp_path):
+    loaded = load_config(config, {})
+    with pytest.raises(StartFailed, match="exit code"):
+        await simulate.Simulator(loaded, 0, tmp_path).start()
+    nothing = loaded.model_copy(update={"collectors": loaded.collectors.model_copy(update={"sources": []})})
+    with pytest.raises(StartFailed, match="one exchange"):
+        await simulate.Simulator(nothing, 0, tmp_path / "x").start()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
+def test_a_simulated_day_closes_with_a_certificate_and_no_gap(config, tmp_path):
+    lake = tmp_path / "lake"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "daemon", "--config", str(config), "--simulate", "--lake", str(lake)],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        status = wait_for_bars(process, lake)
+        process.send_signal(signal.SIGINT)
+        began = time.perf_counter()
+        _, output = process.communicate(timeout=30)
+        assert process.returncode == 0, output
+        assert time.perf_counter() - began < 10
+    finally:
+        process.kill()
+        process.communicate()
+    assert status["gaps_open"] == 0, status
+    assert status["services"]["collectors"]["state"] == "running"
+    for event in ("collecting", "segment_sealed", "bars_written", "midnight_crossed", "certified", "day_closed"):
+        assert f" {event} " in output, event
+    with_certificate(lake, output)
+    assert read_lock(lake) is None
+    truth = [json.loads(line) for line in (lake / "simulator.jsonl").read_text().splitlines()]
+    assert truth
+
+
+def with_certificate(lake, output):
+    """Every certified file lies there with the hash that was said."""
+    manifest = Manifest.read_only(lake)
+    certificates = manifest.certificates()
+    manifest.close()
+    assert {c.kind for c in certificates} >= {"trade", "quote", "bar_1s", "bar_1m"}
+    for certificate in certificates:
+        assert hashlib.sha256((lake / certificate.path).read_bytes()).hexdigest() == certificate.sha256
+        assert certificate.sha256 in output
+        assert (certificate.missing, certificate.open_gaps) == (0, 0)
+
+
+def wait_for_bars(process, lake):
+    """The status once both markets' days have certified bars."""
+    address = None
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+        log = lake / "logs" / "daemon.jsonl"
+        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        address = address or next((line["address"] for line in lines if line["event"] == "ready"), None)
+        bars = [line for line in lines if line["event"] == "certified" and " bar_1m " in line["message"]]
+        if address and len(bars) == 2:
+            with urllib.request.urlopen(f"{address}/status") as answer:
+                return json.load(answer)
+    raise AssertionError("no day was closed in a minute")
