@@ -28,16 +28,11 @@ SILENCE = "silence"
 JUMP = "jump"
 RESET = "id_reset"
 
-FAR = 1_000
-"""An id this much below the newest is no repetition of something recent (nor is one below half of it)."""
-WILD = 1_000_000_000
-"""An id this much above the newest is no loss that a venue could have caused."""
-CONFIRM = 3
-"""Rising ids in a row on the far side that make it a restart of the venue's numbering and not a damaged frame."""
-HOLES = 256
-"""Holes remembered a symbol; what lies below a forgotten one is unknown ground."""
-SEEN = 4_096
-"""Update ids remembered a symbol."""
+FAR = 1_000  # an id this much below the newest repeats nothing recent; nor does one below half of it
+WILD = 1_000_000_000  # an id this much above the newest is no loss that a venue could have caused
+CONFIRM = 3  # rising ids in a row on the far side: the venue numbers anew, and no frame was damaged
+HOLES = 256  # remembered a symbol; what lies below a forgotten one is unknown ground
+SEEN = 4_096  # update ids remembered a symbol
 
 
 def gap_id(exchange: str, market_type: str, kind_name: str, symbol: str, after: int | None, ts_from: int) -> str:
@@ -137,7 +132,8 @@ class _Merger:
             line = self._lines[symbol] = _Line(symbol)
             line.ts = stop.ts_event
             if stop.seq is not None:
-                self._seen_to(line, stop.seq)
+                line.low, line.next = stop.seq, stop.seq + 1
+                line.seen.append(stop.seq)
             line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
             line.gap.detail = stop.detail
             self._give(line.gap)
@@ -153,11 +149,6 @@ class _Merger:
         if line is None:
             line = self._lines[symbol] = _Line(symbol)
         return line
-
-    def _seen_to(self, line: _Line, last: int) -> None:
-        """`last` is the newest stored id; below it nothing is known."""
-        line.low, line.next = last, last + 1
-        line.seen.append(last)
 
     def _gap(self, line: _Line, ts_from: int, cause: str, session: str | None, now: int) -> Gap:
         after = line.next - 1 if line.next >= 0 else None

@@ -6,6 +6,7 @@ Fixtures of a venue, in tests/fixtures/exchanges/<venue>/: SOURCES.md, and for e
 answer to the reference job's first request) beside `contract.events`.
 """
 
+import itertools
 import pathlib
 
 import msgspec
@@ -24,9 +25,7 @@ from market.times import SECOND
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "exchanges"
 MEMBERS = [(name, market) for name in exchanges.names() for market in exchanges.load(name).OFFERS]
 STREAMED = [
-    (name, market, kind)
-    for name, market in MEMBERS
-    for kind in (*exchanges.load(name).OFFERS[market], "connection")
+    (name, market, kind) for name, market in MEMBERS for kind in (*exchanges.load(name).OFFERS[market], "connection")
 ]
 NOW = 1_785_701_708_000_000
 
@@ -175,7 +174,7 @@ def test_subscribing_is_paced_and_names_every_stream(venue, market):
         text = "".join(out.text for _, out in sent)
         assert all(f'"{stream.name}"' in text for stream in connection.streams)
         times = [time for time, _ in sent]
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for a, b in itertools.pairwise(times)]
         assert all(gap >= SECOND / limits.requests_per_second - 1 for gap in gaps)
 
 

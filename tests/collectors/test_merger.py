@@ -1,0 +1,414 @@
+"""Mergers: what is new, what is missing, and what an interruption left behind."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.merger import CONFIRM, HOLES, IdMerger, MonotonicMerger, gap_id, merger
+from market.kinds import Quote, Trade
+from market.session import Resume, missing_ids
+from market.times import SECOND
+
+T = 1_785_701_700_000_000
+MS = 1_000
+
+
+def trade(seq, at=None, session="n-1-1", symbol="BTCUSDT", recv=None):
+    """A trade of id `seq`, one millisecond of venue time an id unless told otherwise."""
+    time = T + seq * MS if at is None else at
+    return Trade(symbol, "x@trade", time, time, recv or time + 5 * MS, session, 1, 0, "ws", "1", "1", "buy", seq,
+                 "market")  # fmt: skip
+
+
+def quote(number, at, session="n-1-1", timed=True, skew=None):
+    time = at if timed else None
+    return Quote("BTCUSDT", "x@bookTicker", time, time, at + 5 * MS, session, 1, 0, "ws", "1", "1", "2", "1", number,
+                 skew)  # fmt: skip
+
+
+def ids():
+    return IdMerger("binance", "spot", "trade")
+
+
+def quotes():
+    return MonotonicMerger("binance", "spot", "quote")
+
+
+def feed(made, *events):
+    return [made.merge(event) for event in events]
+
+
+def test_contiguous_ids_are_all_new_and_leave_no_gap():
+    made = ids()
+    assert all(feed(made, *(trade(n) for n in range(100, 200))))
+    assert made.tick(T + 60 * SECOND) == []
+    assert (made.duplicates, made.out_of_order) == (0, 0)
+
+
+def test_a_jump_is_a_gap_with_the_missing_ids_found_within_five_seconds():
+    made = ids()
+    feed(made, trade(100), trade(101), trade(105))
+    found = made.tick(trade(105).ts_recv + 5 * SECOND)
+    assert [(g.id_from, g.id_to, g.missing, g.cause, g.proof, g.state) for g in found] == [
+        (102, 105, 3, "jump", "ids", "open")
+    ]
+    (gap,) = found
+    assert (gap.ts_from, gap.ts_to) == (trade(101).ts_event, trade(105).ts_event + 1)
+    assert (gap.exchange, gap.market_type, gap.kind, gap.symbol) == ("binance", "spot", "trade", "BTCUSDT")
+    assert gap.detected_at == trade(105).ts_recv + 5 * SECOND
+    assert gap.session == "n-1-1"
+    assert made.tick(T + 3600 * SECOND) == []
+
+
+def test_a_jump_is_held_for_two_seconds():
+    made = ids()
+    feed(made, trade(100), trade(102))
+    assert made.tick(trade(102).ts_recv + 2 * SECOND - 1) == []
+    assert len(made.tick(trade(102).ts_recv + 2 * SECOND)) == 1
+
+
+def test_reordering_inside_two_seconds_is_no_gap_but_counted():
+    made = ids()
+    assert feed(made, trade(100), trade(103), trade(101), trade(102), trade(104)) == [True] * 5
+    assert made.tick(T + 60 * SECOND) == []
+    assert made.out_of_order == 2
+
+
+def test_reordering_at_the_very_start_is_no_gap_and_no_loss():
+    made = ids()
+    assert feed(made, trade(103), trade(100), trade(101), trade(102), trade(104)) == [True] * 5
+    assert feed(made, trade(101), trade(103)) == [False, False]
+    assert made.tick(T + 60 * SECOND) == []
+
+
+def test_repeated_ids_are_dropped_and_counted():
+    made = ids()
+    assert feed(made, trade(100), trade(100), trade(101), trade(100)) == [True, False, True, False]
+    assert made.duplicates == 2
+
+
+def test_two_connections_give_each_trade_once_and_hide_each_others_losses():
+    made = ids()
+    first = [n for n in range(100, 200) if n % 7]
+    second = [n for n in range(100, 200) if n % 5]
+    new = []
+    for n in range(100, 200):
+        for session, held in (("n-1-1", first), ("n-1-2", second)):
+            if n in held:
+                new += [n] if made.merge(trade(n, session=session)) else []
+    lost = [n for n in range(100, 200) if n % 35 == 0]
+    assert new == [n for n in range(100, 200) if n not in lost]
+    found = made.tick(T + 60 * SECOND)
+    assert [(g.id_from, g.id_to) for g in found] == [(n, n + 1) for n in lost]
+
+
+def test_what_comes_after_the_gap_was_told_repairs_it():
+    made = ids()
+    feed(made, trade(100), trade(104))
+    (gap,) = made.tick(T + 10 * SECOND)
+    late = T + 20 * SECOND
+    assert feed(made, trade(102, recv=late)) == [True]
+    told = {g.gap_id: (g.state, g.id_from, g.id_to) for g in made.tick(late)}
+    assert told[gap.gap_id] == ("open", 101, 102)
+    assert sorted(told.values()) == [("open", 101, 102), ("open", 103, 104)]
+    feed(made, trade(101, recv=late), trade(103, recv=late))
+    closed = made.tick(late)
+    assert {g.gap_id for g in closed} == set(told)
+    assert {(g.state, g.source, g.closed_at) for g in closed} == {("repaired", "late", late)}
+
+
+def test_a_cut_opens_a_gap_at_once_that_contiguous_ids_close_as_empty():
+    made = ids()
+    feed(made, trade(100), trade(101))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    assert (gap.id_from, gap.id_to, gap.ts_to, gap.cause, gap.state) == (102, None, None, "cut", "open")
+    assert (gap.ts_from, gap.detected_at, gap.session) == (trade(101).ts_event, T + SECOND, "n-1-1")
+    after = trade(102, at=T + 9 * SECOND, session="n-2-1")
+    assert made.merge(after)
+    (closed,) = made.tick(T + 10 * SECOND)
+    assert closed.gap_id == gap.gap_id
+    assert (closed.state, closed.proof, closed.missing) == ("empty", "ids", 0)
+    assert (closed.ts_to, closed.closed_at) == (after.ts_event + 1, after.ts_recv)
+
+
+def test_a_cut_that_lost_ids_ends_with_exactly_those():
+    made = ids()
+    feed(made, trade(100), trade(101))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    back = T + 9 * SECOND
+    feed(made, trade(110, at=back, session="n-2-1"), trade(111, at=back + MS, session="n-2-1"))
+    (closed,) = made.tick(back + 3 * SECOND)
+    assert closed.gap_id == gap.gap_id
+    assert (closed.id_from, closed.id_to, closed.state, closed.cause, closed.proof) == (102, 110, "open", "cut", "ids")
+    assert (closed.ts_from, closed.ts_to) == (trade(101).ts_event, back + 1)
+
+
+def test_ids_reordered_right_after_a_cut_leave_it_empty():
+    made = ids()
+    feed(made, trade(100))
+    made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    feed(made, trade(103, session="n-2-1"), trade(101, session="n-2-1"), trade(102, session="n-2-1"))
+    assert [g.state for g in made.tick(T + 2 * SECOND)] == ["empty"]
+    assert made.tick(T + 60 * SECOND) == []
+
+
+def test_a_second_interruption_before_the_stream_resumed_is_the_same_gap():
+    made = ids()
+    feed(made, trade(100))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    assert made.interrupt("n-2-1", ["BTCUSDT"], "cut", T + 2 * SECOND) == []
+    assert made.interrupt("n-3-1", ["BTCUSDT"], "refused", T + 3 * SECOND) == []
+    feed(made, trade(105, session="n-4-1"))
+    told = made.tick(T + 60 * SECOND)
+    assert [(g.gap_id, g.cause, g.id_from, g.id_to) for g in told] == [(gap.gap_id, "cut", 101, 105)]
+
+
+def test_a_second_cut_tells_held_holes_at_once():
+    made = ids()
+    feed(made, trade(100))
+    made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    feed(made, trade(105, session="n-2-1"), trade(107, session="n-2-1"))
+    told = made.interrupt("n-2-1", ["BTCUSDT"], "cut", T + 2 * SECOND)
+    assert sorted((g.id_from, g.id_to, g.cause) for g in told if g.id_to) == [(101, 105, "cut"), (106, 107, "jump")]
+    assert [(g.id_from, g.cause) for g in told if not g.id_to] == [(108, "cut")]
+
+
+def test_a_stream_that_another_connection_carries_is_not_interrupted():
+    made = ids()
+    feed(made, trade(100), trade(100, session="n-1-2"), trade(101))
+    assert made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND) == []
+    assert feed(made, trade(102, session="n-1-2")) == [True]
+    assert made.tick(T + 60 * SECOND) == []
+    assert len(made.interrupt("n-1-2", ["BTCUSDT"], "cut", T + 61 * SECOND)) == 1
+
+
+def test_a_quiet_symbol_was_covered_until_its_connection_was_cut():
+    made = ids()
+    quiet, busy = trade(5, symbol="QUIET"), trade(900_000)
+    feed(made, quiet, busy)
+    told = {g.symbol: g for g in made.interrupt("n-1-1", ["QUIET", "BTCUSDT"], "cut", busy.ts_recv)}
+    assert told["BTCUSDT"].ts_from == busy.ts_event
+    assert told["QUIET"].ts_from == busy.ts_event - 2 * SECOND
+
+
+def test_a_silent_stream_of_a_living_connection_is_missed_since_its_last_event():
+    made = ids()
+    quiet, busy = trade(5, symbol="QUIET"), trade(900_000)
+    feed(made, quiet, busy)
+    (gap,) = made.interrupt("n-1-1", ["QUIET"], "silence", busy.ts_recv)
+    assert (gap.ts_from, gap.cause) == (quiet.ts_event, "silence")
+    feed(made, trade(6, at=busy.ts_event, symbol="QUIET"))
+    assert [g.state for g in made.tick(T + 10_000 * SECOND)] == ["empty"]
+
+
+def test_a_stream_cut_before_its_first_event_is_an_interval():
+    made = ids()
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T)
+    assert (gap.ts_from, gap.id_from) == (T, None)
+    feed(made, trade(7_000, session="n-2-1"))
+    (closed,) = made.tick(T + 60 * SECOND)
+    assert (closed.gap_id, closed.ts_to, closed.state, closed.missing) == (gap.gap_id, T + 7_000_001, "open", None)
+
+
+@pytest.mark.parametrize("cause", ["crash", "shutdown"])
+def test_after_a_restart_the_stored_end_seeds_the_memory(cause):
+    made = ids()
+    made.resume({"BTCUSDT": Resume(trade(100).ts_event, 100, "n-1-1", cause, "frames 7..9")})
+    (gap,) = made.tick(T + SECOND)
+    assert (gap.cause, gap.id_from, gap.ts_from, gap.session) == (cause, 101, trade(100).ts_event, "n-1-1")
+    assert (gap.detected_at, gap.detail) == (T + SECOND, "frames 7..9")
+    assert feed(made, trade(100, session="n-2-1"), trade(101, session="n-2-1")) == [False, True]
+    assert [(g.gap_id, g.state) for g in made.tick(T + 2 * SECOND)] == [(gap.gap_id, "empty")]
+
+
+def test_the_gap_of_a_shutdown_is_the_gap_of_the_next_start():
+    before, after = ids(), ids()
+    feed(before, trade(100))
+    (told,) = before.interrupt("n-1-1", ["BTCUSDT"], "shutdown", T + SECOND)
+    after.resume({"BTCUSDT": Resume(trade(100).ts_event, 100, "n-1-1", "shutdown")})
+    (seeded,) = after.tick(T + 9 * SECOND)
+    assert seeded.gap_id == told.gap_id
+    one, other = quotes(), quotes()
+    one.merge(quote(8, T))
+    (told,) = one.interrupt("n-1-1", ["BTCUSDT"], "shutdown", T + SECOND)
+    other.resume({"BTCUSDT": Resume(T, 8, "n-1-1", "shutdown")})
+    assert other.tick(T + 9 * SECOND)[0].gap_id == told.gap_id
+
+
+def test_older_events_after_a_restart_are_let_through():
+    made = ids()
+    made.resume({"BTCUSDT": Resume(trade(100_000).ts_event, 100_000, "n-1-1", "shutdown")})
+    old = [trade(n, session="import") for n in range(5, 50)]
+    assert feed(made, *old) == [True] * 45
+    assert feed(made, *old) == [False] * 45
+    assert feed(made, trade(100_001, session="n-2-1")) == [True]
+    assert [g.state for g in made.tick(T + 600 * SECOND)] == ["empty"]
+
+
+def test_a_restarted_numbering_is_recognised_and_nothing_is_dropped():
+    made = ids()
+    feed(made, trade(50_000), trade(50_001))
+    later = trade(50_001).ts_event + SECOND
+    fresh = [trade(n, at=later + n * MS) for n in (1, 2, 4, 5)]
+    assert feed(made, *fresh) == [True] * 4
+    told = made.tick(later + 60 * SECOND)
+    assert [(g.cause, g.proof, g.missing) for g in told if g.cause == "id_reset"] == [("id_reset", "interval", None)]
+    (reset,) = [g for g in told if g.cause == "id_reset"]
+    assert (reset.ts_from, reset.ts_to) == (trade(50_001).ts_event, fresh[0].ts_event + 1)
+    assert "50001 to 1" in (reset.detail or "")
+    assert [(g.id_from, g.id_to) for g in told if g.cause == "jump"] == [(3, 4)]
+    assert feed(made, trade(6, at=later + 6 * MS), trade(6, at=later + 6 * MS)) == [True, False]
+
+
+def test_one_damaged_id_far_away_starts_no_new_numbering():
+    made = ids()
+    feed(made, trade(50_000))
+    later = trade(50_000).ts_event + SECOND
+    assert feed(made, trade(3, at=later), trade(2**62, at=later), trade(50_001, at=later + MS)) == [True] * 3
+    assert made.tick(later + 60 * SECOND) == []
+    assert CONFIRM > 2
+
+
+def test_memory_stays_bounded_however_many_holes():
+    made = ids()
+    for n in range(0, 10 * HOLES, 2):
+        assert made.merge(trade(n))
+        made.tick(trade(n).ts_recv)
+    line = made._lines["BTCUSDT"]
+    assert len(line.holes) <= HOLES
+    assert made.merge(trade(1)), "what lies below forgotten holes was never proven to be stored"
+
+
+def test_gap_ids_are_stable_and_tell_holes_apart():
+    assert gap_id("binance", "spot", "trade", "X", 5, 1) == gap_id("binance", "spot", "trade", "X", 5, 2)
+    names = {
+        gap_id("binance", market, kind, symbol, after, time)
+        for market in ("spot", "linear") for kind in ("trade", "quote") for symbol in ("X", "Y")
+        for after, time in ((5, 1), (6, 1), (None, 1), (None, 2))
+    }  # fmt: skip
+    assert len(names) == 32
+
+
+def test_trades_without_an_id_pass():
+    made = ids()
+    nameless = trade(1)
+    nameless.seq = None
+    assert feed(made, nameless, nameless) == [True, True]
+
+
+# Quotes
+
+
+def test_quotes_rise_and_repeats_are_dropped():
+    made = quotes()
+    assert feed(made, quote(5, T), quote(9, T), quote(9, T), quote(5, T), quote(12, T)) == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert made.duplicates == 2
+    assert feed(made, quote(7, T)) == [True], "an id that was never seen is no copy"
+    assert made.out_of_order == 1
+    assert made.tick(T + 60 * SECOND) == []
+
+
+def test_a_quote_gap_is_an_interval_in_venue_time():
+    made = quotes()
+    feed(made, quote(5, T))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    assert (gap.ts_from, gap.ts_to, gap.id_from, gap.proof) == (T, None, None, "interval")
+    feed(made, quote(90, T + 7 * SECOND, session="n-2-1"))
+    (closed,) = made.tick(T + 8 * SECOND)
+    assert (closed.gap_id, closed.ts_to, closed.state) == (gap.gap_id, T + 7 * SECOND, "open")
+
+
+def test_untimed_quotes_bound_gaps_by_their_sessions_skew():
+    made = quotes()
+    untimed = quote(5, T, timed=False, skew=3 * MS)
+    feed(made, untimed)
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    assert gap.ts_from == untimed.ts_recv - 3 * MS
+
+
+def test_overlapping_update_ids_prove_a_quote_handover():
+    made = quotes()
+    feed(made, quote(5, T), quote(6, T))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "planned", T + SECOND)
+    feed(made, quote(6, T, session="n-2-1"))
+    (closed,) = made.tick(T + 2 * SECOND)
+    assert (closed.gap_id, closed.state, closed.proof) == (gap.gap_id, "empty", "ids")
+
+
+def test_restarted_update_ids_are_followed():
+    made = quotes()
+    feed(made, quote(50_000, T))
+    assert feed(made, *(quote(n, T + n) for n in range(1, 9))) == [True] * 8
+    assert feed(made, quote(8, T + 8)) == [False]
+
+
+def test_quote_memory_is_bounded():
+    made = quotes()
+    for n in range(1, 20_000):
+        made.merge(quote(n, T))
+    assert len(made._lines["BTCUSDT"].seen) <= 4_096
+
+
+def test_the_factory_goes_by_what_ids_promise():
+    assert isinstance(merger("binance", "spot", "trade", contiguous=True), IdMerger)
+    assert isinstance(merger("binance", "spot", "quote", contiguous=False), MonotonicMerger)
+
+
+# Properties
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    lost=st.sets(st.integers(101, 198), max_size=30),
+    twice=st.sets(st.integers(100, 199), max_size=30),
+    cuts=st.sets(st.integers(101, 198), max_size=6),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_the_ledger_law_holds_whatever_is_lost_repeated_reordered_or_cut(lost, twice, cuts, shuffle):
+    """last - first + 1 = stored + missing, each id stored once, and the missing ids are exactly those lost."""
+    made, stored, gaps, session = ids(), [], {}, 1
+    sent = [n for n in range(100, 200) if n not in lost]
+    block = []
+
+    def flush():
+        shuffle.shuffle(block)
+        for n in block:
+            for _ in range(2 if n in twice else 1):
+                if made.merge(trade(n, session=f"n-{session}-1")):
+                    stored.append(n)
+        block.clear()
+
+    for n in sent:
+        block.append(n)
+        if len(block) >= shuffle.randint(1, 4) or n in (100, 199):
+            flush()
+        if n in cuts:
+            flush()
+            gaps |= {g.gap_id: g for g in made.interrupt(f"n-{session}-1", ["BTCUSDT"], "cut", trade(n).ts_recv)}
+            session += 1
+        gaps |= {g.gap_id: g for g in made.tick(trade(n).ts_recv)}
+    gaps |= {g.gap_id: g for g in made.tick(T + 60 * SECOND)}
+    assert sorted(stored) == sent
+    missing = [g for g in gaps.values() if g.state == "open"]
+    assert all(g.ts_to is not None and g.ts_from < g.ts_to for g in missing)
+    assert sorted(n for g in missing for n in range(g.id_from, g.id_to)) == sorted(lost)
+    assert len(stored) + missing_ids(missing) == 199 - 100 + 1
+    for n in lost:
+        assert any(g.ts_from <= trade(n).ts_event < g.ts_to for g in missing)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 50), st.sampled_from("abc")), max_size=60))
+def test_no_event_of_an_unseen_id_is_ever_dropped(events):
+    made, seen = ids(), set()
+    for seq, at, session in events:
+        new = made.merge(trade(seq, at=T + at * SECOND, session=session))
+        assert new or seq in seen
+        seen.add(seq)
+        made.tick(T + at * SECOND)
