@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, text, update
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from lake import manifest_writes as writes
 from lake import migrations, schema
-from lake.errors import CommitConflict, CorruptFile, Fenced, LakeError, LakeMismatch, NotALake
+from lake.errors import CommitConflict, Fenced, LakeError, LakeMismatch, NotALake
 from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
-from lake.manifest_source import ReadSource, explain, keep_wal, write_engine
+from lake.manifest_source import ReadSource, damaged, explain, keep_wal, write_engine
 from lake.rows import (
     CertificateRow,
     CheckRow,
@@ -63,18 +63,15 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
         try:
             with engine.begin() as conn:
                 migrations.check_version(migrations.found_version(conn))
-                _quick_check(conn, path)
+                _quick_check(conn)
                 migrations.migrate(conn, secrets.token_hex(8), bool(simulated), now)
                 if simulated is not None:
                     _same_world(conn, root, simulated)
                 epoch = conn.execute(text("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")).scalar_one()
             keep_wal(engine)
-        except OperationalError as error:
-            engine.dispose()
-            raise explain(error) from error
         except DatabaseError as error:
             engine.dispose()
-            raise _corrupt(path, str(error.orig)) from error
+            raise explain(error) from error
         except LakeError:
             engine.dispose()
             raise
@@ -89,12 +86,6 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
         manifest = cls(root, None, 0)
         try:
             manifest.run(lambda conn: migrations.check_version(migrations.found_version(conn)))
-        except OperationalError as error:
-            manifest.close()
-            raise explain(error) from error
-        except DatabaseError as error:
-            manifest.close()
-            raise _corrupt(path, str(error.orig)) from error
         except LakeError:
             manifest.close()
             raise
@@ -210,10 +201,10 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
                             "another took it over",
                         )
                     yield conn
-            except OperationalError as error:
-                raise explain(error) from error
             except IntegrityError as error:
                 raise CommitConflict(f"expected one live day file a symbol: {error.orig}") from error
+            except DatabaseError as error:
+                raise explain(error) from error
 
 
 def _bump(conn: Connection, touched: int) -> int:
@@ -222,15 +213,10 @@ def _bump(conn: Connection, touched: int) -> int:
     return int(conn.execute(statement).scalar_one())
 
 
-def _quick_check(conn: Connection, path: Path) -> None:
+def _quick_check(conn: Connection) -> None:
     said = conn.execute(text("PRAGMA quick_check(1)")).scalar_one()
     if said != "ok":
-        raise _corrupt(path, str(said))
-
-
-def _corrupt(path: Path, said: str) -> CorruptFile:
-    hint = "move it aside and restore a copy; segments, tables and ledger are untouched"
-    return CorruptFile(f"{path.name} is damaged: {said}", hint)
+        raise damaged(str(said))
 
 
 def _same_world(conn: Connection, root: Path, simulated: bool) -> None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool, StaticPool
 
-from lake.errors import ManifestBusy, NotALake, StorageFailed
+from lake.errors import CorruptFile, ManifestBusy, NotALake, StorageFailed
 
 BUSY_MS = 5_000
 ATTEMPTS = 5
@@ -75,14 +75,22 @@ def _begin_with(engine: Engine, statement: str) -> None:
         raw.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
-def explain(error: OperationalError) -> Exception:
-    """What an SQLite error means for whoever asked: busy, storage, or the error itself."""
+def explain(error: DatabaseError) -> Exception:
+    """What an SQLite error means for whoever asked: busy, damaged, storage, or the error itself."""
     said = str(error.orig)
     if "locked" in said or "busy" in said:
         return ManifestBusy(f"manifest.db: {said}", "another program holds it; try again")
+    if "malformed" in said or "not a database" in said:
+        return damaged(said)
     if any(word in said for word in ("disk", "full", "readonly", "I/O", "unable to open")):
         return StorageFailed(f"manifest.db: {said}", "free space, or check the disk and its permissions")
     return error
+
+
+def damaged(said: str) -> CorruptFile:
+    """The manifest is not what SQLite wrote."""
+    hint = "move it aside and restore a copy; segments, tables and ledger are untouched"
+    return CorruptFile(f"manifest.db is damaged: {said}", hint)
 
 
 class ReadSource:
@@ -123,6 +131,8 @@ class ReadSource:
             except ManifestBusy:
                 if attempt == ATTEMPTS - 1:
                     raise
+            except DatabaseError as error:
+                raise explain(error) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _usable(self, conn: Connection) -> bool:

@@ -434,3 +434,31 @@ def test_an_immutable_answer_is_thrown_away_where_a_writer_came_meanwhile(tmp_pa
     assert source.run(lambda conn: conn.exec_driver_sql("SELECT count(*) FROM files").scalar_one()) == 1
     source.close()
     writer[0].close()
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from lake.manifest import Manifest
+from lake.rows import SegmentRow
+manifest = Manifest.create_or_open(Path(sys.argv[1]), now=1)
+for n in range(50):
+    row = SegmentRow(path=f"raw/{n}", exchange="b", market_type="spot", kind="trade", state="open", period_start=n)
+    manifest.upsert_segments([row])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
+def test_what_was_committed_is_there_after_a_kill_for_readers_and_for_the_next_writer(tmp_path):
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", DIE, str(tmp_path)], check=False, env=env)
+    assert done.returncode == -9
+    assert (tmp_path / "manifest.db-wal").exists()
+    reader = Manifest.read_only(tmp_path)
+    assert len(reader.segments()) == 50
+    writer = Manifest.create_or_open(tmp_path, now=NOW)
+    writer.commit(segments={"raw/1": "sealed"}, now=NOW)
+    assert reader.segment("raw/1").state == "sealed"
+    reader.close()
+    writer.close()
