@@ -104,7 +104,7 @@ def _fast(path: Path, row: SegmentRow, keys: int) -> pa.Table | None:
     query = f"SELECT * FROM read_ndjson($path, columns={{{wanted}}}, format='newline_delimited', records=true)"  # noqa: S608 - the names are those of our own structs
     made: list[pa.Table] = []
     try:
-        with duckdb.connect(config={"threads": 1}) as connection:
+        with _engine().cursor() as connection:
             for batch in connection.execute(query, {"path": str(path)}).to_arrow_reader(_ROWS_AT_ONCE):
                 texts = pl.from_arrow(batch)
                 assert isinstance(texts, pl.DataFrame)
@@ -117,6 +117,12 @@ def _fast(path: Path, row: SegmentRow, keys: int) -> pa.Table | None:
         return None
     table = _joined(row.kind, made)
     return table if keys == 0 and table.num_rows == row.rows else None
+
+
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One in a process: making one costs more than reading a small segment. Every use takes a cursor of its own."""
+    return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
 
 
 def _checked(row: SegmentRow, texts: pl.DataFrame, fields: Sequence[tuple[str, type, bool, bool]]) -> pa.Table | None:

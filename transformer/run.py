@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -98,10 +99,7 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
         late = _late(part, job)
         file = publish(base, _placement(job, job.kind, hour, parents, late), [part], run=job.run, now=job.now)
         files.append(file)
-        checks += [
-            CheckRow(path=file.path, check=found.check, symbol=found.symbol, count=found.count, detail=found.detail)
-            for found in check_table(part, job.kind)
-        ]
+        checks += _findings(file.path, part, job.kind)
     if files:
         checks += [
             CheckRow(path=files[0].path, check=DUPLICATE, symbol=symbol, count=count)
@@ -113,6 +111,19 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     if accounted != result.lines:
         raise VerifyFailed(f"{job.name}: {result.lines} lines, but {accounted} in parts, in quarantine or repeated")
     return result
+
+
+def _findings(path: str, part: pa.Table, kind: str) -> Iterator[CheckRow]:
+    """One row a check, whatever the number of symbols: a part lives for minutes, and there are many of them."""
+    for check, found in itertools.groupby(check_table(part, kind), key=lambda finding: finding.check):
+        held = list(found)
+        yield CheckRow(
+            path=path,
+            check=check,
+            symbol=held[0].symbol if len(held) == 1 else bars.EVERY_SYMBOL,
+            count=sum(finding.count for finding in held),
+            detail=f"{held[0].symbol} {held[0].detail}",
+        )
 
 
 def _placement(

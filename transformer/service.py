@@ -105,7 +105,8 @@ class _Pass:
 
     def run(self) -> Summary:
         sealed = self.manifest.segments(state="sealed")
-        markets = sorted({(e, m) for e, m, kind in self.manifest.streams() if kind == "trade"})
+        streams = self.manifest.streams()
+        markets = sorted({(e, m) for e, m, kind in streams if kind == "trade"})
         cursors = {market: self.manifest.cursor(plan.cursor_name(*market)) for market in markets}
         jobs = plan.transforms(sealed, cursors, self.context)
         for done, (job, future) in enumerate(self._results(run_transform, jobs), start=1):
@@ -114,7 +115,7 @@ class _Pass:
         skews = {market: plan.skew_of(_trades_of(sealed, market)) for market in markets}
         for market in markets:
             if not self.stopping():
-                self._bars(market, cursors[market], skews[market])
+                self._bars(market, cursors[market], skews[market], quoted=(*market, "quote") in streams)
         return self.summary
 
     def _results(self, work: Callable[[str, J], R], jobs: Iterable[J]) -> Iterator[tuple[J, Future[R]]]:
@@ -207,9 +208,8 @@ class _Pass:
 
     # --- bars ---
 
-    def _bars(self, market: Market, cursor: int | None, skew: int) -> None:
+    def _bars(self, market: Market, cursor: int | None, skew: int, *, quoted: bool) -> None:
         """Write the market's bars whose windows are ready, hour by hour; the cursor moves with each commit."""
-        quoted = (*market, "quote") in self.manifest.streams()
         ready = plan.bars_ready(
             self._stream(market, "trade"), self._stream(market, "quote") if quoted else None,
             self.context.lateness, skew,
