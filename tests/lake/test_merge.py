@@ -71,7 +71,7 @@ row = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.lists(row, max_size=25), min_size=1, max_size=4), st.integers(1, 9))
 def test_a_merge_is_the_sorted_union_with_one_row_of_each_identity(parts, piece):
     everything = list(itertools.chain.from_iterable(parts))
@@ -84,7 +84,7 @@ def test_a_merge_is_the_sorted_union_with_one_row_of_each_identity(parts, piece)
     assert order == sorted(order)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(row, max_size=40), st.integers(1, 9), st.integers(1, 9))
 def test_where_a_piece_ends_changes_nothing(rows, piece, other):
     half = len(rows) // 2
