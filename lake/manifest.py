@@ -47,7 +47,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
         self.epoch = epoch
         self._engine = engine
         self._lock = threading.RLock()
-        self._source = ReadSource(root / MANIFEST)
+        self._source = ReadSource(root / MANIFEST, pooled=engine is not None)
 
     @classmethod
     def create_or_open(cls, root: Path, *, now: int, simulated: bool | None = None, create: bool = True) -> Manifest:

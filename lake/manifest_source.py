@@ -51,16 +51,16 @@ def keep_wal(engine: Engine) -> None:
         raw.execute("PRAGMA journal_mode = WAL").fetchone()
 
 
-def _read_engine(path: Path, immutable: bool) -> Engine:
+def _read_engine(path: Path, *, immutable: bool, pooled: bool = False) -> Engine:
     uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
 
     def connect() -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
 
-    if immutable:
-        engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
-    else:
+    if pooled:
         engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=28)
+    else:
+        engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
     _begin_with(engine, "BEGIN")
     return engine
 
@@ -94,12 +94,15 @@ def damaged(said: str) -> CorruptFile:
 
 
 class ReadSource:
-    """Read transactions on a manifest that somebody else may be writing."""
+    """Read transactions on a manifest that somebody else may be writing.
 
-    def __init__(self, path: Path) -> None:
+    `pooled` keeps connections open between them, for a process that asks all the time and closes at its end.
+    """
+
+    def __init__(self, path: Path, *, pooled: bool = False) -> None:
         self._path = path
         self._wal = path.with_name(path.name + "-wal")
-        self._engine = _read_engine(path, immutable=False)
+        self._engine = _read_engine(path, immutable=False, pooled=pooled)
         self._frozen: Engine | None = None
         self._proven = False
 
