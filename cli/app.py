@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typer
 
+from cli import output
 from cli.commands import compact, gaps, ls, read, replay, status, trace, transform, verify
 
 app = typer.Typer(
@@ -30,5 +31,6 @@ app.command("compact")(compact.compact)
 
 
 def main() -> None:
-    """The entry point of the script `dl`."""
+    """The entry point of the script `dl`: warnings go to stderr, what went well is the command's own answer."""
+    output.quiet_logs()
     app()

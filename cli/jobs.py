@@ -71,7 +71,8 @@ def ask(holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Repor
         for raw in answer:
             said = msgspec.json.decode(raw, type=dict[str, Any])
             if "progress" in said:
-                report(**said["progress"])
+                told = said["progress"]
+                report(int(told["done"]), int(told["total"]), str(told["what"]))
             elif "error" in said:
                 raise JobFailed(str(said["error"]), int(said.get("exit_code", 1)))
             else:

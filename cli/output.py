@@ -8,17 +8,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from loguru import logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from market import times
 
-OUT = Console(soft_wrap=True, highlight=False)
+WIDE = 400
+"""Columns where nobody looks: what goes into a file or a pipe is not folded."""
+OUT = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Report = Callable[[int, int, str], None]
 """(done, total, what): how far long work is."""
+
+
+def quiet_logs() -> None:
+    """Of what the packages say while they work, show warnings and errors only."""
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING", format="{level.name}: {message}\n", backtrace=False, diagnose=False)
 
 
 def print_json(value: Any) -> None:
@@ -34,8 +43,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         return
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for index, name in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(cell(value) for value in row))
     OUT.print(table)

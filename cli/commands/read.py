@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,12 +22,21 @@ from cli.places import (
     command,
     lake_root,
 )
+from market import times
 from market.errors import Malformed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN = 20
+
+
+class Fill(enum.Enum):
+    """What `Lake.read` puts where a bar's window has no trade."""
+
+    NONE = "none"
+    EMPTY = "empty"
+    PREVIOUS = "previous"
 
 
 @command
@@ -43,7 +54,7 @@ def read(
     limit: Annotated[
         int, typer.Option(min=0, help=f"At most this many rows on the screen (0: all; default {SHOWN}).")
     ] = SHOWN,
-    fill: Annotated[str, typer.Option(help="Bars: windows without a trade as none, empty or previous.")] = "none",
+    fill: Annotated[Fill, typer.Option(help="Bars: windows without a trade as none, empty or previous.")] = Fill.NONE,
     out: Annotated[
         Path | None, typer.Option(help="Write all rows to FILE.parquet, .csv or .jsonl instead of the screen.")
     ] = None,
@@ -59,7 +70,7 @@ def read(
         start=start,
         end=end,
         columns=None if columns is None else [name.strip() for name in columns.split(",")],
-        fill=fill,
+        fill=fill.value,
     )
     if out is not None:
         _export(table, out)
@@ -83,12 +94,19 @@ def _show(table: pa.Table, kind: str, limit: int) -> None:
             same.append(f"{name}={values.pop()}")
         else:
             names.append(name)
-    rows = [[str(row[name]) if row[name] is not None else None for name in names] for row in shown.to_pylist()]
+    rows = [[_text(row[name]) for name in names] for row in shown.to_pylist()]
     if same and rows:
         OUT.print(" ".join(same), markup=False)
     print_table("", names, rows, f"no rows of {kind} here")
     if shown.num_rows < table.num_rows:
         OUT.print(f"{shown.num_rows:,} of {table.num_rows:,} rows; --limit 0 for all, --out FILE to write them")
+
+
+def _text(value: object) -> object:
+    """A value as a cell; times in the form that --start and --end take."""
+    if isinstance(value, dt.datetime):
+        return times.text(times.from_datetime(value))
+    return value if value is None or isinstance(value, bool) else str(value)
 
 
 def _print_lines(table: pa.Table) -> None:

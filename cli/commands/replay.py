@@ -1,0 +1,82 @@
+"""`dl replay`: recorded frames through the pipeline of live data, up to certified daily files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.output import ERR, OUT, print_json, progress
+from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
+from lake.errors import NotALake
+
+
+@command
+def replay(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Frames files, plain or zstd, oldest first.")],
+    exchange: Annotated[str, typer.Option(help="Whose frames they are, e.g. binance.")],
+    market_type: Annotated[str, typer.Option("--market-type", help="Which market's: spot, linear, …")],
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Take frames files into a lake (made where there is none), transform them, and close days that are past.
+
+    Replaying the same frames again adds nothing. Exit code 1 where frames were rejected or a job failed.
+    """
+    from cli.jobs import settings
+    from collectors.replay import Summary
+    from collectors.replay import replay as take
+    from compactor.service import compact_once
+    from lake.writer import LakeWriter
+    from runtime.clock import SystemClock
+    from runtime.workers import Workers
+    from transformer.service import transform_once
+
+    for path in files:
+        if not path.is_file():
+            raise NotALake(f"there is no frames file {path}", "scripts/frames_from.py makes them of text recordings")
+    root = lake_root(lake, config, must_exist=False)
+    told, clock = settings(config), SystemClock()
+    workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
+    with LakeWriter.open(root, told.collectors.node, clock.now(), simulated=None) as writer:
+        try:
+            with progress("replaying", quiet=as_json) as report:
+
+                def said(so_far: Summary) -> None:
+                    report(so_far.files, len(files), f"{so_far.frames:,} frames")
+
+                done = take(files, exchange, market_type, writer, told.collectors, clock.now(), said)
+            with progress("transforming", quiet=as_json) as report:
+                transformed = transform_once(writer, workers, clock.now(), told.transformer, report)
+            with progress("compacting", quiet=as_json) as report:
+                compacted = compact_once(writer, workers, clock.now(), told.compactor, report)
+        finally:
+            workers.kill()
+    if as_json:
+        print_json({"replayed": done, "transformed": transformed, "compacted": compacted})
+    else:
+        _say(done, transformed, compacted)
+    return 1 if done.rejected or done.damage or transformed.failed or transformed.parked or compacted.failures else 0
+
+
+def _say(done: Any, transformed: Any, compacted: Any) -> None:
+    OUT.print(
+        f"{done.frames:,} frames of {done.sessions} session{'s' if done.sessions != 1 else ''} in {done.files} files"
+        + (f", {done.passed_over:,} more were in the lake already" if done.passed_over else "")
+    )
+    for name, counts in (
+        ("events", done.events),
+        ("duplicates", done.duplicates),
+        ("ignored (channels not collected)", done.ignored),
+        ("rejected", done.rejected),
+    ):
+        if counts:
+            OUT.print(f"  {name}: " + ", ".join(f"{what} {count:,}" for what, count in counts.items()), markup=False)
+    OUT.print(
+        f"  gaps: {done.gaps} · transformed {transformed.rows:,} rows · {compacted.days} days closed, "
+        f"{compacted.files} daily files, {len(compacted.certificates)} certificates"
+    )
+    for line in (*done.damage, *compacted.failures):
+        ERR.print(f"  {line}", markup=False)
