@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lake import scaled, tables
@@ -34,9 +35,13 @@ class Sink(Protocol):
 
 
 class Stats(msgspec.Struct):
-    """What went into a file: times in us of `ts_event`, ids of the kind's `seq`, digits in use, inexact texts."""
+    """What went into a file: times in us of `ts_event`, ids of the kind's `seq`, digits in use, inexact texts.
+
+    `estimated` counts rows whose time the venue did not give.
+    """
 
     rows: int = 0
+    estimated: int = 0
     ts_min: int | None = None
     ts_max: int | None = None
     seq_min: int | None = None
@@ -47,13 +52,8 @@ class Stats(msgspec.Struct):
 
     def add(self, table: pa.Table, kind: str) -> None:
         """Counts one more table of the file."""
-        self.rows += table.num_rows
-        low, high = _bounds(table.column("ts_event"))
-        self.ts_min, self.ts_max = _least(self.ts_min, low), _most(self.ts_max, high)
-        seq = kinds.kind(kind).seq
-        if seq is not None:
-            low, high = _bounds(table.column(seq))
-            self.seq_min, self.seq_max = _least(self.seq_min, low), _most(self.seq_max, high)
+        self.count(table, kind)
+        self.estimated += int(pc.sum(table.column("ts_estimated")).as_py() or 0)
         self.symbols.update(table.column("symbol").unique().to_pylist())
         for name in tables.decimal_columns(kind):
             texts = table.column(tables.text_name(name))
@@ -62,6 +62,16 @@ class Stats(msgspec.Struct):
                 self.inexact[name] = self.inexact.get(name, 0) + filled
             used = _decimals(table.column(name), texts)
             self.decimals[name] = max(self.decimals.get(name, 0), used)
+
+    def count(self, table: pa.Table, kind: str) -> None:
+        """Counts rows and bounds only."""
+        self.rows += table.num_rows
+        low, high = _bounds(table.column("ts_event"))
+        self.ts_min, self.ts_max = _least(self.ts_min, low), _most(self.ts_max, high)
+        seq = kinds.kind(kind).seq
+        if seq is not None:
+            low, high = _bounds(table.column(seq))
+            self.seq_min, self.seq_max = _least(self.seq_min, low), _most(self.seq_max, high)
 
 
 def _decimals(floats: pa.ChunkedArray, texts: pa.ChunkedArray) -> int:
@@ -227,8 +237,7 @@ def verify(path: Path) -> tables.Footer:
             for group in range(file.metadata.num_row_groups):
                 table = file.read_row_group(group)
                 tables.check_required(table, footer.kind)
-                stats.rows += table.num_rows
-                _count_bounds(stats, table, footer.kind)
+                stats.count(table, footer.kind)
                 order.add(table)
                 suspects.add(table)
         except (OSError, pa.ArrowException) as error:
@@ -242,15 +251,6 @@ def verify(path: Path) -> tables.Footer:
     if found != said:
         raise VerifyFailed(f"{path.name} holds (rows, ts, seq) {found}, its footer says {said}")
     return footer
-
-
-def _count_bounds(stats: Stats, table: pa.Table, kind: str) -> None:
-    low, high = _bounds(table.column("ts_event"))
-    stats.ts_min, stats.ts_max = _least(stats.ts_min, low), _most(stats.ts_max, high)
-    seq = kinds.kind(kind).seq
-    if seq is not None:
-        low, high = _bounds(table.column(seq))
-        stats.seq_min, stats.seq_max = _least(stats.seq_min, low), _most(stats.seq_max, high)
 
 
 class _OrderCheck:

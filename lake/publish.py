@@ -18,6 +18,7 @@ from lake import durable, layout, parquet, tables
 from lake.digest import ContentDigest
 from lake.errors import StorageFailed, VerifyFailed
 from lake.rows import FileRow, Level
+from market import kinds
 
 
 class Placement(msgspec.Struct, kw_only=True, frozen=True):
@@ -38,7 +39,6 @@ class Placement(msgspec.Struct, kw_only=True, frozen=True):
     lake_id: str = ""
     parents: tuple[tables.Parent, ...] = ()
     late: int = 0
-    clock: str = "venue"
 
 
 def publish(root: Path, placement: Placement, batches: Iterable[pa.Table], *, run: str, now: int) -> FileRow:
@@ -128,7 +128,7 @@ def _write(temp: Path, placement: Placement, batches: Iterable[pa.Table]) -> tab
             seq_min=stats.seq_min,
             seq_max=stats.seq_max,
             late=placement.late,
-            clock=placement.clock,
+            clock=_clock(placement.kind, stats),
             decimals=dict(sorted(stats.decimals.items())),
             inexact=dict(sorted(stats.inexact.items())),
             parents=tuple(sorted(placement.parents)),
@@ -144,6 +144,13 @@ def _write(temp: Path, placement: Placement, batches: Iterable[pa.Table]) -> tab
     if footer.rows != written.rows:
         raise VerifyFailed(f"{temp.name} holds {footer.rows} rows, {written.rows} were written")
     return footer
+
+
+def _clock(kind: str, stats: parquet.Stats) -> str:
+    """Whose time orders the rows. The times of bars are windows of the venue's time, whatever their quotes have."""
+    if stats.estimated == 0 or kind in kinds.BARS:
+        return "venue"
+    return "receive" if stats.estimated == stats.rows else "mixed"
 
 
 def _digested(batches: Iterable[pa.Table], digest: ContentDigest) -> Iterator[pa.Table]:

@@ -58,9 +58,9 @@ class Footer(msgspec.Struct, kw_only=True, frozen=True):
     """What a file says about itself, in the Parquet key/value metadata under `lake`, as JSON.
 
     Nothing in it depends on when or where the file was made, so that equal inputs give equal bytes. `symbol` is None
-    where the file holds all symbols, `hour` None where it holds a day. `clock` names whose time orders the rows.
-    `decimals` are the digits after the point in use per column, `inexact` counts the non-null `<name>_text` values.
-    `root` is the SHA-256 over the parents' sorted `path sha256` lines.
+    where the file holds all symbols, `hour` None where it holds a day. `clock` says whose time orders the rows:
+    `venue`, `receive` (all are estimated) or `mixed`. `decimals` are the digits after the point in use per column,
+    `inexact` counts the non-null `<name>_text` values. `root` is the SHA-256 over the parents' sorted lines.
     """
 
     kind: str

@@ -5,7 +5,7 @@ import pytest
 from lake import durable, layout, parquet, tables
 from lake.errors import StorageFailed, VerifyFailed
 from lake.publish import Placement, publish
-from tests.support.market_rows import T0, table, trade
+from tests.support.market_rows import T0, quote, table, trade
 
 PART = Placement(
     kind="trade", exchange="binance", market_type="spot", level="part", date="2024-07-19", hour=0, lake_id="l",
@@ -108,3 +108,12 @@ def test_the_steps_come_in_their_order(tmp_path):
     order = [names.index("create"), names.index("write"), names.index("fsync"), names.index("rename")]
     assert order == sorted(order)
     assert names[-1] == "fsync_dir"
+
+
+@pytest.mark.parametrize(
+    "estimated, clock", [((False, False), "venue"), ((True, True), "receive"), ((True, False), "mixed")]
+)
+def test_the_footer_says_whose_time_orders_the_rows(tmp_path, estimated, clock):
+    quotes = table("quote", [quote(T0 + n, "1", "2", n, ts_estimated=flag) for n, flag in enumerate(estimated)])
+    row = publish(tmp_path, Placement(**DAY | {"kind": "quote"}), [quotes], run="r", now=5)
+    assert parquet.read_footer(tmp_path / row.path).clock == clock
