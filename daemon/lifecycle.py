@@ -65,6 +65,11 @@ async def _run(config: Config, options: Options, clock: SystemClock) -> int:
                 simulated=options.simulate,
             )
             code = await _Life(config, options, clock, writer, stopper).live()
+        except (LakeError, DaemonError, MarketError, Fatal) as error:
+            code = getattr(error, "exit_code", EXIT_INTERNAL)
+            telemetry.service_failed(service="daemon", error=error, exit_code=code)
+        except Exception as error:  # noqa: BLE001 - a defect: one line here, its traceback in the log file
+            telemetry.service_failed(service="daemon", error=error, exit_code=EXIT_INTERNAL)
         finally:
             await asyncio.to_thread(writer.close)
             telemetry.stopped(seconds=clock.monotonic() - began, exit_code=code)

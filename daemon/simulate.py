@@ -145,5 +145,6 @@ def _moved_all(urls: Mapping[str, str], base: str) -> dict[str, str]:
 
 
 def _moved(url: str, base: str) -> str:
-    """`url` with its scheme and host replaced by `base`: the venue's own paths follow."""
-    return base.rstrip("/") + urlsplit(url).path.rstrip("/")
+    """`url` with its scheme and host replaced by `base`: the venue's own path and query follow."""
+    parts = urlsplit(url)
+    return base.rstrip("/") + parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")

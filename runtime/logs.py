@@ -29,11 +29,11 @@ _MARK = {"DEBUG": " ", "INFO": " ", "WARNING": "!", "ERROR": "!!", "CRITICAL": "
 
 
 def setup(
-    *, clock: Clock | None = None, level: str = "INFO", console: TextIO | None = sys.stderr, folder: Path | None = None
+    *, clock: Clock | None = None, level: str = "INFO", console: TextIO | None = None, folder: Path | None = None
 ) -> None:
     """Send what `runtime.telemetry` says, and warnings of the libraries, to the console and to `folder`/daemon.jsonl.
 
-    Called once at the start of a process; a second call replaces the first. A console of None means none.
+    Called once at the start of a process; a second call replaces the first. A console of None is stderr.
     """
     used = clock if clock is not None else SystemClock()
 
@@ -42,8 +42,8 @@ def setup(
 
     logger.remove()
     logger.configure(patcher=stamp)
-    if console is not None:
-        logger.add(console, level=level, format=_human, colorize=None, backtrace=False, diagnose=False)
+    shown = console if console is not None else sys.stderr
+    logger.add(shown, level=level, format=_human, colorize=None, backtrace=False, diagnose=False)
     if folder is not None:
         logger.add(
             folder / FILE_NAME,

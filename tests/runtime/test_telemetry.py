@@ -109,8 +109,8 @@ def test_the_console_reads_well_and_the_file_is_json(tmp_path, restore_logging):
 
 
 def test_old_files_are_compressed_and_let_go(tmp_path, restore_logging):
-    logs.setup(console=None, folder=tmp_path)
-    handler = next(iter(logger._core.handlers.values()))
+    logs.setup(console=io.StringIO(), folder=tmp_path)
+    *_, handler = logger._core.handlers.values()
     sink = handler._sink
     telemetry.control_job(job="compact", state="done")
     sink._terminate_file(is_rotating=True)
