@@ -11,8 +11,8 @@ Sides, each in a process of its own, one after another in every round (A B C A B
   the first run (needs a C compiler). Patched: its endpoints, its check for wss://, and an event loop that is set.
 
 Load is `scripts/blast.py`: 40 % aggTrade, 60 % bookTicker of 10 symbols, synthetic. First a round that only proves that
-all sides stored the same records, then the measured ones. CPU is user + system time of all threads from before the
-connection to the last synced byte, as the operating system counts it; `whole` adds interpreter start and imports.
+all sides stored the same records, then the measured ones. CPU is user + system time of all threads from the first frame
+to the last synced byte, as the operating system counts it; `whole` is the process from its start to its end.
 Ratios are medians of peer / ours of the same round. Wall time is shown and means little. Exit code 0, 1 where records
 differ or are lost, 64 for a wrong command line, 69 where a peer cannot be installed.
 """
@@ -74,7 +74,7 @@ def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
     from websockets.asyncio.client import connect
 
     async def run() -> dict[str, float]:
-        watch, count, wanted = Stopwatch(), 0, load["frames"]
+        count, wanted = 0, load["frames"]
         url = load["ws"] + "?streams=" + "/".join(load["streams"])
         with (out / "records.jsonl").open("w", encoding="utf-8") as file:
             async with connect(url, max_queue=None) as ws:
@@ -93,6 +93,8 @@ def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
                             "side": "sell" if data["m"] else "buy", "ts_event": data["T"],
                         }  # fmt: skip
                     file.write(json.dumps(record) + "\n")
+                    if not count:
+                        watch = Stopwatch()
                     count += 1
                     if count == wanted:
                         break
@@ -121,11 +123,13 @@ def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
     WSAsyncConn.__init__ = plain
     Binance.websocket_endpoints[0].address = load["ws"].removesuffix("/stream")
     Binance.rest_endpoints[0].address = load["rest"]
-    wanted, count, done = load["frames"], 0, {}
+    wanted, count, done, watch = load["frames"], 0, {}, Stopwatch()
     file = (out / "records.jsonl").open("wb")
 
     def wrote(line: bytes) -> None:
-        nonlocal count
+        nonlocal count, watch
+        if not count:
+            watch = Stopwatch()
         file.write(line)
         count += 1
         if count == wanted:
@@ -156,7 +160,6 @@ def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
 
     import uvloop
 
-    watch = Stopwatch()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True}})
@@ -191,18 +194,19 @@ def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
         ],
     )  # fmt: skip
     clock = SystemClock()
-    seen = 0
+    acks = -(-len(load["streams"]) // 100)
 
     async def run() -> dict[str, float]:
-        nonlocal seen
-        watch, stop = Stopwatch(), asyncio.Event()
+        watch, stop, seen = Stopwatch(), asyncio.Event(), 0
         with LakeWriter.open(out / "lake", "bench", clock.now()) as writer:
             service = CollectorsService(config, writer, clock, random.random)
             task = asyncio.create_task(service.run(stop))
             until = time.monotonic() + PATIENCE
             while seen < load["frames"] and time.monotonic() < until and not task.done():
-                await asyncio.sleep(0.05)
-                status: Any = service.status()["binance/spot"] if service.status() else {}
+                await asyncio.sleep(0.01)
+                status: Any = service.status().get("binance/spot", {})
+                if status.get("frames", 0) <= acks:
+                    watch = Stopwatch()
                 events = status.get("events", {})
                 seen = events.get("agg_trade", 0) + events.get("quote", 0) + sum(status.get("shed", {}).values())
             stop.set()
@@ -287,7 +291,7 @@ class Blast:
     """`scripts/blast.py` as a context."""
 
     def __init__(self, frames: int, pace: float | None) -> None:
-        self.command = [sys.executable, str(ROOT / "scripts" / "blast.py"), "--frames", str(frames)]
+        self.command = [sys.executable, str(ROOT / "scripts" / "blast.py"), "--frames", str(frames), "--hold", "0.3"]
         self.command += ["--pace", str(pace)] if pace else []
 
     def __enter__(self) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Load for benches: a Binance spot look-alike that sends WebSocket frames it made before the first client came.
 
-    python scripts/blast.py [--frames N] [--symbols N] [--mix ab|tb] [--pace FRAMES_PER_SECOND] [--port P] [--seed N]
+    python scripts/blast.py [--frames N] [--symbols N] [--mix ab|tb] [--pace FRAMES_PER_SECOND] [--hold SECONDS]
+                            [--port P] [--seed N]
 
 A Python simulator measures itself; here a frame costs the sender a slice of bytes. The frames are the simulator's
 market in Binance's words: `ab` is 40 % aggTrade and 60 % bookTicker, `tb` 45 % trade and 55 % bookTicker. One JSON line
-on standard output says where it listens and what it sends. Every client gets the same frames, once, from the moment it
-has asked for all streams (in its address or by SUBSCRIBE); then the connection stays open until the client leaves.
-GET /api/v3/exchangeInfo is answered too. It ends with its standard input, or on SIGTERM.
+on standard output says where it listens and what it sends. Every client gets the same frames, once, `--hold` seconds
+after it has asked for all streams (in its address or by SUBSCRIBE); then the connection stays open until it leaves.
+With `--pace` each frame is a write of its own, evenly spaced, so that a client wakes up for each as it does for a live
+feed. GET /api/v3/exchangeInfo is answered too. It ends with its standard input, or on SIGTERM.
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ TRADES = {"ab": Aggregate, "tb": Fill}
 QUOTE_SHARE = 0.6
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BLOCK = 256 * 1024
-TICK = 0.002
 
 
 class Load:
@@ -81,9 +82,10 @@ class Load:
 class Client(asyncio.Protocol):
     """One connection: HTTP first, WebSocket after an upgrade."""
 
-    def __init__(self, load: Load, pace: float | None) -> None:
+    def __init__(self, load: Load, pace: float | None, hold: float) -> None:
         self.load = load
         self.pace = pace
+        self.hold = hold
         self.asked: set[str] = set()
         self.received = b""
         self.upgraded = self.sending = False
@@ -163,9 +165,10 @@ class Client(asyncio.Protocol):
         """Start when everything was asked for."""
         self.asked.update(streams)
         if self.asked >= self.load.streams and not self.began:
-            self.began = asyncio.get_running_loop().time()
+            loop = asyncio.get_running_loop()
+            self.began = loop.time() + self.hold
             self.sending = True
-            self.paced() if self.pace else self.pour()
+            self.timer = loop.call_at(self.began, self.paced if self.pace else self.pour)
 
     def pour(self) -> None:
         """As fast as the client takes it."""
@@ -176,23 +179,28 @@ class Client(asyncio.Protocol):
             self.transport.write(block)
 
     def paced(self) -> None:
-        """So many frames a second, spread evenly."""
+        """One frame when it is due, then the loop's turn: timers of an event loop are too coarse for thousands."""
         assert self.pace is not None
+        if self.transport.is_closing() or self.sent == len(self.load.ends):
+            return
         loop = asyncio.get_running_loop()
-        due = min(int((loop.time() - self.began) * self.pace), len(self.load.ends))
-        if due > self.sent:
-            end = self.load.ends[due - 1]
-            self.transport.write(self.load.data[self.at : end])
-            self.at, self.sent = end, due
-        if due < len(self.load.ends):
-            self.timer = loop.call_later(TICK, self.paced)
+        wait = self.began + self.sent / self.pace - loop.time()
+        if wait > 0.002:
+            self.timer = loop.call_later(wait, self.paced)
+            return
+        if wait > 0:
+            time.sleep(wait)
+        end = self.load.ends[self.sent]
+        self.transport.write(self.load.data[self.at : end])
+        self.at, self.sent = end, self.sent + 1
+        loop.call_soon(self.paced)
 
     def pause_writing(self) -> None:
         self.sending = False
 
     def resume_writing(self) -> None:
         self.sending = True
-        if self.began and not self.pace:
+        if self.at and not self.pace:
             self.pour()
 
 
@@ -201,7 +209,7 @@ async def serve(options: argparse.Namespace) -> None:
     load = Load(options.frames, options.symbols, options.mix, options.seed)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    server = await loop.create_server(lambda: Client(load, options.pace), "127.0.0.1", options.port)
+    server = await loop.create_server(lambda: Client(load, options.pace, options.hold), "127.0.0.1", options.port)
     host, port = server.sockets[0].getsockname()[:2]
     ready = {
         "rest": f"http://{host}:{port}", "ws": f"ws://{host}:{port}/stream", "frames": options.frames,
@@ -230,6 +238,9 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--symbols", type=int, default=10)
     parser.add_argument("--mix", choices=sorted(TRADES), default="ab")
     parser.add_argument("--pace", type=float, help="frames a second; as fast as the client takes them if not given")
+    parser.add_argument(
+        "--hold", type=float, default=0.0, help="seconds between the last subscription and the first frame"
+    )
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(given)
