@@ -1,4 +1,5 @@
 import datetime as dt
+import threading
 
 import polars as pl
 import pyarrow as pa
@@ -313,3 +314,35 @@ def test_two_listings_of_one_ticker_are_not_joined_unasked(made, lake):
         lake.read("trade", symbol="BTCUSDT")
     assert lake.read("trade", symbol="BTCUSDT", across_listings=True).num_rows == 2
     assert lake.read("trade", symbol="BTCUSDT", end=T0 + DAY).num_rows == 1
+
+
+def test_while_days_are_replaced_every_read_sees_each_row_once(made):
+    rows = [trade(T0 + n, "10", "1", seq=n + 1) for n in range(20)]
+    live = made.day("trade", rows)
+    parts = [made.part("trade", [trade(T0 + DAY + n, "10", "1", seq=100 + n)]) for n in range(5)]
+    seen: list[tuple[int, ...]] = []
+    globbed: list[int] = []
+    stop, enough = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with Lake(made.root) as lake:
+            while not stop.is_set():
+                seen.append(tuple(lake.read("trade", columns=["seq"]).column("seq").to_pylist()))
+                if len(seen) > 3:
+                    enough.set()
+                globbed.append(len(list((made.root / "tables").rglob("*.parquet"))))
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    try:
+        for revision in range(1, 9):
+            live = made.day("trade", [*rows], remove=[live.path], revision=revision)
+        made.day(
+            "trade", [trade(T0 + DAY + n, "10", "1", seq=100 + n) for n in range(5)], remove=[p.path for p in parts]
+        )
+        assert enough.wait(60)
+    finally:
+        stop.set()
+        reader.join()
+    assert set(seen) == {(*range(1, 21), *range(100, 105))}
+    assert set(globbed) <= {0, 1, 2}, "a glob may miss a replaced day for a moment, but never sees it twice"
