@@ -5,9 +5,23 @@ MarketError
  +-- Malformed          a value or message that does not say what its specification says
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class MarketError(Exception):
-    """Root of this package's errors."""
+    """Root of this package's errors. They can be pickled, whatever their constructor takes: workers raise them too."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[MarketError], args: tuple[object, ...], fields: Mapping[str, object]) -> MarketError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class UnknownKind(MarketError):
