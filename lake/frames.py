@@ -25,6 +25,9 @@ Direction = Literal["open", "recv", "send", "http", "close"]
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 SKIPPABLE_MAGIC: Final = tuple(bytes((0x50 + n, 0x2A, 0x4D, 0x18)) for n in range(16))
 LEVEL: Final = 1
+MAX_HEADER: Final = 18
+END_BLOCK: Final = b"\x01\x00\x00"
+"""An empty raw block that is the last of its zstd frame."""
 MAX_LINE: Final = 128 * 1024 * 1024
 """Bytes of one line, beyond which a file is no frames file: the largest frame taken live has 16 MiB."""
 READ_CHUNK: Final = 4096
@@ -207,60 +210,61 @@ def read_frames(path: Path) -> FramesReader:
 
 
 def whole_blocks(data: bytes) -> int:
-    """Bytes of `data` (one zstd frame of a FramesFile) up to the end of its last complete block: RFC 8878, 3.1.1."""
-    try:
-        at = zstandard.frame_header_size(data)
-    except zstandard.ZstdError:
-        return 0
-    end = 0
-    checksum = 4 if data[4] & 4 else 0
-    while at + 3 <= len(data):
-        header = int.from_bytes(data[at : at + 3], "little")
-        at += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
-        last = header & 1
-        at += checksum if last else 0
-        if at > len(data):
-            break
-        end = at
-        if last:
-            break
+    """Bytes of a FramesFile's zstd frames up to the end of its last complete block: RFC 8878, 3.1.1."""
+    end = at = 0
+    while data[at : at + 4] == ZSTD_MAGIC:
+        try:
+            at += zstandard.frame_header_size(data[at : at + MAX_HEADER])
+        except zstandard.ZstdError:
+            return end
+        last = 0
+        while not last:
+            header = int.from_bytes(data[at : at + 3], "little")
+            last = header & 1
+            at += 3 + (1 if header >> 1 & 3 == 1 else header >> 3)
+            if at > len(data) or not header:
+                return end
+            end = at
     return end
 
 
 class FramesFile(OpenFile):
     """One frames file being written: a zstd stream whose blocks end where a pass ends.
 
-    So whatever was appended can be read at once, by any zstd, and a crash loses nothing that was written.
+    So whatever was appended can be read at once, by any zstd, and a crash loses nothing that was written. There is no
+    checksum inside (the seal has one of everything), so that a frame can be ended although its last write failed.
     """
 
     def __init__(self, root: Path, row: SegmentRow) -> None:
         super().__init__(root, row)
-        self._zstd = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
-        self._broken = False
-        self._ended = False
+        self._zstd = _compressor()
+        self._begun = False
+        """Whether the file has a zstd frame that was not ended."""
+        self._resume = b""
 
     def append(self, lines: bytes, rows: int | None = None, extent: Extent | None = None) -> None:
-        """Append whole lines (`rows` of them, counted where not given). Not durable before `sync`.
+        """Append whole lines (`rows` of them, counted where not given); all or nothing. Not durable before `sync`.
 
-        Raises StorageFailed, after which the compressed stream cannot go on: close this file, recover it, and write
-        these lines to another.
+        Raises StorageFailed; as long as the file is not `failed`, the same lines may be appended again.
         """
-        data = self._zstd.compress(lines) + self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-        self._compressed(data, lines.count(b"\n") if rows is None else rows, extent)
+        data = self._resume + self._zstd.compress(lines) + self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        try:
+            self._write(data, lines.count(b"\n") if rows is None else rows, extent)
+        except StorageFailed:
+            self._zstd = _compressor()  # the old one believes that these bytes are in the file
+            self._resume = END_BLOCK if self._begun else b""
+            raise
+        self._begun = True
+        self._resume = b""
 
     def _finish(self) -> None:
-        if not self._ended and self.rows:
-            self._compressed(self._zstd.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH), 0, None)
-            self._ended = True
+        if self._begun:
+            self._write(END_BLOCK, 0, None)
+            self._begun = False
 
-    def _compressed(self, data: bytes, rows: int, extent: Extent | None) -> None:
-        if self._broken:
-            raise StorageFailed(f"{self.row.path} takes nothing more after a failed write", "open a new file")
-        try:
-            self._write(data, rows, extent)
-        except StorageFailed:
-            self._broken = True  # the compressor believes that these bytes are in the file
-            raise
+
+def _compressor() -> zstandard.ZstdCompressionObj:
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=False).compressobj()
 
 
 def recover_frames(root: Path, path: str, now: int, keep: int | None = None) -> Recovered:

@@ -45,6 +45,11 @@ class OpenFile:
         """Bytes of the file that are durable."""
         return max(0, self._file.synced) if self._file else 0
 
+    @property
+    def failed(self) -> bool:
+        """Whether the file takes nothing more: close it, recover it, and write what was not `synced` to another."""
+        return self._file is not None and self._file.failed
+
     def _write(self, data: bytes, rows: int, extent: Extent | None) -> None:
         if self._file is None:
             path = self.root / (self.row.path + layout.OPEN)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -10,7 +11,13 @@ import pytest
 
 from lake import durable
 from lake.errors import StorageFailed
-from tests.support.crash import at_each_step, needs_fork
+from tests.support.crash import at_each_step, needs_fork, quick_folder
+
+
+@pytest.fixture(name="tmp_path")
+def _quick():
+    with quick_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)
@@ -283,6 +290,19 @@ def test_the_environment_names_the_step_that_fails(tmp_path: Path) -> None:
     durable.inject(slow)
     durable.write_file(tmp_path / "b", b"")
     assert (slow.struck, slow.delay) == (1, 0.001)
+
+
+@needs_fork
+def test_a_process_that_is_started_with_a_failpoint_dies_at_it(tmp_path: Path) -> None:
+    code = (
+        f"from pathlib import Path; from lake import durable; durable.write_file(Path({str(tmp_path / 'a')!r}), b'x')"
+    )
+    for variable, status in (("rename:1:KILL", -9), ("rename:2:KILL", 0), ("melt", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "LAKE_FAULT": variable}, capture_output=True, check=False
+        )
+        assert done.returncode == status, done.stderr
+    assert b"melt" in done.stderr
 
 
 @pytest.mark.parametrize("step", ["create", "write", "sync", "rename", "fsync_dir"])

@@ -1,7 +1,9 @@
 """Frames: verbatim both ways, readable while written, recovered to the last line that was whole."""
 
 import base64
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,17 @@ from lake.rows import FRAMES, SegmentRow
 from lake.segment_files import read_seal, sha256_of
 from lake.segments import Extent
 from market.errors import Malformed
-from tests.support.crash import at_each_step, needs_fork
+from tests.support.crash import at_each_step, failing_at_each_step, needs_fork, quick_folder
 
 T = 1_795_182_300_000_000
 PATH = layout.frames_path("binance", "spot", T, "box1", 1)
 CONN = "box1-1795182300000000-1"
+
+
+@pytest.fixture(name="tmp_path")
+def _quick():
+    with quick_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)
@@ -160,17 +168,49 @@ def test_silence_costs_no_frames_file(tmp_path: Path) -> None:
     assert tree(tmp_path) == {}
 
 
-def test_a_failed_append_ends_the_file_and_recovery_keeps_what_went_before(tmp_path: Path) -> None:
+def test_a_failed_append_can_be_repeated_and_the_stream_goes_on(tmp_path: Path) -> None:
+    file = FramesFile(tmp_path, open_row())
+    for batch in range(3):
+        for kind in ("SHORT", "ENOSPC"):
+            durable.inject(durable.Fault("write", 1, kind))
+            with pytest.raises(StorageFailed):
+                file.append(received(1 + batch * 10, 10))
+            assert not file.failed
+        file.append(received(1 + batch * 10, 10))
+        reader = read_frames(tmp_path / (PATH + layout.OPEN))
+        assert [line.n for line in reader] == list(range(1, 11 + batch * 10))
+        assert reader.damage == []
+    durable.inject(durable.Fault("write", 1, "ENOSPC"))
+    with pytest.raises(StorageFailed):
+        file.seal(T + 60)
+    row = file.seal(T + 60)
+    assert (row.rows, row.sha256) == (30, sha256_of(tmp_path / PATH))
+    reader = read_frames(tmp_path / PATH)
+    assert ([line.n for line in reader], reader.finished) == (list(range(1, 31)), True)
+    whole = zstandard.ZstdDecompressor().stream_reader((tmp_path / PATH).read_bytes(), read_across_frames=True).read()
+    assert whole == received(1, 10) + received(11, 10) + received(21, 10)
+
+
+def test_a_file_whose_failed_write_cannot_be_undone_is_recovered(tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
     file = FramesFile(tmp_path, open_row())
     file.append(received(1, 10))
-    durable.inject(durable.Fault("write", 1, "SHORT"))
-    for attempt in (lambda: file.append(received(11, 10)), lambda: file.append(received(11, 10)), lambda: file.seal(T)):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "ftruncate", refuse)
+        durable.inject(durable.Fault("write", 1, "SHORT"))
+        with pytest.raises(StorageFailed):
+            file.append(received(11, 10))
+    assert file.failed
+    for attempt in (lambda: file.append(received(11, 10)), lambda: file.seal(T)):
         with pytest.raises(StorageFailed):
             attempt()
     file.close()
     row, quarantined = recover_frames(tmp_path, PATH, T)
     assert row is not None
-    assert (row.rows, row.clean, quarantined) == (10, False, [])
+    assert (row.rows, row.clean) == (10, False)
+    assert quarantined
     assert numbers(tmp_path / PATH) == list(range(1, 11))
 
 
@@ -274,6 +314,17 @@ def test_killed_at_any_step_no_durable_frame_is_lost(tmp_path: Path) -> None:
         before = tree(root)
         assert recover_frames(root, PATH, T) == (row, quarantined), step
         assert tree(root) == before, step
+
+
+def test_failing_at_any_step_no_durable_frame_is_lost(tmp_path: Path) -> None:
+    for step, root in failing_at_each_step(tmp_path, work, ("EIO", "SHORT")):
+        note = root / "durable"
+        promised = int(note.read_text()) if note.exists() else 0
+        note.unlink(missing_ok=True)
+        row, _ = recover_frames(root, PATH, T)
+        held = numbers(root / PATH) if row else []
+        assert held == list(range(1, len(held) + 1)), step
+        assert len(held) >= promised, step
 
 
 @needs_fork

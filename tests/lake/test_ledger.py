@@ -13,11 +13,17 @@ from lake.rows import QuarantineRow
 from market.errors import Malformed
 from market.session import Gap
 from market.times import DAY, parse
-from tests.support.crash import at_each_step, needs_fork
+from tests.support.crash import at_each_step, needs_fork, quick_folder
 
 T = parse("2026-11-20T13:45:00")
 ROW = QuarantineRow(path="quarantine/x", origin="raw/x", reason="torn tail", count=1, bytes=5, at=T)
 GAP = Gap("g1", "binance", "spot", "trade", "BTCUSDT", T, None, 5, 9, "id_jump", "ids", "open", None, T)
+
+
+@pytest.fixture(name="tmp_path")
+def _quick():
+    with quick_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)

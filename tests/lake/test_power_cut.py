@@ -15,11 +15,18 @@ from lake.ledger import Ledger, read_ledger
 from lake.rows import FRAMES, SegmentRow
 from lake.segment_files import SegmentFile, recover_segment
 from market.kinds import Trade
+from tests.support.crash import quick_folder
 from tests.support.powercut import record, states
 
 T = 1_795_182_300_000_000
 RAW = layout.raw_path("binance", "spot", "trade", T, "box1", 1)
 FRAMES_PATH = layout.frames_path("binance", "spot", T, "box1", 1)
+
+
+@pytest.fixture(name="tmp_path")
+def _quick():
+    with quick_folder() as folder:
+        yield folder
 
 
 def open_row(path: str, kind: str) -> SegmentRow:

@@ -10,10 +10,16 @@ from lake.errors import CorruptSegment, StorageFailed, UnknownVersion
 from lake.rows import SegmentRow
 from lake.segment_files import SegmentFile, read_seal, recover_segment, sha256_of
 from market.kinds import Trade
-from tests.support.crash import at_each_step, needs_fork
+from tests.support.crash import NEVER, at_each_step, failing_at_each_step, needs_fork, quick_folder, run_until
 
 T = 1_795_182_300_000_000
 PATH = layout.raw_path("binance", "spot", "trade", T, "box1", 1)
+
+
+@pytest.fixture(name="tmp_path")
+def _quick():
+    with quick_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(autouse=True)
@@ -262,6 +268,37 @@ def test_killed_at_any_step_nothing_durable_is_lost_and_nothing_torn_is_left(tmp
         assert recover_segment(root, PATH, T) == (row, quarantined), step
         assert tree(root) == before, step
     assert steps > 30
+
+
+def test_failing_at_any_step_nothing_durable_is_lost_and_nothing_torn_is_left(tmp_path: Path) -> None:
+    for step, root in failing_at_each_step(tmp_path, work):
+        note = root / "durable"
+        promised = int(note.read_text()) if note.exists() else 0
+        note.unlink(missing_ok=True)
+        assert not list(root.rglob("*.tmp")), step
+        row, _ = recover_segment(root, PATH, T)
+        held = ids(root) if row else []
+        assert held == list(range(1, len(held) + 1)), step
+        assert len(held) >= promised, step
+        assert not list(root.rglob("*.open")), step
+
+
+@needs_fork
+def test_a_file_that_may_not_grow_holds_whole_lines(tmp_path: Path) -> None:
+    import resource
+
+    def grow() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        file = SegmentFile(tmp_path, open_row())
+        fill(file, 1, 2)
+        with pytest.raises(StorageFailed):
+            fill(file, 3, 10)
+        file.sync()
+        place = tmp_path / (PATH + layout.OPEN)
+        assert file.rows > 0
+        assert segments.good_length(place.read_bytes(), "trade") == place.stat().st_size == file.size
+
+    assert run_until(grow, NEVER) == 0
 
 
 @needs_fork

@@ -1,14 +1,26 @@
 """Killing a piece of work at each of its durable steps, in a forked child, to try recovery on what is left."""
 
+import contextlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lake import durable
+from lake.errors import StorageFailed
 from lake.failpoints import FaultKind
+
+
+@contextlib.contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: thousands of syncs are taken there, and none of them is waited for."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
 
 needs_fork = pytest.mark.skipif(sys.platform == "win32", reason="children are forked")
 KILLED = 9
@@ -47,6 +59,38 @@ def at_each_step(
             yield f"{kind} {number}", root
             if code == 0:
                 assert number > 1, "no step was ever taken"
+                break
+        else:
+            raise AssertionError("the work never comes to its end")
+
+
+NEVER = durable.Fault("*", 10**9, "DELAY")
+"""A failpoint that does not strike."""
+
+
+def failing_at_each_step(
+    tmp_path: Path, work: Callable[[Path], object], kinds: tuple[FaultKind, ...] = ("EIO", "ENOSPC", "SHORT")
+) -> Iterator[tuple[str, Path]]:
+    """Let `work(root)` fail at its first step, its second, ... until it succeeds: each with what it left behind.
+
+    `work` is expected to raise StorageFailed, and nothing else, where the failpoint struck.
+    """
+    for kind in kinds:
+        for number in range(1, 1000):
+            root = tmp_path / f"{kind}-{number}"
+            root.mkdir()
+            fault = durable.Fault("*", number, kind)
+            durable.inject(fault)
+            try:
+                work(root)
+            except StorageFailed:
+                assert fault.struck, f"{kind} {number}: a failure that nobody caused"
+            else:
+                assert not fault.struck, f"{kind} {number}: a failure that nobody heard of"
+            finally:
+                durable.inject(None)
+            yield f"{kind} {number}", root
+            if not fault.struck:
                 break
         else:
             raise AssertionError("the work never comes to its end")
