@@ -19,10 +19,8 @@ from market.kinds import Event, kind
 from market.session import Gap, Merger, Resume
 from market.times import SECOND
 
-HOLD = 2 * SECOND
-"""How long (receive time) a missing id may still come: venues reorder, and two connections differ in speed."""
-IN_FLIGHT = 2 * SECOND
-"""How far (venue time) the streams of one connection may lag each other when it is cut."""
+HOLD = 2 * SECOND  # of receive time: a missing id may still come, venues reorder and connections differ in speed
+IN_FLIGHT = 2 * SECOND  # of venue time: how far the streams of one connection may lag each other when it is cut
 SILENCE = "silence"
 """Cause of an interruption of single streams of a connection that lives on: its other streams prove nothing."""
 JUMP = "jump"
@@ -109,15 +107,17 @@ class _Merger:
         self._out: dict[str, Gap] = {}
 
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
-        """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes."""
-        newest = max((line.ts for line in self._lines.values() if session in line.sessions), default=0)
-        for symbol in symbols:
-            line = self._line(symbol)
+        """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
+
+        But for SILENCE the session is over, and its other streams have been taken over.
+        """
+        newest = max((line.ts for line in self._lines.values() if line.session == session), default=0)
+        named = [self._line(symbol) for symbol in symbols]
+        for line in named if cause == SILENCE else {*self._lines.values()}:
             line.sessions.discard(session)
             if line.session == session:
                 line.session = ""
-            if line.sessions:
-                continue
+        for line in (line for line in named if not line.sessions):
             for hole in line.holes:
                 self._report(line, hole, now)
             if line.gap is None:

@@ -182,6 +182,21 @@ def test_a_stream_that_another_connection_carries_is_not_interrupted():
     assert len(made.interrupt("n-1-2", ["BTCUSDT"], "cut", T + 61 * SECOND)) == 1
 
 
+def test_a_dead_connections_end_is_not_taken_from_what_another_carried_on():
+    made = ids()
+    feed(made, trade(5, symbol="QUIET"), trade(10), trade(10, session="n-1-2"))
+    feed(made, trade(900_000, session="n-1-2"))
+    (gap,) = made.interrupt("n-1-1", ["QUIET", "BTCUSDT"], "cut", trade(900_000).ts_recv)
+    assert (gap.symbol, gap.ts_from) == ("QUIET", trade(5).ts_event)
+
+
+def test_a_session_whose_streams_were_taken_over_is_forgotten():
+    made = ids()
+    feed(made, trade(100), trade(100, session="n-2-1"))
+    assert made.interrupt("n-1-1", [], "planned", T + SECOND) == []
+    assert [g.cause for g in made.interrupt("n-2-1", ["BTCUSDT"], "cut", T + 2 * SECOND)] == ["cut"]
+
+
 def test_a_quiet_symbol_was_covered_until_its_connection_was_cut():
     made = ids()
     quiet, busy = trade(5, symbol="QUIET"), trade(900_000)

@@ -33,7 +33,7 @@ def _market(market_type: str) -> ModuleType:
 
 
 def streams(market_type: str, kinds: Sequence[str], symbols: Sequence[str]) -> list[Stream]:
-    """One stream a kind and symbol. Raises Malformed for a kind that the market does not offer."""
+    """One stream a kind and symbol (upper case, as all of the venue's are). Raises Malformed for a kind not offered."""
     market = _market(market_type)
     offered = {channel.kind: channel for channel in market.CHANNELS.values()}
     found = []
@@ -41,7 +41,7 @@ def streams(market_type: str, kinds: Sequence[str], symbols: Sequence[str]) -> l
         channel = offered.get(kind)
         if channel is None:
             raise Malformed(f"kind of {NAME} {market_type} (one of {', '.join(offered)})", kind)
-        for symbol in symbols:
+        for symbol in dict.fromkeys(symbol.upper() for symbol in symbols):
             name = f"{symbol.lower()}@{channel.name}"
             found.append(Stream(name, channel.name, symbol, kind, channel.contiguous, channel.max_silence))
     return found
@@ -78,4 +78,6 @@ def reference(market_type: str, session_id: str, symbols: Sequence[str], endpoin
     """The poller that turns exchangeInfo into contract rows of `symbols` (all, where empty)."""
     market = _market(market_type)
     url = endpoint.rest.rstrip("/") + market.EXCHANGE_INFO
-    return ReferenceSession(market_type, session_id, tuple(symbols), url, market.EXCHANGE_INFO_WEIGHT)
+    return ReferenceSession(
+        market_type, session_id, tuple(s.upper() for s in symbols), url, market.EXCHANGE_INFO_WEIGHT
+    )

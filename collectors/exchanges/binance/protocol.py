@@ -27,6 +27,7 @@ PREFIX = b'{"stream":"'
 NAME_LIMIT = 128
 ROUTES_LIMIT = 20_000
 LABELS_LIMIT = 200
+LABEL_LENGTH = 64
 GARBAGE_LIMIT = 100
 """Rejected frames in a row after which the connection is given up."""
 LIFE_JITTER = 10 * MINUTE
@@ -144,8 +145,6 @@ class StreamSession:
         name = found.stream
         if name == f"!{SHUTDOWN}":
             return self._shutdown()
-        if not 0 < len(name) <= NAME_LIMIT:
-            return self.reject("a stream name of impossible length", None, number)
         return self._route(name, frame, ts_recv, number)
 
     def _bare(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
@@ -198,6 +197,8 @@ class StreamSession:
 
     def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         """Parse a frame of stream `name`; a stream whose first event this is gets its place in the fast path."""
+        if not 0 < len(name) <= NAME_LIMIT:
+            return self.reject("a stream name of impossible length", None, number)
         parse = self._makers.get(name)
         if parse is None:
             state = self._states.get(name)
@@ -251,6 +252,7 @@ class StreamSession:
                 self._hot[key] = parse
 
     def _ignore(self, label: str) -> Sequence[Output]:
+        label = label[:LABEL_LENGTH]
         if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:
             label = "other"
         self.ignored[label] += 1

@@ -1,7 +1,8 @@
 """What Binance puts on the wire: strict payload structs, time units and the check of its number texts.
 
 A payload is decoded inside its combined-stream envelope (`{"stream": …, "data": …}`) in one step; unknown keys are
-skipped, wrong types refuse the frame. Source: docs/exchanges and the venue's pages named in the fixtures' SOURCES.md.
+skipped, wrong types refuse the frame. Source: the venue's pages, as SOURCES.md beside
+the fixtures of the conformance suite names them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,534 @@
+"""Binance sessions: subscribing, answers, leaving, skew, instruments, and the recorded frames of $LAKE_SAMPLES."""
+
+import gzip
+import itertools
+import os
+import pathlib
+
+import msgspec
+import pytest
+
+from collectors.exchanges import UnknownExchange, load, names
+from collectors.exchanges.binance import linear, spot
+from collectors.exchanges.binance.skew import SAMPLES, Skew
+from collectors.merger import merger
+from market.errors import Malformed
+from market.kinds import KIND_OF_EVENT, AggTrade, Contract, Event, Quote, Trade
+from market.session import Acknowledged, Connection, Endpoint, Fetch, Leave, Refused, Rejected, Send
+from market.times import HOUR, MINUTE, SECOND
+
+SAMPLES_DIR = (
+    pathlib.Path(os.environ.get("LAKE_SAMPLES", pathlib.Path(__file__).parents[2].parent / "shared" / "samples"))
+    / "binance"
+)
+T = 1_785_701_700_000_000
+BINANCE = load("binance")
+
+
+def connect(market="spot", kinds=("trade", "quote"), symbols=("BTCUSDT", "ETHUSDT"), number=0):
+    streams = BINANCE.streams(market, list(kinds), list(symbols))
+    return BINANCE.connections(market, streams, BINANCE.ENDPOINTS[market])[number]
+
+
+def live(market="spot", **asked):
+    made = BINANCE.session(connect(market, **asked), "n-1-1")
+    return made, list(made.start(T))
+
+
+def spot_trade(seq=1, at=T, symbol="BTCUSDT"):
+    ms = at // 1000
+    data = {"e": "trade", "E": ms, "s": symbol, "t": seq, "p": "1.5", "q": "2", "T": ms, "m": True, "M": True}
+    return msgspec.json.encode({"stream": f"{symbol.lower()}@trade", "data": data})
+
+
+def spot_quote(number=1, symbol="BTCUSDT"):
+    data = {"u": number, "s": symbol, "b": "1", "B": "2", "a": "3", "A": "4"}
+    return msgspec.json.encode({"stream": f"{symbol.lower()}@bookTicker", "data": data})
+
+
+def command(send):
+    assert isinstance(send, Send)
+    return msgspec.json.decode(send.text)
+
+
+# Planning
+
+
+def test_the_directory_is_the_registry():
+    assert "binance" in names()
+    with pytest.raises(UnknownExchange, match=r"known exchanges: .*binance"):
+        load("nowhere")
+
+
+def test_each_linear_channel_is_asked_on_the_path_that_serves_it():
+    streams = BINANCE.streams("linear", ["trade", "agg_trade", "quote"], ["BTCUSDT"])
+    made = {c.url: [s.channel for s in c.streams] for c in BINANCE.connections("linear", streams, linear.ENDPOINT)}
+    assert made == {
+        "wss://fstream.binance.com/public/stream": ["bookTicker", "trade"],
+        "wss://fstream.binance.com/market/stream": ["aggTrade"],
+    }
+
+
+def test_spot_asks_for_microseconds_on_one_path():
+    connection = connect()
+    assert connection.url == "wss://stream.binance.com:9443/stream?timeUnit=MICROSECOND"
+    assert connection.name == "binance-spot-stream-1"
+
+
+def test_an_endpoint_without_the_needed_base_is_refused_by_name():
+    streams = BINANCE.streams("linear", ["agg_trade"], ["BTCUSDT"])
+    with pytest.raises(Malformed, match="'market'"):
+        BINANCE.connections("linear", streams, Endpoint(rest="https://x", ws={"public": "wss://x"}))
+
+
+def test_symbols_are_upper_case_and_asked_once():
+    assert [s.name for s in BINANCE.streams("spot", ["trade"], ["btcusdt", "BTCUSDT"])] == ["btcusdt@trade"]
+    assert BINANCE.streams("spot", ["trade"], ["btcusdt"])[0].symbol == "BTCUSDT"
+
+
+# Subscribing
+
+
+def test_start_asks_for_every_stream_at_once_where_they_fit():
+    _, out = live()
+    assert [command(send) for send in out] == [
+        {
+            "method": "SUBSCRIBE",
+            "params": ["btcusdt@bookTicker", "btcusdt@trade", "ethusdt@bookTicker", "ethusdt@trade"],
+            "id": 1,
+        }
+    ]
+
+
+def test_requests_are_batched_and_paced():
+    made, out = live(symbols=[f"S{n:03}" for n in range(150)])
+    sent = [(T, command(out[0]))]
+    for now in range(T, T + 3 * SECOND, 50_000):
+        sent += [(now, command(send)) for send in made.tick(now)]
+    assert [len(c["params"]) for _, c in sent] == [100, 100, 100]
+    assert all(b - a >= SECOND // 3 for (a, _), (b, _) in itertools.pairwise(sent))
+    assert [c["id"] for _, c in sent] == [1, 2, 3]
+
+
+def test_an_answer_acknowledges_the_streams_of_its_request():
+    made, _ = live()
+    (out,) = made.receive(b'{"result":null,"id":1}', T + SECOND)
+    assert isinstance(out, Acknowledged)
+    assert len(out.streams) == 4
+    assert {state.acknowledged_at for state in made.streams()} == {T + SECOND}
+    assert made.receive(b'{"result":null,"id":1}', T + SECOND) == ()
+    assert made.ignored["answer"] == 1
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [b'{"error":{"code":2,"msg":"Invalid request: invalid stream"},"id":%d}',
+     b'{"code":2,"msg":"Invalid request","id":%d}', b'{"code":2,"msg":"Invalid request: %d"}'],
+)  # fmt: skip
+def test_a_refused_request_is_halved_until_the_stream_at_fault_stands_alone(frame):
+    made, out = live()
+    waiting, refused, accepted, now = [command(out[0])], [], [], T
+    while waiting:
+        asked = waiting.pop(0)
+        bad = "ethusdt@trade" in asked["params"]
+        answer = frame % asked["id"] if bad else b'{"result":null,"id":%d}' % asked["id"]
+        for got in made.receive(answer, now):
+            (refused if isinstance(got, Refused) else accepted).extend(s.name for s in got.streams)
+        for _ in range(30):
+            now += 100_000
+            waiting += [command(send) for send in made.tick(now) if isinstance(send, Send)]
+            if waiting:
+                break
+    assert refused == ["ethusdt@trade"]
+    assert sorted(accepted) == ["btcusdt@bookTicker", "btcusdt@trade", "ethusdt@bookTicker"]
+
+
+def test_too_many_subscriptions_refuses_the_whole_request():
+    made, _ = live()
+    (out,) = made.receive(b'{"error":{"code":4,"msg":"Too many subscriptions"},"id":1}', T)
+    assert isinstance(out, Refused)
+    assert len(out.streams) == 4
+    assert "4: Too many" in out.reason
+
+
+def test_an_error_about_nothing_we_asked_is_rejected():
+    made, _ = live()
+    made.receive(b'{"result":null,"id":1}', T)
+    assert isinstance(made.receive(b'{"error":{"code":3,"msg":"Invalid JSON"},"id":null}', T)[0], Rejected)
+
+
+def test_an_unanswered_request_is_repeated_once_without_the_streams_that_produce_then_given_up():
+    made, _ = live()
+    made.receive(spot_trade(), T)
+    now, out = T, []
+    while not out:
+        now = made.next_deadline()
+        out = list(made.tick(now))
+        made.receive(spot_trade(2, now), now)
+    assert now == T + 10 * SECOND
+    acknowledged, again = out
+    assert [s.name for s in acknowledged.streams] == ["btcusdt@trade"]
+    assert command(again)["params"] == ["btcusdt@bookTicker", "ethusdt@bookTicker", "ethusdt@trade"]
+    assert [o.cause for o in made.tick(now + 10 * SECOND)] == ["unacknowledged"]
+
+
+# Leaving
+
+
+def test_an_acknowledged_connection_that_never_sends_is_left_after_the_first_message_time():
+    made, _ = live("linear")
+    made.receive(b'{"result":null,"id":1}', T)
+    out, now = [], T
+    while not out:
+        now = made.next_deadline()
+        out = list(made.tick(now))
+    assert [o.cause for o in out] == ["no_first_message"]
+    assert "wrong path" in out[0].detail
+    assert now - T <= 76 * SECOND
+
+
+def test_trades_alone_are_given_longer_and_are_not_judged_by_silence():
+    made, _ = live(kinds=["trade"])
+    made.receive(b'{"result":null,"id":1}', T)
+    assert made.tick(T + 2 * MINUTE) == []
+    assert [o.cause for o in made.tick(T + 8 * MINUTE)] == ["no_first_message"]
+    made, _ = live(kinds=["trade"])
+    made.receive(b'{"result":null,"id":1}', T)
+    made.receive(spot_trade(), T)
+    assert made.tick(T + 2 * HOUR) == []
+
+
+def test_a_socket_that_falls_silent_is_left():
+    made, _ = live()
+    made.receive(b'{"result":null,"id":1}', T)
+    for n in range(100):
+        made.receive(spot_quote(n), T + n * SECOND)
+    now, out = T + 99 * SECOND, []
+    while not out:
+        now = max(now, made.next_deadline())
+        out = list(made.tick(now))
+    assert [o.cause for o in out] == ["silence"]
+    assert MINUTE <= now - (T + 99 * SECOND) <= 80 * SECOND
+
+
+def test_an_announced_shutdown_is_a_reason_to_leave():
+    for frame in (b'{"e":"serverShutdown","E":1}', b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}'):
+        made, _ = live()
+        (out,) = made.receive(frame, T)
+        assert isinstance(out, Leave)
+        assert out.cause == "server_shutdown"
+
+
+def test_a_connection_is_renewed_before_the_venue_cuts_it_staggered_by_name():
+    ends = set()
+    for n in range(8):
+        made = BINANCE.session(connect(), f"n-{n}-1")
+        made.start(T)
+        made.receive(b'{"result":null,"id":1}', T)
+        for minute in range(24 * 60):
+            made.receive(spot_quote(minute), T + minute * MINUTE)
+            out = made.tick(T + minute * MINUTE)
+            if out:
+                assert [o.cause for o in out] == ["planned"]
+                ends.add(minute)
+                break
+    assert all(22 * 60 + 49 <= minute <= 23 * 60 for minute in ends)
+    assert len(ends) > 1
+
+
+def test_a_hundred_rejected_frames_in_a_row_are_a_reason_to_leave():
+    made, _ = live()
+    for _ in range(99):
+        assert len(made.receive(b"garbage", T)) == 1
+    assert made.receive(spot_trade(), T)
+    outputs = [made.receive(b"garbage", T) for _ in range(100)]
+    assert [len(o) for o in outputs] == [1] * 99 + [2]
+    assert outputs[-1][1].cause == "garbage"
+
+
+def test_an_answer_that_nobody_asked_for_is_rejected():
+    made, _ = live()
+    (out,) = made.respond("tag", 200, {}, b"{}", T)
+    assert isinstance(out, Rejected)
+    assert made.frame_no == 1
+
+
+# Events
+
+
+def test_states_know_when_streams_were_first_and_last_heard():
+    made, _ = live()
+    made.receive(spot_trade(1, T + SECOND), T + 2 * SECOND)
+    made.receive(spot_trade(2, T + 3 * SECOND), T + 4 * SECOND)
+    (state,) = [s for s in made.streams() if s.events]
+    assert (state.stream.name, state.events, state.first_event) == ("btcusdt@trade", 2, T + SECOND)
+    assert (state.first_recv, state.last_recv) == (T + 2 * SECOND, T + 4 * SECOND)
+    assert made.venue_time == T + 3 * SECOND
+
+
+def test_a_stream_that_was_not_asked_for_is_counted_by_channel():
+    made, _ = live()
+    assert made.receive(spot_trade(symbol="XRPUSDT"), T) == ()
+    assert made.ignored == {"trade": 1}
+
+
+def test_an_escaped_stream_name_is_the_stream():
+    symbol = "币安人生USDT"
+    made, _ = live(symbols=[symbol])
+    plain = spot_trade(1, symbol=symbol)
+    name = "".join(f"\\u{ord(c):04x}" if ord(c) > 127 else c for c in f"{symbol.lower()}@trade")
+    escaped = spot_trade(2, symbol=symbol).replace(f"{symbol.lower()}@trade".encode(), name.encode())
+    events = [e for frame in (plain, escaped, escaped, plain) for e in made.receive(frame, T)]
+    assert [e.seq for e in events] == [1, 2, 2, 1]
+    assert {e.stream for e in events} == {f"{symbol.lower()}@trade"}
+
+
+def test_a_frame_with_its_keys_the_other_way_round_is_read():
+    made, _ = live()
+    data = msgspec.json.decode(spot_trade())["data"]
+    (event,) = made.receive(msgspec.json.encode({"data": data, "stream": "btcusdt@trade"}), T)
+    assert event.seq == 1
+
+
+def test_frame_numbers_go_on_from_where_a_replayer_sets_them():
+    made, _ = live()
+    made.receive(spot_trade(), T)
+    made.frame_no = 41
+    (event,) = made.receive(spot_trade(2), T)
+    assert event.frame_no == 42
+
+
+@pytest.mark.parametrize(
+    "price", ["NaN", "inf", "1_000", "1e5", "-1", "+1", ".5", "5.", "01", "", " 1", "\u0661", "9" * 31]
+)
+def test_a_price_that_is_no_plain_decimal_is_rejected(price):
+    made, _ = live()
+    frame = spot_trade().replace(b'"1.5"', msgspec.json.encode(price))
+    (out,) = made.receive(frame, T)
+    assert isinstance(out, Rejected)
+    assert out.stream == "btcusdt@trade"
+
+
+@pytest.mark.parametrize("off", [-7 * 24 * HOUR - SECOND, 5 * MINUTE + SECOND])
+def test_times_out_of_bounds_are_rejected(off):
+    made, _ = live()
+    (out,) = made.receive(spot_trade(at=T + off), T)
+    assert isinstance(out, Rejected)
+    assert made.venue_time == 0
+
+
+def test_labels_and_learned_streams_are_bounded():
+    made = BINANCE.session(Connection("binance", "spot", "x", "wss://x", ()), "n-1-1", learn=True)
+    for n in range(500):
+        made.receive(b'{"stream":"x@c%d","data":{}}' % n, T)
+    assert len(made.ignored) <= 201
+    assert sum(made.ignored.values()) == 500
+
+
+# Skew
+
+
+def test_the_skew_is_the_median_of_the_previous_full_minute():
+    skew, start = Skew(), T - T % MINUTE
+    for n, delay in enumerate([5, 1, 9]):
+        skew.add(start + n * SECOND, delay)
+    assert skew.at(start + 59 * SECOND) == 0
+    assert skew.at(start + MINUTE) == 5
+    assert skew.at(start + 2 * MINUTE) == 0, "no timed frame in the minute before"
+
+
+def test_a_minute_that_was_not_seen_from_its_start_does_not_count():
+    skew, start = Skew(), T - T % MINUTE
+    skew.add(start + 1, 7)
+    assert skew.at(start + MINUTE) == 0
+    skew.add(start + MINUTE + 1, -1_500_000)
+    assert skew.at(start + 2 * MINUTE) == -1_500_000
+
+
+def test_a_clock_that_jumps_makes_no_skew():
+    skew, start = Skew(), T - T % MINUTE
+    skew.add(start, 7)
+    assert skew.at(start + 10 * MINUTE) == 0
+    skew.add(start + 10 * MINUTE + 1, 7)
+    assert skew.at(start + 5 * MINUTE) == 0
+
+
+def test_skew_samples_are_bounded():
+    skew, start = Skew(), T - T % MINUTE
+    for n in range(SAMPLES + 10):
+        skew.add(start + n, n)
+    assert skew.at(start + MINUTE) == (SAMPLES - 1) // 2
+
+
+def test_replaying_a_sessions_frames_gives_the_same_skew():
+    frames = [(T + n * 100_000, spot_trade(n, T + n * 100_000 - n % 9 * 1000)) for n in range(2000)]
+    frames += [(time + 1, spot_quote(n)) for n, (time, _) in enumerate(frames)]
+    frames.sort()
+
+    def skews():
+        made = BINANCE.session(connect(symbols=["BTCUSDT"]), "n-1-1", learn=True)
+        return [e.skew_us for time, frame in frames for e in made.receive(frame, time) if isinstance(e, Quote)]
+
+    assert skews() == skews()
+    assert None in skews()
+    assert 4000 in skews()
+
+
+# Instruments
+
+
+def info(*symbols, **more):
+    rows = [
+        {"symbol": s, "status": "TRADING", "baseAsset": s[:-4], "quoteAsset": s[-4:], "filters": [], **more}
+        for s in symbols
+    ]
+    return msgspec.json.encode({"serverTime": T // 1000, "symbols": rows})
+
+
+def reference(*symbols, market="spot"):
+    made = BINANCE.reference(market, "n-1-1", symbols, BINANCE.ENDPOINTS[market])
+    (asked,) = made.start(T)
+    assert isinstance(asked, Fetch)
+    return made, asked
+
+
+def test_exchange_info_is_asked_once_and_gives_the_wanted_symbols():
+    made, asked = reference("BTCUSDT")
+    assert (asked.method, asked.url, asked.weight) == ("GET", "https://api.binance.com/api/v3/exchangeInfo", 20)
+    out = made.respond(asked.tag, 200, {}, info("ETHUSDT", "BTCUSDT"), T)
+    assert [(c.symbol, c.unified, c.tick) for c in out] == [("BTCUSDT", "BTC/USDT", None)]
+    assert made.done
+    assert made.next_deadline() is None
+
+
+def test_symbols_missing_from_the_list_are_asked_by_name_and_refused_if_unknown():
+    made, asked = reference("BTCUSDT", "HIDNUSDT", "NOSUCH")
+    out = made.respond(asked.tag, 200, {}, info("BTCUSDT"), T)
+    assert isinstance(out[0], Contract)
+    hidden, unknown = out[1:]
+    assert hidden.url.endswith("?symbol=HIDNUSDT")
+    (found,) = made.respond(hidden.tag, 200, {}, info("HIDNUSDT"), T)
+    assert found.symbol == "HIDNUSDT"
+    (refused,) = made.respond(unknown.tag, 400, {}, b'{"code":-1121,"msg":"Invalid symbol."}', T)
+    assert isinstance(refused, Refused)
+    assert refused.streams[0].symbol == "NOSUCH"
+    assert made.done
+
+
+def test_hostile_symbols_are_escaped_in_the_address():
+    made, asked = reference("../../X?A=B&C", "币安")
+    out = made.respond(asked.tag, 200, {}, info("BTCUSDT"), T)
+    assert [f.url.partition("?")[2] for f in out] == ["symbol=..%2F..%2FX%3FA%3DB%26C", "symbol=%E5%B8%81%E5%AE%89"]
+
+
+def test_a_truncated_answer_is_no_data_and_patience_grows():
+    made, asked = reference("BTCUSDT")
+    due = T
+    pauses = []
+    for _ in range(9):
+        (out,) = made.respond(asked.tag, 200, {"content-type": "application/json"}, info("BTCUSDT")[:-20], due)
+        assert isinstance(out, Rejected)
+        pauses.append(made.next_deadline() - due)
+        due = made.next_deadline()
+        (asked,) = made.tick(due)
+    assert pauses[:3] == [5 * SECOND, 10 * SECOND, 20 * SECOND]
+    assert max(pauses) == 300 * SECOND
+
+
+@pytest.mark.parametrize(
+    "after,least", [("120", 120), ("Wed, 21 Oct 2026 07:28:00 GMT", 5), (None, 5), ("9" * 9, 259_200)]
+)
+def test_a_ban_is_waited_out(after, least):
+    made, asked = reference("BTCUSDT")
+    made.respond(asked.tag, 418, {} if after is None else {"RETRY-AFTER": after}, b"", T)
+    assert made.next_deadline() == T + least * SECOND
+
+
+def test_a_second_answer_to_one_question_is_rejected():
+    made, asked = reference("BTCUSDT")
+    made.respond(asked.tag, 200, {}, info("BTCUSDT"), T)
+    assert isinstance(made.respond(asked.tag, 200, {}, info("BTCUSDT"), T)[0], Rejected)
+    assert isinstance(made.receive(b"{}", T)[0], Rejected)
+    assert made.frame_no == 3
+
+
+def test_all_instruments_where_no_symbol_is_named():
+    made, asked = reference(market="linear")
+    body = info("BTCUSDT", "ETHUSDT", marginAsset="USDT", contractType="PERPETUAL", onboardDate=1_569_398_400_000)
+    out = made.respond(asked.tag, 200, {}, body, T)
+    assert [c.unified for c in out] == ["BTC/USDT:USDT", "ETH/USDT:USDT"]
+    assert {c.multiplier for c in out} == {"1"}
+    assert [c.item for c in out] == [0, 1]
+
+
+# Recordings
+
+
+def recorded(name):
+    """(receive time us, frame) of the two text recordings of samples/README.md."""
+    path = SAMPLES_DIR / name
+    if not path.exists():
+        pytest.skip(f"recorded frames are not here: {path} (set LAKE_SAMPLES)")
+    for line in gzip.decompress(path.read_bytes()).splitlines():
+        if name.startswith("hft"):
+            text, frame = line.split(b" ", 1)
+            time = int(text)
+            yield time // 1000 if time > 10**17 else time, frame
+        elif line.strip() and not line.startswith(b"wss:"):
+            text, frame = line.split(b": ", 1)
+            yield int(float(text) * 1_000_000), frame
+
+
+@pytest.mark.parametrize(
+    "market,files,wanted,ignored",
+    [
+        ("linear", ["hft_um_btcusdt_20240718.gz", "hft_um_btcusdt_20240719.gz"], {"trade": 10_701, "quote": 52_260},
+         {"depth@0ms": 9_022, "depth snapshot": 1}),
+        ("spot", ["hft_spot_btcusdt_20230405.dat.gz"], {"trade": 3_144, "quote": 8_015}, {"depth@100ms": 3_929}),
+        ("linear", ["cf_um_20210417.ws.txt.gz"], {"agg_trade": 185, "quote": 1_959},
+         {"depth@100ms": 1_016, "kline_1m": 99}),
+        ("spot", ["cf_spot_20211012.ws.txt.gz"], {"agg_trade": 2, "quote": 84}, {"depth@100ms": 177, "kline_1m": 2}),
+    ],
+)  # fmt: skip
+def test_every_recorded_frame_is_an_event_or_counted_and_ids_are_contiguous(market, files, wanted, ignored):
+    made = BINANCE.session(Connection("binance", market, "x", "wss://x", ()), "n-1-1", learn=True)
+    mergers = {kind: merger("binance", market, kind, contiguous=kind != "quote") for kind in wanted}
+    counts, gaps = dict.fromkeys(wanted, 0), []
+    for time, frame in (pair for name in files for pair in recorded(name)):
+        for event in made.receive(frame, time):
+            assert isinstance(event, Event), (event, frame[:300])
+            kind = KIND_OF_EVENT[type(event)]
+            counts[kind] += mergers[kind].merge(event)
+        if made.frame_no % 500 == 0:
+            gaps += [gap for held in mergers.values() for gap in held.tick(time)]
+    assert counts == wanted
+    assert made.ignored == ignored
+    gaps += [gap for held in mergers.values() for gap in held.tick(time + MINUTE)]
+    assert gaps == []
+    assert {held.duplicates for held in mergers.values()} == {0}
+    assert made.frame_no == sum(wanted.values()) + sum(ignored.values())
+
+
+def test_recorded_instruments_become_contracts():
+    path = SAMPLES_DIR / "gct_rest_public_routes.json.gz"
+    if not path.exists():
+        pytest.skip(f"recorded answers are not here: {path} (set LAKE_SAMPLES)")
+    routes = msgspec.json.decode(gzip.decompress(path.read_bytes()))
+    routes = routes.get("routes", routes)
+    for market, route in (("spot", "/api/v3/exchangeInfo"), ("linear", "/fapi/v1/exchangeInfo")):
+        body = routes[route]["GET"][0]["data"]
+        made, asked = reference(market=market)
+        out = made.respond(asked.tag, 200, {}, msgspec.json.encode(body), body["serverTime"] * 1000)
+        assert out
+        assert all(isinstance(c, Contract) and c.tick and c.lot for c in out)
+
+
+def test_types_of_events():
+    made, _ = live(kinds=["trade", "agg_trade", "quote"])
+    assert isinstance(made.receive(spot_trade(), T)[0], Trade)
+    assert isinstance(made.receive(spot_quote(), T)[0], Quote)
+    frame = spot_trade().replace(b"@trade", b"@aggTrade").replace(b'"t":1', b'"a":1,"f":1,"l":3')
+    (event,) = made.receive(frame, T)
+    assert isinstance(event, AggTrade)
+    assert (event.first_id, event.last_id) == (1, 3)
+    assert spot.PATHS["trade"] == "stream"
