@@ -133,9 +133,7 @@ def _opened(opened_at: int, node: str, number: int) -> str:
     return f"date={when:%Y-%m-%d}/{when:%H%M%S}-{check_node(node)}-{number:06d}"
 
 
-def raw_path(  # noqa: PLR0917 # a path has that many parts
-    exchange: str, market_type: str, kind: str, opened_at: int, node: str, number: int
-) -> str:
+def raw_path(exchange: str, market_type: str, kind: str, opened_at: int, node: str, number: int) -> str:
     """A sealed segment's path; while it is written its name has OPEN behind it. `opened_at` us, receive time."""
     name = kinds.kind(kind).name
     return f"{RAW}/{_stream(exchange, market_type)}/data_type={name}/{_opened(opened_at, node, number)}.jsonl"
@@ -177,7 +175,7 @@ def _hour(hour: int) -> str:
     return f"{hour:02d}"
 
 
-def table_dir(  # noqa: PLR0917 # a path has that many parts
+def table_dir(
     exchange: str, market_type: str, kind: str, symbol: str | None, date: str, hour: int | None = None
 ) -> str:
     """Folder of a daily file in tables/; `symbol` is None for kinds whose daily file holds all symbols."""
@@ -187,7 +185,7 @@ def table_dir(  # noqa: PLR0917 # a path has that many parts
     return f"{folder}/{_day(date)}" + (f"/hour={_hour(hour)}" if hour is not None else "")
 
 
-def version_dir(  # noqa: PLR0917 # a path has that many parts
+def version_dir(
     exchange: str, market_type: str, kind: str, symbol: str | None, date: str, hour: int | None = None
 ) -> str:
     """Folder of every revision of a daily file, where the manifest's paths point."""
