@@ -68,6 +68,8 @@ class Hub:
         self._next: asyncio.TimerHandle | None = None
         self._faults_ever = 0
         self._garbage = 0
+        self._holding: set[Group] = set()
+        """Streams with a reordered event in hand."""
         self._groups: dict[tuple[str, str], Group] = {}
         self._of: dict[type[Event], dict[int, Group]] = {kind: {} for kind in KIND_OF}
         for book in market.books:
@@ -131,6 +133,7 @@ class Hub:
             for fault in self.faults:
                 if fault.fault == "reorder_ids" and fault.meets(event):
                     group.held = (event, published, asyncio.get_running_loop().time() + HELD)
+                    self._holding.add(group)
                     self._applied(fault, event)
                     return
         self._deliver(event, group, published)
@@ -140,6 +143,7 @@ class Hub:
         if group.held is not None:
             event, published, _ = group.held
             group.held = None
+            self._holding.discard(group)
             self._deliver(event, group, published)
 
     def _deliver(self, event: Event, group: Group, published: int) -> None:
@@ -187,13 +191,13 @@ class Hub:
 
     def _expire(self) -> None:
         """End faults that are used up or over, and let go of what was held too long."""
-        if not self.faults:
+        if not self.faults and not self._holding:
             return
         time = asyncio.get_running_loop().time()
         for fault in tuple(self.faults):
             if fault.count < 1 or (fault.until and fault.until <= time):
                 self.end_fault(fault)
-        for group in self._groups.values():
+        for group in tuple(self._holding):
             if group.held is not None and group.held[2] <= time:
                 self._release(group)
 
@@ -202,7 +206,7 @@ class Hub:
     def begin(self, fault: Fault) -> Fault:
         """Put a fault in force; those of one moment are over when this returns."""
         self._faults_ever += 1
-        fault.id = self._faults_ever
+        fault.id, fault.until = self._faults_ever, 0.0
         now = self.clock.now()
         hit = [one for one in self.connections.values() if not fault.spares(one.number, one.market)]
         self.log.line("fault", fault.id, fault.fault, fault.parameters(), "begin", {}, now)
@@ -228,8 +232,6 @@ class Hub:
     def end_fault(self, fault: Fault) -> None:
         """Take a fault out of force."""
         self.faults.remove(fault)
-        for group in self._groups.values():
-            self._release(group)
         self.log.line("fault", fault.id, fault.fault, fault.parameters(), "end", {}, self.clock.now())
 
     def _each(self, fault: Fault, hit: list[Connection], act: Callable[[Connection], None]) -> None:

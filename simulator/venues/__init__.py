@@ -29,6 +29,10 @@ class Settings(Protocol):
     """What a twin is told on the command line."""
 
     @property
+    def markets(self) -> Sequence[str]:
+        """The markets that are open."""
+
+    @property
     def max_life(self) -> float:
         """Seconds after which a connection is cut."""
 

@@ -173,6 +173,35 @@ async def test_a_huge_frame_arrives_whole(simulate):
         assert len(await ws.receive_str()) > 3_000_000
 
 
+async def test_a_reader_that_lags_too_far_behind_is_cut_off(simulate):
+    async with simulate() as sim, sim.connect("/spot/ws", max_msg_size=0):
+        await sim.state()
+        for _ in range(2):
+            await sim.fault(fault="huge_frame", size=40_000_000)
+        while not sim.truth().links[1].closed:
+            await sim.state()
+        link = sim.truth().links[1]
+        assert link.cause == "slow reader"
+        assert link.unsent > 0
+
+
+async def test_a_held_event_leaves_by_itself(simulate, monkeypatch):
+    monkeypatch.setattr("simulator.hub.HELD", 0.05)
+    quiet = ("--rate", "20", "--symbols", "1", "--markets", "spot")
+    async with simulate(*quiet) as sim, sim.connect("/spot/ws/btcusdt@trade") as ws:
+        await ws.receive_json()
+        await sim.fault(fault="reorder_ids", kind="trade")
+        first = (await ws.receive_json())["t"]
+        assert abs((await ws.receive_json())["t"] - first) == 1
+
+
+async def test_a_market_that_is_not_open_does_not_exist(simulate):
+    async with simulate("--markets", "spot") as sim:
+        assert (await sim.get("/linear/fapi/v1/ping"))[0] == 404
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await sim.connect("/linear/ws")
+
+
 async def test_rest_answers_can_be_a_web_page_an_error_or_cut_short(simulate):
     async with simulate() as sim:
         await sim.fault(fault="html_200", path="/time")

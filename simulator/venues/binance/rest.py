@@ -275,7 +275,8 @@ ANSWERS: dict[str, Answer] = {
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """`/<market>` + the documented paths."""
     found: list[web.RouteDef] = []
-    for market, prefix in PREFIX.items():
+    for market in settings.markets:
+        prefix = PREFIX[market]
         handle: Callable[[web.Request], Awaitable[web.Response]] = Rest(hub, settings, market).handle
         found += [web.get(f"/{market}{prefix}/{name}", handle) for name in ANSWERS]
     return found

@@ -34,8 +34,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """`/<market>` + the documented paths, raw and combined."""
     found = []
-    for market, paths in PATHS.items():
-        for path, route in paths:
+    for market in settings.markets:
+        for path, route in PATHS[market]:
             handler = _handler(hub, settings, market, route)
             found.append(web.get(f"/{market}{path}", handler))
             if path.endswith("/ws"):
