@@ -64,10 +64,11 @@ def plan(
             continue
         if _overlaps(_span(segment), needed.get((segment.exchange, segment.market_type), ())):
             continue
+        held_since = max(segment.period_end, segment.recorded_at)
         if segment.kind == FRAMES:
-            if segment.period_end + keep.frames <= now:
+            if held_since + keep.frames <= now:
                 made.segments.append(segment.path)
-        elif segment.state == "transformed" and segment.period_end + keep.raw <= now and _safe(segment, days):
+        elif segment.state == "transformed" and held_since + keep.raw <= now and _safe(segment, days):
             made.segments.append(segment.path)
     return made
 

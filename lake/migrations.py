@@ -23,7 +23,7 @@ _FIRST = (
         state TEXT NOT NULL CHECK (state IN ('open', 'sealed', 'transformed', 'quarantined', 'deleted')),
         period_start INTEGER NOT NULL, period_end INTEGER, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
         sha256 TEXT NOT NULL, recv_min INTEGER, recv_max INTEGER, event_min INTEGER, event_max INTEGER,
-        clean BOOLEAN NOT NULL, failures INTEGER NOT NULL, error TEXT
+        recorded_at INTEGER NOT NULL, clean BOOLEAN NOT NULL, failures INTEGER NOT NULL, error TEXT
     ) WITHOUT ROWID""",
     "CREATE INDEX segments_by_state ON segments (state, exchange, market_type, kind, period_start)",
     "CREATE INDEX segments_by_period ON segments (exchange, market_type, kind, period_end)",

@@ -36,6 +36,8 @@ class SegmentRow(msgspec.Struct, kw_only=True):
     recv_max: int | None = None
     event_min: int | None = None
     event_max: int | None = None
+    recorded_at: int = 0
+    """When this lake took it in: long after `period_end` where old frames are replayed. Retention counts from here."""
     clean: bool = True
     """False where recovery sealed it after a crash: such a segment is read line by line."""
     failures: int = 0

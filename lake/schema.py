@@ -54,6 +54,7 @@ segments = _table(
     *_int("rows", "bytes"),
     *_text("sha256"),
     *_int("recv_min", "recv_max", "event_min", "event_max", null=True),
+    *_int("recorded_at"),
     *_bool("clean"),
     *_int("failures"),
     *_text("error", null=True),

@@ -17,6 +17,7 @@ import pyarrow as pa
 from lake import layout, parquet
 from lake.digest import ContentDigest
 from lake.errors import LakeError
+from lake.links import link_of
 from lake.manifest_reads import Snapshot
 from lake.rows import CertificateRow, FileRow, SegmentRow
 from market.kinds import Contiguous, kind
@@ -107,7 +108,10 @@ def _check_file(
 
 def _check_link(root: Path, row: FileRow) -> list[Finding]:
     """The file in tables/ must be the current revision: the same inode, or the same bytes where it is a copy."""
-    link = root / layout.table_path(row.path)
+    name = link_of(row.path)
+    if name is None:
+        return [Finding("error", row.path, "is a daily file outside versions/", RAW_RUN)]
+    link = root / name
     target = root / row.path
     if not link.is_file():
         return [Finding("warning", row.path, f"{link.name} is missing in tables/", "start the daemon: it links again")]
@@ -181,7 +185,7 @@ def _check_segment(root: Path, row: SegmentRow, result: Verification) -> None:
 def _strangers(root: Path, live: list[FileRow], segments: list[SegmentRow], retired: list[FileRow]) -> list[Finding]:
     """Files in the lake's folders that no row names; those of a run under way (hidden or open) are no strangers."""
     known = {row.path for row in (*live, *retired)} | {row.path for row in segments}
-    known |= {layout.table_path(row.path) for row in live if row.level == "day"}
+    known |= {name for row in live if (name := link_of(row.path)) is not None}
     found: list[Finding] = []
     for folder in (layout.RAW, layout.FRAMES, layout.HOT, layout.TABLES, layout.VERSIONS):
         for path in sorted((root / folder).rglob("*")):

@@ -117,7 +117,10 @@ class LakeWriter:
         ]
         seen = [row.period_end or 0 for row in seals] + [gap.closed_at or gap.detected_at for gap in gaps]
         with self._guard:
-            self._write_ledger(entries, max([now or 0, *seen]))
+            self._latest = max([self._latest, now or 0, *seen])
+            for row in seals:
+                row.recorded_at = row.recorded_at or self._latest
+            self._write_ledger(entries, self._latest)
             self.manifest.record(
                 segments=segments, sessions=sessions, coverage=coverage, gaps=gaps, quarantine=quarantine
             )
