@@ -91,15 +91,16 @@ def fold(
     coverage: Intervals | None = None,
     gaps: Intervals | None = None,
 ) -> pa.Table:
-    """Bars of `width` us from narrower ones whose width divides it.
+    """Bars of `width` us from narrower ones of one (exchange, market_type) whose width divides it.
 
     Everything that comes from trades equals bars made from the trades, bit for bit. A quote in a narrow window without
     a trade is in no bar, and neither is what was not covered there: give `quotes`, `coverage` and `gaps` to have those
     columns from the source too; without them they are folded from the rows (last quote, any partial, any gap).
     """
-    rows = _ints(_polars(bars)).with_columns(narrow=pl.col("window_start"))
+    names = ("exchange", "market_type", "symbol")
+    rows = _plain(_polars(bars), names).with_columns(narrow=pl.col("window_start"))
     rows = rows.with_columns(window_start=pl.col("narrow") - pl.col("narrow") % width)
-    rows = _grouped(rows.sort("exchange", "market_type", "symbol", "narrow"))
+    rows = _grouped(rows.sort("symbol", "narrow"))
     quoted = pl.col("ts_quote").is_not_null()
     folded = rows.group_by("g", maintain_order=True).agg(
         pl.col("exchange", "market_type", "symbol", "window_start").first(),
@@ -133,33 +134,35 @@ def _polars(frame: Frame) -> pl.DataFrame:
     return converted
 
 
-def _ints(frame: pl.DataFrame) -> pl.DataFrame:
-    """Times as us, dictionaries as text."""
+def _plain(frame: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
+    """Times as us, and these columns as text: names that are only compared stay in their dictionary, which is cheap."""
     return frame.with_columns(
         *(pl.col(name).cast(pl.Int64) for name in _TIMES if name in frame.columns),
-        *(pl.col(name).cast(pl.String) for name, type_ in frame.schema.items() if isinstance(type_, pl.Categorical)),
+        *(pl.col(name).cast(pl.String) for name in texts),
     )
 
 
 def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows sorted by symbol and window, numbered by (symbol, window)."""
-    return rows.with_columns(g=pl.struct("exchange", "market_type", "symbol", "window_start").rle_id())
+    """Rows of one market, sorted by symbol and window, numbered by (symbol, window)."""
+    return rows.with_columns(g=pl.struct("symbol", "window_start").rle_id())
 
 
 def _counted(trades: pl.DataFrame, coverage: Intervals, width: int, span: Interval | None) -> pl.DataFrame:
     """The trades that bars count, in order, with their window."""
-    names = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "seq", *PROVENANCE, "condition", "side",
-             "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text")  # fmt: skip
-    condition = pl.col("condition").cast(pl.String)
-    wanted = condition.is_in((*COUNTED_CONDITIONS, "history"))
-    rows = _ints(trades.select(names).filter(wanted))
-    rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
+    names = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "seq", *PROVENANCE, "qty_unit",
+             "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text")  # fmt: skip
+    history = pl.col("condition") == "history"
+    wanted = pl.any_horizontal(pl.col("condition") == name for name in COUNTED_CONDITIONS) | history
+    rows = trades.filter(wanted).select(
+        *names, history.alias("history"), (pl.col("side") == "buy").fill_null(value=False).alias("buy")
+    )
+    rows = _plain(rows, ["symbol"]).with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
     if span is not None:
         rows = rows.filter((pl.col("window_start") >= span.start) & (pl.col("window_start") < span.end))
-    if (rows["condition"] == "history").any():
+    if rows["history"].any():
         first = {symbol: min(i.start for i in held) for symbol, held in coverage.items() if held}
         since = pl.col("symbol").replace_strict(first, default=None, return_dtype=pl.Int64)
-        rows = rows.filter((pl.col("condition") != "history") | (pl.col("ts_event") >= since).fill_null(value=False))
+        rows = rows.filter(~pl.col("history") | (pl.col("ts_event") >= since).fill_null(value=False))
     return _grouped(_in_order(rows, "seq"))
 
 
@@ -172,14 +175,15 @@ def _in_order(rows: pl.DataFrame, seq: str) -> pl.DataFrame:
     ordered = (before < pl.col("symbol")) | ((before == pl.col("symbol")) & later)
     if rows.select(ordered.slice(1).fill_null(value=False).all()).item():
         return rows
-    return rows.sort("symbol", "ts_event", seq, *PROVENANCE)
+    session, *rest = PROVENANCE
+    return rows.sort("symbol", "ts_event", seq, pl.col(session).cast(pl.String), *rest)
 
 
 def _amounts(rows: pl.DataFrame) -> pl.DataFrame:
     """The four sums of each group `g` as plain texts."""
     try:
         base, quote = _sizes(rows)
-        return _sums(rows["g"], rows["side"], scaled.summable(base), scaled.summable(quote))
+        return _sums(rows["g"], rows["buy"], scaled.summable(base), scaled.summable(quote))
     except scaled.Overflow:
         if rows["symbol"].n_unique() > 1:
             return pl.concat([_amounts(part) for part in rows.partition_by("symbol", maintain_order=True)])
@@ -193,25 +197,25 @@ def _is_money(qty_unit: str, market_type: str) -> bool:
 
 def _sizes(rows: pl.DataFrame) -> tuple[scaled.Scaled, scaled.Scaled]:
     """(base, quote) of each trade. Raises Overflow, also where the rows mix units."""
-    units = rows.select("qty_unit", "market_type").unique().rows()
-    if not units:
+    if rows.is_empty():
         nothing = scaled.Scaled(pl.Series([], dtype=pl.Int64), 0)
         return nothing, nothing
-    if len(units) > 1:
+    units, markets = rows["qty_unit"].unique(), rows["market_type"].unique()
+    if units.len() > 1 or markets.len() > 1:
         raise scaled.Overflow("several units in one column")
     price, size, multiplier = (
         scaled.from_table(rows[name], rows[f"{name}_text"]) for name in ("price", "qty", "multiplier")
     )
     if not (multiplier.exponent == 0 and (multiplier.values == 1).all()):
         size = scaled.product(size, multiplier)
-    if _is_money(*units[0]):
+    if _is_money(units[0], markets[0]):
         return scaled.quotient(size, price, BASE_DECIMALS), size
     return size, scaled.product(size, price)
 
 
-def _sums(groups: pl.Series, side: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> pl.DataFrame:
-    frame = pl.DataFrame({"g": groups, "buy": side == "buy", "base": base.values, "quote": quote.values})
-    bought = pl.col("buy").fill_null(value=False)
+def _sums(groups: pl.Series, buy: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> pl.DataFrame:
+    frame = pl.DataFrame({"g": groups, "buy": buy, "base": base.values, "quote": quote.values})
+    bought = pl.col("buy")
     sums = frame.group_by("g", maintain_order=True).agg(
         pl.col("base").sum().alias("volume_base"),
         pl.col("quote").sum().alias("volume_quote"),
@@ -234,8 +238,8 @@ def _amounts_by_hand(rows: pl.DataFrame) -> pl.DataFrame:
     size_exponent = exponent["qty"] + exponent["multiplier"]
     exact = size_exponent + exponent["price"] + BASE_DECIMALS
     sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    keys = zip(rows["g"], rows["side"], rows["qty_unit"], rows["market_type"], strict=True)
-    for (group, side, unit, market_type), price, qty, multiplier in zip(keys, *values.values(), strict=True):
+    keys = zip(rows["g"], rows["buy"], rows["qty_unit"], rows["market_type"], strict=True)
+    for (group, buy, unit, market_type), price, qty, multiplier in zip(keys, *values.values(), strict=True):
         size = qty * multiplier
         if _is_money(unit, market_type):
             quote = size * 10 ** (exact - size_exponent)
@@ -248,7 +252,7 @@ def _amounts_by_hand(rows: pl.DataFrame) -> pl.DataFrame:
         held = sums[group]
         held[0] += base
         held[1] += quote
-        if side == "buy":
+        if buy:
             held[2] += base
             held[3] += quote
     return _texts_frame({group: [numbers.unscale(v, exact) for v in held] for group, held in sums.items()})
@@ -288,7 +292,7 @@ def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.Dat
         )
     names = ("symbol", "ts_event", "ts_estimated", "update_id", *PROVENANCE,
              "bid", "bid_text", "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
-    rows = _ints(_polars(quotes).select(names))
+    rows = _plain(_polars(quotes).select(names), ["symbol"])
     rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
     rows = rows.join(bars.select("symbol", "window_start").unique(), on=["symbol", "window_start"], how="semi")
     last = _in_order(rows, "update_id").group_by("symbol", "window_start", maintain_order=True).last()
@@ -349,7 +353,7 @@ def _table(bars: pl.DataFrame) -> pa.Table:
         ts_event=start,
         date=start.cast(pl.Datetime("us")).dt.date(),
         source=pl.lit("derived"),
-    ).sort("exchange", "market_type", "symbol", "window_start")
+    ).sort("symbol", "window_start")
     names = [name for name in tables.schema("bar_1m").names if name in bars.columns]
     return tables.conform(bars.select(names).to_arrow(compat_level=pl.CompatLevel.oldest()), "bar_1m")
 
