@@ -99,7 +99,14 @@ class _Life:
                 _refuse_the_past(self._writer, self._clock)
                 log = self._config.lake / "simulator.jsonl"
                 simulator = simulate.Simulator(self._config, self._clock.offset_us, log)
-                self._config = simulate.pointed_at(self._config, await simulator.start())
+                addresses = await simulator.start()
+                self._config = simulate.pointed_at(self._config, addresses)
+                telemetry.simulating(
+                    exchange=self._config.collectors.sources[0].exchange,
+                    address=addresses.control,
+                    seconds_before_midnight=self._config.simulate.seconds_before_midnight,
+                    close_delay_seconds=self._config.simulate.close_delay_seconds,
+                )
             return await self._supervise(workers, simulator)
         finally:
             # Jobs still running belong to services that have ended: what they published is whole, the rest is temp.

@@ -61,12 +61,12 @@ def summary_of(recovery: Recovery) -> str:
     """One sentence on what a start found."""
     if recovery.crashed:
         found = [
-            (len(recovery.unclosed), "interrupted session"),
-            (len(recovery.segments), "segment sealed late"),
-            (len(recovery.unwritten), "range of frames without lines"),
-            (len(recovery.quarantined), "quarantined piece"),
+            (len(recovery.unclosed), "interrupted session", "interrupted sessions"),
+            (len(recovery.segments), "segment sealed late", "segments sealed late"),
+            (len(recovery.unwritten), "range of frames without lines", "ranges of frames without lines"),
+            (len(recovery.quarantined), "piece in quarantine", "pieces in quarantine"),
         ]
-        said = ", ".join(f"{count} {what}{'s' if count != 1 else ''}" for count, what in found if count)
+        said = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in found if count)
         return f"the last run did not stop by itself: {said}; put in order"
     if recovery.missing:
         return f"{len(recovery.missing)} files of the manifest are not on disk (dl verify says which); checked"

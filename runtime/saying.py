@@ -13,7 +13,8 @@ from runtime.clock import SystemClock
 REPEAT_SECONDS = 10.0
 _clock = SystemClock()
 _lock = threading.Lock()
-_last_said: dict[tuple[str, ...], tuple[float, int]] = {}
+_periods: dict[tuple[str, ...], tuple[float, int, int]] = {}
+"""By what repeats: when its period began, how often it was said in it, how often not."""
 
 
 def say(
@@ -22,13 +23,14 @@ def say(
     message: str,
     *,
     quiet: tuple[str, ...] | None = None,
+    burst: int = 1,
     error: BaseException | None = None,
     **facts: object,
 ) -> None:
-    """One line and one count. `quiet` names what repeats: such a line is said once in REPEAT_SECONDS, then counted."""
+    """One line and one count. `quiet` names what repeats: it is said `burst` times in REPEAT_SECONDS, then counted."""
     metrics.EVENTS.labels(event, level).inc()
     if quiet is not None:
-        repeats = _repeats(quiet)
+        repeats = _repeats(quiet, burst)
         if repeats is None:
             return
         if repeats:
@@ -40,16 +42,19 @@ def say(
     bound.log(level, "{}", _line(message))
 
 
-def _repeats(key: tuple[str, ...]) -> int | None:
-    """None while `key` is to be quiet; else how often it was quiet since it was last said."""
+def _repeats(key: tuple[str, ...], burst: int) -> int | None:
+    """None while `key` is to be quiet; else how often it was kept quiet in the period before."""
     now = _clock.monotonic()
     with _lock:
-        last, count = _last_said.get(key, (None, 0))
-        if last is not None and now - last < REPEAT_SECONDS:
-            _last_said[key] = (last, count + 1)
+        since, said, kept = _periods.get(key, (now, 0, 0))
+        if now - since >= REPEAT_SECONDS:
+            _periods[key] = (now, 1, 0)
+            return kept
+        if said >= burst:
+            _periods[key] = (since, said, kept + 1)
             return None
-        _last_said[key] = (now, 0)
-        return count
+        _periods[key] = (since, said + 1, kept)
+        return 0
 
 
 def _line(message: str) -> str:

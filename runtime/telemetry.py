@@ -15,6 +15,9 @@ from market.kinds import KINDS, Contiguous
 from runtime import metrics
 from runtime.saying import error_text, say, size, some, tail
 
+GAPS_AT_ONCE = 10
+"""Gaps of one stream and cause that are said one by one: a cut connection opens one for each of its symbols."""
+
 # --- the process -------------------------------------------------------------------------------------------------
 
 
@@ -27,6 +30,14 @@ def ready(*, address: str | None, seconds: float) -> None:
     metrics.UP.set(1)
     where = f"; status at {address}/status" if address else ""
     say("INFO", "ready", f"running after {seconds:.1f} s{where}", address=address, seconds=seconds)
+
+
+def simulating(*, exchange: str, address: str, seconds_before_midnight: float, close_delay_seconds: float) -> None:
+    text = (
+        f"a local {exchange} at {address}; 00:00 UTC comes in {seconds_before_midnight:.0f} s,"
+        f" the day is closed from {close_delay_seconds:.0f} s after it"
+    )
+    say("INFO", "simulating", text, exchange=exchange, address=address)
 
 
 def recovered(*, seconds: float, problems: int, summary: str) -> None:
@@ -230,7 +241,17 @@ def gap_opened(
         f"{exchange} {market_type} {kind} {symbol}: {what} from {times.text(ts_from)} to {times.text(ts_to)}, {cause}"
     )
     quiet = ("gap_opened", exchange, market_type, kind, cause)
-    say("ERROR", "gap_opened", text, quiet=quiet, exchange=exchange, kind=kind, symbol=symbol, cause=cause)
+    say(
+        "ERROR",
+        "gap_opened",
+        text,
+        quiet=quiet,
+        burst=GAPS_AT_ONCE,
+        exchange=exchange,
+        kind=kind,
+        symbol=symbol,
+        cause=cause,
+    )
 
 
 def gap_closed(*, exchange: str, market_type: str, kind: str, symbol: str, state: str, source: str | None) -> None:
@@ -238,7 +259,7 @@ def gap_closed(*, exchange: str, market_type: str, kind: str, symbol: str, state
     text = f"{exchange} {market_type} {kind} {symbol}: {state}{f' from {source}' if source else ''}"
     quiet = ("gap_closed", exchange, market_type, kind, state)
     level = "ERROR" if state == "unrepairable" else "INFO"
-    say(level, "gap_closed", text, quiet=quiet, exchange=exchange, kind=kind, symbol=symbol)
+    say(level, "gap_closed", text, quiet=quiet, burst=GAPS_AT_ONCE, exchange=exchange, kind=kind, symbol=symbol)
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

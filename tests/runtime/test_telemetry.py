@@ -32,7 +32,7 @@ def sample(annotation):
 
 @pytest.fixture(autouse=True)
 def nothing_said_before():
-    saying._last_said.clear()
+    saying._periods.clear()
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda f: f.__name__)
@@ -61,6 +61,19 @@ def test_repetition_is_counted_but_said_once(said):
         telemetry.rejected(exchange="binance", market_type="spot", reason="no json", session="s", frame_no=n)
     assert len(said("rejected")) == 1
     assert metrics.REJECTED.labels("binance", "spot")._value.get() >= 50
+
+
+def test_gaps_are_said_one_by_one_until_there_are_too_many(said, monkeypatch):
+    gap = {"exchange": "x", "market_type": "spot", "kind": "trade", "cause": "cut", "ts_from": 0, "ts_to": None}
+    for n in range(30):
+        telemetry.gap_opened(symbol=f"S{n}", missing=None, **gap)
+    assert len(said("gap_opened")) == 10
+    monkeypatch.setattr(saying, "_clock", ManualClock())
+    saying._periods = {key: (-60.0, *rest) for key, (_, *rest) in saying._periods.items()}
+    telemetry.gap_opened(symbol="S", missing=3, **gap)
+    assert said("gap_opened")[-1] == (
+        "x spot trade S: 3 ids missing from 1970-01-01T00:00:00Z to -, cut (and 20 more like it before)"
+    )
 
 
 def test_a_venue_s_own_words_cannot_break_the_line(said):
