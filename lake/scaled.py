@@ -219,7 +219,9 @@ def _as_integers(floats: pl.Series, exponent: int) -> pl.Series | None:
     largest: Any = scaled.abs().max()
     if largest is None or not largest < _FLOAT_LIMIT:
         return None if largest is not None else scaled.cast(pl.Int64)
-    return scaled.cast(pl.Int64) if bool(((scaled / power) == floats).all()) else None
+    # a scalar divisor becomes a multiplication by its reciprocal, which is not correctly rounded; a column does not
+    divisor = pl.repeat(power, scaled.len(), dtype=pl.Float64, eager=True)
+    return scaled.cast(pl.Int64) if bool(((scaled / divisor) == floats).all()) else None
 
 
 def align(left: Scaled, right: Scaled) -> tuple[Scaled, Scaled]:

@@ -147,3 +147,10 @@ def test_empty_and_null_columns_are_numbers_too():
     assert scaled.from_table(pl.Series([], dtype=pl.Float64)).bound == 0
     assert scaled.from_table(pl.Series([None], dtype=pl.Float64)).values.to_list() == [None]
     assert scaled.total(scaled.scale(series([]))) == "0"
+
+
+def test_prices_of_few_digits_are_scaled_without_going_through_text(monkeypatch):
+    prices = pl.Series([float(f"{65000 + n / 10:.1f}") for n in range(1000)])
+    monkeypatch.setattr(scaled, "texts_of", None)
+    assert scaled.from_table(prices).exponent == 1
+    assert scaled.from_table(prices).values.to_list() == [650000 + n for n in range(1000)]
