@@ -24,6 +24,7 @@ from lake.rows import CertificateRow, CheckRow, FileRow
 from market import kinds
 from market.session import Coverage, Gap
 
+MODERATE_ROWS = tables.ROW_GROUP_ROWS // 2
 DUPLICATE = "duplicate"
 EVERY_SYMBOL = "*"
 """The symbol of a gap whose symbols nobody can tell: it is a gap of all."""
@@ -150,7 +151,7 @@ def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> M
         parents=parents_of(job.inputs),
         late=sum(row.late for row in job.inputs),
     )
-    file = publish(root, placement, _watched(flow.pieces(), found.add), run=place.run, now=place.now)
+    file = publish(root, placement, _watched(_moderate(flow.pieces()), found.add), run=place.run, now=place.now)
     try:
         flow.check([file])
     except BaseException:
@@ -158,6 +159,11 @@ def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> M
         raise
     rows = [*_check_rows(file, found), *_duplicate_rows(file, flow.dropped + Counter(duplicates))]
     return Made(add=[file], remove=[row.path for row in job.inputs], checks=rows)
+
+
+def _moderate(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of a size that is cheap to look at: what a merge gives out can be very small."""
+    return parquet.regroup(pieces, MODERATE_ROWS)
 
 
 def _watched(pieces: Iterable[pa.Table], *watchers: Callable[[pa.Table], None]) -> Iterator[pa.Table]:
@@ -267,7 +273,9 @@ class _Day:
             lake_id=self.place.lake_id,
             parents=parents_of(self._inputs(symbol, base)),
         )
-        file = publish(self.root, placement, _watched(pieces, measure.add), run=self.place.run, now=self.place.now)
+        file = publish(
+            self.root, placement, _watched(_moderate(pieces), measure.add), run=self.place.run, now=self.place.now
+        )
         self.published.append(file)
         self.measures[symbol] = measure
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import polars as pl
@@ -21,6 +21,7 @@ from market import kinds
 Source: TypeAlias = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 """Opens a sorted table anew and reads it in pieces, all columns or those named."""
 
+Key: TypeAlias = tuple[tuple[bool, Any], ...]
 _ROW, _SOURCE, _HASH = "#row", "#source", "#hash"
 _HELD_ROWS = 384 * 1024
 
@@ -45,44 +46,52 @@ def merge(
 
     Each source is sorted by `tables.sort_columns(kind)`. Of rows with one identity the first received stays, of
     open_interest the last, of bars the highest revision (of the last source). `counts` is complete at the end;
-    `on_drop` is given the rows that are left out. Reads every source twice, the first time its identities only (a
-    third time if there are suspects).
+    `on_drop` is given the rows that are left out. Reads every source twice, the first time its ids only (twice more
+    where ids do not only rise).
     """
     losers = duplicates(kind, sources)
     order = tables.sort_columns(kind)
     cursors = [_Cursor(source, order, losers.get(place), on_drop) for place, source in enumerate(sources)]
     live = [cursor for cursor in cursors if cursor.fill()]
     while live:
-        limits = [cursor.last_key for cursor in live if not cursor.exhausted]
-        limit = min(limits) if limits else None
+        # no row that is not read yet can come before the last row of the piece that ends first
+        limit = min(cursor.last_key for cursor in live)
         taken = [piece for piece in (cursor.take(limit) for cursor in live) if piece is not None]
         yield from _in_order(taken, order, counts)
         live = [cursor for cursor in live if cursor.fill()]
 
 
-def _in_order(
-    taken: list[tuple[pa.Table, pl.DataFrame, int]], order: Sequence[str], counts: Merged
-) -> Iterator[pa.Table]:
-    counts.duplicates += sum(dropped for _, _, dropped in taken)
-    counts.rows_in += sum(table.num_rows + dropped for table, _, dropped in taken)
-    pieces = [(table, keys) for table, keys, _ in taken if table.num_rows]
+def _in_order(taken: list[_Taken], order: Sequence[str], counts: Merged) -> Iterator[pa.Table]:
+    counts.duplicates += sum(piece.dropped for piece in taken)
+    counts.rows_in += sum(piece.table.num_rows + piece.dropped for piece in taken)
+    pieces = [piece for piece in taken if piece.table.num_rows]
     if not pieces:
         return
-    pieces.sort(key=lambda piece: _key(piece[1], 0))
-    ends = [_key(keys, -1) for _, keys in pieces]
-    starts = [_key(keys, 0) for _, keys in pieces]
-    table = pa.concat_tables([table for table, _ in pieces])
-    if any(end > start for end, start in zip(ends, starts[1:], strict=False)):
-        keys = pl.concat([keys for _, keys in pieces])
+    keyed = sorted(((_key(p.table, 0, order), _key(p.table, -1, order), p.table) for p in pieces), key=lambda k: k[0])
+    table = pa.concat_tables([piece for _, _, piece in keyed])
+    if any(before[1] > after[0] for before, after in itertools.pairwise(keyed)):
+        keys = plain_frame(table.select(list(order)))
         places = keys.select(pl.arg_sort_by(order, nulls_last=False, maintain_order=True)).to_series()
         table = table.unify_dictionaries().combine_chunks().take(places.to_arrow())
     counts.rows_out += table.num_rows
     yield table
 
 
-def _key(frame: pl.DataFrame, row: int) -> tuple[tuple[bool, Any], ...]:
-    """A row's order as a comparable tuple: nulls come first."""
-    return tuple((value is not None, value if value is not None else 0) for value in frame.row(row))
+def _key(table: pa.Table, row: int, order: Sequence[str]) -> Key:
+    """A row's order as a comparable tuple: nulls come first, texts by their UTF-8 bytes."""
+    made: list[tuple[bool, Any]] = []
+    for name in order:
+        scalar = table.column(name)[row]
+        value = scalar.value if isinstance(scalar, pa.TimestampScalar) else scalar.as_py()
+        made.append((value is not None, value.encode() if isinstance(value, str) else value or 0))
+    return tuple(made)
+
+
+class _Taken(NamedTuple):
+    """Rows of one source that come next, and how many between them were left out."""
+
+    table: pa.Table
+    dropped: int
 
 
 class _Cursor:
@@ -100,58 +109,50 @@ class _Cursor:
         self.order = order
         self.losers = losers
         self.table: pa.Table | None = None
-        self.keys = pl.DataFrame()
         self.start = 0
         self.read = 0
-        self.exhausted = False
-        self.last_key: tuple[tuple[bool, Any], ...] = ()
-        self.following = next(self.pieces, None)
+        self.first_key: Key = ()
+        self.last_key: Key = ()
 
     def fill(self) -> bool:
         """Reads on where the piece is used up; False where nothing is left."""
         if self.table is not None and self.start < self.table.num_rows:
+            self.first_key = _key(self.table, self.start, self.order)
             return True
         if self.table is not None:
             self.read += self.table.num_rows
-        self.table, self.start = self.following, 0
-        while self.table is not None and self.table.num_rows == 0:
-            self.table = next(self.pieces, None)
+        self.start, self.table = 0, next((piece for piece in self.pieces if piece.num_rows), None)
         if self.table is None:
             return False
-        self.following = next(self.pieces, None)
-        self.exhausted = self.following is None
-        self.keys = plain_frame(self.table.select(list(self.order)))
-        self.last_key = _key(self.keys, -1)
+        self.first_key, self.last_key = _key(self.table, 0, self.order), _key(self.table, -1, self.order)
         return True
 
-    def take(self, limit: tuple[tuple[bool, Any], ...] | None) -> tuple[pa.Table, pl.DataFrame, int] | None:
-        """The rows up to and including the key `limit` (None: all), their keys, and how many were left out."""
+    def take(self, limit: Key) -> _Taken | None:
+        """The rows up to and including the key `limit`; None where there are none."""
         assert self.table is not None
-        end = self.table.num_rows
-        if limit is not None and self.last_key > limit:
-            end = self._first_after(limit)
-        if end == self.start:
+        if self.first_key > limit:
             return None
-        start, self.start = self.start, end
-        table, keys = self.table.slice(start, end - start), self.keys.slice(start, end - start)
+        start = self.start
+        end = self.start = self.table.num_rows if self.last_key <= limit else self._first_after(limit)
+        table = self.table.slice(start, end - start)
         if self.losers is None:
-            return table, keys, 0
+            return _Taken(table, 0)
         first = self.read + start
         low, high = self.losers.search_sorted(first), self.losers.search_sorted(first + end - start)
         if low == high:
-            return table, keys, 0
+            return _Taken(table, 0)
         out = self.losers.slice(low, high - low) - first
         if self.on_drop is not None:
             self.on_drop(table.take(out.to_arrow()))
         kept = pl.int_range(table.num_rows, eager=True, dtype=pl.Int64)
-        kept = kept.filter(~kept.is_in(out.implode()))
-        return table.take(kept.to_arrow()), keys.select(pl.all().gather(kept)), out.len()
+        return _Taken(table.take(kept.filter(~kept.is_in(out.implode())).to_arrow()), out.len())
 
-    def _first_after(self, limit: tuple[tuple[bool, Any], ...]) -> int:
-        low, high = self.start, self.keys.height
+    def _first_after(self, limit: Key) -> int:
+        assert self.table is not None
+        low, high = self.start, self.table.num_rows
         while low < high:
             middle = (low + high) // 2
-            if _key(self.keys, middle) <= limit:
+            if _key(self.table, middle, self.order) <= limit:
                 low = middle + 1
             else:
                 high = middle
@@ -160,6 +161,14 @@ class _Cursor:
 
 def duplicates(kind: str, sources: Sequence[Source]) -> dict[int, pl.Series]:
     """Rows to leave out: of each source (by its place) the sorted row numbers whose identity stays in another row."""
+    rising = Rising(kind)
+    for source in sources:
+        for table in source(rising.columns):
+            rising.add(table)
+            if not rising.certain:
+                break
+    if rising.certain:
+        return {}
     suspects = Suspects(kind)
     for source in sources:
         for table in source(suspects.columns):
@@ -202,6 +211,52 @@ def _losers(kind: str, rows: pl.DataFrame, suspects: Suspects) -> dict[int, pl.S
 
 def _nth(columns: Sequence[str]) -> pl.Expr:
     return pl.int_range(pl.len()).over(*columns).alias("#nth")
+
+
+class Rising:
+    """Whether every identity certainly comes once, from ids (or times) alone: in each symbol they only rise."""
+
+    def __init__(self, kind: str) -> None:
+        self.rising = _rising(kind)
+        self.columns = ["symbol", self.rising]
+        self.certain = True
+        self._highest: dict[str, int] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """One more piece of any source."""
+        for batch in table.to_batches():
+            if self.certain and batch.num_rows:
+                self.certain = self._rises(batch)
+
+    def _rises(self, batch: pa.RecordBatch) -> bool:
+        values = _series(batch.column(self.rising)).to_physical()
+        if values.null_count():
+            return False
+        runs = list(_symbol_runs(batch))
+        falls = (values.diff() <= 0).fill_null(value=False).arg_true()
+        if not falls.is_in([start for _, start, _ in runs]).all():
+            return False
+        for symbol, start, end in runs:
+            highest = self._highest.get(symbol)
+            if highest is not None and values[start] <= highest:
+                return False
+            self._highest[symbol] = values[end - 1]
+        return True
+
+
+def _symbol_runs(batch: pa.RecordBatch) -> Iterator[tuple[str, int, int]]:
+    """(symbol, start, end) of each run of equal symbols."""
+    names = batch.column("symbol")
+    end = 0
+    for run in _series(names.indices).rle().to_list():
+        start, end = end, end + run["len"]
+        yield names.dictionary[run["value"]].as_py(), start, end
+
+
+def _series(column: pa.Array) -> pl.Series:
+    made = pl.from_arrow(column)
+    assert isinstance(made, pl.Series)
+    return made
 
 
 class Suspects:
@@ -278,13 +333,9 @@ def by_symbol(pieces: Iterable[pa.Table]) -> Iterator[tuple[str, Iterator[pa.Tab
 
 def _runs(pieces: Iterable[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
     for piece in pieces:
-        if piece.num_rows == 0:
-            continue
-        runs = plain_frame(piece.select(["symbol"])).get_column("symbol").rle().struct.unnest()
-        start = 0
-        for rows, symbol in runs.select("len", "value").iter_rows():
-            yield symbol, piece.slice(start, rows)
-            start += rows
+        for batch in piece.to_batches():
+            for symbol, start, end in _symbol_runs(batch):
+                yield symbol, pa.Table.from_batches([batch.slice(start, end - start)])
 
 
 def cut(pieces: Iterable[pa.Table], column: str, start: int, end: int) -> Iterator[pa.Table]:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from lake import scaled, tables
 from lake.errors import CorruptFile, VerifyFailed
-from lake.merge import Suspects, duplicates, plain_frame
+from lake.merge import Rising, duplicates, plain_frame
 from market import kinds
 
 
@@ -232,17 +232,17 @@ def verify(path: Path) -> tables.Footer:
             raise VerifyFailed(f"{path.name} does not have the schema of {footer.kind} version {footer.schema_version}")
         stats = Stats()
         order = _OrderCheck(footer.kind, path.name)
-        suspects = Suspects(footer.kind)
+        rising = Rising(footer.kind)
         try:
             for group in range(file.metadata.num_row_groups):
                 table = file.read_row_group(group)
                 tables.check_required(table, footer.kind)
                 stats.count(table, footer.kind)
                 order.add(table)
-                suspects.add(table)
+                rising.add(table)
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
-    if not suspects.hashes().is_empty():
+    if not rising.certain:
         twice = duplicates(footer.kind, [lambda columns: iterate(path, columns)])
         if twice:
             raise VerifyFailed(f"{path.name} holds {twice[0].len()} rows with the identity of another row")

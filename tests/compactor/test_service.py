@@ -15,6 +15,7 @@ from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once
 from lake import bars, checks, durable, layout, merge, parquet
 from lake.errors import StorageFailed
+from lake.rows import SegmentRow
 from lake.verify import verify_lake
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from runtime.workers import InlineExecutor
@@ -339,6 +340,35 @@ def test_replaced_files_leave_the_disk_after_their_grace_time(lake):
     assert compact(lake, LATER + 15 * MINUTE).deleted == 0
 
 
+def test_raw_goes_only_after_its_day_was_read_again_and_found_whole(lake):
+    part = lake.part("trade", ticks("BTCUSDT", range(10)))
+    path = layout.raw_path("binance", "linear", "trade", T0, "node", 1)
+    durable.make_dirs((lake.root / path).parent)
+    durable.write_file(lake.root / path, b"{}\n")
+    durable.write_file(lake.root / layout.meta_path(path), b"{}\n")
+    held = {"rows": 10, "bytes": 3, "sha256": "00", "event_min": T0, "event_max": part.ts_max}
+    row = SegmentRow(
+        path=path, **STREAM, kind="trade", state="transformed", period_start=T0, period_end=T0 + MINUTE, **held
+    )
+    lake.writer.seal(row)
+    compact(lake)
+    assert compact(lake, LATER + 23 * HOUR).deleted == 1
+    assert (lake.root / path).exists()
+    day = lake.root / day_files(lake)["BTCUSDT"].path
+    good = day.read_bytes()
+    day.write_bytes(good[:-1] + b"x")
+    assert compact(lake, LATER + 2 * DAY).deleted == 0
+    assert [check.check for check in lake.writer.manifest.checks(day.relative_to(lake.root).as_posix())] == ["bitrot"]
+    day.write_bytes(good)
+    assert compact(lake, LATER + 2 * DAY).deleted == 1
+    assert not (lake.root / path).exists()
+    assert not (lake.root / layout.meta_path(path)).exists()
+    assert lake.writer.manifest.segment(path).state == "deleted"
+    before = dump(lake)
+    compact(lake, LATER + 2 * DAY)
+    assert dump(lake) == before
+
+
 def test_stopping_leaves_the_rest_for_the_next_pass(lake):
     lake.part("trade", ticks("BTCUSDT", range(10)))
     assert not compact(lake, stopping=lambda: True).changed
@@ -407,7 +437,8 @@ async def test_the_service_compacts_by_itself_and_on_demand(lake):
         stop.set()
 
     await clock.run(asyncio.wait_for(asyncio.gather(service.run(stop), until_closed()), None))
-    assert (await service.compact()).changed is False
+    again = await service.compact()
+    assert (again.days, again.bars, again.failures) == (0, 0, [])
     assert (service.name, service.phase) == ("compactor", 2)
     assert msgspec.json.encode(service.status())
 
