@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import json
 import pickle
 
@@ -17,6 +18,7 @@ from market.session import Coverage
 from market.times import HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor, Workers
 from tests.support.clock import ManualClock
+from tests.support.crash import quick_folder
 from tests.support.market_rows import T0
 from transformer import run, service
 from transformer.config import TransformerConfig
@@ -356,3 +358,45 @@ async def test_the_service_makes_passes_until_it_is_stopped(writer, sealed):
         await clock.advance(10)
     assert made.status()["last_pass"]["rows"] == 1
     assert (await made.once()).segments == 0
+
+
+def test_a_disk_that_fails_at_any_step_costs_nothing_and_blames_no_segment():
+    def fill(root):
+        with LakeWriter.open(root, "n", NOW) as writer:
+            covered(writer)
+            held = Segments(writer)
+            held([trade(n * 20 * SECOND, n) for n in range(9)] + [b"bad"], 0, 10 * MINUTE)
+            held([quote(5, 1)], 0, 10 * MINUTE, kind="quote")
+
+    def content(writer):
+        return {kind: sorted(map(str, rows(writer, kind))) for kind in ("trade", "quote", "bar_1s", "bar_1m")}
+
+    steps = []
+    with quick_folder() as folder:
+        fill(folder / "whole")
+        with LakeWriter.open(folder / "whole", "n", NOW) as writer:
+            with durable.observe(steps.append):
+                once(writer)
+            wanted = content(writer)
+        assert len(wanted["bar_1m"]) == 3
+        names = [step.name for step in steps]
+        # a Parquet file is hundreds of writes: of each row of equal steps the first, and not all of those
+        firsts = [
+            number for number, name in enumerate(names, start=1) if name != (names[number - 2 : number - 1] or [""])[0]
+        ]
+        for number in firsts[::7]:
+            root = folder / str(number)
+            fill(root)
+            with LakeWriter.open(root, "n", NOW) as writer:
+                fault = durable.Fault("*", number, "SHORT")
+                durable.inject(fault)
+                try:
+                    with pytest.raises(StorageFailed):
+                        once(writer)
+                finally:
+                    durable.inject(None)
+                once(writer)
+                assert content(writer) == wanted, number
+                assert [row.failures for row in writer.manifest.segments()] == [0, 0]
+                assert [row.count for row in writer.manifest.quarantine()] == [1]
+    assert len(firsts) > 30
