@@ -22,6 +22,8 @@ from market.kinds import KINDS, Contiguous, Event
 from market.session import Coverage, Gap, Resume
 
 CRASH = "crash"
+NEWEST = 3
+"""Segments of a stream in which the end of a growing gap is looked for."""
 
 Stops = dict[LaneKey, dict[str, Resume]]
 """(exchange, market_type, kind) -> symbol -> where its stored stream stopped."""
@@ -86,13 +88,52 @@ def _numbered(kind: str) -> bool:
 
 
 def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
-    """Gaps that turned out to be none, where the crash came before that was recorded: the next id is stored."""
+    """Ends of gaps that are stored as lines, where the crash came before they were recorded as gaps' ends."""
+    growing: dict[LaneKey, dict[str, list[Gap]]] = {}
     for gap in writer.manifest.gaps(state="open"):
-        if gap.id_from is None or gap.id_from != gap.id_to:
-            continue
-        stop = stops.get((gap.exchange, gap.market_type, gap.kind), {}).get(gap.symbol)
-        if stop is not None and stop.seq is not None and stop.seq >= gap.id_from:
-            yield msgspec.structs.replace(gap, state="empty", closed_at=now)
+        lane = (gap.exchange, gap.market_type, gap.kind)
+        if gap.ts_to is None:
+            growing.setdefault(lane, {}).setdefault(gap.symbol, []).append(gap)
+        elif gap.id_from is not None and gap.id_from == gap.id_to:
+            stop = stops.get(lane, {}).get(gap.symbol)
+            if stop is not None and stop.seq is not None and stop.seq >= gap.id_from:
+                yield msgspec.structs.replace(gap, state="empty", closed_at=now)
+    for lane, symbols in growing.items():
+        resumed: dict[str, tuple[int | None, int]] = {}
+        for segment in _newest(writer, lane):
+            for event in _events(writer, segment):
+                for gap in symbols.get(event.symbol, ()):
+                    _note_resumption(resumed, gap, event)
+        for gap in (gap for held in symbols.values() for gap in held):
+            if gap.gap_id in resumed:
+                yield _ended(gap, *resumed[gap.gap_id], now)
+
+
+def _newest(writer: LakeWriter, lane: LaneKey) -> list[SegmentRow]:
+    """The last segments of a stream: a gap's end is recorded within a second of the line that ends it."""
+    held = [row for row in writer.manifest.segments(*lane) if row.rows and row.state != "deleted"]
+    return sorted(held, key=lambda row: (row.period_start, row.path))[-NEWEST:]
+
+
+def _note_resumption(resumed: dict[str, tuple[int | None, int]], gap: Gap, event: Event) -> None:
+    """Keep the first event behind a growing gap: the least id from its first missing one on, or the earliest time."""
+    time = venue_time(event)
+    if event.session == gap.session or time < gap.ts_from:
+        return
+    seq: int | None = getattr(event, "seq", None) if gap.id_from is not None else None
+    if gap.id_from is not None and (seq is None or seq < gap.id_from):
+        return
+    held = resumed.get(gap.gap_id)
+    if held is None or ((seq, time) if seq is not None else (time,)) < (held if seq is not None else held[1:]):
+        resumed[gap.gap_id] = (seq, time)
+
+
+def _ended(gap: Gap, seq: int | None, time: int, now: int) -> Gap:
+    """The gap with the end that the merger would have given it."""
+    if seq is None:
+        return msgspec.structs.replace(gap, ts_to=max(time, gap.ts_from + 1))
+    end = msgspec.structs.replace(gap, ts_to=max(time, gap.ts_from) + 1, id_to=seq, proof="ids")
+    return end if seq != gap.id_from else msgspec.structs.replace(end, state="empty", closed_at=now)
 
 
 def _events(writer: LakeWriter, segment: SegmentRow) -> Iterator[Event]:
