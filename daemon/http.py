@@ -61,7 +61,7 @@ class HttpService:
     async def _report(self, _request: web.Request) -> web.Response:
         assert self._status is not None
         try:
-            return _json(await asyncio.to_thread(self._status.report))
+            return _json(await asyncio.to_thread(self._status.report, self._status.services()))
         except LakeError as error:
             return _json({"error": str(error)}, 503)
 

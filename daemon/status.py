@@ -45,8 +45,12 @@ class Status:
         waiting = {name: state for name, state in self._services.states().items() if state not in ("running", "done")}
         return not waiting, {"ready": not waiting, "waiting": waiting}
 
-    def report(self) -> dict[str, Any]:
-        """Everything, as JSON values. Reads the manifest: call it in a thread."""
+    def services(self) -> Mapping[str, object]:
+        """What the services say of themselves: asked in the loop's thread, where what they tell of changes."""
+        return self._services.status()
+
+    def report(self, services: Mapping[str, object]) -> dict[str, Any]:
+        """Everything, as JSON values. Reads the manifest: call it in a thread, with what `services` answered."""
         now = self._clock.now()
         with self._manifest.snapshot() as snapshot:
             meta = snapshot.meta()
@@ -64,7 +68,7 @@ class Status:
             "now": times.text(now),
             "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
             "ready": ready,
-            "services": self._services.status(),
+            "services": services,
             "streams": streams,
             "gaps": stats.gaps,
             "gaps_open": stats.gaps.get("open", 0),

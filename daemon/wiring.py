@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from collectors.recovery import Stops, settle
 from collectors.service import CollectorsService
 from compactor.service import CompactorService
 from daemon.config import Config
@@ -34,14 +35,14 @@ class Parts:
 async def build(config: Config, only: Collection[str], clock: Clock, writer: LakeWriter, workers: Executor) -> Parts:
     """Bring the lake to order, then make the parts named in `only`. Nothing runs yet."""
     began = clock.monotonic()
-    recovery = await asyncio.to_thread(writer.recover, clock.now())
+    recovery, stops = await asyncio.to_thread(_bring_to_order, writer, clock.now())
     telemetry.recovered(
         seconds=clock.monotonic() - began, problems=len(recovery.unclosed), summary=summary_of(recovery)
     )
     services: list[Service] = []
     jobs: dict[str, Job] = {}
     if "collectors" in only:
-        services.append(CollectorsService(config.collectors, writer, clock, random.random, recovery.last))
+        services.append(CollectorsService(config.collectors, writer, clock, random.random, stops))
     # Both are made in any case: `dl` may ask for a pass although they make none by themselves.
     transformer = TransformService(writer, workers, clock, config.transformer)
     compactor = CompactorService(writer, workers, clock, config.compactor)
@@ -55,6 +56,12 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
 
     jobs |= {"transform": transform, "compact": compact}
     return Parts(services, jobs)
+
+
+def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:
+    """What the last run left, put right and written down, whichever parts run now; where each stream stopped."""
+    found = writer.recover(now)
+    return found, settle(writer, found, now)
 
 
 def summary_of(recovery: Recovery) -> str:

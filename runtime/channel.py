@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
+from runtime import metrics
+
 T = TypeVar("T")
 WhenFull = Literal["block", "drop_newest"]
 
@@ -38,7 +40,7 @@ class Channel(Generic[T]):
         self._items: list[T] = []
         self._room = asyncio.Event()
         self._room.set()
-        self._filled = asyncio.Event()
+        self._waited = metrics.QUEUE_BYTES.labels(name)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -56,8 +58,6 @@ class Channel(Generic[T]):
         self.taken += len(items)
         self.bytes += nbytes
         self.high_water = max(self.high_water, self.bytes)
-        if self._items:
-            self._filled.set()
         if self.full:
             self._room.clear()
         return True
@@ -66,14 +66,10 @@ class Channel(Generic[T]):
         """Wait until the channel is not full; at once where it is not."""
         await self._room.wait()
 
-    async def filled(self) -> None:
-        """Wait until there is something to drain."""
-        await self._filled.wait()
-
     def drain(self) -> list[T]:
         """Everything held, in order; the channel is then empty and waiting producers go on."""
+        self._waited.set(self.bytes)
         items, self._items = self._items, []
         self.bytes = 0
-        self._filled.clear()
         self._room.set()
         return items

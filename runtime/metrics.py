@@ -6,8 +6,9 @@ Label sets are small on purpose: a market and a kind, never a symbol.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+disable_created_metrics()  # type: ignore[no-untyped-call] # untyped in the library; half of the text would be start times
 REGISTRY = CollectorRegistry(auto_describe=True)
 STREAM = ("exchange", "market_type", "kind")
 
@@ -28,7 +29,6 @@ REJECTED = Counter(
 )
 SHED = Counter("lake_shed_events", "Events given up under pressure; each episode is a gap", STREAM, registry=REGISTRY)
 CONNECTIONS = Gauge("lake_connections", "Open connections", ("exchange", "market_type"), registry=REGISTRY)
-STREAMS = Gauge("lake_streams", "Streams subscribed to", ("exchange", "market_type"), registry=REGISTRY)
 SEALED_ROWS = Counter("lake_sealed_rows", "Rows in sealed segments", STREAM, registry=REGISTRY)
 SEALED_BYTES = Counter("lake_sealed_bytes", "Bytes in sealed segments", STREAM, registry=REGISTRY)
 TABLE_ROWS = Counter("lake_published_rows", "Rows published as Parquet", (*STREAM, "level"), registry=REGISTRY)
@@ -48,7 +48,12 @@ WATERMARK = Gauge(
     "lake_watermark_seconds", "Receive time up to which a stream is sealed (unix)", STREAM, registry=REGISTRY
 )
 LOOP_LAG = Gauge("lake_loop_lag_seconds", "How late the event loop last ran what was due", registry=REGISTRY)
-QUEUE_BYTES = Gauge("lake_queue_bytes", "Bytes waiting in a bounded channel", ("channel",), registry=REGISTRY)
+QUEUE_BYTES = Gauge(
+    "lake_queue_bytes",
+    "Bytes that waited in a bounded channel when it was last emptied",
+    ("channel",),
+    registry=REGISTRY,
+)
 UP = Gauge("lake_up", "1 while the daemon runs and is ready", registry=REGISTRY)
 
 
@@ -69,11 +74,6 @@ def write_pass(seconds: float, oldest_seconds: float = 0.0) -> None:
     """A write pass took `seconds`; the oldest event that it left unsynced is `oldest_seconds` old."""
     SYNC_SECONDS.observe(seconds)
     DURABLE_LAG.set(oldest_seconds)
-
-
-def queue(channel: str, nbytes: int) -> None:
-    """A bounded channel holds `nbytes`."""
-    QUEUE_BYTES.labels(channel).set(nbytes)
 
 
 def watermark(exchange: str, market_type: str, kind: str, time: int) -> None:

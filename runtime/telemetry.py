@@ -143,7 +143,7 @@ def disconnected(
 
 
 def subscribed(*, exchange: str, market_type: str, connection: str, streams: int) -> None:
-    """The venue accepted all `streams` of a connection. The gauge lake_streams is set by the caller's totals."""
+    """The venue accepted all `streams` of a connection."""
     text = f"{exchange} {market_type} {connection}: {streams} stream{'s' if streams != 1 else ''}"
     say("INFO", "subscribed", text, exchange=exchange, market_type=market_type, connection=connection, streams=streams)
 
@@ -188,11 +188,6 @@ def rate_limited(*, exchange: str, market_type: str, status: int, wait_seconds: 
     say("WARNING", "rate_limited", text, exchange=exchange, status=status)
 
 
-def skewed(*, exchange: str, market_type: str, seconds: float) -> None:
-    text = f"{exchange} {market_type}: our clock and the venue's differ by {seconds:+.2f} s"
-    say("WARNING", "skewed", text, quiet=("skewed", exchange, market_type), exchange=exchange, seconds=seconds)
-
-
 # --- on disk -----------------------------------------------------------------------------------------------------
 
 
@@ -210,11 +205,6 @@ def durable_lag(*, seconds: float, waiting_bytes: int) -> None:
 
 def storage_failed(*, path: str, error: BaseException) -> None:
     say("ERROR", "storage_failed", f"{path}: {error_text(error)}", error=error, path=path)
-
-
-def disk_low(*, free_bytes: int, floor_bytes: int, effect: str) -> None:
-    text = f"{size(free_bytes)} free, floor {size(floor_bytes)}: {effect}"
-    say("ERROR", "disk_low", text, quiet=("disk_low",), free_bytes=free_bytes)
 
 
 def quarantined(*, origin: str, reason: str, count: int, nbytes: int, path: str) -> None:

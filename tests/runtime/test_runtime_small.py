@@ -116,14 +116,6 @@ async def test_a_dropping_channel_refuses_the_newest_and_counts_it():
     assert channel.offer(["d"], 1)
 
 
-async def test_filled_wakes_the_consumer():
-    channel = Channel("x", 10)
-    waiting = asyncio.ensure_future(channel.filled())
-    await asyncio.sleep(0)
-    channel.offer([1], 1)
-    await waiting
-
-
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20), st.booleans()), max_size=60))
 def test_a_channel_loses_nothing_uncounted_and_keeps_order(steps):
     channel, taken, drained, number = Channel("p", 30, "drop_newest"), [], [], itertools.count()

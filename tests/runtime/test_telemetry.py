@@ -138,7 +138,6 @@ def test_metrics_are_exposed_as_prometheus_text():
     metrics.received("binance", "spot", "trade", 5, 2)
     metrics.frames("binance", "spot", 5, 500)
     metrics.write_pass(0.01)
-    metrics.queue("trades", 7)
     metrics.watermark("binance", "spot", "trade", 1_000_000)
     text = metrics.exposition().decode()
     assert 'lake_received_events_total{exchange="binance",kind="trade",market_type="spot"}' in text

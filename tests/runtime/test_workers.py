@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,12 @@ def die_once(marker):
         Path(marker).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return "survived"
+
+
+def wait_for_file(path):
+    while not Path(path).exists():
+        time.sleep(0.005)
+    return "gone"
 
 
 def die():
@@ -84,11 +89,20 @@ async def test_kill_ends_a_running_job_at_once():
         pool.submit(double, 1)
 
 
-async def test_cancelling_who_waits_cancels_the_job(workers):
-    job = workers.submit(double, 1)
-    job.cancel()
-    with pytest.raises((asyncio.CancelledError, CancelledError)):
-        await job
+async def test_a_cancelled_job_is_forgotten_and_the_others_go_on(workers, tmp_path):
+    busy = workers.submit(wait_for_file, str(tmp_path / "go"))
+    waiting = asyncio.ensure_future(_result(workers.submit(double, 1)))
+    after = workers.submit(double, 2)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    (tmp_path / "go").touch()
+    assert (await busy, await after) == ("gone", 4)
+
+
+async def _result(job):
+    return await job
 
 
 async def test_inline_has_the_same_shape():
