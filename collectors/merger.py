@@ -307,6 +307,7 @@ class IdMerger(_Merger):
         if strays and not 0 < seq - strays[-1][0] < WILD:
             strays.clear()
         strays.append((seq, ts))
+        line.session = ""  # the next event is looked at: if it goes on as before, it clears the strays
         if len(strays) >= CONFIRM:
             self._restart(line, event)
         return True
@@ -358,9 +359,8 @@ class MonotonicMerger(_Merger):
         ts = venue_time(event)
         place = bisect_left(line.seen, number) if number is not None else 0
         known = number is not None and place < len(line.seen) and line.seen[place] == number
-        if line.gap is not None:
-            overlap = event.session != line.gap.session or number == line.next - 1
-            self._resumed(line, event, ts, unbroken=known and overlap)
+        if line.gap is not None and not (known and event.session == line.gap.session):
+            self._resumed(line, event, ts, unbroken=known)
         if known:
             self.duplicates += 1
             return False
@@ -383,6 +383,7 @@ class MonotonicMerger(_Merger):
         if line.strays and number <= line.strays[-1][0]:
             line.strays.clear()
         line.strays.append((number, ts))
+        line.session = ""
         if len(line.strays) >= CONFIRM and 2 * number < line.next:
             line.seen = array("q", (stray for stray, _ in line.strays))
             line.next = number + 1

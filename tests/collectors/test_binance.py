@@ -317,6 +317,44 @@ def test_times_out_of_bounds_are_rejected(off):
     assert made.venue_time == 0
 
 
+@pytest.mark.parametrize("clock", ["T", "E"])
+@pytest.mark.parametrize(
+    "market,kind", [("spot", "trade"), ("linear", "trade"), ("linear", "agg_trade"), ("linear", "quote")]
+)
+def test_either_clock_out_of_bounds_is_rejected(market, kind, clock):
+    made = BINANCE.session(Connection("binance", market, "x", "wss://x", ()), "n-1-1", learn=True)
+    channel = BINANCE.OFFERS[market][kind]
+    data = {
+        "s": "BTCUSDT",
+        "t": 1,
+        "p": "1",
+        "q": "1",
+        "m": True,
+        "a": 1,
+        "f": 1,
+        "l": 1,
+        "E": T // 1000,
+        "T": T // 1000,
+    }
+    if kind == "quote":
+        data |= {"u": 1, "b": "1", "B": "1", "a": "2", "A": "1"}
+    outputs = []
+    for ms in (T // 1000, 0, T // 1000 + 10 * MINUTE // 1000):
+        body = {"stream": f"btcusdt@{channel}", "data": data | {clock: ms}}
+        outputs += made.receive(msgspec.json.encode(body), T)
+    assert [isinstance(out, Event) for out in outputs] == [True, False, False]
+    assert {out.reason for out in outputs[1:]} == {"impossible time"}
+
+
+def test_a_frame_that_names_two_streams_leads_no_other_frame_astray():
+    made, _ = live()
+    confused = spot_trade(1, symbol="ETHUSDT")[:-1].replace(b"ethusdt@trade", b"btcusdt@trade")
+    (event,) = made.receive(confused + b',"stream":"ethusdt@trade"}', T)
+    assert event.symbol == "ETHUSDT"
+    (event,) = made.receive(spot_trade(2), T)
+    assert (event.symbol, event.seq) == ("BTCUSDT", 2)
+
+
 def test_labels_and_learned_streams_are_bounded():
     made = BINANCE.session(Connection("binance", "spot", "x", "wss://x", ()), "n-1-1", learn=True)
     for n in range(500):
@@ -442,6 +480,16 @@ def test_a_ban_is_waited_out(after, least):
     made, asked = reference("BTCUSDT")
     made.respond(asked.tag, 418, {} if after is None else {"RETRY-AFTER": after}, b"", T)
     assert made.next_deadline() == T + least * SECOND
+
+
+def test_patience_is_new_after_an_answer():
+    made, asked = reference("BTCUSDT", "HIDNUSDT")
+    for _ in range(3):
+        made.respond(asked.tag, 500, {}, b"", T)
+        (asked,) = made.tick(made.next_deadline())
+    _, hidden = made.respond(asked.tag, 200, {}, info("BTCUSDT"), T)
+    made.respond(hidden.tag, 500, {}, b"", T)
+    assert made.next_deadline() == T + 5 * SECOND
 
 
 def test_a_second_answer_to_one_question_is_rejected():

@@ -284,6 +284,23 @@ def test_one_damaged_id_far_away_starts_no_new_numbering():
     assert CONFIRM > 2
 
 
+def test_damaged_ids_between_good_ones_never_add_up_to_a_new_numbering():
+    made = ids()
+    for n in range(CONFIRM + 2):
+        at = T + (60 + n) * SECOND
+        assert feed(made, trade(50_000 + n, at=at), trade(3 + n, at=at + MS)) == [True, True]
+    assert made.tick(T + 3600 * SECOND) == []
+    assert made.merge(trade(50_000 + CONFIRM + 2))
+
+
+def test_a_gap_that_was_given_out_does_not_change_in_the_receivers_hands():
+    made = ids()
+    feed(made, trade(100))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND)
+    feed(made, trade(105, session="n-2-1"))
+    assert (gap.ts_to, gap.id_to) == (None, None)
+
+
 def test_memory_stays_bounded_however_many_holes():
     made = ids()
     for n in range(0, 10 * HOLES, 2):
@@ -361,6 +378,30 @@ def test_restarted_update_ids_are_followed():
     feed(made, quote(50_000, T))
     assert feed(made, *(quote(n, T + n) for n in range(1, 9))) == [True] * 8
     assert feed(made, quote(8, T + 8)) == [False]
+
+
+def test_lone_low_update_ids_start_no_new_numbering():
+    made = quotes()
+    for n in range(10):
+        assert feed(made, quote(50_000 + n, T), quote(3 + n, T)) == [True, True]
+    assert made.out_of_order == 10
+    assert feed(made, quote(50_009, T), quote(50_000, T)) == [False, False]
+
+
+def test_reordered_update_ids_start_no_new_numbering():
+    made = quotes()
+    feed(made, *(quote(n, T) for n in range(2, 102, 2)))
+    assert feed(made, *(quote(n, T) for n in (91, 93, 95, 97))) == [True] * 4
+    assert feed(made, quote(100, T), quote(2, T)) == [False, False]
+
+
+def test_a_copy_on_the_interrupted_session_itself_ends_no_gap():
+    made = quotes()
+    feed(made, quote(5, T), quote(6, T + MS))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "silence", T + 90 * SECOND)
+    feed(made, quote(6, T + MS), quote(9, T + 95 * SECOND))
+    (closed,) = made.tick(T + 96 * SECOND)
+    assert (closed.gap_id, closed.ts_to, closed.state) == (gap.gap_id, T + 95 * SECOND, "open")
 
 
 def test_quote_memory_is_bounded():
