@@ -381,9 +381,7 @@ def test_a_disk_that_fails_at_any_step_costs_nothing_and_blames_no_segment():
         assert len(wanted["bar_1m"]) == 3
         names = [step.name for step in steps]
         # a Parquet file is hundreds of writes: of each row of equal steps the first, and not all of those
-        firsts = [
-            number for number, name in enumerate(names, start=1) if name != (names[number - 2 : number - 1] or [""])[0]
-        ]
+        firsts = [1] + [n for n, (one, two) in enumerate(itertools.pairwise(names), start=2) if one != two]
         for number in firsts[::7]:
             root = folder / str(number)
             fill(root)
