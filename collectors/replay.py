@@ -30,7 +30,8 @@ BATCH = 256
 """Frames of one session with one receive time that are handed on together, at most."""
 TICK = SECOND // 4
 """How often, in receive time, the mergers are told the time."""
-PROGRESS_FRAMES = 20_000
+PASS = 10 * SECOND
+"""How much receive time a write pass takes at most: frames are never far ahead of the lines made from them."""
 _CONN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _PLANNED = ("stopped", "done", "cancelled", "end_of_frames")
 """Causes of an end after which nothing was wanted any more."""
@@ -109,6 +110,7 @@ class _Replay:
         """(conn, number of the next frame, ts_recv) of the batch in hand."""
         self._now = 0
         self._ticked = 0
+        self._committed = 0
         self._summary = Summary()
 
     def take(self, path: Path) -> None:
@@ -239,12 +241,13 @@ class _Replay:
             self._seal()  # nothing was collected in between: that is no silence
         self._now = max(self._now, now)
         due = self._commit.due(self._now)
-        if not due and self._now - self._ticked < TICK and self._intake.waiting_bytes < self._pressure:
-            return
-        self._ticked = self._now
-        self._pipeline.advance(self._now, covered=due)
-        if due or self._intake.waiting_bytes >= self._pressure:
+        if due or self._now - self._committed >= PASS or self._intake.waiting_bytes >= self._pressure:
+            self._pipeline.advance(self._now, covered=due)
             self._commit.commit(self._intake.collect(self._now, sync=due))
+            self._committed = self._ticked = self._now
+        elif self._now - self._ticked >= TICK:
+            self._pipeline.advance(self._now)
+            self._ticked = self._now
 
     def _seal(self) -> None:
         if self._now:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -18,7 +18,7 @@ from collectors import exchanges, transports
 from collectors.config import CollectorsConfig, SourceConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
-from collectors.intake import Intake, MarketKey, Pass
+from collectors.intake import Intake, LaneKey, MarketKey, Pass
 from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
 from collectors.reference import fetch_reference
@@ -48,7 +48,10 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class CollectorsService:
-    """Service of phase 0. `last` seeds the mergers: kind by kind, where each stored stream stopped."""
+    """Service of phase 0. `last` (from `recovery.settle`) seeds the mergers with where each stored stream stopped.
+
+    `executor` runs the write passes, one at a time; a thread of its own if not given.
+    """
 
     name = "collectors"
     phase = 0
@@ -59,13 +62,15 @@ class CollectorsService:
         writer: LakeWriter,
         clock: Clock,
         random: Callable[[], float],
-        last: Mapping[tuple[str, str, str], Mapping[str, Resume]] | None = None,
+        last: Mapping[LaneKey, Mapping[str, Resume]] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self._config = config
         self._writer = writer
         self._clock = clock
         self._random = random
         self._last = last or {}
+        self._executor = executor
         self._groups = [_group(source) for source in config.sources]
         total = sum(len(group.connections) for group in self._groups)
         if total > config.connections.max_connections:
@@ -84,7 +89,7 @@ class CollectorsService:
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until `stop`; everything received by then is sealed when this returns."""
         self._prepare()
-        with ThreadPoolExecutor(1, thread_name_prefix="group-commit") as thread:
+        with self._executor or ThreadPoolExecutor(1, thread_name_prefix="group-commit") as thread:
             try:
                 await self._in(thread, self._begin, self._clock.now())
                 async with asyncio.TaskGroup() as group:
@@ -169,13 +174,13 @@ class CollectorsService:
 
     # --- writing ---
 
-    async def _write(self, thread: ThreadPoolExecutor, ended: asyncio.Event) -> None:
+    async def _write(self, thread: Executor, ended: asyncio.Event) -> None:
         seconds = self._config.writing.write / SECOND
         while not await pause(self._clock, ended, seconds):
             await self._pass(thread, final=False)
         await self._pass(thread, final=True)
 
-    async def _pass(self, thread: ThreadPoolExecutor, *, final: bool) -> None:
+    async def _pass(self, thread: Executor, *, final: bool) -> None:
         """One write pass; the next one begins only after it."""
         now, began = self._clock.now(), self._clock.monotonic()
         sync = final or (began - self._synced) * SECOND >= self._config.writing.sync
@@ -204,7 +209,7 @@ class CollectorsService:
             telemetry.durable_lag(seconds=took, waiting_bytes=self._intake.waiting_bytes)
 
     @staticmethod
-    async def _in(thread: ThreadPoolExecutor, work: Callable[..., None], *arguments: object) -> None:
+    async def _in(thread: Executor, work: Callable[..., None], *arguments: object) -> None:
         await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
 
 

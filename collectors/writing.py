@@ -3,8 +3,8 @@
 A pass writes what has come since the last one; every so often it also forces it to the disk and seals the segments
 whose period is over. Sessions are recorded before the data that name them. So are gaps and their ends: if what
 follows a gap is lost to a crash, the next start finds the same gap again, under the same name. That a gap is none after
-all, and what is covered, is recorded once the data that prove it are durable. A pass that a full disk interrupts is
-finished by the next call.
+all, that a session ended in order, and what is covered, is recorded once the data that prove it are durable. A pass
+that a full disk interrupts is finished by the next call.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class GroupCommit:
         self._sessions: list[SessionRow] = []
         self._gaps: list[Gap] = []
         self._closings: list[Gap] = []
+        self._ends: list[SessionRow] = []
         self._coverage: list[Coverage] = []
         self._quarantine: list[QuarantineRow] = []
         self._rejected: list[RejectedFrame] = []
@@ -62,7 +63,8 @@ class GroupCommit:
             self._frames_of(market).put(items)
         for lane, events in work.events:
             self._segments_of(lane).put(events)
-        self._sessions += work.sessions
+        self._sessions += [row for row in work.sessions if row.closed_at is None]
+        self._ends += [row for row in work.sessions if row.closed_at is not None]
         self._gaps += [_open(gap) for gap in work.gaps]
         self._closings += [gap for gap in work.gaps if gap.state != "open"]
         self._coverage += work.coverage
@@ -112,11 +114,12 @@ class GroupCommit:
 
     def _record_proven(self) -> None:
         """What may be said only of durable data."""
-        if self._coverage or self._quarantine or self._closings:
-            self._writer.record(coverage=self._coverage, quarantine=self._quarantine, gaps=self._closings)
-            self._coverage.clear()
-            self._quarantine.clear()
-            self._closings.clear()
+        if self._coverage or self._quarantine or self._closings or self._ends:
+            self._writer.record(
+                coverage=self._coverage, quarantine=self._quarantine, gaps=self._closings, sessions=self._ends
+            )
+            for recorded in (self._coverage, self._quarantine, self._closings, self._ends):
+                recorded.clear()
 
     def _set_aside(self, now: int) -> None:
         """Rejected frames to quarantine: one file a session, named by the frames in it."""

@@ -1,0 +1,224 @@
+"""The connection driver: what it reads, what it survives, and when it lets another take over."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+
+from collectors.config import ConnectionConfig, WritingConfig
+from collectors.connection import Driver, Pacer, Tools
+from collectors.http import Http
+from collectors.intake import FrameBatch, Intake, Pass
+from collectors.pipeline import Pipeline
+from collectors.routes import merger_maker
+from collectors.transports import ConnectFailed
+from market.times import SECOND
+from tests.support import toy
+from tests.support.clock import ManualClock
+from tests.support.toy import T0, q, t
+from tests.support.transport import CUT, END, HANG, ScriptedVenue
+
+MARKET = ("binance", "spot")
+
+
+class Bench:
+    """A driver of one toy connection over scripted transports."""
+
+    def __init__(self, *scripts: object, **config: object) -> None:
+        self.clock = ManualClock(T0)
+        self.venue = ScriptedVenue(*scripts, clock=self.clock)
+        self.intake = Intake(WritingConfig())
+        self.pipeline = Pipeline(*MARKET, self.intake, merger_maker(toy, "spot"))
+        self.stop = asyncio.Event()
+        numbers = iter(range(1, 1000))
+        tools = Tools(
+            clock=self.clock, config=ConnectionConfig.model_validate(config), connect=self.venue,
+            http=Http(self.clock, *MARKET), next_session=lambda: f"n-1-{next(numbers)}",
+            turn=Pacer(self.clock).turn, random=lambda: 1.0,
+        )  # fmt: skip
+        streams = toy.streams("spot", ["trade", "quote"], ["AAA"])
+        (connection,) = toy.connections("spot", streams, toy.ENDPOINTS["spot"])
+        self.driver = Driver(toy, connection, self.pipeline, tools)
+
+    async def run(self, *acts: float | Callable[[], Awaitable[None] | None]) -> Pass:
+        """Let the driver run while time passes (floats) and things happen, then stop it; all that it received."""
+        running = asyncio.ensure_future(self.driver.run(self.stop))
+        for act in acts:
+            if isinstance(act, float):
+                await self.clock.advance(act)
+            else:
+                act()
+        self.stop.set()
+        await self.clock.run(asyncio.wait_for(running, 5))
+        self.pipeline.advance(self.clock.now(), covered=True)
+        return self.intake.collect(self.clock.now())
+
+
+def ids(work: Pass, kind: str = "trade") -> list[int]:
+    return [
+        e.seq if kind == "trade" else e.update_id for lane, events in work.events if lane[2] == kind for e in events
+    ]
+
+
+def endings(work: Pass) -> list[str]:
+    return [row.close_cause for row in work.sessions if row.closed_at is not None]
+
+
+async def test_it_subscribes_receives_and_stops_in_order() -> None:
+    bench = Bench([[b"ack", t(1, 0), q(1, 0)], t(2, 5)])
+    work = await bench.run(1.0)
+    assert bench.venue.transports[0].sent == ["subscribe"]
+    assert ids(work) == [1, 2]
+    assert endings(work) == ["stopped"]
+    assert work.gaps == []
+    assert bench.venue.transports[0].closed
+
+
+async def test_the_receive_time_is_the_moment_of_the_read() -> None:
+    bench = Bench([t(1, 0), 2.5, t(2, 5)])
+    work = await bench.run(5.0)
+    times = [item.ts_recv for _, items in work.frames for item in items if isinstance(item, FrameBatch)]
+    assert times == [T0, T0 + 2_500_000]
+
+
+async def test_a_cut_is_reconnected_and_the_missing_ids_are_known() -> None:
+    bench = Bench([t(1, 0), q(1, 0), CUT], [t(5, 900), q(7, 900), HANG])
+    work = await bench.run(1.0, 1.0, 3.0)
+    assert ids(work) == [1, 5]
+    assert endings(work)[0].startswith("disconnect: 1006")
+    last = {gap.kind: gap for gap in work.gaps}
+    assert (last["trade"].cause, last["trade"].id_from, last["trade"].id_to) == ("disconnect", 2, 5)
+    assert (last["quote"].cause, last["quote"].ts_to) == ("disconnect", T0 + 900_000)
+
+
+async def test_it_never_gives_up_and_waits_longer_each_time_up_to_the_cap() -> None:
+    refusals = [ConnectFailed("refused")] * 9
+    bench = Bench(*refusals, [t(1, 0)], backoff_first_seconds=1, backoff_max_seconds=8)
+    work = await bench.run(*[1.0] * 60)
+    assert ids(work) == [1]
+    waits = [seconds for seconds in bench.clock.slept if seconds in (1.0, 2.0, 4.0, 8.0)]
+    assert len(bench.venue.attempts) == 10
+    assert waits.count(8.0) >= 4
+
+
+async def test_a_silent_socket_is_left_after_the_operators_bound() -> None:
+    bench = Bench([t(1, 0), HANG], [t(2, 0), HANG], silent_socket_seconds=5)
+    work = await bench.run(*[1.0] * 9)
+    assert endings(work)[0].startswith("silence: no frame for")
+    assert ids(work) == [1, 2]
+
+
+async def test_the_session_may_ask_to_leave_and_its_reason_is_the_cause() -> None:
+    bench = Bench([t(1, 0), b"leave garbage", HANG], [t(3, 5), HANG])
+    work = await bench.run(1.0, 2.0, 3.0)
+    assert endings(work)[0] == "garbage: so it was said"
+    assert {gap.cause for gap in work.gaps} == {"garbage"}
+
+
+async def test_an_announced_end_is_handed_over_without_a_gap() -> None:
+    bench = Bench(
+        [[t(1, 0), q(1, 0)], b"leave planned", 3.0, t(2, 3000), 30.0, t(99, 0), HANG],
+        [1.5, [t(1, 0), q(1, 0)], 2.0, [t(2, 3000), t(3, 4000), q(4, 4000)], HANG],
+    )
+    work = await bench.run(*[1.0] * 12)
+    assert ids(work) == [1, 2, 3]
+    assert endings(work) == ["handover", "stopped"]
+    assert work.gaps == []
+    assert bench.venue.transports[0].closed
+
+
+async def test_a_successor_that_cannot_be_reached_leaves_the_old_connection_alone() -> None:
+    bench = Bench([[t(1, 0), q(1, 0)], b"leave server_shutdown", 20.0, t(2, 3000)], *[ConnectFailed("no")] * 50)
+    work = await bench.run(*[1.0] * 22)
+    assert ids(work) == [1, 2]
+    assert endings(work) == ["stopped"]
+    assert 2 < len(bench.venue.attempts) < 40
+
+
+async def test_a_defect_of_ours_ends_one_session_only() -> None:
+    bench = Bench([t(1, 0), b"boom"], [t(2, 5), HANG])
+    work = await bench.run(1.0, 2.0)
+    assert ids(work) == [1, 2]
+    assert endings(work)[0].startswith("internal_error: ZeroDivisionError")
+
+
+async def test_a_stalled_stream_is_said_is_a_gap_and_is_asked_for_again() -> None:
+    quiet: list[object] = [[t(n, n * 1000), 1.0] for n in range(3, 100)]
+    script: list[object] = [[q(1, 0), q(2, 100), t(1, 0), t(2, 1000)]]
+    for step in quiet:
+        script += step  # type: ignore[arg-type]
+    bench = Bench(script, [[t(99, 99_000), q(50, 99_000)], HANG])
+    work = await bench.run(*[1.0] * 80)
+    found = [gap for gap in work.gaps if gap.kind == "quote"]
+    assert found[0].cause == "silence"
+    assert found[-1].ts_to is not None
+    assert len(bench.venue.transports) == 2
+    assert endings(work)[0] == "handover"
+
+
+async def test_stopping_does_not_wait_for_a_handshake() -> None:
+    bench = Bench()
+
+    async def never(url: str, *, max_frame: int, timeout: float) -> object:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    bench.driver._tools = Tools(
+        **{name: getattr(bench.driver._tools, name) for name in Tools.__struct_fields__} | {"connect": never}
+    )
+    work = await bench.run(1.0)
+    assert work.sessions == []
+
+
+async def test_a_busy_connection_lets_others_have_their_turn() -> None:
+    bench = Bench([[t(n + k * 256, 0) for n in range(256)] for k in range(50)] + [HANG])
+    seen: list[int] = []
+
+    async def other() -> None:
+        for _ in range(60):
+            seen.append(bench.pipeline.totals.frames)
+            await asyncio.sleep(0)
+
+    neighbour = asyncio.ensure_future(other())
+    work = await bench.run(1.0)
+    await neighbour
+    assert len(ids(work)) == 50 * 256
+    assert max(b - a for a, b in itertools.pairwise(seen)) <= 256
+
+
+async def test_reading_waits_while_trades_find_no_room() -> None:
+    bench = Bench([[t(n, 0)] for n in range(1, 200)])
+    bench.pipeline._blocking[0].max_bytes = 1
+    running = asyncio.ensure_future(bench.driver.run(bench.stop))
+    await bench.clock.advance(1.0)
+    held = sum(len(events) for _, events in bench.intake.collect(T0).events)
+    assert held <= 2
+    bench.pipeline._blocking[0].max_bytes = 1 << 30
+    await bench.clock.advance(1.0)
+    assert sum(len(events) for _, events in bench.intake.collect(T0).events) == 199 - held
+    bench.stop.set()
+    await bench.clock.run(running)
+
+
+async def test_connects_to_one_host_follow_each_other_at_a_distance() -> None:
+    clock = ManualClock()
+    pacer = Pacer(clock)
+    times: list[float] = []
+
+    async def connect(host: str) -> None:
+        await pacer.turn(host, 2.0)
+        times.append(clock.monotonic())
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(connect("one") for _ in range(4)), connect("other"))
+
+    await clock.run(all_of_them())
+    assert sorted(times) == [0.0, 0.0, 2.0, 4.0, 6.0]
+
+
+async def test_a_stop_ends_an_ordinary_life_with_its_coverage() -> None:
+    bench = Bench([[t(1, 0), q(1, 0)], 1.0, [t(2, 1000), q(2, 1000)], END], [HANG])
+    work = await bench.run(1.5, 1.0)
+    assert {(row.kind, row.ts_to - row.ts_from) for row in work.coverage} == {("trade", SECOND), ("quote", SECOND)}
+    assert endings(work)[0].startswith("disconnect: 1000")

@@ -1,0 +1,234 @@
+"""The pipeline of one market: what comes out of sessions goes where it belongs, and nothing goes missing unsaid."""
+
+from __future__ import annotations
+
+import pytest
+
+from collectors.config import WritingConfig
+from collectors.intake import FrameBatch, Intake, Pass, may_shed
+from collectors.pipeline import Link, Pipeline
+from collectors.routes import merger_maker
+from lake.frames import FrameLine
+from market.kinds import KINDS
+from market.session import Fetch, Leave, Resume, Send
+from market.times import SECOND
+from tests.support import toy
+from tests.support.toy import T0, ToySession, q, stream, t
+
+MARKET = ("binance", "spot")
+
+
+class Bench:
+    """A pipeline with its intake."""
+
+    def __init__(self, **writing: object) -> None:
+        config = WritingConfig.model_validate(writing)
+        self.intake = Intake(config)
+        self.pipeline = Pipeline(*MARKET, self.intake, merger_maker(toy, "spot"), frames=config.frames)
+
+    def open(self, name: str = "n-1-1", *streams: tuple[str, str]) -> Link:
+        session = ToySession(name, [stream(*one) for one in streams or (("trade", "AAA"), ("quote", "AAA"))])
+        link, tasks = self.pipeline.open(session, name="toy-1", source="ws", url="ws://toy", now=T0)
+        assert tasks == [Send("subscribe")]
+        return link
+
+    def passed(self, now: int = T0, **options: bool) -> Pass:
+        self.pipeline.advance(now, covered=True)
+        return self.intake.collect(now, **options)
+
+
+def seqs(work: Pass) -> dict[str, list[int]]:
+    return {
+        lane[2]: [getattr(event, "seq", None) or event.update_id for event in events] for lane, events in work.events
+    }
+
+
+def test_events_go_to_their_kinds_and_frames_are_kept_as_they_came() -> None:
+    bench = Bench()
+    link = bench.open()
+    frames = [b"ack", t(1, 0), q(5, 1), t(2, 2), b"x depth"]
+    assert bench.pipeline.receive(link, frames, T0 + 7) == []
+    work = bench.passed()
+    assert seqs(work) == {"trade": [1, 2], "quote": [5]}
+    (_, items) = work.frames[0]
+    opened, batch = items
+    assert isinstance(opened, FrameLine)
+    assert (opened.dir, opened.url) == ("open", "ws://toy")
+    assert batch == FrameBatch("n-1-1", 1, T0 + 7, frames)
+    assert [row.session for row in work.sessions] == ["n-1-1"]
+
+
+def test_without_frames_only_events_are_kept() -> None:
+    bench = Bench(frames=False)
+    bench.pipeline.receive(bench.open(), [t(1, 0)], T0)
+    work = bench.passed()
+    assert work.frames == []
+    assert seqs(work) == {"trade": [1]}
+
+
+def test_what_two_sessions_deliver_is_stored_once() -> None:
+    bench = Bench()
+    one, two = bench.open("n-1-1"), bench.open("n-1-2")
+    for link in (one, two):
+        bench.pipeline.receive(link, [t(1, 0), t(2, 1), q(7, 1)], T0)
+    assert seqs(bench.passed()) == {"trade": [1, 2], "quote": [7]}
+    assert bench.pipeline.totals.duplicates == {"trade": 2, "quote": 1}
+
+
+def test_missing_ids_are_a_gap_with_those_ids_once_they_are_not_late() -> None:
+    bench = Bench()
+    link = bench.open()
+    bench.pipeline.receive(link, [t(1, 0), t(5, 1)], T0)
+    assert bench.passed(T0 + SECOND).gaps == []
+    (gap,) = bench.passed(T0 + 3 * SECOND).gaps
+    assert (gap.kind, gap.symbol, gap.id_from, gap.id_to, gap.state) == ("trade", "AAA", 2, 5, "open")
+    assert bench.pipeline.totals.gaps == 1
+
+
+def test_a_session_that_ends_leaves_its_row_its_coverage_and_open_gaps() -> None:
+    bench = Bench()
+    link = bench.open()
+    bench.pipeline.receive(link, [b"ack", t(1, 0), q(1, 500), b"x y"], T0)
+    bench.pipeline.close(link, "disconnect", T0 + SECOND, code=1006, detail="1006 gone")
+    work = bench.passed(T0 + SECOND)
+    row = work.sessions[-1]
+    assert (row.closed_at, row.close_cause) == (T0 + SECOND, "disconnect: 1006 gone")
+    assert (row.frames, row.events, row.ignored) == (4, 2, 1)
+    assert [(c.kind, c.ts_from, c.ts_to) for c in work.coverage] == [("trade", T0, T0 + 500_000)]
+    assert {(gap.kind, gap.cause, gap.ts_to) for gap in work.gaps} == {
+        ("trade", "disconnect", None), ("quote", "disconnect", None),
+    }  # fmt: skip
+    closing = work.frames[0][1][-1]
+    assert isinstance(closing, FrameLine)
+    assert (closing.dir, closing.code, closing.n) == ("close", 1006, 4)
+
+
+def test_an_end_that_was_asked_for_is_no_gap() -> None:
+    bench = Bench()
+    link = bench.open()
+    bench.pipeline.receive(link, [t(1, 0), q(1, 0)], T0)
+    bench.pipeline.close(link, "stopped", T0 + SECOND, wanted=False)
+    bench.pipeline.close(link, "stopped", T0 + SECOND, wanted=False)
+    work = bench.passed(T0 + SECOND)
+    assert work.gaps == []
+    assert len(work.sessions) == 2
+
+
+def test_a_handover_leaves_no_gap() -> None:
+    bench = Bench()
+    old = bench.open("n-1-1")
+    bench.pipeline.receive(old, [t(1, 0), q(1, 0)], T0)
+    new = bench.open("n-1-2")
+    bench.pipeline.receive(new, [t(1, 0), t(2, 1), q(2, 1)], T0)
+    bench.pipeline.close(old, "handover", T0 + SECOND)
+    bench.pipeline.receive(new, [t(3, 2), q(3, 2)], T0)
+    assert bench.passed(T0 + 5 * SECOND).gaps == []
+
+
+def test_a_stalled_stream_is_a_gap_until_it_sends_again() -> None:
+    bench = Bench()
+    link = bench.open()
+    bench.pipeline.receive(link, [q(1, 0), t(1, 0)], T0)
+    bench.pipeline.stalled(link, stream("quote", "AAA"), T0 + 90 * SECOND)
+    (gap,) = bench.passed().gaps
+    assert (gap.kind, gap.cause, gap.ts_from, gap.ts_to) == ("quote", "silence", T0, None)
+    bench.pipeline.receive(link, [q(9, 95_000)], T0 + 95 * SECOND)
+    (ended,) = bench.passed().gaps
+    assert (ended.gap_id, ended.ts_to) == (gap.gap_id, T0 + 95 * SECOND)
+
+
+def test_a_seeded_stream_that_goes_on_is_no_loss_and_one_that_jumped_has_its_ids() -> None:
+    for first, state, ids in ((101, "empty", (101, 101)), (104, "open", (101, 104))):
+        bench = Bench()
+        bench.pipeline.seed({"trade": {"AAA": Resume(T0, 100, "n-0-1", "crash", "frames 7 to 9")}})
+        (opened,) = bench.passed().gaps
+        assert (opened.cause, opened.id_from, opened.ts_to, opened.detail) == ("crash", 101, None, "frames 7 to 9")
+        bench.pipeline.receive(bench.open(), [t(first, 1000)], T0)
+        (gap,) = bench.passed(T0 + 5 * SECOND).gaps
+        assert (gap.gap_id, gap.state, gap.id_from, gap.id_to) == (opened.gap_id, state, *ids)
+
+
+def test_rejected_frames_are_recorded_with_their_bytes() -> None:
+    bench = Bench()
+    link = bench.open()
+    bench.pipeline.receive(link, [b"<html>", t(1, 0), b"\xff"], T0)
+    work = bench.passed()
+    assert [(r.frame_no, r.frame, r.reason) for r in work.rejected] == [
+        (1, b"<html>", "not understood"), (3, b"\xff", "not understood"),
+    ]  # fmt: skip
+    assert seqs(work) == {"trade": [1]}
+
+
+def test_what_a_session_wants_done_comes_back_to_its_driver() -> None:
+    bench = Bench()
+    assert bench.pipeline.receive(bench.open(), [t(1, 0), b"leave silence"], T0) == [Leave("silence", "so it was said")]
+
+
+def test_answers_are_frames_with_their_headers() -> None:
+    bench = Bench()
+    link = bench.open()
+    bench.pipeline.respond(link, Fetch("info", "GET", "http://x/info"), 429, {"retry-after": "3"}, b"\xff", T0)
+    line = bench.passed().frames[0][1][-1]
+    assert isinstance(line, FrameLine)
+    assert (line.dir, line.status, line.tag, line.headers, line.n) == ("http", 429, "info", {"retry-after": "3"}, 1)
+    assert line.data == b"\xff"
+
+
+def test_a_defect_of_ours_keeps_the_frames_and_what_came_before_it() -> None:
+    bench = Bench()
+    link = bench.open()
+    with pytest.raises(ZeroDivisionError):
+        bench.pipeline.receive(link, [t(1, 0), b"boom", t(2, 0)], T0)
+    work = bench.passed()
+    assert seqs(work) == {"trade": [1]}
+    assert isinstance(work.frames[0][1][-1], FrameBatch)
+
+
+def test_trades_are_never_shed_and_make_reading_wait() -> None:
+    assert not may_shed("trade")
+    assert not may_shed("agg_trade")
+    assert may_shed("quote")
+    bench = Bench(queue_mb=1, frames=False)
+    link = bench.open()
+    large = [t(n, n, "A" * 60) for n in range(1, 20_001)]
+    bench.pipeline.receive(link, large, T0)
+    assert bench.pipeline.full
+    bench.pipeline.receive(link, [t(20_001, 20_001, "A" * 60)], T0)
+    work = bench.passed()
+    assert not bench.pipeline.full
+    assert len(work.events[0][1]) == 20_001
+    assert bench.pipeline.totals.shed == {}
+
+
+def test_quotes_are_shed_when_memory_is_short_and_the_episode_is_one_gap() -> None:
+    bench = Bench(queue_mb=1, frames=False)
+    link = bench.open()
+    bench.pipeline.receive(link, [q(n, n) for n in range(1, 45_000)], T0)
+    bench.pipeline.receive(link, [q(50_000, 50_000), t(1, 50_000)], T0)
+    bench.pipeline.receive(link, [q(50_001, 50_500)], T0)
+    work = bench.passed()
+    assert seqs(work)["trade"] == [1]
+    assert len(work.events[-1][1]) + len(work.events[0][1]) == 45_000
+    (begun,) = work.gaps
+    assert (begun.kind, begun.cause, begun.ts_from, begun.ts_to) == ("quote", "shed", T0 + 50_000_000, None)
+    assert bench.pipeline.totals.shed == {"quote": 2}
+    bench.pipeline.receive(link, [q(50_002, 51_000)], T0)
+    (ended,) = bench.passed().gaps
+    assert (ended.gap_id, ended.ts_to) == (begun.gap_id, T0 + 50_500_001)
+
+
+def test_coverage_grows_and_the_longest_row_is_recorded() -> None:
+    bench = Bench()
+    link = bench.open()
+    bench.pipeline.receive(link, [b"ack", t(1, 0)], T0)
+    bench.pipeline.tick(link, T0)
+    bench.pipeline.receive(link, [t(2, 800)], T0)
+    bench.pipeline.tick(link, T0)
+    (row,) = bench.passed().coverage
+    assert (row.ts_from, row.ts_to) == (T0, T0 + 800_000)
+    assert bench.passed().coverage == []
+
+
+def test_every_collected_kind_can_have_a_merger() -> None:
+    make = merger_maker(toy, "spot")
+    assert all(make(kind) for kind in KINDS)

@@ -1,0 +1,189 @@
+"""After a crash: ends, coverage and gaps of what was being collected, once however often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collectors import recovery
+from collectors.config import WritingConfig
+from collectors.intake import Intake
+from collectors.pipeline import Link, Pipeline
+from collectors.routes import merger_maker
+from collectors.writing import GroupCommit
+from lake.writer import LakeWriter
+from market.session import Gap
+from market.times import SECOND
+from tests.support import toy
+from tests.support.toy import T0, ToySession, q, stream, t
+
+MARKET = ("binance", "spot")
+
+
+class Crash:
+    """A writer process that can die at any pass: whatever it had not written by then is gone."""
+
+    def __init__(self, root: Path, now: int = T0) -> None:
+        self.writer = LakeWriter.open(root, "n", now)
+        self.stops = recovery.settle(self.writer, self.writer.recover(now), now)
+        self.intake = Intake(WritingConfig())
+        self.commit = GroupCommit(self.writer, "n", WritingConfig())
+        self.pipeline = Pipeline(*MARKET, self.intake, merger_maker(toy, "spot"))
+        self.pipeline.seed({lane[2]: symbols for lane, symbols in self.stops.items()})
+
+    def open(self, name: str, now: int = T0) -> Link:
+        session = ToySession(name, [stream("trade", "AAA"), stream("quote", "AAA")])
+        return self.pipeline.open(session, name="toy-1", source="ws", url="ws://toy", now=now)[0]
+
+    def write(self, now: int = T0, *, covered: bool = False) -> None:
+        self.pipeline.advance(now, covered=covered)
+        self.commit.commit(self.intake.collect(now, sync=True))
+
+    def die(self) -> None:
+        self.commit.close()
+        self.writer.close()
+
+    def gaps(self, kind: str) -> list[Gap]:
+        return self.writer.manifest.gaps(*MARKET, kind)
+
+
+@pytest.fixture
+def crashed(tmp_path: Path) -> Iterator[Crash]:
+    """A second life over what the first left behind."""
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), q(5, 0), t(2, 1000), q(6, 2000)], T0 + SECOND)
+    first.write(T0 + SECOND)
+    first.pipeline.receive(link, [t(3, 3000)], T0 + 3 * SECOND)
+    first.die()
+    second = Crash(tmp_path, T0 + 10 * SECOND)
+    yield second
+    second.die()
+
+
+def test_every_kind_and_symbol_has_one_open_gap(crashed: Crash) -> None:
+    for kind, last in (("trade", 1_000_000), ("quote", 2_000_000)):
+        (gap,) = crashed.gaps(kind)
+        assert (gap.cause, gap.state, gap.symbol) == ("crash", "open", "AAA")
+        assert (gap.ts_from, gap.ts_to) == (T0 + last, None)
+        assert gap.detected_at == T0 + 10 * SECOND
+    assert crashed.gaps("trade")[0].id_from == 3
+
+
+def test_the_interrupted_session_has_its_end_and_its_coverage(crashed: Crash) -> None:
+    (row,) = crashed.writer.manifest.sessions()
+    assert (row.close_cause, row.closed_at, row.frames) == ("crash", T0 + SECOND, 4)
+    covered = {(c.kind, c.ts_from, c.ts_to) for c in crashed.writer.manifest.coverage()}
+    assert covered == {("trade", T0, T0 + 2_000_000), ("quote", T0, T0 + 2_000_000)}
+
+
+def test_coverage_goes_on_where_it_was_recorded_last(tmp_path: Path) -> None:
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), q(1, 0), t(2, 1000)], T0 + SECOND)
+    first.write(T0 + SECOND, covered=True)
+    first.pipeline.receive(link, [t(3, 4000)], T0 + 4 * SECOND)
+    first.write(T0 + 4 * SECOND)
+    first.die()
+    second = Crash(tmp_path, T0 + 9 * SECOND)
+    trade = [(c.ts_from - T0, c.ts_to - T0) for c in second.writer.manifest.coverage(*MARKET, "trade")]
+    quote = [(c.ts_from - T0, c.ts_to - T0) for c in second.writer.manifest.coverage(*MARKET, "quote")]
+    assert trade == quote == [(0, SECOND), (SECOND, 4 * SECOND)]
+    second.die()
+
+
+def test_recovering_again_changes_nothing(tmp_path: Path, crashed: Crash) -> None:
+    before = (crashed.writer.manifest.gaps(), crashed.writer.manifest.coverage(), crashed.writer.manifest.sessions())
+    recovery.settle(crashed.writer, crashed.writer.recover(T0 + 20 * SECOND), T0 + 20 * SECOND)
+    crashed.die()
+    third = Crash(tmp_path, T0 + 30 * SECOND)
+    after = (third.writer.manifest.gaps(), third.writer.manifest.coverage(), third.writer.manifest.sessions())
+    assert before == after
+    third.die()
+
+
+def test_the_first_event_afterwards_gives_the_gap_its_end_and_its_ids(crashed: Crash) -> None:
+    link = crashed.open("n-2-1", T0 + 11 * SECOND)
+    crashed.pipeline.receive(link, [t(9, 12_000), q(50, 13_000)], T0 + 13 * SECOND)
+    crashed.write(T0 + 16 * SECOND)
+    (trade,) = crashed.gaps("trade")
+    assert (trade.id_from, trade.id_to, trade.proof, trade.state) == (3, 9, "ids", "open")
+    (quote,) = crashed.gaps("quote")
+    assert (quote.ts_from, quote.ts_to) == (T0 + 2_000_000, T0 + 13_000_000)
+
+
+def test_a_stream_that_lost_nothing_has_an_empty_gap(crashed: Crash) -> None:
+    link = crashed.open("n-2-1", T0 + 11 * SECOND)
+    crashed.pipeline.receive(link, [t(3, 12_000)], T0 + 13 * SECOND)
+    crashed.write(T0 + 16 * SECOND)
+    (trade,) = crashed.gaps("trade")
+    assert (trade.state, trade.id_from, trade.id_to) == ("empty", 3, 3)
+
+
+def test_a_second_crash_before_anything_came_is_the_same_gap(tmp_path: Path, crashed: Crash) -> None:
+    crashed.open("n-2-1", T0 + 11 * SECOND)
+    crashed.write(T0 + 12 * SECOND)
+    crashed.die()
+    third = Crash(tmp_path, T0 + 20 * SECOND)
+    assert len(third.gaps("trade")) == 1
+    assert {row.close_cause for row in third.writer.manifest.sessions()} == {"crash"}
+    third.die()
+
+
+def test_a_hole_that_was_not_said_in_time_is_said_at_the_next_start(tmp_path: Path) -> None:
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), t(5, 100)], T0)
+    first.write(T0 + SECOND)  # the merger still waits for 2, 3 and 4
+    assert first.gaps("trade") == []
+    first.die()
+    second = Crash(tmp_path, T0 + 9 * SECOND)
+    found = {(gap.cause, gap.id_from, gap.id_to) for gap in second.gaps("trade")}
+    assert found == {("jump", 2, 5), ("crash", 6, None)}
+    second.die()
+
+
+def test_a_gap_that_was_none_is_closed_though_the_crash_came_before_it_was_said(tmp_path: Path, crashed: Crash) -> None:
+    link = crashed.open("n-2-1", T0 + 11 * SECOND)
+    crashed.pipeline.receive(link, [t(3, 12_000)], T0 + 13 * SECOND)
+    crashed.pipeline.advance(T0 + 14 * SECOND)
+    crashed.commit.commit(crashed.intake.collect(T0 + 14 * SECOND))  # written, and not yet synced
+    assert crashed.gaps("trade")[0].state == "open"
+    crashed.die()
+    third = Crash(tmp_path, T0 + 20 * SECOND)
+    states = {(gap.id_from, gap.state) for gap in third.gaps("trade")}
+    assert states == {(3, "empty"), (4, "open")}
+    third.die()
+
+
+def test_frames_without_lines_are_named_in_the_gap(tmp_path: Path) -> None:
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0)], T0)
+    first.write(T0)
+    first.pipeline.receive(link, [t(2, 10), t(3, 20)], T0 + 1)
+    work = first.intake.collect(T0 + 1, sync=True)
+    work.events.clear()  # the process dies between the frames and their lines
+    first.commit.commit(work)
+    first.die()
+    second = Crash(tmp_path, T0 + 9 * SECOND)
+    (gap,) = second.gaps("trade")
+    assert gap.id_from == 2
+    assert gap.detail is not None
+    assert gap.detail.startswith("frames 2 to 3 of n-1-1 have no lines, see frames/")
+    second.die()
+
+
+def test_a_clean_stop_is_no_crash(tmp_path: Path) -> None:
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), q(1, 0)], T0)
+    first.pipeline.close(link, "stopped", T0 + SECOND, wanted=False)
+    first.commit.commit(first.intake.collect(T0 + SECOND, sync=True, final=True))
+    first.die()
+    second = Crash(tmp_path, T0 + 9 * SECOND)
+    assert second.writer.manifest.gaps() == []
+    assert {stop.cause for symbols in second.stops.values() for stop in symbols.values()} == {"stopped"}
+    second.die()

@@ -1,0 +1,225 @@
+"""Group commit: rotation by receive time, order on disk, and what failures do not lose."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collectors.config import WritingConfig
+from collectors.intake import FrameBatch, Pass, RejectedFrame
+from collectors.writing import GroupCommit
+from lake import durable
+from lake.durable import Fault
+from lake.errors import StorageFailed
+from lake.frames import read_frames
+from lake.rows import SegmentRow
+from lake.segments import decode_line
+from lake.writer import LakeWriter
+from market import times
+from market.kinds import Trade
+from market.session import Coverage, Gap
+from market.times import MINUTE, SECOND
+
+MARKET = ("binance", "spot")
+LANE = (*MARKET, "trade")
+T0 = times.parse("2026-11-20T13:45:10Z")
+
+
+def trade(seq: int, at: int, symbol: str = "BTCUSDT") -> Trade:
+    return Trade(symbol, "trade", at, None, at, "n-1-1", seq, 0, "ws", "1", "2", "buy", seq, "market")
+
+
+def batch(first: int, *frames: bytes, at: int) -> FrameBatch:
+    return FrameBatch("n-1-1", first, at, list(frames))
+
+
+def work(now: int, events: list[Trade] = [], frames: list[FrameBatch] = [], **more: object) -> Pass:  # noqa: B006
+    return Pass(now, frames=[(MARKET, frames)] if frames else [], events=[(LANE, events)] if events else [], **more)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[LakeWriter]:
+    with LakeWriter.open(tmp_path / "lake", "n", T0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def commit(writer: LakeWriter) -> Iterator[GroupCommit]:
+    made = GroupCommit(writer, "n", WritingConfig())
+    yield made
+    made.close()
+
+
+def rows(writer: LakeWriter, kind: str = "trade") -> list[SegmentRow]:
+    return writer.manifest.segments(*MARKET, kind)
+
+
+def stored(writer: LakeWriter) -> list[int]:
+    found = []
+    for row in rows(writer):
+        path = writer.root / row.path
+        path = path if path.exists() else path.with_name(path.name + ".open")
+        if path.exists():
+            found += [decode_line("trade", line).seq for line in path.read_bytes().splitlines()]
+    return found
+
+
+def test_a_segment_ends_where_receive_time_crosses_a_minute(writer: LakeWriter, commit: GroupCommit) -> None:
+    commit.commit(work(T0 + SECOND, [trade(1, T0), trade(2, T0 + SECOND)]))
+    assert [(row.state, row.period_start) for row in rows(writer)] == [("open", T0)]
+    later = T0 + 50 * SECOND
+    commit.commit(work(later + SECOND, [trade(3, later - 1), trade(4, later)]))
+    first, second = rows(writer)
+    assert (first.state, first.rows, first.period_end) == ("sealed", 3, later)
+    assert (second.state, second.period_start) == ("open", later)
+    assert first.event_min == T0
+    assert stored(writer) == [1, 2, 3, 4]
+
+
+def test_silence_is_a_row_without_a_file(writer: LakeWriter, commit: GroupCommit) -> None:
+    commit.begin([LANE], T0)
+    commit.commit(work(T0 + 10 * MINUTE))
+    first, second = rows(writer)
+    assert (first.rows, first.bytes, first.sha256, first.state) == (0, 0, "", "sealed")
+    assert first.period_end == times.floor_to(T0 + 10 * MINUTE, MINUTE) == second.period_start
+    assert not (writer.root / first.path).exists()
+    assert writer.manifest.watermark(*LANE) == first.period_end
+
+
+def test_nothing_spans_midnight(writer: LakeWriter, commit: GroupCommit) -> None:
+    midnight = times.parse("2026-11-21")
+    commit.commit(work(midnight - SECOND, [trade(1, midnight - 2 * SECOND)], [batch(1, b"{}", at=midnight - SECOND)]))
+    commit.commit(work(midnight + SECOND, [trade(2, midnight - 1), trade(3, midnight)], [batch(2, b"{}", at=midnight)]))
+    for kind in ("trade", "frames"):
+        first, second = rows(writer, kind)
+        assert (first.period_end, second.period_start) == (midnight, midnight)
+        assert "date=2026-11-20" in first.path
+        assert "date=2026-11-21" in second.path
+    assert rows(writer)[0].rows == 2
+
+
+def test_silence_over_midnight_is_divided_there(writer: LakeWriter, commit: GroupCommit) -> None:
+    midnight = times.parse("2026-11-21")
+    commit.begin([LANE], midnight - 10 * MINUTE)
+    commit.commit(work(midnight + 10 * MINUTE))
+    assert [row.period_end for row in rows(writer)] == [midnight, midnight + 10 * MINUTE, None]
+
+
+def test_a_large_segment_is_sealed_at_once(writer: LakeWriter) -> None:
+    commit = GroupCommit(writer, "n", WritingConfig(seal_mb=1))
+    many = [trade(seq, T0 + seq) for seq in range(9000)]
+    commit.commit(work(T0 + SECOND, many))
+    first, second = rows(writer)
+    assert (first.state, first.rows) == ("sealed", 9000)
+    assert first.period_end == second.period_start == T0 + SECOND
+    commit.close()
+
+
+def test_the_last_pass_seals_everything(writer: LakeWriter, commit: GroupCommit) -> None:
+    commit.commit(work(T0, [trade(1, T0)], [batch(1, b"{}", b"[]", at=T0)], final=True))
+    assert [row.state for kind in ("trade", "frames") for row in rows(writer, kind)] == ["sealed", "sealed"]
+    assert rows(writer)[0].period_end == T0 + 1
+    frames = list(read_frames(writer.root / rows(writer, "frames")[0].path))
+    assert [(line.n, line.data) for line in frames] == [(1, b"{}"), (2, b"[]")]
+
+
+def test_frames_are_written_and_synced_before_the_lines_made_from_them(writer: LakeWriter, commit: GroupCommit) -> None:
+    seen: list[tuple[str, str]] = []
+    with durable.observe(lambda op: seen.append((op.name, op.path))):
+        commit.commit(work(T0, [trade(1, T0)], [batch(1, b"{}", at=T0)], sync=True))
+    steps = [
+        (name, "frames" if "/frames/" in path else "lines")
+        for name, path in seen
+        if name in ("write", "sync") and ("/frames/" in path or "/raw/" in path)
+    ]
+    assert steps == [("write", "frames"), ("sync", "frames"), ("write", "lines"), ("sync", "lines")]
+
+
+def test_a_clock_that_steps_back_loses_nothing(writer: LakeWriter, commit: GroupCommit) -> None:
+    commit.commit(work(T0 + MINUTE, [trade(1, T0 + MINUTE)]))
+    commit.commit(work(T0, [trade(2, T0)]))
+    commit.commit(work(T0 + 2 * MINUTE, [trade(3, T0 + 2 * MINUTE), trade(4, T0 + MINUTE)], final=True))
+    assert sorted(stored(writer)) == [1, 2, 3, 4]
+
+
+def test_files_of_one_second_have_different_numbers(writer: LakeWriter) -> None:
+    for seq in range(3):
+        commit = GroupCommit(writer, "n", WritingConfig())
+        commit.commit(work(T0, [trade(seq, T0)], final=True))
+    assert len({row.path for row in rows(writer)}) == 3
+    assert stored(writer) == [0, 1, 2]
+
+
+def gap(state: str = "open", **more: object) -> Gap:
+    return Gap("g", *LANE, "BTCUSDT", T0, T0 + 1, 5, 5, "crash", "ids", state, "n-1-1", T0, **more)
+
+
+def test_that_a_gap_is_none_after_all_is_said_once_the_proof_is_durable(
+    writer: LakeWriter, commit: GroupCommit
+) -> None:
+    commit.commit(work(T0, [trade(5, T0)], gaps=[gap("empty", closed_at=T0)]))
+    assert [found.state for found in writer.manifest.gaps()] == ["open"]
+    commit.commit(work(T0, sync=True))
+    assert [found.state for found in writer.manifest.gaps()] == ["empty"]
+
+
+def test_coverage_is_recorded_with_a_sync(writer: LakeWriter, commit: GroupCommit) -> None:
+    synced: list[str] = []
+    with durable.observe(lambda op: synced.append(op.path) if op.name == "sync" and "/raw/" in op.path else None):
+        commit.commit(work(T0, [trade(1, T0)], coverage=[Coverage(*LANE, "BTCUSDT", "n-1-1", T0, T0 + 1)]))
+    assert synced
+    assert len(writer.manifest.coverage()) == 1
+
+
+def test_rejected_frames_are_set_aside_and_counted(writer: LakeWriter, commit: GroupCommit) -> None:
+    bad = [RejectedFrame(*MARKET, "n-1-1", no, T0, "not understood", b"\xff<html>") for no in (3, 7)]
+    commit.commit(work(T0, rejected=bad, final=True))
+    (row,) = writer.manifest.quarantine()
+    assert (row.origin, row.count, row.reason) == ("n-1-1", 2, "not understood")
+    lines = list(read_frames(writer.root / row.path))
+    assert [(line.n, line.data) for line in lines] == [(3, b"\xff<html>"), (7, b"\xff<html>")]
+
+
+@contextlib.contextmanager
+def striking(fault: Fault) -> Iterator[Fault]:
+    durable.inject(fault)
+    try:
+        yield fault
+    finally:
+        durable.inject(None)
+
+
+@pytest.mark.parametrize("op", ["write", "sync"])
+@pytest.mark.parametrize("number", range(1, 5))
+def test_one_io_error_moves_the_bytes_to_a_new_file(writer: LakeWriter, op: str, number: int) -> None:
+    commit = GroupCommit(writer, "n", WritingConfig())
+    commit.begin([LANE], T0, [MARKET])
+    seq = iter(range(1, 100))
+    with striking(Fault(op, number, "EIO")) as fault:
+        for _ in range(6):
+            n = next(seq)
+            commit.commit(work(T0 + n, [trade(n, T0 + n)], [batch(n, b"{}", at=T0 + n)], sync=True))
+    commit.commit(work(T0 + 100, final=True))
+    assert fault.struck == 1
+    assert sorted(set(stored(writer))) == [1, 2, 3, 4, 5, 6]
+    numbers = [line.n for row in rows(writer, "frames") if row.rows for line in read_frames(writer.root / row.path)]
+    assert sorted(set(numbers)) == [1, 2, 3, 4, 5, 6]
+    assert {row.state for row in writer.manifest.segments()} == {"sealed"}
+    assert not list(writer.root.rglob("*.open"))
+
+
+def test_a_full_disk_is_waited_for_and_nothing_is_lost_or_doubled(writer: LakeWriter, commit: GroupCommit) -> None:
+    commit.commit(work(T0, [trade(1, T0)], [batch(1, b"{}", at=T0)], sync=True))
+    with striking(Fault("write", 1, "ENOSPC", repeat=True)):
+        with pytest.raises(StorageFailed) as failed:
+            commit.commit(work(T0 + 1, [trade(2, T0 + 1)], [batch(2, b"{}", at=T0 + 1)], sync=True))
+        assert durable.no_space(failed.value)
+        with pytest.raises(StorageFailed):
+            commit.commit(work(T0 + 2, sync=True))
+    commit.commit(work(T0 + 3, [trade(3, T0 + 3)], [batch(3, b"{}", at=T0 + 3)], sync=True, final=True))
+    assert stored(writer) == [1, 2, 3]
+    assert failed.value.__cause__.errno == errno.ENOSPC
