@@ -419,7 +419,7 @@ def test_the_factory_goes_by_what_ids_promise():
 # Properties
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     lost=st.sets(st.integers(101, 198), max_size=30),
     twice=st.sets(st.integers(100, 199), max_size=30),
@@ -459,7 +459,7 @@ def test_the_ledger_law_holds_whatever_is_lost_repeated_reordered_or_cut(lost, t
         assert any(g.ts_from <= trade(n).ts_event < g.ts_to for g in missing)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 50), st.sampled_from("abc")), max_size=60))
 def test_no_event_of_an_unseen_id_is_ever_dropped(events):
     made, seen = ids(), set()

@@ -216,7 +216,7 @@ def test_frames_again_after_a_reconnect_yield_nothing_new(venue, market, kind):
 
 
 @pytest.mark.parametrize("venue,market", MEMBERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_frames_never_raise_and_never_go_uncounted(venue, market, data):
     frames = [f for v, m, kind in STREAMED if (v, m) == (venue, market) for f in frames_of(venue, market, kind)]
