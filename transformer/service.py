@@ -17,7 +17,7 @@ import msgspec
 from lake.bars import EVERY_SYMBOL
 from lake.checks import CROSSED
 from lake.errors import CommitConflict, LakeError, StorageFailed
-from lake.rows import FRAMES, Expectation, SegmentRow
+from lake.rows import Expectation, SegmentRow
 from lake.writer import LakeWriter
 from market.session import Gap
 from market.times import DAY, SECOND, Interval
@@ -104,8 +104,9 @@ class _Pass:
         )
 
     def run(self) -> Summary:
-        sealed = self.manifest.segments(state="sealed")
         streams = self.manifest.streams()
+        # stream by stream: a month of frames files is sealed too, and none of our business
+        sealed = [row for stream in streams for row in self.manifest.segments(*stream, state="sealed")]
         markets = sorted({(e, m) for e, m, kind in streams if kind == "trade"})
         cursors = {market: self.manifest.cursor(plan.cursor_name(*market)) for market in markets}
         jobs = plan.transforms(sealed, cursors, self.context)
@@ -380,6 +381,7 @@ class TransformService:
 
     def status(self) -> Mapping[str, object]:
         """The last pass, for `/status`."""
-        waiting = [row for row in self._writer.manifest.segments(state="sealed") if row.kind != FRAMES]
+        manifest = self._writer.manifest
+        waiting = sum(len(manifest.segments(*stream, state="sealed")) for stream in manifest.streams())
         last = msgspec.structs.asdict(self._last) if self._last is not None else None
-        return {"waiting_segments": len(waiting), "last_pass_at": self._last_at, "last_pass": last}
+        return {"waiting_segments": waiting, "last_pass_at": self._last_at, "last_pass": last}
