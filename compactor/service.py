@@ -17,11 +17,12 @@ import msgspec
 from compactor import view
 from compactor.bars_job import final_bars, hour_bars
 from compactor.config import CompactorConfig
+from compactor.heal import heal
 from compactor.merge_job import DUPLICATE, Made, Place, close_day, discard, merge_hour
 from compactor.plan import MAX_FAILURES, DayClose, FinalBars, HourBars, HourMerge, Job, day_span, plan
 from compactor.tell import tell
 from compactor.tidy import tidy
-from lake.errors import CommitConflict, LakeError
+from lake.errors import CommitConflict, CorruptFile, LakeError
 from lake.rows import CheckRow, Expectation, FileRow
 from lake.writer import LakeWriter
 from market import times
@@ -37,7 +38,10 @@ _PATIENCE = 0.25
 
 
 class Summary(msgspec.Struct):
-    """What one pass did: jobs by sort, daily files with their rows, problems in words, files let go of."""
+    """What one pass did: jobs by sort, daily files with their rows, problems in words, files let go of.
+
+    `healed` are hot files whose bytes had changed and that are being made again from raw.
+    """
 
     hours: int = 0
     days: int = 0
@@ -47,6 +51,7 @@ class Summary(msgspec.Struct):
     certificates: list[str] = []
     failures: list[str] = []
     conflicts: int = 0
+    healed: list[str] = []
     deleted: int = 0
 
     @property
@@ -172,8 +177,12 @@ class _Pass:
         while not wait([future], timeout=_PATIENCE).done:
             if self.stopping():
                 return False
+        if future.cancelled():
+            return False
         error = future.exception()
         if isinstance(error, Exception):
+            if self.stopping():  # a worker that was told to end is no fault of its inputs
+                return False
             self._failed(job, error)
             return True
         made = future.result()
@@ -237,16 +246,22 @@ class _Pass:
         self.tried[job.key] = 1
         failures = (self.manifest.cursor(view.FAILED + job.key) or 0) + 1
         text = error.message if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
-        row = CheckRow(path=_first_input(job), check="compaction_failed", symbol="", count=failures, detail=text[:500])
+        row = CheckRow(
+            path=_inputs(job)[0].path, check="compaction_failed", symbol="", count=failures, detail=text[:500]
+        )
         self.writer.publish(cursors={view.FAILED + job.key: failures}, checks=[row], now=self.now)
         self.summary.failures.append(f"{describe(job)}: {text}")
         parked = failures >= MAX_FAILURES
         telemetry.job_failed(job="compact", subject=describe(job), error=error, failures=failures, parked=parked)
+        if parked and isinstance(error, CorruptFile):
+            healed = heal(self.writer, _inputs(job), self.now)
+            self.summary.healed += healed
+            if healed:  # made again, the file has the same name: the job deserves another try
+                self.writer.publish(cursors={view.FAILED + job.key: 0}, now=self.now)
 
 
-def _first_input(job: Job) -> str:
-    rows = job.trades if isinstance(job, FinalBars) else job.inputs
-    return rows[0].path
+def _inputs(job: Job) -> tuple[FileRow, ...]:
+    return job.trades if isinstance(job, FinalBars) else job.inputs
 
 
 def describe(job: Job) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once
-from lake import bars, checks, durable, layout, merge, parquet
+from lake import bars, checks, durable, layout, merge, parquet, tables
 from lake.errors import StorageFailed
 from lake.rows import SegmentRow
 from lake.verify import verify_lake
@@ -249,6 +249,29 @@ def test_a_flipped_bit_stops_its_day_only_and_is_parked_after_three_failures(lak
     (check,) = [row for row in lake.writer.manifest.checks() if row.check == "compaction_failed"]
     assert (check.path, check.count) == (broken.path, 3)
     assert "SHA-256" in check.detail
+
+
+def test_a_hot_file_that_changed_on_disk_is_made_again_from_its_segments(lake):
+    rows = ticks("BTCUSDT", range(10))
+    raw = layout.raw_path("binance", "linear", "trade", T0, "node", 1)
+    durable.make_dirs((lake.root / raw).parent)
+    durable.write_file(lake.root / raw, b"{}\n")
+    sealed = SegmentRow(path=raw, **STREAM, kind="trade", state="transformed", period_start=T0, period_end=T0 + MINUTE)
+    lake.writer.seal(msgspec.structs.replace(sealed, rows=10, bytes=3, sha256="00"))
+    broken = lake.part("trade", rows, parents=(tables.Parent(raw, "00"),))
+    good = (lake.root / broken.path).read_bytes()
+    (lake.root / broken.path).write_bytes(good[:100] + b"!" + good[101:])
+    healed = [path for _ in range(3) for path in compact(lake).healed]
+    assert healed == [broken.path]
+    assert lake.writer.manifest.segment(raw).state == "sealed"
+    assert lake.writer.manifest.files("trade") == []
+    (aside,) = lake.writer.manifest.quarantine()
+    assert aside.origin == broken.path
+    assert (lake.root / aside.path).stat().st_size == len(good)
+    lake.part("trade", rows, parents=(tables.Parent(raw, "00"),))
+    lake.writer.publish(segments={raw: "transformed"}, now=LATER)
+    assert compact(lake).days == 1
+    assert certificate(lake).rows == 10
 
 
 def test_a_merge_that_loses_a_digit_is_never_committed(lake, monkeypatch):
