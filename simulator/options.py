@@ -34,7 +34,7 @@ class Options(msgspec.Struct, frozen=True):
 
 def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[str]) -> Options:
     """Options of a command line; leaves with code 2 and a message where it is wrong."""
-    parser = argparse.ArgumentParser("python -m simulator", description=__doc__)
+    parser = argparse.ArgumentParser("python -m simulator", description="A local exchange with a log of what it sent.")
     add = parser.add_argument
     add("--venue", choices=venues, default="binance", help="whose wire protocol to speak")
     add("--host", default="127.0.0.1", help="address to listen on")
