@@ -29,6 +29,8 @@ T = TypeVar("T")
 TURN_FRAMES = 256
 """Frames handled before every other task of the loop gets its turn."""
 TEND_SECONDS = 1.0
+BURST = 4
+"""Connections to one host that may be opened at once."""
 PRODUCE_SECONDS = 30.0
 """How long a successor may take to produce what its predecessor does."""
 SETTLED_SECONDS = 60.0
@@ -64,7 +66,7 @@ class Tools(msgspec.Struct, frozen=True):
 
 
 class Pacer:
-    """Turns to connect: one host's follow each other at a distance."""
+    """Turns to connect: after the first few at once, one host's follow each other at a distance."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -72,8 +74,9 @@ class Pacer:
 
     async def turn(self, host: str, spacing: float) -> None:
         now = self._clock.monotonic()
-        at = max(now, self._next.get(host, now))
-        self._next[host] = at + spacing
+        earliest = now - BURST * spacing  # unused turns are not saved up beyond the burst
+        at = max(earliest, self._next.get(host, earliest)) + spacing
+        self._next[host] = at
         if at > now:
             await self._clock.sleep(at - now)
 

@@ -201,7 +201,7 @@ async def test_reading_waits_while_trades_find_no_room() -> None:
     await bench.clock.run(running)
 
 
-async def test_connects_to_one_host_follow_each_other_at_a_distance() -> None:
+async def test_after_a_few_at_once_connects_to_one_host_follow_each_other_at_a_distance() -> None:
     clock = ManualClock()
     pacer = Pacer(clock)
     times: list[float] = []
@@ -211,10 +211,12 @@ async def test_connects_to_one_host_follow_each_other_at_a_distance() -> None:
         times.append(clock.monotonic())
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(connect("one") for _ in range(4)), connect("other"))
+        await asyncio.gather(*(connect("one") for _ in range(7)), connect("other"))
+        await clock.sleep(100.0)
+        await asyncio.gather(*(connect("one") for _ in range(5)))
 
     await clock.run(all_of_them())
-    assert sorted(times) == [0.0, 0.0, 2.0, 4.0, 6.0]
+    assert sorted(times) == [0.0] * 5 + [2.0, 4.0, 6.0] + [106.0] * 4 + [108.0]
 
 
 async def test_a_stop_ends_an_ordinary_life_with_its_coverage() -> None:
