@@ -27,7 +27,7 @@ class Stopper:
     def __init__(self, deadline_seconds: float, end_process: Callable[[int], None] = os._exit) -> None:
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
-        self.reason = "asked to stop"
+        self.reason = "a part failed"
         self.deadline_seconds = deadline_seconds
         self._end_process = end_process
         self._loop = asyncio.get_running_loop()

@@ -66,7 +66,8 @@ class Workers(Executor):
     """`n` spawned worker processes. A job whose worker dies is run once more on a new pool, then fails as WorkerDied.
 
     `submit` may be called from any thread; functions and arguments are pickled. After `recycle_after` jobs the pool
-    is replaced as soon as it is idle, which gives memory back. `kill` ends the processes without waiting.
+    is replaced as soon as it is idle, which gives memory back. `kill` ends the processes without waiting; jobs under
+    way then raise asyncio.CancelledError, which nobody takes for a failure of the job.
     """
 
     def __init__(self, n: int = 1, *, recycle_after: int = 500) -> None:
@@ -130,7 +131,9 @@ class Workers(Executor):
             work.job.cancel()
             return
         error = done.exception()
-        if isinstance(error, BrokenProcessPool) and not self._closed:
+        if isinstance(error, BrokenProcessPool) and self._closed:
+            error = asyncio.CancelledError("the worker pool was closed")
+        elif isinstance(error, BrokenProcessPool):
             telemetry.worker_died(job=work.name, attempt=work.attempt)
             error = self._again(work, pool)
             if error is None:
@@ -145,7 +148,7 @@ class Workers(Executor):
         """Send work whose worker died to a new pool, once. None where it was sent, else what its job fails with."""
         with self._lock:
             if self._closed:
-                return BrokenProcessPool("the worker pool was shut down")
+                return asyncio.CancelledError("the worker pool was closed")
             self._replace(broken)
             if work.attempt > 1:
                 return WorkerDied(work.name)

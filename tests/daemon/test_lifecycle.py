@@ -9,13 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from daemon import lifecycle, simulate
+from cli.jobs import ask
+from daemon import lifecycle, simulate, wiring
 from daemon.arguments import Options
 from daemon.config import load_config
 from daemon.stopping import Stopper
 from daemon.watch import Timer, Watch
+from lake.errors import LakeError
 from lake.lock import read_lock
 from lake.manifest import Manifest
 from lake.rows import SegmentRow
@@ -80,6 +83,8 @@ def test_one_daemon_a_lake_and_a_clean_stop(place):
         assert time.perf_counter() - began <= 2.0
         assert tree(place / "data") == before
         assert (info.pid, info.port > 0, len(info.token) > 30) == (first.pid, True, True)
+        assert ask(info, "transform", {}, lambda *_: None)["segments"] == 0
+        assert ask(info, "compact", {"final": True}, lambda *_: None)["days"] == 0
         first.send_signal(signal.SIGINT)
         code, output = end(first)
         assert code == 0, output
@@ -90,6 +95,22 @@ def test_one_daemon_a_lake_and_a_clean_stop(place):
     assert events[:3] == ["starting", "recovered", "ready"]
     assert events[-1] == "stopped"
     assert read_lock(place / "data") is None
+
+
+def test_the_control_port_can_stop_it_and_names_what_it_does_not_know(place):
+    process = start(place, "--only", "transformer")
+    try:
+        while (info := read_lock(place / "data")) is None or not info.port:
+            assert process.poll() is None
+            time.sleep(0.02)
+        with pytest.raises(LakeError, match="jobs: compact, stop, transform"):
+            ask(info, "drop", {}, lambda *_: None)
+        assert ask(info, "stop", {}, lambda *_: None) == {"stopping": True}
+        code, output = end(process)
+        assert (code, "asked through the control port" in output) == (0, True), output
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_duration_ends_it_with_exit_code_0(place):
@@ -256,6 +277,19 @@ async def test_midnight_a_clock_step_and_watermarks_are_noticed(tmp_path, events
     assert found["midnight_crossed"] == "00:00 UTC: 2026-11-19 has ended, its daily files follow in about 900 s"
     assert found["clock_stepped"] == "the wall clock jumped by +2.000 s"
     assert [name for name, _ in events()].count("midnight_crossed") == 1
+
+
+def test_what_a_start_found_is_one_sentence(tmp_path):
+    with LakeWriter.open(tmp_path / "lake", "node", 1) as writer:
+        found = writer.recover(2)
+    assert wiring.summary_of(found) == "a new lake; checked"
+    torn = SegmentRow(
+        path="x", exchange="b", market_type="spot", kind="trade", state="sealed", period_start=1, clean=False
+    )
+    crashed = msgspec.structs.replace(found, segments=(torn, torn))
+    assert wiring.summary_of(crashed) == "the last run did not stop by itself: 2 segments sealed late; put in order"
+    lost = msgspec.structs.replace(found, missing=("a", "b"))
+    assert wiring.summary_of(lost) == "2 files of the manifest are not on disk (dl verify says which); checked"
 
 
 async def test_the_timer_asks_once_its_time_is_over():

@@ -78,13 +78,15 @@ async def test_the_pool_is_recycled_between_jobs():
         pool.shutdown()
 
 
-async def test_kill_ends_a_running_job_at_once():
+async def test_kill_ends_a_running_job_at_once_as_cancelled(tmp_path):
     pool = Workers(1)
-    await pool.submit(double, 1)
     pid = await pool.submit(process_id)
-    pool.kill()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    running, waiting = (pool.submit(wait_for_file, str(tmp_path / "never")) for _ in range(2))
+    await asyncio.to_thread(pool.kill)
+    for job in (running, waiting):
+        with pytest.raises(asyncio.CancelledError):
+            await job
+    assert not _lives(pid)
     with pytest.raises(RuntimeError, match="shut down"):
         pool.submit(double, 1)
 
