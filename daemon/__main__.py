@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from daemon import arguments, place
 from daemon.config import load
-from daemon.errors import DaemonError
+from daemon.errors import DaemonError, code_of
 from lake.errors import LakeError
 from runtime.service import EXIT_INTERRUPTED, EXIT_OK
 
@@ -31,7 +31,7 @@ def main(given: Sequence[str]) -> int:
             return lifecycle.run(config, options)
     except (DaemonError, LakeError) as error:
         sys.stderr.write(f"{error}\n")
-        return error.exit_code
+        return code_of(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_OK

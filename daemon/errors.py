@@ -33,3 +33,9 @@ class NoConfig(DaemonError):
 
 class StartFailed(DaemonError):
     pass
+
+
+def code_of(error: BaseException) -> int:
+    """The documented exit code for `error`: its own where it has one that says more than "failed"."""
+    code = getattr(error, "exit_code", EXIT_INTERNAL)
+    return code if isinstance(code, int) and code > 1 else EXIT_INTERNAL

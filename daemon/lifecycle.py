@@ -14,7 +14,7 @@ from daemon import simulate
 from daemon.arguments import Options
 from daemon.config import Config
 from daemon.control import ControlService
-from daemon.errors import DaemonError
+from daemon.errors import DaemonError, code_of
 from daemon.http import HttpService
 from daemon.status import Status
 from daemon.stopping import Guard, Stopper
@@ -41,7 +41,7 @@ def run(config: Config, options: Options) -> int:
         return loop.run(_run(config, options, clock))
     except (LakeError, DaemonError, MarketError, Fatal) as error:
         sys.stderr.write(f"{error}\n")
-        return getattr(error, "exit_code", EXIT_INTERNAL)
+        return code_of(error)
     finally:
         logs.close()
 
@@ -66,7 +66,7 @@ async def _run(config: Config, options: Options, clock: SystemClock) -> int:
             )
             code = await _Life(config, options, clock, writer, stopper).live()
         except (LakeError, DaemonError, MarketError, Fatal) as error:
-            code = getattr(error, "exit_code", EXIT_INTERNAL)
+            code = code_of(error)
             telemetry.service_failed(service="daemon", error=error, exit_code=code)
         except Exception as error:  # noqa: BLE001 - a defect: one line here, its traceback in the log file
             telemetry.service_failed(service="daemon", error=error, exit_code=EXIT_INTERNAL)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daemon.arguments import Options
 from daemon.config import Config
-from lake.errors import LakeLocked
+from lake.errors import LakeLocked, NotALake
 from lake.lock import read_lock
 
 
@@ -16,9 +16,12 @@ def root_of(config: Config, options: Options) -> Path:
 
 
 def free_root(config: Config, options: Options) -> Path:
-    """`root_of` where nobody writes it. Raises LakeLocked naming who does; touches nothing."""
+    """`root_of` where nobody writes it. Raises LakeLocked naming who does, NotALake; touches nothing."""
     root = root_of(config, options)
-    holder = read_lock(root)
+    try:
+        holder = read_lock(root)
+    except OSError as error:
+        raise NotALake(f"{root} cannot hold a lake: {error.strerror}", "name another folder") from error
     if holder is not None:
         raise LakeLocked(f"{root} is being written by process {holder.pid}", "stop it first, or use --lake")
     return root

@@ -127,6 +127,12 @@ def test_a_lake_of_another_world_is_refused(place):
     assert "simulated" in output
 
 
+@pytest.mark.parametrize("name", ["config.yml", "config.yml/below"])
+def test_a_lake_that_is_no_folder_is_a_sentence(place, name):
+    code, output = end(start(place, "--lake", str(place / name)))
+    assert (code, "cannot hold a lake" in output, "Traceback" in output) == (66, True, False), output
+
+
 def test_a_newer_manifest_is_refused(place):
     import sqlite3
 
