@@ -51,7 +51,7 @@ class Checks:
         self._last: pl.DataFrame | None = None
         wanted = ["symbol", "ts_event", "ts_recv"]
         for check in self.declared:
-            wanted += [name for name in _columns(check) if name in tables.schema(kind).names]
+            wanted += [name for name in (*_columns(check), "condition") if name in tables.schema(kind).names]
         self.columns = list(dict.fromkeys(wanted))
 
     def add(self, table: pa.Table) -> None:
@@ -65,7 +65,7 @@ class Checks:
         for check in self.declared:
             match check:
                 case kinds.Positive(column):
-                    self._count(f"positive_{column}", frame.filter(~(pl.col(column) > 0)), (column,))
+                    self._count(f"positive_{column}", frame.filter(~(pl.col(column) > 0) & ~_void(frame)), (column,))
                 case kinds.NotCrossed(bid, ask):
                     self._count(CROSSED, frame.filter(pl.col(bid) >= pl.col(ask)), (bid, ask))
                 case kinds.OhlcSane():
@@ -114,6 +114,11 @@ def _columns(check: kinds.Check) -> tuple[str, ...]:
             return (bid, ask)
         case _:
             return ("open", "high", "low", "close")
+
+
+def _void(frame: pl.DataFrame) -> pl.Expr:
+    """Rows that say themselves that they are no trade: the venue numbers them, no bar counts them."""
+    return (pl.col("condition") == "void") if "condition" in frame.columns else pl.lit(value=False)
 
 
 def _sane() -> pl.Expr:

@@ -115,3 +115,8 @@ def test_sums_beyond_int128_are_exact_too():
     huge = "9" * 30 + "." + "9" * 30
     sums = checks.totals([table("trade", [trade(T0, huge, "1", 1)])], "trade")
     assert sums.texts()["price"].replace(".", "") == "9" * 60
+
+
+def test_a_void_trade_may_be_zero_and_any_other_may_not():
+    rows = [trade(T0, "0", "0", 1, condition="void"), trade(T0 + 1, "0", "1", 2)]
+    assert found(rows) == {("positive_price", "BTCUSDT"): 1}
