@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -13,10 +14,13 @@ from collectors.intake import Intake
 from collectors.pipeline import Link, Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
+from lake import durable
+from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market.session import Gap
 from market.times import SECOND
 from tests.support import toy
+from tests.support.crash import KILLED, needs_fork, quick_folder, run_until
 from tests.support.toy import T0, ToySession, q, stream, t
 
 MARKET = ("binance", "spot")
@@ -44,6 +48,12 @@ class Crash:
     def die(self) -> None:
         self.commit.close()
         self.writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.die()
 
     def gaps(self, kind: str) -> list[Gap]:
         return self.writer.manifest.gaps(*MARKET, kind)
@@ -187,3 +197,67 @@ def test_a_clean_stop_is_no_crash(tmp_path: Path) -> None:
     assert second.writer.manifest.gaps() == []
     assert {stop.cause for symbols in second.stops.values() for stop in symbols.values()} == {"stopped"}
     second.die()
+
+
+def collected(root: Path) -> None:
+    """A short life: two seals, a hole in the ids, an orderly end. What it knows to be durable it says in a file."""
+    with Crash(root) as run, (root / "durable").open("ab", buffering=0) as said:
+        link = run.open("n-1-1")
+        for n in range(4):
+            at = n * 30_000
+            ids = [n * 3 + k for k in (1, 2, 3) if n * 3 + k not in (5, 6)]
+            run.pipeline.receive(link, [t(number, at) for number in ids], T0 + at * 1000)
+            run.write(T0 + at * 1000 + 3 * SECOND, covered=True)
+            said.write(b"".join(b"%d\n" % number for number in ids))
+        run.pipeline.close(link, "stopped", T0 + 95 * SECOND, wanted=False)
+        run.commit.commit(run.intake.collect(T0 + 95 * SECOND, sync=True, final=True))
+
+
+def trades(run: Crash) -> list[int]:
+    return [
+        decode_line("trade", line).seq
+        for row in run.writer.manifest.segments(*MARKET, "trade")
+        if row.rows
+        for line in (run.writer.root / row.path).read_bytes().splitlines()
+    ]
+
+
+STRIDE = 7
+"""Every so many durable steps one kill: all of them take half a minute, and were tried when this was written."""
+
+
+@needs_fork
+def test_killed_at_any_step_every_durable_trade_is_there_once_and_every_other_is_in_a_gap() -> None:
+    with quick_folder() as folder:
+        survived = False
+        for number in range(3, 1000, STRIDE):
+            root = folder / str(number)
+            root.mkdir()
+            survived = run_until(lambda root=root: collected(root), durable.Fault("*", number, "KILL")) != KILLED
+            everything_is_accounted_for(root)
+            if survived:
+                break
+        assert survived
+
+
+def everything_is_accounted_for(root: Path) -> None:
+    """The law, after a second life that begins with trade 20: stored and missing make the whole, nothing twice."""
+    said = (root / "durable").read_bytes() if (root / "durable").exists() else b""
+    with Crash(root, T0 + 200 * SECOND) as run:
+        link = run.open("n-2-1", T0 + 200 * SECOND)
+        run.pipeline.receive(link, [t(20, 200_000)], T0 + 200 * SECOND)
+        run.write(T0 + 205 * SECOND)
+        run.pipeline.close(link, "stopped", T0 + 205 * SECOND, wanted=False)
+        run.commit.commit(run.intake.collect(T0 + 205 * SECOND, sync=True, final=True))
+        stored = trades(run)
+        assert sorted(set(stored)) == sorted(stored)
+        assert {int(number) for number in said.split()} <= set(stored)
+        named = {
+            number
+            for gap in run.gaps("trade")
+            if gap.state == "open" and gap.id_from is not None and gap.id_to is not None
+            for number in range(gap.id_from, gap.id_to)
+        }
+        assert set(range(min(stored), 21)) - set(stored) == {number for number in named if number >= min(stored)}
+        assert all(gap.ts_to is not None for gap in run.gaps("trade"))
+        assert {row.state for row in run.writer.manifest.segments()} == {"sealed"}
