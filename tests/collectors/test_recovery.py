@@ -15,8 +15,10 @@ from collectors.pipeline import Link, Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
 from lake import durable
+from lake.frames import read_frames
 from lake.segments import decode_line
 from lake.writer import LakeWriter
+from market.kinds import Trade
 from market.session import Gap
 from market.times import SECOND
 from tests.support import toy
@@ -213,17 +215,25 @@ def collected(root: Path) -> None:
         run.commit.commit(run.intake.collect(T0 + 95 * SECOND, sync=True, final=True))
 
 
-def trades(run: Crash) -> list[int]:
+def events(run: Crash) -> list[Trade]:
     return [
-        decode_line("trade", line).seq
+        decode_line("trade", line)
         for row in run.writer.manifest.segments(*MARKET, "trade")
         if row.rows
         for line in (run.writer.root / row.path).read_bytes().splitlines()
     ]
 
 
+def trades(run: Crash) -> list[int]:
+    return [event.seq for event in events(run)]
+
+
+def origins(run: Crash) -> set[tuple[str, int]]:
+    return {(event.session, event.frame_no) for event in events(run)}
+
+
 STRIDE = 7
-"""Every so many durable steps one kill: all of them take half a minute, and were tried when this was written."""
+"""A kill at every so many durable steps: one at each of them (1) takes half a minute."""
 
 
 @needs_fork
@@ -252,6 +262,15 @@ def everything_is_accounted_for(root: Path) -> None:
         stored = trades(run)
         assert sorted(set(stored)) == sorted(stored)
         assert {int(number) for number in said.split()} <= set(stored)
+        frames = [
+            (line.conn, line.n)
+            for row in run.writer.manifest.segments(*MARKET, "frames")
+            if row.rows
+            for line in read_frames(run.writer.root / row.path)
+            if line.dir == "recv"
+        ]
+        assert len(set(frames)) == len(frames)
+        assert origins(run) <= set(frames), "a line without its frame"
         named = {
             number
             for gap in run.gaps("trade")
