@@ -178,9 +178,10 @@ async def test_only_who_can_read_the_lock_may_ask(client, control):
 
 
 async def test_a_job_under_way_ends_with_an_answer_when_the_daemon_stops(client, writer):
-    stop = asyncio.Event()
+    stop, begun = asyncio.Event(), asyncio.Event()
 
     async def forever(arguments, progress):
+        begun.set()
         await asyncio.Event().wait()
 
     task = asyncio.ensure_future(ControlService({"forever": forever}, writer.set_control).run(stop))
@@ -188,7 +189,7 @@ async def test_a_job_under_way_ends_with_an_answer_when_the_daemon_stops(client,
         await asyncio.sleep(0.005)
     url, headers = f"http://127.0.0.1:{info.port}/control/jobs", {"Authorization": f"Bearer {info.token}"}
     asking = asyncio.ensure_future(post(client, (url, headers), '{"job": "forever"}'))
-    await asyncio.sleep(0.05)
+    await begun.wait()
     stop.set()
     await task
     assert await asking == (200, [{"error": "the daemon stops", "exit_code": 1}])
