@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from cli.output import progress
+from collectors.recovery import settle
 from daemon.config import Config, load_config
 from lake.errors import LakeError, LakeLocked
 from lake.lock import LockInfo, read_lock
@@ -54,7 +55,7 @@ def _alone(root: Path, config: Config, report: Report, work: Work) -> Any:
     workers = Workers(config.workers.processes, recycle_after=config.workers.recycle_after)
     with LakeWriter.open(root, config.collectors.node, now, simulated=None, create=False) as writer:
         try:
-            writer.recover(now)
+            settle(writer, writer.recover(now), now)
             return work(writer, workers, now, config, report)
         finally:
             workers.kill()
