@@ -34,6 +34,41 @@ class Sink(Protocol):
     def close(self) -> None: ...
 
 
+class Buffered:
+    """A Sink that hands on what it is given in pieces of BUFFER bytes: Parquet writes hundreds of tiny ones a file.
+
+    `flush` and `close` hand on the rest; the sink below is left open.
+    """
+
+    BUFFER = 1024 * 1024
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._held = bytearray()
+        self._size = sink.tell()
+        self.closed = False
+
+    def write(self, data: bytes, /) -> int:
+        self._held += data
+        self._size += len(data)
+        if len(self._held) >= self.BUFFER:
+            self.flush()
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        if self._held:
+            self._sink.write(bytes(self._held))
+            self._held.clear()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.flush()
+            self.closed = True
+
+
 class Stats(msgspec.Struct):
     """What went into a file: times in us of `ts_event`, ids of the kind's `seq`, digits in use, inexact texts.
 
@@ -113,7 +148,8 @@ def write(sink: Sink, kind: str, batches: Iterable[pa.Table], footer: Callable[[
     """
     stats = Stats()
     wanted = tables.schema(kind)
-    with pq.ParquetWriter(sink, wanted, **tables.parquet_options(kind)) as writer:
+    buffered = Buffered(sink)
+    with pq.ParquetWriter(buffered, wanted, **tables.parquet_options(kind)) as writer:
         for group in regroup(batches, tables.ROW_GROUP_ROWS):
             if not group.schema.equals(wanted):
                 raise VerifyFailed(f"a table of {kind} does not have the kind's schema")
@@ -124,6 +160,7 @@ def write(sink: Sink, kind: str, batches: Iterable[pa.Table], footer: Callable[[
         made = footer(stats)
         if made is not None:
             writer.add_key_value_metadata(tables.encode_footer(made))
+    buffered.flush()
     return stats
 
 

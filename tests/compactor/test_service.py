@@ -469,3 +469,33 @@ async def test_the_service_compacts_by_itself_and_on_demand(lake):
 def test_exact_sums_tell_apart_what_floats_would_not():
     one = checks.totals([table("trade", [trade(T0, "0.1", "1", 1), trade(T0, "0.2", "1", 2)])], "trade")
     assert one.texts()["price"] == "0.3"
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.85, 0.99])
+def test_storage_that_fails_anywhere_leaves_a_lake_whose_next_pass_ends_the_same(tmp_path, share):
+    def build(root):
+        held = TestLake(root)
+        in_hours(held, "trade", ticks("BTCUSDT", range(55, 65)) + ticks("ETHUSDT", range(5)))
+        held.part("quote", [quote(T0 + n * MINUTE, "99", "100", n) for n in range(5)])
+        return held
+
+    def contents(held):
+        return [(r.kind, r.symbol, r.rows, r.content_digest) for r in held.writer.manifest.files()]
+
+    whole, torn = build(tmp_path / "whole"), build(tmp_path / "torn")
+    steps = []
+    with durable.observe(steps.append):
+        compact(whole)
+    durable.inject(durable.Fault("*", 1 + int(share * (len(steps) - 1)), "EIO"))
+    try:
+        with pytest.raises(StorageFailed):
+            compact(torn)
+    finally:
+        durable.inject(None)
+    assert compact(torn).failures == []
+    assert contents(torn) == contents(whole)
+    assert [
+        f for f in verify_lake(torn.root, torn.writer.manifest, lambda *_: None).findings if f.severity == "error"
+    ] == []
+    whole.close()
+    torn.close()
