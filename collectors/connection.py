@@ -7,8 +7,8 @@ carries out what comes back. It never gives up; before a venue's forced cut it l
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -17,6 +17,7 @@ import msgspec
 from collectors.config import ConnectionConfig
 from collectors.http import Http, HttpFailed
 from collectors.liveness import Watch
+from collectors.liveness import status as liveness_of
 from collectors.pipeline import Pipeline, Task
 from collectors.transports import Closed, Connect, ConnectFailed, Transport
 from market.session import Connection, Exchange, Fetch, Send, Session
@@ -135,6 +136,17 @@ class Life:
     def produced(self) -> set[tuple[str, str]]:
         """(kind, symbol) of every stream that has sent something."""
         return {(state.stream.kind, state.stream.symbol) for state in self._session.streams() if state.events}
+
+    def status(self) -> Mapping[str, object]:
+        """Its session, its streams by what they are doing, and by name those that are not producing."""
+        states = list(self._session.streams())
+        now = self._clock.now()
+        held = {state.stream.name: liveness_of(state, now) for state in states}
+        return {
+            "session": self._session.session_id,
+            "states": dict(Counter(held.values())),
+            "not_producing": {name: status for name, status in held.items() if status != "producing"},
+        }
 
     def _end(self, cause: str, detail: str = "", code: int | None = None) -> None:
         if self._ending is None:

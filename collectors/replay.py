@@ -20,11 +20,11 @@ from collectors.merger import HOLD
 from collectors.pipeline import REFERENCE, SYMBOLS, Link, Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
-from lake.frames import FrameLine, read_frames
+from lake.frames import FrameLine, FramesReader, read_frames
 from lake.writer import LakeWriter
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Exchange, Fetch, Session
-from market.times import SECOND
+from market.times import DAY, SECOND
 
 BATCH = 256
 """Frames of one session with one receive time that are handed on together, at most."""
@@ -33,6 +33,12 @@ TICK = SECOND // 4
 PASS = 10 * SECOND
 """How much receive time a write pass takes at most: frames are never far ahead of the lines made from them."""
 _CONN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_CAUSE = re.compile(r"[a-z][a-z0-9_]{0,39}")
+EARLIEST = 946_684_800_000_000
+"""2000-01-01: an earlier `ts_recv` is no receive time in us (but seconds, ms, or nothing)."""
+MOST_FRAMES = 2**53
+DAMAGE_SHOWN = 10
+"""Lines of one file that are named one by one where they are none; the others are counted."""
 _PLANNED = ("stopped", "done", "cancelled", "end_of_frames")
 """Causes of an end after which nothing was wanted any more."""
 
@@ -51,7 +57,9 @@ class Summary(msgspec.Struct, kw_only=True):
     rejected: dict[str, int] = {}
     gaps: int = 0
     damage: list[str] = []
-    """What in the files was no frame: file, line and reason."""
+    """What in the files was no frame: file, line and reason, for the first DAMAGE_SHOWN of a file."""
+    damaged: int = 0
+    """Lines that were none, however many."""
 
 
 Progress = Callable[[Summary], None]
@@ -68,14 +76,15 @@ def replay(
 ) -> Summary:
     """Take frames files, in the given order, into the lake of `writer`; sealed and complete when this returns.
 
-    All of one connection's files belong into one call, oldest first. `now` (us) is today's time, for what has to be put
-    in order first. Raises UnknownExchange, Malformed for what is no frames file, FileNotFoundError, StorageFailed.
+    All of one connection's files belong into one call, oldest first. `now` (us) is today's time: nothing was received
+    after it. A line that is none, and a file without any, is said in `damage` and the rest goes on.
+    Raises UnknownExchange, Malformed for a line that never ends, FileNotFoundError, StorageFailed.
     """
     venue = exchanges.load(exchange)
     if market_type not in venue.ENDPOINTS:
         raise Malformed(f"market_type of {exchange} (one of {', '.join(venue.ENDPOINTS)})", market_type)
     stops = recovery.settle(writer, writer.recover(now), now)
-    run = _Replay(venue, market_type, writer, config, stops)
+    run = _Replay(venue, market_type, writer, config, stops, now)
     try:
         for path in files:
             run.take(path)
@@ -91,8 +100,15 @@ class _Replay:
     """One run over some files. Time is the receive time of the line in hand."""
 
     def __init__(
-        self, exchange: Exchange, market_type: str, writer: LakeWriter, config: CollectorsConfig, stops: recovery.Stops
+        self,
+        exchange: Exchange,
+        market_type: str,
+        writer: LakeWriter,
+        config: CollectorsConfig,
+        stops: recovery.Stops,
+        today: int,
     ) -> None:
+        self._today = today
         self._exchange = exchange
         self._market_type = market_type
         self._writer = writer
@@ -116,17 +132,55 @@ class _Replay:
     def take(self, path: Path) -> None:
         """Every line of one file."""
         reader = read_frames(path)
-        for line in reader:
-            if line.dir == "recv" and (line.conn, line.n, line.ts_recv) == self._batch_of and len(self._batch) < BATCH:
+        wrong: list[tuple[int, str]] = []
+        number = refused = 0
+        for number, (_, line) in enumerate(reader.pairs(), start=1):
+            if line is None:
+                continue  # the reader counts it
+            if (
+                line.dir == "recv"
+                and (line.conn, line.n, line.ts_recv) == self._batch_of
+                and line.frame is not None
+                and len(self._batch) < BATCH
+            ):
                 self._batch.append(line.data)
                 self._batch_of = (line.conn, line.n + 1, line.ts_recv)
                 continue
             self._flush()
+            problem = _problem(line, self._today)
+            if problem is not None:
+                refused += 1
+                if refused <= DAMAGE_SHOWN:
+                    wrong.append((number, problem))
+                continue
             self._advance(line.ts_recv)
             self._line(line)
         self._flush()
         self._summary.files += 1
-        self._summary.damage += [f"{path.name}:{d.number}: {d.reason}" for d in reader.damage]
+        torn = sum(damage.torn for damage in reader.damage)
+        self._tell(path.name, reader, number, reader.bad + refused, torn, wrong)
+
+    def _tell(
+        self, name: str, reader: FramesReader, lines: int, bad: int, torn: int, wrong: list[tuple[int, str]]
+    ) -> None:
+        """Say what of a file was no frames line: nothing is passed over in silence."""
+        wrong = sorted([*wrong, *((damage.number, damage.reason) for damage in reader.damage)])
+        said = self._summary.damage
+        self._summary.damaged += bad + torn
+        if bad == lines:
+            first = f" (line {wrong[0][0]}: {wrong[0][1]})" if wrong else ""
+            what = (
+                f"none of its {lines:,} lines is one" if lines else "it is empty" if not wrong else "nothing in it is"
+            )
+            said.append(f"{name} is no frames file: {what}{first}")
+            self._summary.damaged = max(self._summary.damaged, 1)
+            return
+        said += [f"{name}:{number}: {reason}" for number, reason in wrong[:DAMAGE_SHOWN]]
+        if bad + torn > DAMAGE_SHOWN:
+            said.append(f"{name}: and {bad + torn - DAMAGE_SHOWN:,} more lines that are none")
+        if not reader.finished and not torn:
+            said.append(f"{name}: its compressed data ends before their end; what was there is taken")
+            self._summary.damaged += 1
 
     def finish(self) -> None:
         """The frames are at an end: whatever is open ends where they do, and everything is sealed."""
@@ -171,6 +225,8 @@ class _Replay:
             self._pipeline.sent(link, line.data.decode("utf-8", "replace"), line.ts_recv)
         elif line.dir == "close":
             cause, _, detail = (line.reason or "disconnect").partition(": ")
+            if not _CAUSE.fullmatch(cause):  # causes are words of ours, whatever a foreign file says
+                cause, detail = "disconnect", line.reason or ""
             self._pipeline.close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=cause not in _PLANNED)
             del self._links[line.conn]
             self._known[line.conn] = max(line.n, session.frame_no)
@@ -202,8 +258,6 @@ class _Replay:
         """How many frames of a connection the lake has."""
         known = self._known.get(conn)
         if known is None:
-            if not _CONN.fullmatch(conn):
-                raise Malformed("conn of a frames file (A-Z a-z 0-9 _ -)", conn)
             rows = self._writer.manifest.sessions(session=conn)
             known = self._known[conn] = max((row.frames for row in rows if row.closed_at is not None), default=0)
         return known
@@ -211,7 +265,7 @@ class _Replay:
     def _session(self, line: FrameLine) -> tuple[Session, list[str] | None]:
         """A session that takes what it meets, or the one that asked for reference data, with its symbols."""
         if line.dir == "open" and line.tag == REFERENCE:
-            symbols = msgspec.json.decode((line.headers or {}).get(SYMBOLS, "[]"), type=list[str])
+            symbols = _symbols(line)
             endpoint = Endpoint(rest=line.url or "", ws={})
             return self._exchange.reference(self._market_type, line.conn, symbols, endpoint), symbols
         connection = Connection(self._exchange.NAME, self._market_type, line.conn, line.url or "", ())
@@ -254,6 +308,33 @@ class _Replay:
             # what the mergers still wait for will not come any more
             self._pipeline.advance(self._now + HOLD, covered=True)
             self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
+
+
+def _problem(line: FrameLine, today: int) -> str | None:
+    """Why a line that can be read cannot be believed; None where it can."""
+    if not EARLIEST <= line.ts_recv <= today + DAY:
+        return f"ts_recv {line.ts_recv} is no time in microseconds between 2000 and today"
+    if not _CONN.fullmatch(line.conn):
+        return f"conn {line.conn[:40]!r} is no name of a session (A-Z a-z 0-9 _ -, at most 100)"
+    if not (1 if line.dir in ("recv", "http") else 0) <= line.n <= MOST_FRAMES:
+        return f"n {line.n} is no number of a frame"
+    try:
+        if line.frame is None:
+            line.data  # noqa: B018 - decodes it
+        if line.dir == "open" and line.tag == REFERENCE:
+            _symbols(line)
+    except Malformed as error:
+        return str(error)
+    return None
+
+
+def _symbols(line: FrameLine) -> list[str]:
+    """What a reference session is about. Raises Malformed."""
+    said = (line.headers or {}).get(SYMBOLS, "[]")
+    try:
+        return msgspec.json.decode(said, type=list[str])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("symbols of a reference session", said) from error
 
 
 def _nonzero(counts: dict[str, int]) -> dict[str, int]:

@@ -107,7 +107,12 @@ class CollectorsService:
         return {
             "/".join(market): {
                 "connections": [
-                    {"name": d.connection.name, "attempts": d.attempts, "streams": len(d.connection.streams)}
+                    {
+                        "name": d.connection.name,
+                        "attempts": d.attempts,
+                        "streams": len(d.connection.streams),
+                        **(d.life.status() if d.life else {}),
+                    }
                     for d in self._drivers
                     if (d.connection.exchange, d.connection.market_type) == market
                 ],

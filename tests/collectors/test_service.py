@@ -191,7 +191,10 @@ async def test_status_says_what_is_connected_and_counted(monkeypatch: pytest.Mon
     made = service(monkeypatch, writer, clock, [[t(1, 0), t(1, 0), b"?"], CUT], [HANG])
     await collect(made, clock, 5.0)
     (market,) = made.status().values()
-    assert market["connections"] == [{"name": "toy-1", "attempts": 2, "streams": 2}]
+    (connection,) = market["connections"]
+    assert (connection["name"], connection["attempts"], connection["streams"]) == ("toy-1", 2, 2)
+    assert sum(connection["states"].values()) == 2
+    assert set(connection["not_producing"].values()) <= {"desired", "acknowledged", "silent", "unanswered", "stalled"}
     assert (market["events"]["trade"], market["duplicates"]["trade"], market["rejected"]) == (1, 1, 1)
 
 

@@ -227,7 +227,7 @@ class StreamSession:
             symbol = wire.symbol(frame).data.s
         except wire.BAD_FRAME:
             return None
-        if symbol.lower() != prefix:
+        if symbol.lower() != prefix or symbol != symbol.upper():  # or one odd frame would name the stream for all
             return None
         stream = Stream(name, channel, symbol, known.kind, known.contiguous, known.max_silence)
         state = StreamState(stream, desired_at=ts_recv, acknowledged_at=ts_recv)
