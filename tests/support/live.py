@@ -115,7 +115,18 @@ class Daemon:
         return self.log.read_bytes()[self._seen :].decode(errors="replace")
 
     def wait_until_ready(self, port: int) -> None:
-        wait_for(f"the daemon to be ready:\n{self.said()}", lambda: get(f"http://127.0.0.1:{port}/ready")[0] == 200)
+        """Return when /ready says so; what it has printed is in the error otherwise."""
+
+        def ready() -> bool:
+            assert self.process.poll() is None, f"the daemon ended:\n{self.said()}"
+            return get(f"http://127.0.0.1:{port}/ready")[0] == 200
+
+        try:
+            wait_for("the daemon to be ready", ready)
+        except AssertionError as error:
+            status = get(f"http://127.0.0.1:{port}/ready")
+            self.kill()
+            raise AssertionError(f"{error}: /ready says {status}, the daemon said:\n{self.said()[-6000:]}") from None
 
     def kill(self) -> None:
         """SIGKILL to it and to the workers it leaves behind."""
