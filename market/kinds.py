@@ -201,7 +201,7 @@ class Kline(Event, gc=False, omit_defaults=True):
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """One data kind. `key` identifies an event (null anywhere: its provenance does); `seq` is its ordering id;
+    """One data kind. `key` identifies an event (all its ids null: its provenance does); `seq` is its ordering id;
     `keep` which of two equal keys stays; `cadence` how often its segments seal; `grain` what one daily file holds.
     """
 
