@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from loguru import logger
@@ -15,9 +16,21 @@ from rich.table import Table
 
 from market import times
 
+if TYPE_CHECKING:
+    from loguru import Record
+
 WIDE = 400
 """Columns where nobody looks: what goes into a file or a pipe is not folded."""
-OUT = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+class _Out(Console):
+    """Whose reader may leave: then the command ends quietly, as `| head` expects."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+OUT = _Out(soft_wrap=True, highlight=False, width=None if sys.stdout is not None and sys.stdout.isatty() else WIDE)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Report = Callable[[int, int, str], None]
@@ -27,7 +40,17 @@ Report = Callable[[int, int, str], None]
 def quiet_logs() -> None:
     """Of what the packages say while they work, show warnings and errors only."""
     logger.remove()
-    logger.add(sys.stderr, level="WARNING", format="{level.name}: {message}\n", backtrace=False, diagnose=False)
+    # a function, since to a string loguru adds the traceback: an expected error is a sentence
+    logger.add(sys.stderr, level="WARNING", format=_log_line, backtrace=False, diagnose=False)
+
+
+def _log_line(_record: Record) -> str:
+    return "{level.name}: {message}\n"
+
+
+def discard_output() -> None:
+    """Nobody reads stdout any more: let the interpreter's last flush go nowhere instead of failing."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def print_json(value: Any) -> None:

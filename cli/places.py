@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated, NoReturn, ParamSpec
 
 import typer
 
-from cli.output import ERR
+from cli.output import ERR, discard_output
+from daemon.errors import DaemonError
 from lake.errors import LakeError, NotALake
 from lake.layout import MANIFEST
+from market import times
 from market.errors import MarketError
+from market.times import Interval
+from runtime.service import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_STORAGE
 
 P = ParamSpec("P")
 
@@ -36,8 +42,25 @@ def lake_root(lake: Path | None, config: Path | None, *, must_exist: bool = True
 
         lake = Path(load_config(config or Path("config.yml")).lake)
     if must_exist and not (lake / MANIFEST).is_file():
-        raise NotALake(f"{lake} holds no lake (no {MANIFEST} in it)", "name one with --lake DIR or --config FILE")
+        raise NotALake(f"{lake} is no lake: it has no {MANIFEST}", "name one with --lake DIR or --config FILE")
     return lake
+
+
+class UsageError(LakeError):
+    """Options that ask for nothing possible; the message says which."""
+
+    exit_code = 2
+
+
+def span_of(start: str | None, end: str | None) -> Interval | None:
+    """What --start and --end limit, None where neither is given. Raises Malformed, UsageError for an empty span."""
+    if start is None and end is None:
+        return None
+    low = times.parse(start) if start is not None else -(2**62)
+    high = times.parse(end) if end is not None else 2**62
+    if low >= high:
+        raise UsageError(f"--start {start} is not before --end {end}", "the end itself is not included")
+    return Interval(low, high)
 
 
 def command(function: Callable[P, int | None]) -> Callable[P, None]:
@@ -47,17 +70,32 @@ def command(function: Callable[P, int | None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             code = function(*args, **kwargs)
-        except LakeError as error:
-            ERR.print(f"error: {error}", markup=False)
-            raise typer.Exit(error.exit_code) from error
+        except (LakeError, DaemonError) as error:
+            _end(f"error: {error}", error.exit_code)
         except MarketError as error:
-            ERR.print(f"error: {error}", markup=False)
-            raise typer.Exit(2) from error
+            _end(f"error: {error}", 2)
         except BrokenPipeError:
+            discard_output()
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
-            ERR.print("interrupted")
-            raise typer.Exit(130) from None
+            _end("interrupted", EXIT_INTERRUPTED)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _end(f"error: {where}{error.strerror or error}", EXIT_STORAGE)
+        except Exception as error:  # noqa: BLE001 - a defect of ours: one line, and the rest for who asks for it
+            if os.environ.get("DL_TRACEBACK"):
+                traceback.print_exc()
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            _end(
+                f"internal error: {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno}; "
+                "DL_TRACEBACK=1 shows all of it)",
+                EXIT_INTERNAL,
+            )
         raise typer.Exit(code or 0)
 
     return run
+
+
+def _end(message: str, code: int) -> NoReturn:
+    ERR.print(message, markup=False)
+    raise typer.Exit(code) from None

@@ -169,9 +169,12 @@ class _Replay:
         self._summary.damaged += bad + torn
         if bad == lines:
             first = f" (line {wrong[0][0]}: {wrong[0][1]})" if wrong else ""
-            what = (
-                f"none of its {lines:,} lines is one" if lines else "it is empty" if not wrong else "nothing in it is"
-            )
+            if lines:
+                what = f"none of its {lines:,} lines is one"
+            elif wrong:
+                what = "there is no line in it"
+            else:
+                what = "it is empty" if reader.finished else "its compressed data ends before the first line does"
             said.append(f"{name} is no frames file: {what}{first}")
             self._summary.damaged = max(self._summary.damaged, 1)
             return

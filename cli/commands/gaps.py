@@ -17,9 +17,13 @@ from cli.places import (
     MarketTypeOption,
     StartOption,
     SymbolOption,
+    UsageError,
     command,
     lake_root,
+    span_of,
 )
+
+PROOF_SHOWN = 60
 
 
 @command
@@ -39,16 +43,14 @@ def gaps(
     from typing import get_args
 
     from lake.manifest import Manifest
-    from market import times
-    from market.errors import Malformed
+    from market.kinds import kind as declared
     from market.session import GapState
-    from market.times import Interval
 
     if state != "all" and state not in get_args(GapState):
-        raise Malformed(f"state (one of {', '.join(get_args(GapState))}, all)", state)
-    span = None
-    if start or end:
-        span = Interval(times.parse(start) if start else 0, times.parse(end) if end else 2**62)
+        raise UsageError(f"--state {state} is not known", f"use one of {', '.join(get_args(GapState))}, all")
+    if kind is not None:
+        declared(kind)
+    span = span_of(start, end)
     manifest = Manifest.read_only(lake_root(lake, config))
     try:
         found = manifest.gaps(exchange, market_type, kind, symbol, overlapping=span)
@@ -62,7 +64,7 @@ def gaps(
             [
                 g.exchange, g.market_type, g.kind, g.symbol, g.state, g.cause, when(g.ts_from), when(g.ts_to),
                 "-" if g.id_from is None else f"[{g.id_from}, {g.id_to if g.id_to is not None else '…'})",
-                g.missing, g.proof,
+                g.missing, g.proof if len(g.proof) <= PROOF_SHOWN else f"{g.proof[:PROOF_SHOWN]}…",
             ]
             for g in listed
         ]  # fmt: skip

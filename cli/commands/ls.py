@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from cli.places import (
     LakeOption,
     MarketTypeOption,
     SymbolOption,
+    UsageError,
     command,
     lake_root,
 )
@@ -34,7 +36,12 @@ def ls(
 ) -> int:
     """List what is held: a line a kind, symbol and day, or (--files) a line a file."""
     from lake.manifest import Manifest
+    from market.kinds import kind as declared
 
+    if kind is not None:
+        declared(kind)
+    if date is not None and not _is_day(date):
+        raise UsageError(f"--date {date} is no day", "use YYYY-MM-DD")
     manifest = Manifest.read_only(lake_root(lake, config))
     try:
         with manifest.snapshot() as now:
@@ -61,5 +68,13 @@ def ls(
         total[2] += row.bytes
     lines = [[*key, count, rows, size(count_bytes)] for key, (count, rows, count_bytes) in groups.items()]
     columns = ["exchange", "market", "kind", "symbol", "date", "state", "files", "rows", "bytes"]
-    print_table("", columns, lines, "the lake holds no files yet")
+    asked = any((kind, exchange, market_type, symbol, date))
+    print_table("", columns, lines, "the lake holds nothing like that" if asked else "the lake holds no files yet")
     return 0
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

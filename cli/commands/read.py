@@ -19,16 +19,20 @@ from cli.places import (
     MarketTypeOption,
     StartOption,
     SymbolOption,
+    UsageError,
     command,
     lake_root,
+    span_of,
 )
 from market import times
-from market.errors import Malformed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from lake import Lake
+
 SHOWN = 20
+ENDINGS = (".parquet", ".csv", ".jsonl")
 
 
 class Fill(enum.Enum):
@@ -62,7 +66,11 @@ def read(
     """Read rows from one snapshot, closed days and hot parts together. Exit code 1 where there are none."""
     from lake import Lake
 
-    table = Lake(lake_root(lake, config)).read(
+    span_of(start, end)
+    if out is not None:
+        _check_target(out)
+    held = Lake(lake_root(lake, config))
+    table = held.read(
         kind,
         exchange=exchange,
         market_type=market_type,
@@ -72,17 +80,38 @@ def read(
         columns=None if columns is None else [name.strip() for name in columns.split(",")],
         fill=fill.value,
     )
+    if not table.num_rows:
+        ERR.print(_nothing(held, kind), markup=False)
     if out is not None:
         _export(table, out)
         ERR.print(f"{table.num_rows:,} rows written to {out} ({size(out.stat().st_size)})", markup=False)
     elif as_json:
         _print_lines(table if limit in (0, SHOWN) else table.slice(0, limit))
-    else:
-        _show(table, kind, limit)
+    elif table.num_rows:
+        _show(table, limit)
     return 0 if table.num_rows else 1
 
 
-def _show(table: pa.Table, kind: str, limit: int) -> None:
+def _check_target(out: Path) -> None:
+    """What cannot be written is said before anything is read."""
+    if out.suffix not in ENDINGS:
+        raise UsageError(f"--out {out} has no known ending", f"use {', '.join(ENDINGS)}")
+    if out.is_dir() or not out.parent.is_dir():
+        what = "is a folder" if out.is_dir() else f"cannot be written: there is no folder {out.parent}"
+        raise UsageError(f"--out {out} {what}", "name a file in an existing folder")
+
+
+def _nothing(lake: Lake, kind: str) -> str:
+    """That there are no rows, and what there are rows of."""
+    streams = lake.manifest.streams()
+    markets = sorted({f"{e} {m}" for e, m, k in streams if k == kind})
+    if markets:
+        return f"no rows of {kind} here; the lake has {kind} of {', '.join(markets)}"
+    kinds = sorted({k for _, _, k in streams})
+    return f"no rows of {kind} here; the lake has {', '.join(kinds) or 'no rows at all yet'}"
+
+
+def _show(table: pa.Table, limit: int) -> None:
     """The first rows without columns that are null or the same everywhere, which are said once above them."""
     shown = table.slice(0, limit) if limit else table
     same, names = [], []
@@ -97,7 +126,7 @@ def _show(table: pa.Table, kind: str, limit: int) -> None:
     rows = [[_text(row[name]) for name in names] for row in shown.to_pylist()]
     if same and rows:
         OUT.print(" ".join(same), markup=False)
-    print_table("", names, rows, f"no rows of {kind} here")
+    print_table("", names, rows, "")
     if shown.num_rows < table.num_rows:
         OUT.print(f"{shown.num_rows:,} of {table.num_rows:,} rows; --limit 0 for all, --out FILE to write them")
 
@@ -136,8 +165,6 @@ def _export(table: pa.Table, out: Path) -> None:
         case ".csv":
             nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
             data = frame.drop(nested).write_csv().encode()
-        case ".jsonl":
-            data = msgspec.json.Encoder().encode_lines(table.to_pylist())
         case _:
-            raise Malformed("file ending (use .parquet, .csv or .jsonl)", out.suffix)
+            data = msgspec.json.Encoder().encode_lines(table.to_pylist())
     durable.write_file(out, data)

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from cli.output import ERR, OUT, print_json, progress
-from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
-from lake.errors import NotALake
+from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
+from lake.errors import LakeLocked, NotALake
+
+REASONS_SHOWN = 10
 
 
 @command
@@ -23,12 +25,15 @@ def replay(
 ) -> int:
     """Take frames files into a lake (made where there is none), transform them, and close days that are past.
 
-    Replaying the same frames again adds nothing. Exit code 1 where frames were rejected or a job failed.
+    Replaying the same frames again adds nothing. Exit code 1 where frames were rejected (they are in quarantine/),
+    something in the files was no frame, or a job failed. Not possible while another process writes the lake.
     """
     from cli.jobs import settings
+    from collectors import exchanges
     from collectors.replay import Summary
     from collectors.replay import replay as take
     from compactor.service import compact_once
+    from lake.lock import read_lock
     from lake.writer import LakeWriter
     from runtime.clock import SystemClock
     from runtime.workers import Workers
@@ -37,7 +42,16 @@ def replay(
     for path in files:
         if not path.is_file():
             raise NotALake(f"there is no frames file {path}", "scripts/frames_from.py makes them of text recordings")
+        with path.open("rb"):
+            pass  # what cannot be read ends this before anything is written
+    offered = exchanges.load(exchange).ENDPOINTS
+    if market_type not in offered:
+        raise UsageError(f"{exchange} has no market {market_type!r}", f"use --market-type {' or '.join(offered)}")
     root = lake_root(lake, config, must_exist=False)
+    if (holder := read_lock(root)) is not None:
+        raise LakeLocked(
+            f"{root} is being written by process {holder.pid}", "stop it first, or replay into a lake of its own"
+        )
     told, clock = settings(config), SystemClock()
     workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
     with LakeWriter.open(root, told.collectors.node, clock.now(), simulated=None) as writer:
@@ -58,7 +72,7 @@ def replay(
         print_json({"replayed": done, "transformed": transformed, "compacted": compacted})
     else:
         _say(done, transformed, compacted)
-    return 1 if done.rejected or done.damage or transformed.failed or transformed.parked or compacted.failures else 0
+    return 1 if done.rejected or done.damaged or transformed.failed or transformed.parked or compacted.failures else 0
 
 
 def _say(done: Any, transformed: Any, compacted: Any) -> None:
@@ -70,13 +84,24 @@ def _say(done: Any, transformed: Any, compacted: Any) -> None:
         ("events", done.events),
         ("duplicates", done.duplicates),
         ("ignored (channels not collected)", done.ignored),
-        ("rejected", done.rejected),
     ):
         if counts:
             OUT.print(f"  {name}: " + ", ".join(f"{what} {count:,}" for what, count in counts.items()), markup=False)
+    if done.rejected:
+        OUT.print(f"  rejected: {sum(done.rejected.values()):,}, set aside in quarantine/, because of")
+        reasons = sorted(done.rejected.items(), key=lambda item: -item[1])
+        for reason, count in reasons[:REASONS_SHOWN]:
+            OUT.print(f"    {count:,} × {reason}", markup=False)
+        if len(reasons) > REASONS_SHOWN:
+            rest = sum(count for _, count in reasons[REASONS_SHOWN:])
+            OUT.print(f"    {rest:,} × {len(reasons) - REASONS_SHOWN} other reasons (--json names them)")
     OUT.print(
-        f"  gaps: {done.gaps} · transformed {transformed.rows:,} rows · {compacted.days} days closed, "
+        f"  gaps: {done.gaps} · transformed {transformed.rows:,} rows · {_days(compacted.days)}, "
         f"{compacted.files} daily files, {len(compacted.certificates)} certificates"
     )
     for line in (*done.damage, *compacted.failures):
         ERR.print(f"  {line}", markup=False)
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'} of a kind closed"

@@ -14,11 +14,10 @@ from cli.places import (
     LakeOption,
     MarketTypeOption,
     SymbolOption,
+    UsageError,
     command,
     lake_root,
 )
-from market.errors import Malformed
-
 
 @command
 def trace(
@@ -40,7 +39,7 @@ def trace(
     from lake.trace import trace as follow
 
     if seq is None and (session is None or frame is None):
-        raise Malformed("question (give --id, or --session and --frame)", kind)
+        raise UsageError(f"which row of {kind} is not said", "give --id, or --session and --frame")
     root = lake_root(lake, config)
     wanted = Wanted(kind, exchange, market_type, symbol, seq, session, frame, item)
     manifest = Manifest.read_only(root)
