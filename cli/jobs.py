@@ -9,11 +9,12 @@ from typing import Any
 
 import msgspec
 
-from cli.output import progress
+from cli.output import ERR, progress
 from collectors.recovery import settle
 from daemon.config import Config, load_config
 from lake.errors import LakeError, LakeLocked
 from lake.lock import LockInfo, read_lock
+from lake.recovery import Recovery
 from lake.writer import LakeWriter
 from runtime.clock import SystemClock
 from runtime.workers import Workers
@@ -21,6 +22,7 @@ from runtime.workers import Workers
 Report = Callable[[int, int, str], None]
 Work = Callable[[LakeWriter, Workers, int, Config, Report], Any]
 """(writer, executor, now, config, report) -> result."""
+SHOWN = 20
 PATIENCE = 3600.0
 """Seconds without a word from the daemon after which asking it is given up."""
 
@@ -46,7 +48,10 @@ def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config,
         if holder is not None and holder.port:
             return ask(holder, name, arguments, report)
         if holder is not None:
-            raise LakeLocked(f"{root} is being written by process {holder.pid}", "wait until it has ended")
+            raise LakeLocked(
+                f"{root} is being written by process {holder.pid}",
+                "try again when that has ended, or is ready for jobs",
+            )
         return _alone(root, config, report, work)
 
 
@@ -55,10 +60,24 @@ def _alone(root: Path, config: Config, report: Report, work: Work) -> Any:
     workers = Workers(config.workers.processes, recycle_after=config.workers.recycle_after)
     with LakeWriter.open(root, config.collectors.node, now, simulated=None, create=False) as writer:
         try:
-            settle(writer, writer.recover(now), now)
+            found = writer.recover(now)
+            tell(found)
+            settle(writer, found, now)
             return work(writer, workers, now, config, report)
         finally:
             workers.kill()
+
+
+def tell(found: Recovery) -> None:
+    """What bringing the lake to order met, on stderr: nothing of it may go unseen."""
+    said = [f"{row.origin}: {row.count} in quarantine: {row.reason}" for row in found.quarantined]
+    said += [f"{row.path}: {row.error}" for row in found.segments if row.error]
+    said += [f"{path} is missing: dl verify says what it held" for path in found.missing]
+    said += [f"{path} is no file of this lake: move it away" for path in found.strangers]
+    for line in said[:SHOWN]:
+        ERR.print(f"WARNING: {line}", markup=False)
+    if len(said) > SHOWN:
+        ERR.print(f"WARNING: and {len(said) - SHOWN:,} more like these")
 
 
 def ask(holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Report) -> Any:

@@ -55,8 +55,14 @@ def discard_output() -> None:
 
 def print_json(value: Any) -> None:
     """`value` (structs, dicts, lists) as one indented JSON document on stdout."""
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    sys.stdout.flush()
+    write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def write_bytes(data: bytes) -> None:
+    """Bytes to stdout, at once; nowhere where that is closed."""
+    if sys.stdout is not None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:

@@ -5,11 +5,13 @@ LakeError(message, hint)
  +-- LakeLocked           another process writes this lake (exit 73)
  +-- LakeMismatch         simulated against real, or a lake of another kind (exit 78)
  +-- UnknownVersion       a manifest, segment or table newer than this program (exit 78)
+ +-- WrongQuestion        an option, a column or a query that cannot be answered (exit 2)
  +-- ManifestBusy         another program holds the manifest's lock; trying again is the cure
  +-- CommitConflict       what a committer believed is no longer so; planning again is the retry
  +-- Fenced               this writer's epoch is over: another took the lake
  +-- CorruptSegment       a sealed segment that no longer is what its seal says
  +-- CorruptFile          a Parquet file that no longer is what the manifest says
+ |    +-- CorruptManifest manifest.db is not what SQLite wrote (exit 74)
  +-- VerifyFailed         a file that is not what its writer meant; it was never published
  +-- StorageFailed        writing or syncing failed; nothing more is acknowledged
 """
@@ -42,6 +44,10 @@ class UnknownVersion(LakeError):
     exit_code = 78
 
 
+class WrongQuestion(LakeError):
+    exit_code = 2
+
+
 class ManifestBusy(LakeError):
     pass
 
@@ -60,6 +66,10 @@ class CorruptSegment(LakeError):
 
 class CorruptFile(LakeError):
     pass
+
+
+class CorruptManifest(CorruptFile):
+    exit_code = 74
 
 
 class VerifyFailed(LakeError):

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import polars as pl
 
-from lake.errors import LakeError
+from lake.errors import WrongQuestion
 from market.kinds import KINDS
 from market.times import Interval, floor_to, union
 
@@ -50,10 +50,7 @@ def filled(  # the rows, what they are, and what is known about the windows with
     for key in sorted({*coverage, *bars.select(pl.col(MARKET).cast(pl.String)).unique().iter_rows()}):
         grid = _grid(bars, key, width, span, coverage.get(key, ()))
         total += grid.len()
-        if total > MAX_WINDOWS:
-            raise LakeError(
-                f"fill={fill!r} would make more than {MAX_WINDOWS:,} rows", "narrow the range or the symbols"
-            )
+        _limit(total)
         names = [pl.lit(value).alias(name) for name, value in zip(MARKET, key, strict=True)]
         grids.append(grid.to_frame().select(*names, pl.col("window_start")))
     if not grids:
@@ -85,6 +82,11 @@ def filled(  # the rows, what they are, and what is known about the windows with
     return whole.select(bars.columns)
 
 
+def _limit(windows: int) -> None:
+    if windows > MAX_WINDOWS:
+        raise WrongQuestion(f"fill would make more than {MAX_WINDOWS:,} rows", "narrow the range or the symbols")
+
+
 def _grid(bars: pl.DataFrame, key: SymbolKey, width: int, span: Interval, covered: Sequence[Interval]) -> pl.Series:
     """Starts of all windows of one symbol."""
     mine = bars.filter(*(pl.col(name).cast(pl.String) == value for name, value in zip(MARKET, key, strict=True)))
@@ -94,6 +96,7 @@ def _grid(bars: pl.DataFrame, key: SymbolKey, width: int, span: Interval, covere
     low = max(span.start, floor_to(min(edges), width)) if span.start <= -(2**61) else span.start
     high = min(span.end, max(edges)) if span.end >= 2**61 else span.end
     first_window = low if low % width == 0 else floor_to(low, width) + width
+    _limit((high - first_window) // width)
     grid = pl.int_range(first_window, max(first_window, high), width, dtype=pl.Int64, eager=True)
     return grid.cast(pl.Datetime("us", "UTC")).alias("window_start")
 

@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 
 from lake import parquet
-from lake.errors import LakeError
+from lake.errors import WrongQuestion
 from lake.reading import Wanted, check
 from lake.rows import FileRow
 from market.times import Interval
@@ -68,7 +68,7 @@ def resolve(wanted: Wanted, known: Iterable[Listing]) -> list[Wanted]:
 
 
 def refuse_two_listings(known: Iterable[Listing], wanted: Sequence[Wanted], span: Interval) -> None:
-    """Raises LakeError where the read would join two listings of one ticker."""
+    """Raises WrongQuestion where the read would join two listings of one ticker."""
     uids: dict[tuple[str, str, str], dict[str, Interval]] = {}
     for listing in known:
         mine = any(
@@ -82,7 +82,7 @@ def refuse_two_listings(known: Iterable[Listing], wanted: Sequence[Wanted], span
             uids.setdefault(key, {})[listing.uid] = listing.valid
     for (exchange, market_type, symbol), held in sorted(uids.items()):
         if len(held) > 1:
-            raise LakeError(
+            raise WrongQuestion(
                 f"{exchange} {market_type} {symbol} was listed {len(held)} times in this range: {', '.join(held)}",
                 "read one listing's range, or pass across_listings=True",
             )

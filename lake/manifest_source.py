@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool, StaticPool
 
-from lake.errors import CorruptFile, ManifestBusy, NotALake, StorageFailed
+from lake.errors import CorruptManifest, ManifestBusy, NotALake, StorageFailed
 
 BUSY_MS = 5_000
 ATTEMPTS = 5
@@ -87,10 +87,10 @@ def explain(error: DatabaseError) -> Exception:
     return error
 
 
-def damaged(said: str) -> CorruptFile:
+def damaged(said: str) -> CorruptManifest:
     """The manifest is not what SQLite wrote."""
     hint = "move it aside and restore a copy; segments, tables and ledger are untouched"
-    return CorruptFile(f"manifest.db is damaged: {said}", hint)
+    return CorruptManifest(f"manifest.db is damaged: {said}", hint)
 
 
 class ReadSource:

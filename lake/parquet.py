@@ -251,7 +251,9 @@ def file_sha256(path: Path) -> str:
 
 
 def check_sha256(path: Path, expected: str) -> None:
-    """Raises CorruptFile where the bytes on disk are not those of the manifest."""
+    """Raises CorruptFile where the bytes on disk are not those of the manifest, or there are none."""
+    if not path.exists():
+        raise CorruptFile(f"{path} is missing", "run: dl verify")
     found = file_sha256(path)
     if found != expected:
         raise CorruptFile(f"{path} has SHA-256 {found[:16]}…, the manifest says {expected[:16]}…", "run: dl verify")

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from lake import bars, fills, sql, tables
-from lake.errors import LakeError
+from lake.errors import WrongQuestion
 from lake.fills import Fill, Spans, SymbolKey
 from lake.listings import Listing, listings, refuse_two_listings, resolve
 from lake.manifest import Manifest
@@ -48,13 +48,13 @@ class BarKind(msgspec.Struct, frozen=True):
 
 
 def bar_kind(name: str) -> BarKind | None:
-    """`bar_5m`, `bar_1h`, ... as what they are made of; None for what is no bar. Raises LakeError for a bad width."""
+    """`bar_5m`, `bar_1h`, ... as what they are made of; None for what is no bar. Raises WrongQuestion (the width)."""
     match = _BAR.fullmatch(name)
     if match is None:
         return None
     width = int(match[1]) * _UNITS[match[2]]
     if width > DAY or DAY % width:
-        raise LakeError(f"{name} does not divide a day", "use for example bar_5m, bar_1h, bar_1d")
+        raise WrongQuestion(f"{name} does not divide a day", "use for example bar_5m, bar_1h, bar_1d")
     return BarKind("bar_1s" if width % MINUTE else "bar_1m", width)
 
 
@@ -101,11 +101,11 @@ class Lake:
         null with `gap`; `fill` ("empty", "previous") asks for windows without a trade too. `min_state` leaves out what
         is not that sure yet: "final" reads closed days only, "verified" those that the venue's own data confirm.
         Kinds with quantities also have `qty_base` and `qty_quote`.
-        Raises UnknownKind, Malformed (a time), LakeError (an option, two listings of one ticker), CorruptFile.
+        Raises UnknownKind, Malformed (a time), WrongQuestion (an option, two listings of one ticker), CorruptFile.
         """
         plan = self._plan(kind, exchange, market_type, symbol, start, end, min_state, across_listings)
         if fill not in get_args(Fill) or (fill != "none" and plan.bar is None):
-            raise LakeError(f"fill={fill!r} is not possible for {kind}", "bars take none, empty or previous")
+            raise WrongQuestion(f"fill={fill!r} is not possible for {kind}", "bars take none, empty or previous")
         if plan.bar is not None:
             names = _names(tables.schema(plan.kind).names, columns, kind)
             return _arrow(self._bars(plan, plan.bar, fill, names).select(names), plan.kind)
@@ -141,7 +141,7 @@ class Lake:
     def sql(self, query: str) -> pa.Table:
         """The answer to one SELECT over a view per kind, and over `gaps`, `coverage`, `certificates` and `files`.
 
-        Raises LakeError: not one SELECT, or what DuckDB says is wrong with it; CorruptFile.
+        Raises WrongQuestion: not one SELECT, or what DuckDB says is wrong with it; CorruptFile.
         """
         gathered = self.manifest.run(lambda conn: sql.gather(Snapshot(conn), query))
         return sql.select(self.root, gathered, query)
@@ -169,7 +169,7 @@ class Lake:
         bar = bar_kind(name)
         stored = kind(bar.stored if bar else name).name
         if min_state not in get_args(MinState):
-            raise LakeError(f"min_state={min_state!r} is not known", f"use one of {', '.join(get_args(MinState))}")
+            raise WrongQuestion(f"min_state={min_state!r} is not known", f"use one of {', '.join(get_args(MinState))}")
         span = Interval(
             EVER.start if start is None else times.parse(start), EVER.end if end is None else times.parse(end)
         )
@@ -293,7 +293,7 @@ def _names(held: Sequence[str], columns: Sequence[str] | None, name: str) -> lis
         return list(held)
     unknown = [column for column in columns if column not in held]
     if unknown:
-        raise LakeError(f"{name} has no column {', '.join(unknown)}", f"it has {', '.join(held)}")
+        raise WrongQuestion(f"{name} has no column {', '.join(unknown)}", f"it has {', '.join(held)}")
     return list(columns)
 
 

@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 
 from lake import tables
-from lake.errors import LakeError
+from lake.errors import WrongQuestion
 from lake.manifest_reads import Snapshot
 from lake.reading import check
 from lake.rows import CertificateRow, FileRow
@@ -58,7 +58,7 @@ def gather(snapshot: Snapshot, query: str) -> Gathered:
 
 
 def select(root: Path, gathered: Gathered, query: str) -> pa.Table:
-    """The answer to `query`. Raises LakeError (not one SELECT, or what is wrong with it) and CorruptFile."""
+    """The answer to `query`. Raises WrongQuestion (not one SELECT, or what is wrong with it) and CorruptFile."""
     conn = duckdb.connect(":memory:", config=_CONFIG)
     try:
         _check_query(conn, query)
@@ -72,7 +72,7 @@ def select(root: Path, gathered: Gathered, query: str) -> pa.Table:
         _lock(conn, opened)
         return conn.execute(query).to_arrow_table()
     except duckdb.Error as error:
-        raise LakeError(f"SQL: {error}", f"views: {', '.join((*KINDS, *_ROWS))}") from error
+        raise WrongQuestion(f"SQL: {error}", f"views: {', '.join((*KINDS, *_ROWS))}") from error
     finally:
         conn.close()
 
@@ -80,7 +80,7 @@ def select(root: Path, gathered: Gathered, query: str) -> pa.Table:
 def _check_query(conn: duckdb.DuckDBPyConnection, query: str) -> None:
     statements = conn.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise LakeError("SQL: a query is exactly one SELECT", "leave out everything else")
+        raise WrongQuestion("SQL: a query is exactly one SELECT", "leave out everything else")
 
 
 def _lock(conn: duckdb.DuckDBPyConnection, opened: Iterable[Path]) -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake import parquet
-from lake.errors import LakeError
+from lake.errors import WrongQuestion
 from lake.frames import read_frames
 from lake.manifest_reads import Snapshot
 from lake.rows import FRAMES, FileRow, SegmentRow, SessionRow
@@ -59,10 +59,10 @@ class Trace(msgspec.Struct):
 
 
 def trace(root: Path, snapshot: Snapshot, wanted: Wanted) -> list[Trace]:
-    """Every published row that is wanted, traced. Raises UnknownKind; LakeError for a kind without ids asked by id."""
+    """Every published row that is wanted, traced. Raises UnknownKind; WrongQuestion (an id of a kind without ids)."""
     declared = kind(wanted.kind)
     if wanted.seq is not None and declared.seq is None:
-        raise LakeError(f"{wanted.kind} rows have no id", "name the row by --session and --frame")
+        raise WrongQuestion(f"{wanted.kind} rows have no id", "name the row by --session and --frame")
     files = snapshot.files(
         wanted.kind, exchange=wanted.exchange, market_type=wanted.market_type, symbol=wanted.symbol, parents=True
     )

@@ -17,15 +17,18 @@ import pyarrow as pa
 from lake import layout, parquet
 from lake.digest import ContentDigest
 from lake.errors import LakeError
+from lake.ledger import BadEntry, read_ledger
 from lake.links import link_of
 from lake.manifest_reads import Snapshot
 from lake.rows import CertificateRow, FileRow, SegmentRow
+from market.errors import MarketError
 from market.kinds import Contiguous, kind
 from market.session import Gap
 from market.times import Interval, intersect, union
 
 Report = Callable[[int, int, str], None]
-RAW_RUN = "run: dl rebuild, or bring the file back from a copy"
+LOST = "bring the file back from a copy, or replay the frames kept in frames/ into a new lake"
+NOT_OURS = "nothing of the lake reads it: move it away"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -72,7 +75,8 @@ def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
     """Check everything the snapshot names. `report(done, total, what)` is called once a file."""
     result = Verification()
     files = snapshot.files()
-    segments = [s for s in snapshot.segments() if s.rows and s.state in ("sealed", "transformed")]
+    known = snapshot.segments()
+    segments = [s for s in known if s.rows and s.state in ("sealed", "transformed")]
     certificates = {row.path: row for row in snapshot.certificates()}
     total = len(files) + len(segments)
     for done, row in enumerate(files):
@@ -81,8 +85,32 @@ def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
     for done, segment in enumerate(segments, len(files)):
         report(done, total, segment.path)
         _check_segment(root, segment, result)
-    result.findings += _strangers(root, files, snapshot.segments(), snapshot.files(state="retired"))
+    for segment in known:
+        if segment.state == "quarantined":
+            problem = f"was set aside, its rows are in no table: {segment.error or 'it could not be read'}"
+            result.findings.append(Finding("warning", segment.path, problem, "dl gaps names the hole it left"))
+    result.findings += _ledger(root)
+    result.findings += _strangers(root, files, known, snapshot.files(state="retired"))
     return result
+
+
+def _about(path: Path, error: LakeError) -> str:
+    """What is wrong with the file, without the name that stands before it."""
+    return error.message.removeprefix(f"{path} ").removeprefix(f"{path.name} ")
+
+
+def _ledger(root: Path) -> list[Finding]:
+    """Damaged lines of the ledger: what they said is in the manifest still, so nothing is lost yet."""
+    found: list[Finding] = []
+
+    def bad(entry: BadEntry) -> None:
+        torn = " (torn)" if entry.torn else ""
+        hint = "the manifest has it still: keep a copy of manifest.db"
+        found.append(Finding("warning", entry.path, f"line {entry.number}{torn}: {entry.reason}", hint))
+
+    for _ in read_ledger(root, bad):
+        pass
+    return found
 
 
 def _check_file(
@@ -95,12 +123,12 @@ def _check_file(
         parquet.check_sha256(path, row.sha256)
         footer = parquet.verify(path)
     except LakeError as error:
-        result.findings.append(Finding("error", row.path, error.message, RAW_RUN))
+        result.findings.append(Finding("error", row.path, _about(path, error), LOST))
         return
     result.rows += footer.rows
     if footer.rows != row.rows:
         problem = f"holds {footer.rows} rows, the manifest says {row.rows}"
-        result.findings.append(Finding("error", row.path, problem, RAW_RUN))
+        result.findings.append(Finding("error", row.path, problem, LOST))
     if row.level == "day":
         result.findings += _check_link(root, row)
         _check_certificate(root, row, certificate, snapshot, result)
@@ -110,7 +138,7 @@ def _check_link(root: Path, row: FileRow) -> list[Finding]:
     """The file in tables/ must be the current revision: the same inode, or the same bytes where it is a copy."""
     name = link_of(row.path)
     if name is None:
-        return [Finding("error", row.path, "is a daily file outside versions/", RAW_RUN)]
+        return [Finding("error", row.path, "is a daily file outside versions/", LOST)]
     link = root / name
     target = root / row.path
     if not link.is_file():
@@ -139,7 +167,7 @@ def _check_certificate(
         result.findings.append(Finding("error", row.path, "its certificate is of other bytes", "run: dl compact"))
     if found != certificate.content_digest:
         problem = f"content digest {found[:16]}…, its certificate says {certificate.content_digest[:16]}…"
-        result.findings.append(Finding("error", row.path, problem, RAW_RUN))
+        result.findings.append(Finding("error", row.path, problem, LOST))
     contiguous = any(isinstance(check, Contiguous) for check in kind(row.kind).checks)
     if contiguous and certificate.first_id is not None:
         law = id_law(row, sum(len(c) for c in ids), certificate, snapshot)
@@ -173,13 +201,15 @@ def _check_segment(root: Path, row: SegmentRow, result: Verification) -> None:
     path = root / row.path
     try:
         if not path.is_file():
-            result.findings.append(Finding("error", row.path, "is missing", "its rows stay in the tables made of it"))
+            made = row.state == "transformed"
+            hint = "its rows are in the tables made of it" if made else LOST
+            result.findings.append(Finding("error", row.path, "is missing", hint))
         elif (size := path.stat().st_size) != row.bytes:
-            result.findings.append(Finding("error", row.path, f"has {size} bytes, its seal says {row.bytes}", RAW_RUN))
+            result.findings.append(Finding("error", row.path, f"has {size} bytes, its seal says {row.bytes}", LOST))
         else:
             parquet.check_sha256(path, row.sha256)
     except LakeError as error:
-        result.findings.append(Finding("error", row.path, error.message, RAW_RUN))
+        result.findings.append(Finding("error", row.path, _about(path, error), LOST))
 
 
 def _strangers(root: Path, live: list[FileRow], segments: list[SegmentRow], retired: list[FileRow]) -> list[Finding]:
@@ -193,5 +223,18 @@ def _strangers(root: Path, live: list[FileRow], segments: list[SegmentRow], reti
             if path.is_dir() or path.name.startswith(".") or path.name.endswith((".open", ".meta.json")):
                 continue
             if name not in known:
-                found.append(Finding("warning", name, "is named by no row of the manifest", "the next start sweeps it"))
+                found.append(Finding("warning", name, "is named by no row of the manifest", _what_becomes_of(name)))
     return found
+
+
+def _what_becomes_of(name: str) -> str:
+    """What to do about a file that no row names."""
+    tree = name.partition("/")[0]
+    if tree == layout.TABLES:
+        return "a glob over tables/ reads it although it is not of this lake: move it away"
+    parse = {layout.RAW: layout.parse_raw, layout.FRAMES: layout.parse_frames}.get(tree, layout.parse_parquet)
+    try:
+        parse(name)
+    except MarketError:
+        return NOT_OURS
+    return "left by a run that did not end: the next start puts it in order"

@@ -16,7 +16,7 @@ from typing import Self
 import msgspec
 
 from lake import durable, links, recovery
-from lake.errors import LakeError, NotALake
+from lake.errors import NotALake
 from lake.layout import HOT, MANIFEST, RAW, TABLES, VERSIONS
 from lake.ledger import Ledger
 from lake.lock import LakeLock
@@ -196,14 +196,20 @@ class LakeWriter:
 
 
 def _check_place(root: Path, create: bool) -> None:
-    if (root / MANIFEST).exists():
+    held = root / MANIFEST
+    if held.is_dir():
+        raise NotALake(f"{held} is a folder", "name another place for the lake")
+    # An empty file without a log is what a killed first start leaves; beside data it is a manifest that was lost.
+    lost = held.exists() and not held.stat().st_size and not held.with_name(f"{MANIFEST}-wal").exists()
+    if held.exists() and not lost:
         return
-    if not create:
-        raise NotALake(f"{root} is no lake: it has no {MANIFEST}", "check the path")
+    what = f"an empty {MANIFEST}" if lost else f"no {MANIFEST}"
+    if not create and not lost:
+        raise NotALake(f"{root} is no lake: it has {what}", "check the path")
     if root.exists() and not root.is_dir():
-        raise LakeError(f"{root} is not a folder", "name another place for the lake")
+        raise NotALake(f"{root} is not a folder", "name another place for the lake")
     data = [name for name in (RAW, HOT, VERSIONS, TABLES) if (root / name).exists()]
     if data:
         raise NotALake(
-            f"{root} has {', '.join(data)} but no {MANIFEST}", "restore a copy of the manifest, or use another folder"
+            f"{root} has {', '.join(data)} but {what}", "restore a copy of the manifest, or use another folder"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import ERR, OUT, print_table, size
+from cli.output import ERR, OUT, print_table, size, write_bytes
 from cli.places import (
     ConfigOption,
     EndOption,
@@ -139,12 +139,10 @@ def _text(value: object) -> object:
 
 
 def _print_lines(table: pa.Table) -> None:
-    import sys
-
     import msgspec
 
     for batch in table.to_batches(max_chunksize=10_000):
-        sys.stdout.buffer.write(msgspec.json.Encoder().encode_lines(batch.to_pylist()))
+        write_bytes(msgspec.json.Encoder().encode_lines(batch.to_pylist()))
 
 
 def _export(table: pa.Table, out: Path) -> None:

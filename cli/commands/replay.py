@@ -91,10 +91,10 @@ def _say(done: Any, transformed: Any, compacted: Any) -> None:
         OUT.print(f"  rejected: {sum(done.rejected.values()):,}, set aside in quarantine/, because of")
         reasons = sorted(done.rejected.items(), key=lambda item: -item[1])
         for reason, count in reasons[:REASONS_SHOWN]:
-            OUT.print(f"    {count:,} × {reason}", markup=False)
+            OUT.print(f"    {count:,} x {reason}", markup=False)
         if len(reasons) > REASONS_SHOWN:
             rest = sum(count for _, count in reasons[REASONS_SHOWN:])
-            OUT.print(f"    {rest:,} × {len(reasons) - REASONS_SHOWN} other reasons (--json names them)")
+            OUT.print(f"    {rest:,} x {len(reasons) - REASONS_SHOWN} other reasons (--json names them)")
     OUT.print(
         f"  gaps: {done.gaps} · transformed {transformed.rows:,} rows · {_days(compacted.days)}, "
         f"{compacted.files} daily files, {len(compacted.certificates)} certificates"

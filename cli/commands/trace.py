@@ -19,6 +19,7 @@ from cli.places import (
     lake_root,
 )
 
+
 @command
 def trace(
     kind: Annotated[str, typer.Argument(help="The row's kind: trade, quote, …")],

@@ -18,7 +18,6 @@ from lake.frames import FrameLine, encode_frame_lines, payload, read_frames
 from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market import times
-from market.errors import Malformed
 from market.times import DAY, MINUTE
 from tests.support import toy
 from tests.support.toy import T0, q, t
@@ -211,9 +210,39 @@ def test_damage_is_reported_and_the_rest_is_taken(tmp_path: Path, writer: LakeWr
 
 
 @pytest.mark.parametrize("conn", ["../../etc/passwd", "", "a b"])
-def test_a_hostile_connection_name_is_refused(tmp_path: Path, writer: LakeWriter, conn: str) -> None:
-    with pytest.raises(Malformed, match="conn of a frames file"):
-        run(writer, write(tmp_path / "1", recv(1, t(1, 0), 0, conn)))
+def test_a_hostile_connection_name_is_refused_and_the_rest_is_taken(
+    tmp_path: Path, writer: LakeWriter, conn: str
+) -> None:
+    summary = run(writer, write(tmp_path / "1", *DAY_ONE, recv(1, t(1, 0), 0, conn)))
+    assert summary.events == {"quote": 1, "trade": 2}
+    assert summary.damaged == 1
+    assert "is no name of a session" in summary.damage[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "it is empty"),
+        (b"<html>\n<body>\n", "none of its 2 lines is one"),
+        (b"\x28\xb5\x2f\xfd", "its compressed data ends before the first line does"),
+        (b"\0" * 100, "there is no line in it"),
+    ],
+    ids=["empty", "html", "torn zstd", "zeros"],
+)
+def test_what_is_no_frames_file_is_said_once(tmp_path: Path, writer: LakeWriter, content: bytes, said: str) -> None:
+    file = tmp_path / "1"
+    file.write_bytes(content)
+    summary = run(writer, file)
+    assert len(summary.damage) == 1
+    assert summary.damage[0].startswith(f"1 is no frames file: {said}")
+    assert summary.damaged >= 1
+
+
+def test_many_bad_lines_are_counted_and_the_first_are_named(tmp_path: Path, writer: LakeWriter) -> None:
+    summary = run(writer, write(tmp_path / "1", *DAY_ONE, tail=b"x\n" * 25))
+    assert summary.damaged == 25
+    assert len(summary.damage) == 11
+    assert summary.damage[-1].endswith("and 15 more lines that are none")
 
 
 def test_progress_is_told(tmp_path: Path, writer: LakeWriter) -> None:
