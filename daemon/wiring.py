@@ -20,6 +20,7 @@ from lake.recovery import Recovery
 from lake.writer import LakeWriter
 from runtime import telemetry
 from runtime.clock import Clock
+from runtime.saying import some
 from runtime.service import Service
 from transformer.service import TransformService
 
@@ -37,7 +38,9 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
     began = clock.monotonic()
     recovery, stops = await asyncio.to_thread(_bring_to_order, writer, clock.now())
     telemetry.recovered(
-        seconds=clock.monotonic() - began, problems=len(recovery.unclosed), summary=summary_of(recovery)
+        seconds=clock.monotonic() - began,
+        problems=sum(map(len, (recovery.unclosed, recovery.missing, recovery.strangers, recovery.quarantined))),
+        summary=summary_of(recovery),
     )
     services: list[Service] = []
     jobs: dict[str, Job] = {}
@@ -74,7 +77,13 @@ def summary_of(recovery: Recovery) -> str:
             (len(recovery.quarantined), "piece in quarantine", "pieces in quarantine"),
         ]
         said = ", ".join(f"{count} {one if count == 1 else many}" for count, one, many in found if count)
-        return f"the last run did not stop by itself: {said}; put in order"
+        began = f"the last run did not stop by itself: {said}; put in order"
+    else:
+        old = recovery.last or recovery.missing
+        began = "the last run stopped cleanly; checked" if old else "a new lake; checked"
+    odd = []
     if recovery.missing:
-        return f"{len(recovery.missing)} files of the manifest are not on disk (dl verify says which); checked"
-    return "the last run stopped cleanly; checked" if recovery.last else "a new lake; checked"
+        odd.append(f"{len(recovery.missing)} files of the manifest are not on disk (dl verify says which)")
+    if recovery.strangers:
+        odd.append(f"{len(recovery.strangers)} not of this lake, to be moved away ({some(recovery.strangers, 3)})")
+    return "; ".join([*odd, began])

@@ -190,7 +190,7 @@ def make_dirs(path: Path) -> None:
     with _storage("creating directory", path):
         missing = list(itertools.takewhile(lambda parent: not parent.is_dir(), (path, *path.parents)))
         for new in reversed(missing):
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(FileExistsError, FileNotFoundError):  # the latter where no folder can be (/proc)
                 step(Op("mkdir", str(new)), new.mkdir)
             if not new.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(new))

@@ -220,7 +220,7 @@ def test_a_hostile_connection_name_is_refused_and_the_rest_is_taken(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    "content, said",
     [
         (b"", "it is empty"),
         (b"<html>\n<body>\n", "none of its 2 lines is one"),

@@ -300,7 +300,9 @@ def test_what_a_start_found_is_one_sentence(tmp_path):
     crashed = msgspec.structs.replace(found, segments=(torn, torn))
     assert wiring.summary_of(crashed) == "the last run did not stop by itself: 2 segments sealed late; put in order"
     lost = msgspec.structs.replace(found, missing=("a", "b"))
-    assert wiring.summary_of(lost) == "2 files of the manifest are not on disk (dl verify says which); checked"
+    assert wiring.summary_of(lost) == (
+        "2 files of the manifest are not on disk (dl verify says which); the last run stopped cleanly; checked"
+    )
 
 
 async def test_the_timer_asks_once_its_time_is_over():
