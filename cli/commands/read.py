@@ -116,7 +116,7 @@ def _show(table: pa.Table, limit: int) -> None:
     shown = table.slice(0, limit) if limit else table
     same, names = [], []
     for name in shown.column_names:
-        values = set(map(str, shown.column(name).to_pylist()))
+        values = {str(_text(value)) for value in shown.column(name).to_pylist()}
         if values == {"None"}:
             continue
         if len(values) == 1 and shown.num_rows > 1:
