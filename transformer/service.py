@@ -46,6 +46,8 @@ class Summary(msgspec.Struct):
     rows: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    altered: int = 0
+    """Segments that were not what their seal says; the rows that could be read are in, and a gap names the rest."""
     late: int = 0
     files: int = 0
     bars: int = 0
@@ -175,6 +177,7 @@ class _Pass:
         total.rows += result.rows
         total.duplicates += result.duplicates
         total.quarantined += sum(row.count for row in result.quarantine)
+        total.altered += sum(check.check == SEAL for check in result.checks)
         total.late += sum(file.late for file in result.files)
         total.files += len(result.files)
         _say(job, result)

@@ -72,7 +72,8 @@ def replay(
         print_json({"replayed": done, "transformed": transformed, "compacted": compacted})
     else:
         _say(done, transformed, compacted)
-    return 1 if done.rejected or done.damaged or transformed.failed or transformed.parked or compacted.failures else 0
+    failed = transformed.failed or transformed.parked or transformed.altered or transformed.quarantined
+    return 1 if done.rejected or done.damaged or failed or compacted.failures else 0
 
 
 def _say(done: Any, transformed: Any, compacted: Any) -> None:
