@@ -68,6 +68,29 @@ async def test_a_job_that_kills_every_worker_fails_and_the_pool_goes_on(workers)
     assert await workers.submit(double, 5) == 10
 
 
+async def test_only_the_job_that_kills_its_worker_fails_however_many_stood_in_line_with_it(workers):
+    killer = workers.submit(die)
+    others = [workers.submit(double, n) for n in range(6)]
+    second = workers.submit(die)
+    last = workers.submit(double, 6)
+    for job in (killer, second):
+        with pytest.raises(WorkerDied, match="die"):
+            await job
+    assert [await job for job in (*others, last)] == [2 * n for n in range(7)]
+    assert await workers.submit(double, 5) == 10
+
+
+async def test_a_closed_pool_gives_up_suspects_and_who_waits_for_them(tmp_path):
+    pool = Workers(1)
+    jobs = [pool.submit(die_once, str(tmp_path / "died")), pool.submit(wait_for_file, str(tmp_path / "never"))]
+    assert await jobs[0] == "survived"
+    jobs += [pool.submit(double, 1)]
+    await asyncio.to_thread(pool.kill)
+    for job in jobs[1:]:
+        with pytest.raises(asyncio.CancelledError):
+            await job
+
+
 async def test_the_pool_is_recycled_between_jobs():
     pool = Workers(1, recycle_after=2)
     try:
