@@ -21,7 +21,7 @@ from market.times import SECOND
 
 HOLD = 2 * SECOND  # of receive time: a missing id may still come, venues reorder and connections differ in speed
 IN_FLIGHT = 2 * SECOND  # of venue time: how far the streams of one connection may lag each other when it is cut
-SILENCE = "silence"
+STALLED = "stalled"
 """Cause of an interruption of single streams of a connection that lives on: its other streams prove nothing."""
 JUMP = "jump"
 RESET = "id_reset"
@@ -109,11 +109,11 @@ class _Merger:
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
         """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
 
-        But for SILENCE the session is over, and its other streams have been taken over.
+        But for STALLED the session is over, and its other streams have been taken over.
         """
         newest = max((line.ts for line in self._lines.values() if line.session == session), default=0)
         named = [self._line(symbol) for symbol in symbols]
-        for line in named if cause == SILENCE else {*self._lines.values()}:
+        for line in named if cause == STALLED else {*self._lines.values()}:
             line.sessions.discard(session)
             if line.session == session:
                 line.session = ""
@@ -121,7 +121,7 @@ class _Merger:
             for hole in line.holes:
                 self._report(line, hole, now)
             if line.gap is None:
-                alive = line.ts if cause == SILENCE else max(line.ts, newest - IN_FLIGHT)
+                alive = line.ts if cause == STALLED else max(line.ts, newest - IN_FLIGHT)
                 line.gap = self._gap(line, alive if line.ts else now, cause, session, now)
                 self._give(line.gap)
         return self._take(now)

@@ -13,7 +13,7 @@ import msgspec
 
 from collectors.coverage import CoverageTracker
 from collectors.intake import FrameBatch, FrameItem, Intake, RejectedFrame
-from collectors.merger import SILENCE
+from collectors.merger import STALLED
 from collectors.routes import Route
 from lake.frames import FrameLine, payload
 from lake.rows import SessionRow
@@ -230,7 +230,7 @@ class Pipeline:
     def stalled(self, link: Link, stream: Stream, now: int) -> None:
         """One stream fell silent on a connection that lives on: a gap, until it sends again."""
         merger = self.route(stream.kind).merger
-        self._found(merger.interrupt(link.session.session_id, [stream.symbol], SILENCE, now))
+        self._found(merger.interrupt(link.session.session_id, [stream.symbol], STALLED, now))
 
     @property
     def full(self) -> bool:

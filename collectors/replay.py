@@ -39,7 +39,7 @@ EARLIEST = 946_684_800_000_000
 MOST_FRAMES = 2**53
 DAMAGE_SHOWN = 10
 """Lines of one file that are named one by one where they are none; the others are counted."""
-_PLANNED = ("stopped", "done", "cancelled", "end_of_frames")
+_PLANNED = ("stopped", "done", "end_of_frames")
 """Causes of an end after which nothing was wanted any more."""
 
 

@@ -52,7 +52,7 @@ class _Last(msgspec.Struct, frozen=True, order=True):
 def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> dict[StreamKey, dict[str, Resume]]:
     """The last event of every recently covered symbol of every collected stream."""
     broken = {row.session for row in unclosed}
-    causes = {row.session: row.close_cause for row in snapshot.sessions()}
+    causes = {row.session: (row.close_cause or "").partition(": ")[0] for row in snapshot.sessions()}
     points: dict[StreamKey, dict[str, Resume]] = {}
     for stream in snapshot.streams():
         if KINDS[stream[2]].derived:

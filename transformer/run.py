@@ -223,18 +223,18 @@ def _set_aside(root: Path, row: SegmentRow, read: Read, now: int) -> QuarantineR
 def _gaps_of_altered(row: SegmentRow, read: Read, now: int) -> Iterator[Gap]:
     symbols = set(read.table.column("symbol").unique().to_pylist()) or {bars.EVERY_SYMBOL}
     for symbol in sorted(symbols):
-        yield gap_of(row, symbol, "altered_segment", read.altered or "", now)
+        yield gap_of(row, symbol, "altered_segment", "checksum", read.altered or "", now)
 
 
-def gap_of(row: SegmentRow, symbol: str, cause: str, proof: str, now: int) -> Gap:
-    """The hole that an unreadable segment leaves in one symbol: all the time that it answered for."""
+def gap_of(row: SegmentRow, symbol: str, cause: str, proof: str, why: str, now: int) -> Gap:
+    """The hole that a doubtful segment leaves in one symbol: all the time that it answered for."""
     start = row.event_min if row.event_min is not None else row.period_start
     end = row.event_max + 1 if row.event_max is not None else row.period_end or now
     name = hashlib.sha256(f"{cause} {row.path} {symbol}".encode()).hexdigest()[:32]
     return Gap(
         gap_id=name, exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=symbol, ts_from=start,
-        ts_to=max(end, start + 1), id_from=None, id_to=None, cause=cause, proof=proof[:300], state="open",
-        session=None, detected_at=now, detail=row.path,
+        ts_to=max(end, start + 1), id_from=None, id_to=None, cause=cause, proof=proof, state="open",
+        session=None, detected_at=now, detail=f"{row.path}: {why}"[:400],
     )  # fmt: skip
 
 

@@ -206,7 +206,7 @@ class _Pass:
         symbols = (
             symbols or sorted({c.symbol for c in self.manifest.coverage(*market, overlapping=span)}) or [EVERY_SYMBOL]
         )
-        gaps = [gap_of(row, symbol, "unreadable_segment", _text(error), self.now) for symbol in symbols]
+        gaps = [gap_of(row, symbol, "unreadable_segment", "interval", _text(error), self.now) for symbol in symbols]
         self.writer.publish(segments={row.path: "quarantined"}, gaps=gaps, now=self.now)
         _say_gaps(gaps)
 

@@ -23,7 +23,10 @@ from cli.places import (
     span_of,
 )
 
-PROOF_SHOWN = 60
+DETAIL_SHOWN = 60
+COLUMNS = (
+    "exchange", "market", "kind", "symbol", "state", "cause", "from", "to", "ids", "missing", "proof", "detail",
+)  # fmt: skip
 
 
 @command
@@ -64,12 +67,15 @@ def gaps(
             [
                 g.exchange, g.market_type, g.kind, g.symbol, g.state, g.cause, when(g.ts_from), when(g.ts_to),
                 "-" if g.id_from is None else f"[{g.id_from}, {g.id_to if g.id_to is not None else '…'})",
-                g.missing, g.proof if len(g.proof) <= PROOF_SHOWN else f"{g.proof[:PROOF_SHOWN]}…",
+                g.missing, g.proof, _shortened(g.detail),
             ]
             for g in listed
         ]  # fmt: skip
-        columns = ["exchange", "market", "kind", "symbol", "state", "cause", "from", "to", "ids", "missing", "proof"]
-        print_table("", columns, rows, f"no {state} gaps" if state != "all" else "no gaps")
+        print_table("", COLUMNS, rows, f"no {state} gaps" if state != "all" else "no gaps")
         if state != "all" and len(found) > len(listed):
             OUT.print(f"{len(found) - len(listed)} more in other states: --state all")
     return 1 if any(gap.state == "open" for gap in listed) else 0
+
+
+def _shortened(detail: str | None) -> str | None:
+    return detail if detail is None or len(detail) <= DETAIL_SHOWN else f"{detail[:DETAIL_SHOWN]}…"

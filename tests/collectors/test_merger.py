@@ -210,8 +210,8 @@ def test_a_silent_stream_of_a_living_connection_is_missed_since_its_last_event()
     made = ids()
     quiet, busy = trade(5, symbol="QUIET"), trade(900_000)
     feed(made, quiet, busy)
-    (gap,) = made.interrupt("n-1-1", ["QUIET"], "silence", busy.ts_recv)
-    assert (gap.ts_from, gap.cause) == (quiet.ts_event, "silence")
+    (gap,) = made.interrupt("n-1-1", ["QUIET"], "stalled", busy.ts_recv)
+    assert (gap.ts_from, gap.cause) == (quiet.ts_event, "stalled")
     feed(made, trade(6, at=busy.ts_event, symbol="QUIET"))
     assert [g.state for g in made.tick(T + 10_000 * SECOND)] == ["empty"]
 
@@ -398,7 +398,7 @@ def test_reordered_update_ids_start_no_new_numbering():
 def test_a_copy_on_the_interrupted_session_itself_ends_no_gap():
     made = quotes()
     feed(made, quote(5, T), quote(6, T + MS))
-    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "silence", T + 90 * SECOND)
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "stalled", T + 90 * SECOND)
     feed(made, quote(6, T + MS), quote(9, T + 95 * SECOND))
     (closed,) = made.tick(T + 96 * SECOND)
     assert (closed.gap_id, closed.ts_to, closed.state) == (gap.gap_id, T + 95 * SECOND, "open")

@@ -131,7 +131,7 @@ def test_a_stalled_stream_is_a_gap_until_it_sends_again() -> None:
     bench.pipeline.receive(link, [q(1, 0), t(1, 0)], T0)
     bench.pipeline.stalled(link, stream("quote", "AAA"), T0 + 90 * SECOND)
     (gap,) = bench.passed().gaps
-    assert (gap.kind, gap.cause, gap.ts_from, gap.ts_to) == ("quote", "silence", T0, None)
+    assert (gap.kind, gap.cause, gap.ts_from, gap.ts_to) == ("quote", "stalled", T0, None)
     bench.pipeline.receive(link, [q(9, 95_000)], T0 + 95 * SECOND)
     (ended,) = bench.passed().gaps
     assert (ended.gap_id, ended.ts_to) == (gap.gap_id, T0 + 95 * SECOND)

@@ -196,7 +196,7 @@ def cover(writer: LakeWriter, kind: str, *symbols: str) -> None:
 def test_mergers_are_told_where_every_symbol_stopped(tmp_path):
     lake = TestLake(tmp_path)
     writer = lake.writer
-    writer.record_sessions([session(SESSION), session("n-1-1", closed_at=T0 + 9, close_cause="forced")])
+    writer.record_sessions([session(SESSION), session("n-1-1", closed_at=T0 + 9, close_cause="forced: by a test")])
     cover(writer, "trade", "BTCUSDT", "ETHUSDT", "XRPUSDT", "NEWUSDT")
     cover(writer, "quote", "BTCUSDT")
     lake.day("trade", [trade(T0 - MINUTE, "1", "1", seq=7, symbol="XRPUSDT")], symbol="XRPUSDT")

@@ -254,8 +254,8 @@ def test_a_segment_that_cannot_be_read_is_parked_after_three_failures_with_a_gap
     assert (row.state, row.failures) == ("quarantined", 3)
     assert "cannot be read" in row.error
     gap = writer.manifest.gaps()[0]
-    assert (gap.symbol, gap.cause, gap.state, gap.ts_from, gap.ts_to) == (
-        "BTCUSDT", "unreadable_segment", "open", T0, T0 + MINUTE)  # fmt: skip
+    assert (gap.symbol, gap.cause, gap.proof, gap.state, gap.ts_from, gap.ts_to) == (
+        "BTCUSDT", "unreadable_segment", "interval", "open", T0, T0 + MINUTE)  # fmt: skip
     assert once(writer) == service.Summary()
     assert starts(writer) == [1]
 
@@ -285,7 +285,9 @@ def test_a_segment_that_is_not_what_its_seal_says_keeps_its_good_lines_and_opens
     path.write_bytes(path.read_bytes()[:-30])
     summary = once(writer)
     assert (summary.lines, summary.rows, summary.quarantined) == (3, 2, 1)
-    assert [(gap.cause, gap.symbol) for gap in writer.manifest.gaps()] == [("altered_segment", "BTCUSDT")]
+    (gap,) = writer.manifest.gaps()
+    assert (gap.cause, gap.proof, gap.symbol) == ("altered_segment", "checksum", "BTCUSDT")
+    assert gap.detail.startswith(f"{row.path}: sealed 3 lines")
     assert [c.check for c in writer.manifest.checks(row.path)] == ["seal"]
 
 
