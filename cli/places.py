@@ -41,6 +41,8 @@ def lake_root(lake: Path | None, config: Path | None, *, must_exist: bool = True
         from daemon.config import load_config
 
         lake = Path(load_config(config or Path("config.yml")).lake)
+    if lake.exists() and not lake.is_dir():
+        raise NotALake(f"{lake} is not a folder", "name one with --lake DIR or --config FILE")
     if must_exist and not (lake / MANIFEST).is_file():
         raise NotALake(f"{lake} is no lake: it has no {MANIFEST}", "name one with --lake DIR or --config FILE")
     return lake
