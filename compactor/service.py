@@ -19,10 +19,23 @@ from compactor.bars_job import final_bars, hour_bars
 from compactor.config import CompactorConfig
 from compactor.heal import heal
 from compactor.merge_job import DUPLICATE, Made, Place, close_day, discard, merge_hour
-from compactor.plan import MAX_FAILURES, DayClose, FinalBars, HourBars, HourMerge, Job, day_span, plan
+from compactor.plan import (
+    MAX_FAILURES,
+    DayClose,
+    FinalBars,
+    HourBars,
+    HourMerge,
+    Job,
+    Rules,
+    View,
+    day_span,
+    plan,
+)
 from compactor.tell import tell
 from compactor.tidy import tidy
+from lake import sources
 from lake.errors import CommitConflict, CorruptFile, LakeError
+from lake.manifest import Manifest
 from lake.rows import CheckRow, Expectation, FileRow
 from lake.writer import LakeWriter
 from market import times
@@ -40,7 +53,8 @@ _PATIENCE = 0.25
 class Summary(msgspec.Struct):
     """What one pass did: jobs by sort, daily files with their rows, problems in words, files let go of.
 
-    `healed` are hot files whose bytes had changed and that are being made again from raw.
+    `healed` are hot files whose bytes had changed and that are being made again from raw; `parked` are jobs that
+    failed too often to be tried by themselves.
     """
 
     hours: int = 0
@@ -52,6 +66,7 @@ class Summary(msgspec.Struct):
     failures: list[str] = []
     conflicts: int = 0
     healed: list[str] = []
+    parked: list[str] = []
     deleted: int = 0
 
     @property
@@ -76,15 +91,30 @@ def compact_once(
     on_progress: OnProgress = silent,
     *,
     final: bool = False,
+    again: bool = False,
     stopping: Callable[[], bool] = never,
     retention: bool = True,
 ) -> Summary:
     """Everything that can be merged, closed, made again or let go of at `now` (us). Blocks; call it in a thread.
 
-    `final` waits for no delay. `stopping` is asked between steps; jobs under way are then left to the executor, and
-    what they publish without a commit is swept by the next start. Raises StorageFailed, Fenced.
+    `final` waits for no delay, `again` tries parked jobs too. `stopping` is asked between steps; jobs under way are
+    then left to the executor, and what they publish without a commit is swept by the next start.
+    Raises StorageFailed, Fenced.
     """
-    return _Pass(writer, executor, now, config, on_progress, final=final, stopping=stopping).run(retention)
+    made = _Pass(writer, executor, now, config, on_progress, final=final, again=again, stopping=stopping)
+    return made.run(retention)
+
+
+def parked(manifest: Manifest, now: int, config: CompactorConfig) -> list[str]:
+    """What could be compacted at `now` (us) but for its failures: each job in words, oldest first."""
+    return [describe(job) for job in _parked(view.read(manifest), now, config.rules())]
+
+
+def _parked(held: View, now: int, rules: Rules, *, final: bool = False) -> list[Job]:
+    if max(held.failures.values(), default=0) < MAX_FAILURES:
+        return []
+    planned = plan(msgspec.structs.replace(held, failures={}), now, rules, final=final)
+    return [job for job in planned if held.failures.get(job.key, 0) >= MAX_FAILURES]
 
 
 class _Pass:
@@ -97,6 +127,7 @@ class _Pass:
         on_progress: OnProgress,
         *,
         final: bool,
+        again: bool,
         stopping: Callable[[], bool],
     ) -> None:
         self.writer = writer
@@ -106,6 +137,7 @@ class _Pass:
         self.config = config
         self.on_progress = on_progress
         self.final = final
+        self.again = again
         self.stopping = stopping
         self.place = Place(str(writer.root), writer.lake_id, f"compact-{writer.epoch}", now)
         self.summary = Summary()
@@ -115,8 +147,11 @@ class _Pass:
     def run(self, retention: bool) -> Summary:
         rules = self.config.rules()
         for _ in range(MAX_ROUNDS):
-            jobs = plan(view.read(self.manifest), self.now, rules, final=self.final)
-            jobs = [job for job in jobs if self.tried.get(job.key, 0) == 0]
+            held = view.read(self.manifest)
+            jobs = plan(held, self.now, rules, final=self.final)
+            parked = _parked(held, self.now, rules, final=self.final)
+            self.summary.parked = [describe(job) for job in parked]
+            jobs = [job for job in (*jobs, *(parked if self.again else ())) if self.tried.get(job.key, 0) == 0]
             if not jobs or not self._round(jobs):
                 break
         if retention and not self.stopping():
@@ -156,9 +191,10 @@ class _Pass:
                 )
             case HourBars() | FinalBars():
                 span = day_span(job.date)
-                stream = (job.exchange, job.market_type, "trade")
-                gaps = self.manifest.gaps(*stream, state=("open", "unrepairable"), overlapping=span)
-                coverage = self.manifest.coverage(*stream, overlapping=span)
+                streams = [(job.exchange, job.market_type, kind) for kind in sources.TRADES]
+                states = ("open", "unrepairable")
+                gaps = [g for s in streams for g in self.manifest.gaps(*s, state=states, overlapping=span)]
+                coverage = [row for s in streams for row in self.manifest.coverage(*s, overlapping=span)]
                 if isinstance(job, HourBars):
                     return self.executor.submit(hour_bars, self.place, job, gaps, coverage)
                 return self.executor.submit(final_bars, self.place, job, gaps, coverage)
@@ -205,7 +241,7 @@ class _Pass:
                 inputs = (*job.inputs, *job.replaced)
             case DayClose():
                 inputs = (*job.inputs, *job.base)
-                if job.stream[2] in ("trade", "quote") and made.add:
+                if job.stream[2] in sources.INPUTS and made.add:
                     due = {view.bars_due(*job.stream[:2], job.date): 1}
             case FinalBars():
                 inputs = (*job.trades, *job.quotes, *job.held, *job.hot)
@@ -299,16 +335,21 @@ class CompactorService:
             await self.compact(stopping=stop.is_set)
 
     async def compact(
-        self, on_progress: OnProgress = silent, *, final: bool = False, stopping: Callable[[], bool] = never
+        self,
+        on_progress: OnProgress = silent,
+        *,
+        final: bool = False,
+        again: bool = False,
+        stopping: Callable[[], bool] = never,
     ) -> Summary:
         """One pass now; passes follow each other. Raises StorageFailed, Fenced."""
-        return await asyncio.to_thread(self._pass, on_progress, final, stopping)
+        return await asyncio.to_thread(self._pass, on_progress, final, again, stopping)
 
     def status(self) -> dict[str, object]:
         """What the last pass did, for /status."""
         return {"last_pass": msgspec.to_builtins(self._last), "retained_at": self._retained_at}
 
-    def _pass(self, on_progress: OnProgress, final: bool, stopping: Callable[[], bool]) -> Summary:
+    def _pass(self, on_progress: OnProgress, final: bool, again: bool, stopping: Callable[[], bool]) -> Summary:
         with self._one_at_a_time:
             now = self._clock.now()
             due = self._retained_at is None or now >= self._retained_at + self.RETENTION_EVERY
@@ -319,6 +360,7 @@ class CompactorService:
                 self._config,
                 on_progress,
                 final=final,
+                again=again,
                 stopping=stopping,
                 retention=due or final,
             )

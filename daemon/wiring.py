@@ -55,7 +55,7 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
         return msgspec.to_builtins(await transformer.once(progress))
 
     async def compact(arguments: Mapping[str, Any], progress: Progress) -> object:
-        return msgspec.to_builtins(await compactor.compact(progress, final=arguments.get("final") is True))
+        return msgspec.to_builtins(await compactor.compact(progress, final=arguments.get("final") is True, again=True))
 
     jobs |= {"transform": transform, "compact": compact}
     return Parts(services, jobs)

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @command
 def compact(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> int:
-    """Merge what is ready, close past days, apply retention. Exit code 1 if a job failed."""
+    """Merge what is ready, close past days, apply retention; what was parked is tried again.
+
+    Exit code 1 if a job failed.
+    """
     from cli.jobs import run_job, settings
 
     root = lake_root(lake, config)
@@ -40,5 +43,5 @@ def work(writer: LakeWriter, workers: Workers, now: int, config: Config, report:
 
     from compactor.service import compact_once
 
-    made: dict[str, Any] = msgspec.to_builtins(compact_once(writer, workers, now, config.compactor, report))
+    made: dict[str, Any] = msgspec.to_builtins(compact_once(writer, workers, now, config.compactor, report, again=True))
     return made

@@ -11,8 +11,11 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     """Show the lake in one screen: who writes it, each stream's watermark, files, open gaps, the last certificate."""
     import msgspec
 
+    from cli.jobs import settings
+    from compactor.service import parked
     from lake.lock import read_lock
     from lake.manifest import Manifest
+    from runtime.clock import SystemClock
 
     root = lake_root(lake, config)
     manifest = Manifest.read_only(root)
@@ -22,6 +25,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
             streams = [(*stream, now.watermark(*stream)) for stream in now.streams()]
             open_gaps = now.gaps(state="open")
             certificates = now.certificates()
+        stuck = parked(manifest, SystemClock().now(), settings(config).compactor)
     finally:
         manifest.close()
     holder = read_lock(root)
@@ -37,6 +41,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
                     {"exchange": e, "market_type": m, "kind": k, "watermark": w, "open_gaps": _open(open_gaps, e, m, k)}
                     for e, m, k, w in streams
                 ],
+                "parked": stuck,
                 "last_certificate": None if last is None else msgspec.to_builtins(last),
             }
         )
@@ -50,6 +55,8 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     print_table("files", ["kind", "level", "files", "rows", "bytes"], files, "no files yet")
     counts = ", ".join(f"{count:,} {state}" for state, count in stats.segments.items()) or "none"
     OUT.print(f"segments: {counts} ({size(stats.raw_bytes)}) · quarantined: {stats.quarantined}")
+    for job in stuck:
+        OUT.print(f"parked after too many failures: {job} · dl compact tries it again", markup=False)
     if last is not None:
         name = last.symbol or "all symbols"
         OUT.print(f"last certificate: {last.exchange} {last.market_type} {last.kind} {name} {last.date} {last.sha256}")

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from compactor.config import CompactorConfig
-from compactor.service import CompactorService, compact_once
+from compactor.service import CompactorService, compact_once, parked
 from lake import bars, checks, durable, layout, merge, parquet, tables
 from lake.errors import StorageFailed
 from lake.rows import SegmentRow
 from lake.verify import verify_lake
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
-from runtime.workers import InlineExecutor
+from runtime.workers import InlineExecutor, WorkerDied
 from tests.support.clock import ManualClock
 from tests.support.lakes import STREAM, TestLake
 from tests.support.market_rows import T0, quote, table, trade
@@ -249,6 +249,29 @@ def test_a_flipped_bit_stops_its_day_only_and_is_parked_after_three_failures(lak
     (check,) = [row for row in lake.writer.manifest.checks() if row.check == "compaction_failed"]
     assert (check.path, check.count) == (broken.path, 3)
     assert "SHA-256" in check.detail
+
+
+def test_what_was_parked_is_named_and_tried_again_by_whoever_asks_for_it(lake, monkeypatch):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(5)))
+    lake.cover(T0, END)
+
+    def dies(*_):
+        raise WorkerDied("close_day")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("compactor.service.close_day", dies)
+        for _ in range(3):
+            assert compact(lake).failures
+        last = compact(lake)
+        assert (
+            last.parked == parked(lake.writer.manifest, LATER, CONFIG) == ["binance linear trade 2024-07-19 (1 files)"]
+        )
+        assert last.failures == [], "it is not tried by itself any more"
+        assert compact(lake, again=True).failures
+    assert day_files(lake) == {}
+    assert compact(lake, again=True).days == 1
+    assert parked(lake.writer.manifest, LATER, CONFIG) == compact(lake).parked == []
+    assert day_files(lake)["BTCUSDT"].rows == 5
 
 
 def test_a_hot_file_that_changed_on_disk_is_made_again_from_its_segments(lake):
