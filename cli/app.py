@@ -1,7 +1,6 @@
 """`dl`: one program for everything a person or a timer asks of a lake.
 
-Exit codes: 0 done · 1 something was found or failed · 2 usage · 66 no such lake or file · 70 internal error ·
-73 another process writes the lake · 74 storage failed · 78 configuration, version or simulated-against-real.
+`dl --help` says what the exit codes mean.
 """
 
 from __future__ import annotations
@@ -11,9 +10,16 @@ import typer
 from cli import output
 from cli.commands import compact, gaps, ls, read, replay, status, trace, transform, verify
 
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 something was found or failed, 2 wrong command line, "
+    "66 no such lake, file or configuration, 70 internal error, 73 another process writes the lake, 74 storage failed or manifest.db is damaged, "
+    "78 configuration, version or simulated against real, 130 interrupted."
+)
+
 app = typer.Typer(
     name="dl",
     help="Ask and tend a market-data lake. Every command takes --lake DIR or --config FILE, and --json.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

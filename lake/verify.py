@@ -28,6 +28,7 @@ from market.times import Interval, intersect, union
 
 Report = Callable[[int, int, str], None]
 LOST = "bring the file back from a copy, or replay the frames kept in frames/ into a new lake"
+AGAIN = "dl compact makes it again while its segments are kept in raw/; else bring it back from a copy"
 NOT_OURS = "nothing of the lake reads it: move it away"
 
 
@@ -123,7 +124,8 @@ def _check_file(
         parquet.check_sha256(path, row.sha256)
         footer = parquet.verify(path)
     except LakeError as error:
-        result.findings.append(Finding("error", row.path, _about(path, error), LOST))
+        hint = LOST if row.level == "day" else AGAIN
+        result.findings.append(Finding("error", row.path, _about(path, error), hint))
         return
     result.rows += footer.rows
     if footer.rows != row.rows:
