@@ -12,8 +12,9 @@ from cli.commands import compact, gaps, ls, read, replay, status, trace, transfo
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 something was found or failed, 2 wrong command line, "
-    "66 no such lake, file or configuration, 70 internal error, 73 another process writes the lake, 74 storage failed or manifest.db is damaged, "
-    "78 configuration, version or simulated against real, 130 interrupted."
+    "66 no such lake, file or configuration, 70 internal error, 73 another process writes the lake, "
+    "74 storage failed or manifest.db is damaged, 78 configuration, version or simulated against real, "
+    "130 interrupted."
 )
 
 app = typer.Typer(
