@@ -44,16 +44,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
 
 
-def parse(arguments: Sequence[str]) -> Options:
-    """The options; a wrong line ends the process with 64, --help with 0."""
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """What the command line may say; `docs/cli.md` is made from it."""
+    made = _Parser(
         prog="python -m daemon",
         description="Collect, transform and compact market data until told to stop.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--config", type=Path, default=Path("config.yml"), metavar="FILE", help="configuration (default: config.yml)")
     add("--lake", type=Path, metavar="DIR", help="folder of the lake, in place of the configured one")
     add("--check", action="store_true", help="say whether the configuration is right, then end")
@@ -61,7 +61,12 @@ def parse(arguments: Sequence[str]) -> Options:
     add("--only", type=_parts, default=PARTS, metavar="PART,…", help=f"run only these parts of {', '.join(PARTS)}")
     add("--simulate", action="store_true", help="collect from a local exchange, starting yesterday before midnight")
     add("--duration", type=_seconds, metavar="SECONDS", help="stop by itself after this long")
-    given = parser.parse_args(arguments)
+    return made
+
+
+def parse(arguments: Sequence[str]) -> Options:
+    """The options; a wrong line ends the process with 64, --help with 0."""
+    given = parser().parse_args(arguments)
     return Options(
         config=given.config,
         check=given.check,

@@ -47,13 +47,17 @@ def _setting(path: KeyPath, field: FieldInfo, now: Any, loaded: Loaded, width: i
         field.description or "", width, initial_indent=f"{indent}    ", subsequent_indent=f"{indent}    "
     )
     if inner is None:
-        facts = [_type(field.annotation), *_bounds(field), f"default {_default(field)}"]
-        yield f"{indent}    {', '.join(facts)}"
+        yield f"{indent}    {facts(field)}"
         if given:
             yield f"{indent}    now {_plain(now)} ({_origin(path, loaded)})"
     elif isinstance(now, list):
         yield f"{indent}    list, {len(now)} given"
     yield ""
+
+
+def facts(field: FieldInfo) -> str:
+    """Type, range and default of a setting: `whole number, >= 1, default 64`."""
+    return ", ".join([_type(field.annotation), *_bounds(field), f"default {_default(field)}"])
 
 
 def _origin(path: KeyPath, loaded: Loaded) -> str:

@@ -22,17 +22,20 @@ GAPS_AT_ONCE = 10
 
 
 def starting(*, lake: str, config: str, pid: int, loop: str, simulated: bool) -> None:
+    """The process has the lake's lock and begins."""
     what = "simulated lake" if simulated else "lake"
     say("INFO", "starting", f"{what} {lake}, configuration {config}, pid {pid}", loop=loop)
 
 
 def ready(*, address: str | None, seconds: float) -> None:
+    """Recovery is done and every service runs."""
     metrics.UP.set(1)
     where = f"; status at {address}/status" if address else ""
     say("INFO", "ready", f"running after {seconds:.1f} s{where}", address=address, seconds=seconds)
 
 
 def simulating(*, exchange: str, address: str, seconds_before_midnight: float, close_delay_seconds: float) -> None:
+    """`--simulate`: the local exchange is up; from here on time is its clock's."""
     text = (
         f"a local {exchange} at {address}; 00:00 UTC comes in {seconds_before_midnight:.0f} s,"
         f" the day is closed from {close_delay_seconds:.0f} s after it"
@@ -46,58 +49,69 @@ def recovered(*, seconds: float, problems: int, summary: str) -> None:
 
 
 def stopping(*, reason: str, deadline_seconds: float) -> None:
+    """A stop was asked for: a signal, `--duration`, or a service that cannot go on."""
     metrics.UP.set(0)
     say("INFO", "stopping", f"{reason}; at most {deadline_seconds:g} s", reason=reason)
 
 
 def phase_stopped(*, phase: int, services: Sequence[str], seconds: float) -> None:
+    """All services of one phase have ended; the next phase is told to stop."""
     say("DEBUG", "phase_stopped", f"phase {phase} drained in {seconds:.1f} s", services=", ".join(services))
 
 
 def straggling(*, services: Sequence[str], seconds_left: float) -> None:
+    """Services that were told to stop and still run; said every five seconds."""
     say("WARNING", "straggling", f"still waiting for {', '.join(services)}, {seconds_left:.0f} s left")
 
 
 def cancelled(*, services: Sequence[str], reason: str) -> None:
+    """Services that had not ended at the deadline (or at a second signal) were cut off."""
     say("ERROR", "cancelled", f"{', '.join(services)} did not stop: {reason}")
 
 
 def stopped(*, seconds: float, exit_code: int) -> None:
+    """The process is done."""
     say("INFO", "stopped", f"after {seconds:.1f} s, exit code {exit_code}", exit_code=exit_code)
 
 
 def service_restarted(*, service: str, error: BaseException, restarts: int, delay_seconds: float) -> None:
+    """A service, or one connection, failed and is started again."""
     metrics.RESTARTS.labels(service).inc()
     text = f"{service} failed ({error_text(error)}), again in {delay_seconds:.1f} s"
     say("WARNING", "service_restarted", text, error=error, service=service, restarts=restarts)
 
 
 def service_failed(*, service: str, error: BaseException, exit_code: int) -> None:
+    """A service failed in a way that no retry cures; the process ends with this exit code."""
     say("ERROR", "service_failed", f"{service}: {error_text(error)}", error=error, service=service, exit_code=exit_code)
 
 
 def worker_died(*, job: str, attempt: int) -> None:
+    """A worker process died under a job."""
     after = "it runs once more on a new worker" if attempt == 1 else "the job is given up"
     say("WARNING" if attempt == 1 else "ERROR", "worker_died", f"a worker died running {job}; {after}", attempt=attempt)
 
 
 def loop_lag(*, seconds: float) -> None:
+    """The event loop was late; said from one second on."""
     metrics.LOOP_LAG.set(seconds)
     if seconds > 1.0:
         say("WARNING", "loop_lag", f"the event loop was blocked for {seconds:.1f} s", quiet=("loop_lag",))
 
 
 def clock_stepped(*, seconds: float) -> None:
+    """The wall clock moved against the monotonic one: receive times jump with it."""
     say("WARNING", "clock_stepped", f"the wall clock jumped by {seconds:+.3f} s", seconds=seconds)
 
 
 def midnight_crossed(*, date: str, closes_in_seconds: float) -> None:
-    """`date` is the day that ended."""
+    """00:00 UTC has passed; `date` is the day that ended."""
     text = f"00:00 UTC: {date} has ended, its daily files follow in about {closes_in_seconds:.0f} s"
     say("INFO", "midnight_crossed", text, date=date)
 
 
 def control_job(*, job: str, state: str, detail: str = "") -> None:
+    """A job that `dl` asked for over the control port began, ended or failed."""
     say("INFO" if state != "failed" else "WARNING", "control_job", f"{job} {state}{tail(detail)}", job=job, state=state)
 
 
@@ -107,6 +121,7 @@ def control_job(*, job: str, state: str, detail: str = "") -> None:
 def collecting(
     *, exchange: str, market_type: str, kinds: Sequence[str], symbols: Sequence[str], connections: int
 ) -> None:
+    """What one market is asked for."""
     text = (
         f"{exchange} {market_type}: {', '.join(kinds)} of {some(symbols)}"
         f" over {connections} connection{'s' if connections != 1 else ''}"
@@ -115,12 +130,14 @@ def collecting(
 
 
 def connected(*, exchange: str, market_type: str, connection: str, session: str, url: str) -> None:
+    """A connection is open and has a session."""
     metrics.CONNECTIONS.labels(exchange, market_type).inc()
     text = f"{exchange} {market_type} {connection} to {url}"
     say("INFO", "connected", text, exchange=exchange, market_type=market_type, connection=connection, session=session)
 
 
 def connect_failed(*, exchange: str, market_type: str, connection: str, reason: str, retry_seconds: float) -> None:
+    """A connection could not be opened; attempts go on without end."""
     text = f"{exchange} {market_type} {connection}: {reason}; again in {retry_seconds:.1f} s"
     say("WARNING", "connect_failed", text, exchange=exchange, market_type=market_type, connection=connection)
 
@@ -135,7 +152,7 @@ def disconnected(
     detail: str = "",
     planned: bool = False,
 ) -> None:
-    """`planned` where we closed it: a stop or a handover."""
+    """A connection is over; `planned` where we closed it: a stop or a handover."""
     metrics.CONNECTIONS.labels(exchange, market_type).dec()
     text = f"{exchange} {market_type} {connection}: {cause}{tail(detail)}"
     level = "INFO" if planned else "WARNING"
@@ -149,11 +166,13 @@ def subscribed(*, exchange: str, market_type: str, connection: str, streams: int
 
 
 def refused(*, exchange: str, market_type: str, streams: Sequence[str], reason: str) -> None:
+    """The venue refused streams: nothing is collected of them."""
     text = f"{exchange} {market_type} refused {some(streams)}: {reason}"
     say("ERROR", "refused", text, exchange=exchange, market_type=market_type)
 
 
 def silent_stream(*, exchange: str, market_type: str, kind: str, symbol: str, seconds: float) -> None:
+    """A stream sends nothing: never since it was acknowledged, or no more."""
     text = f"{exchange} {market_type} {kind} {symbol}: acknowledged, but nothing for {seconds:.0f} s"
     quiet = ("silent_stream", exchange, market_type, kind)
     say("WARNING", "silent_stream", text, quiet=quiet, exchange=exchange, market_type=market_type, symbol=symbol)
@@ -168,22 +187,26 @@ def rejected(*, exchange: str, market_type: str, reason: str, session: str, fram
 
 
 def shed(*, exchange: str, market_type: str, kind: str, events: int, reason: str) -> None:
+    """Events were given up because the disk is too slow; the gap row comes with it."""
     metrics.SHED.labels(exchange, market_type, kind).inc(events)
     text = f"{exchange} {market_type} {kind}: {events:,} events given up: {reason}"
     say("ERROR", "shed", text, quiet=("shed", exchange, market_type, kind), events=events)
 
 
 def reference_loaded(*, exchange: str, market_type: str, contracts: int) -> None:
+    """The venue's instruments are stored as contract rows."""
     text = f"{exchange} {market_type}: {contracts:,} contracts"
     say("INFO", "reference_loaded", text, exchange=exchange, market_type=market_type, contracts=contracts)
 
 
 def reference_failed(*, exchange: str, market_type: str, reason: str, retry_seconds: float | None) -> None:
+    """The venue did not give its instruments yet; collecting goes on without them."""
     again = f"; again in {retry_seconds:.0f} s" if retry_seconds is not None else ""
     say("WARNING", "reference_failed", f"{exchange} {market_type}: {reason}{again}", exchange=exchange)
 
 
 def rate_limited(*, exchange: str, market_type: str, status: int, wait_seconds: float) -> None:
+    """The venue asked for fewer requests, or banned us for a while."""
     text = f"{exchange} {market_type} answered {status}: no request for {wait_seconds:.0f} s"
     say("WARNING", "rate_limited", text, exchange=exchange, status=status)
 
@@ -192,6 +215,7 @@ def rate_limited(*, exchange: str, market_type: str, status: int, wait_seconds: 
 
 
 def segment_sealed(*, exchange: str, market_type: str, kind: str, rows: int, nbytes: int, path: str) -> None:
+    """A segment is complete and hashed; DEBUG where it is empty."""
     metrics.SEALED_ROWS.labels(exchange, market_type, kind).inc(rows)
     metrics.SEALED_BYTES.labels(exchange, market_type, kind).inc(nbytes)
     text = f"{exchange} {market_type} {kind}: {rows:,} rows, {size(nbytes)}"
@@ -199,15 +223,18 @@ def segment_sealed(*, exchange: str, market_type: str, kind: str, rows: int, nby
 
 
 def durable_lag(*, seconds: float, waiting_bytes: int) -> None:
+    """A write pass was slower than collectors.writing.lag_warning_ms."""
     text = f"a write pass took {seconds:.1f} s, {size(waiting_bytes)} waiting"
     say("WARNING", "durable_lag", text, quiet=("durable_lag",), seconds=seconds, waiting_bytes=waiting_bytes)
 
 
 def storage_failed(*, path: str, error: BaseException) -> None:
+    """A write or sync failed: nothing more is acknowledged, the process ends."""
     say("ERROR", "storage_failed", f"{path}: {error_text(error)}", error=error, path=path)
 
 
 def quarantined(*, origin: str, reason: str, count: int, nbytes: int, path: str) -> None:
+    """Bytes that cannot be believed were set aside under quarantine/."""
     metrics.QUARANTINED.inc(count)
     text = f"{count:,} item{'s' if count != 1 else ''} ({size(nbytes)}) of {origin}: {reason}"
     say("WARNING", "quarantined", text, path=path, origin=origin, count=count)
@@ -224,7 +251,7 @@ def gap_opened(
     ts_to: int | None,
     missing: int | None,
 ) -> None:
-    """`missing` ids, None where the venue does not number; a hole of an unknown size is one nevertheless."""
+    """A hole was found: `missing` ids, None where the venue does not number; of unknown size it is one nevertheless."""
     metrics.GAPS_OPENED.labels(exchange, market_type, kind, cause).inc()
     what = f"{missing:,} ids missing" if missing is not None else "a hole"
     text = (
@@ -245,6 +272,7 @@ def gap_opened(
 
 
 def gap_closed(*, exchange: str, market_type: str, kind: str, symbol: str, state: str, source: str | None) -> None:
+    """A hole was filled, or is known to be none: `state` says which."""
     metrics.GAPS_CLOSED.labels(exchange, market_type, kind, state).inc()
     text = f"{exchange} {market_type} {kind} {symbol}: {state}{f' from {source}' if source else ''}"
     quiet = ("gap_closed", exchange, market_type, kind, state)
@@ -256,6 +284,7 @@ def gap_closed(*, exchange: str, market_type: str, kind: str, symbol: str, state
 
 
 def parts_written(*, exchange: str, market_type: str, kind: str, rows: int, files: int) -> None:
+    """A transform published hot parts."""
     metrics.TABLE_ROWS.labels(exchange, market_type, kind, "part").inc(rows)
     text = f"{exchange} {market_type} {kind}: {rows:,} rows in {files} file{'s' if files != 1 else ''}"
     say("DEBUG", "parts_written", text, rows=rows, files=files)
@@ -275,6 +304,7 @@ def bars_written(
 
 
 def hour_merged(*, exchange: str, market_type: str, kind: str, date: str, hour: int, rows: int, inputs: int) -> None:
+    """The parts of one hour became one file."""
     metrics.TABLE_ROWS.labels(exchange, market_type, kind, "hour").inc(rows)
     text = f"{exchange} {market_type} {kind} {date} {hour:02d}h: {rows:,} rows from {inputs} files"
     say("INFO", "hour_merged", text, rows=rows, inputs=inputs)
@@ -338,6 +368,7 @@ def job_failed(*, job: str, subject: str, error: BaseException, failures: int, p
 
 
 def commit_conflict(*, job: str, detail: str) -> None:
+    """What a job had planned with is no longer so."""
     say("WARNING", "commit_conflict", f"{job}: {detail}; planned again", job=job)
 
 

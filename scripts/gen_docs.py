@@ -1,0 +1,243 @@
+"""Make docs/cli.md, docs/config.md and docs/metrics.md from the code; a test fails where they differ from it.
+
+    python scripts/gen_docs.py [--check]
+
+Exit code 0, or 1 where `--check` finds a page that is not what the code says (nothing is written then).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import enum
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file: the packages are one folder up
+
+import typer
+from pydantic import BaseModel
+
+from cli import app as dl
+from collectors.config import host_node
+from daemon import arguments, explain, problems
+from daemon.config import Config
+from runtime import metrics, telemetry
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *(list(row) for row in rows)]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def flowing(text: str) -> str:
+    """A docstring as paragraphs of one line each."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
+
+
+# --- docs/cli.md -------------------------------------------------------------------------------------------------
+
+
+def cli_page() -> str:
+    """Every command, argument and option of `python -m daemon` and `dl`, with the exit codes."""
+    return "\n".join([MADE, "# Commands\n", *_daemon(), *_dl()])
+
+
+def _daemon() -> Iterator[str]:
+    made = arguments.parser()
+    yield f"## `python -m daemon`\n\n{made.description}\n"
+    rows = []
+    for action in made._actions:  # noqa: SLF001 -- argparse has no other way to ask
+        value = f" {action.metavar}" if action.metavar and action.nargs != 0 else ""
+        rows.append((f"`{', '.join(action.option_strings)}{value}`", action.help or ""))
+    yield table(("option", "meaning"), rows)
+    codes = re.findall(r"(\d+) {2}(.+?)(?= {3,}\d|\n)", made.epilog or "")
+    yield "Exit codes:\n"
+    yield table(("code", "meaning"), sorted(codes, key=lambda found: int(found[0])))
+    yield " ".join((made.epilog or "").split("\n\n")[-1].split()) + "\n"
+
+
+def _dl() -> Iterator[str]:
+    group: Any = typer.main.get_command(dl.app)
+    about, _, codes = (dl.__doc__ or "").partition("Exit codes:")
+    del about
+    yield f"## `dl`\n\n{flowing(group.help)}\n"
+    yield "Exit codes (a command's own use of 1 is said with it; 130 where it is interrupted):\n"
+    found = [item.strip().rstrip(".").split(" ", 1) for item in " ".join(codes.split()).split("·")]
+    yield table(("code", "meaning"), found)
+    for name, command in group.commands.items():
+        named = [param for param in command.params if param.opts[0].startswith("-")]
+        given = [param for param in command.params if param not in named]
+        usage = " ".join([f"dl {name}", *(_metavar(param) for param in given), "[OPTIONS]"])
+        yield f"### `{usage}`\n\n{flowing(command.help)}\n"
+        rows = [(f"`{_metavar(param)}`", param.help or "") for param in given]
+        rows += [(f"`{', '.join(param.opts)}`", _meaning(param)) for param in named]
+        yield table(("option", "meaning"), rows)
+
+
+def _metavar(param: Any) -> str:
+    return param.metavar or param.name.upper()
+
+
+def _meaning(param: Any) -> str:
+    default = param.default
+    if isinstance(default, enum.Enum):
+        choices = ", ".join(f"`{member.value}`" for member in type(default))
+        return f"{param.help} One of {choices}; default `{default.value}`."
+    if param.required:
+        return f"{param.help} Required."
+    said = isinstance(default, bool) or default is None or "default" in (param.help or "")
+    return param.help if said else f"{param.help} Default `{default}`."
+
+
+# --- docs/config.md ----------------------------------------------------------------------------------------------
+
+HEAD = """\
+# Configuration
+
+`config.yml` in the root is a working example. `python -m daemon --config FILE --check` names every mistake with its
+place, `--explain` prints what follows together with the values in force and where each comes from.
+
+Environment variables win over a file `.env` beside the configuration, which wins over the file, which wins over the
+defaults: `LAKE__COLLECTORS__WRITING__SYNC_MS=200` (`__` between the keys, any case). Unknown keys are refused.
+"""
+
+
+def config_page() -> str:
+    """Every setting with its type, range, default and meaning, a table a section."""
+    return "\n".join([MADE, HEAD, *_section(Config, "", "")])
+
+
+def _section(model: type[BaseModel], path: str, about: str) -> Iterator[str]:
+    rows, inner = [], []
+    for name, field in model.model_fields.items():
+        below = problems.section_of(field.annotation)
+        dotted = f"{path}.{name}".removeprefix(".")
+        if below is None:
+            facts = explain.facts(field)
+            if field.default_factory is host_node:
+                facts = facts.replace(f"default {host_node()}", "default the host's name")
+            rows.append((f"`{dotted}`", facts, field.description or ""))
+        else:
+            many = "[]" if isinstance(field.get_default(call_default_factory=True), list) else ""
+            inner.append((below, dotted + many, field.description or ""))
+    if path:
+        yield f"## `{path}`\n\n{about}\n"
+    yield table(("setting", "value", "meaning"), rows)
+    for section in inner:
+        yield from _section(*section)
+
+
+# --- docs/metrics.md ---------------------------------------------------------------------------------------------
+
+METRICS_HEAD = """\
+# What the process says
+
+Metrics are served at `http://<http.host>:<http.port>/metrics`, the log is on the console and, as JSON lines, in `logs/`
+of the lake (a new file at 00:00 UTC, kept 14 days). Each event below is one log line and one count in
+`lake_log_events_total{event, level}`.
+
+Levels are by consequence. `DEBUG`: too frequent to read. `INFO`: as intended. `WARNING`: not as intended, nothing lost.
+`ERROR`: data lost, or a person is needed. What repeats is said once in ten seconds (gaps: ten times), but
+always counted.
+"""
+
+
+def metrics_page() -> str:
+    """Every metric and every event, with level, meaning and the metrics that it moves."""
+    names = {id(held): attribute for attribute, held in vars(metrics).items()}
+    rows = []
+    shown: dict[str, str] = {}
+    for collector in metrics.REGISTRY._collector_to_names:  # noqa: SLF001 -- the registry has no other way to ask
+        metric: Any = collector
+        name = metric._name + ("_total" if metric._type == "counter" else "")  # noqa: SLF001 -- as above
+        shown[names[id(collector)]] = name
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"  # noqa: SLF001 -- as above
+        rows.append((f"`{name}`", metric._type, labels, metric._documentation))  # noqa: SLF001 -- as above
+    events = [(f"`{e.name}`", e.level, e.meaning, e.metrics(shown)) for e in events_said()]
+    return "\n".join(
+        [
+            MADE,
+            METRICS_HEAD,
+            "## Metrics\n",
+            table(("metric", "type", "labels", "meaning"), rows),
+            "## Events\n",
+            "In the order of `runtime/telemetry.py`.\n",
+            table(("event", "level", "meaning", "also moves"), events),
+        ]
+    )
+
+
+class Event:
+    """One function of `runtime.telemetry`, as its source says it."""
+
+    def __init__(self, tree: ast.FunctionDef) -> None:
+        self.name = tree.name
+        self._tree = tree
+        texts = {
+            node.targets[0].id: node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) == "say")
+        level, event = call.args[:2]
+        if not (isinstance(event, ast.Constant) and event.value == tree.name):
+            raise SystemExit(f"runtime/telemetry.py: {tree.name} says the event {ast.unparse(event)}")
+        self.level = ast.unparse(_resolved(level, texts)).replace("'", "")
+        self.meaning = flowing(ast.get_docstring(tree) or "")
+
+    def metrics(self, shown: dict[str, str]) -> str:
+        """The metrics that it moves besides the count of events."""
+        used = {
+            node.attr: None
+            for node in ast.walk(self._tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "metrics"
+        }
+        return ", ".join(f"`{shown[attribute]}`" for attribute in used if attribute in shown) or "-"
+
+
+def events_said() -> list[Event]:
+    """Every event that the process can say."""
+    tree = ast.parse(inspect.getsource(telemetry))
+    return [Event(node) for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def _resolved(node: ast.expr, texts: dict[str, ast.expr]) -> ast.expr:
+    return texts[node.id] if isinstance(node, ast.Name) and node.id in texts else node
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "config.md": config_page, "metrics.md": metrics_page}
+
+
+def main(given: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page has drifted")
+    check = parser.parse_args(given).check
+    drifted = 0
+    for name, make in PAGES.items():
+        path, text = DOCS / name, make()
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        drifted += 1
+        print(f"docs/{name} {'is not what the code says' if check else 'written'}")
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    return 1 if check and drifted else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
