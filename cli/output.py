@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -50,7 +51,9 @@ def _log_line(_record: Record) -> str:
 
 def discard_output() -> None:
     """Nobody reads stdout any more: let the interpreter's last flush go nowhere instead of failing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    from lake.durable import open_private
+
+    os.dup2(open_private(Path(os.devnull)), 1)
 
 
 def print_json(value: Any) -> None:
