@@ -18,7 +18,7 @@ _EPILOG = """\
 exit codes:
     0  stopped as asked                     64  wrong command line
    66  no configuration file, no lake       70  internal error
-   73  another process writes the lake      74  storage failed
+   73  another process writes the lake      74  storage failed, or manifest.db is damaged
    78  wrong configuration, or a lake of another kind or version
   130  interrupted a second time
 

@@ -1,4 +1,4 @@
-"""Make docs/cli.md, docs/config.md and docs/metrics.md from the code; a test fails where they differ from it.
+"""Make docs/cli.md, config.md, kinds.md and metrics.md from the code; a test fails where they differ from it.
 
     python scripts/gen_docs.py [--check]
 
@@ -23,9 +23,11 @@ import typer
 from pydantic import BaseModel
 
 from cli import app as dl
+from collectors import exchanges
 from collectors.config import host_node
 from daemon import arguments, explain, problems
 from daemon.config import Config
+from market import kinds
 from runtime import metrics, telemetry
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -69,12 +71,9 @@ def _daemon() -> Iterator[str]:
 
 def _dl() -> Iterator[str]:
     group: Any = typer.main.get_command(dl.app)
-    about, _, codes = (dl.__doc__ or "").partition("Exit codes:")
-    del about
     yield f"## `dl`\n\n{flowing(group.help)}\n"
-    yield "Exit codes (a command's own use of 1 is said with it; 130 where it is interrupted):\n"
-    found = [item.strip().rstrip(".").split(" ", 1) for item in " ".join(codes.split()).split("·")]
-    yield table(("code", "meaning"), found)
+    yield "Exit codes (what 1 means of a command is said with it):\n"
+    yield table(("code", "meaning"), re.findall(r"(\d+) (.+?)(?=, \d|\.$)", dl.EXIT_CODES))
     for name, command in group.commands.items():
         named = [param for param in command.params if param.opts[0].startswith("-")]
         given = [param for param in command.params if param not in named]
@@ -136,6 +135,74 @@ def _section(model: type[BaseModel], path: str, about: str) -> Iterator[str]:
     yield table(("setting", "value", "meaning"), rows)
     for section in inner:
         yield from _section(*section)
+
+
+# --- docs/kinds.md -----------------------------------------------------------------------------------------------
+
+KINDS_HEAD = """\
+# Kinds
+
+Each sort of data is declared once, in `market/kinds.py`; segments, tables, merges, digests and readers follow the
+declaration. How a type lies in Parquet is in [tables](format/tables.md), what a JSON line holds in
+[segment](format/segment.md). A kind without a market beside it is declared and understood by the formats, but nothing
+collects it yet.
+"""
+DERIVED = {
+    "book_sample": "Ours: the book every so often, from snapshots and updates.",
+    "bar_1s": (
+        "Ours, from `trade`: one row a second with a counted trade (conditions "
+        + ", ".join(f"`{name}`" for name in kinds.COUNTED_CONDITIONS)
+        + "). `bid` and `ask` are the last quote inside the window. `partial`: the window was not covered whole; `gap`:"
+        " an open gap lies in it; `late`: trades that came after it was first written."
+    ),
+    "bar_1m": "Ours: the same of a minute; folding `bar_1s` gives it bit for bit.",
+}
+
+
+def kinds_page() -> str:
+    """Every kind with its columns, identity, order, grain, checks, and where it comes from."""
+    offers: dict[str, list[str]] = {name: ["ours"] for name in kinds.BARS}
+    for venue in exchanges.names():
+        for market_type, offered in exchanges.load(venue).OFFERS.items():
+            for name in (*offered, "contract"):
+                offers.setdefault(name, []).append(f"{venue} {market_type}")
+    rows = [
+        (
+            f"`{kind.name}`",
+            ", ".join(offers.get(kind.name, ["-"])),
+            ", ".join(f"`{name}`" for name in kind.key),
+            "a symbol" if kind.grain == "symbol" else "all symbols",
+            kind.cadence,
+            ", ".join(_check(check) for check in kind.checks) or "-",
+        )
+        for kind in kinds.KINDS.values()
+    ]
+    return "\n".join([MADE, KINDS_HEAD, table(KIND_COLUMNS, rows), *_columns()])
+
+
+KIND_COLUMNS = ("kind", "from", "identity", "a daily file holds", "segments seal as", "checks")
+
+
+def _columns() -> Iterator[str]:
+    yield "## Columns of every kind\n"
+    yield "Columns in bold are never null. Times are microseconds UTC.\n"
+    yield _listed(kinds.COMMON)
+    for kind in kinds.KINDS.values():
+        yield f"## `{kind.name}`\n"
+        yield flowing(inspect.getdoc(kind.struct) or "" if kind.struct is not None else DERIVED[kind.name]) + "\n"
+        yield _listed(kind.columns)
+
+
+def _listed(columns: Iterable[kinds.Column]) -> str:
+    shown = (f"**`{one.name}`** {one.type}" if one.required else f"`{one.name}` {one.type}" for one in columns)
+    return ", ".join(shown) + ".\n"
+
+
+def _check(check: kinds.Check) -> str:
+    what = ", ".join(f"`{getattr(check, name)}`" for name in check.__struct_fields__)
+    return re.sub(r"(?<=[a-z])([A-Z])", lambda found: f" {found[0].lower()}", type(check).__name__).lower() + (
+        f" {what}" if what else ""
+    )
 
 
 # --- docs/metrics.md ---------------------------------------------------------------------------------------------
@@ -220,7 +287,12 @@ def _resolved(node: ast.expr, texts: dict[str, ast.expr]) -> ast.expr:
     return texts[node.id] if isinstance(node, ast.Name) and node.id in texts else node
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli_page, "config.md": config_page, "metrics.md": metrics_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "config.md": config_page,
+    "kinds.md": kinds_page,
+    "metrics.md": metrics_page,
+}
 
 
 def main(given: list[str]) -> int:
