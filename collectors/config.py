@@ -110,7 +110,9 @@ class SourceConfig(_Section):
 
 
 class WritingConfig(_Section):
-    """How received data becomes durable. The defaults lose at most 100 ms to a crash and 750 ms to a power cut."""
+    """How received data becomes durable: while the disk keeps up, the defaults lose at most 100 ms to a crash and
+    750 ms to a power cut.
+    """
 
     write_ms: int = Field(default=50, ge=5, le=10_000, description="Buffered data are written this often.")
     sync_ms: int = Field(default=500, ge=5, le=60_000, description="Written data are forced to the disk this often.")

@@ -82,7 +82,9 @@ def test_readme_names_what_is_collected():
     for name in exchanges.names():
         offered = exchanges.load(name).OFFERS
         for market, kinds in offered.items():
-            line = next((one for one in text.splitlines() if name.title() in one and market in one), "")
+            line = next(
+                (one for one in text.splitlines() if one.startswith("|") and name in one.lower() and market in one), ""
+            )
             assert line, f"{name} {market}"
             assert set(re.findall(r"`([a-z_]+)`", line)) == {*kinds, "contract"}
 
