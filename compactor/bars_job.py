@@ -1,5 +1,7 @@
 """Final bars: 1s and 1m of one market and day, made again from its complete, deduplicated daily trades and quotes.
 
+Where `lake.sources` says so, aggregated trades are meant by trades everywhere here.
+
 Runs in a worker process. Trades and quotes go by in spans of whole minutes that are as long as memory allows, so no
 day is ever held at once; 1m is folded from 1s, which equals 1m from trades bit for bit.
 """
@@ -16,7 +18,7 @@ import pyarrow.compute as pc
 from compactor import certificate
 from compactor.merge_job import EVERY_SYMBOL, Made, Place, check_inputs, discard, parents_of
 from compactor.plan import FinalBars, HourBars, day_span
-from lake import bars, merge, parquet, tables
+from lake import bars, merge, parquet, sources, tables
 from lake.errors import VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import FileRow
@@ -73,13 +75,15 @@ class Feed:
 def final_bars(place: Place, job: FinalBars, gaps: Sequence[Gap], coverage: Sequence[Coverage]) -> Made:
     """Bars of every symbol whose trades or quotes changed since its bars were made.
 
-    `gaps` are the market's open or unrepairable gaps and `coverage` its coverage rows that touch the day, of trades.
-    Raises CorruptFile, VerifyFailed, StorageFailed.
+    `gaps` are the market's open or unrepairable gaps and `coverage` its coverage rows that touch the day, of both kinds
+    of trades. Raises CorruptFile, VerifyFailed, StorageFailed.
     """
     root = place.path
     quotes = {row.symbol: row for row in job.quotes}
     held = {(row.kind, row.symbol): row for row in job.held}
     made = Made(remove=[row.path for row in job.hot])
+    traded = {row.symbol or "" for row in job.trades if row.kind == sources.TRADE}
+    gaps, coverage = sources.chosen(gaps, traded), sources.chosen(coverage, traded)
     dark = _intervals(gaps, day_span(job.date))
     light = bars.by_symbol([(row.symbol, row.ts_from, row.ts_to) for row in coverage])
     try:
@@ -158,7 +162,8 @@ def _one_symbol(
 def _conserved(trades: FileRow, seconds: Sequence[pa.Table], minutes: Sequence[pa.Table]) -> None:
     """Raises VerifyFailed where bars count more trades than there are, or the two widths do not agree."""
     counts = [sum(pc.sum(t.column("trade_count")).as_py() or 0 for t in pieces) for pieces in (seconds, minutes)]
-    if counts[0] != counts[1] or counts[0] > trades.rows:
+    too_many = trades.kind == sources.TRADE and counts[0] > trades.rows  # an aggregated trade counts as several
+    if counts[0] != counts[1] or too_many:
         raise VerifyFailed(f"bars of {trades.path} count {counts[0]} (1s) and {counts[1]} (1m) of {trades.rows} trades")
 
 
@@ -166,7 +171,7 @@ def spans(
     root: Path, trades: FileRow, quotes: FileRow | None, day: Interval
 ) -> Iterator[tuple[Interval, pa.Table, pa.Table]]:
     """The day in spans of whole minutes with their trades and quotes, each span about SPAN_ROWS rows or one minute."""
-    feeds = [Feed(root, trades, "trade", None), Feed(root, quotes, "quote", _QUOTE_COLUMNS)]
+    feeds = [Feed(root, trades, trades.kind, None), Feed(root, quotes, "quote", _QUOTE_COLUMNS)]
     start = day.start
     rows = SPAN_ROWS
     while start < day.end:
@@ -191,11 +196,15 @@ def hour_bars(place: Place, job: HourBars, gaps: Sequence[Gap], coverage: Sequen
     check_inputs(root, job.inputs)
     start = day_span(job.date).start + job.hour * times.HOUR
     span = Interval(start, start + times.HOUR)
+    traded = sources.traded(coverage, start)
+    gaps, coverage = sources.chosen(gaps, traded), sources.chosen(coverage, traded)
     dark = _intervals(gaps, day_span(job.date))
     light = bars.by_symbol([(row.symbol, row.ts_from, row.ts_to) for row in coverage])
-    quotes = _last_quotes(root, job.inputs[1]) if len(job.inputs) > 1 else None
+    files = {row.kind: row for row in job.inputs}
+    quotes = _last_quotes(root, files["quote"]) if "quote" in files else None
+    found = {kind: parquet.iterate(root / files[kind].path) for kind in sources.TRADES if kind in files}
     made: dict[str, list[pa.Table]] = {kind: [] for kind in kinds.BARS}
-    for trades in _whole_symbols(root, job.inputs[0]):
+    for trades in sources.by_symbols(found, traded, SPAN_ROWS):
         symbols = trades.column("symbol").unique().to_pylist()
         covered = {symbol: light[symbol] for symbol in symbols if symbol in light}
         holes = {symbol: held for name in symbols for symbol, held in _only(dark, name).items()}
@@ -224,21 +233,6 @@ def hour_bars(place: Place, job: HourBars, gaps: Sequence[Gap], coverage: Sequen
         discard(root, result.add)
         raise
     return result
-
-
-def _whole_symbols(root: Path, file: FileRow) -> Iterator[pa.Table]:
-    """The file's rows, all of a symbol together, as many symbols as make a moderate table."""
-    held: list[pa.Table] = []
-    rows = 0
-    for _, pieces in merge.by_symbol(parquet.iterate(root / file.path)):
-        if rows >= SPAN_ROWS:
-            yield pa.concat_tables(held)
-            held, rows = [], 0
-        for piece in pieces:
-            held.append(piece)
-            rows += piece.num_rows
-    if held:
-        yield pa.concat_tables(held)
 
 
 def _last_quotes(root: Path, file: FileRow) -> pl.DataFrame:

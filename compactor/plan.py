@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from lake import sources
 from lake.rows import FileRow
 from market import kinds, times
 
@@ -47,7 +48,8 @@ class Progress(msgspec.Struct, frozen=True):
 class View(msgspec.Struct):
     """What a plan is made from. `hot`: live parts and hour files; `days`: live daily files of every date that is hot
     or in `bars_due` ((exchange, market_type, date)), both with their parents; `bars_until`: up to which time (us)
-    provisional bars are written; `failures`: job key -> how often it failed.
+    provisional bars are written; `failures`: job key -> how often it failed; `traded`: symbols that have trade coverage
+    that day, for the days of `days` in which aggregated trades were collected.
     """
 
     hot: Sequence[FileRow] = ()
@@ -56,6 +58,7 @@ class View(msgspec.Struct):
     bars_due: frozenset[tuple[str, str, str]] = frozenset()
     bars_until: Mapping[Market, int] = {}
     failures: Mapping[str, int] = {}
+    traded: Mapping[tuple[str, str, str], frozenset[str]] = {}
 
 
 class HourMerge(msgspec.Struct, frozen=True):
@@ -86,7 +89,7 @@ class DayClose(msgspec.Struct, frozen=True):
 
 
 class HourBars(msgspec.Struct, frozen=True):
-    """Provisional bars of one hour, made again from its `inputs` (trades, then quotes) with the late ones among them.
+    """Provisional bars of one hour, made again from its `inputs` (INPUTS, one file each) with the late rows in them.
 
     `replaced` are the hour's bars so far.
     """
@@ -106,8 +109,8 @@ class HourBars(msgspec.Struct, frozen=True):
 
 
 class FinalBars(msgspec.Struct, frozen=True):
-    """Bars of one market and day, made again from its daily `trades` and `quotes`; `replaced` are daily bars whose
-    trades or quotes changed, `hot` the provisional ones.
+    """Bars of one market and day, made again from its daily `trades` and `quotes`; `held` are the daily bars so far,
+    `hot` the provisional ones. `trades` is one file a symbol: its aggregated trades where it is not traded.
     """
 
     exchange: str
@@ -250,11 +253,16 @@ def _hour_bars(
     *,
     final: bool,
 ) -> list[Job]:
-    """Bars of the hours whose trades and quotes are one file each and not the parents of their bars yet."""
+    """Bars of the hours whose INPUTS are one file each and not the parents of their bars yet."""
     found: list[Job] = []
-    for exchange, market_type, date in sorted({(s[0], s[1], date) for s, date in hot if s[2] in kinds.BARS}):
-        closes = _closes(date, view.progress.get((exchange, market_type, "trade"), Progress()), now, rules, final=final)
-        if closes:  # the final bars come next
+    closed = {(row.exchange, row.market_type, row.date) for row in view.days if row.kind in sources.TRADES}
+    for exchange, market_type, date in sorted({(s[0], s[1], date) for s, date in hot if s[2] in kinds.BARS} - closed):
+        streams = [stream for stream, day in hot if stream[:2] == (exchange, market_type) and day == date]
+        if any(  # the final bars come next
+            _closes(date, view.progress.get(stream, Progress()), now, rules, final=final)
+            for stream in streams
+            if stream[2] in sources.TRADES
+        ):
             continue
 
         def of(hour: int, *names: str, market: Market = (exchange, market_type), day: str = date) -> list[FileRow]:
@@ -262,12 +270,13 @@ def _hour_bars(
 
         for hour in range(24):
             end = day_span(date).start + (hour + 1) * times.HOUR
-            trades, quotes, bars = of(hour, "trade"), of(hour, "quote"), of(hour, *kinds.BARS)
-            if not bars or len(trades) != 1 or len(quotes) > 1:
+            bars = of(hour, *kinds.BARS)
+            inputs = tuple(of(hour, *sources.INPUTS))
+            held = [row.kind for row in inputs]
+            if not bars or len(held) != len(set(held)) or not set(held).intersection(sources.TRADES):
                 continue
             if now < end + rules.hour_delay or view.bars_until.get((exchange, market_type), 0) < end:
                 continue
-            inputs = (*trades, *quotes)
             if _made_from(bars, inputs):
                 continue
             revision = 1 + max(row.revision for row in bars)
@@ -299,9 +308,11 @@ def _bars(
         ready = all(
             not hot.get(((exchange, market_type, kind), date))
             and _closes(date, view.progress.get((exchange, market_type, kind), Progress()), now, rules, final=final)
-            for kind in ("trade", "quote")
+            for kind in sources.INPUTS
         )
-        trades = days.get(((exchange, market_type, "trade"), date), ())
+        trades = [row for kind in sources.TRADES for row in days.get(((exchange, market_type, kind), date), ())]
+        traded = {row.symbol or "" for row in trades if row.kind == sources.TRADE}
+        trades = sources.chosen(trades, traded.union(view.traded.get((exchange, market_type, date), ())))
         if not ready or not trades:
             continue
         found.append(

@@ -192,9 +192,12 @@ class _Pass:
             case HourBars() | FinalBars():
                 span = day_span(job.date)
                 streams = [(job.exchange, job.market_type, kind) for kind in sources.TRADES]
-                states = ("open", "unrepairable")
-                gaps = [g for s in streams for g in self.manifest.gaps(*s, state=states, overlapping=span)]
-                coverage = [row for s in streams for row in self.manifest.coverage(*s, overlapping=span)]
+                gaps = [
+                    gap
+                    for stream in streams
+                    for gap in self.manifest.gaps(*stream, state=("open", "unrepairable"), overlapping=span)
+                ]
+                coverage = [row for stream in streams for row in self.manifest.coverage(*stream, overlapping=span)]
                 if isinstance(job, HourBars):
                     return self.executor.submit(hour_bars, self.place, job, gaps, coverage)
                 return self.executor.submit(final_bars, self.place, job, gaps, coverage)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import select
 
 from compactor import retention
-from compactor.plan import Progress, Stream, View
-from lake import schema
+from compactor.plan import Progress, Stream, View, day_span
+from lake import schema, sources
 from lake.manifest import Manifest
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
@@ -52,10 +52,22 @@ def read(manifest: Manifest) -> View:
     ]
     markets = {(exchange, market_type) for exchange, market_type, _ in dates}
     streams = {(row.exchange, row.market_type, row.kind) for row in hot}
-    streams |= {(*market, kind) for market in markets for kind in ("trade", "quote")}
+    streams |= {(*market, kind) for market in markets for kind in sources.INPUTS}
     progress = {stream: _progress(manifest, stream) for stream in sorted(streams) if stream[2] not in kinds.BARS}
     until = {market: manifest.cursor(BARS_UNTIL + "/".join(market)) or 0 for market in sorted(markets)}
-    return View(hot, days, progress, due, until, cursors(manifest, FAILED))
+    return View(hot, days, progress, due, until, cursors(manifest, FAILED), _traded(manifest, days))
+
+
+def _traded(manifest: Manifest, days: Iterable[FileRow]) -> dict[tuple[str, str, str], frozenset[str]]:
+    """Who has trade coverage, of the days that have aggregated trades: elsewhere nobody asks."""
+    made: dict[tuple[str, str, str], frozenset[str]] = {}
+    for exchange, market_type, date in {
+        (row.exchange, row.market_type, row.date) for row in days if row.kind == sources.AGG_TRADE
+    }:
+        day = day_span(date)
+        coverage = manifest.coverage(exchange, market_type, sources.TRADE, overlapping=day)
+        made[exchange, market_type, date] = sources.traded(coverage, day.start)
+    return made
 
 
 def _due(name: str) -> tuple[str, str, str]:

@@ -1,9 +1,10 @@
 """Bars: trades and quotes folded into fixed windows of event time, exactly; and bars folded into wider bars.
 
 A bar counts trades of condition market, rpi and liquidation, as the venues' candles do, and a trade pushed on
-subscribe (history) only from its symbol's first coverage on. Windows are half-open in event time; one without a
-counted trade has no row. The four sums are exact (float64 beside `_text` where the float is not the number), so that
-1m folded from 1s is 1m from trades, bit for bit. Times are int us; intervals half-open.
+subscribe (history) only from its symbol's first coverage on; aggregated trades take their place where trades are not
+collected (`lake.sources`). Windows are half-open in event time; one without a counted trade has no row. The four sums
+are exact (float64 beside `_text` where the float is not the number), so that 1m folded from 1s is 1m from trades, bit
+for bit. Times are int us; intervals half-open.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def bars_from_trades(
 ) -> pa.Table:
     """Bars of `width` us from rows of the tables `trade` and `quote` of one (exchange, market_type), any symbols.
 
+    `trades` may be rows of `agg_trade` instead: each counts as the trades first_id..last_id that are in it, as one
+    where the venue does not say, and `first_seq` and `last_seq` are trade ids all the same.
     `coverage` holds all that was collected up to the span's end; a window that it does not contain is `partial`.
     A window that overlaps an interval of `gaps` (the open ones, those of EVERY_SYMBOL too) has `gap`.
     `span` limits the windows by their start.
@@ -63,14 +66,14 @@ def bars_from_trades(
         pl.col("price").max().alias("high"),
         pl.col("price").min().alias("low"),
         pl.col("price").last().alias("close"),
-        pl.len().cast(pl.Int64).alias("trade_count"),
-        pl.col("seq").min().alias("first_seq"),
-        pl.col("seq").max().alias("last_seq"),
+        pl.col("fills").sum().alias("trade_count"),
+        pl.col("first_id").min().alias("first_seq"),
+        pl.col("last_id").max().alias("last_seq"),
         pl.col("ts_event").min().alias("ts_first"),
         pl.col("ts_event").max().alias("ts_last"),
-        (pl.col("ts_recv") > pl.col("ts_event") - pl.col("ts_event") % SECOND + SECOND + lateness)
+        pl.col("fills")
+        .filter(pl.col("ts_recv") > pl.col("ts_event") - pl.col("ts_event") % SECOND + SECOND + lateness)
         .sum()
-        .cast(pl.Int64)
         .alias("late"),
     )
     bars = grouped.join(_amounts(rows), on="g", how="left", maintain_order="left")
@@ -153,15 +156,18 @@ def _counted(trades: pl.DataFrame, coverage: Intervals, width: int, span: Interv
              "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text")  # fmt: skip
     history = pl.col("condition") == "history"
     wanted = pl.any_horizontal(pl.col("condition") == name for name in COUNTED_CONDITIONS) | history
+    ids = ("first_id", "last_id") if "first_id" in trades.columns else ("seq", "seq")
+    first, last = (pl.col(name).alias(alias) for name, alias in zip(ids, ("first_id", "last_id"), strict=True))
     rows = trades.filter(wanted).select(
-        *names, history.alias("history"), (pl.col("side") == "buy").fill_null(value=False).alias("buy")
-    )
+        *names, history.alias("history"), (pl.col("side") == "buy").fill_null(value=False).alias("buy"),
+        first, last, (last - first + 1).fill_null(1).alias("fills"),
+    )  # fmt: skip
     rows = _plain(rows, ["symbol"]).with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
     if span is not None:
         rows = rows.filter((pl.col("window_start") >= span.start) & (pl.col("window_start") < span.end))
     if rows["history"].any():
-        first = {symbol: min(i.start for i in held) for symbol, held in coverage.items() if held}
-        since = pl.col("symbol").replace_strict(first, default=None, return_dtype=pl.Int64)
+        begun = {symbol: min(i.start for i in held) for symbol, held in coverage.items() if held}
+        since = pl.col("symbol").replace_strict(begun, default=None, return_dtype=pl.Int64)
         rows = rows.filter(~pl.col("history") | (pl.col("ts_event") >= since).fill_null(value=False))
     return _grouped(_in_order(rows, "seq"))
 

@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import bars, fills, sql, tables
+from lake import bars, fills, sources, sql, tables
 from lake.errors import WrongQuestion
 from lake.fills import Fill, Spans, SymbolKey
 from lake.listings import Listing, listings, refuse_two_listings, resolve
@@ -247,15 +247,14 @@ def _holes(
     """Gaps and coverage of what the bars were made from: trades, or aggregated ones where trades are not collected."""
     if bar is None:
         return [], []
-    traded = {stream[:2] for stream in snapshot.streams() if stream[2] == "trade"}
+    days = Interval(floor_to(span.start, DAY), -floor_to(-span.end, DAY))
     gaps: list[Gap] = []
     coverage: list[Coverage] = []
-    for source in ("trade", "agg_trade"):
-        held = snapshot.gaps(exchange, market_type, source, state=("open", "unrepairable"), overlapping=span)
-        spans = snapshot.coverage(exchange, market_type, source, overlapping=span)
-        gaps += [g for g in held if source == "trade" or (g.exchange, g.market_type) not in traded]
-        coverage += [c for c in spans if source == "trade" or (c.exchange, c.market_type) not in traded]
-    return gaps, coverage
+    for source in sources.TRADES:
+        gaps += snapshot.gaps(exchange, market_type, source, state=("open", "unrepairable"), overlapping=span)
+        coverage += snapshot.coverage(exchange, market_type, source, overlapping=days)
+    inside = [c for c in coverage if c.ts_from < span.end and c.ts_to > span.start]
+    return sources.without_traded(gaps, coverage), sources.without_traded(inside, coverage)
 
 
 def _spans(rows: Iterable[Gap | Coverage]) -> Spans:

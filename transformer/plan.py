@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from lake import sources
 from lake.bars import Intervals, by_symbol
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market.session import Coverage, Gap
@@ -21,7 +22,7 @@ from market.times import HOUR, MINUTE, Interval, date_of, floor_to
 Market: TypeAlias = tuple[str, str]
 """(exchange, market_type)"""
 QUIET = 15 * MINUTE
-"""Quotes whose watermark is so far behind that of trades, with nothing on its way, are not collected any more."""
+"""A stream whose watermark is so far behind that of trades, with nothing on its way, is not collected any more."""
 FAR = 2**62
 """The end (us) of a gap that still grows."""
 
@@ -48,7 +49,10 @@ class TransformJob(msgspec.Struct, frozen=True):
 
 
 class BarJob(msgspec.Struct, frozen=True):
-    """Bars of the windows that start in [start, end) (us, inside one hour) from the hot files that hold their rows."""
+    """Bars of the windows that start in [start, end) (us, inside one hour) from the hot files that hold their rows.
+
+    `trades` are files of trades, and of aggregated ones where there are symbols that are not `traded` that day.
+    """
 
     exchange: str
     market_type: str
@@ -62,6 +66,7 @@ class BarJob(msgspec.Struct, frozen=True):
     lake_id: str
     run: str
     now: int
+    traded: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -133,14 +138,20 @@ def skew_of(segments: Iterable[SegmentRow]) -> int:
     return max(0, round(statistics.median(ahead))) if ahead else 0
 
 
-def bars_ready(trade: Stream, quote: Stream | None, lateness: int, skew: int) -> int | None:
+def bars_ready(
+    trade: Stream, quote: Stream | None, lateness: int, skew: int, agg_trade: Stream | None = None
+) -> int | None:
     """The time (us, a full minute) before which every window is ready; None where none is."""
-    if trade.done is None:
+    ahead = max((s.done for s in (trade, agg_trade) if s is not None and s.done is not None), default=None)
+    if ahead is None:
         return None
-    done = trade.done
-    if quote is not None and quote.done is not None and (quote.waiting is not None or quote.done > done - QUIET):
-        done = min(done, quote.done)
-    return floor_to(done - lateness - skew, MINUTE)
+    needed = [
+        stream.done
+        for stream in (trade, agg_trade, quote)
+        if stream is not None and stream.done is not None
+        if stream.waiting is not None or stream.done > ahead - QUIET
+    ]
+    return floor_to(min(needed) - lateness - skew, MINUTE)
 
 
 def bar_jobs(
@@ -156,27 +167,34 @@ def bar_jobs(
 ) -> list[BarJob]:
     """A job for each hour of [cursor, ready) that has trades, oldest first. `trades`, `quotes` are live hot files.
 
+    Trades, coverage and gaps are of both kinds of trades; a job holds those that each symbol's bars are made from.
     Without a cursor they begin with the first trade. What lies before the cursor is never written again here.
     """
     hours: set[int] = set()
     for row in trades:
         first = row.ts_min if cursor is None else max(cursor, row.ts_min)
         hours.update(range(floor_to(first, HOUR), min(row.ts_max + 1, ready), HOUR))
-    covered = by_symbol((c.symbol, c.ts_from, c.ts_to) for c in coverage)
-    missing = by_symbol((g.symbol, g.ts_from, FAR if g.ts_to is None else max(g.ts_to, g.ts_from + 1)) for g in gaps)
     jobs: list[BarJob] = []
     for hour in sorted(hours):
         span = Interval(hour if cursor is None else max(hour, cursor), min(hour + HOUR, ready))
-        inputs = _within(trades, span)
+        traded = sources.traded(coverage, hour)
+        wanted = sources.TRADES if sources.aggregated(coverage, traded) else (sources.TRADE,)
+        inputs = _within([row for row in trades if row.kind in wanted], span)
         if span.empty or not inputs:
             continue
+        covered = by_symbol((c.symbol, c.ts_from, c.ts_to) for c in sources.chosen(coverage, traded))
+        missing = by_symbol((g.symbol, g.ts_from, _end(g)) for g in sources.chosen(gaps, traded))
         jobs.append(
             BarJob(
                 *market, span.start, span.end, inputs, _within(quotes, span), covered, missing, run.lateness,
-                run.lake_id, run.run, run.now,
+                run.lake_id, run.run, run.now, traded,
             )
         )  # fmt: skip
     return jobs
+
+
+def _end(gap: Gap) -> int:
+    return FAR if gap.ts_to is None else max(gap.ts_to, gap.ts_from + 1)
 
 
 def _within(files: Sequence[FileRow], span: Interval) -> tuple[FileRow, ...]:

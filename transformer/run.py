@@ -19,7 +19,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import bars, durable, layout, merge, parquet, tables
+from lake import bars, durable, layout, merge, parquet, sources, tables
 from lake.checks import check_table
 from lake.errors import CorruptSegment, VerifyFailed
 from lake.publish import Placement, publish
@@ -32,10 +32,10 @@ from transformer.reader import Read, read_segment
 
 DUPLICATE = "duplicate"
 SEAL = "seal"
-_LATE_KINDS = ("trade", "quote")
 _TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "session", "frame_no", "item", "seq",
                   "condition", "side", "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier",
                   "multiplier_text")  # fmt: skip
+_COUNTED = {sources.TRADE: _TRADE_COLUMNS, sources.AGG_TRADE: (*_TRADE_COLUMNS, "first_id", "last_id")}
 _QUOTE_COLUMNS = ("symbol", "ts_event", "ts_estimated", "session", "frame_no", "item", "update_id", "bid", "bid_text",
                   "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
 _ROWS_AT_ONCE = 500_000
@@ -180,7 +180,7 @@ def _times(table: pa.Table) -> pl.Series:
 
 
 def _late(part: pa.Table, job: TransformJob) -> int:
-    if job.bars_until is None or job.kind not in _LATE_KINDS:
+    if job.bars_until is None or job.kind not in sources.INPUTS:
         return 0
     return int((_times(part) < job.bars_until).sum())
 
@@ -265,7 +265,7 @@ def run_bars(root: str, job: BarJob) -> BarResult:
         bars.bars_from_trades(
             trades, quotes, SECOND, coverage=job.coverage, gaps=job.gaps, span=span, lateness=job.lateness
         )
-        for trades in _by_symbols(base, job, span)
+        for trades in _trades(base, job, span)
     ]
     made = pa.concat_tables(seconds) if seconds else tables.empty("bar_1s")
     if not made.num_rows:
@@ -296,20 +296,14 @@ def _in_span(table: pa.Table, span: Interval) -> pa.Table:
     return table.filter(_times(table).is_between(span.start, span.end, closed="left").to_arrow())
 
 
-def _by_symbols(root: Path, job: BarJob, span: Interval) -> Iterator[pa.Table]:
+def _trades(root: Path, job: BarJob, span: Interval) -> Iterator[pa.Table]:
     """The trades of the span, whole symbols together, as many symbols as make a moderate table."""
-    held: list[pa.Table] = []
-    count = 0
-    merged = (_in_span(piece, span) for piece in _merged(root, "trade", job.trades, _TRADE_COLUMNS))
-    for _, pieces in merge.by_symbol(merged):
-        if count >= _ROWS_AT_ONCE:
-            yield pa.concat_tables(held)
-            held, count = [], 0
-        for piece in pieces:
-            held.append(piece)
-            count += piece.num_rows
-    if held:
-        yield pa.concat_tables(held)
+
+    def found(kind: str) -> Iterator[pa.Table]:
+        files = [row for row in job.trades if row.kind == kind]
+        return (_in_span(piece, span) for piece in _merged(root, kind, files, _COUNTED[kind]))
+
+    return sources.by_symbols({kind: found(kind) for kind in sources.TRADES}, job.traded, _ROWS_AT_ONCE)
 
 
 def _last_quotes(root: Path, job: BarJob, span: Interval) -> pa.Table | None:

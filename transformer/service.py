@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from lake import sources
 from lake.bars import EVERY_SYMBOL
 from lake.checks import CROSSED
 from lake.errors import CommitConflict, LakeError, StorageFailed
@@ -109,7 +110,7 @@ class _Pass:
         streams = self.manifest.streams()
         # stream by stream: a month of frames files is sealed too, and none of our business
         sealed = [row for stream in streams for row in self.manifest.segments(*stream, state="sealed")]
-        markets = sorted({(e, m) for e, m, kind in streams if kind == "trade"})
+        markets = sorted({(e, m) for e, m, kind in streams if kind in sources.TRADES})
         cursors = {market: self.manifest.cursor(plan.cursor_name(*market)) for market in markets}
         jobs = plan.transforms(sealed, cursors, self.context)
         for done, (job, future) in enumerate(self._results(run_transform, jobs), start=1):
@@ -118,7 +119,7 @@ class _Pass:
         skews = {market: plan.skew_of(_trades_of(sealed, market)) for market in markets}
         for market in markets:
             if not self.stopping():
-                self._bars(market, cursors[market], skews[market], quoted=(*market, "quote") in streams)
+                self._bars(market, cursors[market], skews[market])
         return self.summary
 
     def _results(self, work: Callable[[str, J], R], jobs: Iterable[J]) -> Iterator[tuple[J, Future[R]]]:
@@ -212,12 +213,10 @@ class _Pass:
 
     # --- bars ---
 
-    def _bars(self, market: Market, cursor: int | None, skew: int, *, quoted: bool) -> None:
+    def _bars(self, market: Market, cursor: int | None, skew: int) -> None:
         """Write the market's bars whose windows are ready, hour by hour; the cursor moves with each commit."""
-        ready = plan.bars_ready(
-            self._stream(market, "trade"), self._stream(market, "quote") if quoted else None,
-            self.context.lateness, skew,
-        )  # fmt: skip
+        trade, agg_trade, quote = (self._stream(market, kind) for kind in sources.INPUTS)
+        ready = plan.bars_ready(trade, quote, self.context.lateness, skew, agg_trade)
         if ready is None or (cursor is not None and ready <= cursor):
             return
         jobs = self._bar_jobs(market, cursor, ready)
@@ -244,23 +243,29 @@ class _Pass:
         with self.manifest.snapshot() as now:
             closed = {
                 row.date
-                for row in now.files("trade", exchange=exchange, market_type=market_type, level="day",
+                for kind in sources.TRADES
+                for row in now.files(kind, exchange=exchange, market_type=market_type, level="day",
                                      date_from=first, date_to=last)
             }  # fmt: skip
-            trades, quotes = (
+            trades, aggregated, quotes = (
                 [
                     row
                     for row in now.files(kind, exchange=exchange, market_type=market_type, date_from=first,
                                          date_to=last)
                     if row.level != "day" and row.date not in closed
                 ]
-                for kind in ("trade", "quote")
+                for kind in sources.INPUTS
             )  # fmt: skip
+            trades += aggregated
             start = cursor if cursor is not None else min((row.ts_min for row in trades), default=ready)
             # a day more than needed: history counts from the first coverage on, which may lie before the first window
             span = Interval(start - DAY, ready)
-            coverage = now.coverage(exchange, market_type, "trade", overlapping=span)
-            gaps = now.gaps(exchange, market_type, "trade", state=("open", "unrepairable"), overlapping=span)
+            coverage = [c for kind in sources.TRADES for c in now.coverage(*market, kind, overlapping=span)]
+            gaps = [
+                gap
+                for kind in sources.TRADES
+                for gap in now.gaps(*market, kind, state=("open", "unrepairable"), overlapping=span)
+            ]
         return plan.bar_jobs(market, cursor, ready, trades, quotes, coverage=coverage, gaps=gaps, run=self.context)
 
     def _take_bars(self, job: BarJob, future: Future[BarResult]) -> bool:
@@ -318,7 +323,7 @@ def _finished(entry: tuple[J, Future[R]]) -> tuple[J, Future[R]]:
 
 
 def _trades_of(rows: Iterable[SegmentRow], market: Market) -> list[SegmentRow]:
-    return [row for row in rows if (row.exchange, row.market_type) == market and row.kind == "trade"]
+    return [row for row in rows if (row.exchange, row.market_type) == market and row.kind in sources.TRADES]
 
 
 def _text(error: BaseException) -> str:

@@ -175,3 +175,35 @@ def test_the_order_of_rows_changes_nothing_and_every_file_is_in_at_most_one_merg
     used = [row.path for job in jobs for row in job.inputs]
     assert len(used) == len(set(used))
     assert [job.date for job in jobs] == sorted(job.date for job in jobs)
+
+
+def test_final_bars_are_made_of_one_file_a_symbol_of_trades_wherever_they_are_collected():
+    traded = file(0, level="day", symbol="A")
+    aggregated = [file(n, kind="agg_trade", level="day", symbol=symbol) for n, symbol in enumerate("ABC")]
+    market = ("binance", "spot", DATE)
+    view = View([], [*aggregated, traded], passed(), frozenset({market}), traded={market: frozenset({"C"})})
+    (job,) = plan(view, END + HOUR, RULES)
+    assert isinstance(job, FinalBars)
+    assert job.trades == (traded, aggregated[1])
+
+
+def test_final_bars_wait_for_the_aggregated_trades_too():
+    due = frozenset({("binance", "spot", DATE)})
+    day, part = file(0, level="day", symbol="A"), file(1, kind="agg_trade", created_at=END)
+    progress = passed() | {("binance", "spot", "agg_trade"): Progress(END - 1, open=True)}
+    assert plan(View([part], [day], progress, due), END + HOUR, RULES) == []
+    assert plan(View([], [day], progress, due), END + HOUR, RULES) == []
+
+
+def test_an_hours_bars_take_one_file_of_each_kind_and_wait_for_their_merge():
+    bars = [file(0, kind=kind) for kind in ("bar_1s", "bar_1m")]
+    until = {("binance", "spot"): START + HOUR}
+    trades, quotes = file(0, level="hour", kind="agg_trade"), file(0, kind="quote")
+    agg = passed() | {("binance", "spot", "agg_trade"): Progress(END, open=True)}
+    (job,) = plan(View([quotes, trades, *bars], progress=agg, bars_until=until), START + 2 * HOUR, RULES)
+    assert isinstance(job, HourBars)
+    assert job.inputs == (trades, quotes)
+    both = View([file(0), file(1), trades, *bars], progress=agg, bars_until=until)
+    assert [type(job) for job in plan(both, START + 2 * HOUR, RULES)] == [HourMerge]
+    closed = View([trades, *bars], [file(0, level="day", symbol="A")], progress=agg, bars_until=until)
+    assert plan(closed, START + 2 * HOUR, RULES) == []

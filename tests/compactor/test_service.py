@@ -522,3 +522,70 @@ def test_storage_that_fails_anywhere_leaves_a_lake_whose_next_pass_ends_the_same
     ] == []
     whole.close()
     torn.close()
+
+
+def agg_ticks(symbol, ids):
+    """Aggregated trades of two trades each."""
+    return [row | {"first_id": 2 * row["seq"], "last_id": 2 * row["seq"] + 1} for row in ticks(symbol, ids)]
+
+
+def bars_made(lake, symbol, kind="bar_1m"):
+    files = [row for row in lake.writer.manifest.files(kind) if row.symbol in (symbol, None)]
+    return [
+        (bar["trade_count"], bar["partial"], bar["gap"])
+        for row in files
+        for bar in parquet.read(lake.root / row.path).to_pylist()
+        if bar["symbol"] == symbol
+    ]
+
+
+def collected_both_ways(lake):
+    """AAA by its aggregated trades only, BBB by both, CCC by both but without a trade in the day."""
+    in_hours(lake, "trade", ticks("BBB", range(5)))
+    in_hours(lake, "agg_trade", [row for symbol in ("AAA", "BBB", "CCC") for row in agg_ticks(symbol, range(4))])
+    for symbol in ("AAA", "BBB", "CCC"):
+        lake.cover(T0, END, symbol, kind="agg_trade")
+        lake.gap(T0 + 2 * MINUTE, T0 + 3 * MINUTE, symbol, kind="agg_trade", gap_id=symbol)
+    lake.cover(T0, T0 + 4 * MINUTE, "BBB")
+    lake.cover(T0, T0 + 4 * MINUTE, "CCC")
+
+
+ONE_BY_ONE = [(1, False, False)] * 4 + [(1, True, False)]
+TWO_BY_TWO = [(2, False, False), (2, False, False), (2, False, True), (2, False, False)]
+
+
+def test_final_bars_come_from_aggregated_trades_only_where_trades_are_not_collected(lake):
+    collected_both_ways(lake)
+    assert compact(lake).failures == []
+    assert {row.symbol for row in lake.writer.manifest.files("bar_1m")} == {"AAA", "BBB"}
+    assert bars_made(lake, "AAA") == TWO_BY_TWO
+    assert bars_made(lake, "BBB") == ONE_BY_ONE
+    held = certificate(lake, "AAA", "bar_1m")
+    assert (held.open_gaps, held.covered_seconds) == (1, 86400.0)
+    assert certificate(lake, "BBB", "bar_1m").covered_seconds == 240.0
+    before = dump(lake)
+    assert not compact(lake).changed
+    assert dump(lake) == before
+
+
+def test_an_hours_bars_are_made_again_from_both_kinds_of_trades(lake):
+    collected_both_ways(lake)
+    for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
+        lake.part(kind, bars_of(ticks("BBB", range(2)), width))
+    lake.writer.publish(cursors={"bars/binance/linear": T0 + HOUR}, now=T0)
+    assert compact(lake, T0 + 2 * HOUR).failures == []
+    assert {row.level for row in lake.writer.manifest.files("bar_1m")} == {"hour"}
+    assert bars_made(lake, "AAA") == TWO_BY_TWO
+    assert bars_made(lake, "BBB") == ONE_BY_ONE
+    assert bars_made(lake, "CCC") == []
+
+
+def test_trades_that_come_later_take_the_place_of_aggregated_ones(lake):
+    in_hours(lake, "agg_trade", agg_ticks("AAA", range(4)))
+    lake.cover(T0, END, "AAA", kind="agg_trade")
+    compact(lake)
+    assert bars_made(lake, "AAA") == [(2, False, False)] * 4
+    in_hours(lake, "trade", ticks("AAA", range(3)))
+    lake.cover(T0, END, "AAA")
+    compact(lake, LATER + 2 * HOUR)
+    assert bars_made(lake, "AAA") == [(1, False, False)] * 3

@@ -126,3 +126,41 @@ def test_a_gap_that_grows_reaches_to_the_end_and_one_between_two_ids_has_an_exte
                           run=RUN)[0]  # fmt: skip
     assert found.gaps == {"A": [Interval(3, 4), Interval(7, plan.FAR)]}
     assert found.coverage == {"A": [Interval(1, 9)]}
+
+
+def covered(kind, symbol, start=0, end=HOUR):
+    return Coverage("binance", "spot", kind, symbol, "s", T0 + start, T0 + end)
+
+
+def test_bars_follow_aggregated_trades_where_there_is_nothing_else_and_both_where_both_are_collected():
+    none, agg = Stream(None, None), Stream(T0 + 10 * MINUTE, None)
+    assert plan.bars_ready(none, None, 0, 0, agg) == T0 + 10 * MINUTE
+    assert plan.bars_ready(none, Stream(T0 + 8 * MINUTE, None), 0, 0, agg) == T0 + 8 * MINUTE
+    assert plan.bars_ready(Stream(T0 + 9 * MINUTE, None), None, 0, 0, agg) == T0 + 9 * MINUTE
+    assert plan.bars_ready(Stream(T0 + HOUR, None), None, 0, 0, agg) == T0 + HOUR
+    assert plan.bars_ready(Stream(T0 - HOUR, None), None, 0, 0, agg) == T0 + 10 * MINUTE
+
+
+def test_aggregated_trades_are_read_where_a_symbol_has_no_others():
+    files = [file(0, 5), file(0, 5, "agg_trade")]
+    assert jobs(None, T0 + HOUR, files[1:]) == [(0, HOUR, ["agg_trade-0-5"])]
+    assert jobs(None, T0 + HOUR, files) == [(0, HOUR, ["agg_trade-0-5", "trade-0-5"])]
+    both = [covered("trade", "A"), covered("agg_trade", "A")]
+    assert jobs(None, T0 + HOUR, files, coverage=both) == [(0, HOUR, ["trade-0-5"])]
+    assert jobs(None, T0 + HOUR, files[1:], coverage=both) == []
+    other = [*both, covered("agg_trade", "B")]
+    assert jobs(None, T0 + HOUR, files, coverage=other) == [(0, HOUR, ["agg_trade-0-5", "trade-0-5"])]
+
+
+def test_coverage_and_gaps_of_a_symbol_are_those_of_its_source():
+    def gap(kind, symbol):
+        return Gap(gap_id=kind + symbol, exchange="binance", market_type="spot", kind=kind, symbol=symbol, ts_from=T0,
+                   ts_to=T0 + (5 if kind == "trade" else 7), id_from=None, id_to=None, cause="c", proof="p",
+                   state="open", session=None, detected_at=0)  # fmt: skip
+
+    held = [covered("trade", "A", 3), covered("agg_trade", "A"), covered("agg_trade", "B", 8)]
+    (job,) = plan.bar_jobs(SPOT, None, T0 + HOUR, [file(0, 5), file(0, 5, "agg_trade")], [], coverage=held, run=RUN,
+                           gaps=[gap("trade", "A"), gap("agg_trade", "A"), gap("agg_trade", "B")])  # fmt: skip
+    assert job.traded == {"A"}
+    assert job.coverage == {"A": [Interval(T0 + 3, T0 + HOUR)], "B": [Interval(T0 + 8, T0 + HOUR)]}
+    assert job.gaps == {"A": [Interval(T0, T0 + 5)], "B": [Interval(T0, T0 + 7)]}

@@ -400,3 +400,42 @@ def test_a_disk_that_fails_at_any_step_costs_nothing_and_blames_no_segment():
                 assert [row.failures for row in writer.manifest.segments()] == [0, 0]
                 assert [row.count for row in writer.manifest.quarantine()] == [1]
     assert len(firsts) > 30
+
+
+def agg(at, seq, first, last, **more):
+    return trade(at, seq, first_id=first, last_id=last, **more)
+
+
+def test_a_symbol_without_trades_gets_bars_of_its_aggregated_trades_and_no_other_does(writer, sealed):
+    sealed([trade(5, 1), trade(MINUTE, 2), trade(6, 4, symbol="LTCUSDT")], 0, 10 * MINUTE)
+    rows = [agg(5, 1, 1, 9), agg(6, 2, 20, 24, symbol="ETHUSDT"), agg(7, 3, 25, 25, symbol="ETHUSDT"),
+            agg(MINUTE, 1, 7, 8, symbol="ADAUSDT"), agg(5, 1, 1, 9, symbol="LTCUSDT"),
+            agg(5, 1, 1, 9, symbol="QUIET")]  # fmt: skip
+    sealed(rows, 0, 10 * MINUTE, kind="agg_trade")
+    for kind, symbol in (("trade", "BTCUSDT"), ("agg_trade", "BTCUSDT"), ("agg_trade", "ETHUSDT"), ("trade", "QUIET")):
+        writer.record_coverage([Coverage("binance", "spot", kind, symbol, "n-1-1", T0 - HOUR, T0 + HOUR)])
+    assert once(writer).bars == 5
+    made = [(bar["symbol"], bar["trade_count"], bar["first_seq"], bar["last_seq"], bar["partial"])
+            for bar in rows_in_order(writer, "bar_1m")]  # fmt: skip
+    assert made == [
+        ("ADAUSDT", 2, 7, 8, True),
+        ("BTCUSDT", 1, 1, 1, False),
+        ("BTCUSDT", 1, 2, 2, False),
+        ("ETHUSDT", 6, 20, 25, False),
+        ("LTCUSDT", 1, 4, 4, True),
+    ]
+    assert [row["trade_count"] for row in rows_in_order(writer, "bar_1s")] == [2, 1, 1, 6, 1]
+
+
+def rows_in_order(writer, kind):
+    return sorted(rows(writer, kind), key=lambda bar: (bar["symbol"], bar["window_start"]))
+
+
+def test_a_market_of_aggregated_trades_alone_has_bars_as_far_as_its_watermark(writer, sealed):
+    sealed([agg(5, 1, 1, 2), agg(9 * MINUTE + 50 * SECOND, 2, 3, 3)], 0, 10 * MINUTE, kind="agg_trade")
+    covered(writer, kind="agg_trade")
+    assert once(writer).bars == 1
+    assert writer.manifest.cursor("bars/binance/spot") == T0 + 9 * MINUTE
+    sealed([], 10 * MINUTE, 12 * MINUTE, kind="agg_trade")
+    assert once(writer).bars == 1
+    assert starts(writer) == [0, 9]
