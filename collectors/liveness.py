@@ -1,4 +1,4 @@
-"""Liveness per symbol and kind: desired, acknowledged, producing; and the two ways not to be.
+"""Liveness per symbol and kind: desired, acknowledged, producing; and its alarms: unanswered, silent, stalled.
 
 Pure. Some venues acknowledge streams that will never send (unknown symbols, wrong paths), so "acknowledged but silent"
 is its own alarm; a stream that declares `max_silence` and falls quiet for longer, and for much longer than its own

@@ -1,4 +1,4 @@
-"""Routes: where the events of one kind of a market go, past the merger that knows which of them are new."""
+"""Routes: of each kind of a market the merger that drops what was seen, and the channel that new events go to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watch: once a second: is the loop late, has the clock stepped, has midnight passed, how far is each stream sealed."""
+"""Watch: asks once a second if the loop is late, the clock stepped, midnight passed, and how far streams are sealed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantities in base and quote currency, for kinds whose `qty` counts what the venue counts.
+"""The columns `qty_base` and `qty_quote` of readers: what the venue counts, as base and as quote currency.
 
 base: qty x multiplier; quote: that x price. Where a unit is money (qty_unit quote, or contracts of an inverse market)
 it is the other way round: quote is qty x multiplier exactly, base = quote / price.

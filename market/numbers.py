@@ -1,4 +1,4 @@
-"""Prices and quantities as the venue's own digits.
+"""Prices and quantities as the venue's own digits: which texts are numbers, and how they become integers and back.
 
 A number travels as text from the frame to the table. This module says which texts are numbers, compares and
 canonicalises them, and scales them to integers; the vectorised twins of these rules are in `lake.scaled`.
