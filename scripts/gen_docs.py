@@ -150,7 +150,8 @@ collects it yet.
 DERIVED = {
     "book_sample": "Ours: the book every so often, from snapshots and updates.",
     "bar_1s": (
-        "Ours, from `trade`: one row a second with a counted trade (conditions "
+        "Ours, from `trade` (from `agg_trade` of symbols whose trades are not collected): one row a second with a"
+        " counted trade (conditions "
         + ", ".join(f"`{name}`" for name in kinds.COUNTED_CONDITIONS)
         + "). `bid` and `ask` are the last quote inside the window. `partial`: the window was not covered whole; `gap`:"
         " an open gap lies in it; `late`: trades that came after it was first written."

@@ -235,7 +235,7 @@ def test_the_shipped_configuration_says_only_what_is_known():
 
 
 def test_first_lines_fit_one_line_and_say_more_than_the_name():
-    for package in PACKAGES:
+    for package in (*PACKAGES, "scripts", "tests"):
         for path in (ROOT / package).rglob("*.py"):
             first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n", 1)[0]
             assert len(first.split()) >= 4, f"{path.relative_to(ROOT)}: {first}"

@@ -1,3 +1,5 @@
+"""The lake's lock: one holder, named to whoever comes second, and free again however the holder ended."""
+
 import os
 import stat
 import subprocess

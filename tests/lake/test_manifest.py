@@ -1,3 +1,5 @@
+"""The manifest: transactions that are whole or nothing, fencing, readers beside the writer, and what queries answer."""
+
 import os
 import sqlite3
 import subprocess

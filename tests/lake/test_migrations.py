@@ -1,3 +1,5 @@
+"""Migrations: forward only, in one transaction, the same tables as declared; foreign and newer databases untouched."""
+
 import sqlite3
 
 import pytest

@@ -1,3 +1,5 @@
+"""Lake.read and scan: one snapshot, hot and final together, no row twice, bars over gaps, and wrong questions."""
+
 import datetime as dt
 import threading
 

@@ -1,3 +1,5 @@
+"""Recovery at the start: whatever a writer left half done is brought to order, once however often, and counted."""
+
 import os
 import subprocess
 import sys

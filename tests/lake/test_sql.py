@@ -1,3 +1,5 @@
+"""Lake.sql: a view a kind over one snapshot, and nothing that a SELECT should not reach."""
+
 import hashlib
 from pathlib import Path
 

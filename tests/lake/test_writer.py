@@ -1,3 +1,5 @@
+"""The one writer: ledger before manifest, links after the commit, and who may not write."""
+
 import hashlib
 import threading
 from pathlib import Path
