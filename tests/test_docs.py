@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import tomllib
 import typing
 from pathlib import Path
 from typing import get_args
@@ -94,6 +95,16 @@ def test_every_package_has_one_line_in_the_architecture_page():
     for name in PACKAGES:
         assert len(re.findall(rf"^\| `{name}` \|", text, re.MULTILINE)) == 1, name
     assert text.count("\n") <= 100, "one page"
+
+
+def test_the_architecture_page_names_what_is_pure():
+    contracts = tomllib.loads(page("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (pure,) = (one["source_modules"] for one in contracts if one["name"] == "The pure core does no I/O")
+    text = re.split(r"\bPure\b", page("ARCHITECTURE.md"))[1].split("\n\n")[0]
+    for module in pure:
+        package, _, name = module.rpartition(".")
+        braces = "".join(re.findall(rf"`{package}/\{{([a-z_,]+)\}}`", text)).split(",")
+        assert name in ("market", "plan") or name in braces or f"`{package}/{name}`" in text, module
 
 
 def test_every_command_and_option_of_dl_is_documented_with_help():
