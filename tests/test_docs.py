@@ -104,7 +104,7 @@ def test_the_architecture_page_names_what_is_pure():
     for module in pure:
         package, _, name = module.rpartition(".")
         braces = "".join(re.findall(rf"`{package}/\{{([a-z_,]+)\}}`", text)).split(",")
-        assert name in ("market", "plan") or name in braces or f"`{package}/{name}`" in text, module
+        assert name in ("market", "plan") or name in braces or f"`{package}/{name}" in text, module
 
 
 def test_every_command_and_option_of_dl_is_documented_with_help():
