@@ -8,8 +8,10 @@ so that replaying twice is replaying once, and an interrupted replay is finished
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -63,6 +65,16 @@ class Summary(msgspec.Struct, kw_only=True):
 
 
 Progress = Callable[[Summary], None]
+FOREVER = 2**63 - 1
+
+
+class _Held(NamedTuple):
+    """How many frames of a connection the lake had before, how many it has now, and when the former were received."""
+
+    frames: int
+    here: int
+    first: int
+    last: int
 
 
 def replay(
@@ -74,10 +86,11 @@ def replay(
     now: int,
     on_progress: Progress | None = None,
 ) -> Summary:
-    """Take frames files, in the given order, into the lake of `writer`; sealed and complete when this returns.
+    """Take frames files, oldest first, into the lake of `writer`; sealed and complete when this returns.
 
-    All of one connection's files belong into one call, oldest first. `now` (us) is today's time: nothing was received
-    after it. A line that is none, and a file without any, is said in `damage` and the rest goes on.
+    All of one connection's files belong into one call, in any order. `now` (us) is today's time: nothing was received
+    after it. A line that is none, a file without any, and a frame that comes behind later ones of its connection (it
+    cannot be taken any more) is said in `damage` and the rest goes on.
     Raises UnknownExchange, Malformed for a line that never ends, FileNotFoundError, StorageFailed.
     """
     venue = exchanges.load(exchange)
@@ -86,7 +99,7 @@ def replay(
     stops = recovery.settle(writer, writer.recover(now), now)
     run = _Replay(venue, market_type, writer, config, stops, now)
     try:
-        for path in files:
+        for path in sorted(files, key=_begins):
             run.take(path)
             if on_progress is not None:
                 on_progress(run.summary())
@@ -120,7 +133,11 @@ class _Replay:
         )
         self._pressure = config.writing.queue_bytes // 2
         self._links: dict[str, Link] = {}
-        self._known: dict[str, int] = {}
+        self._known: dict[str, _Held] = {}
+        self._counts: dict[str, int] = {}
+        self._skipped: dict[str, list[range]] = {}
+        """Frame numbers by connection that later ones were taken before."""
+        self._misplaced: Counter[str] = Counter()
         self._batch: list[bytes] = []
         self._batch_of: tuple[str, int, int] = ("", 0, 0)
         """(conn, number of the next frame, ts_recv) of the batch in hand."""
@@ -131,7 +148,7 @@ class _Replay:
 
     def take(self, path: Path) -> None:
         """Every line of one file."""
-        reader = read_frames(path)
+        reader = read_frames(path, self._counts)
         wrong: list[tuple[int, str]] = []
         number = refused = 0
         for number, (_, line) in enumerate(reader.pairs(), start=1):
@@ -159,6 +176,7 @@ class _Replay:
         self._summary.files += 1
         torn = sum(damage.torn for damage in reader.damage)
         self._tell(path.name, reader, number, reader.bad + refused, torn, wrong)
+        self._tell_misplaced(path.name)
 
     def _tell(
         self, name: str, reader: FramesReader, lines: int, bad: int, torn: int, wrong: list[tuple[int, str]]
@@ -184,6 +202,16 @@ class _Replay:
         if not reader.finished and not torn:
             said.append(f"{name}: its compressed data ends before their end; what was there is taken")
             self._summary.damaged += 1
+
+    def _tell_misplaced(self, name: str) -> None:
+        """Say which frames of the last file came too late to be taken."""
+        for conn, count in self._misplaced.items():
+            self._summary.damaged += count
+            self._summary.damage.append(
+                f"{name}: {count:,} frames of {conn} were not taken, for later ones of it are in the lake: replay all"
+                " files of that connection in one call, into a new lake"
+            )
+        self._misplaced.clear()
 
     def finish(self) -> None:
         """The frames are at an end: whatever is open ends where they do, and everything is sealed."""
@@ -214,8 +242,10 @@ class _Replay:
         session = link.session
         if line.dir in ("recv", "http"):
             if line.n <= session.frame_no:
-                self._summary.passed_over += 1
+                self._pass_over(line)
                 return
+            if line.n > session.frame_no + 1:
+                self._skipped.setdefault(line.conn, []).append(range(session.frame_no + 1, line.n))
             session.frame_no = line.n - 1
         if line.dir == "recv":
             self._batch = [line.data]
@@ -232,17 +262,30 @@ class _Replay:
                 cause, detail = "disconnect", line.reason or ""
             self._pipeline.close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=cause not in _PLANNED)
             del self._links[line.conn]
-            self._known[line.conn] = max(line.n, session.frame_no)
+            held = self._held(line.conn)
+            self._known[line.conn] = held._replace(here=max(line.n, session.frame_no))
+
+    def _pass_over(self, line: FrameLine) -> None:
+        """A frame that is not newer than what was taken of its connection: the lake has it, or never will."""
+        held = self._held(line.conn)
+        if line.n <= held.frames:
+            there = held.first <= line.ts_recv <= held.last
+        else:
+            there = not any(line.n in skipped for skipped in self._skipped.get(line.conn, ()))
+        if there:
+            self._summary.passed_over += 1
+        else:
+            self._misplaced[line.conn] += 1
 
     def _link(self, line: FrameLine) -> Link | None:
         """The open session of a line's connection; None where the lake has all of it up to this line."""
         link = self._links.get(line.conn)
         if link is not None:
             return link
-        known = self._known_frames(line.conn)
+        known = self._held(line.conn).here
         if line.dir in ("recv", "http"):
             if line.n <= known:
-                self._summary.passed_over += 1
+                self._pass_over(line)
                 return None
         elif known or line.dir != "open":
             return None  # an end, or the beginning of what is known already
@@ -257,13 +300,17 @@ class _Replay:
         self._summary.sessions += 1
         return link
 
-    def _known_frames(self, conn: str) -> int:
-        """How many frames of a connection the lake has."""
-        known = self._known.get(conn)
-        if known is None:
-            rows = self._writer.manifest.sessions(session=conn)
-            known = self._known[conn] = max((row.frames for row in rows if row.closed_at is not None), default=0)
-        return known
+    def _held(self, conn: str) -> _Held:
+        """What the lake has of a connection."""
+        held = self._known.get(conn)
+        if held is None:
+            rows = [row for row in self._writer.manifest.sessions(session=conn) if row.closed_at is not None]
+            frames = max((row.frames for row in rows), default=0)
+            # the end of an interrupted session is only known roughly
+            ends = [FOREVER if row.close_cause == recovery.CRASH else row.closed_at or 0 for row in rows]
+            first = min((row.opened_at for row in rows), default=0)
+            held = self._known[conn] = _Held(frames, frames, first, max(ends, default=0))
+        return held
 
     def _session(self, line: FrameLine) -> tuple[Session, list[str] | None]:
         """A session that takes what it meets, or the one that asked for reference data, with its symbols."""
@@ -311,6 +358,11 @@ class _Replay:
             # what the mergers still wait for will not come any more
             self._pipeline.advance(self._now + HOLD, covered=True)
             self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
+
+
+def _begins(path: Path) -> int:
+    """The receive time (us) of a file's first line; files without one come last."""
+    return next((line.ts_recv for line in read_frames(path)), FOREVER)
 
 
 def _problem(line: FrameLine, today: int) -> str | None:

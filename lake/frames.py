@@ -129,14 +129,14 @@ class FramesReader:
     died, is read to its last complete line. Missing `n` is counted per conn; missing open and close lines are fine.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, counts: dict[str, int] | None = None) -> None:
         self.path = path
         self.damage: list[Damage] = []
         self.bad = 0
         """Lines that are none, however many; `damage` shows the first of them."""
         self.finished = False
         """Whether the file was read to an end that its writer meant."""
-        self._counts: dict[str, int] = {}
+        self._counts = {} if counts is None else counts
 
     def __iter__(self) -> Iterator[FrameLine]:
         """Every good line. Raises FileNotFoundError, and Malformed where this is no frames file at all."""
@@ -204,9 +204,12 @@ class FramesReader:
         self.finished = frame.eof
 
 
-def read_frames(path: Path) -> FramesReader:
-    """The lines of a frames file, plain or zstd as its first bytes tell."""
-    return FramesReader(path)
+def read_frames(path: Path, counts: dict[str, int] | None = None) -> FramesReader:
+    """The lines of a frames file, plain or zstd as its first bytes tell.
+
+    `counts` goes from file to file of one recording: frames without a number are counted on per connection.
+    """
+    return FramesReader(path, counts)
 
 
 def whole_blocks(data: bytes) -> int:

@@ -139,6 +139,40 @@ def test_a_file_that_is_given_twice_counts_once(tmp_path: Path, writer: LakeWrit
     assert summary.passed_over == 6
 
 
+def test_files_are_taken_oldest_first_whatever_their_order(tmp_path: Path, writer: LakeWriter) -> None:
+    first, second = write(tmp_path / "b", *DAY_ONE), write(tmp_path / "a", *DAY_TWO)
+    done = run(writer, second, first)
+    assert (done.frames, done.passed_over, done.damage) == (9, 0, [])
+    assert [seq for *_, seq in stored(writer)] == [1, 2, 3, 7, 8]
+
+
+def test_frames_without_numbers_are_counted_on_from_file_to_file(tmp_path: Path, writer: LakeWriter) -> None:
+    def unnumbered(name: str, *ids: int) -> Path:
+        return write(tmp_path / name, *(recv(0, t(n, n * 1000), n * 1000) for n in ids))
+
+    files = [unnumbered("a", 1, 2, 3), unnumbered("b", 4, 5)]
+    done = run(writer, *files)
+    assert (done.frames, done.passed_over) == (5, 0)
+    assert [(n, seq) for _, n, _, seq in stored(writer)] == [(n, n) for n in range(1, 6)]
+    again = run(writer, *files)
+    assert (again.frames, again.passed_over, again.damaged) == (0, 5, 0)
+    alone = run(writer, unnumbered("c", 6))
+    assert alone.damaged == 1, "its number is that of a frame the lake has, its time is not"
+    assert "1 frames of box-1-1 were not taken" in alone.damage[0]
+
+
+def test_frames_that_come_behind_later_ones_are_not_called_known(tmp_path: Path, writer: LakeWriter) -> None:
+    run(writer, write(tmp_path / "b", *DAY_TWO))
+    done = run(writer, write(tmp_path / "a", *DAY_ONE))
+    assert (done.frames, done.passed_over, done.damaged) == (0, 0, 6)
+    said = "a: 6 frames of box-1-1 were not taken, for later ones of it are in the lake:"
+    assert done.damage == [f"{said} replay all files of that connection in one call, into a new lake"]
+    # the same inside one file: number 8 is taken before 7, which is then too late, and 8 once more is nothing new
+    mixed = [recv(n, t(n, 1), 200_000, "box-1-2") for n in (6, 8, 7, 8)]
+    done = run(writer, write(tmp_path / "c", *mixed))
+    assert (done.frames, done.passed_over, done.damaged) == (2, 1, 1)
+
+
 def test_the_rest_of_a_longer_file_is_taken_up(tmp_path: Path, writer: LakeWriter) -> None:
     run(writer, write(tmp_path / "1", *DAY_ONE))
     summary = run(writer, write(tmp_path / "2", *DAY_ONE, *DAY_TWO))
