@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from compactor import certificate
-from compactor.merge_job import EVERY_SYMBOL, Made, Place, check_inputs, discard, parents_of
+from compactor.merge_job import Made, Place, check_inputs, discard, parents_of
 from compactor.plan import FinalBars, HourBars, day_span
 from lake import bars, merge, parquet, sources, tables
+from lake.bars import EVERY_SYMBOL
 from lake.errors import VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import FileRow

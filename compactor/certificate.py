@@ -1,7 +1,8 @@
 """The quality certificate of a daily file: what is measured while its rows go by, and the reconciliation of its gaps.
 
 Pure. A gap whose ids are all stored was repaired by late events; ids that are neither stored nor in any gap row are a
-hole that nobody had noticed: it gets its row here, so that last - first + 1 = stored + void + missing always.
+hole that nobody had noticed: it gets its row here, so that last - first + 1 = stored + void + missing. Only a day with
+more than MAX_NEW_HOLES such holes gets none: its ids do not follow each other, and `dl verify` says so.
 """
 
 from __future__ import annotations

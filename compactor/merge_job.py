@@ -18,6 +18,8 @@ import pyarrow as pa
 from compactor import certificate
 from compactor.plan import DayClose, HourMerge
 from lake import checks, durable, merge, parquet, tables
+from lake.bars import EVERY_SYMBOL
+from lake.checks import DUPLICATE
 from lake.errors import StorageFailed, VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import CertificateRow, CheckRow, FileRow
@@ -25,9 +27,6 @@ from market import kinds
 from market.session import Coverage, Gap
 
 MODERATE_ROWS = tables.ROW_GROUP_ROWS // 2
-DUPLICATE = "duplicate"
-EVERY_SYMBOL = "*"
-"""The symbol of a gap whose symbols nobody can tell: it is a gap of all."""
 T = TypeVar("T", Gap, Coverage)
 
 

@@ -18,7 +18,7 @@ from compactor import view
 from compactor.bars_job import final_bars, hour_bars
 from compactor.config import CompactorConfig
 from compactor.heal import heal
-from compactor.merge_job import DUPLICATE, Made, Place, close_day, discard, merge_hour
+from compactor.merge_job import Made, Place, close_day, discard, merge_hour
 from compactor.plan import (
     MAX_FAILURES,
     DayClose,
@@ -34,6 +34,7 @@ from compactor.plan import (
 from compactor.tell import tell
 from compactor.tidy import tidy
 from lake import sources
+from lake.checks import DUPLICATE
 from lake.errors import CommitConflict, CorruptFile, LakeError
 from lake.manifest import Manifest
 from lake.rows import CheckRow, Expectation, FileRow

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from compactor.merge_job import DUPLICATE, Made
+from compactor.merge_job import Made
 from compactor.plan import DayClose, FinalBars, HourBars, HourMerge, Job, day_span
 from lake import checks
 from lake.rows import CertificateRow
 from market import kinds, times
 from runtime import telemetry
 
-_EXPECTED = (DUPLICATE, checks.OUT_OF_ORDER, checks.CONTIGUOUS)
+_EXPECTED = (checks.DUPLICATE, checks.OUT_OF_ORDER, checks.CONTIGUOUS)
 """Findings that are counted in certificates or are gap rows already, and no reason for a warning of their own."""
 
 

@@ -21,6 +21,10 @@ from market import kinds, numbers, times
 OUT_OF_ORDER = "out_of_order"
 CROSSED = "not_crossed"
 CONTIGUOUS = "contiguous"
+DUPLICATE = "duplicate"
+"""Rows left out because their identity is there already: counted by whoever leaves them out."""
+SEAL = "seal"
+"""A segment that is not what its seal says."""
 
 
 class Finding(msgspec.Struct):

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 
 from lake import bars, durable, layout, merge, parquet, sources, tables
-from lake.checks import check_table
+from lake.checks import DUPLICATE, SEAL, check_table
 from lake.errors import CorruptSegment, VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
@@ -30,8 +30,6 @@ from market.times import HOUR, MINUTE, SECOND, Interval
 from transformer.plan import BarJob, TransformJob
 from transformer.reader import Read, read_segment
 
-DUPLICATE = "duplicate"
-SEAL = "seal"
 _TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "session", "frame_no", "item", "seq",
                   "condition", "side", "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier",
                   "multiplier_text")  # fmt: skip

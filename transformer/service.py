@@ -16,7 +16,7 @@ import msgspec
 
 from lake import sources
 from lake.bars import EVERY_SYMBOL
-from lake.checks import CROSSED
+from lake.checks import CROSSED, DUPLICATE, SEAL
 from lake.errors import CommitConflict, LakeError, StorageFailed
 from lake.rows import Expectation, SegmentRow
 from lake.writer import LakeWriter
@@ -27,7 +27,7 @@ from runtime.clock import Clock, pause
 from transformer import plan
 from transformer.config import TransformerConfig
 from transformer.plan import BarJob, Market, TransformJob
-from transformer.run import DUPLICATE, SEAL, BarResult, TransformResult, gap_of, run_autopsy, run_bars, run_transform
+from transformer.run import BarResult, TransformResult, gap_of, run_autopsy, run_bars, run_transform
 
 Progress = Callable[[int, int, str], None]
 """(done, total, what)"""
