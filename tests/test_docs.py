@@ -18,8 +18,9 @@ from collectors.liveness import Status
 from daemon import arguments
 from daemon.config import Config
 from daemon.problems import section_of
+from lake import checks
 from lake.layout import TREES
-from lake.rows import SegmentState
+from lake.rows import CertificateRow, SegmentState
 from lake.schema import METADATA
 from market.kinds import KINDS
 from market.session import GapState
@@ -221,6 +222,14 @@ def test_every_cause_and_proof_is_in_the_vocabulary():
     assert used <= known, used - known
     for state in (*get_args(GapState), *get_args(SegmentState), *get_args(Status)):
         assert f"`{state}`" in text, state
+
+
+def test_every_field_of_a_certificate_and_every_check_is_documented():
+    text = page("docs/format/manifest.md").split("## The certificate")[1]
+    for name in CertificateRow.__struct_fields__:
+        assert f"`{name}`" in text, name
+    for name in (checks.OUT_OF_ORDER, checks.CROSSED, checks.CONTIGUOUS, checks.DUPLICATE, checks.SEAL):
+        assert f"`{name}`" in text, name
 
 
 def test_every_table_and_tree_is_documented():
