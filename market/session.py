@@ -201,7 +201,7 @@ class Resume(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """A venue's connection rules (its documentation, see docs/exchanges). Times in us."""
+    """A venue's connection rules, as its documentation says. Times in us."""
 
     streams_per_connection: int
     streams_per_request: int

@@ -71,6 +71,13 @@ def test_files_that_documents_name_exist():
     assert missing == []
 
 
+def test_documents_that_the_code_points_to_exist():
+    for package in (*PACKAGES, "scripts"):
+        for path in (ROOT / package).rglob("*.py"):
+            for target in re.findall(r"\bdocs/[A-Za-z0-9_/.-]*[A-Za-z0-9]", path.read_text(encoding="utf-8")):
+                assert (ROOT / target).exists(), f"{path.relative_to(ROOT)}: {target}"
+
+
 def test_every_kind_is_documented():
     text = page("docs/kinds.md")
     for name, kind in KINDS.items():
