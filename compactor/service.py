@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, wait
 
 import msgspec
@@ -161,18 +161,19 @@ class _Pass:
 
     def _round(self, jobs: Sequence[Job]) -> bool:
         """Runs the jobs a few at a time and commits them in order; False where it was told to stop."""
-        for start in range(0, len(jobs), _AT_ONCE):
-            some = jobs[start : start + _AT_ONCE]
+        left = len(jobs)
+        for some in _batches(jobs):
             if self.stopping():
                 return False
             futures = [(job, self._submit(job)) for job in some]
             for place, (job, future) in enumerate(futures):
-                self.on_progress(self.done, self.done + len(jobs) - start - place, describe(job))
+                self.on_progress(self.done, self.done + left - place, describe(job))
                 if not self._finish(job, future):
                     for _, other in futures[place:]:
                         other.cancel()
                     return False
                 self.done += 1
+            left -= len(some)
         self.on_progress(self.done, self.done, "compacted")
         return True
 
@@ -298,6 +299,22 @@ class _Pass:
             self.summary.healed += healed
             if healed:  # made again, the file has the same name: the job deserves another try
                 self.writer.publish(cursors={view.FAILED + job.key: 0}, now=self.now)
+
+
+def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """A few jobs at a time, in order, and of each stream one day only.
+
+    A gap over midnight is a row of both days: the second is to reconcile what the first has left of it.
+    """
+    some: list[Job] = []
+    for job in jobs:
+        again = isinstance(job, DayClose) and any(isinstance(o, DayClose) and o.stream == job.stream for o in some)
+        if again or len(some) == _AT_ONCE:
+            yield some
+            some = []
+        some.append(job)
+    if some:
+        yield some
 
 
 def _inputs(job: Job) -> tuple[FileRow, ...]:

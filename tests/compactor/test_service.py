@@ -200,6 +200,15 @@ def test_a_gap_that_is_partly_stored_keeps_its_rest_open_and_the_law_holds(lake)
     assert held.gap_seconds == (3 + 4) * 60
 
 
+def test_a_gap_over_midnight_is_repaired_when_both_days_are_closed_in_one_pass(lake):
+    start = END - 10 * MINUTE
+    in_hours(lake, "trade", ticks("BTCUSDT", range(20), start))
+    lake.gap(start + 4 * MINUTE, start + 15 * MINUTE, id_from=5, id_to=15)
+    assert compact(lake, LATER + DAY).days == 2
+    assert [gap.state for gap in lake.writer.manifest.gaps()] == ["repaired"]
+    assert verify_lake(lake.root, lake.writer.manifest, lambda *_: None).ok
+
+
 def test_a_hole_that_nobody_noticed_gets_its_row(lake):
     in_hours(lake, "trade", ticks("BTCUSDT", [0, 1, 2, 6, 7]))
     lake.cover(T0, END)
