@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from collectors import exchanges, recovery
+from collectors import exchanges, recorded, recovery
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.merger import HOLD
-from collectors.pipeline import REFERENCE, SYMBOLS, Link, Pipeline
+from collectors.pipeline import REFERENCE, Link, Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
 from lake.frames import FrameLine, FramesReader, read_frames
 from lake.writer import LakeWriter
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Exchange, Fetch, Session
-from market.times import DAY, SECOND
+from market.times import SECOND
 
 BATCH = 256
 """Frames of one session with one receive time that are handed on together, at most."""
@@ -34,11 +34,7 @@ TICK = SECOND // 4
 """How often, in receive time, the mergers are told the time."""
 PASS = 10 * SECOND
 """How much receive time a write pass takes at most: frames are never far ahead of the lines made from them."""
-_CONN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,39}")
-EARLIEST = 946_684_800_000_000
-"""2000-01-01: an earlier `ts_recv` is no receive time in us (but seconds, ms, or nothing)."""
-MOST_FRAMES = 2**53
 DAMAGE_SHOWN = 10
 """Lines of one file that are named one by one where they are none; the others are counted."""
 _PLANNED = ("stopped", "done", "end_of_frames")
@@ -99,7 +95,7 @@ def replay(
     stops = recovery.settle(writer, writer.recover(now), now)
     run = _Replay(venue, market_type, writer, config, stops, now)
     try:
-        for path in sorted(files, key=_begins):
+        for path in sorted(files, key=recorded.begins):
             run.take(path)
             if on_progress is not None:
                 on_progress(run.summary())
@@ -164,7 +160,7 @@ class _Replay:
                 self._batch_of = (line.conn, line.n + 1, line.ts_recv)
                 continue
             self._flush()
-            problem = _problem(line, self._today)
+            problem = recorded.problem(line, self._today)
             if problem is not None:
                 refused += 1
                 if refused <= DAMAGE_SHOWN:
@@ -246,6 +242,8 @@ class _Replay:
                 return
             if line.n > session.frame_no + 1:
                 self._skipped.setdefault(line.conn, []).append(range(session.frame_no + 1, line.n))
+                link = self._after_missing(link, line)
+                session = link.session
             session.frame_no = line.n - 1
         if line.dir == "recv":
             self._batch = [line.data]
@@ -265,6 +263,17 @@ class _Replay:
             held = self._held(line.conn)
             self._known[line.conn] = held._replace(here=max(line.n, session.frame_no))
 
+    def _after_missing(self, link: Link, line: FrameLine) -> Link:
+        """Frames before this one are in no file: whatever streams they were of is interrupted, and begins anew here."""
+        taken = link.session.frame_no
+        if line.dir == "http" or taken == self._held(line.conn).here:  # nothing of it was taken before
+            return link
+        detail = f"frames {taken + 1} to {line.n - 1} of {line.conn} are in no file"
+        self._pipeline.close(link, "frames_missing", line.ts_recv, detail=detail)
+        del self._links[line.conn]
+        self._known[line.conn] = self._held(line.conn)._replace(here=taken)
+        return self._link(line) or link
+
     def _pass_over(self, line: FrameLine) -> None:
         """A frame that is not newer than what was taken of its connection: the lake has it, or never will."""
         held = self._held(line.conn)
@@ -282,7 +291,8 @@ class _Replay:
         link = self._links.get(line.conn)
         if link is not None:
             return link
-        known = self._held(line.conn).here
+        held = self._held(line.conn)
+        known = held.here
         if line.dir in ("recv", "http"):
             if line.n <= known:
                 self._pass_over(line)
@@ -297,7 +307,7 @@ class _Replay:
             session, name=line.conn, source=source, url=line.url or "", now=line.ts_recv, symbols=symbols
         )
         self._links[line.conn] = link
-        self._summary.sessions += 1
+        self._summary.sessions += held.here == held.frames  # else it goes on behind missing frames
         return link
 
     def _held(self, conn: str) -> _Held:
@@ -315,7 +325,7 @@ class _Replay:
     def _session(self, line: FrameLine) -> tuple[Session, list[str] | None]:
         """A session that takes what it meets, or the one that asked for reference data, with its symbols."""
         if line.dir == "open" and line.tag == REFERENCE:
-            symbols = _symbols(line)
+            symbols = recorded.symbols(line)
             endpoint = Endpoint(rest=line.url or "", ws={})
             return self._exchange.reference(self._market_type, line.conn, symbols, endpoint), symbols
         connection = Connection(self._exchange.NAME, self._market_type, line.conn, line.url or "", ())
@@ -324,6 +334,8 @@ class _Replay:
     def _seed(self, conn: str) -> None:
         """What an interrupted replay of this connection stored last, so that the rest joins it."""
         market = (self._exchange.NAME, self._market_type)
+        if self._held(conn).here != self._held(conn).frames:
+            return  # the mergers remember
         for lane, symbols in self._stops.items():
             mine = {symbol: stop for symbol, stop in symbols.items() if stop.session == conn}
             if lane[:2] == market and mine:
@@ -358,38 +370,6 @@ class _Replay:
             # what the mergers still wait for will not come any more
             self._pipeline.advance(self._now + HOLD, covered=True)
             self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
-
-
-def _begins(path: Path) -> int:
-    """The receive time (us) of a file's first line; files without one come last."""
-    return next((line.ts_recv for line in read_frames(path)), FOREVER)
-
-
-def _problem(line: FrameLine, today: int) -> str | None:
-    """Why a line that can be read cannot be believed; None where it can."""
-    if not EARLIEST <= line.ts_recv <= today + DAY:
-        return f"ts_recv {line.ts_recv} is no time in microseconds between 2000 and today"
-    if not _CONN.fullmatch(line.conn):
-        return f"conn {line.conn[:40]!r} is no name of a session (A-Z a-z 0-9 _ -, at most 100)"
-    if not (1 if line.dir in ("recv", "http") else 0) <= line.n <= MOST_FRAMES:
-        return f"n {line.n} is no number of a frame"
-    try:
-        if line.frame is None:
-            line.data  # noqa: B018 - decodes it
-        if line.dir == "open" and line.tag == REFERENCE:
-            _symbols(line)
-    except Malformed as error:
-        return str(error)
-    return None
-
-
-def _symbols(line: FrameLine) -> list[str]:
-    """What a reference session is about. Raises Malformed."""
-    said = (line.headers or {}).get(SYMBOLS, "[]")
-    try:
-        return msgspec.json.decode(said, type=list[str])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("symbols of a reference session", said) from error
 
 
 def _nonzero(counts: dict[str, int]) -> dict[str, int]:

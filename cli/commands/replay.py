@@ -65,7 +65,7 @@ def replay(
             with progress("transforming", quiet=as_json) as report:
                 transformed = transform_once(writer, workers, clock.now(), told.transformer, report)
             with progress("compacting", quiet=as_json) as report:
-                compacted = compact_once(writer, workers, clock.now(), told.compactor, report)
+                compacted = compact_once(writer, workers, clock.now(), told.compactor, report, final=True)
         finally:
             workers.kill()
     if as_json:

@@ -194,6 +194,23 @@ def test_a_full_disk_behind_stdout_is_74(lake: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
+def test_late_rows_of_a_closed_day_are_there_when_the_replay_that_brought_them_ends(lake: Path) -> None:
+    target, later = lake.parent / "late", T0 + 5 * MS
+    first, late = lake.parent / "first.jsonl", lake.parent / "late.jsonl"
+    written.write(first, [line(n, trade(seq, at=T0 + seq * MS)) for n, seq in enumerate((1, 2, 8, 9), 1)])
+    written.write(late, [line(n, trade(n + 2), at=later, conn="other-1-1") for n in range(1, 6)])
+    dl("replay", first, *REPLAY, "--lake", target)
+    ask("gaps", "--lake", target, expect=1)
+    dl("replay", late, *REPLAY, "--lake", target)
+    rows = ask("read", "trade", "--lake", target, "--columns", "seq", "--json", "--limit", "0").stdout
+    assert sorted(json.loads(row)["seq"] for row in rows.splitlines()) == list(range(1, 10))
+    ask("gaps", "--lake", target)
+    (held,) = json.loads(ask("ls", "--lake", target, "--kind", "trade", "--json").stdout)
+    assert (held["file"]["revision"], held["certificate"]["missing"], held["certificate"]["rows"]) == (1, 0, 9)
+    assert len(list(target.glob("tables/**/trade-*.parquet"))) == 1
+    assert json.loads(ask("verify", "--lake", target, "--json").stdout)["ok"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to a process group")
 def test_ctrl_c_ends_a_replay_with_130_and_another_one_finishes_it(lake: Path) -> None:
     count = 60_000

@@ -18,7 +18,7 @@ from lake.frames import FrameLine, encode_frame_lines, payload, read_frames
 from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market import times
-from market.times import DAY, MINUTE
+from market.times import DAY, MINUTE, SECOND, Interval, intersect
 from tests.support import toy
 from tests.support.toy import T0, q, t
 
@@ -171,6 +171,26 @@ def test_frames_that_come_behind_later_ones_are_not_called_known(tmp_path: Path,
     mixed = [recv(n, t(n, 1), 200_000, "box-1-2") for n in (6, 8, 7, 8)]
     done = run(writer, write(tmp_path / "c", *mixed))
     assert (done.frames, done.passed_over, done.damaged) == (2, 1, 1)
+
+
+def test_frames_that_are_in_no_file_are_a_gap_of_every_stream_and_not_covered(
+    tmp_path: Path, writer: LakeWriter
+) -> None:
+    lines = [recv(n, (t, q)[n % 2](n // 2, n * 1000), n * 1000) for n in range(1, 21)]
+    for where in (lines[:8], lines[14:]):  # the files of one connection, but for one in the middle
+        write(tmp_path / f"from-{where[0].n:02}", *where)
+    done = run(writer, *sorted(tmp_path.glob("from-*")))
+    assert (done.sessions, done.frames, done.damage) == (1, 14, [])
+    (quotes,) = writer.manifest.gaps("binance", "spot", "quote")
+    (trades,) = writer.manifest.gaps("binance", "spot", "trade")
+    assert {quotes.cause, trades.cause} == {"frames_missing"}
+    assert (trades.id_from, trades.id_to, trades.state) == (5, 8, "open")
+    assert quotes.ts_from <= T0 + 9 * SECOND
+    assert quotes.ts_to == T0 + 15 * SECOND
+    covered = [Interval(row.ts_from, row.ts_to) for row in writer.manifest.coverage("binance", "spot", "quote")]
+    assert intersect(covered, [Interval(T0 + 9 * SECOND, T0 + 15 * SECOND)]) == []
+    again = run(writer, *sorted(tmp_path.glob("from-*")))
+    assert (again.frames, again.passed_over, again.gaps) == (0, 14, 0)
 
 
 def test_the_rest_of_a_longer_file_is_taken_up(tmp_path: Path, writer: LakeWriter) -> None:
