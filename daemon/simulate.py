@@ -130,7 +130,8 @@ def pointed_at(config: Config, addresses: Addresses) -> Config:
     collectors = config.collectors.model_copy(update={"sources": sources, "writing": writing})
     hurry = {"close_delay_seconds": config.simulate.close_delay_seconds, "interval_seconds": LOOK_SECONDS}
     compactor = config.compactor.model_copy(update=hurry)
-    return config.model_copy(update={"collectors": collectors, "compactor": compactor})
+    http = config.http.model_copy(update={"port": 0})  # a real daemon may hold the configured one
+    return config.model_copy(update={"collectors": collectors, "compactor": compactor, "http": http})
 
 
 def _source(source: SourceConfig, addresses: Addresses) -> SourceConfig:
