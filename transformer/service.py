@@ -24,6 +24,7 @@ from market.session import Gap
 from market.times import DAY, SECOND, Interval
 from runtime import telemetry
 from runtime.clock import Clock, pause
+from runtime.workers import WorkerDied
 from transformer import plan
 from transformer.config import TransformerConfig
 from transformer.plan import BarJob, Market, TransformJob
@@ -35,6 +36,8 @@ J = TypeVar("J")
 R = TypeVar("R")
 _AHEAD = 2
 """Jobs given to the executor before the first is committed."""
+_DEATHS = 20
+"""times the failures are allowed where the worker died: a box short of memory kills for minutes, good or bad."""
 _MEGABYTE = 1024 * 1024
 _LOUD = (SEAL, DUPLICATE, CROSSED)
 
@@ -187,7 +190,7 @@ class _Pass:
         """One more failure of each of these segments; the last that it is allowed parks it."""
         for row in rows:
             failures = self.manifest.fail_segment(row.path, _text(error))
-            parked = failures >= self.config.max_failures
+            parked = failures >= self.config.max_failures * (_DEATHS if isinstance(error, WorkerDied) else 1)
             telemetry.job_failed(job="transform", subject=row.path, error=error, failures=failures, parked=parked)
             if parked:
                 self._park(row, error)

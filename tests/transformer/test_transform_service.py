@@ -16,7 +16,7 @@ from lake.rows import SegmentRow
 from lake.writer import LakeWriter
 from market.session import Coverage
 from market.times import HOUR, MINUTE, SECOND
-from runtime.workers import InlineExecutor, Workers
+from runtime.workers import InlineExecutor, WorkerDied, Workers
 from tests.support.clock import ManualClock
 from tests.support.crash import quick_folder
 from tests.support.market_rows import T0
@@ -277,6 +277,19 @@ def test_a_segment_that_kills_its_job_is_isolated_and_then_parked(writer, sealed
     assert sorted(states.values()) == ["quarantined", "transformed"]
     assert states[poison.path] == "quarantined"
     assert [gap.symbol for gap in writer.manifest.gaps()] == ["POISON"]
+
+
+def test_workers_that_are_killed_for_a_while_cost_no_segment(writer, sealed, monkeypatch):
+    sealed([trade(1, 1)], 0, MINUTE)
+
+    def die(*_):
+        raise WorkerDied("run_transform")
+
+    with monkeypatch.context() as short_of_memory:
+        short_of_memory.setattr(service, "run_transform", die)
+        assert [once(writer).failed for _ in range(10)] == [1] * 10
+    assert once(writer).segments == 1
+    assert writer.manifest.gaps() == []
 
 
 def test_a_segment_that_is_not_what_its_seal_says_keeps_its_good_lines_and_opens_a_gap(writer, sealed):
