@@ -20,7 +20,6 @@ differ or are lost, 64 for a wrong command line, 69 where a peer cannot be insta
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import platform
@@ -28,7 +27,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 import venv
 from collections import Counter
 from pathlib import Path
@@ -36,197 +34,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "bench-out"
-PEERS = ("baseline", "cryptofeed")
+SIDES = ROOT / "scripts" / "bench_sides.py"
 OURS = ("ours", "ours-noframes")
 PATIENCE = 180.0
+PEERS = ("baseline", "cryptofeed")
 CRYPTOFEED = ["cryptofeed==2.4.1", "orjson", "uvloop"]
-
-
-class Stopwatch:
-    """CPU and wall seconds of this process since it was made."""
-
-    def __init__(self) -> None:
-        self.cpu, self.wall = time.process_time(), time.monotonic()
-
-    def result(self, records: int) -> dict[str, float]:
-        return {
-            "cpu": time.process_time() - self.cpu, "wall": time.monotonic() - self.wall, "records": records,
-            "rss_mb": peak_rss_mb(),
-        }  # fmt: skip
-
-
-def peak_rss_mb() -> float:
-    """Greatest resident memory of this process."""
-    try:
-        text = Path("/proc/self/status").read_text()
-        return int(text.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        import psutil
-
-        return float(psutil.Process().memory_info().rss) / 2**20
-
-
-# -- sides: each runs in its own process ------------------------------------------------------------------------------
-
-
-def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
-    """Text in, floats, text out: one line a record, synced once at the end."""
-    from websockets.asyncio.client import connect
-
-    async def run() -> dict[str, float]:
-        count, wanted = 0, load["frames"]
-        url = load["ws"] + "?streams=" + "/".join(load["streams"])
-        with (out / "records.jsonl").open("w", encoding="utf-8") as file:
-            async with connect(url, max_queue=None) as ws:
-                async for text in ws:
-                    message = json.loads(text)
-                    received, data = time.time(), message["data"]
-                    record = {"symbol": data["s"], "stream": message["stream"], "ts_recv": received}
-                    if "u" in data:
-                        record |= {
-                            "update_id": data["u"], "bid": float(data["b"]), "bid_qty": float(data["B"]),
-                            "ask": float(data["a"]), "ask_qty": float(data["A"]),
-                        }  # fmt: skip
-                    else:
-                        record |= {
-                            "id": data["a"], "price": float(data["p"]), "qty": float(data["q"]),
-                            "side": "sell" if data["m"] else "buy", "ts_event": data["T"],
-                        }  # fmt: skip
-                    file.write(json.dumps(record) + "\n")
-                    if not count:
-                        watch = Stopwatch()
-                    count += 1
-                    if count == wanted:
-                        break
-                file.flush()
-                os.fsync(file.fileno())
-                return watch.result(count)
-
-    return asyncio.run(run())
-
-
-def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
-    """Runs in the peer's own environment: the handler as its users start it, callbacks that write one line each."""
-    import orjson  # type: ignore[import-not-found,unused-ignore] # the peer's environment has it
-    from cryptofeed import FeedHandler  # type: ignore[import-not-found,unused-ignore] # as above
-    from cryptofeed.connection import AsyncConnection, WSAsyncConn  # type: ignore[import-not-found,unused-ignore]
-    from cryptofeed.defines import TICKER, TRADES  # type: ignore[import-not-found,unused-ignore] # as above
-    from cryptofeed.exchanges import Binance  # type: ignore[import-not-found,unused-ignore] # as above
-
-    def plain(
-        self: Any, address: str, conn_id: str, authentication: Any = None, subscription: Any = None, **kw: Any
-    ) -> None:
-        self.address, self.ws_kwargs = address, kw
-        name = f"{conn_id}.ws.{self.conn_count}"
-        AsyncConnection.__init__(self, name, authentication=authentication, subscription=subscription)
-
-    WSAsyncConn.__init__ = plain
-    Binance.websocket_endpoints[0].address = load["ws"].removesuffix("/stream")
-    Binance.rest_endpoints[0].address = load["rest"]
-    wanted, count, done, watch = load["frames"], 0, {}, Stopwatch()
-    file = (out / "records.jsonl").open("wb")
-
-    def wrote(line: bytes) -> None:
-        nonlocal count, watch
-        if not count:
-            watch = Stopwatch()
-        file.write(line)
-        count += 1
-        if count == wanted:
-            file.flush()
-            os.fsync(file.fileno())
-            done.update(watch.result(count))
-            asyncio.get_running_loop().stop()
-
-    async def on_trade(t: Any, received: float) -> None:
-        wrote(
-            orjson.dumps(
-                {
-                    "symbol": t.symbol, "id": t.id, "price": float(t.price), "qty": float(t.amount), "side": t.side,
-                    "ts_event": t.timestamp, "ts_recv": received,
-                }, option=orjson.OPT_APPEND_NEWLINE,
-            )
-        )  # fmt: skip
-
-    async def on_ticker(t: Any, received: float) -> None:
-        wrote(
-            orjson.dumps(
-                {
-                    "symbol": t.symbol, "bid": float(t.bid), "ask": float(t.ask), "ts_event": t.timestamp,
-                    "ts_recv": received,
-                }, option=orjson.OPT_APPEND_NEWLINE,
-            )
-        )  # fmt: skip
-
-    import uvloop
-
-    loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
-    handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True}})
-    symbols = [f"{name.removesuffix('USDT')}-USDT" for name in load["symbols"]]
-    handler.add_feed(
-        Binance(symbols=symbols, channels=[TRADES, TICKER], callbacks={TRADES: on_trade, TICKER: on_ticker})
-    )
-    handler.run(start_loop=False, install_signal_handlers=False)
-    loop.call_later(PATIENCE, loop.stop)
-    loop.run_forever()
-    return done or watch.result(count)
-
-
-def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
-    """The collectors' service over a lake of its own, until everything is sealed."""
-    import random
-
-    from collectors.config import CollectorsConfig, EndpointConfig, SourceConfig, WritingConfig
-    from collectors.service import CollectorsService
-    from lake.writer import LakeWriter
-    from runtime.clock import SystemClock
-    from runtime.loop import run as run_loop
-
-    config = CollectorsConfig(
-        node="bench",
-        writing=WritingConfig(frames=frames),
-        sources=[
-            SourceConfig(
-                exchange="binance", market_type="spot", symbols=load["symbols"], kinds=["agg_trade", "quote"],
-                endpoint=EndpointConfig(rest=load["rest"], ws={"stream": load["ws"]}),
-            )
-        ],
-    )  # fmt: skip
-    clock = SystemClock()
-    acks = -(-len(load["streams"]) // 100)
-
-    async def run() -> dict[str, float]:
-        watch, stop = Stopwatch(), asyncio.Event()
-        stored = shed = 0
-        rest = 0.01
-        with LakeWriter.open(out / "lake", "bench", clock.now()) as writer:
-            service = CollectorsService(config, writer, clock, random.random)
-            task = asyncio.create_task(service.run(stop))
-            until = time.monotonic() + PATIENCE
-            while stored + shed < load["frames"] and time.monotonic() < until and not task.done():
-                await asyncio.sleep(rest)
-                status: Any = service.status().get("binance/spot", {})
-                if status.get("frames", 0) <= acks:
-                    watch = Stopwatch()
-                else:
-                    rest = 0.2  # looking costs CPU too: often only until the first frame has come
-                events = status.get("events", {})
-                stored = events.get("agg_trade", 0) + events.get("quote", 0)
-                shed = sum(status.get("shed", {}).values())
-            stop.set()
-            await task
-        return watch.result(stored)
-
-    return run_loop(run())
-
-
-def side(name: str, load: dict[str, Any], out: Path) -> dict[str, float]:
-    """What one side measured of itself."""
-    if name in OURS:
-        sys.path.insert(0, str(ROOT))
-        return ours(load, out, frames=name == "ours")
-    return {"baseline": baseline, "cryptofeed": cryptofeed}[name](load, out)
 
 
 # -- records: what each side stored, in one form ----------------------------------------------------------------------
@@ -281,7 +93,7 @@ def run_side(name: str, load: dict[str, Any], out: Path) -> dict[str, float]:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     python = peer_python() if name == "cryptofeed" else Path(sys.executable)
-    command = [str(python), str(Path(__file__)), "--side", name, "--load", json.dumps(load), "--into", str(out)]
+    command = [str(python), str(SIDES), name, json.dumps(load), str(out)]
     before = os.times()
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE + 60)
     after = os.times()
@@ -374,9 +186,6 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="measured rounds (5)")
     parser.add_argument("--pace", type=float, default=3000.0, help="frames a second of the paced part; 0 leaves it out")
     parser.add_argument("--peers", default=",".join(PEERS), help="any of baseline,cryptofeed")
-    parser.add_argument("--side", help=argparse.SUPPRESS)
-    parser.add_argument("--load", help=argparse.SUPPRESS)
-    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     try:
         options = parser.parse_args(given)
         if set(options.peers.split(",")) - {*PEERS, ""}:
@@ -391,9 +200,6 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 def main(given: list[str] | None = None) -> int:
     """The exit code."""
     options = arguments(given)
-    if options.side:
-        print(json.dumps(side(options.side, json.loads(options.load), options.into)))
-        return 0
     peers = [name for name in options.peers.split(",") if name]
     if "cryptofeed" in peers:
         peer_python()

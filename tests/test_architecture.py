@@ -17,7 +17,7 @@ ADDRESS = re.compile(r"://|--index-url|--extra-index-url|--find-links")
 
 
 def modules() -> list[Path]:
-    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return sorted(path for folder in (*PACKAGES, "scripts") for path in (ROOT / folder).rglob("*.py"))
 
 
 def name(path: Path) -> str:
