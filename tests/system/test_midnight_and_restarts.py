@@ -1,0 +1,161 @@
+"""A daemon whose workers are killed while a day closes, and one that comes back with another configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lake import Lake
+from lake.manifest import Manifest
+from market.session import Coverage, Gap
+from market.times import DAY, SECOND, date_of
+from simulator.truth import Happened, Truth, load
+from tests.support.commands import dl, dl_json
+from tests.support.live import Daemon, free_port, simulator, wait_for, write_config
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("live")]
+
+SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+
+
+def read(lake: Path, kind: str, market: str, symbol: str) -> pl.DataFrame:
+    table = Lake(lake).read(kind, market_type=market, symbol=symbol)
+    frame = pl.DataFrame(pl.from_arrow(table))
+    times = [name for name in ("ts_event", "window_start") if name in frame.columns]
+    return frame.with_columns(pl.col(times).cast(pl.Int64))
+
+
+def candle(trades: list[Happened]) -> tuple[float | int, ...]:
+    """Open, high, low, close, base, quote and count of trades of one window, from the venue's own texts."""
+    trades = sorted(trades, key=lambda event: (event.ts_event, event.id))
+    prices = [Decimal(event.price) for event in trades]
+    base = sum(Decimal(event.qty) for event in trades)
+    quote = sum(Decimal(event.qty) * Decimal(event.price) for event in trades)
+    numbers = (prices[0], max(prices), min(prices), prices[-1], base, quote)
+    return (*(float(number) for number in numbers), len(trades))
+
+
+def workers_of(pid: int) -> list[int]:
+    """The spawned worker processes of a daemon."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")  # a process is the child of the thread that started it
+    children = [int(child) for thread in threads for child in thread.read_text().split()]
+    return [child for child in children if b"spawn_main" in _command_line(child)]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
+def test_a_day_closes_although_the_workers_are_killed_again_and_again(tmp_path: Path) -> None:
+    lake, port = tmp_path / "lake", free_port()
+    sources = [{"exchange": "binance", "market_type": m, "symbols": SYMBOLS} for m in ("spot", "linear")]
+    config = write_config(
+        tmp_path / "config.json", lake, sources, port, transformer={"interval_seconds": 1},
+        simulate={"seconds_before_midnight": 4, "close_delay_seconds": 1, "seal_seconds": 1, "rate": 300},
+    )  # fmt: skip
+    daemon = Daemon(config, tmp_path / "daemon.log", "--simulate", "--lake", str(lake))
+    try:
+        wait_for("both markets", lambda: daemon.said().count("subscribed") == 2)
+        killed, until = 0, time.monotonic() + 8
+        while time.monotonic() < until:
+            time.sleep(0.8)
+            for worker in workers_of(daemon.process.pid):
+                os.kill(worker, signal.SIGKILL)
+                killed += 1
+    finally:
+        code = daemon.stop()
+    assert code == 0, daemon.said()[-4000:]
+    assert killed > 2
+    for command in ("transform", "compact"):
+        dl(command, "--lake", lake)
+    _same(lake, load(lake / "simulator.jsonl"))
+
+
+def _same(lake: Path, truth: Truth) -> None:
+    midnight = truth.started // DAY * DAY + DAY
+    manifest = Manifest.read_only(lake)
+    try:
+        assert manifest.gaps() == []
+        yesterday = date_of(truth.started).isoformat()
+        assert {row.level for row in manifest.files(date_to=yesterday)} == {"day"}
+    finally:
+        manifest.close()
+    for market in ("spot", "linear"):
+        for symbol in SYMBOLS:
+            sent = truth.of("trade", market, symbol)
+            stored = read(lake, "trade", market, symbol)["seq"]
+            assert stored.to_list() == list(range(stored.min(), stored.max() + 1))
+            windows: dict[int, list[Happened]] = defaultdict(list)
+            for event in sent.values():
+                if event.condition == "MARKET" and event.ts_event < midnight:
+                    windows[event.ts_event // SECOND * SECOND].append(event)
+            bars = read(lake, "bar_1s", market, symbol).filter(pl.col("window_start") < midnight)
+            names = ("open", "high", "low", "close", "volume_base", "volume_quote", "trade_count")
+            whole = {row["window_start"]: row for row in bars.iter_rows(named=True) if not row["partial"]}
+            assert len(whole) >= 2
+            for start, row in whole.items():
+                assert tuple(row[name] for name in names) == candle(windows[start])
+    assert dl_json("verify", "--lake", lake)["ok"]
+
+
+def test_what_is_collected_can_change_between_two_starts(tmp_path: Path) -> None:
+    lake, port = tmp_path / "lake", free_port()
+    with simulator(tmp_path, "--symbols", ",".join(SYMBOLS), "--rate", "300", "--markets", "spot") as exchange:
+        for symbols, kinds in ((SYMBOLS, ["trade"]), (SYMBOLS[:1], ["trade", "quote"]), (SYMBOLS, ["trade", "quote"])):
+            source = exchange.source("spot", symbols, kinds)
+            collectors = {"sources": [source], "node": "test", "writing": {"seal_seconds": 1}}
+            config = write_config(tmp_path / "config.json", lake, [source], port, collectors=collectors)
+            daemon = Daemon(config, tmp_path / "daemon.log")
+            daemon.wait_until_ready(port)
+            streams = len(symbols) * len(kinds)
+            began = time.time_ns() // 1000
+            wait_for("every stream", lambda began=began, n=streams: _producing(lake, began) >= n)
+            assert daemon.stop() == 0, daemon.said()[-4000:]
+        truth = exchange.stop()
+    dl("transform", "--lake", lake)
+    manifest = Manifest.read_only(lake)
+    try:
+        gaps, coverage = manifest.gaps(), manifest.coverage()
+    finally:
+        manifest.close()
+    assert {gap.cause for gap in gaps} == {"stopped"}
+    assert all(gap.ts_to is not None for gap in gaps)
+    found = {(kind, symbol): _of(gaps, kind, symbol) for kind in ("trade", "quote") for symbol in SYMBOLS}
+    # one between two runs that had the stream; ETHUSDT was away in the second, quotes were not wanted in the first
+    assert {key: len(rows) for key, rows in found.items()} == {
+        ("trade", "BTCUSDT"): 2, ("trade", "ETHUSDT"): 1, ("quote", "BTCUSDT"): 1, ("quote", "ETHUSDT"): 0,
+    }  # fmt: skip
+    for symbol in SYMBOLS:
+        stored = read(lake, "trade", "spot", symbol)["seq"].to_list()
+        missing = set(range(min(stored), max(stored) + 1)) - set(stored)
+        named = [seq for gap in found["trade", symbol] for seq in range(gap.id_from or 0, gap.id_to or 0)]
+        assert sorted(missing) == sorted(named)
+        assert missing <= set(truth.of("trade", "spot", symbol))
+    first = min(row.ts_from for row in coverage if row.kind == "trade")
+    assert min(row.ts_from for row in coverage if row.kind == "quote") > first + SECOND, "before, it was not wanted"
+
+
+def _producing(lake: Path, since: int) -> int:
+    """How many streams of trades and quotes are covered up to a second after `since`."""
+    manifest = Manifest.read_only(lake)
+    try:
+        rows: list[Coverage] = manifest.coverage()
+    finally:
+        manifest.close()
+    return len({(row.kind, row.symbol) for row in rows if row.ts_to > since + SECOND})
+
+
+def _of(gaps: list[Gap], kind: str, symbol: str) -> list[Gap]:
+    return [gap for gap in gaps if (gap.kind, gap.symbol) == (kind, symbol)]
