@@ -530,12 +530,11 @@ def recorded(name):
 @pytest.mark.parametrize(
     "market,files,wanted,ignored",
     [
-        ("linear", ["hft_um_btcusdt_20240718.gz", "hft_um_btcusdt_20240719.gz"], {"trade": 10_701, "quote": 52_260},
-         {"depth@0ms": 9_022, "depth snapshot": 1}),
-        ("spot", ["hft_spot_btcusdt_20230405.dat.gz"], {"trade": 3_144, "quote": 8_015}, {"depth@100ms": 3_929}),
-        ("linear", ["cf_um_20210417.ws.txt.gz"], {"agg_trade": 185, "quote": 1_959},
-         {"depth@100ms": 1_016, "kline_1m": 99}),
-        ("spot", ["cf_spot_20211012.ws.txt.gz"], {"agg_trade": 2, "quote": 84}, {"depth@100ms": 177, "kline_1m": 2}),
+        ("linear", ["hft_um_btcusdt_20240718.gz", "hft_um_btcusdt_20240719.gz"], {"trade": 10_701, "quote": 52_260, "book_delta": 9_022},
+         {"depth snapshot": 1}),
+        ("spot", ["hft_spot_btcusdt_20230405.dat.gz"], {"trade": 3_144, "quote": 8_015, "book_delta": 3_929}, {}),
+        ("linear", ["cf_um_20210417.ws.txt.gz"], {"agg_trade": 185, "quote": 1_959, "book_delta": 1_016}, {"kline_1m forming": 99}),
+        ("spot", ["cf_spot_20211012.ws.txt.gz"], {"agg_trade": 2, "quote": 84, "book_delta": 177}, {"kline_1m forming": 2}),
     ],
 )  # fmt: skip
 def test_every_recorded_frame_is_an_event_or_counted_and_ids_are_contiguous(market, files, wanted, ignored):
