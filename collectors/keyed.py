@@ -19,7 +19,7 @@ IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
     "liquidation": lambda e: (e.seq,) if e.seq is not None else (e.ts_event, e.side, e.qty, e.price, e.avg_price),
     "mark_price": lambda e: (e.ts_event,),
     "kline": lambda e: (e.interval, e.open_time, e.source),
-    "contract": lambda e: (e.uid, e.valid_from, e.known_from),
+    "contract": lambda e: (e.uid, e.valid_from, e.ts_event, e.status) if e.source == "ws" else (e.uid, e.known_from),
 }
 """Kind -> what identifies an event among those of its symbol."""
 
