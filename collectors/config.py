@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from collectors import transports
 from market.instruments import MARKET_TYPES
 from market.kinds import KINDS
 from market.session import Endpoint
@@ -177,7 +178,10 @@ class WritingConfig(_Section):
 class ConnectionConfig(_Section):
     """How connections are made, watched, and made again."""
 
-    transport: str = Field(default="websockets", description="WebSocket library: a name in collectors/transports.")
+    transport: str = Field(
+        default=transports.DEFAULT,
+        description="WebSocket library: `picows`, or `websockets`, which is also used where picows is missing.",
+    )
     max_connections: int = Field(
         default=64, ge=1, le=1000, description="More WebSocket connections than this are refused at start."
     )

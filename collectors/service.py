@@ -152,7 +152,7 @@ class CollectorsService:
 
     async def _collect(self, stop: asyncio.Event) -> None:
         connections = self._config.connections
-        connect, pacer = transports.load(connections.transport), Pacer(self._clock)
+        connect, pacer = transports.load_or_reference(connections.transport), Pacer(self._clock)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             for group in self._groups:
                 source = group.source

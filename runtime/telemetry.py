@@ -114,6 +114,11 @@ def collecting(
     say("INFO", "collecting", text, exchange=exchange, market_type=market_type, symbols=len(symbols))
 
 
+def transport_missing(*, transport: str, used: str, reason: str) -> None:
+    text = f"{transport} cannot be used ({reason}): {used} is used instead, at several times the CPU"
+    say("WARNING", "transport_missing", text, transport=transport, used=used)
+
+
 def connected(*, exchange: str, market_type: str, connection: str, session: str, url: str) -> None:
     metrics.CONNECTIONS.labels(exchange, market_type).inc()
     text = f"{exchange} {market_type} {connection} to {url}"
