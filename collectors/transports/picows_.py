@@ -107,12 +107,15 @@ class _Inbox(WSListener):
 
     def _pass_on(self) -> None:
         """The read is parsed: its messages are there to be received."""
-        read, self._read = self._read, []
+        self._heard = True
+        read = self._read
+        if not read:
+            return
+        self._read = []
         if self.ws.is_close_frame_sent:
             read = self._before_error(read)
         self.nbytes += sum(map(len, read))
         self.messages += read
-        self._heard = True
         self.wake()
         if self.closed is None and not self._paused and self.full:
             self._paused = True
@@ -219,16 +222,14 @@ class PicowsTransport:
 
     async def receive(self) -> list[bytes]:
         inbox = self._inbox
-        if not inbox.messages:
-            if inbox.closed is None:
-                waiter = inbox.waiter = asyncio.get_running_loop().create_future()
-                try:
-                    await waiter
-                finally:
-                    inbox.waiter = None
-            if not inbox.messages:
-                assert inbox.closed is not None
+        while not inbox.messages:
+            if inbox.closed is not None:
                 raise Closed(inbox.closed.code, inbox.closed.reason)
+            waiter = inbox.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await waiter
+            finally:
+                inbox.waiter = None
         return inbox.take()
 
     async def send(self, text: str) -> None:

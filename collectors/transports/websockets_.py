@@ -68,6 +68,12 @@ class _Connection(ClientConnection):
         else:
             super().process_event(event)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
+            self.inbox.over = True  # whenever the peer closes the socket: it may never do so
+            self.inbox.wake()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.inbox = _Inbox()
         super().connection_made(transport)
@@ -80,7 +86,7 @@ class _Connection(ClientConnection):
     def read_on(self) -> None:
         if self.reading_paused:
             self.reading_paused = False
-            if not self.inbox.over:
+            if not self.transport.is_closing():
                 self.transport.resume_reading()
 
 
@@ -125,8 +131,8 @@ class WebsocketsTransport:
 
     def _closed(self) -> Closed:
         """The peer's word on the end, else ours (a frame too large, a ping unanswered), else that there was none."""
-        ended = self._connection.protocol.close_exc
-        word = ended.rcvd or ended.sent
+        protocol = self._connection.protocol
+        word = protocol.close_rcvd or protocol.close_sent
         return Closed(word.code, word.reason) if word is not None else Closed(1006, "no closing handshake")
 
 
