@@ -113,6 +113,16 @@ class Memory:
                 self._give(line.gap)
         return self._take(now)
 
+    def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]:
+        """The venue took on streams whose silence is ordinary: their interruptions end here, not at a later event."""
+        for line in map(self._line, symbols):
+            line.sessions.add(session)
+            if line.gap is not None:
+                line.gap.ts_to = max(now, line.gap.ts_from + 1)
+                self._give(line.gap)
+                line.gap = None
+        return self._take(now)
+
     def resume(self, last: Mapping[str, Resume]) -> None:
         """Seed what was stored before a restart; each stream's interruption comes out of the next `tick`."""
         for symbol, stop in last.items():

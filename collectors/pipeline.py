@@ -323,7 +323,7 @@ class Pipeline:
             self._reject(link, out, data, now)
             return ()
         if isinstance(out, Acknowledged | Refused):
-            self._settle(link, out)
+            self._settle(link, out, now)
             return ()
         return (out,)
 
@@ -356,8 +356,11 @@ class Pipeline:
         )  # fmt: skip
         self._intake.record(rejected=[rejected])
 
-    def _settle(self, link: Link, out: Acknowledged | Refused) -> None:
+    def _settle(self, link: Link, out: Acknowledged | Refused, now: int) -> None:
         """The venue's word on some streams."""
+        for stream in (stream for stream in out.streams if stream.sparse and isinstance(out, Acknowledged)):
+            merger = self.route(stream.kind).merger
+            self._found(merger.acknowledged(link.session.session_id, [stream.symbol], now))
         before = link.settled
         link.settled += len(out.streams)
         if isinstance(out, Refused):

@@ -1,9 +1,9 @@
 """One suite for every exchange adapter. It finds the members by itself; a new venue brings fixtures and no test code.
 
 Fixtures of a venue, in tests/fixtures/exchanges/<venue>/: SOURCES.md, and for each market a folder with
-`<kind>.frames` of every kind offered and `connection.frames` (a line a frame: `<receive time us> <frame>`, `#` comments) beside `.events`
-(a line an outcome: the event as its JSON line, `ignored <label>` or `rejected [<reason>]`), and `reference.body` (an
-answer to the reference job's first request) beside `reference.events`.
+`<kind>.frames` of every kind offered and `connection.frames` (a line a frame: `<receive time us> <frame>`, `#`
+comments) beside `.events` (a line an outcome: the event as its JSON line, `ignored <label>` or `rejected [<reason>]`),
+and `reference.body` (an answer to the reference job's first request) beside `reference.events`.
 """
 
 import itertools

@@ -270,6 +270,6 @@ def test_check_from_the_shell(config):
 
 def test_a_channel_that_is_none_of_its_kinds_is_named_with_those_that_are(config):
     source = "{exchange: binance, market_type: spot, symbols: [A], kinds: [book_delta], channels: {book_delta: %s}}"
-    assert problems(config(f"collectors: {{sources: [{source % 'depth'}]}}\n")) == []
+    assert load_config(config(f"collectors: {{sources: [{source % 'depth'}]}}\n"), {}).collectors.sources[0].channels
     (said,) = problems(config(f"collectors: {{sources: [{source % 'depth@1s'}]}}\n"))
     assert "channels.book_delta channel of binance spot for book_delta (one of depth@100ms, depth): 'depth@1s'" in said
