@@ -38,13 +38,15 @@ class _Inbox(WSListener):
         self.closed: Closed | None = None
         """How it ended: nothing is taken in any more."""
         self.waiter: asyncio.Future[None] | None = None
-        self._loop = asyncio.get_running_loop()
-        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self.loop = asyncio.get_running_loop()
+        self.gone: asyncio.Future[None] = self.loop.create_future()
         """Done when the socket is closed."""
         self._max_frame = max_frame
         self._read: list[bytes] = []
         """Messages of the read that is being parsed."""
         self._pieces: list[bytes] = []
+        self._begun, self._size = False, 0
+        """Whether a message came in part, and the bytes of that part."""
         self._plain = True
         """Whether a large frame is a message of its own: there are no fragments, and this is not the end."""
         self._said_close = False
@@ -55,7 +57,7 @@ class _Inbox(WSListener):
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.ws = transport
-        self._timer = self._loop.call_later(transports.PING_SECONDS, self._watch)
+        self._timer = self.loop.call_later(transports.PING_SECONDS, self._watch)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # noqa: ARG002 -- as picows calls it
         if frame.payload_size > CONTROL_BYTES and frame.fin and self._plain:
@@ -94,15 +96,19 @@ class _Inbox(WSListener):
 
     def _piece(self, continues: bool, data: bytes, *, last: bool) -> None:
         """A message or a part of one."""
-        if continues != bool(self._pieces):
+        if continues != self._begun:
             self.fail(1002, "a continuation of nothing" if continues else "a message within a message")
             return
-        self._pieces.append(data)
-        if sum(map(len, self._pieces)) > self._max_frame:
+        self._begun = not last
+        self._size += len(data)
+        if data:
+            self._pieces.append(data)
+        if self._size > self._max_frame:
             self.fail(1009, f"a message of more than {self._max_frame} bytes")
         elif last:
             self._read.append(b"".join(self._pieces))
             self._pieces.clear()
+            self._size = 0
         self._plain = last and self.closed is None
 
     def _pass_on(self) -> None:
@@ -115,9 +121,16 @@ class _Inbox(WSListener):
         if self.ws.is_close_frame_sent:
             read = self._before_error(read)
         self.nbytes += sum(map(len, read))
-        self.messages += read
-        self.wake()
-        if self.closed is None and not self._paused and self.full:
+        if self.messages:
+            self.messages += read
+        else:
+            self.messages = read
+        waiter = self.waiter
+        if waiter is not None:
+            self.waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        elif self.closed is None and not self._paused and self.full:
             self._paused = True
             self.ws.underlying_transport.pause_reading()
 
@@ -133,7 +146,7 @@ class _Inbox(WSListener):
     # --- the reader ---
 
     def wake(self) -> None:
-        waiter = self.waiter
+        waiter, self.waiter = self.waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
@@ -202,7 +215,7 @@ class _Inbox(WSListener):
         """It is the peer that closes the socket; but it is not waited for for ever."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(transports.CLOSE_SECONDS, self.ws.disconnect, False)
+        self._timer = self.loop.call_later(transports.CLOSE_SECONDS, self.ws.disconnect, False)
 
     def _watch(self) -> None:
         """A ping, unless the last one had no answer. While reading is paused no answer could be heard."""
@@ -211,7 +224,7 @@ class _Inbox(WSListener):
             return
         self.ws.send_ping()
         self._asked, self._heard = True, self._paused
-        self._timer = self._loop.call_later(transports.PING_SECONDS, self._watch)
+        self._timer = self.loop.call_later(transports.PING_SECONDS, self._watch)
 
 
 class PicowsTransport:
@@ -225,11 +238,8 @@ class PicowsTransport:
         while not inbox.messages:
             if inbox.closed is not None:
                 raise Closed(inbox.closed.code, inbox.closed.reason)
-            waiter = inbox.waiter = asyncio.get_running_loop().create_future()
-            try:
-                await waiter
-            finally:
-                inbox.waiter = None
+            inbox.waiter = waiter = inbox.loop.create_future()
+            await waiter
         return inbox.take()
 
     async def send(self, text: str) -> None:
