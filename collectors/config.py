@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from collectors import transports
 from market.instruments import MARKET_TYPES
 from market.kinds import KINDS
 from market.session import Endpoint
@@ -82,6 +83,11 @@ class SourceConfig(_Section):
     kinds: Annotated[list[str], Field(min_length=1)] = Field(
         default=["trade", "quote"], description="Kinds of data, e.g. `trade`, `agg_trade`, `quote`."
     )
+    channels: dict[str, str] = Field(
+        default={},
+        description="Kind to the venue's channel for it, in place of the default: `book_delta: depth` is one update a"
+        " second on Binance spot, `kline: kline_5m` candles of five minutes.",
+    )
     endpoint: EndpointConfig = Field(default=EndpointConfig(), description="Addresses in place of the venue's own.")
 
     @field_validator("market_type")
@@ -94,11 +100,18 @@ class SourceConfig(_Section):
     @field_validator("kinds")
     @classmethod
     def _kinds(cls, value: list[str]) -> list[str]:
-        collected = [name for name, kind in KINDS.items() if not kind.derived and name != "contract"]
+        collected = [name for name, kind in KINDS.items() if not kind.derived]
         for name in value:
             if name not in collected:
                 raise ValueError(f"unknown kind {name!r}; kinds that are collected: {', '.join(collected)}")
         return _distinct(value, "kind")
+
+    @model_validator(mode="after")
+    def _channels(self) -> SourceConfig:
+        for kind in self.channels:
+            if kind not in self.kinds:
+                raise ValueError(f"a channel is given for {kind!r}, which is not among the kinds to collect")
+        return self
 
     @field_validator("symbols")
     @classmethod
@@ -167,7 +180,10 @@ class WritingConfig(_Section):
 class ConnectionConfig(_Section):
     """How connections are made, watched, and made again."""
 
-    transport: str = Field(default="websockets", description="WebSocket library: a name in collectors/transports.")
+    transport: str = Field(
+        default=transports.DEFAULT,
+        description="WebSocket library: `picows`, or `websockets`, which is also used where picows is missing.",
+    )
     max_connections: int = Field(
         default=64, ge=1, le=1000, description="More WebSocket connections than this are refused at start."
     )

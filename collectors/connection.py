@@ -44,6 +44,10 @@ STOPPED = "stopped"
 """Cause of an end that we were asked for: from here on nothing is desired, so nothing is missing."""
 
 
+NO_FIRST_MESSAGE = "no_first_message"
+"""Cause of a session's Leave where everything was acknowledged and nothing ever came."""
+
+
 class Ending(msgspec.Struct, frozen=True):
     """Why a session is over. `planned` where we ended it ourselves and nothing is missing."""
 
@@ -244,6 +248,7 @@ class Driver:
     def __init__(self, exchange: Exchange, connection: Connection, pipeline: Pipeline, tools: Tools) -> None:
         self.connection = connection
         self.attempts = 0
+        self._urls = deque((connection.url, *connection.fallbacks))
         self.life: Life | None = None
         self._exchange = exchange
         self._pipeline = pipeline
@@ -263,7 +268,8 @@ class Driver:
                 life = await self._dial(stop, delays)
                 if life is None:
                     continue
-                await self._keep(life, stop, group)
+                if await self._keep(life, stop, group) == NO_FIRST_MESSAGE:
+                    self._urls.rotate(-1)  # sources disagree on where this venue serves it: ask on the other address
                 if self._clock.monotonic() - life.born > SETTLED_SECONDS:
                     delays = self._delays()
                 await pause(self._clock, stop, next(delays))
@@ -275,12 +281,13 @@ class Driver:
 
     async def _dial(self, stop: asyncio.Event, delays: Iterator[float]) -> Life | None:
         """One attempt to connect. After a failure it has waited, so that the caller may try again at once."""
-        limits, connection = self._limits, self.connection
+        limits = self._limits
+        connection = msgspec.structs.replace(self.connection, url=self._urls[0])
         self.attempts += 1
         spacing = limits.connects_window / limits.connects_per_host / SECOND
         try:
             await self._tools.turn(urlsplit(connection.url).netloc, spacing)
-            transport = await self._unless(stop, self._connect())
+            transport = await self._unless(stop, self._connect(connection.url))
         except ConnectFailed as failed:
             delay = next(delays)
             telemetry.connect_failed(**self._facts, reason=failed.reason, retry_seconds=delay)
@@ -293,12 +300,10 @@ class Driver:
         telemetry.connected(**self._facts, session=session.session_id, url=connection.url)
         return life
 
-    async def _connect(self) -> Transport:
+    async def _connect(self, url: str) -> Transport:
         config = self._tools.config
         max_frame = config.max_frame_mb * 1024 * 1024 if config.max_frame_mb else self._limits.max_frame
-        return await self._tools.connect(
-            self.connection.url, max_frame=max_frame, timeout=config.connect_timeout_seconds
-        )
+        return await self._tools.connect(url, max_frame=max_frame, timeout=config.connect_timeout_seconds)
 
     async def _unless(self, stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of `work`, or None where `stop` comes first: a handshake must not hold up a shutdown."""
@@ -317,8 +322,8 @@ class Driver:
             raise error
         return result
 
-    async def _keep(self, life: Life, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
-        """Live through one connection and the successors that take over from it, to the end of the last."""
+    async def _keep(self, life: Life, stop: asyncio.Event, group: asyncio.TaskGroup) -> str:
+        """Live through one connection and the successors that take over from it; the cause of the last one's end."""
         running = group.create_task(life.run())
         while True:
             wanted = group.create_task(life.successor_wanted.wait())
@@ -328,11 +333,9 @@ class Driver:
             stopped.cancel()
             if stop.is_set():
                 await life.wind_down(STOPPED)
-                self._say_end(life, await running)
-                return
+                return self._say_end(life, await running)
             if running.done():
-                self._say_end(life, running.result())
-                return
+                return self._say_end(life, running.result())
             heir = await self._dial(stop, self._delays())
             if heir is None:
                 continue
@@ -357,11 +360,12 @@ class Driver:
                 return
             await pause(self._clock, stop, 0.1)
 
-    def _say_end(self, life: Life, ending: Ending) -> None:
+    def _say_end(self, life: Life, ending: Ending) -> str:
         telemetry.disconnected(
             **self._facts, session=life.link.row.session, cause=ending.cause, detail=ending.detail,
             planned=ending.planned,
         )  # fmt: skip
+        return ending.cause
 
 
 async def _outcome(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:

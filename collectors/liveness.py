@@ -56,6 +56,8 @@ def status(state: StreamState, now: int, silent_after: int = SILENT_AFTER) -> St
         limit = allowed_silence(state)
         return "stalled" if limit is not None and now - state.last_recv > limit else "producing"
     if state.acknowledged_at:
+        if state.stream.sparse:
+            return "acknowledged"
         return "silent" if now - state.acknowledged_at >= silent_after else "acknowledged"
     return "unanswered" if state.desired_at and now - state.desired_at >= silent_after else "desired"
 

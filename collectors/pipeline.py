@@ -17,12 +17,13 @@ from collectors.merger import STALLED
 from collectors.routes import Route
 from lake.frames import FrameLine, payload
 from lake.rows import SessionRow
-from market.kinds import KIND_OF_EVENT, Event
+from market.kinds import KIND_OF_EVENT, Contract, Event
 from market.session import (
     Acknowledged,
     Coverage,
     Fetch,
     Gap,
+    Informed,
     Leave,
     Merger,
     Output,
@@ -90,6 +91,8 @@ class Pipeline:
         self._coverage = CoverageTracker(exchange, market_type)
         self._covered: dict[tuple[str, str, str, int], Coverage] = {}
         """Coverage rows that are not recorded yet: they are, with the next seal or at the end of a session."""
+        self._contracts: dict[str, Contract] = {}
+        """Symbol -> what the reference data last said of it, for the sessions that want to know."""
         self._growing: set[str] = set()
         """Ids of the gaps that have been said to be open."""
 
@@ -118,6 +121,9 @@ class Pipeline:
         )  # fmt: skip
         link = Link(session, row, name)
         self.links.append(link)
+        if isinstance(session, Informed):
+            for contract in self._contracts.values():
+                session.know(contract)
         self._intake.record(sessions=[msgspec.structs.replace(row)])
         opened = FrameLine(ts_recv=now, conn=session.session_id, dir="open", n=session.frame_no, url=url)
         if symbols is not None:
@@ -154,6 +160,7 @@ class Pipeline:
         """The answer to a Fetch, read at `ts_recv`."""
         session = link.session
         outputs = session.respond(asked.tag, status, headers, body, ts_recv)
+        self._inform(outputs)
         self._note(
             FrameLine(
                 ts_recv=ts_recv, conn=session.session_id, dir="http", n=session.frame_no, url=asked.url,
@@ -235,7 +242,10 @@ class Pipeline:
     @property
     def full(self) -> bool:
         """Whether reading must wait: a slow disk makes the venue's own buffers hold what follows."""
-        return any(channel.full for channel in self._blocking)
+        for channel in self._blocking:  # noqa: SIM110 -- asked at every wake-up: no generator, no property
+            if channel.bytes >= channel.max_bytes:
+                return True
+        return False
 
     async def room(self) -> None:
         """Wait until nothing is full that may not shed."""
@@ -250,6 +260,14 @@ class Pipeline:
         return self._totals
 
     # --- inside ---
+
+    def _inform(self, outputs: Iterable[Output]) -> None:
+        """Tell the sessions what the reference data says of their instruments."""
+        for contract in (out for out in outputs if isinstance(out, Contract)):
+            self._contracts[contract.symbol] = contract
+            for session in (link.session for link in self.links):
+                if isinstance(session, Informed):
+                    session.know(contract)
 
     def _hand_over_coverage(self) -> None:
         if self._covered:
@@ -308,7 +326,7 @@ class Pipeline:
             self._reject(link, out, data, now)
             return ()
         if isinstance(out, Acknowledged | Refused):
-            self._settle(link, out)
+            self._settle(link, out, now)
             return ()
         return (out,)
 
@@ -341,8 +359,11 @@ class Pipeline:
         )  # fmt: skip
         self._intake.record(rejected=[rejected])
 
-    def _settle(self, link: Link, out: Acknowledged | Refused) -> None:
+    def _settle(self, link: Link, out: Acknowledged | Refused, now: int) -> None:
         """The venue's word on some streams."""
+        for stream in (stream for stream in out.streams if stream.sparse and isinstance(out, Acknowledged)):
+            merger = self.route(stream.kind).merger
+            self._found(merger.acknowledged(link.session.session_id, [stream.symbol], now))
         before = link.settled
         link.settled += len(out.streams)
         if isinstance(out, Refused):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from collectors.intake import LaneKey
-from collectors.merger import HOLD, IdMerger, MonotonicMerger, venue_time
+from collectors.merger import HOLD, IdMerger, merger, venue_time
 from lake.recovery import Recovery
 from lake.rows import FRAMES, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
@@ -76,7 +76,7 @@ def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]
         crashed = {symbol: stop for symbol, stop in symbols.items() if stop.cause == CRASH}
         if not crashed or KINDS[kind].cadence == "reference":
             continue
-        memory = (IdMerger if _numbered(kind) else MonotonicMerger)(exchange, market_type, kind)
+        memory = merger(exchange, market_type, kind, contiguous=_numbered(kind))
         memory.resume(crashed)
         known = {gap.gap_id for gap in writer.manifest.gaps(exchange, market_type, kind, state="open")}
         yield from (gap for gap in memory.tick(now) if gap.gap_id not in known)

@@ -27,6 +27,7 @@ from collectors.writing import GroupCommit
 from lake import durable
 from lake.errors import StorageFailed
 from lake.writer import LakeWriter
+from market.errors import Malformed
 from market.session import Connection, Endpoint, Exchange, Resume
 from market.times import SECOND
 from runtime import metrics, telemetry
@@ -141,7 +142,7 @@ class CollectorsService:
                 )  # fmt: skip
             for kind in (*source.kinds, REFERENCE):
                 pipeline.route(kind)
-            for kind in source.kinds:
+            for kind in (kind for kind in source.kinds if kind != REFERENCE):  # whose rows come when they change
                 stopped = self._last.get((*market, kind), {})
                 pipeline.seed({kind: {s: stopped[s] for s in source.symbols if s in stopped}})
 
@@ -151,7 +152,7 @@ class CollectorsService:
 
     async def _collect(self, stop: asyncio.Event) -> None:
         connections = self._config.connections
-        connect, pacer = transports.load(connections.transport), Pacer(self._clock)
+        connect, pacer = transports.load_or_reference(connections.transport), Pacer(self._clock)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             for group in self._groups:
                 source = group.source
@@ -224,7 +225,10 @@ def _group(source: SourceConfig) -> Group:
         known = ", ".join(exchange.ENDPOINTS)
         raise Fatal(f"{source.exchange} has no market {source.market_type!r}; it has {known}", EXIT_CONFIG)
     endpoint = source.endpoint.over(exchange.ENDPOINTS[source.market_type])
-    streams = exchange.streams(source.market_type, source.kinds, source.symbols)
+    try:
+        streams = exchange.streams(source.market_type, source.kinds, source.symbols, source.channels)
+    except Malformed as error:
+        raise Fatal(str(error), EXIT_CONFIG) from error
     return Group(source, exchange, endpoint, tuple(exchange.connections(source.market_type, streams, endpoint)))
 
 

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from collectors import exchanges, transports
 from daemon.yaml_file import Document, KeyPath
+from market.errors import MarketError
 from market.instruments import MARKET_TYPES
 from market.session import Exchange
 
@@ -105,6 +106,13 @@ class Reporter:
             if isinstance(kind, str) and kind not in offered:
                 message = f"{venue.NAME} {market} does not offer {kind!r}; it offers {', '.join(offered)}"
                 yield self.line((*path, "kinds", index), message)
+        chosen = _get(source, "channels")
+        for kind, channel in chosen.items() if isinstance(chosen, dict) else ():
+            if kind in offered and isinstance(channel, str):
+                try:
+                    venue.streams(market, [kind], [], {kind: channel})
+                except MarketError as error:
+                    yield self.line((*path, "channels", kind), str(error).removeprefix("malformed "))
 
     def _of_endpoint(self, path: KeyPath, source: Any, venue: Exchange, market: str) -> Iterable[str]:
         given = _get(_get(source, "endpoint"), "ws")

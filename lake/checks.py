@@ -271,11 +271,8 @@ def _decimals(table: pa.Table, kind: str) -> Iterator[tuple[str, pl.Series, pl.S
     for name in tables.decimal_columns(kind):
         texts = table.column(tables.text_name(name))
         yield name, _series(table.column(name)), _series(texts) if texts.null_count < len(texts) else None
-    for name in tables.level_columns(kind):
-        for chunk in table.column(name).chunks:
-            flat = chunk.flatten()
-            for field in ("price", "qty"):
-                yield f"{name}.{field}", _series(flat.field(field)), None
+    for name, floats, texts in tables.flat_levels(table, kind):
+        yield name, _series(floats), _series(texts) if texts.null_count < len(texts) else None
 
 
 def _series(column: Any) -> pl.Series:

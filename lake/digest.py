@@ -8,6 +8,7 @@ carried snapshots of a book, and of a bar its quote columns where the quotes' ti
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -71,7 +72,7 @@ def canonical_lines(table: pa.Table, kind: str) -> pl.Series:
             continue
         if bar and column.name in _BAR_QUOTES:
             blank.append(column.name)
-        fields[column.name] = _texts(table, column)
+        fields[column.name] = _texts(table, kind, column)
     frame = pl.DataFrame(fields)
     if estimated.any():
         frame = frame.with_columns(pl.when(estimated).then(None).otherwise(pl.col(name)).alias(name) for name in blank)
@@ -79,7 +80,7 @@ def canonical_lines(table: pa.Table, kind: str) -> pl.Series:
     return frame.select(line.alias("line")).to_series()
 
 
-def _texts(table: pa.Table, column: kinds.Column) -> pl.Series:
+def _texts(table: pa.Table, kind: str, column: kinds.Column) -> pl.Series:
     values = table.column(column.name)
     match column.type:
         case "dict" | "text":
@@ -89,7 +90,8 @@ def _texts(table: pa.Table, column: kinds.Column) -> pl.Series:
         case "float":
             return _numbers(values, None)
         case "levels":
-            return _levels(values, table.column(tables.text_name(column.name)))
+            flat = [held for held in tables.flat_levels(table, kind) if held[0].partition(".")[0] == column.name]
+            return _levels(values.combine_chunks(), flat)
         case "bool":
             return _series(values).cast(pl.String)
         case _:
@@ -116,31 +118,14 @@ def _numbers(floats: pa.ChunkedArray, texts: pa.ChunkedArray | None) -> pl.Serie
     return spelt.gather(_series(encoded.indices))
 
 
-def _levels(levels: pa.ChunkedArray, texts: pa.ChunkedArray) -> pl.Series:
-    """`price:qty` of every level, best first, parted by `;`. Null where the list is null."""
-    lists = levels.combine_chunks()
-    flat = lists.flatten()
-    parent = pc.list_parent_indices(lists)
-    sides: dict[str, pl.Series] = {}
-    for name in ("price", "qty"):
-        numbers = pa.chunked_array([pc.struct_field(flat, name)])
-        sides[name] = _numbers(numbers, _flat_texts(lists, texts.combine_chunks(), name))
-    frame = pl.DataFrame({"row": _series(parent).cast(pl.Int64), **sides})
+def _levels(lists: pa.ListArray, numbers: Sequence[tuple[str, pa.ChunkedArray, pa.ChunkedArray]]) -> pl.Series:
+    """`price:qty` of every level, best first, parted by `;`. Null where the list is empty."""
+    price, qty = (_numbers(floats, texts) for _, floats, texts in numbers)
+    rows = _series(pc.list_parent_indices(lists)).cast(pl.Int64)
+    frame = pl.DataFrame({"row": rows, "price": price, "qty": qty})
     joined = frame.group_by("row", maintain_order=True).agg((pl.col("price") + ":" + pl.col("qty")).str.join(";"))
     every = pl.DataFrame({"row": pl.int_range(len(lists), eager=True)})
     return every.join(joined, on="row", how="left", maintain_order="left").get_column("price")
-
-
-def _flat_texts(lists: pa.ListArray, texts: pa.ListArray, name: str) -> pa.ChunkedArray | None:
-    """The text of every level in the order of the flattened lists: a list of texts is null or as long as its list."""
-    if texts.null_count == len(texts):
-        return None
-    counts = pc.list_value_length(lists).to_pylist()
-    held = texts.to_pylist()
-    flat: list[str | None] = []
-    for count, row in zip(counts, held, strict=True):
-        flat += [None] * (count or 0) if row is None else [level[name] for level in row]
-    return pa.chunked_array([pa.array(flat, pa.string())])
 
 
 def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:

@@ -45,9 +45,11 @@ def listings(root: Path, files: Sequence[FileRow]) -> list[Listing]:
                 market_type=row["market_type"],
                 symbol=row["symbol"],
                 uid=row["uid"],
-                unified=row["unified"],
+                unified=row["unified"] or "",
                 valid=Interval(-(2**62) if start is None else start, 2**62 if end is None else end),
             )
+            if not listing.unified:
+                continue  # a notice of a change that does not say what the instrument is
             key = (listing.exchange, listing.market_type, listing.symbol, listing.uid)
             held = newest.get(key)
             if held is None or held[0] <= row["known_from"]:

@@ -90,13 +90,12 @@ class Stats(msgspec.Struct):
         self.count(table, kind)
         self.estimated += int(pc.sum(table.column("ts_estimated")).as_py() or 0)
         self.symbols.update(table.column("symbol").unique().to_pylist())
-        for name in tables.decimal_columns(kind):
-            texts = table.column(tables.text_name(name))
-            filled = table.num_rows - texts.null_count
+        decimals = ((n, table.column(n), table.column(tables.text_name(n))) for n in tables.decimal_columns(kind))
+        for name, floats, texts in (*decimals, *tables.flat_levels(table, kind)):
+            filled = len(texts) - texts.null_count
             if filled:
                 self.inexact[name] = self.inexact.get(name, 0) + filled
-            used = _decimals(table.column(name), texts)
-            self.decimals[name] = max(self.decimals.get(name, 0), used)
+            self.decimals[name] = max(self.decimals.get(name, 0), _decimals(floats, texts))
 
     def count(self, table: pa.Table, kind: str) -> None:
         """Counts rows and bounds only."""

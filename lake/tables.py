@@ -9,12 +9,13 @@ specification in prose.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake.errors import CorruptFile, UnknownVersion, VerifyFailed
 from market import kinds
@@ -59,8 +60,9 @@ class Footer(msgspec.Struct, kw_only=True, frozen=True):
 
     Nothing in it depends on when or where the file was made, so that equal inputs give equal bytes. `symbol` is None
     where the file holds all symbols, `hour` None where it holds a day. `clock` says whose time orders the rows:
-    `venue`, `receive` (all are estimated) or `mixed`. `decimals` are the digits after the point in use per column,
-    `inexact` counts the non-null `<name>_text` values. `root` is the SHA-256 over the parents' sorted lines.
+    `venue`, `receive` (all are estimated) or `mixed`. `decimals` are the digits after the point in use per column (of
+    levels `bids.price` and its like), `inexact` counts the non-null texts. `root` is the SHA-256 over the parents'
+    sorted lines.
     """
 
     kind: str
@@ -141,6 +143,25 @@ def decimal_columns(kind: str) -> tuple[str, ...]:
 def level_columns(kind: str) -> tuple[str, ...]:
     """Names of the columns that hold book levels."""
     return tuple(column.name for column in columns(kind) if column.type == "levels")
+
+
+def flat_levels(table: pa.Table, kind: str) -> Iterator[tuple[str, pa.ChunkedArray, pa.ChunkedArray]]:
+    """(`bids.price` and its like, every level's number, its text where the float is inexact) of all rows together."""
+    for name in level_columns(kind):
+        lists, texts = table.column(name).combine_chunks(), table.column(text_name(name)).combine_chunks()
+        levels = lists.flatten()
+        for field in ("price", "qty"):
+            spelt = _texts_of_levels(lists, texts, field)
+            yield f"{name}.{field}", pa.chunked_array([pc.struct_field(levels, field)]), pa.chunked_array([spelt])
+
+
+def _texts_of_levels(lists: pa.ListArray, texts: pa.ListArray, field: str) -> pa.Array:
+    """In the order of the flattened lists: a list of texts is null or as long as its list."""
+    if texts.null_count == len(texts):
+        return pa.nulls(len(lists.flatten()), pa.string())
+    held = pc.take(texts.is_valid(), pc.list_parent_indices(lists))
+    places = pc.subtract(pc.cumulative_sum(held.cast(pa.int64())), 1)
+    return pc.take(pc.struct_field(texts.flatten(), field), pc.if_else(held, places, None))
 
 
 def empty(kind: str) -> pa.Table:

@@ -162,12 +162,15 @@ class OpenInterest(Event, gc=False, omit_defaults=True):
 
 
 class Contract(Event, gc=False, omit_defaults=True):
-    """What an instrument is, in force on [valid_from, valid_to), known to us on [known_from, known_to)."""
+    """What an instrument is, in force on [valid_from, valid_to), known to us on [known_from, known_to).
+
+    A notice of a change that names no currencies leaves `unified`, `base` and `quote` null.
+    """
 
     uid: str
-    unified: str
-    base: str
-    quote: str
+    unified: str | None
+    base: str | None
+    quote: str | None
     settle: str | None
     tick: str | None
     lot: str | None
@@ -318,7 +321,7 @@ _ALL = (
           *_optional("decimal", "oi_base", "oi_quote"), *_optional("dict", "period")),
          ("period", "ts_event"), None, "all", "reference", keep="last"),
     Kind("contract", Contract,
-         (*_required("text", "uid", "unified"), *_required("dict", "base", "quote"), *_optional("dict", "settle"),
+         (*_required("text", "uid"), *_optional("text", "unified"), *_optional("dict", "base", "quote", "settle"),
           *_optional("decimal", "tick", "lot", "multiplier", "contract_size"), *_required("dict", "status"),
           *_optional("time", "listed", "expiry"), *_optional("int", "funding_interval_s"),
           *_optional("time", "valid_from", "valid_to"), Column("known_from", "time", required=True),

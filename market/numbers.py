@@ -50,3 +50,9 @@ def unscale(value: int, exponent: int) -> str:
     sign = "-" if value < 0 else ""
     digits = str(abs(value)).rjust(exponent + 1, "0")
     return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}".rstrip("0").rstrip(".")
+
+
+def product(left: str, right: str) -> str:
+    """Left x right, exactly, as plain text. Raises Malformed."""
+    exponents = decimals(left), decimals(right)
+    return unscale(scale(left, exponents[0]) * scale(right, exponents[1]), sum(exponents))

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from market.kinds import Event
+from market.kinds import Contract, Event
 from market.times import Interval, union
 
+EVERY_SYMBOL = "*"
+"""The symbol of a stream that carries a whole market, and of what is known of the market and no symbol."""
 GapState = Literal["open", "repaired", "empty", "void", "unrepairable"]
 
 
@@ -29,6 +31,8 @@ class Stream(msgspec.Struct, frozen=True):
     contiguous: bool
     """Whether the venue's ids of this channel follow each other by one, so that a jump is a proven loss."""
     max_silence: int | None = None
+    sparse: bool = False
+    """Whether hours without an event are ordinary (forced orders, listings): its silence is no alarm."""
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -39,6 +43,8 @@ class Connection(msgspec.Struct, frozen=True):
     name: str
     url: str
     streams: tuple[Stream, ...]
+    fallbacks: tuple[str, ...] = ()
+    """Complete addresses to try in turn where nothing at all comes on `url`."""
 
 
 class Gap(msgspec.Struct):
@@ -172,11 +178,19 @@ class StreamState(msgspec.Struct, gc=False):
     first_event: int = 0
 
 
+@runtime_checkable
+class Informed(Protocol):
+    """A session that wants to know its market's instruments: told of each contract that the reference data gives."""
+
+    def know(self, contract: Contract) -> None: ...
+
+
 class Merger(Protocol):
     """The memory of one (exchange, market_type, kind) across connections.
 
     `merge` says whether an event is new; equal ids after the first are duplicates. Missing ids are held for a moment,
     since a venue may reorder, then come out of `tick` as gaps. `interrupt` tells that a session's streams stopped,
+    `acknowledged` that the venue took on streams that are silent by nature,
     `resume` seeds the last id stored before a restart. Gaps come out once when found and again when their end or
     state is known, under the same gap_id.
     """
@@ -186,6 +200,7 @@ class Merger(Protocol):
 
     def merge(self, event: Event) -> bool: ...
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]: ...
+    def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]: ...
     def resume(self, last: Mapping[str, Resume]) -> None: ...
     def tick(self, now: int) -> list[Gap]: ...
 
@@ -232,7 +247,16 @@ class Exchange(Protocol):
     OFFERS: Mapping[str, Mapping[str, str]]
     """market_type -> kind -> venue channel."""
 
-    def streams(self, market_type: str, kinds: Sequence[str], symbols: Sequence[str]) -> list[Stream]: ...
+    def streams(
+        self,
+        market_type: str,
+        kinds: Sequence[str],
+        symbols: Sequence[str],
+        channels: Mapping[str, str] | None = None,
+    ) -> list[Stream]:
+        """`channels` names for a kind the venue's channel that is to be used in place of the one in OFFERS."""
+        ...
+
     def connections(self, market_type: str, streams: Sequence[Stream], endpoint: Endpoint) -> list[Connection]: ...
     def session(self, connection: Connection, session_id: str, learn: bool = False) -> Session: ...
     def reference(self, market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> Session: ...

@@ -51,14 +51,16 @@ class Channel(Generic[T]):
 
     def offer(self, items: Sequence[T], nbytes: int) -> bool:
         """Put a batch of `nbytes`; whether it was taken (always, for "block")."""
-        if self.full and self.when_full == "drop_newest":
+        held = self.bytes
+        if held >= self.max_bytes and self.when_full == "drop_newest":
             self.dropped += len(items)
             return False
-        self._items.extend(items)
+        self._items += items
         self.taken += len(items)
-        self.bytes += nbytes
-        self.high_water = max(self.high_water, self.bytes)
-        if self.full:
+        self.bytes = held = held + nbytes
+        if held > self.high_water:  # noqa: PLR1730 -- several times a wake-up, and a live feed wakes up for every frame
+            self.high_water = held
+        if held >= self.max_bytes:
             self._room.clear()
         return True
 

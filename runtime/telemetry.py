@@ -129,6 +129,11 @@ def collecting(
     say("INFO", "collecting", text, exchange=exchange, market_type=market_type, symbols=len(symbols))
 
 
+def transport_missing(*, transport: str, used: str, reason: str) -> None:
+    text = f"{transport} cannot be used ({reason}): {used} is used instead, at several times the CPU"
+    say("WARNING", "transport_missing", text, transport=transport, used=used)
+
+
 def connected(*, exchange: str, market_type: str, connection: str, session: str, url: str) -> None:
     """A connection is open and has a session."""
     metrics.CONNECTIONS.labels(exchange, market_type).inc()

@@ -29,6 +29,7 @@ from market import kinds
 from market.instruments import MARKET_SIZING
 from market.kinds import CONDITIONS, Event
 from market.times import DAY
+from transformer.levels import Levels
 
 EARLIEST = 365 * DAY
 LATEST = 230 * 365 * DAY
@@ -41,6 +42,8 @@ _TIMES = ("ts_event", "ts_publish", "ts_recv")
 _INT = r"^(?:0|-?[1-9][0-9]{0,17})$"
 _INT64 = 2**63
 _ROWS_AT_ONCE = 32 * 1024
+_BOOKS_AT_ONCE = 4 * 1024
+"""A row of a book is dozens of levels."""
 
 
 class Read(msgspec.Struct):
@@ -168,6 +171,7 @@ def _slow(row: SegmentRow, data: bytes) -> Read:
     made: list[pa.Table] = []
     events: list[tuple[int, Event]] = []
     count = 0
+    at_once = _BOOKS_AT_ONCE if tables.level_columns(row.kind) else _ROWS_AT_ONCE
     for found in segments.read_lines(row.kind, data):
         count += 1
         if isinstance(found, BadLine):
@@ -176,7 +180,7 @@ def _slow(row: SegmentRow, data: bytes) -> Read:
             bad.append(BadLine(-1, count, b"", too_big))
         else:
             events.append((count, found))
-        if len(events) >= _ROWS_AT_ONCE:
+        if len(events) >= at_once:
             made.append(_sifted(row, events, bad))
             events = []
     made.append(_sifted(row, events, bad))
@@ -245,7 +249,7 @@ class _Columns:
             self.frame = frame.with_columns(
                 pl.col("qty_unit").fill_null(sizing.qty_unit), pl.col("multiplier").fill_null(sizing.multiplier)
             )
-        self.levels = {name: [_levels(text) for text in self.frame[name]] for name in tables.level_columns(self.kind)}
+        self.levels = {name: Levels(self.frame[name]) for name in tables.level_columns(self.kind)}
 
     def faults(self) -> pl.Series:
         """For each row the first rule it breaks, null where it breaks none."""
@@ -267,17 +271,15 @@ class _Columns:
             if name in self.frame.columns:
                 rules.append(_rule(~pl.col(name).is_in(allowed), name, "unknown"))
         for name, parsed in self.levels.items():
-            broken = pl.lit(pl.Series([isinstance(levels, str) for levels in parsed], dtype=pl.Boolean))
+            broken = pl.lit(pl.Series([reason is not None for reason in parsed.wrong], dtype=pl.Boolean))
             rules.append(_rule(broken, name, "no list of [price, quantity, ...] texts"))
         return self.frame.select(pl.coalesce(*rules)).to_series()
 
     def keep(self, wanted: pl.Series) -> None:
         """Go on with these rows only."""
         self.frame = self.frame.filter(wanted)
-        self.levels = {
-            name: [value for value, keep in zip(parsed, wanted, strict=True) if keep]
-            for name, parsed in self.levels.items()
-        }
+        for parsed in self.levels.values():
+            parsed.keep(wanted)
 
     def table(self) -> pa.Table:
         """The rows in the schema of their kind. All of them have passed the rules."""
@@ -296,7 +298,7 @@ class _Columns:
         names = [name for name in tables.schema(self.kind).names if name in frame.columns and name not in self.levels]
         arrow = frame.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
         for name, parsed in self.levels.items():
-            for column, values in zip((name, tables.text_name(name)), _level_columns(parsed), strict=True):
+            for column, values in zip((name, tables.text_name(name)), parsed.columns(), strict=True):
                 arrow = arrow.append_column(pa.field(column, values.type), values)
         constants = {"exchange": self.row.exchange, "market_type": self.row.market_type}
         return tables.conform(arrow, self.kind, constants)
@@ -311,34 +313,3 @@ def _rule(broken: pl.Expr, name: str, what: str) -> pl.Expr:
     """The reason where `broken` is true, null elsewhere; a null value breaks no rule but those of its struct."""
     shown = pl.col(name).cast(pl.String).str.head(60)
     return pl.when(broken).then(pl.concat_str(pl.lit(f"{name}: {what}: "), shown)).otherwise(None)
-
-
-_LEVELS = msgspec.json.Decoder(list[list[Any]])
-
-
-def _levels(text: str) -> list[tuple[str, str]] | str:
-    """The venue's array of [price, quantity, ...] as pairs of texts, or what is wrong with it."""
-    try:
-        pairs = [(level[0], level[1]) for level in _LEVELS.decode(text)]
-    except (msgspec.DecodeError, IndexError) as error:
-        return str(error)
-    if not all(isinstance(value, str) for pair in pairs for value in pair):
-        return "a price or quantity that is no text"
-    flat = pl.Series([value for pair in pairs for value in pair], dtype=pl.String)
-    return pairs if (scaled.valid(flat) & ~flat.str.starts_with("-")).all() else "a price or quantity that is no number"
-
-
-def _level_columns(parsed: Sequence[list[tuple[str, str]] | str]) -> tuple[pa.Array, pa.Array]:
-    """(levels as floats, the same levels as texts where one of them is inexact and null elsewhere)."""
-    numbers: list[list[dict[str, float]]] = []
-    texts: list[list[dict[str, str | None]] | None] = []
-    for pairs in parsed:
-        assert not isinstance(pairs, str)
-        flat = pl.Series([value for pair in pairs for value in pair], dtype=pl.String)
-        floats, kept = scaled.split(flat)
-        pairs_of = list(zip(floats[::2], floats[1::2], strict=True))
-        numbers.append([{"price": price, "qty": qty} for price, qty in pairs_of])
-        exact = list(zip(kept[::2], kept[1::2], strict=True))
-        any_text = kept.null_count() < kept.len()
-        texts.append([{"price": price, "qty": qty} for price, qty in exact] if any_text else None)
-    return pa.array(numbers, tables.LEVELS), pa.array(texts, tables.LEVELS_TEXT)

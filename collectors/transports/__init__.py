@@ -1,14 +1,36 @@
 """Transports: a WebSocket connection reduced to the verbs a driver needs; the directory is the registry.
 
 A module `collectors/transports/<name>.py` (or `<name>_.py`, where the name is a library's) offers `connect`. All obey
-`tests/conformance/test_transports.py`.
+`tests/conformance/test_transports.py`. `picows` is the default for its speed; `websockets` is the reference that it is
+compared with, and what is used where picows cannot be imported.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import ipaddress
 import pkgutil
+import ssl
 from typing import Protocol, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from runtime import telemetry
+
+DEFAULT = "picows"
+REFERENCE = "websockets"
+BATCH_FRAMES = 256
+"""Most frames of one `receive`: what is done before the loop gets another turn."""
+PING_SECONDS = 20.0
+"""A ping goes out this often; a connection that has sent nothing between two of them ends with code 1011."""
+CLOSE_SECONDS = 2.0
+"""How long the peer's part of a closing handshake is waited for."""
+PAUSE_BYTES = 8 * 1024 * 1024
+PAUSE_FRAMES = 16 * BATCH_FRAMES
+"""Reading pauses while more than this is waiting to be received."""
+QUOTED = 200
+"""Bytes of a refusal's body that are repeated in its reason."""
 
 
 class TransportError(Exception):
@@ -59,14 +81,11 @@ class Transport(Protocol):
 class Connect(Protocol):
     """What a member offers as `connect`: open a connection, or raise ConnectFailed within `timeout` seconds.
 
-    A frame that inflates beyond `max_frame` bytes ends the connection with code 1009.
+    A message of more than `max_frame` bytes, in one piece or in many, ends the connection with code 1009. Nothing is
+    compressed: no extension is offered. The certificate of a wss:// address is verified (`tls`).
     """
 
     async def __call__(self, url: str, *, max_frame: int, timeout: float) -> Transport: ...  # noqa: ASYNC109 -- the handshake's own limit, part of the contract
-
-
-BATCH_FRAMES = 256
-"""Most frames of one `receive`: what is done before the loop gets another turn."""
 
 
 def names() -> list[str]:
@@ -75,8 +94,55 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Connect:
-    """The `connect` of a transport. Raises ValueError, which lists the known names."""
+    """The `connect` of a transport. Raises ValueError, which lists the known names; ImportError without its library."""
     for module in pkgutil.iter_modules(__path__):
         if module.name.rstrip("_") == name:
             return cast("Connect", importlib.import_module(f"{__name__}.{module.name}").connect)
     raise ValueError(f"unknown transport {name!r}; known transports: {', '.join(names())}")
+
+
+def load_or_reference(name: str) -> Connect:
+    """The `connect` of a transport; where its library cannot be imported, the reference's, and a line says so."""
+    try:
+        return load(name)
+    except ImportError as error:
+        if name == REFERENCE:
+            raise
+        telemetry.transport_missing(transport=name, used=REFERENCE, reason=f"{type(error).__name__}: {error}")
+        return load(REFERENCE)
+
+
+@functools.cache
+def tls() -> ssl.SSLContext:
+    """How every wss:// connection is secured: the system's authorities, the host name checked, TLS 1.2 or newer."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def proxy(url: str) -> str | None:
+    """The proxy that the system's settings name for `url`; never one for this machine itself."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "wss"
+    if _loopback(host) or proxy_bypass(f"{host}:{parts.port or (443 if secure else 80)}"):
+        return None
+    settings = getproxies()
+    for scheme in ("wss", "socks", "https") if secure else ("ws", "socks", "https", "http"):
+        if scheme in settings:
+            found = settings[scheme]
+            return "socks5h://" + found[7:] if scheme == "socks" and found.startswith("http://") else found
+    return None
+
+
+def refusal(status: str, body: bytes) -> str:
+    """A handshake answered with something else, in the venue's own words: its status and how its body begins."""
+    words = " ".join(body[:QUOTED].decode(errors="replace").split())
+    return f"refused: {status}: {words}" if words else f"refused: {status}"
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

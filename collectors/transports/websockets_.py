@@ -7,22 +7,17 @@ no coroutine a frame. Reading pauses while too much is waiting.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections import deque
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_connection
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import Event
 
-from collectors.transports import BATCH_FRAMES, Closed, ConnectFailed
-
-PING_SECONDS = 20.0
-CLOSE_SECONDS = 2.0
-PAUSE_BYTES = 8 * 1024 * 1024
-PAUSE_FRAMES = 16 * BATCH_FRAMES
+from collectors import transports
+from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, ConnectFailed
 
 
 class _Inbox:
@@ -73,6 +68,12 @@ class _Connection(ClientConnection):
         else:
             super().process_event(event)
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
+            self.inbox.over = True  # whenever the peer closes the socket: it may never do so
+            self.inbox.wake()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.inbox = _Inbox()
         super().connection_made(transport)
@@ -85,7 +86,7 @@ class _Connection(ClientConnection):
     def read_on(self) -> None:
         if self.reading_paused:
             self.reading_paused = False
-            if not self.inbox.over:
+            if not self.transport.is_closing():
                 self.transport.resume_reading()
 
 
@@ -130,8 +131,8 @@ class WebsocketsTransport:
 
     def _closed(self) -> Closed:
         """The peer's word on the end, else ours (a frame too large, a ping unanswered), else that there was none."""
-        ended = self._connection.protocol.close_exc
-        word = ended.rcvd or ended.sent
+        protocol = self._connection.protocol
+        word = protocol.close_rcvd or protocol.close_sent
         return Closed(word.code, word.reason) if word is not None else Closed(1006, "no closing handshake")
 
 
@@ -144,20 +145,17 @@ async def connect(url: str, *, max_frame: int, timeout: float) -> WebsocketsTran
             compression=None,
             max_size=max_frame,
             open_timeout=timeout,
-            close_timeout=CLOSE_SECONDS,
-            ping_interval=PING_SECONDS,
-            ping_timeout=PING_SECONDS,
-            proxy=None if _loopback(url) else True,
+            close_timeout=transports.CLOSE_SECONDS,
+            ping_interval=transports.PING_SECONDS,
+            ping_timeout=transports.PING_SECONDS,
+            proxy=transports.proxy(url),
+            ssl=transports.tls() if urlsplit(url).scheme == "wss" else None,
         )
+    except InvalidStatus as refused:
+        answer = refused.response
+        status = f"HTTP {answer.status_code} {answer.reason_phrase}".strip()
+        raise ConnectFailed(transports.refusal(status, bytes(answer.body or b""))) from refused
     except (OSError, TimeoutError, WebSocketException, ValueError, EOFError) as error:
         raise ConnectFailed(f"{type(error).__name__}: {error}") from error
     assert isinstance(connection, _Connection)
     return WebsocketsTransport(connection)
-
-
-def _loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

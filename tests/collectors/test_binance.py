@@ -530,12 +530,13 @@ def recorded(name):
 @pytest.mark.parametrize(
     "market,files,wanted,ignored",
     [
-        ("linear", ["hft_um_btcusdt_20240718.gz", "hft_um_btcusdt_20240719.gz"], {"trade": 10_701, "quote": 52_260},
-         {"depth@0ms": 9_022, "depth snapshot": 1}),
-        ("spot", ["hft_spot_btcusdt_20230405.dat.gz"], {"trade": 3_144, "quote": 8_015}, {"depth@100ms": 3_929}),
-        ("linear", ["cf_um_20210417.ws.txt.gz"], {"agg_trade": 185, "quote": 1_959},
-         {"depth@100ms": 1_016, "kline_1m": 99}),
-        ("spot", ["cf_spot_20211012.ws.txt.gz"], {"agg_trade": 2, "quote": 84}, {"depth@100ms": 177, "kline_1m": 2}),
+        ("linear", ["hft_um_btcusdt_20240718.gz", "hft_um_btcusdt_20240719.gz"],
+         {"trade": 10_701, "quote": 52_260, "book_delta": 9_022}, {"depth snapshot": 1}),
+        ("spot", ["hft_spot_btcusdt_20230405.dat.gz"], {"trade": 3_144, "quote": 8_015, "book_delta": 3_929}, {}),
+        ("linear", ["cf_um_20210417.ws.txt.gz"], {"agg_trade": 185, "quote": 1_959, "book_delta": 1_016},
+         {"kline_1m forming": 99}),
+        ("spot", ["cf_spot_20211012.ws.txt.gz"], {"agg_trade": 2, "quote": 84, "book_delta": 177},
+         {"kline_1m forming": 2}),
     ],
 )  # fmt: skip
 def test_every_recorded_frame_is_an_event_or_counted_and_ids_are_contiguous(market, files, wanted, ignored):
@@ -580,3 +581,107 @@ def test_types_of_events():
     assert isinstance(event, AggTrade)
     assert (event.first_id, event.last_id) == (1, 3)
     assert spot.PATHS["trade"] == "stream"
+
+
+# Kinds and their channels
+
+
+@pytest.mark.parametrize("market", ["spot", "linear", "inverse"])
+def test_every_stream_kind_is_offered_with_its_first_channel(market):
+    futures = {"liquidation": "forceOrder", "mark_price": "markPrice@1s", "contract": "!contractInfo"}
+    assert dict(BINANCE.OFFERS[market]) == {
+        "trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker", "book_delta": "depth@100ms",
+        "book_snapshot": "depth20@100ms", "kline": "kline_1m", **({} if market == "spot" else futures),
+    }  # fmt: skip
+
+
+def test_a_kinds_channel_can_be_chosen_among_its_own():
+    (stream,) = BINANCE.streams("spot", ["book_delta"], ["BTCUSDT"], {"book_delta": "depth"})
+    assert (stream.name, stream.kind) == ("btcusdt@depth", "book_delta")
+    (stream,) = BINANCE.streams("inverse", ["kline"], ["BTCUSD_PERP"], {"kline": "kline_5m"})
+    assert stream.name == "btcusd_perp@kline_5m"
+    for channel in ("depth20", "depth@250ms", "kline_1s"):
+        with pytest.raises(Malformed, match=r"one of depth@100ms, depth"):
+            BINANCE.streams("spot", ["book_delta"], ["BTCUSDT"], {"book_delta": channel})
+
+
+def test_contract_changes_are_one_stream_for_all_symbols_and_may_be_silent():
+    streams = BINANCE.streams("linear", ["contract", "liquidation", "kline"], ["BTCUSDT", "ETHUSDT"])
+    assert [s.name for s in streams if s.kind == "contract"] == ["!contractInfo"]
+    assert {s.kind for s in streams if s.sparse} == {"contract", "liquidation"}
+    made = BINANCE.session(connect("linear", kinds=["liquidation", "contract"]), "n-1-1")
+    made.start(T)
+    made.receive(b'{"result":null,"id":1}', T)
+    assert made.tick(T + HOUR) == [], "no forced order for an hour is no reason to leave"
+
+
+def test_coin_m_is_asked_on_the_routed_paths_and_falls_back_to_the_unrouted_one():
+    streams = BINANCE.streams("inverse", ["quote", "mark_price"], ["BTCUSD_PERP"])
+    made = {c.url: c.fallbacks for c in BINANCE.connections("inverse", streams, BINANCE.ENDPOINTS["inverse"])}
+    unrouted = ("wss://dstream.binance.com/stream",)
+    assert made == {
+        "wss://dstream.binance.com/public/stream": unrouted,
+        "wss://dstream.binance.com/market/stream": unrouted,
+    }
+    (linear_one,) = BINANCE.connections(
+        "linear", BINANCE.streams("linear", ["quote"], ["BTCUSDT"]), BINANCE.ENDPOINTS["linear"]
+    )
+    assert linear_one.fallbacks == ()
+
+
+@pytest.mark.parametrize(
+    "url,frame,name",
+    [("wss://x/ws/btcusdt@depth", '{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":1,"u":2,"b":[],"a":[]}',
+      "btcusdt@depth"),
+     ("wss://x/ws/btcusdt@depth5@100ms", '{"lastUpdateId":%d,"bids":[],"asks":[]}', "btcusdt@depth5@100ms"),
+     ("wss://x/ws/a@trade/btcusdt@depth@100ms", '{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":1,"u":2,"b":[],"a":[]}',
+      "btcusdt@depth@100ms")],
+)  # fmt: skip
+def test_a_raw_connections_address_says_which_book_it_carries(url, frame, name):
+    made = BINANCE.session(Connection("binance", "spot", "x", url, ()), "n-1-1", learn=True)
+    (event,) = made.receive((frame % (T // 1000)).encode(), T)
+    assert event.stream == name
+
+
+def test_a_bare_book_that_no_address_explains_is_counted():
+    frame = b'{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[],"a":[]}'
+    for url in ("wss://x/stream", "wss://x/ws/btcusdt@depth/btcusdt@depth@100ms"):
+        made = BINANCE.session(Connection("binance", "spot", "x", url, ()), "n-1-1", learn=True)
+        assert made.receive(frame, T) == ()
+        assert made.ignored == {"depthUpdate": 1}
+
+
+def test_candles_and_forced_orders_of_raw_connections_say_themselves_what_they_are():
+    made = BINANCE.session(Connection("binance", "linear", "x", "wss://x/ws", ()), "n-1-1", learn=True)
+    ms = T // 1000
+    candle = {"t": ms - 60_000, "T": ms - 1, "s": "BTCUSDT", "i": "1m", "o": "1", "c": "1", "h": "1", "l": "1",
+              "v": "1", "n": 1, "x": True, "q": "1", "V": "1", "Q": "1"}  # fmt: skip
+    (event,) = made.receive(msgspec.json.encode({"e": "kline", "E": ms, "s": "BTCUSDT", "k": candle}), T)
+    assert (event.stream, event.close) == ("btcusdt@kline_1m", "1")
+    order = {"s": "BTCUSDT", "S": "BUY", "o": "LIMIT", "q": "1", "p": "1", "ap": "1", "T": ms}
+    (event,) = made.receive(msgspec.json.encode({"e": "forceOrder", "E": ms, "o": order}), T)
+    assert (event.stream, event.side) == ("btcusdt@forceOrder", "buy")
+
+
+def test_a_contracts_size_comes_from_the_reference_data_and_holds_from_then_on():
+    made = BINANCE.session(Connection("binance", "inverse", "x", "wss://x", ()), "n-1-1", learn=True)
+    body = {"E": T // 1000, "T": T // 1000, "s": "XYZUSD_PERP", "a": 1, "f": 1, "l": 1, "p": "1", "q": "1", "m": True}
+    frame = msgspec.json.encode({"stream": "xyzusd_perp@aggTrade", "data": body})
+    (before,) = made.receive(frame, T)
+    asked, fetch = reference(market="inverse")
+    row = {"symbol": "XYZUSD_PERP", "contractStatus": "TRADING", "contractSize": 5, "baseAsset": "XYZ",
+           "quoteAsset": "USD", "marginAsset": "XYZ", "contractType": "PERPETUAL", "filters": []}  # fmt: skip
+    (contract,) = asked.respond(fetch.tag, 200, {}, msgspec.json.encode({"symbols": [row]}), T)
+    assert (contract.multiplier, contract.contract_size, contract.unified) == ("5", "5", "XYZ/USD:XYZ")
+    made.know(contract)
+    (after,) = made.receive(frame, T)
+    assert (before.multiplier, after.multiplier) == ("10", "5")
+
+
+@pytest.mark.parametrize("size", [None, "", "-1", "1e2", True])
+def test_an_instrument_that_counts_contracts_without_saying_what_one_is_worth_is_rejected(size):
+    made, asked = reference(market="inverse")
+    row = {"symbol": "X", "contractStatus": "TRADING", "baseAsset": "X", "quoteAsset": "USD", "filters": []}
+    row |= {} if size is None else {"contractSize": size}
+    out = made.respond(asked.tag, 200, {}, msgspec.json.encode({"symbols": [row]}), T)
+    assert [type(o) for o in out] == [Rejected]

@@ -6,6 +6,8 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
@@ -114,6 +116,20 @@ async def test_the_session_may_ask_to_leave_and_its_reason_is_the_cause() -> Non
     work = await bench.run(1.0, 2.0, 3.0)
     assert endings(work)[0] == "garbage: so it was said"
     assert {gap.cause for gap in work.gaps} == {"garbage"}
+
+
+async def test_where_nothing_ever_came_the_other_address_is_asked_and_kept_while_it_produces() -> None:
+    silent, heard = [b"leave no_first_message", HANG], [t(1, 0), CUT]
+    bench = Bench(silent, heard, [t(2, 5), HANG])
+    bench.driver = Driver(
+        toy,
+        msgspec.structs.replace(bench.driver.connection, fallbacks=("wss://toy/unrouted",)),
+        bench.pipeline,
+        bench.driver._tools,
+    )
+    work = await bench.run(*[1.0] * 8)
+    assert bench.venue.attempts == [bench.driver.connection.url, "wss://toy/unrouted", "wss://toy/unrouted"]
+    assert {row.url for row in work.sessions} == set(bench.venue.attempts), "the session's row says where it was"
 
 
 async def test_an_announced_end_is_handed_over_without_a_gap() -> None:

@@ -56,3 +56,10 @@ def test_only_news_is_told():
     held, watch = state(desired_at=T, acknowledged_at=T, first_recv=T, last_recv=T, events=1), Watch()
     assert len(watch.look([held], T)) == 1
     assert watch.look([held], T + SECOND) == []
+
+
+def test_a_stream_that_is_silent_by_nature_raises_no_alarm():
+    orders = Stream("x@forceOrder", "forceOrder", "X", "liquidation", contiguous=False, sparse=True)
+    held, watch = StreamState(orders, desired_at=T, acknowledged_at=T + SECOND), Watch()
+    assert watch.look([held], T + 60 * MINUTE) == []
+    assert status(StreamState(orders, desired_at=T), T + MINUTE) == "unanswered", "but the venue must take it on"

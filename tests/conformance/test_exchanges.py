@@ -1,9 +1,9 @@
 """One suite for every exchange adapter. It finds the members by itself; a new venue brings fixtures and no test code.
 
 Fixtures of a venue, in tests/fixtures/exchanges/<venue>/: SOURCES.md, and for each market a folder with
-`<kind>.frames` and `connection.frames` (a line a frame: `<receive time us> <frame>`, `#` comments) beside `.events`
-(a line an outcome: the event as its JSON line, `ignored <label>` or `rejected [<reason>]`), and `contract.body` (an
-answer to the reference job's first request) beside `contract.events`.
+`<kind>.frames` of every kind offered and `connection.frames` (a line a frame: `<receive time us> <frame>`, `#`
+comments) beside `.events` (a line an outcome: the event as its JSON line, `ignored <label>` or `rejected [<reason>]`),
+and `reference.body` (an answer to the reference job's first request) beside `reference.events`.
 """
 
 import itertools
@@ -68,7 +68,8 @@ def test_every_channel_offered_has_its_proof_in_sources(venue):
     assert all(line.count("|") == 6 and line.rstrip("| ").count("|") == 5 for line in rows), "an empty proof"
     for market, kinds in exchanges.load(venue).OFFERS.items():
         for channel in kinds.values():
-            assert any(market in row and f"@{channel}" in row for row in rows), f"{market} {channel} without proof"
+            name = channel if channel.startswith("!") else f"@{channel}"  # of the market, or of a symbol
+            assert any(market in row and name in row for row in rows), f"{market} {channel} without proof"
 
 
 @pytest.mark.parametrize("venue,market,kind", STREAMED)
@@ -99,12 +100,12 @@ def test_the_event_has_the_kind_that_the_channel_offers(venue, market, kind):
 @pytest.mark.parametrize("venue,market", MEMBERS)
 def test_the_reference_answer_becomes_contracts(venue, market):
     adapter = exchanges.load(venue)
-    body = (FIXTURES / venue / market / "contract.body").read_bytes()
+    body = (FIXTURES / venue / market / "reference.body").read_bytes()
     session = adapter.reference(market, "fixture-1-1", (), adapter.ENDPOINTS[market])
     asked = [out for out in session.start(NOW) if isinstance(out, Fetch)]
     assert asked
     outputs = session.respond(asked[0].tag, 200, {"Content-Type": "application/json"}, body, NOW + 500_000)
-    wanted = outcomes_of(venue, market, "contract")
+    wanted = outcomes_of(venue, market, "reference")
     got = [f"rejected {o.reason}" if isinstance(o, Rejected) else msgspec.json.encode(o).decode() for o in outputs]
     assert len(got) == len(wanted)
     assert all(same(g, w) for g, w in zip(got, wanted, strict=True)), got

@@ -77,7 +77,7 @@ def test_every_error_is_reported_at_once_with_line_and_column(config):
             "      market_type: spot\n"
             "      symbols: [BTCUSDT]\n"
             "    - {exchange: binance, market_type: sptt, symbols: []}\n"
-            "    - {exchange: binance, market_type: inverse, symbols: [A], kinds: [trade]}\n"
+            "    - {exchange: binance, market_type: option, symbols: [A], kinds: [trade]}\n"
             "    - {exchange: binance, market_type: spot, symbols: [A], kinds: [liquidation], endpoint: {ws: {x: ws://h}}}\n"
             "  connections: {transport: websocket}\n"
             "shutdown_seconds: 5\n"
@@ -266,3 +266,10 @@ def test_check_from_the_shell(config):
     )  # fmt: skip
     assert done.returncode == 78
     assert done.stderr == "config.yml:1:1 lak unknown key; did you mean 'lake'?\n"
+
+
+def test_a_channel_that_is_none_of_its_kinds_is_named_with_those_that_are(config):
+    source = "{exchange: binance, market_type: spot, symbols: [A], kinds: [book_delta], channels: {book_delta: %s}}"
+    assert load_config(config(f"collectors: {{sources: [{source % 'depth'}]}}\n"), {}).collectors.sources[0].channels
+    (said,) = problems(config(f"collectors: {{sources: [{source % 'depth@1s'}]}}\n"))
+    assert "channels.book_delta channel of binance spot for book_delta (one of depth@100ms, depth): 'depth@1s'" in said

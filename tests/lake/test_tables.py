@@ -101,3 +101,28 @@ def test_the_root_hash_does_not_depend_on_the_order_of_parents():
     one, other = FOOTER.parents
     assert tables.root_hash([one, other]) == tables.root_hash([other, one]) != tables.root_hash([one])
     assert tables.root_hash([]) == ""
+
+
+def test_levels_lie_flat_with_the_texts_of_the_rows_that_have_some():
+    def level(price, qty):
+        return {"price": price, "qty": qty}
+
+    exact = "1.123456789012345678"
+    table = pa.table(
+        {
+            "bids": pa.array([[level(1.0, 2.0)], [], [level(3.0, 4.0), level(1.12, 5.0)]], tables.LEVELS),
+            "bids_text": pa.array([None, None, [level(None, None), level(exact, None)]], tables.LEVELS_TEXT),
+            "asks": pa.array([[], None, [level(9.0, 8.0)]], tables.LEVELS),
+            "asks_text": pa.array([None] * 3, tables.LEVELS_TEXT),
+        }
+    )  # fmt: skip
+    for cut in (
+        table,
+        pa.concat_tables([table.slice(0, 1), table.slice(1)]),
+        pa.concat_tables([table, table]).slice(3),
+    ):
+        flat = {name: (f.to_pylist(), t.to_pylist()) for name, f, t in tables.flat_levels(cut, "book_delta")}
+        assert flat == {
+            "bids.price": ([1.0, 3.0, 1.12], [None, None, exact]), "bids.qty": ([2.0, 4.0, 5.0], [None] * 3),
+            "asks.price": ([9.0], [None]), "asks.qty": ([8.0], [None]),
+        }  # fmt: skip

@@ -144,7 +144,9 @@ def stream(kind: str, symbol: str) -> Stream:
     return Stream(f"{symbol}@{kind}", kind, symbol, kind, kind == "trade", None if kind == "trade" else 60 * SECOND)
 
 
-def streams(market_type: str, kinds: Sequence[str], symbols: Sequence[str]) -> list[Stream]:
+def streams(
+    market_type: str, kinds: Sequence[str], symbols: Sequence[str], channels: Mapping[str, str] | None = None
+) -> list[Stream]:
     return [stream(kind, symbol) for kind in kinds for symbol in symbols]
 
 

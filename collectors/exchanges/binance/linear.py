@@ -6,12 +6,10 @@ recordings of the unrouted path hold both, and are read by the same parsers.
 
 from __future__ import annotations
 
-from collectors.exchanges.binance import quotes, trades
-from collectors.exchanges.binance.protocol import Channel
+from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
 
-PUBLIC, MARKET = "public", "market"
 ENDPOINT = Endpoint(
     rest="https://fapi.binance.com",
     ws={
@@ -29,13 +27,12 @@ LIMITS = Limits(
     silent_socket=60 * SECOND,
     first_message=60 * SECOND,
 )
-CHANNELS = {
-    "trade": Channel("trade", "trade", contiguous=True, max_silence=None, maker=trades.linear_trade),
-    "aggTrade": Channel("aggTrade", "agg_trade", contiguous=True, max_silence=None, maker=trades.agg_trade),
-    "bookTicker": Channel("bookTicker", "quote", contiguous=False, max_silence=MINUTE, maker=quotes.linear_quote),
-}
-PATHS = {"trade": PUBLIC, "bookTicker": PUBLIC, "aggTrade": MARKET}
-"""channel -> name of the WebSocket base that serves it."""
-
 EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 1
+FALLBACK = None
+"""The unrouted form serves nothing more here since 2026-04-23."""
+__all__ = ["CHANNELS", "ENDPOINT", "EXCHANGE_INFO", "EXCHANGE_INFO_WEIGHT", "FALLBACK", "LIMITS", "PATHS", "sizes"]
+
+
+def sizes() -> None:
+    """Quantities are in base: there are no contracts whose size must be known."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
-from collectors.exchanges.binance import wire
+from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.commands import Subscriber
 from collectors.exchanges.binance.skew import Skew
-from market.kinds import Event
-from market.session import Connection, Leave, Limits, Output, Rejected, Stream, StreamState
+from market.kinds import Contract, Event
+from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Rejected, Stream, StreamState
 from market.times import MINUTE
 
 Parse = Callable[[bytes, int, int], Sequence[Output]]
@@ -45,6 +46,20 @@ class Channel(msgspec.Struct, frozen=True):
     contiguous: bool
     max_silence: int | None
     maker: Maker
+    sparse: bool = False
+    """Whether hours without an event are ordinary."""
+    symbol_at: Literal["data", "order", "name"] = "data"
+    """Where a payload names its symbol: as its `s`, inside its `o`, or nowhere but in the stream's name."""
+
+    @property
+    def market_wide(self) -> bool:
+        """Whether one stream of it carries every symbol."""
+        return self.name.startswith("!")
+
+    def stream(self, symbol: str) -> Stream:
+        """The stream of one symbol (EVERY_SYMBOL of a market-wide channel)."""
+        name = self.name if self.market_wide else f"{symbol.lower()}@{self.name}"
+        return Stream(name, self.name, symbol, self.kind, self.contiguous, self.max_silence, self.sparse)
 
 
 class StreamSession:
@@ -56,6 +71,7 @@ class StreamSession:
         session_id: str,
         channels: Mapping[str, Channel],
         limits: Limits,
+        sizes: dict[str, str] | None = None,
         *,
         learn: bool = False,
     ) -> None:
@@ -65,7 +81,12 @@ class StreamSession:
         self.ignored: Counter[str] = Counter()
         self.texts = wire.Texts()
         self.skew = Skew()
-        self._connection = connection
+        self.market_type = connection.market_type
+        self.sizes = sizes
+        """Symbol -> what one contract is worth, where quantities are contracts."""
+        self.contracts: dict[str, Contract] = {}
+        """Symbol -> what the reference data last said of it."""
+        self._raw = bare.names(connection.url)
         self._channels = channels
         self._limits = limits
         self._learn = learn
@@ -92,6 +113,12 @@ class StreamSession:
         except LookupError:
             return self._cold(frame, ts_recv, number)
         return parse(frame, ts_recv, number)
+
+    def know(self, contract: Contract) -> None:
+        """What the market's reference data says of an instrument (`market.session.Informed`)."""
+        self.contracts[contract.symbol] = contract
+        if self.sizes is not None and contract.multiplier is not None:
+            self.sizes[contract.symbol] = contract.multiplier
 
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         """Nothing is asked over HTTP here, so an answer is somebody else's."""
@@ -135,6 +162,20 @@ class StreamSession:
             return (rejected,)
         return (rejected, Leave("garbage", f"{self._garbage} frames in a row were not understood"))
 
+    def heard(self, state: StreamState, ts_recv: int, time: int) -> None:
+        """A frame of a stream was understood; `time` is its venue time (us, 0 where it has none)."""
+        self.venue_time = max(self.venue_time, time)
+        state.events += 1
+        state.last_recv = ts_recv
+
+    def ignore(self, label: str) -> Sequence[Output]:
+        """A frame that is no event, counted by `label`."""
+        label = label[:LABEL_LENGTH]
+        if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:
+            label = "other"
+        self.ignored[label] += 1
+        return NOTHING
+
     # The cold path
 
     def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
@@ -157,16 +198,15 @@ class StreamSession:
             return self.reject("a combined-stream frame without data", found.stream[:NAME_LIMIT], number)
         if found.e == SHUTDOWN:
             return self._shutdown()
+        name = bare.name_of(found, self._raw, self._channels)
+        if name is not None:
+            return self._route(name, b'{"data":%b}' % frame, ts_recv, number)
         if found.e is not None:
-            if found.e in self._channels and found.s:
-                return self._route(f"{found.s.lower()}@{found.e}", b'{"data":%b}' % frame, ts_recv, number)
-            return self._ignore(found.e)
+            return self.ignore(found.e)
         if found.result is not msgspec.UNSET or found.error is not msgspec.UNSET or found.code is not None:
             return self._answer(found, ts_recv, number)
-        if found.u is not None and found.s and "bookTicker" in self._channels:
-            return self._route(f"{found.s.lower()}@bookTicker", b'{"data":%b}' % frame, ts_recv, number)
         if found.lastUpdateId is not None:
-            return self._ignore("depth snapshot")
+            return self.ignore("depth snapshot")
         return self.reject("a payload of no documented shape", None, number)
 
     def _array(self, frame: bytes, error: str, number: int) -> Sequence[Output]:
@@ -176,7 +216,7 @@ class StreamSession:
         except wire.BAD_FRAME:
             return self.reject(error, None, number)
         if found and all(item.e is not None for item in found):
-            return self._ignore(f"!{found[0].e}@arr")
+            return self.ignore(f"!{found[0].e}@arr")
         return self.reject("an array of no documented shape", None, number)
 
     def _answer(self, found: wire.Peek, now: int, number: int) -> Sequence[Output]:
@@ -189,11 +229,11 @@ class StreamSession:
             problem = wire.Problem(found.code, found.msg)
         else:
             accepted = self._subscriber.accepted(found.id, now)
-            return self._ignore("answer") if accepted is None else accepted
+            return self.ignore("answer") if accepted is None else accepted
         refused = self._subscriber.refused(found.id, problem.code, problem.msg or "")
         if refused is None and not self._learn:
             return self.reject(f"the venue reports error {problem.code}", None, number)
-        return refused or self._ignore("answer")
+        return refused or self.ignore("answer")
 
     def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         """Parse a frame of stream `name`; a stream whose first event this is gets its place in the fast path."""
@@ -208,41 +248,54 @@ class StreamSession:
                 return self._foreign(name, frame, number)
             parse = self._channels[state.stream.channel].maker(self, state)
             self._makers[name] = parse
+        state = self._states[name]
+        before = state.events
         out = parse(frame, ts_recv, number)
-        if out and isinstance(event := out[0], Event):
-            state = self._states[name]
+        if state.events > before:
             if not state.first_recv:
                 state.first_recv = ts_recv
-                state.first_event = event.ts_event or ts_recv - self.skew.value
+                time = out[0].ts_event if out and isinstance(out[0], Event) else self.venue_time
+                state.first_event = time or ts_recv - self.skew.value
             self._promote(name, frame, parse)
         return out
 
     def _learned(self, name: str, frame: bytes, ts_recv: int) -> StreamState | None:
         """The state of a stream first met in a recording, where we collect its channel."""
         prefix, _, channel = name.partition("@")
-        known = self._channels.get(channel)
+        known = self._channels.get(name if name.startswith("!") else channel)
         if known is None or not prefix or len(self._states) >= ROUTES_LIMIT:
             return None
-        try:
-            symbol = wire.symbol(frame).data.s
-        except wire.BAD_FRAME:
+        symbol = EVERY_SYMBOL if known.market_wide else self._symbol(known, prefix, frame)
+        if symbol is None:
             return None
-        if symbol.lower() != prefix or symbol != symbol.upper():  # or one odd frame would name the stream for all
-            return None
-        stream = Stream(name, channel, symbol, known.kind, known.contiguous, known.max_silence)
-        state = StreamState(stream, desired_at=ts_recv, acknowledged_at=ts_recv)
+        state = StreamState(known.stream(symbol), desired_at=ts_recv, acknowledged_at=ts_recv)
         self._states[name] = state
         return state
+
+    @staticmethod
+    def _symbol(channel: Channel, prefix: str, frame: bytes) -> str | None:
+        """The symbol of a stream, None where payload and name differ: one odd frame would name the stream for all."""
+        symbol = prefix.upper()
+        try:
+            if channel.symbol_at == "data":
+                symbol = wire.symbol(frame).data.s
+            elif channel.symbol_at == "order":
+                symbol = wire.order(frame).data.o.s
+        except wire.BAD_FRAME:
+            return None
+        return symbol if symbol.lower() == prefix and symbol == symbol.upper() else None
 
     def _foreign(self, name: str, frame: bytes, number: int) -> Sequence[Output]:
         """A frame of a channel that is not collected is counted; one that only looks like ours is not understood."""
         channel = name.partition("@")[2]
-        if self._learn and channel in self._channels:
-            return self.reject("a payload that is not its stream's", name, number)
         label = name if name.startswith("!") else channel or name
+        if self._learn and channel in self._channels:
+            if channel.startswith("markPrice") and bare.is_array(frame):  # the contracts of a COIN-M pair together
+                return self.ignore(f"{label} array")
+            return self.reject("a payload that is not its stream's", name, number)
         if self._learn:
-            self._promote(name, frame, lambda _frame, _ts_recv, _number: self._ignore(label))
-        return self._ignore(label)
+            self._promote(name, frame, lambda _frame, _ts_recv, _number: self.ignore(label))
+        return self.ignore(label)
 
     def _promote(self, name: str, frame: bytes, parse: Parse) -> None:
         """Let `frame`'s spelling of the name lead straight to `parse`."""
@@ -251,17 +304,10 @@ class StreamSession:
             if wire.same_text(key, name):
                 self._hot[key] = parse
 
-    def _ignore(self, label: str) -> Sequence[Output]:
-        label = label[:LABEL_LENGTH]
-        if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:
-            label = "other"
-        self.ignored[label] += 1
-        return NOTHING
-
     def _shutdown(self) -> Sequence[Output]:
         """Announced without lead time: the replacement is to be opened at once. A replay only counts it."""
         if self._learn:
-            return self._ignore(SHUTDOWN)
+            return self.ignore(SHUTDOWN)
         return (Leave("server_shutdown", "the venue announced that this server is going down"),)
 
     # Life and silence
@@ -278,6 +324,8 @@ class StreamSession:
         acknowledged and silent for ever. A socket of quiet channels only is given five times as long.
         """
         if not self._states:
+            return None
+        if all(s.stream.sparse for s in self._states.values()):
             return None
         heard = [s for s in self._states.values() if s.events]
         talkative = any(s.stream.max_silence is not None for s in self._states.values())

@@ -41,9 +41,9 @@ def spot_quote(session: StreamSession, state: StreamState) -> Parse:
     return parse
 
 
-def linear_quote(session: StreamSession, state: StreamState) -> Parse:
-    """USD-M `<s>@bookTicker`, with both of the venue's clocks."""
-    decode, known, all_good = wire.linear_quote, session.texts.known, session.texts.all_good
+def futures_quote(session: StreamSession, state: StreamState) -> Parse:
+    """Futures `<s>@bookTicker`, with both of the venue's clocks."""
+    decode, known, all_good = wire.futures_quote, session.texts.known, session.texts.all_good
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:

@@ -1,4 +1,4 @@
-"""Binance instruments: exchangeInfo of spot and USD-M as contract events, and what to do when it is not given.
+"""Binance instruments: exchangeInfo of each market as contract events, and what to do when it is not given.
 
 A session that only fetches: it asks at `start`, again after a pause where the answer was no data (HTML with status
 200, 429, 5xx, truncated), and is done (`next_deadline` None, nothing asked) when every wanted symbol is known or named
@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from collectors.exchanges.binance import wire
+from collectors.exchanges.binance.futures import PERPETUAL_DELIVERY, contract_uid
 from market import instruments
 from market.kinds import Contract
 from market.numbers import is_decimal
@@ -26,8 +27,6 @@ LONGEST_PAUSE = 300 * SECOND
 LONGEST_BAN = 3 * 24 * 3600 * SECOND
 BANNED, LIMITED = 418, 429
 INVALID_SYMBOL = -1121
-PERPETUAL_DELIVERY = 4_000_000_000_000
-"""A delivery date (ms) at or above this is the venue's way to say never."""
 SINGLE_LOOKUPS = 100
 
 
@@ -46,12 +45,29 @@ class _Instrument(msgspec.Struct):
     symbol: str
     baseAsset: str  # noqa: N815
     quoteAsset: str  # noqa: N815
-    status: str
     filters: list[_Filter]
+    status: str | None = None
+    contractStatus: str | None = None  # noqa: N815 -- what COIN-M calls the status
+    contractSize: int | str | None = None  # noqa: N815 -- USD a contract of COIN-M
     marginAsset: str | None = None  # noqa: N815
     contractType: str | None = None  # noqa: N815
     deliveryDate: wire.Time | None = None  # noqa: N815
     onboardDate: wire.Time | None = None  # noqa: N815
+
+    @property
+    def state(self) -> str | None:
+        return self.status or self.contractStatus
+
+    @property
+    def size(self) -> str | None:
+        """The contract size as text."""
+        return None if self.contractSize is None else str(self.contractSize)
+
+    def sized(self, market_type: str) -> bool:
+        """Whether it says what a quantity is worth: a market that counts contracts must."""
+        if instruments.MARKET_SIZING[market_type].qty_unit != "contract":
+            return True
+        return self.size is not None and is_decimal(self.size) and not self.size.startswith("-")
 
 
 _answer = msgspec.json.Decoder(_Answer).decode
@@ -166,6 +182,9 @@ class ReferenceSession:
             except wire.BAD_FRAME as error:
                 out.append(Rejected(f"instrument: {wire.why(error)}", self.frame_no, ALL))
                 continue
+            if found.state is None or not found.sized(self._market_type):
+                out.append(Rejected("instrument: no status or contract size", self.frame_no, ALL))
+                continue
             if self._all or found.symbol in self._wanted:
                 self._wanted.pop(found.symbol, None)
                 out.append(self._contract(found, time, ts_recv, item))
@@ -177,14 +196,15 @@ class ReferenceSession:
         expiry = wire.to_us(found.deliveryDate) if dated and found.deliveryDate is not None else None
         perpetual = found.contractType is not None and "PERPETUAL" in found.contractType
         settle = found.marginAsset if self._market_type != "spot" else None
+        size = found.size if instruments.MARKET_SIZING[self._market_type].qty_unit == "contract" else None
         named = instruments.unified(found.baseAsset, found.quoteAsset, settle, None if perpetual else expiry)
         return Contract(
             found.symbol, ALL, time, None, ts_recv, self.session_id, self.frame_no, item, "rest",
-            uid=f"binance:{self._market_type}:{found.symbol}" + (f":{listed}" if listed else ""),
+            uid=contract_uid(self._market_type, found.symbol, listed),
             unified=named, base=found.baseAsset, quote=found.quoteAsset, settle=settle,
             tick=_filter(found, "PRICE_FILTER"), lot=_filter(found, "LOT_SIZE"),
-            multiplier=instruments.MARKET_SIZING[self._market_type].multiplier, contract_size=None,
-            status=found.status, listed=listed, expiry=expiry, funding_interval_s=None,
+            multiplier=size or instruments.MARKET_SIZING[self._market_type].multiplier, contract_size=size,
+            status=found.state or "", listed=listed, expiry=expiry, funding_interval_s=None,
             valid_from=listed, valid_to=None, known_from=ts_recv, known_to=None,
         )  # fmt: skip
 

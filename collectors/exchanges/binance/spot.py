@@ -6,7 +6,7 @@ milliseconds all the same is read by the size of the number.
 
 from __future__ import annotations
 
-from collectors.exchanges.binance import quotes, trades
+from collectors.exchanges.binance import books, klines, quotes, trades
 from collectors.exchanges.binance.protocol import Channel
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
@@ -26,13 +26,40 @@ LIMITS = Limits(
     silent_socket=60 * SECOND,
     first_message=60 * SECOND,
 )
+_SPEEDS = ("@100ms", "")
 CHANNELS = {
-    "trade": Channel("trade", "trade", contiguous=True, max_silence=None, maker=trades.spot_trade),
-    "aggTrade": Channel("aggTrade", "agg_trade", contiguous=True, max_silence=None, maker=trades.agg_trade),
-    "bookTicker": Channel("bookTicker", "quote", contiguous=False, max_silence=MINUTE, maker=quotes.spot_quote),
-}
+    channel.name: channel
+    for channel in (
+        Channel("trade", "trade", contiguous=True, max_silence=None, maker=trades.spot_trade),
+        Channel("aggTrade", "agg_trade", contiguous=True, max_silence=None, maker=trades.agg_trade),
+        Channel("bookTicker", "quote", contiguous=False, max_silence=MINUTE, maker=quotes.spot_quote),
+        *(
+            Channel(f"depth{speed}", "book_delta", contiguous=True, max_silence=MINUTE, maker=books.spot_delta)
+            for speed in _SPEEDS  # without a speed: one second
+        ),
+        *(
+            Channel(
+                f"depth{levels}{speed}", "book_snapshot", contiguous=False, max_silence=MINUTE, maker=books.spot_book,
+                symbol_at="name",
+            )
+            for levels in (20, 10, 5)
+            for speed in _SPEEDS
+        ),
+        *(
+            Channel(f"kline_{interval}", "kline", contiguous=False, max_silence=None, maker=klines.kline)
+            for interval in klines.INTERVALS
+        ),
+    )
+}  # fmt: skip
+"""By name. Of the channels of one kind the first is the one offered, the others are for configuration."""
 PATHS = dict.fromkeys(CHANNELS, STREAM)
 """channel -> name of the WebSocket base that serves it."""
 
 EXCHANGE_INFO = "/api/v3/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 20
+FALLBACK = None
+"""There is one path."""
+
+
+def sizes() -> None:
+    """Quantities are in base: there are no contracts whose size must be known."""

@@ -11,8 +11,8 @@ from market.kinds import AggTrade, Trade
 from market.session import Output, StreamState
 from market.times import MS
 
-LINEAR_CONDITIONS = {"MARKET": "market", "INSURANCE_FUND": "insurance_fund", "ADL": "adl", "NA": "void"}
-"""USD-M `X` -> condition. NA marks prints that are no fill at all; the venue's candles count MARKET only."""
+CONDITIONS = {"MARKET": "market", "INSURANCE_FUND": "insurance_fund", "ADL": "adl", "NA": "void"}
+"""Futures `X` -> condition. NA marks prints that are no fill at all; the venue's candles count MARKET only."""
 
 
 def refuse(
@@ -63,11 +63,12 @@ def spot_trade(session: StreamSession, state: StreamState) -> Parse:
     return parse
 
 
-def linear_trade(session: StreamSession, state: StreamState) -> Parse:
-    """`<s>@trade` of USD-M: fills of the insurance fund and deleveraging come too, named by `X`."""
-    decode, known, all_good = wire.linear_trade, session.texts.known, session.texts.all_good
+def futures_trade(session: StreamSession, state: StreamState) -> Parse:
+    """`<s>@trade` of USD-M and COIN-M: fills of the insurance fund and deleveraging come too, named by `X`."""
+    decode, known, all_good = wire.futures_trade, session.texts.known, session.texts.all_good
+    sizes = session.sizes
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
-    conditions = LINEAR_CONDITIONS
+    conditions = CONDITIONS
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
@@ -90,15 +91,19 @@ def linear_trade(session: StreamSession, state: StreamState) -> Parse:
         state.last_recv = ts_recv
         side = "sell" if data.m else "buy"
         return (
-            Trade(symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.t, condition),
-        )
+            Trade(
+                symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.t, condition,
+                None, None, None if sizes is None else sizes[symbol],
+            ),
+        )  # fmt: skip
 
     return parse
 
 
 def agg_trade(session: StreamSession, state: StreamState) -> Parse:
-    """`<s>@aggTrade` of either market: market trades only. Its times feed the session's skew."""
+    """`<s>@aggTrade` of any market: market trades only. Its times feed the session's skew."""
     decode, known, all_good, skew = wire.agg_trade, session.texts.known, session.texts.all_good, session.skew.add
+    sizes = session.sizes
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
@@ -128,7 +133,7 @@ def agg_trade(session: StreamSession, state: StreamState) -> Parse:
         return (
             AggTrade(
                 symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.a, "market",
-                None, None, None, data.f, data.l,
+                None, None, None if sizes is None else sizes[symbol], data.f, data.l,
             ),
         )  # fmt: skip
 

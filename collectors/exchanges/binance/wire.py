@@ -46,6 +46,13 @@ class Problem(msgspec.Struct, gc=False):
     msg: str | None = None
 
 
+class Inner(msgspec.Struct, gc=False):
+    """What tells one candle's or order's stream from another."""
+
+    s: str | None = None
+    i: str | None = None
+
+
 class Peek(msgspec.Struct, gc=False):
     """What tells one bare frame from another: an event, an answer to a command (its error wrapped as measured or
     bare as documented), a quote or a partial book.
@@ -54,6 +61,9 @@ class Peek(msgspec.Struct, gc=False):
     e: str | None = None
     s: str | None = None
     u: int | None = None
+    k: Inner | None = None
+    o: Inner | str | None = None
+    """An order; of other events an opening price or time."""
     lastUpdateId: int | None = None  # noqa: N815 -- the venue's spelling
     stream: str | None = None
     id: int | str | None = None
@@ -69,6 +79,14 @@ class Symbol(msgspec.Struct, gc=False):
 
 class SymbolFrame(msgspec.Struct, gc=False):
     data: Symbol
+
+
+class Ordered(msgspec.Struct, gc=False):
+    o: Symbol
+
+
+class OrderFrame(msgspec.Struct, gc=False):
+    data: Ordered
 
 
 class SpotTrade(msgspec.Struct, gc=False):
@@ -108,7 +126,7 @@ class SpotQuote(msgspec.Struct, gc=False):
     A: str
 
 
-class LinearTrade(msgspec.Struct, gc=False, kw_only=True):
+class FuturesTrade(msgspec.Struct, gc=False, kw_only=True):
     """USD-M `<s>@trade` (undocumented, measured): `X` says whether it was a market trade."""
 
     E: Time
@@ -121,8 +139,8 @@ class LinearTrade(msgspec.Struct, gc=False, kw_only=True):
     m: bool
 
 
-class LinearQuote(msgspec.Struct, gc=False):
-    """USD-M `<s>@bookTicker`: both clocks."""
+class FuturesQuote(msgspec.Struct, gc=False):
+    """Futures `<s>@bookTicker`: both clocks."""
 
     u: Id
     s: str
@@ -146,24 +164,25 @@ class SpotQuoteFrame(msgspec.Struct, gc=False):
     data: SpotQuote
 
 
-class LinearTradeFrame(msgspec.Struct, gc=False):
-    data: LinearTrade
+class FuturesTradeFrame(msgspec.Struct, gc=False):
+    data: FuturesTrade
 
 
-class LinearQuoteFrame(msgspec.Struct, gc=False):
-    data: LinearQuote
+class FuturesQuoteFrame(msgspec.Struct, gc=False):
+    data: FuturesQuote
 
 
 envelope = msgspec.json.Decoder(Envelope).decode
 problem = msgspec.json.Decoder(Problem).decode
 peek = msgspec.json.Decoder(Peek).decode
 symbol = msgspec.json.Decoder(SymbolFrame).decode
+order = msgspec.json.Decoder(OrderFrame).decode
 peeks = msgspec.json.Decoder(list[Peek]).decode
 spot_trade = msgspec.json.Decoder(SpotTradeFrame).decode
 agg_trade = msgspec.json.Decoder(AggTradeFrame).decode
 spot_quote = msgspec.json.Decoder(SpotQuoteFrame).decode
-linear_trade = msgspec.json.Decoder(LinearTradeFrame).decode
-linear_quote = msgspec.json.Decoder(LinearQuoteFrame).decode
+futures_trade = msgspec.json.Decoder(FuturesTradeFrame).decode
+futures_quote = msgspec.json.Decoder(FuturesQuoteFrame).decode
 _text = msgspec.json.Decoder(str).decode
 
 
@@ -180,10 +199,12 @@ class Texts:
         """Whether each is a strict decimal that is not negative: no exponent, no sign, no foreign digits."""
         if len(self.known) > _KNOWN_TEXTS:
             self.known.clear()
-        for text in texts:
-            if _NUMBER(text) is None:
-                return False
-        self.known.update(texts)
+        known = self.known
+        for text in texts:  # mostly one of them is new, and a match costs ten times the question
+            if text not in known:
+                if _NUMBER(text) is None:
+                    return False
+                known.add(text)
         return True
 
 

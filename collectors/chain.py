@@ -1,0 +1,72 @@
+"""The merger for updates of order books, which cover ids and chain: each says where the one before it ended.
+
+Pure. An update covers the ids after `prev_id` (futures), or from `first_id` (spot), up to `last_id`. What the next one
+does not reach back to is a proven loss of updates; what lies wholly in covered ids is a copy from another connection.
+Of two updates that overlap both are kept: levels are absolute, so the later one only repeats.
+"""
+
+from __future__ import annotations
+
+from collectors.holes import IN_FLIGHT, Line, venue_time
+from collectors.numbered import IdMerger
+from market.kinds import BookDelta, Event
+
+
+class ChainMerger(IdMerger):
+    """For `book_delta`. Gaps carry the ids that no update covers; how many updates that were only the venue knows."""
+
+    def merge(self, event: Event) -> bool:
+        assert isinstance(event, BookDelta)
+        last, before = event.last_id, event.prev_id
+        if before is None and event.first_id is not None:
+            before = event.first_id - 1
+        if last is None or before is None:
+            return True  # nothing to chain by: the row's place in its frame identifies it
+        line, ts = self._lines.get(event.symbol), event.ts_event
+        if line is not None and before + 1 == line.next and last > before and event.session == line.session and ts:
+            line.next = last + 1
+            line.ts = max(line.ts, ts)
+            return True
+        return self._place(self._line(event.symbol), event, min(before + 1, last), last + 1)
+
+    def _place(self, line: Line, event: Event, start: int, end: int) -> bool:
+        """Everything but the next update of the stream that is flowing."""
+        line.sessions.add(event.session)
+        ts = venue_time(event)
+        if line.next < 0:
+            self._first(line, event, start, end, ts)
+            return True
+        if end > line.next:
+            self._ahead(line, event, start, end, ts)
+            return True
+        return self._repeated(line, event, start, end, ts)
+
+    def _repeated(self, line: Line, event: Event, start: int, end: int, ts: int) -> bool:
+        """Nothing beyond the newest: fills holes, repeats, or belongs to another numbering."""
+        filled = [hole for hole in line.holes if hole.start < end and start < hole.end]
+        for hole in filled:
+            self._fill(line, hole, start, end, event.ts_recv)
+        if filled:
+            self.out_of_order += 1
+            return True
+        if ts > line.ts:  # what was seen is not newer than the newest
+            if 2 * end < line.next or ts > line.ts + IN_FLIGHT:
+                return self._stray(line, event, end - 1, ts)
+            self.out_of_order += 1
+            return True
+        if end > line.low:
+            self.duplicates += 1
+            if line.gap is not None and event.session != line.gap.session:
+                self._proven(line, event)
+            return False
+        self._unknown(line, event, start, end)
+        return True
+
+    def _proven(self, line: Line, event: Event) -> None:
+        """A copy from another session: that one was there before the interruption, so that nothing is missing."""
+        gap, line.gap = line.gap, None
+        if gap is not None:
+            gap.ts_to = max(venue_time(event), gap.ts_from + 1)
+            gap.id_from = gap.id_to = line.next
+            self._close(gap, event.ts_recv)
+        line.session = event.session

@@ -1,0 +1,51 @@
+"""Binance COIN-M futures: its addresses, limits, collected channels, and what one contract is worth.
+
+The channels are USD-M's. Sources disagree on the path: routed as on USD-M is asked first; where nothing comes the
+connection is made again on the unrouted form, which the venue's own client uses.
+"""
+
+from __future__ import annotations
+
+from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
+from market.session import Endpoint, Limits
+from market.times import HOUR, MINUTE, SECOND
+
+UNROUTED = "unrouted"
+ENDPOINT = Endpoint(
+    rest="https://dapi.binance.com",
+    ws={
+        PUBLIC: "wss://dstream.binance.com/public/stream",
+        MARKET: "wss://dstream.binance.com/market/stream",
+        UNROUTED: "wss://dstream.binance.com/stream",
+    },
+)
+FALLBACK = UNROUTED
+LIMITS = Limits(
+    streams_per_connection=200,  # the venue allows 1024, older texts 200
+    streams_per_request=100,
+    requests_per_second=5,  # of 10 inbound messages a second
+    connects_per_host=300,
+    connects_window=5 * MINUTE,
+    max_life=23 * HOUR,  # cut at 24 h
+    silent_socket=60 * SECOND,
+    first_message=60 * SECOND,
+)
+EXCHANGE_INFO = "/dapi/v1/exchangeInfo"
+EXCHANGE_INFO_WEIGHT = 1
+__all__ = ["CHANNELS", "ENDPOINT", "EXCHANGE_INFO", "EXCHANGE_INFO_WEIGHT", "FALLBACK", "LIMITS", "PATHS", "sizes"]
+
+
+class Sizes(dict[str, str]):
+    """Symbol -> contract size in USD, as decimal text: from exchangeInfo once it was seen.
+
+    Until then, and in recordings that hold no exchangeInfo, it is what the venue lists: 100 USD for BTC contracts,
+    10 for all others.
+    """
+
+    def __missing__(self, symbol: str) -> str:
+        return "100" if symbol.startswith("BTCUSD_") else "10"
+
+
+def sizes() -> Sizes | None:
+    """A new memory of contract sizes."""
+    return Sizes()

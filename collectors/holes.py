@@ -1,0 +1,196 @@
+"""What all mergers share: the holes of a symbol, the interruptions of its streams, and the queue of gaps to give out.
+
+Pure. A hole that was found is held for a moment, since venues reorder and connections differ in speed, then it is a
+gap row; the row changes when the hole is filled or its end becomes known.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from array import array
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from market.kinds import Event, kind
+from market.session import Gap, Resume
+from market.times import SECOND
+
+HOLD = 2 * SECOND  # of receive time: a missing id may still come, venues reorder and connections differ in speed
+IN_FLIGHT = 2 * SECOND  # of venue time: how far the streams of one connection may lag each other when it is cut
+STALLED = "stalled"
+"""Cause of an interruption of single streams of a connection that lives on: its other streams prove nothing."""
+JUMP = "jump"
+RESET = "id_reset"
+CONFIRM = 3  # rising ids in a row on the far side: the venue numbers anew, and no frame was damaged
+SEEN = 4_096  # identities remembered a symbol
+
+
+def gap_id(exchange: str, market_type: str, kind_name: str, symbol: str, after: int | None, ts_from: int) -> str:
+    """The name of the hole after id `after` (after time `ts_from`, us, where there is none): the same for ever."""
+    place = f"t{ts_from}" if after is None else str(after)
+    text = f"{exchange}|{market_type}|{kind_name}|{symbol}|{place}"
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def venue_time(event: Event) -> int:
+    """The venue's time of an event (us), estimated by its session's skew where the venue gave none."""
+    if event.ts_event is not None:
+        return event.ts_event
+    skew: int | None = getattr(event, "skew_us", None)
+    return event.ts_recv - (skew or 0)
+
+
+class Hole:
+    """Ids [start, end) that were not seen. `gap` is its row, once it has one; `silent` holes are no loss of ours."""
+
+    __slots__ = ("end", "found_at", "gap", "reported", "session", "silent", "start", "ts_from", "ts_to")
+
+    def __init__(self, start: int, end: int, found_at: int, ts_from: int, ts_to: int, session: str) -> None:
+        self.start = start
+        self.end = end
+        self.found_at = found_at
+        self.ts_from = ts_from
+        self.ts_to = max(ts_to, ts_from + 1)
+        self.session = session
+        self.gap: Gap | None = None
+        self.reported = False
+        self.silent = False
+
+
+class Line:
+    """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
+
+    __slots__ = ("gap", "holes", "low", "next", "seen", "session", "sessions", "strays", "symbol", "ts")
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.low = self.next = -1
+        self.ts = 0
+        self.session = ""
+        """The session of the newest event; any other session's event is looked at closely."""
+        self.sessions: set[str] = set()
+        self.gap: Gap | None = None
+        """The interruption that waits for its end."""
+        self.holes: list[Hole] = []
+        self.strays: list[tuple[int, int]] = []
+        """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
+        self.seen = array("q")
+
+
+class Memory:
+    """Interruptions, and the queue of gaps to give out: what all mergers share."""
+
+    contiguous = False
+
+    def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
+        self.exchange = exchange
+        self.market_type = market_type
+        self.kind = kind(kind_name).name
+        self.duplicates = 0
+        self.out_of_order = 0
+        self._lines: dict[str, Line] = {}
+        self._held: deque[tuple[Line, Hole]] = deque()
+        self._out: dict[str, Gap] = {}
+
+    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
+        """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
+
+        But for STALLED the session is over, and its other streams have been taken over.
+        """
+        newest = max((line.ts for line in self._lines.values() if line.session == session), default=0)
+        named = [self._line(symbol) for symbol in symbols]
+        for line in named if cause == STALLED else {*self._lines.values()}:
+            line.sessions.discard(session)
+            if line.session == session:
+                line.session = ""
+        for line in (line for line in named if not line.sessions):
+            for hole in line.holes:
+                self._report(line, hole, now)
+            if line.gap is None:
+                alive = line.ts if cause == STALLED else max(line.ts, newest - IN_FLIGHT)
+                line.gap = self._gap(line, alive if line.ts else now, cause, session, now)
+                self._give(line.gap)
+        return self._take(now)
+
+    def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]:
+        """The venue took on streams whose silence is ordinary: their interruptions end here, not at a later event."""
+        for line in map(self._line, symbols):
+            line.sessions.add(session)
+            if line.gap is not None:
+                line.gap.ts_to = max(now, line.gap.ts_from + 1)
+                self._give(line.gap)
+                line.gap = None
+        return self._take(now)
+
+    def resume(self, last: Mapping[str, Resume]) -> None:
+        """Seed what was stored before a restart; each stream's interruption comes out of the next `tick`."""
+        for symbol, stop in last.items():
+            line = self._lines[symbol] = Line(symbol)
+            line.ts = stop.ts_event
+            if stop.seq is not None:
+                line.low, line.next = stop.seq, stop.seq + 1
+                line.seen.append(stop.seq)
+            line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
+            line.gap.detail = stop.detail
+            self._give(line.gap)
+
+    def tick(self, now: int) -> list[Gap]:
+        """Gaps that are new or changed since the last call, holes held long enough among them."""
+        while self._held and now - self._held[0][1].found_at >= HOLD:
+            self._report(*self._held.popleft(), now)
+        return self._take(now)
+
+    def _line(self, symbol: str) -> Line:
+        line = self._lines.get(symbol)
+        if line is None:
+            line = self._lines[symbol] = Line(symbol)
+        return line
+
+    def _gap(self, line: Line, ts_from: int, cause: str, session: str | None, now: int) -> Gap:
+        after = line.next - 1 if line.next >= 0 else None
+        missing_from = line.next if line.next >= 0 and self.contiguous else None
+        name = gap_id(self.exchange, self.market_type, self.kind, line.symbol, after, ts_from)
+        return Gap(
+            name, self.exchange, self.market_type, self.kind, line.symbol, ts_from, None,
+            missing_from, None, cause, "interval", "open", session, now,
+        )  # fmt: skip
+
+    def _report(self, line: Line, hole: Hole, now: int) -> None:
+        """Give out a hole's row, unless it was given out, is none of ours, or has been filled."""
+        if hole.reported or hole.silent or hole.start >= hole.end:
+            return
+        hole.reported = True
+        if hole.gap is None:
+            name = gap_id(self.exchange, self.market_type, self.kind, line.symbol, hole.start - 1, hole.ts_from)
+            hole.gap = Gap(
+                name, self.exchange, self.market_type, self.kind, line.symbol, hole.ts_from, hole.ts_to,
+                hole.start, hole.end, JUMP, "ids", "open", hole.session, now,
+            )  # fmt: skip
+        hole.gap.id_from, hole.gap.id_to = hole.start, hole.end
+        self._give(hole.gap)
+
+    def _resumed(self, line: Line, event: Event, ts: int, *, unbroken: bool) -> None:
+        """The stream flows again. An id that we had proves that the new session was there before the old one left."""
+        gap, line.gap = line.gap, None
+        if gap is None:
+            return
+        gap.ts_to = max(ts, gap.ts_from + 1)
+        if unbroken:
+            self._close(gap, event.ts_recv)
+        self._give(gap)
+
+    def _give(self, gap: Gap) -> None:
+        self._out[gap.gap_id] = gap
+
+    def _take(self, now: int) -> list[Gap]:
+        given, self._out = self._out, {}
+        for gap in given.values():
+            gap.detected_at = gap.detected_at or now
+        return [copy.copy(gap) for gap in given.values()]
+
+    def _close(self, gap: Gap, now: int, *, late: bool = False) -> None:
+        """Nothing is missing: nothing ever was, or the missing came after the row was given out."""
+        gap.proof, gap.closed_at = "ids", now
+        gap.state, gap.source = ("repaired", "late") if late else ("empty", None)
+        self._give(gap)

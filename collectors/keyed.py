@@ -1,0 +1,75 @@
+"""The merger for kinds that the venue does not number: what says the same of the same thing is a copy.
+
+Pure. Marks, candles, forced orders, partial books and contract notices of two connections, or of a connection that is
+made again, are told by their content. A candle that is told again with other values is a new revision.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from collectors.holes import SEEN, Line, Memory, venue_time
+from market.kinds import Event, Kline
+from market.session import EVERY_SYMBOL
+
+IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
+    "book_snapshot": lambda e: (e.last_id, e.source) if e.last_id is not None else (e.session, e.frame_no, e.item),
+    "liquidation": lambda e: (e.seq,) if e.seq is not None else (e.ts_event, e.side, e.qty, e.price, e.avg_price),
+    "mark_price": lambda e: (e.ts_event,),
+    "kline": lambda e: (e.interval, e.open_time, e.source),
+    "contract": lambda e: (e.uid, e.valid_from, e.ts_event, e.status) if e.source == "ws" else (e.uid, e.known_from),
+}
+"""Kind -> what identifies an event among those of its symbol."""
+
+
+def _candle(event: Kline) -> tuple[object, ...]:
+    """What a candle says."""
+    return (
+        event.open, event.high, event.low, event.close, event.volume_base, event.volume_quote, event.trade_count,
+        event.taker_buy_base, event.taker_buy_quote,
+    )  # fmt: skip
+
+
+class KeyedMerger(Memory):
+    """Gaps are intervals: from an interruption to the next event that is new."""
+
+    def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
+        super().__init__(exchange, market_type, kind_name)
+        self._identity = IDENTITIES[kind_name]
+        self._told: dict[str, OrderedDict[tuple[object, ...], tuple[object, ...]]] = {}
+        """Symbol -> identities in the order they came, with what was said (of candles only)."""
+
+    def merge(self, event: Event) -> bool:
+        line = self._line(event.symbol)
+        line.sessions.add(event.session)
+        told = self._told.setdefault(event.symbol, OrderedDict())
+        key = self._identity(event)
+        held = told.get(key)
+        known = held is not None
+        ts = venue_time(event)
+        for place in (line, self._lines.get(EVERY_SYMBOL)):
+            self._flows(place, event, ts, known=known)
+        said = _candle(event) if isinstance(event, Kline) else ()
+        if known and held is not None and said == held[1:]:
+            self.duplicates += 1
+            return False
+        revision = 0
+        if held is not None and isinstance(event, Kline):
+            revision = int(str(held[0])) + 1
+            event.revision = revision
+        told[key] = (revision, *said)
+        if len(told) > SEEN:
+            told.popitem(last=False)
+        line.session = event.session
+        line.ts = max(line.ts, ts)
+        return True
+
+    def _flows(self, line: Line | None, event: Event, ts: int, *, known: bool) -> None:
+        """An event ends the interruption of its symbol, and that of a stream of all symbols."""
+        if line is None or line.gap is None or (known and event.session == line.gap.session):
+            return
+        self._resumed(line, event, ts, unbroken=known)
+        line.session = event.session
+        line.sessions.add(event.session)

@@ -1,0 +1,158 @@
+"""The merger for ids that follow each other by one: a jump is a proven loss.
+
+Pure. An event whose id was never seen is never dropped: where memory ends it is let through.
+"""
+
+from __future__ import annotations
+
+from collectors.holes import CONFIRM, RESET, Hole, Line, Memory, venue_time
+from market.kinds import Event
+
+FAR = 1_000  # an id this much below the newest repeats nothing recent; nor does one below half of it
+WILD = 1_000_000_000  # an id this much above the newest is no loss that a venue could have caused
+HOLES = 256  # remembered a symbol; what lies below a forgotten one is unknown ground
+
+
+class IdMerger(Memory):
+    """For ids that follow each other by one. Gaps carry the missing ids [last + 1, next seen)."""
+
+    contiguous = True
+
+    def merge(self, event: Event) -> bool:
+        line = self._lines.get(event.symbol)
+        seq: int | None = event.seq  # type: ignore[attr-defined]  # only kinds with `seq` have contiguous ids
+        if line is not None and seq == line.next and event.session == line.session:
+            ts = event.ts_event
+            if ts is not None:
+                line.next = seq + 1
+                if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
+                    line.ts = ts
+                return True
+        return True if seq is None else self._look(event, seq)
+
+    def _look(self, event: Event, seq: int) -> bool:
+        """Everything but the next id of the stream that is flowing."""
+        line = self._line(event.symbol)
+        line.sessions.add(event.session)
+        ts = venue_time(event)
+        if line.next < 0:
+            self._first(line, event, seq, seq + 1, ts)
+            return True
+        if seq < line.next:
+            return self._behind(line, event, seq, ts)
+        if seq - line.next >= WILD:
+            return self._stray(line, event, seq, ts)
+        self._ahead(line, event, seq, seq + 1, ts)
+        return True
+
+    def _first(self, line: Line, event: Event, start: int, end: int, ts: int) -> None:
+        line.low, line.next, line.session = start, end, event.session
+        if line.gap is not None:
+            line.gap.ts_to = max(ts + 1, line.gap.ts_from + 1)
+            self._give(line.gap)
+            line.gap = None
+        line.ts = max(line.ts, ts)
+
+    def _ahead(self, line: Line, event: Event, start: int, end: int, ts: int) -> None:
+        """Ids [start, end), the newest of them new: ends an interruption, opens a hole before `start`."""
+        missing, now = line.next, event.ts_recv
+        gap, line.gap = line.gap, None
+        if gap is not None:
+            gap.ts_to = max(ts + 1, gap.ts_from + 1)
+            gap.id_from, gap.id_to, gap.proof = missing, max(start, missing), "ids"
+            if start <= missing:
+                self._close(gap, now)
+        if start > missing:
+            hole = Hole(missing, start, now, gap.ts_from if gap else line.ts, ts + 1, event.session)
+            hole.gap = gap
+            self._hold(line, hole, now)
+        line.strays.clear()
+        line.next, line.session = end, event.session
+        line.ts = max(line.ts, ts)
+
+    def _hold(self, line: Line, hole: Hole, now: int) -> None:
+        line.holes.append(hole)
+        line.holes.sort(key=lambda h: h.start)
+        self._held.append((line, hole))
+        if len(line.holes) > HOLES:
+            forgotten = line.holes.pop(0)
+            self._report(line, forgotten, now)
+            line.low = forgotten.end
+
+    def _behind(self, line: Line, event: Event, seq: int, ts: int) -> bool:
+        """Not newer than the newest: fills a hole, repeats, or belongs to another numbering."""
+        for hole in reversed(line.holes):
+            if hole.start <= seq < hole.end:
+                self._fill(line, hole, seq, seq + 1, event.ts_recv)
+                self.out_of_order += 1
+                return True
+        far = line.next - seq > FAR or 2 * seq < line.next
+        if ts > line.ts and (far or seq < line.low):
+            return self._stray(line, event, seq, ts)
+        if seq >= line.low:
+            self.duplicates += 1
+            return False
+        self._unknown(line, event, seq, seq + 1)
+        return True
+
+    def _unknown(self, line: Line, event: Event, start: int, end: int) -> None:
+        """Ids [start, end) below all that is known: what lies between is no loss of ours."""
+        ts = venue_time(event)
+        unknown = Hole(end, line.low, event.ts_recv, ts, ts, event.session)
+        unknown.silent = True
+        line.low = start
+        if unknown.start < unknown.end:
+            self._hold(line, unknown, event.ts_recv)
+        self.out_of_order += 1
+
+    def _fill(self, line: Line, hole: Hole, start: int, end: int, now: int) -> None:
+        """Ids [start, end), some of them in the hole, came after all. The middle of a hole makes two."""
+        if hole.start < start and end < hole.end:
+            rest = Hole(end, hole.end, hole.found_at, hole.ts_from, hole.ts_to, hole.session)
+            rest.silent = hole.silent
+            hole.end = start
+            self._hold(line, rest, now)
+            if hole.reported:
+                self._report(line, rest, now)
+        elif start <= hole.start:
+            hole.start = min(end, hole.end)
+        else:
+            hole.end = start
+        if hole.start < hole.end:
+            if hole.reported and hole.gap is not None:
+                hole.gap.id_from, hole.gap.id_to = hole.start, hole.end
+                self._give(hole.gap)
+            return
+        line.holes.remove(hole)
+        if hole.gap is not None:
+            self._close(hole.gap, now, late=hole.reported)
+
+    def _stray(self, line: Line, event: Event, seq: int, ts: int) -> bool:
+        """An id that fits nothing: kept as an event, and taken as the new numbering when more follow it."""
+        strays = line.strays
+        if any(seq == number for number, _ in strays):
+            self.duplicates += 1
+            return False
+        if strays and not 0 < seq - strays[-1][0] < WILD:
+            strays.clear()
+        strays.append((seq, ts))
+        line.session = ""  # the next event is looked at: if it goes on as before, it clears the strays
+        if len(strays) >= CONFIRM:
+            self._restart(line, event)
+        return True
+
+    def _restart(self, line: Line, event: Event) -> None:
+        """The venue numbers anew: the hole before it has an interval and no ids."""
+        now, ts = event.ts_recv, line.strays[0][1]
+        for hole in line.holes:
+            self._report(line, hole, now)
+        gap = line.gap or self._gap(line, line.ts, RESET, event.session, now)
+        gap.ts_to, gap.id_from, gap.id_to = max(ts + 1, gap.ts_from + 1), None, None
+        gap.detail = f"ids went from {line.next - 1} to {line.strays[0][0]}"
+        self._give(gap)
+        strays, line.strays, line.holes, line.gap = line.strays, [], [], None
+        line.low, line.next = strays[0][0], strays[0][0] + 1
+        line.ts = max(line.ts, ts)
+        for number, time in strays[1:]:
+            self._ahead(line, event, number, number + 1, time)
+        line.session = event.session

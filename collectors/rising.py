@@ -1,0 +1,74 @@
+"""The merger for ids that only rise (quotes), or none: a hole can only be an interval.
+
+Pure. Repeated ids are dropped as far back as memory goes; the table's key drops the rest.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from operator import attrgetter
+
+from collectors.holes import CONFIRM, SEEN, Line, Memory, venue_time
+from market.kinds import Event, kind
+
+
+class MonotonicMerger(Memory):
+    """For ids that only rise (quotes), or none: repeated ids are dropped, gaps are intervals without ids."""
+
+    def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
+        super().__init__(exchange, market_type, kind_name)
+        self._number = attrgetter(kind(kind_name).seq or "item")
+        self._numbered = kind(kind_name).seq is not None
+
+    def merge(self, event: Event) -> bool:
+        line = self._lines.get(event.symbol)
+        number: int | None = self._number(event) if self._numbered else None
+        if line is None or number is None or number < line.next or event.session != line.session:
+            return self._look(event, number)
+        line.next = number + 1
+        line.seen.append(number)
+        if len(line.seen) > SEEN:
+            del line.seen[: SEEN // 2]
+        ts = event.ts_event
+        if ts is None:
+            ts = venue_time(event)
+        if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
+            line.ts = ts
+        return True
+
+    def _look(self, event: Event, number: int | None) -> bool:
+        line = self._line(event.symbol)
+        line.sessions.add(event.session)
+        ts = venue_time(event)
+        place = bisect_left(line.seen, number) if number is not None else 0
+        known = number is not None and place < len(line.seen) and line.seen[place] == number
+        if line.gap is not None and not (known and event.session == line.gap.session):
+            self._resumed(line, event, ts, unbroken=known)
+        if known:
+            self.duplicates += 1
+            return False
+        line.session = event.session
+        line.ts = max(line.ts, ts)
+        if number is not None:
+            self._place(line, number, place, ts)
+        return True
+
+    def _place(self, line: Line, number: int, place: int, ts: int) -> None:
+        """Remember an id that was not seen, in its order; a run of them below everything is a new numbering."""
+        line.seen.insert(place, number)
+        if len(line.seen) > SEEN:
+            del line.seen[: SEEN // 2]
+        if number >= line.next:
+            line.next = number + 1
+            line.strays.clear()
+            return
+        self.out_of_order += 1
+        if line.strays and number <= line.strays[-1][0]:
+            line.strays.clear()
+        line.strays.append((number, ts))
+        line.session = ""
+        if len(line.strays) >= CONFIRM and 2 * number < line.next:
+            line.seen = array("q", (stray for stray, _ in line.strays))
+            line.next = number + 1
+            line.strays = []

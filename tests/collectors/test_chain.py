@@ -1,0 +1,179 @@
+"""Books: updates that chain, breaks that are gaps, copies of two connections, and what came late."""
+
+import itertools
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.chain import ChainMerger
+from collectors.merger import HOLD, merger
+from market.kinds import BookDelta
+from market.session import Resume
+from market.times import SECOND
+
+T = 1_785_701_700_000_000
+EMPTY = msgspec.Raw(b"[]")
+
+
+def spot(first, last, session="a-1-1", at=None):
+    return delta(first, last, None, session, at)
+
+
+def futures(before, last, session="a-1-1", at=None, first=None):
+    return delta(before + 3 if first is None else first, last, before, session, at)
+
+
+def delta(first, last, before, session, at):
+    time = T + last * 1000 if at is None else at
+    return BookDelta("A", "a@depth", time, None, time, session, 1, 0, "ws", EMPTY, EMPTY, first, last, before)
+
+
+def made():
+    return merger("binance", "linear", "book_delta", contiguous=True)
+
+
+def gaps(held, now=T + 10**9):
+    return held.tick(now + HOLD)
+
+
+def test_the_kind_of_books_has_a_merger_that_chains():
+    assert isinstance(made(), ChainMerger)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[spot(1, 4), spot(5, 5), spot(6, 20)], [futures(1, 4), futures(4, 90), futures(90, 91)]],
+    ids=["spot", "futures"],
+)
+def test_a_chain_has_no_gap(events):
+    held = made()
+    assert all(held.merge(event) for event in events)
+    assert gaps(held) == []
+
+
+@pytest.mark.parametrize(
+    "events,span",
+    [([spot(1, 4), spot(7, 9)], (5, 7)), ([futures(1, 4), futures(80, 90)], (5, 81))],
+    ids=["spot", "futures"],
+)
+def test_a_break_is_a_gap_of_the_ids_that_no_update_covers(events, span):
+    held = made()
+    assert all(held.merge(event) for event in events)
+    assert held.tick(events[-1].ts_recv + HOLD - 1) == []
+    (gap,) = gaps(held)
+    assert (gap.id_from, gap.id_to) == span
+    assert (gap.cause, gap.proof, gap.state) == ("jump", "ids", "open")
+    assert (gap.ts_from, gap.ts_to) == (events[0].ts_event, events[1].ts_event + 1)
+
+
+def test_updates_of_a_second_connection_are_copies_and_fill_what_the_first_lost():
+    held = made()
+    first = [futures(1, 4), futures(4, 9), futures(30, 35)]
+    second = [futures(1, 4, "b-1-1"), futures(4, 9, "b-1-1"), futures(9, 20, "b-1-1"), futures(20, 30, "b-1-1"),
+              futures(30, 35, "b-1-1")]  # fmt: skip
+    assert [held.merge(event) for event in first] == [True] * 3
+    assert [held.merge(event) for event in second] == [False, False, True, True, False]
+    assert gaps(held) == []
+    assert held.duplicates == 3
+
+
+def test_what_fills_a_hole_after_its_row_was_given_repairs_it():
+    held = made()
+    for event in (spot(1, 4), spot(10, 12)):
+        held.merge(event)
+    (opened,) = gaps(held)
+    assert held.merge(spot(5, 7, "b-1-1"))
+    (smaller,) = gaps(held)
+    assert (smaller.gap_id, smaller.id_from, smaller.id_to) == (opened.gap_id, 8, 10)
+    assert held.merge(spot(6, 11, "b-1-1"))
+    (closed,) = gaps(held)
+    assert (closed.gap_id, closed.state, closed.source) == (opened.gap_id, "repaired", "late")
+
+
+def test_an_update_that_overlaps_the_newest_goes_on_from_it():
+    held = made()
+    assert [held.merge(e) for e in (futures(1, 10), futures(5, 15, "b-1-1"), futures(10, 20), futures(20, 25))]
+    assert gaps(held) == []
+    assert not held.merge(futures(15, 20, "b-1-1"))
+
+
+def test_an_interruption_ends_with_the_next_update_and_names_the_ids_between():
+    held = made()
+    held.merge(futures(1, 10))
+    (begun,) = held.interrupt("a-1-1", ["A"], "disconnect", T + SECOND)
+    assert begun.ts_to is None
+    held.merge(futures(50, 60, "a-2-1"))
+    (ended,) = gaps(held)
+    assert (ended.gap_id, ended.cause, ended.id_from, ended.id_to) == (begun.gap_id, "disconnect", 11, 51)
+
+
+def test_an_interruption_without_a_lost_update_is_empty():
+    held = made()
+    held.merge(futures(1, 10))
+    held.interrupt("a-1-1", ["A"], "disconnect", T + SECOND)
+    assert held.merge(futures(10, 20, "a-2-1"))
+    (gap,) = gaps(held)
+    assert (gap.state, gap.proof) == ("empty", "ids")
+
+
+def test_a_copy_from_the_new_connection_proves_that_nothing_was_lost():
+    held = made()
+    held.merge(futures(1, 10))
+    held.interrupt("a-1-1", ["A"], "disconnect", T + SECOND)
+    assert not held.merge(futures(1, 10, "a-2-1"))
+    (gap,) = gaps(held)
+    assert gap.state == "empty"
+
+
+def test_a_restart_joins_what_was_stored():
+    held = made()
+    held.resume({"A": Resume(T, 10, "a-1-1", "stopped")})
+    (begun,) = held.tick(T)
+    assert not held.merge(futures(5, 10, "b-1-1", at=T))
+    assert held.merge(futures(10, 12, "b-1-1"))
+    (gap,) = gaps(held)
+    assert (gap.gap_id, gap.state) == (begun.gap_id, "empty")
+
+
+def test_ids_that_start_anew_are_taken_after_three_and_never_dropped():
+    held = made()
+    for n in range(10):
+        held.merge(futures(10**9 + n, 10**9 + n + 1, at=T + n))
+    later = T + 60 * SECOND
+    assert all(held.merge(futures(n, n + 1, at=later + n)) for n in range(1, 8))
+    (gap,) = gaps(held)
+    assert (gap.cause, gap.id_from) == ("id_reset", None)
+    assert held.merge(futures(8, 9, at=later + 8))
+    assert not held.merge(futures(8, 9, "b-1-1", at=later + 8))
+
+
+def test_two_speeds_of_one_book_lose_nothing():
+    held = made()
+    fast = [spot(n * 10 + 1, n * 10 + 10, at=T + n * 100_000) for n in range(10)]
+    assert all(held.merge(event) for event in fast)
+    assert held.merge(spot(1, 100, at=T + 905_000)), "newer than the newest: the table's key decides"
+    assert held.merge(spot(101, 110, at=T + 1_000_000))
+    assert gaps(held) == []
+
+
+@given(st.data())
+def test_every_id_is_covered_by_a_kept_update_or_named_in_a_gap(data):
+    """Two connections send cuts of one stream, each losing some: what nobody sent is exactly what the gaps name."""
+    cuts = sorted(data.draw(st.sets(st.integers(2, 60), min_size=1, max_size=25)) | {1, 61})
+    updates = list(itertools.pairwise(cuts))
+    feeds = [data.draw(st.lists(st.sampled_from(range(len(updates))), unique=True).map(sorted)) for _ in "ab"]
+    order = data.draw(st.lists(st.booleans(), min_size=120, max_size=120))
+    held, kept = made(), []
+    for side in order:
+        if feeds[side]:
+            start, end = updates[feeds[side].pop(0)]
+            event = spot(start, end - 1, f"{'ab'[side]}-1-1")
+            if held.merge(event):
+                kept.append((start, end))
+    covered = {number for start, end in kept for number in range(start, end)}
+    assert len({start for start, _ in kept}) == len(kept), "no update twice"
+    missing = {n for gap in gaps(held) if gap.state == "open" for n in range(gap.id_from, gap.id_to)}
+    if kept:  # what lies before the first update that was seen is no loss of ours
+        assert missing == set(range(kept[0][0], max(covered) + 1)) - covered

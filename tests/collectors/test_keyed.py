@@ -1,0 +1,122 @@
+"""Kinds without ids: what says the same is a copy, a candle that is told differently is a revision."""
+
+import msgspec
+import pytest
+
+from collectors.merger import KeyedMerger, MonotonicMerger, merger
+from market.kinds import BookSnapshot, Contract, Kline, Liquidation, MarkPrice
+from market.session import EVERY_SYMBOL
+from market.times import SECOND
+
+T = 1_785_701_700_000_000
+
+
+def place(session, n, at):
+    return (at, None, at + 5, session, n, 0, "ws")
+
+
+def mark(n, session="a-1-1"):
+    return MarkPrice("A", "a@markPrice@1s", *place(session, n, T + n * SECOND), "1.5", "1.4", "0.0001", None)
+
+
+def order(n, session="a-1-1", qty="2"):
+    return Liquidation("A", "a@forceOrder", *place(session, n, T + n), "sell", "9", "9.1", qty)
+
+
+def candle(n, session="a-1-1", close="2", interval="1m"):
+    return Kline(
+        "A", "a@kline_1m", *place(session, n, T + n), interval, T + n, "1", "2", "1", close, "5", "9", 3, "1", "2"
+    )
+
+
+def book(n, session="a-1-1", source="ws"):
+    empty = msgspec.Raw(b"[]")
+    event = BookSnapshot("A", "a@depth20@100ms", *place(session, n, T + n), empty, empty, n, 20)
+    event.source = source
+    return event
+
+
+def notice(n, session="a-1-1", status="TRADING", symbol="A"):
+    nothing = dict.fromkeys(field for field in Contract.__struct_fields__[9:])
+    told = {"uid": f"binance:linear:{symbol}", "status": status, "known_from": T + n + len(session)}
+    return Contract(symbol, "!contractInfo", *place(session, n, T + n), **(nothing | told))
+
+
+def made(kind):
+    return merger("binance", "linear", kind, contiguous=False)
+
+
+@pytest.mark.parametrize(
+    "kind,event",
+    [("mark_price", mark), ("liquidation", order), ("kline", candle), ("book_snapshot", book), ("contract", notice)],
+)
+def test_what_two_connections_say_is_kept_once(kind, event):
+    held = made(kind)
+    assert isinstance(held, KeyedMerger)
+    assert [held.merge(event(n, session)) for n in (1, 2) for session in ("a-1-1", "bb-1-1")] == [True, False] * 2
+    assert held.duplicates == 2
+    assert held.tick(T + 60 * SECOND) == []
+
+
+def test_quotes_keep_their_merger():
+    assert isinstance(made("quote"), MonotonicMerger)
+
+
+def test_orders_of_one_moment_that_differ_are_two():
+    held = made("liquidation")
+    assert held.merge(order(1))
+    assert held.merge(order(1, qty="3"))
+
+
+def test_a_candle_told_differently_is_the_next_revision_and_told_the_same_is_a_copy():
+    held = made("kline")
+    events = [candle(1), candle(1), candle(1, close="3"), candle(1, close="3", session="b-1-1"), candle(1, close="4")]
+    assert [held.merge(event) for event in events] == [True, False, True, False, True]
+    assert [event.revision for event in events] == [0, 0, 1, 0, 2]
+    assert held.merge(candle(1, interval="5m")), "another interval is another candle"
+
+
+def test_a_snapshot_that_was_fetched_is_not_the_one_that_was_sent():
+    held = made("book_snapshot")
+    assert held.merge(book(1))
+    assert held.merge(book(1, source="rest"))
+    assert not held.merge(book(1, "b-1-1"))
+
+
+def test_an_interruption_ends_with_the_next_event_and_is_empty_where_the_new_session_repeats_one():
+    for repeated, state in ((mark(1, "b-1-1"), "empty"), (mark(5, "b-1-1"), "open")):
+        held = made("mark_price")
+        held.merge(mark(1))
+        (begun,) = held.interrupt("a-1-1", ["A"], "disconnect", T + 2 * SECOND)
+        held.merge(repeated)
+        (gap,) = held.tick(T + 60 * SECOND)
+        assert (gap.gap_id, gap.state) == (begun.gap_id, state)
+        assert gap.ts_to is not None
+
+
+def test_the_interruption_of_a_stream_of_all_symbols_ends_with_any_symbol():
+    held = made("contract")
+    held.merge(notice(1))
+    (begun,) = held.interrupt("a-1-1", [EVERY_SYMBOL], "disconnect", T + SECOND)
+    assert begun.symbol == EVERY_SYMBOL
+    held.merge(notice(2, "b-1-1", symbol="B"))
+    (gap,) = held.tick(T + 60 * SECOND)
+    assert gap.gap_id == begun.gap_id
+    assert gap.ts_to is not None
+
+
+def test_memory_is_bounded():
+    held = made("mark_price")
+    for n in range(10_000):
+        held.merge(mark(n))
+    assert len(held._told["A"]) <= 4096
+
+
+def test_an_interruption_of_a_stream_that_is_silent_by_nature_ends_when_the_venue_takes_it_on_again():
+    held = made("liquidation")
+    held.merge(order(1))
+    (begun,) = held.interrupt("a-1-1", ["A"], "disconnect", T + SECOND)
+    (ended,) = held.acknowledged("b-1-1", ["A"], T + 3 * SECOND)
+    assert (ended.gap_id, ended.ts_to) == (begun.gap_id, T + 3 * SECOND)
+    assert held.merge(order(9, "b-1-1"))
+    assert held.tick(T + 60 * SECOND) == []
