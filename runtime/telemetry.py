@@ -130,6 +130,7 @@ def collecting(
 
 
 def transport_missing(*, transport: str, used: str, reason: str) -> None:
+    """The configured WebSocket library cannot be imported; the other one does the same for more CPU."""
     text = f"{transport} cannot be used ({reason}): {used} is used instead, at several times the CPU"
     say("WARNING", "transport_missing", text, transport=transport, used=used)
 
