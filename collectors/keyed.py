@@ -6,11 +6,10 @@ made again, are told by their content. A candle that is told again with other va
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from collectors.holes import SEEN, Line, Memory, venue_time
+from collectors.holes import Line, Memory, venue_time
 from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL
 
@@ -22,6 +21,11 @@ IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
     "contract": lambda e: (e.uid, e.valid_from, e.ts_event, e.status) if e.source == "ws" else (e.uid, e.known_from),
 }
 """Kind -> what identifies an event among those of its symbol."""
+KEPT = 128
+"""Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
+again later is let through, and the table's key decides."""
+_Told: TypeAlias = tuple[int, tuple[object, ...]]
+"""(revision, what was said) of a candle."""
 
 
 def _candle(event: Kline) -> tuple[object, ...]:
@@ -38,32 +42,33 @@ class KeyedMerger(Memory):
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
         super().__init__(exchange, market_type, kind_name)
         self._identity = IDENTITIES[kind_name]
-        self._told: dict[str, OrderedDict[tuple[object, ...], tuple[object, ...]]] = {}
-        """Symbol -> identities in the order they came, with what was said (of candles only)."""
+        self._told: dict[str, dict[int, _Told | None]] = {}
+        """Symbol -> hashes of the newest identities in the order they came; of candles with what they said."""
 
     def merge(self, event: Event) -> bool:
         line = self._line(event.symbol)
         line.sessions.add(event.session)
-        told = self._told.setdefault(event.symbol, OrderedDict())
-        key = self._identity(event)
-        held = told.get(key)
-        known = held is not None
-        ts = venue_time(event)
+        told = self._told.setdefault(event.symbol, {})
+        key = hash(self._identity(event))
+        known, ts = key in told, venue_time(event)
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)
-        said = _candle(event) if isinstance(event, Kline) else ()
-        if known and held is not None and said == held[1:]:
+        if known and not self._revised(event, told[key]):
             self.duplicates += 1
             return False
-        revision = 0
-        if held is not None and isinstance(event, Kline):
-            revision = int(str(held[0])) + 1
-            event.revision = revision
-        told[key] = (revision, *said)
-        if len(told) > SEEN:
-            told.popitem(last=False)
+        told[key] = (event.revision, _candle(event)) if isinstance(event, Kline) else None
+        if len(told) > KEPT:
+            del told[next(iter(told))]
         line.session = event.session
         line.ts = max(line.ts, ts)
+        return True
+
+    @staticmethod
+    def _revised(event: Event, told: _Told | None) -> bool:
+        """Whether a thing that was told before is told differently, and so is the next revision of it."""
+        if told is None or not isinstance(event, Kline) or _candle(event) == told[1]:
+            return False
+        event.revision = told[0] + 1
         return True
 
     def _flows(self, line: Line | None, event: Event, ts: int, *, known: bool) -> None:

@@ -329,6 +329,7 @@ async def _open(dial: _Dial, url: str, max_frame: int) -> None:
         logger_name=_SILENT,
         enable_auto_pong=False,  # a ping may be the last frame of a read: `on_ws_frame` has to see it
         max_frame_size=max_frame,
+        extra_headers={"User-Agent": "market-data-lake"},  # picows names nobody, which some gates refuse
         max_redirects=0,
         proxy=proxy.replace("socks5h://", "socks5://", 1) if proxy else None,  # names are resolved there in any case
         socket_factory=dial.socket,

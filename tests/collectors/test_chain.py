@@ -53,6 +53,13 @@ def test_a_chain_has_no_gap(events):
     assert gaps(held) == []
 
 
+def test_an_update_that_claims_to_follow_a_later_one_covers_its_own_last_id():
+    held = made()
+    assert all(held.merge(event) for event in (futures(1, 4), futures(4, 9), futures(50, 12, first=10)))
+    (gap,) = gaps(held)
+    assert (gap.id_from, gap.id_to) == (10, 12)
+
+
 @pytest.mark.parametrize(
     "events,span",
     [([spot(1, 4), spot(7, 9)], (5, 7)), ([futures(1, 4), futures(80, 90)], (5, 81))],

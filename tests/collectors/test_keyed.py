@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from collectors.keyed import KEPT
 from collectors.merger import KeyedMerger, MonotonicMerger, merger
 from market.kinds import BookSnapshot, Contract, Kline, Liquidation, MarkPrice
 from market.session import EVERY_SYMBOL
@@ -109,7 +110,7 @@ def test_memory_is_bounded():
     held = made("mark_price")
     for n in range(10_000):
         held.merge(mark(n))
-    assert len(held._told["A"]) <= 4096
+    assert len(held._told["A"]) <= KEPT
 
 
 def test_an_interruption_of_a_stream_that_is_silent_by_nature_ends_when_the_venue_takes_it_on_again():

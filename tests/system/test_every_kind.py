@@ -100,8 +100,13 @@ def spot_frames() -> Iterable[tuple[int, str]]:
         yield at, combined("btcusdt@depth20@100ms", book)
 
 
-def written(path: Path, frames: Iterable[tuple[int, str]], info: dict[str, Any] | None) -> Path:
-    """A frames file of one connection, with the reference data fetched beside it."""
+def written(
+    path: Path, frames: Iterable[tuple[int, str]], info: dict[str, Any] | None, lost: Iterable[int] = (), twin: int = 0
+) -> Path:
+    """A frames file of one connection, with the reference data fetched beside it.
+
+    With `twin`, a second connection gets the same so many us later; the first has `lost` these of its frames.
+    """
     lines: list[dict[str, Any]] = []
     if info is not None:
         reference = {"conn": "made-1-1", "ts_recv": START - SECOND}
@@ -116,6 +121,12 @@ def written(path: Path, frames: Iterable[tuple[int, str]], info: dict[str, Any] 
         {"conn": "made-1-2", "ts_recv": START + at * 1000 + 5000, "dir": "recv", "n": n, "frame": frame}
         for n, (at, frame) in enumerate(ordered, 1)
     ]
+    if twin:
+        received = [line for line in lines if line["dir"] == "recv"]
+        opened = {"conn": "made-1-3", "ts_recv": START, "dir": "open", "n": 0, "url": "wss://made/stream"}
+        copies = [{**line, "conn": "made-1-3", "ts_recv": line["ts_recv"] + twin} for line in received]
+        mine = [line for line in lines if line not in received or line["n"] not in lost]
+        lines = sorted([*mine, opened, *copies], key=lambda line: line["ts_recv"])
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -209,15 +220,29 @@ def test_spot_books_without_time_are_placed_by_the_receive_time_and_keep_inexact
     assert dl_json("verify", "--lake", tmp_path / "lake")["ok"]
 
 
-def test_replaying_the_frames_gives_the_same_content_digests(inverse: Path, tmp_path: Path) -> None:
-    def digests(lake: Path) -> dict[tuple[str, str | None, str], str]:
-        return {
-            (row["file"]["kind"], row["file"]["symbol"], row["file"]["date"]): row["file"]["content_digest"]
-            for row in dl_json("ls", "--lake", lake)
-        }
+def digests(lake: Path) -> dict[tuple[str, str | None, str], str]:
+    return {
+        (row["file"]["kind"], row["file"]["symbol"], row["file"]["date"]): row["file"]["content_digest"]
+        for row in dl_json("ls", "--lake", lake)
+    }
 
+
+def test_replaying_the_frames_gives_the_same_content_digests(inverse: Path, tmp_path: Path) -> None:
     stored = sorted((inverse / "frames").rglob("*.zst"))
     dl("replay", *stored, "--exchange", "binance", "--market-type", "inverse", "--lake", tmp_path / "again")
     assert digests(tmp_path / "again") == digests(inverse)
     dl("replay", *stored, "--exchange", "binance", "--market-type", "inverse", "--lake", inverse)
     assert digests(tmp_path / "again") == digests(inverse)
+
+
+def test_two_connections_of_which_one_loses_frames_make_the_same_days_as_one_that_loses_none(
+    inverse: Path, tmp_path: Path
+) -> None:
+    frames = list(inverse_frames())
+    notice = next(n for n, (_, frame) in enumerate(sorted(frames, key=lambda f: f[0]), 1) if "contractInfo" in frame)
+    lost = set(range(2, len(frames), 3)) - {notice}  # since a contract is known from when it was received
+    twins = written(tmp_path / "twins.frames.jsonl", frames, INFO, lost=lost, twin=3000)
+    said = dl_json("replay", twins, "--exchange", "binance", "--market-type", "inverse", "--lake", tmp_path / "lake")
+    assert sum(said["replayed"]["duplicates"].values()) > 10
+    assert digests(tmp_path / "lake") == digests(inverse)
+    assert len(dl_json("gaps", "--lake", tmp_path / "lake", expect=1)) == 1

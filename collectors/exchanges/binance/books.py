@@ -72,8 +72,8 @@ def futures_delta(session: StreamSession, state: StreamState) -> Parse:
         timed = EARLY <= ts_recv - time <= PAST and EARLY <= ts_recv - publish <= PAST
         if data.s != symbol or not good or not timed:
             return _refuse(session, state, number, data.s, levels=good)
-        if data.u < data.U or data.pu > data.u:
-            return session.reject("first or previous update id after the last", name, number)
+        if data.u < data.U:  # `pu` may be anything: a real frame was seen whose `pu` lies after its `u`
+            return session.reject("first update id after the last", name, number)
         session.heard(state, ts_recv, time)
         return (
             BookDelta(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -12,42 +13,102 @@ from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, PAST
 from market.instruments import MARKET_SIZING
 from market.kinds import Contract, Liquidation, MarkPrice
 from market.numbers import is_decimal
-from market.session import Output, StreamState
+from market.session import EVERY_SYMBOL, Output, Rejected, StreamState
 from market.times import MINUTE, MS
 
 PUBLIC, MARKET = "public", "market"
 """The two routed paths: each serves its channels, and acknowledges the others' without ever sending them."""
+WEIGHT_POOL = "binance-futures"
+"""USD-M and COIN-M share what an address may ask."""
+DEPTH_WEIGHTS = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 SIDES = {"BUY": "buy", "SELL": "sell"}
 PERPETUAL_DELIVERY = 4_000_000_000_000
 """A delivery date (ms) at or above this is the venue's way to say never."""
 
 
+_COIN_M = re.compile(r".+USD_(?:PERP|[0-9]{6})").fullmatch
+_LONGEST_SYMBOL = 64
+
+
+def of_market(session: StreamSession, symbol: str) -> bool:
+    """Whether a symbol of an all-market stream is this market's: since 2026-06 both hosts send those of both."""
+    if symbol in session.contracts:
+        return True
+    return (_COIN_M(symbol) is not None) == (session.market_type == "inverse")
+
+
+def _good_symbol(symbol: str) -> bool:
+    return 0 < len(symbol) <= _LONGEST_SYMBOL and symbol == symbol.upper()
+
+
+def _mark(
+    session: StreamSession, name: str, data: payloads.MarkPrice, ts_recv: int, number: int, item: int
+) -> MarkPrice | Rejected:
+    """A mark price of a symbol that is known to be right."""
+    time, index, rate = data.E * MS, data.i or None, data.r or None
+    if not EARLY <= ts_recv - time <= PAST:
+        return Rejected("impossible time", number, name)
+    good = session.texts.all_good(data.p) and (index is None or is_decimal(index))
+    if not good or not (rate is None or is_decimal(rate)):
+        return Rejected("not a decimal number", number, name)
+    funding = wire.to_us(data.T) if data.T else None
+    return MarkPrice(
+        data.s, name, time, None, ts_recv, session.session_id, number, item, "ws", data.p, index, rate, funding
+    )
+
+
 def mark_price(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@markPrice[@1s]`. The rate is the current estimate; `T` is the next funding's time, no time of the event."""
-    decode, all_good = payloads.mark_price, session.texts.all_good
-    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+    decode, symbol, name = payloads.mark_price, state.stream.symbol, state.stream.name
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
             return session.reject(wire.why(error), name, number)
-        time, index, rate = data.E * MS, data.i or None, data.r or None
-        if data.s != symbol or not EARLY <= ts_recv - time <= PAST:
-            return trades.refuse(session, state, number, data.s, ())
-        if not all_good(data.p) or (index and not is_decimal(index)) or (rate and not is_decimal(rate)):
-            return session.reject("not a decimal number", name, number)
-        session.heard(state, ts_recv, time)
-        funding = wire.to_us(data.T) if data.T else None
-        return (MarkPrice(symbol, name, time, None, ts_recv, source, number, 0, "ws", data.p, index, rate, funding),)
+        if data.s != symbol:
+            return session.reject("another symbol than its stream's", name, number)
+        made = _mark(session, name, data, ts_recv, number, 0)
+        if isinstance(made, Rejected):
+            return session.reject(made.reason, name, number)
+        session.heard(state, ts_recv, data.E * MS)
+        return (made,)
+
+    return parse
+
+
+def mark_prices(session: StreamSession, state: StreamState) -> Parse:
+    """`!markPrice@arr[@1s]`: all symbols together; a bad item is rejected and the others go on."""
+    name = state.stream.name
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            items = payloads.mark_prices(frame).data
+        except BAD_FRAME as error:
+            return session.reject(wire.why(error), name, number)
+        out: list[Output] = []
+        for item, raw in enumerate(items):
+            try:
+                data = payloads.one_mark(raw)
+            except BAD_FRAME as error:
+                out.append(Rejected(wire.why(error), number, name))
+                continue
+            if not _good_symbol(data.s):
+                out.append(Rejected("no symbol", number, name))
+            elif of_market(session, data.s):
+                out.append(_mark(session, name, data, ts_recv, number, item))
+        good = [made for made in out if isinstance(made, MarkPrice)]
+        if good:
+            session.heard(state, ts_recv, max(made.ts_event or 0 for made in good))
+        return out or session.ignore(f"{name} of another market")
 
     return parse
 
 
 def liquidation(session: StreamSession, state: StreamState) -> Parse:
-    """`<s>@forceOrder`: at most one order a symbol and second, none with an id. The side is the order's."""
+    """`<s>@forceOrder`, `!forceOrder@arr`: at most one order a symbol and second, none with an id; the order's side."""
     decode, all_good, sizes = payloads.force_order, session.texts.all_good, session.sizes
-    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+    own, name, source = state.stream.symbol, state.stream.name, session.session_id
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
@@ -55,13 +116,18 @@ def liquidation(session: StreamSession, state: StreamState) -> Parse:
         except BAD_FRAME as error:
             return session.reject(wire.why(error), name, number)
         order = data.o
+        symbol = own if own != EVERY_SYMBOL else order.s
         time, publish, side = order.T * MS, data.E * MS, SIDES.get(order.S)
         numbers = (order.q, order.p) if order.ap is None else (order.q, order.p, order.ap)
         timed = EARLY <= ts_recv - time <= PAST and EARLY <= ts_recv - publish <= PAST
-        if order.s != symbol or not timed or not all_good(*numbers):
-            return trades.refuse(session, state, number, order.s, numbers)
+        if order.s != symbol or not _good_symbol(symbol):
+            return session.reject("another symbol than its stream's", name, number)
+        if not timed or not all_good(*numbers):
+            return session.reject("not a decimal number" if timed else "impossible time", name, number)
         if side is None:
             return session.reject("unknown side S", name, number)
+        if own == EVERY_SYMBOL and not of_market(session, symbol):
+            return session.ignore(f"{name} of another market")
         session.heard(state, ts_recv, time)
         size = None if sizes is None else sizes[symbol]
         return (
@@ -89,8 +155,10 @@ def contract_info(session: StreamSession, state: StreamState) -> Parse:
         time = data.E * MS
         if not EARLY <= ts_recv - time <= PAST:
             return session.reject("impossible time", name, number)
-        if not data.s or not data.cs:
+        if not _good_symbol(data.s) or not data.cs:
             return session.reject("a contract without symbol or status", name, number)
+        if not of_market(session, data.s):
+            return session.ignore(f"{name} of another market")
         session.heard(state, ts_recv, time)
         listed = data.ot * MS if data.ot else None
         expiry = data.dt * MS if data.dt and data.dt < PERPETUAL_DELIVERY else None
@@ -145,6 +213,10 @@ def _channels() -> tuple[dict[str, Channel], dict[str, str]]:
                 for speed in ("@1s", "")
             ),
             *(
+                Channel(f"!markPrice@arr{speed}", "mark_price", contiguous=False, max_silence=MINUTE, maker=mark_prices)
+                for speed in ("@1s", "")
+            ),
+            *(
                 Channel(f"kline_{interval}", "kline", contiguous=False, max_silence=None, maker=klines.kline)
                 for interval in klines.INTERVALS
                 if interval != "1s"
@@ -152,6 +224,9 @@ def _channels() -> tuple[dict[str, Channel], dict[str, str]]:
             Channel(
                 "forceOrder", "liquidation", contiguous=False, max_silence=None, maker=liquidation, sparse=True,
                 symbol_at="order",
+            ),
+            Channel(
+                "!forceOrder@arr", "liquidation", contiguous=False, max_silence=None, maker=liquidation, sparse=True
             ),
             Channel(
                 "!contractInfo", "contract", contiguous=False, max_silence=None, maker=contract_info, sparse=True

@@ -133,6 +133,10 @@ class MarkPriceFrame(msgspec.Struct, gc=False):
     data: MarkPrice
 
 
+class MarkPricesFrame(msgspec.Struct, gc=False):
+    data: list[msgspec.Raw]
+
+
 class ForceOrderFrame(msgspec.Struct, gc=False):
     data: ForceOrder
 
@@ -146,6 +150,8 @@ futures_depth = msgspec.json.Decoder(FuturesDepthFrame).decode
 spot_book = msgspec.json.Decoder(SpotBookFrame).decode
 kline = msgspec.json.Decoder(KlineFrame).decode
 mark_price = msgspec.json.Decoder(MarkPriceFrame).decode
+mark_prices = msgspec.json.Decoder(MarkPricesFrame).decode
+one_mark = msgspec.json.Decoder(MarkPrice).decode
 force_order = msgspec.json.Decoder(ForceOrderFrame).decode
 contract_info = msgspec.json.Decoder(ContractInfoFrame).decode
 
