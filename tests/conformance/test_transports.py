@@ -201,10 +201,11 @@ MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 @contextlib.asynccontextmanager
-async def talker(answer: bytes, *, ends: asyncio.Event | None = None):
+async def talker(answer: bytes, *, asked: asyncio.Event | None = None, ends: asyncio.Event | None = None):
     """A peer that answers everything with the same bytes, or with silence; all its sockets are closed at the end.
 
-    `%s` in the answer is what accepts the handshake. `ends` is set when a client has left.
+    `%s` in the answer is what accepts the handshake. `asked` is set when a client has sent its own, `ends` when it has
+    left.
     """
     writers: list[asyncio.StreamWriter] = []
 
@@ -213,6 +214,8 @@ async def talker(answer: bytes, *, ends: asyncio.Event | None = None):
         head = await reader.readuntil(b"\r\n\r\n")
         key = head.lower().index(b"sec-websocket-key: ") + len(b"sec-websocket-key: ")
         key = head[key : head.index(b"\r", key)]
+        if asked is not None:
+            asked.set()
         writer.write(answer.replace(b"%s", base64.b64encode(hashlib.sha1(key + MAGIC).digest())))
         with contextlib.suppress(ConnectionError):
             await reader.read()
@@ -363,10 +366,10 @@ async def test_a_peer_that_leaves_during_the_handshake_is_a_reason(name: str) ->
 
 @pytest.mark.parametrize("answer", [b"", ACCEPT])
 async def test_a_handshake_that_is_given_up_leaves_no_socket_open(name: str, answer: bytes) -> None:
-    ends = asyncio.Event()
-    async with talker(answer, ends=ends) as url:
+    asked, ends = asyncio.Event(), asyncio.Event()
+    async with talker(answer, asked=asked, ends=ends) as url:
         attempt = asyncio.ensure_future(connected(name, url))
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(asked.wait(), PATIENCE)
         attempt.cancel()
         with pytest.raises(asyncio.CancelledError):
             await attempt
