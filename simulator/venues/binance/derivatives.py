@@ -33,12 +33,13 @@ def funding_rate(asked: Asked) -> Any:
     newest = asked.now - asked.now % funding.INTERVAL
     if start is None:
         last = newest if end is None else min(newest, end - end % funding.INTERVAL)
-        first = last - (limit - 1) * funding.INTERVAL
+        first = last - limit * funding.INTERVAL
     else:
-        first = -(-start // funding.INTERVAL) * funding.INTERVAL
-        last = min(newest, first + (limit - 1) * funding.INTERVAL)
+        first = start - start % funding.INTERVAL
+        last = min(newest, first + limit * funding.INTERVAL)
     rows = [_settled(book, at) for at in range(first, last + 1, funding.INTERVAL) for book in books]
-    rows = [row for row in rows if end is None or row["fundingTime"] * 1000 <= end]
+    times = range(start or 0, (asked.now if end is None else end) + 1)
+    rows = [row for row in rows if row["fundingTime"] * 1000 in times]
     return rows[-limit:] if start is None else rows[:limit]
 
 
