@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 
@@ -35,7 +36,7 @@ INTERVALS: dict[str, int] = {
 
 
 class Candle(msgspec.Struct):
-    """One candle: prices in ticks, volumes in lots, quote volumes in ticks x lots, times in us."""
+    """One candle: prices in ticks, volumes in lots, quote volumes in what `Candles.amount` says, times in us."""
 
     open_time: int
     open: int
@@ -50,17 +51,17 @@ class Candle(msgspec.Struct):
     first_id: int = 0
     last_id: int = 0
 
-    def add(self, ticks: int, lots: int, maker: bool) -> None:
+    def add(self, ticks: int, lots: int, amount: int, maker: bool) -> None:
         """Take in one trade, later than all before."""
         self.high = max(self.high, ticks)
         self.low = min(self.low, ticks)
         self.close = ticks
         self.base += lots
-        self.quote += ticks * lots
+        self.quote += amount
         self.count += 1
         if not maker:
             self.taker_base += lots
-            self.taker_quote += ticks * lots
+            self.taker_quote += amount
 
     def join(self, later: Candle) -> None:
         """Take in a later candle."""
@@ -93,13 +94,23 @@ def next_open(open_time: int, interval: str) -> int:
 
 
 class Candles:
-    """Seconds and minutes of one symbol, the newest KEPT of each; longer intervals are folded on request."""
+    """Seconds and minutes of one symbol, the newest KEPT of each; longer intervals are folded on request.
 
-    def __init__(self) -> None:
+    `worth` is what a lot is worth at a price of one tick, where contracts are counted: quote volumes are then in base
+    units of 10^-8, each trade's rounded down. 0 elsewhere.
+    """
+
+    def __init__(self, worth: int = 0) -> None:
+        self._worth = worth
         self._held: dict[str, OrderedDict[int, Candle]] = {"1s": OrderedDict(), "1m": OrderedDict()}
+
+    def amount(self, ticks: int, lots: int) -> int:
+        """What a trade adds to the quote volume."""
+        return self._worth * lots // ticks if self._worth else ticks * lots
 
     def add(self, time: int, ticks: int, lots: int, trade_id: int, maker: bool) -> None:
         """Take in one market trade; `time` in us."""
+        amount = self.amount(ticks, lots)
         for interval, held in self._held.items():
             start = time - time % INTERVALS[interval]
             candle = held.get(start)
@@ -107,15 +118,29 @@ class Candles:
                 candle = held[start] = Candle(start, ticks, ticks, ticks, ticks, first_id=trade_id)
                 if len(held) > KEPT:
                     held.popitem(last=False)
-            candle.add(ticks, lots, maker)
+            candle.add(ticks, lots, amount, maker)
             candle.last_id = trade_id
 
     def read(self, interval: str) -> list[Candle]:
         """Candles of `interval`, ascending, the last one unfinished; intervals without a trade have none."""
         if interval in self._held:
             return list(self._held[interval].values())
+        return self._folded(interval, self._held["1m"].values())
+
+    def since(self, interval: str, start: int) -> list[Candle]:
+        """Candles that open at `start` (an open time of `interval`) or later, ascending."""
+        held = self._held.get(interval, self._held["1m"])
+        newest: list[Candle] = []
+        for candle in reversed(held.values()):
+            if candle.open_time < start:
+                break
+            newest.append(candle)
+        newest.reverse()
+        return newest if interval in self._held else self._folded(interval, newest)
+
+    def _folded(self, interval: str, minutes: Iterable[Candle]) -> list[Candle]:
         folded: dict[int, Candle] = {}
-        for minute in self._held["1m"].values():
+        for minute in minutes:
             start = open_of(minute.open_time, interval)
             if start in folded:
                 folded[start].join(minute)

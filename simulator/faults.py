@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from simulator.events import KIND_OF, KINDS, Event
 from simulator.instruments import MARKETS
-from simulator.market import Aggregate, Book, Event, Fill, Top
+from simulator.market import Book
+
+__all__ = ["GARBAGE", "KINDS", "KIND_OF", "ON_EVENTS", "ON_REQUESTS", "Fault", "Scheduled", "parse_schedule"]
 
 FaultName = Literal[
     "cut", "shutdown", "silence", "drop_ids", "duplicate_ids", "reorder_ids", "garbage", "half_frame", "huge_frame",
@@ -20,8 +23,6 @@ FaultName = Literal[
 ]  # fmt: skip
 ON_EVENTS = ("silence", "drop_ids", "duplicate_ids", "reorder_ids", "half_frame")
 ON_REQUESTS = ("html_200", "http_status", "short_body")
-KIND_OF: dict[type[Event], str] = {Fill: "trade", Aggregate: "agg_trade", Top: "quote"}
-KINDS = tuple(KIND_OF.values())
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -30,7 +31,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     - cut: connections are reset, or closed with the WebSocket `code`.
     - shutdown: the venue announces its shutdown where its protocol has words for it, and cuts after `seconds`.
     - silence: matching events are not sent for `seconds`; with neither symbol nor kind, pings stop too.
-    - drop_ids: the next `count` matching events are sent to nobody in scope.
+    - drop_ids: the next `count` matching events are sent to nobody in scope; of kind book_delta these are lost updates.
     - duplicate_ids: the next `count` matching events are sent twice.
     - reorder_ids: the next `count` matching events change places with the one after them in their stream.
     - garbage: `count` frames that are no message of the venue; `text` sends that text instead.

@@ -8,9 +8,11 @@ from typing import Protocol
 
 from simulator.clock import Clock
 from simulator.connection import PING, Connection, frame
-from simulator.faults import GARBAGE, KIND_OF, ON_EVENTS, Fault
+from simulator.events import ALWAYS, KIND_OF, Event, Notice, Streamed
+from simulator.faults import GARBAGE, ON_EVENTS, Fault
+from simulator.feeds import Wanted
 from simulator.log import TruthLog
-from simulator.market import Event, Market
+from simulator.market import Market
 
 TICK = 0.02
 HELD = 1.0
@@ -21,7 +23,13 @@ class Venue(Protocol):
     """What a venue's twin tells the hub about its streams."""
 
     def stream(self, symbol: str, kind: str) -> str:
-        """The venue's name of that stream."""
+        """The venue's name of that stream; trades, aggregates and quotes have one each."""
+
+    def wanted(self, market: str, stream: str) -> Wanted | None:
+        """What the name of any other stream asks for; None where there is no such stream."""
+
+    def notices(self, market: str) -> str | None:
+        """The stream that tells contracts' changes of all markets, where that market has one."""
 
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The message of an event; times in ms, or us if `micro`."""
@@ -71,12 +79,18 @@ class Hub:
         self._holding: set[Group] = set()
         """Streams with a reordered event in hand."""
         self._groups: dict[tuple[str, str], Group] = {}
-        self._of: dict[type[Event], dict[int, Group]] = {kind: {} for kind in KIND_OF}
+        self._of: dict[type[Event], dict[int, Group]] = {kind: {} for kind in ALWAYS}
         for book in market.books:
-            for kind, name in KIND_OF.items():
-                group = Group(venue.stream(book.symbol, name))
+            for kind in ALWAYS:
+                group = Group(venue.stream(book.symbol, KIND_OF[kind]))
                 self._groups[book.market, group.name] = group
                 self._of[kind][id(book)] = group
+        self.notices: list[tuple[str, str]] = []
+        """(market, stream) of those that tell contracts' changes."""
+        for name in dict.fromkeys(book.market for book in market.books):
+            if (stream := venue.notices(name)) is not None:
+                self._groups[name, stream] = Group(stream)
+                self.notices.append((name, stream))
 
     def start(self) -> None:
         """Let the market go on, tick by tick, until `stop`."""
@@ -104,7 +118,7 @@ class Hub:
         self._expire()
         faulty = any(fault.fault in ON_EVENTS for fault in self.faults)
         for event in self.market.advance(now):
-            group = self._of[type(event)][id(event.book)]
+            group = self._to(event)
             if faulty or group.held:
                 self._send_faulty(event, group, published)
             else:
@@ -115,6 +129,15 @@ class Hub:
         for connection in tuple(self.connections.values()):
             if connection.out and not connection.flush():
                 connection.end("slow reader")
+
+    def _to(self, event: Event) -> Group:
+        """The stream that tells it."""
+        of = self._of.get(type(event))
+        if of is not None:
+            return of[id(event.book)]
+        assert isinstance(event, Streamed)
+        market = event.market if isinstance(event, Notice) else event.book.market
+        return self._groups[market, event.stream]
 
     def _send(self, event: Event, group: Group, members: Iterable[Connection], published: int) -> None:
         frames: list[bytes | None] = [None, None, None, None]
@@ -270,12 +293,23 @@ class Hub:
                 connection.streams[name] = None
             else:
                 connection.streams.pop(name, None)
-            group = self._groups.get((connection.market, name))
-            if group is not None and self.venue.serves(connection.market, connection.route, name):
-                group.change(connection, joins)
+            if self.venue.serves(connection.market, connection.route, name):
+                group = self._groups.get((connection.market, name))
+                if group is None and joins:
+                    group = self._begin(connection.market, name)
+                if group is not None:
+                    group.change(connection, joins)
         if names:
             word = "subscribe" if joins else "unsubscribe"
             self.log.line(word, connection.number, names, self.clock.now())
+
+    def _begin(self, market: str, name: str) -> Group | None:
+        """The first subscription of a stream that is made on request: from now on it goes on."""
+        wanted = self.venue.wanted(market, name)
+        if wanted is None or not self.market.watch(market, name, wanted):
+            return None
+        self._groups[market, name] = group = Group(name)
+        return group
 
     def gone(self, connection: Connection, cause: str) -> None:
         """The connection is over, whoever ended it."""

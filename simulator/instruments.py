@@ -6,10 +6,11 @@ import random
 
 import msgspec
 
-MARKETS = ("spot", "linear")
+MARKETS = ("spot", "linear", "inverse")
 QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "BTC", "ETH", "EUR")
+COIN_MARGINED = "USD_PERP"
 _KNOWN = {
-    # base: (price, price decimals, quantity decimals on spot, quantity decimals on linear)
+    # base: (price, price decimals, quantity decimals on spot, quantity decimals on linear); inverse counts contracts
     "BTC": (64000.0, 2, 5, 3),
     "ETH": (3100.0, 2, 4, 3),
     "SOL": (148.0, 2, 3, 2),
@@ -42,14 +43,29 @@ class Instrument(msgspec.Struct, frozen=True):
     start_ticks: int
     first_id: int
     """Trade, aggregate and book ids start near here; the same for the same seed."""
+    contract_size: int = 0
+    """What one contract is worth in the quote, where quantities are contracts; 0 elsewhere."""
 
 
 def split(symbol: str) -> tuple[str, str]:
-    """Base and quote of a made-up symbol: the quote is the longest known ending, USDT where there is none."""
+    """Base and quote of a made-up symbol: the quote is the longest known ending, USDT where there is none.
+
+    `BTCUSD_PERP` is margined in its base.
+    """
+    if symbol.endswith(COIN_MARGINED) and len(symbol) > len(COIN_MARGINED):
+        return symbol[: -len(COIN_MARGINED)], "USD"
     for quote in QUOTES:
         if symbol.endswith(quote) and len(symbol) > len(quote):
             return symbol[: -len(quote)], quote
     return symbol, "USDT"
+
+
+def named_in(market: str, symbol: str) -> str:
+    """What a symbol is called in a market: BTCUSDT is BTCUSD_PERP where coins are the margin, and the other way."""
+    base, quote = split(symbol)
+    if market == "inverse":
+        return base + COIN_MARGINED
+    return f"{base}USDT" if quote == "USD" else symbol
 
 
 def names(count: int) -> list[str]:
@@ -62,12 +78,13 @@ def listing(markets: list[str], symbols: list[str], seed: int, id_shift: int = 0
     """The instruments of every market, drawn from the seed; `id_shift` moves all first ids up."""
     out = []
     for market in markets:
-        for symbol in symbols:
+        for symbol in dict.fromkeys(named_in(market, symbol) for symbol in symbols):
             chance = random.Random(f"{seed}/{market}/{symbol}")
             base, quote = split(symbol)
             drawn = 10 ** chance.uniform(-1.5, 2.5)
             price, decimals, spot_qty, linear_qty = _KNOWN.get(base, (drawn, 4, 1, 0))
             price *= chance.uniform(0.97, 1.03)
+            size = (100 if base == "BTC" else 10) if market == "inverse" else 0
             out.append(
                 Instrument(
                     market=market,
@@ -75,9 +92,10 @@ def listing(markets: list[str], symbols: list[str], seed: int, id_shift: int = 0
                     base=base,
                     quote=quote,
                     price_decimals=decimals,
-                    qty_decimals=spot_qty if market == "spot" else linear_qty,
+                    qty_decimals={"spot": spot_qty, "linear": linear_qty}.get(market, 0),
                     start_ticks=max(1000, round(price * 10**decimals)),
                     first_id=chance.randrange(10**6, 10**8) + id_shift,
+                    contract_size=size,
                 )
             )
     return out

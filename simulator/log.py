@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from simulator.market import Aggregate, Event, Fill
+from simulator.events import KIND_OF, Aggregate, Event, Fill, Top
 from simulator.truth import FORMAT
 
 SYNC_SECONDS = 0.5
@@ -49,9 +49,15 @@ class TruthLog:
                 f"{'true' if event.maker else 'false'},{event.first_id},{event.last_id},"
                 f"{event.ts},{published},[{sent}],{{{dropped}}}]\n"
             )
-        else:
+        elif isinstance(event, Top):
             self._lines.append(
                 f'["quote",{event.book.tag},{event.id},"{event.bid}","{event.bid_qty}","{event.ask}","{event.ask_qty}",'
+                f"{event.ts},{published},[{sent}],{{{dropped}}}]\n"
+            )
+
+        else:
+            self._lines.append(
+                f'["{KIND_OF[type(event)]}",{event.book.tag},{event.id},{event.told()},'
                 f"{event.ts},{published},[{sent}],{{{dropped}}}]\n"
             )
 

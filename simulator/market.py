@@ -8,70 +8,41 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import TypeAlias
+from collections.abc import Iterable
 
 import msgspec
 
+from simulator import feeds, funding
 from simulator.candles import Candles
+from simulator.events import Aggregate, Event, Fill, Forced, Notice, Top
 from simulator.instruments import Instrument, activity
+from simulator.ladder import Ladder
+
+__all__ = ["Aggregate", "Book", "Event", "Fill", "Market", "Top"]
 
 HISTORY = 5000
 """Trades and aggregates kept a symbol for the REST routes."""
+FORCED_ONE_IN = 20
+"""Of so many taker orders on futures one is a liquidation."""
+MIX, MASK = 0x9E3779B97F4A7C15, (1 << 40) - 1
+"""Spread a quote's bits once more, for what happens deeper in the book."""
 CATCH_UP = 2_000_000
 """us: a machine that slept longer goes on from now instead of sending the whole past at once."""
-
-
-class Fill(msgspec.Struct, gc=False):
-    """One trade. `condition` as Binance USD-M writes it in `X`; times in us, whole milliseconds."""
-
-    book: Book
-    id: int
-    price: str
-    qty: str
-    maker: bool
-    condition: str
-    ts: int
-    ticks: int
-    lots: int
-
-
-class Aggregate(msgspec.Struct, gc=False):
-    """Fills of one taker order at one price."""
-
-    book: Book
-    id: int
-    price: str
-    qty: str
-    maker: bool
-    first_id: int
-    last_id: int
-    ts: int
-
-
-class Top(msgspec.Struct, gc=False):
-    """The best bid and ask after a change; `id` is the book's update id, which jumps."""
-
-    book: Book
-    id: int
-    bid: str
-    bid_qty: str
-    ask: str
-    ask_qty: str
-    ts: int
-
-
-Event: TypeAlias = Fill | Aggregate | Top
 
 
 class Book:
     """The state of one instrument, with its recent trades and candles."""
 
-    def __init__(self, instrument: Instrument, tag: str) -> None:
+    def __init__(self, instrument: Instrument, tag: str, seed: int) -> None:
         self.instrument = instrument
         self.market = instrument.market
         self.symbol = instrument.symbol
         self.tag = tag
         """`"market","symbol"` as JSON text, for the log."""
+        self.seed = f"{seed}/{self.market}/{self.symbol}"
+        """What its chances come from."""
+        self.status, self.delivery = "TRADING", 0
+        self.forced: Forced | None = None
         self.bid = instrument.start_ticks
         self.spread = 1
         self.trade_id = instrument.first_id
@@ -81,10 +52,13 @@ class Book:
         self.top: Top | None = None
         self.trades: deque[Fill] = deque(maxlen=HISTORY)
         self.aggregates: deque[Aggregate] = deque(maxlen=HISTORY)
-        self.candles = Candles()
+        self.amount_decimals = 8 if instrument.contract_size else instrument.price_decimals + instrument.qty_decimals
+        worth = instrument.contract_size * 10 ** (8 + instrument.price_decimals)
+        self.candles = Candles(worth)
         self._floor = instrument.start_ticks // 2
         self._price = _pattern(instrument.price_decimals, 8 if instrument.market == "spot" else None)
         self._qty = _pattern(instrument.qty_decimals, 8 if instrument.market == "spot" else None)
+        self.ladder = Ladder(self.price, self.qty, self.bid, self.bid + self.spread, self.seed, self.update_id)
 
     def price(self, ticks: int) -> str:
         """Price text as the venue pads it."""
@@ -95,6 +69,19 @@ class Book:
         """Quantity text as the venue pads it."""
         pattern, unit = self._qty
         return pattern % (lots // unit, lots % unit) if unit > 1 else pattern % lots
+
+    def amount(self, value: int) -> str:
+        """A product of price and quantity as text, with all its decimals, at least eight of them."""
+        decimals = self.amount_decimals
+        if decimals == 0:
+            return f"{value}.00000000"
+        unit: int = 10**decimals
+        return f"{value // unit}.{value % unit:0{decimals}d}".ljust(len(str(value // unit)) + 9, "0")
+
+    def reference(self, now: int) -> tuple[int, int]:
+        """(mark, index) price in units of 10^-8 at `now`, near the middle of the book."""
+        mid = (2 * self.bid + self.spread) * funding.UNIT // (2 * 10**self.instrument.price_decimals)
+        return funding.prices(self.seed, mid, now)
 
     def order(self, bits: int, ts: int) -> list[Event]:
         """A taker order eats 1 to 4 makers at the best price; rarely the linear market prints a non-market fill."""
@@ -111,9 +98,17 @@ class Book:
         whole = Aggregate(self, self.agg_id, self.price(ticks), self.qty(total), maker, first, self.trade_id, ts)
         self.aggregates.append(whole)
         events.append(whole)
+        if self.market != "spot" and (bits >> 33) % FORCED_ONE_IN == 0:
+            self._force(whole, ticks)
         if self.market == "linear" and (bits >> 40) % 250 == 0:
             events.append(self._odd(bits >> 52, ts))
         return events
+
+    def _force(self, whole: Aggregate, ticks: int) -> None:
+        """The order was a liquidation: its limit is a percent behind the price it got."""
+        count = 1 + (self.forced.id if self.forced is not None else 0)
+        side, limit = ("SELL", ticks - ticks // 100) if whole.maker else ("BUY", ticks + ticks // 100)
+        self.forced = Forced(self, "", count, side, self.price(limit), whole.price, whole.qty, whole.ts)
 
     def _fill(self, ticks: int, lots: int, maker: bool, condition: str, ts: int) -> Fill:
         self.trade_id += 1
@@ -148,6 +143,15 @@ class Book:
             ts,
         )
         self.top = top
+        self.ladder.move(
+            self.bid,
+            f'["{top.bid}","{top.bid_qty}"]',
+            self.bid + self.spread,
+            f'["{top.ask}","{top.ask_qty}"]',
+            (bits * MIX) >> 40 & MASK,
+            self.update_id,
+            ts,
+        )
         return top
 
 
@@ -155,13 +159,46 @@ class Market:
     """All instruments on one time line. `rate` counts trades and quotes a second; aggregates come on top."""
 
     def __init__(self, instruments: list[Instrument], seed: int, rate: float, start: int) -> None:
-        self.books = [Book(one, _tag(one)) for one in _by_activity(instruments)]
+        self.books = [Book(one, _tag(one), seed) for one in _by_activity(instruments)]
+        self.named = {(book.market, book.symbol.lower()): book for book in self.books}
         self.rate = rate
         self.produced = 0
         self._start = start
+        self._step = 1
+        self._schedule = feeds.Schedule()
+        self._notices: list[Event] = []
+        self._told = 0
         self._chance = random.Random(f"{seed}/market").getrandbits
         slots = activity(len(self.books))
         self._slots = [self.books[index] for index in slots]
+
+    def watch(self, market: str, stream: str, wanted: feeds.Wanted) -> bool:
+        """Let a stream begin, for good; False where its symbol does not exist."""
+        book = self.named.get((market, wanted.symbol))
+        if book is None:
+            return False
+        now = self._start + (self._step - 1) * feeds.STEP
+        self._schedule.add(feeds.make(book, stream, wanted, now), wanted.period)
+        return True
+
+    def change(self, book: Book, status: str, delivery: int, now: int, streams: Iterable[tuple[str, str]]) -> None:
+        """A contract's status changes; `delivery` in us, 0 for never. The next `advance` tells it.
+
+        `streams` are the (market, stream) that tell it.
+        """
+        book.status, book.delivery = status, delivery
+        self._told += 1
+        at = now - now % 1000
+        self._notices += [Notice(book, market, name, self._told, status, delivery, at) for market, name in streams]
+
+    def _spoken(self, until: int) -> list[Event]:
+        """What the feeds say at the ends of their intervals up to `until`."""
+        out: list[Event] = []
+        while (end := self._start + self._step * feeds.STEP) <= until:
+            for feed in self._schedule.due(self._step):
+                out += feed.flush(end - end % 1000)
+            self._step += 1
+        return out
 
     def advance(self, now: int) -> list[Event]:
         """Everything that happened up to `now` (us), oldest first."""
@@ -170,13 +207,16 @@ class Market:
         if late > 0:
             self._start += int(late)
             due = int(CATCH_UP * self.rate / 1_000_000)
-        events: list[Event] = []
+        events, self._notices = self._notices, []
         chance, slots, count = self._chance, self._slots, len(self._slots)
-        made = 0
+        made, end = 0, self._start + self._step * feeds.STEP
         while made < due:
             bits = chance(96)
             book = slots[(bits & 0xFFFFF) % count]
             ts = self._start + int((self.produced + made + 1) * 1_000_000 / self.rate)
+            if ts >= end:
+                events += self._spoken(ts)
+                end = self._start + self._step * feeds.STEP
             ts = book.ts = max(book.ts, ts - ts % 1000)
             if bits >> 20 & 15 < 5:
                 order = book.order(bits >> 24, ts)
@@ -186,6 +226,7 @@ class Market:
                 events.append(book.quote(bits >> 24, ts))
                 made += 1
         self.produced += made
+        events += self._spoken(now)
         return events
 
 

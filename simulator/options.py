@@ -12,6 +12,7 @@ from simulator.faults import Scheduled, parse_schedule
 from simulator.instruments import names
 
 DAY_SECONDS = 86_400.0
+DEFAULT_MARKETS = "spot,linear"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[
     add("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     add("--seed", type=int, default=1, help="the same seed gives the same ids, prices and quantities")
     add("--symbols", type=_symbols, default="10", help="how many symbols, or their names separated by commas")
-    add("--markets", type=_list, default=",".join(markets_of), help="markets, separated by commas")
+    add("--markets", type=_list, default=DEFAULT_MARKETS, help=f"markets, separated by commas: {', '.join(markets_of)}")
     add("--rate", type=_positive, default=200.0, help="trades and quotes a second, over all symbols and markets")
     add("--clock-offset-us", type=int, default=0, help="added to the machine's clock, us")
     add("--log", type=Path, default=Path("simulator.log.jsonl"), help="ground truth file; a new run replaces it")

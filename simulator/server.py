@@ -10,7 +10,7 @@ import stat
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -26,6 +26,15 @@ from simulator.options import Options
 from simulator.venues import Twin
 
 WEB_PAGE = "<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
+
+
+class ContractChange(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /sim/contracts`: a new status, and a time of delivery (us) where it is to end."""
+
+    market: str
+    symbol: str
+    status: Annotated[str, msgspec.Meta(pattern="^[A-Z_]{1,32}$")]
+    delivery: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Control:
@@ -53,6 +62,19 @@ class Control:
                 self._hub.end_fault(fault)
                 return _json(_shown(fault))
         return _json({"error": "no such fault in force"}, 404)
+
+    async def post_contract(self, request: web.Request) -> web.Response:
+        """A contract's status changes: exchangeInfo and the venue's notices say it. 400 says what is wrong."""
+        try:
+            asked = msgspec.json.decode(await request.read(), type=ContractChange)
+        except msgspec.DecodeError as error:
+            return _json({"error": str(error)}, 400)
+        market = self._hub.market
+        book = market.named.get((asked.market, asked.symbol.lower()))
+        if book is None:
+            return _json({"error": f"no {asked.symbol} on {asked.market}"}, 404)
+        market.change(book, asked.status, asked.delivery, self._hub.clock.now(), self._hub.notices)
+        return _json({"market": book.market, "symbol": book.symbol, "status": book.status, "delivery": book.delivery})
 
     async def get_state(self, _request: web.Request) -> web.Response:
         """The clock, what was produced, and the connections with their streams."""
@@ -156,6 +178,7 @@ def application(hub: Hub, options: Options, twin: Twin) -> web.Application:
     app.router.add_get("/sim/faults", control.get_faults)
     app.router.add_delete("/sim/faults/{id}", control.delete_fault)
     app.router.add_get("/sim/state", control.get_state)
+    app.router.add_post("/sim/contracts", control.post_contract)
     return app
 
 

@@ -8,6 +8,14 @@ The log is JSON Lines; each line is an array whose first item says what it is. T
     ["trade", market, symbol, id, price, qty, buyer_is_maker, condition, ts_event, ts_publish, [conn], {conn: fault}]
     ["agg_trade", market, symbol, id, price, qty, buyer_is_maker, first_id, last_id, ts_event, ts_publish, [...], {...}]
     ["quote", market, symbol, update_id, bid, bid_qty, ask, ask_qty, ts_event, ts_publish, [...], {...}]
+    ["book_delta", market, symbol, u, stream, U, pu, [[price, qty], ...], [...], ts_event, ts_publish, ...]
+    ["book_snapshot", market, symbol, u, stream, [bids], [asks], ts_event, ts_publish, [conn, ...], {conn: fault}]
+    ["mark_price", market, symbol, ms, stream, mark, index, predicted_rate, next_funding, ts_event, ts_publish, ...]
+    ["liquidation", market, symbol, number, stream, side, price, avg_price, qty, ts_event, ts_publish, [...], {...}]
+    ["kline", market, symbol, open_time, stream, interval, open, high, low, close, volume, amount, trades,
+        taker_volume, taker_amount, closed, ts_event, ts_publish, [...], {...}]
+    ["contract", market, symbol, number, stream, the stream's market, status, delivery, ts_event, ts_publish, ...]
+    ["depth", market, symbol, last_update_id, levels asked for, time]    a book was given by REST
     ["fault", id, name, {its parameters}, "begin" | "applied" | "end", detail, time]
     ["close", conn, cause, unsent bytes, time]
     ["http", market, method, target, status, time]
@@ -15,6 +23,8 @@ The log is JSON Lines; each line is an array whose first item says what it is. T
 
 An event's list names the connections whose socket it was written to, its map those that were to have it and the fault
 that took it. `unsent bytes` is what the socket still held at the close: the last events of that connection may be lost.
+Events that name a stream are in the log from its first subscription on, also while nobody is connected; a contract's
+change is there once for each market that is open to it. `amount` is in the quote, on inverse markets in the base.
 The log is written before the sockets are, and synced twice a second.
 """
 
@@ -27,10 +37,25 @@ from typing import Any
 import msgspec
 
 FORMAT = 1
+FIELDS: dict[str, tuple[str, ...]] = {
+    "trade": ("price", "qty", "buyer_is_maker", "condition"),
+    "agg_trade": ("price", "qty", "buyer_is_maker", "first_id", "last_id"),
+    "quote": ("bid", "bid_qty", "ask", "ask_qty"),
+    "book_delta": ("stream", "first_id", "previous_id", "bids", "asks"),
+    "book_snapshot": ("stream", "bids", "asks"),
+    "mark_price": ("stream", "mark", "index", "predicted_rate", "next_funding"),
+    "liquidation": ("stream", "side", "price", "avg_price", "qty"),
+    "kline": (
+        "stream", "interval", "open", "high", "low", "close", "volume", "amount", "count", "taker_volume",
+        "taker_amount", "closed",
+    ),
+    "contract": ("stream", "host", "status", "delivery"),
+}  # fmt: skip
+"""What stands between the id and the times of an event's line."""
 
 
 class Happened(msgspec.Struct, frozen=True):
-    """One event of the venue. `price` and `qty` are empty for quotes, the four quote texts for the others."""
+    """One event of the venue. What its kind does not have is empty."""
 
     kind: str
     market: str
@@ -51,6 +76,34 @@ class Happened(msgspec.Struct, frozen=True):
     bid_qty: str = ""
     ask: str = ""
     ask_qty: str = ""
+    stream: str = ""
+    """Name of its stream; empty for trades, aggregates and quotes, which have one a symbol."""
+    previous_id: int = 0
+    """`pu` of a book_delta: the id of the event before in its stream."""
+    bids: tuple[tuple[str, str], ...] = ()
+    asks: tuple[tuple[str, str], ...] = ()
+    mark: str = ""
+    index: str = ""
+    predicted_rate: str = ""
+    next_funding: int = 0
+    side: str = ""
+    """Of a forced order: BUY or SELL."""
+    avg_price: str = ""
+    interval: str = ""
+    open: str = ""
+    high: str = ""
+    low: str = ""
+    close: str = ""
+    volume: str = ""
+    amount: str = ""
+    count: int = 0
+    taker_volume: str = ""
+    taker_amount: str = ""
+    closed: bool = False
+    host: str = ""
+    """The market on whose stream a contract's change was told."""
+    status: str = ""
+    delivery: int = 0
 
 
 class Link(msgspec.Struct):
@@ -88,6 +141,16 @@ class Request(msgspec.Struct, frozen=True):
     time: int
 
 
+class Depth(msgspec.Struct, frozen=True):
+    """One book given by REST."""
+
+    market: str
+    symbol: str
+    last_update_id: int
+    limit: int
+    time: int
+
+
 class Truth(msgspec.Struct):
     """A whole log."""
 
@@ -98,10 +161,15 @@ class Truth(msgspec.Struct):
     requests: list[Request]
     started: int
     stopped: int
+    depths: list[Depth] = []
 
     def of(self, kind: str, market: str, symbol: str) -> dict[int, Happened]:
         """Events of one stream by id."""
         return {e.id: e for e in self.events if (e.kind, e.market, e.symbol) == (kind, market, symbol)}
+
+    def stream(self, market: str, name: str) -> list[Happened]:
+        """Events of one stream that has a name of its own, in their order."""
+        return [e for e in self.events if (e.stream, e.host or e.market) == (name, market)]
 
     def sent(self, kind: str, market: str, symbol: str) -> dict[int, Happened]:
         """Those of `of` that went to at least one connection."""
@@ -137,7 +205,7 @@ def load(path: str | Path) -> Truth:
 
 def _take(truth: Truth, row: list[Any]) -> None:
     match row[0]:
-        case "trade" | "agg_trade" | "quote":
+        case str(kind) if kind in FIELDS:
             truth.events.append(_event(row))
         case "start":
             if row[1] != FORMAT:
@@ -155,6 +223,8 @@ def _take(truth: Truth, row: list[Any]) -> None:
             link.cause, link.unsent, link.closed = row[2], row[3], row[4]
         case "fault":
             truth.faults.append(FaultLine(*row[1:]))
+        case "depth":
+            truth.depths.append(Depth(*row[1:]))
         case "http":
             truth.requests.append(Request(*row[1:]))
         case "stop":
@@ -166,11 +236,8 @@ def _take(truth: Truth, row: list[Any]) -> None:
 def _event(row: list[Any]) -> Happened:
     kind, market, symbol, number = row[:4]
     ts_event, ts_publish, sent, dropped = row[-4:]
-    names = {
-        "trade": ("price", "qty", "buyer_is_maker", "condition"),
-        "agg_trade": ("price", "qty", "buyer_is_maker", "first_id", "last_id"),
-        "quote": ("bid", "bid_qty", "ask", "ask_qty"),
-    }[kind]
+    values = (tuple(map(tuple, value)) if isinstance(value, list) else value for value in row[4:-4])
+    fields: dict[str, Any] = dict(zip(FIELDS[kind], values, strict=True))
     return Happened(
         kind,
         market,
@@ -180,5 +247,5 @@ def _event(row: list[Any]) -> Happened:
         ts_publish,
         tuple(sent),
         {int(conn): fault for conn, fault in dropped.items()},
-        **dict(zip(names, row[4:-4], strict=True)),
+        **fields,
     )

@@ -53,7 +53,9 @@ async def simulate(tmp_path: Path):
     async def start(*arguments):
         log = tmp_path / f"truth-{len(list(tmp_path.iterdir()))}.jsonl"
         given = options.parse(
-            ["--rate", "4000", "--symbols", "3", "--log", str(log), *arguments], ["spot", "linear"], venues.names()
+            ["--rate", "4000", "--symbols", "3", "--log", str(log), *arguments],
+            ["spot", "linear", "inverse"],
+            venues.names(),
         )
         twin = venues.load(given.venue)
         hub = build(given, twin)

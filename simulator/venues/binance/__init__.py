@@ -1,4 +1,4 @@
-"""The twin of Binance: spot and USD-M, as the documentation of 2026 describes their streams and REST routes."""
+"""The twin of Binance: spot, USD-M and COIN-M, as the documentation of 2026 tells their streams and REST routes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simulator.venues import Settings
 from simulator.venues.binance import rest, stream
 from simulator.venues.binance.wire import Wire
 
-MARKETS = ("spot", "linear")
+MARKETS = ("spot", "linear", "inverse")
 WIRE = Wire()
 
 __all__ = ["MARKETS", "WIRE", "bases", "routes"]

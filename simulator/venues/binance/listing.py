@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.market import Book
-
-ONBOARD = 1569398400000
-NEVER = 4133404800000
-"""Delivery time of a perpetual, ms."""
+from simulator.venues.binance.payloads import NEVER, ONBOARD, pair
 
 
 def exchange_info(market: str, books: list[Book], now: int, budget: int) -> dict[str, Any]:
@@ -17,7 +14,7 @@ def exchange_info(market: str, books: list[Book], now: int, budget: int) -> dict
     limits = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": budget}]
     if spot:
         limits.append({"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300_000})
-    row = _spot_row if spot else _linear_row
+    row = {"spot": _spot_row, "linear": _linear_row, "inverse": _inverse_row}[market]
     return {
         "timezone": "UTC",
         "serverTime": now,
@@ -43,7 +40,7 @@ def _spot_row(book: Book) -> dict[str, Any]:
     listed = book.instrument
     return {
         "symbol": listed.symbol,
-        "status": "TRADING",
+        "status": book.status,
         "baseAsset": listed.base,
         "baseAssetPrecision": 8,
         "quoteAsset": listed.quote,
@@ -64,9 +61,9 @@ def _linear_row(book: Book) -> dict[str, Any]:
         "symbol": listed.symbol,
         "pair": listed.symbol,
         "contractType": "PERPETUAL",
-        "deliveryDate": NEVER,
+        "deliveryDate": book.delivery // 1000 or NEVER,
         "onboardDate": ONBOARD,
-        "status": "TRADING",
+        "status": book.status,
         "baseAsset": listed.base,
         "quoteAsset": listed.quote,
         "marginAsset": listed.quote,
@@ -75,4 +72,26 @@ def _linear_row(book: Book) -> dict[str, Any]:
         "underlyingType": "COIN",
         "underlyingSubType": [],
         "filters": [*_filters(book), {"filterType": "MIN_NOTIONAL", "notional": "5.0"}],
+    }
+
+
+def _inverse_row(book: Book) -> dict[str, Any]:
+    """Contracts of a number of USD, margined in their base; the status has another name than on USD-M."""
+    listed = book.instrument
+    return {
+        "symbol": listed.symbol,
+        "pair": pair(book),
+        "contractType": "PERPETUAL",
+        "deliveryDate": book.delivery // 1000 or NEVER,
+        "onboardDate": ONBOARD,
+        "contractStatus": book.status,
+        "contractSize": listed.contract_size,
+        "baseAsset": listed.base,
+        "quoteAsset": listed.quote,
+        "marginAsset": listed.base,
+        "pricePrecision": listed.price_decimals,
+        "quantityPrecision": listed.qty_decimals,
+        "underlyingType": "COIN",
+        "underlyingSubType": [],
+        "filters": _filters(book),
     }

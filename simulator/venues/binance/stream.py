@@ -14,19 +14,17 @@ from aiohttp import WSMsgType, web
 from simulator.connection import PONG, Connection, frame
 from simulator.hub import Hub
 from simulator.venues import Settings
-from simulator.venues.binance.wire import well_formed
+from simulator.venues.binance.names import well_formed
 
 STREAMS = 1024
-INBOUND = {"spot": 5, "linear": 10}
+INBOUND = {"spot": 5, "linear": 10, "inverse": 10}
 """Messages a second a client may send, pings and pongs included."""
-PINGS = {"spot": (20.0, 60.0), "linear": (180.0, 600.0)}
+PINGS = {"spot": (20.0, 60.0), "linear": (180.0, 600.0), "inverse": (180.0, 600.0)}
 """Seconds between pings, and seconds within which a pong is due."""
-PATHS = {
-    "spot": (("/ws", ""), ("/stream", "")),
-    "linear": tuple(
-        (f"{route}{end}", route[1:]) for route in ("", "/public", "/market", "/private") for end in ("/ws", "/stream")
-    ),
-}
+_ROUTED = tuple(
+    (f"{route}{end}", route[1:]) for route in ("", "/public", "/market", "/private") for end in ("/ws", "/stream")
+)
+PATHS = {"spot": (("/ws", ""), ("/stream", "")), "linear": _ROUTED, "inverse": _ROUTED}
 _TEXT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

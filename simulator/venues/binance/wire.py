@@ -1,28 +1,14 @@
-"""Binance's words: stream names, payloads, and which path of USD-M serves which stream."""
+"""Binance's words as the hub asks for them: stream names, payloads, and which path of the futures serves what."""
 
 from __future__ import annotations
 
-import re
-
 from simulator.connection import Connection
-from simulator.market import Aggregate, Event, Fill
+from simulator.events import Aggregate, Event, Fill, Streamed, Top
+from simulator.feeds import Wanted
+from simulator.venues.binance import names, payloads
+from simulator.venues.binance.payloads import ST
 
 CHANNEL = {"trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker"}
-_INTERVAL = r"(?:1s|1m|3m|5m|15m|30m|1h|2h|4h|6h|8h|12h|1d|3d|1w|1M)"
-_WELL_FORMED = re.compile(
-    r"[^@/\s!]+@(?:trade|aggTrade|blockTrade|bookTicker|miniTicker|ticker|ticker_(?:1h|4h|1d)|avgPrice|referencePrice"
-    rf"|kline_{_INTERVAL}(?:@\+08:00)?|continuousKline_{_INTERVAL}|indexPriceKline_{_INTERVAL}|markPriceKline_{_INTERVAL}"
-    r"|depth(?:5|10|20)?(?:@(?:0|100|500)ms)?|rpiDepth@500ms|markPrice(?:@1s)?|indexPrice(?:@1s)?|forceOrder"
-    r"|compositeIndex|assetIndex)"
-    r"|!(?:bookTicker|miniTicker@arr|ticker@arr|markPrice@arr(?:@1s)?|forceOrder@arr|contractInfo|assetIndex@arr)"
-    r"|tradingSession"
-)
-_PUBLIC = re.compile(r"!bookTicker|.*@(?:bookTicker|trade|depth.*|rpiDepth.*)")
-
-
-def well_formed(stream: str) -> bool:
-    """Whether the venue knows this form of stream name; that its symbol exists is not asked."""
-    return _WELL_FORMED.fullmatch(stream) is not None
 
 
 class Wire:
@@ -32,18 +18,26 @@ class Wire:
         """`btcusdt@aggTrade`."""
         return f"{symbol.lower()}@{CHANNEL[kind]}"
 
+    def wanted(self, market: str, stream: str) -> Wanted | None:
+        """`btcusdt@depth20@100ms` and the like."""
+        return names.wanted(market, stream)
+
+    def notices(self, market: str) -> str | None:
+        """`!contractInfo` tells both futures markets' contracts on both hosts."""
+        return None if market == "spot" else names.NOTICES
+
     def wrapped(self, stream: str, payload: str) -> str:
         """The combined form."""
         return f'{{"stream":"{stream}","data":{payload}}}'
 
     def serves(self, market: str, route: str, stream: str) -> bool:
-        """Spot has one path. USD-M serves books and `@trade` on public, the rest on market, unrouted as public."""
+        """Spot has one path. Futures serve books and `@trade` on public, the rest on market, unrouted as public."""
         if market == "spot":
             return True
-        return bool(_PUBLIC.fullmatch(stream)) == (route != "market") and route != "private"
+        return names.public(stream) == (route != "market") and route != "private"
 
     def farewell(self, connection: Connection, now: int) -> str | None:
-        """Spot announces a shutdown since 2026-05; USD-M has no such words."""
+        """Spot announces a shutdown since 2026-05; futures have no such words."""
         if connection.market != "spot":
             return None
         payload = f'{{"e":"serverShutdown","E":{now if connection.micro else now // 1000}}}'
@@ -52,13 +46,15 @@ class Wire:
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The bare message."""
         unit = 1 if micro else 1000
+        if isinstance(event, Streamed):
+            return payloads.payload(event, published, unit)
         sent, ts, symbol = published // unit, event.ts // unit, event.book.symbol
         if event.book.market == "spot":
             return _spot(event, sent, ts, symbol)
-        return _linear(event, sent, ts, symbol)
+        return _futures(event, sent, ts, symbol)
 
 
-def _spot(event: Event, sent: int, ts: int, symbol: str) -> str:
+def _spot(event: Fill | Aggregate | Top, sent: int, ts: int, symbol: str) -> str:
     if isinstance(event, Fill):
         return (
             f'{{"e":"trade","E":{sent},"s":"{symbol}","t":{event.id},"p":"{event.price}","q":"{event.qty}",'
@@ -75,19 +71,21 @@ def _spot(event: Event, sent: int, ts: int, symbol: str) -> str:
     )
 
 
-def _linear(event: Event, sent: int, ts: int, symbol: str) -> str:
+def _futures(event: Fill | Aggregate | Top, sent: int, ts: int, symbol: str) -> str:
+    st = ST[event.book.market]
     if isinstance(event, Fill):
         return (
             f'{{"e":"trade","E":{sent},"T":{ts},"s":"{symbol}","t":{event.id},"p":"{event.price}","q":"{event.qty}",'
-            f'"X":"{event.condition}","m":{"true" if event.maker else "false"},"st":1}}'
+            f'"X":"{event.condition}","m":{"true" if event.maker else "false"},"st":{st}}}'
         )
     if isinstance(event, Aggregate):
+        net = f'"nq":"{event.qty}",' if st == 1 else ""
         return (
             f'{{"e":"aggTrade","E":{sent},"s":"{symbol}","a":{event.id},"p":"{event.price}","q":"{event.qty}",'
-            f'"nq":"{event.qty}","f":{event.first_id},"l":{event.last_id},"T":{ts},'
-            f'"m":{"true" if event.maker else "false"},"st":1}}'
+            f'{net}"f":{event.first_id},"l":{event.last_id},"T":{ts},'
+            f'"m":{"true" if event.maker else "false"},"st":{st}}}'
         )
     return (
-        f'{{"e":"bookTicker","u":{event.id},"E":{sent},"T":{ts},"s":"{symbol}","ps":"{symbol}","b":"{event.bid}",'
-        f'"B":"{event.bid_qty}","a":"{event.ask}","A":"{event.ask_qty}","st":1}}'
+        f'{{"e":"bookTicker","u":{event.id},"E":{sent},"T":{ts},"s":"{symbol}","ps":"{payloads.pair(event.book)}",'
+        f'"b":"{event.bid}","B":"{event.bid_qty}","a":"{event.ask}","A":"{event.ask_qty}","st":{st}}}'
     )

@@ -1,0 +1,183 @@
+"""Streams that speak at fixed intervals: depth, partial depth, mark prices, forced orders, candles.
+
+A feed begins with its first subscription and goes on for the rest of the run, so that what nobody was connected for is
+lost, and written down. Intervals are counted from the market's start: the same seed gives the same windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from simulator import funding
+from simulator.candles import Candle, next_open, open_of
+from simulator.events import Delta, Event, Kline, Mark, Partial
+
+if TYPE_CHECKING:
+    from simulator.market import Book
+
+STEP = 50_000
+"""us: all intervals are multiples of it."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a stream's name asks for: a kind of one symbol every `period` us; `symbol` in lower case."""
+
+    kind: str
+    symbol: str
+    period: int
+    levels: int = 0
+    interval: str = ""
+
+
+class Feed(Protocol):
+    """One stream of one book."""
+
+    def flush(self, now: int) -> Sequence[Event]:
+        """What it says at `now` (us), the end of one of its intervals."""
+
+
+class DepthFeed:
+    """Changes of a book; nothing where nothing changed."""
+
+    def __init__(self, book: Book, stream: str) -> None:
+        self._book, self._stream = book, stream
+        self._window = book.ladder.window()
+
+    def flush(self, now: int) -> Sequence[Event]:
+        del now
+        window, ladder = self._window, self._book.ladder
+        if not window.first_id:
+            return ()
+        bids, asks = ladder.changes(window.touched)
+        first, last = window.first_id, window.last_id
+        window.touched, window.first_id, window.last_id = {}, 0, ladder.update_id
+        return (Delta(self._book, self._stream, ladder.update_id, first, last, bids, asks, ladder.ts),)
+
+
+class PartialFeed:
+    """The best levels, where anything changed; and once at the start."""
+
+    def __init__(self, book: Book, stream: str, levels: int) -> None:
+        self._book, self._stream, self._levels = book, stream, levels
+        self._last = 0
+
+    def flush(self, now: int) -> Sequence[Event]:
+        ladder, last = self._book.ladder, self._last
+        if ladder.update_id == last:
+            return ()
+        self._last = here = ladder.update_id
+        bids, asks = ladder.bids.best(self._levels), ladder.asks.best(self._levels)
+        before = last or here - 1
+        return (Partial(self._book, self._stream, here, before + 1, before, bids, asks, ladder.ts or now),)
+
+
+class MarkFeed:
+    """Mark price, index price, predicted rate."""
+
+    def __init__(self, book: Book, stream: str) -> None:
+        self._book, self._stream = book, stream
+
+    def flush(self, now: int) -> Sequence[Event]:
+        book = self._book
+        mark, index = (funding.text(value) for value in book.reference(now))
+        rate = funding.text(funding.predicted(book.seed, now))
+        return (Mark(book, self._stream, now // 1000, mark, index, rate, funding.next_funding(now), now),)
+
+
+class ForcedFeed:
+    """The newest forced order since the last one told, at most one an interval."""
+
+    def __init__(self, book: Book, stream: str) -> None:
+        self._book, self._stream = book, stream
+        self._last = book.forced.id if book.forced is not None else 0
+
+    def flush(self, now: int) -> Sequence[Event]:
+        del now
+        newest = self._book.forced
+        if newest is None or newest.id == self._last:
+            return ()
+        self._last = newest.id
+        return (msgspec.structs.replace(newest, stream=self._stream),)
+
+
+class KlineFeed:
+    """Candles of one interval: the forming one where it changed, each one's end once."""
+
+    def __init__(self, book: Book, stream: str, interval: str, now: int) -> None:
+        self._book, self._stream, self._interval = book, stream, interval
+        self._since = open_of(now, interval)
+        self._told = (0, 0)
+
+    def flush(self, now: int) -> Sequence[Event]:
+        out: list[Event] = []
+        for candle in self._book.candles.since(self._interval, self._since):
+            end = next_open(candle.open_time, self._interval)
+            if end <= now:
+                self._since = end
+                out.append(self._event(candle, end, now, closed=True))
+            elif (candle.open_time, candle.count) != self._told:
+                self._told = candle.open_time, candle.count
+                out.append(self._event(candle, end, now, closed=False))
+        return out
+
+    def _event(self, candle: Candle, end: int, now: int, *, closed: bool) -> Event:
+        book = self._book
+        return Kline(
+            book,
+            self._stream,
+            candle.open_time,
+            self._interval,
+            end,
+            book.price(candle.open),
+            book.price(candle.high),
+            book.price(candle.low),
+            book.price(candle.close),
+            book.qty(candle.base),
+            book.amount(candle.quote),
+            candle.count,
+            book.qty(candle.taker_base),
+            book.amount(candle.taker_quote),
+            candle.first_id,
+            candle.last_id,
+            closed,
+            now,
+        )
+
+
+def make(book: Book, stream: str, wanted: Wanted, now: int) -> Feed:
+    """The feed of a stream's name. Raises ValueError for a kind that has none."""
+    match wanted.kind:
+        case "book_delta":
+            return DepthFeed(book, stream)
+        case "book_snapshot":
+            return PartialFeed(book, stream, wanted.levels)
+        case "mark_price":
+            return MarkFeed(book, stream)
+        case "liquidation":
+            return ForcedFeed(book, stream)
+        case "kline":
+            return KlineFeed(book, stream, wanted.interval, now)
+    raise ValueError(f"no feed of kind {wanted.kind!r}")
+
+
+class Schedule:
+    """Feeds by their interval, spread over its steps so that not all symbols speak at once."""
+
+    def __init__(self) -> None:
+        self._every: dict[int, list[list[Feed]]] = {}
+        self._count = 0
+
+    def add(self, feed: Feed, period: int) -> None:
+        """Let a feed speak every `period` us, a multiple of STEP."""
+        steps = period // STEP
+        buckets = self._every.setdefault(steps, [[] for _ in range(steps)])
+        buckets[self._count % steps].append(feed)
+        self._count += 1
+
+    def due(self, step: int) -> Iterator[Feed]:
+        """Feeds whose interval ends with that step."""
+        for steps, buckets in self._every.items():
+            yield from buckets[step % steps]
