@@ -1,5 +1,6 @@
 """Books: deltas chain by each market's rule, and applied to a snapshot they agree with the best quotes."""
 
+import asyncio
 import contextlib
 import itertools
 
@@ -56,12 +57,15 @@ class Client:
         )
 
 
-@pytest.mark.parametrize("market", PUBLIC)
-async def test_a_book_bridges_from_its_snapshot_and_agrees_with_quotes_and_partial_depth(simulate, market):
-    symbol = SYMBOL[market]
+async def test_books_bridge_from_their_snapshots_and_agree_with_quotes_and_partial_depth(simulate):
+    async with simulate(*ALL) as sim:
+        await asyncio.gather(*(bridges(sim, market, SYMBOL[market]) for market in PUBLIC))
+
+
+async def bridges(sim, market, symbol):
     low = symbol.lower()
     depth, partial = f"{low}@depth@100ms", f"{low}@depth20@100ms"
-    async with simulate(*ALL) as sim, sim.connect(f"{PUBLIC[market]}?streams={depth}/{partial}/{low}@bookTicker") as ws:
+    async with sim.connect(f"{PUBLIC[market]}?streams={depth}/{partial}/{low}@bookTicker") as ws:
         early, others = await frames(ws, 2, depth)
         snapshot = (await sim.get(f"{PREFIX[market]}/depth?symbol={symbol}&limit=1000"))[2]
         later, more = await frames(ws, 6, depth)
@@ -91,11 +95,11 @@ async def test_a_book_bridges_from_its_snapshot_and_agrees_with_quotes_and_parti
             truth = logged[event["u"]]
             assert [list(level) for level in truth.bids] == event["b"]
             assert [list(level) for level in truth.asks] == event["a"]
-            assert (truth.kind, truth.sent) == ("book_delta", (1,))
+            assert (truth.kind, len(truth.sent)) == ("book_delta", 1)
             assert truth.first_id <= truth.id
             assert truth.ts_event <= truth.ts_publish
-        assert [(d.market, d.symbol, d.last_update_id, d.limit) for d in sim.truth().depths] == [
-            (market, symbol, last, 1000)
+        assert (market, symbol, last, 1000) in [
+            (d.market, d.symbol, d.last_update_id, d.limit) for d in sim.truth().depths
         ]
 
 
@@ -159,10 +163,14 @@ async def test_linear_and_inverse_share_one_budget_and_spot_has_its_own(simulate
         assert (await sim.get(f"{PREFIX['spot']}/ping"))[1]["X-MBX-USED-WEIGHT-1M"] == "1"
 
 
-@pytest.mark.parametrize("market", ["spot", "linear"])
-async def test_a_dropped_delta_is_a_lost_update_that_breaks_the_chain_once(simulate, market):
+async def test_a_dropped_delta_is_a_lost_update_that_breaks_the_chain_once(simulate):
+    async with simulate(*ALL) as sim:
+        await asyncio.gather(*(loses(sim, market) for market in ("spot", "linear")))
+
+
+async def loses(sim, market):
     name = "btcusdt@depth@100ms"
-    async with simulate(*ALL) as sim, sim.connect(f"{PUBLIC[market]}?streams={name}") as ws:
+    async with sim.connect(f"{PUBLIC[market]}?streams={name}") as ws:
         got, _ = await frames(ws, 1, name)
         await sim.fault(fault="drop_ids", market=market, symbol="BTCUSDT", kind="book_delta", count=2)
         got += (await frames(ws, 5, name))[0]
@@ -170,7 +178,7 @@ async def test_a_dropped_delta_is_a_lost_update_that_breaks_the_chain_once(simul
         assert links.count(False) == 1
         lost = [e for e in sim.truth().stream(market, name) if e.dropped]
         at = links.index(False)
-        assert [e.dropped for e in lost] == [{1: "drop_ids"}] * 2
+        assert [list(e.dropped.values()) for e in lost] == [["drop_ids"]] * 2
         assert (lost[0].previous_id, lost[-1].id) == (
             got[at]["u"],
             got[at + 1].get("pu", got[at + 1]["U"] - 1),

@@ -1,6 +1,7 @@
 """What only futures have: coin-margined contracts, mark prices with funding, forced orders, changes of contracts."""
 
 import asyncio
+import contextlib
 import itertools
 
 import pytest
@@ -129,11 +130,14 @@ async def test_open_interest_is_in_base_units_or_contracts(simulate):
 
 
 async def test_a_forced_order_has_the_fields_of_its_market(simulate):
-    async with simulate(*ALL) as sim:
-        for market, symbol in (("linear", "BTCUSDT"), ("inverse", "BTCUSD_PERP")):
-            name = f"{symbol.lower()}@forceOrder"
-            async with sim.connect(f"/{market}/market/stream?streams={name}") as ws:
-                event = (await wait_for(ws, name))[0]
+    async with simulate(*ALL) as sim, contextlib.AsyncExitStack() as stack:
+        asked = [("linear", "BTCUSDT", "btcusdt@forceOrder"), ("inverse", "BTCUSD_PERP", "btcusd_perp@forceOrder")]
+        sockets = [
+            await stack.enter_async_context(sim.connect(f"/{market}/market/stream?streams={name}"))
+            for market, _, name in asked
+        ]
+        for ws, (market, symbol, name) in zip(sockets, asked, strict=True):
+            event = (await wait_for(ws, name))[0]
             order = event["o"]
             assert (event["e"], order["s"], "ps" in order) == ("forceOrder", symbol, market == "inverse")
             truth = sim.truth().stream(market, name)[0]
