@@ -123,7 +123,7 @@ def test_replay_says_what_it_knows_before_it_makes_a_lake(lake: Path, tmp_path: 
     said = ask("replay", frames, "--exchange", "nyse", "--market-type", "spot", *target, expect=2).output
     assert "unknown exchange 'nyse'; known exchanges: binance" in said
     said = ask("replay", frames, "--exchange", "binance", "--market-type", "spott", *target, expect=2).output
-    assert "binance has no market 'spott' (use --market-type spot or linear)" in said
+    assert "binance has no market 'spott' (use --market-type spot or linear or inverse)" in said
     assert not (tmp_path / "new").exists()
     assert "is not a folder" in ask("replay", frames, *REPLAY, "--lake", frames, expect=66).output
 

@@ -49,7 +49,7 @@ def test_huge_half_and_senseless_frames_and_a_page_for_an_answer_end_as_gaps_and
         dl("transform", "--lake", lake)
 
         assert "Traceback" not in said
-        assert "frame with 20000013 bytes exceeds limit of 16777216 bytes" in said
+        assert "16777216" in said, said
         assert "status 200 without instruments (text/html" in said
         assert len(Lake(lake).read("contract")) == 1
         manifest = Manifest.read_only(lake)

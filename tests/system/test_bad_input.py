@@ -72,7 +72,7 @@ GARBAGE: list[str | bytes] = [
 ]  # fmt: skip
 HOSTILE = ["../../ETC/PASSWD", "CON", "NUL\x00", "\U0001f680USDT", "..", "A\nB", "BTC%2FUSDT"]
 """Names that the venue's frame says, so they are rows; what they may not be is a place."""
-IGNORED = [combined("btcusdt@depth", {}), combined("../../x@kline_1m", {}), '{"result":null,"id":1}']
+IGNORED = [combined("btcusdt@avgPrice", {}), combined("../../x@miniTicker", {}), '{"result":null,"id":1}']
 
 
 def hostile_frames() -> tuple[list[str | bytes], set[int]]:

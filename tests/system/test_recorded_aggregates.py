@@ -81,7 +81,7 @@ def test_minutes_hold_what_their_seconds_hold_and_the_last_quote(recorded: Path)
 def test_the_lake_verifies_and_a_second_run_changes_nothing(recorded: Path) -> None:
     assert dl_json("verify", "--lake", recorded)["ok"]
     before = dl_json("ls", "--lake", recorded)
-    assert {row["file"]["kind"] for row in before} == {"agg_trade", "quote", "bar_1s", "bar_1m"}
+    assert {row["file"]["kind"] for row in before} == {"agg_trade", "book_delta", "quote", "bar_1s", "bar_1m"}
     assert all(row["certificate"] for row in before)
     dl("transform", "--lake", recorded)
     dl("compact", "--lake", recorded)
