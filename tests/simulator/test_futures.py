@@ -147,6 +147,28 @@ async def test_a_forced_order_has_the_fields_of_its_market(simulate):
             assert (order["T"] * 1000, event["E"] * 1000) == (truth.ts_event, truth.ts_publish)
 
 
+async def test_streams_of_all_contracts_tell_both_futures_markets_on_either_host(simulate):
+    streams = "!markPrice@arr@1s/!forceOrder@arr"
+    async with simulate(*ALL) as sim, sim.connect(f"/inverse/market/stream?streams={streams}") as ws:
+        marks, orders = [], {}
+        while not marks or len(orders) < 2:
+            message = await ws.receive_json()
+            if message["stream"] == "!forceOrder@arr":
+                orders[message["data"]["st"]] = message["data"]
+            else:
+                marks = message["data"]
+        assert {m["s"]: m["st"] for m in marks} == {"BTCUSDT": 1, "ETHUSDT": 1, "BTCUSD_PERP": 2, "ETHUSD_PERP": 2}
+        assert orders[1]["ps"] == orders[1]["o"]["s"]
+        told = sim.truth().stream("inverse", "!markPrice@arr@1s")[:4]
+        assert {(e.market, e.symbol, e.sent) for e in told} == {
+            (market, name, (1,))
+            for market, names_ in (("linear", ("BTCUSDT", "ETHUSDT")), ("inverse", ("BTCUSD_PERP", "ETHUSD_PERP")))
+            for name in names_
+        }
+        logged = {(e.symbol, e.ts_event, e.mark) for e in sim.truth().stream("inverse", "!markPrice@arr@1s")}
+        assert {(m["s"], m["E"] * 1000, m["p"]) for m in marks} <= logged
+
+
 def test_of_forced_orders_at_most_one_a_symbol_and_second_is_told():
     market, events = watched("liquidation", 1_000_000, seconds=20, rate=4000.0, markets=("linear", "inverse"))
     for book in market.books:
