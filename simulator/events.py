@@ -56,7 +56,7 @@ class Top(msgspec.Struct, gc=False):
 class Delta(msgspec.Struct, gc=False):
     """What changed in a book since the stream's event before: `bids` and `asks` are JSON lists of [price, quantity].
 
-    `first_id`..`id` are the ids of the changes inside, `previous_id` is the `id` of the event before.
+    `first_id`..`id` are the ids inside, on spot from the one after `previous_id`: the `id` of the event before.
     """
 
     book: Book

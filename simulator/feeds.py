@@ -52,7 +52,8 @@ class DepthFeed:
         if not window.first_id:
             return ()
         bids, asks = ladder.changes(window.touched)
-        first, last = window.first_id, window.last_id
+        last = window.last_id
+        first = last + 1 if self._book.market == "spot" else window.first_id  # spot's are contiguous
         window.touched, window.first_id, window.last_id = {}, 0, ladder.update_id
         return (Delta(self._book, self._stream, ladder.update_id, first, last, bids, asks, ladder.ts),)
 

@@ -13,6 +13,7 @@ from simulator.feeds import Wanted
 from simulator.instruments import listing, named_in, names
 from simulator.market import Market
 
+pytestmark = pytest.mark.usefixtures("hurried")
 START = 1_795_132_770_000_000
 """Half a minute before a full one."""
 ALL = ("--markets", "spot,linear,inverse", "--symbols", "2")
@@ -28,7 +29,7 @@ async def wait_for(ws, stream, count=1):
     return found
 
 
-def watched(kind, period, interval="", seconds=65, rate=400.0, markets=("spot", "linear", "inverse")):
+def watched(kind, period, interval="", seconds=65, rate=150.0, markets=("spot", "linear", "inverse")):
     """A market with one stream of `kind` a book, and its events."""
     market = Market(listing(list(markets), names(2), 1), 1, rate, START)
     for book in market.books:
@@ -170,10 +171,10 @@ async def test_streams_of_all_contracts_tell_both_futures_markets_on_either_host
 
 
 def test_of_forced_orders_at_most_one_a_symbol_and_second_is_told():
-    market, events = watched("liquidation", 1_000_000, seconds=20, rate=4000.0, markets=("linear", "inverse"))
+    market, events = watched("liquidation", 1_000_000, seconds=10, rate=2500.0, markets=("linear", "inverse"))
     for book in market.books:
         mine = [e for e in events if isinstance(e, Forced) and e.book is book]
-        assert 15 <= len(mine) <= 20
+        assert 7 <= len(mine) <= 10
         assert book.forced.id > len(mine)
         assert {e.side for e in mine} == {"BUY", "SELL"}
         prices = {(e.ts, e.price) for e in events if isinstance(e, Fill) and e.book is book}

@@ -42,7 +42,7 @@ def payload(event: Streamed, published: int, unit: int) -> str:
 def _delta(event: Delta, sent: int, unit: int) -> str:
     if event.book.market == "spot":
         return (
-            f'{{"e":"depthUpdate","E":{sent},"s":"{event.book.symbol}","U":{event.previous_id + 1},"u":{event.id},'
+            f'{{"e":"depthUpdate","E":{sent},"s":"{event.book.symbol}","U":{event.first_id},"u":{event.id},'
             f'"b":{event.bids},"a":{event.asks}}}'
         )
     return _futures_book(event, sent, event.ts // unit)
