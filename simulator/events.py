@@ -56,7 +56,7 @@ class Top(msgspec.Struct, gc=False):
 class Delta(msgspec.Struct, gc=False):
     """What changed in a book since the stream's event before: `bids` and `asks` are JSON lists of [price, quantity].
 
-    `first_id`..`id` are the ids of the changes inside, `previous_id` is the `id` of the event before.
+    `first_id`..`id` are the ids inside, on spot from the one after `previous_id`: the `id` of the event before.
     """
 
     book: Book
@@ -101,10 +101,22 @@ class Mark(msgspec.Struct, gc=False):
     rate: str
     next_funding: int
     ts: int
+    host: str
 
     def told(self) -> str:
         """Its fields for the log, as JSON."""
-        return f'"{self.stream}","{self.mark}","{self.index}","{self.rate}",{self.next_funding}'
+        return f'"{self.stream}","{self.host}","{self.mark}","{self.index}","{self.rate}",{self.next_funding}'
+
+
+class Marks(msgspec.Struct, gc=False):
+    """The marks of all contracts in one message; `book` is the first one's, whom faults take it for."""
+
+    book: Book
+    stream: str
+    id: int
+    items: list[Mark]
+    ts: int
+    host: str
 
 
 class Forced(msgspec.Struct, gc=False):
@@ -118,10 +130,11 @@ class Forced(msgspec.Struct, gc=False):
     average: str
     qty: str
     ts: int
+    host: str
 
     def told(self) -> str:
         """Its fields for the log, as JSON."""
-        return f'"{self.stream}","{self.side}","{self.price}","{self.average}","{self.qty}"'
+        return f'"{self.stream}","{self.host}","{self.side}","{self.price}","{self.average}","{self.qty}"'
 
 
 class Kline(msgspec.Struct, gc=False):
@@ -159,22 +172,24 @@ class Kline(msgspec.Struct, gc=False):
 
 
 class Notice(msgspec.Struct, gc=False):
-    """A contract's new status, as told on the stream of `market`. `delivery` in us, 0 for never; `id` counts them."""
+    """A contract's new status, as told on one market's stream. `delivery` in us, 0 for never; `id` counts them."""
 
     book: Book
-    market: str
     stream: str
     id: int
     status: str
     delivery: int
     ts: int
+    host: str
 
     def told(self) -> str:
         """Its fields for the log, as JSON."""
-        return f'"{self.stream}","{self.market}","{self.status}",{self.delivery}'
+        return f'"{self.stream}","{self.host}","{self.status}",{self.delivery}'
 
 
-Streamed: TypeAlias = Delta | Partial | Mark | Forced | Kline | Notice
+Hosted: TypeAlias = Mark | Marks | Forced | Notice
+"""What may be of another market than that on whose stream it is told: `host`."""
+Streamed: TypeAlias = Delta | Partial | Kline | Hosted
 Event: TypeAlias = Fill | Aggregate | Top | Streamed
 KIND_OF: dict[type[Event], str] = {
     Fill: "trade",
@@ -183,10 +198,11 @@ KIND_OF: dict[type[Event], str] = {
     Delta: "book_delta",
     Partial: "book_snapshot",
     Mark: "mark_price",
+    Marks: "mark_price",
     Forced: "liquidation",
     Kline: "kline",
     Notice: "contract",
 }
-KINDS = tuple(KIND_OF.values())
+KINDS = tuple(dict.fromkeys(KIND_OF.values()))
 ALWAYS: tuple[type[Event], ...] = (Fill, Aggregate, Top)
 """What happens without a subscription."""

@@ -13,7 +13,7 @@ import msgspec
 
 from simulator import funding
 from simulator.candles import Candle, next_open, open_of
-from simulator.events import Delta, Event, Kline, Mark, Partial
+from simulator.events import Delta, Event, Kline, Mark, Marks, Partial
 
 if TYPE_CHECKING:
     from simulator.market import Book
@@ -23,7 +23,7 @@ STEP = 50_000
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a stream's name asks for: a kind of one symbol every `period` us; `symbol` in lower case."""
+    """What a stream's name asks for: a kind every `period` us, of one symbol (lower case) or of all ("")."""
 
     kind: str
     symbol: str
@@ -52,7 +52,8 @@ class DepthFeed:
         if not window.first_id:
             return ()
         bids, asks = ladder.changes(window.touched)
-        first, last = window.first_id, window.last_id
+        last = window.last_id
+        first = last + 1 if self._book.market == "spot" else window.first_id  # spot's are contiguous
         window.touched, window.first_id, window.last_id = {}, 0, ladder.update_id
         return (Delta(self._book, self._stream, ladder.update_id, first, last, bids, asks, ladder.ts),)
 
@@ -77,21 +78,38 @@ class PartialFeed:
 class MarkFeed:
     """Mark price, index price, predicted rate."""
 
-    def __init__(self, book: Book, stream: str) -> None:
-        self._book, self._stream = book, stream
+    def __init__(self, book: Book, stream: str, host: str) -> None:
+        self._book, self._stream, self._host = book, stream, host
 
     def flush(self, now: int) -> Sequence[Event]:
+        return (self.mark(now),)
+
+    def mark(self, now: int) -> Mark:
+        """The mark at `now`, us."""
         book = self._book
         mark, index = (funding.text(value) for value in book.reference(now))
         rate = funding.text(funding.predicted(book.seed, now))
-        return (Mark(book, self._stream, now // 1000, mark, index, rate, funding.next_funding(now), now),)
+        to_come = funding.next_funding(now)
+        return Mark(book, self._stream, now // 1000, mark, index, rate, to_come, now, self._host)
+
+
+class MarksFeed:
+    """The marks of all contracts together."""
+
+    def __init__(self, books: Sequence[Book], stream: str, host: str) -> None:
+        self._books, self._stream, self._host = books, stream, host
+        self._feeds = [MarkFeed(book, stream, host) for book in books]
+
+    def flush(self, now: int) -> Sequence[Event]:
+        items = [feed.mark(now) for feed in self._feeds]
+        return (Marks(self._books[0], self._stream, now // 1000, items, now, self._host),)
 
 
 class ForcedFeed:
     """The newest forced order since the last one told, at most one an interval."""
 
-    def __init__(self, book: Book, stream: str) -> None:
-        self._book, self._stream = book, stream
+    def __init__(self, book: Book, stream: str, host: str) -> None:
+        self._book, self._stream, self._host = book, stream, host
         self._last = book.forced.id if book.forced is not None else 0
 
     def flush(self, now: int) -> Sequence[Event]:
@@ -100,7 +118,7 @@ class ForcedFeed:
         if newest is None or newest.id == self._last:
             return ()
         self._last = newest.id
-        return (msgspec.structs.replace(newest, stream=self._stream),)
+        return (msgspec.structs.replace(newest, stream=self._stream, host=self._host),)
 
 
 class KlineFeed:
@@ -155,12 +173,21 @@ def make(book: Book, stream: str, wanted: Wanted, now: int) -> Feed:
         case "book_snapshot":
             return PartialFeed(book, stream, wanted.levels)
         case "mark_price":
-            return MarkFeed(book, stream)
+            return MarkFeed(book, stream, book.market)
         case "liquidation":
-            return ForcedFeed(book, stream)
+            return ForcedFeed(book, stream, book.market)
         case "kline":
             return KlineFeed(book, stream, wanted.interval, now)
     raise ValueError(f"no feed of kind {wanted.kind!r}")
+
+
+def make_for_all(books: Sequence[Book], stream: str, host: str, wanted: Wanted) -> list[Feed]:
+    """The feeds of a stream of `host` that tells of all contracts; none where no symbol is listed."""
+    if not books:
+        return []
+    if wanted.kind == "mark_price":
+        return [MarksFeed(books, stream, host)]
+    return [ForcedFeed(book, stream, host) for book in books]
 
 
 class Schedule:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from simulator.clock import Clock
 from simulator.connection import PING, Connection, frame
-from simulator.events import ALWAYS, KIND_OF, Event, Notice, Streamed
+from simulator.events import ALWAYS, KIND_OF, Event, Hosted, Streamed
 from simulator.faults import GARBAGE, ON_EVENTS, Fault
 from simulator.feeds import Wanted
 from simulator.log import TruthLog
@@ -136,7 +136,7 @@ class Hub:
         if of is not None:
             return of[id(event.book)]
         assert isinstance(event, Streamed)
-        market = event.market if isinstance(event, Notice) else event.book.market
+        market = event.host if isinstance(event, Hosted) else event.book.market
         return self._groups[market, event.stream]
 
     def _send(self, event: Event, group: Group, members: Iterable[Connection], published: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from simulator.events import KIND_OF, Aggregate, Event, Fill, Top
+from simulator.events import KIND_OF, Aggregate, Event, Fill, Marks, Top
 from simulator.truth import FORMAT
 
 SYNC_SECONDS = 0.5
@@ -55,6 +55,9 @@ class TruthLog:
                 f"{event.ts},{published},[{sent}],{{{dropped}}}]\n"
             )
 
+        elif isinstance(event, Marks):
+            for mark in event.items:
+                self.event(mark, published, sent, dropped)
         else:
             self._lines.append(
                 f'["{KIND_OF[type(event)]}",{event.book.tag},{event.id},{event.told()},'

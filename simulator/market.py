@@ -108,7 +108,7 @@ class Book:
         """The order was a liquidation: its limit is a percent behind the price it got."""
         count = 1 + (self.forced.id if self.forced is not None else 0)
         side, limit = ("SELL", ticks - ticks // 100) if whole.maker else ("BUY", ticks + ticks // 100)
-        self.forced = Forced(self, "", count, side, self.price(limit), whole.price, whole.qty, whole.ts)
+        self.forced = Forced(self, "", count, side, self.price(limit), whole.price, whole.qty, whole.ts, self.market)
 
     def _fill(self, ticks: int, lots: int, maker: bool, condition: str, ts: int) -> Fill:
         self.trade_id += 1
@@ -173,13 +173,17 @@ class Market:
         self._slots = [self.books[index] for index in slots]
 
     def watch(self, market: str, stream: str, wanted: feeds.Wanted) -> bool:
-        """Let a stream begin, for good; False where its symbol does not exist."""
-        book = self.named.get((market, wanted.symbol))
-        if book is None:
-            return False
+        """Let a stream begin, for good; False where its symbol does not exist. Without symbol it is of all futures."""
         now = self._start + (self._step - 1) * feeds.STEP
-        self._schedule.add(feeds.make(book, stream, wanted, now), wanted.period)
-        return True
+        if not wanted.symbol:
+            futures = [book for book in self.books if book.market != "spot"]
+            begun = feeds.make_for_all(futures, stream, market, wanted)
+        else:
+            book = self.named.get((market, wanted.symbol))
+            begun = [] if book is None else [feeds.make(book, stream, wanted, now)]
+        for feed in begun:
+            self._schedule.add(feed, wanted.period)
+        return bool(begun)
 
     def change(self, book: Book, status: str, delivery: int, now: int, streams: Iterable[tuple[str, str]]) -> None:
         """A contract's status changes; `delivery` in us, 0 for never. The next `advance` tells it.
@@ -189,7 +193,7 @@ class Market:
         book.status, book.delivery = status, delivery
         self._told += 1
         at = now - now % 1000
-        self._notices += [Notice(book, market, name, self._told, status, delivery, at) for market, name in streams]
+        self._notices += [Notice(book, name, self._told, status, delivery, at, market) for market, name in streams]
 
     def _spoken(self, until: int) -> list[Event]:
         """What the feeds say at the ends of their intervals up to `until`."""

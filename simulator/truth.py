@@ -10,11 +10,11 @@ The log is JSON Lines; each line is an array whose first item says what it is. T
     ["quote", market, symbol, update_id, bid, bid_qty, ask, ask_qty, ts_event, ts_publish, [...], {...}]
     ["book_delta", market, symbol, u, stream, U, pu, [[price, qty], ...], [...], ts_event, ts_publish, ...]
     ["book_snapshot", market, symbol, u, stream, [bids], [asks], ts_event, ts_publish, [conn, ...], {conn: fault}]
-    ["mark_price", market, symbol, ms, stream, mark, index, predicted_rate, next_funding, ts_event, ts_publish, ...]
-    ["liquidation", market, symbol, number, stream, side, price, avg_price, qty, ts_event, ts_publish, [...], {...}]
+    ["mark_price", market, symbol, ms, stream, host, mark, index, predicted_rate, next_funding, ts_event, ...]
+    ["liquidation", market, symbol, number, stream, host, side, price, avg_price, qty, ts_event, ts_publish, ...]
     ["kline", market, symbol, open_time, stream, interval, open, high, low, close, volume, amount, trades,
         taker_volume, taker_amount, closed, ts_event, ts_publish, [...], {...}]
-    ["contract", market, symbol, number, stream, the stream's market, status, delivery, ts_event, ts_publish, ...]
+    ["contract", market, symbol, number, stream, host, status, delivery, ts_event, ts_publish, ...]
     ["depth", market, symbol, last_update_id, levels asked for, time]    a book was given by REST
     ["fault", id, name, {its parameters}, "begin" | "applied" | "end", detail, time]
     ["close", conn, cause, unsent bytes, time]
@@ -23,8 +23,9 @@ The log is JSON Lines; each line is an array whose first item says what it is. T
 
 An event's list names the connections whose socket it was written to, its map those that were to have it and the fault
 that took it. `unsent bytes` is what the socket still held at the close: the last events of that connection may be lost.
-Events that name a stream are in the log from its first subscription on, also while nobody is connected; a contract's
-change is there once for each market that is open to it. `amount` is in the quote, on inverse markets in the base.
+Events that name a stream are in the log from its first subscription on, also while nobody is connected. `host` is the
+market on whose stream an event was told: the all-market streams of each futures market tell the other's events too.
+`amount` is in the quote, on inverse markets in the base.
 The log is written before the sockets are, and synced twice a second.
 """
 
@@ -43,8 +44,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "quote": ("bid", "bid_qty", "ask", "ask_qty"),
     "book_delta": ("stream", "first_id", "previous_id", "bids", "asks"),
     "book_snapshot": ("stream", "bids", "asks"),
-    "mark_price": ("stream", "mark", "index", "predicted_rate", "next_funding"),
-    "liquidation": ("stream", "side", "price", "avg_price", "qty"),
+    "mark_price": ("stream", "host", "mark", "index", "predicted_rate", "next_funding"),
+    "liquidation": ("stream", "host", "side", "price", "avg_price", "qty"),
     "kline": (
         "stream", "interval", "open", "high", "low", "close", "volume", "amount", "count", "taker_volume",
         "taker_amount", "closed",
@@ -101,7 +102,7 @@ class Happened(msgspec.Struct, frozen=True):
     taker_amount: str = ""
     closed: bool = False
     host: str = ""
-    """The market on whose stream a contract's change was told."""
+    """The market on whose stream it was told, where that may be another than its own."""
     status: str = ""
     delivery: int = 0
 
@@ -168,7 +169,7 @@ class Truth(msgspec.Struct):
         return {e.id: e for e in self.events if (e.kind, e.market, e.symbol) == (kind, market, symbol)}
 
     def stream(self, market: str, name: str) -> list[Happened]:
-        """Events of one stream that has a name of its own, in their order."""
+        """Events of one stream that has a name of its own, in their order; `market` is the host of all-market ones."""
         return [e for e in self.events if (e.stream, e.host or e.market) == (name, market)]
 
     def sent(self, kind: str, market: str, symbol: str) -> dict[int, Happened]:

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
 from simulator import options, venues
+from simulator.feeds import STEP
 from simulator.server import application, build
 from simulator.truth import Truth, load
+from simulator.venues.binance import names as stream_names
 
 
 class Sim:
@@ -73,3 +76,15 @@ async def simulate(tmp_path: Path):
                 hub.log.close(hub.clock.now())
 
     return start
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Streams that speak every 50 ms, whatever their names say: nobody waits for a second to pass."""
+    told = stream_names.wanted
+
+    def wanted(market, stream):
+        asked = told(market, stream)
+        return None if asked is None else msgspec.structs.replace(asked, period=STEP)
+
+    monkeypatch.setattr(stream_names, "wanted", wanted)

@@ -13,6 +13,7 @@ from simulator.feeds import Wanted
 from simulator.instruments import listing, named_in, names
 from simulator.market import Market
 
+pytestmark = pytest.mark.usefixtures("hurried")
 START = 1_795_132_770_000_000
 """Half a minute before a full one."""
 ALL = ("--markets", "spot,linear,inverse", "--symbols", "2")
@@ -28,7 +29,7 @@ async def wait_for(ws, stream, count=1):
     return found
 
 
-def watched(kind, period, interval="", seconds=65, rate=400.0, markets=("spot", "linear", "inverse")):
+def watched(kind, period, interval="", seconds=65, rate=150.0, markets=("spot", "linear", "inverse")):
     """A market with one stream of `kind` a book, and its events."""
     market = Market(listing(list(markets), names(2), 1), 1, rate, START)
     for book in market.books:
@@ -147,11 +148,33 @@ async def test_a_forced_order_has_the_fields_of_its_market(simulate):
             assert (order["T"] * 1000, event["E"] * 1000) == (truth.ts_event, truth.ts_publish)
 
 
+async def test_streams_of_all_contracts_tell_both_futures_markets_on_either_host(simulate):
+    streams = "!markPrice@arr@1s/!forceOrder@arr"
+    async with simulate(*ALL) as sim, sim.connect(f"/inverse/market/stream?streams={streams}") as ws:
+        marks, orders = [], {}
+        while not marks or len(orders) < 2:
+            message = await ws.receive_json()
+            if message["stream"] == "!forceOrder@arr":
+                orders[message["data"]["st"]] = message["data"]
+            else:
+                marks = message["data"]
+        assert {m["s"]: m["st"] for m in marks} == {"BTCUSDT": 1, "ETHUSDT": 1, "BTCUSD_PERP": 2, "ETHUSD_PERP": 2}
+        assert orders[1]["ps"] == orders[1]["o"]["s"]
+        told = sim.truth().stream("inverse", "!markPrice@arr@1s")[:4]
+        assert {(e.market, e.symbol, e.sent) for e in told} == {
+            (market, name, (1,))
+            for market, names_ in (("linear", ("BTCUSDT", "ETHUSDT")), ("inverse", ("BTCUSD_PERP", "ETHUSD_PERP")))
+            for name in names_
+        }
+        logged = {(e.symbol, e.ts_event, e.mark) for e in sim.truth().stream("inverse", "!markPrice@arr@1s")}
+        assert {(m["s"], m["E"] * 1000, m["p"]) for m in marks} <= logged
+
+
 def test_of_forced_orders_at_most_one_a_symbol_and_second_is_told():
-    market, events = watched("liquidation", 1_000_000, seconds=20, rate=4000.0, markets=("linear", "inverse"))
+    market, events = watched("liquidation", 1_000_000, seconds=10, rate=2500.0, markets=("linear", "inverse"))
     for book in market.books:
         mine = [e for e in events if isinstance(e, Forced) and e.book is book]
-        assert 15 <= len(mine) <= 20
+        assert 7 <= len(mine) <= 10
         assert book.forced.id > len(mine)
         assert {e.side for e in mine} == {"BUY", "SELL"}
         prices = {(e.ts, e.price) for e in events if isinstance(e, Fill) and e.book is book}

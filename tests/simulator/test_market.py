@@ -6,8 +6,10 @@ import pytest
 
 from market.numbers import scale
 from simulator import candles
+from simulator.events import Delta
 from simulator.instruments import listing, names
 from simulator.market import Aggregate, Fill, Market, Top
+from simulator.venues.binance.wire import Wire
 
 START = 1_795_132_800_000_000
 
@@ -141,3 +143,16 @@ def test_all_of_a_thousand_symbols_trade():
     for now in range(START, START + 1_000_000, 20_000):
         seen |= {e.book.symbol for e in market.advance(now)}
     assert len(seen) > 990
+
+
+def test_futures_update_ids_jump_and_every_speed_chains_by_itself():
+    market = Market(listing(["linear"], ["BTCUSDT"], 1), 1, 100.0, START)
+    wire, streams = Wire(), ("btcusdt@depth@100ms", "btcusdt@depth", "btcusdt@depth@500ms")
+    for stream in streams:
+        assert market.watch("linear", stream, wire.wanted("linear", stream))
+    events = [e for now in range(START, START + 10_000_001, 20_000) for e in market.advance(now)]
+    for stream, count in zip(streams, (100, 40, 20), strict=True):
+        mine = [e for e in events if isinstance(e, Delta) and e.stream == stream]
+        assert count * 0.9 <= len(mine) <= count
+        assert all(b.previous_id == a.id < b.first_id <= b.id for a, b in itertools.pairwise(mine))
+        assert any(b.first_id > b.previous_id + 1 for b in mine)

@@ -25,6 +25,12 @@ _SPEEDS = {
     "futures": {None: 250 * MS, "@100ms": 100 * MS, "@500ms": 500 * MS},
 }
 _FORCED_EVERY = 1000 * MS
+_OF_ALL = {
+    "!markPrice@arr": Wanted("mark_price", "", 3000 * MS),
+    "!markPrice@arr@1s": Wanted("mark_price", "", 1000 * MS),
+    "!forceOrder@arr": Wanted("liquidation", "", _FORCED_EVERY),
+}
+"""Of all contracts of both futures markets, on either host."""
 
 
 def well_formed(stream: str) -> bool:
@@ -39,6 +45,8 @@ def public(stream: str) -> bool:
 
 def wanted(market: str, stream: str) -> Wanted | None:
     """What a stream made on request is; None for those the twin does not speak."""
+    if stream in _OF_ALL:
+        return None if market == "spot" else _OF_ALL[stream]
     symbol, _, channel = stream.partition("@")
     spot = market == "spot"
     if (match := _DEPTH.fullmatch(channel)) is not None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from simulator.events import Delta, Forced, Kline, Mark, Notice, Partial, Streamed
+from simulator.events import Delta, Forced, Kline, Mark, Marks, Notice, Partial, Streamed
 from simulator.market import Book
 
 NEVER = 4133404800000
@@ -29,6 +29,8 @@ def payload(event: Streamed, published: int, unit: int) -> str:
             return _partial(event, published // unit)
         case Mark():
             return _mark(event)
+        case Marks():
+            return f"[{','.join(map(_mark, event.items))}]"
         case Forced():
             return _forced(event, published // unit)
         case Kline():
@@ -40,7 +42,7 @@ def payload(event: Streamed, published: int, unit: int) -> str:
 def _delta(event: Delta, sent: int, unit: int) -> str:
     if event.book.market == "spot":
         return (
-            f'{{"e":"depthUpdate","E":{sent},"s":"{event.book.symbol}","U":{event.previous_id + 1},"u":{event.id},'
+            f'{{"e":"depthUpdate","E":{sent},"s":"{event.book.symbol}","U":{event.first_id},"u":{event.id},'
             f'"b":{event.bids},"a":{event.asks}}}'
         )
     return _futures_book(event, sent, event.ts // unit)
@@ -69,11 +71,15 @@ def _mark(event: Mark) -> str:
 
 
 def _forced(event: Forced, sent: int) -> str:
-    inverse = f'"ps":"{pair(event.book)}",' if event.book.market == "inverse" else ""
+    paired, st = f'"ps":"{pair(event.book)}"', f'"st":{ST[event.book.market]}'
+    if event.book.market == "inverse":
+        inside, after = f"{paired},", f",{st}"
+    else:  # USD-M says neither on the stream of one symbol
+        inside, after = "", f",{paired},{st}" if event.stream.startswith("!") else ""
     return (
-        f'{{"e":"forceOrder","E":{sent},"o":{{"s":"{event.book.symbol}",{inverse}"S":"{event.side}","o":"LIMIT",'
+        f'{{"e":"forceOrder","E":{sent},"o":{{"s":"{event.book.symbol}",{inside}"S":"{event.side}","o":"LIMIT",'
         f'"f":"IOC","q":"{event.qty}","p":"{event.price}","ap":"{event.average}","X":"FILLED","l":"{event.qty}",'
-        f'"z":"{event.qty}","T":{event.ts // 1000}}},"st":{ST[event.book.market]}}}'
+        f'"z":"{event.qty}","T":{event.ts // 1000}}}{after}}}'
     )
 
 
