@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -87,6 +87,11 @@ class SourceConfig(_Section):
         default={},
         description="Kind to the venue's channel for it, in place of the default: `book_delta: depth` is one update a"
         " second on Binance spot, `kline: kline_5m` candles of five minutes.",
+    )
+    book_levels: Literal[100, 500, 1000, 5000] = Field(
+        default=1000,
+        description="Levels a side of the snapshot that an order book begins from. A venue gives what it has if that is"
+        " less (Binance futures: 1000); 5000 costs Binance spot five times the weight, so books are known later.",
     )
     endpoint: EndpointConfig = Field(default=EndpointConfig(), description="Addresses in place of the venue's own.")
 

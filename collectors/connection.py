@@ -20,7 +20,7 @@ from collectors.liveness import Watch
 from collectors.liveness import status as liveness_of
 from collectors.pipeline import Pipeline, Task
 from collectors.transports import Closed, Connect, ConnectFailed, Transport
-from market.session import Connection, Exchange, Fetch, Send, Session
+from market.session import Booked, Connection, Exchange, Fetch, Send, Session
 from market.times import SECOND
 from runtime import telemetry
 from runtime.clock import Clock, pause
@@ -68,6 +68,8 @@ class Tools(msgspec.Struct, frozen=True):
     turn: Callable[[str, float], Awaitable[None]]
     """Waits for the turn to connect to a host, which comes no more often than every so many seconds."""
     random: Callable[[], float]
+    spend: Callable[[int], Awaitable[None]]
+    """Waits for the turn of a request of that weight."""
 
 
 class Pacer:
@@ -143,13 +145,15 @@ class Life:
 
     def status(self) -> Mapping[str, object]:
         """Its session, its streams by what they are doing, and by name those that are not producing."""
-        states = list(self._session.streams())
+        session = self._session
+        states = list(session.streams())
         now = self._clock.now()
         held = {state.stream.name: liveness_of(state, now) for state in states}
         return {
-            "session": self._session.session_id,
+            "session": session.session_id,
             "states": dict(Counter(held.values())),
             "not_producing": {name: status for name, status in held.items() if status != "producing"},
+            "books_out_of_sync": session.books_out_of_sync() if isinstance(session, Booked) else [],
         }
 
     def _end(self, cause: str, detail: str = "", code: int | None = None) -> None:
@@ -214,6 +218,9 @@ class Life:
             self._end(task.cause, task.detail)
 
     async def _fetch(self, task: Fetch) -> None:
+        await self._tools.spend(task.weight)
+        if self._over.is_set():
+            return
         try:
             answer = await self._tools.http.fetch(task.method, task.url)
         except HttpFailed as error:

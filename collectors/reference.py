@@ -51,6 +51,7 @@ async def fetch_reference(
 async def _carry_out(task: Task, link: Link, pipeline: Pipeline, tools: Tools) -> list[Task]:
     if not isinstance(task, Fetch):
         return []
+    await tools.spend(task.weight)
     try:
         answer = await tools.http.fetch(task.method, task.url)
     except HttpFailed as error:

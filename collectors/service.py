@@ -11,10 +11,12 @@ import itertools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 
 import msgspec
 
 from collectors import exchanges, transports
+from collectors.budget import Budget
 from collectors.config import CollectorsConfig, SourceConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
@@ -37,6 +39,8 @@ from runtime.service import EXIT_CONFIG, EXIT_INTERNAL, Fatal
 FULL_DISK_SECONDS = 1.0
 """Pause between attempts to finish a pass on a full disk."""
 REFERENCE = "contract"
+BOOK_DELTA, BOOK_SNAPSHOT = "book_delta", "book_snapshot"
+"""Books begin from snapshots, which are rows too."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -140,7 +144,8 @@ class CollectorsService:
                     *market, self._intake, merger_maker(group.exchange, source.market_type),
                     frames=self._config.writing.frames,
                 )  # fmt: skip
-            for kind in (*source.kinds, REFERENCE):
+            snapshots = (BOOK_SNAPSHOT,) if BOOK_DELTA in source.kinds else ()
+            for kind in (*source.kinds, REFERENCE, *snapshots):
                 pipeline.route(kind)
             for kind in (kind for kind in source.kinds if kind != REFERENCE):  # whose rows come when they change
                 stopped = self._last.get((*market, kind), {})
@@ -153,6 +158,7 @@ class CollectorsService:
     async def _collect(self, stop: asyncio.Event) -> None:
         connections = self._config.connections
         connect, pacer = transports.load_or_reference(connections.transport), Pacer(self._clock)
+        budget = Budget(self._clock)
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             for group in self._groups:
                 source = group.source
@@ -160,6 +166,7 @@ class CollectorsService:
                 tools = Tools(
                     clock=self._clock, config=connections, connect=connect, http=http,
                     next_session=self._next_session, turn=pacer.turn, random=self._random,
+                    spend=partial(budget.spend, group.exchange.LIMITS[source.market_type]),
                 )  # fmt: skip
                 pipeline = self._pipelines[source.exchange, source.market_type]
                 telemetry.collecting(
@@ -229,7 +236,9 @@ def _group(source: SourceConfig) -> Group:
         streams = exchange.streams(source.market_type, source.kinds, source.symbols, source.channels)
     except Malformed as error:
         raise Fatal(str(error), EXIT_CONFIG) from error
-    return Group(source, exchange, endpoint, tuple(exchange.connections(source.market_type, streams, endpoint)))
+    planned = exchange.connections(source.market_type, streams, endpoint)
+    asking = {"rest": endpoint.rest, "book_levels": source.book_levels}
+    return Group(source, exchange, endpoint, tuple(msgspec.structs.replace(each, **asking) for each in planned))
 
 
 def _fatal(failed: BaseExceptionGroup[BaseException]) -> BaseException:

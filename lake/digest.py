@@ -84,7 +84,8 @@ def _texts(table: pa.Table, kind: str, column: kinds.Column) -> pl.Series:
     values = table.column(column.name)
     match column.type:
         case "dict" | "text":
-            return _names(values)
+            names = _names(values)
+            return _common_flags(names) if column.name == "flags" else names
         case "decimal":
             return _numbers(values, table.column(tables.text_name(column.name)))
         case "float":
@@ -96,6 +97,11 @@ def _texts(table: pa.Table, kind: str, column: kinds.Column) -> pl.Series:
             return _series(values).cast(pl.String)
         case _:
             return _series(values).to_physical().cast(pl.String)
+
+
+def _common_flags(flags: pl.Series) -> pl.Series:
+    """Flags without `gap_before`: what one connection missed another may have heard, and the book is the same."""
+    return flags.str.replace_all(r"(^|,)gap_before", "").str.strip_prefix(",")
 
 
 def _names(column: pa.ChunkedArray) -> pl.Series:

@@ -26,6 +26,8 @@ from market.times import DAY
 StreamKey: TypeAlias = tuple[str, str, str]
 RECENT = 2 * DAY
 """us of coverage before its end whose symbols are looked for: who was silent longer starts anew."""
+SNAPSHOT = "snapshot"
+"""Flag of a book's snapshot among its updates: it may be ahead of them, so it is not where the stream stopped."""
 NEWEST = 3
 """Files of a stream, or frames files of a market, that are read for frames without a line."""
 
@@ -130,6 +132,8 @@ def _of_lines(path: Path, name: str) -> Iterator[tuple[str, _Last]]:
             held = decoder.decode(line)
         except msgspec.MsgspecError:
             continue
+        if isinstance(held, _BookLine) and SNAPSHOT in held.flags:
+            continue
         time = held.ts_event if held.ts_event is not None else held.ts_recv - (held.skew_us or 0)
         _keep(newest, held.symbol, _Last(time, -1 if held.seq is None else held.seq, held.session))
     yield from newest.items()
@@ -151,6 +155,7 @@ class _QuoteLine(_Line, gc=False):
 
 class _BookLine(_Line, gc=False):
     seq: int | None = msgspec.field(default=None, name="last_id")
+    flags: tuple[str, ...] = ()
 
 
 _LINES: dict[str | None, type[_Line]] = {"update_id": _QuoteLine, "last_id": _BookLine}
@@ -166,12 +171,18 @@ def _line_decoder(name: str) -> msgspec.json.Decoder[_Line]:
 def _of_table(path: Path, name: str, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:
     """The last row of each of `symbols` in a file, which is sorted by symbol and order."""
     seq = kind(name).seq
-    columns = ["symbol", "ts_event", "session", *([seq] if seq else [])]
+    flags = ["flags"] if name == "book_delta" else []
+    columns = ["symbol", "ts_event", "session", *([seq] if seq else []), *flags]
     try:
         for table in parquet.iterate(path, columns, symbols=symbols):
-            yield from _ends(table, seq, symbols)
+            yield from _ends(_updates(table) if flags else table, seq, symbols)
     except LakeError:
         return  # a damaged or missing file is `dl verify`'s to report; its symbols start anew
+
+
+def _updates(table: pa.Table) -> pa.Table:
+    """The rows of a table of books without the snapshots among them."""
+    return table.filter(pc.invert(pc.match_substring(table.column("flags").cast(pa.string()), SNAPSHOT)))
 
 
 def _ends(table: pa.Table, seq: str | None, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:

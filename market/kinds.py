@@ -99,7 +99,10 @@ class Quote(Event, gc=False, omit_defaults=True):
 
 
 class BookDelta(Event, gc=False, omit_defaults=True):
-    """One update message of an order book; levels are the venue's arrays verbatim."""
+    """One update message of an order book, or the snapshot it begins from (flag `snapshot`: only `last_id` is set).
+
+    Levels are the venue's arrays verbatim. `gap_before`: the update before it did not come on its connection.
+    """
 
     bids: msgspec.Raw
     asks: msgspec.Raw
@@ -108,6 +111,7 @@ class BookDelta(Event, gc=False, omit_defaults=True):
     prev_id: int | None
     checksum: int | None = None
     flags: tuple[str, ...] = ()
+    skew_us: int | None = None
 
 
 class BookSnapshot(Event, gc=False, omit_defaults=True):
@@ -295,7 +299,7 @@ _ALL = (
     Kind("book_delta", BookDelta,
          (*_required("levels", "bids", "asks"), *_optional("int", "first_id", "last_id", "prev_id", "checksum"),
           *_required("dict", "flags")),
-         ("last_id",), "last_id", "symbol", "slow"),
+         ("last_id", "source"), "last_id", "symbol", "slow"),
     Kind("book_snapshot", BookSnapshot,
          (*_required("levels", "bids", "asks"), *_optional("int", "last_id"), *_required("int", "depth")),
          ("last_id", "source"), "last_id", "symbol", "slow"),

@@ -45,6 +45,10 @@ class Connection(msgspec.Struct, frozen=True):
     streams: tuple[Stream, ...]
     fallbacks: tuple[str, ...] = ()
     """Complete addresses to try in turn where nothing at all comes on `url`."""
+    rest: str = ""
+    """Base address of the REST routes; without it nothing is asked for, as in a replay."""
+    book_levels: int = 1000
+    """Levels a side to ask for where a book begins from a REST snapshot."""
 
 
 class Gap(msgspec.Struct):
@@ -185,6 +189,13 @@ class Informed(Protocol):
     def know(self, contract: Contract) -> None: ...
 
 
+@runtime_checkable
+class Booked(Protocol):
+    """A session that joins order books to snapshots and can tell which are not known."""
+
+    def books_out_of_sync(self) -> list[str]: ...
+
+
 class Merger(Protocol):
     """The memory of one (exchange, market_type, kind) across connections.
 
@@ -227,6 +238,10 @@ class Limits(msgspec.Struct, frozen=True):
     silent_socket: int
     first_message: int
     max_frame: int = 16 * 1024 * 1024
+    weight_per_minute: int = 0
+    """What its REST routes allow, in the weights of `Fetch`; 0 where the venue counts none."""
+    weight_pool: str = ""
+    """Markets of one pool share what is allowed."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):

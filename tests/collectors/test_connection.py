@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 
+from collectors.budget import Budget
 from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
@@ -38,6 +40,7 @@ class Bench:
             clock=self.clock, config=ConnectionConfig.model_validate(config), connect=self.venue,
             http=Http(self.clock, *MARKET), next_session=lambda: f"n-1-{next(numbers)}",
             turn=Pacer(self.clock).turn, random=lambda: 1.0,
+            spend=partial(Budget(self.clock).spend, toy.LIMITS["spot"]),
         )  # fmt: skip
         streams = toy.streams("spot", ["trade", "quote"], ["AAA"])
         (connection,) = toy.connections("spot", streams, toy.ENDPOINTS["spot"])

@@ -17,7 +17,7 @@ from lake.segment_files import SegmentFile
 from lake.segments import encode_lines, extent
 from lake.tables import Parent
 from lake.writer import LakeWriter
-from market.kinds import Quote, Trade
+from market.kinds import BookDelta, Quote, Trade
 from market.session import Coverage
 from market.times import MINUTE, SECOND
 from tests.support.lakes import TestLake, date_of
@@ -215,6 +215,41 @@ def test_mergers_are_told_where_every_symbol_stopped(tmp_path):
     }
     quotes = found.last["binance", "linear", "quote"]
     assert {symbol: (r.seq, r.ts_event) for symbol, r in quotes.items()} == {"BTCUSDT": (6, T0 + 1006 - 400)}
+    lake.close()
+
+
+def test_a_books_snapshot_is_not_where_its_updates_stopped(tmp_path):
+    """It may be ahead of them: what was lost in between would not be missed."""
+    lake = TestLake(tmp_path)
+    writer = lake.writer
+    writer.record_sessions([session(SESSION)])
+    cover(writer, "book_delta", "BTCUSDT", "ETHUSDT")
+
+    def row(last: int, symbol: str, flags: tuple[str, ...] = ()) -> BookDelta:
+        first, source = (None, "rest") if flags else (last, "ws")
+        none = msgspec.Raw(b"[]")
+        return BookDelta(
+            symbol,
+            "d",
+            T0 + last,
+            None,
+            T0 + last,
+            SESSION,
+            last,
+            0,
+            source,
+            none,
+            none,
+            first,
+            last,
+            None,
+            None,
+            flags,
+        )
+
+    written(writer, "book_delta", [row(5, "BTCUSDT"), row(6, "BTCUSDT"), row(9, "BTCUSDT", ("snapshot",))])
+    found = writer.recover(T0 + MINUTE).last["binance", "linear", "book_delta"]
+    assert {symbol: stop.seq for symbol, stop in found.items()} == {"BTCUSDT": 6}
     lake.close()
 
 

@@ -82,7 +82,9 @@ def connections(market_type: str, streams: Sequence[Stream], endpoint: Endpoint)
 def session(connection: Connection, session_id: str, learn: bool = False) -> Session:
     """The protocol state of one WebSocket connection; `learn` takes the streams it meets and sends nothing."""
     market = _market(connection.market_type)
-    return StreamSession(connection, session_id, market.CHANNELS, market.LIMITS, market.sizes(), learn=learn)
+    return StreamSession(
+        connection, session_id, market.CHANNELS, market.LIMITS, market.DEPTH, market.sizes(), learn=learn
+    )
 
 
 def reference(market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> Session:

@@ -31,7 +31,7 @@ def _refuse(session: StreamSession, state: StreamState, number: int, symbol: str
 
 def spot_delta(session: StreamSession, state: StreamState) -> Parse:
     """Spot `<s>@depth[@100ms]`. Its one clock is the publisher's; it feeds the session's skew."""
-    decode, skew = payloads.spot_depth, session.skew.add
+    decode, skew, chain = payloads.spot_depth, session.skew.add, session.books.follow(state)
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
@@ -51,15 +51,18 @@ def spot_delta(session: StreamSession, state: StreamState) -> Parse:
         skew(ts_recv, delay)
         session.heard(state, ts_recv, time)
         return (
-            BookDelta(symbol, name, time, None, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, None),
-        )
+            BookDelta(
+                symbol, name, time, None, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, None, None,
+                chain(data.U, data.u, None),
+            ),
+        )  # fmt: skip
 
     return parse
 
 
 def futures_delta(session: StreamSession, state: StreamState) -> Parse:
     """Futures `<s>@depth[@…ms]`, with both clocks and the id of the event before."""
-    decode = payloads.futures_depth
+    decode, chain = payloads.futures_depth, session.books.follow(state)
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
@@ -77,9 +80,10 @@ def futures_delta(session: StreamSession, state: StreamState) -> Parse:
         session.heard(state, ts_recv, time)
         return (
             BookDelta(
-                symbol, name, time, publish, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, data.pu
+                symbol, name, time, publish, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, data.pu,
+                None, chain(data.U, data.u, data.pu),
             ),
-        )
+        )  # fmt: skip
 
     return parse
 

@@ -18,9 +18,6 @@ from market.times import MINUTE, MS
 
 PUBLIC, MARKET = "public", "market"
 """The two routed paths: each serves its channels, and acknowledges the others' without ever sending them."""
-WEIGHT_POOL = "binance-futures"
-"""USD-M and COIN-M share what an address may ask."""
-DEPTH_WEIGHTS = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
 SIDES = {"BUY": "buy", "SELL": "sell"}
 PERPETUAL_DELIVERY = 4_000_000_000_000
 """A delivery date (ms) at or above this is the venue's way to say never."""

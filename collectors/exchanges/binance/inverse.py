@@ -6,6 +6,7 @@ connection is made again on the unrouted form, which the venue's own client uses
 
 from __future__ import annotations
 
+from collectors.exchanges.binance.depth import FUTURES_POOL, FUTURES_WEIGHTS, Depth
 from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
@@ -29,10 +30,23 @@ LIMITS = Limits(
     max_life=23 * HOUR,  # cut at 24 h
     silent_socket=60 * SECOND,
     first_message=60 * SECOND,
+    weight_per_minute=2400,
+    weight_pool=FUTURES_POOL,
 )
 EXCHANGE_INFO = "/dapi/v1/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 1
-__all__ = ["CHANNELS", "ENDPOINT", "EXCHANGE_INFO", "EXCHANGE_INFO_WEIGHT", "FALLBACK", "LIMITS", "PATHS", "sizes"]
+DEPTH = Depth("/dapi/v1/depth", FUTURES_WEIGHTS)
+__all__ = [
+    "CHANNELS",
+    "DEPTH",
+    "ENDPOINT",
+    "EXCHANGE_INFO",
+    "EXCHANGE_INFO_WEIGHT",
+    "FALLBACK",
+    "LIMITS",
+    "PATHS",
+    "sizes",
+]
 
 
 class Sizes(dict[str, str]):

@@ -6,6 +6,7 @@ recordings of the unrouted path hold both, and are read by the same parsers.
 
 from __future__ import annotations
 
+from collectors.exchanges.binance.depth import FUTURES_POOL, FUTURES_WEIGHTS, Depth
 from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
@@ -26,12 +27,25 @@ LIMITS = Limits(
     max_life=23 * HOUR,  # cut at 24 h
     silent_socket=60 * SECOND,
     first_message=60 * SECOND,
+    weight_per_minute=2400,
+    weight_pool=FUTURES_POOL,
 )
 EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 1
+DEPTH = Depth("/fapi/v1/depth", FUTURES_WEIGHTS)
 FALLBACK = None
 """The unrouted form serves nothing more here since 2026-04-23."""
-__all__ = ["CHANNELS", "ENDPOINT", "EXCHANGE_INFO", "EXCHANGE_INFO_WEIGHT", "FALLBACK", "LIMITS", "PATHS", "sizes"]
+__all__ = [
+    "CHANNELS",
+    "DEPTH",
+    "ENDPOINT",
+    "EXCHANGE_INFO",
+    "EXCHANGE_INFO_WEIGHT",
+    "FALLBACK",
+    "LIMITS",
+    "PATHS",
+    "sizes",
+]
 
 
 def sizes() -> None:

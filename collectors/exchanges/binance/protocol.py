@@ -15,6 +15,7 @@ import msgspec
 
 from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.commands import Subscriber
+from collectors.exchanges.binance.depth import Books, Depth
 from collectors.exchanges.binance.skew import Skew
 from market.kinds import Contract, Event
 from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Rejected, Stream, StreamState
@@ -71,6 +72,7 @@ class StreamSession:
         session_id: str,
         channels: Mapping[str, Channel],
         limits: Limits,
+        depth: Depth,
         sizes: dict[str, str] | None = None,
         *,
         learn: bool = False,
@@ -81,6 +83,7 @@ class StreamSession:
         self.ignored: Counter[str] = Counter()
         self.texts = wire.Texts()
         self.skew = Skew()
+        self.books = Books(connection, session_id, depth, self.skew)
         self.market_type = connection.market_type
         self.sizes = sizes
         """Symbol -> what one contract is worth, where quantities are contracts."""
@@ -104,6 +107,7 @@ class StreamSession:
         self._started = self._checked_at = now
         for state in self._states.values():
             state.desired_at = now
+            self.books.desire(state)
         return NOTHING if self._learn else self._subscriber.tick(now)
 
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
@@ -121,15 +125,21 @@ class StreamSession:
             self.sizes[contract.symbol] = contract.multiplier
 
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
-        """Nothing is asked over HTTP here, so an answer is somebody else's."""
-        del tag, status, headers, body, ts_recv
+        """The snapshot of a book, which is all that is asked over HTTP here."""
+        del headers
         self.frame_no += 1
-        return self.reject("an answer to nothing that was asked", None, self.frame_no)
+        out = self.books.respond(tag, status, body, ts_recv, self.frame_no)
+        return self.reject("an answer to nothing that was asked", None, self.frame_no) if out is None else out
+
+    def books_out_of_sync(self) -> list[str]:
+        """Symbols whose book has no snapshot that joins its updates (`market.session.Booked`)."""
+        return self.books.out_of_sync()
 
     def tick(self, now: int) -> Sequence[Output]:
         if self._learn:
             return NOTHING
         out = self._subscriber.tick(now)
+        out += self.books.tick(now)
         if now >= self._end_of_life():
             out.append(Leave("planned", "the venue cuts every connection after 24 hours"))
         elif (limit := self._silence_limit()) is not None:
@@ -145,6 +155,8 @@ class StreamSession:
         times = [self._end_of_life()]
         if (asked := self._subscriber.deadline()) is not None:
             times.append(asked)
+        if (snapshot := self.books.deadline()) is not None:
+            times.append(snapshot)
         if (limit := self._silence_limit()) is not None:
             fresh = self._checked_frame != self.frame_no
             times.append(self._checked_at + (limit // 4 if fresh else limit))

@@ -7,6 +7,7 @@ milliseconds all the same is read by the size of the number.
 from __future__ import annotations
 
 from collectors.exchanges.binance import books, klines, quotes, trades
+from collectors.exchanges.binance.depth import Depth
 from collectors.exchanges.binance.protocol import Channel
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
@@ -25,6 +26,8 @@ LIMITS = Limits(
     max_life=23 * HOUR,  # cut at 24 h
     silent_socket=60 * SECOND,
     first_message=60 * SECOND,
+    weight_per_minute=6000,
+    weight_pool="binance-spot",
 )
 _SPEEDS = ("@100ms", "")
 CHANNELS = {
@@ -57,6 +60,7 @@ PATHS = dict.fromkeys(CHANNELS, STREAM)
 
 EXCHANGE_INFO = "/api/v3/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 20
+DEPTH = Depth("/api/v3/depth", {100: 5, 500: 25, 1000: 50, 5000: 250})
 FALLBACK = None
 """There is one path."""
 

@@ -1,0 +1,191 @@
+"""The snapshots that Binance books begin from: when one is wanted, its request, and what the answer becomes. Pure.
+
+A book is asked for when its stream has sent something (so that the updates around the snapshot are held), or was
+acknowledged and stays quiet. Every answer is stored as a `book_snapshot`; one that joins the updates is also a
+`book_delta` row with the flag `snapshot`, from which the book can be rebuilt. One that is too old, and a book whose
+chain broke, is asked for again, more and more patiently; the other books go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import quote
+
+import msgspec
+
+from collectors.exchanges.binance import wire
+from collectors.exchanges.binance.payloads import good_levels
+from collectors.exchanges.binance.skew import Skew
+from collectors.exchanges.binance.sync import BookSync, Ids, rule
+from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, PAST
+from market.kinds import BookDelta, BookSnapshot
+from market.session import Connection, Fetch, Output, Rejected, StreamState
+from market.times import MINUTE, MS, SECOND
+
+KIND = "book_delta"
+TAG = "depth"
+"""A request's tag is `depth <levels> <stream>`: a replay needs to know both."""
+CHANNEL = "depth snapshot"
+FIRST_PAUSE = SECOND
+LONGEST_PAUSE = MINUTE
+SETTLED = MINUTE
+"""A book in sync for this long is asked for at once when it breaks."""
+QUIET = 2 * SECOND
+"""A stream acknowledged this long ago without an event is asked for all the same."""
+FUTURES_WEIGHTS = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
+FUTURES_POOL = "binance-futures"
+"""USD-M and COIN-M share what one address may ask."""
+NO_FLAGS: tuple[str, ...] = ()
+GAP_BEFORE = ("gap_before",)
+SNAPSHOT = ("snapshot",)
+Chain = Callable[[int, int, "int | None"], tuple[str, ...]]
+"""(U, u, pu) of the next update -> its flags."""
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """A market's REST route for books: `weights` is levels -> weight for every number of levels it gives."""
+
+    path: str
+    weights: Mapping[int, int]
+
+    def levels(self, wanted: int) -> int:
+        """The number of levels to ask for: the most the route gives that is not above `wanted`, at least its least."""
+        return max((given for given in self.weights if given <= wanted), default=min(self.weights))
+
+
+class _Answer(msgspec.Struct, gc=False):
+    lastUpdateId: wire.Id  # noqa: N815 -- the venue's spelling
+    bids: msgspec.Raw
+    asks: msgspec.Raw
+    E: wire.Time | None = None
+    T: wire.Time | None = None
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+
+
+class _Held:
+    """One book of the session."""
+
+    def __init__(self, state: StreamState, sync: BookSync) -> None:
+        self.state = state
+        self.sync = sync
+        self.asked = False
+        self.pause = FIRST_PAUSE
+        self.answered = 0
+
+    def due(self) -> int | None:
+        """When to ask: None where it is in sync, asked already, or not heard of yet."""
+        if self.sync.in_sync or self.asked:
+            return None
+        if not self.answered:
+            if self.state.events:
+                return 0
+            return self.state.acknowledged_at + QUIET if self.state.acknowledged_at else None
+        return self.answered + self.pause
+
+
+class Books:
+    """The books of one session. Without a `rest` address of the connection (a replay) nothing is asked for."""
+
+    def __init__(self, connection: Connection, session_id: str, depth: Depth, skew: Skew) -> None:
+        self._rule = rule(connection.market_type)
+        self._session_id = session_id
+        self._depth = depth
+        self._levels = depth.levels(connection.book_levels)
+        self._url = connection.rest.rstrip("/") + depth.path if connection.rest else None
+        self._skew = skew
+        self._held: dict[str, _Held] = {}
+
+    def follow(self, state: StreamState) -> Chain:
+        """What takes the ids of each update of a stream and says with which flags its row is stored."""
+        update = self._book(state).sync.update
+
+        def chain(first: int, last: int, before: int | None) -> tuple[str, ...]:
+            return NO_FLAGS if update(Ids(first, last, before)) else GAP_BEFORE
+
+        return chain
+
+    def desire(self, state: StreamState) -> None:
+        """A stream that is subscribed to: its book is out of sync until a snapshot joins it."""
+        if state.stream.kind == KIND:
+            self._book(state)
+
+    def out_of_sync(self) -> list[str]:
+        """Symbols whose book is not known."""
+        return [held.state.stream.symbol for held in self._held.values() if not held.sync.in_sync]
+
+    def tick(self, now: int) -> list[Output]:
+        """The requests that are due."""
+        if self._url is None:
+            return []
+        out: list[Output] = []
+        for name, held in self._held.items():
+            due = held.due()
+            if due is not None and now >= due:
+                held.asked = True
+                symbol = quote(held.state.stream.symbol, safe="")
+                url = f"{self._url}?symbol={symbol}&limit={self._levels}"
+                weight = self._depth.weights[self._levels]
+                out.append(Fetch(f"{TAG} {self._levels} {name}", "GET", url, weight))
+            elif held.sync.in_sync and now >= held.answered + SETTLED:
+                held.pause = FIRST_PAUSE
+        return out
+
+    def deadline(self) -> int | None:
+        """When `tick` has something to ask."""
+        if self._url is None:
+            return None
+        return min((due for held in self._held.values() if (due := held.due()) is not None), default=None)
+
+    def respond(self, tag: str, status: int, body: bytes, ts_recv: int, number: int) -> Sequence[Output] | None:
+        """The rows of an answer; a Rejected where it is no data; None where nothing was asked by that tag."""
+        word, _, rest = tag.partition(" ")
+        levels, _, name = rest.partition(" ")
+        held = self._held.get(name)
+        if word != TAG or held is None or not (levels.isascii() and levels.isdigit() and len(levels) <= 5):
+            return None
+        if self._url is not None and not held.asked:
+            return None
+        held.asked, held.answered = False, ts_recv
+        held.pause = min(held.pause * 2, LONGEST_PAUSE)
+        if status != 200:
+            return (Rejected(f"{CHANNEL}: status {status}", number, name),)
+        try:
+            answer = _answer(body)
+        except BAD_FRAME as error:
+            return (Rejected(f"{CHANNEL}: status 200 without a book: {wire.why(error)}"[:300], number, name),)
+        times = [None if time is None else time * MS for time in (answer.T, answer.E)]
+        if not good_levels(answer.bids, answer.asks):
+            return (Rejected(f"{CHANNEL}: levels that are no [price, quantity] texts", number, name),)
+        if not all(time is None or EARLY <= ts_recv - time <= PAST for time in times):
+            return (Rejected(f"{CHANNEL}: impossible time", number, name),)
+        return self._rows(held, answer, times, int(levels), ts_recv, number)
+
+    def _rows(
+        self, held: _Held, answer: _Answer, times: list[int | None], levels: int, ts_recv: int, number: int
+    ) -> list[Output]:
+        symbol, name = held.state.stream.symbol, held.state.stream.name
+        time, publish = times
+        skew = None if time is not None else self._skew.at(ts_recv) or None
+        last, bids, asks = answer.lastUpdateId, answer.bids, answer.asks
+        rows: list[Output] = [
+            BookSnapshot(
+                symbol, CHANNEL, time, publish, ts_recv, self._session_id, number, 0, "rest", bids, asks, last, levels,
+                skew,
+            )
+        ]  # fmt: skip
+        if not held.sync.in_sync and held.sync.snapshot(last):
+            rows.append(
+                BookDelta(
+                    symbol, name, time, publish, ts_recv, self._session_id, number, 0, "rest", bids, asks, None, last,
+                    None, None, SNAPSHOT, skew,
+                )
+            )  # fmt: skip
+        return rows
+
+    def _book(self, state: StreamState) -> _Held:
+        held = self._held.get(state.stream.name)
+        if held is None:
+            held = self._held[state.stream.name] = _Held(state, BookSync(self._rule))
+        return held
