@@ -77,6 +77,7 @@ def _closed(exchange: str, market_type: str, date: str, made: Made) -> None:
             missing=sum(row.missing for row in made.certificates),
             open_gaps=sum(row.open_gaps for row in made.certificates),
             revision=max(row.revision for row in made.certificates),
+            kind=made.certificates[0].kind,
         )
 
 

@@ -375,7 +375,7 @@ def job_failed(*, job: str, subject: str, error: BaseException, failures: int, p
 
 def commit_conflict(*, job: str, detail: str) -> None:
     """What a job had planned with is no longer so."""
-    say("WARNING", "commit_conflict", f"{job}: {detail}; planned again", job=job)
+    say("DEBUG", "commit_conflict", f"{job}: {detail}; planned again", job=job)
 
 
 def retained(*, files: int, nbytes: int, what: str) -> None:
