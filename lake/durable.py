@@ -14,7 +14,6 @@ import errno
 import itertools
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -377,11 +376,6 @@ def sweep_temps(root: Path, keep_run: str = "") -> int:
             if target and _RUN.fullmatch(run) and run != keep_run:
                 swept += unlink(Path(folder, name))
     return swept
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that this user may still write on the disk that holds `path`."""
-    return shutil.disk_usage(path).free
 
 
 def open_private(path: Path) -> int:

@@ -14,7 +14,6 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 import msgspec
 
 from market.kinds import Contract, Event
-from market.times import Interval, union
 
 EVERY_SYMBOL = "*"
 """The symbol of a stream that carries a whole market, and of what is known of the market and no symbol."""
@@ -275,13 +274,3 @@ class Exchange(Protocol):
     def connections(self, market_type: str, streams: Sequence[Stream], endpoint: Endpoint) -> list[Connection]: ...
     def session(self, connection: Connection, session_id: str, learn: bool = False) -> Session: ...
     def reference(self, market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> Session: ...
-
-
-def missing_ids(gaps: Iterable[Gap]) -> int:
-    """Total of missing ids over gaps that the venue numbers, counting no id twice per (market, kind, symbol)."""
-    spans: dict[tuple[str, str, str, str], list[Interval]] = {}
-    for gap in gaps:
-        if gap.id_from is not None and gap.id_to is not None:
-            key = (gap.exchange, gap.market_type, gap.kind, gap.symbol)
-            spans.setdefault(key, []).append(Interval(gap.id_from, gap.id_to))
-    return sum(i.length for held in spans.values() for i in union(held))

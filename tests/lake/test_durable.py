@@ -324,7 +324,3 @@ def test_a_lock_file_is_for_its_owner_only(tmp_path: Path) -> None:
     assert (tmp_path / ".lock").read_bytes() == b"short"
     if sys.platform != "win32":
         assert (tmp_path / ".lock").stat().st_mode & 0o777 == 0o600
-
-
-def test_free_bytes_are_a_number_of_bytes(tmp_path: Path) -> None:
-    assert durable.free_bytes(tmp_path) > 0
