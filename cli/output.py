@@ -20,7 +20,7 @@ from market import times
 if TYPE_CHECKING:
     from loguru import Record
 
-WIDE = 400
+WIDE = 4000
 """Columns where nobody looks: what goes into a file or a pipe is not folded."""
 
 

@@ -239,4 +239,4 @@ def _what_becomes_of(name: str) -> str:
         parse(name)
     except MarketError:
         return NOT_OURS
-    return "left by a run that did not end: the next start puts it in order"
+    return "left by a job that did not end or came too late: the next start puts it in order"
