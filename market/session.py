@@ -251,6 +251,17 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Named WebSocket bases: one venue serves different channels on different paths."""
 
 
+class Evidence(msgspec.Struct, frozen=True):
+    """What an adapter's reading of one kind of one market rests on, best first: `live` (checked against the venue, with
+    the date as `source`), `recorded` (real frames or answers, which `source` names), `documentation` (`source` says of
+    whom and when); or that the venue has no such thing (`absent`, and `note` says why).
+    """
+
+    basis: Literal["live", "recorded", "documentation", "absent"]
+    source: str
+    note: str = ""
+
+
 class Exchange(Protocol):
     """One venue's adapter: the module `collectors.exchanges.<name>` offers these names."""
 
@@ -260,6 +271,8 @@ class Exchange(Protocol):
     LIMITS: Mapping[str, Limits]
     OFFERS: Mapping[str, Mapping[str, str]]
     """market_type -> kind -> venue channel."""
+    EVIDENCE: Mapping[str, Mapping[str, Evidence]]
+    """market_type -> every kind that is collected anywhere -> what stands behind it, or that the venue lacks it."""
 
     def streams(
         self,

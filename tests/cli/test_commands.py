@@ -57,6 +57,19 @@ def test_help_says_what_a_command_does_and_which_lake_it_means(command: str) -> 
     assert len(said.splitlines()) > 8
 
 
+def test_exchanges_lists_what_is_offered_and_on_what_evidence() -> None:
+    said = ask("exchanges", "--market-type", "linear", "--kind", "liquidation").output
+    assert "forceOrder" in said
+    assert "documentation" in said
+    cells = json.loads(ask("exchanges", "--exchange", "binance", "--json").output)
+    (absent,) = [cell for cell in cells if (cell["market_type"], cell["kind"]) == ("spot", "liquidation")]
+    assert absent["channel"] is None
+    assert absent["evidence"]["basis"] == "absent"
+    assert "spot has no forced orders" in ask("exchanges", "--absent").output
+    assert "spot has no forced orders" not in ask("exchanges").output
+    assert "unknown exchange 'nasdaq'" in ask("exchanges", "--exchange", "nasdaq", expect=2).output
+
+
 def test_help_lists_every_command_with_a_sentence() -> None:
     said = ask("--help").output
     for command in COMMANDS:

@@ -6,7 +6,9 @@ comments) beside `.events` (a line an outcome: the event as its JSON line, `igno
 and `reference.body` (an answer to the reference job's first request) beside `reference.events`.
 """
 
+import datetime as dt
 import itertools
+import os
 import pathlib
 
 import msgspec
@@ -22,6 +24,7 @@ from market.kinds import KIND_OF_EVENT, KINDS, Event
 from market.session import Connection, Fetch, Leave, Rejected, Send
 from market.times import SECOND
 
+SAMPLES = pathlib.Path(os.environ.get("LAKE_SAMPLES", pathlib.Path(__file__).parents[2].parent / "shared" / "samples"))
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "exchanges"
 MEMBERS = [(name, market) for name in exchanges.names() for market in exchanges.load(name).OFFERS]
 STREAMED = [
@@ -95,6 +98,39 @@ def test_the_event_has_the_kind_that_the_channel_offers(venue, market, kind):
     if kind != "connection":
         kinds = {state.stream.kind for state in session.streams()}
         assert kind in kinds
+
+
+@pytest.mark.parametrize("venue,market", MEMBERS)
+def test_every_kind_that_is_collected_anywhere_has_its_evidence_or_says_that_the_venue_lacks_it(venue, market):
+    adapter = exchanges.load(venue)
+    evidence = adapter.EVIDENCE[market]
+    assert set(evidence) == {name for name, kind in KINDS.items() if not kind.derived}
+    for kind, found in evidence.items():
+        offered = kind in adapter.OFFERS[market] or kind in adapter.POLLS[market]
+        assert offered == (found.basis != "absent"), f"{kind}: offered {offered}, evidence {found.basis}"
+        assert found.source if offered else found.note
+        if found.basis == "live":
+            dt.date.fromisoformat(found.source)
+
+
+@pytest.mark.parametrize("venue,market", MEMBERS)
+def test_the_recordings_that_the_evidence_names_exist(venue, market):
+    folder = SAMPLES / venue
+    if not folder.is_dir():
+        pytest.skip(f"no recordings in {folder}; LAKE_SAMPLES names the folder")
+    held = {path.name.split(".")[0] for path in folder.iterdir()}
+    for found in exchanges.load(venue).EVIDENCE[market].values():
+        if found.basis == "recorded":
+            assert set(found.source.split(", ")) <= held
+
+
+@pytest.mark.parametrize("venue,market", MEMBERS)
+def test_a_kind_that_a_market_lacks_is_refused_with_the_reason(venue, market):
+    adapter = exchanges.load(venue)
+    for kind, found in adapter.EVIDENCE[market].items():
+        if found.basis == "absent":
+            with pytest.raises(MarketError, match=found.note):
+                adapter.streams(market, [kind], ["X"])
 
 
 @pytest.mark.parametrize("venue,market", MEMBERS)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 from collectors.exchanges.binance import inverse, linear, spot
+from collectors.exchanges.binance.evidence import EVIDENCE
 from collectors.exchanges.binance.protocol import StreamSession
 from collectors.exchanges.binance.rest import ReferenceSession
 from collectors.subscriptions import groups
@@ -46,7 +47,9 @@ def streams(
     found = []
     for kind in kinds:
         if kind not in offered:
-            raise Malformed(f"kind of {NAME} {market_type} (one of {', '.join(sorted(offered))})", kind)
+            evidence = EVIDENCE[market_type].get(kind)
+            why = f"; {evidence.note}" if evidence is not None and evidence.basis == "absent" else ""
+            raise Malformed(f"kind of {NAME} {market_type} (one of {', '.join(sorted(offered))}{why})", kind)
         name = chosen.get(kind, offered[kind])
         channel = market.CHANNELS.get(name)
         if channel is None or channel.kind != kind:

@@ -1,0 +1,73 @@
+"""`dl exchanges`: what each venue offers of every kind, and what stands behind that."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from cli.output import print_json, print_table
+from cli.places import ExchangeOption, JsonOption, KindOption, MarketTypeOption, command
+from market.session import Evidence, Exchange
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One kind of one market; `channel` is the venue's stream or route, None where it has none."""
+
+    exchange: str
+    market_type: str
+    kind: str
+    channel: str | None
+    evidence: Evidence
+
+
+@command
+def exchanges(
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    kind: KindOption = None,
+    absent: Annotated[
+        bool, typer.Option("--absent", help="Also the kinds that a market does not have, and why.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """List what each exchange offers: the venue's channel of every kind, and the evidence for how it is read.
+
+    Evidence: `live` was checked against the venue on the date named, `recorded` against real frames or answers, which
+    are named, `documentation` against the venue's documents only.
+    """
+    from collectors import exchanges as registry
+    from market.kinds import kind as declared
+
+    if kind is not None:
+        declared(kind)
+    venues = [registry.load(name) for name in ([exchange] if exchange is not None else registry.names())]
+    cells = [
+        cell
+        for venue in venues
+        for cell in _cells(venue)
+        if market_type in (None, cell.market_type) and kind in (None, cell.kind)
+    ]
+    if as_json:
+        print_json(cells)
+        return 0
+    shown = [cell for cell in cells if absent or cell.evidence.basis != "absent"]
+    rows = [
+        [
+            cell.exchange, cell.market_type, cell.kind, cell.channel, cell.evidence.basis, cell.evidence.source or None,
+            cell.evidence.note or None,
+        ]
+        for cell in shown
+    ]  # fmt: skip
+    columns = ["exchange", "market", "kind", "channel", "evidence", "source", "note"]
+    print_table("", columns, rows, "no exchange offers anything like that")
+    return 0
+
+
+def _cells(venue: Exchange) -> list[Cell]:
+    return [
+        Cell(venue.NAME, market, kind, venue.OFFERS[market].get(kind), evidence)
+        for market, kinds in venue.EVIDENCE.items()
+        for kind, evidence in kinds.items()
+    ]
