@@ -11,7 +11,7 @@ import msgspec
 
 from collectors.config import WritingConfig
 from lake.frames import FrameLine
-from lake.rows import SessionRow
+from lake.rows import BanRow, SessionRow
 from market.kinds import KINDS, Contiguous, Event
 from market.session import Coverage, Gap
 from runtime.channel import Channel, WhenFull
@@ -56,14 +56,16 @@ class Pass(msgspec.Struct):
     gaps: list[Gap] = []
     coverage: list[Coverage] = []
     rejected: list[RejectedFrame] = []
+    bans: list[BanRow] = []
     sync: bool = False
     final: bool = False
 
     @property
     def empty(self) -> bool:
         return not (
-            self.frames or self.events or self.sessions or self.gaps or self.coverage or self.rejected or self.final
-        )
+            self.frames or self.events or self.sessions or self.gaps or self.coverage or self.rejected or self.bans
+            or self.final
+        )  # fmt: skip
 
 
 def may_shed(kind: str) -> bool:
@@ -107,12 +109,14 @@ class Intake:
         gaps: Iterable[Gap] = (),
         coverage: Iterable[Coverage] = (),
         rejected: Iterable[RejectedFrame] = (),
+        bans: Iterable[BanRow] = (),
     ) -> None:
         """Rows to write down with the next pass: sessions before its data, coverage and gaps after."""
         self._next.sessions.extend(sessions)
         self._next.gaps.extend(gaps)
         self._next.coverage.extend(coverage)
         self._next.rejected.extend(rejected)
+        self._next.bans.extend(bans)
 
     @property
     def waiting_bytes(self) -> int:

@@ -17,7 +17,7 @@ from collectors.config import WritingConfig
 from collectors.intake import LaneKey, MarketKey, Pass, RejectedFrame
 from collectors.spool import FramesSpool, SegmentSpool
 from lake.frames import FrameLine, encode_frame_lines, payload
-from lake.rows import FRAMES, QuarantineRow, SessionRow
+from lake.rows import FRAMES, BanRow, QuarantineRow, SessionRow
 from lake.segment_files import quarantine
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
@@ -45,6 +45,7 @@ class GroupCommit:
         self._coverage: list[Coverage] = []
         self._quarantine: list[QuarantineRow] = []
         self._rejected: list[RejectedFrame] = []
+        self._bans: list[BanRow] = []
 
     def begin(self, lanes: Iterable[LaneKey], now: int, frames: Iterable[MarketKey] = ()) -> None:
         """These are collected from `now` (us) on, even while nothing comes."""
@@ -69,6 +70,7 @@ class GroupCommit:
         self._closings += [gap for gap in work.gaps if gap.state != "open"]
         self._coverage += work.coverage
         self._rejected += work.rejected
+        self._bans += work.bans
         self._carry_out(work.now, sync=work.sync or bool(work.coverage), final=work.final)
 
     def close(self) -> None:
@@ -78,10 +80,10 @@ class GroupCommit:
 
     def _carry_out(self, now: int, *, sync: bool, final: bool) -> None:
         due = final or self.due(now)
-        if self._sessions or self._gaps:
-            self._writer.record(sessions=self._sessions, gaps=self._gaps)
-            self._sessions.clear()
-            self._gaps.clear()
+        if self._sessions or self._gaps or self._bans:
+            self._writer.record(sessions=self._sessions, gaps=self._gaps, bans=self._bans)
+            for recorded in (self._sessions, self._gaps, self._bans):
+                recorded.clear()
         for frames in self._frames.values():
             frames.write(now)
             if sync or due:

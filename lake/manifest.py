@@ -24,6 +24,7 @@ from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
 from lake.manifest_source import ReadSource, damaged, explain, keep_wal, write_engine
 from lake.rows import (
+    BanRow,
     CertificateRow,
     CheckRow,
     Expectation,
@@ -146,6 +147,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
         coverage: Sequence[Coverage] = (),
         gaps: Sequence[Gap] = (),
         quarantine: Sequence[QuarantineRow] = (),
+        bans: Sequence[BanRow] = (),
     ) -> int:
         """Reports of what happened, in one transaction, idempotent by key. Raises Fenced."""
         with self._transaction() as conn:
@@ -154,6 +156,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
             touched += writes.upsert_coverage(conn, coverage)
             touched += writes.upsert_gaps(conn, gaps)
             touched += writes.upsert_quarantine(conn, quarantine)
+            touched += writes.upsert_bans(conn, bans)
             return _bump(conn, touched)
 
     def upsert_segments(self, rows: Sequence[SegmentRow]) -> int:

@@ -17,6 +17,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from lake import schema
 from lake.rows import (
     FRAMES,
+    BanRow,
     CertificateRow,
     CheckRow,
     FileRow,
@@ -302,7 +303,7 @@ class HoleReads:
 
 
 class StateReads:
-    """The manifest itself, cursors and totals."""
+    """The manifest itself, cursors, bans and totals."""
 
     def meta(self: Reads) -> Meta:
         return self.run(lambda conn: _structs(conn, Meta, _of(schema.meta, Meta))[0])
@@ -317,6 +318,13 @@ class StateReads:
         t = schema.cursors
         found = self.run(lambda conn: conn.execute(select(t.c.value).where(t.c.name == name)).scalar_one_or_none())
         return None if found is None else int(found)
+
+    def bans(self: Reads, active_at: int | None = None) -> list[BanRow]:
+        """What each host that asked for silence asked for last, by (exchange, host); those over at `active_at` not."""
+        t = schema.bans
+        where = [t.c.until > active_at] if active_at is not None else []
+        order = (t.c.exchange, t.c.host)
+        return self.run(lambda conn: _structs(conn, BanRow, _of(t, BanRow).where(*where).order_by(*order)))
 
     def stats(self: Reads) -> Stats:
         return self.run(_stats)

@@ -18,6 +18,7 @@ from lake import schema
 from lake.errors import CommitConflict
 from lake.manifest_reads import chunks
 from lake.rows import (
+    BanRow,
     CertificateRow,
     CheckRow,
     Expectation,
@@ -100,6 +101,13 @@ def upsert_quarantine(conn: Connection, rows: Sequence[QuarantineRow]) -> int:
     changed: dict[str, Any] = {name: new.excluded[name] for name in ("origin", "reason", "count", "bytes")}
     changed["at"] = func.min(t.c.at, new.excluded.at)
     conn.execute(new.on_conflict_do_update(index_elements=["path"], set_=changed), _values(t, rows))
+    return len(rows)
+
+
+def upsert_bans(conn: Connection, rows: Sequence[BanRow]) -> int:
+    """What a host asked for last."""
+    if rows:
+        conn.execute(_overwriting(schema.bans), _values(schema.bans, rows))
     return len(rows)
 
 

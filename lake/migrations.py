@@ -81,7 +81,14 @@ _FIRST = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST,)
+_BANS = (
+    """CREATE TABLE bans (
+        exchange TEXT NOT NULL, host TEXT NOT NULL, pool TEXT NOT NULL, until INTEGER NOT NULL,
+        status INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (exchange, host)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS)
 VERSION = len(MIGRATIONS)
 
 

@@ -113,6 +113,20 @@ class QuarantineRow(msgspec.Struct, kw_only=True):
     at: int
 
 
+class BanRow(msgspec.Struct, kw_only=True):
+    """A venue told us to wait: no request to `host` before `until` (us). The last one of a host counts.
+
+    `pool` names what the hosts of a venue share its request weight by: the others of the pool keep silent too.
+    """
+
+    exchange: str
+    host: str
+    until: int
+    status: int
+    at: int
+    pool: str = ""
+
+
 class CertificateRow(msgspec.Struct, kw_only=True):
     """The quality certificate of one daily file (a versioned row; never inside the file it certifies).
 

@@ -133,3 +133,9 @@ quarantine = _table(
     *_text("origin", "reason"),
     *_int("count", "bytes", "at"),
 )
+bans = _table(
+    "bans",
+    *_key("exchange", "host"),
+    *_text("pool"),
+    *_int("until", "status", "at"),
+)

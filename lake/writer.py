@@ -22,6 +22,7 @@ from lake.ledger import Ledger
 from lake.lock import LakeLock
 from lake.manifest import Manifest
 from lake.rows import (
+    BanRow,
     CertificateRow,
     CheckRow,
     Expectation,
@@ -104,6 +105,7 @@ class LakeWriter:
         coverage: Sequence[Coverage] = (),
         gaps: Sequence[Gap] = (),
         quarantine: Sequence[QuarantineRow] = (),
+        bans: Sequence[BanRow] = (),
         now: int | None = None,
     ) -> None:
         """All of these at once: one ledger write, one transaction. `now` None is the newest time seen here."""
@@ -114,15 +116,17 @@ class LakeWriter:
             *(("coverage", row) for row in coverage),
             *(("gap", gap) for gap in gaps),
             *(("quarantine", row) for row in quarantine),
+            *(("ban", row) for row in bans),
         ]
         seen = [row.period_end or 0 for row in seals] + [gap.closed_at or gap.detected_at for gap in gaps]
+        seen += [row.at for row in bans]
         with self._guard:
             self._latest = max([self._latest, now or 0, *seen])
             for row in seals:
                 row.recorded_at = row.recorded_at or self._latest
             self._write_ledger(entries, self._latest)
             self.manifest.record(
-                segments=segments, sessions=sessions, coverage=coverage, gaps=gaps, quarantine=quarantine
+                segments=segments, sessions=sessions, coverage=coverage, gaps=gaps, quarantine=quarantine, bans=bans
             )
 
     def publish(

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from collectors.config import WritingConfig
-from collectors.intake import FrameBatch, Pass, RejectedFrame
+from collectors.intake import FrameBatch, Intake, Pass, RejectedFrame
 from collectors.writing import GroupCommit
 from lake import durable
 from lake.durable import Fault
 from lake.errors import StorageFailed
 from lake.frames import read_frames
-from lake.rows import SegmentRow
+from lake.rows import BanRow, SegmentRow
 from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market import times
@@ -223,3 +223,16 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost_or_doubled(writer: LakeWr
     commit.commit(work(T0 + 3, [trade(3, T0 + 3)], [batch(3, b"{}", at=T0 + 3)], sync=True, final=True))
     assert stored(writer) == [1, 2, 3]
     assert failed.value.__cause__.errno == errno.ENOSPC
+
+
+def test_a_ban_is_written_down_with_the_pass_that_brings_it(writer: LakeWriter, commit: GroupCommit) -> None:
+    ban = BanRow(exchange="binance", host="api.test", pool="spot", until=T0 + MINUTE, status=418, at=T0)
+    intake = Intake(WritingConfig())
+    intake.record(bans=[ban])
+    brought = intake.collect(T0)
+    assert not brought.empty
+    with striking(Fault("write", 1, "ENOSPC")), pytest.raises(StorageFailed):
+        commit.commit(brought)
+    assert writer.manifest.bans() == []
+    commit.commit(intake.collect(T0 + 1))
+    assert writer.manifest.bans() == [ban]

@@ -11,7 +11,7 @@ import pytest
 
 from lake.errors import CommitConflict, CorruptFile, Fenced, LakeError, LakeMismatch, ManifestBusy, NotALake
 from lake.manifest import Manifest
-from lake.rows import CertificateRow, CheckRow, Expectation, FileRow, QuarantineRow, SegmentRow, SessionRow
+from lake.rows import BanRow, CertificateRow, CheckRow, Expectation, FileRow, QuarantineRow, SegmentRow, SessionRow
 from market.session import Coverage, Gap
 from market.times import MINUTE, Interval
 
@@ -50,7 +50,7 @@ def dump(root: Path) -> list[str]:
 
 def test_a_new_manifest_says_what_it_is(manifest):
     meta = manifest.meta()
-    assert (meta.schema_version, meta.simulated, meta.epoch, meta.version, meta.created_at) == (1, False, 1, 0, NOW)
+    assert (meta.schema_version, meta.simulated, meta.epoch, meta.version, meta.created_at) == (2, False, 1, 0, NOW)
     assert len(meta.lake_id) == 16
 
 
@@ -282,6 +282,18 @@ def test_coverage_only_grows_and_sessions_forget_nothing(manifest):
     manifest.upsert_sessions([closed, opened])
     assert manifest.sessions() == [closed]
     assert manifest.sessions(unclosed=True) == []
+
+
+def test_the_last_ban_of_a_host_counts_and_one_that_is_over_can_be_left_out(manifest):
+    first = BanRow(exchange="binance", host="fapi.test", pool="futures", until=NOW + 100, status=418, at=NOW)
+    again = BanRow(exchange="binance", host="fapi.test", pool="futures", until=NOW + 50, status=429, at=NOW + 1)
+    other = BanRow(exchange="binance", host="api.test", until=NOW + 10, status=429, at=NOW)
+    manifest.record(bans=[first, other])
+    manifest.record(bans=[again])
+    assert manifest.bans() == [other, again]
+    assert manifest.bans(active_at=NOW + 10) == [again], "until is when one may ask again"
+    with manifest.snapshot() as snapshot:
+        assert snapshot.bans(active_at=NOW + 50) == []
 
 
 def test_a_segment_never_goes_back(manifest):

@@ -9,6 +9,7 @@ from sqlalchemy.pool import NullPool
 from lake import migrations, schema
 from lake.errors import NotALake, UnknownVersion
 from lake.manifest import Manifest
+from lake.rows import BanRow
 
 NOW = 1_790_000_000_000_000
 
@@ -57,24 +58,44 @@ def test_the_database_of_another_program_is_no_lake(tmp_path, opening):
 
 
 def test_a_migration_happens_whole_or_not_at_all(lake, monkeypatch):
-    steps = (migrations._FIRST, ("ALTER TABLE cursors ADD COLUMN note TEXT", "this is no SQL"))
+    held = migrations.VERSION
+    steps = (*migrations.MIGRATIONS, ("ALTER TABLE cursors ADD COLUMN note TEXT", "this is no SQL"))
     monkeypatch.setattr(migrations, "MIGRATIONS", steps)
-    monkeypatch.setattr(migrations, "VERSION", 2)
+    monkeypatch.setattr(migrations, "VERSION", len(steps))
     with pytest.raises(Exception, match="syntax error"):
         Manifest.create_or_open(lake, now=NOW)
     monkeypatch.undo()
     opened = Manifest.create_or_open(lake, now=NOW)
-    assert opened.meta().schema_version == 1
+    assert opened.meta().schema_version == held
     assert opened.epoch == 2, "the failed start took no epoch"
     opened.close()
 
 
 def test_an_older_manifest_is_brought_forward_with_what_it_holds(lake, monkeypatch):
     change(lake, "INSERT INTO cursors VALUES ('c', 7)")
-    steps = (migrations._FIRST, ("CREATE TABLE bans (host TEXT NOT NULL PRIMARY KEY)",))
+    steps = (*migrations.MIGRATIONS, ("CREATE TABLE birds (name TEXT NOT NULL PRIMARY KEY)",))
     monkeypatch.setattr(migrations, "MIGRATIONS", steps)
-    monkeypatch.setattr(migrations, "VERSION", 2)
+    monkeypatch.setattr(migrations, "VERSION", len(steps))
     opened = Manifest.create_or_open(lake, now=NOW)
-    assert opened.meta().schema_version == 2
+    assert opened.meta().schema_version == len(steps)
     assert opened.cursor("c") == 7
+    opened.close()
+
+
+def test_a_lake_of_version_1_gets_its_table_of_bans(tmp_path, monkeypatch):
+    with monkeypatch.context() as old:
+        old.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
+        old.setattr(migrations, "VERSION", 1)
+        first = Manifest.create_or_open(tmp_path, now=NOW)
+        assert first.meta().schema_version == 1
+        first.close()
+    reader = Manifest.read_only(tmp_path)
+    assert reader.meta().schema_version == 1, "who only reads changes nothing, and may read an older lake"
+    assert reader.segments() == []
+    reader.close()
+    change(tmp_path, "INSERT INTO cursors VALUES ('c', 7)")
+    opened = Manifest.create_or_open(tmp_path, now=NOW)
+    ban = BanRow(exchange="binance", host="api.test", until=NOW + 1, status=418, at=NOW)
+    opened.record(bans=[ban])
+    assert (opened.bans(), opened.cursor("c"), opened.meta().schema_version) == ([ban], 7, migrations.VERSION)
     opened.close()

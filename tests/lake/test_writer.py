@@ -11,7 +11,7 @@ from lake.errors import CommitConflict, LakeLocked, LakeMismatch, NotALake, Stor
 from lake.ledger import read_ledger
 from lake.lock import read_lock
 from lake.manifest import Manifest
-from lake.rows import CertificateRow, FileRow, QuarantineRow, SegmentRow, SessionRow
+from lake.rows import BanRow, CertificateRow, FileRow, QuarantineRow, SegmentRow, SessionRow
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
 
@@ -186,3 +186,16 @@ def test_a_closed_writer_leaves_one_file_that_anybody_can_read(tmp_path):
     reader = Manifest.read_only(tmp_path)
     assert len(reader.gaps()) == 1
     reader.close()
+
+
+def test_a_ban_is_in_the_ledger_before_it_is_in_the_manifest(writer, monkeypatch):
+    ban = BanRow(exchange="binance", host="api.test", pool="spot", until=NOW + 60_000_000, status=429, at=NOW)
+    with monkeypatch.context() as broken:
+        broken.setattr(writer.manifest, "record", lambda **_: pytest.fail("the manifest is down"))
+        with pytest.raises(pytest.fail.Exception):
+            writer.record(bans=[ban])
+    assert writer.manifest.bans() == []
+    (entry,) = read_ledger(writer.root, lambda bad: pytest.fail(str(bad)))
+    assert (entry.type, entry.read(BanRow)) == ("ban", ban)
+    writer.record(bans=[ban])
+    assert writer.manifest.bans(active_at=NOW) == [ban]
