@@ -48,6 +48,8 @@ class Connection(msgspec.Struct, frozen=True):
     """Base address of the REST routes; without it nothing is asked for, as in a replay."""
     book_levels: int = 1000
     """Levels a side to ask for where a book begins from a REST snapshot."""
+    age: int = 0
+    """By how much (us) its first life ends before the venue would cut it, so that twins change over in turns."""
 
 
 class Gap(msgspec.Struct):
@@ -241,6 +243,10 @@ class Limits(msgspec.Struct, frozen=True):
     """What its REST routes allow, in the weights of `Fetch`; 0 where the venue counts none."""
     weight_pool: str = ""
     """Markets of one pool share what is allowed."""
+    weight_header: str = ""
+    """Header, in lower case, of every answer that says what of it is used in this minute from this address."""
+    weight_unsaid: tuple[str, ...] = ()
+    """Ends of the paths whose answers carry that header with a wrong number."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -271,6 +277,10 @@ class Exchange(Protocol):
     LIMITS: Mapping[str, Limits]
     OFFERS: Mapping[str, Mapping[str, str]]
     """market_type -> kind -> venue channel."""
+    TRADING: frozenset[str]
+    """Statuses of an instrument at which a pattern of symbols begins with it."""
+    ENDED: frozenset[str]
+    """Statuses after which nothing comes of it any more; those in neither are a pause."""
     EVIDENCE: Mapping[str, Mapping[str, Evidence]]
     """market_type -> every kind that is collected anywhere -> what stands behind it, or that the venue lacks it."""
 
@@ -284,6 +294,9 @@ class Exchange(Protocol):
         """`channels` names for a kind the venue's channel that is to be used in place of the one in OFFERS."""
         ...
 
-    def connections(self, market_type: str, streams: Sequence[Stream], endpoint: Endpoint) -> list[Connection]: ...
+    def connections(self, market_type: str, streams: Sequence[Stream], endpoint: Endpoint) -> list[Connection]:
+        """Named `<venue>-<market>-<path>-<number>`; those of one path and endpoint can carry each other's streams."""
+        ...
+
     def session(self, connection: Connection, session_id: str, learn: bool = False) -> Session: ...
     def reference(self, market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> Session: ...

@@ -30,6 +30,8 @@ T0 = 1_700_000_000_000_000
 LIMITS = {"spot": Limits(100, 100, 10.0, 300, 300 * SECOND, None, 60 * SECOND, 60 * SECOND)}
 ENDPOINTS = {"spot": Endpoint("http://toy.test", {"stream": "ws://toy.test/stream"})}
 OFFERS = {"spot": {"trade": "trade", "quote": "quote"}}
+TRADING = frozenset({"TRADING"})
+ENDED = frozenset({"CLOSE"})
 KINDS = {b"t": "trade", b"q": "quote"}
 
 

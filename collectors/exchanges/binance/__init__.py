@@ -26,6 +26,9 @@ OFFERS: Mapping[str, Mapping[str, str]] = {
     for name, market in _MARKETS.items()
 }
 """Of the channels of one kind, the first."""
+TRADING = frozenset({"TRADING"})
+ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED"})
+"""Of futures. A delisted spot symbol says BREAK, as one does that rests for an hour."""
 
 
 def _market(market_type: str) -> ModuleType:
