@@ -53,15 +53,40 @@ class Depth(msgspec.Struct, frozen=True):
         return max((given for given in self.weights if given <= wanted), default=min(self.weights))
 
 
-class _Answer(msgspec.Struct, gc=False):
+class BookAnswer(msgspec.Struct, gc=False):
+    """A book as the REST route gives it; spot without any time."""
+
     lastUpdateId: wire.Id  # noqa: N815 -- the venue's spelling
     bids: msgspec.Raw
     asks: msgspec.Raw
     E: wire.Time | None = None
     T: wire.Time | None = None
 
+    @property
+    def time(self) -> int | None:
+        """The matching engine's time, us."""
+        return None if self.T is None else self.T * MS
 
-_answer = msgspec.json.Decoder(_Answer).decode
+    @property
+    def publish(self) -> int | None:
+        """The gateway's time, us."""
+        return None if self.E is None else self.E * MS
+
+
+_answer = msgspec.json.Decoder(BookAnswer).decode
+
+
+def read_book(body: bytes, ts_recv: int) -> BookAnswer | str:
+    """The book of an answer with status 200, or why it is none."""
+    try:
+        answer = _answer(body)
+    except BAD_FRAME as error:
+        return f"status 200 without a book: {wire.why(error)}"
+    if not good_levels(answer.bids, answer.asks):
+        return "levels that are no [price, quantity] texts"
+    if not all(time is None or EARLY <= ts_recv - time <= PAST for time in (answer.time, answer.publish)):
+        return "impossible time"
+    return answer
 
 
 class _Held:
@@ -151,22 +176,14 @@ class Books:
         held.pause = min(held.pause * 2, LONGEST_PAUSE)
         if status != 200:
             return (Rejected(f"{CHANNEL}: status {status}", number, name),)
-        try:
-            answer = _answer(body)
-        except BAD_FRAME as error:
-            return (Rejected(f"{CHANNEL}: status 200 without a book: {wire.why(error)}"[:300], number, name),)
-        times = [None if time is None else time * MS for time in (answer.T, answer.E)]
-        if not good_levels(answer.bids, answer.asks):
-            return (Rejected(f"{CHANNEL}: levels that are no [price, quantity] texts", number, name),)
-        if not all(time is None or EARLY <= ts_recv - time <= PAST for time in times):
-            return (Rejected(f"{CHANNEL}: impossible time", number, name),)
-        return self._rows(held, answer, times, int(levels), ts_recv, number)
+        answer = read_book(body, ts_recv)
+        if isinstance(answer, str):
+            return (Rejected(f"{CHANNEL}: {answer}"[:300], number, name),)
+        return self._rows(held, answer, int(levels), ts_recv, number)
 
-    def _rows(
-        self, held: _Held, answer: _Answer, times: list[int | None], levels: int, ts_recv: int, number: int
-    ) -> list[Output]:
+    def _rows(self, held: _Held, answer: BookAnswer, levels: int, ts_recv: int, number: int) -> list[Output]:
         symbol, name = held.state.stream.symbol, held.state.stream.name
-        time, publish = times
+        time, publish = answer.time, answer.publish
         skew = None if time is not None else self._skew.at(ts_recv) or None
         last, bids, asks = answer.lastUpdateId, answer.bids, answer.asks
         rows: list[Output] = [
