@@ -32,7 +32,7 @@ def tidy(writer: LakeWriter, executor: Executor, now: int, keep: retention.Keep)
     unlinked = [path for path in gone.files if durable.unlink(writer.root / path)]
     _settle(writer, unlinked)
     if unlinked:
-        manifest.mark_unlinked(unlinked, now)
+        writer.mark_unlinked(unlinked, now)
     cleared = []
     for path in gone.segments:
         if durable.unlink(writer.root / path):
@@ -41,7 +41,7 @@ def tidy(writer: LakeWriter, executor: Executor, now: int, keep: retention.Keep)
     _settle(writer, cleared)
     if cleared:
         writer.publish(segments=dict.fromkeys(cleared, "deleted"), now=now)
-    manifest.forget_retired(now - keep.forget)
+    writer.forget_retired(now - keep.forget, now)
     telemetry.retained(files=len(unlinked), nbytes=sum(sizes[p] for p in unlinked), what="replaced files")
     telemetry.retained(files=len(cleared), nbytes=sum(sizes[p] for p in cleared), what="raw and frames files")
     return len(unlinked) + len(cleared)

@@ -20,7 +20,9 @@ from lake.errors import UnknownVersion
 from market import times
 from market.errors import Malformed
 
-EntryType = Literal["seal", "gap", "session", "coverage", "certificate", "quarantine", "ban", "note"]
+EntryType = Literal[
+    "start", "commit", "void", "seal", "gap", "session", "coverage", "certificate", "quarantine", "ban", "note"
+]
 FORMAT_VERSION: Final = 1
 _HEAD: Final = b'{"crc":"'
 _BODY_AT: Final = len(_HEAD) + 8 + len(b'",')
@@ -156,6 +158,16 @@ def read_ledger(root: Path, on_bad: Callable[[BadEntry], None]) -> Iterator[Entr
     for date in sorted(days):
         files = [_entries(place, node, on_bad) for node, place in days[date]]
         yield from heapq.merge(*files, key=lambda entry: (entry.at, entry.node, entry.n))
+
+
+def entries_of(root: Path, path: str, on_bad: Callable[[BadEntry], None]) -> Iterator[Entry]:
+    """Every good entry of one ledger file, in its order; for a name that is no ledger's there is none."""
+    try:
+        _, node = layout.parse_ledger(path)
+    except Malformed as error:
+        on_bad(BadEntry(path, 0, b"", str(error), torn=False))
+        return
+    yield from _entries(root / path, node, on_bad)
 
 
 def _entries(place: Path, node: str, on_bad: Callable[[BadEntry], None]) -> Iterator[Entry]:

@@ -7,16 +7,19 @@ hand back rows; only `publish` here makes them live.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+from sqlalchemy.exc import SQLAlchemyError
 
 from lake import durable, links, recovery
-from lake.errors import NotALake
+from lake.commits import Commit, Start, Void, commit_of
+from lake.errors import LakeError, NotALake
 from lake.layout import HOT, MANIFEST, RAW, TABLES, VERSIONS
 from lake.ledger import Ledger
 from lake.lock import LakeLock
@@ -46,6 +49,8 @@ class LakeWriter:
         self._ledger = ledger
         self._guard = threading.RLock()
         self._latest = now
+        self._void: list[tuple[str, msgspec.Struct]] = []
+        self._say_start(now)
 
     @classmethod
     def open(cls, root: Path, node: str, now: int, simulated: bool | None = False, create: bool = True) -> LakeWriter:
@@ -148,27 +153,36 @@ class LakeWriter:
         The files of `add` lie durably under their names already. Raises Fenced, CommitConflict (nothing changed:
         plan again), StorageFailed.
         """
-        entries: list[tuple[str, msgspec.Struct]] = [
-            *(("certificate", row) for row in certificates),
-            *(("quarantine", row) for row in quarantine),
-            *(("gap", gap) for gap in gaps),
-        ]
-        with self._guard:
-            self._write_ledger(entries, now)
-            version = self.manifest.commit(
-                add=add,
-                remove=remove,
-                expect=expect,
-                segments=segments,
-                cursors=cursors,
-                certificates=certificates,
-                checks=checks,
-                quarantine=quarantine,
-                gaps=gaps,
-                now=now,
-            )
+        changes: dict[str, Any] = {
+            "add": add, "remove": remove, "segments": segments, "cursors": cursors, "certificates": certificates,
+            "checks": checks, "quarantine": quarantine, "gaps": gaps,
+        }  # fmt: skip
+        with self._guard, self._announced(commit_of(**changes, now=now)):
+            version = self.manifest.commit(**changes, expect=expect, now=now)
             links.replace(self.root, remove, [row.path for row in add])
             return version
+
+    def fail_segment(self, path: str, error: str, now: int) -> int:
+        """Write down one more failed attempt at this segment; returns how many there are now. Raises Fenced."""
+        with self._guard, self._announced(Commit(failed={path: error}, now=now)):
+            return self.manifest.fail_segment(path, error)
+
+    def mark_unlinked(self, paths: Sequence[str], now: int) -> None:
+        """The bytes of these retired files are gone. Raises Fenced."""
+        with self._guard, self._announced(Commit(unlinked=tuple(paths), now=now)):
+            self.manifest.mark_unlinked(paths, now)
+
+    def forget_retired(self, before: int, now: int) -> int:
+        """Drop rows of files retired before `before` (us) and unlinked; returns how many. Raises Fenced.
+
+        The ledger hears of it afterwards, and only of what was done: whoever loses that forgets them again.
+        """
+        with self._guard:
+            forgotten = self.manifest.forget_retired(before)
+            if forgotten:
+                at = Commit(epoch=self.epoch, version=self.manifest.version, forget=before, now=now)
+                self._write_ledger([("commit", at)], now)
+            return forgotten
 
     def relink(self) -> int:
         """Make tables/ what the manifest says; returns how many links were made or removed."""
@@ -196,7 +210,34 @@ class LakeWriter:
     def _write_ledger(self, entries: list[tuple[str, msgspec.Struct]], now: int) -> None:
         self._latest = max(self._latest, now)
         if entries:
-            self._ledger.append(entries, self._latest)
+            self._ledger.append([*self._void, *entries], self._latest)
+            self._void.clear()
+
+    def _say_start(self, now: int) -> None:
+        held = self.manifest.meta()
+        start = Start(
+            lake_id=held.lake_id, simulated=held.simulated, created_at=held.created_at, epoch=held.epoch,
+            version=held.version,
+        )  # fmt: skip
+        self._write_ledger([("start", start)], now)
+
+    @contextlib.contextmanager
+    def _announced(self, entry: Commit) -> Iterator[None]:
+        """The commit inside stands in the ledger before it; where it fails, the next write there takes it back."""
+        entry.epoch, entry.version = self.epoch, self.manifest.version + 1
+        self._write_ledger([("commit", entry)], entry.now)
+        try:
+            yield
+        except (LakeError, SQLAlchemyError):
+            if not self._reached(entry.version):
+                self._void = [("void", Void(entry.epoch, entry.version))]
+            raise
+
+    def _reached(self, version: int) -> bool:
+        try:
+            return self.manifest.version >= version
+        except (LakeError, SQLAlchemyError):
+            return False
 
 
 def _check_place(root: Path, create: bool) -> None:

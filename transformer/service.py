@@ -189,7 +189,7 @@ class _Pass:
     def _failed(self, rows: Iterable[SegmentRow], error: BaseException) -> None:
         """One more failure of each of these segments; the last that it is allowed parks it."""
         for row in rows:
-            failures = self.manifest.fail_segment(row.path, _text(error))
+            failures = self.writer.fail_segment(row.path, _text(error), self.now)
             parked = failures >= self.config.max_failures * (_DEATHS if isinstance(error, WorkerDied) else 1)
             telemetry.job_failed(job="transform", subject=row.path, error=error, failures=failures, parked=parked)
             if parked:

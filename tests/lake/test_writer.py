@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lake import durable, links
+from lake.commits import Commit, Start, Void
 from lake.errors import CommitConflict, LakeLocked, LakeMismatch, NotALake, StorageFailed
 from lake.ledger import read_ledger
 from lake.lock import read_lock
@@ -89,7 +90,7 @@ def test_data_without_a_manifest_is_not_taken_for_an_empty_lake(tmp_path):
 def test_what_footers_cannot_say_is_in_the_ledger_too(writer):
     segment = SegmentRow(path="raw/1", **STREAM, state="open", period_start=NOW)
     writer.open_segment(segment)
-    assert entries(writer.root) == []
+    assert entries(writer.root) == ["start"]
     segment.state, segment.period_end = "sealed", NOW + 60
     writer.seal(segment)
     writer.record_sessions(
@@ -102,7 +103,7 @@ def test_what_footers_cannot_say_is_in_the_ledger_too(writer):
         path="versions/1", sha256="a", **STREAM, symbol="BTCUSDT", date="2026-11-20", revision=0, issued_at=NOW, rows=1
     )
     writer.publish(certificates=[certificate], gaps=[gap(state="repaired", closed_at=NOW + 1)], now=NOW + 1)
-    assert entries(writer.root) == ["seal", "session", "coverage", "gap", "quarantine", "certificate", "gap"]
+    assert entries(writer.root) == ["start", "seal", "session", "coverage", "gap", "quarantine", "commit"]
     assert writer.manifest.gaps()[0].state == "repaired"
     assert writer.manifest.certificates() == [certificate]
 
@@ -114,13 +115,45 @@ def test_the_ledger_is_written_before_the_manifest(writer, monkeypatch):
     monkeypatch.setattr(writer.manifest, "record", refuse)
     with pytest.raises(StorageFailed):
         writer.record_gaps([gap()])
-    assert entries(writer.root) == ["gap"]
+    assert entries(writer.root) == ["start", "gap"]
     monkeypatch.undo()
     assert writer.manifest.gaps() == []
     monkeypatch.setattr(writer._ledger, "append", refuse)
     with pytest.raises(StorageFailed):
         writer.record_gaps([gap()])
     assert writer.manifest.gaps() == [], "what the ledger does not have, the manifest does not get"
+
+
+def test_a_commit_is_in_the_ledger_before_the_manifest_and_taken_back_where_it_fails(writer):
+    root = writer.root
+    first = day(root, 0, b"first")
+    writer.publish(add=[first], now=NOW)
+    with pytest.raises(CommitConflict):
+        writer.publish(add=[day(root, 1, b"second")], remove=["versions/none"], cursors={"c": 1}, now=NOW)
+    assert entries(root) == ["start", "commit", "commit"]
+    writer.record_gaps([gap()])
+    assert entries(root) == ["start", "commit", "commit", "void", "gap"]
+    read = list(read_ledger(root, lambda bad: pytest.fail(str(bad))))
+    start, made, refused = read[0].read(Start), read[1].read(Commit), read[2].read(Commit)
+    assert (start.lake_id, start.epoch, start.version) == (writer.lake_id, 1, 0)
+    assert (made.version, made.now, [row.path for row in made.add]) == (1, NOW, [first.path])
+    assert (refused.version, read[3].read(Void)) == (2, Void(1, 2))
+    assert b'"state"' not in bytes(read[1].data), "what has its default is left out"
+
+
+def test_failed_segments_and_files_whose_bytes_are_gone_are_in_the_ledger(writer):
+    first = day(writer.root, 0, b"first")
+    writer.seal(SegmentRow(path="raw/1", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 60))
+    assert writer.fail_segment("raw/1", "bad", NOW) == 1
+    writer.publish(add=[first], now=NOW)
+    writer.publish(remove=[first.path], now=NOW)
+    writer.mark_unlinked([first.path], NOW + 1)
+    assert writer.forget_retired(NOW, NOW + 2) == 0
+    assert writer.forget_retired(NOW + 2, NOW + 2) == 1
+    said = [e.read(Commit) for e in read_ledger(writer.root, lambda bad: pytest.fail(str(bad))) if e.type == "commit"]
+    assert [(c.failed, c.unlinked, c.forget) for c in said] == [
+        ({"raw/1": "bad"}, (), None), ({}, (), None), ({}, (), None), ({}, (first.path,), None), ({}, (), NOW + 2),
+    ]  # fmt: skip
 
 
 def test_tables_shows_the_current_revision_only(writer):
@@ -176,7 +209,7 @@ def test_threads_may_write_at_the_same_time(writer):
     for thread in threads:
         thread.join()
     assert len(writer.manifest.gaps()) == 40
-    assert len(entries(writer.root)) == 40
+    assert len(entries(writer.root)) == 1 + 40
 
 
 def test_a_closed_writer_leaves_one_file_that_anybody_can_read(tmp_path):
@@ -195,7 +228,7 @@ def test_a_ban_is_in_the_ledger_before_it_is_in_the_manifest(writer, monkeypatch
         with pytest.raises(pytest.fail.Exception):
             writer.record(bans=[ban])
     assert writer.manifest.bans() == []
-    (entry,) = read_ledger(writer.root, lambda bad: pytest.fail(str(bad)))
+    _, entry = read_ledger(writer.root, lambda bad: pytest.fail(str(bad)))
     assert (entry.type, entry.read(BanRow)) == ("ban", ban)
     writer.record(bans=[ban])
     assert writer.manifest.bans(active_at=NOW) == [ban]
