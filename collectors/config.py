@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from collectors import transports
+from collectors import patterns, transports
 from market.instruments import MARKET_TYPES
 from market.kinds import KINDS
 from market.session import Endpoint
@@ -78,7 +78,8 @@ class SourceConfig(_Section):
     exchange: str = Field(description="Name of the exchange, e.g. `binance`.")
     market_type: str = Field(description=f"One of {', '.join(MARKET_TYPES)}.")
     symbols: Annotated[list[str], Field(min_length=1)] = Field(
-        description="Symbols in the venue's own spelling, e.g. `BTCUSDT`."
+        description="Symbols in the venue's own spelling, e.g. `BTCUSDT`; with `*` (any text) or `?` (any character) a"
+        " pattern, e.g. `*USDT`, that means every instrument that trades and follows listings; `!USDCUSDT` excludes."
     )
     kinds: Annotated[list[str], Field(min_length=1)] = Field(
         default=["trade", "quote"], description="Kinds of data, e.g. `trade`, `agg_trade`, `quote`."
@@ -92,6 +93,11 @@ class SourceConfig(_Section):
         default=1000,
         description="Levels a side of the snapshot that an order book begins from. A venue gives what it has if that is"
         " less (Binance futures: 1000); 5000 costs Binance spot five times the weight, so books are known later.",
+    )
+    redundancy: Literal[1, 2] = Field(
+        default=1,
+        description="Connections that carry each stream: with 2, what one of them misses the other one has. Both count"
+        " for collectors.connections.max_connections.",
     )
     endpoint: EndpointConfig = Field(default=EndpointConfig(), description="Addresses in place of the venue's own.")
 
@@ -124,6 +130,8 @@ class SourceConfig(_Section):
         for symbol in value:
             if not symbol or len(symbol) > 64 or any(ord(c) <= 32 or ord(c) == 127 for c in symbol):
                 raise ValueError(f"{symbol!r} is no symbol (1 to 64 characters, no blanks or control characters)")
+        if (problem := patterns.problem(value)) is not None:
+            raise ValueError(problem)
         return _distinct(value, "symbol")
 
 
@@ -190,7 +198,7 @@ class ConnectionConfig(_Section):
         description="WebSocket library: `picows`, or `websockets`, which is also used where picows is missing.",
     )
     max_connections: int = Field(
-        default=64, ge=1, le=1000, description="More WebSocket connections than this are refused at start."
+        default=64, ge=1, le=1000, description="More WebSocket connections than this are refused."
     )
     connect_timeout_seconds: float = Field(
         default=10.0, gt=0, le=120, description="A handshake that takes longer is given up and tried again."
@@ -238,7 +246,7 @@ class CollectorsConfig(_Section):
         seen: set[tuple[str, str, str, str]] = set()
         for source in self.sources:
             for kind in source.kinds:
-                for symbol in source.symbols:
+                for symbol in (s for s in source.symbols if not s.startswith(patterns.EXCLUDING)):
                     key = (source.exchange, source.market_type, kind, symbol)
                     if key in seen:
                         raise ValueError(f"{source.exchange} {source.market_type} {symbol} {kind} is listed twice")

@@ -35,6 +35,8 @@ def has_patterns(entries: Iterable[str]) -> bool:
 def problem(entries: Collection[str]) -> str | None:
     """What is wrong with the entries together, in words; None where nothing is."""
     excluding = [entry for entry in entries if entry.startswith(EXCLUDING)]
+    if EXCLUDING in excluding:
+        return f"{EXCLUDING!r} excludes nothing: name a symbol behind it"
     if excluding and all(entry.startswith(EXCLUDING) or not is_pattern(entry) for entry in entries):
         return f"{excluding[0]!r} excludes from a pattern, and there is none: give one, e.g. '*'"
     for entry in excluding:
