@@ -10,7 +10,7 @@ import msgspec
 
 from market.times import DAY, HOUR, MINUTE, SECOND, date_of, day_start, floor_to
 
-KEPT = 3000
+KEPT, SHORTEST = 3000, 300
 WEEK = 7 * DAY
 MONDAY = 4 * DAY
 """1970-01-05, from which weeks are counted."""
@@ -94,14 +94,15 @@ def next_open(open_time: int, interval: str) -> int:
 
 
 class Candles:
-    """Seconds and minutes of one symbol, the newest KEPT of each; longer intervals are folded on request.
+    """Seconds and minutes of one symbol, the newest `kept` of each; longer intervals are folded on request.
 
     `worth` is what a lot is worth at a price of one tick, where contracts are counted: quote volumes are then in base
     units of 10^-8, each trade's rounded down. 0 elsewhere.
     """
 
-    def __init__(self, worth: int = 0) -> None:
+    def __init__(self, worth: int = 0, kept: int = KEPT) -> None:
         self._worth = worth
+        self._kept = kept
         self._held: dict[str, OrderedDict[int, Candle]] = {"1s": OrderedDict(), "1m": OrderedDict()}
 
     def amount(self, ticks: int, lots: int) -> int:
@@ -116,7 +117,7 @@ class Candles:
             candle = held.get(start)
             if candle is None:
                 candle = held[start] = Candle(start, ticks, ticks, ticks, ticks, first_id=trade_id)
-                if len(held) > KEPT:
+                if len(held) > self._kept:
                     held.popitem(last=False)
             candle.add(ticks, lots, amount, maker)
             candle.last_id = trade_id

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 
-TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
-SLOW_READER = 64 * 1024 * 1024
-"""Bytes a reader may lag behind before it is cut off."""
+TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
+SLOW_READER = 72 * 1024 * 1024
+"""Bytes a reader may lag behind before it is cut off: one frame of 64 MB is no lag."""
 
 
 def frame(payload: bytes, opcode: int = TEXT) -> bytes:
@@ -39,6 +41,8 @@ class Connection:
         self.inbound: list[float] = []
         self.cause = ""
         self.unsent = 0
+        self.mute = False
+        """Nothing leaves any more."""
 
     @property
     def variant(self) -> int:
@@ -52,21 +56,35 @@ class Connection:
     def flush(self) -> bool:
         """Write what was gathered. False where the reader is too slow to be kept."""
         data, self.out = b"".join(self.out), []
+        if self.mute:
+            return True
         if self.transport.is_closing():
             return True
         self.transport.write(data)
         return self.transport.get_write_buffer_size() < SLOW_READER
 
+    def reset(self, cause: str) -> None:
+        """End it by RST: what the peer has not read is lost."""
+        reset_on_close(self.transport)
+        self.end(cause)
+
     def end(self, cause: str, code: int | None = None) -> None:
-        """Reset the connection, or close it with a code after what was written. The first cause counts."""
+        """Leave without a word, or close with a code after what was written. The first cause counts."""
         if self.transport.is_closing():
             return
         self.cause = self.cause or cause
         self.unsent = self.transport.get_write_buffer_size()
-        if code is None:
+        if code is None or self.mute:
             self.transport.abort()
             return
         self.flush()
         self.unsent = 0
         self.transport.write(frame(code.to_bytes(2, "big") + cause.encode()[:120], CLOSE))
         self.transport.close()
+
+
+def reset_on_close(transport: asyncio.BaseTransport) -> None:
+    """Let the end of a connection be RST instead of FIN."""
+    held: socket.socket | None = transport.get_extra_info("socket")
+    if held is not None:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

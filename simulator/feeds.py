@@ -67,7 +67,7 @@ class PartialFeed:
 
     def flush(self, now: int) -> Sequence[Event]:
         ladder, last = self._book.ladder, self._last
-        if ladder.update_id == last:
+        if ladder.update_id == last or not self._book.listed:
             return ()
         self._last = here = ladder.update_id
         bids, asks = ladder.bids.best(self._levels), ladder.asks.best(self._levels)
@@ -81,8 +81,8 @@ class MarkFeed:
     def __init__(self, book: Book, stream: str, host: str) -> None:
         self._book, self._stream, self._host = book, stream, host
 
-    def flush(self, now: int) -> Sequence[Event]:
-        return (self.mark(now),)
+    def flush(self, now: int) -> Sequence[Mark]:
+        return (self.mark(now),) if self._book.status == "TRADING" else ()
 
     def mark(self, now: int) -> Mark:
         """The mark at `now`, us."""
@@ -101,8 +101,8 @@ class MarksFeed:
         self._feeds = [MarkFeed(book, stream, host) for book in books]
 
     def flush(self, now: int) -> Sequence[Event]:
-        items = [feed.mark(now) for feed in self._feeds]
-        return (Marks(self._books[0], self._stream, now // 1000, items, now, self._host),)
+        items = [mark for feed in self._feeds for mark in feed.flush(now)]
+        return () if not items else (Marks(self._books[0], self._stream, now // 1000, items, now, self._host),)
 
 
 class ForcedFeed:

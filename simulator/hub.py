@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from simulator.clock import Clock
 from simulator.connection import PING, Connection, frame
-from simulator.events import ALWAYS, KIND_OF, Event, Hosted, Streamed
-from simulator.faults import GARBAGE, ON_EVENTS, Fault
+from simulator.events import ALWAYS, KIND_OF, Aggregate, Event, Fill, Hosted, Streamed
+from simulator.faults import ON_EVENTS, Fault
 from simulator.feeds import Wanted
 from simulator.log import TruthLog
-from simulator.market import Market
+from simulator.market import Book, Market
+from simulator.strikes import Strikes
 
 TICK = 0.02
 HELD = 1.0
@@ -40,6 +42,9 @@ class Venue(Protocol):
     def serves(self, market: str, route: str, stream: str) -> bool:
         """Whether connections on that route are sent that stream."""
 
+    def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
+        """The message with a price (`bad_price`) or its times (`bad_time`) in that form; None where it has none."""
+
     def farewell(self, connection: Connection, now: int) -> str | None:
         """The announcement of a shutdown, where the protocol has one. `now` in us."""
 
@@ -47,8 +52,9 @@ class Venue(Protocol):
 class Group:
     """The subscribers of one stream."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, history: deque[Fill] | deque[Aggregate] | None = None) -> None:
         self.name = name
+        self.history = history
         self.members: list[Connection] = []
         self.sent = ""
         self.held: tuple[Event, int, float] | None = None
@@ -73,16 +79,16 @@ class Hub:
         self.connections: dict[int, Connection] = {}
         self.faults: list[Fault] = []
         self.opened = 0
+        self.strikes = Strikes(self)
         self._next: asyncio.TimerHandle | None = None
-        self._faults_ever = 0
-        self._garbage = 0
         self._holding: set[Group] = set()
         """Streams with a reordered event in hand."""
         self._groups: dict[tuple[str, str], Group] = {}
         self._of: dict[type[Event], dict[int, Group]] = {kind: {} for kind in ALWAYS}
         for book in market.books:
             for kind in ALWAYS:
-                group = Group(venue.stream(book.symbol, KIND_OF[kind]))
+                history = {Fill: book.trades, Aggregate: book.aggregates}.get(kind)
+                group = Group(venue.stream(book.symbol, KIND_OF[kind]), history)  # type: ignore[arg-type] # one of both
                 self._groups[book.market, group.name] = group
                 self._of[kind][id(book)] = group
         self.notices: list[tuple[str, str]] = []
@@ -139,13 +145,22 @@ class Hub:
         market = event.host if isinstance(event, Hosted) else event.book.market
         return self._groups[market, event.stream]
 
-    def _send(self, event: Event, group: Group, members: Iterable[Connection], published: int) -> None:
+    def _send(
+        self,
+        event: Event,
+        group: Group,
+        members: Iterable[Connection],
+        published: int,
+        change: Callable[[str], str] | None = None,
+    ) -> None:
         frames: list[bytes | None] = [None, None, None, None]
         for member in members:
             variant = member.variant
             ready = frames[variant]
             if ready is None:
                 text = self.venue.payload(event, published, variant > 1)
+                if change is not None:
+                    text = change(text)
                 if variant & 1:
                     text = self.venue.wrapped(group.name, text)
                 ready = frames[variant] = frame(text.encode())
@@ -177,6 +192,11 @@ class Hub:
             if fault.fault not in ON_EVENTS or fault.fault == "reorder_ids" or not fault.meets(event):
                 continue
             hit = [one for one, n in copies.items() if n and not fault.spares(one.number, one.market)]
+            form = ""
+            if fault.fault in ("bad_price", "bad_time"):
+                form = self._spoil(fault, event, group, hit, published)
+                if not form:
+                    continue
             for one in hit:
                 if fault.fault == "duplicate_ids":
                     copies[one] += 1
@@ -190,9 +210,9 @@ class Hub:
                     one.out.append(last[: len(last) // 2])
                     one.flush()
                     asyncio.get_running_loop().call_later(0.1, one.end, "half_frame")
-                    self._leave_all(one)
+                    self.leave_all(one)
             if hit and fault.fault != "silence":
-                self._applied(fault, event)
+                self._applied(fault, event, form)
         got = [one for one, n in copies.items() for _ in range(n)]
         self.log.event(
             event,
@@ -202,14 +222,24 @@ class Hub:
         )
         self._send(event, group, got, published)
 
-    def _applied(self, fault: Fault, event: Event) -> None:
+    def _spoil(self, fault: Fault, event: Event, group: Group, hit: list[Connection], published: int) -> str:
+        """Send the event in a form that no venue sends; which one, or "" where it has nothing to spoil."""
+        form = fault.next_form()
+        if not hit or self.venue.spoiled(event, self.venue.payload(event, published, False), fault.fault, form) is None:
+            return ""
+        self._send(
+            event, group, hit, published, lambda text: self.venue.spoiled(event, text, fault.fault, form) or text
+        )
+        return form
+
+    def _applied(self, fault: Fault, event: Event, form: str = "") -> None:
         fault.count -= 1
         detail = {
             "market": event.book.market,
             "symbol": event.book.symbol,
             "kind": KIND_OF[type(event)],
             "id": event.id,
-        }
+        } | ({"form": form} if form else {})
         self.log.line("fault", fault.id, fault.fault, fault.parameters(), "applied", detail, self.clock.now())
 
     def _expire(self) -> None:
@@ -226,52 +256,37 @@ class Hub:
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
+    @property
+    def books(self) -> Sequence[Book]:
+        """All books."""
+        return self.market.books
+
     def begin(self, fault: Fault) -> Fault:
         """Put a fault in force; those of one moment are over when this returns."""
-        self._faults_ever += 1
-        fault.id, fault.until = self._faults_ever, 0.0
-        now = self.clock.now()
-        hit = [one for one in self.connections.values() if not fault.spares(one.number, one.market)]
-        self.log.line("fault", fault.id, fault.fault, fault.parameters(), "begin", {}, now)
-        self.log.flush()
-        loop = asyncio.get_running_loop()
-        match fault.fault:
-            case "cut":
-                self._each(fault, hit, lambda one: one.end("cut", fault.code))
-            case "shutdown":
-                self._each(fault, hit, self._announce)
-                loop.call_later(fault.seconds, self._each, fault, hit, lambda one: one.end("shutdown", 1001))
-            case "garbage":
-                self._each(fault, hit, lambda one: self._send_garbage(one, fault))
-            case "huge_frame":
-                self._each(fault, hit, lambda one: one.out.append(frame(b'{"filler":"' + b"x" * fault.size + b'"}')))
-            case "silence":
-                fault.until = loop.time() + fault.seconds
-                self.faults.append(fault)
-            case _:
-                self.faults.append(fault)
-        return fault
+        return self.strikes.begin(fault)
 
     def end_fault(self, fault: Fault) -> None:
         """Take a fault out of force."""
         self.faults.remove(fault)
         self.log.line("fault", fault.id, fault.fault, fault.parameters(), "end", {}, self.clock.now())
 
-    def _each(self, fault: Fault, hit: list[Connection], act: Callable[[Connection], None]) -> None:
-        for one in hit:
-            act(one)
-        numbers = {"connections": [one.number for one in hit]}
-        self.log.line("fault", fault.id, fault.fault, fault.parameters(), "applied", numbers, self.clock.now())
+    def farewell(self, connection: Connection) -> str | None:
+        """The venue's announcement of a shutdown."""
+        return self.venue.farewell(connection, self.clock.now())
 
-    def _announce(self, connection: Connection) -> None:
-        text = self.venue.farewell(connection, self.clock.now())
-        if text is not None:
-            connection.say(text)
+    def recent(self, connection: Connection, stream: str, count: int) -> Sequence[Event]:
+        """The newest events of a stream of trades or aggregates, oldest first."""
+        group = self._groups.get((connection.market, stream))
+        if group is None or group.history is None:
+            return ()
+        events: list[Event] = [*group.history]
+        return events[-count:]
 
-    def _send_garbage(self, connection: Connection, fault: Fault) -> None:
-        for _ in range(fault.count):
-            connection.say(GARBAGE[self._garbage % len(GARBAGE)] if fault.text is None else fault.text)
-            self._garbage += 1
+    def repeat(self, connection: Connection, stream: str, events: Iterable[Event]) -> None:
+        """Send events again; the log is told by whoever asks for it."""
+        group, now = self._groups[connection.market, stream], self.clock.now()
+        for event in events:
+            self._send(event, group, [connection], now - now % 1000)
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -283,6 +298,7 @@ class Hub:
         connection.last_pong = asyncio.get_running_loop().time()
         self.connections[connection.number] = connection
         self.log.line("open", connection.number, market, path, connection.opened)
+        self.strikes.opened(connection)
         return connection
 
     def subscribe(self, connection: Connection, streams: Iterable[str], joins: bool = True) -> None:
@@ -293,7 +309,7 @@ class Hub:
                 connection.streams[name] = None
             else:
                 connection.streams.pop(name, None)
-            if self.venue.serves(connection.market, connection.route, name):
+            if not connection.mute and self.venue.serves(connection.market, connection.route, name):
                 group = self._groups.get((connection.market, name))
                 if group is None and joins:
                     group = self._begin(connection.market, name)
@@ -302,6 +318,8 @@ class Hub:
         if names:
             word = "subscribe" if joins else "unsubscribe"
             self.log.line(word, connection.number, names, self.clock.now())
+            if joins:
+                asyncio.get_running_loop().call_soon(self.strikes.subscribed, connection, names)
 
     def _begin(self, market: str, name: str) -> Group | None:
         """The first subscription of a stream that is made on request: from now on it goes on."""
@@ -313,11 +331,12 @@ class Hub:
 
     def gone(self, connection: Connection, cause: str) -> None:
         """The connection is over, whoever ended it."""
-        self._leave_all(connection)
+        self.leave_all(connection)
         self.connections.pop(connection.number, None)
         self.log.line("close", connection.number, connection.cause or cause, connection.unsent, self.clock.now())
 
-    def _leave_all(self, connection: Connection) -> None:
+    def leave_all(self, connection: Connection) -> None:
+        """Nothing more is sent to it."""
         for name in connection.streams:
             group = self._groups.get((connection.market, name))
             if group is not None:
@@ -328,16 +347,9 @@ class Hub:
         loop = asyncio.get_running_loop()
         if connection.number not in self.connections:
             return
-        if loop.time() - connection.last_pong > patience:
+        if loop.time() - connection.last_pong > patience and not connection.mute:
             connection.end("no pong", 1008)
             return
-        mute = any(
-            fault.fault == "silence"
-            and fault.symbol is None
-            and fault.kind is None
-            and not fault.spares(connection.number, connection.market)
-            for fault in self.faults
-        )
-        if not mute:
+        if not self.strikes.mutes(connection):
             connection.out.append(frame(str(self.clock.now() // 1000).encode(), PING))
         loop.call_later(every, self.ping, connection, every, patience)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import msgspec
@@ -72,6 +73,12 @@ def names(count: int) -> list[str]:
     """`count` symbol names: the known ones first, then SIM0017USDT and so on."""
     known = [f"{base}USDT" for base in _KNOWN]
     return (known + [f"SIM{n:04d}USDT" for n in range(len(known), count)])[:count]
+
+
+def dormant(symbols: list[str], count: int) -> list[str]:
+    """Names of `count` symbols that are none of `symbols`: made up, after them in the order of `names`."""
+    free = (f"SIM{n:04d}USDT" for n in range(len(_KNOWN), 10_000))
+    return list(itertools.islice((name for name in free if name not in symbols), count))
 
 
 def listing(markets: list[str], symbols: list[str], seed: int, id_shift: int = 0) -> list[Instrument]:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
 from simulator import feeds, funding
-from simulator.candles import Candles
+from simulator.candles import SHORTEST, Candles
 from simulator.events import Aggregate, Event, Fill, Forced, Notice, Top
 from simulator.instruments import Instrument, activity
 from simulator.ladder import Ladder
 
 __all__ = ["Aggregate", "Book", "Event", "Fill", "Market", "Top"]
 
-HISTORY = 5000
-"""Trades and aggregates kept a symbol for the REST routes."""
+FEWEST_KEPT, MOST_KEPT, ALL_KEPT = 500, 5000, 250_000
+"""Trades, and aggregates, kept a symbol for the REST routes; and of all symbols together, where there are many."""
 FORCED_ONE_IN = 20
 """Of so many taker orders on futures one is a liquidation."""
 MIX, MASK = 0x9E3779B97F4A7C15, (1 << 40) - 1
@@ -33,7 +33,7 @@ CATCH_UP = 2_000_000
 class Book:
     """The state of one instrument, with its recent trades and candles."""
 
-    def __init__(self, instrument: Instrument, tag: str, seed: int) -> None:
+    def __init__(self, instrument: Instrument, tag: str, seed: int, history: int = MOST_KEPT) -> None:
         self.instrument = instrument
         self.market = instrument.market
         self.symbol = instrument.symbol
@@ -42,6 +42,8 @@ class Book:
         self.seed = f"{seed}/{self.market}/{self.symbol}"
         """What its chances come from."""
         self.status, self.delivery = "TRADING", 0
+        self.listed = True
+        """False for what the venue will list later, and says nothing of until then."""
         self.forced: Forced | None = None
         self.bid = instrument.start_ticks
         self.spread = 1
@@ -50,15 +52,21 @@ class Book:
         self.update_id = instrument.first_id * 7
         self.ts = 0
         self.top: Top | None = None
-        self.trades: deque[Fill] = deque(maxlen=HISTORY)
-        self.aggregates: deque[Aggregate] = deque(maxlen=HISTORY)
+        self.trades: deque[Fill] = deque(maxlen=history)
+        self.aggregates: deque[Aggregate] = deque(maxlen=history)
         self.amount_decimals = 8 if instrument.contract_size else instrument.price_decimals + instrument.qty_decimals
         worth = instrument.contract_size * 10 ** (8 + instrument.price_decimals)
-        self.candles = Candles(worth)
+        self.candles = Candles(worth, max(history, SHORTEST))
         self._floor = instrument.start_ticks // 2
         self._price = _pattern(instrument.price_decimals, 8 if instrument.market == "spot" else None)
         self._qty = _pattern(instrument.qty_decimals, 8 if instrument.market == "spot" else None)
         self.ladder = Ladder(self.price, self.qty, self.bid, self.bid + self.spread, self.seed, self.update_id)
+
+    def restart(self) -> None:
+        """Trades and aggregates are numbered from 1 again; the REST routes forget those before."""
+        self.trade_id = self.agg_id = 0
+        self.trades.clear()
+        self.aggregates.clear()
 
     def price(self, ticks: int) -> str:
         """Price text as the venue pads it."""
@@ -156,10 +164,24 @@ class Book:
 
 
 class Market:
-    """All instruments on one time line. `rate` counts trades and quotes a second; aggregates come on top."""
+    """All instruments on one time line. `rate` counts trades and quotes a second; aggregates come on top.
 
-    def __init__(self, instruments: list[Instrument], seed: int, rate: float, start: int) -> None:
-        self.books = [Book(one, _tag(one), seed) for one in _by_activity(instruments)]
+    Those of `dormant`, (market, symbol), are not listed until their status is TRADING for the first time.
+    """
+
+    def __init__(
+        self,
+        instruments: list[Instrument],
+        seed: int,
+        rate: float,
+        start: int,
+        dormant: Collection[tuple[str, str]] = (),
+    ) -> None:
+        history = min(MOST_KEPT, max(FEWEST_KEPT, ALL_KEPT // max(1, len(instruments))))
+        self.books = [Book(one, _tag(one), seed, history) for one in _by_activity(instruments)]
+        for book in self.books:
+            if (book.market, book.symbol) in dormant:
+                book.status, book.listed = "PENDING_TRADING", False
         self.named = {(book.market, book.symbol.lower()): book for book in self.books}
         self.rate = rate
         self.produced = 0
@@ -169,8 +191,8 @@ class Market:
         self._notices: list[Event] = []
         self._told = 0
         self._chance = random.Random(f"{seed}/market").getrandbits
-        slots = activity(len(self.books))
-        self._slots = [self.books[index] for index in slots]
+        listed = [book for book in self.books if book.listed]
+        self._slots = [listed[index] for index in activity(len(listed))]
 
     def watch(self, market: str, stream: str, wanted: feeds.Wanted) -> bool:
         """Let a stream begin, for good; False where its symbol does not exist. Without symbol it is of all futures."""
@@ -186,11 +208,16 @@ class Market:
         return bool(begun)
 
     def change(self, book: Book, status: str, delivery: int, now: int, streams: Iterable[tuple[str, str]]) -> None:
-        """A contract's status changes; `delivery` in us, 0 for never. The next `advance` tells it.
+        """A symbol's status changes; `delivery` in us, 0 for never. The next `advance` tells it.
 
-        `streams` are the (market, stream) that tell it.
+        Only TRADING ones trade. `streams` are the (market, stream) that tell it.
         """
         book.status, book.delivery = status, delivery
+        if status != "TRADING":
+            self._slots = [one for one in self._slots if one is not book]
+        elif book not in self._slots:
+            book.listed = True
+            self._slots += [book] * max(1, len(self._slots) // len(self.books))
         self._told += 1
         at = now - now % 1000
         self._notices += [Notice(book, name, self._told, status, delivery, at, market) for market, name in streams]
@@ -214,7 +241,7 @@ class Market:
         events, self._notices = self._notices, []
         chance, slots, count = self._chance, self._slots, len(self._slots)
         made, end = 0, self._start + self._step * feeds.STEP
-        while made < due:
+        while made < due and count:
             bits = chance(96)
             book = slots[(bits & 0xFFFFF) % count]
             ts = self._start + int((self.produced + made + 1) * 1_000_000 / self.rate)

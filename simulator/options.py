@@ -31,6 +31,7 @@ class Options(msgspec.Struct, frozen=True):
     max_life: float
     ping: float | None
     first_id: int
+    dormant: int = 0
 
 
 def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[str]) -> Options:
@@ -56,6 +57,7 @@ def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[
     add("--max-life", type=_positive, default=DAY_SECONDS, help="seconds after which a connection is cut")
     add("--ping", type=_positive, help="seconds between pings; a pong is due within three; default: the venue's rule")
     add("--first-id", type=int, default=0, help="moves all first ids up, for a second run on the same lake")
+    add("--dormant", type=int, default=0, help="symbols of each market that are listed later, by POST /sim/contracts")
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.markets) - set(markets_of))
     if unknown:
@@ -74,6 +76,7 @@ def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[
         max_life=given.max_life,
         ping=given.ping,
         first_id=given.first_id,
+        dormant=given.dormant,
     )
 
 

@@ -14,18 +14,16 @@ from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
+from simulator.answers import rest_faults
 from simulator.clock import Clock
-from simulator.faults import ON_REQUESTS, Fault, Scheduled
+from simulator.faults import Fault, Scheduled
 from simulator.hub import Hub
-from simulator.instruments import listing
+from simulator.instruments import dormant, listing, named_in
 from simulator.log import TruthLog
 from simulator.market import Market
 from simulator.options import Options
 from simulator.venues import Twin
-
-WEB_PAGE = "<html><head><title>403 Forbidden</title></head><body><center><h1>403 Forbidden</h1></center></body></html>"
 
 
 class ContractChange(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,7 +62,10 @@ class Control:
         return _json({"error": "no such fault in force"}, 404)
 
     async def post_contract(self, request: web.Request) -> web.Response:
-        """A contract's status changes: exchangeInfo and the venue's notices say it. 400 says what is wrong."""
+        """A symbol's status changes: exchangeInfo says it, and notices of contracts. 400 says what is wrong.
+
+        TRADING lists a dormant one anew, whatever else stops its trades and quotes.
+        """
         try:
             asked = msgspec.json.decode(await request.read(), type=ContractChange)
         except msgspec.DecodeError as error:
@@ -73,7 +74,9 @@ class Control:
         book = market.named.get((asked.market, asked.symbol.lower()))
         if book is None:
             return _json({"error": f"no {asked.symbol} on {asked.market}"}, 404)
-        market.change(book, asked.status, asked.delivery, self._hub.clock.now(), self._hub.notices)
+        now, notices = self._hub.clock.now(), self._hub.notices if book.market != "spot" else ()
+        market.change(book, asked.status, asked.delivery, now, notices)
+        self._hub.log.line("status", book.market, book.symbol, book.status, book.delivery, now)
         return _json({"market": book.market, "symbol": book.symbol, "status": book.status, "delivery": book.delivery})
 
     async def get_state(self, _request: web.Request) -> web.Response:
@@ -93,55 +96,6 @@ class Control:
         return _json({"now": hub.clock.now(), "produced": produced, "opened": hub.opened, "connections": connections})
 
 
-def rest_faults(hub: Hub) -> Middleware:
-    """The middleware that spoils REST answers and upgrades, and writes every request down."""
-
-    @web.middleware
-    async def spoil(request: web.Request, handler: Handler) -> web.StreamResponse:
-        market = request.path.split("/")[1]
-        if market == "sim":
-            return await handler(request)
-        upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
-        fault = _fault_for(hub, request, market, upgrade)
-        response = await (handler(request) if fault is None else _spoiled(hub, fault, request, handler))
-        if not upgrade or fault is not None:
-            target = str(request.rel_url)
-            hub.log.line("http", market, request.method, target, response.status, hub.clock.now())
-        return response
-
-    return spoil
-
-
-def _fault_for(hub: Hub, request: web.Request, market: str, upgrade: bool) -> Fault | None:
-    for fault in hub.faults:
-        if fault.fault not in ON_REQUESTS or fault.market not in (None, market) or fault.count < 1:
-            continue
-        if fault.path == "ws" if upgrade else fault.path is None or (fault.path != "ws" and fault.path in request.path):
-            return fault
-    return None
-
-
-async def _spoiled(hub: Hub, fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
-    fault.count -= 1
-    target = {"target": str(request.rel_url)}
-    hub.log.line("fault", fault.id, fault.fault, fault.parameters(), "applied", target, hub.clock.now())
-    if fault.fault == "html_200":
-        return web.Response(text=WEB_PAGE, content_type="text/html")
-    if fault.fault == "http_status":
-        headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-        code = -1003 if fault.status in (418, 429) else -1000
-        return _json({"code": code, "msg": "An error occurred on command."}, fault.status, headers)
-    whole = await handler(request)
-    body = whole.body if isinstance(whole, web.Response) and isinstance(whole.body, bytes) else b"{}"
-    short = web.StreamResponse(status=whole.status, headers={"Content-Type": "application/json"})
-    short.content_length = len(body)
-    await short.prepare(request)
-    await short.write(body[: len(body) // 2])
-    if request.transport is not None:
-        request.transport.close()
-    return short
-
-
 def _shown(fault: Fault) -> dict[str, Any]:
     return {"id": fault.id, "fault": fault.fault} | fault.parameters()
 
@@ -155,7 +109,8 @@ def _json(body: object, status: int = 200, headers: dict[str, str] | None = None
 def build(options: Options, twin: Twin) -> Hub:
     """The market, its log and the hub that drives them."""
     clock = Clock(options.clock_offset)
-    instruments = listing(options.markets, options.symbols, options.seed, options.first_id)
+    later = dormant(options.symbols, options.dormant)
+    instruments = listing(options.markets, [*options.symbols, *later], options.seed, options.first_id)
     now = clock.now()
     header = {
         "venue": options.venue,
@@ -166,7 +121,8 @@ def build(options: Options, twin: Twin) -> Hub:
         "symbols": options.symbols,
     }
     log = TruthLog(options.log, header, now)
-    return Hub(Market(instruments, options.seed, options.rate, now), twin.WIRE, log, clock)
+    hidden = {(market, named_in(market, symbol)) for market in options.markets for symbol in later}
+    return Hub(Market(instruments, options.seed, options.rate, now, hidden), twin.WIRE, log, clock)
 
 
 def application(hub: Hub, options: Options, twin: Twin) -> web.Application:

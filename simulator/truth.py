@@ -16,6 +16,7 @@ The log is JSON Lines; each line is an array whose first item says what it is. T
         taker_volume, taker_amount, closed, ts_event, ts_publish, [...], {...}]
     ["contract", market, symbol, number, stream, host, status, delivery, ts_event, ts_publish, ...]
     ["depth", market, symbol, last_update_id, levels asked for, time]    a book was given by REST
+    ["status", market, symbol, status, delivery, time]   a symbol was listed, halted or ended
     ["fault", id, name, {its parameters}, "begin" | "applied" | "end", detail, time]
     ["close", conn, cause, unsent bytes, time]
     ["http", market, method, target, status, time]
@@ -152,6 +153,16 @@ class Depth(msgspec.Struct, frozen=True):
     time: int
 
 
+class Status(msgspec.Struct, frozen=True):
+    """A symbol's new status; `delivery` in us, 0 for never."""
+
+    market: str
+    symbol: str
+    status: str
+    delivery: int
+    time: int
+
+
 class Truth(msgspec.Struct):
     """A whole log."""
 
@@ -163,6 +174,7 @@ class Truth(msgspec.Struct):
     started: int
     stopped: int
     depths: list[Depth] = []
+    statuses: list[Status] = []
 
     def of(self, kind: str, market: str, symbol: str) -> dict[int, Happened]:
         """Events of one stream by id."""
@@ -224,6 +236,8 @@ def _take(truth: Truth, row: list[Any]) -> None:
             link.cause, link.unsent, link.closed = row[2], row[3], row[4]
         case "fault":
             truth.faults.append(FaultLine(*row[1:]))
+        case "status":
+            truth.statuses.append(Status(*row[1:]))
         case "depth":
             truth.depths.append(Depth(*row[1:]))
         case "http":

@@ -6,7 +6,9 @@ import json
 import aiohttp
 import pytest
 
-from simulator.faults import GARBAGE, parse_schedule
+from simulator.connection import TEXT
+from simulator.faults import parse_schedule
+from simulator.garbage import GARBAGE
 
 TRADES = "/spot/stream?streams=btcusdt@trade/ethusdt@trade"
 
@@ -131,7 +133,11 @@ async def test_garbage_of_every_sort_is_sent(simulate):
     async with simulate() as sim, sim.connect("/spot/ws") as ws:
         await sim.state()
         await sim.fault(fault="garbage", count=len(GARBAGE))
-        assert [(await ws.receive_str()) for _ in GARBAGE] == list(GARBAGE)
+        plain = [payload for opcode, payload in GARBAGE if opcode == TEXT and payload.isascii()]
+        assert [(await ws.receive()).data.encode() for _ in plain] == plain
+        assert (await ws.receive()).type == aiohttp.WSMsgType.ERROR, "the next one is no UTF-8"
+    async with simulate() as sim, sim.connect("/spot/ws") as ws:
+        await sim.state()
         await sim.fault(fault="garbage", text='{"mine":1}')
         assert await ws.receive_str() == '{"mine":1}'
 
@@ -177,7 +183,7 @@ async def test_a_reader_that_lags_too_far_behind_is_cut_off(simulate):
     async with simulate() as sim, sim.connect("/spot/ws", max_msg_size=0):
         await sim.state()
         for _ in range(2):
-            await sim.fault(fault="huge_frame", size=40_000_000)
+            await sim.fault(fault="huge_frame", size=60_000_000)
         while not sim.truth().links[1].closed:
             await sim.state()
         link = sim.truth().links[1]

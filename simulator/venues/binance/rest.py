@@ -55,12 +55,16 @@ class Rest:
     def __init__(self, hub: Hub, market: str, budget: Budget) -> None:
         self.hub = hub
         self.market = market
-        self.books = {book.symbol: book for book in hub.market.books if book.market == market}
+        self._books = [book for book in hub.market.books if book.market == market]
         self._budget = budget
         self._funding = Budget(hub.clock, *FUNDING_BUDGET)
         self.answers: dict[str, Answer] = ANSWERS | {"depth": self._depth}
         if market != "spot":
             self.answers |= derivatives.ANSWERS
+
+    def books(self) -> dict[str, Book]:
+        """What is listed now."""
+        return {book.symbol: book for book in self._books if book.listed}
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request: the budget first, then the answer or the venue's error body."""
@@ -72,7 +76,7 @@ class Rest:
             headers["Retry-After"] = str(seconds)
             return _json({"code": -1003, "msg": "Too many requests."}, status, headers)
         try:
-            asked = Asked(request, self.market, self.books, self.hub.clock.now())
+            asked = Asked(request, self.market, self.books(), self.hub.clock.now())
             return _json(self.answers[name](asked), 200, headers)
         except BadRequest as error:
             return _json({"code": error.code, "msg": error.text}, error.status, headers)

@@ -94,7 +94,8 @@ async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketRespons
             connection.end("too many messages", 1008)
             return "too many messages"
         if message.type == WSMsgType.TEXT:
-            connection.say(answer(hub, connection, message.data))
+            if reply := answer(hub, connection, message.data):
+                connection.say(reply)
         elif message.type == WSMsgType.PING:
             connection.out.append(frame(message.data, PONG))
         elif message.type == WSMsgType.PONG:
@@ -106,7 +107,7 @@ async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketRespons
 
 
 def answer(hub: Hub, connection: Connection, text: str) -> str:
-    """The reply to one command."""
+    """The reply to one command; empty where a fault keeps it back."""
     try:
         request = msgspec.json.decode(text)
     except msgspec.DecodeError as error:
@@ -136,8 +137,11 @@ def _change(hub: Hub, connection: Connection, names: list[Any], number: int | st
         return _error(2, "Invalid request: invalid stream", number)
     if joins and len(connection.streams.keys() | set(names)) > STREAMS:
         return _error(4, "Too many subscriptions", number)
-    hub.subscribe(connection, names, joins)
-    return _result(None, number)
+    answer = hub.strikes.answered(connection, names) if joins else "good"
+    if answer == "error":
+        return _error(2, "Invalid request: invalid stream", number)
+    hub.subscribe(connection, names[: (len(names) + 1) // 2] if answer == "partial" else names, joins)
+    return "" if answer == "none" else _result(None, number)
 
 
 def _property(connection: Connection, method: str, params: list[Any], number: int | str | None) -> str:

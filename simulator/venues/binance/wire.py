@@ -5,7 +5,7 @@ from __future__ import annotations
 from simulator.connection import Connection
 from simulator.events import Aggregate, Event, Fill, Streamed, Top
 from simulator.feeds import Wanted
-from simulator.venues.binance import names, payloads
+from simulator.venues.binance import names, payloads, spoiling
 from simulator.venues.binance.payloads import ST
 
 CHANNEL = {"trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker"}
@@ -42,6 +42,10 @@ class Wire:
             return None
         payload = f'{{"e":"serverShutdown","E":{now if connection.micro else now // 1000}}}'
         return self.wrapped("!serverShutdown", payload) if connection.combined else payload
+
+    def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
+        """The message with a price or its times in a form that no venue sends."""
+        return spoiling.spoiled(event, payload, fault, form)
 
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The bare message."""
