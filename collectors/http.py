@@ -1,14 +1,14 @@
 """HTTP for sessions: one request in, status, headers and a bounded body out; never more than a venue may be asked.
 
-A body is capped after decompression, a redirect never leaves its host, and a host that answered 429 or 418 is left
-alone for as long as it said.
+A body is capped after decompression and is whole or no answer, a redirect never leaves its host, and a host that
+answered 429 or 418 is left alone for as long as it said, over restarts too. What answers say of the used weight goes
+to the budget from here, whoever asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 
@@ -16,20 +16,24 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from runtime import telemetry
+from collectors.bans import LIMITED
+from collectors.bodies import ACCEPTED, BadBody, Body
+from collectors.budget import Budget
+from market.session import Limits
 from runtime.clock import Clock
 
 MAX_BODY = 32 * 1024 * 1024
 MAX_REDIRECTS = 3
 TIMEOUT_SECONDS = 30.0
-DEFAULT_WAIT_SECONDS = 60.0
-MAX_WAIT_SECONDS = 3 * 86_400.0
-_CHUNK = 64 * 1024
-_LIMITED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.IM_A_TEAPOT)
+"""For a whole answer, however steadily it drips."""
+SILENCE_SECONDS = 10.0
+"""For a connection, and for the next bytes of an answer."""
+_CHUNK = 16 * 1024
+"""Bytes decoded in one go: even when all of them are a gzip bomb, the loop is not held up for long."""
 
 
 class HttpFailed(Exception):
-    """No usable answer: no connection, too slow, too large, or the host asked for silence."""
+    """No usable answer: no connection, too slow, too large, torn, or the host asked for silence."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -41,7 +45,10 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Http:
-    """A client for the REST routes of one market. Use it as an async context manager in one event loop."""
+    """A client for the REST routes of one market. Use it as an async context manager in one event loop.
+
+    `limits` are the market's and `budget` is shared by all markets: it knows who asked for silence.
+    """
 
     def __init__(
         self,
@@ -49,19 +56,27 @@ class Http:
         exchange: str,
         market_type: str,
         *,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
         max_body: int = MAX_BODY,
         timeout: float = TIMEOUT_SECONDS,
+        silence: float = SILENCE_SECONDS,
     ) -> None:
         self._clock = clock
         self._exchange = exchange
         self._market_type = market_type
+        self._limits = limits
+        self._pool = limits.weight_pool if limits is not None else ""
+        self._budget = budget if budget is not None else Budget(clock)
         self._max_body = max_body
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._silent_until: dict[str, float] = {}
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=silence, sock_read=silence)
         self._client: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._client = aiohttp.ClientSession(timeout=self._timeout, trust_env=True)
+        self._client = aiohttp.ClientSession(
+            timeout=self._timeout, trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": ACCEPTED},
+        )  # fmt: skip
         return self
 
     async def __aexit__(
@@ -79,48 +94,70 @@ class Http:
             answer, location = await self._once(method, target)
             if location is None:
                 return answer
-            moved = target.join(URL(location))
+            moved = _joined(target, location)
             if (moved.scheme, moved.host, moved.port) != (target.scheme, target.host, target.port):
                 raise HttpFailed(f"{target} redirects to another host: {moved.host}")
             target = moved
         raise HttpFailed(f"{url} redirects more than {MAX_REDIRECTS} times")
 
     def _may_ask(self, target: URL) -> None:
-        left = self._silent_until.get(target.host or "", 0.0) - self._clock.monotonic()
+        left = self._budget.bans.left(_host(target), self._pool)
         if left > 0:
-            raise HttpFailed(f"{target.host} asked for silence, {left:.0f} s are left")
+            raise HttpFailed(f"{_host(target)} asked for silence, {left:.0f} s are left")
 
     async def _once(self, method: str, target: URL) -> tuple[Answer, str | None]:
         if self._client is None:
             raise RuntimeError("Http is used outside its context")
+        asked_at = self._clock.now()
         try:
             async with self._client.request(method, target, allow_redirects=False) as response:
-                body = await self._read(response)
                 headers = {name.lower(): value for name, value in response.headers.items()}
+                self._heed(target, response.status, headers, asked_at)  # before the body, which may be a bad one
+                body = await self._read(response, headers)
+        except BadBody as error:
+            raise HttpFailed(f"{target}: the answer {error}") from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError, ValueError) as error:
-            raise HttpFailed(f"{target}: {type(error).__name__} {error}".strip()) from error
-        if response.status in _LIMITED:
-            self._be_silent(target, response.status, headers.get("retry-after"))
+            raise HttpFailed(f"{target}: {self._why(error)}") from error
         location = headers.get("location") if 300 <= response.status < 400 else None
         return Answer(response.status, headers, body), location
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        body = bytearray()
-        async for chunk in response.content.iter_chunked(_CHUNK):
-            body += chunk
-            if len(body) > self._max_body:
-                raise HttpFailed(f"{response.url}: more than {self._max_body:,} bytes")
-        return bytes(body)
+    def _heed(self, target: URL, status: int, headers: Mapping[str, str], asked_at: int) -> None:
+        """What the answer says of the next ones."""
+        if self._limits is not None:
+            self._budget.observe(self._limits, headers, asked_at, target.path)
+        if status in LIMITED:
+            bans = self._budget.bans
+            bans.impose(self._exchange, self._market_type, _host(target), self._pool, status, headers)
 
-    def _be_silent(self, target: URL, status: int, retry_after: str | None) -> None:
-        """A ban (418) is waited out with a tenth on top."""
-        try:
-            seconds = min(max(float(retry_after or DEFAULT_WAIT_SECONDS), 1.0), MAX_WAIT_SECONDS)
-        except ValueError:
-            seconds = DEFAULT_WAIT_SECONDS
-        if status == HTTPStatus.IM_A_TEAPOT:
-            seconds *= 1.1
-        self._silent_until[target.host or ""] = self._clock.monotonic() + seconds
-        telemetry.rate_limited(
-            exchange=self._exchange, market_type=self._market_type, status=status, wait_seconds=seconds
-        )
+    async def _read(self, response: aiohttp.ClientResponse, headers: Mapping[str, str]) -> bytes:
+        body = Body(headers.get("content-encoding", ""), self._max_body)
+        if (response.content_length or 0) > self._max_body:
+            raise BadBody(f"has more than {self._max_body:,} bytes")
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            body.feed(chunk)
+            await self._clock.sleep(0)
+        return body.whole()
+
+    def _why(self, error: Exception) -> str:
+        """The failure as a sentence."""
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return f"nothing came for {self._timeout.sock_read:g} s"
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return f"no connection within {self._timeout.sock_connect:g} s"
+        if isinstance(error, TimeoutError):
+            return f"no whole answer within {self._timeout.total:g} s"
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return f"the answer is torn ({error})"
+        return f"{type(error).__name__} {error}".strip()
+
+
+def _host(target: URL) -> str:
+    """Host and port, the latter where it is not the scheme's own."""
+    return target.host_port_subcomponent or ""
+
+
+def _joined(target: URL, location: str) -> URL:
+    try:
+        return target.join(URL(location))
+    except ValueError as error:
+        raise HttpFailed(f"{target} redirects to what is no address: {location[:100]!r}") from error

@@ -29,6 +29,13 @@ REJECTED = Counter(
 )
 SHED = Counter("lake_shed_events", "Events given up under pressure; each episode is a gap", STREAM, registry=REGISTRY)
 CONNECTIONS = Gauge("lake_connections", "Open connections", ("exchange", "market_type"), registry=REGISTRY)
+REST_USED = Gauge(
+    "lake_rest_weight_used",
+    "Part of a venue's request weight that its last answer said is used in this minute, by all of this address",
+    ("pool",),
+    registry=REGISTRY,
+)
+REST_WAITING = Gauge("lake_rest_requests_waiting", "Requests that wait for their turn", ("pool",), registry=REGISTRY)
 SEALED_ROWS = Counter("lake_sealed_rows", "Rows in sealed segments", STREAM, registry=REGISTRY)
 SEALED_BYTES = Counter("lake_sealed_bytes", "Bytes in sealed segments", STREAM, registry=REGISTRY)
 TABLE_ROWS = Counter("lake_published_rows", "Rows published as Parquet", (*STREAM, "level"), registry=REGISTRY)

@@ -217,6 +217,12 @@ def rate_limited(*, exchange: str, market_type: str, status: int, wait_seconds: 
     say("WARNING", "rate_limited", text, exchange=exchange, status=status)
 
 
+def ban_remembered(*, exchange: str, host: str, status: int, wait_seconds: float) -> None:
+    """A venue that told an earlier run to wait is not asked before its time."""
+    text = f"{host} of {exchange} answered {status} to an earlier run: no request for {wait_seconds:.0f} s"
+    say("WARNING", "ban_remembered", text, exchange=exchange, host=host, status=status)
+
+
 # --- on disk -----------------------------------------------------------------------------------------------------
 
 

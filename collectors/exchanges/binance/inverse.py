@@ -6,6 +6,7 @@ connection is made again on the unrouted form, which the venue's own client uses
 
 from __future__ import annotations
 
+from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.depth import FUTURES_POOL, FUTURES_WEIGHTS, Depth
 from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
 from market.session import Endpoint, Limits
@@ -32,6 +33,8 @@ LIMITS = Limits(
     first_message=60 * SECOND,
     weight_per_minute=2400,
     weight_pool=FUTURES_POOL,
+    weight_header=wire.WEIGHT_HEADER,
+    weight_unsaid=wire.WEIGHT_UNSAID,
 )
 EXCHANGE_INFO = "/dapi/v1/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 1

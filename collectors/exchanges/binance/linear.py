@@ -6,6 +6,7 @@ recordings of the unrouted path hold both, and are read by the same parsers.
 
 from __future__ import annotations
 
+from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.depth import FUTURES_POOL, FUTURES_WEIGHTS, Depth
 from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
 from market.session import Endpoint, Limits
@@ -29,6 +30,8 @@ LIMITS = Limits(
     first_message=60 * SECOND,
     weight_per_minute=2400,
     weight_pool=FUTURES_POOL,
+    weight_header=wire.WEIGHT_HEADER,
+    weight_unsaid=wire.WEIGHT_UNSAID,
 )
 EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 1

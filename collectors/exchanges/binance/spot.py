@@ -6,7 +6,7 @@ milliseconds all the same is read by the size of the number.
 
 from __future__ import annotations
 
-from collectors.exchanges.binance import books, klines, quotes, trades
+from collectors.exchanges.binance import books, klines, quotes, trades, wire
 from collectors.exchanges.binance.depth import Depth
 from collectors.exchanges.binance.protocol import Channel
 from market.session import Endpoint, Limits
@@ -28,6 +28,7 @@ LIMITS = Limits(
     first_message=60 * SECOND,
     weight_per_minute=6000,
     weight_pool="binance-spot",
+    weight_header=wire.WEIGHT_HEADER,
 )
 _SPEEDS = ("@100ms", "")
 CHANNELS = {

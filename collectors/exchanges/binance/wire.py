@@ -25,6 +25,10 @@ PAST = 7 * DAY
 FUTURE = 5 * MINUTE
 EARLY = -FUTURE
 """A live frame's receive time minus its venue times lies in [EARLY, PAST]."""
+WEIGHT_HEADER = "x-mbx-used-weight-1m"
+"""What its REST answers say of the weight that this address has used since the minute began."""
+WEIGHT_UNSAID = ("/ticker/bookTicker",)
+"""Futures routes whose answers say it wrong."""
 BAD_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Everything that msgspec raises for bytes of a peer."""
 
