@@ -18,7 +18,7 @@ from daemon.errors import DaemonError, code_of
 from daemon.http import HttpService
 from daemon.status import Status
 from daemon.stopping import Guard, Stopper
-from daemon.watch import Timer, Watch
+from daemon.watch import Beat, Timer, Watch
 from lake.errors import LakeError, LakeMismatch
 from lake.writer import LakeWriter
 from market import times
@@ -122,6 +122,7 @@ class _Life:
         services: list[Service] = [
             Guard(self._stopper),
             *parts.services,
+            Beat(self._clock),
             Watch(self._clock, self._writer.manifest, self._config.compactor.close_delay_seconds),
             ControlService(jobs, self._writer.set_control),
         ]

@@ -11,6 +11,7 @@ from runtime import metrics, telemetry
 from runtime.clock import Clock, pause
 
 EVERY_SECONDS = 1.0
+BEAT_SECONDS = 0.1
 STEP_US = 500 * times.MS
 """A difference between wall and monotonic time of this size is a step of the clock, not jitter."""
 WATERMARKS_EVERY = 10
@@ -60,6 +61,22 @@ class Watch:
             mark = self._manifest.watermark(exchange, market_type, kind)
             if mark is not None:
                 metrics.watermark(exchange, market_type, kind, mark)
+
+
+class Beat:
+    """Measures, ten times a second, how late the event loop is: a pause that lasts longer was held up."""
+
+    name = "beat"
+    phase = 3
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            began = self._clock.monotonic()
+            await self._clock.sleep(BEAT_SECONDS)
+            metrics.loop_delay(max(0.0, self._clock.monotonic() - began - BEAT_SECONDS))
 
 
 class Timer:

@@ -36,6 +36,12 @@ REST_USED = Gauge(
     registry=REGISTRY,
 )
 REST_WAITING = Gauge("lake_rest_requests_waiting", "Requests that wait for their turn", ("pool",), registry=REGISTRY)
+CLOCK_OFFSET = Gauge(
+    "lake_clock_offset_seconds",
+    "Our clock less the venue's at the middle of a request for its time",
+    ("exchange", "market_type"),
+    registry=REGISTRY,
+)
 SEALED_ROWS = Counter("lake_sealed_rows", "Rows in sealed segments", STREAM, registry=REGISTRY)
 SEALED_BYTES = Counter("lake_sealed_bytes", "Bytes in sealed segments", STREAM, registry=REGISTRY)
 TABLE_ROWS = Counter("lake_published_rows", "Rows published as Parquet", (*STREAM, "level"), registry=REGISTRY)
@@ -55,6 +61,12 @@ WATERMARK = Gauge(
     "lake_watermark_seconds", "Receive time up to which a stream is sealed (unix)", STREAM, registry=REGISTRY
 )
 LOOP_LAG = Gauge("lake_loop_lag_seconds", "How late the event loop last ran what was due", registry=REGISTRY)
+LOOP_DELAYS = Histogram(
+    "lake_loop_delay_seconds",
+    "How late the event loop ran what was due, asked ten times a second",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5),
+    registry=REGISTRY,
+)
 QUEUE_BYTES = Gauge(
     "lake_queue_bytes",
     "Bytes that waited in a bounded channel when it was last emptied",
@@ -81,6 +93,16 @@ def write_pass(seconds: float, oldest_seconds: float = 0.0) -> None:
     """A write pass took `seconds`; the oldest event that it left unsynced is `oldest_seconds` old."""
     SYNC_SECONDS.observe(seconds)
     DURABLE_LAG.set(oldest_seconds)
+
+
+def clock_offset(exchange: str, market_type: str, seconds: float) -> None:
+    """Our clock is `seconds` ahead of the venue's."""
+    CLOCK_OFFSET.labels(exchange, market_type).set(seconds)
+
+
+def loop_delay(seconds: float) -> None:
+    """The event loop was `seconds` late."""
+    LOOP_DELAYS.observe(seconds)
 
 
 def watermark(exchange: str, market_type: str, kind: str, time: int) -> None:

@@ -17,13 +17,14 @@ from daemon import lifecycle, simulate, wiring
 from daemon.arguments import Options
 from daemon.config import load_config
 from daemon.stopping import Stopper
-from daemon.watch import Timer, Watch
+from daemon.watch import Beat, Timer, Watch
 from lake.errors import LakeError
 from lake.lock import read_lock
 from lake.manifest import Manifest
 from lake.rows import SegmentRow
 from lake.writer import LakeWriter
 from market import times
+from runtime import metrics
 from runtime.clock import SystemClock
 from tests.support.clock import ManualClock
 
@@ -288,6 +289,22 @@ async def test_midnight_a_clock_step_and_watermarks_are_noticed(tmp_path, events
     assert found["midnight_crossed"] == "00:00 UTC: 2026-11-19 has ended, its daily files follow in about 900 s"
     assert found["clock_stepped"] == "the wall clock jumped by +2.000 s"
     assert [name for name, _ in events()].count("midnight_crossed") == 1
+
+
+async def test_how_late_the_loop_is_is_asked_ten_times_a_second():
+    def count():
+        return metrics.REGISTRY.get_sample_value("lake_loop_delay_seconds_count") or 0
+
+    clock, stop, before = ManualClock(times.parse("2026-11-19T12:00:00Z")), asyncio.Event(), count()
+
+    async def scenario():
+        beating = asyncio.ensure_future(Beat(clock).run(stop))
+        await clock.sleep(1.05)
+        stop.set()
+        await beating
+
+    await clock.run(scenario())
+    assert count() - before == 11
 
 
 def test_what_a_start_found_is_one_sentence(tmp_path):
