@@ -91,7 +91,7 @@ def _segments(writer: LakeWriter, now: int) -> tuple[list[SegmentRow], list[Quar
     known = {row.path: row for row in writer.manifest.segments()}
     unsettled = {path for path, row in known.items() if row.state == "open"}
     strangers: list[str] = []
-    for path in _files(root, layout.RAW, layout.FRAMES):
+    for path in files_below(root, layout.RAW, layout.FRAMES):
         if path.endswith(layout.META):
             continue
         sealed = path.removesuffix(layout.OPEN)
@@ -161,7 +161,7 @@ def _orphans(root: Path, snapshot: Snapshot) -> tuple[list[str], list[str]]:
     known = {row.path for row in snapshot.files(state=None)}
     orphans: list[str] = []
     strangers: list[str] = []
-    for path in _files(root, layout.HOT, layout.VERSIONS):
+    for path in files_below(root, layout.HOT, layout.VERSIONS):
         if path in known:
             continue
         try:
@@ -175,7 +175,7 @@ def _orphans(root: Path, snapshot: Snapshot) -> tuple[list[str], list[str]]:
     return orphans, strangers
 
 
-def _files(root: Path, *trees: str) -> Iterator[str]:
+def files_below(root: Path, *trees: str) -> Iterator[str]:
     """Paths of all files below these folders, without hidden ones, sorted."""
     for tree in trees:
         for folder, folders, names in os.walk(root / tree):

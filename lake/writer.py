@@ -209,7 +209,7 @@ class LakeWriter:
 
     def _write_ledger(self, entries: list[tuple[str, msgspec.Struct]], now: int) -> None:
         self._latest = max(self._latest, now)
-        if entries:
+        if entries or self._void:
             self._ledger.append([*self._void, *entries], self._latest)
             self._void.clear()
 
@@ -231,6 +231,8 @@ class LakeWriter:
         except (LakeError, SQLAlchemyError):
             if not self._reached(entry.version):
                 self._void = [("void", Void(entry.epoch, entry.version))]
+                with contextlib.suppress(LakeError):
+                    self._write_ledger([], entry.now)
             raise
 
     def _reached(self, version: int) -> bool:

@@ -1,0 +1,236 @@
+"""The ledger's entries told to an empty manifest in their order, so that it comes to say what the lost one said.
+
+They go through the very statements that wrote the lost one. What a lost line leaves contradictory is settled for the
+newer and noted; nothing here raises for what the ledger says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import IntegrityError
+
+from lake import manifest_writes as writes
+from lake import schema
+from lake.commits import Commit, Start, Void
+from lake.errors import CommitConflict
+from lake.ledger import BadEntry, Entry
+from lake.manifest_reads import chunks
+from lake.rows import BanRow, CertificateRow, FileRow, QuarantineRow, SegmentRow, SegmentState, SessionRow
+from market.errors import Malformed
+from market.session import Coverage, Gap
+
+BATCH = 5_000
+NOTES = 1_000
+"""Contradictions that are kept in words; more of them are counted only."""
+
+_ROWS: dict[str, tuple[type[Any], Callable[[Connection, Any], int]]] = {
+    "seal": (SegmentRow, writes.upsert_segments),
+    "session": (SessionRow, writes.upsert_sessions),
+    "coverage": (Coverage, writes.upsert_coverage),
+    "gap": (Gap, writes.upsert_gaps),
+    "quarantine": (QuarantineRow, writes.upsert_quarantine),
+    "certificate": (CertificateRow, writes.upsert_certificates),
+    "ban": (BanRow, writes.upsert_bans),
+}
+
+
+class History:
+    """What the ledger has told so far. `conn` is inside a transaction on a manifest with empty tables."""
+
+    def __init__(self, conn: Connection) -> None:
+        self.start: Start | None = None
+        self.entries = 0
+        self.bad: list[BadEntry] = []
+        self.notes: list[str] = []
+        self.noted = 0
+        self.newest = 0
+        """Time (us) of the newest entry."""
+        self.adopted: list[Commit] = []
+        """What the disk knows and no entry told: for the ledger, so that it is told from now on."""
+        self.void: Void | None = None
+        """What takes the ledger's last commit back, where it did not come to its end."""
+        self.loose: dict[str, SegmentState] = {}
+        """States of segments whose seal no entry told."""
+        self._conn = conn
+        self._first: int | None = None
+        self._epoch = 0
+        self._version = 0
+        self._since = 0
+        self._held: Commit | None = None
+        self._waiting: dict[str, list[Any]] = {kind: [] for kind in (*_ROWS, "checks")}
+
+    @property
+    def whole(self) -> bool:
+        """Whether the ledger has every entry since the lake was made, as far as it can tell."""
+        return self._first == 1 and all(entry.torn for entry in self.bad)
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    def version(self) -> int:
+        """A version that the lost manifest cannot have passed: opening and recording segments moved it as well."""
+        return self._version + self._since + 1
+
+    def take(self, entry: Entry) -> None:
+        """The next entry of the ledger."""
+        self.entries += 1
+        self.newest = max(self.newest, entry.at)
+        try:
+            self._take(entry)
+        except Malformed as error:
+            self.note(f"ledger: {error}")
+
+    def note(self, text: str) -> None:
+        self.noted += 1
+        if len(self.notes) < NOTES:
+            self.notes.append(text)
+
+    def finish(self, exists: Callable[[str], bool]) -> None:
+        """The end of the ledger. The last commit took place where its files are there."""
+        held, self._held = self._held, None
+        if held is not None and all(exists(row.path) for row in held.add):
+            self.apply(held)
+        elif held is not None:
+            self.void = Void(held.epoch, held.version)
+        self.flush()
+
+    def record(self, kind: str, rows: Sequence[Any]) -> None:
+        """Rows as the ledger's entries of that kind hold them, in their order."""
+        waiting = self._waiting[kind]
+        waiting += rows
+        if len(waiting) >= BATCH:
+            self._flush(kind)
+
+    def flush(self) -> None:
+        """Make the tables say all that was taken."""
+        for kind in self._waiting:
+            self._flush(kind)
+
+    def adopt(self, commit: Commit) -> None:
+        """A transaction that no entry told."""
+        commit.epoch, commit.version = self._epoch, self.version
+        self.apply(commit)
+        self.adopted.append(commit)
+
+    def apply(self, commit: Commit) -> None:
+        """One transaction of the lost manifest."""
+        self._version, self._since = max(self._version, commit.version), 0
+        for some in chunks(commit.remove):
+            try:
+                writes.retire_files(self._conn, some, commit.now)
+            except CommitConflict as error:
+                self.note(f"commit {commit.version}: {error.message}")
+        try:
+            writes.add_files(self._conn, commit.add, commit.now)
+        except (CommitConflict, IntegrityError):
+            for row in commit.add:
+                self._add(row, commit.now)
+        if commit.segments or commit.failed:
+            self._flush("seal")
+        for path, state in commit.segments.items():
+            self._state(path, state)
+        for path, error_text in commit.failed.items():
+            try:
+                writes.fail_segment(self._conn, path, error_text)
+            except CommitConflict:
+                self.note(f"commit {commit.version}: no entry tells the seal of {path}")
+        writes.set_cursors(self._conn, commit.cursors)
+        self.record("checks", commit.checks)
+        self.record("certificate", commit.certificates)
+        self.record("quarantine", commit.quarantine)
+        self.record("gap", commit.gaps)
+        if commit.unlinked:
+            writes.mark_unlinked(self._conn, commit.unlinked, commit.now)
+        if commit.forget is not None:
+            self._flush("checks")
+            writes.forget_retired(self._conn, commit.forget)
+
+    def _take(self, entry: Entry) -> None:
+        if entry.type == "void":
+            void = entry.read(Void)
+            if self._held is not None and (self._held.epoch, self._held.version) == (void.epoch, void.version):
+                self._held = None
+            return
+        if entry.type == "start":
+            self._take_start(entry.read(Start))
+            return
+        self._settle()
+        if entry.type == "commit":
+            commit = entry.read(Commit)
+            if commit.epoch < self._epoch:
+                self.note(f"commit {commit.version} of writer {commit.epoch} came after writer {self._epoch} began")
+            else:
+                self._held = commit
+        elif entry.type in _ROWS:
+            self._since += 2
+            self.record(entry.type, [entry.read(_ROWS[entry.type][0])])
+
+    def _take_start(self, start: Start) -> None:
+        if self.start is not None and start.lake_id != self.start.lake_id:
+            self.note(f"a writer of another lake ({start.lake_id}) began here: lines of two ledgers are mixed")
+            return
+        if self._held is not None and start.version < self._held.version:
+            self._held = None  # its writer died before the manifest had it
+        self._settle()
+        if self.start is None:
+            self._first = start.epoch if self.entries == 1 else 0
+        self.start = start
+        self._epoch = max(self._epoch, start.epoch)
+        self._version = max(self.version if self._since else self._version, start.version)
+        self._since = 0
+
+    def _settle(self) -> None:
+        """What follows a commit without taking it back says that it took place."""
+        held, self._held = self._held, None
+        if held is not None:
+            self.apply(held)
+
+    def _flush(self, kind: str) -> None:
+        waiting = self._waiting[kind]
+        if not waiting:
+            return
+        if kind == "checks":
+            writes.upsert_checks(self._conn, waiting)
+        else:
+            _ROWS[kind][1](self._conn, waiting)
+        waiting.clear()
+
+    def _state(self, path: str, state: SegmentState) -> None:
+        t = schema.segments
+        if self._conn.execute(update(t).where(t.c.path == path).values(state=state)).rowcount == 0:
+            self.loose[path] = state
+
+    def _add(self, row: FileRow, now: int) -> None:
+        """A file whose place is taken: that of a newer revision goes before it, an older one gives way."""
+        t = schema.files
+        held = self._conn.execute(select(t.c.sha256).where(t.c.path == row.path)).scalar_one_or_none()
+        if held is not None and held != row.sha256:
+            self.note(f"{row.path} is told with two hashes, {held[:12]} and {row.sha256[:12]}: the first is kept")
+            return
+        if row.level == "day":
+            names = ("exchange", "market_type", "kind", "date", "symbol", "hour")
+            slot = [t.c[name].is_not_distinct_from(getattr(row, name)) for name in names]
+            others = select(t.c.path, t.c.revision).where(
+                *slot, t.c.level == "day", t.c.state == "live", t.c.path != row.path
+            )
+            for path, revision in self._conn.execute(others).all():
+                if revision > row.revision:
+                    self.note(f"{row.path} is older than {path}, which is live")
+                    return
+                self.note(f"{path} gives way to {row.path}: no entry tells that it was replaced")
+                writes.retire_files(self._conn, [path], now)
+        writes.add_files(self._conn, [row], now)
+        edges = [{"child": row.path, "parent": parent} for parent in row.parents]
+        if edges:
+            self._conn.execute(insert(schema.lineage).on_conflict_do_nothing(), edges)
+
+
+def lines_of(bad: Sequence[BadEntry]) -> list[str]:
+    """Damaged lines in words, by file and line."""
+    return [f"{b.path} line {b.number}{' (torn)' if b.torn else ''}: {b.reason}" for b in bad]
