@@ -12,6 +12,8 @@ LakeError(message, hint)
  +-- CorruptSegment       a sealed segment that no longer is what its seal says
  +-- CorruptFile          a Parquet file that no longer is what the manifest says
  |    +-- CorruptManifest manifest.db is not what SQLite wrote (exit 74)
+ +-- BookUnknown          an order book that the stored rows do not prove at that time
+ |    +-- BookCrossed     one whose best bid is not below its best ask
  +-- VerifyFailed         a file that is not what its writer meant; it was never published
  +-- StorageFailed        writing or syncing failed; nothing more is acknowledged
 """
@@ -70,6 +72,14 @@ class CorruptFile(LakeError):
 
 class CorruptManifest(CorruptFile):
     exit_code = 74
+
+
+class BookUnknown(LakeError):
+    pass
+
+
+class BookCrossed(BookUnknown):
+    pass
 
 
 class VerifyFailed(LakeError):

@@ -21,6 +21,7 @@ from lake import scaled, tables
 from lake.errors import CorruptFile, VerifyFailed
 from lake.merge import Rising, duplicates, plain_frame
 from market import kinds
+from market.times import from_datetime
 
 
 class Sink(Protocol):
@@ -208,15 +209,19 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def iterate(
-    path: Path, columns: Sequence[str] | None = None, rows: int = 64 * 1024, symbols: frozenset[str] | None = None
+    path: Path,
+    columns: Sequence[str] | None = None,
+    rows: int = 64 * 1024,
+    symbols: frozenset[str] | None = None,
+    between: tuple[int, int] | None = None,
 ) -> Iterator[pa.Table]:
     """The file in pieces of at most `rows` rows, checksums verified.
 
-    With `symbols`, row groups whose statistics hold none of them are not read; pieces may still hold others. Raises
-    CorruptFile.
+    With `symbols`, row groups whose statistics hold none of them are not read, with `between` (us, both included) those
+    whose event times lie outside; pieces may still hold others. Raises CorruptFile.
     """
     with open_file(path) as file:
-        groups = _groups(file, symbols)
+        groups = [group for group in _groups(file, symbols) if between is None or _touches(file, group, *between)]
         try:
             for batch in file.iter_batches(rows, row_groups=groups, columns=None if columns is None else list(columns)):
                 yield pa.Table.from_batches([batch])
@@ -238,6 +243,15 @@ def _groups(file: pq.ParquetFile, symbols: frozenset[str] | None) -> list[int]:
         ):
             kept.append(group)
     return kept
+
+
+def _touches(file: pq.ParquetFile, group: int, start: int, end: int) -> bool:
+    """Whether a row group may hold event times of [start, end]."""
+    place = file.schema_arrow.get_field_index("ts_event")  # no nested column comes before it
+    statistics = file.metadata.row_group(group).column(place).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return from_datetime(statistics.min) <= end and from_datetime(statistics.max) >= start
 
 
 def file_sha256(path: Path) -> str:

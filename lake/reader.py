@@ -17,7 +17,8 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import bars, fills, sources, sql, tables
+from lake import bars, book_files, fills, sources, sql, tables
+from lake.books import OrderBook
 from lake.errors import WrongQuestion
 from lake.fills import Fill, Spans, SymbolKey
 from lake.listings import Listing, listings, refuse_two_listings, resolve
@@ -145,6 +146,33 @@ class Lake:
         """
         gathered = self.manifest.run(lambda conn: sql.gather(Snapshot(conn), query))
         return sql.select(self.root, gathered, query)
+
+    def book(
+        self,
+        symbol: str,
+        *,
+        at: Time,
+        exchange: str | None = None,
+        market_type: str | None = None,
+        depth: int | None = None,
+    ) -> OrderBook:
+        """The order book of a symbol at a time, of the best `depth` levels a side (default: all that are known).
+
+        Rebuilt from the last whole book before it and the updates since, by ids and `ts_event` (estimated ones as
+        stored), all from one snapshot of the manifest. Raises BookUnknown where the rows do not prove it, with the
+        time since when and, on that day, until when; BookCrossed; WrongQuestion (several markets have such a symbol, a
+        depth below 1); Malformed (a time); CorruptFile.
+        """
+        if depth is not None and depth < 1:
+            raise WrongQuestion(f"depth={depth} is no number of levels", "ask for at least 1")
+        time = times.parse(at)
+
+        def ask(snapshot: Snapshot) -> list[book_files.Held]:
+            known = self._known(snapshot.files("contract", exchange=exchange, market_type=market_type))
+            return book_files.find(snapshot, Wanted(exchange, market_type, symbol), known, time)
+
+        found = self.manifest.run(lambda conn: ask(Snapshot(conn)))
+        return book_files.read(self.root, book_files.one(self.root, found, symbol, time), time, depth)
 
     def close(self) -> None:
         self.manifest.close()
