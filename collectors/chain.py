@@ -11,6 +11,9 @@ from collectors.holes import IN_FLIGHT, Line, venue_time
 from collectors.numbered import IdMerger
 from market.kinds import BookDelta, Event
 
+SNAPSHOT = "snapshot"
+"""The flag of a row that a book begins from."""
+
 
 class ChainMerger(IdMerger):
     """For `book_delta`. Gaps carry the ids that no update covers; how many updates that were only the venue knows."""
@@ -21,17 +24,28 @@ class ChainMerger(IdMerger):
         if before is None and event.first_id is not None:
             before = event.first_id - 1
         if last is None or before is None:
+            if last is not None and event.flags and SNAPSHOT in event.flags:
+                self._begins(self._line(event.symbol), last)
             return True  # nothing to chain by: the row's place in its frame identifies it
         line, ts = self._lines.get(event.symbol), event.ts_event
-        if line is not None and before + 1 == line.next and last > before and event.session == line.session and ts:
-            line.next = last + 1
-            line.ts = max(line.ts, ts)
-            return True
+        if line is not None and ts:
+            session = event.session
+            if before + 1 == line.next:
+                if last > before and (session == line.session or session == line.twin):  # noqa: PLR1714 -- a tuple costs
+                    if session != line.session:  # the twins change places
+                        line.session, line.twin = session, line.session
+                    line.next = last + 1
+                    if ts > line.ts:  # noqa: PLR1730 -- every update passes here, and calling max costs
+                        line.ts = ts
+                    return True
+            elif session == line.twin and line.low <= last < line.next and ts <= line.ts:
+                self.duplicates += 1
+                return False
         return self._place(self._line(event.symbol), event, min(before + 1, last), last + 1)
 
     def _place(self, line: Line, event: Event, start: int, end: int) -> bool:
         """Everything but the next update of the stream that is flowing."""
-        line.sessions.add(event.session)
+        self._present(line, event.session, start, end)
         ts = venue_time(event)
         if line.next < 0:
             self._first(line, event, start, end, ts)
@@ -39,7 +53,27 @@ class ChainMerger(IdMerger):
         if end > line.next:
             self._ahead(line, event, start, end, ts)
             return True
-        return self._repeated(line, event, start, end, ts)
+        new = self._repeated(line, event, start, end, ts)
+        line.calm(event.session)
+        return new
+
+    @staticmethod
+    def _begins(line: Line, last: int) -> None:
+        """A snapshot up to `last`, which its session has joined to its updates."""
+        line.snapshot = last if line.snapshot is None else max(last, line.snapshot)
+
+    def known(self, symbol: str) -> int | None:
+        """The id up to which a book can be told from its stored rows: nothing is missing since a snapshot of it.
+
+        None where it cannot.
+        """
+        line = self._lines.get(symbol)
+        if line is None or line.snapshot is None:
+            return None
+        begin = line.snapshot + 1
+        if line.low > begin or any(hole.end > begin for hole in line.holes if not hole.silent):
+            return None
+        return max(line.next, begin) - 1
 
     def _repeated(self, line: Line, event: Event, start: int, end: int, ts: int) -> bool:
         """Nothing beyond the newest: fills holes, repeats, or belongs to another numbering."""

@@ -18,8 +18,11 @@ from market.times import SECOND
 
 HOLD = 2 * SECOND  # of receive time: a missing id may still come, venues reorder and connections differ in speed
 IN_FLIGHT = 2 * SECOND  # of venue time: how far the streams of one connection may lag each other when it is cut
+SETTLED = 5 * SECOND  # of receive time: a stream that is silent by nature is taken on once its connection holds so long
 STALLED = "stalled"
 """Cause of an interruption of single streams of a connection that lives on: its other streams prove nothing."""
+HANDOVER = "handover"
+"""Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
 JUMP = "jump"
 RESET = "id_reset"
 CONFIRM = 3  # rising ids in a row on the far side: the venue numbers anew, and no frame was damaged
@@ -61,7 +64,10 @@ class Hole:
 class Line:
     """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
 
-    __slots__ = ("gap", "holes", "low", "next", "seen", "session", "sessions", "strays", "symbol", "ts")
+    __slots__ = (
+        "entering", "gap", "holes", "joined", "low", "next", "seen", "session", "sessions", "settling", "snapshot",
+        "strays", "symbol", "ts", "twin",
+    )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
         self.symbol = symbol
@@ -69,13 +75,55 @@ class Line:
         self.ts = 0
         self.session = ""
         """The session of the newest event; any other session's event is looked at closely."""
+        self.twin = ""
+        """Another session that serves it, where no hole, stray or other doubt is: its copies are dropped fast."""
         self.sessions: set[str] = set()
+        """Those that have sent something of it and are not over; of sparse streams those that were taken on."""
+        self.entering: dict[str, int] = {}
+        """Session -> where it came in, while ids between the others and there are missing."""
+        self.joined: set[str] = set()
+        """Sessions that are known to overlap with what was there before them."""
         self.gap: Gap | None = None
         """The interruption that waits for its end."""
+        self.settling: tuple[str, int] | None = None
+        """(session, time) that will have ended the interruption, if the session lasts."""
         self.holes: list[Hole] = []
         self.strays: list[tuple[int, int]] = []
         """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
         self.seen = array("q")
+        self.snapshot: int | None = None
+        """The id of the newest snapshot that a book begins from."""
+
+    def leave(self, session: str) -> None:
+        """The session serves it no more."""
+        self.sessions.discard(session)
+        self.joined.discard(session)
+        self.entering.pop(session, None)
+        self.twin = ""
+        if self.session == session:
+            self.session = ""
+        if self.settling is not None and self.settling[0] == session:
+            self.settling = None
+
+    def meet(self, session: str, at: int, *, joined: bool) -> None:
+        """The first event of a session, at the number `at`; `joined` where nothing can be missing before it."""
+        self.sessions.add(session)
+        if joined:
+            self.joined.add(session)
+        else:
+            self.entering[session] = at
+        self.twin = ""
+
+    def reached(self, session: str, at: int) -> None:
+        """A session is at the number `at`: whoever came in by then overlaps with it."""
+        for other in [other for other, entry in self.entering.items() if other != session and at >= entry]:
+            del self.entering[other]
+            self.joined.add(other)
+
+    def calm(self, session: str) -> None:
+        """Let copies of `session` be dropped fast, where nothing is in doubt."""
+        if not (self.holes or self.strays or self.entering or self.gap or session == self.session):
+            self.twin = session
 
 
 class Memory:
@@ -92,35 +140,51 @@ class Memory:
         self._lines: dict[str, Line] = {}
         self._held: deque[tuple[Line, Hole]] = deque()
         self._out: dict[str, Gap] = {}
+        self._settling: list[Line] = []
 
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
         """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
 
-        But for STALLED the session is over, and its other streams have been taken over.
+        But for STALLED the session is over, and its other streams have been taken over. The gap of a HANDOVER is
+        given out only when ids are missing; otherwise it comes out closed, and tells that its time is covered.
         """
         newest = max((line.ts for line in self._lines.values() if line.session == session), default=0)
         named = [self._line(symbol) for symbol in symbols]
         for line in named if cause == STALLED else {*self._lines.values()}:
-            line.sessions.discard(session)
-            if line.session == session:
-                line.session = ""
+            line.leave(session)
         for line in (line for line in named if not line.sessions):
+            alive = line.ts if cause == STALLED else max(line.ts, newest - IN_FLIGHT)
+            if cause == HANDOVER:
+                if line.gap is None and line.ts:
+                    line.gap = self._gap(line, alive, cause, session, now)
+                continue
             for hole in line.holes:
                 self._report(line, hole, now)
-            if line.gap is None:
-                alive = line.ts if cause == STALLED else max(line.ts, newest - IN_FLIGHT)
+            if line.gap is None or line.gap.cause == HANDOVER:
                 line.gap = self._gap(line, alive if line.ts else now, cause, session, now)
                 self._give(line.gap)
         return self._take(now)
 
+    def joined(self, session: str, symbol: str) -> bool:
+        """Whether what `session` sends of a symbol is shown to overlap with what was there before it."""
+        line = self._lines.get(symbol)
+        return line is not None and session in line.joined
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """These are not wanted any more: should they come again, what lies between is no loss."""
+        for symbol in symbols:
+            self._lines.pop(symbol, None)
+
     def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]:
-        """The venue took on streams whose silence is ordinary: their interruptions end here, not at a later event."""
+        """The venue took on streams whose silence is ordinary: their interruptions end here, not at a later event.
+
+        Said once the session has lasted for a moment: a connection that is cut again and again is one interruption.
+        """
         for line in map(self._line, symbols):
             line.sessions.add(session)
-            if line.gap is not None:
-                line.gap.ts_to = max(now, line.gap.ts_from + 1)
-                self._give(line.gap)
-                line.gap = None
+            if line.gap is not None and line.settling is None:
+                line.settling = (session, now)
+                self._settling.append(line)
         return self._take(now)
 
     def resume(self, last: Mapping[str, Resume]) -> None:
@@ -139,7 +203,22 @@ class Memory:
         """Gaps that are new or changed since the last call, holes held long enough among them."""
         while self._held and now - self._held[0][1].found_at >= HOLD:
             self._report(*self._held.popleft(), now)
+        if self._settling:
+            self._settle(now)
         return self._take(now)
+
+    def _settle(self, now: int) -> None:
+        """End the interruptions of sparse streams whose new session has lasted."""
+        waiting, self._settling = self._settling, []
+        for line in waiting:
+            if line.settling is None or line.gap is None:
+                line.settling = None
+            elif now - line.settling[1] < SETTLED:
+                self._settling.append(line)
+            else:
+                gap, line.gap = line.gap, None
+                gap.ts_to, line.settling = max(line.settling[1], gap.ts_from + 1), None
+                self._end(gap, now)
 
     def _line(self, symbol: str) -> Line:
         line = self._lines.get(symbol)
@@ -178,6 +257,12 @@ class Memory:
         gap.ts_to = max(ts, gap.ts_from + 1)
         if unbroken:
             self._close(gap, event.ts_recv)
+        self._end(gap, event.ts_recv)
+
+    def _end(self, gap: Gap, now: int) -> None:
+        """An interval without ids has its end; that of a handover never was one."""
+        if gap.cause == HANDOVER:
+            self._close(gap, now)
         self._give(gap)
 
     def _give(self, gap: Gap) -> None:

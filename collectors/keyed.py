@@ -6,24 +6,28 @@ made again, are told by their content. A candle that is told again with other va
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from collectors.holes import Line, Memory, venue_time
 from market.kinds import Event, Kline
-from market.session import EVERY_SYMBOL
+from market.session import EVERY_SYMBOL, Gap
 
 IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
     "book_snapshot": lambda e: (e.last_id, e.source) if e.last_id is not None else (e.session, e.frame_no, e.item),
     "liquidation": lambda e: (e.seq,) if e.seq is not None else (e.ts_event, e.side, e.qty, e.price, e.avg_price),
     "mark_price": lambda e: (e.ts_event,),
     "kline": lambda e: (e.interval, e.open_time, e.source),
-    "contract": lambda e: (e.uid, e.valid_from, e.ts_event, e.status) if e.source == "ws" else (e.uid, e.known_from),
+    "contract": lambda e: (e.uid, e.valid_from, e.ts_event, e.status),
+    "funding_rate": lambda e: (e.ts_event,),
+    "open_interest": lambda e: (e.period, e.ts_event, e.oi, e.oi_base, e.oi_quote),
 }
 """Kind -> what identifies an event among those of its symbol."""
+BOOK_SNAPSHOT = "book_snapshot"
 KEPT = 128
 """Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
-again later is let through, and the table's key decides."""
+again later is let through, and the table's key decides. (Of open interest the last of one time counts: it is told by
+its value too, so that a correction passes.)"""
 _Told: TypeAlias = tuple[int, tuple[object, ...]]
 """(revision, what was said) of a candle."""
 
@@ -47,12 +51,13 @@ class KeyedMerger(Memory):
 
     def merge(self, event: Event) -> bool:
         line = self._line(event.symbol)
-        line.sessions.add(event.session)
         told = self._told.setdefault(event.symbol, {})
         key = hash(self._identity(event))
         known, ts = key in told, venue_time(event)
-        for place in (line, self._lines.get(EVERY_SYMBOL)):
-            self._flows(place, event, ts, known=known)
+        if event.source == "rest" and self.kind == BOOK_SNAPSHOT:
+            line = Line(event.symbol)  # what was asked for is no part of a stream
+        else:
+            self._of_stream(line, event, ts, known=known)
         if known and not self._revised(event, told[key]):
             self.duplicates += 1
             return False
@@ -62,6 +67,34 @@ class KeyedMerger(Memory):
         line.session = event.session
         line.ts = max(line.ts, ts)
         return True
+
+    def _of_stream(self, line: Line, event: Event, ts: int, *, known: bool) -> None:
+        """An event proves that its session serves the stream."""
+        if event.session not in line.sessions:
+            line.meet(event.session, ts, joined=known or not line.ts)
+        if line.entering:
+            line.reached(event.session, ts)
+        for place in (line, self._lines.get(EVERY_SYMBOL)):
+            self._flows(place, event, ts, known=known)
+
+    def stored(self, times: Mapping[str, int]) -> None:
+        """Symbol -> time (us) of a stored event, of a kind that is told by its time."""
+        for symbol, time in times.items():
+            self._told.setdefault(symbol, {})[hash((time,))] = None
+
+    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
+        """See Memory: a stream of all symbols is served by whoever has sent something of any."""
+        named = list(symbols)
+        if EVERY_SYMBOL in named:
+            serving = {one for line in self._lines.values() for one in line.sessions}
+            self._line(EVERY_SYMBOL).sessions |= serving
+        return super().interrupt(session, named, cause, now)
+
+    def joined(self, session: str, symbol: str) -> bool:
+        """See Memory: any symbol speaks for a stream of all."""
+        if symbol != EVERY_SYMBOL:
+            return super().joined(session, symbol)
+        return any(session in line.joined for line in self._lines.values())
 
     @staticmethod
     def _revised(event: Event, told: _Told | None) -> bool:

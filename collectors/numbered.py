@@ -5,7 +5,7 @@ Pure. An event whose id was never seen is never dropped: where memory ends it is
 
 from __future__ import annotations
 
-from collectors.holes import CONFIRM, RESET, Hole, Line, Memory, venue_time
+from collectors.holes import CONFIRM, HANDOVER, RESET, Hole, Line, Memory, venue_time
 from market.kinds import Event
 
 FAR = 1_000  # an id this much below the newest repeats nothing recent; nor does one below half of it
@@ -21,35 +21,55 @@ class IdMerger(Memory):
     def merge(self, event: Event) -> bool:
         line = self._lines.get(event.symbol)
         seq: int | None = event.seq  # type: ignore[attr-defined]  # only kinds with `seq` have contiguous ids
-        if line is not None and seq == line.next and event.session == line.session:
-            ts = event.ts_event
-            if ts is not None:
-                line.next = seq + 1
-                if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
-                    line.ts = ts
-                return True
+        if line is not None:
+            session = event.session
+            if seq == line.next:
+                ts = event.ts_event
+                if ts is not None and (session == line.session or session == line.twin):  # noqa: PLR1714 -- a tuple costs
+                    if session != line.session:  # the twins change places
+                        line.session, line.twin = session, line.session
+                    line.next = seq + 1
+                    if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
+                        line.ts = ts
+                    return True
+            elif (
+                session == line.twin and seq is not None
+                and 0 < line.next - seq <= FAR and seq >= line.low and 2 * seq >= line.next
+            ):  # fmt: skip
+                self.duplicates += 1
+                return False
         return True if seq is None else self._look(event, seq)
 
     def _look(self, event: Event, seq: int) -> bool:
         """Everything but the next id of the stream that is flowing."""
         line = self._line(event.symbol)
-        line.sessions.add(event.session)
+        self._present(line, event.session, seq, seq + 1)
         ts = venue_time(event)
         if line.next < 0:
             self._first(line, event, seq, seq + 1, ts)
             return True
         if seq < line.next:
-            return self._behind(line, event, seq, ts)
+            new = self._behind(line, event, seq, ts)
+            line.calm(event.session)
+            return new
         if seq - line.next >= WILD:
             return self._stray(line, event, seq, ts)
         self._ahead(line, event, seq, seq + 1, ts)
         return True
 
+    @staticmethod
+    def _present(line: Line, session: str, start: int, end: int) -> None:
+        """A session sends ids [start, end): its first, or perhaps those that show that another one overlaps."""
+        if session not in line.sessions:
+            line.meet(session, start, joined=start <= line.next or line.next < 0)
+        if line.entering:
+            line.reached(session, end)
+
     def _first(self, line: Line, event: Event, start: int, end: int, ts: int) -> None:
         line.low, line.next, line.session = start, end, event.session
         if line.gap is not None:
             line.gap.ts_to = max(ts + 1, line.gap.ts_from + 1)
-            self._give(line.gap)
+            self._end(line.gap, event.ts_recv)
             line.gap = None
         line.ts = max(line.ts, ts)
 
@@ -71,6 +91,7 @@ class IdMerger(Memory):
         line.ts = max(line.ts, ts)
 
     def _hold(self, line: Line, hole: Hole, now: int) -> None:
+        line.twin = ""
         line.holes.append(hole)
         line.holes.sort(key=lambda h: h.start)
         self._held.append((line, hole))
@@ -136,7 +157,7 @@ class IdMerger(Memory):
         if strays and not 0 < seq - strays[-1][0] < WILD:
             strays.clear()
         strays.append((seq, ts))
-        line.session = ""  # the next event is looked at: if it goes on as before, it clears the strays
+        line.session = line.twin = ""  # the next event is looked at: if it goes on as before, it clears the strays
         if len(strays) >= CONFIRM:
             self._restart(line, event)
         return True
@@ -147,6 +168,9 @@ class IdMerger(Memory):
         for hole in line.holes:
             self._report(line, hole, now)
         gap = line.gap or self._gap(line, line.ts, RESET, event.session, now)
+        line.snapshot = None
+        if gap.cause == HANDOVER:
+            gap.cause = RESET
         gap.ts_to, gap.id_from, gap.id_to = max(ts + 1, gap.ts_from + 1), None, None
         gap.detail = f"ids went from {line.next - 1} to {line.strays[0][0]}"
         self._give(gap)

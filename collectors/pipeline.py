@@ -6,15 +6,16 @@ path is `receive`: a batch of frames in, at most a merge and an append for each 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from collectors.coverage import CoverageTracker
 from collectors.intake import FrameBatch, FrameItem, Intake, RejectedFrame
-from collectors.merger import STALLED
+from collectors.links import Gaps, Link, Totals
+from collectors.merger import HANDOVER, STALLED
 from collectors.routes import Route
+from collectors.told import Told
 from lake.frames import FrameLine, payload
 from lake.rows import SessionRow
 from market.kinds import KIND_OF_EVENT, Contract, Event
@@ -23,6 +24,7 @@ from market.session import (
     Coverage,
     Fetch,
     Gap,
+    Heeding,
     Informed,
     Leave,
     Merger,
@@ -31,44 +33,19 @@ from market.session import (
     Rejected,
     Resume,
     Send,
+    ServerTime,
     Session,
     Stream,
 )
 from runtime import metrics, telemetry
 from runtime.channel import Channel
 
-REFERENCE = "reference"
-"""Tag of the open line of a session that only fetches; its header SYMBOLS is a JSON list."""
-SYMBOLS = "symbols"
-Task = Send | Fetch | Leave
+POLL = "poll"
+"""Tag of the open line of a session that only fetches; its headers say what it asks for (`collectors.recorded`)."""
+RETIRED = "retired"
+"""Cause of an end after which the streams are wanted no more, or by other connections only."""
+Task = Send | Fetch | Leave | ServerTime
 """What a session asks of its driver."""
-
-
-class Link:
-    """One session in its pipeline, from `open` to `close`."""
-
-    def __init__(self, session: Session, row: SessionRow, name: str) -> None:
-        self.session = session
-        self.row = row
-        self.name = name
-        self.streams = sum(1 for _ in session.streams())
-        self.settled = 0
-        """Streams that the venue has accepted or refused."""
-        self.rejected = 0
-        self.ended = False
-
-
-class Totals(msgspec.Struct):
-    """What a pipeline has seen since it was made: events by kind, frames of other channels and rejections by name."""
-
-    frames: int = 0
-    nbytes: int = 0
-    events: Counter[str] = msgspec.field(default_factory=Counter)
-    duplicates: Counter[str] = msgspec.field(default_factory=Counter)
-    ignored: Counter[str] = msgspec.field(default_factory=Counter)
-    rejected: Counter[str] = msgspec.field(default_factory=Counter)
-    shed: Counter[str] = msgspec.field(default_factory=Counter)
-    gaps: int = 0
 
 
 class Pipeline:
@@ -91,10 +68,10 @@ class Pipeline:
         self._coverage = CoverageTracker(exchange, market_type)
         self._covered: dict[tuple[str, str, str, int], Coverage] = {}
         """Coverage rows that are not recorded yet: they are, with the next seal or at the end of a session."""
-        self._contracts: dict[str, Contract] = {}
+        self.contracts: dict[str, Contract] = {}
         """Symbol -> what the reference data last said of it, for the sessions that want to know."""
-        self._growing: set[str] = set()
-        """Ids of the gaps that have been said to be open."""
+        self._gaps = Gaps()
+        self._told = Told(self.links, self.route)
 
     def route(self, kind: str) -> Route:
         """The route of a kind, made at first use."""
@@ -109,11 +86,11 @@ class Pipeline:
     # --- sessions ---
 
     def open(
-        self, session: Session, *, name: str, source: str, url: str, now: int, symbols: Sequence[str] | None = None
+        self, session: Session, *, name: str, source: str, url: str, now: int, polled: Mapping[str, str] | None = None
     ) -> tuple[Link, Sequence[Task]]:
         """A session begins; what it wants done first. Its row is recorded before any event that names it.
 
-        `symbols` are what a reference session is about: a replay has to know them.
+        `polled` is what a session that only fetches is about: a replay has to know it.
         """
         row = SessionRow(
             session=session.session_id, exchange=self.exchange, market_type=self.market_type, source=source, url=url,
@@ -122,12 +99,12 @@ class Pipeline:
         link = Link(session, row, name)
         self.links.append(link)
         if isinstance(session, Informed):
-            for contract in self._contracts.values():
+            for contract in self.contracts.values():
                 session.know(contract)
         self._intake.record(sessions=[msgspec.structs.replace(row)])
         opened = FrameLine(ts_recv=now, conn=session.session_id, dir="open", n=session.frame_no, url=url)
-        if symbols is not None:
-            opened.tag, opened.headers = REFERENCE, {SYMBOLS: msgspec.json.encode(list(symbols)).decode()}
+        if polled is not None:
+            opened.tag, opened.headers = POLL, dict(polled)
         self._note(opened)
         return link, self._take(link, session.start(now), now, b"")
 
@@ -173,12 +150,17 @@ class Pipeline:
     def tick(self, link: Link, now: int) -> Sequence[Task]:
         """Time has passed for one session."""
         self._cover(self._coverage.update(link.session))
-        return self._take(link, link.session.tick(now), now, b"")
+        self._told.known(link)
+        tasks = self._take(link, link.session.tick(now), now, b"")
+        self._told.asked(link, now)
+        return tasks
 
     def sent(self, link: Link, text: str, now: int) -> None:
         """A frame went out: kept among the frames, since an answer means nothing without its question."""
         session = link.session
         self._note(FrameLine(ts_recv=now, conn=session.session_id, dir="send", n=session.frame_no, frame=text))
+        if isinstance(session, Heeding):
+            session.sent(text, now)
 
     def close(
         self,
@@ -191,7 +173,7 @@ class Pipeline:
         wanted: bool = True,
     ) -> None:
         """The session is over. While its streams are still `wanted` they stand interrupted, unless another session
-        produces them already.
+        produces them already; the causes HANDOVER and RETIRED say themselves what is wanted.
         """
         if link.ended:
             return
@@ -206,7 +188,9 @@ class Pipeline:
         )
         self._cover(self._coverage.close(session))
         self._hand_over_coverage()
-        if wanted:
+        if cause in (HANDOVER, RETIRED):
+            self._pass_on(link, cause, now)
+        elif wanted:
             self._interrupt(link, cause, now)
         self._totals.ignored.update(session.ignored)
         row = link.row
@@ -239,6 +223,10 @@ class Pipeline:
         merger = self.route(stream.kind).merger
         self._found(merger.interrupt(link.session.session_id, [stream.symbol], STALLED, now))
 
+    def joined(self, link: Link, stream: Stream) -> bool:
+        """Whether what a session sends of a stream is shown to overlap with what was there before it."""
+        return self.route(stream.kind).merger.joined(link.session.session_id, stream.symbol)
+
     @property
     def full(self) -> bool:
         """Whether reading must wait: a slow disk makes the venue's own buffers hold what follows."""
@@ -264,7 +252,7 @@ class Pipeline:
     def _inform(self, outputs: Iterable[Output]) -> None:
         """Tell the sessions what the reference data says of their instruments."""
         for contract in (out for out in outputs if isinstance(out, Contract)):
-            self._contracts[contract.symbol] = contract
+            self.contracts[contract.symbol] = contract
             for session in (link.session for link in self.links):
                 if isinstance(session, Informed):
                     session.know(contract)
@@ -275,11 +263,23 @@ class Pipeline:
             self._covered.clear()
 
     def _interrupt(self, link: Link, cause: str, now: int) -> None:
-        lost: dict[str, list[str]] = {}
-        for state in link.session.streams():
-            lost.setdefault(state.stream.kind, []).append(state.stream.symbol)
-        for kind, symbols in lost.items():
+        for kind, symbols in _by_kind(link).items():
             self._found(self.route(kind).merger.interrupt(link.session.session_id, symbols, cause, now))
+
+    def _pass_on(self, link: Link, cause: str, now: int) -> None:
+        """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is.
+
+        A handover to nobody that is known (a replay of some of the frames) leaves it to the ids to say what is missing.
+        """
+        elsewhere = {(kind, one) for other in self.links for kind, held in _by_kind(other).items() for one in held}
+        streams = _by_kind(link)
+        carried = {kind: [one for one in held if (kind, one) in elsewhere] for kind, held in streams.items()}
+        if cause == HANDOVER and not any(carried.values()):
+            carried = streams
+        for kind, held in streams.items():
+            merger = self.route(kind).merger
+            self._found(merger.interrupt(link.session.session_id, carried[kind], HANDOVER, now))
+            merger.forget(set(held).difference(carried[kind]))
 
     def _cover(self, rows: Iterable[Coverage]) -> None:
         """Coverage so far; a row that has grown takes the place of its shorter self."""
@@ -377,23 +377,17 @@ class Pipeline:
             )
 
     def _found(self, gaps: Iterable[Gap]) -> None:
-        """Gaps to record; each is said once when it is new and once when it is closed."""
+        """Gaps to record; of a handover that lost nothing only the coverage."""
         found = list(gaps)
-        for gap in found:
-            stream = {"exchange": gap.exchange, "market_type": gap.market_type, "kind": gap.kind, "symbol": gap.symbol}
-            if gap.state != "open":
-                if gap.gap_id in self._growing:
-                    self._growing.discard(gap.gap_id)
-                    telemetry.gap_closed(**stream, state=gap.state, source=gap.source)
-                continue
-            if gap.gap_id not in self._growing:
-                self._totals.gaps += 1
-                telemetry.gap_opened(
-                    **stream, cause=gap.cause, ts_from=gap.ts_from, ts_to=gap.ts_to, missing=gap.missing
-                )
-            if gap.ts_to is None:
-                self._growing.add(gap.gap_id)
-            else:
-                self._growing.discard(gap.gap_id)
-        self._intake.record(gaps=found)
         self._cover(self._coverage.bridge(found))
+        found = [gap for gap in found if not (gap.cause == HANDOVER and gap.state == "empty")]
+        self._totals.gaps += self._gaps.say(found)
+        self._intake.record(gaps=found)
+
+
+def _by_kind(link: Link) -> dict[str, list[str]]:
+    """Kind -> the symbols of a session's streams."""
+    found: dict[str, list[str]] = {}
+    for state in link.session.streams():
+        found.setdefault(state.stream.kind, []).append(state.stream.symbol)
+    return found

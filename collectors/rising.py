@@ -24,7 +24,20 @@ class MonotonicMerger(Memory):
     def merge(self, event: Event) -> bool:
         line = self._lines.get(event.symbol)
         number: int | None = self._number(event) if self._numbered else None
-        if line is None or number is None or number < line.next or event.session != line.session:
+        if line is None or number is None:
+            return self._look(event, number)
+        session = event.session
+        if session != line.session:
+            if session != line.twin:
+                return self._look(event, number)
+            if number < line.next:
+                place = bisect_left(line.seen, number)
+                if place < len(line.seen) and line.seen[place] == number:
+                    self.duplicates += 1
+                    return False
+                return self._look(event, number)
+            line.session, line.twin = session, line.session  # the twins change places
+        elif number < line.next:
             return self._look(event, number)
         line.next = number + 1
         line.seen.append(number)
@@ -39,16 +52,21 @@ class MonotonicMerger(Memory):
 
     def _look(self, event: Event, number: int | None) -> bool:
         line = self._line(event.symbol)
-        line.sessions.add(event.session)
         ts = venue_time(event)
         place = bisect_left(line.seen, number) if number is not None else 0
         known = number is not None and place < len(line.seen) and line.seen[place] == number
+        at = ts if number is None else number
+        if event.session not in line.sessions:
+            line.meet(event.session, at, joined=known or at < line.next or not line.ts)
+        if line.entering:
+            line.reached(event.session, at)
         if line.gap is not None and not (known and event.session == line.gap.session):
             self._resumed(line, event, ts, unbroken=known)
         if known:
             self.duplicates += 1
+            line.calm(event.session)
             return False
-        line.session = event.session
+        line.session, line.twin = event.session, ""
         line.ts = max(line.ts, ts)
         if number is not None:
             self._place(line, number, place, ts)
@@ -67,7 +85,7 @@ class MonotonicMerger(Memory):
         if line.strays and number <= line.strays[-1][0]:
             line.strays.clear()
         line.strays.append((number, ts))
-        line.session = ""
+        line.session = line.twin = ""
         if len(line.strays) >= CONFIRM and 2 * number < line.next:
             line.seen = array("q", (stray for stray, _ in line.strays))
             line.next = number + 1

@@ -48,6 +48,8 @@ class Connection(msgspec.Struct, frozen=True):
     """Base address of the REST routes; without it nothing is asked for, as in a replay."""
     book_levels: int = 1000
     """Levels a side to ask for where a book begins from a REST snapshot."""
+    book_refresh: int = 0
+    """How often (us) a book in sync is asked for again, 0 for never."""
     age: int = 0
     """By how much (us) its first life ends before the venue would cut it, so that twins change over in turns."""
 
@@ -138,7 +140,13 @@ class Leave(msgspec.Struct, frozen=True):
     detail: str
 
 
-Action: TypeAlias = Send | Fetch | Acknowledged | Refused | Rejected | Leave
+class ServerTime(msgspec.Struct, frozen=True):
+    """What the venue's clock said (us) while it made the answer: no row, but a measure of our own clock."""
+
+    venue_time: int
+
+
+Action: TypeAlias = Send | Fetch | Acknowledged | Refused | Rejected | Leave | ServerTime
 Output: TypeAlias = Event | Action
 
 
@@ -192,9 +200,32 @@ class Informed(Protocol):
 
 @runtime_checkable
 class Booked(Protocol):
-    """A session that joins order books to snapshots and can tell which are not known."""
+    """A session that joins order books to snapshots. Books are of the stored rows, not of each session: one whose
+    updates go on from what is stored needs no snapshot of its own.
+    """
 
-    def books_out_of_sync(self) -> list[str]: ...
+    def books_out_of_sync(self) -> list[str]:
+        """Symbols whose book is not known."""
+        ...
+
+    def books_asked(self) -> list[str]:
+        """Symbols whose snapshot is under way."""
+        ...
+
+    def book_known(self, symbol: str, last_id: int) -> None:
+        """What is stored tells this book up to `last_id`; said before each `tick` of books out of sync."""
+        ...
+
+    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session has asked for these."""
+        ...
+
+
+@runtime_checkable
+class Heeding(Protocol):
+    """A session that, in a replay, learns from what was sent which streams were desired."""
+
+    def sent(self, text: str, now: int) -> None: ...
 
 
 class Merger(Protocol):
@@ -202,7 +233,8 @@ class Merger(Protocol):
 
     `merge` says whether an event is new; equal ids after the first are duplicates. Missing ids are held for a moment,
     since a venue may reorder, then come out of `tick` as gaps. `interrupt` tells that a session's streams stopped,
-    `acknowledged` that the venue took on streams that are silent by nature,
+    `acknowledged` that the venue took on streams that are silent by nature, `joined` asks whether a session is shown to
+    overlap with what was there before it, `forget` says that symbols are wanted no more,
     `resume` seeds the last id stored before a restart. Gaps come out once when found and again when their end or
     state is known, under the same gap_id.
     """
@@ -213,6 +245,8 @@ class Merger(Protocol):
     def merge(self, event: Event) -> bool: ...
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]: ...
     def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]: ...
+    def joined(self, session: str, symbol: str) -> bool: ...
+    def forget(self, symbols: Iterable[str]) -> None: ...
     def resume(self, last: Mapping[str, Resume]) -> None: ...
     def tick(self, now: int) -> list[Gap]: ...
 
@@ -257,6 +291,35 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Named WebSocket bases: one venue serves different channels on different paths."""
 
 
+class Poll(msgspec.Struct, frozen=True):
+    """A REST route that is asked at an interval. `route` is the venue's name for it."""
+
+    route: str
+    each: bool = True
+    """Whether every symbol is a request of its own."""
+
+
+class Polled(msgspec.Struct, frozen=True):
+    """What a session that only fetches is asked for: a source's symbols of one kind, each `every` us.
+
+    `kind` is a kind of data or SERVER_TIME. `every` 0 is a replay, which asks nothing.
+    """
+
+    kind: str
+    symbols: tuple[str, ...]
+    every: int = 0
+    levels: int = 1000
+    """Levels a side of a book."""
+    since: Mapping[str, int] = {}
+    """Symbol -> time (us) of the newest row that is stored: what a history goes on from."""
+    known: tuple[Contract, ...] = ()
+    """Instruments of earlier sessions, as they were last said to be."""
+
+
+SERVER_TIME = "server_time"
+"""What is polled beside the kinds: the venue's clock."""
+
+
 class Evidence(msgspec.Struct, frozen=True):
     """What an adapter's reading of one kind of one market rests on, best first: `live` (checked against the venue, with
     the date as `source`), `recorded` (real frames or answers, which `source` names), `documentation` (`source` says of
@@ -276,7 +339,9 @@ class Exchange(Protocol):
     """market_type -> default endpoint."""
     LIMITS: Mapping[str, Limits]
     OFFERS: Mapping[str, Mapping[str, str]]
-    """market_type -> kind -> venue channel."""
+    """market_type -> kind -> venue channel; of a kind that is polled only, the REST route."""
+    POLLS: Mapping[str, Mapping[str, Poll]]
+    """market_type -> kind (or SERVER_TIME) -> the route to poll."""
     TRADING: frozenset[str]
     """Statuses of an instrument at which a pattern of symbols begins with it."""
     ENDED: frozenset[str]
@@ -291,7 +356,9 @@ class Exchange(Protocol):
         symbols: Sequence[str],
         channels: Mapping[str, str] | None = None,
     ) -> list[Stream]:
-        """`channels` names for a kind the venue's channel that is to be used in place of the one in OFFERS."""
+        """`channels` names for a kind the venue's channel that is to be used in place of the one in OFFERS. A kind that
+        is polled only has no stream.
+        """
         ...
 
     def connections(self, market_type: str, streams: Sequence[Stream], endpoint: Endpoint) -> list[Connection]:
@@ -299,4 +366,6 @@ class Exchange(Protocol):
         ...
 
     def session(self, connection: Connection, session_id: str, learn: bool = False) -> Session: ...
-    def reference(self, market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> Session: ...
+    def poller(self, market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
+        """A session that only fetches."""
+        ...

@@ -98,8 +98,9 @@ def test_after_a_break_the_book_is_unknown_until_another_snapshot():
     assert (book.top(), sync.in_sync) == (([], []), False)
     assert sync.snapshot(104, [("1", "2")], [("2", "1")])
     assert book.top() == ([("1.5", "3"), ("1", "2")], [("2", "1")])
-    assert sync.snapshot(1), "one that comes late changes nothing"
-    assert sync.last == 106
+    assert not sync.snapshot(1), "one that does not join what is held is said to"
+    assert sync.snapshot(105), "a book in sync goes on as it is"
+    assert (sync.in_sync, sync.last) == (True, 106)
 
 
 # Recordings that have a snapshot

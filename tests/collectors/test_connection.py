@@ -142,7 +142,7 @@ async def test_an_announced_end_is_handed_over_without_a_gap() -> None:
     )
     work = await bench.run(*[1.0] * 12)
     assert ids(work) == [1, 2, 3]
-    assert endings(work) == ["handover", "stopped"]
+    assert endings(work) == ["handover: to n-1-2, 2 of 2 streams joined by ids", "stopped"]
     assert work.gaps == []
     assert bench.venue.transports[0].closed
 
@@ -167,13 +167,13 @@ async def test_a_stalled_stream_is_said_is_a_gap_and_is_asked_for_again() -> Non
     script: list[object] = [[q(1, 0), q(2, 100), t(1, 0), t(2, 1000)]]
     for step in quiet:
         script += step  # type: ignore[arg-type]
-    bench = Bench(script, [[t(99, 99_000), q(50, 99_000)], HANG])
-    work = await bench.run(*[1.0] * 80)
+    bench = Bench(script, [[t(70, 70_000), q(50, 99_000)], HANG])
+    work = await bench.run(*[1.0] * 110)
     found = [gap for gap in work.gaps if gap.kind == "quote"]
     assert found[0].cause == "stalled"
     assert found[-1].ts_to is not None
     assert len(bench.venue.transports) == 2
-    assert endings(work)[0] == "handover"
+    assert endings(work)[0] == "handover: to n-1-2, 1 of 2 streams joined by ids, 1 without overlap"
 
 
 async def test_stopping_does_not_wait_for_a_handshake() -> None:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from collectors.holes import SETTLED
 from collectors.keyed import KEPT
 from collectors.merger import KeyedMerger, MonotonicMerger, merger
 from market.kinds import BookSnapshot, Contract, Kline, Liquidation, MarkPrice
@@ -117,7 +118,11 @@ def test_an_interruption_of_a_stream_that_is_silent_by_nature_ends_when_the_venu
     held = made("liquidation")
     held.merge(order(1))
     (begun,) = held.interrupt("a-1-1", ["A"], "disconnect", T + SECOND)
-    (ended,) = held.acknowledged("b-1-1", ["A"], T + 3 * SECOND)
+    assert held.acknowledged("b-1-1", ["A"], T + 2 * SECOND) == []
+    assert held.interrupt("b-1-1", ["A"], "disconnect", T + 3 * SECOND) == [], "one interruption, however often cut"
+    assert held.acknowledged("c-1-1", ["A"], T + 3 * SECOND) == []
+    assert held.tick(T + 3 * SECOND + SETTLED - 1) == []
+    (ended,) = held.tick(T + 3 * SECOND + SETTLED)
     assert (ended.gap_id, ended.ts_to) == (begun.gap_id, T + 3 * SECOND)
     assert held.merge(order(9, "b-1-1"))
     assert held.tick(T + 60 * SECOND) == []

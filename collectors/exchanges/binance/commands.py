@@ -7,7 +7,7 @@ whole request, so a refused request is halved until the name at fault stands alo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -23,6 +23,15 @@ TOO_MANY = 4
 class _Request(msgspec.Struct):
     streams: tuple[Stream, ...]
     sent_at: int
+
+
+class _Command(msgspec.Struct):
+    method: str
+    id: int
+    params: list[str] = []
+
+
+_command = msgspec.json.Decoder(_Command).decode
 
 
 class Subscriber:
@@ -44,6 +53,18 @@ class Subscriber:
         if self._queue and self._pacer.take(now):
             out.append(self._send(self._queue.popleft(), now))
         return out
+
+    def sent(self, text: str, now: int, named: Callable[[str], Stream | None]) -> tuple[Stream, ...]:
+        """The streams of a request that was sent in a recording; its answer is then understood like one of ours."""
+        try:
+            command = _command(text)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return ()
+        if command.method != "SUBSCRIBE":
+            return ()
+        streams = tuple(stream for stream in map(named, command.params) if stream is not None)
+        self._waiting[command.id] = _Request(streams, now)
+        return streams
 
     def deadline(self) -> int | None:
         """When `tick` is wanted next."""

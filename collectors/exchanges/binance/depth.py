@@ -1,14 +1,16 @@
 """The snapshots that Binance books begin from: when one is wanted, its request, and what the answer becomes. Pure.
 
 A book is asked for when its stream has sent something (so that the updates around the snapshot are held), or was
-acknowledged and stays quiet. Every answer is stored as a `book_snapshot`; one that joins the updates is also a
-`book_delta` row with the flag `snapshot`, from which the book can be rebuilt. One that is too old, and a book whose
-chain broke, is asked for again, more and more patiently; the other books go on.
+acknowledged and stays quiet, unless the stored rows of other sessions tell it already: then it goes on from those.
+Every answer is stored as a `book_snapshot`; one that joins the updates is also a `book_delta` row with the flag
+`snapshot`, from which the book can be rebuilt. One that is too old, and a book whose chain broke, is asked for again,
+more and more patiently; the other books go on. A book in sync is asked for at an interval too, since updates say
+nothing of the levels beyond its snapshot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -30,6 +32,8 @@ FIRST_PAUSE = SECOND
 LONGEST_PAUSE = MINUTE
 SETTLED = MINUTE
 """A book in sync for this long is asked for at once when it breaks."""
+AWAITED = 5 * SECOND
+"""For how long another session's word that it has asked keeps this one from asking."""
 QUIET = 2 * SECOND
 """A stream acknowledged this long ago without an event is asked for all the same."""
 FUTURES_WEIGHTS = {5: 2, 10: 2, 20: 2, 50: 2, 100: 5, 500: 10, 1000: 20}
@@ -98,16 +102,30 @@ class _Held:
         self.asked = False
         self.pause = FIRST_PAUSE
         self.answered = 0
+        self.known: int | None = None
+        """Up to which id the stored rows tell the book, as of now."""
+        self.awaited = 0
+        """When another session's snapshot is no longer waited for."""
+        self.renew: int | None = None
+        """When to ask although it is in sync."""
 
     def due(self) -> int | None:
-        """When to ask: None where it is in sync, asked already, or not heard of yet."""
-        if self.sync.in_sync or self.asked:
+        """When to ask: None where it is known for long, asked already, or not heard of yet."""
+        if self.asked:
             return None
-        if not self.answered:
-            if self.state.events:
-                return 0
-            return self.state.acknowledged_at + QUIET if self.state.acknowledged_at else None
-        return self.answered + self.pause
+        if self.sync.in_sync:
+            return self.renew
+        if self.answered:
+            return max(self.awaited, self.answered + self.pause)
+        if self.state.events:
+            return self.awaited
+        return max(self.awaited, self.state.acknowledged_at + QUIET) if self.state.acknowledged_at else None
+
+    def goes_on(self, now: int) -> bool:
+        """Whether it is in sync from now on because its updates join what is stored."""
+        known, self.known = self.known, None
+        heard = self.state.events or (self.state.acknowledged_at and now >= self.state.acknowledged_at + QUIET)
+        return known is not None and bool(heard) and not self.sync.in_sync and self.sync.snapshot(known)
 
 
 class Books:
@@ -120,7 +138,11 @@ class Books:
         self._levels = depth.levels(connection.book_levels)
         self._url = connection.rest.rstrip("/") + depth.path if connection.rest else None
         self._skew = skew
+        self._every = connection.book_refresh
         self._held: dict[str, _Held] = {}
+        self._of: dict[str, _Held] = {}
+        """By symbol."""
+        self._began = 0
 
     def follow(self, state: StreamState) -> Chain:
         """What takes the ids of each update of a stream and says with which flags its row is stored."""
@@ -140,12 +162,30 @@ class Books:
         """Symbols whose book is not known."""
         return [held.state.stream.symbol for held in self._held.values() if not held.sync.in_sync]
 
+    def asked(self) -> list[str]:
+        """Symbols whose snapshot has been asked for and is not here."""
+        return [held.state.stream.symbol for held in self._held.values() if held.asked]
+
+    def known(self, symbol: str, last_id: int) -> None:
+        """The stored rows tell a book up to `last_id`."""
+        if symbol in self._of:
+            self._of[symbol].known = last_id
+
+    def awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session has asked for these books."""
+        for held in (self._of[symbol] for symbol in symbols if symbol in self._of):
+            held.awaited = now + AWAITED
+            if held.renew is not None:
+                held.renew = self._slot(held, now)
+
     def tick(self, now: int) -> list[Output]:
         """The requests that are due."""
         if self._url is None:
             return []
         out: list[Output] = []
         for name, held in self._held.items():
+            if held.goes_on(now):
+                held.renew = self._slot(held, now)
             due = held.due()
             if due is not None and now >= due:
                 held.asked = True
@@ -163,6 +203,17 @@ class Books:
             return None
         return min((due for held in self._held.values() if (due := held.due()) is not None), default=None)
 
+    def _slot(self, held: _Held, now: int) -> int | None:
+        """When a book that is known now is asked for again: each has its own place in the interval, so that they are
+        spread over it; the first that is not sooner than half of it.
+        """
+        every = self._every
+        if not every:
+            return None
+        self._began = self._began or now
+        place = self._began + every * list(self._held.values()).index(held) // len(self._held)
+        return place - (place - now - every // 2) // every * every
+
     def respond(self, tag: str, status: int, body: bytes, ts_recv: int, number: int) -> Sequence[Output] | None:
         """The rows of an answer; a Rejected where it is no data; None where nothing was asked by that tag."""
         word, _, rest = tag.partition(" ")
@@ -174,6 +225,8 @@ class Books:
             return None
         held.asked, held.answered = False, ts_recv
         held.pause = min(held.pause * 2, LONGEST_PAUSE)
+        if held.renew is not None:
+            held.renew = ts_recv + held.pause
         if status != 200:
             return (Rejected(f"{CHANNEL}: status {status}", number, name),)
         answer = read_book(body, ts_recv)
@@ -192,7 +245,8 @@ class Books:
                 skew,
             )
         ]  # fmt: skip
-        if not held.sync.in_sync and held.sync.snapshot(last):
+        if held.sync.snapshot(last):
+            held.renew = self._slot(held, ts_recv)
             rows.append(
                 BookDelta(
                     symbol, name, time, publish, ts_recv, self._session_id, number, 0, "rest", bids, asks, None, last,
@@ -204,5 +258,6 @@ class Books:
     def _book(self, state: StreamState) -> _Held:
         held = self._held.get(state.stream.name)
         if held is None:
-            held = self._held[state.stream.name] = _Held(state, BookSync(self._rule))
+            held = _Held(state, BookSync(self._rule))
+            self._held[state.stream.name] = self._of[state.stream.symbol] = held
         return held

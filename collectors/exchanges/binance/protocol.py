@@ -89,6 +89,7 @@ class StreamSession:
         """Symbol -> what one contract is worth, where quantities are contracts."""
         self.contracts: dict[str, Contract] = {}
         """Symbol -> what the reference data last said of it."""
+        self._age = connection.age
         self._raw = bare.names(connection.url)
         self._channels = channels
         self._limits = limits
@@ -134,6 +135,25 @@ class StreamSession:
     def books_out_of_sync(self) -> list[str]:
         """Symbols whose book has no snapshot that joins its updates (`market.session.Booked`)."""
         return self.books.out_of_sync()
+
+    def books_asked(self) -> list[str]:
+        """Symbols whose snapshot is under way."""
+        return self.books.asked()
+
+    def book_known(self, symbol: str, last_id: int) -> None:
+        """What is stored tells this book up to `last_id`: where the updates go on from there, nothing is asked for."""
+        self.books.known(symbol, last_id)
+
+    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session has asked for these books."""
+        self.books.awaited(symbols, now)
+
+    def sent(self, text: str, now: int) -> None:
+        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
+        if not self._learn:
+            return
+        for stream in self._subscriber.sent(text, now, self._asked_for):
+            self._states.setdefault(stream.name, StreamState(stream, desired_at=now))
 
     def tick(self, now: int) -> Sequence[Output]:
         if self._learn:
@@ -284,6 +304,14 @@ class StreamSession:
         self._states[name] = state
         return state
 
+    def _asked_for(self, name: str) -> Stream | None:
+        """The stream that a subscription names, where we collect its channel."""
+        prefix, _, channel = name.partition("@")
+        known = self._channels.get(name if name.startswith("!") else channel)
+        if known is None or not prefix or len(name) > NAME_LIMIT or len(self._states) >= ROUTES_LIMIT:
+            return None
+        return known.stream(EVERY_SYMBOL if known.market_wide else prefix.upper())
+
     @staticmethod
     def _symbol(channel: Channel, prefix: str, frame: bytes) -> str | None:
         """The symbol of a stream, None where payload and name differ: one odd frame would name the stream for all."""
@@ -326,7 +354,7 @@ class StreamSession:
 
     def _end_of_life(self) -> int:
         """Staggered by the session's name, so that connections opened together are not renewed together."""
-        life = self._limits.max_life or 365 * 24 * 60 * MINUTE
+        life = (self._limits.max_life or 365 * 24 * 60 * MINUTE) - self._age
         return self._started + life - zlib.crc32(self.session_id.encode()) % LIFE_JITTER
 
     def _silence_limit(self) -> int | None:

@@ -7,6 +7,7 @@ one connection; a break in it concerns no other.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -14,7 +15,9 @@ from typing import NamedTuple, Protocol
 from market.book import Book, Level
 
 HELD = 256
-"""Updates remembered while a snapshot is fetched, 25 s at ten a second; a snapshot older than those is asked again."""
+"""Updates remembered to join a snapshot to, 25 s at ten a second; one older than those is asked for again."""
+NONE = -1
+"""In place of a `before` that spot has not."""
 
 
 class Ids(NamedTuple):
@@ -83,6 +86,32 @@ def rule(market_type: str) -> Rule:
     return SPOT if market_type == "spot" else FUTURES
 
 
+class _Chain:
+    """The ids of the newest updates that follow each other, flat: hundreds of books are held for hours."""
+
+    def __init__(self, held: int) -> None:
+        self._held = held
+        self._ids = array("q")
+
+    def add(self, ids: Ids) -> None:
+        self._ids.extend((ids.first, ids.last, NONE if ids.before is None else ids.before))
+        if len(self._ids) > 4 * self._held:
+            del self._ids[: -3 * self._held]
+
+    def clear(self) -> None:
+        del self._ids[:]
+
+    def behind(self, rule: Rule, snapshot: int) -> Ids | None:
+        """The first update that a snapshot does not hold, None where it holds them all."""
+        flat = self._ids
+        for at in range(0, len(flat), 3):
+            before = flat[at + 2]
+            ids = Ids(flat[at], flat[at + 1], None if before == NONE else before)
+            if not rule.past(ids, snapshot):
+                return ids
+        return None
+
+
 class BookSync:
     """Whether one book is in sync. With a `book` it also keeps it, else only the ids."""
 
@@ -96,66 +125,72 @@ class BookSync:
         self._rule = rule
         self._seen: int | None = None
         self._fresh = False
-        self._held: deque[Change] = deque(maxlen=held)
+        self._chain = _Chain(held)
+        self._held: deque[Change] | None = None if book is None else deque(maxlen=held)
 
     def update(self, ids: Ids, bids: Sequence[Level] = (), asks: Sequence[Level] = ()) -> bool:
         """Take the next update (with its levels where a book is kept); False where one before it is missing."""
-        seen, rule, change = self._seen, self._rule, Change(ids, bids, asks)
+        seen, rule = self._seen, self._rule
         if seen is not None and rule is SPOT and ids.last <= seen:
             return True  # known already
         whole = seen is None or rule.follows(ids, seen)
         self._seen = ids.last
-        if not self.in_sync:
-            if not whole:
-                self._held.clear()
-            self._held.append(change)
-        elif self._fresh:
-            assert self.last is not None
-            if not rule.past(ids, self.last):
-                self._first(change, self.last)
-        elif whole:
-            self._apply(change)
-        else:
-            self._lose(change)
+        if not whole:
+            self._forget()
+        self._chain.add(ids)
+        if self._held is not None:
+            self._held.append(Change(ids, bids, asks))
+        if self.in_sync:
+            self._go_on(ids, bids, asks, whole=whole)
         return whole
 
     def snapshot(
         self, last_id: int, bids: Sequence[Level] = (), asks: Sequence[Level] = (), depth: int | None = None
     ) -> bool:
-        """Begin from a snapshot; False where it is too old for the updates that are held: ask for another.
+        """Whether a snapshot joins the updates in a row that are held, or is newer; the book then begins from it.
 
-        A book in sync goes on as it is.
+        A book in sync goes on as it is. False where it is too old: ask for another. The answer depends on the updates
+        and the snapshot only, never on whether the book was in sync. Without a book, what `last_id` is the end of may
+        also be a chain of stored rows.
         """
+        rest = self._chain.behind(self._rule, last_id)
+        if rest is not None and not self._rule.joins(rest, last_id):
+            return False
         if self.in_sync:
             return True
-        rest = [change for change in self._held if not self._rule.past(change.ids, last_id)]
-        if rest and not self._rule.joins(rest[0].ids, last_id):
-            return False
-        if self.book is not None:
+        self.in_sync, self._fresh, self.last = True, rest is None, last_id
+        if rest is not None:
+            self.last = self._seen
+        if self.book is not None and self._held is not None:
             self.book.load(bids, asks, depth)
-        self._held.clear()
-        self.in_sync, self.last, self._fresh = True, last_id, not rest
-        for change in rest:
-            self._apply(change)
+            for change in self._held:
+                if not self._rule.past(change.ids, last_id):
+                    self.book.apply(change.bids, change.asks)
         return True
 
-    def _first(self, change: Change, last_id: int) -> None:
-        """The first update that came after its snapshot did."""
-        self._fresh = False
-        if self._rule.joins(change.ids, last_id):
-            self._apply(change)
-        else:
-            self._lose(change)
-
-    def _apply(self, change: Change) -> None:
-        self.last = change.ids.last
+    def _go_on(self, ids: Ids, bids: Sequence[Level], asks: Sequence[Level], *, whole: bool) -> None:
+        """The next update of a book in sync. The first one after the snapshot must join it."""
+        if self._fresh:
+            assert self.last is not None
+            if self._rule.past(ids, self.last):
+                return
+            self._fresh, whole = False, self._rule.joins(ids, self.last)
+        if not whole:
+            self._lose()
+            return
+        self.last = ids.last
         if self.book is not None:
-            self.book.apply(change.bids, change.asks)
+            self.book.apply(bids, asks)
 
-    def _lose(self, change: Change) -> None:
-        """What is known ends here; the update is the first of those held for the next snapshot."""
+    def _forget(self) -> None:
+        """What is held does not lead to what comes now."""
+        self._chain.clear()
+        if self._held is not None:
+            self._held.clear()
+
+    def _lose(self) -> None:
+        """What is known ends here."""
         self.broken += 1
         self.in_sync, self.last = False, None
         if self.book is not None:
             self.book.clear()
-        self._held.append(change)

@@ -1,0 +1,65 @@
+"""The proof of a handover: a successor has what its predecessor still sends, shown by what overlaps.
+
+Where ids (or, without any, what is told) of both meet in the merged stream, nothing lies between them. A stream on
+which nothing came meanwhile has nothing to show; one that only the old connection still sends is dead on the new one.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from collectors.links import Link
+from collectors.pipeline import Pipeline
+from market.session import Stream
+from market.times import SECOND
+
+LAG = 2 * SECOND
+"""By how much one connection may be behind another."""
+
+
+class Overlap(msgspec.Struct, frozen=True):
+    """Of the `total` streams that both carry: those that overlap, those that came on the new one without an overlap,
+    those that are silent there only, and those that are quiet on both. `idle` of the quiet never sent anything.
+    """
+
+    total: int
+    joined: int
+    apart: int
+    silent: tuple[Stream, ...]
+    idle: int
+
+    @property
+    def quiet(self) -> int:
+        return self.total - self.joined - self.apart - len(self.silent)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return self.joined + self.idle == self.total
+
+    def said(self, heir: str) -> str:
+        """What the old session's row says of it."""
+        more = [("quiet", self.quiet), ("without overlap", self.apart), ("silent there", len(self.silent))]
+        tail = "".join(f", {count} {what}" for what, count in more if count)
+        return f"to {heir}, {self.joined} of {self.total} streams joined by ids{tail}"
+
+
+def overlap(pipeline: Pipeline, old: Link, heir: Link) -> Overlap:
+    """How far the successor is."""
+    theirs = {state.stream.name: state for state in heir.session.streams()}
+    total = joined = apart = idle = 0
+    silent: list[Stream] = []
+    for state in old.session.streams():
+        new = theirs.get(state.stream.name)
+        if new is None:
+            continue  # not wanted any more
+        total += 1
+        if pipeline.joined(heir, state.stream):
+            joined += 1
+        elif new.events:
+            apart += 1
+        elif not state.events:
+            idle += bool(new.acknowledged_at)
+        elif new.acknowledged_at and state.last_recv > new.acknowledged_at + LAG:
+            silent.append(state.stream)
+    return Overlap(total, joined, apart, tuple(silent), idle)

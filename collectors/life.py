@@ -1,0 +1,224 @@
+"""One session over one transport, from the open socket to its end.
+
+The session decides, this does: it reads, stamps the receive time on the next line, hands the batch on, and carries out
+what comes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+
+from collectors.config import ConnectionConfig
+from collectors.http import Http, HttpFailed
+from collectors.liveness import Watch
+from collectors.liveness import status as liveness_of
+from collectors.pipeline import Pipeline, Task
+from collectors.transports import Closed, Connect, Transport
+from market.session import Booked, Connection, Fetch, Leave, Send, Session
+from market.times import SECOND
+from runtime import telemetry
+from runtime.clock import Clock, pause
+
+TURN_FRAMES = 256
+"""Frames handled before every other task of the loop gets its turn."""
+TEND_SECONDS = 1.0
+ANNOUNCED = frozenset({"planned", "server_shutdown"})
+"""Causes of a Leave that come before the end: the successor is opened while the connection still produces."""
+STOPPED = "stopped"
+"""Cause of an end that we were asked for: from here on nothing is desired, so nothing is missing."""
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Why a session is over. `planned` where we ended it ourselves and nothing is missing."""
+
+    cause: str
+    detail: str = ""
+    code: int | None = None
+    planned: bool = False
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """What every driver of a market shares."""
+
+    clock: Clock
+    config: ConnectionConfig
+    connect: Connect
+    http: Http
+    next_session: Callable[[], str]
+    turn: Callable[[str, float], Awaitable[None]]
+    """Waits for the turn to connect to a host, which comes no more often than every so many seconds."""
+    random: Callable[[], float]
+    spend: Callable[[int], Awaitable[None]]
+    """Waits for the turn of a request of that weight."""
+
+
+class Life:
+    """One session over one open transport, until it ends. `run` it once; `link` exists from the start."""
+
+    def __init__(
+        self, pipeline: Pipeline, session: Session, transport: Transport, connection: Connection, tools: Tools
+    ) -> None:
+        self._pipeline = pipeline
+        self._session = session
+        self._transport = transport
+        self._connection = connection
+        self._tools = tools
+        self._clock = tools.clock
+        self._streams = Watch(round(tools.config.silent_stream_seconds * SECOND))
+        self._outbox: deque[Task] = deque()
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._over = asyncio.Event()
+        self._ending: Ending | None = None
+        self.born = self._heard = self._clock.monotonic()
+        self.successor_wanted = asyncio.Event()
+        """Set when a new connection should take over: the venue will cut this one."""
+        self.link, tasks = pipeline.open(
+            session, name=connection.name, source="ws", url=connection.url, now=self._clock.now()
+        )
+        self._do(tasks)
+
+    async def run(self) -> Ending:
+        """Drive the session to its end, whoever ends it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._guard(part)) for part in (self._receive(), self._tend(group))]
+                try:
+                    await self._over.wait()
+                finally:
+                    for task in (*tasks, *self._fetches):  # answers may be minutes away, and nobody wants them now
+                        task.cancel()
+            await self._transport.close()
+        finally:
+            ending = self._ending or Ending("cancelled")
+            self._pipeline.close(
+                self.link, ending.cause, self._clock.now(), code=ending.code, detail=ending.detail,
+                wanted=not (ending.planned and ending.cause == STOPPED),
+            )  # fmt: skip
+        return ending
+
+    async def wind_down(self, cause: str, detail: str = "") -> None:
+        """End it ourselves: what the venue has sent until it agrees is still taken."""
+        if self._ending is None:
+            self._ending = Ending(cause, detail, planned=True)
+            await self._transport.close()
+
+    @property
+    def session(self) -> Session:
+        return self._session
+
+    @property
+    def produced(self) -> set[tuple[str, str]]:
+        """(kind, symbol) of every stream that has sent something."""
+        return {(state.stream.kind, state.stream.symbol) for state in self._session.streams() if state.events}
+
+    def status(self) -> Mapping[str, object]:
+        """Its session, its streams by what they are doing, and by name those that are not producing."""
+        session = self._session
+        states = list(session.streams())
+        now = self._clock.now()
+        held = {state.stream.name: liveness_of(state, now) for state in states}
+        return {
+            "session": session.session_id,
+            "states": dict(Counter(held.values())),
+            "not_producing": {name: status for name, status in held.items() if status != "producing"},
+            "books_out_of_sync": session.books_out_of_sync() if isinstance(session, Booked) else [],
+        }
+
+    def _end(self, cause: str, detail: str = "", code: int | None = None) -> None:
+        if self._ending is None:
+            self._ending = Ending(cause, detail, code)
+        self._over.set()
+
+    def _do(self, tasks: Sequence[Task]) -> None:
+        if tasks:
+            self._outbox.extend(tasks)
+            self._wake.set()
+
+    async def _guard(self, part: Awaitable[None]) -> None:
+        """A defect of ours ends this session only; it is said, and the connection is made again."""
+        try:
+            await part
+        except Closed as closed:
+            self._end("disconnect", str(closed), closed.code)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the other connections go on
+            telemetry.service_restarted(service=self._connection.name, error=error, restarts=1, delay_seconds=0.0)
+            self._end("internal_error", f"{type(error).__name__}: {error}"[:200])
+
+    async def _receive(self) -> None:
+        pipeline, link, transport, clock = self._pipeline, self.link, self._transport, self._clock
+        turn = 0
+        while True:
+            if pipeline.full:
+                await pipeline.room()
+            frames = await transport.receive()
+            ts_recv = clock.now()
+            self._heard = clock.monotonic()
+            tasks = pipeline.receive(link, frames, ts_recv)
+            if tasks:
+                self._do(tasks)
+            turn += len(frames)
+            if turn >= TURN_FRAMES:
+                turn = 0
+                await clock.sleep(0)
+
+    async def _tend(self, group: asyncio.TaskGroup) -> None:
+        """Everything but receiving: sends, fetches, the session's deadlines, and whether the socket is alive."""
+        clock = self._clock
+        while True:
+            while self._outbox:
+                await self._carry_out(self._outbox.popleft(), group)
+            deadline = self._session.next_deadline()
+            left = TEND_SECONDS if deadline is None else (deadline - clock.now()) / SECOND
+            await pause(clock, self._wake, min(TEND_SECONDS, max(0.005, left)))
+            self._wake.clear()
+            self._watch()
+            self._do(self._pipeline.tick(self.link, clock.now()))
+
+    async def _carry_out(self, task: Task, group: asyncio.TaskGroup) -> None:
+        if isinstance(task, Send):
+            await self._transport.send(task.text)
+            self._pipeline.sent(self.link, task.text, self._clock.now())
+        elif isinstance(task, Fetch):
+            fetch = group.create_task(self._guard(self._fetch(task)))
+            self._fetches.add(fetch)
+            fetch.add_done_callback(self._fetches.discard)
+        elif isinstance(task, Leave) and task.cause in ANNOUNCED:
+            self.successor_wanted.set()
+        elif isinstance(task, Leave):
+            self._end(task.cause, task.detail)
+
+    async def _fetch(self, task: Fetch) -> None:
+        await self._tools.spend(task.weight)
+        if self._over.is_set():
+            return
+        try:
+            answer = await self._tools.http.fetch(task.method, task.url)
+        except HttpFailed as error:
+            status, headers, body = 0, {"error": str(error)}, b""
+        else:
+            status, headers, body = answer.status, dict(answer.headers), answer.body
+        if not self._over.is_set():
+            self._do(self._pipeline.respond(self.link, task, status, headers, body, self._clock.now()))
+
+    def _watch(self) -> None:
+        """Streams that are acknowledged and silent, or have stalled; and the operator's own bound for the socket."""
+        now = self._clock.now()
+        for change in self._streams.look(self._session.streams(), now):
+            if change.alarm:
+                stream = change.stream
+                telemetry.silent_stream(
+                    exchange=self._connection.exchange, market_type=self._connection.market_type, kind=stream.kind,
+                    symbol=stream.symbol, seconds=change.quiet / SECOND,
+                )  # fmt: skip
+            if change.status == "stalled" and not self._pipeline.full:
+                self._pipeline.stalled(self.link, change.stream, now)
+                self.successor_wanted.set()  # the venue may have forgotten a subscription: ask again on a new one
+        silent = self._tools.config.silent_socket_seconds
+        quiet = self._clock.monotonic() - self._heard
+        if silent is not None and quiet > silent and not self._pipeline.full:
+            self._end("silence", f"no frame for {quiet:.0f} s")

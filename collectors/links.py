@@ -1,0 +1,69 @@
+"""A session in its pipeline, what a pipeline counts, and how it says its gaps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from lake.rows import SessionRow
+from market.session import Booked, Gap, Session
+from runtime import telemetry
+
+
+class Link:
+    """One session in its pipeline, from `open` to `close`."""
+
+    def __init__(self, session: Session, row: SessionRow, name: str) -> None:
+        self.session = session
+        self.booked = session if isinstance(session, Booked) else None
+        self.row = row
+        self.name = name
+        self.streams = sum(1 for _ in session.streams())
+        self.settled = 0
+        """Streams that the venue has accepted or refused."""
+        self.rejected = 0
+        self.ended = False
+
+
+class Totals(msgspec.Struct):
+    """What a pipeline has seen since it was made: events by kind, frames of other channels and rejections by name."""
+
+    frames: int = 0
+    nbytes: int = 0
+    events: Counter[str] = msgspec.field(default_factory=Counter)
+    duplicates: Counter[str] = msgspec.field(default_factory=Counter)
+    ignored: Counter[str] = msgspec.field(default_factory=Counter)
+    rejected: Counter[str] = msgspec.field(default_factory=Counter)
+    shed: Counter[str] = msgspec.field(default_factory=Counter)
+    gaps: int = 0
+
+
+class Gaps:
+    """Each gap is said once when it is new and once when it is closed."""
+
+    def __init__(self) -> None:
+        self._growing: set[str] = set()
+        """Ids of the gaps that have been said to be open."""
+
+    def say(self, gaps: Iterable[Gap]) -> int:
+        """Returns how many are new."""
+        new = 0
+        for gap in gaps:
+            stream = {"exchange": gap.exchange, "market_type": gap.market_type, "kind": gap.kind, "symbol": gap.symbol}
+            if gap.state != "open":
+                if gap.gap_id in self._growing:
+                    self._growing.discard(gap.gap_id)
+                    telemetry.gap_closed(**stream, state=gap.state, source=gap.source)
+                continue
+            if gap.gap_id not in self._growing:
+                new += 1
+                telemetry.gap_opened(
+                    **stream, cause=gap.cause, ts_from=gap.ts_from, ts_to=gap.ts_to, missing=gap.missing
+                )
+            if gap.ts_to is None:
+                self._growing.add(gap.gap_id)
+            else:
+                self._growing.discard(gap.gap_id)
+        return new
