@@ -157,8 +157,7 @@ def read(root: Path, held: Held, at: int, depth: int | None = None) -> OrderBook
         check(root, files)
         parts.insert(0, day)
         chain = Chain[None]()
-        rows = books.rows(joined(parts)(books.ID_COLUMNS, -(2**62), end))
-        after = books.walk(chain, rows, at)
+        after = books.walk(chain, joined(parts)(books.ID_COLUMNS, -(2**62), end), at)
         if chain.base is not None or chain.lost is not None:
             break
     try:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from lake import scaled, tables
 from lake.errors import BookCrossed, BookUnknown
 from market import times
-from market.chain import Chain, Link
+from market.chain import HELD, Chain, Link
 from market.session import Coverage, Gap, GapState
 from market.times import Interval
 
@@ -28,6 +28,7 @@ MISSING: tuple[GapState, ...] = ("open", "unrepairable")
 ID_COLUMNS = ("ts_event", "first_id", "last_id", "prev_id", "flags")
 LEVEL_COLUMNS = ("ts_event", "last_id", "flags", "source", "session", "frame_no", "item",
                  "bids", "bids_text", "asks", "asks_text")  # fmt: skip
+_SPECIAL = "snapshot|carried|clear"
 _NO_TIME = -(2**62)
 Level: TypeAlias = tuple[str, str]
 Pieces: TypeAlias = Callable[[Sequence[str], int, int], Iterable[pa.Table]]
@@ -133,14 +134,31 @@ def feed(chain: Chain[None], row: Row) -> None:
         chain.update(row.link())
 
 
-def walk(chain: Chain[None], held: Iterable[Row], at: int) -> Row | None:
+def walk(chain: Chain[None], pieces: Iterable[pa.Table], at: int) -> Row | None:
     """Feeds the rows up to `at`; the first update after it that says something new, where there is one."""
-    for row in held:
-        if row.at <= at:
-            feed(chain, row)
-        elif row.last is not None and not row.whole and (chain.last is None or row.last > chain.last):
-            return row
+    for table in pieces:
+        if _straight(chain, table, at):
+            chain.advance(row.link() for row in rows([table.slice(max(0, table.num_rows - HELD))]))
+            continue
+        for row in rows([table]):
+            if row.at <= at:
+                feed(chain, row)
+            elif row.last is not None and not row.whole and (chain.last is None or row.last > chain.last):
+                return row
     return None
+
+
+def _straight(chain: Chain[None], table: pa.Table, at: int) -> bool:
+    """Whether a piece is nothing but updates, each beginning where the one before it ended: most pieces are."""
+    if not table.num_rows or not chain.in_sync or int(table.column("ts_event")[-1].value) > at:
+        return False
+    last, flags = plain(table.column("last_id")), plain(table.column("flags"))
+    before = plain(table.column("prev_id"))
+    if before.null_count() == before.len():
+        before = plain(table.column("first_id")) - 1
+    if last.null_count() or before.null_count() or before[0] != chain.last or flags.str.contains(_SPECIAL).any():
+        return False
+    return bool((before[1:] == last[:-1]).all() and (last >= before).all())
 
 
 class _Side:

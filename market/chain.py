@@ -84,6 +84,11 @@ class Chain(Generic[R]):
             self._lose(self.at, self.lost[1] if self.lost else "", self.pending)
         return ()
 
+    def advance(self, links: Iterable[Link[R]]) -> None:
+        """The last of many updates that are known to follow each other, and the book up to the first of them."""
+        for link in links:
+            self._apply(link)
+
     def joined_by(self, link: Link[R]) -> bool:
         """Whether an update would continue the book: then nothing came between the newest row and it."""
         return self.in_sync and self.last is not None and reaches(link, self.last, fresh=self._fresh)

@@ -53,7 +53,7 @@ def test_a_rebuilt_book_is_the_replayed_one_whatever_came_twice_late_or_out_of_p
 
     asked = data.draw(st.integers(T0, at + 2))
     chain = Chain()
-    books.walk(chain, books.rows(pieces(books.ID_COLUMNS)), asked)
+    books.walk(chain, pieces(books.ID_COLUMNS), asked)
     assert chain.in_sync
     rebuilt = books.rebuild(pieces, chain, asked)
     (bids, asks), _ = truth[chain.last]
