@@ -2,13 +2,14 @@
 
 Pure. One canonical line a row, in the file's order; docs/format/tables.md specifies it and a golden vector pins it.
 Left out is everything about how a row came to us: receive and publish times, provenance, estimated times, the
-carried snapshots of a book, and of a bar its quote columns where the quotes' times are estimated.
+snapshots of a book (they say when we asked, not what the venue did), and of a bar its quote columns where the quotes'
+times are estimated.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 import pyarrow as pa
@@ -17,25 +18,32 @@ import pyarrow.compute as pc
 from lake import scaled, tables
 from market import kinds
 
-HEADER = "lake-content 1"
+SPECS: Mapping[str, int] = {"book_delta": 2}
+"""Version of the rules a kind is digested by, where that is not 1; it stands in the digest's first line."""
+_LEFT_OUT = {1: "carried", 2: "snapshot|carried"}
+"""Of `book_delta`, by version: rows with one of these flags are no content."""
 _BAR_QUOTES = frozenset({"bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote"})
 _BAR_HOW = frozenset({"late", "revision"})
 """Of a bar: how it came to be, not what it says."""
 
 
 class ContentDigest:
-    """Feed it the tables of one file in order; any cut into tables gives the same digest."""
+    """Feed it the tables of one file in order; any cut into tables gives the same digest.
 
-    def __init__(self, exchange: str, market_type: str, kind: str) -> None:
+    `spec` asks for an earlier version of the kind's rules, for files whose certificates were made by it.
+    """
+
+    def __init__(self, exchange: str, market_type: str, kind: str, spec: int | None = None) -> None:
         self.kind = kind
         self.rows = 0
-        self._hash = hashlib.sha256(f"{HEADER}\t{exchange}\t{market_type}\t{kind}\n".encode())
+        self._spec = SPECS.get(kind, 1) if spec is None else spec
+        self._hash = hashlib.sha256(f"lake-content {self._spec}\t{exchange}\t{market_type}\t{kind}\n".encode())
 
     def update(self, table: pa.Table) -> None:
         """Adds the rows of a table of `schema(kind)`."""
         if self.kind == "book_delta":
-            carried = pc.match_substring(table.column("flags").cast(pa.string()), "carried")
-            table = table.filter(pc.invert(carried))
+            ours = pc.match_substring_regex(table.column("flags").cast(pa.string()), _LEFT_OUT[self._spec])
+            table = table.filter(pc.invert(ours))
         if table.num_rows == 0:
             return
         self.rows += table.num_rows

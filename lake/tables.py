@@ -21,7 +21,7 @@ from lake.errors import CorruptFile, UnknownVersion, VerifyFailed
 from market import kinds
 
 SCHEMA_VERSION = 1
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Counts changes of the code that makes tables from lines: equal inputs and an equal version give equal bytes."""
 
 ROW_GROUP_ROWS = 256 * 1024
