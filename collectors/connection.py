@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from collectors.handover import Overlap, overlap
+from collectors.holes import HANDOVER
 from collectors.life import STOPPED, Ending, Life, Tools
-from collectors.merger import HANDOVER
 from collectors.pipeline import RETIRED, Pipeline
 from collectors.transports import ConnectFailed, Transport
 from market.session import Connection, Exchange
@@ -68,11 +68,6 @@ class Driver:
         self._tools = tools
         self._clock = tools.clock
         self._limits = exchange.LIMITS[connection.market_type]
-        self._facts = {
-            "exchange": connection.exchange,
-            "market_type": connection.market_type,
-            "connection": connection.name,
-        }
         self._age = connection.age
         self._halt = asyncio.Event()
         self._last_word = STOPPED
@@ -106,6 +101,11 @@ class Driver:
         if not self._halt.is_set():
             self._last_word = RETIRED
             self._halt.set()
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        plan = self.connection
+        return {"exchange": plan.exchange, "market_type": plan.market_type, "connection": plan.name}
 
     async def _heed(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from collectors.coverage import CoverageTracker
+from collectors.holes import HANDOVER, STALLED
 from collectors.intake import FrameBatch, FrameItem, Intake, RejectedFrame
 from collectors.links import Gaps, Link, Totals
-from collectors.merger import HANDOVER, STALLED
 from collectors.routes import Route
 from collectors.told import Told
 from lake.frames import FrameLine, payload

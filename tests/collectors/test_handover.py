@@ -1,0 +1,286 @@
+"""Handovers: shown by overlapping ids, without a gap; changed plans; connections that are cut again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from collectors.config import ConnectionConfig, WritingConfig
+from collectors.connection import Driver, Pacer, Tools
+from collectors.http import Http
+from collectors.intake import Intake, Pass
+from collectors.pipeline import Pipeline
+from collectors.routes import merger_maker
+from collectors.transports import ConnectFailed
+from market.session import Fetch, Limits, Output
+from market.times import HOUR, SECOND
+from tests.support import toy
+from tests.support.clock import ManualClock
+from tests.support.toy import T0, ToySession, q, t
+from tests.support.transport import CUT, HANG, ScriptedVenue
+
+MARKET = ("binance", "spot")
+
+
+class Asking(ToySession):
+    """Asks for two hundred answers at once."""
+
+    def start(self, now: int) -> Sequence[Output]:
+        return [*super().start(now), *(Fetch(f"one {n}", "GET", "http://toy.test", 50) for n in range(200))]
+
+
+class Bench:
+    """A driver of toy streams over scripted transports."""
+
+    def __init__(self, *scripts: object, symbols: Sequence[str] = ("AAA",), patience: float = 0.0) -> None:
+        self.clock = ManualClock(T0)
+        self.venue = ScriptedVenue(*scripts, clock=self.clock)
+        self.intake = Intake(WritingConfig())
+        self.pipeline = Pipeline(*MARKET, self.intake, merger_maker(toy, "spot"))
+        self.stop = asyncio.Event()
+        numbers = iter(range(1, 10_000))
+
+        async def spend(weight: int) -> None:
+            await self.clock.sleep(weight * patience)
+
+        self.tools = Tools(
+            clock=self.clock, config=ConnectionConfig(), connect=self.venue, http=Http(self.clock, *MARKET),
+            next_session=lambda: f"n-1-{next(numbers)}", turn=Pacer(self.clock).turn, random=lambda: 1.0, spend=spend,
+        )  # fmt: skip
+        self.driver = self.drive(*symbols)
+
+    def plan(self, *symbols: str, kinds: Sequence[str] = ("trade", "quote")) -> object:
+        streams = toy.streams("spot", kinds, symbols)
+        (connection,) = toy.connections("spot", streams, toy.ENDPOINTS["spot"])
+        return connection
+
+    def drive(self, *symbols: str) -> Driver:
+        return Driver(toy, self.plan(*symbols), self.pipeline, self.tools)  # type: ignore[arg-type]
+
+    async def run(self, *acts: object) -> Pass:
+        """Let the driver run while time passes (floats) and things happen, then stop it; all that it received."""
+        running = asyncio.ensure_future(self.driver.run(self.stop))
+        for act in acts:
+            if isinstance(act, float):
+                await self.clock.advance(act)
+            else:
+                act()  # type: ignore[operator]
+            self.pipeline.advance(self.clock.now())
+        self.stop.set()
+        await self.clock.run(asyncio.wait_for(running, 5))
+        self.pipeline.advance(self.clock.now() + 10 * SECOND, covered=True)
+        return self.intake.collect(self.clock.now())
+
+
+def trades(work: Pass, symbol: str = "AAA") -> list[int]:
+    return [e.seq for lane, events in work.events if lane[2] == "trade" for e in events if e.symbol == symbol]
+
+
+def endings(work: Pass) -> list[str]:
+    return [row.close_cause for row in work.sessions if row.closed_at is not None]
+
+
+def covered(work: Pass, kind: str, symbol: str = "AAA") -> list[tuple[int, int]]:
+    """What is covered, as spans in ms after T0 that do not touch."""
+    spans: list[tuple[int, int]] = []
+    rows = [r for r in work.coverage if (r.kind, r.symbol) == (kind, symbol)]
+    for start, end in sorted(((r.ts_from - T0) // 1000, (r.ts_to - T0) // 1000) for r in rows):
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return spans
+
+
+async def test_a_life_with_answers_to_wait_for_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy, "session", lambda connection, name: Asking(name, connection.streams))
+    bench = Bench([t(1, 0), 1.0, CUT], [t(2, 2000), HANG], patience=1.0)
+    work = await bench.run(1.0, 1.5)
+    assert len(bench.venue.transports) == 2, "a second after the cut, not minutes"
+    assert trades(work) == [1, 2]
+    assert endings(work)[0].startswith("disconnect")
+
+
+async def test_the_very_next_id_shows_that_nothing_is_missing() -> None:
+    bench = Bench(
+        [[t(1, 0), q(1, 0)], b"leave planned", 2.0, [t(2, 2000), q(2, 2000)], HANG],
+        [2.5, [t(3, 2500), q(2, 2000)], HANG],
+    )
+    work = await bench.run(*[0.5] * 12)
+    assert endings(work) == ["handover: to n-1-2, 2 of 2 streams joined by ids", "stopped"]
+    assert (trades(work), work.gaps) == ([1, 2, 3], [])
+
+
+async def test_a_successor_that_is_ahead_waits_until_the_old_one_gets_there() -> None:
+    bench = Bench(
+        [[t(1, 0), q(1, 0)], b"leave planned", 2.0, [t(2, 1), t(3, 2), t(4, 3), q(8, 3)], HANG],
+        [1.0, [t(4, 3), q(5, 2)], 0.5, t(5, 4), HANG],
+    )
+    work = await bench.run(*[0.5] * 20)
+    assert endings(work)[0] == "handover: to n-1-2, 2 of 2 streams joined by ids"
+    (old, _) = [row for row in work.sessions if row.closed_at is not None]
+    assert old.closed_at is not None
+    assert 2 * SECOND <= old.closed_at - T0 < 3 * SECOND
+    assert (sorted(trades(work)), work.gaps) == ([1, 2, 3, 4, 5], [])
+
+
+async def test_quiet_streams_are_waited_for_and_then_passed_on_without_a_gap() -> None:
+    bench = Bench(
+        [b"ack", [t(1, 0), q(1, 0)], b"leave planned", HANG],
+        [b"ack", 60.0, [t(2, 60_000), q(2, 60_000)], HANG],
+    )
+    work = await bench.run(*[1.0] * 70)
+    assert endings(work) == ["handover: to n-1-2, 0 of 2 streams joined by ids, 2 quiet", "stopped"]
+    (old, _) = [row for row in work.sessions if row.closed_at is not None]
+    assert old.closed_at is not None
+    assert 30 * SECOND <= old.closed_at - T0 < 32 * SECOND
+    assert work.gaps == []
+    assert covered(work, "trade") == covered(work, "quote") == [(0, 60_000)]
+
+
+async def test_ids_that_are_missing_over_a_handover_are_its_gap() -> None:
+    bench = Bench([b"ack", [t(1, 0), q(1, 0)], b"leave planned", HANG], [b"ack", 60.0, t(5, 60_000), HANG])
+    work = await bench.run(*[1.0] * 70)
+    (gap,) = work.gaps
+    assert (gap.kind, gap.cause, gap.id_from, gap.id_to, gap.state) == ("trade", "handover", 2, 5, "open")
+
+
+async def test_a_stream_that_only_the_old_connection_sends_is_a_gap_until_it_comes() -> None:
+    old: list[object] = [b"ack"]
+    for n in range(1, 50):
+        old += [[t(n, n * 1000), q(n, n * 1000)], 1.0]
+    new: list[object] = [b"ack"]
+    for n in range(2, 80):
+        new += [t(n, n * 1000), 1.0]
+    bench = Bench([*old[:2], b"leave planned", *old[2:]], [*new, [q(90, 90_000)], HANG])
+    work = await bench.run(*[1.0] * 100)
+    assert endings(work)[0] == "handover: to n-1-2, 1 of 2 streams joined by ids, 1 silent there"
+    assert {gap.kind for gap in work.gaps} == {"quote"}
+    begun, ended = work.gaps[0], work.gaps[-1]
+    assert (begun.cause, begun.ts_to) == ("stalled", None)
+    assert (ended.gap_id, ended.ts_to) == (begun.gap_id, T0 + 90 * SECOND)
+
+
+async def test_a_cut_during_a_handover_is_a_bounded_gap() -> None:
+    bench = Bench(
+        [[t(1, 0), q(1, 0)], b"leave planned", 3.0, CUT],
+        [b"ack", 6.0, [t(4, 6000), q(4, 6000)], HANG],
+    )
+    work = await bench.run(*[0.5] * 20)
+    assert endings(work)[0].startswith("disconnect: 1006")
+    ends = {gap.kind: (gap.cause, gap.id_from, gap.id_to, gap.ts_to) for gap in work.gaps}
+    assert ends == {
+        "trade": ("disconnect", 2, 4, T0 + 6 * SECOND + 1), "quote": ("disconnect", None, None, T0 + 6 * SECOND),
+    }  # fmt: skip
+
+
+async def test_a_successor_that_is_cut_leaves_the_old_connection_and_another_one_comes() -> None:
+    old: list[object] = [[t(1, 0), q(1, 0)], b"leave planned"]
+    for n in range(2, 40):
+        old += [0.5, [t(n, n * 500), q(n, n * 500)]]
+    bench = Bench(old, [0.2, CUT], [3.0, CUT], [5.0, [t(20, 10_000), q(20, 10_000)], HANG])
+    work = await bench.run(*[0.5] * 60)
+    assert len(bench.venue.transports) == 4
+    assert [ending.partition(":")[0] for ending in endings(work)] == ["disconnect", "disconnect", "handover", "stopped"]
+    assert work.gaps == []
+
+
+async def test_attempts_to_reach_a_successor_grow_rarer() -> None:
+    bench = Bench([[t(1, 0), q(1, 0)], b"leave planned", HANG], *[ConnectFailed("no")] * 500)
+    await bench.run(*[10.0] * 60)
+    assert len(bench.venue.attempts) < 20
+
+
+async def test_a_new_plan_begins_and_ends_streams_and_overlaps_those_that_stay() -> None:
+    old: list[object] = [b"ack", [t(1, 0), q(1, 0), t(7, 0, "BBB"), q(7, 0, "BBB")]]
+    for n in range(2, 40):
+        old += [0.5, [t(n, n * 500), q(n, n * 500), t(n + 6, n * 500, "BBB")]]
+    new = [b"ack", 2.0, [t(5, 2500), q(5, 2500), t(1, 2500, "CCC")], 20.0, [t(n, 12_000) for n in range(6, 30)], HANG]
+    bench = Bench(old, new, [b"ack", [t(50, 60_000, "BBB"), q(50, 60_000, "BBB"), t(30, 61_000)], HANG])
+    bench.driver = bench.drive("AAA", "BBB")
+    work = await bench.run(
+        1.0, lambda: bench.driver.replan(bench.plan("AAA", "CCC")), *[0.5] * 60,  # type: ignore[arg-type]
+        lambda: bench.driver.replan(bench.plan("AAA", "BBB")), *[0.5] * 70,  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert bench.driver.connection == bench.plan("AAA", "BBB")
+    assert endings(work)[0] == "handover: to n-1-2, 2 of 2 streams joined by ids"
+    assert [gap for gap in work.gaps if gap.symbol != "AAA"] == [], "nobody wanted BBB in between"
+    assert (trades(work, "CCC"), trades(work, "BBB")[-1]) == ([1], 50)
+    assert covered(work, "trade", "BBB")[0][0] == 0
+
+
+async def test_a_plan_that_changes_before_the_first_connection_is_the_one_that_is_carried_out() -> None:
+    bench = Bench(ConnectFailed("no"), [[t(1, 0, "BBB")], HANG])
+    bench.driver.replan(bench.plan("BBB"))  # type: ignore[arg-type]
+    work = await bench.run(5.0)
+    assert (trades(work, "BBB"), len(bench.venue.transports)) == ([1], 1)
+
+
+async def test_a_retired_connection_ends_without_a_gap_and_its_driver_returns() -> None:
+    bench = Bench([[t(1, 0), q(1, 0)], HANG])
+    running = asyncio.ensure_future(bench.driver.run(bench.stop))
+    await bench.clock.advance(1.0)
+    bench.driver.retire()
+    await bench.clock.run(asyncio.wait_for(running, 5))
+    bench.pipeline.advance(T0 + 10 * SECOND)
+    work = bench.intake.collect(bench.clock.now())
+    assert (endings(work), work.gaps) == (["retired"], [])
+
+
+async def test_only_the_first_life_of_a_twin_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def session(connection: object, name: str) -> ToySession:
+        seen.append(connection.age)  # type: ignore[attr-defined]
+        return ToySession(name, connection.streams)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(toy, "session", session)
+    bench = Bench(ConnectFailed("no"), [t(1, 0), CUT], [t(2, 0), HANG])
+    bench.driver = Driver(toy, msgspec.structs.replace(bench.plan("AAA"), age=11 * HOUR), bench.pipeline, bench.tools)
+    await bench.run(*[1.0] * 6)
+    assert seen == [11 * HOUR, 0]
+
+
+async def test_a_connection_that_is_cut_every_second_keeps_the_rate_and_is_one_gap_a_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An hour of it: what is acknowledged and never heard is no end of an interruption."""
+    limits = Limits(100, 100, 10.0, 300, 300 * SECOND, None, 60 * SECOND, 60 * SECOND)
+    monkeypatch.setattr(toy, "LIMITS", {"spot": limits})
+    bench = Bench([b"ack", [t(1, 0), q(1, 0)], CUT], *[[b"ack", 1.0, CUT]] * 2000)
+    work = await bench.run(*[10.0] * 360)
+    assert 60 < len(bench.venue.attempts) < 120, "the pauses grow to a minute"
+    assert {(gap.kind, gap.cause) for gap in work.gaps} == {("trade", "disconnect"), ("quote", "disconnect")}
+    assert len({gap.gap_id for gap in work.gaps}) == len(work.gaps) == 2
+
+
+async def test_many_connections_that_are_cut_together_keep_the_venues_rate() -> None:
+    bench = Bench(*[[b"ack", 1.0, CUT]] * 5000)
+    times: list[float] = []
+    connect = bench.tools.connect
+
+    async def counted(url: str, *, max_frame: int, timeout: float) -> object:
+        times.append(bench.clock.monotonic())
+        return await connect(url, max_frame=max_frame, timeout=timeout)
+
+    bench.tools = msgspec.structs.replace(bench.tools, connect=counted)  # type: ignore[arg-type]
+    drivers = [bench.drive(f"S{n}") for n in range(20)]
+    running = [asyncio.ensure_future(driver.run(bench.stop)) for driver in drivers]
+    for _ in range(60):
+        await bench.clock.advance(10.0)
+    bench.stop.set()
+    for one in running:
+        await bench.clock.run(asyncio.wait_for(one, 5))
+    for at in times:
+        assert sum(at <= other < at + 300 for other in times) <= 305, "300 in five minutes, and the burst"
+
+
+async def test_what_came_between_two_cuts_is_no_part_of_a_gap() -> None:
+    scripts = [[[t(3 * n, n * 2000), q(3 * n, n * 2000)], 0.5, CUT] for n in range(1, 20)]
+    bench = Bench(*scripts)
+    work = await bench.run(*[1.0] * 100)
+    ids = sorted({(gap.id_from, gap.id_to) for gap in work.gaps if gap.kind == "trade" and gap.id_to is not None})
+    assert ids == [(n + 1, n + 3) for n in trades(work)[:-1]]
