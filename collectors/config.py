@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from collectors import patterns, transports
 from market.instruments import MARKET_TYPES
 from market.kinds import KINDS
-from market.session import Endpoint
+from market.session import SERVER_TIME, Endpoint
 from market.times import MS, SECOND
 
 _NODE = re.compile(r"[a-z0-9]{1,32}")
@@ -72,6 +72,52 @@ def _behind_host(url: str) -> str:
     return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
+class PollsConfig(_Section):
+    """How often the venue is asked for what no stream carries, within half of the weight that it allows. The requests
+    of many symbols are spread over the interval.
+    """
+
+    open_interest_seconds: float = Field(
+        default=60, ge=1, le=86_400, description="Open interest of each symbol, where `kinds` has `open_interest`."
+    )
+    funding_seconds: float = Field(
+        default=3600,
+        ge=1,
+        le=86_400,
+        description="Settled funding rates, where `kinds` has `funding_rate`: all since the last that is stored.",
+    )
+    depth_seconds: float | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="A snapshot of each symbol's order book of `book_levels`, stored as `book_snapshot`, whether or not"
+        " `book_delta` is collected; never if not given.",
+    )
+    instruments_seconds: float = Field(
+        default=3600, ge=10, le=86_400, description="The venue's list of instruments; what changed is a `contract` row."
+    )
+    server_time_seconds: float | None = Field(
+        default=60,
+        ge=1,
+        le=86_400,
+        description="The venue's clock, with which ours is compared: a warning from one second on; null for never.",
+    )
+
+    def seconds(self, kind: str) -> float | None:
+        """The interval of a kind's poll; None for what is not polled."""
+        value: float | None = getattr(self, _POLLED[kind]) if kind in _POLLED else None
+        return value
+
+
+_POLLED = {
+    "open_interest": "open_interest_seconds",
+    "funding_rate": "funding_seconds",
+    "book_snapshot": "depth_seconds",
+    "contract": "instruments_seconds",
+    SERVER_TIME: "server_time_seconds",
+}
+
+
 class SourceConfig(_Section):
     """One market of one exchange: which symbols and which kinds of data to collect there."""
 
@@ -98,6 +144,12 @@ class SourceConfig(_Section):
         default=1,
         description="Connections that carry each stream: with 2, what one of them misses the other one has. Both count"
         " for collectors.connections.max_connections.",
+    )
+    polls: PollsConfig = Field(default=PollsConfig(), description="How often the venue is asked over REST.")
+    book_refresh_seconds: Annotated[float, Field(ge=60, le=86_400)] | None = Field(
+        default=3600,
+        description="A book that is in sync is asked for again this often, since its updates say nothing of the levels"
+        " beyond its snapshot; null for never.",
     )
     endpoint: EndpointConfig = Field(default=EndpointConfig(), description="Addresses in place of the venue's own.")
 

@@ -8,15 +8,17 @@ seen is never dropped: where memory ends it is let through, and the table's key 
 from __future__ import annotations
 
 from collectors.chain import ChainMerger
-from collectors.holes import CONFIRM, HOLD, IN_FLIGHT, JUMP, RESET, SEEN, STALLED, gap_id, venue_time
+from collectors.contracts import KIND as CONTRACT
+from collectors.contracts import ContractMerger
+from collectors.holes import CONFIRM, HANDOVER, HOLD, IN_FLIGHT, JUMP, RESET, SEEN, STALLED, gap_id, venue_time
 from collectors.keyed import IDENTITIES, KeyedMerger
 from collectors.numbered import HOLES, IdMerger
 from collectors.rising import MonotonicMerger
 from market.session import Merger
 
 __all__ = [
-    "CONFIRM", "HOLD", "HOLES", "IN_FLIGHT", "JUMP", "RESET", "SEEN", "STALLED", "ChainMerger", "IdMerger",
-    "KeyedMerger", "MonotonicMerger", "gap_id", "merger", "venue_time",
+    "CONFIRM", "HANDOVER", "HOLD", "HOLES", "IN_FLIGHT", "JUMP", "RESET", "SEEN", "STALLED", "ChainMerger", "ContractMerger",
+    "IdMerger", "KeyedMerger", "MonotonicMerger", "gap_id", "merger", "venue_time",
 ]  # fmt: skip
 CHAINED = "book_delta"
 
@@ -25,6 +27,8 @@ def merger(exchange: str, market_type: str, kind_name: str, *, contiguous: bool)
     """The merger of a kind, by what its ids promise (`market.session.Stream.contiguous`)."""
     if kind_name == CHAINED:
         return ChainMerger(exchange, market_type, kind_name)
+    if kind_name == CONTRACT:
+        return ContractMerger(exchange, market_type)
     if kind_name in IDENTITIES:
         return KeyedMerger(exchange, market_type, kind_name)
     made = IdMerger if contiguous else MonotonicMerger

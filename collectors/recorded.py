@@ -7,15 +7,23 @@ from pathlib import Path
 
 import msgspec
 
-from collectors.pipeline import REFERENCE, SYMBOLS
+from collectors.pipeline import POLL
 from lake.frames import FrameLine, read_frames
 from market.errors import Malformed
+from market.kinds import Contract
+from market.session import Polled
 from market.times import DAY
 
 _CONN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 EARLIEST = 946_684_800_000_000
 """2000-01-01: an earlier `ts_recv` is no receive time in us (but seconds, ms, or nothing)."""
 MOST_FRAMES = 2**53
+REFERENCE = "reference"
+"""Tag in older recordings of a session that asks for instruments."""
+KIND, SYMBOLS, KNOWN = "kind", "symbols", "known"
+"""Headers of the open line of a session that only fetches: what it asks for, a JSON list of whom it asks about, and
+the instruments that it was told of, as JSON.
+"""
 LAST = 2**63 - 1
 
 
@@ -35,17 +43,33 @@ def problem(line: FrameLine, today: int) -> str | None:
     try:
         if line.frame is None:
             line.data  # noqa: B018 - decodes it
-        if line.dir == "open" and line.tag == REFERENCE:
-            symbols(line)
+        polled(line)
     except Malformed as error:
         return str(error)
     return None
 
 
-def symbols(line: FrameLine) -> list[str]:
-    """What a reference session is about. Raises Malformed."""
-    said = (line.headers or {}).get(SYMBOLS, "[]")
+def headers(asked: Polled) -> dict[str, str]:
+    """What the open line of a session says of it, so that its answers can be read again."""
+    said = {KIND: asked.kind, SYMBOLS: msgspec.json.encode(asked.symbols).decode()}
+    if asked.known:
+        said[KNOWN] = msgspec.json.encode(asked.known).decode()
+    return said
+
+
+def polled(line: FrameLine) -> Polled | None:
+    """What the session that a line opens was asked for; None where it is no session that only fetches.
+
+    Raises Malformed.
+    """
+    if line.dir != "open" or line.tag not in (POLL, REFERENCE):
+        return None
+    said = line.headers or {}
     try:
-        return msgspec.json.decode(said, type=list[str])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("symbols of a reference session", said) from error
+        return Polled(
+            "contract" if line.tag == REFERENCE else said[KIND],
+            msgspec.json.decode(said.get(SYMBOLS, "[]"), type=tuple[str, ...]),
+            known=msgspec.json.decode(said.get(KNOWN, "[]"), type=tuple[Contract, ...]),
+        )
+    except (KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("what a session that only fetches asks for", str(said)[:200]) from error

@@ -19,7 +19,8 @@ from collectors import exchanges, recorded, recovery
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.merger import HOLD
-from collectors.pipeline import REFERENCE, Link, Pipeline
+from collectors.links import Link
+from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
 from lake.frames import FrameLine, FramesReader, read_frames
@@ -299,12 +300,12 @@ class _Replay:
                 return None
         elif known or line.dir != "open":
             return None  # an end, or the beginning of what is known already
-        session, symbols = self._session(line)
+        session, polled = self._session(line)
         session.frame_no = known
         self._seed(line.conn)
-        source = "ws" if symbols is None else "rest"
+        source = "ws" if polled is None else "rest"
         link, _ = self._pipeline.open(
-            session, name=line.conn, source=source, url=line.url or "", now=line.ts_recv, symbols=symbols
+            session, name=line.conn, source=source, url=line.url or "", now=line.ts_recv, polled=polled
         )
         self._links[line.conn] = link
         self._summary.sessions += held.here == held.frames  # else it goes on behind missing frames
@@ -322,12 +323,13 @@ class _Replay:
             held = self._known[conn] = _Held(frames, frames, first, max(ends, default=0))
         return held
 
-    def _session(self, line: FrameLine) -> tuple[Session, list[str] | None]:
-        """A session that takes what it meets, or the one that asked for reference data, with its symbols."""
-        if line.dir == "open" and line.tag == REFERENCE:
-            symbols = recorded.symbols(line)
+    def _session(self, line: FrameLine) -> tuple[Session, dict[str, str] | None]:
+        """A session that takes what it meets, or one that only fetches, with what the line says of it."""
+        polled = recorded.polled(line)
+        if polled is not None:
             endpoint = Endpoint(rest=line.url or "", ws={})
-            return self._exchange.reference(self._market_type, line.conn, symbols, endpoint), symbols
+            made = self._exchange.poller(self._market_type, line.conn, polled, endpoint)
+            return made, recorded.headers(polled)
         connection = Connection(self._exchange.NAME, self._market_type, line.conn, line.url or "", ())
         return self._exchange.session(connection, line.conn, learn=True), None
 

@@ -31,7 +31,7 @@ def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger
 
     def make(kind: str) -> Merger:
         offered = kind in exchange.OFFERS.get(market_type, {})
-        contiguous = offered and exchange.streams(market_type, [kind], ["X"])[0].contiguous
+        contiguous = offered and any(stream.contiguous for stream in exchange.streams(market_type, [kind], ["X"]))
         return merger(exchange.NAME, market_type, kind, contiguous=contiguous)
 
     return make

@@ -48,6 +48,11 @@ def recovered(*, seconds: float, problems: int, summary: str) -> None:
     say("WARNING" if problems else "INFO", "recovered", f"{summary} in {seconds:.1f} s", problems=problems)
 
 
+def manifest_rebuilt(reason: str, summary: str) -> None:
+    """A start met a manifest that could not be used, and made it anew."""
+    say("ERROR", "manifest_rebuilt", f"{reason}; it was made anew: {summary}", reason=reason)
+
+
 def stopping(*, reason: str, deadline_seconds: float) -> None:
     """A stop was asked for: a signal, `--duration`, or a service that cannot go on."""
     metrics.UP.set(0)
@@ -197,18 +202,6 @@ def shed(*, exchange: str, market_type: str, kind: str, events: int, reason: str
     metrics.SHED.labels(exchange, market_type, kind).inc(events)
     text = f"{exchange} {market_type} {kind}: {events:,} events given up: {reason}"
     say("ERROR", "shed", text, quiet=("shed", exchange, market_type, kind), events=events)
-
-
-def reference_loaded(*, exchange: str, market_type: str, contracts: int) -> None:
-    """The venue's instruments are stored as contract rows."""
-    text = f"{exchange} {market_type}: {contracts:,} contracts"
-    say("INFO", "reference_loaded", text, exchange=exchange, market_type=market_type, contracts=contracts)
-
-
-def reference_failed(*, exchange: str, market_type: str, reason: str, retry_seconds: float | None) -> None:
-    """The venue did not give its instruments yet; collecting goes on without them."""
-    again = f"; again in {retry_seconds:.0f} s" if retry_seconds is not None else ""
-    say("WARNING", "reference_failed", f"{exchange} {market_type}: {reason}{again}", exchange=exchange)
 
 
 def rate_limited(*, exchange: str, market_type: str, status: int, wait_seconds: float) -> None:

@@ -14,7 +14,7 @@ from collectors.exchanges.binance.skew import SAMPLES, Skew
 from collectors.merger import merger
 from market.errors import Malformed
 from market.kinds import KIND_OF_EVENT, AggTrade, Contract, Event, Quote, Trade
-from market.session import Acknowledged, Connection, Endpoint, Fetch, Leave, Refused, Rejected, Send
+from market.session import Acknowledged, Connection, Endpoint, Fetch, Leave, Polled, Refused, Rejected, Send
 from market.times import HOUR, MINUTE, SECOND
 
 SAMPLES_DIR = (
@@ -424,7 +424,7 @@ def info(*symbols, **more):
 
 
 def reference(*symbols, market="spot"):
-    made = BINANCE.reference(market, "n-1-1", symbols, BINANCE.ENDPOINTS[market])
+    made = BINANCE.poller(market, "n-1-1", Polled("contract", symbols), BINANCE.ENDPOINTS[market])
     (asked,) = made.start(T)
     assert isinstance(asked, Fetch)
     return made, asked
@@ -492,12 +492,11 @@ def test_patience_is_new_after_an_answer():
     assert made.next_deadline() == T + 5 * SECOND
 
 
-def test_a_second_answer_to_one_question_is_rejected():
-    made, asked = reference("BTCUSDT")
-    made.respond(asked.tag, 200, {}, info("BTCUSDT"), T)
-    assert isinstance(made.respond(asked.tag, 200, {}, info("BTCUSDT"), T)[0], Rejected)
+def test_an_answer_to_what_is_never_asked_is_rejected():
+    made, _ = reference("BTCUSDT")
+    assert isinstance(made.respond("ETHUSDT", 200, {}, info("ETHUSDT"), T)[0], Rejected)
     assert isinstance(made.receive(b"{}", T)[0], Rejected)
-    assert made.frame_no == 3
+    assert made.frame_no == 2
 
 
 def test_all_instruments_where_no_symbol_is_named():
@@ -588,10 +587,11 @@ def test_types_of_events():
 
 @pytest.mark.parametrize("market", ["spot", "linear", "inverse"])
 def test_every_stream_kind_is_offered_with_its_first_channel(market):
-    futures = {"liquidation": "forceOrder", "mark_price": "markPrice@1s", "contract": "!contractInfo"}
+    futures = {"liquidation": "forceOrder", "mark_price": "markPrice@1s", "contract": "!contractInfo",
+               "open_interest": "openInterest", "funding_rate": "fundingRate"}  # fmt: skip
     assert dict(BINANCE.OFFERS[market]) == {
         "trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker", "book_delta": "depth@100ms",
-        "book_snapshot": "depth20@100ms", "kline": "kline_1m", **({} if market == "spot" else futures),
+        "book_snapshot": "depth20@100ms", "kline": "kline_1m", **({"contract": "exchangeInfo"} if market == "spot" else futures),
     }  # fmt: skip
 
 

@@ -38,9 +38,9 @@ def book(n, session="a-1-1", source="ws"):
     return event
 
 
-def notice(n, session="a-1-1", status="TRADING", symbol="A"):
+def notice(n, session="a-1-1", status="", symbol="A"):
     nothing = dict.fromkeys(field for field in Contract.__struct_fields__[9:])
-    told = {"uid": f"binance:linear:{symbol}", "status": status, "known_from": T + n + len(session)}
+    told = {"uid": f"binance:linear:{symbol}", "status": status or f"STATUS {n}", "known_from": T + n + len(session)}
     return Contract(symbol, "!contractInfo", *place(session, n, T + n), **(nothing | told))
 
 

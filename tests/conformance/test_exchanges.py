@@ -1,9 +1,12 @@
 """One suite for every exchange adapter. It finds the members by itself; a new venue brings fixtures and no test code.
 
 Fixtures of a venue, in tests/fixtures/exchanges/<venue>/: SOURCES.md, and for each market a folder with
-`<kind>.frames` of every kind offered and `connection.frames` (a line a frame: `<receive time us> <frame>`, `#`
+`<kind>.frames` of every kind streamed and `connection.frames` (a line a frame: `<receive time us> <frame>`, `#`
 comments) beside `.events` (a line an outcome: the event as its JSON line, `ignored <label>` or `rejected [<reason>]`),
-and `reference.body` (an answer to the reference job's first request) beside `reference.events`.
+`poll-<kind>.answers` of every kind polled and of the server's time (`# symbols <symbols>`, then a line an answer:
+`<receive time us>`, tag, status and body with tabs between) beside its `.events`, where `refused <symbol>` and
+`server_time <us>` are outcomes too, and `reference.body` (an answer to the first request for instruments) beside
+`reference.events`.
 """
 
 import datetime as dt
@@ -21,15 +24,20 @@ from collectors.merger import merger
 from market.errors import MarketError
 from market.instruments import MARKET_TYPES
 from market.kinds import KIND_OF_EVENT, KINDS, Event
-from market.session import Connection, Fetch, Leave, Rejected, Send
-from market.times import SECOND
+from market.session import SERVER_TIME, Connection, Fetch, Leave, Polled, Refused, Rejected, Send, ServerTime
+from market.times import HOUR, SECOND
 
 SAMPLES = pathlib.Path(os.environ.get("LAKE_SAMPLES", pathlib.Path(__file__).parents[2].parent / "shared" / "samples"))
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "exchanges"
 MEMBERS = [(name, market) for name in exchanges.names() for market in exchanges.load(name).OFFERS]
 STREAMED = [
-    (name, market, kind) for name, market in MEMBERS for kind in (*exchanges.load(name).OFFERS[market], "connection")
-]
+    (name, market, kind)
+    for name, market in MEMBERS
+    for kind in exchanges.load(name).OFFERS[market]
+    if exchanges.load(name).streams(market, [kind], ["X"])
+] + [(name, market, "connection") for name, market in MEMBERS]
+POLLED = [(name, market, kind) for name, market in MEMBERS for kind in exchanges.load(name).POLLS[market]]
+ANSWERED = [member for member in POLLED if member[2] != "contract"]
 NOW = 1_785_701_708_000_000
 
 
@@ -60,6 +68,38 @@ def outcome(session, ignored, outputs):
     return msgspec.json.encode(outputs[0]).decode()
 
 
+def answers_of(venue, market, kind):
+    """(symbols, answers as (receive time, tag, status, body)) of a poll's fixture."""
+    head, *lines = (FIXTURES / venue / market / f"poll-{kind}.answers").read_bytes().splitlines()
+    symbols = tuple(head.decode().removeprefix("# symbols").split())
+    fields = [line.split(b"\t") for line in lines if not line.startswith(b"#")]
+    return symbols, [(int(time), tag.decode(), int(status), body) for time, tag, status, body in fields]
+
+
+def poller(venue, market, kind, symbols=("X",), every=HOUR, session="fixture-1-1", **more):
+    adapter = exchanges.load(venue)
+    return adapter.poller(market, session, Polled(kind, symbols, every, **more), adapter.ENDPOINTS[market])
+
+
+def poll_outcomes(session, answers):
+    """The lines of a poll's .events file; `None` requests stay out, since a replay asks nothing."""
+    found = []
+    for time, tag, status, body in answers:
+        ignored = session.ignored.copy()
+        outputs = session.respond(tag, status, {"content-type": "application/json"}, body, time)
+        found += [f"ignored {label}" for label in session.ignored - ignored]
+        for out in outputs:
+            if isinstance(out, Rejected):
+                found.append(f"rejected {out.reason}")
+            elif isinstance(out, Refused):
+                found.append(f"refused {' '.join(stream.symbol for stream in out.streams)}")
+            elif isinstance(out, ServerTime):
+                found.append(f"server_time {out.venue_time}")
+            elif isinstance(out, Event):
+                found.append(msgspec.json.encode(out).decode())
+    return found
+
+
 def same(got, wanted):
     return got.startswith("rejected ") if wanted == "rejected" else got == wanted
 
@@ -69,10 +109,15 @@ def test_every_channel_offered_has_its_proof_in_sources(venue):
     text = (FIXTURES / venue / "SOURCES.md").read_text("utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|")][2:]
     assert all(line.count("|") == 6 and line.rstrip("| ").count("|") == 5 for line in rows), "an empty proof"
-    for market, kinds in exchanges.load(venue).OFFERS.items():
-        for channel in kinds.values():
-            name = channel if channel.startswith("!") else f"@{channel}"  # of the market, or of a symbol
+    adapter = exchanges.load(venue)
+    for market, kinds in adapter.OFFERS.items():
+        routes = [poll.route for poll in adapter.POLLS[market].values()]
+        for kind, channel in kinds.items():
+            streamed = bool(adapter.streams(market, [kind], ["X"])) and not channel.startswith("!")
+            name = f"@{channel}" if streamed else channel  # of a symbol, or of the market
             assert any(market in row and name in row for row in rows), f"{market} {channel} without proof"
+        for route in routes:
+            assert any(market in row and f"`{route}`" in row for row in rows), f"{market} {route} without proof"
 
 
 @pytest.mark.parametrize("venue,market,kind", STREAMED)
@@ -135,9 +180,8 @@ def test_a_kind_that_a_market_lacks_is_refused_with_the_reason(venue, market):
 
 @pytest.mark.parametrize("venue,market", MEMBERS)
 def test_the_reference_answer_becomes_contracts(venue, market):
-    adapter = exchanges.load(venue)
     body = (FIXTURES / venue / market / "reference.body").read_bytes()
-    session = adapter.reference(market, "fixture-1-1", (), adapter.ENDPOINTS[market])
+    session = poller(venue, market, "contract", ())
     asked = [out for out in session.start(NOW) if isinstance(out, Fetch)]
     assert asked
     outputs = session.respond(asked[0].tag, 200, {"Content-Type": "application/json"}, body, NOW + 500_000)
@@ -147,25 +191,88 @@ def test_the_reference_answer_becomes_contracts(venue, market):
     assert all(same(g, w) for g, w in zip(got, wanted, strict=True)), got
 
 
-@pytest.mark.parametrize("venue,market", MEMBERS)
+@pytest.mark.parametrize("venue,market,kind", ANSWERED)
+def test_documented_answers_become_what_is_written_beside_them_whether_or_not_they_were_asked_for(venue, market, kind):
+    symbols, answers = answers_of(venue, market, kind)
+    wanted = outcomes_of(venue, market, f"poll-{kind}")
+    for every in (0, HOUR):
+        session = poller(venue, market, kind, symbols, every)
+        session.start(answers[0][0])
+        got = poll_outcomes(session, answers)
+        assert len(got) == len(wanted), got
+        assert [(g, w) for g, w in zip(got, wanted, strict=True) if not same(g, w)] == []
+        assert session.frame_no == len(answers)
+
+
+@pytest.mark.parametrize("venue,market,kind", ANSWERED)
+def test_answers_of_a_later_session_yield_nothing_new_but_what_has_no_id(venue, market, kind):
+    if kind == SERVER_TIME:
+        return
+    symbols, answers = answers_of(venue, market, kind)
+    held = merger(venue, market, kind, contiguous=False)
+    new = []
+    for name in ("fixture-1-1", "fixture-2-1"):
+        session = poller(venue, market, kind, symbols, 0, session=name)
+        events = [out for time, tag, status, body in answers for out in session.respond(tag, status, {}, body, time)]
+        new.append([event for event in events if isinstance(event, Event) and held.merge(event)])
+    assert new[0]
+    assert new[1] == []
+
+
+@pytest.mark.parametrize("venue,market,kind", POLLED)
+def test_many_symbols_are_asked_for_at_a_distance_and_every_one_of_them_again_and_again(venue, market, kind):
+    symbols = tuple(f"SYM{n}" for n in range(100))
+    session = poller(venue, market, kind, symbols, every := 60 * SECOND)
+    wanted = set(symbols) if exchanges.load(venue).POLLS[market][kind].each else {""}
+    times, now = {name: [] for name in wanted}, NOW
+    asked = list(session.start(NOW))
+    while now < NOW + 4 * every:
+        assert len(asked) <= 3, "a burst"
+        for fetch in asked:
+            name = fetch.tag.rpartition(" ")[2]
+            times[name if name in wanted else ""] = [*times.get(name if name in wanted else "", []), now]
+            session.respond(fetch.tag, 503, {}, b"", now) if kind == "contract" else answer(session, fetch, now)
+        if (due := session.next_deadline()) is None:
+            break
+        now = max(now, due)
+        asked = list(session.tick(now))
+    assert all(len(times[name]) >= 3 for name in wanted)
+
+
+def answer(session, fetch, now):
+    """Something that every route may say: that there is nothing, or the time."""
+    symbol = fetch.tag.rpartition(" ")[2]
+    body = {"symbol": symbol, "openInterest": "1", "time": now // 1000, "serverTime": now // 1000, "lastUpdateId": now,
+            "bids": [], "asks": []}  # fmt: skip
+    listed = "funding" in fetch.tag
+    session.respond(fetch.tag, 200, {}, b"[]" if listed else msgspec.json.encode(body), now)
+
+
+@pytest.mark.parametrize("venue,market,kind", POLLED)
 @pytest.mark.parametrize(
     "status,body",
-    [(200, b"<html>maintenance</html>"), (200, b""), (200, b"{}"), (200, b"[]"), (429, b""), (418, b"{}"), (500, b"x"),
-     (403, b"<html>"), (451, b"{}"), (404, b"\xff\xfe")],
+    [(200, b"<html>maintenance</html>"), (200, b""), (200, b"{}"), (200, b'[{"symbol":"X"'), (429, b""), (418, b"{}"),
+     (500, b"x"), (403, b"<html>"), (451, b"{}"), (404, b"\xff\xfe"), (0, b"")],
 )  # fmt: skip
-def test_an_answer_that_is_no_data_is_rejected_and_asked_for_again(venue, market, status, body):
-    adapter = exchanges.load(venue)
-    session = adapter.reference(market, "fixture-1-1", ("X",), adapter.ENDPOINTS[market])
+def test_an_answer_that_is_no_data_is_rejected_and_asked_for_again(venue, market, kind, status, body):
+    session = poller(venue, market, kind)
     (asked,) = session.start(NOW)
     outputs = session.respond(asked.tag, status, {"Retry-After": "7"}, body, NOW)
     assert [type(out) for out in outputs] == [Rejected]
     due = session.next_deadline()
     assert due is not None
-    assert due > NOW
+    first = due
+    assert due >= NOW if "Info" in asked.tag else due > NOW, "what else a poll asks for does not wait"
+    again = []
+    for _ in range(9):
+        if asked.url in again:
+            break
+        assert session.tick(due - 1) == [] or due == NOW
+        again += [out.url for out in session.tick(due)]
+        due = session.next_deadline() or due
+    assert asked.url in again
     if status == 429:
-        assert due >= NOW + 7 * SECOND
-    assert session.tick(due - 1) == []
-    assert [out.url for out in session.tick(due)] == [asked.url]
+        assert first >= NOW + 7 * SECOND or "Info" in asked.tag
 
 
 @pytest.mark.parametrize("venue,market", MEMBERS)

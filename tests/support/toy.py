@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from market.kinds import Contract, Quote, Trade
 from market.session import (
+    SERVER_TIME,
     Acknowledged,
     Connection,
     Endpoint,
@@ -18,6 +19,8 @@ from market.session import (
     Leave,
     Limits,
     Output,
+    Poll,
+    Polled,
     Rejected,
     Send,
     Stream,
@@ -30,6 +33,7 @@ T0 = 1_700_000_000_000_000
 LIMITS = {"spot": Limits(100, 100, 10.0, 300, 300 * SECOND, None, 60 * SECOND, 60 * SECOND)}
 ENDPOINTS = {"spot": Endpoint("http://toy.test", {"stream": "ws://toy.test/stream"})}
 OFFERS = {"spot": {"trade": "trade", "quote": "quote"}}
+POLLS = {"spot": {"contract": Poll("info", each=False), SERVER_TIME: Poll("time", each=False)}}
 TRADING = frozenset({"TRADING"})
 ENDED = frozenset({"CLOSE"})
 KINDS = {b"t": "trade", b"q": "quote"}
@@ -105,31 +109,41 @@ class ToySession:
         return list(self._states.values())
 
 
-class ToyReference(ToySession):
-    """Asks once, and again a second after anything but status 200."""
+LISTED: dict[str, str] = {}
+"""Symbol -> status: what a session that asks for all instruments is answered."""
 
-    def __init__(self, session_id: str, symbols: Sequence[str], url: str) -> None:
+
+class ToyReference(ToySession):
+    """Asks once, again a second after anything but status 200, and for all instruments every so often."""
+
+    def __init__(self, session_id: str, polled: Polled, url: str) -> None:
         super().__init__(session_id)
-        self._symbols = symbols
+        self._polled = polled
+        self._what = "time" if polled.kind == SERVER_TIME else "info"
         self._url = url
         self._again: int | None = None
 
     def start(self, now: int) -> Sequence[Output]:
-        return [Fetch("info", "GET", f"{self._url}/info")]
+        return [Fetch("info", "GET", f"{self._url}/{self._what}")]
 
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no += 1
         if status != 200:
             self._again = ts_recv + SECOND
             return [Rejected(f"status {status}", self.frame_no)]
+        if self._what == "time":
+            return ()
+        if not self._polled.symbols:
+            self._again = ts_recv + self._polled.every
+        listed = dict.fromkeys(self._polled.symbols, "TRADING") or LISTED
         return [
             Contract(
                 symbol, "info", ts_recv, None, ts_recv, self.session_id, self.frame_no, item, "rest", uid=symbol,
                 unified=symbol, base="A", quote="B", settle=None, tick="1", lot="1", multiplier="1",
-                contract_size=None, status="TRADING", listed=None, expiry=None, funding_interval_s=None,
+                contract_size=None, status=state, listed=None, expiry=None, funding_interval_s=None,
                 valid_from=None, valid_to=None, known_from=ts_recv, known_to=None,
             )
-            for item, symbol in enumerate(self._symbols)
+            for item, (symbol, state) in enumerate(listed.items())
         ]  # fmt: skip
 
     def tick(self, now: int) -> Sequence[Output]:
@@ -160,5 +174,5 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Toy
     return ToySession(session_id, connection.streams, learn=learn)
 
 
-def reference(market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> ToyReference:
-    return ToyReference(session_id, symbols, endpoint.rest)
+def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> ToyReference:
+    return ToyReference(session_id, polled, endpoint.rest)

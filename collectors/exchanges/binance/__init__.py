@@ -9,26 +9,49 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from collectors.exchanges.binance import inverse, linear, spot
+import msgspec
+
+from collectors.exchanges.binance import inverse, linear, polls, spot
 from collectors.exchanges.binance.evidence import EVIDENCE
 from collectors.exchanges.binance.protocol import StreamSession
-from collectors.exchanges.binance.rest import ReferenceSession
+from collectors.exchanges.binance.rest import ALL, DELISTED, ReferenceSession
 from collectors.subscriptions import groups
 from market.errors import Malformed
-from market.session import EVERY_SYMBOL, Connection, Endpoint, Limits, Session, Stream
+from market.session import (
+    EVERY_SYMBOL,
+    SERVER_TIME,
+    Connection,
+    Endpoint,
+    Fetch,
+    Limits,
+    Poll,
+    Polled,
+    Session,
+    Stream,
+)
 
 NAME = "binance"
+CONTRACT = "contract"
 _MARKETS: dict[str, ModuleType] = {"spot": spot, "linear": linear, "inverse": inverse}
 ENDPOINTS: Mapping[str, Endpoint] = {name: market.ENDPOINT for name, market in _MARKETS.items()}
 LIMITS: Mapping[str, Limits] = {name: market.LIMITS for name, market in _MARKETS.items()}
-OFFERS: Mapping[str, Mapping[str, str]] = {
+POLLS: Mapping[str, Mapping[str, Poll]] = {
+    name: {CONTRACT: Poll(ALL, each=False), **polls.offered(market.POLLS)} for name, market in _MARKETS.items()
+}
+_STREAMED: Mapping[str, Mapping[str, str]] = {
     name: {channel.kind: channel.name for channel in reversed(list(market.CHANNELS.values()))}
     for name, market in _MARKETS.items()
 }
 """Of the channels of one kind, the first."""
+OFFERS: Mapping[str, Mapping[str, str]] = {
+    name: {**{kind: poll.route for kind, poll in POLLS[name].items() if kind != SERVER_TIME}, **streamed}
+    for name, streamed in _STREAMED.items()
+}
 TRADING = frozenset({"TRADING"})
-ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED"})
-"""Of futures. A delisted spot symbol says BREAK, as one does that rests for an hour."""
+ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", "DELISTED"})
+"""The last is ours, of a listing that the venue names no more. A spot symbol that is over says BREAK, as one does that
+rests for an hour: it stays until it is gone.
+"""
 
 
 def _market(market_type: str) -> ModuleType:
@@ -41,7 +64,8 @@ def _market(market_type: str) -> ModuleType:
 def streams(
     market_type: str, kinds: Sequence[str], symbols: Sequence[str], channels: Mapping[str, str] | None = None
 ) -> list[Stream]:
-    """One stream a kind and symbol (upper case, as all of the venue's are), of a market-wide channel one for all.
+    """One stream a kind and symbol (upper case, as all of the venue's are), of a market-wide channel one for all; none
+    of a kind that is only polled.
 
     Raises Malformed for a kind not offered and for a channel that is none of its kind's.
     """
@@ -53,6 +77,8 @@ def streams(
             evidence = EVIDENCE[market_type].get(kind)
             why = f"; {evidence.note}" if evidence is not None and evidence.basis == "absent" else ""
             raise Malformed(f"kind of {NAME} {market_type} (one of {', '.join(sorted(offered))}{why})", kind)
+        if kind in POLLS[market_type] and kind not in chosen and kind not in _STREAMED[market_type]:
+            continue
         name = chosen.get(kind, offered[kind])
         channel = market.CHANNELS.get(name)
         if channel is None or channel.kind != kind:
@@ -93,10 +119,18 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
     )
 
 
-def reference(market_type: str, session_id: str, symbols: Sequence[str], endpoint: Endpoint) -> Session:
-    """The poller that turns exchangeInfo into contract rows of `symbols` (all, where empty)."""
+def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
+    """A session that only fetches: instruments, books, open interest, funding, the clock. Raises Malformed."""
     market = _market(market_type)
-    url = endpoint.rest.rstrip("/") + market.EXCHANGE_INFO
-    return ReferenceSession(
-        market_type, session_id, tuple(s.upper() for s in symbols), url, market.EXCHANGE_INFO_WEIGHT
-    )
+    symbols = tuple(symbol.upper() for symbol in polled.symbols)
+    if polled.kind == CONTRACT:
+        asked = Fetch(ALL, "GET", endpoint.rest.rstrip("/") + market.EXCHANGE_INFO, market.EXCHANGE_INFO_WEIGHT)
+        return ReferenceSession(
+            market_type, session_id, symbols, asked, every=polled.every, known=polled.known,
+            by_name=market.EXCHANGE_INFO_BY_NAME,
+        )  # fmt: skip
+    asking = msgspec.structs.replace(polled, symbols=symbols)
+    made = polls.poller(market_type, session_id, asking, endpoint.rest, market.POLLS)
+    if made is None:
+        raise Malformed(f"kind that {NAME} {market_type} can be polled for", polled.kind)
+    return made

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.depth import FUTURES_POOL, FUTURES_WEIGHTS, Depth
 from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
+from collectors.exchanges.binance.polls import Routes
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
 
@@ -38,16 +39,20 @@ LIMITS = Limits(
 )
 EXCHANGE_INFO = "/dapi/v1/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 1
+EXCHANGE_INFO_BY_NAME = False
 DEPTH = Depth("/dapi/v1/depth", FUTURES_WEIGHTS)
+POLLS = Routes("/dapi/v1/time", DEPTH, "/dapi/v1/openInterest", "/dapi/v1/fundingRate", "/dapi/v1/fundingInfo")
 __all__ = [
     "CHANNELS",
     "DEPTH",
     "ENDPOINT",
     "EXCHANGE_INFO",
+    "EXCHANGE_INFO_BY_NAME",
     "EXCHANGE_INFO_WEIGHT",
     "FALLBACK",
     "LIMITS",
     "PATHS",
+    "POLLS",
     "sizes",
 ]
 

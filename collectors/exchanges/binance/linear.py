@@ -9,6 +9,7 @@ from __future__ import annotations
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.depth import FUTURES_POOL, FUTURES_WEIGHTS, Depth
 from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
+from collectors.exchanges.binance.polls import Routes
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
 
@@ -35,7 +36,9 @@ LIMITS = Limits(
 )
 EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 1
+EXCHANGE_INFO_BY_NAME = False
 DEPTH = Depth("/fapi/v1/depth", FUTURES_WEIGHTS)
+POLLS = Routes("/fapi/v1/time", DEPTH, "/fapi/v1/openInterest", "/fapi/v1/fundingRate", "/fapi/v1/fundingInfo")
 FALLBACK = None
 """The unrouted form serves nothing more here since 2026-04-23."""
 __all__ = [
@@ -43,10 +46,12 @@ __all__ = [
     "DEPTH",
     "ENDPOINT",
     "EXCHANGE_INFO",
+    "EXCHANGE_INFO_BY_NAME",
     "EXCHANGE_INFO_WEIGHT",
     "FALLBACK",
     "LIMITS",
     "PATHS",
+    "POLLS",
     "sizes",
 ]
 

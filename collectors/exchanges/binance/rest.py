@@ -1,8 +1,9 @@
-"""Binance instruments: exchangeInfo of each market as contract events, and what to do when it is not given.
+"""Binance instruments: exchangeInfo of each market as contract events, refetched at an interval. Pure.
 
 A session that only fetches: it asks at `start`, again after a pause where the answer was no data (HTML with status
-200, 429, 5xx, truncated), and is done (`next_deadline` None, nothing asked) when every wanted symbol is known or named
-as unknown.
+200, 429, 5xx, truncated), and `every` so often. A symbol that the list lacks is asked for by name where the venue
+takes a name, since spot hides some; else a second list has to lack it too. One that was known and is gone is a row
+with status DELISTED. Whether a row says anything new is the merger's to tell.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from urllib.parse import quote
 
 import msgspec
 
-from collectors.exchanges.binance import wire
+from collectors.exchanges.binance import answers, wire
+from collectors.exchanges.binance.answers import FIRST_PAUSE, INVALID_SYMBOL
 from collectors.exchanges.binance.futures import PERPETUAL_DELIVERY, contract_uid
 from market import instruments
 from market.kinds import Contract
 from market.numbers import is_decimal
 from market.session import Fetch, Output, Refused, Rejected, Stream, StreamState
-from market.times import SECOND
+from market.times import MINUTE
 
 ALL = "exchangeInfo"
-FIRST_PAUSE = 5 * SECOND
-LONGEST_PAUSE = 300 * SECOND
-LONGEST_BAN = 3 * 24 * 3600 * SECOND
-BANNED, LIMITED = 418, 429
-INVALID_SYMBOL = -1121
+DELISTED = "DELISTED"
+"""Status of a listing that the venue does not name any more; the venue's own words are all others."""
+CONFIRM = MINUTE
+"""From a list that lacks a known symbol to the one that has to lack it too."""
 SINGLE_LOOKUPS = 100
 
 
@@ -70,26 +71,58 @@ class _Instrument(msgspec.Struct):
         return self.size is not None and is_decimal(self.size) and not self.size.startswith("-")
 
 
+class _Name(msgspec.Struct):
+    symbol: str
+
+
+_name = msgspec.json.Decoder(_Name).decode
 _answer = msgspec.json.Decoder(_Answer).decode
 _instrument = msgspec.json.Decoder(_Instrument).decode
 
 
 class ReferenceSession:
-    """`market.session.Session` of one exchangeInfo job for `symbols` (all, where empty)."""
+    """`market.session.Session` that asks for the instruments `symbols` (all, where empty), again `every` us.
 
-    def __init__(self, market_type: str, session_id: str, symbols: tuple[str, ...], url: str, weight: int) -> None:
+    `known` are those that were met in earlier sessions: what is gone of them is said. `by_name`: the route takes a
+    symbol. `every` 0 asks until it has an answer, as a replay does.
+    """
+
+    def __init__(
+        self,
+        market_type: str,
+        session_id: str,
+        symbols: Sequence[str],
+        fetch: Fetch,
+        *,
+        every: int = 0,
+        known: Iterable[Contract] = (),
+        by_name: bool = False,
+    ) -> None:
         self.session_id = session_id
         self.frame_no = 0
         self.venue_time = 0
         self.ignored: Counter[str] = Counter()
         self._market_type = market_type
-        self._all = not symbols
         self._wanted = dict.fromkeys(symbols)
-        self._url = url
-        self._weight = weight
+        self._fetch_all = fetch
+        self._every = every
+        self._by_name = by_name
+        self._known: dict[str, Contract] = {}
+        """Symbol -> what was last said of it, of those wanted."""
+        self._doubted: set[str] = set()
+        """Known symbols that the last list lacked."""
+        self._refused: set[str] = set()
+        self._at: dict[str, int] = {}
+        """Tag -> when to ask."""
         self._asked: set[str] = set()
-        self._again: dict[str, int] = {}
         self._pause = FIRST_PAUSE
+        for contract in known:
+            self.know(contract)
+
+    def know(self, contract: Contract) -> None:
+        """What is known of an instrument (`market.session.Informed`)."""
+        if not self._wanted or contract.symbol in self._wanted:
+            self._known[contract.symbol] = contract
 
     def start(self, now: int) -> Sequence[Output]:
         del now
@@ -103,32 +136,37 @@ class ReferenceSession:
 
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no += 1
-        if tag not in self._asked:
+        if tag != ALL and self._wanted and tag not in self._wanted:
             return (Rejected("an answer to nothing that was asked", self.frame_no, ALL),)
         self._asked.discard(tag)
+        self._at.pop(tag, None)
         if status != 200:
             return self._failed(tag, status, headers, body, ts_recv)
         try:
             answer = _answer(body)
         except wire.BAD_FRAME as error:
-            kind = _header(headers, "content-type") or "no content type"
+            kind = answers.header(headers, "content-type") or "no content type"
             return self._retry(tag, f"status 200 without instruments ({kind}): {wire.why(error)}", ts_recv)
         if not answer.symbols:
             return self._retry(tag, "status 200 with an empty list of instruments", ts_recv)
         self._pause = FIRST_PAUSE
-        out = self._contracts(answer, ts_recv)
-        if tag == ALL and self._wanted and not self._all:
-            out += self._look_up_the_rest()
+        out, found = self._contracts(answer, ts_recv)
+        if tag == ALL:
+            if self._every:
+                self._at[ALL] = ts_recv + self._every
+            out += self._look_for_the_rest(found, len(answer.symbols), ts_recv)
+        elif tag not in found:
+            out += self._gone([tag], len(answer.symbols), ts_recv)
         return out
 
     def tick(self, now: int) -> Sequence[Output]:
-        due = [tag for tag, at in self._again.items() if now >= at]
+        due = [tag for tag, at in self._at.items() if now >= at]
         for tag in due:
-            del self._again[tag]
+            del self._at[tag]
         return [self._fetch(tag) for tag in due]
 
     def next_deadline(self) -> int | None:
-        return min(self._again.values(), default=None)
+        return min(self._at.values(), default=None)
 
     def streams(self) -> Iterable[StreamState]:
         return ()
@@ -136,59 +174,95 @@ class ReferenceSession:
     @property
     def done(self) -> bool:
         """Whether nothing is asked and nothing will be."""
-        return not self._asked and not self._again
+        return not self._asked and not self._at
 
     def _fetch(self, tag: str) -> Fetch:
         self._asked.add(tag)
-        url = self._url if tag == ALL else f"{self._url}?symbol={quote(tag, safe='')}"
-        return Fetch(tag, "GET", url, self._weight)
+        asked = self._fetch_all
+        url = asked.url if tag == ALL else f"{asked.url}?symbol={quote(tag, safe='')}"
+        return Fetch(tag, asked.method, url, asked.weight)
 
     def _failed(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Sequence[Output]:
-        try:
-            problem = wire.problem(body)
-        except wire.BAD_FRAME:
-            problem = None
-        if problem is not None and problem.code == INVALID_SYMBOL and tag != ALL:
-            self._wanted.pop(tag, None)
-            return (Refused((_as_stream(tag),), f"{problem.code}: {problem.msg}"),)
-        said = f" {problem.code}: {problem.msg}" if problem is not None else ""
-        if status in (LIMITED, BANNED):
-            return self._retry(tag, f"status {status}{said}", now, _seconds(_header(headers, "retry-after")))
-        return self._retry(tag, f"status {status}{said}", now)
+        failed = answers.failure(status, headers, body)
+        if failed.code == INVALID_SYMBOL and tag != ALL:
+            return self._gone([tag], 0, now, failed.reason) or self._ignore("symbols that the venue does not know")
+        return self._retry(tag, failed.reason, now, failed.pause)
+
+    def _ignore(self, what: str) -> Sequence[Output]:
+        self.ignored[what] += 1
+        return ()
 
     def _retry(self, tag: str, reason: str, now: int, pause: int | None = None) -> Sequence[Output]:
         """Not data: ask again later, more and more patiently, or when the venue said."""
-        self._again[tag] = now + max(pause or 0, self._pause)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._at[tag] = now + max(pause or 0, self._pause)
+        self._pause = answers.longer(self._pause)
         return (Rejected(reason[:300], self.frame_no, ALL),)
 
-    def _look_up_the_rest(self) -> list[Output]:
-        """The full list hides symbols of some permission sets; asked by name they are found, or do not exist."""
-        rest = list(self._wanted)
-        out: list[Output] = [self._fetch(symbol) for symbol in rest[:SINGLE_LOOKUPS]]
-        if over := rest[SINGLE_LOOKUPS:]:
-            out.append(Refused(tuple(_as_stream(s) for s in over), "not in the venue's list of instruments"))
+    def _look_for_the_rest(self, found: set[str], item: int, now: int) -> list[Output]:
+        """What is wanted or known and not in the list: asked for by name, or to be missed a second time."""
+        missing = [symbol for symbol in {**self._wanted, **self._known} if symbol not in found]
+        if self._by_name:
+            return [*map(self._fetch, missing[:SINGLE_LOOKUPS]), *self._refuse(missing[SINGLE_LOOKUPS:])]
+        there = {symbol for symbol in missing if symbol in self._known and self._known[symbol].status != DELISTED}
+        gone = [symbol for symbol in missing if symbol not in there or symbol in self._doubted]
+        self._doubted = there - self._doubted
+        if self._doubted and self._every:
+            self._at[ALL] = min(self._at[ALL], now + CONFIRM)
+        return self._gone(gone, item, now)
+
+    def _gone(self, symbols: Iterable[str], item: int, now: int, reason: str = "") -> list[Output]:
+        """A row for each that was known until now; a word on each that never was, once."""
+        out: list[Output] = []
+        for symbol in symbols:
+            held = self._known.get(symbol)
+            if held is None:
+                out += self._refuse([symbol], reason)
+            elif held.status != DELISTED:
+                time = self.venue_time or now
+                self._known[symbol] = gone = msgspec.structs.replace(
+                    held, stream=ALL, ts_event=time, ts_publish=None, ts_recv=now, session=self.session_id,
+                    frame_no=self.frame_no, item=item + len(out), source="rest", status=DELISTED, known_from=now,
+                )  # fmt: skip
+                out.append(gone)
         return out
 
-    def _contracts(self, answer: _Answer, ts_recv: int) -> list[Output]:
+    def _refuse(self, symbols: Iterable[str], reason: str = "") -> list[Output]:
+        fresh = [symbol for symbol in symbols if symbol not in self._refused]
+        self._refused.update(fresh)
+        streams = tuple(Stream(ALL, ALL, symbol, "contract", contiguous=False) for symbol in fresh)
+        return [Refused(streams, reason or "not in the venue's list of instruments")] if streams else []
+
+    def _contracts(self, answer: _Answer, ts_recv: int) -> tuple[list[Output], set[str]]:
+        """The wanted instruments of an answer, and the names of all in it."""
         time = wire.to_us(answer.serverTime) if answer.serverTime is not None else ts_recv
         if not -wire.FUTURE <= ts_recv - time <= wire.PAST:
             time = ts_recv
         self.venue_time = max(self.venue_time, time)
         out: list[Output] = []
+        names: set[str] = set()
         for item, raw in enumerate(answer.symbols):
             try:
                 found = _instrument(raw)
             except wire.BAD_FRAME as error:
                 out.append(Rejected(f"instrument: {wire.why(error)}", self.frame_no, ALL))
+                names |= self._named(raw)
                 continue
+            names.add(found.symbol)
             if found.state is None or not found.sized(self._market_type):
                 out.append(Rejected("instrument: no status or contract size", self.frame_no, ALL))
                 continue
-            if self._all or found.symbol in self._wanted:
-                self._wanted.pop(found.symbol, None)
-                out.append(self._contract(found, time, ts_recv, item))
-        return out
+            if not self._wanted or found.symbol in self._wanted:
+                self._known[found.symbol] = contract = self._contract(found, time, ts_recv, item)
+                self._refused.discard(found.symbol)
+                out.append(contract)
+        return out, names
+
+    def _named(self, raw: msgspec.Raw) -> set[str]:
+        """Whom an instrument that cannot be read is about: nothing is gone of which the list may have spoken."""
+        try:
+            return {_name(raw).symbol}
+        except wire.BAD_FRAME:
+            return {*self._wanted, *self._known}
 
     def _contract(self, found: _Instrument, time: int, ts_recv: int, item: int) -> Contract:
         listed = wire.to_us(found.onboardDate) if found.onboardDate else None
@@ -216,18 +290,3 @@ def _filter(found: _Instrument, name: str) -> str | None:
             value = held.tickSize if name == "PRICE_FILTER" else held.stepSize
             return value if value is not None and is_decimal(value) else None
     return None
-
-
-def _as_stream(symbol: str) -> Stream:
-    return Stream(ALL, ALL, symbol, "contract", contiguous=False)
-
-
-def _header(headers: Mapping[str, str], name: str) -> str | None:
-    return next((value for key, value in headers.items() if key.lower() == name), None)
-
-
-def _seconds(text: str | None) -> int | None:
-    """Retry-After in us where it is a number of seconds; bounded by the longest ban that the venue names."""
-    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 9:
-        return None
-    return min(int(text) * SECOND, LONGEST_BAN)

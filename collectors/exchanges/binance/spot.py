@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collectors.exchanges.binance import books, klines, quotes, trades, wire
 from collectors.exchanges.binance.depth import Depth
+from collectors.exchanges.binance.polls import Routes
 from collectors.exchanges.binance.protocol import Channel
 from market.session import Endpoint, Limits
 from market.times import HOUR, MINUTE, SECOND
@@ -61,7 +62,9 @@ PATHS = dict.fromkeys(CHANNELS, STREAM)
 
 EXCHANGE_INFO = "/api/v3/exchangeInfo"
 EXCHANGE_INFO_WEIGHT = 20
+EXCHANGE_INFO_BY_NAME = True
 DEPTH = Depth("/api/v3/depth", {100: 5, 500: 25, 1000: 50, 5000: 250})
+POLLS = Routes("/api/v3/time", DEPTH)
 FALLBACK = None
 """There is one path."""
 

@@ -1,0 +1,59 @@
+"""How far our clock is from a venue's, from requests for its time: the middle of one is taken for when it was read.
+
+The error is at most half of the round trip, in which a handshake may lie. Nothing is corrected by it: `ts_recv` stays
+what our clock said.
+"""
+
+from __future__ import annotations
+
+from market.times import SECOND
+from runtime import metrics, polled
+
+ALARM = SECOND
+"""An offset beyond this is said, once until it is below again."""
+
+
+class VenueClock:
+    """The offset to the clock of one market's REST host: our time less the venue's, us."""
+
+    def __init__(self, exchange: str, market_type: str) -> None:
+        self.offset: int | None = None
+        self.round_trip = 0
+        self._exchange = exchange
+        self._market_type = market_type
+        self._alarmed = False
+
+    def measured(self, venue_time: int, ts_recv: int, round_trip: int) -> None:
+        """The venue said `venue_time` in an answer that came at `ts_recv`, `round_trip` us after it was asked for."""
+        self.offset, self.round_trip = ts_recv - round_trip // 2 - venue_time, round_trip
+        seconds = self.offset / SECOND
+        metrics.clock_offset(self._exchange, self._market_type, seconds)
+        # what the round trip alone may explain is no alarm
+        beyond = abs(self.offset) - round_trip // 2 > ALARM
+        if beyond and not self._alarmed:
+            polled.clock_offset(
+                exchange=self._exchange, market_type=self._market_type, offset_seconds=seconds,
+                round_trip_seconds=round_trip / SECOND,
+            )  # fmt: skip
+        self._alarmed = beyond
+
+    def status(self) -> dict[str, float] | None:
+        """What `/status` says of it, seconds; None before the first measure."""
+        if self.offset is None:
+            return None
+        return {"offset_seconds": self.offset / SECOND, "round_trip_seconds": self.round_trip / SECOND}
+
+
+class Clocks:
+    """The clocks of all markets."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], VenueClock] = {}
+
+    def of(self, exchange: str, market_type: str) -> VenueClock:
+        """The clock of one market, made at first use."""
+        key = (exchange, market_type)
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = VenueClock(exchange, market_type)
+        return held

@@ -1,0 +1,93 @@
+"""When each of many things is asked again: spread evenly over the interval, and patiently after a failure. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from collectors.exchanges.binance.answers import FIRST_PAUSE, REFUSED_PAUSE, Failure, longer
+from market.times import SECOND
+
+FIRST_SPACING = 5 * SECOND // 4
+"""Between the first requests of a long interval: what comes first need not wait for its place in the interval."""
+TOGETHER = 2
+"""So many failures in a row are no matter of one symbol: all wait."""
+
+
+class Place(msgspec.Struct):
+    """One thing's place in the schedule; times in us. `at` is None while it is asked and not answered yet."""
+
+    phase: int
+    at: int | None
+    pause: int = FIRST_PAUSE
+
+
+class Schedule:
+    """Names that are asked for every `every` us, each at its own phase of the interval; never, where that is 0."""
+
+    def __init__(self, names: Iterable[str], every: int) -> None:
+        self._names = tuple(dict.fromkeys(names))
+        self._every = every
+        self._start = 0
+        self._places: dict[str, Place] = {}
+        self._refused: set[str] = set()
+        self._pause = FIRST_PAUSE
+        self._failures = 0
+        self._quiet_until = 0
+
+    def begin(self, now: int) -> None:
+        """The first request of each: in its place, but soon."""
+        if not self._every:
+            return
+        self._start = now
+        for number, name in enumerate(self._names):
+            phase = self._every * number // len(self._names)
+            self._places[name] = Place(phase, now + min(phase, FIRST_SPACING * number))
+
+    def due(self, now: int) -> list[str]:
+        """What is to be asked now; it counts as asked."""
+        if now < self._quiet_until:
+            return []
+        found = [name for name, place in self._places.items() if place.at is not None and now >= place.at]
+        for name in found:
+            self._places[name].at = None
+        return found
+
+    def deadline(self) -> int | None:
+        """When `due` has something."""
+        first = min((place.at for place in self._places.values() if place.at is not None), default=None)
+        return None if first is None else max(first, self._quiet_until)
+
+    def answered(self, name: str, now: int, *, again: bool = False) -> None:
+        """Data came; `again` where there is more of it at once."""
+        self._failures, self._pause = 0, FIRST_PAUSE
+        self._refused.discard(name)
+        place = self._places.get(name)
+        if place is not None:
+            place.pause = FIRST_PAUSE
+            place.at = now if again else self._next(place, now)
+
+    def refused(self, name: str, now: int) -> bool:
+        """The venue knows no such thing; whether that is news."""
+        news = name not in self._refused
+        self._refused.add(name)
+        place = self._places.get(name)
+        if place is not None:
+            place.at = now + max(self._every, REFUSED_PAUSE)
+        return news
+
+    def failed(self, name: str, failure: Failure, now: int) -> None:
+        """No data came: this waits, and where it is not alone, or the venue asked for silence, everything does."""
+        self._failures += 1
+        if failure.limited or self._failures >= TOGETHER:
+            self._quiet_until = max(self._quiet_until, now + max(failure.pause or 0, self._pause))
+            self._pause = longer(self._pause)
+        place = self._places.get(name)
+        if place is not None:
+            place.at, place.pause = now + place.pause, longer(place.pause)
+
+    def _next(self, place: Place, now: int) -> int:
+        """The next time of its phase, at least half an interval away."""
+        since = now + self._every // 2 - self._start - place.phase
+        return self._start + place.phase + -(-since // self._every) * self._every

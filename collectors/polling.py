@@ -1,0 +1,270 @@
+"""Polling: driving the sessions that only fetch. Each of a source's polls is one session, open until it is stopped.
+
+The session says what to ask and when, and how patient to be with what is no data; this waits for its deadlines and
+for the venue's budget, and asks at most a few things at once. A venue's clock is measured here, since only the asker
+knows when it asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from collectors import recorded
+from collectors.budget import SHARE
+from collectors.clocks import VenueClock
+from collectors.config import SourceConfig
+from collectors.connection import Tools
+from collectors.contracts import ContractMerger
+from collectors.http import HttpFailed
+from collectors.keyed import KeyedMerger
+from collectors.liveness import Watch
+from collectors.pipeline import Pipeline, Task
+from lake.lasting import Lasting
+from market.session import Endpoint, Exchange, Fetch, Polled, Resume, ServerTime, Session
+from market.times import SECOND
+from runtime import polled as events
+from runtime import telemetry
+from runtime.clock import pause
+from runtime.retry import backoff
+
+CONTRACT, FUNDING_RATE = "contract", "funding_rate"
+REMEMBERED = (FUNDING_RATE,)
+"""Kinds whose newest stored times a start has to know."""
+ASKED_FOR = ("open_interest", FUNDING_RATE)
+"""Kinds that are polled where a source names them; the others are polled by their setting."""
+LATE = 3
+"""Intervals without a row after which one is missing."""
+AT_ONCE = 4
+"""Requests of one session that may wait for their answers together: a slow answer holds up no other."""
+LONGEST_WAIT_SECONDS = 60.0
+FIRST_DELAY_SECONDS = 5.0
+SILENT_SECONDS = 45.0
+
+
+def kinds(exchange: Exchange, source: SourceConfig) -> list[str]:
+    """What of a source is polled: the kinds that it names and no stream carries, and what every source has."""
+    return [
+        kind
+        for kind in exchange.POLLS[source.market_type]
+        if source.polls.seconds(kind) is not None and (kind in source.kinds or kind not in ASKED_FOR)
+    ]
+
+
+def polls(exchange: Exchange, source: SourceConfig, symbols: Sequence[str], recalled: Lasting) -> list[Polled]:
+    """What of a source is polled, for `symbols`. `recalled` is what the lake remembers of the market."""
+    found = []
+    for kind in kinds(exchange, source):
+        every = round((source.polls.seconds(kind) or 0) * SECOND)
+        times = recalled.times.get(kind, {})
+        since = {symbol: times[symbol] for symbol in symbols if symbol in times}
+        known = recalled.contracts if kind == CONTRACT else ()
+        found.append(Polled(kind, tuple(symbols), every, source.book_levels, since, known))
+    return found
+
+
+def remember(pipeline: Pipeline, known: Lasting) -> None:
+    """Tell the mergers what is stored."""
+    contracts = pipeline.route(CONTRACT).merger
+    if isinstance(contracts, ContractMerger):
+        contracts.remember(known.contracts)
+    for kind, times in known.times.items():
+        if not times:
+            continue
+        merger = pipeline.route(kind).merger
+        if isinstance(merger, KeyedMerger):
+            merger.stored(times)
+
+
+def stopped(
+    source: SourceConfig, kind: str, stops: Mapping[str, Resume], symbols: Iterable[str], now: int
+) -> dict[str, Resume]:
+    """Those of `stops` from which on something is missing: instruments and settled rates are asked for from there on,
+    and what is asked for at an interval is not late yet within a few of them.
+    """
+    if kind in (CONTRACT, FUNDING_RATE):
+        return {}
+    seconds = source.polls.seconds(kind) if kind in ASKED_FOR else None
+    least = round((seconds or 0) * SECOND * LATE)
+    return {one: stops[one] for one in symbols if one in stops and now - stops[one].ts_event >= least}
+
+
+async def poll(
+    exchange: Exchange,
+    polled: Polled,
+    endpoint: Endpoint,
+    pipeline: Pipeline,
+    tools: Tools,
+    clock: VenueClock,
+    stop: asyncio.Event,
+) -> None:
+    """Ask until `stop` is set, or until the session wants nothing more. A defect of ours ends one session only."""
+    delays = backoff(tools.random, first=FIRST_DELAY_SECONDS, cap=LONGEST_WAIT_SECONDS)
+    restarts = 0
+    while not stop.is_set():
+        if polled.kind == CONTRACT:
+            polled = _knowing(polled, pipeline)
+        session = exchange.poller(pipeline.market_type, tools.next_session(), polled, endpoint)
+        try:
+            await _Poller(exchange, session, polled, endpoint, pipeline, tools, clock).run(stop)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the other polls and connections go on
+            restarts += 1
+            delay = next(delays)
+            name = f"{pipeline.exchange} {pipeline.market_type} {polled.kind}"
+            telemetry.service_restarted(service=name, error=error, restarts=restarts, delay_seconds=delay)
+            await pause(tools.clock, stop, delay)
+        else:
+            return
+
+
+def _knowing(polled: Polled, pipeline: Pipeline) -> Polled:
+    """With what is known by now of the instruments that it is about."""
+    held = {contract.symbol: contract for contract in (*polled.known, *pipeline.contracts.values())}
+    wanted = polled.symbols or sorted(held)
+    return msgspec.structs.replace(polled, known=tuple(held[one] for one in wanted if one in held))
+
+
+class _Poller:
+    """One session while it is open."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        session: Session,
+        polled: Polled,
+        endpoint: Endpoint,
+        pipeline: Pipeline,
+        tools: Tools,
+        venue_clock: VenueClock,
+    ) -> None:
+        self._limits = exchange.LIMITS[pipeline.market_type]
+        self._each = exchange.POLLS[pipeline.market_type][polled.kind].each
+        self._session = session
+        self._polled = polled
+        self._pipeline = pipeline
+        self._tools = tools
+        self._clock = tools.clock
+        self._venue_clock = venue_clock
+        self._facts = {"exchange": pipeline.exchange, "market_type": pipeline.market_type}
+        self._watch = Watch(round(SILENT_SECONDS * SECOND) + polled.every)
+        self._todo: deque[Fetch] = deque()
+        self._going: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._rejected = 0
+        self._said_loaded = self._said_late = False
+        self._link, tasks = pipeline.open(
+            session,
+            name=polled.kind,
+            source="rest",
+            url=endpoint.rest,
+            now=self._clock.now(),
+            polled=recorded.headers(polled),
+        )  # fmt: skip
+        self._do(tasks)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        cause = "internal_error"
+        try:
+            cause = await self._drive(stop)
+        except asyncio.CancelledError:
+            cause = "cancelled"
+            raise
+        finally:
+            self._pipeline.close(self._link, cause, self._clock.now(), wanted=cause == "internal_error")
+
+    async def _drive(self, stop: asyncio.Event) -> str:
+        """Until the end, whose cause is returned."""
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(self._until(stop))
+            while not stop.is_set():
+                while self._todo and len(self._going) < AT_ONCE:
+                    self._begin(self._todo.popleft(), group)
+                deadline = self._session.next_deadline()
+                if deadline is None and not self._todo and not self._going:
+                    break
+                await self._wait(deadline)
+                self._look()
+                self._do(self._pipeline.tick(self._link, self._clock.now()))
+            stopping.cancel()
+            for task in self._going:
+                task.cancel()
+        return "stopped" if stop.is_set() else "done"
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    async def _wait(self, deadline: int | None) -> None:
+        """Until the session's deadline, or until an answer or the end has come."""
+        left = LONGEST_WAIT_SECONDS if deadline is None else (deadline - self._clock.now()) / SECOND
+        await pause(self._clock, self._wake, min(max(left, 0.05), LONGEST_WAIT_SECONDS))
+        self._wake.clear()
+
+    def _begin(self, fetch: Fetch, group: asyncio.TaskGroup) -> None:
+        if not self._said_late:
+            self._said_late = True
+            self._say_late(fetch)
+        task = group.create_task(self._carry_out(fetch))
+        self._going.add(task)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            self._going.discard(done)
+            self._wake.set()
+
+        task.add_done_callback(ended)
+
+    async def _carry_out(self, fetch: Fetch) -> None:
+        await self._tools.spend(fetch.weight)
+        began = self._clock.monotonic()
+        try:
+            answer = await self._tools.http.fetch(fetch.method, fetch.url)
+        except HttpFailed as error:
+            status, said, body = 0, {"error": str(error)}, b""
+        else:
+            status, said, body = answer.status, dict(answer.headers), answer.body
+        now = self._clock.now()
+        took = round((self._clock.monotonic() - began) * SECOND)
+        tasks = self._pipeline.respond(self._link, fetch, status, said, body, now)
+        for task in tasks:
+            if isinstance(task, ServerTime):
+                self._venue_clock.measured(task.venue_time, now, took)
+        self._do(tasks)
+        self._say(status, said)
+
+    def _do(self, tasks: Sequence[Task]) -> None:
+        self._todo.extend(task for task in tasks if isinstance(task, Fetch))
+
+    def _look(self) -> None:
+        """Symbols that have not been answered for so long that a row is missing."""
+        now = self._clock.now()
+        for change in self._watch.look(self._session.streams(), now):
+            stream = change.stream
+            if change.alarm:
+                telemetry.silent_stream(
+                    **self._facts, kind=stream.kind, symbol=stream.symbol, seconds=change.quiet / SECOND
+                )
+            if change.status == "stalled":
+                self._pipeline.stalled(self._link, stream, now)
+
+    def _say(self, status: int, said: Mapping[str, str]) -> None:
+        if self._link.rejected > self._rejected:
+            self._rejected = self._link.rejected
+            deadline = self._session.next_deadline()
+            wait = None if deadline is None else max(0.0, (deadline - self._clock.now()) / SECOND)
+            reason = said.get("error") or f"no data in an answer with status {status}"
+            events.poll_failed(**self._facts, kind=self._polled.kind, reason=reason[:300], retry_seconds=wait)
+        elif self._polled.kind == CONTRACT and not self._said_loaded and status == 200:
+            self._said_loaded = True
+            events.reference_loaded(**self._facts, contracts=len(self._pipeline.contracts))
+
+    def _say_late(self, fetch: Fetch) -> None:
+        allowed = self._limits.weight_per_minute * SHARE
+        requests = len(self._polled.symbols) if self._each else 1
+        takes = requests * fetch.weight * 60 / allowed if allowed else 0.0
+        if takes * SECOND > self._polled.every > 0:
+            events.poll_late(
+                **self._facts, kind=self._polled.kind, every_seconds=self._polled.every / SECOND, takes_seconds=takes
+            )

@@ -1,0 +1,107 @@
+"""What of a market lasts beyond a restart: how its instruments were last said to be, and its newest settled rates.
+
+From live files and from sealed segments that are no files yet. What cannot be read is left out: it will be asked for,
+and stored, again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from lake.errors import LakeError
+from lake.manifest_reads import Snapshot
+from lake.reading import EVER, Wanted, check, choose, lazy
+from lake.segments import BadLine, read_lines
+from lake.tables import TEXT_SUFFIX
+from market.kinds import COMMON, KINDS, Contract, Event
+
+CONTRACT = "contract"
+_TEXTS = tuple(column.name for column in KINDS[CONTRACT].columns if column.type == "decimal")
+_COLUMNS = (*COMMON, *KINDS[CONTRACT].columns)
+_TIMES = tuple(column.name for column in _COLUMNS if column.type == "time")
+_NAMES = tuple(column.name for column in _COLUMNS if column.type in ("dict", "text"))
+
+
+class Lasting(msgspec.Struct, frozen=True):
+    """`contracts` has the last row of each uid; `times` is kind -> symbol -> time (us) of its newest row."""
+
+    contracts: tuple[Contract, ...] = ()
+    times: Mapping[str, Mapping[str, int]] = {}
+
+
+def lasting(root: Path, snapshot: Snapshot, exchange: str, market_type: str, kinds: Iterable[str] = ()) -> Lasting:
+    """What is known of one market. `kinds` are those whose newest times are wanted."""
+    newest: dict[str, Contract] = {}
+    lines = _of_lines(root, snapshot, CONTRACT, exchange, market_type)
+    for contract in (*_of_files(root, snapshot, exchange, market_type), *lines):
+        assert isinstance(contract, Contract), "a segment of contracts holds nothing else"
+        held = newest.get(contract.uid)
+        if held is None or held.known_from <= contract.known_from:
+            newest[contract.uid] = contract
+    times = {kind: _newest(root, snapshot, kind, exchange, market_type) for kind in kinds}
+    return Lasting(tuple(sorted(newest.values(), key=lambda one: (one.known_from, one.uid))), times)
+
+
+def _newest(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    rows = _rows(root, snapshot, kind, exchange, market_type)
+    if rows is not None:
+        symbol, time = pl.col("symbol").cast(pl.String), pl.col("ts_event").cast(pl.Int64)
+        last = rows.group_by(symbol).agg(time.max()).collect()
+        found = dict(zip(last["symbol"].to_list(), last["ts_event"].to_list(), strict=True))
+    for event in _of_lines(root, snapshot, kind, exchange, market_type):
+        if event.ts_event is not None:
+            found[event.symbol] = max(event.ts_event, found.get(event.symbol, 0))
+    return found
+
+
+def _of_files(root: Path, snapshot: Snapshot, exchange: str, market_type: str) -> list[Contract]:
+    """The last row of each uid in live files."""
+    rows = _rows(root, snapshot, CONTRACT, exchange, market_type)
+    if rows is None:
+        return []
+    plain = [
+        *(pl.col(name).cast(pl.Int64) for name in _TIMES),
+        *(pl.col(name).cast(pl.String) for name in _NAMES),
+    ]
+    last = rows.with_columns(plain).sort("known_from", maintain_order=True).group_by("uid").last().collect()
+    return [_contract(row) for row in last.to_dicts()]
+
+
+def _rows(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str) -> pl.LazyFrame | None:
+    """The rows of a kind of a market; None where there are none that can be read."""
+    files = snapshot.files(kind, exchange=exchange, market_type=market_type)
+    selection = choose(kind, files, [Wanted(exchange, market_type)], EVER)
+    try:
+        check(root, selection.files)
+    except LakeError:
+        return None  # a damaged file is `dl verify`'s to report
+    return lazy(root, selection, files) if selection.files else None
+
+
+def _contract(row: Mapping[str, Any]) -> Contract:
+    """A table's row as the event that it was; its stream is not in the table."""
+    values = {name: row[name] for name in Contract.__struct_fields__ if name in row}
+    values |= {name: _text(row[name], row.get(name + TEXT_SUFFIX)) for name in _TEXTS}
+    return Contract(**{"stream": "", **values})
+
+
+def _text(value: float | None, exact: str | None) -> str | None:
+    """The number's plain decimal text."""
+    if exact is not None or value is None:
+        return exact
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
+
+
+def _of_lines(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str) -> Iterable[Event]:
+    """The events of sealed segments that are no files yet."""
+    for segment in snapshot.segments(exchange, market_type, kind, "sealed"):
+        path = root / segment.path
+        if segment.rows and path.is_file():
+            yield from (event for event in read_lines(kind, path.read_bytes()) if not isinstance(event, BadLine))
