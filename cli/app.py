@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from cli import output
-from cli.commands import compact, exchanges, gaps, ls, read, rebuild, replay, status, trace, transform, verify
+from cli.commands import compact, exchanges, gaps, ls, read, rebuild, reload, replay, status, trace, transform, verify
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 something was found or failed, 2 wrong command line, "
@@ -35,6 +35,7 @@ app.command("verify")(verify.verify)
 app.command("rebuild")(rebuild.rebuild)
 app.command("trace")(trace.trace)
 app.command("replay")(replay.replay)
+app.command("reload")(reload.reload)
 app.command("transform")(transform.transform)
 app.command("compact")(compact.compact)
 

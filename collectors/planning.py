@@ -9,6 +9,7 @@ A connection is named `<venue>-<market>-<path>-<number>`, with `-a` and `-b` for
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
@@ -86,6 +87,10 @@ class _Line(msgspec.Struct):
         self.touched = True
 
 
+_Plan = dict[tuple[str, int], tuple[_Pool, tuple[Stream, ...]]]
+"""(stem, number) -> what a connection is, and what it carries."""
+
+
 def limit_of(exchange: Exchange, market_type: str) -> int:
     """Streams that one connection of a market may carry."""
     return exchange.LIMITS[market_type].streams_per_connection
@@ -123,8 +128,8 @@ def changes(
     Streams stay on the connection that has them; new ones go where their symbol is, else where there is room, as few
     connections as possible being touched; only then a connection is opened, under a number that was not in use.
     """
-    wanted = _wanted(new)
-    before = _lines(old)
+    before, planned = _lines(old), _lines(new)
+    wanted = _wanted(planned)
     owners = _owners(before, wanted)
     made: dict[_Pool, list[_Line]] = {pool: [] for pool in wanted}
     placed: dict[tuple[str, Stream], str] = {}
@@ -141,8 +146,12 @@ def changes(
         used.setdefault(stem, set()).add(number)
     for pool, streams in wanted.items():
         stem, size = pool.like.name, limit_of(exchange_of(pool.like), pool.like.market_type)
-        missing = [s for s in streams if (stem, s) not in placed]
-        _place(made[pool], missing, size, used.setdefault(stem, set()))
+        taken = used.setdefault(stem, set())
+        if not made[pool]:  # nothing to keep: as the adapter has it
+            for (_, number), (_, carried) in ((n, e) for n, e in planned.items() if e[0] == pool):
+                made[pool].append(_Line.of(_free(number, taken), carried, touched=True))
+            continue
+        _place(made[pool], [s for s in streams if (stem, s) not in placed], size, taken)
     after = [
         connection
         for pool, lines in made.items()
@@ -152,17 +161,17 @@ def changes(
     return _difference(old, after)
 
 
-def _wanted(new: Iterable[Connection]) -> dict[_Pool, dict[Stream, None]]:
+def _wanted(planned: _Plan) -> dict[_Pool, dict[Stream, None]]:
     """The streams of each pool, in order and each once."""
     found: dict[_Pool, dict[Stream, None]] = {}
-    for pool, streams in _lines(new).values():
+    for pool, streams in planned.values():
         found.setdefault(pool, {}).update(dict.fromkeys(streams))
     return found
 
 
-def _lines(connections: Iterable[Connection]) -> dict[tuple[str, int], tuple[_Pool, tuple[Stream, ...]]]:
-    """(stem, number) -> what it is and carries; twins are one."""
-    found: dict[tuple[str, int], tuple[_Pool, tuple[Stream, ...]]] = {}
+def _lines(connections: Iterable[Connection]) -> _Plan:
+    """The plan of these connections; twins are one."""
+    found: _Plan = {}
     for connection in connections:
         place = _parted(connection.name)
         twin = connection.name.endswith(TWINS)
@@ -171,9 +180,7 @@ def _lines(connections: Iterable[Connection]) -> dict[tuple[str, int], tuple[_Po
     return found
 
 
-def _owners(
-    before: Mapping[tuple[str, int], tuple[_Pool, tuple[Stream, ...]]], wanted: Mapping[_Pool, Mapping[Stream, None]]
-) -> dict[tuple[str, int], _Pool]:
+def _owners(before: _Plan, wanted: Mapping[_Pool, Mapping[Stream, None]]) -> dict[tuple[str, int], _Pool]:
     """Each connection belongs to the pool that wants most of its streams, its own where two want as many.
 
     So a source whose address or redundancy changes takes its connections along.
@@ -204,10 +211,14 @@ def _place(lines: list[_Line], missing: Iterable[Stream], size: int, used: set[i
             continue
         line = max(fitting, key=lambda e: (symbol in e.symbols, e.touched, -len(e.streams), -e.number))
         line.take(held, symbol)
-    for group in groups(over, size):
-        number = next(n for n in range(1, len(used) + 2) if n not in used)
-        used.add(number)
-        lines.append(_Line.of(number, group, touched=True))
+    lines += [_Line.of(_free(1, used), group, touched=True) for group in groups(over, size)]
+
+
+def _free(number: int, used: set[int]) -> int:
+    """The first number from `number` on that is not in use, which it then is."""
+    found = next(n for n in itertools.count(number) if n not in used)
+    used.add(found)
+    return found
 
 
 def _connections(pool: _Pool, number: int, streams: tuple[Stream, ...], exchange: Exchange) -> list[Connection]:

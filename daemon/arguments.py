@@ -23,6 +23,7 @@ exit codes:
   130  interrupted a second time
 
 Ctrl-C (or SIGTERM) stops in phases within shutdown_seconds; a second one stops at once.
+SIGHUP (or `dl reload`) reads the configuration again and applies what changed of collectors.sources.
 """
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from daemon import simulate
 from daemon.arguments import Options
@@ -16,6 +18,7 @@ from daemon.config import Config
 from daemon.control import ControlService
 from daemon.errors import DaemonError, code_of
 from daemon.http import HttpService
+from daemon.reloading import Hangup, Reloader
 from daemon.status import Status
 from daemon.stopping import Guard, Stopper
 from daemon.watch import Beat, Timer, Watch
@@ -50,8 +53,9 @@ async def _run(config: Config, options: Options, clock: SystemClock) -> int:
     """From the lock to its release."""
     with Stopper(config.shutdown_seconds) as stopper:
         writer = await asyncio.to_thread(
-            LakeWriter.open, config.lake, config.collectors.node, clock.now(), simulated=options.simulate
-        )
+            LakeWriter.open, config.lake, config.collectors.node, clock.now(), simulated=options.simulate,
+            on_rebuild=telemetry.manifest_rebuilt,
+        )  # fmt: skip
         code = EXIT_INTERNAL
         began = clock.monotonic()
         try:
@@ -89,10 +93,12 @@ class _Life:
         self._writer = writer
         self._stopper = stopper
         self._began = clock.monotonic()
+        self._pointed: Callable[[Config], Config] = _as_given
 
     async def live(self) -> int:
         """Recover, start everything, wait for the end. Returns the exit code."""
         simulator: simulate.Simulator | None = None
+        given = self._config
         workers = Workers(self._config.workers.processes, recycle_after=self._config.workers.recycle_after)
         try:
             if self._options.simulate:
@@ -100,31 +106,34 @@ class _Life:
                 log = self._config.lake / "simulator.jsonl"
                 simulator = simulate.Simulator(self._config, self._clock.offset_us, log)
                 addresses = await simulator.start()
-                self._config = simulate.pointed_at(self._config, addresses)
+                self._pointed = partial(simulate.pointed_at, addresses=addresses)
+                self._config = self._pointed(given)
                 telemetry.simulating(
                     exchange=self._config.collectors.sources[0].exchange,
                     address=addresses.control,
                     seconds_before_midnight=self._config.simulate.seconds_before_midnight,
                     close_delay_seconds=self._config.simulate.close_delay_seconds,
                 )
-            return await self._supervise(workers, simulator)
+            return await self._supervise(workers, simulator, given)
         finally:
             # Jobs still running belong to services that have ended: what they published is whole, the rest is temp.
             await asyncio.to_thread(workers.kill)
             if simulator is not None:
                 await simulator.stop()
 
-    async def _supervise(self, workers: Workers, simulator: simulate.Simulator | None) -> int:
+    async def _supervise(self, workers: Workers, simulator: simulate.Simulator | None, given: Config) -> int:
         from daemon import wiring  # noqa: PLC0415 - it brings the engines: a refused start does not wait for them
 
         parts = await wiring.build(self._config, self._options.only, self._clock, self._writer, workers)
-        jobs = {**parts.jobs, "stop": self._stop}
+        reloader = Reloader(given, self._options, parts.collectors, self._pointed)
+        jobs = {**parts.jobs, "reload": reloader.job, "stop": self._stop}
         services: list[Service] = [
             Guard(self._stopper),
             *parts.services,
             Beat(self._clock),
             Watch(self._clock, self._writer.manifest, self._config.compactor.close_delay_seconds),
             ControlService(jobs, self._writer.set_control),
+            Hangup(self._stopper.reload, reloader),
         ]
         if simulator is not None:
             services.append(simulator)
@@ -146,6 +155,10 @@ class _Life:
     async def _stop(self, _arguments: object, _progress: object) -> object:
         self._stopper.ask("asked through the control port")
         return {"stopping": True}
+
+
+def _as_given(config: Config) -> Config:
+    return config
 
 
 def _refuse_the_past(writer: LakeWriter, clock: Clock) -> None:

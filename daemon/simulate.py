@@ -13,6 +13,7 @@ import msgspec
 
 from collectors import exchanges
 from collectors.config import EndpointConfig, SourceConfig
+from collectors.patterns import is_pattern
 from daemon.config import Config
 from daemon.errors import StartFailed
 from market import times
@@ -21,6 +22,8 @@ from runtime.service import Fatal
 
 START_SECONDS = 20.0
 STOP_SECONDS = 2.0
+FOR_PATTERNS = "10"
+"""How many instruments there are for the patterns to mean, beside those named."""
 LOOK_SECONDS = 2.0
 """How often the compactor looks for work in a simulated run, in place of compactor.interval_seconds."""
 
@@ -105,7 +108,10 @@ class Simulator:
 
     def _command(self) -> list[str]:
         sources = self._config.collectors.sources
-        symbols = list(dict.fromkeys(symbol for source in sources for symbol in source.symbols))
+        given = dict.fromkeys(symbol for source in sources for symbol in source.symbols)
+        symbols = [symbol for symbol in given if not is_pattern(symbol)]
+        if len(symbols) < len(given):
+            symbols.append(FOR_PATTERNS)
         markets = list(dict.fromkeys(source.market_type for source in sources))
         venues = list(dict.fromkeys(source.exchange for source in sources))
         if len(venues) != 1:
@@ -124,7 +130,10 @@ class Simulator:
 
 
 def pointed_at(config: Config, addresses: Addresses) -> Config:
-    """`config` with every source's endpoint at the simulator and the demonstration's shorter delays."""
+    """`config` with every source's endpoint at the simulator and the demonstration's shorter delays.
+
+    Raises StartFailed for a market that the simulator was not started with.
+    """
     sources = [_source(source, addresses) for source in config.collectors.sources]
     writing = config.collectors.writing.model_copy(update={"seal_seconds": config.simulate.seal_seconds})
     collectors = config.collectors.model_copy(update={"sources": sources, "writing": writing})
@@ -136,6 +145,8 @@ def pointed_at(config: Config, addresses: Addresses) -> Config:
 
 def _source(source: SourceConfig, addresses: Addresses) -> SourceConfig:
     venue = exchanges.load(source.exchange).ENDPOINTS[source.market_type]
+    if source.market_type not in addresses.rest:
+        raise StartFailed(f"the simulator runs without {source.exchange} {source.market_type}: that needs a restart")
     rest = _moved(venue.rest, addresses.rest[source.market_type])
     ws = _moved_all(venue.ws, addresses.ws[source.market_type])
     return source.model_copy(update={"endpoint": EndpointConfig(rest=rest, ws=ws)})

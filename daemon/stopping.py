@@ -1,4 +1,4 @@
-"""How a stop begins and how it is bounded: signals, the reason, and the last resort when nothing else ends."""
+"""Signals: how a stop begins and how it is bounded, with the last resort when nothing else ends; and SIGHUP."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ HURRY_SECONDS = 1.0
 class Stopper:
     """The two events of a shutdown. The first signal (or `ask`) sets `stop`; the second sets `hurry`.
 
+    SIGHUP, where there is one, ends nothing: it sets `reload`.
+
     Use as a context manager inside the running loop: signal handlers are installed and taken back.
     """
 
     def __init__(self, deadline_seconds: float, end_process: Callable[[int], None] = os._exit) -> None:
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
+        self.reload = asyncio.Event()
         self.reason = "a part failed"
         self.deadline_seconds = deadline_seconds
         self._end_process = end_process
@@ -51,6 +54,8 @@ class Stopper:
     def __enter__(self) -> Self:
         for number in _signals():
             self._before[number] = signal.signal(number, self._on_signal)
+        if hasattr(signal, "SIGHUP"):
+            self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_hangup)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -71,6 +76,9 @@ class Stopper:
         else:
             self.limit(HURRY_SECONDS, EXIT_INTERRUPTED)
             self._loop.call_soon_threadsafe(self.hurry.set)
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self.reload.set)
 
     def _end(self, exit_code: int) -> None:
         sys.stderr.write("did not stop in time: ended\n")
@@ -94,6 +102,6 @@ class Guard:
 
 
 def _signals() -> tuple[signal.Signals, ...]:
-    """Ctrl-C, the service manager's stop, and, where they exist, a closed terminal and Ctrl-Break."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    """Ctrl-C, the service manager's stop, and Ctrl-Break where it exists."""
+    names = ("SIGINT", "SIGTERM", "SIGBREAK")
     return tuple(getattr(signal, name) for name in names if hasattr(signal, name))

@@ -31,6 +31,7 @@ class Parts:
 
     services: list[Service]
     jobs: Mapping[str, Job]
+    collectors: CollectorsService | None
 
 
 async def build(config: Config, only: Collection[str], clock: Clock, writer: LakeWriter, workers: Executor) -> Parts:
@@ -44,8 +45,10 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
     )
     services: list[Service] = []
     jobs: dict[str, Job] = {}
+    collectors: CollectorsService | None = None
     if "collectors" in only:
-        services.append(CollectorsService(config.collectors, writer, clock, random.random, stops))
+        collectors = CollectorsService(config.collectors, writer, clock, random.random, stops)
+        services.append(collectors)
     # Both are made in any case: `dl` may ask for a pass although they make none by themselves.
     transformer = TransformService(writer, workers, clock, config.transformer)
     compactor = CompactorService(writer, workers, clock, config.compactor)
@@ -58,7 +61,7 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
         return msgspec.to_builtins(await compactor.compact(progress, final=arguments.get("final") is True, again=True))
 
     jobs |= {"transform": transform, "compact": compact}
-    return Parts(services, jobs)
+    return Parts(services, jobs, collectors)
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:

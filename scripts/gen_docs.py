@@ -28,7 +28,7 @@ from collectors.config import host_node
 from daemon import arguments, explain, problems
 from daemon.config import Config
 from market import kinds
-from runtime import metrics, telemetry
+from runtime import changing, metrics, telemetry
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"
@@ -240,14 +240,14 @@ def metrics_page() -> str:
             "## Metrics\n",
             table(("metric", "type", "labels", "meaning"), rows),
             "## Events\n",
-            "In the order of `runtime/telemetry.py`.\n",
+            "In the order of `runtime/telemetry.py` and `runtime/changing.py`.\n",
             table(("event", "level", "meaning", "also moves"), events),
         ]
     )
 
 
 class Event:
-    """One function of `runtime.telemetry`, as its source says it."""
+    """One function of `runtime.telemetry` or `runtime.changing`, as its source says it."""
 
     def __init__(self, tree: ast.FunctionDef) -> None:
         self.name = tree.name
@@ -260,7 +260,7 @@ class Event:
         call = next(node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) == "say")
         level, event = call.args[:2]
         if not (isinstance(event, ast.Constant) and event.value == tree.name):
-            raise SystemExit(f"runtime/telemetry.py: {tree.name} says the event {ast.unparse(event)}")
+            raise SystemExit(f"runtime: {tree.name} says the event {ast.unparse(event)}")
         self.level = ast.unparse(_resolved(level, texts)).replace("'", "")
         self.meaning = flowing(ast.get_docstring(tree) or "")
 
@@ -276,8 +276,8 @@ class Event:
 
 def events_said() -> list[Event]:
     """Every event that the process can say."""
-    tree = ast.parse(inspect.getsource(telemetry))
-    return [Event(node) for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    nodes = [node for module in (telemetry, changing) for node in ast.parse(inspect.getsource(module)).body]
+    return [Event(node) for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
 
 
 def _called(node: ast.Call) -> str:

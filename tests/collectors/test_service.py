@@ -133,7 +133,9 @@ async def test_the_next_run_joins_the_last(monkeypatch: pytest.MonkeyPatch, writ
 async def test_reference_data_is_asked_for_until_it_comes(monkeypatch: pytest.MonkeyPatch, writer: LakeWriter) -> None:
     answers: list[Answer | Exception] = [HttpFailed("no route"), Answer(503, {}, b"<html>"), Answer(200, {}, b"{}")]
 
-    async def fetch(_self: Http, _method: str, _url: str) -> Answer:
+    async def fetch(_self: Http, _method: str, url: str) -> Answer:
+        if url.endswith("/time"):
+            return Answer(200, {}, b"{}")
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
