@@ -14,7 +14,7 @@ import typer
 from cli.output import ERR, discard_output
 from daemon.errors import DaemonError
 from lake.errors import LakeError, NotALake
-from lake.layout import MANIFEST
+from lake.layout import LEDGER, MANIFEST
 from market import times
 from market.errors import MarketError
 from market.times import Interval
@@ -44,7 +44,9 @@ def lake_root(lake: Path | None, config: Path | None, *, must_exist: bool = True
     if lake.exists() and not lake.is_dir():
         raise NotALake(f"{lake} is not a folder", "name one with --lake DIR or --config FILE")
     if must_exist and not (lake / MANIFEST).is_file():
-        raise NotALake(f"{lake} is no lake: it has no {MANIFEST}", "name one with --lake DIR or --config FILE")
+        lost = (lake / LEDGER).is_dir()
+        hint = "run: dl rebuild" if lost else "name one with --lake DIR or --config FILE"
+        raise NotALake(f"{lake} is no lake: it has no {MANIFEST}", hint)
     return lake
 
 

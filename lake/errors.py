@@ -2,6 +2,7 @@
 
 LakeError(message, hint)
  +-- NotALake             no manifest where one was expected
+ |    +-- LostManifest    data is there, and manifest.db is not: dl rebuild makes it anew
  +-- LakeLocked           another process writes this lake (exit 73)
  +-- LakeMismatch         simulated against real, or a lake of another kind (exit 78)
  +-- UnknownVersion       a manifest, segment or table newer than this program (exit 78)
@@ -32,6 +33,10 @@ class LakeError(Exception):
 
 class NotALake(LakeError):
     exit_code = 66
+
+
+class LostManifest(NotALake):
+    pass
 
 
 class LakeLocked(LakeError):

@@ -19,7 +19,8 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from lake import manifest_writes as writes
 from lake import migrations, schema
-from lake.errors import CommitConflict, Fenced, LakeError, LakeMismatch, NotALake
+from lake.commits import Newest
+from lake.errors import CommitConflict, CorruptManifest, Fenced, LakeError, LakeMismatch, NotALake
 from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
 from lake.manifest_source import ReadSource, damaged, explain, keep_wal, write_engine
@@ -51,11 +52,14 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
         self._source = ReadSource(root / MANIFEST, pooled=engine is not None)
 
     @classmethod
-    def create_or_open(cls, root: Path, *, now: int, simulated: bool | None = None, create: bool = True) -> Manifest:
+    def create_or_open(
+        cls, root: Path, *, now: int, simulated: bool | None = None, create: bool = True, reached: Newest | None = None
+    ) -> Manifest:
         """The read-write manifest with a new epoch, which fences every writer before it. Hold the lake's lock.
 
-        `root` must exist; `simulated` None takes the lake as it is; `now` us. Raises NotALake (with create=False),
-        LakeMismatch (simulated against real), UnknownVersion, CorruptFile, ManifestBusy.
+        `root` must exist; `simulated` None takes the lake as it is; `now` us; `reached` is how far the ledger says that
+        the manifest has come. Raises NotALake (with create=False), LakeMismatch (simulated against real),
+        UnknownVersion, CorruptFile (damaged, or older than the ledger), ManifestBusy.
         """
         path = root / MANIFEST
         if not create and not path.exists():
@@ -65,6 +69,8 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
             with engine.begin() as conn:
                 migrations.check_version(migrations.found_version(conn))
                 _quick_check(conn)
+                if reached is not None:
+                    _as_far(conn, reached)
                 migrations.migrate(conn, secrets.token_hex(8), bool(simulated), now)
                 if simulated is not None:
                     _same_world(conn, root, simulated)
@@ -220,6 +226,19 @@ def _quick_check(conn: Connection) -> None:
     said = conn.execute(text("PRAGMA quick_check(1)")).scalar_one()
     if said != "ok":
         raise damaged(str(said))
+
+
+def _as_far(conn: Connection, reached: Newest) -> None:
+    """An older copy that was put back does not know what was published since."""
+    if migrations.found_version(conn) == 0:
+        return
+    epoch, version = conn.execute(text("SELECT epoch, version FROM meta")).one()
+    if epoch < reached.epoch or version < reached.version:
+        raise CorruptManifest(
+            f"manifest.db is older than the ledger: it is at version {version} of writer {epoch}, the ledger at"
+            f" {reached.version} of {reached.epoch}",
+            "was a copy put back? run: dl rebuild",
+        )
 
 
 def _same_world(conn: Connection, root: Path, simulated: bool) -> None:

@@ -99,7 +99,7 @@ def explain(error: DatabaseError) -> Exception:
 
 def damaged(said: str) -> CorruptManifest:
     """The manifest is not what SQLite wrote."""
-    hint = "move it aside and restore a copy; segments, tables and ledger are untouched"
+    hint = "run: dl rebuild; segments, tables and ledger are untouched"
     return CorruptManifest(f"manifest.db is damaged: {said}", hint)
 
 

@@ -72,6 +72,16 @@ class Rebuilt(msgspec.Struct, kw_only=True):
             finding.severity == "error" for finding in self.findings
         )
 
+    @property
+    def summary(self) -> str:
+        """One line for a person."""
+        wrong = sum(finding.severity == "error" for finding in self.findings) + len(self.contradictions)
+        said = f"{self.live:,} live files from {self.entries:,} entries of the ledger"
+        said += f" ({len(self.damaged_lines):,} damaged)" if self.damaged_lines else ""
+        said += f", {len(self.adopted):,} files and {len(self.sealed):,} segments from the disk alone"
+        said += f"; {wrong:,} problems: dl verify names them" if wrong else ""
+        return said + (f"; the old manifest is {self.moved[0]}" if self.moved else "")
+
 
 def silent(_done: int, _total: int, _what: str) -> None:
     """Tells nobody."""

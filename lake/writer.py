@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,12 +18,13 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from lake import durable, links, recovery
-from lake.commits import Commit, Start, Void, commit_of
-from lake.errors import LakeError, NotALake
-from lake.layout import HOT, MANIFEST, RAW, TABLES, VERSIONS
+from lake.commits import Commit, Start, Void, commit_of, newest
+from lake.errors import CorruptManifest, LakeError, LostManifest, NotALake
+from lake.layout import HOT, LEDGER, MANIFEST, RAW, TABLES, VERSIONS
 from lake.ledger import Ledger
 from lake.lock import LakeLock
 from lake.manifest import Manifest
+from lake.rebuild import rebuild_held
 from lake.rows import (
     BanRow,
     CertificateRow,
@@ -53,18 +54,39 @@ class LakeWriter:
         self._say_start(now)
 
     @classmethod
-    def open(cls, root: Path, node: str, now: int, simulated: bool | None = False, create: bool = True) -> LakeWriter:
+    def open(
+        cls,
+        root: Path,
+        node: str,
+        now: int,
+        simulated: bool | None = False,
+        create: bool = True,
+        on_rebuild: Callable[[str, str], None] | None = None,
+    ) -> LakeWriter:
         """Take the lake at `root`, making it where there is none (unless `create` is False).
 
-        `simulated` None takes the lake as it is. Raises LakeLocked, LakeMismatch, NotALake, UnknownVersion,
-        CorruptFile, ManifestBusy, StorageFailed; the lake is untouched then, and the lock free.
+        `simulated` None takes the lake as it is. With `on_rebuild` a manifest that is damaged, lost, or older than the
+        ledger is made anew first, and that is told as (why, what came of it). Raises LakeLocked, LakeMismatch,
+        NotALake, UnknownVersion, CorruptFile, ManifestBusy, StorageFailed; the lake is untouched then, and the lock
+        free.
         """
-        _check_place(root, create)
+        lost = _check_place(root, create)
+        if lost is not None and on_rebuild is None:
+            raise lost
         durable.make_dirs(root)
         lock = LakeLock.acquire(root)
         manifest: Manifest | None = None
         try:
-            manifest = Manifest.create_or_open(root, now=now, simulated=simulated, create=create)
+            try:
+                if lost is not None:
+                    raise lost
+                manifest = _open_manifest(root, now, simulated, create=create)
+            except (CorruptManifest, LostManifest) as error:
+                if on_rebuild is None:
+                    raise
+                made = rebuild_held(root, node, now, thorough=False)
+                on_rebuild(error.message, made.summary)
+                manifest = _open_manifest(root, now, simulated, create=False)
             lock.describe(epoch=manifest.epoch)
             return cls(root, lock, manifest, Ledger(root, node), now)
         except BaseException:
@@ -242,21 +264,25 @@ class LakeWriter:
             return False
 
 
-def _check_place(root: Path, create: bool) -> None:
+def _open_manifest(root: Path, now: int, simulated: bool | None, *, create: bool) -> Manifest:
+    return Manifest.create_or_open(root, now=now, simulated=simulated, create=create, reached=newest(root))
+
+
+def _check_place(root: Path, create: bool) -> LostManifest | None:
+    """What is wrong where there is data and no manifest. Raises NotALake for what can be no lake."""
     held = root / MANIFEST
     if held.is_dir():
         raise NotALake(f"{held} is a folder", "name another place for the lake")
     # An empty file without a log is what a killed first start leaves; beside data it is a manifest that was lost.
     lost = held.exists() and not held.stat().st_size and not held.with_name(f"{MANIFEST}-wal").exists()
     if held.exists() and not lost:
-        return
+        return None
     what = f"an empty {MANIFEST}" if lost else f"no {MANIFEST}"
-    if not create and not lost:
-        raise NotALake(f"{root} is no lake: it has {what}", "check the path")
     if root.exists() and not root.is_dir():
         raise NotALake(f"{root} is not a folder", "name another place for the lake")
-    data = [name for name in (RAW, HOT, VERSIONS, TABLES) if (root / name).exists()]
+    data = [name for name in (RAW, HOT, VERSIONS, TABLES, LEDGER) if (root / name).exists()]
     if data:
-        raise NotALake(
-            f"{root} has {', '.join(data)} but {what}", "restore a copy of the manifest, or use another folder"
-        )
+        return LostManifest(f"{root} has {', '.join(data)} but {what}", "run: dl rebuild, or use another folder")
+    if not create and not lost:
+        raise NotALake(f"{root} is no lake: it has {what}", "check the path")
+    return None

@@ -5,13 +5,12 @@ import sqlite3
 from concurrent.futures import Executor
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
-from lake import durable, layout
-from lake.errors import CommitConflict, LakeLocked, NotALake
+from lake import durable, layout, parquet
+from lake.errors import CommitConflict, CorruptManifest, LakeLocked, NotALake
 from lake.publish import Placement, publish
 from lake.rebuild import rebuild
 from lake.rows import BanRow, CheckRow, Expectation, QuarantineRow, SegmentRow, SessionRow
@@ -176,9 +175,9 @@ def tables(root: Path) -> dict[str, list[tuple]]:
     """Every table, row by row; of `meta` all but what only grows."""
     with sqlite3.connect(root / "manifest.db") as db:
         names = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        found = {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in names}  # noqa: S608 - names of ours
+        found = {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
         keep = [r[1] for r in db.execute("PRAGMA table_info(meta)") if r[1] not in EPOCH_AND_VERSION]
-        found["meta"] = list(db.execute(f"SELECT {', '.join(keep)} FROM meta"))  # noqa: S608 - names of ours
+        found["meta"] = list(db.execute(f"SELECT {', '.join(keep)} FROM meta"))
     db.close()
     return found
 
@@ -223,3 +222,362 @@ def test_a_lost_manifest_comes_back_the_same_table_by_table(copy, name):
     assert counters(root) >= counted
     assert (made.adopted, made.left, made.damaged_lines, made.whole) == ([], [], [], True)
     assert before["files"], "there was something to lose"
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_dry_run_on_a_healthy_lake_finds_no_difference_and_touches_nothing(copy, name):
+    root = copy(name)
+    before = everything(root)
+    made = rebuild(root, "node", END + 20 * DAY, dry_run=True)
+    assert (made.differences, made.moved, made.ok) == ([], [], True)
+    assert everything(root) == before
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    """Every file; of the manifest the tables."""
+    files = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith((".lock", "manifest.db")))
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in files} | {"manifest": repr(tables(root)).encode()}
+
+
+def test_a_dry_run_names_what_is_different(copy):
+    root = copy("full")
+    with sqlite3.connect(root / "manifest.db") as db:
+        path = db.execute("SELECT path FROM files WHERE state = 'live' AND level = 'day'").fetchone()[0]
+        db.execute("DELETE FROM files WHERE path = ?", (path,))
+        db.execute("UPDATE gaps SET cause = 'crash' WHERE gap_id = 'a'")
+        db.execute("INSERT INTO cursors VALUES ('mine', 5)")
+    db.close()
+    made = rebuild(root, "node", END, dry_run=True)
+    assert not made.ok
+    assert {(d.table, d.key, d.only) for d in made.differences} == {
+        ("files", (path,), "rebuilt"), ("gaps", ("a",), ""), ("cursors", ("mine",), "present"),
+    }  # fmt: skip
+    assert [d.columns for d in made.differences if d.table == "gaps"] == [{"cause": ("crash", "disconnect")}]
+
+
+def test_while_somebody_writes_the_lake_it_is_refused(copy, monkeypatch):
+    monkeypatch.setattr("lake.lock.ATTEMPTS", 1)
+    root = copy("full")
+    with LakeWriter.open(root, "node", END), pytest.raises(LakeLocked, match=r"process \d+"):
+        rebuild(root, "node", END)
+
+
+def test_no_lake_is_made_where_there_is_none(tmp_path):
+    with pytest.raises(NotALake):
+        rebuild(tmp_path / "typo", "node", END)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/photo.dng").write_text("mine")
+    with pytest.raises(NotALake):
+        rebuild(tmp_path, "node", END)
+    assert not (tmp_path / "manifest.db").exists()
+
+
+def garble(root: Path) -> None:
+    path = root / "manifest.db"
+    data = bytearray(path.read_bytes())
+    for place in range(4096, len(data), 97):
+        data[place] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def truncate(root: Path) -> None:
+    path = root / "manifest.db"
+    path.write_bytes(path.read_bytes()[:50_000])
+
+
+def stale_log(root: Path) -> None:
+    garble(root)
+    (root / "manifest.db-wal").write_bytes(b"of another time" * 1000)
+
+
+def empty(root: Path) -> None:
+    (root / "manifest.db").write_bytes(b"")
+
+
+def delete(root: Path) -> None:
+    (root / "manifest.db").unlink()
+
+
+@pytest.mark.parametrize("harm", [garble, truncate, stale_log, empty, delete])
+def test_a_harmed_manifest_is_moved_aside_and_made_anew_at_the_daemons_start(copy, harm):
+    root = copy("full")
+    before, counted = tables(root), counters(root)
+    harm(root)
+    left = {p.name: p.read_bytes() for p in root.glob("manifest.db*")}
+    with pytest.raises((CorruptManifest, NotALake), match="dl rebuild"):
+        LakeWriter.open(root, "node", END + HOUR, create=False)
+    assert {p.name: p.read_bytes() for p in root.glob("manifest.db*")}.keys() >= left.keys()
+    told = []
+    with LakeWriter.open(root, "node", END + HOUR, on_rebuild=lambda *said: told.append(said)) as writer:
+        assert writer.epoch > counted[0]
+        assert writer.manifest.version >= counted[1]
+        assert verify_lake(root, writer.manifest, lambda *_: None).ok
+    assert len(told) == 1
+    assert tables(root) == before
+    aside = sorted((root / "quarantine").glob("manifest.db.*"))
+    assert [p.read_bytes() for p in aside][:1] == ([left["manifest.db"]] if left else []), "never removed"
+    with LakeWriter.open(root, "node", END + 2 * HOUR, on_rebuild=lambda *said: told.append(said)):
+        assert len(told) == 1, "once is enough"
+
+
+def test_doing_it_twice_is_doing_it_once(copy):
+    root = copy("revised")
+    before = tables(root)
+    for n in range(3):
+        made = rebuild(root, "node", END + 20 * DAY + n)
+        assert (made.ok, made.adopted, made.links) == (True, [], 0)
+        assert tables(root) == before
+    assert len(list((root / "quarantine").glob("manifest.db.*-00000?"))) == 3
+
+
+def test_a_copy_of_the_manifest_from_before_is_noticed_and_newer_files_are_taken_in(tmp_path):
+    root = tmp_path / "lake"
+    root.mkdir()
+    life = Life(root)
+    full(life)
+    life.close()
+    shutil.copy(root / "manifest.db", tmp_path / "backup")
+    life.reopen(END + HOUR)
+    life.segment(END + HOUR + MINUTE, range(300, 310))
+    life.transform(END + 2 * HOUR)
+    life.close()
+    before = tables(root)
+    shutil.copy(tmp_path / "backup", root / "manifest.db")
+    with pytest.raises(CorruptManifest, match="older than the ledger"):
+        LakeWriter.open(root, "node", END + 5 * HOUR)
+    made = rebuild(root, "node", END + 5 * HOUR, dry_run=True)
+    assert {d.only for d in made.differences if d.table == "files"} == {"rebuilt"}
+    told = []
+    LakeWriter.open(root, "node", END + 5 * HOUR, on_rebuild=lambda *said: told.append(said)).close()
+    assert told
+    assert tables(root) == before
+
+
+# --- what a killed writer leaves ---
+
+
+def killed(life: Life) -> None:
+    """The process ends here: nothing is closed in order."""
+    life.writer.manifest.close()
+    life.writer._lock.release()
+
+
+def test_a_commit_that_died_before_the_manifest_had_it_is_none(tmp_path, monkeypatch):
+    life = Life(tmp_path)
+    full(life)
+    with monkeypatch.context() as patch:
+        patch.setattr(life.writer.manifest, "commit", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            life.writer.publish(cursors={"never": 1}, now=END)
+    killed(life)
+    life.reopen(END + HOUR)
+    life.gap("later", END)
+    life.close()
+    before = tables(tmp_path)
+    delete(tmp_path)
+    assert rebuild(tmp_path, "node", END + DAY).ok
+    assert tables(tmp_path) == before
+
+
+def test_the_last_commit_counts_where_its_files_are_there(tmp_path, monkeypatch):
+    life = Life(tmp_path)
+    full(life)
+    before = tables(tmp_path)
+    row = life.segment(END + HOUR, range(900, 905))
+    monkeypatch.setattr(life.writer.manifest, "commit", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        life.transform(END + 2 * HOUR)
+    killed(life)
+    parts = sorted({p.relative_to(tmp_path).as_posix() for p in (tmp_path / "hot").rglob("*.parquet")})
+    delete(tmp_path)
+    made = rebuild(tmp_path, "node", END + DAY)
+    assert (made.ok, made.taken_back) == (True, False)
+    found = tables(tmp_path)
+    known = {r[0] for r in before["files"]}
+    assert {r[0] for r in found["files"] if r[-3] == "live"} - known == set(parts) - known != set()
+    assert [r[4] for r in found["segments"] if r[0] == row.path] == ["transformed"]
+
+
+def test_the_last_commit_does_not_count_where_a_file_of_it_is_missing(tmp_path, monkeypatch):
+    life = Life(tmp_path)
+    full(life)
+    row = life.segment(END + HOUR, range(900, 905))
+    monkeypatch.setattr(life.writer.manifest, "commit", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        life.transform(END + 2 * HOUR)
+    killed(life)
+    before = tables(tmp_path)
+    for path in (tmp_path / "hot").rglob("*.parquet"):
+        path.unlink()
+    for again in (END + DAY, END + 2 * DAY):
+        delete(tmp_path)
+        made = rebuild(tmp_path, "node", again)
+        assert tables(tmp_path) == before
+    assert not made.taken_back, "the first time wrote down that it never took place"
+    assert [r[4] for r in before["segments"] if r[0] == row.path] == ["sealed"]
+
+
+def test_what_was_open_is_for_the_next_start_as_it_was(tmp_path):
+    root = tmp_path / "lake"
+    root.mkdir()
+    life = Life(root)
+    full(life)
+    life.session(session="node-9-1", opened_at=END)
+    life.open_segment(END + 3 * HOUR, range(400, 420))
+    life.writer.open_segment(SegmentRow(path=layout.raw_path(*STREAM.values(), "quote", END, "node", 99), **STREAM,
+                                        kind="quote", state="open", period_start=END))  # fmt: skip
+    killed(life)
+    twin = Path(shutil.copytree(root, tmp_path / "twin"))
+    delete(root)
+    made = rebuild(root, "node", END + 5 * HOUR)
+    assert (made.ok, len(made.opened)) == (True, 1)
+    recovered = []
+    for folder in (root, twin):
+        with LakeWriter.open(folder, "node", END + 6 * HOUR) as writer:
+            found = writer.recover(END + 6 * HOUR)
+            recovered.append((found.unclosed, [r.rows for r in found.segments if r.rows], found.last))
+    assert recovered[0] == recovered[1]
+    unwritten = layout.raw_path(*STREAM.values(), "quote", END, "node", 99)
+    mine, theirs = tables(root), tables(twin)
+    theirs["segments"] = [r for r in theirs["segments"] if r[0] != unwritten]  # an open row without a file says nothing
+    assert mine == theirs
+
+
+def test_a_file_that_no_commit_named_stays_for_the_next_start(copy):
+    root = copy("revised")
+    before = tables(root)
+    with sqlite3.connect(root / "manifest.db") as db:
+        held = db.execute("SELECT path, sha256 FROM files WHERE state = 'live' AND level = 'day' AND kind = 'trade'")
+        day, sha256 = held.fetchone()
+        lake_id = db.execute("SELECT lake_id FROM meta").fetchone()[0]
+    db.close()
+
+    table = parquet.read(root / day)
+    placement = Placement(
+        kind="trade", **STREAM, level="day", date="2024-07-19", symbol=table["symbol"][0].as_py(), revision=7,
+        lake_id=lake_id, parents=(Parent(day, sha256),),
+    )  # fmt: skip
+    orphan = publish(root, placement, [table], run="killed", now=END)
+    delete(root)
+    made = rebuild(root, "node", END + 20 * DAY)
+    assert (made.ok, made.left, made.adopted) == (True, [orphan.path], [])
+    assert tables(root) == before
+    with LakeWriter.open(root, "node", END + 20 * DAY) as writer:
+        assert writer.recover(END + 20 * DAY).orphans == (orphan.path,)
+
+
+@needs_fork
+def test_dying_anywhere_in_the_middle_is_finished_by_the_next(lives):
+    before = tables(lives["full"])
+
+    def prepare(root: Path) -> None:
+        shutil.copytree(lives["full"], root / "lake")
+        garble(root / "lake")
+
+    with quick_folder() as folder:
+        steps = 0
+        for what, root in at_each_step(
+            folder, lambda root: rebuild(root / "lake", "node", END + 20 * DAY, thorough=False), prepare=prepare
+        ):
+            LakeWriter.open(root / "lake", "node", END + 21 * DAY, on_rebuild=lambda *_: None).close()
+            assert tables(root / "lake") == before, what
+            with LakeWriter.open(root / "lake", "node", END + 22 * DAY) as writer:
+                writer.recover(END + 22 * DAY)
+            assert not list((root / "lake").rglob(".*.tmp*")), what
+            assert list((root / "lake/quarantine").glob("manifest.db.*")), what
+            shutil.rmtree(root)
+            steps += 1
+        assert steps > 10
+
+
+# --- a ledger that has suffered ---
+
+
+def live(root: Path) -> list[tuple]:
+    """The active set: path, level, symbol, revision and hash of every live file, and its parents."""
+    with sqlite3.connect(root / "manifest.db") as db:
+        files = list(db.execute("SELECT path, level, symbol, revision, rows, sha256 FROM files WHERE state = 'live'"))
+        edges = list(db.execute("SELECT child, parent FROM lineage WHERE child IN"
+                                " (SELECT path FROM files WHERE state = 'live')"))  # fmt: skip
+    db.close()
+    return [sorted(files, key=repr), sorted(edges)]
+
+
+def certified(root: Path) -> list[str]:
+    """Content digests of the live daily files that were observed."""
+    with sqlite3.connect(root / "manifest.db") as db:
+        found = db.execute("SELECT content_digest FROM files WHERE state = 'live' AND level = 'day' AND kind = 'trade'")
+        digests = [row[0] for row in found]
+    db.close()
+    return digests
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_without_a_ledger_the_active_set_comes_from_the_footers(copy, name):
+    root = copy(name)
+    before, states = live(root), tables(root)["segments"]
+    delete(root)
+    shutil.rmtree(root / "ledger")
+    made = rebuild(root, "node", END + 20 * DAY)
+    assert live(root) == before
+    assert (made.whole, made.lake_id != "", len(made.adopted) >= len(before[0])) == (False, True, True)
+    held = {r[0]: r[4] for r in tables(root)["segments"]}
+    named = {parent for _, parent in before[1]}
+    for row in states:
+        if (root / row[0]).is_file():
+            # whose parts are gone is transformed once more: its rows are duplicates then, and nothing is lost
+            assert held[row[0]] in ((row[4],) if row[0] in named else (row[4], "sealed")), row
+    again = rebuild(root, "node", END + 21 * DAY)
+    assert (live(root), again.adopted) == (before, []), "now the ledger has it"
+    digests = set(certified(root))
+    life = Life(root)
+    life.transform(END + 22 * DAY)
+    life.compact(END + 23 * DAY)
+    life.close()
+    assert digests <= set(certified(root)), "what comes a second time changes no daily file"
+
+
+def test_a_damaged_line_is_named_and_what_it_told_comes_from_the_disk(copy):
+    root = copy("revised")
+    before = live(root)
+    (ledger,) = [p for p in (root / "ledger").iterdir() if b'"level":"day"' in p.read_bytes()][-1:]
+    lines = ledger.read_bytes().split(b"\n")
+    number = max(n for n, line in enumerate(lines) if b'"level":"day"' in line and b'"kind":"trade"' in line)
+    lines[number] = lines[number].replace(b'"day"', b'"dby"', 1)
+    ledger.write_bytes(b"\n".join(lines))
+    delete(root)
+    made = rebuild(root, "node", END + 20 * DAY)
+    assert any(f"{ledger.name} line {number + 1}" in line for line in made.damaged_lines)
+    assert live(root) == before
+    assert made.adopted
+
+
+def test_a_damaged_and_a_missing_file_are_reported_and_stay_in_the_manifest(copy):
+    root = copy("full")
+    before = tables(root)
+    first, second, *_ = sorted(row[0] for row in before["files"] if row[-3] == "live")
+    data = bytearray((root / first).read_bytes())
+    data[len(data) // 3] ^= 1
+    (root / first).unlink()  # not through the link
+    (root / first).write_bytes(bytes(data))
+    (root / second).unlink()
+    delete(root)
+    made = rebuild(root, "node", END + 20 * DAY)
+    assert not made.ok
+    assert {(f.path, f.severity) for f in made.findings} == {(first, "error"), (second, "error")}
+    assert tables(root) == before
+
+
+def test_files_of_another_lake_are_not_taken_in(copy, lives):
+    root = copy("full")
+    source = next((lives["revised"] / "versions").rglob("*.parquet"))
+    stranger = root / "versions" / source.relative_to(lives["revised"] / "versions")
+    durable.make_dirs(stranger.parent)
+    shutil.copy(source, stranger.with_name(source.name))
+    before = tables(root)
+    if any(row[0] == stranger.relative_to(root).as_posix() for row in before["files"]):
+        pytest.skip("both lakes made the same file")
+    delete(root)
+    made = rebuild(root, "node", END + 20 * DAY)
+    assert tables(root) == before
+    assert [f.path for f in made.findings] == [stranger.relative_to(root).as_posix()]
