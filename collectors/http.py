@@ -28,8 +28,8 @@ TIMEOUT_SECONDS = 30.0
 """For a whole answer, however steadily it drips."""
 SILENCE_SECONDS = 10.0
 """For a connection, and for the next bytes of an answer."""
-_CHUNK = 16 * 1024
-"""Bytes decoded in one go: even when all of them are a gzip bomb, the loop is not held up for long."""
+_CHUNK = 4 * 1024
+"""Bytes decoded in one go: of a gzip bomb they become 4 MB, and the loop is not held up for long."""
 
 
 class HttpFailed(Exception):
