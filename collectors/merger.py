@@ -17,8 +17,8 @@ from collectors.rising import MonotonicMerger
 from market.session import Merger
 
 __all__ = [
-    "CONFIRM", "HANDOVER", "HOLD", "HOLES", "IN_FLIGHT", "JUMP", "RESET", "SEEN", "STALLED", "ChainMerger", "ContractMerger",
-    "IdMerger", "KeyedMerger", "MonotonicMerger", "gap_id", "merger", "venue_time",
+    "CONFIRM", "HANDOVER", "HOLD", "HOLES", "IN_FLIGHT", "JUMP", "RESET", "SEEN", "STALLED", "ChainMerger",
+    "ContractMerger", "IdMerger", "KeyedMerger", "MonotonicMerger", "gap_id", "merger", "venue_time",
 ]  # fmt: skip
 CHAINED = "book_delta"
 

@@ -18,8 +18,8 @@ import msgspec
 from collectors import exchanges, recorded, recovery
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
-from collectors.merger import HOLD
 from collectors.links import Link
+from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit

@@ -28,8 +28,10 @@ from collectors.config import host_node
 from daemon import arguments, explain, problems
 from daemon.config import Config
 from market import kinds
-from runtime import changing, metrics, telemetry
+from runtime import changing, metrics, polled, telemetry
 
+SAYING = (telemetry, changing, polled)
+"""The modules whose functions are the events."""
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -165,7 +167,7 @@ def kinds_page() -> str:
     offers: dict[str, list[str]] = {name: ["ours"] for name in kinds.BARS}
     for venue in exchanges.names():
         for market_type, offered in exchanges.load(venue).OFFERS.items():
-            for name in (*offered, "contract"):
+            for name in offered:
                 offers.setdefault(name, []).append(f"{venue} {market_type}")
     rows = [
         (
@@ -240,14 +242,14 @@ def metrics_page() -> str:
             "## Metrics\n",
             table(("metric", "type", "labels", "meaning"), rows),
             "## Events\n",
-            "In the order of `runtime/telemetry.py` and `runtime/changing.py`.\n",
+            "In the order of `runtime/telemetry.py`, `runtime/changing.py` and `runtime/polled.py`.\n",
             table(("event", "level", "meaning", "also moves"), events),
         ]
     )
 
 
 class Event:
-    """One function of `runtime.telemetry` or `runtime.changing`, as its source says it."""
+    """One function of `runtime.telemetry` or its neighbours, as its source says it."""
 
     def __init__(self, tree: ast.FunctionDef) -> None:
         self.name = tree.name
@@ -276,7 +278,7 @@ class Event:
 
 def events_said() -> list[Event]:
     """Every event that the process can say."""
-    nodes = [node for module in (telemetry, changing) for node in ast.parse(inspect.getsource(module)).body]
+    nodes = [node for module in SAYING for node in ast.parse(inspect.getsource(module)).body]
     return [Event(node) for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
 
 
