@@ -310,7 +310,7 @@ class Pipeline:
             route = self._route_of.get(out.__class__)
             if route is None:
                 tasks += self._odd(link, out, data, now)
-            elif route.merger.merge(out):  # type: ignore[arg-type] # only event types have a route
+            elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
                 route.batch.append(out)  # type: ignore[arg-type] # as above
         self._hand_on(link, len(data))
         return tasks
@@ -319,7 +319,7 @@ class Pipeline:
         """Everything that is not an event of a kind met before."""
         if isinstance(out, Event):
             route = self._route_of[type(out)] = self.route(KIND_OF_EVENT[type(out)])
-            if route.merger.merge(out):
+            if route.merge(out):
                 route.batch.append(out)
             return ()
         if isinstance(out, Rejected):

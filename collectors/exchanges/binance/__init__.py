@@ -48,9 +48,9 @@ OFFERS: Mapping[str, Mapping[str, str]] = {
     for name, streamed in _STREAMED.items()
 }
 TRADING = frozenset({"TRADING"})
-ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", "DELISTED"})
-"""The last is ours, of a listing that the venue names no more. A spot symbol that is over says BREAK, as one does that
-rests for an hour: it stays until it is gone.
+ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", DELISTED})
+"""The last is our own word, for a listing that the venue names no more. A spot symbol that is over says BREAK, as one
+does that rests for an hour: it stays until it is gone.
 """
 
 
