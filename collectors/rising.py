@@ -60,8 +60,10 @@ class MonotonicMerger(Memory):
             line.meet(event.session, at, joined=known or at < line.next or not line.ts)
         if line.entering:
             line.reached(event.session, at)
-        if line.gap is not None and not (known and event.session == line.gap.session):
-            self._resumed(line, event, ts, unbroken=known)
+        gap = line.gap
+        if gap is not None and not (known and event.session == gap.session):
+            behind = number is not None and number < line.next and ts <= line.ts and event.session != gap.session
+            self._resumed(line, event, ts, unbroken=known or behind)
         if known:
             self.duplicates += 1
             line.calm(event.session)

@@ -184,3 +184,62 @@ def test_every_id_is_covered_by_a_kept_update_or_named_in_a_gap(data):
     missing = {n for gap in gaps(held) if gap.state == "open" for n in range(gap.id_from, gap.id_to)}
     if kept:  # what lies before the first update that was seen is no loss of ours
         assert missing == set(range(kept[0][0], max(covered) + 1)) - covered
+
+
+# Up to where stored rows tell a book
+
+
+def snapshot(last, session="a-1-1"):
+    row = delta(None, last, None, session, None)
+    row.flags = ("snapshot",)
+    return row
+
+
+def known_after(*events):
+    held = made()
+    for event in events:
+        held.merge(event)
+    return held, held.known("A")
+
+
+@pytest.mark.parametrize(
+    "events,known",
+    [([spot(1, 4)], None), ([spot(1, 4), snapshot(2)], 4), ([spot(1, 4), snapshot(9)], 9),
+     ([spot(1, 4), snapshot(9), spot(5, 12)], 12), ([spot(1, 4), snapshot(2), spot(7, 9)], None),
+     ([spot(1, 4), spot(7, 9), snapshot(6)], 9), ([spot(1, 4), spot(7, 9), snapshot(3)], None),
+     ([spot(1, 4), snapshot(2), spot(7, 9), spot(5, 6, "b-1-1")], 9),
+     ([spot(1, 4), snapshot(2), spot(7, 9), snapshot(8)], 9),
+     ([spot(1, 4), snapshot(2), spot(7, 9), snapshot(8), spot(20, 21)], None),
+     ([futures(90, 100), snapshot(100), futures(100, 107)], 107),
+     ([futures(90, 100), snapshot(95), futures(103, 107)], None),
+     ([snapshot(5)], 5), ([], None)],
+)  # fmt: skip
+def test_a_book_is_known_as_far_as_nothing_is_missing_since_its_snapshot(events, known):
+    assert known_after(*events)[1] == known
+
+
+def test_an_interruption_does_not_make_a_book_unknown_but_what_was_lost_in_it_does():
+    held, _ = known_after(spot(1, 4), snapshot(2))
+    held.interrupt("a-1-1", ["A"], "disconnect", T + SECOND)
+    assert held.known("A") == 4
+    held.merge(spot(5, 6, "a-2-1"))
+    assert held.known("A") == 6
+    held.interrupt("a-2-1", ["A"], "disconnect", T + SECOND)
+    held.merge(spot(9, 10, "a-3-1"))
+    assert held.known("A") is None
+
+
+def test_a_numbering_that_begins_anew_makes_a_book_unknown():
+    held, _ = known_after(*(spot(10**9 + n, 10**9 + n, at=T + n) for n in range(9)), snapshot(10**9 + 4))
+    assert held.known("A") == 10**9 + 8
+    for n in range(1, 8):
+        held.merge(spot(n, n, at=T + 60 * SECOND + n))
+    assert held.known("A") is None
+
+
+def test_twins_change_places_without_a_hole_and_copies_are_dropped():
+    held = made()
+    for n in range(1, 50):
+        pair = [futures(10 * n, 10 * n + 10, name) for name in (("a", "b") if n % 3 else ("b", "a"))]
+        assert [held.merge(event) for event in pair] == [True, False]
+    assert (gaps(held), held.duplicates) == ([], 49)

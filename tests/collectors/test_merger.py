@@ -468,3 +468,69 @@ def test_no_event_of_an_unseen_id_is_ever_dropped(events):
         assert new or seq in seen
         seen.add(seq)
         made.tick(T + at * SECOND)
+
+
+# Handovers and twins
+
+
+@pytest.mark.parametrize(
+    "made,first,then",
+    [(ids, 3, ()), (ids, 2, ()), (ids, 6, (3, 4, 5)), (quotes, 1, ()), (quotes, 2, ()), (quotes, 6, (7,))],
+)
+def test_a_session_is_joined_by_a_copy_the_next_id_or_once_the_others_get_to_where_it_came_in(made, first, then):
+    def event(number, session):
+        return trade(number, session=session) if made is ids else quote(number, T + number * MS, session)
+
+    held = made()
+    feed(held, *(event(n, "a-1-1") for n in (1, 2)))
+    feed(held, event(first, "b-1-1"))
+    assert held.joined("b-1-1", "BTCUSDT") == (not then)
+    feed(held, *(event(n, "a-1-1") for n in then))
+    assert held.joined("b-1-1", "BTCUSDT")
+    held.interrupt("b-1-1", ["BTCUSDT"], "disconnect", T)
+    assert not held.joined("b-1-1", "BTCUSDT")
+
+
+@pytest.mark.parametrize("made", [ids, quotes])
+def test_what_is_forgotten_begins_anew_without_a_loss(made):
+    held = made()
+    event = trade(1) if made is ids else quote(1, T)
+    feed(held, event)
+    held.forget(["BTCUSDT", "NEVER"])
+    assert feed(held, trade(50, session="b-1-1") if made is ids else quote(50, T + 50, "b-1-1")) == [True]
+    assert held.tick(T + 60 * SECOND) == []
+
+
+def test_a_handover_that_lost_ids_is_a_gap_with_them_and_any_other_says_only_what_is_covered():
+    for first, state in ((3, "empty"), (2, "empty"), (7, "open")):
+        held = ids()
+        feed(held, trade(1), trade(2))
+        assert held.interrupt("n-1-1", ["BTCUSDT"], "handover", T) == []
+        feed(held, trade(first, session="b-1-1"), trade(first + 1, session="b-1-1"))
+        (gap,) = held.tick(T + 60 * SECOND)
+        assert (gap.state, gap.cause, gap.id_to) == (state, "handover", max(first, 3))
+
+
+def test_a_cut_after_a_handover_that_nothing_came_of_is_said_as_what_it_is():
+    held = quotes()
+    feed(held, quote(1, T))
+    assert held.interrupt("n-1-1", ["BTCUSDT"], "handover", T + SECOND) == []
+    (gap,) = held.interrupt("b-1-1", ["BTCUSDT"], "disconnect", T + 9 * SECOND)
+    assert (gap.cause, gap.session, gap.ts_to) == ("disconnect", "b-1-1", None)
+
+
+@pytest.mark.parametrize("made", [ids, quotes])
+def test_a_copy_of_a_twin_is_dropped_wherever_the_other_one_is(made):
+    def event(number, session):
+        return trade(10**6 + number, session=session) if made is ids else quote(number, T + number * MS, session)
+
+    held, kept = made(), 0
+    for n in range(300):
+        order = ("a-1-1", "b-1-1") if n // 7 % 2 else ("b-1-1", "a-1-1")
+        assert feed(held, *(event(n, session) for session in order)) == [True, False]
+        kept += 1
+    assert held.duplicates == kept
+    assert held.interrupt("a-1-1", ["BTCUSDT"], "disconnect", T) == [], "the other one serves it"
+    assert feed(held, event(300, "b-1-1"), event(301, "b-1-1")) == [True, True]
+    (gap,) = held.interrupt("b-1-1", ["BTCUSDT"], "disconnect", T)
+    assert gap.ts_to is None
