@@ -1,0 +1,299 @@
+"""Compares what a collector stored and what it says it lost with what the simulator really sent.
+
+Pure: plain rows in, findings out. The law: of every stream, from the first event stored to the stop, each event that
+happened is stored once as it was, or an open gap covers it; and a gap covers something that is missing, or lies beside
+a fault that explains it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from market.session import EVERY_SYMBOL, Gap
+from market.times import SECOND
+from simulator.faults import ON_REQUESTS
+from simulator.truth import FaultLine
+from simulator.witness import VALUES, Key, Told, Witness
+
+NUMBERED = ("trade", "agg_trade")
+"""Kinds whose ids follow each other by one: their gaps have to name just what is missing."""
+COMPARED = (*VALUES, "book_delta", "book_snapshot")
+"""Kinds whose streams the log has."""
+PLANNED = ("shutdown", "end of life")
+QUIET = ("duplicate_ids", "reorder_ids", "restart_ids", "replay", *ON_REQUESTS)
+"""Faults that explain no gap."""
+SLACK = SECOND
+"""How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
+EXAMPLES = 5
+
+
+class Stored(msgspec.Struct):
+    """One stream as stored, in any order: its ids and digests as `simulator.witness` makes them."""
+
+    ids: Sequence[int]
+    values: Sequence[int]
+
+
+class Finding(msgspec.Struct):
+    """What should not be: `rule` is one of RULES."""
+
+    rule: str
+    kind: str
+    market: str
+    symbol: str
+    count: int
+    detail: str
+
+
+RULES: dict[str, str] = {
+    "unknown": "stored, but never happened",
+    "changed": "stored with other numbers than were sent",
+    "twice": "stored twice",
+    "unexplained_loss": "missing, and no gap says so",
+    "lost_without_fault": "sent, missing, in a gap, and no fault was near",
+    "unexplained_gap": "a gap in which nothing is missing, and no fault was near",
+    "wrong_ids": "a gap names ids that are stored or never were",
+    "never_stored": "sent, and nothing of the stream is stored",
+    "planned_gap": "a gap at a planned handover",
+    "asked_while_refused": "requests although the venue had asked for none",
+}
+
+
+class Verdict(msgspec.Struct):
+    """The whole judgement. `lost` counts missing events by why; `covered` is how many of them a gap tells."""
+
+    streams: int = 0
+    happened: int = 0
+    stored: int = 0
+    missing: int = 0
+    covered: int = 0
+    gaps: int = 0
+    empty_gaps: int = 0
+    empty_gap_seconds: float = 0.0
+    handovers: int = 0
+    lost: dict[str, int] = {}
+    causes: dict[str, int] = {}
+    findings: list[Finding] = []
+
+    @property
+    def good(self) -> bool:
+        """Nothing was found."""
+        return not self.findings
+
+
+class Windows:
+    """When each market was disturbed: what a gap may lie beside, us."""
+
+    def __init__(self, witness: Witness, grace: int) -> None:
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+        markets = {link.market for link in witness.links.values()}
+        ends = {f.id: f.time for f in witness.faults if f.phase in ("applied", "end")}
+        for fault in witness.faults:
+            if fault.phase != "begin" or fault.name in QUIET or fault.name in PLANNED:
+                continue
+            end = max(ends.get(fault.id, 0), fault.time + round(fault.parameters.get("seconds", 0) * SECOND))
+            for market in [fault.parameters["market"]] if fault.parameters.get("market") else markets:
+                self._spans.setdefault(market, []).append((fault.time - SECOND, end + grace))
+
+    def near(self, market: str, start: int, end: int) -> bool:
+        """Whether a fault was in force in [start, end], or shortly before."""
+        return any(a <= end and start <= b for a, b in self._spans.get(market, ()))
+
+
+def judge(
+    witness: Witness,
+    stored: Mapping[Key, Stored],
+    gaps: Iterable[Gap],
+    until: int,
+    grace: float = 45.0,
+    wanted: Iterable[Key] = (),
+) -> Verdict:
+    """Everything that is wrong. `until` is when the collector was told to stop (us of the simulator's clock).
+
+    Of the streams in `wanted` something has to have been sent and stored.
+
+    A fault explains the gaps of its market until `grace` seconds after its end: reconnecting takes its time.
+    """
+    verdict, windows = Verdict(), Windows(witness, round(grace * SECOND))
+    lost: Counter[str] = Counter()
+    open_gaps = [gap for gap in gaps if gap.state == "open"]
+    verdict.gaps = len(open_gaps)
+    verdict.causes = dict(Counter(gap.cause for gap in open_gaps))
+    by_stream: dict[Key, list[Gap]] = {}
+    for gap in open_gaps:
+        by_stream.setdefault((gap.kind, gap.market_type, gap.symbol), []).append(gap)
+    for key, told in witness.told.items():
+        kind, market, _ = key
+        mine = by_stream.get(key, []) + by_stream.get((kind, market, EVERY_SYMBOL), [])
+        _Stream(key, told, mine, windows, verdict, lost).judge(stored.get(key), until)
+    verdict.lost = dict(lost.most_common())
+    for key in stored.keys() - witness.told.keys():
+        verdict.findings.append(Finding("unknown", *key, len(stored[key].ids), "no such stream"))
+    for key in set(wanted) - stored.keys():
+        if key not in witness.told or not by_stream.get(key):
+            verdict.findings.append(Finding("never_stored", *key, 1, "was to be collected"))
+    for gap in open_gaps:
+        strange = (gap.kind, gap.market_type, gap.symbol) not in witness.told and gap.symbol != EVERY_SYMBOL
+        if strange and gap.kind in COMPARED and not windows.near(gap.market_type, gap.ts_from, gap.ts_to or until):
+            text = f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) of a stream without an event"
+            verdict.findings.append(Finding("unexplained_gap", gap.kind, gap.market_type, gap.symbol, 1, text))
+    verdict.findings += _handovers(witness, open_gaps, verdict)
+    verdict.findings += _requests(witness)
+    return verdict
+
+
+class _Stream:
+    """The judgement of one stream."""
+
+    def __init__(
+        self, key: Key, told: Told, gaps: list[Gap], windows: Windows, verdict: Verdict, lost: Counter[str]
+    ) -> None:
+        self.key = key
+        self.told = told
+        self.gaps = gaps
+        self.windows = windows
+        self.verdict = verdict
+        self.lost = lost
+
+    def judge(self, stored: Stored | None, until: int) -> None:
+        """Add what was found to the verdict."""
+        told, verdict = self.told, self.verdict
+        verdict.streams += 1
+        verdict.happened += len(told.ids)
+        place = {number: n for n, number in enumerate(told.ids)}
+        if stored is None or not stored.ids:
+            sent = [n for n, time in enumerate(told.times) if n not in told.lost and time < until - 2 * SECOND]
+            if len(sent) > 1 and not self.gaps:
+                self._say("never_stored", len(sent), f"ids {told.ids[sent[0]]} to {told.ids[sent[-1]]}")
+            return
+        verdict.stored += len(stored.ids)
+        unknown = [number for number in stored.ids if number not in place]
+        if unknown:
+            self._say("unknown", len(unknown), f"ids {unknown[:EXAMPLES]}")
+        seen = Counter(stored.ids)
+        if len(seen) < len(stored.ids):
+            twice = [number for number, count in seen.items() if count > 1]
+            self._say("twice", len(stored.ids) - len(seen), f"ids {twice[:EXAMPLES]}")
+        changed = [
+            number
+            for number, value in zip(stored.ids, stored.values, strict=True)
+            if (n := place.get(number)) is not None and value != told.values[n] and n not in told.zeros
+        ]
+        if changed:
+            self._say("changed", len(changed), f"ids {changed[:EXAMPLES]}")
+        held = sorted(place[number] for number in seen if number in place)
+        self._missing(array("q", held), until)
+
+    def _missing(self, held: array[int], until: int) -> None:
+        told, verdict = self.told, self.verdict
+        if not held:
+            return
+        have = set(held)
+        missing = [n for n in range(held[0], len(told.ids)) if n not in have]
+        missing = [n for n in missing if n < held[-1] or told.times[n] < until - SECOND]
+        verdict.missing += len(missing)
+        uncovered, alone = [], []
+        for n in missing:
+            if not any(self._covers(gap, n) for gap in self.gaps):
+                uncovered.append(n)
+                continue
+            verdict.covered += 1
+            why = told.lost.get(n, "")
+            self.lost[why or "sent, then the connection ended"] += 1
+            if not why and not self.windows.near(self.key[1], told.times[n] - SLACK, told.times[n] + SLACK):
+                alone.append(n)
+        if uncovered:
+            self._say("unexplained_loss", len(uncovered), self._shown(uncovered))
+        if alone:
+            self._say("lost_without_fault", len(alone), self._shown(alone))
+        gone = set(missing)
+        for gap in self.gaps:
+            self._judge_gap(gap, missing, gone, have)
+
+    def _shown(self, places: list[int]) -> str:
+        told = self.told
+        few = [f"{told.ids[n]} at {told.times[n]} ({told.lost.get(n, '') or 'sent'})" for n in places[:EXAMPLES]]
+        return ", ".join(few)
+
+    def _covers(self, gap: Gap, n: int) -> bool:
+        number, time = self.told.ids[n], self.told.times[n]
+        if gap.id_from is not None and gap.id_to is not None:
+            return gap.id_from <= number < gap.id_to
+        if gap.id_from is not None and self.key[0] in NUMBERED and number < gap.id_from:
+            return False
+        return gap.ts_from - SLACK <= time and (gap.ts_to is None or time < gap.ts_to + SLACK)
+
+    def _judge_gap(self, gap: Gap, missing: list[int], gone: set[int], have: set[int]) -> None:
+        told = self.told
+        if self.key[0] in NUMBERED and gap.id_from is not None and gap.id_to is not None:
+            inside = [n for n in missing if gap.id_from <= told.ids[n] < gap.id_to]
+            if len(inside) != gap.id_to - gap.id_from:
+                kept = [told.ids[n] for n in have if gap.id_from <= told.ids[n] < gap.id_to]
+                text = f"[{gap.id_from}, {gap.id_to}) {gap.cause}: {len(inside)} missing, {len(kept)} stored"
+                self._say("wrong_ids", gap.id_to - gap.id_from - len(inside), text)
+            return
+        if gap.symbol == EVERY_SYMBOL or any(n in gone and self._covers(gap, n) for n in self._near(gap)):
+            return
+        end = gap.ts_to if gap.ts_to is not None else told.times[-1]
+        self.verdict.empty_gaps += 1
+        self.verdict.empty_gap_seconds += max(0, end - gap.ts_from) / SECOND
+        if not self.windows.near(gap.market_type, gap.ts_from - SLACK, end + SLACK):
+            self._say("unexplained_gap", 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) ids {gap.id_from} {gap.id_to}")
+
+    def _near(self, gap: Gap) -> range:
+        """Places whose times may be inside the gap; all, where it has no end."""
+        times = self.told.times
+        first = bisect_left(times, gap.ts_from - 2 * SLACK)
+        return range(first, len(times) if gap.ts_to is None else bisect_left(times, gap.ts_to + 2 * SLACK))
+
+    def _say(self, rule: str, count: int, detail: str) -> None:
+        self.verdict.findings.append(Finding(rule, *self.key, count, detail))
+
+
+def _handovers(witness: Witness, gaps: list[Gap], verdict: Verdict) -> list[Finding]:
+    """Gaps in the time of a shutdown that was announced ten seconds before, where nothing else went wrong."""
+    found = []
+    others = Windows(witness, 45 * SECOND)
+    for fault in witness.faults:
+        lead = round(fault.parameters.get("seconds", 10) * SECOND)
+        if fault.name != "shutdown" or fault.phase != "begin" or lead < 5 * SECOND:
+            continue
+        market, start, end = fault.parameters.get("market"), fault.time - SECOND, fault.time + lead + 10 * SECOND
+        if market is None or others.near(market, start, end):
+            continue
+        verdict.handovers += 1
+        found += [
+            Finding("planned_gap", gap.kind, market, gap.symbol, 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to})")
+            for gap in gaps
+            if gap.market_type == market and gap.ts_from < end and (gap.ts_to is None or gap.ts_to > start)
+        ]
+    return found
+
+
+def _requests(witness: Witness) -> list[Finding]:
+    """Requests of a market in the seconds for which the venue had asked for none."""
+    found = []
+    for fault in witness.faults:
+        wait = _wait(fault)
+        if fault.phase != "applied" or not wait:
+            continue
+        market = str(fault.detail["target"]).split("/")[1]
+        start, end = fault.time + SECOND // 2, fault.time + wait - SECOND
+        early = [one for one in witness.requests if one.market == market and start < one.time < end]
+        if early:
+            text = f"{fault.parameters.get('status')} asked for {wait // SECOND} s, then {early[0].target}"
+            found.append(Finding("asked_while_refused", "", market, "", len(early), text))
+    return found
+
+
+def _wait(fault: FaultLine) -> int:
+    """How long the refusal asked to be left alone, us."""
+    if fault.name != "http_status" or fault.parameters.get("path") == "ws":
+        return 0
+    after = fault.parameters.get("retry_after")
+    return after * SECOND if isinstance(after, int) else 0

@@ -1,0 +1,156 @@
+"""Reads a log of any length into little memory: of each stream the ids, times and values, and what took which away.
+
+`simulator.truth` keeps whole events, about half a kilobyte each; here an event is 25 bytes, for runs of millions.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from simulator.truth import FIELDS, FORMAT, FaultLine, Link, Request, TornLog
+
+Key: TypeAlias = tuple[str, str, str]
+"""(kind, market, symbol)"""
+SENT, NOBODY = "", "nobody was connected"
+_BOOKS = re.compile(rb'\["(book_delta|book_snapshot)","(\w+)","([^"]+)",(\d+),')
+_END = re.compile(rb",(\d+),\d+,(\[[\d,]*\]),(\{[^{}]*\})\]\n$")
+
+
+class Told(msgspec.Struct):
+    """One stream, in the order of the log. `lost` is SENT, NOBODY or the fault that took the event from everybody."""
+
+    ids: array[int]
+    times: array[int]
+    values: array[int]
+    """A digest of the numbers; 0 for books."""
+    lost: dict[int, str] = {}
+    """Place -> why nobody was sent it as it is; those not in it were sent."""
+    zeros: set[int] = set()
+    """Places of events that left with a price of zero, which is a price."""
+
+
+class Witness(msgspec.Struct):
+    """A whole log, compact. `unsent_at`: connection -> when it ended with bytes that had not left."""
+
+    told: dict[Key, Told]
+    links: dict[int, Link]
+    faults: list[FaultLine]
+    requests: list[Request]
+    snapshots: set[tuple[str, str, int]]
+    """(market, symbol, last id) of books given by REST."""
+    started: int = 0
+    stopped: int = 0
+    events: int = 0
+
+
+def digest(*numbers: str | float | None) -> int:
+    """The same for the venue's text and for the table's float."""
+    return hash(tuple(0.0 if number is None else float(number) for number in numbers))
+
+
+def _pair(first: str, second: str) -> Callable[[list[Any], tuple[str, ...]], int]:
+    def values(row: list[Any], names: tuple[str, ...]) -> int:
+        return digest(row[4 + names.index(first)], row[4 + names.index(second)])
+
+    return values
+
+
+VALUES: dict[str, tuple[str, str]] = {
+    "trade": ("price", "qty"),
+    "agg_trade": ("price", "qty"),
+    "quote": ("bid", "ask"),
+    "mark_price": ("mark", "index"),
+    "liquidation": ("price", "qty"),
+    "kline": ("close", "high"),
+}
+"""The two numbers of a kind that are compared."""
+_DIGEST = {kind: _pair(*names) for kind, names in VALUES.items()}
+
+
+def read(path: Path) -> Witness:
+    """The whole log. Raises TornLog, ValueError."""
+    found = Witness({}, {}, [], [], set())
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                if (book := _BOOKS.match(line)) is not None:
+                    _book(found, book, line)
+                else:
+                    _take(found, msgspec.json.decode(line, type=list[Any]))
+            except (msgspec.DecodeError, IndexError, KeyError) as error:
+                raise TornLog(path, number, repr(error)) from error
+    return found
+
+
+def _book(found: Witness, head: re.Match[bytes], line: bytes) -> None:
+    end = _END.search(line)
+    assert end is not None
+    key = (head[1].decode(), head[2].decode(), head[3].decode())
+    _add(found, key, int(head[4]), int(end[1]), 0, end[2] != b"[]", end[3])
+
+
+def _add(found: Witness, key: Key, number: int, time: int, value: int, sent: bool, dropped: bytes) -> None:
+    told = found.told.get(key)
+    if told is None:
+        told = found.told[key] = Told(array("q"), array("q"), array("q"))
+    if not sent:
+        faults = sorted(set(msgspec.json.decode(dropped, type=dict[str, str]).values()))
+        told.lost[len(told.ids)] = "+".join(faults) or NOBODY
+    told.ids.append(number)
+    told.times.append(time)
+    told.values.append(value)
+    found.events += 1
+
+
+def _take(found: Witness, row: list[Any]) -> None:
+    match row[0]:
+        case str(kind) if kind in FIELDS:
+            _event(found, row)
+        case "start":
+            if row[1] != FORMAT:
+                raise ValueError(f"log format {row[1]}, this reader knows {FORMAT}")
+            found.started = row[3]
+        case "open":
+            found.links[row[1]] = Link(row[1], row[2], row[3], row[4])
+        case "subscribe":
+            found.links[row[1]].streams.update(dict.fromkeys(row[2], row[3]))
+        case "close":
+            link = found.links[row[1]]
+            link.cause, link.unsent, link.closed = row[2], row[3], row[4]
+        case "fault":
+            _fault(found, FaultLine(*row[1:]))
+        case "depth":
+            found.snapshots.add((row[1], row[2], row[3]))
+        case "http":
+            found.requests.append(Request(*row[1:]))
+        case "stop":
+            found.stopped = row[1]
+
+
+def _event(found: Witness, row: list[Any]) -> None:
+    kind, market, symbol, number = row[:4]
+    time, _, sent, dropped = row[-4:]
+    names = FIELDS[kind]
+    if "host" in names and row[4 + names.index("host")] != market:
+        return  # the other market's stream tells it too
+    if kind == "contract" or (kind == "kline" and not row[4 + names.index("closed")]):
+        return
+    number = {"mark_price": time, "liquidation": time}.get(kind, number)
+    value = _DIGEST[kind](row, names)
+    _add(found, (kind, market, symbol), number, time, value, bool(sent), msgspec.json.encode(dropped))
+
+
+def _fault(found: Witness, fault: FaultLine) -> None:
+    found.faults.append(fault)
+    if fault.phase == "applied" and fault.detail.get("form") == "zero" and "id" in fault.detail:
+        told = found.told.get((fault.detail["kind"], fault.detail["market"], fault.detail["symbol"]))
+        if told is not None:
+            told.zeros.add(len(told.ids))
