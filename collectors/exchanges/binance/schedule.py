@@ -12,7 +12,9 @@ from market.times import SECOND
 FIRST_SPACING = 5 * SECOND // 4
 """Between the first requests of a long interval: what comes first need not wait for its place in the interval."""
 TOGETHER = 2
-"""So many failures in a row are no matter of one symbol: all wait."""
+"""So many that fail while none has an answer are no matter of one symbol: all wait, and one at a time tries again."""
+AT_ONCE = 4
+"""Requests without an answer, at most: what is late after a pause does not come as a burst."""
 
 
 class Place(msgspec.Struct):
@@ -33,7 +35,8 @@ class Schedule:
         self._places: dict[str, Place] = {}
         self._refused: set[str] = set()
         self._pause = FIRST_PAUSE
-        self._failures = 0
+        self._failing: set[str] = set()
+        """Those that failed since the last answer with data."""
         self._quiet_until = 0
 
     def begin(self, now: int) -> None:
@@ -49,19 +52,23 @@ class Schedule:
         """What is to be asked now; it counts as asked."""
         if now < self._quiet_until:
             return []
-        found = [name for name, place in self._places.items() if place.at is not None and now >= place.at]
+        late = [(place.at, name) for name, place in self._places.items() if place.at is not None and now >= place.at]
+        found = [name for _, name in sorted(late)[: self._free()]]
         for name in found:
             self._places[name].at = None
         return found
 
     def deadline(self) -> int | None:
-        """When `due` has something."""
+        """When `due` has something; None while nothing may be asked before an answer comes."""
+        if self._free() <= 0:
+            return None
         first = min((place.at for place in self._places.values() if place.at is not None), default=None)
         return None if first is None else max(first, self._quiet_until)
 
     def answered(self, name: str, now: int, *, again: bool = False) -> None:
         """Data came; `again` where there is more of it at once."""
-        self._failures, self._pause = 0, FIRST_PAUSE
+        self._failing.clear()
+        self._pause = FIRST_PAUSE
         self._refused.discard(name)
         place = self._places.get(name)
         if place is not None:
@@ -79,13 +86,18 @@ class Schedule:
 
     def failed(self, name: str, failure: Failure, now: int) -> None:
         """No data came: this waits, and where it is not alone, or the venue asked for silence, everything does."""
-        self._failures += 1
-        if failure.limited or self._failures >= TOGETHER:
+        self._failing.add(name)
+        if failure.limited or len(self._failing) >= TOGETHER:
             self._quiet_until = max(self._quiet_until, now + max(failure.pause or 0, self._pause))
             self._pause = longer(self._pause)
         place = self._places.get(name)
         if place is not None:
             place.at, place.pause = now + place.pause, longer(place.pause)
+
+    def _free(self) -> int:
+        """How many more may be asked."""
+        asked = sum(place.at is None for place in self._places.values())
+        return (1 if len(self._failing) >= TOGETHER else AT_ONCE) - asked
 
     def _next(self, place: Place, now: int) -> int:
         """The next time of its phase, at least half an interval away."""
