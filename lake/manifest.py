@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from lake import manifest_writes as writes
 from lake import migrations, schema
 from lake.commits import Newest
-from lake.errors import CommitConflict, CorruptManifest, Fenced, LakeError, LakeMismatch, NotALake
+from lake.errors import CommitConflict, CorruptManifest, Fenced, LakeError, LakeMismatch, LostManifest, NotALake
 from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
 from lake.manifest_source import ReadSource, damaged, explain, keep_wal, write_engine
@@ -231,6 +231,8 @@ def _quick_check(conn: Connection) -> None:
 def _as_far(conn: Connection, reached: Newest) -> None:
     """An older copy that was put back does not know what was published since."""
     if migrations.found_version(conn) == 0:
+        if reached.epoch:
+            raise LostManifest(f"{MANIFEST} is empty, and the ledger is not", "run: dl rebuild")
         return
     epoch, version = conn.execute(text("SELECT epoch, version FROM meta")).one()
     if epoch < reached.epoch or version < reached.version:

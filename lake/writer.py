@@ -274,7 +274,7 @@ def _check_place(root: Path, create: bool) -> LostManifest | None:
     if held.is_dir():
         raise NotALake(f"{held} is a folder", "name another place for the lake")
     # An empty file without a log is what a killed first start leaves; beside data it is a manifest that was lost.
-    lost = held.exists() and not held.stat().st_size and not held.with_name(f"{MANIFEST}-wal").exists()
+    lost = held.exists() and not held.stat().st_size and not _bytes(held.with_name(f"{MANIFEST}-wal"))
     if held.exists() and not lost:
         return None
     what = f"an empty {MANIFEST}" if lost else f"no {MANIFEST}"
@@ -286,3 +286,7 @@ def _check_place(root: Path, create: bool) -> LostManifest | None:
     if not create and not lost:
         raise NotALake(f"{root} is no lake: it has {what}", "check the path")
     return None
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

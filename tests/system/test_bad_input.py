@@ -449,18 +449,37 @@ def config(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("state", ["garbled", "empty", "newer"])
-def test_the_daemon_refuses_a_manifest_that_cannot_be_used(
-    copy: Callable[[Path], Path], closed: Path, config: Path, state: str
+def test_the_daemon_refuses_a_manifest_of_a_newer_program(
+    copy: Callable[[Path], Path], closed: Path, config: Path
 ) -> None:
     lake = copy(closed)
-    work, code, message = MANIFESTS[state]
+    work, code, message = MANIFESTS["newer"]
     for log in lake.glob("manifest.db-*"):
         log.unlink()
     work(lake / "manifest.db")
     done = run("-m", "daemon", "--config", config, "--lake", lake, "--duration", "1")
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("state", ["garbled", "torn", "empty", "deleted"])
+def test_the_daemon_makes_a_lost_manifest_anew_and_says_so(
+    copy: Callable[[Path], Path], closed: Path, config: Path, state: str
+) -> None:
+    lake = copy(closed)
+    for log in lake.glob("manifest.db-*"):
+        log.unlink()
+    read = json.loads(ask("ls", "--lake", lake, "--json").stdout)
+    MANIFESTS[state][0](lake / "manifest.db")
+    done = run("-m", "daemon", "--config", config, "--lake", lake, "--duration", "0.3")
+    said = done.stdout + done.stderr
+    assert (done.returncode, "Traceback" in said) == (0, False), said
+    assert "it was made anew" in said
+    aside = [path for path in lake.glob("quarantine/manifest.db.*") if not path.name.endswith(("-wal", "-shm"))]
+    assert len(aside) == (state != "deleted")
+    assert json.loads(ask("ls", "--lake", lake, "--json").stdout) == read
+    assert "no difference" in ask("rebuild", "--dry-run", "--lake", lake).stdout
+    assert json.loads(ask("verify", "--lake", lake, "--json").stdout)["ok"]
 
 
 def test_the_daemon_starts_on_a_damaged_lake_and_says_what_is_wrong(
