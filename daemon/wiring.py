@@ -31,7 +31,7 @@ class Parts:
 
     services: list[Service]
     jobs: Mapping[str, Job]
-    collectors: CollectorsService | None
+    collectors: CollectorsService | None = None
 
 
 async def build(config: Config, only: Collection[str], clock: Clock, writer: LakeWriter, workers: Executor) -> Parts:
