@@ -8,7 +8,21 @@ from __future__ import annotations
 import typer
 
 from cli import output
-from cli.commands import compact, exchanges, gaps, ls, read, rebuild, reload, replay, status, trace, transform, verify
+from cli.commands import (
+    book,
+    compact,
+    exchanges,
+    gaps,
+    ls,
+    read,
+    rebuild,
+    reload,
+    replay,
+    status,
+    trace,
+    transform,
+    verify,
+)
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 something was found or failed, 2 wrong command line, "
@@ -30,6 +44,7 @@ app.command("status")(status.status)
 app.command("ls")(ls.ls)
 app.command("exchanges")(exchanges.exchanges)
 app.command("read")(read.read)
+app.command("book")(book.book)
 app.command("gaps")(gaps.gaps)
 app.command("verify")(verify.verify)
 app.command("rebuild")(rebuild.rebuild)

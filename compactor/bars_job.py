@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from compactor import certificate
+from compactor.jobs import FinalBars, HourBars, day_span
 from compactor.merge_job import Made, Place, check_inputs, discard, parents_of
-from compactor.plan import FinalBars, HourBars, day_span
 from lake import bars, merge, parquet, sources, tables
 from lake.bars import EVERY_SYMBOL
 from lake.errors import VerifyFailed

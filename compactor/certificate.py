@@ -15,8 +15,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake import checks, tables
+from lake.books import KIND, is_carried
 from lake.merge import plain_frame
 from lake.rows import CertificateRow, FileRow
 from market import kinds, times
@@ -48,7 +50,9 @@ class Measure:
         return any(isinstance(check, kinds.Contiguous) for check in self.kind.checks)
 
     def add(self, table: pa.Table) -> None:
-        """One more piece of the file."""
+        """One more piece of the file; what it opens with of our own is no row of it."""
+        if self.kind.name == KIND:
+            table = table.filter(pc.invert(is_carried(table)))
         self.rows += table.num_rows
         self.checks.add(table)
         wanted = ["ts_event", "ts_recv", "ts_estimated"]
@@ -218,7 +222,7 @@ def certify(
         date=file.date,
         revision=file.revision,
         issued_at=now,
-        rows=file.rows,
+        rows=measure.rows,
         first_id=first,
         last_id=last,
         missing=missing,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from compactor.plan import Rules
+from compactor.jobs import Rules
 from compactor.retention import Keep
-from market.times import DAY, HOUR, SECOND
+from market.times import DAY, HOUR, MS, SECOND
 
 
 class CompactorConfig(BaseModel):
@@ -24,6 +24,13 @@ class CompactorConfig(BaseModel):
     revision_seconds: float = Field(
         3600, ge=0, description="At least so long between two revisions of one closed day or merged hour."
     )
+    book_sample_ms: int | None = Field(
+        None,
+        ge=100,
+        le=3_600_000,
+        description="Sample the books of closed days (`book_sample`) at every multiple of so many ms; null: not.",
+    )
+    book_sample_depth: int = Field(20, ge=1, le=1000, description="Levels a side in a sample of a book.")
     max_inputs: int = Field(64, ge=2, le=512, description="Files merged at once; bounds open files and memory.")
     grace_seconds: float = Field(
         900, ge=0, description="How long replaced files stay on disk for readers that still use them."
@@ -42,6 +49,8 @@ class CompactorConfig(BaseModel):
             close_delay=round(self.close_delay_seconds * SECOND),
             revision=round(self.revision_seconds * SECOND),
             max_inputs=self.max_inputs,
+            sample_every=None if self.book_sample_ms is None else self.book_sample_ms * MS,
+            sample_depth=self.book_sample_depth,
         )
 
     def keep(self) -> Keep:

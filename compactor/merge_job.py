@@ -15,11 +15,12 @@ from typing import TypeVar
 import msgspec
 import pyarrow as pa
 
-from compactor import certificate
-from compactor.plan import DayClose, HourMerge
+from compactor import carry, certificate
+from compactor.jobs import DayClose, HourMerge
 from lake import checks, durable, merge, parquet, tables
 from lake.bars import EVERY_SYMBOL
-from lake.checks import DUPLICATE
+from lake.books import KIND
+from lake.checks import BOOK_CROSSED, DUPLICATE
 from lake.errors import StorageFailed, VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import CertificateRow, CheckRow, FileRow
@@ -88,7 +89,7 @@ class Flow:
     def _opener(self, files: Sequence[FileRow], rows: int) -> merge.Source:
         def opened(columns: Sequence[str] | None) -> Iterator[pa.Table]:
             for file in files:
-                for piece in parquet.iterate(self.root / file.path, columns, rows):
+                for piece in carry.observed(self.root / file.path, self.kind, columns, rows):
                     if columns is None:
                         self.sums.add(piece)
                     yield piece
@@ -109,7 +110,7 @@ class Flow:
             )
         found = checks.Sums(self.kind)
         for row in outputs:
-            for piece in parquet.iterate(self.root / row.path, self.sums.columns):
+            for piece in carry.observed(self.root / row.path, self.kind, self.sums.columns):
                 found.add(piece)
         if not found.same(self.sums):
             raise VerifyFailed(
@@ -219,12 +220,14 @@ class _Day:
         self.published: list[FileRow] = []
         self.measures: dict[str | None, certificate.Measure] = {}
         self.touched: dict[str | None, list[FileRow]] = {}
+        self.before: dict[str | None, FileRow] = {row.symbol: row for row in job.before}
+        self.openings: dict[str | None, carry.Opening] = {}
 
     def run(self) -> Made:
         check_inputs(self.root, self.job.inputs)
         self.touched = self._symbols()
         base = {row.symbol: row for row in self.job.base if row.symbol in self.touched}
-        check_inputs(self.root, base.values())
+        check_inputs(self.root, [*base.values(), *(row for row in self.job.before if row.symbol in self.touched)])
         flow = Flow(self.root, self.kind)
         for row in self.job.inputs:
             flow.source([row])
@@ -245,8 +248,15 @@ class _Day:
         return self.made
 
     def _symbols(self) -> dict[str | None, list[FileRow]]:
-        """Symbols that the hot files hold, with those files: only their daily files change."""
+        """Symbols that the hot files hold, with those files: only their daily files change.
+
+        And symbols whose day is to open anew, since the day before it was revised.
+        """
         found: dict[str | None, list[FileRow]] = {None: list(self.job.inputs)}
+        for row in self.job.base if self.job.carry else ():
+            before = self.before.get(row.symbol)
+            if before is not None and before.path not in row.parents:
+                found[row.symbol] = []
         for row in self.job.inputs:
             symbols: set[str] = set()
             for piece in parquet.iterate(self.root / row.path, ["symbol"]):
@@ -256,11 +266,13 @@ class _Day:
         return found
 
     def _inputs(self, symbol: str | None, base: FileRow | None) -> list[FileRow]:
-        return [*self.touched[symbol], *([base] if base is not None else [])]
+        before = self.before.get(symbol)
+        return [*self.touched[symbol], *(row for row in (base, before) if row is not None)]
 
     def _publish(self, symbol: str | None, pieces: Iterator[pa.Table], base: FileRow | None) -> None:
         exchange, market_type, kind = self.job.stream
         measure = certificate.Measure(kind)
+        pieces = self._opened(symbol, pieces)
         placement = Placement(
             kind=kind,
             exchange=exchange,
@@ -278,9 +290,28 @@ class _Day:
         self.published.append(file)
         self.measures[symbol] = measure
 
+    def _opened(self, symbol: str | None, pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """The day's rows, and before them the book that the day before left, where there is one."""
+        before = self.before.get(symbol)
+        if before is None:
+            return pieces
+        after, pieces = carry.first_update(pieces)
+        gaps = [*self.gaps.get(symbol, []), *self.gaps.get(EVERY_SYMBOL, [])]
+        made = carry.opening(self.root, before, self.job.date, after, gaps, self.coverage.get(symbol, []))
+        self.openings[symbol] = made
+        return pieces if made.row is None else carry.opened(pieces, made.row)
+
+    def _unchanged(self, file: FileRow, base: FileRow) -> bool:
+        """Whether a new revision says what its predecessor said."""
+        if (file.content_digest, file.rows) != (base.content_digest, base.rows):
+            return False
+        if self.kind != KIND:
+            return True
+        return carry.same(carry.opening_of(self.root, file), carry.opening_of(self.root, base))
+
     def _account(self, file: FileRow, base: FileRow | None, dropped: Mapping[str, int]) -> None:
         """The certificate and gaps of a verified file, or nothing of it where it says what its predecessor said."""
-        if base is not None and (file.content_digest, file.rows) == (base.content_digest, base.rows):
+        if base is not None and self._unchanged(file, base):
             discard(self.root, [file])
             return
         measure = self.measures[file.symbol]
@@ -299,9 +330,14 @@ class _Day:
         self.made.remove += [base.path] if base is not None else []
         self.made.gaps += changed
         self.made.checks += [*_check_rows(file, measure.checks), *_duplicate_rows(file, counts)]
-        self.made.certificates.append(
-            certificate.certify(file, measure, gaps, coverage, inputs, sum(counts.values()), self.place.now)
-        )
+        made = certificate.certify(file, measure, gaps, coverage, inputs, sum(counts.values()), self.place.now)
+        crossed = self.openings.get(file.symbol, carry.Opening()).crossed
+        if crossed is not None:
+            made.crossed += 1
+            self.made.checks.append(
+                CheckRow(path=file.path, check=BOOK_CROSSED, symbol=file.symbol or "", count=1, detail=crossed)
+            )
+        self.made.certificates.append(made)
 
 
 def _by_symbol(rows: Iterable[T]) -> dict[str | None, list[T]]:

@@ -7,133 +7,29 @@ any order, and where nothing is to be done the plan is empty.
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
 
-import msgspec
-
+from compactor.book_plan import after_yesterday, opening, samples
+from compactor.jobs import (
+    MAX_FAILURES,
+    BookSamples,
+    DayClose,
+    FinalBars,
+    HourBars,
+    HourMerge,
+    Job,
+    Market,
+    Progress,
+    Rules,
+    Stream,
+    View,
+    day_span,
+    in_order,
+)
 from lake import sources
 from lake.rows import FileRow
 from market import kinds, times
-
-Stream: TypeAlias = tuple[str, str, str]
-"""(exchange, market_type, kind)"""
-Market: TypeAlias = tuple[str, str]
-MAX_FAILURES = 3
-"""A job that failed so often on the same inputs is parked; everything else goes on."""
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """Waiting times in us; `max_inputs` bounds the files of one merge."""
-
-    hour_delay: int
-    close_delay: int
-    revision: int
-    max_inputs: int = 64
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a stream's raw side is: its watermark (receive time, us), whether a segment is still written, and the
-    earliest receive time whose sealed segment is not transformed yet (None: all are).
-    """
-
-    watermark: int | None = None
-    open: bool = False
-    waiting_from: int | None = None
-
-
-class View(msgspec.Struct):
-    """What a plan is made from. `hot`: live parts and hour files; `days`: live daily files of every date that is hot
-    or in `bars_due` ((exchange, market_type, date)), both with their parents; `bars_until`: up to which time (us)
-    provisional bars are written; `failures`: job key -> how often it failed; `traded`: symbols that have trade coverage
-    that day, for the days of `days` in which aggregated trades were collected.
-    """
-
-    hot: Sequence[FileRow] = ()
-    days: Sequence[FileRow] = ()
-    progress: Mapping[Stream, Progress] = {}
-    bars_due: frozenset[tuple[str, str, str]] = frozenset()
-    bars_until: Mapping[Market, int] = {}
-    failures: Mapping[str, int] = {}
-    traded: Mapping[tuple[str, str, str], frozenset[str]] = {}
-
-
-class HourMerge(msgspec.Struct, frozen=True):
-    """`inputs` (all of one stream and hour) become one hour file of generation `revision`."""
-
-    stream: Stream
-    date: str
-    hour: int
-    revision: int
-    inputs: tuple[FileRow, ...]
-
-    @property
-    def key(self) -> str:
-        return _key("hour", self.stream, self.date, self.inputs)
-
-
-class DayClose(msgspec.Struct, frozen=True):
-    """`inputs` (all hot files of one stream and day) and the daily files `base` become the daily files of the day."""
-
-    stream: Stream
-    date: str
-    inputs: tuple[FileRow, ...]
-    base: tuple[FileRow, ...]
-
-    @property
-    def key(self) -> str:
-        return _key("day", self.stream, self.date, (*self.inputs, *self.base))
-
-
-class HourBars(msgspec.Struct, frozen=True):
-    """Provisional bars of one hour, made again from its `inputs` (INPUTS, one file each) with the late rows in them.
-
-    `replaced` are the hour's bars so far.
-    """
-
-    exchange: str
-    market_type: str
-    date: str
-    hour: int
-    revision: int
-    inputs: tuple[FileRow, ...]
-    replaced: tuple[FileRow, ...]
-
-    @property
-    def key(self) -> str:
-        stream = (self.exchange, self.market_type, "bars")
-        return _key("hour bars", stream, self.date, (*self.inputs, *self.replaced))
-
-
-class FinalBars(msgspec.Struct, frozen=True):
-    """Bars of one market and day, made again from its daily `trades` and `quotes`; `held` are the daily bars so far,
-    `hot` the provisional ones. `trades` is one file a symbol: its aggregated trades where it is not traded.
-    """
-
-    exchange: str
-    market_type: str
-    date: str
-    trades: tuple[FileRow, ...]
-    quotes: tuple[FileRow, ...]
-    held: tuple[FileRow, ...]
-    hot: tuple[FileRow, ...]
-
-    @property
-    def key(self) -> str:
-        inputs = (*self.trades, *self.quotes, *self.held, *self.hot)
-        return _key("bars", (self.exchange, self.market_type, "bars"), self.date, inputs)
-
-
-Job: TypeAlias = HourMerge | HourBars | DayClose | FinalBars
-
-
-def _key(what: str, stream: Stream, date: str, inputs: Iterable[FileRow]) -> str:
-    """Names a job by what it reads: other inputs make another job, with its own count of failures."""
-    text = "\n".join([what, *stream, date, *sorted(row.path for row in inputs)])
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def plan(view: View, now: int, rules: Rules, *, final: bool = False) -> list[Job]:
@@ -160,8 +56,9 @@ def plan(view: View, now: int, rules: Rules, *, final: bool = False) -> list[Job
             jobs += _hours(stream, date, hot, progress, now, rules, final=final)
     jobs += _hour_bars(view, by_day, now, rules, final=final)
     jobs += _bars(view, by_day, days, now, rules, final=final)
+    jobs = [*opening(view, jobs, by_day, days), *samples(view, by_day, days, rules)]
     jobs = [job for job in jobs if view.failures.get(job.key, 0) < MAX_FAILURES]
-    return sorted(jobs, key=_age)
+    return sorted(after_yesterday(jobs), key=_age)
 
 
 def _age(job: Job) -> tuple[str, int, str, str, str, int]:
@@ -174,12 +71,8 @@ def _age(job: Job) -> tuple[str, int, str, str, str, int]:
             return (date, 24, *stream, 1)
         case FinalBars(exchange, market_type, date):
             return (date, 25, exchange, market_type, "", 2)
-
-
-def day_span(date: str) -> times.Interval:
-    """[00:00, 24:00) UTC of YYYY-MM-DD, us."""
-    start = times.day_start(dt.date.fromisoformat(date))
-    return times.Interval(start, start + times.DAY)
+        case BookSamples(exchange, market_type, date, delta):
+            return (date, 26, exchange, market_type, delta.symbol or "", 3)
 
 
 def _passed(end: int, delay: int, progress: Progress, now: int, *, final: bool) -> bool:
@@ -280,7 +173,7 @@ def _hour_bars(
             if _made_from(bars, inputs):
                 continue
             revision = 1 + max(row.revision for row in bars)
-            found.append(HourBars(exchange, market_type, date, hour, revision, inputs, _sorted(bars)))
+            found.append(HourBars(exchange, market_type, date, hour, revision, inputs, in_order(bars)))
     return found
 
 
@@ -320,14 +213,10 @@ def _bars(
                 exchange,
                 market_type,
                 date,
-                _sorted(trades),
-                _sorted(days.get(((exchange, market_type, "quote"), date), ())),
-                _sorted(row for kind in kinds.BARS for row in days.get(((exchange, market_type, kind), date), ())),
-                _sorted(row for kind in kinds.BARS for row in hot.get(((exchange, market_type, kind), date), ())),
+                in_order(trades),
+                in_order(days.get(((exchange, market_type, "quote"), date), ())),
+                in_order(row for kind in kinds.BARS for row in days.get(((exchange, market_type, kind), date), ())),
+                in_order(row for kind in kinds.BARS for row in hot.get(((exchange, market_type, kind), date), ())),
             )
         )
     return found
-
-
-def _sorted(rows: Iterable[FileRow]) -> tuple[FileRow, ...]:
-    return tuple(sorted(rows, key=lambda row: ((row.symbol or "").encode(), row.kind, row.path)))

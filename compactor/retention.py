@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from compactor.plan import Stream
+from compactor.jobs import Stream
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import times
 from market.session import Gap

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, wait
 
 import msgspec
 
 from compactor import view
 from compactor.bars_job import final_bars, hour_bars
+from compactor.book_plan import next_day, sampled
 from compactor.config import CompactorConfig
 from compactor.heal import heal
-from compactor.merge_job import Made, Place, close_day, discard, merge_hour
-from compactor.plan import (
+from compactor.jobs import (
     MAX_FAILURES,
+    BookSamples,
     DayClose,
     FinalBars,
     HourBars,
@@ -28,12 +29,18 @@ from compactor.plan import (
     Job,
     Rules,
     View,
+    batches,
     day_span,
-    plan,
+    describe,
+    inputs_of,
 )
+from compactor.merge_job import Made, Place, close_day, discard, merge_hour
+from compactor.plan import plan
+from compactor.samples_job import book_samples
 from compactor.tell import tell
 from compactor.tidy import tidy
 from lake import sources
+from lake.books import KIND as BOOKS
 from lake.checks import DUPLICATE
 from lake.errors import CommitConflict, CorruptFile, LakeError
 from lake.manifest import Manifest
@@ -46,8 +53,6 @@ from runtime.service import exit_code_of
 
 OnProgress = Callable[[int, int, str], None]
 MAX_ROUNDS = 1_000
-_AT_ONCE = 4
-"""Jobs handed to the executor before the first of them is committed: what one of them made may be read by the next."""
 _PATIENCE = 0.25
 
 
@@ -61,6 +66,7 @@ class Summary(msgspec.Struct):
     hours: int = 0
     days: int = 0
     bars: int = 0
+    samples: int = 0
     files: int = 0
     rows: int = 0
     certificates: list[str] = []
@@ -73,7 +79,7 @@ class Summary(msgspec.Struct):
     @property
     def changed(self) -> bool:
         """Whether anything in the lake is different now."""
-        return bool(self.hours or self.days or self.bars or self.failures or self.deleted)
+        return bool(self.hours or self.days or self.bars or self.samples or self.failures or self.deleted)
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -150,6 +156,7 @@ class _Pass:
         for _ in range(MAX_ROUNDS):
             held = view.read(self.manifest)
             jobs = plan(held, self.now, rules, final=self.final)
+            self._settle(held)
             parked = _parked(held, self.now, rules, final=self.final)
             self.summary.parked = [describe(job) for job in parked]
             jobs = [job for job in (*jobs, *(parked if self.again else ())) if self.tried.get(job.key, 0) == 0]
@@ -159,10 +166,16 @@ class _Pass:
             self.summary.deleted += tidy(self.writer, self.executor, self.now, self.config.keep())
         return self.summary
 
+    def _settle(self, held: View) -> None:
+        """Remembers which days are sampled."""
+        done = sampled(held) if self.config.book_sample_ms is not None else []
+        if done:
+            self.writer.publish(cursors={view.samples_due(*day): 0 for day in done}, now=self.now)
+
     def _round(self, jobs: Sequence[Job]) -> bool:
         """Runs the jobs a few at a time and commits them in order; False where it was told to stop."""
         left = len(jobs)
-        for some in _batches(jobs):
+        for some in batches(jobs):
             if self.stopping():
                 return False
             futures = [(job, self._submit(job)) for job in some]
@@ -191,6 +204,12 @@ class _Pass:
                     self.manifest.coverage(*job.stream, overlapping=span),
                     self._duplicates((*job.inputs, *job.base)),
                 )
+            case BookSamples():
+                stream = (job.exchange, job.market_type, BOOKS)
+                span = day_span(job.date)
+                holes = self.manifest.gaps(*stream, overlapping=span)
+                light = self.manifest.coverage(*stream, overlapping=span)
+                return self.executor.submit(book_samples, self.place, job, holes, light)
             case HourBars() | FinalBars():
                 span = day_span(job.date)
                 streams = [(job.exchange, job.market_type, kind) for kind in sources.TRADES]
@@ -245,9 +264,10 @@ class _Pass:
             case HourBars():
                 inputs = (*job.inputs, *job.replaced)
             case DayClose():
-                inputs = (*job.inputs, *job.base)
-                if job.stream[2] in sources.INPUTS and made.add:
-                    due = {view.bars_due(*job.stream[:2], job.date): 1}
+                inputs = (*job.inputs, *job.base, *job.before)
+                due = self._due(job, made)
+            case BookSamples():
+                inputs = (job.delta, *([job.held] if job.held is not None else []))
             case FinalBars():
                 inputs = (*job.trades, *job.quotes, *job.held, *job.hot)
                 due = {view.bars_due(job.exchange, job.market_type, job.date): 0}
@@ -266,6 +286,20 @@ class _Pass:
         self._count(job, made)
         tell(job, made)
 
+    def _due(self, job: DayClose, made: Made) -> dict[str, int]:
+        """What a day that was closed leaves to be made again."""
+        market, due = job.stream[:2], {}
+        if job.stream[2] in sources.INPUTS and made.add:
+            due[view.bars_due(*market, job.date)] = 1
+        if job.stream[2] == BOOKS:
+            if self.manifest.cursor(view.carry_due(*market, job.date)):
+                due[view.carry_due(*market, job.date)] = 0
+            if made.add:
+                due[view.carry_due(*market, next_day(job.date))] = 1
+            if made.add and self.config.book_sample_ms is not None:
+                due[view.samples_due(*market, job.date)] = 1
+        return due
+
     def _count(self, job: Job, made: Made) -> None:
         summary = self.summary
         match job:
@@ -275,7 +309,9 @@ class _Pass:
                 summary.days += 1
             case FinalBars():
                 summary.bars += 1
-        if isinstance(job, DayClose | FinalBars):
+            case BookSamples():
+                summary.samples += 1
+        if isinstance(job, DayClose | FinalBars | BookSamples):
             summary.files += len(made.add)
             summary.rows += sum(row.rows for row in made.add)
             summary.certificates += [row.path for row in made.certificates]
@@ -288,50 +324,17 @@ class _Pass:
         failures = (self.manifest.cursor(view.FAILED + job.key) or 0) + 1
         text = error.message if isinstance(error, LakeError) else f"{type(error).__name__}: {error}"
         row = CheckRow(
-            path=_inputs(job)[0].path, check="compaction_failed", symbol="", count=failures, detail=text[:500]
+            path=inputs_of(job)[0].path, check="compaction_failed", symbol="", count=failures, detail=text[:500]
         )
         self.writer.publish(cursors={view.FAILED + job.key: failures}, checks=[row], now=self.now)
         self.summary.failures.append(f"{describe(job)}: {text}")
         parked = failures >= MAX_FAILURES
         telemetry.job_failed(job="compact", subject=describe(job), error=error, failures=failures, parked=parked)
         if parked and isinstance(error, CorruptFile):
-            healed = heal(self.writer, _inputs(job), self.now)
+            healed = heal(self.writer, inputs_of(job), self.now)
             self.summary.healed += healed
             if healed:  # made again, the file has the same name: the job deserves another try
                 self.writer.publish(cursors={view.FAILED + job.key: 0}, now=self.now)
-
-
-def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """A few jobs at a time, in order, and of each stream one day only.
-
-    A gap over midnight is a row of both days: the second is to reconcile what the first has left of it.
-    """
-    some: list[Job] = []
-    for job in jobs:
-        again = isinstance(job, DayClose) and any(isinstance(o, DayClose) and o.stream == job.stream for o in some)
-        if again or len(some) == _AT_ONCE:
-            yield some
-            some = []
-        some.append(job)
-    if some:
-        yield some
-
-
-def _inputs(job: Job) -> tuple[FileRow, ...]:
-    return job.trades if isinstance(job, FinalBars) else job.inputs
-
-
-def describe(job: Job) -> str:
-    """One line for a person."""
-    match job:
-        case HourMerge(stream, date, hour):
-            return f"{' '.join(stream)} {date} {hour:02d}h ({len(job.inputs)} files)"
-        case DayClose(stream, date):
-            return f"{' '.join(stream)} {date} ({len(job.inputs)} files)"
-        case HourBars(exchange, market_type, date, hour):
-            return f"{exchange} {market_type} bars {date} {hour:02d}h"
-        case FinalBars(exchange, market_type, date):
-            return f"{exchange} {market_type} bars {date} ({len(job.trades)} symbols)"
 
 
 class CompactorService:

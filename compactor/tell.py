@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from compactor.jobs import BookSamples, DayClose, FinalBars, HourBars, HourMerge, Job, day_span
 from compactor.merge_job import Made
-from compactor.plan import DayClose, FinalBars, HourBars, HourMerge, Job, day_span
 from lake import checks
 from lake.rows import CertificateRow
 from market import kinds, times
@@ -36,8 +36,10 @@ def tell(job: Job, made: Made) -> None:
         case FinalBars():
             _bars(job, made, "day")
             _certified(made)
+        case BookSamples():
+            _certified(made)
     for row in made.checks:
-        if row.check not in _EXPECTED and isinstance(job, DayClose):
+        if row.check not in _EXPECTED and isinstance(job, DayClose | BookSamples):
             telemetry.check_failed(
                 path=row.path, check=row.check, symbol=row.symbol, count=row.count, detail=row.detail
             )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from compactor import retention, view
-from compactor.plan import MAX_FAILURES, Stream
+from compactor.jobs import MAX_FAILURES, Stream
 from compactor.rehash_job import rehash
 from lake import durable
 from lake.layout import meta_path

@@ -7,14 +7,20 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import select
 
 from compactor import retention
-from compactor.plan import Progress, Stream, View, day_span
+from compactor.book_plan import day_before
+from compactor.jobs import Progress, Stream, View, day_span
 from lake import schema, sources
+from lake.books import KIND as BOOKS
 from lake.manifest import Manifest
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
 
 BARS_DUE = "compactor/bars/"
 """+ exchange/market_type/date: 1 while the final bars of that day are to be made again."""
+CARRY_DUE = "compactor/carry/"
+"""+ exchange/market_type/date: 1 while the books of that day may have to open anew, for the day before has changed."""
+SAMPLES_DUE = "compactor/samples/"
+"""+ exchange/market_type/date: 1 while the books of that day are to be sampled."""
 FAILED = "compactor/failed/"
 """+ job key: how often that job failed on the same inputs."""
 BARS_UNTIL = "bars/"
@@ -25,6 +31,14 @@ REHASHED = "compactor/rehashed/"
 
 def bars_due(exchange: str, market_type: str, date: str) -> str:
     return f"{BARS_DUE}{exchange}/{market_type}/{date}"
+
+
+def carry_due(exchange: str, market_type: str, date: str) -> str:
+    return f"{CARRY_DUE}{exchange}/{market_type}/{date}"
+
+
+def samples_due(exchange: str, market_type: str, date: str) -> str:
+    return f"{SAMPLES_DUE}{exchange}/{market_type}/{date}"
 
 
 def rehashed(stream: Stream, date: str) -> str:
@@ -42,7 +56,8 @@ def read(manifest: Manifest) -> View:
     """What there is to plan with. Costs what is hot, not what the lake holds."""
     hot = [*manifest.files(level="part"), *manifest.files(level="hour", parents=True)]
     due = frozenset(_due(name) for name in cursors(manifest, BARS_DUE))
-    dates = {(row.exchange, row.market_type, row.date) for row in hot} | due
+    carry, samples = (frozenset(map(_due, cursors(manifest, name))) for name in (CARRY_DUE, SAMPLES_DUE))
+    dates = {(row.exchange, row.market_type, row.date) for row in hot} | due | carry | samples
     days = [
         row
         for exchange, market_type, date in sorted(dates)
@@ -55,7 +70,20 @@ def read(manifest: Manifest) -> View:
     streams |= {(*market, kind) for market in markets for kind in sources.INPUTS}
     progress = {stream: _progress(manifest, stream) for stream in sorted(streams) if stream[2] not in kinds.BARS}
     until = {market: manifest.cursor(BARS_UNTIL + "/".join(market)) or 0 for market in sorted(markets)}
-    return View(hot, days, progress, due, until, cursors(manifest, FAILED), _traded(manifest, days))
+    before = _before(manifest, {(r.exchange, r.market_type, r.date) for r in hot if r.kind == BOOKS} | carry)
+    failures, traded = cursors(manifest, FAILED), _traded(manifest, days)
+    return View(hot, days, progress, due, until, failures, traded, before, carry, samples)
+
+
+def _before(manifest: Manifest, dates: Iterable[tuple[str, str, str]]) -> list[FileRow]:
+    """The daily files of book updates of the days before."""
+    found: list[FileRow] = []
+    for exchange, market_type, date in sorted(dates):
+        day = day_before(date)
+        found += manifest.files(
+            BOOKS, exchange=exchange, market_type=market_type, level="day", date_from=day, date_to=day
+        )
+    return found
 
 
 def _traded(manifest: Manifest, days: Iterable[FileRow]) -> dict[tuple[str, str, str], frozenset[str]]:

@@ -86,13 +86,14 @@ class Observed:
 
 
 class Row(NamedTuple):
-    """What the chain needs of a row. `last` is None where the row cannot be placed; `whole`: it is a whole book."""
+    """What the chain needs of a row. `last` is None where it cannot be placed; `whole` is a snapshot or `carried`."""
 
     at: int
     first: int | None
     last: int | None
     before: int | None
     whole: bool
+    carried: bool
 
     def link(self) -> Link[None]:
         assert self.last is not None
@@ -102,6 +103,11 @@ class Row(NamedTuple):
 def is_whole(flags: pa.ChunkedArray) -> pl.Series:
     """Which rows are whole books: snapshots, and those that a day opens with."""
     return plain(flags).str.contains("snapshot|carried")
+
+
+def is_carried(table: pa.Table) -> pa.ChunkedArray:
+    """Which rows are ours, and no observations: those that days open with."""
+    return pc.match_substring(table.column("flags").cast(pa.string()), "carried")
 
 
 def plain(column: pa.ChunkedArray) -> pl.Series:
@@ -120,8 +126,8 @@ def rows(pieces: Iterable[pa.Table]) -> Iterator[Row]:
         if unplaced.any():
             last = pl.DataFrame({"l": last, "u": unplaced}).select(pl.when(~pl.col("u")).then("l")).to_series()
         held = [plain(table.column(name)).to_list() for name in ("ts_event", "first_id", "prev_id")]
-        whole = flags.str.contains("snapshot|carried").to_list()
-        yield from map(Row, held[0], held[1], last.to_list(), held[2], whole)
+        whole, carried = (flags.str.contains(word).to_list() for word in ("snapshot|carried", "carried"))
+        yield from map(Row, held[0], held[1], last.to_list(), held[2], whole, carried)
 
 
 def feed(chain: Chain[None], row: Row) -> None:
@@ -208,6 +214,8 @@ class Rebuilt(msgspec.Struct, frozen=True):
     valid_low: str | None
     valid_high: str | None
     snapshot: Origin
+    newest: Origin
+    """The last update in it; the snapshot where none came after that."""
 
     @property
     def left(self) -> bool:
@@ -227,6 +235,7 @@ def rebuild(pieces: Pieces, chain: Chain[None], at: int) -> Rebuilt:
     start = min(chain.since, base.at)
     sides = {"bids": _Side(), "asks": _Side()}
     first: pa.Table | None = None
+    newest: pa.Table | None = None
     for table in pieces(LEVEL_COLUMNS, start, at):
         at_row, ids, whole = plain(table.column("ts_event")), plain(table.column("last_id")), is_whole(table["flags"])
         if first is None:
@@ -238,13 +247,19 @@ def rebuild(pieces: Pieces, chain: Chain[None], at: int) -> Rebuilt:
             updates = table if wanted.all() else table.filter(wanted.to_arrow())
             for name, side in sides.items():
                 side.add(_flat(updates, name))
+            last = (wanted & (ids == chain.last)).arg_true()
+            newest = table.slice(int(last[0]), 1) if newest is None and last.len() else newest
     assert first is not None, "the chain began from a row of these files"
-    return _finished(first, sides)
+    return _finished(first, first if newest is None else newest, sides)
 
 
-def _finished(first: pa.Table, sides: dict[str, _Side]) -> Rebuilt:
-    row = first.select(["ts_event", "last_id", "flags", "source", "session", "frame_no", "item"]).to_pylist()[0]
-    row["ts_event"] = times.from_datetime(row["ts_event"])
+def _origin(row: pa.Table) -> Origin:
+    held = row.select(list(Origin.__struct_fields__)).to_pylist()[0]
+    return Origin(**held | {"ts_event": times.from_datetime(held["ts_event"])})
+
+
+def _finished(first: pa.Table, newest: pa.Table, sides: dict[str, _Side]) -> Rebuilt:
+    snapshot = _origin(first)
     shown = {name: _flat(first, name) for name in sides}
     most = max(levels.height for levels in shown.values())
     made: dict[str, list[Level]] = {}
@@ -254,9 +269,9 @@ def _finished(first: pa.Table, sides: dict[str, _Side]) -> Rebuilt:
         whole.add(shown[name].with_columns(id=pl.lit(_NO_TIME, dtype=pl.Int64)))
         whole.add(side.levels)
         # where one side has fewer levels than the other it was all there; of a carried book nobody knows
-        cut = shown[name].height > 0 and (shown[name].height == most or "carried" in row["flags"])
+        cut = shown[name].height > 0 and (shown[name].height == most or "carried" in snapshot.flags)
         made[name], bounds[name] = _range(whole.levels, shown[name] if cut else None, falling=name == "bids")
-    return Rebuilt(made["bids"], made["asks"], bounds["bids"], bounds["asks"], Origin(**row))
+    return Rebuilt(made["bids"], made["asks"], bounds["bids"], bounds["asks"], snapshot, _origin(newest))
 
 
 def _range(levels: pl.DataFrame, shown: pl.DataFrame | None, *, falling: bool) -> tuple[list[Level], str | None]:

@@ -23,6 +23,8 @@ CROSSED = "not_crossed"
 CONTIGUOUS = "contiguous"
 DUPLICATE = "duplicate"
 """Rows left out because their identity is there already: counted by whoever leaves them out."""
+BOOK_CROSSED = "book_crossed"
+"""An order book whose best bid is not below its best ask: counted by whoever rebuilds it."""
 SEAL = "seal"
 """A segment that is not what its seal says."""
 

@@ -64,6 +64,11 @@ class Chain(Generic[R]):
         """Whether the book is that of the newest row."""
         return self.last is not None and not self.pending
 
+    @property
+    def fresh(self) -> bool:
+        """Whether no update was applied since the snapshot."""
+        return self._fresh
+
     def update(self, link: Link[R]) -> Sequence[R]:
         """The next update; what is to be applied now, in order."""
         known = self.last

@@ -150,7 +150,11 @@ declaration. How a type lies in Parquet is in [tables](format/tables.md), what a
 collects it yet.
 """
 DERIVED = {
-    "book_sample": "Ours: the book every so often, from snapshots and updates.",
+    "book_sample": (
+        "Ours, where `compactor.book_sample_ms` asks for it: the best levels of the book every so often, made from"
+        " `book_delta` when the day is closed. Where the book is not known only the first sample is there, with"
+        " `in_sync` false and no levels. Levels below `valid_low` and above `valid_high` are unknown."
+    ),
     "bar_1s": (
         "Ours, from `trade` (from `agg_trade` of symbols whose trades are not collected): one row a second with a"
         " counted trade (conditions "
@@ -164,7 +168,7 @@ DERIVED = {
 
 def kinds_page() -> str:
     """Every kind with its columns, identity, order, grain, checks, and where it comes from."""
-    offers: dict[str, list[str]] = {name: ["ours"] for name in kinds.BARS}
+    offers: dict[str, list[str]] = {name: ["ours"] for name in (*kinds.BARS, "book_sample")}
     for venue in exchanges.names():
         for market_type, offered in exchanges.load(venue).OFFERS.items():
             for name in offered:

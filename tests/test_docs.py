@@ -235,7 +235,14 @@ def test_every_field_of_a_certificate_and_every_check_is_documented():
     text = page("docs/format/manifest.md").split("## The certificate")[1]
     for name in CertificateRow.__struct_fields__:
         assert f"`{name}`" in text, name
-    for name in (checks.OUT_OF_ORDER, checks.CROSSED, checks.CONTIGUOUS, checks.DUPLICATE, checks.SEAL):
+    for name in (
+        checks.OUT_OF_ORDER,
+        checks.CROSSED,
+        checks.CONTIGUOUS,
+        checks.DUPLICATE,
+        checks.SEAL,
+        checks.BOOK_CROSSED,
+    ):
         assert f"`{name}`" in text, name
 
 

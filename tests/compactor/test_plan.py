@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compactor.plan import DayClose, FinalBars, HourBars, HourMerge, Progress, Rules, View, day_span, plan
+from compactor.jobs import DayClose, FinalBars, HourBars, HourMerge, Progress, Rules, View, day_span
+from compactor.plan import plan
 from lake.rows import FileRow
 from market.times import DAY, HOUR, MINUTE, SECOND
 
