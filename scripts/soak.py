@@ -163,7 +163,7 @@ class Soak:
         seen = witness.read(self.folder / "truth.jsonl")
         stored, twice = read_lake(self.folder / "lake", self.markets)
         manifest = Manifest.read_only(self.folder / "lake")
-        gaps = manifest.gaps()
+        gaps, aside = manifest.gaps(), sum(row.count for row in manifest.quarantine())
         manifest.close()
         offers = exchanges.load("binance").OFFERS
         wanted = {
@@ -175,6 +175,9 @@ class Soak:
         }
         verdict = oracle.judge(seen, stored, gaps, until, 15.0 if self.seconds < SHORT else 45.0, wanted)
         verdict.findings += twice
+        if aside < verdict.in_quarantine:
+            text = f"{verdict.in_quarantine} rejected events have no gap, and {aside} items are in quarantine"
+            verdict.findings.append(oracle.Finding("unexplained_loss", "", "", "", verdict.in_quarantine - aside, text))
         self.measured["events_a_second"] = round(seen.events / max(1e-6, (seen.stopped - seen.started) / 1e6))
         self.measured["judged_in_seconds"] = round(time.monotonic() - began, 1)
         broken = violations(self.measured, verdict, loaded=not self.options.lenient)

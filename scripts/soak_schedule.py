@@ -15,7 +15,7 @@ REST = [
     {"fault": "http_status", "status": 429, "retry_after": 5, "retry_date": True},
     {"fault": "html_200"},
     {"fault": "empty_body"},
-    {"fault": "http_status", "status": 403, "form": "html", "retry_after": 3},
+    {"fault": "http_status", "status": 403, "form": "html"},
     {"fault": "http_status", "status": 451},
     *({"fault": "http_status", "status": status, "form": "empty"} for status in (500, 501, 502, 503, 504)),
     {"fault": "short_body"},
@@ -26,6 +26,8 @@ REST = [
     {"fault": "http_status", "status": 418, "retry_after": 10},
     {"fault": "http_status", "status": 429},
 ]
+SILENCES = 0.7
+"""From this part of ten minutes on there is time for the alarms of a minute's silence."""
 CODES = (1000, 1001, 1006, 1008, 1011, 1012, 1013, 4000)
 """1006 stands for an end without a close frame."""
 
@@ -66,7 +68,9 @@ def spot(scale: Scale, symbols: list[str]) -> list[Step]:
     kinds = ("trade", "agg_trade", "quote")
     return [
         Step(20, "F42 ids dropped, doubled, swapped", [
-            *({"fault": "drop_ids", "kind": kind, "symbol": first, "count": 3} for kind in (*kinds, "book_delta")),
+            # a single lost quote shows nowhere: update ids jump in any case
+            *({"fault": "drop_ids", "kind": kind, "symbol": first, "count": 3}
+              for kind in ("trade", "agg_trade", "book_delta")),
             *({"fault": "duplicate_ids", "kind": kind, "symbol": second, "count": 5} for kind in kinds),
             {"fault": "reorder_ids", "kind": "trade", "symbol": second, "count": 3},
         ]),
@@ -123,7 +127,11 @@ def inverse(scale: Scale, symbols: list[str], new: str | None) -> list[Step]:
         Step(60, "F33 upgrades answered 503", [
             {"fault": "refuse", "form": "status", "seconds": scale(20, 3)}, {"fault": "cut"},
         ]),
-        Step(80, "F35 silent quotes", [{"fault": "silence", "kind": "quote", "seconds": scale(60, 8)}]),
+        # quotes may rest for a minute before that is an alarm; a gap in ids is one at once
+        Step(100, "F35 one silent kind", [
+            {"fault": "silence", "kind": "quote", "seconds": 90.0} if scale.of > SILENCES
+            else {"fault": "silence", "kind": "agg_trade", "seconds": 6.0},
+        ]),
         Step(60, "F36 RST", [{"fault": "reset"}]),
     ]  # fmt: skip
 

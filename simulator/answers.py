@@ -34,10 +34,11 @@ def rest_faults(hub: Hub) -> Middleware:
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         if upgrade and (refusal := hub.strikes.refused(market, target)) is not None:
             return _refuse(request, refusal)
+        came = hub.clock.now()
         fault = _fault_for(hub, request, market, upgrade)
         response = await (handler(request) if fault is None else _spoiled(hub, fault, request, handler))
         if not upgrade or fault is not None:
-            hub.log.line("http", market, request.method, target, response.status, hub.clock.now())
+            hub.log.line("http", market, request.method, target, response.status, came)
         return response
 
     return spoil

@@ -18,12 +18,16 @@ from market.session import EVERY_SYMBOL, Gap
 from market.times import SECOND
 from simulator.faults import ON_REQUESTS
 from simulator.truth import FaultLine
-from simulator.witness import VALUES, Key, Told, Witness
+from simulator.witness import NOBODY, VALUES, Key, Told, Witness
 
 NUMBERED = ("trade", "agg_trade")
 """Kinds whose ids follow each other by one: their gaps have to name just what is missing."""
 COMPARED = (*VALUES, "book_delta", "book_snapshot")
 """Kinds whose streams the log has."""
+SPOILED = ("bad_price", "bad_time")
+"""What these took from kinds without contiguous ids is told by the quarantine alone."""
+SPARSE = ("liquidation",)
+"""Streams of which silence is ordinary: that a subscription was taken on by half does not show."""
 PLANNED = ("shutdown", "end of life")
 QUIET = ("duplicate_ids", "reorder_ids", "restart_ids", "replay", *ON_REQUESTS)
 """Faults that explain no gap."""
@@ -65,13 +69,17 @@ RULES: dict[str, str] = {
 
 
 class Verdict(msgspec.Struct):
-    """The whole judgement. `lost` counts missing events by why; `covered` is how many of them a gap tells."""
+    """The whole judgement. `lost` counts missing events by why; `covered` is how many of them an open gap tells."""
 
     streams: int = 0
     happened: int = 0
     stored: int = 0
     missing: int = 0
     covered: int = 0
+    in_quarantine: int = 0
+    """Missing, rejected, and of a kind whose ids do not show it."""
+    undetectable: int = 0
+    """Missing of sparse streams that the venue had acknowledged and not taken on."""
     gaps: int = 0
     empty_gaps: int = 0
     empty_gap_seconds: float = 0.0
@@ -90,7 +98,7 @@ class Windows:
     """When each market was disturbed: what a gap may lie beside, us."""
 
     def __init__(self, witness: Witness, grace: int) -> None:
-        self._spans: dict[str, list[tuple[int, int]]] = {}
+        self._spans: dict[str, list[tuple[int, int, str]]] = {}
         markets = {link.market for link in witness.links.values()}
         ends = {f.id: f.time for f in witness.faults if f.phase in ("applied", "end")}
         for fault in witness.faults:
@@ -98,11 +106,11 @@ class Windows:
                 continue
             end = max(ends.get(fault.id, 0), fault.time + round(fault.parameters.get("seconds", 0) * SECOND))
             for market in [fault.parameters["market"]] if fault.parameters.get("market") else markets:
-                self._spans.setdefault(market, []).append((fault.time - SECOND, end + grace))
+                self._spans.setdefault(market, []).append((fault.time - SECOND, end + grace, fault.name))
 
-    def near(self, market: str, start: int, end: int) -> bool:
-        """Whether a fault was in force in [start, end], or shortly before."""
-        return any(a <= end and start <= b for a, b in self._spans.get(market, ()))
+    def near(self, market: str, start: int, end: int, name: str = "") -> bool:
+        """Whether a fault (of that name) was in force in [start, end], or shortly before."""
+        return any(a <= end and start <= b and name in ("", fault) for a, b, fault in self._spans.get(market, ()))
 
 
 def judge(
@@ -142,7 +150,7 @@ def judge(
         if strange and gap.kind in COMPARED and not windows.near(gap.market_type, gap.ts_from, gap.ts_to or until):
             text = f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) of a stream without an event"
             verdict.findings.append(Finding("unexplained_gap", gap.kind, gap.market_type, gap.symbol, 1, text))
-    verdict.findings += _handovers(witness, open_gaps, verdict)
+    verdict.findings += _handovers(witness, open_gaps, verdict, windows)
     verdict.findings += _requests(witness)
     return verdict
 
@@ -197,10 +205,11 @@ class _Stream:
         missing = [n for n in range(held[0], len(told.ids)) if n not in have]
         missing = [n for n in missing if n < held[-1] or told.times[n] < until - SECOND]
         verdict.missing += len(missing)
-        uncovered, alone = [], []
+        uncovered: list[int] = []
+        alone: list[int] = []
         for n in missing:
             if not any(self._covers(gap, n) for gap in self.gaps):
-                uncovered.append(n)
+                self._without_gap(n, uncovered)
                 continue
             verdict.covered += 1
             why = told.lost.get(n, "")
@@ -214,6 +223,16 @@ class _Stream:
         gone = set(missing)
         for gap in self.gaps:
             self._judge_gap(gap, missing, gone, have)
+
+    def _without_gap(self, n: int, uncovered: list[int]) -> None:
+        kind, market, _ = self.key
+        why, time = self.told.lost.get(n, ""), self.told.times[n]
+        if kind not in (*NUMBERED, "book_delta") and why in SPOILED:
+            self.verdict.in_quarantine += 1
+        elif kind in SPARSE and why == NOBODY and self.windows.near(market, time, time, "acks"):
+            self.verdict.undetectable += 1
+        else:
+            uncovered.append(n)
 
     def _shown(self, places: list[int]) -> str:
         told = self.told
@@ -255,10 +274,9 @@ class _Stream:
         self.verdict.findings.append(Finding(rule, *self.key, count, detail))
 
 
-def _handovers(witness: Witness, gaps: list[Gap], verdict: Verdict) -> list[Finding]:
-    """Gaps in the time of a shutdown that was announced ten seconds before, where nothing else went wrong."""
+def _handovers(witness: Witness, gaps: list[Gap], verdict: Verdict, others: Windows) -> list[Finding]:
+    """Gaps in the time of a shutdown that was announced five seconds before, where nothing else went wrong."""
     found = []
-    others = Windows(witness, 45 * SECOND)
     for fault in witness.faults:
         lead = round(fault.parameters.get("seconds", 10) * SECOND)
         if fault.name != "shutdown" or fault.phase != "begin" or lead < 5 * SECOND:

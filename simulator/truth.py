@@ -19,7 +19,7 @@ The log is JSON Lines; each line is an array whose first item says what it is. T
     ["status", market, symbol, status, delivery, time]   a symbol was listed, halted or ended
     ["fault", id, name, {its parameters}, "begin" | "applied" | "end", detail, time]
     ["close", conn, cause, unsent bytes, time]
-    ["http", market, method, target, status, time]
+    ["http", market, method, target, status, time]   answered; the time is when it came
     ["stop", time]
 
 An event's list names the connections whose socket it was written to, its map those that were to have it and the fault
