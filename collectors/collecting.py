@@ -86,7 +86,8 @@ class Collecting:
         self._sources: Sequence[SourceConfig] = ()
         self._resolved: Sequence[Resolved] = ()
         self._seeded: set[tuple[LaneKey, str]] = set()
-        self._recalled: set[MarketKey] = set()
+        self._lasting: dict[MarketKey, Lasting] = {}
+        """What the lake remembered of each market when it was first collected."""
         self._wake = asyncio.Event()
         self._manifest = manifest
         self._listings = Listings(clock, self._statuses, self._wake.set)
@@ -222,9 +223,8 @@ class Collecting:
     async def _adopt(self, sources: Sequence[SourceConfig], changes: Changes, resolved: Sequence[Resolved]) -> None:
         assert self._tasks is not None
         self._prepare(sources)
-        for market in self.pipelines.keys() - self._recalled:
-            polling.remember(self.pipelines[market], await asyncio.to_thread(self._known, market))
-            self._recalled.add(market)
+        if self.pipelines.keys() - self._lasting.keys():
+            await asyncio.to_thread(self.recall)
         for source, found in zip(sources, resolved, strict=True):
             self._seed(source, found.symbols)
             if source not in self._sources:
@@ -247,14 +247,19 @@ class Collecting:
     ) -> None:
         """Poll what the sources want polled."""
         new = {key: job for key, job in errands.plan(sources, resolved).items() if key not in self._errands.running}
-        known = {}
         for job in new.values():
             market = market_of(job.source)
             if job.polled.kind == CONTRACT:
                 self._listings.asked(market)
-            if market not in known:
-                known[market] = await asyncio.to_thread(self._known, market)
-        self._errands.become(errands.plan(sources, resolved, known), tasks)
+        self._errands.become(errands.plan(sources, resolved, self._lasting), tasks)
+
+    def recall(self) -> None:
+        """Look up what the lake remembers of markets that are not collected yet, and tell their mergers. Reads files:
+        call it in a thread.
+        """
+        for market in self.pipelines.keys() - self._lasting.keys():
+            self._lasting[market] = known = self._known(market)
+            polling.remember(self.pipelines[market], known)
 
     def _statuses(self, market: MarketKey) -> dict[str, str]:
         """Symbol -> status of the instruments that the lake remembers. Reads files: call it in a thread."""

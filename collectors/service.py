@@ -64,6 +64,7 @@ class CollectorsService:
         """Collect until `stop`; everything received by then is sealed when this returns."""
         with self._executor or ThreadPoolExecutor(1, thread_name_prefix="group-commit") as thread:
             try:
+                await self._in(thread, self._collecting.recall)
                 await self._begin(thread, self._clock.now())
                 async with asyncio.TaskGroup() as group:
                     ended = asyncio.Event()

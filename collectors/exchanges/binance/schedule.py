@@ -22,6 +22,7 @@ class Place(msgspec.Struct):
 
     phase: int
     at: int | None
+    asked: int = 0
     pause: int = FIRST_PAUSE
 
 
@@ -55,7 +56,7 @@ class Schedule:
         late = [(place.at, name) for name, place in self._places.items() if place.at is not None and now >= place.at]
         found = [name for _, name in sorted(late)[: self._free()]]
         for name in found:
-            self._places[name].at = None
+            self._places[name].at, self._places[name].asked = None, now
         return found
 
     def deadline(self) -> int | None:
@@ -100,6 +101,6 @@ class Schedule:
         return (1 if len(self._failing) >= TOGETHER else AT_ONCE) - asked
 
     def _next(self, place: Place, now: int) -> int:
-        """The next time of its phase, at least half an interval away."""
-        since = now + self._every // 2 - self._start - place.phase
+        """The next time of its phase, at least half an interval after it was asked."""
+        since = max(place.asked + self._every // 2, now) - self._start - place.phase
         return self._start + place.phase + -(-since // self._every) * self._every
