@@ -6,6 +6,7 @@ on every price is taken, vectorised. What is not known is never given: see `Obse
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import NamedTuple, TypeAlias
@@ -75,6 +76,7 @@ class Observed:
     def __init__(self, gaps: Iterable[Gap] = (), coverage: Iterable[Coverage] = ()) -> None:
         self.gaps = [gap for gap in gaps if gap.state in MISSING and (gap.ts_to is None or gap.ts_to > gap.ts_from)]
         self._covered = times.union(Interval(row.ts_from, row.ts_to) for row in coverage)
+        self._starts = [interval.start for interval in self._covered]
 
     def gap(self, at: int) -> Gap | None:
         """The gap that `at` lies in."""
@@ -82,7 +84,8 @@ class Observed:
 
     def watched(self, start: int, at: int) -> bool:
         """Whether nothing between two times can have been overlooked."""
-        return times.covers(self._covered, Interval(start, at + 1))
+        place = bisect_right(self._starts, start) - 1
+        return place >= 0 and at < self._covered[place].end
 
 
 class Row(NamedTuple):
