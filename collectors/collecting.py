@@ -158,6 +158,9 @@ class Collecting:
                     "patterns": [entry for entry in source.symbols if patterns.is_pattern(entry)],
                     "waits_for_instruments": self._listings.waits(source),
                     "redundancy": source.redundancy,
+                    "books_out_of_sync": len(unknown.intersection(resolved.symbols))
+                    if BOOK_DELTA in source.kinds
+                    else 0,
                 }
                 for source, resolved in zip(self._sources, self._resolved, strict=False)
                 if market_of(source) == market

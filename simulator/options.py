@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     add("--seed", type=int, default=1, help="the same seed gives the same ids, prices and quantities")
-    add("--symbols", type=_symbols, default="10", help="how many symbols, or their names separated by commas")
+    add("--symbols", type=_symbols, default="10", help="names separated by commas; a number is so many known ones")
     add("--markets", type=_list, default=DEFAULT_MARKETS, help=f"markets, separated by commas: {', '.join(markets_of)}")
     add("--rate", type=_positive, default=200.0, help="trades and quotes a second, over all symbols and markets")
     add("--clock-offset-us", type=int, default=0, help="added to the machine's clock, us")
@@ -88,11 +88,12 @@ def _list(text: str) -> list[str]:
 
 
 def _symbols(text: str) -> list[str]:
-    if not text.isdigit():
-        return _list(text)
-    if not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError("must be between 1 and 10000")
-    return names(int(text))
+    found: list[str] = []
+    for part in _list(text):
+        if part.isdigit() and not 1 <= int(part) <= 10_000:
+            raise argparse.ArgumentTypeError("must be between 1 and 10000")
+        found += names(int(part)) if part.isdigit() else [part]
+    return list(dict.fromkeys(found))
 
 
 def _positive(text: str) -> float:
