@@ -16,6 +16,7 @@ from daemon.config import load_config
 from daemon.errors import StartFailed
 from lake.lock import read_lock
 from lake.manifest import Manifest
+from simulator import options
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = """\
@@ -114,3 +115,14 @@ def wait_for_bars(process, lake):
             with urllib.request.urlopen(f"{address}/status") as answer:
                 return json.load(answer)
     raise AssertionError("no day was closed in a minute")
+
+
+def test_patterns_have_instruments_to_mean(config, tmp_path):
+    config.write_text(QUICK.replace("symbols: [BTCUSDT], kinds: [trade, quote]", "symbols: [XYZUSDT, '*USDT', '!E*']"))
+    command = simulate.Simulator(load_config(config, {}), 0, tmp_path)._command()
+    assert "--symbols=XYZUSDT,BTCUSDT,10" in command
+    symbols = options.parse(
+        [part for part in command if part.startswith("--symbols")], ["spot", "linear"], ["binance"]
+    ).symbols
+    assert symbols[:2] == ["XYZUSDT", "BTCUSDT"]
+    assert len(symbols) == 11
