@@ -79,6 +79,33 @@ def inverse_frames() -> Iterable[tuple[int, str]]:
     yield 3010, combined("!contractInfo", notice)
 
 
+def polls() -> list[dict[str, Any]]:
+    """What is asked for beside the streams: open interest twice, settled rates with an overlap."""
+    lines: list[dict[str, Any]] = []
+    ms, settled = START // 1000, 1_767_225_600_000 - 16 * 3_600_000
+    rates = [{"symbol": "BTCUSD_PERP", "fundingTime": settled + n * 28_800_000 + n, "fundingRate": f"0.000{n}"}
+             for n in range(2)]  # fmt: skip
+    asked = {
+        "open_interest": [
+            (f"openInterest {name}", {"symbol": name, "openInterest": oi, "time": ms + at}, at)
+            for at in (100, 6_100) for name, oi in (("BTCUSD_PERP", f"15004{at}"), ("ETHUSD_PERP", "77"))
+        ],
+        "funding_rate": [("fundingInfo", [], 0), ("fundingRate BTCUSD_PERP", rates, 200),
+                         ("fundingRate BTCUSD_PERP", rates[1:], 5_000), ("fundingRate ETHUSD_PERP", [], 5_500)],
+    }  # fmt: skip
+    for number, (kind, answers) in enumerate(asked.items(), 7):
+        conn = {"conn": f"made-1-{number}"}
+        headers = {"kind": kind, "symbols": '["BTCUSD_PERP","ETHUSD_PERP"]'}
+        lines.append({**conn, "ts_recv": START, "dir": "open", "n": 0, "url": "https://dapi.binance.com",
+                      "tag": "poll", "headers": headers})  # fmt: skip
+        lines += [
+            {**conn, "ts_recv": START + at * 1000 + 30_000, "dir": "http", "n": n, "method": "GET", "status": 200,
+             "url": "https://dapi.binance.com", "tag": tag, "frame": json.dumps(body)}
+            for n, (tag, body, at) in enumerate(answers, 1)
+        ]  # fmt: skip
+    return lines
+
+
 def spot_frames() -> Iterable[tuple[int, str]]:
     """Partial depth has no time: its place in time is the receive time less the skew of the timed frames."""
     for number in range(5):
@@ -127,6 +154,8 @@ def written(
         copies = [{**line, "conn": "made-1-3", "ts_recv": line["ts_recv"] + twin} for line in received]
         mine = [line for line in lines if line not in received or line["n"] not in lost]
         lines = sorted([*mine, opened, *copies], key=lambda line: line["ts_recv"])
+    if info is not None:
+        lines = sorted([*lines, *polls()], key=lambda line: line["ts_recv"])
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
@@ -136,13 +165,13 @@ def inverse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inverse")
     frames = written(folder / "made.frames.jsonl", inverse_frames(), INFO)
     done = dl_json("replay", frames, "--exchange", "binance", "--market-type", "inverse", "--lake", folder / "lake")
-    assert done["replayed"]["ignored"] == {"kline_1m forming": 1}
+    assert done["replayed"]["ignored"] == {"fundingInfo": 1, "fundingRate without rows": 1, "kline_1m forming": 1}
     assert done["replayed"]["rejected"] == {}
     return folder / "lake"
 
 
 COUNTS = {"trade": 5, "agg_trade": 5, "quote": 4, "book_delta": 4, "book_snapshot": 4, "mark_price": 4,
-          "liquidation": 1, "kline": 1, "contract": 3}  # fmt: skip
+          "liquidation": 1, "kline": 1, "contract": 3, "open_interest": 4, "funding_rate": 2}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", COUNTS)
@@ -206,6 +235,17 @@ def test_marks_and_forced_orders_say_what_the_frame_said(inverse: Path) -> None:
     assert (order["side"], order["price"], order["avg_price"], order["qty"]) == ("sell", 87000.0, 87010.5, 4.0)
 
 
+def test_what_was_polled_is_read_back(inverse: Path) -> None:
+    held = Lake(inverse).read("open_interest").to_pylist()
+    assert {(row["symbol"], row["oi_unit"], row["sides"]) for row in held} == {
+        ("BTCUSD_PERP", "contract", 1), ("ETHUSD_PERP", "contract", 1),
+    }  # fmt: skip
+    first, second = Lake(inverse).read("funding_rate").to_pylist()
+    assert (second["ts_event"] - first["ts_event"]).total_seconds() == second["interval_s"] == 28_800
+    assert (second["known_at"] - second["ts_event"]).total_seconds() == 0.001
+    assert (first["rate"], second["rate_kind"]) == (0.0, "ratio")
+
+
 def test_spot_books_without_time_are_placed_by_the_receive_time_and_keep_inexact_texts(tmp_path: Path) -> None:
     frames = written(tmp_path / "made.frames.jsonl", spot_frames(), None)
     dl("replay", frames, "--exchange", "binance", "--market-type", "spot", "--lake", tmp_path / "lake")
@@ -246,5 +286,4 @@ def test_two_connections_of_which_one_loses_frames_make_the_same_days_as_one_tha
     assert sum(said["replayed"]["duplicates"].values()) > 10
     assert digests(tmp_path / "lake") == digests(inverse)
     gaps = {(gap["kind"], gap["cause"]) for gap in dl_json("gaps", "--lake", tmp_path / "lake", expect=1)}
-    # a recording has no acknowledgements: whether lost frames held a notice of contracts is not known
-    assert gaps == {("book_delta", "jump"), ("contract", "frames_missing")}
+    assert gaps == {("book_delta", "jump")}

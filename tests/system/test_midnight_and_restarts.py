@@ -24,6 +24,7 @@ from tests.support.live import Daemon, free_port, simulator, wait_for, write_con
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("live")]
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+POLLED = ["open_interest", "funding_rate"]
 
 
 def read(lake: Path, kind: str, market: str, symbol: str) -> pl.DataFrame:
@@ -61,6 +62,7 @@ def _command_line(pid: int) -> bytes:
 def test_a_day_closes_although_the_workers_are_killed_again_and_again(tmp_path: Path) -> None:
     lake, port = tmp_path / "lake", free_port()
     sources = [{"exchange": "binance", "market_type": m, "symbols": SYMBOLS} for m in ("spot", "linear")]
+    sources[1] |= {"kinds": ["trade", "quote", *POLLED], "polls": {"open_interest_seconds": 2}}
     config = write_config(
         tmp_path / "config.json", lake, sources, port, transformer={"interval_seconds": 1},
         simulate={"seconds_before_midnight": 4, "close_delay_seconds": 1, "seal_seconds": 1, "rate": 300},
@@ -92,6 +94,7 @@ def _same(lake: Path, truth: Truth) -> None:
         assert {row.level for row in manifest.files(date_to=yesterday)} == {"day"}
     finally:
         manifest.close()
+    _polled(lake, midnight)
     for market in ("spot", "linear"):
         for symbol in SYMBOLS:
             sent = truth.of("trade", market, symbol)
@@ -108,6 +111,18 @@ def _same(lake: Path, truth: Truth) -> None:
             for start, row in whole.items():
                 assert tuple(row[name] for name in names) == candle(windows[start])
     assert dl_json("verify", "--lake", lake)["ok"]
+
+
+def _polled(lake: Path, midnight: int) -> None:
+    """What was asked for has its certified daily file too: each rate of the day, and open interest again and again."""
+    days = [row for row in dl_json("ls", "--lake", lake) if row["file"]["kind"] in POLLED]
+    yesterday = date_of(midnight - 1).isoformat()
+    assert {row["file"]["kind"] for row in days if row["file"]["date"] == yesterday and row["certificate"]} == {*POLLED}
+    for symbol in SYMBOLS:
+        rates = read(lake, "funding_rate", "linear", symbol)["ts_event"].to_list()
+        assert [time for time in rates if time < midnight] == [midnight - DAY + n * DAY // 3 for n in range(3)]
+        interest = read(lake, "open_interest", "linear", symbol)["ts_event"].to_list()
+        assert len(interest) == len(set(interest)) >= 3
 
 
 def test_what_is_collected_can_change_between_two_starts(tmp_path: Path) -> None:
