@@ -16,7 +16,7 @@ import msgspec
 
 from collectors.handover import Overlap, overlap
 from collectors.holes import HANDOVER
-from collectors.life import STOPPED, Ending, Life, Tools
+from collectors.life import DISCONNECT, STOPPED, Ending, Life, Tools
 from collectors.pipeline import RETIRED, Pipeline
 from collectors.transports import ConnectFailed, Transport
 from market.session import Connection, Exchange
@@ -33,6 +33,14 @@ OVERLAP_SECONDS = 30.0
 """How long a successor may take to be shown to have what its predecessor sends."""
 SETTLED_SECONDS = 60.0
 """A connection that lived this long starts the backoff anew."""
+QUICK_SECONDS = 0.2
+"""Longest wait before a connection that worked is made again after a cut, which hardly ever means more than itself."""
+QUICK_PART = 8
+"""A driver does so for at most one in this many of the connects that a host allows; beyond them it backs off."""
+ALLOWED_PART = 0.95
+"""How much of what a host allows is used."""
+ORDINARY_CODES = (None, 1000, 1001, 1006)
+"""Close codes that blame nobody: an end in order, a server that goes away, no word at all."""
 NO_FIRST_MESSAGE = "no_first_message"
 """Cause of a session's Leave where everything was acknowledged and nothing ever came."""
 
@@ -69,6 +77,8 @@ class Driver:
         self._clock = tools.clock
         self._limits = exchange.LIMITS[connection.market_type]
         self._age = connection.age
+        self._quick: deque[float] = deque()
+        """When it was made again quickly."""
         self._halt = asyncio.Event()
         self._last_word = STOPPED
 
@@ -81,11 +91,13 @@ class Driver:
                 life = await self._dial(delays)
                 if life is None:
                     continue
-                if await self._keep(life, group) == NO_FIRST_MESSAGE:
+                ending = await self._keep(life, group)
+                if ending.cause == NO_FIRST_MESSAGE:
                     self._urls.rotate(-1)  # sources disagree on where this venue serves it: ask on the other address
                 if self._clock.monotonic() - life.born > SETTLED_SECONDS:
                     delays = self._delays()
-                await pause(self._clock, self._halt, next(delays))
+                quick = self._quick_delay(ending)
+                await pause(self._clock, self._halt, next(delays) if quick is None else quick)
             relay.cancel()
 
     def replan(self, connection: Connection) -> None:
@@ -111,6 +123,18 @@ class Driver:
         await stop.wait()
         self._halt.set()
 
+    def _quick_delay(self, ending: Ending) -> float | None:
+        """The wait before a connection that worked is made again, None where it is to be backed off."""
+        now, limits, quick = self._clock.monotonic(), self._limits, self._quick
+        while quick and now - quick[0] > limits.connects_window / SECOND:
+            quick.popleft()
+        worked = self.life is not None and bool(self.life.produced)
+        ordinary = ending.cause == DISCONNECT and ending.code in ORDINARY_CODES
+        if not worked or not ordinary or len(quick) >= limits.connects_per_host // QUICK_PART:
+            return None
+        quick.append(now)
+        return self._tools.random() * min(QUICK_SECONDS, self._tools.config.backoff_first_seconds)
+
     def _delays(self) -> Iterator[float]:
         config = self._tools.config
         first = min(config.backoff_first_seconds, config.backoff_max_seconds)
@@ -121,7 +145,7 @@ class Driver:
         limits, plan = self._limits, self.connection
         connection = msgspec.structs.replace(plan, url=self._urls[0], age=self._age)
         self.attempts += 1
-        spacing = limits.connects_window / limits.connects_per_host / SECOND
+        spacing = limits.connects_window / limits.connects_per_host / SECOND / ALLOWED_PART
         try:
             transport = await self._unless_halted(self._connect(connection.url, spacing))
         except ConnectFailed as failed:
@@ -160,8 +184,8 @@ class Driver:
             raise error
         return result
 
-    async def _keep(self, life: Life, group: asyncio.TaskGroup) -> str:
-        """Live through one connection and the successors that take over from it; the cause of the last one's end."""
+    async def _keep(self, life: Life, group: asyncio.TaskGroup) -> Ending:
+        """Live through one connection and the successors that take over from it; the last one's end."""
         running, delays = group.create_task(life.run()), self._delays()
         while True:
             if self._plan is not self.connection:  # changed while it was being opened
@@ -218,12 +242,12 @@ class Driver:
         for stream in shown.silent:
             self._pipeline.stalled(heir.link, stream, self._clock.now())
 
-    def _say_end(self, life: Life, ending: Ending) -> str:
+    def _say_end(self, life: Life, ending: Ending) -> Ending:
         telemetry.disconnected(
             **self._facts, session=life.link.row.session, cause=ending.cause, detail=ending.detail,
             planned=ending.planned,
         )  # fmt: skip
-        return ending.cause
+        return ending
 
 
 async def _outcome(work: Coroutine[Any, Any, T]) -> tuple[T | None, Exception | None]:

@@ -6,12 +6,12 @@ made again, are told by their content. A candle that is told again with other va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from collectors.holes import Line, Memory, venue_time
 from market.kinds import Event, Kline
-from market.session import EVERY_SYMBOL, Gap
+from market.session import EVERY_SYMBOL
 
 IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
     "book_snapshot": lambda e: (e.last_id, e.source) if e.last_id is not None else (e.session, e.frame_no, e.item),
@@ -81,14 +81,6 @@ class KeyedMerger(Memory):
         """Symbol -> time (us) of a stored event, of a kind that is told by its time."""
         for symbol, time in times.items():
             self._told.setdefault(symbol, {})[hash((time,))] = None
-
-    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
-        """See Memory: a stream of all symbols is served by whoever has sent something of any."""
-        named = list(symbols)
-        if EVERY_SYMBOL in named:
-            serving = {one for line in self._lines.values() for one in line.sessions}
-            self._line(EVERY_SYMBOL).sessions |= serving
-        return super().interrupt(session, named, cause, now)
 
     def joined(self, session: str, symbol: str) -> bool:
         """See Memory: any symbol speaks for a stream of all."""

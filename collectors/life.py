@@ -28,6 +28,8 @@ TURN_FRAMES = 256
 TEND_SECONDS = 1.0
 ANNOUNCED = frozenset({"planned", "server_shutdown"})
 """Causes of a Leave that come before the end: the successor is opened while the connection still produces."""
+DISCONNECT = "disconnect"
+"""Cause of an end that came from the other side."""
 STOPPED = "stopped"
 """Cause of an end that we were asked for: from here on nothing is desired, so nothing is missing."""
 
@@ -144,7 +146,7 @@ class Life:
         try:
             await part
         except Closed as closed:
-            self._end("disconnect", str(closed), closed.code)
+            self._end(DISCONNECT, str(closed), closed.code)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other connections go on
             telemetry.service_restarted(service=self._connection.name, error=error, restarts=1, delay_seconds=0.0)
             self._end("internal_error", f"{type(error).__name__}: {error}"[:200])

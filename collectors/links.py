@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from collectors import liveness
 from lake.rows import SessionRow
 from market.session import Booked, Gap, Session
 from runtime import telemetry
@@ -25,6 +26,19 @@ class Link:
         """Streams that the venue has accepted or refused."""
         self.rejected = 0
         self.ended = False
+
+    def by_kind(self) -> dict[str, list[str]]:
+        """Kind -> the symbols of its streams."""
+        found: dict[str, list[str]] = {}
+        for state in self.session.streams():
+            found.setdefault(state.stream.kind, []).append(state.stream.symbol)
+        return found
+
+    def producing(self, now: int) -> Iterator[tuple[str, str]]:
+        """(kind, symbol) of the streams that have sent something and not stalled."""
+        for state in self.session.streams():
+            if liveness.status(state, now) == "producing":
+                yield state.stream.kind, state.stream.symbol
 
 
 class Totals(msgspec.Struct):

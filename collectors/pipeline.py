@@ -263,16 +263,19 @@ class Pipeline:
             self._covered.clear()
 
     def _interrupt(self, link: Link, cause: str, now: int) -> None:
-        for kind, symbols in _by_kind(link).items():
-            self._found(self.route(kind).merger.interrupt(link.session.session_id, symbols, cause, now))
+        """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet."""
+        served = {stream for other in self.links for stream in other.producing(now)}
+        for kind, symbols in link.by_kind().items():
+            named = [symbol for symbol in symbols if (kind, symbol) not in served]
+            self._found(self.route(kind).merger.interrupt(link.session.session_id, named, cause, now))
 
     def _pass_on(self, link: Link, cause: str, now: int) -> None:
         """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is.
 
         A handover to nobody that is known (a replay of some of the frames) leaves it to the ids to say what is missing.
         """
-        elsewhere = {(kind, one) for other in self.links for kind, held in _by_kind(other).items() for one in held}
-        streams = _by_kind(link)
+        elsewhere = {(kind, one) for other in self.links for kind, held in other.by_kind().items() for one in held}
+        streams = link.by_kind()
         carried = {kind: [one for one in held if (kind, one) in elsewhere] for kind, held in streams.items()}
         if cause == HANDOVER and not any(carried.values()):
             carried = streams
@@ -383,11 +386,3 @@ class Pipeline:
         found = [gap for gap in found if not (gap.cause == HANDOVER and gap.state == "empty")]
         self._totals.gaps += self._gaps.say(found)
         self._intake.record(gaps=found)
-
-
-def _by_kind(link: Link) -> dict[str, list[str]]:
-    """Kind -> the symbols of a session's streams."""
-    found: dict[str, list[str]] = {}
-    for state in link.session.streams():
-        found.setdefault(state.stream.kind, []).append(state.stream.symbol)
-    return found

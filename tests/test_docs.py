@@ -181,7 +181,7 @@ def test_readmes_commands_exist():
     assert {"make", "dl", "python"} <= seen
 
 
-CAUSES = ("CRASH", "STALLED", "JUMP", "RESET", "SHED", "STOPPED", "cause")
+CAUSES = ("CRASH", "STALLED", "JUMP", "RESET", "SHED", "STOPPED", "HANDOVER", "RETIRED", "DISCONNECT", "cause")
 """Names that modules give to a cause."""
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from collectors.config import WritingConfig
 from collectors.intake import FrameBatch, Intake, Pass, may_shed
-from collectors.pipeline import Link, Pipeline
+from collectors.links import Link
+from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from lake.frames import FrameLine
 from market.kinds import KINDS

@@ -11,7 +11,8 @@ import pytest
 from collectors import recovery
 from collectors.config import WritingConfig
 from collectors.intake import Intake
-from collectors.pipeline import Link, Pipeline
+from collectors.links import Link
+from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
 from lake import durable

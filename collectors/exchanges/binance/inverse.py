@@ -1,7 +1,8 @@
 """Binance COIN-M futures: its addresses, limits, collected channels, and what one contract is worth.
 
 The channels are USD-M's. Sources disagree on the path: routed as on USD-M is asked first; where nothing comes the
-connection is made again on the unrouted form, which the venue's own client uses.
+connection is made again on the unrouted form, which the venue's own client uses. A connection of forced orders and
+listings only stays where it is: hours of silence are ordinary there, and acknowledgements prove nothing.
 """
 
 from __future__ import annotations
