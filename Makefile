@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 CODE   := market lake runtime collectors transformer compactor daemon cli simulator
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run check test bench lock clean
+.PHONY: help install demo run check test bench soak burst lock clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -40,6 +40,12 @@ test: check ## make check, then every test in random order, warnings as errors
 
 bench: install ## the live path against its peers, in one run
 	$(BIN)/python scripts/bench_ingest.py
+
+soak: install ## ten minutes under every network fault, then lake and truth compared (MINUTES=10 SYMBOLS=200 RATE=5000)
+	$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000)
+
+burst: install ## 60,000 frames a second for ten seconds
+	$(BIN)/python scripts/soak.py --burst --out bench-out/burst
 
 lock: install ## requirements*.txt again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt

@@ -143,7 +143,7 @@ class Soak:
             "seconds": round(now, 1),
             "loop_delay_p99_seconds": processes.quantile(beats, processes.delays(metrics), 0.99),
             "rss_mb": round(used["daemon"].rss_mb, 1),
-            "rss_end_mb": round(used["daemon"].samples[-1], 1),
+            "rss_by_tenths_mb": [round(mb) for mb in used["daemon"].tenths()],
             "rss_with_workers_mb": round(used["daemon"].all_rss_mb, 1),
             "daemon_cores": round((used["daemon"].cpu() - before["daemon"]) / now, 3),
             "simulator_cores": round((used["simulator"].cpu() - before["simulator"]) / now, 3),

@@ -167,6 +167,11 @@ class Usage:
         self.rss_mb = max(self.rss_mb, mine)
         self.all_rss_mb = max(self.all_rss_mb, mine + sum(map(_rss, _children(self.pid))))
 
+    def tenths(self) -> list[float]:
+        """Memory at the end of each tenth of the samples: whether it grows."""
+        count = len(self.samples)
+        return [self.samples[max(0, count * n // 10 - 1)] for n in range(1, 11)] if count else []
+
     def cpu(self) -> float:
         """Seconds so far, without children."""
         try:

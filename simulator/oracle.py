@@ -33,6 +33,8 @@ QUIET = ("duplicate_ids", "reorder_ids", "restart_ids", "replay", *ON_REQUESTS)
 """Faults that explain no gap."""
 SLACK = SECOND
 """How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
+IN_FLIGHT = 15 * SECOND
+"""What was sent so shortly before the stop, and after all that is stored of its kind, was still on its way."""
 EXAMPLES = 5
 
 
@@ -135,10 +137,11 @@ def judge(
     by_stream: dict[Key, list[Gap]] = {}
     for gap in open_gaps:
         by_stream.setdefault((gap.kind, gap.market_type, gap.symbol), []).append(gap)
+    ends = _ends(witness, stored, until)
     for key, told in witness.told.items():
         kind, market, _ = key
         mine = by_stream.get(key, []) + by_stream.get((kind, market, EVERY_SYMBOL), [])
-        _Stream(key, told, mine, windows, verdict, lost).judge(stored.get(key), until)
+        _Stream(key, told, mine, windows, verdict, lost).judge(stored.get(key), ends.get((kind, market), until))
     verdict.lost = dict(lost.most_common())
     for key in stored.keys() - witness.told.keys():
         verdict.findings.append(Finding("unknown", *key, len(stored[key].ids), "no such stream"))
@@ -153,6 +156,18 @@ def judge(
     verdict.findings += _handovers(witness, open_gaps, verdict, windows)
     verdict.findings += _requests(witness)
     return verdict
+
+
+def _ends(witness: Witness, stored: Mapping[Key, Stored], until: int) -> dict[tuple[str, str], int]:
+    """(kind, market) -> the time of its newest event stored: what was sent later was on its way at the stop."""
+    newest: dict[tuple[str, str], int] = {}
+    for key, told in witness.told.items():
+        kept = stored.get(key)
+        if kept is not None and kept.ids:
+            last = set(kept.ids)
+            time = next((told.times[n] for n in range(len(told.ids) - 1, -1, -1) if told.ids[n] in last), 0)
+            newest[key[:2]] = max(newest.get(key[:2], 0), time)
+    return {scope: min(until, max(time, until - IN_FLIGHT)) for scope, time in newest.items()}
 
 
 class _Stream:

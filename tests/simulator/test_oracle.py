@@ -1,0 +1,156 @@
+"""The oracle: what it finds, what it lets pass, and that a compact reading of a log equals the whole one."""
+
+import json
+
+import pytest
+
+from market.session import Gap
+from market.times import SECOND
+from simulator import oracle, truth, witness
+from simulator.oracle import Stored
+
+START = 1_795_000_000_000_000
+KEY = ("trade", "spot", "BTCUSDT")
+LATE = START + 1000 * SECOND
+
+
+def trade(number, dropped=None, sent=(1,), at=None, price="10.5"):
+    time = START + (number if at is None else at) * SECOND
+    return ["trade", "spot", "BTCUSDT", number, price, "2", True, "MARKET", time, time, list(sent), dropped or {}]
+
+
+def fault(name, at, phase="begin", seconds=0, detail=None, **fields):
+    fields |= {"market": "spot"} | ({"seconds": seconds} if seconds else {})
+    return ["fault", 1, name, fields, phase, detail or {}, START + at * SECOND]
+
+
+def log(tmp_path, *lines):
+    path = tmp_path / "truth.jsonl"
+    head = [["start", truth.FORMAT, {}, START], ["open", 1, "spot", "/ws", START]]
+    whole = [*head, *lines, ["stop", LATE]]
+    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in whole))
+    return path
+
+
+def gap(first=None, end=None, at=(0, 0), cause="jump", key=KEY, state="open"):
+    start, stop = START + at[0] * SECOND, None if at[1] is None else START + at[1] * SECOND
+    return Gap(
+        "g", "binance", key[1], key[0], key[2], start, stop, first, end, cause, "ids", state, None, LATE
+    )  # fmt: skip
+
+
+def stored(*ids, price="10.5"):
+    return {KEY: Stored(list(ids), [witness.digest(price, "2")] * len(ids))}
+
+
+def judged(path, held, gaps=(), **options):
+    verdict = oracle.judge(witness.read(path), held, gaps, LATE, **options)
+    return verdict, [(finding.rule, finding.count) for finding in verdict.findings]
+
+
+def test_what_was_sent_and_stored_is_good(tmp_path):
+    verdict, found = judged(log(tmp_path, *map(trade, range(1, 6))), stored(1, 2, 3, 4, 5))
+    assert found == []
+    assert (verdict.happened, verdict.stored, verdict.missing) == (5, 5, 0)
+
+
+@pytest.mark.parametrize(
+    "held, rule",
+    [
+        (stored(1, 2, 3, 4, 5, 6), ("unknown", 1)),
+        (stored(1, 2, 3, 3, 4, 5), ("twice", 1)),
+        (stored(1, 2, 4, 5), ("unexplained_loss", 1)),
+        (stored(1, 2, 3, 4, 5, price="10.6"), ("changed", 5)),
+        ({}, ("never_stored", 5)),
+    ],
+)
+def test_each_way_of_storing_wrongly_is_named(tmp_path, held, rule):
+    _, found = judged(log(tmp_path, *map(trade, range(1, 6))), held)
+    assert found == [rule]
+
+
+def test_a_dropped_id_needs_a_gap_with_just_that_id(tmp_path):
+    path = log(
+        tmp_path, trade(1), fault("drop_ids", 2), trade(2), trade(3, {"1": "drop_ids"}, ()), trade(4), trade(5)
+    )  # fmt: skip
+    assert judged(path, stored(1, 2, 4, 5))[1] == [("unexplained_loss", 1)]
+    verdict, found = judged(path, stored(1, 2, 4, 5), [gap(3, 4)])
+    assert (found, verdict.lost) == ([], {"drop_ids": 1})
+    assert judged(path, stored(1, 2, 4, 5), [gap(3, 5)])[1] == [("wrong_ids", 1)]
+    assert judged(path, stored(1, 2, 4, 5), [gap(3, 4), gap(900, 902)])[1] == [("wrong_ids", 2)]
+    assert judged(path, stored(1, 2, 4, 5), [gap(3, 4, state="repaired")])[1] == [("unexplained_loss", 1)]
+
+
+def test_a_loss_that_nothing_caused_is_not_excused_by_its_gap(tmp_path):
+    path = log(tmp_path, *map(trade, range(1, 6)))
+    assert judged(path, stored(1, 2, 4, 5), [gap(3, 4)])[1] == [("lost_without_fault", 1)]
+
+
+def test_a_gap_in_time_needs_something_missing_or_a_fault_beside_it(tmp_path):
+    quiet = log(tmp_path, trade(1), trade(2), trade(200))
+    empty = gap(at=(50, 60), cause="silence")
+    verdict, found = judged(quiet, stored(1, 2, 200), [empty])
+    assert (found, verdict.empty_gaps, verdict.empty_gap_seconds) == ([("unexplained_gap", 1)], 1, 10.0)
+    noisy = log(tmp_path, trade(1), trade(2), fault("silence", 45, seconds=8), trade(200))
+    assert judged(noisy, stored(1, 2, 200), [empty])[1] == []
+    late = gap(at=(150, None), cause="silence")
+    assert judged(noisy, stored(1, 2, 200), [late])[1] == [("unexplained_gap", 1)]
+
+
+def test_an_announced_end_may_leave_no_gap(tmp_path):
+    path = log(
+        tmp_path, trade(1), fault("shutdown", 2, seconds=20), trade(10, sent=()), trade(30), trade(900)
+    )  # fmt: skip
+    verdict, found = judged(path, stored(1, 10, 30, 900), [])
+    assert (verdict.handovers, found) == (1, [])
+    found = judged(path, stored(1, 30, 900), [gap(at=(9, 11), cause="disconnect")])[1]
+    assert ("planned_gap", 1) in found
+
+
+def test_the_last_moments_before_the_stop_were_on_their_way(tmp_path):
+    path = log(tmp_path, trade(1), trade(995), trade(998))
+    assert judged(path, stored(1, 995))[1] == []
+    path = log(tmp_path, trade(1), trade(950), trade(998))
+    assert judged(path, stored(1))[1] == [("unexplained_loss", 1)]
+
+
+def test_a_zero_price_is_a_price_and_any_other_wrong_one_is_not(tmp_path):
+    applied = {"market": "spot", "symbol": "BTCUSDT", "kind": "trade", "id": 2, "form": "zero"}
+    lines = [trade(1), fault("bad_price", 1, "applied", detail=applied), trade(2, {"1": "bad_price"}, ()), trade(3)]
+    path = log(tmp_path, fault("bad_price", 0), *lines)
+    held = {KEY: Stored([1, 2, 3], [witness.digest(price, "2") for price in ("10.5", "0", "10.5")])}
+    assert judged(path, held)[1] == []
+    applied["form"] = "nan"
+    assert judged(log(tmp_path, fault("bad_price", 0), *lines), held)[1] == [("changed", 1)]
+
+
+def test_requests_while_the_venue_wants_none_are_named(tmp_path):
+    refused = fault("http_status", 5, "applied", detail={"target": "/spot/api/v3/depth"}, status=429, retry_after=10)
+    asked = ["http", "spot", "GET", "/spot/api/v3/time", 200]
+    path = log(tmp_path, trade(1), refused, [*asked, START + 9 * SECOND], [*asked, START + 16 * SECOND])
+    assert judged(path, stored(1))[1] == [("asked_while_refused", 1)]
+
+
+def test_streams_that_were_wanted_and_never_came_are_named(tmp_path):
+    path = log(tmp_path, trade(1))
+    wanted = [KEY, ("trade", "spot", "ETHUSDT")]
+    verdict, _ = judged(path, stored(1), wanted=wanted)
+    assert [(f.rule, f.symbol) for f in verdict.findings] == [("never_stored", "ETHUSDT")]
+
+
+async def test_the_compact_reading_of_a_log_is_the_whole_one(simulate):
+    streams = ("btcusdt@trade", "btcusdt@aggTrade", "ethusdt@bookTicker", "ethusdt@depth@100ms", "btcusdt@depth5")
+    async with simulate("--markets", "spot") as sim, sim.connect("/spot/stream?streams=" + "/".join(streams)) as ws:
+        await sim.fault(fault="drop_ids", count=20)
+        for _ in range(300):
+            await ws.receive()
+        sim.hub.log.flush()
+        whole, compact = truth.load(sim.log), witness.read(sim.log)
+        assert compact.events == len(whole.events)
+        for (kind, market, symbol), told in compact.told.items():
+            events = [e for e in whole.events if (e.kind, e.market, e.symbol) == (kind, market, symbol)]
+            assert list(told.ids) == [e.id for e in events]
+            assert list(told.times) == [e.ts_event for e in events]
+            lost = {n: "+".join(sorted(set(e.dropped.values()))) for n, e in enumerate(events) if not e.sent}
+            assert told.lost == {n: why or witness.NOBODY for n, why in lost.items()}
+        assert any(why == "drop_ids" for told in compact.told.values() for why in told.lost.values())
