@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select, update
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, bindparam, select, update
 
 from lake import manifest_writes as writes
 from lake import schema
 from lake.commits import Commit, Start, Void
 from lake.errors import CommitConflict
+from lake.history_files import FileTale
 from lake.ledger import BadEntry, Entry
 from lake.manifest_reads import chunks
-from lake.rows import BanRow, CertificateRow, FileRow, QuarantineRow, SegmentRow, SegmentState, SessionRow
+from lake.rows import BanRow, CertificateRow, QuarantineRow, SegmentRow, SegmentState, SessionRow
 from market.errors import Malformed
 from market.session import Coverage, Gap
 
@@ -36,6 +35,9 @@ _ROWS: dict[str, tuple[type[Any], Callable[[Connection, Any], int]]] = {
     "certificate": (CertificateRow, writes.upsert_certificates),
     "ban": (BanRow, writes.upsert_bans),
 }
+
+
+_SET_STATE = update(schema.segments).where(schema.segments.c.path == bindparam("of")).values(state=bindparam("to"))
 
 
 class History:
@@ -61,6 +63,10 @@ class History:
         self._version = 0
         self._since = 0
         self._held: Commit | None = None
+        self._files = FileTale(conn, self.note)
+        self._states: dict[str, SegmentState] = {}
+        self._failed: list[tuple[str, str]] = []
+        self._cursors: dict[str, int] = {}
         self._waiting: dict[str, list[Any]] = {kind: [] for kind in (*_ROWS, "checks")}
 
     @property
@@ -111,43 +117,34 @@ class History:
         """Make the tables say all that was taken."""
         for kind in self._waiting:
             self._flush(kind)
+        self._flush_states()
+        self._files.flush()
+        writes.set_cursors(self._conn, self._cursors)
+        self._cursors.clear()
 
     def adopt(self, commit: Commit) -> None:
         """A transaction that no entry told."""
         commit.epoch, commit.version = self._epoch, self.version
         self.apply(commit)
+        self.flush()
         self.adopted.append(commit)
 
     def apply(self, commit: Commit) -> None:
         """One transaction of the lost manifest."""
         self._version, self._since = max(self._version, commit.version), 0
-        for some in chunks(commit.remove):
-            try:
-                writes.retire_files(self._conn, some, commit.now)
-            except CommitConflict as error:
-                self.note(f"commit {commit.version}: {error.message}")
-        try:
-            writes.add_files(self._conn, commit.add, commit.now)
-        except (CommitConflict, IntegrityError):
-            for row in commit.add:
-                self._add(row, commit.now)
-        if commit.segments or commit.failed:
-            self._flush("seal")
-        for path, state in commit.segments.items():
-            self._state(path, state)
-        for path, error_text in commit.failed.items():
-            try:
-                writes.fail_segment(self._conn, path, error_text)
-            except CommitConflict:
-                self.note(f"commit {commit.version}: no entry tells the seal of {path}")
-        writes.set_cursors(self._conn, commit.cursors)
+        self._files.retire(commit.remove, commit.now)
+        self._files.add(commit.add, commit.now)
+        # the seal of a segment is told before its states, and one told again changes no later state
+        self._states |= commit.segments
+        self._failed += commit.failed.items()
+        self._cursors |= commit.cursors
         self.record("checks", commit.checks)
         self.record("certificate", commit.certificates)
         self.record("quarantine", commit.quarantine)
         self.record("gap", commit.gaps)
-        if commit.unlinked:
-            writes.mark_unlinked(self._conn, commit.unlinked, commit.now)
+        self._files.gone(commit.unlinked, commit.now)
         if commit.forget is not None:
+            self._files.flush()
             self._flush("checks")
             writes.forget_retired(self._conn, commit.forget)
 
@@ -160,14 +157,18 @@ class History:
         if entry.type == "start":
             self._take_start(entry.read(Start))
             return
-        self._settle()
         if entry.type == "commit":
             commit = entry.read(Commit)
             if commit.epoch < self._epoch:
                 self.note(f"commit {commit.version} of writer {commit.epoch} came after writer {self._epoch} began")
-            else:
-                self._held = commit
-        elif entry.type in _ROWS:
+                return
+            if self._held is not None and commit.version <= self._held.version:
+                self._held = None  # told again, or anew, since the first time did not come to its end
+            self._settle()
+            self._held = commit
+            return
+        self._settle()
+        if entry.type in _ROWS:
             self._since += 2
             self.record(entry.type, [entry.read(_ROWS[entry.type][0])])
 
@@ -201,34 +202,21 @@ class History:
             _ROWS[kind][1](self._conn, waiting)
         waiting.clear()
 
-    def _state(self, path: str, state: SegmentState) -> None:
+    def _flush_states(self) -> None:
         t = schema.segments
-        if self._conn.execute(update(t).where(t.c.path == path).values(state=state)).rowcount == 0:
-            self.loose[path] = state
-
-    def _add(self, row: FileRow, now: int) -> None:
-        """A file whose place is taken: that of a newer revision goes before it, an older one gives way."""
-        t = schema.files
-        held = self._conn.execute(select(t.c.sha256).where(t.c.path == row.path)).scalar_one_or_none()
-        if held is not None and held != row.sha256:
-            self.note(f"{row.path} is told with two hashes, {held[:12]} and {row.sha256[:12]}: the first is kept")
-            return
-        if row.level == "day":
-            names = ("exchange", "market_type", "kind", "date", "symbol", "hour")
-            slot = [t.c[name].is_not_distinct_from(getattr(row, name)) for name in names]
-            others = select(t.c.path, t.c.revision).where(
-                *slot, t.c.level == "day", t.c.state == "live", t.c.path != row.path
-            )
-            for path, revision in self._conn.execute(others).all():
-                if revision > row.revision:
-                    self.note(f"{row.path} is older than {path}, which is live")
-                    return
-                self.note(f"{path} gives way to {row.path}: no entry tells that it was replaced")
-                writes.retire_files(self._conn, [path], now)
-        writes.add_files(self._conn, [row], now)
-        edges = [{"child": row.path, "parent": parent} for parent in row.parents]
-        if edges:
-            self._conn.execute(insert(schema.lineage).on_conflict_do_nothing(), edges)
+        for paths in chunks(self._states):
+            known = set(self._conn.execute(select(t.c.path).where(t.c.path.in_(paths))).scalars())
+            self.loose |= {path: self._states[path] for path in paths if path not in known}
+            said = [{"of": path, "to": self._states[path]} for path in paths if path in known]
+            if said:
+                self._conn.execute(_SET_STATE, said)
+        self._states.clear()
+        for path, text in self._failed:
+            try:
+                writes.fail_segment(self._conn, path, text)
+            except CommitConflict:
+                self.note(f"{path} failed, and no entry tells its seal")
+        self._failed.clear()
 
 
 def lines_of(bad: Sequence[BadEntry]) -> list[str]:

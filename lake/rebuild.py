@@ -134,8 +134,10 @@ def move_aside(root: Path, now: int) -> list[str]:
     Without the database its log says nothing, so that a death between the two never shows an older state as the newest.
     """
     moved = []
-    stamp = dt.datetime.fromtimestamp(now // times.SECOND, dt.UTC).strftime("%Y%m%d-%H%M%S")
-    stamp = f"{stamp}-{now % times.SECOND:06d}"
+    stamp = _stamp(now)
+    while any((root / layout.quarantine_path(layout.MANIFEST, stamp + suffix)).exists() for suffix in ("", *_LOGS)):
+        now += 1
+        stamp = _stamp(now)
     for suffix in ("", *_LOGS):
         held = root / (layout.MANIFEST + suffix)
         if held.exists():
@@ -144,6 +146,11 @@ def move_aside(root: Path, now: int) -> list[str]:
             durable.rename(held, root / aside)
             moved.append(aside)
     return moved
+
+
+def _stamp(now: int) -> str:
+    clock = dt.datetime.fromtimestamp(now // times.SECOND, dt.UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{clock}-{now % times.SECOND:06d}"
 
 
 def _check_place(root: Path) -> None:

@@ -247,12 +247,12 @@ class LakeWriter:
     def _announced(self, entry: Commit) -> Iterator[None]:
         """The commit inside stands in the ledger before it; where it fails, the next write there takes it back."""
         entry.epoch, entry.version = self.epoch, self.manifest.version + 1
-        self._write_ledger([("commit", entry)], entry.now)
         try:
+            self._write_ledger([("commit", entry)], entry.now)
             yield
         except (LakeError, SQLAlchemyError):
             if not self._reached(entry.version):
-                self._void = [("void", Void(entry.epoch, entry.version))]
+                self._void.append(("void", Void(entry.epoch, entry.version)))
                 with contextlib.suppress(LakeError):
                     self._write_ledger([], entry.now)
             raise

@@ -28,7 +28,7 @@ from tests.support.written import MS, T0, line, trade
 pytestmark = [pytest.mark.xdist_group("cli")]
 
 REPLAY = ("--exchange", "binance", "--market-type", "linear")
-COMMANDS = ("status", "ls", "read", "gaps", "verify", "trace", "replay", "reload", "transform", "compact")
+COMMANDS = ("status", "ls", "read", "gaps", "verify", "trace", "replay", "reload", "transform", "compact", "rebuild")
 
 
 def ask(*arguments: str | Path, expect: int = 0) -> Result:

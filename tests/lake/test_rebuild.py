@@ -1,11 +1,15 @@
 """The manifest made anew: from ledger, footers and seals, the same one, table by table."""
 
+import contextlib
+import hashlib
 import shutil
 import sqlite3
 from concurrent.futures import Executor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
@@ -13,7 +17,7 @@ from lake import durable, layout, parquet
 from lake.errors import CommitConflict, CorruptManifest, LakeLocked, NotALake
 from lake.publish import Placement, publish
 from lake.rebuild import rebuild
-from lake.rows import BanRow, CheckRow, Expectation, QuarantineRow, SegmentRow, SessionRow
+from lake.rows import BanRow, CheckRow, Expectation, FileRow, QuarantineRow, SegmentRow, SessionRow
 from lake.segment_files import SegmentFile, quarantine
 from lake.segments import encode_lines, extent
 from lake.tables import Parent
@@ -581,3 +585,133 @@ def test_files_of_another_lake_are_not_taken_in(copy, lives):
     made = rebuild(root, "node", END + 20 * DAY)
     assert tables(root) == before
     assert [f.path for f in made.findings] == [stranger.relative_to(root).as_posix()]
+
+
+# --- random histories ---
+
+
+class RandomLife:
+    """Commits and reports in any order, accepted and refused, through the one writer; files are bytes of any kind."""
+
+    def __init__(self, root: Path, draw: st.DataObject) -> None:
+        self.root, self.draw, self.now, self.n = root, draw, T0, 0
+        self.writer = LakeWriter.open(root, "node", T0)
+
+    def file(self, level: str, parents: tuple[str, ...], revision: int, symbol: str | None) -> FileRow:
+        self.n += 1
+        data = str(self.n).encode()
+        sha256 = hashlib.sha256(data).hexdigest()
+        stream = {"date": "2024-07-19", "first": self.now, "last": self.now, "generation": revision, "sha256": sha256}
+        path = (
+            layout.version_path(*STREAM.values(), "trade", symbol, **stream)
+            if level == "day"
+            else layout.hot_path(*STREAM.values(), "trade", hour=0, **stream)
+        )
+        durable.make_dirs((self.root / path).parent)
+        (self.root / path).write_bytes(data)
+        return FileRow(
+            path=path, **STREAM, kind="trade", level=level, symbol=symbol, date="2024-07-19",
+            hour=None if level == "day" else 0, revision=revision, rows=1, bytes=len(data), sha256=sha256,
+            ts_min=T0, ts_max=T0, parents=parents,
+        )  # fmt: skip
+
+    def seal(self) -> None:
+        self.n += 1
+        path = layout.raw_path(*STREAM.values(), "trade", self.now, "node", self.n)
+        self.writer.seal(SegmentRow(path=path, **STREAM, kind="trade", state="sealed", period_start=self.now,
+                                    period_end=self.now + 1))  # fmt: skip
+
+    def part(self) -> None:
+        sealed = [row.path for row in self.writer.manifest.segments(state="sealed")]
+        if sealed:
+            mine = tuple(self.draw.draw(st.lists(st.sampled_from(sealed), min_size=1, max_size=3, unique=True)))
+            states = dict.fromkeys(mine, "transformed")
+            self.publish(add=[self.file("part", mine, 0, None)], segments=states,
+                         checks=[CheckRow(path=mine[0], check="c", symbol="s", count=self.n)])  # fmt: skip
+
+    def merge(self) -> None:
+        hot = [row.path for row in self.writer.manifest.files() if row.level != "day"]
+        days = {row.symbol: row for row in self.writer.manifest.files(level="day")}
+        symbol = self.draw.draw(st.sampled_from(["BTCUSDT", "ETHUSDT", ""]))
+        old = days.get(symbol)
+        remove = [*hot, *([old.path] if symbol and old else [])]
+        if hot and symbol:
+            made = self.file("day", tuple(remove), old.revision + 1 if old else 0, symbol)
+            gap = self.gap_row("repaired")
+            self.publish(add=[made], remove=remove, cursors={"due": self.n}, gaps=[gap])
+        elif hot:
+            self.publish(add=[self.file("hour", tuple(hot), self.n, None)], remove=hot)
+
+    def again(self) -> None:
+        rows = self.writer.manifest.files(state=None, parents=True)
+        if rows:
+            row = self.draw.draw(st.sampled_from(rows))
+            self.publish(add=[row])
+
+    def refuse(self) -> None:
+        self.publish(remove=["hot/none"], cursors={"due": -1}, add=[self.file("part", (), 0, None)])
+
+    def publish(self, **changes: object) -> None:
+        with contextlib.suppress(CommitConflict):
+            self.writer.publish(**changes, now=self.now)
+
+    def gap_row(self, state: str) -> Gap:
+        name = self.draw.draw(st.sampled_from("abc"))
+        return Gap(**STREAM, gap_id=name, symbol="BTCUSDT", kind="trade", ts_from=T0, ts_to=None, id_from=None,
+                   id_to=None, cause="jump", proof="ids", state=state, session=None, detected_at=self.now)  # fmt: skip
+
+    def report(self) -> None:
+        row = Coverage(**STREAM, kind="trade", symbol="BTCUSDT", session=SESSION, ts_from=T0, ts_to=self.now)
+        self.writer.record(gaps=[self.gap_row("open")], coverage=[row])
+
+    def fail(self) -> None:
+        rows = self.writer.manifest.segments()
+        if rows:
+            self.writer.fail_segment(self.draw.draw(st.sampled_from(rows)).path, f"error {self.n}", self.now)
+
+    def unlink(self) -> None:
+        gone = [row.path for row in self.writer.manifest.retired(self.now)][:2]
+        for path in gone:
+            (self.root / path).unlink()
+        if gone:
+            self.writer.mark_unlinked(gone, self.now)
+
+    def forget(self) -> None:
+        self.writer.forget_retired(self.now - 2 * MINUTE, self.now)
+
+    def restart(self) -> None:
+        self.writer.close()
+        self.writer = LakeWriter.open(self.root, "node", self.now)
+
+    def die(self) -> None:
+        """Between the ledger and the manifest."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.writer.manifest, "commit", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with contextlib.suppress(KeyboardInterrupt):
+                self.part()
+        self.writer.manifest.close()
+        self.writer._lock.release()
+        self.writer = LakeWriter.open(self.root, "node", self.now)
+
+
+STEPS = ("seal", "seal", "part", "part", "merge", "merge", "again", "refuse", "report", "fail", "unlink", "forget",
+         "restart", "die")  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), steps=st.lists(st.sampled_from(STEPS), max_size=25))
+def test_whatever_was_done_comes_back(data: st.DataObject, steps: list[str]) -> None:
+    with quick_folder() as root:
+        life = RandomLife(root, data)
+        try:
+            for step in steps:
+                life.now += MINUTE
+                getattr(life, step)()
+        finally:
+            life.writer.close()
+        before, counted = tables(root), counters(root)
+        delete(root)
+        made = rebuild(root, "node", life.now + MINUTE, thorough=False)
+        assert tables(root) == before
+        assert counters(root) >= counted
+        assert (made.contradictions, made.adopted) == ([], [])
