@@ -29,18 +29,18 @@ class ChainMerger(IdMerger):
             return True  # nothing to chain by: the row's place in its frame identifies it
         line, ts = self._lines.get(event.symbol), event.ts_event
         if line is not None and ts:
-            session = event.session
-            if before + 1 == line.next:
-                if last > before and (session == line.session or session == line.twin):  # noqa: PLR1714 -- a tuple costs
-                    if session != line.session:  # the twins change places
-                        line.session, line.twin = session, line.session
-                    line.next = last + 1
-                    if ts > line.ts:  # noqa: PLR1730 -- every update passes here, and calling max costs
-                        line.ts = ts
-                    return True
-            elif session == line.twin and line.low <= last < line.next and ts <= line.ts:
-                self.duplicates += 1
-                return False
+            if before + 1 == line.next and last > before and event.session == line.session:
+                line.next = last + 1
+                if ts > line.ts:  # noqa: PLR1730 -- every update passes here, and calling max costs
+                    line.ts = ts
+                return True
+            if event.session == line.twin:
+                if line.low <= last < line.next and ts <= line.ts:
+                    self.duplicates += 1
+                    return False
+                if before + 1 == line.next and last > before:  # the twins change places
+                    line.session, line.twin = event.session, line.session
+                    return self.merge(event)
         return self._place(self._line(event.symbol), event, min(before + 1, last), last + 1)
 
     def _place(self, line: Line, event: Event, start: int, end: int) -> bool:

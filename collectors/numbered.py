@@ -21,24 +21,23 @@ class IdMerger(Memory):
     def merge(self, event: Event) -> bool:
         line = self._lines.get(event.symbol)
         seq: int | None = event.seq  # type: ignore[attr-defined]  # only kinds with `seq` have contiguous ids
-        if line is not None:
-            session = event.session
-            if seq == line.next:
-                ts = event.ts_event
-                if ts is not None and (session == line.session or session == line.twin):  # noqa: PLR1714 -- a tuple costs
-                    if session != line.session:  # the twins change places
-                        line.session, line.twin = session, line.session
-                    line.next = seq + 1
-                    if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
-                        line.ts = ts
-                    return True
-            elif (
-                session == line.twin and seq is not None
-                and 0 < line.next - seq <= FAR and seq >= line.low and 2 * seq >= line.next
-            ):  # fmt: skip
+        if line is not None and seq == line.next and event.session == line.session:
+            ts = event.ts_event
+            if ts is not None:
+                line.next = seq + 1
+                if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
+                    line.ts = ts
+                return True
+        if seq is None:
+            return True
+        if line is not None and event.session == line.twin:
+            if 0 < line.next - seq <= FAR and seq >= line.low and 2 * seq >= line.next:
                 self.duplicates += 1
                 return False
-        return True if seq is None else self._look(event, seq)
+            if seq == line.next:  # the twins change places
+                line.session, line.twin = event.session, line.session
+                return self.merge(event)
+        return self._look(event, seq)
 
     def _look(self, event: Event, seq: int) -> bool:
         """Everything but the next id of the stream that is flowing."""

@@ -12,6 +12,9 @@ from operator import attrgetter
 from collectors.holes import CONFIRM, SEEN, Line, Memory, venue_time
 from market.kinds import Event, kind
 
+NEAR = 16
+"""Twins are hardly ever further apart than so many ids."""
+
 
 class MonotonicMerger(Memory):
     """For ids that only rise (quotes), or none: repeated ids are dropped, gaps are intervals without ids."""
@@ -24,21 +27,18 @@ class MonotonicMerger(Memory):
     def merge(self, event: Event) -> bool:
         line = self._lines.get(event.symbol)
         number: int | None = self._number(event) if self._numbered else None
-        if line is None or number is None:
-            return self._look(event, number)
-        session = event.session
-        if session != line.session:
-            if session != line.twin:
+        if line is None or number is None or number < line.next or event.session != line.session:
+            if line is None or number is None or event.session != line.twin:
                 return self._look(event, number)
             if number < line.next:
-                place = bisect_left(line.seen, number)
-                if place < len(line.seen) and line.seen[place] == number:
-                    self.duplicates += 1
-                    return False
-                return self._look(event, number)
-            line.session, line.twin = session, line.session  # the twins change places
-        elif number < line.next:
-            return self._look(event, number)
+                seen = line.seen
+                low = len(seen) - NEAR
+                place = bisect_left(seen, number, low if low > 0 and seen[low] <= number else 0)
+                if place == len(seen) or seen[place] != number:
+                    return self._look(event, number)
+                self.duplicates += 1
+                return False
+            line.session, line.twin = event.session, line.session  # the twins change places
         line.next = number + 1
         line.seen.append(number)
         if len(line.seen) > SEEN:
