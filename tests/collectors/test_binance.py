@@ -591,7 +591,8 @@ def test_every_stream_kind_is_offered_with_its_first_channel(market):
                "open_interest": "openInterest", "funding_rate": "fundingRate"}  # fmt: skip
     assert dict(BINANCE.OFFERS[market]) == {
         "trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker", "book_delta": "depth@100ms",
-        "book_snapshot": "depth20@100ms", "kline": "kline_1m", **({"contract": "exchangeInfo"} if market == "spot" else futures),
+        "book_snapshot": "depth20@100ms", "kline": "kline_1m",
+        **({"contract": "exchangeInfo"} if market == "spot" else futures),
     }  # fmt: skip
 
 
