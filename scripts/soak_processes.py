@@ -62,7 +62,7 @@ class Exchange:
         """POST to the control routes."""
         url = f"{self.address['control']}/{route}"
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()
 
     def stop(self) -> None:

@@ -67,6 +67,7 @@ def spot(scale: Scale, symbols: list[str]) -> list[Step]:
     first, second = symbols[0], symbols[1 % len(symbols)]
     kinds = ("trade", "agg_trade", "quote")
     return [
+        Step(95, "F39 planned end", [{"fault": "shutdown", "seconds": scale(20, 6)}]),
         Step(20, "F42 ids dropped, doubled, swapped", [
             # a single lost quote shows nowhere: update ids jump in any case
             *({"fault": "drop_ids", "kind": kind, "symbol": first, "count": 3}
@@ -84,7 +85,6 @@ def spot(scale: Scale, symbols: list[str]) -> list[Step]:
         Step(60, "F36 a silent socket", [{"fault": "silence", "seconds": scale(40, 6)}]),
         Step(45, "F33 refused", [{"fault": "refuse", "seconds": scale(15, 2)}, {"fault": "reset"}]),
         Step(100, "F38 flapping", [{"fault": "flap", "seconds": scale(60, 5), "after": 1.0}]),
-        Step(80, "F39 planned end", [{"fault": "shutdown", "seconds": scale(20, 6)}]),
         Step(1, "F39 announced", [{"fault": "shutdown", "seconds": scale(15, 4)}]),
         Step(60, "F39 cut during the handover", [{"fault": "cut"}]),
         Step(70, "F34 mute", [{"fault": "mute", "seconds": scale(15, 3)}, {"fault": "cut"}]),

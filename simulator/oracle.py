@@ -31,10 +31,14 @@ SPARSE = ("liquidation",)
 PLANNED = ("shutdown", "end of life")
 QUIET = ("duplicate_ids", "reorder_ids", "restart_ids", "replay", *ON_REQUESTS)
 """Faults that explain no gap."""
+OF_EVENTS = ("drop_ids", "bad_price", "bad_time")
+"""Faults that leave connections alone: they spoil the judgement of no handover, and their gaps are jumps of ids."""
 SLACK = SECOND
 """How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
 IN_FLIGHT = 15 * SECOND
 """What was sent so shortly before the stop, and after all that is stored of its kind, was still on its way."""
+AFTERWARDS = 3 * SECOND
+"""How long after a planned end its gaps would show."""
 EXAMPLES = 5
 
 
@@ -110,9 +114,12 @@ class Windows:
             for market in [fault.parameters["market"]] if fault.parameters.get("market") else markets:
                 self._spans.setdefault(market, []).append((fault.time - SECOND, end + grace, fault.name))
 
-    def near(self, market: str, start: int, end: int, name: str = "") -> bool:
-        """Whether a fault (of that name) was in force in [start, end], or shortly before."""
-        return any(a <= end and start <= b and name in ("", fault) for a, b, fault in self._spans.get(market, ()))
+    def near(self, market: str, start: int, end: int, name: str = "", but: Sequence[str] = ()) -> bool:
+        """Whether a fault (of that name, or none of `but`) was in force in [start, end], or shortly before."""
+        return any(
+            a <= end and start <= b and name in ("", fault) and fault not in but
+            for a, b, fault in self._spans.get(market, ())
+        )
 
 
 def judge(
@@ -296,14 +303,15 @@ def _handovers(witness: Witness, gaps: list[Gap], verdict: Verdict, others: Wind
         lead = round(fault.parameters.get("seconds", 10) * SECOND)
         if fault.name != "shutdown" or fault.phase != "begin" or lead < 5 * SECOND:
             continue
-        market, start, end = fault.parameters.get("market"), fault.time - SECOND, fault.time + lead + 10 * SECOND
-        if market is None or others.near(market, start, end):
+        market, start, end = fault.parameters.get("market"), fault.time - SECOND, fault.time + lead + AFTERWARDS
+        if market is None or others.near(market, start, end, but=OF_EVENTS):
             continue
         verdict.handovers += 1
         found += [
             Finding("planned_gap", gap.kind, market, gap.symbol, 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to})")
             for gap in gaps
             if gap.market_type == market and gap.ts_from < end and (gap.ts_to is None or gap.ts_to > start)
+            if gap.cause != "jump"
         ]
     return found
 
