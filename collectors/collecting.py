@@ -286,9 +286,10 @@ class Collecting:
             limits = exchanges.load(market[0]).LIMITS[market[1]]
             client = Http(self._clock, *market, limits=limits, budget=self._budget)
             http = await self._stack.enter_async_context(client)
+            connections = self._config.connections
             tools = self._tools[market] = Tools(
-                clock=self._clock, config=self._config.connections,
-                connect=transports.load_or_reference(self._config.connections.transport), http=http,
+                clock=self._clock, config=connections,
+                connect=transports.load_or_reference(connections.transport, connections.compression), http=http,
                 next_session=self._next_session, turn=self._pacer.turn, random=self._random,
                 spend=partial(self._budget.spend, limits),
             )  # fmt: skip

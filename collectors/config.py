@@ -249,6 +249,11 @@ class ConnectionConfig(_Section):
         default=transports.DEFAULT,
         description="WebSocket library: `picows`, or `websockets`, which is also used where picows is missing.",
     )
+    compression: transports.Compression = Field(
+        default="off",
+        description="`deflate` offers permessage-deflate to the venue, which may decline: a fraction of the traffic for"
+        " several times the CPU a frame. Such connections are those of `websockets`, whatever `transport` says.",
+    )
     max_connections: int = Field(
         default=64, ge=1, le=1000, description="More WebSocket connections than this are refused."
     )

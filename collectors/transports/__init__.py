@@ -12,12 +12,14 @@ import importlib
 import ipaddress
 import pkgutil
 import ssl
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from runtime import telemetry
 
+Compression = Literal["off", "deflate"]
+"""Whether permessage-deflate (RFC 7692) is offered to the venue, which may decline."""
 DEFAULT = "picows"
 REFERENCE = "websockets"
 BATCH_FRAMES = 256
@@ -45,9 +47,13 @@ class TransportError(Exception):
 class ConnectFailed(TransportError):
     """The handshake did not succeed: no address, refused, timed out, or answered with something else."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.status = status
+        """HTTP status of the answer, where there was one."""
+        self.retry_after = retry_after
+        """Seconds that the answer asks us to stay away."""
 
 
 class Closed(TransportError):
@@ -81,11 +87,19 @@ class Transport(Protocol):
 class Connect(Protocol):
     """What a member offers as `connect`: open a connection, or raise ConnectFailed within `timeout` seconds.
 
-    A message of more than `max_frame` bytes, in one piece or in many, ends the connection with code 1009. Nothing is
-    compressed: no extension is offered. The certificate of a wss:// address is verified (`tls`).
+    A message of more than `max_frame` bytes, in one piece or in many, inflated, ends the connection with code 1009;
+    it is refused before it is inflated whole. No extension but that of `compression` is offered; a venue that declines
+    is read as it is. The certificate of a wss:// address is verified (`tls`).
     """
 
-    async def __call__(self, url: str, *, max_frame: int, timeout: float) -> Transport: ...  # noqa: ASYNC109 -- the handshake's own limit, part of the contract
+    async def __call__(
+        self,
+        url: str,
+        *,
+        max_frame: int,
+        timeout: float,  # noqa: ASYNC109 -- the handshake's own limit, part of the contract
+        compression: Compression = "off",
+    ) -> Transport: ...
 
 
 def names() -> list[str]:
@@ -101,15 +115,19 @@ def load(name: str) -> Connect:
     raise ValueError(f"unknown transport {name!r}; known transports: {', '.join(names())}")
 
 
-def load_or_reference(name: str) -> Connect:
-    """The `connect` of a transport; where its library cannot be imported, the reference's, and a line says so."""
+def load_or_reference(name: str, compression: Compression = "off") -> Connect:
+    """The `connect` of a transport; where its library cannot be imported, the reference's, and a line says so.
+
+    `compression` is what it offers unless a call says otherwise.
+    """
     try:
-        return load(name)
+        found = load(name)
     except ImportError as error:
         if name == REFERENCE:
             raise
         telemetry.transport_missing(transport=name, used=REFERENCE, reason=f"{type(error).__name__}: {error}")
-        return load(REFERENCE)
+        found = load(REFERENCE)
+    return found if compression == "off" else functools.partial(found, compression=compression)
 
 
 @functools.cache
@@ -135,10 +153,25 @@ def proxy(url: str) -> str | None:
     return None
 
 
-def refusal(status: str, body: bytes) -> str:
+def refusal(status: int, phrase: str, retry_after: str | None, body: bytes) -> ConnectFailed:
     """A handshake answered with something else, in the venue's own words: its status and how its body begins."""
     words = " ".join(body[:QUOTED].decode(errors="replace").split())
-    return f"refused: {status}: {words}" if words else f"refused: {status}"
+    reason = f"refused: HTTP {status} {phrase}".rstrip()
+    try:
+        seconds = max(0.0, float(retry_after or ""))
+    except ValueError:  # none, or a date, which takes a clock that agrees with theirs
+        seconds = None
+    return ConnectFailed(f"{reason}: {words}" if words else reason, status=status, retry_after=seconds)
+
+
+def failure(error: BaseException, url: str) -> ConnectFailed:
+    """No connection came about, in words for the operator; what is wrong with a certificate in OpenSSL's."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None:
+        return ConnectFailed(f"the certificate of {urlsplit(url).hostname} is refused: {cause.verify_message}")
+    return ConnectFailed(f"{type(error).__name__}: {error}")
 
 
 def _loopback(host: str) -> bool:

@@ -1,7 +1,8 @@
 """Transport over the `picows` library, the default: frames are taken in the library's C loop, a tenth of the CPU each.
 
 picows hands out frames, not messages: joining fragments, the closing handshake, pings, the ping watchdog and
-back-pressure are done here. All frames that one read of the socket held are passed on together.
+back-pressure are done here. All frames that one read of the socket held are passed on together. Compressed connections
+are the reference's: docs/decisions/0013-compressed-connections-are-the-references.md says why.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from picows import WSCloseCode, WSError, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
@@ -19,10 +21,12 @@ from picows.url import WSParsedURL
 from python_socks import ProxyError
 
 from collectors import transports
-from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, ConnectFailed
+from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, Compression, ConnectFailed, Transport
 
 CONTROL_BYTES = 125
 """No ping, pong or close frame is larger, so that what is larger needs no look at its type."""
+SAID = frozenset(range(1000, 1015)) - {1004, 1005, 1006}
+"""Close codes of the protocol that a peer may send; the others say how a connection ended without one."""
 _SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 -- not in the tree: nothing it says is news
 """What the library would log is in the reason of a Closed or ConnectFailed."""
 
@@ -50,6 +54,8 @@ class _Inbox(WSListener):
         self._plain = True
         """Whether a large frame is a message of its own: there are no fragments, and this is not the end."""
         self._said_close = False
+        self._stuffed = False
+        """Whether the peer has left much of what we sent unread."""
         self._heard = self._asked = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -60,7 +66,8 @@ class _Inbox(WSListener):
         self._timer = self.loop.call_later(transports.PING_SECONDS, self._watch)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # noqa: ARG002 -- as picows calls it
-        if frame.payload_size > CONTROL_BYTES and frame.fin and self._plain:
+        reserved = frame.rsv1 or frame.rsv2 or frame.rsv3
+        if frame.payload_size > CONTROL_BYTES and frame.fin and self._plain and not reserved:
             self._read.append(frame.get_payload_as_bytes())
         else:
             self._look(frame)
@@ -75,10 +82,11 @@ class _Inbox(WSListener):
         self._end(self._last_word())
 
     def pause_writing(self) -> None:
-        """Nothing: what is sent is small and rare."""
+        """The peer does not read: what we send is small and rare, but it may have asked for a flood of answers."""
+        self._stuffed = True
 
     def resume_writing(self) -> None:
-        """Nothing, as above."""
+        self._stuffed = False
 
     # --- frames ---
 
@@ -87,8 +95,11 @@ class _Inbox(WSListener):
         if self.closed is not None:
             return
         kind, data = frame.msg_type, frame.get_payload_as_bytes()
-        if kind is WSMsgType.PING:
-            self.ws.send_pong(data)
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            self.fail(1002, "reserved bits are set")
+        elif kind is WSMsgType.PING:
+            if not self._stuffed:
+                self.ws.send_pong(data)
         elif kind is WSMsgType.CLOSE:
             self._agree(data)
         elif kind is not WSMsgType.PONG:
@@ -191,7 +202,11 @@ class _Inbox(WSListener):
 
     def _agree(self, data: bytes) -> None:
         """The peer ends the connection, or agrees to our ending it."""
-        self._end(Closed(int.from_bytes(data[:2]), data[2:].decode()) if data else Closed(1005, "no reason"))
+        code = int.from_bytes(data[:2])
+        if data and not (code in SAID or 3000 <= code < 5000):
+            self.fail(1002, f"close code {code}, which nobody may send")
+            return
+        self._end(Closed(code, data[2:].decode()) if data else Closed(1005, "no reason"))
         if not self._said_close and not self.ws.is_close_frame_sent:
             self._said_close = True
             self.ws.send(WSMsgType.CLOSE, data[:2])
@@ -300,8 +315,17 @@ class _Dial:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-async def connect(url: str, *, max_frame: int, timeout: float) -> PicowsTransport:  # noqa: ASYNC109 -- the handshake's own limit, part of the contract
-    """Open `url`. No compression and no redirect: a venue that asks for either is refused. Raises ConnectFailed."""
+async def connect(
+    url: str,
+    *,
+    max_frame: int,
+    timeout: float,  # noqa: ASYNC109 -- the handshake's own limit, part of the contract
+    compression: Compression = "off",
+) -> Transport:
+    """Open `url`. No redirect: a venue that asks for one is refused. Raises ConnectFailed."""
+    if compression != "off":
+        reference = transports.load(transports.REFERENCE)
+        return await reference(url, max_frame=max_frame, timeout=timeout, compression=compression)
     dial = _Dial(max_frame)
     try:
         async with asyncio.timeout(timeout):
@@ -309,14 +333,22 @@ async def connect(url: str, *, max_frame: int, timeout: float) -> PicowsTranspor
     except BaseException as error:
         dial.hang_up()
         if isinstance(error, WSHandshakeError) and error.raw_header is not None:
-            status = error.raw_header.split(b"\r\n", 1)[0].decode(errors="replace").removeprefix("HTTP/1.1 ")
-            raise ConnectFailed(transports.refusal(f"HTTP {status}", error.raw_body or b"")) from error
+            raise _refused(error, error.raw_header.decode(errors="replace").split("\r\n"), url) from error
         if isinstance(error, TimeoutError) and not str(error):
             raise ConnectFailed(f"TimeoutError: no connection within {timeout:g} s") from error
         if isinstance(error, OSError | WSError | ProxyError | ValueError | EOFError):
-            raise ConnectFailed(f"{type(error).__name__}: {error}") from error
+            raise transports.failure(error, url) from error
         raise
     return PicowsTransport(dial.inbox)
+
+
+def _refused(error: WSHandshakeError, header: Sequence[str], url: str) -> ConnectFailed:
+    """An answer that is no handshake, of whatever status: the library knows only those that are registered."""
+    _, status, phrase = (header[0] + "  ").split(" ", 2)
+    if not status.isdecimal() or status == "101":
+        return transports.failure(error, url)
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in header[1:])}
+    return transports.refusal(int(status), phrase.strip(), fields.get("retry-after"), error.raw_body or b"")
 
 
 async def _open(dial: _Dial, url: str, max_frame: int) -> None:

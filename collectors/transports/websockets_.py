@@ -7,17 +7,71 @@ no coroutine a frame. Reading pauses while too much is waiting.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections import deque
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_connection
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import DATA_OPCODES, Frame
+from websockets.exceptions import ConnectionClosed, InvalidStatus, PayloadTooBig, WebSocketException
+from websockets.extensions.base import Extension
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
+from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import Event
 
 from collectors import transports
-from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, ConnectFailed
+from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, Compression
+
+RATIO = 1032
+"""Deflate makes no more than this many bytes of one."""
+UNCOUNTED = 4 * 1024 * 1024
+"""What may inflate to more than this is counted before it is kept."""
+INFLATED = 16 * 1024
+"""Bytes of a compressed connection that are looked at before it is asked whether too much is waiting."""
+COUNTED = 64 * 1024
+"""Bytes that are inflated at a time where they are only counted."""
+
+
+class _Inflating(PerMessageDeflate):
+    """permessage-deflate that keeps nothing of what will be refused: the library's own keeps up to the limit, twice."""
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        if max_size is not None and len(frame.data) * RATIO > UNCOUNTED and frame.opcode in DATA_OPCODES:
+            self._count(frame, max_size)
+        return super().decode(frame, max_size=max_size)
+
+    def _count(self, frame: Frame, limit: int) -> None:
+        """Inflate a large frame to no more than a number. Raises PayloadTooBig."""
+        first = frame.opcode is not Opcode.CONT
+        if not (frame.rsv1 if first else self.decode_cont_data):
+            return
+        fresh = first and self.remote_no_context_takeover
+        decoder = zlib.decompressobj(wbits=-self.remote_max_window_bits) if fresh else self.decoder.copy()
+        data, size = bytes(frame.data), 0
+        while data:
+            try:
+                size += len(decoder.decompress(data, COUNTED))
+            except zlib.error:
+                return  # the library has words for it
+            if size > limit:
+                raise PayloadTooBig(None, limit)
+            data = decoder.unconsumed_tail
+
+
+class _Offer(ClientPerMessageDeflateFactory):
+    """What is offered to the venue, and what is made of its answer."""
+
+    def process_response_params(
+        self, params: Sequence[tuple[str, str | None]], accepted_extensions: Sequence[Extension]
+    ) -> PerMessageDeflate:
+        agreed = super().process_response_params(params, accepted_extensions)
+        return _Inflating(
+            agreed.remote_no_context_takeover,
+            agreed.local_no_context_takeover,
+            agreed.remote_max_window_bits,
+            agreed.local_max_window_bits,
+        )
 
 
 class _Inbox:
@@ -58,6 +112,8 @@ class _Connection(ClientConnection):
 
     inbox: _Inbox
     reading_paused = False
+    held = b""
+    """Read, and not yet looked at: it may inflate to a thousand times its size."""
 
     def process_event(self, event: Event) -> None:
         if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
@@ -69,6 +125,13 @@ class _Connection(ClientConnection):
             super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
+        self.held += data
+        step = INFLATED if self.protocol.available_extensions else len(self.held)
+        while self.held and not self.reading_paused:
+            self._look_at(step)
+
+    def _look_at(self, size: int) -> None:
+        data, self.held = self.held[:size], self.held[size:]
         super().data_received(data)
         if self.protocol.close_rcvd is not None or self.protocol.parser_exc is not None:
             self.inbox.over = True  # whenever the peer closes the socket: it may never do so
@@ -79,6 +142,8 @@ class _Connection(ClientConnection):
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.held:
+            self._look_at(len(self.held))
         super().connection_lost(exc)
         self.inbox.over = True
         self.inbox.wake()
@@ -86,7 +151,8 @@ class _Connection(ClientConnection):
     def read_on(self) -> None:
         if self.reading_paused:
             self.reading_paused = False
-            if not self.transport.is_closing():
+            self.data_received(b"")
+            if not (self.reading_paused or self.transport.is_closing()):
                 self.transport.resume_reading()
 
 
@@ -136,13 +202,20 @@ class WebsocketsTransport:
         return Closed(word.code, word.reason) if word is not None else Closed(1006, "no closing handshake")
 
 
-async def connect(url: str, *, max_frame: int, timeout: float) -> WebsocketsTransport:  # noqa: ASYNC109 -- passed on to the library
-    """Open `url`. Compression is declined: it costs twice the CPU a message. Raises ConnectFailed."""
+async def connect(
+    url: str,
+    *,
+    max_frame: int,
+    timeout: float,  # noqa: ASYNC109 -- passed on to the library
+    compression: Compression = "off",
+) -> WebsocketsTransport:
+    """Open `url`. Compression costs twice the CPU a message. Raises ConnectFailed."""
     try:
         connection = await open_connection(
             url,
             create_connection=_Connection,
             compression=None,
+            extensions=[_Offer(client_max_window_bits=True)] if compression == "deflate" else None,
             max_size=max_frame,
             open_timeout=timeout,
             close_timeout=transports.CLOSE_SECONDS,
@@ -153,9 +226,10 @@ async def connect(url: str, *, max_frame: int, timeout: float) -> WebsocketsTran
         )
     except InvalidStatus as refused:
         answer = refused.response
-        status = f"HTTP {answer.status_code} {answer.reason_phrase}".strip()
-        raise ConnectFailed(transports.refusal(status, bytes(answer.body or b""))) from refused
+        raise transports.refusal(
+            answer.status_code, answer.reason_phrase, answer.headers.get("Retry-After"), bytes(answer.body or b"")
+        ) from refused
     except (OSError, TimeoutError, WebSocketException, ValueError, EOFError) as error:
-        raise ConnectFailed(f"{type(error).__name__}: {error}") from error
+        raise transports.failure(error, url) from error
     assert isinstance(connection, _Connection)
     return WebsocketsTransport(connection)

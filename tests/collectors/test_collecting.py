@@ -123,7 +123,7 @@ class Bench:
         self.clock = ManualClock(T0)
         self.venue = Venue(self.clock)
         self.writer = writer
-        monkeypatch.setattr(transports, "load_or_reference", lambda _name: self.venue)
+        monkeypatch.setattr(transports, "load_or_reference", lambda _name, _compression: self.venue)
         config = CollectorsConfig.model_validate(
             {"node": "n", "sources": [], "writing": {"write_ms": 500, "sync_ms": 1000}, "connections": connections}
         ).model_copy(update={"sources": given})
