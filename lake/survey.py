@@ -273,7 +273,7 @@ def _outrun(conn: Connection, row: FileRow, rows: dict[str, FileRow]) -> bool:
         others = (
             select(t.c.path)
             .join(edges, edges.c.child == t.c.path)
-            .where(edges.c.parent.in_(some), *_stream(t, row), t.c.level != "day", t.c.path != row.path)
+            .where(edges.c.parent.in_(some), *_of_day(t, row), t.c.level != "day", t.c.path != row.path)
         )
         if conn.execute(others).first() is not None:
             return True
@@ -287,13 +287,13 @@ def _superseded(conn: Connection, rows: dict[str, FileRow]) -> set[str]:
     newest: dict[Slot, FileRow] = {}
     closed = {(r.exchange, r.market_type, r.kind, r.date) for r in rows.values() if r.level == "day"}
     for row in rows.values():
-        old |= {p for p in row.parents if p in rows and _same_stream(rows[p], row)}
+        old |= {p for p in row.parents if p in rows and _same_day(rows[p], row)}
         held = newest.get(_slot(row))
         if held is None or _generation(held) < _generation(row):
             newest[_slot(row)] = row
     for path, row in rows.items():
         children = select(t.c.path).join(edges, edges.c.child == t.c.path)
-        if conn.execute(children.where(edges.c.parent == path, *_stream(t, row))).first() is not None:
+        if conn.execute(children.where(edges.c.parent == path, *_of_day(t, row))).first() is not None:
             old.add(path)
         elif row.level == "day":
             later = (t.c.symbol.is_not_distinct_from(row.symbol), t.c.hour.is_not_distinct_from(row.hour))
@@ -324,30 +324,26 @@ def _giving_way(conn: Connection, live: Iterable[FileRow]) -> set[str]:
     gone: set[str] = set()
     t = schema.files
     for row in live:
-        mine = select(t.c.path).where(*_stream(t, row), t.c.state == "live")
+        mine = select(t.c.path).where(*_of_day(t, row), t.c.state == "live")
         for some in _some(iter(row.parents)):
             gone |= set(conn.execute(mine.where(t.c.path.in_(some))).scalars())
-        day = mine.where(t.c.date == row.date)
         if row.level == "day":
             slot = (t.c.symbol.is_not_distinct_from(row.symbol), t.c.hour.is_not_distinct_from(row.hour))
-            gone |= set(conn.execute(day.where(*slot, t.c.level == "day")).scalars())
+            gone |= set(conn.execute(mine.where(*slot, t.c.level == "day")).scalars())
             if row.kind in BARS:
-                gone |= set(conn.execute(day.where(t.c.level != "day")).scalars())
+                gone |= set(conn.execute(mine.where(t.c.level != "day")).scalars())
         elif row.kind in BARS and row.level == "hour":
-            gone |= set(conn.execute(day.where(t.c.hour == row.hour, t.c.level != "day")).scalars())
+            gone |= set(conn.execute(mine.where(t.c.hour == row.hour, t.c.level != "day")).scalars())
     return gone
 
 
-def _stream(t: Table, row: FileRow) -> list[ColumnElement[bool]]:
-    return [t.c.exchange == row.exchange, t.c.market_type == row.market_type, t.c.kind == row.kind]
-
-
 def _of_day(t: Table, row: FileRow) -> list[ColumnElement[bool]]:
-    return [*_stream(t, row), t.c.date == row.date]
+    """Files of the same stream and date: a book's day names the day before as a parent, and takes no place of it."""
+    return [t.c[name] == getattr(row, name) for name in ("exchange", "market_type", "kind", "date")]
 
 
-def _same_stream(a: FileRow, b: FileRow) -> bool:
-    return (a.exchange, a.market_type, a.kind) == (b.exchange, b.market_type, b.kind)
+def _same_day(a: FileRow, b: FileRow) -> bool:
+    return _slot(a)[:4] == _slot(b)[:4]
 
 
 def _slot(row: FileRow) -> Slot:

@@ -28,8 +28,8 @@ from market.session import Coverage, Gap
 from market.times import DAY, HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor
 from tests.support.crash import at_each_step, needs_fork, quick_folder
-from tests.support.lakes import STREAM
-from tests.support.market_rows import T0
+from tests.support.lakes import STREAM, TestLake
+from tests.support.market_rows import T0, trade
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
 
@@ -539,6 +539,20 @@ def test_without_a_ledger_the_active_set_comes_from_the_footers(copy, name):
     life.compact(END + 23 * DAY)
     life.close()
     assert digests <= set(certified(root)), "what comes a second time changes no daily file"
+
+
+def test_a_day_that_opens_with_the_day_before_takes_no_place_of_it(tmp_path):
+    lake = TestLake(tmp_path)
+    first = lake.day("trade", [trade(T0, "1", "1", 1)], lake_id=lake.writer.lake_id)
+    parents = (Parent(first.path, first.sha256),)
+    lake.day("trade", [trade(T0 + DAY, "1", "1", 2)], lake_id=lake.writer.lake_id, parents=parents)
+    lake.close()
+    before = live(tmp_path)
+    delete(tmp_path)
+    shutil.rmtree(tmp_path / "ledger")
+    assert rebuild(tmp_path, "node", END + DAY).ok
+    assert live(tmp_path) == before
+    assert len(before[0]) == 2
 
 
 def test_a_damaged_line_is_named_and_what_it_told_comes_from_the_disk(copy):
