@@ -82,7 +82,7 @@ class Soak:
         simulator = processes.Exchange(
             ["-m", "simulator", "--log", str(self.folder / "truth.jsonl"), "--markets", options.markets,
              "--symbols", str(options.symbols), "--rate", str(options.rate), "--seed", str(options.seed),
-             "--dormant", "1"]
+             "--dormant", "1", "--log-sync", "0"]
         )  # fmt: skip
         try:
             port = processes.free_port()

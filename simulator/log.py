@@ -1,5 +1,7 @@
 """Writes the ground truth: one JSON line for all that happened, written before it is sent, synced twice a second.
 
+Syncing is for power cuts only: what is written survives the end of the process in any case.
+
 The format is told in `simulator.truth`, which reads it.
 """
 
@@ -22,7 +24,8 @@ SYNC_SECONDS = 0.5
 class TruthLog:
     """The open log. Lines are gathered by `event` and `line` and written by `flush`, which the tick calls first."""
 
-    def __init__(self, path: Path, header: Mapping[str, Any], now: int) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any], now: int, sync: float = SYNC_SECONDS) -> None:
+        """`sync` is the number of seconds between syncs, 0 for one at the end."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file = path.open("wb", buffering=0)
@@ -33,7 +36,9 @@ class TruthLog:
         self.line("start", FORMAT, dict(header), now)
         self.flush()
         os.fsync(self._file.fileno())
-        self._syncer.start()
+        self._sync = sync
+        if sync:
+            self._syncer.start()
 
     def event(self, event: Event, published: int, sent: str, dropped: str = "") -> None:
         """One event; `sent` and `dropped` are ready JSON: the items of the list, the members of the map."""
@@ -82,12 +87,13 @@ class TruthLog:
         self.line("stop", now)
         self.flush()
         self._stop.set()
-        self._syncer.join()
+        if self._sync:
+            self._syncer.join()
         os.fsync(self._file.fileno())
         self._file.close()
 
     def _sync_often(self) -> None:
-        while not self._stop.wait(SYNC_SECONDS):
+        while not self._stop.wait(self._sync):
             if self._dirty.is_set():
                 self._dirty.clear()
                 os.fsync(self._file.fileno())

@@ -10,6 +10,7 @@ import msgspec
 
 from simulator.faults import Scheduled, parse_schedule
 from simulator.instruments import names
+from simulator.log import SYNC_SECONDS
 
 DAY_SECONDS = 86_400.0
 DEFAULT_MARKETS = "spot,linear"
@@ -32,6 +33,7 @@ class Options(msgspec.Struct, frozen=True):
     ping: float | None
     first_id: int
     dormant: int = 0
+    log_sync: float = SYNC_SECONDS
 
 
 def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[str]) -> Options:
@@ -58,6 +60,7 @@ def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[
     add("--ping", type=_positive, help="seconds between pings; a pong is due within three; default: the venue's rule")
     add("--first-id", type=int, default=0, help="moves all first ids up, for a second run on the same lake")
     add("--dormant", type=int, default=0, help="symbols of each market that are listed later, by POST /sim/contracts")
+    add("--log-sync", type=_not_negative, default=SYNC_SECONDS, help="seconds between syncs of the log; 0: at the end")
     given = parser.parse_args(arguments)
     unknown = sorted(set(given.markets) - set(markets_of))
     if unknown:
@@ -77,6 +80,7 @@ def parse(arguments: Sequence[str], markets_of: Sequence[str], venues: Sequence[
         ping=given.ping,
         first_id=given.first_id,
         dormant=given.dormant,
+        log_sync=given.log_sync,
     )
 
 
@@ -100,6 +104,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("must be above zero")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError("must not be below zero")
     return value
 
 

@@ -120,7 +120,7 @@ def build(options: Options, twin: Twin) -> Hub:
         "markets": options.markets,
         "symbols": options.symbols,
     }
-    log = TruthLog(options.log, header, now)
+    log = TruthLog(options.log, header, now, options.log_sync)
     hidden = {(market, named_in(market, symbol)) for market in options.markets for symbol in later}
     return Hub(Market(instruments, options.seed, options.rate, now, hidden), twin.WIRE, log, clock)
 
