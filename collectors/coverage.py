@@ -21,7 +21,6 @@ class CoverageTracker:
     def __init__(self, exchange: str, market_type: str) -> None:
         self.exchange = exchange
         self.market_type = market_type
-        self._acknowledged: dict[tuple[str, str], int] = {}
         self._starts: dict[tuple[str, str], int] = {}
         self._ends: dict[tuple[str, str], int] = {}
 
@@ -31,13 +30,10 @@ class CoverageTracker:
         for state in session.streams():
             key = (session.session_id, state.stream.name)
             if not state.events:
-                if state.acknowledged_at and session.venue_time:
-                    self._acknowledged.setdefault(key, session.venue_time)
                 continue
             start = self._starts.get(key)
             if start is None:
-                start = min(state.first_event, self._acknowledged.pop(key, state.first_event))
-                self._starts[key] = start
+                start = self._starts[key] = min(state.first_event, state.since or state.first_event)
             end = session.venue_time or state.last_recv
             if end <= max(start, self._ends.get(key, 0)):
                 continue
@@ -48,7 +44,7 @@ class CoverageTracker:
     def close(self, session: Session) -> list[Coverage]:
         """The last rows of a session that ended, which is forgotten."""
         rows = self.update(session)
-        for held in (self._acknowledged, self._starts, self._ends):
+        for held in (self._starts, self._ends):
             for key in [key for key in held if key[0] == session.session_id]:
                 del held[key]
         return rows

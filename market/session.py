@@ -179,7 +179,8 @@ class Session(Protocol):
 class StreamState(msgspec.Struct, gc=False):
     """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened.
 
-    `first_event` is the venue's time of its first event (estimated where the venue gives none).
+    `first_event` is the venue's time of its first event (estimated where the venue gives none), `since` the venue's
+    time when it was acknowledged, or the first that the session has seen from then on.
     """
 
     stream: Stream
@@ -189,6 +190,7 @@ class StreamState(msgspec.Struct, gc=False):
     last_recv: int = 0
     events: int = 0
     first_event: int = 0
+    since: int = 0
 
 
 @runtime_checkable

@@ -98,6 +98,7 @@ class StreamSession:
         self._makers: dict[str, Parse] = {}
         self._states = {s.name: StreamState(s) for s in connection.streams}
         self._subscriber = Subscriber(() if learn else connection.streams, self._states, limits)
+        self._placed = True  # whether all acknowledged streams have their `since`
         self._garbage = 0
         self._garbage_at = 0
         self._started = 0
@@ -261,7 +262,11 @@ class StreamSession:
             problem = wire.Problem(found.code, found.msg)
         else:
             accepted = self._subscriber.accepted(found.id, now)
-            return self.ignore("answer") if accepted is None else accepted
+            if accepted is None:
+                return self.ignore("answer")
+            self._placed = False
+            self._seen_since()
+            return accepted
         refused = self._subscriber.refused(found.id, problem.code, problem.msg or "")
         if refused is None and not self._learn:
             return self.reject(f"the venue reports error {problem.code}", None, number)
@@ -288,6 +293,7 @@ class StreamSession:
                 state.first_recv = ts_recv
                 time = out[0].ts_event if out and isinstance(out[0], Event) else self.venue_time
                 state.first_event = time or ts_recv - self.skew.value
+                self._seen_since()
             self._promote(name, frame, parse)
         return out
 
@@ -303,6 +309,13 @@ class StreamSession:
         state = StreamState(known.stream(symbol), desired_at=ts_recv, acknowledged_at=ts_recv)
         self._states[name] = state
         return state
+
+    def _seen_since(self) -> None:
+        """Streams that were acknowledged are there from the venue's time that is known then."""
+        if not self._placed and self.venue_time:
+            self._placed = True
+            for state in (state for state in self._states.values() if state.acknowledged_at and not state.since):
+                state.since = self.venue_time
 
     def _asked_for(self, name: str) -> Stream | None:
         """The stream that a subscription names, where we collect its channel."""
