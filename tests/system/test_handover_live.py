@@ -1,4 +1,4 @@
-"""A venue announces that it shuts down: each connection is handed over, shown by ids, without a gap; replayed the same."""
+"""A venue announces its shutdown: each connection is handed over, shown by ids, without a gap; replayed the same."""
 
 from __future__ import annotations
 
