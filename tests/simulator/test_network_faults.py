@@ -124,11 +124,13 @@ async def test_a_subscription_can_begin_with_what_was_sent_before(simulate):
         async with sim.connect("/spot/ws") as two:
             await two.send_str('{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}')
             assert (await two.receive_json())["result"] is None
-            ids = [(await two.receive_json())["t"] for _ in range(25)]
-        assert ids[:10] == list(range(ids[0], ids[0] + 10))
-        assert ids[0] in seen or ids[9] >= seen[-1]
+            ids = [(await two.receive_json())["t"] for _ in range(60)]
         applied = next(f.detail for f in sim.truth().faults if f.phase == "applied")
-        assert (applied["first"], applied["last"], applied["connection"]) == (ids[0], ids[9], 2)
+        assert applied["connection"] == 2
+        again = list(range(applied["first"], applied["last"] + 1))
+        assert len(again) == 10
+        assert any(ids[n : n + 10] == again for n in range(50))
+        assert seen[0] <= again[0]
 
 
 async def test_subscriptions_can_be_left_unanswered_half_taken_on_or_refused(simulate):
@@ -191,9 +193,8 @@ async def test_a_dormant_symbol_is_listed_on_command_and_a_halted_one_stops(simu
                 body = {"market": "linear", "symbol": symbol, "status": status}
                 async with sim.http.post(f"http://{sim.host}/sim/contracts", json=body) as answer:
                     assert answer.status == 200
-            while (await messages(ws, 1))[0]["s"] != "SIM0016USDT":
-                pass
-            assert {m["s"] for m in await messages(ws, 100)} == {"SIM0016USDT"}
+            while {m["s"] for m in await messages(ws, 50)} != {"SIM0016USDT"}:
+                pass  # what was on its way
             assert len({m["e"] for m in await messages(ws, 300)}) == 2
         rows = {row["symbol"]: row["status"] for row in (await sim.get(info))[2]["symbols"]}
         assert rows == {"BTCUSDT": "SETTLING", "SIM0016USDT": "TRADING"}
