@@ -269,10 +269,18 @@ class ConnectionConfig(_Section):
         description="A stream that was acknowledged and has sent nothing for this long is reported as silent.",
     )
     backoff_first_seconds: float = Field(
-        default=1.0, gt=0, le=60, description="Longest wait before the first new attempt; it doubles from there."
+        default=1.0,
+        gt=0,
+        le=60,
+        description="Longest wait before the first new attempt; it doubles from there. Ten times this, and at least"
+        " half of that, where a venue turns us away: close codes 1008 and 4xxx, HTTP 403, 418, 429 and 451.",
     )
     backoff_max_seconds: float = Field(
-        default=60.0, gt=0, le=600, description="Longest wait between attempts, which never end."
+        default=60.0,
+        gt=0,
+        le=600,
+        description="Longest wait between attempts, which never end. Five times this where a venue turns us away; what"
+        " it asks for in Retry-After is waited in any case.",
     )
     max_frame_mb: int | None = Field(
         default=None, ge=1, le=256, description="Largest frame accepted, inflated; the venue's own limit if not given."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,11 +19,11 @@ from collectors.holes import HANDOVER
 from collectors.life import DISCONNECT, STOPPED, Ending, Life, Tools
 from collectors.pipeline import RETIRED, Pipeline
 from collectors.transports import ConnectFailed, Transport
+from collectors.waits import Waits
 from market.session import Connection, Exchange
 from market.times import SECOND
 from runtime import telemetry
 from runtime.clock import Clock, pause
-from runtime.retry import backoff
 
 __all__ = ["Driver", "Ending", "Life", "Pacer", "Tools"]
 T = TypeVar("T")
@@ -84,20 +84,20 @@ class Driver:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep the connection until `stop`."""
-        delays = self._delays()
+        waits = self._waits()
         async with asyncio.TaskGroup() as group:
             relay = group.create_task(self._heed(stop))
             while not self._halt.is_set():
-                life = await self._dial(delays)
+                life = await self._dial(waits)
                 if life is None:
                     continue
                 ending = await self._keep(life, group)
                 if ending.cause == NO_FIRST_MESSAGE:
                     self._urls.rotate(-1)  # sources disagree on where this venue serves it: ask on the other address
                 if self._clock.monotonic() - life.born > SETTLED_SECONDS:
-                    delays = self._delays()
+                    waits = self._waits()
                 quick = self._quick_delay(ending)
-                await pause(self._clock, self._halt, next(delays) if quick is None else quick)
+                await pause(self._clock, self._halt, waits.after_end(ending.code) if quick is None else quick)
             relay.cancel()
 
     def replan(self, connection: Connection) -> None:
@@ -135,12 +135,10 @@ class Driver:
         quick.append(now)
         return self._tools.random() * min(QUICK_SECONDS, self._tools.config.backoff_first_seconds)
 
-    def _delays(self) -> Iterator[float]:
-        config = self._tools.config
-        first = min(config.backoff_first_seconds, config.backoff_max_seconds)
-        return backoff(self._tools.random, first=first, cap=config.backoff_max_seconds)
+    def _waits(self) -> Waits:
+        return Waits(self._clock, self._tools.config, self._tools.random)
 
-    async def _dial(self, delays: Iterator[float]) -> Life | None:
+    async def _dial(self, waits: Waits) -> Life | None:
         """One attempt to connect. After a failure it has waited, so that the caller may try again at once."""
         limits, plan = self._limits, self.connection
         connection = msgspec.structs.replace(plan, url=self._urls[0], age=self._age)
@@ -149,7 +147,7 @@ class Driver:
         try:
             transport = await self._unless_halted(self._connect(connection.url, spacing))
         except ConnectFailed as failed:
-            delay = next(delays)
+            delay = waits.after_refusal(failed)
             telemetry.connect_failed(**self._facts, reason=failed.reason, retry_seconds=delay)
             await pause(self._clock, self._halt, delay)
             return None
@@ -186,7 +184,7 @@ class Driver:
 
     async def _keep(self, life: Life, group: asyncio.TaskGroup) -> Ending:
         """Live through one connection and the successors that take over from it; the last one's end."""
-        running, delays = group.create_task(life.run()), self._delays()
+        running, waits = group.create_task(life.run()), self._waits()
         while True:
             if self._plan is not self.connection:  # changed while it was being opened
                 life.successor_wanted.set()
@@ -200,16 +198,16 @@ class Driver:
                 return self._say_end(life, await running)
             if running.done():
                 return self._say_end(life, running.result())
-            heir = await self._dial(delays)
+            heir = await self._dial(waits)
             if heir is None:
                 continue
             succession = group.create_task(heir.run())
             if await self._taken_over(life, running, heir, succession):
-                life, running, delays = heir, succession, self._delays()
+                life, running, waits = heir, succession, self._waits()
                 continue
             self.life = life
-            self._say_end(heir, succession.result())
-            await pause(self._clock, self._halt, next(delays))
+            ending = self._say_end(heir, succession.result())
+            await pause(self._clock, self._halt, waits.after_end(ending.code))
 
     async def _taken_over(
         self, life: Life, running: asyncio.Task[Ending], heir: Life, succession: asyncio.Task[Ending]

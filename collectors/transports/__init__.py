@@ -12,6 +12,7 @@ import importlib
 import ipaddress
 import pkgutil
 import ssl
+from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -47,13 +48,13 @@ class TransportError(Exception):
 class ConnectFailed(TransportError):
     """The handshake did not succeed: no address, refused, timed out, or answered with something else."""
 
-    def __init__(self, reason: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
         """HTTP status of the answer, where there was one."""
-        self.retry_after = retry_after
-        """Seconds that the answer asks us to stay away."""
+        self.headers = headers or {}
+        """Those of the answer, names in lower case."""
 
 
 class Closed(TransportError):
@@ -153,15 +154,12 @@ def proxy(url: str) -> str | None:
     return None
 
 
-def refusal(status: int, phrase: str, retry_after: str | None, body: bytes) -> ConnectFailed:
+def refusal(status: int, phrase: str, headers: Iterable[tuple[str, str]], body: bytes) -> ConnectFailed:
     """A handshake answered with something else, in the venue's own words: its status and how its body begins."""
     words = " ".join(body[:QUOTED].decode(errors="replace").split())
     reason = f"refused: HTTP {status} {phrase}".rstrip()
-    try:
-        seconds = max(0.0, float(retry_after or ""))
-    except ValueError:  # none, or a date, which takes a clock that agrees with theirs
-        seconds = None
-    return ConnectFailed(f"{reason}: {words}" if words else reason, status=status, retry_after=seconds)
+    lower = {name.lower(): value for name, value in headers}
+    return ConnectFailed(f"{reason}: {words}" if words else reason, status=status, headers=lower)
 
 
 def failure(error: BaseException, url: str) -> ConnectFailed:

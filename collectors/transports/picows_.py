@@ -347,8 +347,8 @@ def _refused(error: WSHandshakeError, header: Sequence[str], url: str) -> Connec
     _, status, phrase = (header[0] + "  ").split(" ", 2)
     if not status.isdecimal() or status == "101":
         return transports.failure(error, url)
-    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in header[1:])}
-    return transports.refusal(int(status), phrase.strip(), fields.get("retry-after"), error.raw_body or b"")
+    fields = ((name, value.strip()) for name, _, value in (line.partition(":") for line in header[1:]))
+    return transports.refusal(int(status), phrase.strip(), fields, error.raw_body or b"")
 
 
 async def _open(dial: _Dial, url: str, max_frame: int) -> None:

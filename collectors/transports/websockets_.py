@@ -227,7 +227,7 @@ async def connect(
     except InvalidStatus as refused:
         answer = refused.response
         raise transports.refusal(
-            answer.status_code, answer.reason_phrase, answer.headers.get("Retry-After"), bytes(answer.body or b"")
+            answer.status_code, answer.reason_phrase, answer.headers.raw_items(), bytes(answer.body or b"")
         ) from refused
     except (OSError, TimeoutError, WebSocketException, ValueError, EOFError) as error:
         raise transports.failure(error, url) from error

@@ -52,7 +52,8 @@ class Proxy:
         self.port = 0
         self.accepted = 0
         """Connections that were ever taken."""
-        self._to = (host, port)
+        self.to = (host, port)
+        """Where connections are forwarded that come from now on."""
         self._server: asyncio.Server | None = None
         self._flows = asyncio.Event()
         self._flows.set()
@@ -110,7 +111,7 @@ class Proxy:
         self._pairs[task] = writers = [writer]
         try:
             await self._flows.wait()
-            there, back = await asyncio.open_connection(*self._to, limit=READ)
+            there, back = await asyncio.open_connection(*self.to, limit=READ)
             writers.append(back)
             async with asyncio.TaskGroup() as group:
                 for source, sink, down in ((reader, back, False), (there, writer, True)):
