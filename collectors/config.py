@@ -34,7 +34,11 @@ class _Section(BaseModel):
 class EndpointConfig(_Section):
     """Other addresses of one market: a proxy, a regional host, a simulator. What is not given stays the venue's own."""
 
-    rest: str | None = Field(default=None, description="Base address of the REST routes, `https://host`.")
+    rest: str | None = Field(
+        default=None,
+        description="Base address of the REST routes, `https://host`. Certificates are always verified, here and of"
+        " `wss://`: by the system's authorities, or by those in the file that the environment's `SSL_CERT_FILE` names.",
+    )
     ws: str | dict[str, str] = Field(
         default_factory=dict,
         description="One base address in place of the venue's own, `wss://host`, before the paths that the venue has;"

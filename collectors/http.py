@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from collectors import transports
 from collectors.bans import LIMITED
 from collectors.bodies import ACCEPTED, BadBody, Body
 from collectors.budget import Budget
@@ -75,7 +76,7 @@ class Http:
     async def __aenter__(self) -> Self:
         self._client = aiohttp.ClientSession(
             timeout=self._timeout, trust_env=True, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept-Encoding": ACCEPTED},
+            headers={"Accept-Encoding": ACCEPTED}, connector=aiohttp.TCPConnector(ssl=transports.tls()),
         )  # fmt: skip
         return self
 
@@ -140,6 +141,8 @@ class Http:
 
     def _why(self, error: Exception) -> str:
         """The failure as a sentence."""
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return transports.failure(error.certificate_error, f"//{error.host}").reason
         if isinstance(error, aiohttp.SocketTimeoutError):
             return f"nothing came for {self._timeout.sock_read:g} s"
         if isinstance(error, aiohttp.ConnectionTimeoutError):
