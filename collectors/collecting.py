@@ -309,9 +309,8 @@ class Collecting:
                 continue
             await self._clock.sleep(SETTLE_SECONDS)
             self._wake.clear()
-            if any(patterns.has_patterns(source.symbols) for source in self._sources):
-                async with self._lock:
-                    await self._refollow()
+            async with self._lock:
+                await self._refollow()
 
     async def _refollow(self) -> None:
         try:

@@ -56,7 +56,8 @@ def plan(
     shared: dict[Key, Errand] = {}
     for source, found in zip(sources, resolved, strict=True):
         remembered = (known or {}).get(market_of(source), Lasting())
-        for polled in polling.polls(exchanges.load(source.exchange), source, found.symbols, remembered):
+        named = [entry for entry in source.symbols if not patterns.is_pattern(entry)]
+        for polled in polling.polls(exchanges.load(source.exchange), source, found.symbols, named, remembered):
             if polled.kind in ONE_A_MARKET:
                 job = Errand(source, msgspec.structs.replace(polled, symbols=_asked(polled, source)))
                 place = (*job.place, polled.kind)
@@ -67,9 +68,9 @@ def plan(
 
 
 def _asked(polled: Polled, source: SourceConfig) -> tuple[str, ...]:
-    """The symbols to ask for; none stands for all."""
+    """The symbols to ask for; none stands for all. What is named is asked for even while the venue says it is over."""
     every = polled.kind == SERVER_TIME or patterns.has_patterns(source.symbols)
-    return () if every else polled.symbols
+    return () if every else tuple(source.symbols)
 
 
 def _joined(one: Errand, two: Errand) -> Errand:

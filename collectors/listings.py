@@ -1,4 +1,4 @@
-"""Listings: what instruments each market has, as the venue last said, for the sources that name symbols by pattern."""
+"""Listings: what instruments each market has, as the venue last said: what patterns mean, and what is over."""
 
 from __future__ import annotations
 

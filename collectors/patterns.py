@@ -55,7 +55,8 @@ def resolve(
     """The symbols that `entries` mean among `known` (symbol -> status).
 
     `trading` are the statuses at which a symbol is begun, `ended` those at which it is over; a symbol of `held`
-    (collected now) stays in between. What is not in `known` is over too. Names without a pattern are taken as given.
+    (collected now) stays in between. What is not in `known` is over too. A name without a pattern is taken as given
+    until the venue says that it is over: from then on its silence is no loss.
     """
     named: list[str] = []
     wanted: list[str] = []
@@ -63,8 +64,10 @@ def resolve(
     for entry in entries:
         if entry.startswith(EXCLUDING):
             excluded.append(_compiled(entry[1:]))
-        else:
-            (wanted if is_pattern(entry) else named).append(entry)
+        elif is_pattern(entry):
+            wanted.append(entry)
+        elif known.get(entry) not in ended:
+            named.append(entry)
     holding = set(held)
     live = {
         symbol

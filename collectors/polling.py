@@ -54,15 +54,20 @@ def kinds(exchange: Exchange, source: SourceConfig) -> list[str]:
     ]
 
 
-def polls(exchange: Exchange, source: SourceConfig, symbols: Sequence[str], recalled: Lasting) -> list[Polled]:
-    """What of a source is polled, for `symbols`. `recalled` is what the lake remembers of the market."""
+def polls(
+    exchange: Exchange, source: SourceConfig, symbols: Sequence[str], named: Sequence[str], recalled: Lasting
+) -> list[Polled]:
+    """What of a source is polled, for `symbols`; `named` are those of it that may be over already: the rates settled
+    before a contract's end are asked for after it. `recalled` is what the lake remembers of the market.
+    """
     found = []
     for kind in kinds(exchange, source):
         every = round((source.polls.seconds(kind) or 0) * SECOND)
         times = recalled.times.get(kind, {})
-        since = {symbol: times[symbol] for symbol in symbols if symbol in times}
+        asked = tuple(dict.fromkeys((*symbols, *named))) if kind == FUNDING_RATE else tuple(symbols)
+        since = {symbol: times[symbol] for symbol in asked if symbol in times}
         known = recalled.contracts if kind == CONTRACT else ()
-        found.append(Polled(kind, tuple(symbols), every, source.book_levels, since, known))
+        found.append(Polled(kind, asked, every, source.book_levels, since, known))
     return found
 
 

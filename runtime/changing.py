@@ -23,7 +23,7 @@ def reload_refused(*, reason: str) -> None:
 
 
 def listings_followed(*, exchange: str, market_type: str, begun: Sequence[str], ended: Sequence[str]) -> None:
-    """What the patterns of a market mean has changed: these symbols are collected from now on, those no more."""
+    """Instruments were listed that patterns mean, or some that are collected have ended: what is collected follows."""
     parts = [f"{word} {some(symbols)}" for word, symbols in (("begins", begun), ("ends", ended)) if symbols]
     text = f"{exchange} {market_type}: {', '.join(parts)}"
     say("INFO", "listings_followed", text, exchange=exchange, market_type=market_type)

@@ -271,6 +271,18 @@ async def test_a_pattern_begins_with_what_is_listed_and_follows_listings_and_end
     ]
 
 
+async def test_a_named_symbol_that_the_venue_ends_is_left_without_a_gap(
+    monkeypatch: pytest.MonkeyPatch, writer: LakeWriter, said: list[str]
+) -> None:
+    toy.LISTED.update(AUSD="TRADING", BUSD="TRADING")
+    bench = Bench(monkeypatch, writer, sources("AUSD", "BUSD", polls={"instruments_seconds": 10}))
+    await bench.run(5.0, lambda: toy.LISTED.update(BUSD="CLOSE"), 40.0)
+    assert bench.whole("AUSD")
+    assert bench.stored("BUSD")[-1] < bench.stored("AUSD")[-1]
+    assert writer.manifest.gaps() == []
+    assert "listings_followed: binance spot: ends BUSD" in said
+
+
 async def test_named_symbols_do_not_wait_for_what_patterns_wait_for(
     monkeypatch: pytest.MonkeyPatch, writer: LakeWriter, said: list[str]
 ) -> None:

@@ -236,6 +236,11 @@ def test_what_is_collected_stays_through_a_pause_until_it_is_over() -> None:
     assert "GONEUSDT" not in resolve("*USDT", held=["GONEUSDT"]).symbols
 
 
+def test_a_name_is_taken_as_given_until_the_venue_says_that_it_is_over() -> None:
+    assert resolve("XYZ", "BTCUSDT", "RESTUSDT").symbols == ("XYZ", "BTCUSDT", "RESTUSDT")
+    assert resolve("OLDUSDT", "BTCUSDT", held=["OLDUSDT"]).symbols == ("BTCUSDT",)
+
+
 def test_exclusions_need_a_pattern_to_exclude_from() -> None:
     assert patterns.problem(["*USDT", "!USDCUSDT"]) is None
     assert patterns.problem(["BTCUSDT"]) is None

@@ -114,7 +114,7 @@ LISTED: dict[str, str] = {}
 
 
 class ToyReference(ToySession):
-    """Asks once, again a second after anything but status 200, and for all instruments every so often."""
+    """Asks every so often, and again a second after anything but status 200."""
 
     def __init__(self, session_id: str, polled: Polled, url: str) -> None:
         super().__init__(session_id)
@@ -133,9 +133,8 @@ class ToyReference(ToySession):
             return [Rejected(f"status {status}", self.frame_no)]
         if self._what == "time":
             return ()
-        if not self._polled.symbols:
-            self._again = ts_recv + self._polled.every
-        listed = dict.fromkeys(self._polled.symbols, "TRADING") or LISTED
+        self._again = ts_recv + self._polled.every
+        listed = {symbol: LISTED.get(symbol, "TRADING") for symbol in self._polled.symbols} or LISTED
         return [
             Contract(
                 symbol, "info", ts_recv, None, ts_recv, self.session_id, self.frame_no, item, "rest", uid=symbol,
