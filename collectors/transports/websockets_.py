@@ -17,8 +17,8 @@ from websockets.asyncio.client import connect as open_connection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, PayloadTooBig, WebSocketException
 from websockets.extensions.base import Extension
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, PerMessageDeflate
-from websockets.frames import DATA_OPCODES, Frame, Opcode
-from websockets.protocol import Event
+from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
+from websockets.protocol import Event, State
 
 from collectors import transports
 from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, Compression
@@ -114,6 +114,25 @@ class _Connection(ClientConnection):
     reading_paused = False
     held = b""
     """Read, and not yet looked at: it may inflate to a thousand times its size."""
+    heard = asked = False
+    timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """A ping, unless nothing was heard since the last one; the library would wait for its answer alone, which may
+        be behind much else. While reading is paused nothing could be heard.
+        """
+        if self.protocol.state is not State.OPEN:
+            return
+        if self.asked and not (self.heard or self.reading_paused):
+            self.protocol.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+            self.send_data()
+            self.inbox.over = True
+            self.inbox.wake()
+            return
+        self.protocol.send_ping(b"")
+        self.send_data()
+        self.asked, self.heard = True, self.reading_paused
+        self.timer = self.loop.call_later(transports.PING_SECONDS, self.watch)
 
     def process_event(self, event: Event) -> None:
         if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
@@ -125,6 +144,7 @@ class _Connection(ClientConnection):
             super().process_event(event)
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         self.held += data
         step = INFLATED if self.protocol.available_extensions else len(self.held)
         while self.held and not self.reading_paused:
@@ -145,6 +165,8 @@ class _Connection(ClientConnection):
         if self.held:
             self._look_at(len(self.held))
         super().connection_lost(exc)
+        if self.timer is not None:
+            self.timer.cancel()
         self.inbox.over = True
         self.inbox.wake()
 
@@ -219,8 +241,7 @@ async def connect(
             max_size=max_frame,
             open_timeout=timeout,
             close_timeout=transports.CLOSE_SECONDS,
-            ping_interval=transports.PING_SECONDS,
-            ping_timeout=transports.PING_SECONDS,
+            ping_interval=None,  # `watch` does that
             proxy=transports.proxy(url),
             ssl=transports.tls() if urlsplit(url).scheme == "wss" else None,
         )
@@ -232,4 +253,5 @@ async def connect(
     except (OSError, TimeoutError, WebSocketException, ValueError, EOFError) as error:
         raise transports.failure(error, url) from error
     assert isinstance(connection, _Connection)
+    connection.timer = connection.loop.call_later(transports.PING_SECONDS, connection.watch)
     return WebsocketsTransport(connection)

@@ -225,6 +225,13 @@ ACCEPT = (
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
+async def key_of(reader: asyncio.StreamReader) -> bytes:
+    """What accepts the handshake that comes."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    key = head.lower().index(b"sec-websocket-key: ") + len(b"sec-websocket-key: ")
+    return base64.b64encode(hashlib.sha1(head[key : head.index(b"\r", key)] + MAGIC).digest())
+
+
 @contextlib.asynccontextmanager
 async def talker(answer: bytes, *, asked: asyncio.Event | None = None, ends: asyncio.Event | None = None):
     """A peer that answers everything with the same bytes, or with silence; all its sockets are closed at the end.
@@ -236,12 +243,10 @@ async def talker(answer: bytes, *, asked: asyncio.Event | None = None, ends: asy
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
-        head = await reader.readuntil(b"\r\n\r\n")
-        key = head.lower().index(b"sec-websocket-key: ") + len(b"sec-websocket-key: ")
-        key = head[key : head.index(b"\r", key)]
+        key = await key_of(reader)
         if asked is not None:
             asked.set()
-        writer.write(answer.replace(b"%s", base64.b64encode(hashlib.sha1(key + MAGIC).digest()), 1))
+        writer.write(answer.replace(b"%s", key, 1))
         with contextlib.suppress(ConnectionError):
             await reader.read()
         if ends is not None:
@@ -380,6 +385,43 @@ async def test_a_quiet_peer_that_answers_pings_is_kept(name: str, monkeypatch: p
     async with venue(handler) as url:
         frames, closed = await read_all(await connected(name, url))
         assert (frames, closed.code) == ([b"still here"], 1000)
+
+
+async def test_a_peer_that_talks_is_kept_although_it_answers_no_ping(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "PING_SECONDS", 0.1)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ACCEPT.replace(b"%s", await key_of(reader)) + b"\r\n")
+        for n in range(20):
+            writer.write(wire(FINAL | TEXT, b"%d" % n))
+            await asyncio.sleep(0.03)
+        writer.write(wire(FINAL | CLOSE, (1000).to_bytes(2)))
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        transport = await connected(name, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        frames, closed = await read_all(transport)
+        assert (frames, closed.code) == ([b"%d" % n for n in range(20)], 1000)
+        await transport.close()
+
+
+async def test_a_reader_that_rests_for_long_is_not_taken_for_a_peer_that_is_gone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "PING_SECONDS", 0.1)
+
+    async def handler(peer: ServerConnection) -> None:
+        for n in range(400):
+            await peer.send(random.Random(n).randbytes(100_000))
+
+    async with venue(handler, ping_interval=None) as url:
+        transport = await connected(name, url)
+        await asyncio.sleep(0.6)
+        frames, closed = await read_all(transport)
+        assert (len(frames), closed.code) == (400, 1000)
 
 
 async def test_a_refusal_is_told_in_the_words_of_the_venue(name: str) -> None:
@@ -558,10 +600,7 @@ async def test_what_is_too_large_is_refused_before_it_takes_memory(name: str) ->
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _, begun, more = next(todo)
-        head = await reader.readuntil(b"\r\n\r\n")
-        key = head.lower().index(b"sec-websocket-key: ") + len(b"sec-websocket-key: ")
-        key = base64.b64encode(hashlib.sha1(head[key : head.index(b"\r", key)] + MAGIC).digest())
-        writer.write((AGREED if packed else ACCEPT + b"\r\n").replace(b"%s", key))
+        writer.write((AGREED if packed else ACCEPT + b"\r\n").replace(b"%s", await key_of(reader)))
         await reader.read(1)  # it has taken its measure
         with contextlib.suppress(ConnectionError):
             writer.write(begun)
