@@ -87,7 +87,7 @@ class Hub:
         self._of: dict[type[Event], dict[int, Group]] = {kind: {} for kind in ALWAYS}
         for book in market.books:
             for kind in ALWAYS:
-                history = {Fill: book.trades, Aggregate: book.aggregates}.get(kind)
+                history = {Fill: book.prints, Aggregate: book.aggregates}.get(kind)
                 group = Group(venue.stream(book.symbol, KIND_OF[kind]), history)  # type: ignore[arg-type] # one of both
                 self._groups[book.market, group.name] = group
                 self._of[kind][id(book)] = group

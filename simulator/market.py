@@ -24,6 +24,8 @@ FEWEST_KEPT, MOST_KEPT, ALL_KEPT = 500, 5000, 250_000
 """Trades, and aggregates, kept a symbol for the REST routes; and of all symbols together, where there are many."""
 FORCED_ONE_IN = 20
 """Of so many taker orders on futures one is a liquidation."""
+PRINTS = 1000
+"""Of the stream of trades that may be told again."""
 MIX, MASK = 0x9E3779B97F4A7C15, (1 << 40) - 1
 """Spread a quote's bits once more, for what happens deeper in the book."""
 CATCH_UP = 2_000_000
@@ -54,6 +56,8 @@ class Book:
         self.top: Top | None = None
         self.trades: deque[Fill] = deque(maxlen=history)
         self.aggregates: deque[Aggregate] = deque(maxlen=history)
+        self.prints: deque[Fill] = deque(maxlen=PRINTS)
+        """Trades and what else the stream of trades told."""
         self.amount_decimals = 8 if instrument.contract_size else instrument.price_decimals + instrument.qty_decimals
         worth = instrument.contract_size * 10 ** (8 + instrument.price_decimals)
         self.candles = Candles(worth, max(history, SHORTEST))
@@ -66,6 +70,7 @@ class Book:
         """Trades and aggregates are numbered from 1 again; the REST routes forget those before."""
         self.trade_id = self.agg_id = 0
         self.trades.clear()
+        self.prints.clear()
         self.aggregates.clear()
 
     def price(self, ticks: int) -> str:
@@ -121,6 +126,7 @@ class Book:
     def _fill(self, ticks: int, lots: int, maker: bool, condition: str, ts: int) -> Fill:
         self.trade_id += 1
         fill = Fill(self, self.trade_id, self.price(ticks), self.qty(lots), maker, condition, ts, ticks, lots)
+        self.prints.append(fill)
         if condition == "MARKET":
             self.trades.append(fill)
             self.candles.add(ts, ticks, lots, fill.id, maker)
@@ -131,7 +137,8 @@ class Book:
         kind = bits % 3
         if kind == 2:
             self.trade_id += 1
-            return Fill(self, self.trade_id, "0", "0", bool(bits & 4), "NA", ts, 0, 0)
+            self.prints.append(Fill(self, self.trade_id, "0", "0", bool(bits & 4), "NA", ts, 0, 0))
+            return self.prints[-1]
         ticks = self.bid * (9 if bits & 4 else 11) // 10
         return self._fill(ticks, 1 + bits % 50, bool(bits & 4), ("INSURANCE_FUND", "ADL")[kind], ts)
 

@@ -224,7 +224,8 @@ class _Stream:
         if not held:
             return
         have = set(held)
-        missing = [n for n in range(held[0], len(told.ids)) if n not in have]
+        first = next((n for n in range(len(told.ids)) if told.lost.get(n) != NOBODY), held[0])
+        missing = [n for n in range(max(first, held[0]), len(told.ids)) if n not in have]
         missing = [n for n in missing if n < held[-1] or told.times[n] < until - SECOND]
         verdict.missing += len(missing)
         uncovered: list[int] = []
