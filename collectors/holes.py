@@ -65,8 +65,8 @@ class Line:
     """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
 
     __slots__ = (
-        "entering", "gap", "holes", "joined", "low", "next", "seen", "session", "sessions", "settling", "snapshot",
-        "strays", "symbol", "ts", "twin",
+        "entering", "gap", "holes", "joined", "low", "next", "odd", "past", "seen", "session", "sessions", "settling",
+        "snapshot", "strays", "symbol", "ts", "twin", "until",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -90,9 +90,21 @@ class Line:
         self.holes: list[Hole] = []
         self.strays: list[tuple[int, int]] = []
         """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
+        self.odd: tuple[tuple[int, int], ...] = ()
+        """Those that were strays lately."""
+        self.past: tuple[Line, ...] = ()
+        """Earlier numberings, the newest first."""
+        self.until = 0
+        """Of an earlier numbering: when the one after it began."""
         self.seen = array("q")
         self.snapshot: int | None = None
         """The id of the newest snapshot that a book begins from."""
+
+    def leave_behind(self, *, until: int) -> Line:
+        """What is known of its numbering, of which nothing more comes but what is late or repeated."""
+        past = Line(self.symbol)
+        past.low, past.next, past.ts, past.holes, past.until = self.low, self.next, self.ts, self.holes, until
+        return past
 
     def leave(self, session: str) -> None:
         """The session serves it no more."""

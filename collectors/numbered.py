@@ -11,6 +11,8 @@ from market.kinds import Event
 FAR = 1_000  # an id this much below the newest repeats nothing recent; nor does one below half of it
 WILD = 1_000_000_000  # an id this much above the newest is no loss that a venue could have caused
 HOLES = 256  # remembered a symbol; what lies below a forgotten one is unknown ground
+ODD = 64  # strays remembered a symbol
+PAST = 4  # earlier numberings remembered a symbol
 
 
 class IdMerger(Memory):
@@ -41,9 +43,37 @@ class IdMerger(Memory):
 
     def _look(self, event: Event, seq: int) -> bool:
         """Everything but the next id of the stream that is flowing."""
-        line = self._line(event.symbol)
+        line, ts = self._line(event.symbol), venue_time(event)
+        for past in line.past:
+            if self._was_of(past, line, seq, ts):
+                return self._of_past(past, event, seq, ts)
         self._present(line, event.session, seq, seq + 1)
-        ts = venue_time(event)
+        if not line.odd:
+            return self._judge(line, event, seq, ts)
+        told = (seq, ts) in line.odd
+        new = self._judge(line, event, seq, ts)
+        if any(0 <= number - line.next <= FAR for number, _ in line.odd):
+            line.session = line.twin = ""  # one of these is near: look at every event until it is passed
+        if new and told:
+            self.duplicates += 1
+        return new and not told
+
+    @staticmethod
+    def _was_of(past: Line, line: Line, seq: int, ts: int) -> bool:
+        """Whether an id is of an earlier numbering: one that it had by then, or little before or behind those seen."""
+        if ts <= past.ts:
+            return past.low - FAR <= seq < past.next
+        return ts < past.until and 0 <= seq - past.next <= FAR < seq - line.next
+
+    def _of_past(self, past: Line, event: Event, seq: int, ts: int) -> bool:
+        """An id of an earlier numbering, from a connection that is behind or repeats."""
+        if seq < past.next:
+            return self._behind(past, event, seq, ts)
+        self._ahead(past, event, seq, seq + 1, ts)
+        return True
+
+    def _judge(self, line: Line, event: Event, seq: int, ts: int) -> bool:
+        """Where an id lies among those that were seen."""
         if line.next < 0:
             self._first(line, event, seq, seq + 1, ts)
             return True
@@ -101,13 +131,14 @@ class IdMerger(Memory):
 
     def _behind(self, line: Line, event: Event, seq: int, ts: int) -> bool:
         """Not newer than the newest: fills a hole, repeats, or belongs to another numbering."""
+        far = line.next - seq > FAR or 2 * seq < line.next
+        another = ts > line.ts and far  # what is missing is not newer than the newest
         for hole in reversed(line.holes):
-            if hole.start <= seq < hole.end:
+            if hole.start <= seq < hole.end and not another:
                 self._fill(line, hole, seq, seq + 1, event.ts_recv)
                 self.out_of_order += 1
                 return True
-        far = line.next - seq > FAR or 2 * seq < line.next
-        if ts > line.ts and (far or seq < line.low):
+        if another or (ts > line.ts and seq < line.low):
             return self._stray(line, event, seq, ts)
         if seq >= line.low:
             self.duplicates += 1
@@ -148,7 +179,10 @@ class IdMerger(Memory):
             self._close(hole.gap, now, late=hole.reported)
 
     def _stray(self, line: Line, event: Event, seq: int, ts: int) -> bool:
-        """An id that fits nothing: kept as an event, and taken as the new numbering when more follow it."""
+        """An id that fits nothing: kept as an event, and taken as the new numbering when more follow it.
+
+        It is remembered with its time, since a connection that is made again may repeat it among those before it.
+        """
         strays = line.strays
         if any(seq == number for number, _ in strays):
             self.duplicates += 1
@@ -156,6 +190,7 @@ class IdMerger(Memory):
         if strays and not 0 < seq - strays[-1][0] < WILD:
             strays.clear()
         strays.append((seq, ts))
+        line.odd = (*line.odd[1 - ODD :], (seq, ts))
         line.session = line.twin = ""  # the next event is looked at: if it goes on as before, it clears the strays
         if len(strays) >= CONFIRM:
             self._restart(line, event)
@@ -173,6 +208,7 @@ class IdMerger(Memory):
         gap.ts_to, gap.id_from, gap.id_to = max(ts + 1, gap.ts_from + 1), None, None
         gap.detail = f"ids went from {line.next - 1} to {line.strays[0][0]}"
         self._give(gap)
+        line.past = (line.leave_behind(until=ts), *line.past[: PAST - 1])
         strays, line.strays, line.holes, line.gap = line.strays, [], [], None
         line.low, line.next = strays[0][0], strays[0][0] + 1
         line.ts = max(line.ts, ts)

@@ -534,3 +534,72 @@ def test_a_copy_of_a_twin_is_dropped_wherever_the_other_one_is(made):
     assert feed(held, event(300, "b-1-1"), event(301, "b-1-1")) == [True, True]
     (gap,) = held.interrupt("b-1-1", ["BTCUSDT"], "disconnect", T)
     assert gap.ts_to is None
+
+
+# A venue that numbers anew, and repeats
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    first=st.sampled_from([1, 7, 400, 100_000, 5_000_000_000]),
+    acts=st.lists(
+        st.one_of(
+            st.tuples(st.just("trades"), st.integers(1, 12)),
+            st.tuples(st.just("unheard"), st.integers(1, 12)),
+            st.tuples(st.just("restart"), st.just(0)),
+            st.tuples(st.just("cut"), st.sampled_from([0, 3, 10, 1000])),
+            st.tuples(st.just("repeat"), st.integers(1, 20)),
+        ),
+        max_size=14,
+    ),
+)
+def test_ids_that_restart_and_are_repeated_by_new_sessions_are_let_through_once(first, acts):
+    """Nothing is let through twice, and nothing that was not seen is dropped, whatever is repeated after a cut."""
+    made, sent, kept = ids(), [], set()
+    number, at, session = first, 0, 1
+
+    def receive(told, session):
+        new = made.merge(trade(told[0], at=T + told[1], session=f"n-{session}-1", recv=T + at + 5))
+        assert not (new and told in kept), f"twice: id {told[0]} of {told[1]} us"
+        assert new or told[0] in {number for number, _ in kept}, f"never seen: id {told[0]}"
+        kept.update([told] * new)
+
+    for act, count in acts:
+        if act in ("trades", "unheard"):
+            for _ in range(count):
+                at += MS
+                sent.append((number, at))
+                number += 1
+                if act == "trades":
+                    receive(sent[-1], session)
+                    made.tick(T + at + 5)
+        elif act == "restart":
+            number = 1
+        else:
+            made.interrupt(f"n-{session}-1", ["BTCUSDT"], "disconnect", T + at)
+            session += 1
+            for told in sent[-count:] if count else ():
+                receive(told, session)
+
+
+def test_strays_before_a_cut_are_known_when_they_are_repeated_among_those_before_them():
+    made = ids()
+    feed(made, trade(5_000), trade(5_001))
+    late = {n: T + 9 * SECOND + n * MS for n in range(1, 30)}
+    assert feed(made, *(trade(n, at=late[n], session="b-1-1") for n in (8, 9))) == [True, True]
+    made.interrupt("b-1-1", ["BTCUSDT"], "disconnect", T + 10 * SECOND)
+    again = feed(made, *(trade(n, at=late[n], session="c-1-1") for n in range(1, 30)))
+    assert [n for n, new in enumerate(again, 1) if not new] == [8, 9]
+
+
+def test_ids_of_the_numbering_before_a_restart_are_known():
+    made = ids()
+    feed(made, *(trade(n) for n in (*range(100, 120), *range(122, 130))))
+    feed(made, *(trade(n, at=T + SECOND + n * MS) for n in range(1, 10)))
+    made.interrupt("n-1-1", ["BTCUSDT"], "disconnect", T + 2 * SECOND)
+    old = feed(made, *(trade(n, session="b-1-1") for n in range(90, 130)))
+    assert [n for n, new in enumerate(old, 90) if new] == [*range(90, 100), 120, 121], "what was missing is not"
+    assert not any(feed(made, *(trade(n, at=T + SECOND + n * MS, session="b-1-1") for n in range(1, 10))))
+    assert feed(made, trade(10, at=T + 2 * SECOND, session="b-1-1")) == [True]
+    gaps = {gap.gap_id: gap for gap in made.tick(T + 60 * SECOND)}.values()
+    assert {(gap.id_from, gap.state) for gap in gaps if gap.id_from == 10} == {(10, "empty")}
