@@ -9,7 +9,7 @@ CODE   := market lake runtime collectors transformer compactor daemon cli simula
 .PHONY: help install demo run check test bench soak burst lock clean
 
 help: ## what the targets do
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 
 install: $(STAMP) ## .venv with every dependency (pinned by hash) and the command dl in it
 
@@ -36,7 +36,10 @@ check: install ## ruff, mypy --strict, import contracts, budgets
 	$(BIN)/python -m pytest -q -p no:randomly tests/test_architecture.py
 
 test: check ## make check, then every test in random order, warnings as errors
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-faults: install ## the whole catalogue of faults: every kill, 20,000 power cuts, 150 killed daemons; most of an hour
+	LAKE_FAULTS=full PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults tests/system/test_crash_anywhere.py
 
 bench: install ## the live path against its peers, in one run
 	$(BIN)/python scripts/bench_ingest.py

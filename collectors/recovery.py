@@ -30,7 +30,7 @@ Stops = dict[LaneKey, dict[str, Resume]]
 
 
 class _Tail(msgspec.Struct):
-    """What the lines of an interrupted session prove about it, from those that no seal accounted for."""
+    """What the lines of an interrupted session prove about it, from those that no coverage accounts for."""
 
     newest: int = 0
     last_recv: int = 0
@@ -44,7 +44,7 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     stops = _with_frames(found)
     tails = {row.session: _Tail() for row in found.unclosed}
     held: dict[LaneKey, IdMerger] = {}
-    for segment in sorted(found.segments, key=lambda row: (row.period_start, row.path)):
+    for segment in sorted(found.interrupted, key=lambda row: (row.period_start, row.path)):
         if segment.kind != FRAMES and segment.rows:
             _read(segment, _events(writer, segment), tails, held)
     gaps = [*_crash_gaps(writer, stops, now), *_unsaid(writer, held, now), *_closings(writer, stops, now)]

@@ -129,7 +129,14 @@ class Spool(ABC, Generic[T, F]):
     def seal(self, end: int) -> None:
         """Close the period at `end`: what was written is durable and recorded, and nothing is open afterwards."""
         self.sync()
-        row = self._live.seal(end)
+        try:
+            row = self._live.seal(end)
+        except StorageFailed as error:
+            if not self._live.failed:
+                raise
+            self._abandon(error)  # every line of it is durable already: what ends the period is a file without any
+            row = self._live.seal(end)
+            self._settle_abandoned()
         self._writer.seal(row)
         self._file = None
         if self.kind != FRAMES:

@@ -9,7 +9,7 @@ collectors writes their gaps and their end down together.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from lake import durable, frames, layout, parquet, segment_files
 from lake.errors import CorruptSegment, LakeError
 from lake.manifest_reads import Snapshot
 from lake.resume import FrameRange, StreamKey, resume_points, unwritten_frames
-from lake.rows import QuarantineRow, SegmentRow, SessionRow
+from lake.rows import FRAMES, QuarantineRow, SegmentRow, SessionRow
 from market.errors import MarketError
 from market.session import Resume
 
@@ -45,6 +45,10 @@ class Recovery(msgspec.Struct, kw_only=True, frozen=True):
     """Links in tables/ that were made or removed."""
     unclosed: tuple[SessionRow, ...]
     """Sessions without an end: what a crash interrupted."""
+    interrupted: tuple[SegmentRow, ...]
+    """Segments that may hold lines of those sessions beyond what is recorded of them: `segments`, and any that was
+    recorded when the crash, or the death of an earlier recovery, came too soon for coverage and gaps.
+    """
     last: dict[StreamKey, dict[str, Resume]]
     """Where each symbol of each (exchange, market_type, kind) stopped: what seeds the mergers."""
     unwritten: tuple[FrameRange, ...]
@@ -67,6 +71,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         orphans, unknown = _orphans(root, snapshot)
         missing = [row.path for row in snapshot.files() if not (root / row.path).is_file()]
         unclosed = snapshot.sessions(unclosed=True)
+        interrupted = _interrupted(snapshot, unclosed, rows)
         last = resume_points(root, snapshot, unclosed)
         unwritten = unwritten_frames(root, snapshot, unclosed)
     for path in orphans:
@@ -80,6 +85,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         missing=tuple(missing),
         links=writer.relink(),
         unclosed=tuple(unclosed),
+        interrupted=tuple(interrupted),
         last=last,
         unwritten=tuple(unwritten),
     )
@@ -151,6 +157,24 @@ def _settled(held: SegmentRow | None, found: SegmentRow | None) -> SegmentRow | 
     if found is None:
         return msgspec.structs.replace(held, state="sealed", period_end=held.period_start, clean=False)
     return msgspec.structs.replace(found, period_start=min(held.period_start, found.period_start))
+
+
+def _interrupted(snapshot: Snapshot, unclosed: Sequence[SessionRow], rows: Sequence[SegmentRow]) -> list[SegmentRow]:
+    """`rows`, and the segments of interrupted sessions that go beyond the coverage that is recorded of them."""
+    found = {row.path: row for row in rows}
+    for session in unclosed:
+        market = (session.exchange, session.market_type)
+        covered: dict[str, int] = {}
+        for span in snapshot.coverage(*market):
+            if span.session == session.session:
+                covered[span.kind] = max(span.ts_to, covered.get(span.kind, 0))
+        for row in snapshot.segments(*market):
+            if row.kind == FRAMES or row.recv_max is None or row.recv_max < session.opened_at:
+                continue
+            newest = row.recv_max if row.event_max is None else row.event_max
+            if row.state in ("sealed", "transformed") and newest > covered.get(row.kind, 0):
+                found.setdefault(row.path, row)
+    return list(found.values())
 
 
 def _orphans(root: Path, snapshot: Snapshot) -> tuple[list[str], list[str]]:

@@ -1,6 +1,7 @@
 """Killing a piece of work at each of its durable steps, in a forked child, to try recovery on what is left."""
 
 import contextlib
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -94,3 +95,35 @@ def failing_at_each_step(
                 break
         else:
             raise AssertionError("the work never comes to its end")
+
+
+# --- children of a process that has no threads ---
+
+_SERVER = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
+if _SERVER is not None:
+    _SERVER.set_forkserver_preload(["tests.support.life", "tests.support.invariants"])
+
+Striking = tuple[str, int, FaultKind]
+"""(operation or *, N, kind) of a failpoint."""
+
+
+def _work(fault: Striking | None, work: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    import loguru
+
+    loguru.logger.remove()
+    if fault is not None:
+        durable.inject(durable.Fault(*fault))
+    work(*arguments)
+
+
+def run_apart(work: Callable[..., object], *arguments: object, fault: Striking | None = None) -> int:
+    """Run a module's function in a process of its own, with all engines at hand but no thread running.
+
+    0 where it came to its end, KILLED where the failpoint struck; anything else is an error.
+    """
+    assert _SERVER is not None
+    child = _SERVER.Process(target=_work, args=(fault, work, arguments))
+    child.start()
+    child.join(60)
+    assert child.exitcode in (0, -KILLED), f"the child failed with {child.exitcode}"
+    return -child.exitcode

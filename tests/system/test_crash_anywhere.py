@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 import time
@@ -21,9 +22,10 @@ from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
 from tests.support.live import Daemon, free_port, simulator, write_config
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("live")]
+FULL = os.environ.get("LAKE_FAULTS") == "full"
+KILLS = 150 if FULL else 10
+pytestmark = [pytest.mark.timeout(3600 if FULL else 400), pytest.mark.xdist_group("live")]
 
-KILLS = 10
 EVENTS_PER_SECOND = 5000
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
 MARKETS = ["spot", "linear"]
@@ -53,11 +55,11 @@ def manifest_dump(lake: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth, Ids]:
-    """The lake after ten kills and a clean stop, what the simulator really sent, and what had reached the disk."""
+    """The lake after all kills and a clean stop, what the simulator really sent, and what had reached the disk."""
     folder = tmp_path_factory.mktemp("crashed")
     lake = folder / "lake"
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
+    seed = int(os.environ.get("LAKE_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"LAKE_SEED={seed}")
     chance = random.Random(seed)
     held: Ids = defaultdict(set)
     port = free_port()
