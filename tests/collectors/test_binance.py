@@ -208,7 +208,26 @@ def test_a_socket_that_falls_silent_is_left():
         now = max(now, made.next_deadline())
         out = list(made.tick(now))
     assert [o.cause for o in out] == ["silence"]
-    assert MINUTE <= now - (T + 99 * SECOND) <= 80 * SECOND
+    assert 20 * SECOND <= now - (T + 99 * SECOND) <= 26 * SECOND, "twenty of its own gaps, of a second each"
+    made, _ = live()
+    made.receive(b'{"result":null,"id":1}', T)
+    for n in range(100):
+        made.receive(spot_quote(n), T + n * SECOND // 100)
+    made.tick(T + SECOND)
+    assert made.tick(T + 15 * SECOND) == []
+    assert [o.cause for o in made.tick(T + 17 * SECOND)] == ["silence"]
+
+
+def test_answers_over_http_do_not_hide_that_the_socket_is_silent():
+    made, _ = live()
+    made.receive(b'{"result":null,"id":1}', T)
+    for n in range(100):
+        made.receive(spot_quote(n), T + n * SECOND)
+    causes = {}
+    for second in range(100, 200):
+        causes |= {o.cause: second for o in made.tick(T + second * SECOND)}
+        made.respond("depth BTCUSDT", 200, {}, b"{}", T + second * SECOND)
+    assert "silence" in causes
 
 
 def test_an_announced_shutdown_is_a_reason_to_leave():
