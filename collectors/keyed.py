@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 
 from collectors.holes import Line, Memory, venue_time
 from market.kinds import Event, Kline
-from market.session import EVERY_SYMBOL
+from market.session import EVERY_SYMBOL, Gap
+from market.times import MS
 
 IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
     "book_snapshot": lambda e: (e.last_id, e.source) if e.last_id is not None else (e.session, e.frame_no, e.item),
@@ -38,6 +39,17 @@ def _candle(event: Kline) -> tuple[object, ...]:
         event.open, event.high, event.low, event.close, event.volume_base, event.volume_quote, event.trade_count,
         event.taker_buy_base, event.taker_buy_quote,
     )  # fmt: skip
+
+
+def _no_closing_between(event: Event, line: Line, gap: Gap) -> bool:
+    """Whether a candle opened where the last one closed, or before the interruption where there was none.
+
+    A candle is an event at its closing only: an interruption into which no closing fell lost nothing. (Where a symbol
+    has candles of two intervals, one that opened just then speaks for both.)
+    """
+    if not isinstance(event, Kline):
+        return False
+    return event.open_time == line.ts + MS if line.ts else event.open_time <= gap.ts_from
 
 
 class KeyedMerger(Memory):
@@ -100,6 +112,6 @@ class KeyedMerger(Memory):
         """An event ends the interruption of its symbol, and that of a stream of all symbols."""
         if line is None or line.gap is None or (known and event.session == line.gap.session):
             return
-        self._resumed(line, event, ts, unbroken=known)
+        self._resumed(line, event, ts, unbroken=known or _no_closing_between(event, line, line.gap))
         line.session = event.session
         line.sessions.add(event.session)

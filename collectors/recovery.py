@@ -118,8 +118,8 @@ def _newest(writer: LakeWriter, lane: LaneKey) -> list[SegmentRow]:
 def _note_resumption(resumed: dict[str, tuple[int | None, int]], gap: Gap, event: Event) -> None:
     """Keep the first event behind a growing gap: the least id from its first missing one on, or the earliest time."""
     time = venue_time(event)
-    if event.session == gap.session or time < gap.ts_from:
-        return
+    if event.session == gap.session or time < gap.ts_from or (time == gap.ts_from and gap.id_from is None):
+        return  # where only times tell, a gap begins with the last event before it
     seq: int | None = getattr(event, "seq", None) if gap.id_from is not None else None
     if gap.id_from is not None and (seq is None or seq < gap.id_from):
         return

@@ -8,7 +8,7 @@ from collectors.keyed import KEPT
 from collectors.merger import KeyedMerger, MonotonicMerger, merger
 from market.kinds import BookSnapshot, Contract, Kline, Liquidation, MarkPrice
 from market.session import EVERY_SYMBOL
-from market.times import SECOND
+from market.times import MINUTE, MS, SECOND
 
 T = 1_785_701_700_000_000
 
@@ -126,3 +126,48 @@ def test_an_interruption_of_a_stream_that_is_silent_by_nature_ends_when_the_venu
     assert (ended.gap_id, ended.ts_to) == (begun.gap_id, T + 3 * SECOND)
     assert held.merge(order(9, "b-1-1"))
     assert held.tick(T + 60 * SECOND) == []
+
+
+def minute(n, session="a-1-1"):
+    """The candle of the minute `n`; its event is at its last millisecond."""
+    start = T - T % MINUTE + n * MINUTE
+    at = (start + MINUTE - MS, None, start + MINUTE + 100 * MS, session, n, 0, "ws")
+    return Kline("A", "a@kline_1m", *at, "1m", start, "1", "2", "1", "2", "5", "9", 3, "1", "2")
+
+
+@pytest.mark.parametrize(
+    "seen,next_one,state", [(5, 6, "empty"), (5, 7, "open"), (None, 6, "empty"), (None, 7, "open")]
+)
+def test_an_interruption_between_two_closings_of_candles_lost_none_and_one_over_a_closing_did(seen, next_one, state):
+    held = made("kline")
+    if seen is not None:
+        held.merge(minute(seen))
+    cut = minute(5).ts_recv + 20 * SECOND
+    (begun,) = held.interrupt("a-1-1", ["A"], "silence", cut)
+    held.merge(minute(next_one, "b-1-1"))
+    (gap,) = held.tick(minute(9).ts_recv)
+    assert (gap.gap_id, gap.state, gap.ts_to) == (begun.gap_id, state, minute(next_one).ts_event)
+
+
+def test_an_interruption_of_candles_that_were_about_to_come_is_one():
+    held = made("kline")
+    held.merge(minute(5))
+    other = minute(6)
+    other.symbol = "B"
+    held.merge(other)
+    (begun,) = held.interrupt("a-1-1", ["A"], "silence", other.ts_recv)
+    held.merge(minute(7, "b-1-1"))
+    (gap,) = held.tick(minute(9).ts_recv)
+    assert (gap.state, gap.ts_from) == ("open", begun.ts_from)
+    assert gap.ts_from <= minute(6).ts_event < gap.ts_to
+
+
+def test_what_was_asked_for_is_no_sign_that_the_socket_lived():
+    """Answers of REST come while it is silent."""
+    held = made("book_snapshot")
+    other = book(2)
+    other.symbol = "B"
+    feed = [book(1), other, book(3 * SECOND, source="rest"), book(9 * SECOND, "a-1-1", source="rest")]
+    assert all(held.merge(event) for event in feed)
+    gaps = held.interrupt("a-1-1", ["A", "B"], "silence", T + 9 * SECOND)
+    assert sorted((gap.symbol, gap.ts_from) for gap in gaps) == [("A", T + 1), ("B", T + 2)]

@@ -171,6 +171,23 @@ def test_a_gap_that_was_none_is_closed_though_the_crash_came_before_it_was_said(
     third.die()
 
 
+def test_the_event_that_a_gap_begins_behind_does_not_end_it(tmp_path: Path) -> None:
+    """It may be another session's: of two that overlapped, each was cut."""
+    first = Crash(tmp_path)
+    links = [first.open(name) for name in ("n-1-1", "n-2-1")]
+    first.pipeline.receive(links[0], [q(1, 0), q(2, 1000)], T0 + SECOND)
+    first.pipeline.receive(links[1], [t(1, 0), q(1, 0)], T0 + SECOND)
+    for link in links:
+        first.pipeline.close(link, "silence", T0 + 3 * SECOND)
+    first.write(T0 + 3 * SECOND)
+    (before,) = first.gaps("quote")
+    assert (before.session, before.ts_from, before.ts_to) == ("n-2-1", T0 + SECOND, None)
+    first.die()
+    second = Crash(tmp_path, T0 + 9 * SECOND)
+    assert second.gaps("quote") == [before]
+    second.die()
+
+
 def test_frames_without_lines_are_named_in_the_gap(tmp_path: Path) -> None:
     first = Crash(tmp_path)
     link = first.open("n-1-1")

@@ -129,6 +129,7 @@ class StreamSession:
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         """The snapshot of a book, which is all that is asked over HTTP here."""
         del headers
+        self._checked_frame += self._checked_frame == self.frame_no  # no sign of life of the socket
         self.frame_no += 1
         out = self.books.respond(tag, status, body, ts_recv, self.frame_no)
         return self.reject("an answer to nothing that was asked", None, self.frame_no) if out is None else out
