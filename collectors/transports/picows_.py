@@ -27,8 +27,6 @@ CONTROL_BYTES = 125
 """No ping, pong or close frame is larger, so that what is larger needs no look at its type."""
 SAID = frozenset(range(1000, 1015)) - {1004, 1005, 1006}
 """Close codes of the protocol that a peer may send; the others say how a connection ended without one."""
-_SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 -- not in the tree: nothing it says is news
-"""What the library would log is in the reason of a Closed or ConnectFailed."""
 
 
 class _Inbox(WSListener):
@@ -184,6 +182,12 @@ class _Inbox(WSListener):
             if not self.gone.done():
                 self.ws.underlying_transport.resume_reading()
 
+    def listen_no_more(self) -> None:
+        """What still comes is not even read."""
+        self._paused = False
+        if self._timer is not None:  # it is connected
+            self.ws.underlying_transport.pause_reading()
+
     # --- the end ---
 
     def close(self) -> None:
@@ -240,6 +244,21 @@ class _Inbox(WSListener):
         self.ws.send_ping()
         self._asked, self._heard = True, self._paused
         self._timer = self.loop.call_later(transports.PING_SECONDS, self._watch)
+
+
+class _Ear(logging.LoggerAdapter[logging.Logger]):
+    """The library's logger. What it would log is in the reason of a Closed or ConnectFailed, but of a peer's error it
+    tells nobody else before it disconnects, a moment later; in that moment much of a frame may come that is refused.
+    """
+
+    def __init__(self, inbox: _Inbox) -> None:
+        super().__init__(logging.Logger("picows", logging.CRITICAL + 1))  # noqa: LOG001 -- not in the tree: it is silent
+        self._inbox = inbox
+
+    def error(self, *_said: object, **_more: object) -> None:
+        self._inbox.listen_no_more()
+
+    exception = error
 
 
 class PicowsTransport:
@@ -358,7 +377,7 @@ async def _open(dial: _Dial, url: str, max_frame: int) -> None:
         url,
         ssl_context=transports.tls() if urlsplit(url).scheme == "wss" else None,
         websocket_handshake_timeout=None,
-        logger_name=_SILENT,
+        logger_name=_Ear(dial.inbox),
         enable_auto_pong=False,  # a ping may be the last frame of a read: `on_ws_frame` has to see it
         max_frame_size=max_frame,
         extra_headers={"User-Agent": "market-data-lake"},  # picows names nobody, which some gates refuse

@@ -233,6 +233,26 @@ async def key_of(reader: asyncio.StreamReader) -> bytes:
 
 
 @contextlib.asynccontextmanager
+async def served(talk):
+    """The address of a server that does this with every connection, and is done with all of them at the end."""
+    tasks = set()
+
+    async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
+        try:
+            await talk(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async with await asyncio.start_server(run, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        if tasks:
+            await asyncio.wait(tasks, timeout=PATIENCE)
+
+
+@contextlib.asynccontextmanager
 async def talker(answer: bytes, *, asked: asyncio.Event | None = None, ends: asyncio.Event | None = None):
     """A peer that answers everything with the same bytes, or with silence; all its sockets are closed at the end.
 
@@ -398,11 +418,9 @@ async def test_a_peer_that_talks_is_kept_although_it_answers_no_ping(
             writer.write(wire(FINAL | TEXT, b"%d" % n))
             await asyncio.sleep(0.03)
         writer.write(wire(FINAL | CLOSE, (1000).to_bytes(2)))
-        await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        transport = await connected(name, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    async with served(talk) as url:
+        transport = await connected(name, url)
         frames, closed = await read_all(transport)
         assert (frames, closed.code) == ([b"%d" % n for n in range(20)], 1000)
         await transport.close()
@@ -608,13 +626,11 @@ async def test_what_is_too_large_is_refused_before_it_takes_memory(name: str) ->
                 writer.write(bytes(MB))
                 await writer.drain()
             await reader.read()
-        writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with served(talk) as url:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.support.hungry", name.removesuffix(DEFLATE), "deflate" if packed else "off",
-            f"ws://127.0.0.1:{port}/", *(str(limit * MB) for limit, _, _ in cases), cwd=ROOT, stdout=subprocess.PIPE,
+            url, *(str(limit * MB) for limit, _, _ in cases), cwd=ROOT, stdout=subprocess.PIPE,
         )  # fmt: skip
         out, _ = await asyncio.wait_for(child.communicate(), 60)
     found = json.loads(out)
