@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from collectors.life import DISCONNECT, STOPPED, Ending, Life, Tools
 from collectors.pipeline import RETIRED, Pipeline
 from collectors.transports import ConnectFailed, Transport
 from collectors.waits import Waits
-from market.session import Connection, Exchange
+from market.session import Connection, Exchange, Stream
 from market.times import SECOND
 from runtime import telemetry
 from runtime.clock import Clock, pause
@@ -68,6 +68,7 @@ class Driver:
         self.connection = connection
         self.attempts = 0
         self.life: Life | None = None
+        self._lives: list[Life] = []
         self._plan = connection
         """What the newest life was opened for."""
         self._urls = deque((connection.url, *connection.fallbacks))
@@ -101,10 +102,11 @@ class Driver:
             relay.cancel()
 
     def replan(self, connection: Connection) -> None:
-        """Carry other streams from now on: a successor takes over, what it does not carry is wanted no more."""
+        """Carry other streams: a successor takes over, and what it will not carry is wanted no more from now on."""
         if {connection.url, *connection.fallbacks} != set(self._urls):
             self._urls = deque((connection.url, *connection.fallbacks))
         self.connection = connection
+        self._want(connection.streams)
         if self.life is not None:
             self.life.successor_wanted.set()
 
@@ -112,7 +114,14 @@ class Driver:
         """End for good: its streams are wanted no more, or carried by other connections. `run` then returns."""
         if not self._halt.is_set():
             self._last_word = RETIRED
+            self._want(())
             self._halt.set()
+
+    def _want(self, streams: Iterable[Stream]) -> None:
+        """What is wanted of every life that is not over: two, while a successor takes over."""
+        self._lives = [life for life in self._lives if not life.link.ended]
+        for life in self._lives:
+            life.want(streams)
 
     @property
     def _facts(self) -> dict[str, str]:
@@ -156,6 +165,8 @@ class Driver:
         session = self._exchange.session(connection, self._tools.next_session())
         self.life = life = Life(self._pipeline, session, transport, connection, self._tools)
         self._plan, self._age = plan, 0
+        self._lives.append(life)
+        self._want(self.connection.streams)  # which may have changed while it was being opened
         telemetry.connected(**self._facts, session=session.session_id, url=connection.url)
         return life
 

@@ -80,6 +80,7 @@ class Fleet:
 
 
 def _comes(driver: Driver, stream: Stream) -> bool:
-    """Whether the newest life of a connection has had something of a stream."""
+    """Whether the newest life of a connection has had something of a stream, or all that is to be had soon."""
     states = driver.life.link.session.streams() if driver.life is not None else ()
-    return any(state.events and state.stream == stream for state in states)
+    found = (state for state in states if state.stream == stream)
+    return any(state.events or (stream.sparse and state.acknowledged_at) for state in found)

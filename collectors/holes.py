@@ -182,10 +182,21 @@ class Memory:
         line = self._lines.get(symbol)
         return line is not None and session in line.joined
 
-    def forget(self, symbols: Iterable[str]) -> None:
-        """These are not wanted any more: should they come again, what lies between is no loss."""
+    def forget(self, symbols: Iterable[str], now: int) -> list[Gap]:
+        """These are wanted no more since `now`: what was missing of them is missing until then, and not for ever.
+
+        Should they come again, what lies between is no loss.
+        """
         for symbol in symbols:
-            self._lines.pop(symbol, None)
+            line = self._lines.pop(symbol, None)
+            if line is None:
+                continue
+            for hole in line.holes:
+                self._report(line, hole, now)
+            if line.gap is not None and line.gap.cause != HANDOVER:
+                line.gap.ts_to = max(now, line.gap.ts_from + 1)
+                self._give(line.gap)
+        return self._take(now)
 
     def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]:
         """The venue took on streams whose silence is ordinary: their interruptions end here, not at a later event.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -18,7 +18,7 @@ from collectors.liveness import Watch
 from collectors.liveness import status as liveness_of
 from collectors.pipeline import Pipeline, Task
 from collectors.transports import Closed, Connect, Transport
-from market.session import Booked, Connection, Fetch, Leave, Send, Session
+from market.session import Booked, Connection, Fetch, Leave, Send, Session, Stream
 from market.times import SECOND
 from runtime import telemetry
 from runtime.clock import Clock, pause
@@ -112,6 +112,10 @@ class Life:
     @property
     def session(self) -> Session:
         return self._session
+
+    def want(self, streams: Iterable[Stream]) -> None:
+        """Only these of its streams are wanted from now on: whatever ends it, the others leave no gap."""
+        self.link.want(streams, self._clock.now())
 
     @property
     def produced(self) -> set[tuple[str, str]]:
@@ -210,7 +214,8 @@ class Life:
     def _watch(self) -> None:
         """Streams that are acknowledged and silent, or have stalled; and the operator's own bound for the socket."""
         now = self._clock.now()
-        for change in self._streams.look(self._session.streams(), now):
+        wanted = (state for state in self._session.streams() if self.link.wants(state.stream))
+        for change in self._streams.look(wanted, now):
             if change.alarm:
                 stream = change.stream
                 telemetry.silent_stream(

@@ -9,7 +9,7 @@ import msgspec
 
 from collectors import liveness
 from lake.rows import SessionRow
-from market.session import Booked, Gap, Session
+from market.session import Booked, Gap, Session, Stream
 from runtime import telemetry
 
 
@@ -26,12 +26,24 @@ class Link:
         """Streams that the venue has accepted or refused."""
         self.rejected = 0
         self.ended = False
+        self.unwanted: dict[tuple[str, str], int] = {}
+        """(kind, symbol) of the streams that a new plan left out, and since when (us): it may go on sending them."""
 
-    def by_kind(self) -> dict[str, list[str]]:
-        """Kind -> the symbols of its streams."""
+    def want(self, streams: Iterable[Stream], now: int) -> None:
+        """Only these of its streams are wanted from now on."""
+        wanted = {(stream.kind, stream.symbol) for stream in streams}
+        held = ((kind, symbol) for kind, symbols in self.by_kind().items() for symbol in symbols)
+        self.unwanted = {key: self.unwanted.get(key, now) for key in held if key not in wanted}
+
+    def wants(self, stream: Stream) -> bool:
+        return (stream.kind, stream.symbol) not in self.unwanted
+
+    def by_kind(self, *, wanted: bool | None = None) -> dict[str, list[str]]:
+        """Kind -> the symbols of its streams; all of them, or those that are wanted, or are not."""
         found: dict[str, list[str]] = {}
-        for state in self.session.streams():
-            found.setdefault(state.stream.kind, []).append(state.stream.symbol)
+        for stream in (state.stream for state in self.session.streams()):
+            if wanted is None or wanted == self.wants(stream):
+                found.setdefault(stream.kind, []).append(stream.symbol)
         return found
 
     def producing(self, now: int) -> Iterator[tuple[str, str]]:

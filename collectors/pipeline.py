@@ -189,9 +189,10 @@ class Pipeline:
         self._cover(self._coverage.close(session))
         self._hand_over_coverage()
         if cause in (HANDOVER, RETIRED):
-            self._pass_on(link, cause, now)
+            self._pass_on(link, link.by_kind(), cause, now)
         elif wanted:
             self._interrupt(link, cause, now)
+            self._pass_on(link, link.by_kind(wanted=False), RETIRED, now)
         self._totals.ignored.update(session.ignored)
         row = link.row
         row.closed_at, row.close_cause = now, reason[:200]
@@ -220,6 +221,8 @@ class Pipeline:
 
     def stalled(self, link: Link, stream: Stream, now: int) -> None:
         """One stream fell silent on a connection that lives on: a gap, until it sends again."""
+        if not link.wants(stream):
+            return
         merger = self.route(stream.kind).merger
         self._found(merger.interrupt(link.session.session_id, [stream.symbol], STALLED, now))
 
@@ -266,23 +269,24 @@ class Pipeline:
         """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet."""
         served = {stream for other in self.links for stream in other.producing(now)}
         for kind, symbols in link.by_kind().items():
-            named = [symbol for symbol in symbols if (kind, symbol) not in served]
+            named = [one for one in symbols if (kind, one) not in served and (kind, one) not in link.unwanted]
             self._found(self.route(kind).merger.interrupt(link.session.session_id, named, cause, now))
 
-    def _pass_on(self, link: Link, cause: str, now: int) -> None:
+    def _pass_on(self, link: Link, streams: Mapping[str, Sequence[str]], cause: str, now: int) -> None:
         """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is.
 
         A handover to nobody that is known (a replay of some of the frames) leaves it to the ids to say what is missing.
         """
-        elsewhere = {(kind, one) for other in self.links for kind, held in other.by_kind().items() for one in held}
-        streams = link.by_kind()
+        others = (other.by_kind(wanted=True).items() for other in self.links)
+        elsewhere = {(kind, one) for carried in others for kind, held in carried for one in held}
         carried = {kind: [one for one in held if (kind, one) in elsewhere] for kind, held in streams.items()}
         if cause == HANDOVER and not any(carried.values()):
-            carried = streams
+            carried = {kind: list(held) for kind, held in streams.items()}
         for kind, held in streams.items():
             merger = self.route(kind).merger
             self._found(merger.interrupt(link.session.session_id, carried[kind], HANDOVER, now))
-            merger.forget(set(held).difference(carried[kind]))
+            for one in set(held).difference(carried[kind]):
+                self._found(merger.forget([one], link.unwanted.get((kind, one), now)))
 
     def _cover(self, rows: Iterable[Coverage]) -> None:
         """Coverage so far; a row that has grown takes the place of its shorter self."""

@@ -12,8 +12,10 @@ import pytest
 from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.exchanges import load
+from collectors.handover import overlap
 from collectors.http import Http
 from collectors.intake import Intake, Pass
+from collectors.links import Link
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.transports import ConnectFailed
@@ -221,6 +223,32 @@ async def test_a_plan_that_changes_before_the_first_connection_is_the_one_that_i
     assert (trades(work, "BBB"), len(bench.venue.transports)) == ([1], 1)
 
 
+@pytest.mark.parametrize("end", [CUT, b"leave silence"])
+async def test_streams_that_a_new_plan_leaves_out_are_unwanted_at_once_whatever_ends_the_old_connection(
+    end: object,
+) -> None:
+    every = [t(1, 0), q(1, 0), t(7, 0, "BBB"), q(7, 0, "BBB")]
+    bench = Bench([b"ack", every, 4.0, end], [1.0, b"ack", 8.0, [t(2, 9000), q(2, 9000)], HANG])
+    bench.driver = bench.drive("AAA", "BBB")
+    replan = lambda: bench.driver.replan(bench.plan("AAA"))  # noqa: E731  # type: ignore[arg-type]
+    work = await bench.run(1.0, replan, *[0.5] * 30)
+    assert endings(work)[0].partition(":")[0] in ("disconnect", "silence")
+    assert {gap.symbol for gap in work.gaps} == {"AAA"}
+
+
+async def test_a_gap_of_a_stream_that_is_wanted_no_more_ends_there() -> None:
+    old: list[object] = [b"ack", [t(7, 0, "BBB"), q(7, 0, "BBB")]]
+    for n in range(1, 90):
+        old += [[t(n, n * 2000), q(n, n * 2000)], 2.0]
+    new: list[object] = [b"ack", *itertools.chain(*([[t(n, n * 2000), q(n, n * 2000)], 2.0] for n in range(60, 99)))]
+    bench = Bench(old, *[[b"ack", HANG]] * 3, new)
+    bench.driver = bench.drive("AAA", "BBB")
+    replan = lambda: bench.driver.replan(bench.plan("AAA"))  # noqa: E731  # type: ignore[arg-type]
+    work = await bench.run(*[1.0] * 70, lambda: bench.pipeline.advance(bench.clock.now()), replan, *[1.0] * 60)
+    gaps = {gap.gap_id: gap for gap in work.gaps if gap.symbol == "BBB"}.values()
+    assert [(gap.kind, gap.cause, gap.ts_to) for gap in gaps] == [("quote", "stalled", T0 + 70 * SECOND)]
+
+
 async def test_a_retired_connection_ends_without_a_gap_and_its_driver_returns() -> None:
     bench = Bench([[t(1, 0), q(1, 0)], HANG])
     running = asyncio.ensure_future(bench.driver.run(bench.stop))
@@ -306,12 +334,12 @@ async def test_a_connection_that_worked_is_made_again_quickly_but_not_for_ever()
         assert sum(at <= other < at + 300 for other in times) < 60
 
 
-def forming(ms: int) -> bytes:
+def forming(ms: int, told: int = 100) -> bytes:
     candle = (
         f'{{"t":{ms},"T":{ms + 59_999},"s":"BTCUSDT","i":"1m","o":"1","c":"1","h":"1","l":"1","v":"1","n":1,"x":false,'
         '"q":"1","V":"1","Q":"1"}'
     )
-    data = f'{{"e":"kline","E":{ms + 100},"s":"BTCUSDT","k":{candle}}}'
+    data = f'{{"e":"kline","E":{ms + told},"s":"BTCUSDT","k":{candle}}}'
     return f'{{"stream":"btcusdt@kline_1m","data":{data}}}'.encode()
 
 
@@ -328,3 +356,50 @@ def test_a_twin_serves_what_it_produces_and_not_what_it_was_only_promised(heard:
         pipeline.receive(links[-1], [b'{"result":null,"id":1}', *([forming(T0 // 1000)] if heard else [])], T0)
     pipeline.close(links[0], "disconnect", T0 + SECOND)
     assert bool(intake.collect(T0 + SECOND).gaps) != heard
+
+
+def test_candles_and_what_is_silent_by_nature_hold_up_no_handover() -> None:
+    binance = load("binance")
+    pipeline = Pipeline("binance", "linear", Intake(WritingConfig()), merger_maker(binance, "linear"))
+    streams = binance.streams("linear", ["kline", "liquidation"], ["BTCUSDT"])
+    (planned,) = binance.connections("linear", streams, binance.ENDPOINTS["linear"])
+    ms = T0 // 1000
+
+    def opened(number: int, at: int) -> Link:
+        session = binance.session(planned, f"n-{number}-1")
+        return pipeline.open(session, name="", source="ws", url=planned.url, now=T0 + at * 1000)[0]
+
+    def told(link: Link, at: int, *frames: bytes) -> None:
+        pipeline.receive(link, frames, T0 + at * 1000)
+
+    def shown() -> tuple[int, int, bool]:
+        found = overlap(pipeline, old, heir)
+        return found.taken, found.quiet, found.complete
+
+    old, heir = opened(1, 0), opened(2, 1000)
+    told(old, 200, b'{"result":null,"id":1}', forming(ms))
+    told(old, 1000, forming(ms, 900))
+    assert shown() == (0, 2, False), "nothing is acknowledged yet"
+    told(heir, 1100, b'{"result":null,"id":1}')
+    assert shown() == (1, 1, False), "the new one has not shown that it was there before the old one ends"
+    told(heir, 1500, forming(ms, 1400))
+    assert shown() == (1, 0, False), "the old one is behind"
+    told(old, 1600, forming(ms, 1400))
+    assert shown() == (2, 0, True)
+    assert overlap(pipeline, old, heir).said("n-2-1") == "to n-2-1, 0 of 2 streams joined by ids, 2 taken on"
+
+
+def test_candles_that_only_the_old_connection_sends_are_waited_for() -> None:
+    binance = load("binance")
+    pipeline = Pipeline("binance", "spot", Intake(WritingConfig()), merger_maker(binance, "spot"))
+    streams = binance.streams("spot", ["kline"], ["BTCUSDT"])
+    (planned,) = binance.connections("spot", streams, binance.ENDPOINTS["spot"])
+    links = []
+    for number in (1, 2):
+        session = binance.session(planned, f"n-{number}-1")
+        links.append(pipeline.open(session, name="", source="ws", url=planned.url, now=T0)[0])
+        pipeline.receive(links[-1], [b'{"result":null,"id":1}'], T0)
+    for second in range(9):
+        pipeline.receive(links[0], [forming(T0 // 1000, second * 1000)], T0 + second * SECOND)
+    found = overlap(pipeline, *links)
+    assert ([stream.kind for stream in found.silent], found.complete) == (["kline"], False)

@@ -496,7 +496,7 @@ def test_what_is_forgotten_begins_anew_without_a_loss(made):
     held = made()
     event = trade(1) if made is ids else quote(1, T)
     feed(held, event)
-    held.forget(["BTCUSDT", "NEVER"])
+    assert held.forget(["BTCUSDT", "NEVER"], T) == []
     assert feed(held, trade(50, session="b-1-1") if made is ids else quote(50, T + 50, "b-1-1")) == [True]
     assert held.tick(T + 60 * SECOND) == []
 
