@@ -142,6 +142,8 @@ class Memory:
     """Interruptions, and the queue of gaps to give out: what all mergers share."""
 
     contiguous = False
+    rare = False
+    """Whether minutes between events are ordinary, so that the session's other events tell how long it was there."""
 
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
         self.exchange = exchange
@@ -154,13 +156,17 @@ class Memory:
         self._out: dict[str, Gap] = {}
         self._settling: list[Line] = []
 
-    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
+    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]:
         """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
+
+        `shown` is the newest venue time (us) of anything that came on it.
 
         But for STALLED the session is over, and its other streams have been taken over. The gap of a HANDOVER is
         given out only when ids are missing; otherwise it comes out closed, and tells that its time is covered.
         """
         newest = max((line.ts for line in self._lines.values() if line.session == session), default=0)
+        if self.rare:
+            newest = max(newest, min(shown, now))
         named = [self._line(symbol) for symbol in symbols]
         for line in named if cause == STALLED else {*self._lines.values()}:
             line.leave(session)

@@ -25,6 +25,7 @@ IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
 }
 """Kind -> what identifies an event among those of its symbol."""
 BOOK_SNAPSHOT = "book_snapshot"
+CANDLE = "kline"
 KEPT = 128
 """Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
 again later is let through, and the table's key decides. (Of open interest the last of one time counts: it is told by
@@ -58,6 +59,7 @@ class KeyedMerger(Memory):
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
         super().__init__(exchange, market_type, kind_name)
         self._identity = IDENTITIES[kind_name]
+        self.rare = kind_name == CANDLE
         self._told: dict[str, dict[int, _Told | None]] = {}
         """Symbol -> hashes of the newest identities in the order they came; of candles with what they said."""
 

@@ -270,7 +270,8 @@ class Pipeline:
         served = {stream for other in self.links for stream in other.producing(now)}
         for kind, symbols in link.by_kind().items():
             named = [one for one in symbols if (kind, one) not in served and (kind, one) not in link.unwanted]
-            self._found(self.route(kind).merger.interrupt(link.session.session_id, named, cause, now))
+            merger, session = self.route(kind).merger, link.session
+            self._found(merger.interrupt(session.session_id, named, cause, now, session.venue_time))
 
     def _pass_on(self, link: Link, streams: Mapping[str, Sequence[str]], cause: str, now: int) -> None:
         """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is.

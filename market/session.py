@@ -234,18 +234,18 @@ class Merger(Protocol):
     """The memory of one (exchange, market_type, kind) across connections.
 
     `merge` says whether an event is new; equal ids after the first are duplicates. Missing ids are held for a moment,
-    since a venue may reorder, then come out of `tick` as gaps. `interrupt` tells that a session's streams stopped,
-    `acknowledged` that the venue took on streams that are silent by nature, `joined` asks whether a session is shown to
-    overlap with what was there before it, `forget` says that symbols are wanted no more since `now`,
-    `resume` seeds the last id stored before a restart. Gaps come out once when found and again when their end or
-    state is known, under the same gap_id.
+    since a venue may reorder, then come out of `tick` as gaps. `interrupt` tells that a session's streams stopped, and
+    the newest venue time that the session has `shown`, `acknowledged` that the venue took on streams that are silent
+    by nature, `joined` asks whether a session is shown to overlap with what was there before it, `forget` says that
+    symbols are wanted no more since `now`, `resume` seeds the last id stored before a restart. Gaps come out once when
+    found and again when their end or state is known, under the same gap_id.
     """
 
     duplicates: int
     out_of_order: int
 
     def merge(self, event: Event) -> bool: ...
-    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]: ...
+    def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]: ...
     def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]: ...
     def joined(self, session: str, symbol: str) -> bool: ...
     def forget(self, symbols: Iterable[str], now: int) -> list[Gap]: ...

@@ -149,6 +149,18 @@ def test_an_interruption_between_two_closings_of_candles_lost_none_and_one_over_
     assert (gap.gap_id, gap.state, gap.ts_to) == (begun.gap_id, state, minute(next_one).ts_event)
 
 
+def test_an_interruption_of_candles_begins_where_its_session_was_last_heard():
+    for shown, since in ((20, 18), (90, 23), (0, 0)):
+        held = made("kline")
+        held.merge(minute(5))
+        end = minute(5).ts_event
+        (gap,) = held.interrupt("a-1-1", ["A"], "cut", end + 25 * SECOND, end + shown * SECOND if shown else 0)
+        assert gap.ts_from == end + since * SECOND
+        held.merge(minute(6, "b-1-1"))
+        (ended,) = held.tick(minute(9).ts_recv)
+        assert (ended.gap_id, ended.state) == (gap.gap_id, "empty")
+
+
 def test_an_interruption_of_candles_that_were_about_to_come_is_one():
     held = made("kline")
     held.merge(minute(5))
