@@ -110,7 +110,7 @@ def _read(fd: int) -> LockInfo | None:
     os.lseek(fd, 0, os.SEEK_SET)
     try:
         return msgspec.json.decode(os.read(fd, 4096), type=LockInfo)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None  # its holder has only just begun
 
 

@@ -28,6 +28,8 @@ RECENT = 2 * DAY
 """us of coverage before its end whose symbols are looked for: who was silent longer starts anew."""
 SNAPSHOT = "snapshot"
 """Flag of a book's snapshot among its updates: it may be ahead of them, so it is not where the stream stopped."""
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What decoding a line raises: bytes that are no UTF-8 are not msgspec's to name."""
 NEWEST = 3
 """Files of a stream, or frames files of a market, that are read for frames without a line."""
 
@@ -92,7 +94,7 @@ def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey) -> dict[str,
             break
         seen: set[str] = set()
         for file in group:
-            for symbol, event in _of_table(root / file.path, name, frozenset(wanted)):
+            for symbol, event in _of_table(root, file, frozenset(wanted)):
                 _keep(found, symbol, event)
                 seen.add(symbol)
         wanted -= seen
@@ -130,7 +132,7 @@ def _of_lines(path: Path, name: str) -> Iterator[tuple[str, _Last]]:
     for line in data.splitlines():
         try:
             held = decoder.decode(line)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             continue
         if isinstance(held, _BookLine) and SNAPSHOT in held.flags:
             continue
@@ -168,16 +170,22 @@ def _line_decoder(name: str) -> msgspec.json.Decoder[_Line]:
     return _DECODERS[_LINES.get(kind(name).seq, _Line)]
 
 
-def _of_table(path: Path, name: str, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:
-    """The last row of each of `symbols` in a file, which is sorted by symbol and order."""
-    seq = kind(name).seq
-    flags = ["flags"] if name == "book_delta" else []
+def _of_table(root: Path, file: FileRow, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:
+    """The last row of each of `symbols` in a file, which is sorted by symbol and order.
+
+    A file that is damaged, missing or another than it should be is `dl verify`'s to report; its symbols start anew.
+    """
+    seq = kind(file.kind).seq
+    flags = ["flags"] if file.kind == "book_delta" else []
     columns = ["symbol", "ts_event", "session", *([seq] if seq else []), *flags]
+    path = root / file.path
     try:
+        if path.stat().st_size != file.bytes or parquet.read_footer(path).kind != file.kind:
+            return
         for table in parquet.iterate(path, columns, symbols=symbols):
             yield from _ends(_updates(table) if flags else table, seq, symbols)
-    except LakeError:
-        return  # a damaged or missing file is `dl verify`'s to report; its symbols start anew
+    except (LakeError, FileNotFoundError):
+        return
 
 
 def _updates(table: pa.Table) -> pa.Table:
@@ -236,7 +244,7 @@ def _written(root: Path, snapshot: Snapshot, market: tuple[str, str], sessions: 
         for line in (root / segment.path).read_bytes().splitlines():
             try:
                 held = decoder.decode(line)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 continue
             if held.session in sessions and held.frame_no > written.get(held.session, 0):
                 written[held.session] = held.frame_no

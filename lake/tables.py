@@ -282,5 +282,5 @@ def decode_footer(metadata: Mapping[bytes, bytes] | None, name: str) -> Footer:
                 f"{name} has table schema {version}, this program knows {SCHEMA_VERSION}", "use a newer program"
             )
         return msgspec.json.decode(data, type=Footer)
-    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise CorruptFile(f"{name} has an unreadable lake footer: {error}") from error

@@ -230,7 +230,7 @@ def _frame(kind: str, events: Sequence[Event]) -> pl.DataFrame:
     for name, bare, *_ in _fields(kind):
         values: list[Any] = [getattr(event, name) for event in events]
         if bare is msgspec.Raw:
-            values = [bytes(value).decode() for value in values]
+            values = [bytes(value).decode(errors="replace") for value in values]  # what is no UTF-8 is no level either
         elif bare not in (int, str):
             values = [",".join(value) for value in values]
         columns[name] = pl.Series(name, values, dtype=pl.Int64 if bare is int else pl.String)

@@ -1,5 +1,7 @@
-"""F01, F03: a process killed before, in the middle of and after each of its durable steps, and killed again while it
-recovers. Every kill is a real SIGKILL of a process of its own."""
+"""F01, F03: processes killed before, in the middle of and after each durable step, and again while they recover.
+
+Every kill is a real SIGKILL of a process of its own.
+"""
 
 from __future__ import annotations
 

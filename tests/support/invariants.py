@@ -178,7 +178,7 @@ def _kept(seen: Look, promised: Promise) -> Iterator[str]:
         yield f"I1: the gap {gap} was promised and is lost"
 
 
-def _law(seen: Look, promised: Promise) -> Iterator[str]:
+def law(seen: Look) -> Iterator[str]:
     """I5 of every numbered stream."""
     by_symbol: dict[str, set[int]] = {}
     for kind, symbol, number in seen.stored:
@@ -344,7 +344,7 @@ def check(root: Path, promised: Promise, *, floor: bool = False, thorough: bool 
         return [*wrong, f"recovery fails: {type(error).__name__}: {error}"]
     wrong += seen.wrong
     wrong += _kept(seen, promised)
-    wrong += _law(seen, promised)
+    wrong += law(seen)
     wrong += _tidy(root, seen)
     wrong += [f"I8: the second recovery: {what}" for what in differs(root, seen.rows, files)]
     if floor:

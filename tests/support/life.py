@@ -194,6 +194,16 @@ def collect(root: Path, tell: Told = nobody) -> None:
         made.end(T0 + 90 * SECOND)
 
 
+def interrupted(root: Path) -> Promise:
+    """Two passes that reached the disk, and a process that went away; what they promised."""
+    with start(root, T0) as writer, Collecting(writer, 1, T0, nobody) as made:
+        for n in range(2):
+            work = made.batch(T0 + n * 17 * SECOND, ids_of(n))
+            work.sync = True
+            made.take(work)
+    return made.promise
+
+
 def more(root: Path, tell: Told = nobody) -> None:
     """Three passes more of the same hour, by another session."""
     held = Promise(frozenset(i for n in range(5) for i in ids_of(n)), GAPS)
