@@ -211,9 +211,12 @@ class Memory:
         """
         for line in map(self._line, symbols):
             line.sessions.add(session)
-            if line.gap is not None and line.settling is None:
-                line.settling = (session, now)
+            if line.gap is None:
+                continue
+            if line.settling is None:
                 self._settling.append(line)
+            if line.settling is None or line.settling[0] == session:
+                line.settling = (session, now)  # said again: it was not taken on the first time
         return self._take(now)
 
     def resume(self, last: Mapping[str, Resume]) -> None:

@@ -632,7 +632,71 @@ def test_contract_changes_are_one_stream_for_all_symbols_and_may_be_silent():
     made = BINANCE.session(connect("linear", kinds=["liquidation", "contract"]), "n-1-1")
     made.start(T)
     made.receive(b'{"result":null,"id":1}', T)
+    made.tick(T + SECOND)
+    made.receive(b'{"result":["btcusdt@forceOrder","ethusdt@forceOrder","!contractInfo"],"id":2}', T)
     assert made.tick(T + HOUR) == [], "no forced order for an hour is no reason to leave"
+
+
+def listed(taken):
+    """A session whose venue acknowledges all and answers with each of `taken` in turn what it took on; all outputs."""
+    made = BINANCE.session(connect("linear", kinds=["liquidation"]), "n-1-1")
+    out, asked, now, answers = [*made.start(T)], [], T, iter(taken)
+    while out:
+        sent = [command(one) for one in out if isinstance(one, Send)]
+        asked += [one for one in out if not isinstance(one, Send)]
+        asked += [(now, one["method"], one.get("params")) for one in sent]
+        out = []
+        for one in sent:
+            result = next(answers) if one["method"] == "LIST_SUBSCRIPTIONS" else None
+            out += made.receive(msgspec.json.encode({"result": result, "id": one["id"]}), now)
+        for _ in range(10):
+            now += 100_000
+            out += made.tick(now)
+    return made, asked
+
+
+def test_what_was_acknowledged_and_not_taken_on_is_asked_for_again():
+    names = ["btcusdt@forceOrder", "ethusdt@forceOrder"]
+    made, asked = listed([names[:1], names])
+    sent = [(method, params) for _, method, params in (one for one in asked if isinstance(one, tuple))]
+    listing = ("LIST_SUBSCRIPTIONS", None)
+    assert sent == [("SUBSCRIBE", names), listing, ("SUBSCRIBE", names[1:]), listing]
+    assert all(state.acknowledged_at for state in made.streams())
+    times = [one[0] for one in asked if isinstance(one, tuple)]
+    assert all(b - a >= SECOND // 10 for a, b in itertools.pairwise(times))
+
+
+def test_what_is_never_taken_on_is_refused_in_the_end():
+    names = ["btcusdt@forceOrder", "ethusdt@forceOrder"]
+    made, asked = listed([names[:1]] * 9)
+    (refused,) = (one for one in asked if isinstance(one, Refused))
+    assert ([s.name for s in refused.streams], refused.reason) == (
+        names[1:], "acknowledged 3 times and never taken on",
+    )  # fmt: skip
+    assert [one[1] for one in asked if isinstance(one, tuple)].count("SUBSCRIBE") == 3
+    assert {s.stream.name for s in made.streams() if not s.acknowledged_at} == {names[1]}
+
+
+@pytest.mark.parametrize("said", [None, {}, "x", [], [1], ["other@trade"]])
+def test_a_list_of_streams_that_says_nothing_of_ours_changes_nothing(said):
+    made, asked = listed([said])
+    assert not [one for one in asked if isinstance(one, Rejected | Refused | Leave)]
+    assert len([one for one in asked if isinstance(one, tuple)]) == 2
+    assert all(state.acknowledged_at for state in made.streams())
+
+
+def test_a_venue_that_does_not_list_what_it_took_on_is_not_left():
+    made = BINANCE.session(connect("linear", kinds=["liquidation"]), "n-1-1")
+    made.start(T)
+    made.receive(b'{"result":null,"id":1}', T)
+    assert [command(one)["method"] for one in made.tick(T + SECOND)] == ["LIST_SUBSCRIPTIONS"]
+    assert made.tick(T + 30 * SECOND) == []
+    made = BINANCE.session(connect("linear", kinds=["liquidation"]), "n-1-1")
+    made.start(T)
+    made.receive(b'{"result":null,"id":1}', T)
+    made.tick(T + SECOND)
+    assert list(made.receive(b'{"error":{"code":2,"msg":"unknown variant"},"id":2}', T + SECOND)) == []
+    assert made.tick(T + 30 * SECOND) == []
 
 
 def test_coin_m_is_asked_on_the_routed_paths_and_falls_back_to_the_unrouted_one():

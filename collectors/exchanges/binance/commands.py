@@ -1,7 +1,9 @@
 """The subscribing half of a Binance connection: SUBSCRIBE requests, their pacing, answers, refusals and time-outs.
 
-An acknowledgement proves little here (unknown symbols and wrong paths are acknowledged too); a refusal concerns the
-whole request, so a refused request is halved until the name at fault stands alone.
+An acknowledgement proves little here (unknown symbols and wrong paths are acknowledged too). Where streams may be
+silent for hours, so that nothing else would tell, the venue is asked at the end what it took on, and what is not among
+that is asked for again. A refusal concerns the whole request, so a refused request is halved until the name at fault
+stands alone.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from market.session import Acknowledged, Leave, Limits, Output, Refused, Send, S
 from market.times import SECOND
 
 ANSWER_WITHIN = 10 * SECOND
+ATTEMPTS = 3
+"""How often a stream is asked for that is acknowledged and then not among those taken on."""
 TOO_MANY = 4
 """The venue's code for "Too many subscriptions": halving the request would not help."""
 
@@ -23,6 +27,8 @@ TOO_MANY = 4
 class _Request(msgspec.Struct):
     streams: tuple[Stream, ...]
     sent_at: int
+    listing: bool = False
+    """Whether it asks for what was taken on."""
 
 
 class _Command(msgspec.Struct):
@@ -32,6 +38,7 @@ class _Command(msgspec.Struct):
 
 
 _command = msgspec.json.Decoder(_Command).decode
+_names = msgspec.json.Decoder(frozenset[str]).decode
 
 
 class Subscriber:
@@ -39,11 +46,17 @@ class Subscriber:
 
     def __init__(self, streams: Sequence[Stream], states: Mapping[str, StreamState], limits: Limits) -> None:
         self._states = states
+        self._limits = limits
         self._queue = deque(batches(streams, limits.streams_per_request))
         self._pacer = Pacer(limits.requests_per_second)
         self._waiting: dict[int, _Request] = {}
         self._asked_again: set[str] = set()
         self._last_id = 0
+        self._hidden = any(stream.sparse for stream in streams)
+        """Whether something may be silent for ever; of all else silence is told."""
+        self._unsure: dict[str, Stream] = {}
+        """By name the streams that were acknowledged since the venue was last asked what it took on."""
+        self._listed = 0
 
     def tick(self, now: int) -> list[Output]:
         """The requests that are due, one a pacing interval, and what to do about those never answered."""
@@ -52,6 +65,8 @@ class Subscriber:
             out += self._unanswered(self._waiting.pop(number), now)
         if self._queue and self._pacer.take(now):
             out.append(self._send(self._queue.popleft(), now))
+        elif self._may_list() and self._pacer.take(now):
+            out.append(self._list(now))
         return out
 
     def sent(self, text: str, now: int, named: Callable[[str], Stream | None]) -> tuple[Stream, ...]:
@@ -69,13 +84,15 @@ class Subscriber:
     def deadline(self) -> int | None:
         """When `tick` is wanted next."""
         times = [r.sent_at + ANSWER_WITHIN for r in self._waiting.values()]
-        if self._queue:
+        if self._queue or self._may_list():
             times.append(self._pacer.next_at)
         return min(times, default=None)
 
-    def accepted(self, number: object, now: int) -> list[Output] | None:
-        """The venue answered `number` with a result; None where we asked no such thing."""
+    def accepted(self, number: object, result: bytes, now: int) -> list[Output] | None:
+        """The venue answered `number` with a result (JSON); None where we asked no such thing."""
         request = self._take(number)
+        if request is not None and request.listing:
+            return self._compare(request.streams, result)
         return None if request is None else self._acknowledge(request.streams, now)
 
     def refused(self, number: object, code: int, reason: str) -> list[Output] | None:
@@ -85,6 +102,8 @@ class Subscriber:
         request = self._take(number)
         if request is None:
             return None
+        if request.listing:
+            return []
         streams = request.streams
         if len(streams) == 1 or code == TOO_MANY:
             return [Refused(streams, f"{code}: {reason}")]
@@ -101,14 +120,44 @@ class Subscriber:
         command = {"method": "SUBSCRIBE", "params": names, "id": self._last_id}
         return Send(msgspec.json.encode(command).decode())
 
+    def _may_list(self) -> bool:
+        return bool(self._unsure) and not (self._queue or self._waiting)
+
+    def _list(self, now: int) -> Send:
+        self._last_id += 1
+        streams, self._unsure = tuple(self._unsure.values()), {}
+        self._waiting[self._last_id] = _Request(streams, now, listing=True)
+        return Send(msgspec.json.encode({"method": "LIST_SUBSCRIPTIONS", "id": self._last_id}).decode())
+
+    def _compare(self, streams: Sequence[Stream], result: bytes) -> list[Output]:
+        """Ask again for what was acknowledged, has sent nothing, and is not among what was taken on."""
+        try:
+            taken = _names(result)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return []  # no list of names: it says nothing
+        if taken.isdisjoint(self._states):
+            return []  # nor does one of other names
+        missing = tuple(s for s in streams if s.name not in taken and not self._states[s.name].events)
+        for state in (self._states[stream.name] for stream in missing):
+            state.acknowledged_at = state.since = 0
+        self._listed += 1
+        if missing and self._listed >= ATTEMPTS:
+            return [Refused(missing, f"acknowledged {ATTEMPTS} times and never taken on")]
+        self._queue.extend(batches(missing, self._limits.streams_per_request))
+        return []
+
     def _acknowledge(self, streams: tuple[Stream, ...], now: int) -> list[Output]:
         for stream in streams:
             state = self._states[stream.name]
             state.acknowledged_at = state.acknowledged_at or now
+            if self._hidden:
+                self._unsure[stream.name] = stream
         return [Acknowledged(streams)] if streams else []
 
     def _unanswered(self, request: _Request, now: int) -> list[Output]:
         """Data proves a subscription better than an answer; the rest is asked for once more, then given up."""
+        if request.listing:
+            return []
         proven = tuple(s for s in request.streams if self._states[s.name].events)
         rest = tuple(s for s in request.streams if not self._states[s.name].events)
         out = self._acknowledge(proven, now)

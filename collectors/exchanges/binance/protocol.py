@@ -262,8 +262,8 @@ class StreamSession:
         elif found.code is not None:
             problem = wire.Problem(found.code, found.msg)
         else:
-            accepted = self._subscriber.accepted(found.id, now)
-            if accepted is None:
+            accepted = self._subscriber.accepted(found.id, found.result or b"", now)
+            if not accepted:
                 return self.ignore("answer")
             self._placed = False
             self._seen_since()
