@@ -281,7 +281,8 @@ class _Stream:
             return
         if gap.symbol == EVERY_SYMBOL or any(n in gone and self._covers(gap, n) for n in self._near(gap)):
             return
-        end = gap.ts_to if gap.ts_to is not None else told.times[-1]
+        # one that grows may begin after the last event (candles), and a little before what caused it
+        end = gap.ts_to if gap.ts_to is not None else max(told.times[-1], gap.ts_from + 2 * SLACK)
         self.verdict.empty_gaps += 1
         self.verdict.empty_gap_seconds += max(0, end - gap.ts_from) / SECOND
         if not self.windows.near(gap.market_type, gap.ts_from - SLACK, end + SLACK):

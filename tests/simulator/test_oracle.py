@@ -93,6 +93,11 @@ def test_a_gap_in_time_needs_something_missing_or_a_fault_beside_it(tmp_path):
     assert (found, verdict.empty_gaps, verdict.empty_gap_seconds) == ([("unexplained_gap", 1)], 1, 10.0)
     noisy = log(tmp_path, trade(1), trade(2), fault("silence", 45, seconds=8), trade(200))
     assert judged(noisy, stored(1, 2, 200), [empty])[1] == []
+    last = gap(at=(210, None), cause="silence")  # it grows, and nothing was due after the last event
+    rare = log(tmp_path, trade(1), trade(200), fault("silence", 212, seconds=8))
+    assert judged(rare, stored(1, 200), [last])[1] == []
+    assert judged(log(tmp_path, trade(1), trade(200)), stored(1, 200), [last])[1] == [("unexplained_gap", 1)]
+    noisy = log(tmp_path, trade(1), trade(2), fault("silence", 45, seconds=8), trade(200))
     late = gap(at=(150, None), cause="silence")
     assert judged(noisy, stored(1, 2, 200), [late])[1] == [("unexplained_gap", 1)]
 
