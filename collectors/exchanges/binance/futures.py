@@ -45,7 +45,7 @@ def _mark(
     time, index, rate = data.E * MS, data.i or None, data.r or None
     if not EARLY <= ts_recv - time <= PAST:
         return Rejected("impossible time", number, name)
-    good = session.texts.all_good(data.p) and (index is None or is_decimal(index))
+    good = wire.all_good(data.p) and (index is None or is_decimal(index))
     if not good or not (rate is None or is_decimal(rate)):
         return Rejected("not a decimal number", number, name)
     funding = wire.to_us(data.T) if data.T else None
@@ -104,7 +104,7 @@ def mark_prices(session: StreamSession, state: StreamState) -> Parse:
 
 def liquidation(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@forceOrder`, `!forceOrder@arr`: at most one order a symbol and second, none with an id; the order's side."""
-    decode, all_good, sizes = payloads.force_order, session.texts.all_good, session.sizes
+    decode, all_good, sizes = payloads.force_order, wire.all_good, session.sizes
     own, name, source = state.stream.symbol, state.stream.name, session.session_id
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:

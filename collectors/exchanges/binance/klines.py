@@ -41,7 +41,7 @@ def kline(session: StreamSession, state: StreamState) -> Parse:
         if not EARLY <= ts_recv - publish <= PAST or opened > closed or not ts_recv - opened >= EARLY:
             return session.reject("impossible time", name, number)
         values = (candle.o, candle.h, candle.l, candle.c, candle.v, candle.q, candle.V, candle.Q)
-        if not session.texts.all_good(*values):
+        if not wire.all_good(*values):
             return session.reject("not a decimal number", name, number)
         if candle.x and not EARLY <= ts_recv - closed <= PAST:
             return session.reject("a closed candle of another time", name, number)

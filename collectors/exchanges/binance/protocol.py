@@ -81,7 +81,6 @@ class StreamSession:
         self.frame_no = 0
         self.venue_time = 0
         self.ignored: Counter[str] = Counter()
-        self.texts = wire.Texts()
         self.skew = Skew()
         self.books = Books(connection, session_id, depth, self.skew)
         self.market_type = connection.market_type

@@ -16,24 +16,25 @@ SAMPLES = 20_000
 
 
 class Skew:
-    """`value` in us. The minute [start, end) is the running one; whoever adds or reads rolls it forward first."""
+    """`value` in us. The minute [`start`, `end`) is the running one; whoever adds or reads rolls it forward first."""
 
     def __init__(self) -> None:
         self.value = 0
+        self.start = 0
         self.end = 0
         self._samples = array("q")
         self._full = False
 
     def add(self, ts_recv: int, delay: int) -> None:
         """One timed frame: `delay` = receive time - venue time, us."""
-        if not 0 <= self.end - ts_recv - 1 < MINUTE:
+        if not self.start <= ts_recv < self.end:
             self.roll(ts_recv)
         if len(self._samples) < SAMPLES:
             self._samples.append(delay)
 
     def at(self, ts_recv: int) -> int:
         """The skew in force at `ts_recv`."""
-        if not 0 <= self.end - ts_recv - 1 < MINUTE:
+        if not self.start <= ts_recv < self.end:
             self.roll(ts_recv)
         return self.value
 
@@ -45,5 +46,5 @@ class Skew:
         else:
             self.value = 0
         self._full = start >= self.end if self.end else ts_recv == start
-        self.end = start + MINUTE
+        self.start, self.end = start, start + MINUTE
         self._samples = array("q")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.protocol import Parse, StreamSession
-from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, MICROSECONDS_FROM, PAST
+from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, MICROSECONDS_FROM, NUMBER, PAST
 from market.kinds import AggTrade, Trade
 from market.session import Output, StreamState
 from market.times import MS
@@ -22,7 +22,7 @@ def refuse(
     stream = state.stream
     if symbol != stream.symbol:
         reason = "another symbol than its stream's"
-    elif not session.texts.all_good(*texts):
+    elif not wire.all_good(*texts):
         reason = "not a decimal number"
     else:
         reason = "impossible time"
@@ -31,10 +31,11 @@ def refuse(
 
 def spot_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@trade` of spot. Its times feed the session's skew."""
-    decode, known, all_good, skew = wire.spot_trade, session.texts.known, session.texts.all_good, session.skew.add
-    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+    decode, number_of, skew = wire.spot_trade, NUMBER, session.skew.add
+    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, ""
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        nonlocal seen
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -47,9 +48,11 @@ def spot_trade(session: StreamSession, state: StreamState) -> Parse:
         if (
             data.s != symbol
             or not (EARLY <= delay <= PAST and EARLY <= ts_recv - publish <= PAST)
-            or ((price not in known or qty not in known) and not all_good(price, qty))
+            or (price != seen and number_of(price) is None)
+            or number_of(qty) is None
         ):
             return refuse(session, state, number, data.s, (price, qty))
+        seen = price
         skew(ts_recv, delay)
         if time > session.venue_time:  # noqa: PLR1730 -- calling max costs a tenth of the frame
             session.venue_time = time
@@ -65,12 +68,11 @@ def spot_trade(session: StreamSession, state: StreamState) -> Parse:
 
 def futures_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@trade` of USD-M and COIN-M: fills of the insurance fund and deleveraging come too, named by `X`."""
-    decode, known, all_good = wire.futures_trade, session.texts.known, session.texts.all_good
-    sizes = session.sizes
-    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
-    conditions = CONDITIONS
+    decode, number_of, sizes, conditions = wire.futures_trade, NUMBER, session.sizes, CONDITIONS
+    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, ""
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        nonlocal seen
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -79,9 +81,11 @@ def futures_trade(session: StreamSession, state: StreamState) -> Parse:
         if (
             data.s != symbol
             or not (EARLY <= ts_recv - time <= PAST and EARLY <= ts_recv - publish <= PAST)
-            or ((price not in known or qty not in known) and not all_good(price, qty))
+            or (price != seen and number_of(price) is None)
+            or number_of(qty) is None
         ):
             return refuse(session, state, number, data.s, (price, qty))
+        seen = price
         condition = "market" if data.X == "MARKET" else conditions.get(data.X)
         if condition is None:
             return session.reject("unknown trade type X", name, number)
@@ -101,12 +105,13 @@ def futures_trade(session: StreamSession, state: StreamState) -> Parse:
 
 
 def agg_trade(session: StreamSession, state: StreamState) -> Parse:
-    """`<s>@aggTrade` of any market: market trades only. Its times feed the session's skew."""
-    decode, known, all_good, skew = wire.agg_trade, session.texts.known, session.texts.all_good, session.skew.add
-    sizes = session.sizes
-    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+    """`<s>@aggTrade` of any market: market trades only. On spot its times feed the session's skew."""
+    decode, number_of, sizes = wire.agg_trade, NUMBER, session.sizes
+    skew = session.skew.add if session.market_type == "spot" else None  # elsewhere every frame has its time
+    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, ""
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        nonlocal seen
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -119,12 +124,15 @@ def agg_trade(session: StreamSession, state: StreamState) -> Parse:
         if (
             data.s != symbol
             or not (EARLY <= delay <= PAST and EARLY <= ts_recv - publish <= PAST)
-            or ((price not in known or qty not in known) and not all_good(price, qty))
+            or (price != seen and number_of(price) is None)
+            or number_of(qty) is None
         ):
             return refuse(session, state, number, data.s, (price, qty))
+        seen = price
         if data.f > data.l:
             return session.reject("first trade id after the last", name, number)
-        skew(ts_recv, delay)
+        if skew is not None:
+            skew(ts_recv, delay)
         if time > session.venue_time:  # noqa: PLR1730 -- calling max costs a tenth of the frame
             session.venue_time = time
         state.events += 1

@@ -32,8 +32,8 @@ WEIGHT_UNSAID = ("/ticker/bookTicker",)
 BAD_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """Everything that msgspec raises for bytes of a peer."""
 
-_NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
-_KNOWN_TEXTS = 16_384
+NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
+"""A price or quantity as the venue writes it; None where a text is none."""
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -190,26 +190,12 @@ futures_quote = msgspec.json.Decoder(FuturesQuoteFrame).decode
 _text = msgspec.json.Decoder(str).decode
 
 
-class Texts:
-    """Number texts known to be good: prices and quantities repeat, and asking a set is a third of a match.
-
-    `all_good` takes the texts that are not in `known` yet. Bounded; forgetting costs a match.
-    """
-
-    def __init__(self) -> None:
-        self.known: set[str] = set()
-
-    def all_good(self, *texts: str) -> bool:
-        """Whether each is a strict decimal that is not negative: no exponent, no sign, no foreign digits."""
-        if len(self.known) > _KNOWN_TEXTS:
-            self.known.clear()
-        known = self.known
-        for text in texts:  # mostly one of them is new, and a match costs ten times the question
-            if text not in known:
-                if _NUMBER(text) is None:
-                    return False
-                known.add(text)
-        return True
+def all_good(*texts: str) -> bool:
+    """Whether each is a strict decimal that is not negative: no exponent, no sign, no foreign digits."""
+    for text in texts:  # noqa: SIM110 -- a generator costs as much as three of the questions
+        if NUMBER(text) is None:
+            return False
+    return True
 
 
 def why(error: Exception) -> str:
