@@ -5,13 +5,14 @@ Filled by the event loop, emptied by it into a Pass, which the writing thread th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from collectors.config import WritingConfig
-from lake.frames import FrameLine
+from lake.frames import FrameLine, encode_frame_lines, encode_received
 from lake.rows import BanRow, SessionRow
+from lake.segments import Extent, encode_lines, extent
 from market.kinds import KINDS, Contiguous, Event
 from market.session import Coverage, Gap
 from runtime.channel import Channel, WhenFull
@@ -22,13 +23,33 @@ LaneKey = tuple[str, str, str]
 """(exchange, market_type, kind)."""
 
 
-class FrameBatch(msgspec.Struct, frozen=True):
-    """Frames of one session read together: `first_no` is the frame_no of the first, the others follow by one."""
+class Lines(msgspec.Struct, frozen=True):
+    """Whole lines made of what came together at `ts_recv`, ready to be written.
 
-    session: str
-    first_no: int
+    They are encoded as soon as they are known: the objects that they are made of are still in the processor's caches,
+    and need not live until the next pass.
+    """
+
     ts_recv: int
-    frames: list[bytes]
+    data: bytes
+    rows: int
+    extent: Extent
+
+
+def lines_of(events: Sequence[Event]) -> Lines:
+    """The segment's lines of events that came together (at least one)."""
+    return Lines(events[0].ts_recv, encode_lines(events), len(events), extent(events))
+
+
+def lines_of_frames(session: str, ts_recv: int, first_no: int, frames: Sequence[bytes]) -> Lines:
+    """The lines of frames that one session read together: `first_no` is the first one's number, the others follow."""
+    data = encode_received(session, ts_recv, first_no, frames)
+    return Lines(ts_recv, data, len(frames), Extent(ts_recv, ts_recv, None, None))
+
+
+def line_of(line: FrameLine) -> Lines:
+    """Any other line among the frames."""
+    return Lines(line.ts_recv, encode_frame_lines((line,)), 1, Extent(line.ts_recv, line.ts_recv, None, None))
 
 
 class RejectedFrame(msgspec.Struct, frozen=True):
@@ -43,15 +64,12 @@ class RejectedFrame(msgspec.Struct, frozen=True):
     frame: bytes
 
 
-FrameItem = FrameBatch | FrameLine
-
-
 class Pass(msgspec.Struct):
     """What one write pass makes durable. `sync` forces it to the disk, `final` also seals every segment at `now`."""
 
     now: int
-    frames: list[tuple[MarketKey, list[FrameItem]]] = []
-    events: list[tuple[LaneKey, list[Event]]] = []
+    frames: list[tuple[MarketKey, list[Lines]]] = []
+    events: list[tuple[LaneKey, list[Lines]]] = []
     sessions: list[SessionRow] = []
     gaps: list[Gap] = []
     coverage: list[Coverage] = []
@@ -78,11 +96,11 @@ class Intake:
 
     def __init__(self, config: WritingConfig) -> None:
         self._config = config
-        self._lanes: dict[LaneKey, Channel[Event]] = {}
-        self._frames: dict[MarketKey, Channel[FrameItem]] = {}
+        self._lanes: dict[LaneKey, Channel[Lines]] = {}
+        self._frames: dict[MarketKey, Channel[Lines]] = {}
         self._next = Pass(0)
 
-    def lane(self, key: LaneKey) -> Channel[Event]:
+    def lane(self, key: LaneKey) -> Channel[Lines]:
         """The channel of one kind of one market, made at first use."""
         channel = self._lanes.get(key)
         if channel is None:
@@ -95,7 +113,7 @@ class Intake:
         """Every kind of every market that has a channel."""
         return list(self._lanes)
 
-    def frames(self, key: MarketKey) -> Channel[FrameItem]:
+    def frames(self, key: MarketKey) -> Channel[Lines]:
         """The channel of one market's frames, made at first use."""
         channel = self._frames.get(key)
         if channel is None:

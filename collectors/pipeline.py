@@ -12,7 +12,7 @@ import msgspec
 
 from collectors.coverage import CoverageTracker
 from collectors.holes import HANDOVER, STALLED
-from collectors.intake import FrameBatch, FrameItem, Intake, RejectedFrame
+from collectors.intake import Intake, Lines, RejectedFrame, line_of, lines_of, lines_of_frames
 from collectors.links import Gaps, Link, Totals
 from collectors.routes import Route
 from collectors.told import Told
@@ -59,10 +59,10 @@ class Pipeline:
         self.links: list[Link] = []
         self._intake = intake
         self._merger = merger
-        self._frames: Channel[FrameItem] | None = intake.frames((exchange, market_type)) if frames else None
+        self._frames: Channel[Lines] | None = intake.frames((exchange, market_type)) if frames else None
         self._routes: dict[str, Route] = {}
         self._route_of: dict[type, Route] = {}
-        self._blocking: list[Channel[FrameItem] | Channel[Event]] = [self._frames] if self._frames is not None else []
+        self._blocking: list[Channel[Lines]] = [self._frames] if self._frames is not None else []
         self._totals = Totals()
         self._counted = (0, 0)
         self._coverage = CoverageTracker(exchange, market_type)
@@ -113,7 +113,8 @@ class Pipeline:
         session = link.session
         nbytes = sum(map(len, frames))  # what follows runs once a batch, and a batch is often one frame
         if self._frames is not None:
-            self._frames.offer((FrameBatch(session.session_id, session.frame_no + 1, ts_recv, list(frames)),), nbytes)
+            kept = lines_of_frames(session.session_id, ts_recv, session.frame_no + 1, frames)
+            self._frames.offer((kept,), len(kept.data))
         self._totals.frames += len(frames)
         self._totals.nbytes += nbytes
         route_of = self._route_of
@@ -128,7 +129,7 @@ class Pipeline:
                     elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
                         route.batch.append(out)  # type: ignore[arg-type] # as above
         finally:
-            self._hand_on(link, nbytes)
+            self._hand_on(link)
         return tasks
 
     def respond(
@@ -142,8 +143,7 @@ class Pipeline:
             FrameLine(
                 ts_recv=ts_recv, conn=session.session_id, dir="http", n=session.frame_no, url=asked.url,
                 method=asked.method, status=status, tag=asked.tag, headers=dict(headers), **payload(body),  # type: ignore[arg-type] # str fields
-            ),
-            len(body),
+            )
         )  # fmt: skip
         return self._take(link, outputs, ts_recv, body)
 
@@ -307,9 +307,10 @@ class Pipeline:
             metrics.frames(self.exchange, self.market_type, frames - self._counted[0], nbytes - self._counted[1])
             self._counted = (frames, nbytes)
 
-    def _note(self, line: FrameLine, nbytes: int = 0) -> None:
+    def _note(self, line: FrameLine) -> None:
         if self._frames is not None:
-            self._frames.offer((line,), nbytes + 200)
+            kept = line_of(line)
+            self._frames.offer((kept,), len(kept.data))
 
     def _take(self, link: Link, outputs: Sequence[Output], now: int, data: bytes) -> Sequence[Task]:
         """Outputs that come of anything but received frames."""
@@ -320,7 +321,7 @@ class Pipeline:
                 tasks += self._odd(link, out, data, now)
             elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
                 route.batch.append(out)  # type: ignore[arg-type] # as above
-        self._hand_on(link, len(data))
+        self._hand_on(link)
         return tasks
 
     def _odd(self, link: Link, out: Output, data: bytes, now: int) -> Sequence[Task]:
@@ -338,14 +339,17 @@ class Pipeline:
             return ()
         return (out,)
 
-    def _hand_on(self, link: Link, nbytes: int) -> None:
-        """The new events of a batch of `nbytes` to their channels; each kind in it answers for all of its bytes."""
+    def _hand_on(self, link: Link) -> None:
+        """The new events of a batch to their channels, as lines."""
         for route in self._route_of.values():
             batch = route.batch
             if not batch:
                 continue
             link.row.events += len(batch)
-            if route.channel.offer(batch, nbytes):
+            channel = route.channel
+            if channel.when_full == "block" or not channel.full:
+                lines = lines_of(batch)
+                channel.offer((lines,), len(lines.data))
                 route.new += len(batch)
                 if route.shedding:
                     self._found(route.shedding.end())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from collectors.intake import Lines
 from collectors.merger import merger
 from collectors.shedding import Shedding
 from market.kinds import Event
@@ -14,7 +15,7 @@ from runtime.channel import Channel
 class Route:
     """Where events of one kind go: the merger that knows which are new, and the channel for those."""
 
-    def __init__(self, exchange: str, market_type: str, kind: str, merger: Merger, channel: Channel[Event]) -> None:
+    def __init__(self, exchange: str, market_type: str, kind: str, merger: Merger, channel: Channel[Lines]) -> None:
         self.kind = kind
         self.merger = merger
         self.merge = merger.merge

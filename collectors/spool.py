@@ -16,34 +16,24 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from collectors.intake import FrameBatch, FrameItem, MarketKey
+from collectors.intake import Lines, MarketKey
 from lake import durable, layout
 from lake.errors import StorageFailed
-from lake.frames import FramesFile, encode_frame_lines, encode_received, recover_frames
+from lake.frames import FramesFile, recover_frames
 from lake.rows import FRAMES, SegmentRow
 from lake.segment_files import OpenFile, Recovered, SegmentFile, recover_segment
-from lake.segments import Extent, encode_lines, extent
+from lake.segments import Extent, widen
 from lake.writer import LakeWriter
 from market import times
-from market.kinds import Event
 from runtime import metrics, telemetry
 
-PIECE = 20_000
-"""Items encoded and written at once."""
+PIECE = 1024 * 1024
+"""Bytes written at once, give or take what came together."""
 
-T = TypeVar("T", Event, FrameItem)
 F = TypeVar("F", bound=OpenFile)
 
 
-class Piece(msgspec.Struct, frozen=True):
-    """Encoded items: whole lines."""
-
-    data: bytes
-    rows: int
-    extent: Extent | None
-
-
-class Spool(ABC, Generic[T, F]):
+class Spool(ABC, Generic[F]):
     """One stream of one market. Used by one thread; `kind` is FRAMES for frames. Times us, receive time."""
 
     def __init__(
@@ -57,9 +47,9 @@ class Spool(ABC, Generic[T, F]):
         self._exchange, self._market_type = market
         self._age = age
         self._max_bytes = max_bytes
-        self._waiting: list[T] = []
-        self._unsynced: list[Piece] = []
-        self._again: list[Piece] = []
+        self._waiting: list[Lines] = []
+        self._unsynced: list[Lines] = []
+        self._again: list[Lines] = []
         """Pieces that an abandoned file may have lost and the present one does not have yet."""
         self._abandoned: list[F] = []
         self._file: F | None = None
@@ -73,15 +63,9 @@ class Spool(ABC, Generic[T, F]):
     def _open(self, row: SegmentRow) -> F: ...
 
     @abstractmethod
-    def _encode(self, items: Sequence[T]) -> Piece: ...
-
-    @abstractmethod
-    def _append(self, file: F, piece: Piece) -> None: ...
-
-    @abstractmethod
     def _recover(self, file: F) -> Recovered: ...
 
-    def put(self, items: Sequence[T]) -> None:
+    def put(self, items: Sequence[Lines]) -> None:
         """Items to write, in order of arrival."""
         self._waiting.extend(items)
 
@@ -181,13 +165,13 @@ class Spool(ABC, Generic[T, F]):
             except StorageFailed as error:
                 self._abandon(error)
         while count > 0:
-            done = min(PIECE, count)
-            piece = self._encode(self._waiting[:done])
+            done = _fitting(self._waiting, count)
+            piece = _joined(self._waiting[:done])
             try:
-                self._append(self._live, piece)
+                self._live.append(piece.data, piece.rows, piece.extent)
             except StorageFailed as error:
                 self._abandon(error)
-                self._append(self._live, piece)
+                self._live.append(piece.data, piece.rows, piece.extent)
             self._unsynced.append(piece)
             self.rows += piece.rows
             del self._waiting[:done]
@@ -208,7 +192,8 @@ class Spool(ABC, Generic[T, F]):
 
     def _write_again(self) -> None:
         while self._again:
-            self._append(self._live, self._again[0])
+            piece = self._again[0]
+            self._live.append(piece.data, piece.rows, piece.extent)
             self._unsynced.append(self._again.pop(0))
 
     def _settle_abandoned(self) -> None:
@@ -245,7 +230,29 @@ class Spool(ABC, Generic[T, F]):
         return max((parse(row.path).number for row in rows), default=0)
 
 
-class SegmentSpool(Spool[Event, SegmentFile]):
+def _fitting(waiting: Sequence[Lines], count: int) -> int:
+    """How many of the first `count` go into one write: at least one."""
+    size = 0
+    for done, lines in enumerate(waiting[:count], 1):
+        size += len(lines.data)
+        if size >= PIECE:
+            return done
+    return count
+
+
+def _joined(pieces: Sequence[Lines]) -> Lines:
+    """All of them as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    held: Extent | None = None
+    for piece in pieces:
+        held = widen(held, piece.extent)
+    data = b"".join([piece.data for piece in pieces])
+    assert held is not None, "there is at least one"
+    return Lines(pieces[0].ts_recv, data, sum(piece.rows for piece in pieces), held)
+
+
+class SegmentSpool(Spool[SegmentFile]):
     """Events of one kind as JSON lines."""
 
     def _path(self, opened_at: int, number: int) -> str:
@@ -254,17 +261,11 @@ class SegmentSpool(Spool[Event, SegmentFile]):
     def _open(self, row: SegmentRow) -> SegmentFile:
         return SegmentFile(self._writer.root, row)
 
-    def _encode(self, items: Sequence[Event]) -> Piece:
-        return Piece(encode_lines(items), len(items), extent(items))
-
-    def _append(self, file: SegmentFile, piece: Piece) -> None:
-        file.append(piece.data, piece.rows, piece.extent)
-
     def _recover(self, file: SegmentFile) -> Recovered:
         return recover_segment(self._writer.root, file.row.path, file.row.period_start, keep=file.synced)
 
 
-class FramesSpool(Spool[FrameItem, FramesFile]):
+class FramesSpool(Spool[FramesFile]):
     """Frames as they came, and what was asked."""
 
     def _path(self, opened_at: int, number: int) -> str:
@@ -272,22 +273,6 @@ class FramesSpool(Spool[FrameItem, FramesFile]):
 
     def _open(self, row: SegmentRow) -> FramesFile:
         return FramesFile(self._writer.root, row)
-
-    def _encode(self, items: Sequence[FrameItem]) -> Piece:
-        parts: list[bytes] = []
-        rows = 0
-        for item in items:
-            if isinstance(item, FrameBatch):
-                parts.append(encode_received(item.session, item.ts_recv, item.first_no, item.frames))
-                rows += len(item.frames)
-            else:
-                parts.append(encode_frame_lines((item,)))
-                rows += 1
-        first, last = items[0].ts_recv, items[-1].ts_recv
-        return Piece(b"".join(parts), rows, Extent(min(first, last), max(first, last), None, None))
-
-    def _append(self, file: FramesFile, piece: Piece) -> None:
-        file.append(piece.data, piece.rows, piece.extent)
 
     def _recover(self, file: FramesFile) -> Recovered:
         return recover_frames(self._writer.root, file.row.path, file.row.period_start, keep=file.synced)

@@ -50,6 +50,10 @@ class OpenFile:
         """Whether the file takes nothing more: close it, recover it, and write what was not `synced` to another."""
         return self._file is not None and self._file.failed
 
+    def append(self, lines: bytes, rows: int, extent: Extent | None = None) -> None:
+        """Append whole lines, `rows` of them; all or nothing. Not durable before `sync`. Raises StorageFailed."""
+        self._write(lines, rows, extent)
+
     def _write(self, data: bytes, rows: int, extent: Extent | None) -> None:
         if self._file is None:
             path = self.root / (self.row.path + layout.OPEN)
@@ -101,10 +105,6 @@ class OpenFile:
 
 class SegmentFile(OpenFile):
     """One raw segment being written."""
-
-    def append(self, data: bytes, rows: int, extent: Extent | None = None) -> None:
-        """Append whole lines, `rows` of them; all or nothing. Not durable before `sync`. Raises StorageFailed."""
-        self._write(data, rows, extent)
 
 
 class Recovered(NamedTuple):

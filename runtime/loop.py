@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -19,7 +20,13 @@ except ImportError:  # Windows has no uvloop
     NAME = "asyncio"
 
 
+GC_THRESHOLDS = (50_000, 20, 20)
+"""A stream of small objects that die young makes the collector look at all of them again and again, and find nothing."""
+
+
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end on a fresh loop and close it, as asyncio.run does."""
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=_factory) as runner:
         return runner.run(main)
