@@ -19,6 +19,7 @@ from market.kinds import BookDelta, BookSnapshot
 from market.session import Booked, Connection, Fetch, Rejected
 from market.times import MINUTE, SECOND
 from tests.support.clock import ManualClock
+from tests.support.lines import events_of
 
 T = 1_785_701_700_000_000
 MS = T // 1000
@@ -251,7 +252,9 @@ class Market:
     def flags(self, now):
         self.pipeline.advance(now + MINUTE, covered=True)
         work = self.intake.collect(now)
-        return [event.flags for lane, events in work.events if lane[2] == "book_delta" for event in events]
+        return [
+            event.flags for lane, events in work.events if lane[2] == "book_delta" for event in events_of(lane, events)
+        ]
 
 
 def test_of_twins_one_asks_and_both_are_in_sync():

@@ -13,13 +13,14 @@ from collectors.budget import Budget
 from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
-from collectors.intake import FrameBatch, Intake, Pass
+from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.transports import ConnectFailed
 from market.times import SECOND
 from tests.support import toy
 from tests.support.clock import ManualClock
+from tests.support.lines import events_of, frames_of
 from tests.support.toy import T0, q, t
 from tests.support.transport import CUT, END, HANG, ScriptedVenue
 
@@ -62,7 +63,10 @@ class Bench:
 
 def ids(work: Pass, kind: str = "trade") -> list[int]:
     return [
-        e.seq if kind == "trade" else e.update_id for lane, events in work.events if lane[2] == kind for e in events
+        e.seq if kind == "trade" else e.update_id
+        for lane, held in work.events
+        if lane[2] == kind
+        for e in events_of(lane, held)
     ]
 
 
@@ -83,7 +87,7 @@ async def test_it_subscribes_receives_and_stops_in_order() -> None:
 async def test_the_receive_time_is_the_moment_of_the_read() -> None:
     bench = Bench([t(1, 0), 2.5, t(2, 5)])
     work = await bench.run(5.0)
-    times = [item.ts_recv for _, items in work.frames for item in items if isinstance(item, FrameBatch)]
+    times = [line.ts_recv for _, held in work.frames for line in frames_of(held) if line.dir == "recv"]
     assert times == [T0, T0 + 2_500_000]
 
 

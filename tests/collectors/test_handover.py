@@ -23,6 +23,7 @@ from market.session import Fetch, Limits, Output
 from market.times import HOUR, SECOND
 from tests.support import toy
 from tests.support.clock import ManualClock
+from tests.support.lines import events_of
 from tests.support.toy import T0, ToySession, q, t
 from tests.support.transport import CUT, HANG, ScriptedVenue
 
@@ -80,7 +81,13 @@ class Bench:
 
 
 def trades(work: Pass, symbol: str = "AAA") -> list[int]:
-    return [e.seq for lane, events in work.events if lane[2] == "trade" for e in events if e.symbol == symbol]
+    return [
+        e.seq
+        for lane, events in work.events
+        if lane[2] == "trade"
+        for e in events_of(lane, events)
+        if e.symbol == symbol
+    ]
 
 
 def endings(work: Pass) -> list[str]:

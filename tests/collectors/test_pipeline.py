@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from collectors.config import WritingConfig
-from collectors.intake import FrameBatch, Intake, Pass, may_shed
+from collectors.intake import Intake, Pass, may_shed
 from collectors.links import Link
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
-from lake.frames import FrameLine
 from market.kinds import KINDS
 from market.session import Fetch, Leave, Resume, Send
 from market.times import SECOND
 from tests.support import toy
+from tests.support.lines import events_of, frames_of
 from tests.support.toy import T0, ToySession, q, stream, t
 
 MARKET = ("binance", "spot")
@@ -40,7 +40,8 @@ class Bench:
 
 def seqs(work: Pass) -> dict[str, list[int]]:
     return {
-        lane[2]: [getattr(event, "seq", None) or event.update_id for event in events] for lane, events in work.events
+        lane[2]: [getattr(event, "seq", None) or event.update_id for event in events_of(lane, held)]
+        for lane, held in work.events
     }
 
 
@@ -51,11 +52,11 @@ def test_events_go_to_their_kinds_and_frames_are_kept_as_they_came() -> None:
     assert bench.pipeline.receive(link, frames, T0 + 7) == []
     work = bench.passed()
     assert seqs(work) == {"trade": [1, 2], "quote": [5]}
-    (_, items) = work.frames[0]
-    opened, batch = items
-    assert isinstance(opened, FrameLine)
+    opened, *received = frames_of(work.frames[0][1])
     assert (opened.dir, opened.url) == ("open", "ws://toy")
-    assert batch == FrameBatch("n-1-1", 1, T0 + 7, frames)
+    assert [(line.dir, line.conn, line.n, line.ts_recv, line.data) for line in received] == [
+        ("recv", "n-1-1", number, T0 + 7, frame) for number, frame in enumerate(frames, 1)
+    ]
     assert [row.session for row in work.sessions] == ["n-1-1"]
 
 
@@ -99,8 +100,7 @@ def test_a_session_that_ends_leaves_its_row_its_coverage_and_open_gaps() -> None
     assert {(gap.kind, gap.cause, gap.ts_to) for gap in work.gaps} == {
         ("trade", "disconnect", None), ("quote", "disconnect", None),
     }  # fmt: skip
-    closing = work.frames[0][1][-1]
-    assert isinstance(closing, FrameLine)
+    closing = frames_of(work.frames[0][1])[-1]
     assert (closing.dir, closing.code, closing.n) == ("close", 1006, 4)
 
 
@@ -169,8 +169,7 @@ def test_answers_are_frames_with_their_headers() -> None:
     bench = Bench()
     link = bench.open()
     bench.pipeline.respond(link, Fetch("info", "GET", "http://x/info"), 429, {"retry-after": "3"}, b"\xff", T0)
-    line = bench.passed().frames[0][1][-1]
-    assert isinstance(line, FrameLine)
+    line = frames_of(bench.passed().frames[0][1])[-1]
     assert (line.dir, line.status, line.tag, line.headers, line.n) == ("http", 429, "info", {"retry-after": "3"}, 1)
     assert line.data == b"\xff"
 
@@ -182,7 +181,7 @@ def test_a_defect_of_ours_keeps_the_frames_and_what_came_before_it() -> None:
         bench.pipeline.receive(link, [t(1, 0), b"boom", t(2, 0)], T0)
     work = bench.passed()
     assert seqs(work) == {"trade": [1]}
-    assert isinstance(work.frames[0][1][-1], FrameBatch)
+    assert [line.data for line in frames_of(work.frames[0][1])[1:]] == [t(1, 0), b"boom", t(2, 0)]
 
 
 def test_trades_are_never_shed_and_make_reading_wait() -> None:
@@ -197,7 +196,7 @@ def test_trades_are_never_shed_and_make_reading_wait() -> None:
     bench.pipeline.receive(link, [t(20_001, 20_001, "A" * 60)], T0)
     work = bench.passed()
     assert not bench.pipeline.full
-    assert len(work.events[0][1]) == 20_001
+    assert sum(lines.rows for lines in work.events[0][1]) == 20_001
     assert bench.pipeline.totals.shed == {}
 
 
@@ -209,7 +208,7 @@ def test_quotes_are_shed_when_memory_is_short_and_the_episode_is_one_gap() -> No
     bench.pipeline.receive(link, [q(50_001, 50_500)], T0)
     work = bench.passed()
     assert seqs(work)["trade"] == [1]
-    assert len(work.events[-1][1]) + len(work.events[0][1]) == 45_000
+    assert sum(lines.rows for _, held in work.events for lines in held) == 45_000
     (begun,) = work.gaps
     assert (begun.kind, begun.cause, begun.ts_from, begun.ts_to) == ("quote", "shed", T0 + 50_000_000, None)
     assert bench.pipeline.totals.shed == {"quote": 2}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from collectors.config import WritingConfig
-from collectors.intake import FrameBatch, Intake, Pass, RejectedFrame
+from collectors.intake import Intake, Lines, Pass, RejectedFrame, lines_of, lines_of_frames
 from collectors.writing import GroupCommit
 from lake import durable
 from lake.durable import Fault
@@ -33,12 +33,13 @@ def trade(seq: int, at: int, symbol: str = "BTCUSDT") -> Trade:
     return Trade(symbol, "trade", at, None, at, "n-1-1", seq, 0, "ws", "1", "2", "buy", seq, "market")
 
 
-def batch(first: int, *frames: bytes, at: int) -> FrameBatch:
-    return FrameBatch("n-1-1", first, at, list(frames))
+def batch(first: int, *frames: bytes, at: int) -> Lines:
+    return lines_of_frames("n-1-1", at, first, frames)
 
 
-def work(now: int, events: list[Trade] = [], frames: list[FrameBatch] = [], **more: object) -> Pass:  # noqa: B006
-    return Pass(now, frames=[(MARKET, frames)] if frames else [], events=[(LANE, events)] if events else [], **more)
+def work(now: int, events: list[Trade] = [], frames: list[Lines] = [], **more: object) -> Pass:  # noqa: B006
+    held = [lines_of([event]) for event in events]
+    return Pass(now, frames=[(MARKET, frames)] if frames else [], events=[(LANE, held)] if events else [], **more)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from collectors.routes import merger_maker
 from market.kinds import BookDelta, Quote, Trade
 from market.times import SECOND
 from tests.support import toy
+from tests.support.lines import events_of
 from tests.support.toy import T0, ToySession, q, stream, t
 
 BASE = 5_000_000
@@ -149,7 +150,10 @@ def test_frames_of_two_twins_in_any_order_store_the_keys_of_the_undisturbed_stre
             pipeline.close(links[1], "disconnect", at(number))
     pipeline.advance(at(LENGTH) + 10 * SECOND, covered=True)
     work = intake.collect(at(LENGTH) + 10 * SECOND)
-    stored = {lane[2]: sorted(getattr(e, "seq", None) or e.update_id for e in events) for lane, events in work.events}
+    stored = {
+        lane[2]: sorted(getattr(e, "seq", None) or e.update_id for e in events_of(lane, held))
+        for lane, held in work.events
+    }
     assert stored == {"trade": [BASE + n for n in range(LENGTH)], "quote": [BASE + n for n in range(LENGTH)]}
     last = {gap.gap_id: gap for gap in work.gaps}
     assert [gap for gap in last.values() if gap.state == "open"] == []
