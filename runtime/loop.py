@@ -21,7 +21,7 @@ except ImportError:  # Windows has no uvloop
 
 
 GC_THRESHOLDS = (50_000, 20, 20)
-"""A stream of small objects that die young makes the collector look at all of them again and again, and find nothing."""
+"""Small objects that die young, by the thousand: at the usual thresholds they are looked through in vain."""
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
