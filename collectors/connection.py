@@ -174,7 +174,9 @@ class Driver:
         await self._tools.turn(urlsplit(url).netloc, spacing)
         config = self._tools.config
         max_frame = config.max_frame_mb * 1024 * 1024 if config.max_frame_mb else self._limits.max_frame
-        return await self._tools.connect(url, max_frame=max_frame, timeout=config.connect_timeout_seconds)
+        return await self._tools.connect(
+            url, max_frame=max_frame, timeout=config.connect_timeout_seconds, now=self._clock.now
+        )
 
     async def _unless_halted(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The result of `work`, or None where the end comes first: a handshake must not hold up a shutdown."""

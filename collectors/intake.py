@@ -24,7 +24,7 @@ LaneKey = tuple[str, str, str]
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """Whole lines made of what came together at `ts_recv`, ready to be written.
+    """Whole lines made of what came within the second of `ts_recv`, ready to be written.
 
     They are encoded as soon as they are known: the objects that they are made of are still in the processor's caches,
     and need not live until the next pass.
@@ -41,10 +41,11 @@ def lines_of(events: Sequence[Event]) -> Lines:
     return Lines(events[0].ts_recv, encode_lines(events), len(events), extent(events))
 
 
-def lines_of_frames(session: str, ts_recv: int, first_no: int, frames: Sequence[bytes]) -> Lines:
-    """The lines of frames that one session read together: `first_no` is the first one's number, the others follow."""
-    data = encode_received(session, ts_recv, first_no, frames)
-    return Lines(ts_recv, data, len(frames), Extent(ts_recv, ts_recv, None, None))
+def lines_of_frames(session: str, times: Sequence[int], first_no: int, frames: Sequence[bytes]) -> Lines:
+    """The lines of frames that one session read at `times`: `first_no` is the first one's number, the others follow."""
+    data = encode_received(session, times, first_no, frames)
+    low, high = min(times[0], times[-1]), max(times[0], times[-1])
+    return Lines(times[0], data, len(frames), Extent(low, high, None, None))
 
 
 def line_of(line: FrameLine) -> Lines:

@@ -161,10 +161,9 @@ class Life:
         while True:
             if pipeline.full:
                 await pipeline.room()
-            frames = await transport.receive()
-            ts_recv = clock.now()
+            frames, times = await transport.receive()
             self._heard = clock.monotonic()
-            tasks = pipeline.receive(link, frames, ts_recv)
+            tasks = pipeline.take_in(link, frames, times)
             if tasks:
                 self._do(tasks)
             turn += len(frames)

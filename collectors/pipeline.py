@@ -12,7 +12,7 @@ import msgspec
 
 from collectors.coverage import CoverageTracker
 from collectors.holes import HANDOVER, STALLED
-from collectors.intake import Intake, Lines, RejectedFrame, line_of, lines_of, lines_of_frames
+from collectors.intake import Intake, Lines, RejectedFrame, line_of, lines_of_frames
 from collectors.links import Gaps, Link, Totals
 from collectors.routes import Route
 from collectors.told import Told
@@ -37,6 +37,7 @@ from market.session import (
     Session,
     Stream,
 )
+from market.times import SECOND
 from runtime import metrics, telemetry
 from runtime.channel import Channel
 
@@ -110,22 +111,35 @@ class Pipeline:
 
     def receive(self, link: Link, frames: Sequence[bytes], ts_recv: int) -> Sequence[Task]:
         """Frames that were read together at `ts_recv`; what the session wants done about them."""
+        return self._receive(link, frames, [ts_recv] * len(frames))
+
+    def take_in(self, link: Link, frames: Sequence[bytes], times: Sequence[int]) -> Sequence[Task]:
+        """Frames that are handed over together and were read at `times` (at least one); see `receive`.
+
+        Segments end at whole seconds: lines of two seconds are never one piece.
+        """
+        first = times[0] // SECOND
+        if times[-1] // SECOND == first:
+            return self._receive(link, frames, times)
+        cut = next(place for place, time in enumerate(times) if time // SECOND != first)
+        return [*self._receive(link, frames[:cut], times[:cut]), *self.take_in(link, frames[cut:], times[cut:])]
+
+    def _receive(self, link: Link, frames: Sequence[bytes], times: Sequence[int]) -> Sequence[Task]:
         session = link.session
-        nbytes = sum(map(len, frames))  # what follows runs once a batch, and a batch is often one frame
         if self._frames is not None:
-            kept = lines_of_frames(session.session_id, ts_recv, session.frame_no + 1, frames)
+            kept = lines_of_frames(session.session_id, times, session.frame_no + 1, frames)
             self._frames.offer((kept,), len(kept.data))
         self._totals.frames += len(frames)
-        self._totals.nbytes += nbytes
+        self._totals.nbytes += sum(map(len, frames))
         route_of = self._route_of
         receive = session.receive
         tasks: list[Task] = []
         try:
-            for frame in frames:
-                for out in receive(frame, ts_recv):
+            for frame, time in zip(frames, times, strict=False):
+                for out in receive(frame, time):
                     route = route_of.get(out.__class__)
                     if route is None:
-                        tasks += self._odd(link, out, frame, ts_recv)
+                        tasks += self._odd(link, out, frame, time)
                     elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
                         route.batch.append(out)  # type: ignore[arg-type] # as above
         finally:
@@ -342,21 +356,10 @@ class Pipeline:
     def _hand_on(self, link: Link) -> None:
         """The new events of a batch to their channels, as lines."""
         for route in self._route_of.values():
-            batch = route.batch
-            if not batch:
-                continue
-            link.row.events += len(batch)
-            channel = route.channel
-            if channel.when_full == "block" or not channel.full:
-                lines = lines_of(batch)
-                channel.offer((lines,), len(lines.data))
-                route.new += len(batch)
-                if route.shedding:
-                    self._found(route.shedding.end())
-            else:
-                self._totals.shed[route.kind] += len(batch)
-                self._found(route.shedding.give_up(batch, self._intake.waiting_bytes))
-            batch.clear()
+            if route.batch:
+                link.row.events += len(route.batch)
+                if gaps := route.hand_on(self._totals, self._intake):
+                    self._found(gaps)
 
     def _reject(self, link: Link, out: Rejected, data: bytes, now: int) -> None:
         link.rejected += 1

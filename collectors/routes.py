@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from collectors.intake import Lines
+from collectors.intake import Intake, Lines, lines_of
+from collectors.links import Totals
 from collectors.merger import merger
 from collectors.shedding import Shedding
 from market.kinds import Event
-from market.session import Exchange, Merger
+from market.session import Exchange, Gap, Merger
 from runtime.channel import Channel
 
 
@@ -25,6 +26,18 @@ class Route:
         self.new = 0
         self.reported = (0, 0)
         self.shedding = Shedding(exchange, market_type, kind)
+
+    def hand_on(self, totals: Totals, intake: Intake) -> list[Gap]:
+        """The batch to its channel, as lines, or nowhere where memory is short; the gaps that begin or end with it."""
+        batch, self.batch = self.batch, []
+        channel = self.channel
+        if channel.when_full == "block" or not channel.full:
+            lines = lines_of(batch)
+            channel.offer((lines,), len(lines.data))
+            self.new += len(batch)
+            return self.shedding.end() if self.shedding else []
+        totals.shed[self.kind] += len(batch)
+        return self.shedding.give_up(batch, intake.waiting_bytes)
 
 
 def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, NamedTuple
 
@@ -98,17 +99,20 @@ def encode_frame_lines(lines: Sequence[FrameLine]) -> bytes:
     return _ENCODER.encode_lines(lines)
 
 
-def encode_received(conn: str, ts_recv: int, first_n: int, frames: Sequence[bytes]) -> bytes:
-    """Lines of frames that one session received together at `ts_recv`, numbered from `first_n`: the hot path."""
+def encode_received(conn: str, times: Sequence[int], first_n: int, frames: Sequence[bytes]) -> bytes:
+    """Lines of frames that one session received at `times` (us), numbered from `first_n`: the hot path."""
     try:
         return _ENCODER.encode_lines(
-            [_Received(ts_recv, conn, "recv", n, frame.decode()) for n, frame in enumerate(frames, first_n)]
+            [
+                _Received(time, conn, "recv", n, frame.decode())
+                for time, n, frame in zip(times, count(first_n), frames, strict=False)
+            ]
         )
     except UnicodeDecodeError:
         return _ENCODER.encode_lines(
             [
-                FrameLine(ts_recv=ts_recv, conn=conn, dir="recv", n=n, **payload(frame))  # type: ignore[arg-type] # str fields
-                for n, frame in enumerate(frames, first_n)
+                FrameLine(ts_recv=time, conn=conn, dir="recv", n=n, **payload(frame))  # type: ignore[arg-type] # str fields
+                for time, n, frame in zip(times, count(first_n), frames, strict=False)
             ]
         )
 

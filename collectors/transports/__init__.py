@@ -12,8 +12,8 @@ import importlib
 import ipaddress
 import pkgutil
 import ssl
-from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -25,6 +25,10 @@ DEFAULT = "picows"
 REFERENCE = "websockets"
 BATCH_FRAMES = 256
 """Most frames of one `receive`: what is done before the loop gets another turn."""
+TURN_SECONDS = 0.005
+"""A live feed wakes the process up for every frame: what is done about them is done once in this time for all of them,
+while the data and the code are in the processor's caches.
+"""
 PING_SECONDS = 20.0
 """A ping goes out this often; a connection that has sent nothing between two of them ends with code 1011."""
 CLOSE_SECONDS = 2.0
@@ -66,13 +70,21 @@ class Closed(TransportError):
         self.reason = reason
 
 
+class Frames(NamedTuple):
+    """Frames in order, and when each was read (us): the line after the read of the socket."""
+
+    data: list[bytes]
+    times: list[int]
+
+
 class Transport(Protocol):
     """One open connection. It answers pings by itself and reads no further ahead than it must."""
 
-    async def receive(self) -> list[bytes]:
+    async def receive(self) -> Frames:
         """Wait for a frame, then return those that have been read, in order (1 to BATCH_FRAMES; text as UTF-8).
 
-        Frames read before the end come first, then Closed is raised. Cancelling loses nothing.
+        Where frames come one by one they may be handed over together up to TURN_SECONDS later; their times are those
+        of the reads. Frames read before the end come first, then Closed is raised. Cancelling loses nothing.
         """
         ...
 
@@ -90,7 +102,7 @@ class Connect(Protocol):
 
     A message of more than `max_frame` bytes, in one piece or in many, inflated, ends the connection with code 1009;
     it is refused before it is inflated whole. No extension but that of `compression` is offered; a venue that declines
-    is read as it is. The certificate of a wss:// address is verified (`tls`).
+    is read as it is. The certificate of a wss:// address is verified (`tls`). Reads are stamped with `now` (us).
     """
 
     async def __call__(
@@ -99,6 +111,7 @@ class Connect(Protocol):
         *,
         max_frame: int,
         timeout: float,  # noqa: ASYNC109 -- the handshake's own limit, part of the contract
+        now: Callable[[], int],
         compression: Compression = "off",
     ) -> Transport: ...
 

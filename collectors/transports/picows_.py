@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from picows import WSCloseCode, WSError, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport, ws_connect
@@ -21,7 +21,8 @@ from picows.url import WSParsedURL
 from python_socks import ProxyError
 
 from collectors import transports
-from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, Compression, ConnectFailed, Transport
+from collectors.transports import BATCH_FRAMES, Closed, Compression, ConnectFailed, Frames, Transport
+from runtime.turns import turns_of
 
 CONTROL_BYTES = 125
 """No ping, pong or close frame is larger, so that what is larger needs no look at its type."""
@@ -34,13 +35,17 @@ class _Inbox(WSListener):
 
     ws: WSTransport
 
-    def __init__(self, max_frame: int) -> None:
+    def __init__(self, max_frame: int, now: Callable[[], int]) -> None:
         self.messages: list[bytes] = []
+        self.times: list[int] = []
+        """When each of them was read."""
         self.nbytes = 0
         self.closed: Closed | None = None
         """How it ended: nothing is taken in any more."""
         self.waiter: asyncio.Future[None] | None = None
         self.loop = asyncio.get_running_loop()
+        self._now = now
+        self._turns = turns_of(self.loop, transports.TURN_SECONDS)
         self.gone: asyncio.Future[None] = self.loop.create_future()
         """Done when the socket is closed."""
         self._max_frame = max_frame
@@ -129,16 +134,15 @@ class _Inbox(WSListener):
         self._read = []
         if self.ws.is_close_frame_sent:
             read = self._before_error(read)
+        first = not self.messages
+        self.messages += read
+        self.times += [self._now()] * len(read)
         self.nbytes += sum(map(len, read))
-        if self.messages:
-            self.messages += read
-        else:
-            self.messages = read
-        waiter = self.waiter
-        if waiter is not None:
-            self.waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+        if self.waiter is not None:
+            if len(self.messages) >= BATCH_FRAMES:
+                self.wake()
+            elif first:
+                self._turns.wanted(self.wake)
         elif self.closed is None and not self._paused and self.full:
             self._paused = True
             self.ws.underlying_transport.pause_reading()
@@ -161,20 +165,20 @@ class _Inbox(WSListener):
 
     @property
     def full(self) -> bool:
-        return self.nbytes > PAUSE_BYTES or len(self.messages) > PAUSE_FRAMES
+        return self.nbytes > transports.PAUSE_BYTES or len(self.messages) > transports.PAUSE_FRAMES
 
-    def take(self) -> list[bytes]:
+    def take(self) -> Frames:
         """Up to BATCH_FRAMES messages; reading goes on where it was paused."""
-        messages = self.messages
+        messages, times = self.messages, self.times
         if len(messages) <= BATCH_FRAMES:
-            self.messages, self.nbytes = [], 0
+            self.messages, self.times, self.nbytes = [], [], 0
         else:
-            messages = messages[:BATCH_FRAMES]
-            del self.messages[:BATCH_FRAMES]
+            messages, times = messages[:BATCH_FRAMES], times[:BATCH_FRAMES]
+            del self.messages[:BATCH_FRAMES], self.times[:BATCH_FRAMES]
             self.nbytes -= sum(map(len, messages))
         if self._paused and not self.full:
             self.read_on()
-        return messages
+        return Frames(messages, times)
 
     def read_on(self) -> None:
         if self._paused:
@@ -267,7 +271,7 @@ class PicowsTransport:
     def __init__(self, inbox: _Inbox) -> None:
         self._inbox = inbox
 
-    async def receive(self) -> list[bytes]:
+    async def receive(self) -> Frames:
         inbox = self._inbox
         while not inbox.messages:
             if inbox.closed is not None:
@@ -297,8 +301,8 @@ class PicowsTransport:
 class _Dial:
     """One attempt to connect: the socket, which the library lets go of when it is cancelled, and the inbox."""
 
-    def __init__(self, max_frame: int) -> None:
-        self.inbox = _Inbox(max_frame)
+    def __init__(self, max_frame: int, now: Callable[[], int]) -> None:
+        self.inbox = _Inbox(max_frame, now)
         self._socket: socket.socket | None = None
 
     def listener(self, _request: Request, response: Response) -> _Inbox:
@@ -339,13 +343,14 @@ async def connect(
     *,
     max_frame: int,
     timeout: float,  # noqa: ASYNC109 -- the handshake's own limit, part of the contract
+    now: Callable[[], int],
     compression: Compression = "off",
 ) -> Transport:
     """Open `url`. No redirect: a venue that asks for one is refused. Raises ConnectFailed."""
     if compression != "off":
         reference = transports.load(transports.REFERENCE)
-        return await reference(url, max_frame=max_frame, timeout=timeout, compression=compression)
-    dial = _Dial(max_frame)
+        return await reference(url, max_frame=max_frame, timeout=timeout, now=now, compression=compression)
+    dial = _Dial(max_frame, now)
     try:
         async with asyncio.timeout(timeout):
             await _open(dial, url, max_frame)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection
@@ -21,7 +21,7 @@ from websockets.frames import DATA_OPCODES, CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
 from collectors import transports
-from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, Compression
+from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, PAUSE_FRAMES, Closed, Compression, Frames
 
 RATIO = 1032
 """Deflate makes no more than this many bytes of one."""
@@ -181,11 +181,12 @@ class _Connection(ClientConnection):
 class WebsocketsTransport:
     """See `collectors.transports.Transport`."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, now: Callable[[], int]) -> None:
         self._connection = connection
         self._inbox = connection.inbox
+        self._now = now
 
-    async def receive(self) -> list[bytes]:
+    async def receive(self) -> Frames:
         inbox = self._inbox
         if not inbox.messages:
             if not inbox.over:
@@ -203,9 +204,10 @@ class WebsocketsTransport:
         else:
             batch = [inbox.messages.popleft() for _ in range(BATCH_FRAMES)]
             inbox.nbytes -= sum(map(len, batch))
+        times = [self._now()] * len(batch)
         if not inbox.full:
             self._connection.read_on()
-        return batch
+        return Frames(batch, times)
 
     async def send(self, text: str) -> None:
         try:
@@ -229,6 +231,7 @@ async def connect(
     *,
     max_frame: int,
     timeout: float,  # noqa: ASYNC109 -- passed on to the library
+    now: Callable[[], int],
     compression: Compression = "off",
 ) -> WebsocketsTransport:
     """Open `url`. Compression costs twice the CPU a message. Raises ConnectFailed."""
@@ -254,4 +257,4 @@ async def connect(
         raise transports.failure(error, url) from error
     assert isinstance(connection, _Connection)
     connection.timer = connection.loop.call_later(transports.PING_SECONDS, connection.watch)
-    return WebsocketsTransport(connection)
+    return WebsocketsTransport(connection, now)

@@ -14,7 +14,7 @@ from collectors import exchanges, transports
 from collectors.config import CollectorsConfig, SourceConfig
 from collectors.http import Answer, Http, HttpFailed
 from collectors.service import CollectorsService
-from collectors.transports import Closed
+from collectors.transports import Closed, Frames
 from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market.session import Connection, Stream
@@ -33,12 +33,13 @@ class Flowing:
         self._over = False
         self.symbols: list[str] = []
 
-    async def receive(self) -> list[bytes]:
+    async def receive(self) -> Frames:
         await self._clock.sleep(0.5)
         if self._over:
             raise Closed(1000, "closed by us")
         tick = int(self._clock.monotonic() * 2)
-        return [t(tick, tick * 500, symbol) for symbol in self.symbols]
+        frames = [t(tick, tick * 500, symbol) for symbol in self.symbols]
+        return Frames(frames, [self._clock.now()] * len(frames))
 
     async def send(self, text: str) -> None:
         self.symbols = text.split()[1:]

@@ -183,7 +183,7 @@ async def test_a_stalled_stream_is_said_is_a_gap_and_is_asked_for_again() -> Non
 async def test_stopping_does_not_wait_for_a_handshake() -> None:
     bench = Bench()
 
-    async def never(url: str, *, max_frame: int, timeout: float) -> object:
+    async def never(url: str, *, max_frame: int, timeout: float, **_more: object) -> object:
         await asyncio.Event().wait()
         raise AssertionError
 

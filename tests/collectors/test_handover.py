@@ -299,9 +299,9 @@ async def test_many_connections_that_are_cut_together_keep_the_venues_rate() -> 
     times: list[float] = []
     connect = bench.tools.connect
 
-    async def counted(url: str, *, max_frame: int, timeout: float) -> object:
+    async def counted(url: str, *, max_frame: int, timeout: float, **_more: object) -> object:
         times.append(bench.clock.monotonic())
-        return await connect(url, max_frame=max_frame, timeout=timeout)
+        return await connect(url, max_frame=max_frame, timeout=timeout, **_more)
 
     bench.tools = msgspec.structs.replace(bench.tools, connect=counted)  # type: ignore[arg-type]
     drivers = [bench.drive(f"S{n}") for n in range(20)]
@@ -329,9 +329,9 @@ async def test_a_connection_that_worked_is_made_again_quickly_but_not_for_ever()
     times: list[float] = []
     connect = bench.tools.connect
 
-    async def counted(url: str, *, max_frame: int, timeout: float) -> object:
+    async def counted(url: str, *, max_frame: int, timeout: float, **_more: object) -> object:
         times.append(bench.clock.monotonic())
-        return await connect(url, max_frame=max_frame, timeout=timeout)
+        return await connect(url, max_frame=max_frame, timeout=timeout, **_more)
 
     bench.tools = msgspec.structs.replace(bench.tools, connect=counted)  # type: ignore[arg-type]
     bench.driver = bench.drive("AAA")

@@ -34,7 +34,7 @@ def trade(seq: int, at: int, symbol: str = "BTCUSDT") -> Trade:
 
 
 def batch(first: int, *frames: bytes, at: int) -> Lines:
-    return lines_of_frames("n-1-1", at, first, frames)
+    return lines_of_frames("n-1-1", [at] * len(frames), first, frames)
 
 
 def work(now: int, events: list[Trade] = [], frames: list[Lines] = [], **more: object) -> Pass:  # noqa: B006

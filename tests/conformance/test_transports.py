@@ -13,6 +13,7 @@ import random
 import ssl
 import subprocess
 import sys
+import time
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -41,14 +42,22 @@ async def venue(handler, host="127.0.0.1", **options):
 async def connected(name, url, max_frame=1 << 20, timeout=PATIENCE):
     compression = "deflate" if name.endswith(DEFLATE) else "off"
     connect = transports.load_or_reference(name.removesuffix(DEFLATE), compression)
-    return await connect(url, max_frame=max_frame, timeout=timeout)
+    return await connect(url, max_frame=max_frame, timeout=timeout, now=time.time_ns)
+
+
+async def received(transport) -> list[bytes]:
+    """The frames of one `receive`, each with the time of its read, which never goes back."""
+    frames, times = await asyncio.wait_for(transport.receive(), PATIENCE)
+    assert len(frames) == len(times)
+    assert times == sorted(times)
+    return frames
 
 
 async def read_all(transport) -> tuple[list[bytes], Closed]:
     frames: list[bytes] = []
     while True:
         try:
-            frames += await asyncio.wait_for(transport.receive(), PATIENCE)
+            frames += await received(transport)
         except Closed as closed:
             return frames, closed
 
@@ -81,7 +90,7 @@ async def test_a_batch_is_never_larger_than_promised(name: str) -> None:
         transport = await connected(name, url)
         total = 0
         while total < 4 * BATCH_FRAMES:
-            batch = await asyncio.wait_for(transport.receive(), PATIENCE)
+            batch = await received(transport)
             assert 1 <= len(batch) <= BATCH_FRAMES
             total += len(batch)
         await transport.close()
@@ -151,7 +160,7 @@ async def test_what_was_sent_before_the_peer_agreed_to_close_is_still_read(name:
     async with venue(handler) as url:
         transport = await connected(name, url)
         asked.set()
-        first = await asyncio.wait_for(transport.receive(), PATIENCE)
+        first = await received(transport)
         await transport.close()
         rest, _ = await read_all(transport)
         assert [*first, *rest] == [b"%d" % n for n in range(20)]
@@ -172,7 +181,7 @@ async def test_cancelling_a_receive_loses_nothing(name: str) -> None:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         go.set()
-        assert await asyncio.wait_for(transport.receive(), PATIENCE) == [b"kept"]
+        assert await received(transport) == [b"kept"]
         await transport.close()
 
 
@@ -209,7 +218,7 @@ async def test_what_is_small_on_the_wire_is_not_inflated_all_at_once(name: str) 
         frames = 0
         while frames < 100:
             assert transport._inbox.nbytes < 40 << 20
-            frames += len(await asyncio.wait_for(transport.receive(), PATIENCE))
+            frames += len(await received(transport))
         await transport.close()
 
 
@@ -332,7 +341,7 @@ async def test_control_frames_may_come_anywhere_in_what_is_read_together(name: s
         transport = await connected(name, url)
         frames: list[bytes] = []
         while len(frames) < 4:
-            frames += await asyncio.wait_for(transport.receive(), PATIENCE)
+            frames += await received(transport)
         assert frames == [whole, b"a" * large + b"b" * large + b"c" * large, b"", whole]
     await transport.close()
 
@@ -514,7 +523,7 @@ async def test_text_that_is_no_utf8_is_handed_over_as_it_came(name: str) -> None
         transport = await connected(name, url)
         frames: list[bytes] = []
         while len(frames) < 3:
-            frames += await asyncio.wait_for(transport.receive(), PATIENCE)
+            frames += await received(transport)
         assert frames == [b"\xff\xfe", b"\xc3" * 300, b"{}"]
         await transport.close()
 
@@ -558,7 +567,7 @@ async def test_a_flood_of_pings_is_answered_and_nothing_is_lost_in_it(name: str)
         transport = await connected(name, url)
         frames: list[bytes] = []
         while len(frames) < 2:
-            frames += await asyncio.wait_for(transport.receive(), PATIENCE)
+            frames += await received(transport)
         assert frames == [b"before", b"after"]
         await transport.close()
 
@@ -595,7 +604,7 @@ async def test_what_is_sent_over_a_compressed_connection_arrives(name: str) -> N
     async with venue(handler) as url:
         transport = await connected(name, url)
         await transport.send("subscribe " * 100)
-        assert await asyncio.wait_for(transport.receive(), PATIENCE) == [b"subscribe " * 100]
+        assert await received(transport) == [b"subscribe " * 100]
         await transport.close()
     assert agreed == (["PerMessageDeflate"] if name.endswith(DEFLATE) else [])
 

@@ -45,7 +45,7 @@ def open_row(path: str = PATH) -> SegmentRow:
 
 def received(first: int, count: int) -> bytes:
     bodies = [b'{"e":"trade","t":%d,"p":"64000.%02d"}' % (n, n % 100) for n in range(first, first + count)]
-    return encode_received(CONN, T + first, first, bodies)
+    return encode_received(CONN, [T + first] * len(bodies), first, bodies)
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -58,7 +58,7 @@ def numbers(place: Path) -> list[int]:
 
 @given(st.lists(st.one_of(st.binary(max_size=40), st.text(max_size=20).map(str.encode)), max_size=6))
 def test_every_byte_of_a_frame_comes_back(bodies: list[bytes]) -> None:
-    data = encode_received(CONN, T, 7, bodies)
+    data = encode_received(CONN, [T] * len(bodies), 7, bodies)
     assert data.count(b"\n") == len(bodies)
     lines = [json.loads(line) for line in data.splitlines()]
     for n, (line, body) in enumerate(zip(lines, bodies, strict=True), start=7):
@@ -72,7 +72,7 @@ def test_text_stays_text_and_only_what_is_none_is_base64() -> None:
         b'{"ts_recv":1795182300000001,"conn":"box1-1795182300000000-1","dir":"recv","n":1,'
         b'"frame":"{\\"e\\":\\"trade\\",\\"t\\":1,\\"p\\":\\"64000.01\\"}"}\n'
     )
-    assert encode_received(CONN, T, 1, [b"\xff"]).endswith(b'"n":1,"frame_b64":"/w=="}\n')
+    assert encode_received(CONN, [T], 1, [b"\xff"]).endswith(b'"n":1,"frame_b64":"/w=="}\n')
     assert frames.payload(b"\xff") == {"frame_b64": "/w=="}
     assert frames.payload("€".encode()) == {"frame": "€"}
 

@@ -67,7 +67,7 @@ def recover_raw(root: Path) -> list[int]:
 def write_frames(root: Path, promise: Callable[[int], None]) -> None:
     file = FramesFile(root, open_row(FRAMES_PATH, FRAMES))
     for batch in range(3):
-        file.append(encode_received("box1-1-1", T, 1 + batch * 3, [b'{"a":%d}' % n for n in range(3)]))
+        file.append(encode_received("box1-1-1", [T] * 3, 1 + batch * 3, [b'{"a":%d}' % n for n in range(3)]))
         if batch != 1:
             file.sync()
             promise(3 * (batch + 1))

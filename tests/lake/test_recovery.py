@@ -258,7 +258,7 @@ def test_frames_beyond_the_last_line_are_named(writer):
     frames = opened(writer, "frames")
     other = FrameLine(ts_recv=T0 + 50, conn="node-1-2", dir="recv", n=1, frame="{}")
     with FramesFile(writer.root, frames) as file:
-        file.append(encode_received(SESSION, T0 + 1, 1, [b"{}"] * 9) + encode_frame_lines([other]))
+        file.append(encode_received(SESSION, [T0 + 1] * 9, 1, [b"{}"] * 9) + encode_frame_lines([other]))
         file.sync()
     written(writer, "trade", [event(1), event(4)])
     written(writer, "quote", [book(6)])

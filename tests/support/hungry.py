@@ -11,6 +11,7 @@ import contextlib
 import json
 import resource
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -33,7 +34,7 @@ async def main(name: str, compression: str, url: str, limits: list[int]) -> list
     found = []
     for limit in limits:
         connect = transports.load(name)
-        transport = await connect(url, max_frame=limit, timeout=10, compression=compression)
+        transport = await connect(url, max_frame=limit, timeout=10, now=time.time_ns, compression=compression)
         before = psutil.Process().memory_info().rss
         await transport.send("hello")
         code = 0

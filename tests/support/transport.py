@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from collectors.transports import Closed, ConnectFailed
+from collectors.transports import Closed, ConnectFailed, Frames
 
 END = object()
 """The peer ends the connection in order (code 1000)."""
@@ -21,20 +21,21 @@ class ScriptedTransport:
     A float waits for so many seconds of `clock`. Without a last word the connection hangs.
     """
 
-    def __init__(self, script: Sequence[object], clock: object = None) -> None:
+    def __init__(self, script: Sequence[object], now: Callable[[], int], clock: object = None) -> None:
+        self._now = now
         self.sent: list[str] = []
         self.closed = False
         self._script = list(script)
         self._clock = clock
         self._over = asyncio.Event()
 
-    async def receive(self) -> list[bytes]:
+    async def receive(self) -> Frames:
         while not self.closed:
             step = self._script.pop(0) if self._script else HANG
             if isinstance(step, bytes):
-                return [step]
+                step = [step]
             if isinstance(step, list):
-                return step
+                return Frames(step, [self._now()] * len(step))
             if isinstance(step, float):
                 await self._clock.sleep(step)  # type: ignore[attr-defined]
             elif step is END:
@@ -66,11 +67,11 @@ class ScriptedVenue:
         self._scripts = list(scripts)
         self._clock = clock
 
-    async def __call__(self, url: str, *, max_frame: int, timeout: float) -> ScriptedTransport:
+    async def __call__(self, url: str, *, max_frame: int, timeout: float, now: Callable[[], int]) -> ScriptedTransport:
         self.attempts.append(url)
         script = self._scripts.pop(0) if self._scripts else ConnectFailed("nothing more is planned")
         if isinstance(script, Exception):
             raise script
-        transport = ScriptedTransport(script, self._clock)
+        transport = ScriptedTransport(script, now, self._clock)
         self.transports.append(transport)
         return transport
