@@ -18,12 +18,12 @@ from collectors.budget import Budget
 from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
-from collectors.intake import FrameBatch, Intake, Pass
+from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
-from lake.frames import encode_received
 from tests.support import toy
 from tests.support.clock import ManualClock
+from tests.support.lines import frames_of
 from tests.support.toxics import Proxy, Toxic
 from tests.support.toy import T0, q, t
 
@@ -332,9 +332,7 @@ async def test_what_is_no_text_is_kept_as_it_came_and_the_connection_too(transpo
     assert causes(work) == []
     assert work.gaps == []
     assert sum(bench.pipeline.totals.rejected.values()) == 5
-    frames = [
-        frame for _, items in work.frames for item in items if isinstance(item, FrameBatch) for frame in item.frames
-    ]
+    frames = [line.data for _, held in work.frames for line in frames_of(held) if line.dir == "recv"]
     assert frames[5:] == [b"\xff\xfe", b"\x00", b"t AAA", b"\xc3" * 300, b"\x80binary", t(12, 12)]
-    line = encode_received("n-1-1", T0, 6, [b"\xff\xfe"])
-    assert b'"frame_b64":"%s"' % base64.b64encode(b"\xff\xfe") in line
+    held = b"".join(lines.data for _, kept in work.frames for lines in kept)
+    assert b'"frame_b64":"%s"' % base64.b64encode(b"\xff\xfe") in held

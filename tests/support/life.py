@@ -15,7 +15,7 @@ from typing import Self
 import msgspec
 
 from collectors.config import WritingConfig
-from collectors.intake import FrameBatch, Pass
+from collectors.intake import Pass, lines_of, lines_of_frames
 from collectors.recovery import settle
 from collectors.writing import GroupCommit
 from compactor.config import CompactorConfig
@@ -127,9 +127,9 @@ class Collecting:
             )
             self.pending.add((kind, symbol, number))
         frames = [b'{"id":%d}' % number for _, _, number in made]
-        work = Pass(at + 1_000, events=list(lanes.items()))
+        work = Pass(at + 1_000, events=[(lane, [lines_of(events)]) for lane, events in lanes.items()])
         if frames:
-            work.frames = [(MARKET, [FrameBatch(self.session, first, at, frames)])]
+            work.frames = [(MARKET, [lines_of_frames(self.session, [at] * len(frames), first, frames)])]
         return work
 
     def __enter__(self) -> Self:

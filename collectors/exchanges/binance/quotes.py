@@ -17,7 +17,7 @@ def spot_quote(session: StreamSession, state: StreamState) -> Parse:
     """Spot `<s>@bookTicker`: `ts_event` is null and `skew_us` says what to take off the receive time."""
     decode, number_of, skew = wire.spot_quote, NUMBER, session.skew
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
-    before: tuple[str, str, str, str] = ("", "", "", "")
+    before: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None)
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         nonlocal before
@@ -54,7 +54,7 @@ def futures_quote(session: StreamSession, state: StreamState) -> Parse:
     """Futures `<s>@bookTicker`, with both of the venue's clocks."""
     decode, number_of = wire.futures_quote, NUMBER
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
-    before: tuple[str, str, str, str] = ("", "", "", "")
+    before: tuple[str | None, str | None, str | None, str | None] = (None, None, None, None)
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         nonlocal before

@@ -32,7 +32,7 @@ def refuse(
 def spot_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@trade` of spot. Its times feed the session's skew."""
     decode, number_of, skew = wire.spot_trade, NUMBER, session.skew.add
-    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, ""
+    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, None
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         nonlocal seen
@@ -69,7 +69,7 @@ def spot_trade(session: StreamSession, state: StreamState) -> Parse:
 def futures_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@trade` of USD-M and COIN-M: fills of the insurance fund and deleveraging come too, named by `X`."""
     decode, number_of, sizes, conditions = wire.futures_trade, NUMBER, session.sizes, CONDITIONS
-    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, ""
+    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, None
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         nonlocal seen
@@ -108,7 +108,7 @@ def agg_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@aggTrade` of any market: market trades only. On spot its times feed the session's skew."""
     decode, number_of, sizes = wire.agg_trade, NUMBER, session.sizes
     skew = session.skew.add if session.market_type == "spot" else None  # elsewhere every frame has its time
-    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, ""
+    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, None
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         nonlocal seen
