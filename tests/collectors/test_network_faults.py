@@ -23,7 +23,7 @@ from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from tests.support import toy
 from tests.support.clock import ManualClock
-from tests.support.lines import frames_of
+from tests.support.lines import events_of, frames_of
 from tests.support.toxics import Proxy, Toxic
 from tests.support.toy import T0, q, t
 
@@ -312,7 +312,8 @@ async def test_what_comes_byte_by_byte_and_late_is_whole(transport: str) -> None
         bench = Bench(transport, url(proxy), clock=venue.clock, connect_timeout_seconds=10)
         await bench.until(bench.received(50))
         work = await bench.end()
-    assert [event.seq for lane, events in work.events if lane[2] == "trade" for event in events] == list(range(10, 60))
+    stored = [event.seq for lane, held in work.events if lane[2] == "trade" for event in events_of(lane, held)]
+    assert stored == list(range(10, 60))
     assert (work.gaps, causes(work)) == ([], [])
 
 

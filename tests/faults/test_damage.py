@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from collectors.config import WritingConfig
-from collectors.intake import Pass
+from collectors.intake import Pass, lines_of
 from collectors.writing import GroupCommit
 from lake import Lake
 from lake.errors import LakeError
@@ -178,7 +178,7 @@ def test_f19_a_bit_in_the_levels_of_a_book_costs_its_line_and_not_its_segment(pl
     ]  # fmt: skip
     with life.start(place / "lake", life.T0) as writer:
         made = GroupCommit(writer, NODE, WritingConfig())
-        made.commit(Pass(life.T0 + 1, events=[(lane, books)], final=True))
+        made.commit(Pass(life.T0 + 1, events=[(lane, [lines_of(books)])], final=True))
         summary = transform_once(writer, InlineExecutor(), life.T0 + life.HOUR, life.TRANSFORMER)
     assert (summary.lines, summary.rows, summary.quarantined, summary.failed) == (3, 2, 1, 0)
 
