@@ -16,7 +16,7 @@ from tests.support.powercut import Recording, State, record, states
 
 PARTS = 4 if FULL else 1
 """Tests that share the states of a stage."""
-WANTED = 21_000 if FULL else 560
+WANTED = 21_000 if FULL else 320
 """States of all stages together."""
 SHARE = dict(zip(life.STAGES, (0.26, 0.1, 0.12, 0.08, 0.2, 0.08, 0.1, 0.06), strict=True))
 

@@ -76,7 +76,7 @@ NEVER = 10**9
 def test_f30_whoever_is_asked_while_collecting_ends_in_order_with_all_that_came(lives: Lives, place: Path) -> None:
     steps = steps_of(collecting, lives.before("collect", place / "whole"), Asked(NEVER))
     wrong = []
-    for n in some(range(1, len(steps) + 1), 12, "asked"):
+    for n in some(range(1, len(steps) + 1), 8, "asked"):
         root = lives.before("collect", place / "asked")
         promised = collecting(root, Asked(n))
         ended = invariants.manifest_rows(root)
@@ -94,7 +94,7 @@ def test_f30_whoever_is_asked_while_publishing_leaves_the_rest_to_the_next(lives
     steps = steps_of(processing, whole, Asked(NEVER))
     expected = invariants.look(whole, leaving=True).stored
     wrong = []
-    for n in some(range(1, len(steps) + 1), 8, "asked"):
+    for n in some(range(1, len(steps) + 1), 5, "asked"):
         root = lives.before("transform", place / "asked")
         processing(root, Asked(n))
         cut_off = shutil.copytree(root, place / "cut-off")

@@ -83,7 +83,7 @@ def test_f06_a_step_that_fails_once_or_from_then_on_loses_nothing_promised(
     steps = numbers(lives, stage, place, "*")
     faults = list(itertools.product(steps, ("EIO", "ENOSPC", "SHORT"), (False, True)))
     wrong = []
-    for count, (n, kind, repeat) in enumerate(some(faults, 8, f"storage-{stage}")):
+    for count, (n, kind, repeat) in enumerate(some(faults, 5, f"storage-{stage}")):
         wrong += wrong_after(lives, stage, place, Fault("*", n, kind, repeat=repeat), thorough=count % 4 == 0)
     assert wrong == []
 
@@ -95,7 +95,7 @@ def test_f07_after_a_failed_sync_the_bytes_are_written_again_to_another_file(
     """The kernel reports the error once and forgets the pages: a second sync of that file would lie."""
     wrong = []
     made_good = 0
-    for n in some(numbers(lives, stage, place, "sync"), 8, f"fsyncgate-{stage}"):
+    for n in some(numbers(lives, stage, place, "sync"), 5, f"fsyncgate-{stage}"):
         root = lives.before(stage, place / "lied")
         fault = Fault("sync", n, "EIO")
         ran = Struck(lives, stage, root, fault)

@@ -23,7 +23,7 @@ from tests.support.commands import dl, dl_json
 from tests.support.live import Daemon, free_port, simulator, write_config
 
 FULL = os.environ.get("LAKE_FAULTS") == "full"
-KILLS = 150 if FULL else 10
+KILLS = 150 if FULL else 6
 pytestmark = [pytest.mark.timeout(3600 if FULL else 400), pytest.mark.xdist_group("live")]
 
 EVENTS_PER_SECOND = 5000
