@@ -131,7 +131,7 @@ def test_f03_recovery_that_is_killed_three_times_ends_as_if_it_had_not_been(
         root = shutil.copytree(hurt, place / "again")
         deeper = [(n, kind), *((chance.randrange(1, n + 3), chance.choice(["KILL", "TORN"])) for _ in range(2))]
         codes = [run_apart(invariants.recover, root, life.NOW_AFTER, fault=("*", *fault)) for fault in deeper]
-        assert codes[0] == KILLED, "the first fault struck"
+        assert codes[0] == KILLED or kind == "KILL_AFTER", "a step that fails by itself (no such file) has no after"
         found = invariants.check(root, promised)
         found += invariants.differs(root, *expected)
         wrong += [f"{stage} at {deeper}: {what}" for what in found]

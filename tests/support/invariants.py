@@ -28,7 +28,7 @@ from sqlalchemy import Engine
 from sqlalchemy.util import LRUCache
 
 from collectors.recovery import settle
-from lake import manifest_source, parquet
+from lake import manifest_source
 from lake.errors import LakeError
 from lake.frames import read_frames
 from lake.rebuild import rebuild
@@ -353,11 +353,3 @@ def check(root: Path, promised: Promise, *, floor: bool = False, thorough: bool 
         wrong += rebuilds(root, leaving=promised.leaving)
     return wrong
 
-
-def decodes(path: Path) -> bool:
-    """Whether a Parquet file is whole, as the product sees it."""
-    try:
-        parquet.verify(path)
-    except LakeError:
-        return False
-    return True
