@@ -141,9 +141,15 @@ class Life:
         self._over.set()
 
     def _do(self, tasks: Sequence[Task]) -> None:
-        if tasks:
-            self._outbox.extend(tasks)
-            self._wake.set()
+        """Leaving is decided at once; a session that says it again at every tick must not wake the one that ticks."""
+        for task in tasks:
+            if not isinstance(task, Leave):
+                self._outbox.append(task)
+                self._wake.set()
+            elif task.cause in ANNOUNCED:
+                self.successor_wanted.set()
+            else:
+                self._end(task.cause, task.detail)
 
     async def _guard(self, part: Awaitable[None]) -> None:
         """A defect of ours ends this session only; it is said, and the connection is made again."""
@@ -174,7 +180,7 @@ class Life:
     async def _tend(self, group: asyncio.TaskGroup) -> None:
         """Everything but receiving: sends, fetches, the session's deadlines, and whether the socket is alive."""
         clock = self._clock
-        while True:
+        while not self._over.is_set():
             while self._outbox:
                 await self._carry_out(self._outbox.popleft(), group)
             deadline = self._session.next_deadline()
@@ -192,10 +198,6 @@ class Life:
             fetch = group.create_task(self._guard(self._fetch(task)))
             self._fetches.add(fetch)
             fetch.add_done_callback(self._fetches.discard)
-        elif isinstance(task, Leave) and task.cause in ANNOUNCED:
-            self.successor_wanted.set()
-        elif isinstance(task, Leave):
-            self._end(task.cause, task.detail)
 
     async def _fetch(self, task: Fetch) -> None:
         await self._tools.spend(task.weight)

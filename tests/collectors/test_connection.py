@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
+import pytest
 
 from collectors.budget import Budget
 from collectors.config import ConnectionConfig, WritingConfig
@@ -17,6 +18,7 @@ from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.transports import ConnectFailed
+from market.session import Leave
 from market.times import SECOND
 from tests.support import toy
 from tests.support.clock import ManualClock
@@ -123,6 +125,22 @@ async def test_the_session_may_ask_to_leave_and_its_reason_is_the_cause() -> Non
     work = await bench.run(1.0, 2.0, 3.0)
     assert endings(work)[0] == "garbage: so it was said"
     assert {gap.cause for gap in work.gaps} == {"garbage"}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("cause", ["silence", "planned"])
+async def test_a_session_that_asks_to_leave_at_every_tick_is_left_once_and_nothing_stands_still(
+    monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    def tick(session: toy.ToySession, _now: int) -> list[Leave]:
+        return [Leave(cause, "said again and again")] if session.session_id == "n-1-1" and session.frame_no > 1 else []
+
+    monkeypatch.setattr(toy.ToySession, "tick", tick)
+    monkeypatch.setattr(toy.ToySession, "next_deadline", lambda _session: 0)
+    bench = Bench([[b"ack", t(1, 0)], HANG], [[b"ack", t(1, 0), t(2, 5)], HANG])
+    work = await bench.run(5.0)
+    assert ids(work) == [1, 2]
+    assert [end.split(":")[0] for end in endings(work)] == ["handover" if cause == "planned" else cause, "stopped"]
 
 
 async def test_where_nothing_ever_came_the_other_address_is_asked_and_kept_while_it_produces() -> None:
