@@ -352,4 +352,3 @@ def check(root: Path, promised: Promise, *, floor: bool = False, thorough: bool 
     if thorough and not wrong:
         wrong += rebuilds(root, leaving=promised.leaving)
     return wrong
-
