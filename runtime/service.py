@@ -42,6 +42,15 @@ class Reports(Protocol):
     def status(self) -> Mapping[str, object]: ...
 
 
+@runtime_checkable
+class Moves(Protocol):
+    """A service that can tell whether it stands still."""
+
+    def stuck(self) -> str | None:
+        """What has not moved for too long, in words; None where all is well."""
+        ...
+
+
 class Fatal(Exception):
     """The process cannot go on: it stops in phases and exits with `exit_code`."""
 
