@@ -25,6 +25,8 @@ from runtime import metrics, telemetry
 from runtime.clock import Clock, pause
 from runtime.service import EXIT_INTERNAL, Fatal
 
+STUCK_SECONDS = 15.0
+"""A write pass that takes longer is none of a slow disk's: the process is better started again."""
 FULL_DISK_SECONDS = 1.0
 """Pause between attempts to finish a pass on a full disk."""
 
@@ -58,7 +60,7 @@ class CollectorsService:
         self._commit = GroupCommit(writer, config.node, config.writing)
         self._begun: list[LaneKey] = []
         """Lanes that the writing thread has been told to begin."""
-        self._synced = clock.monotonic()
+        self._synced = self._passed = clock.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until `stop`; everything received by then is sealed when this returns."""
@@ -95,6 +97,11 @@ class CollectorsService:
             for market, pipeline in self._collecting.pipelines.items()
         }
 
+    def stuck(self) -> str | None:
+        """Whether received data are not being written (see `runtime.service.Moves`)."""
+        quiet = self._clock.monotonic() - self._passed
+        return f"no write pass for {quiet:.0f} s" if quiet > STUCK_SECONDS else None
+
     # --- writing ---
 
     async def _begin(self, thread: Executor, now: int) -> None:
@@ -108,6 +115,7 @@ class CollectorsService:
         seconds = self._config.writing.write / SECOND
         while not await pause(self._clock, ended, seconds):
             now = await self._pass(thread, final=False)
+            self._passed = self._clock.monotonic()
             if len(self._begun) != len(self._intake.lanes):
                 await self._begin(thread, now)  # whatever has come of the new ones by then has its segment
         await self._pass(thread, final=True)

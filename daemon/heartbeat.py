@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from runtime import telemetry
+from runtime import health
 from runtime.clock import Clock, pause
 from runtime.notify import Notifier
 from runtime.service import Moves, Service
@@ -43,10 +43,11 @@ class Heartbeat:
 
     def _beat(self) -> None:
         """Feed the watchdog, unless something stands still."""
-        stuck = [f"{service.name}: {why}" for service in self._services if isinstance(service, Moves) and (why := service.stuck())]
+        moving = [service for service in self._services if isinstance(service, Moves)]
+        stuck = [f"{service.name}: {why}" for service in moving if (why := service.stuck())]
         if not stuck:
             self._held_back = False
             self._notifier.say("WATCHDOG=1")
         elif not self._held_back:
             self._held_back = True
-            telemetry.watchdog_held_back(reason="; ".join(stuck))
+            health.watchdog_held_back(reason="; ".join(stuck))

@@ -17,6 +17,7 @@ from daemon.arguments import Options
 from daemon.config import Config
 from daemon.control import ControlService
 from daemon.errors import DaemonError, code_of
+from daemon.heartbeat import Heartbeat
 from daemon.http import HttpService
 from daemon.reloading import Hangup, Reloader
 from daemon.status import Status
@@ -28,6 +29,7 @@ from market import times
 from market.errors import MarketError
 from runtime import logs, loop, telemetry
 from runtime.clock import Clock, SystemClock
+from runtime.notify import Notifier
 from runtime.service import EXIT_INTERNAL, Fatal, Service
 from runtime.supervisor import Supervisor
 from runtime.workers import Workers
@@ -135,6 +137,7 @@ class _Life:
             ControlService(jobs, self._writer.set_control),
             Hangup(self._stopper.reload, reloader),
         ]
+        services.append(Heartbeat(self._clock, Notifier(os.environ), parts.services))
         if simulator is not None:
             services.append(simulator)
         if self._options.duration is not None:

@@ -1,4 +1,4 @@
-"""What a service manager is told: ready, stopping, and the watchdog's beat. Protocol: sd_notify(3), a datagram of text."""
+"""What a service manager is told: ready, stopping, the watchdog's beat. Protocol: sd_notify(3), a datagram of text."""
 
 from __future__ import annotations
 
