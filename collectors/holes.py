@@ -179,7 +179,8 @@ class Memory:
             for hole in line.holes:
                 self._report(line, hole, now)
             if line.gap is None or line.gap.cause == HANDOVER:
-                line.gap = self._gap(line, alive if line.ts else now, cause, session, now)
+                unknown = (newest or now) - IN_FLIGHT if self.rare else now  # the first of it may have been under way
+                line.gap = self._gap(line, alive if line.ts else unknown, cause, session, now)
                 self._give(line.gap)
         return self._take(now)
 

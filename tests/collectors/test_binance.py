@@ -666,6 +666,17 @@ def test_what_was_acknowledged_and_not_taken_on_is_asked_for_again():
     assert all(b - a >= SECOND // 10 for a, b in itertools.pairwise(times))
 
 
+def test_the_list_of_what_was_taken_on_is_an_answer_also_once_its_first_stream_has_sent_something():
+    made = BINANCE.session(connect("linear", kinds=["liquidation"]), "n-1-1")
+    made.start(T)
+    made.receive(b'{"result":null,"id":1}', T)
+    order = {"s": "BTCUSDT", "S": "SELL", "q": "1", "p": "9", "ap": "9", "T": T // 1000}
+    forced = {"stream": "btcusdt@forceOrder", "data": {"e": "forceOrder", "E": T // 1000, "o": order}}
+    assert len(made.receive(msgspec.json.encode(forced), T)) == 1
+    assert [command(one)["method"] for one in made.tick(T + SECOND)] == ["LIST_SUBSCRIPTIONS"]
+    assert list(made.receive(b'{"result":["btcusdt@forceOrder","ethusdt@forceOrder"],"id":2}', T + SECOND)) == []
+
+
 def test_what_is_never_taken_on_is_refused_in_the_end():
     names = ["btcusdt@forceOrder", "ethusdt@forceOrder"]
     made, asked = listed([names[:1]] * 9)

@@ -183,3 +183,18 @@ def test_what_was_asked_for_is_no_sign_that_the_socket_lived():
     assert all(held.merge(event) for event in feed)
     gaps = held.interrupt("a-1-1", ["A", "B"], "silence", T + 9 * SECOND)
     assert sorted((gap.symbol, gap.ts_from) for gap in gaps) == [("A", T + 1), ("B", T + 2)]
+
+
+@pytest.mark.parametrize("late,state", [(SECOND // 10, "open"), (10 * SECOND, "empty")])
+def test_the_first_candle_of_a_symbol_is_missing_where_the_cut_fell_among_the_closings(late, state):
+    """Candles of all symbols are sent together: the connection was cut when some of them had come."""
+    held = made("kline")
+    other = minute(5)
+    other.symbol = "B"
+    held.merge(other)
+    closed = minute(6).open_time
+    (begun,) = held.interrupt("a-1-1", ["A"], "disconnect", closed + late + SECOND, shown=closed + late)
+    assert begun.ts_from < closed + late
+    held.merge(minute(6, "b-1-1"))
+    (gap,) = held.tick(minute(9).ts_recv)
+    assert (gap.gap_id, gap.state) == (begun.gap_id, state)

@@ -114,10 +114,11 @@ class StreamSession:
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no = number = self.frame_no + 1
         try:
-            parse = self._hot[frame.split(b'"', 4)[3]]
+            # The list of what was taken on has a stream's name in the same place: the prefix tells.
+            parse = self._hot[frame.split(b'"', 4)[3]] if frame.startswith(PREFIX) else None
         except LookupError:
-            return self._cold(frame, ts_recv, number)
-        return parse(frame, ts_recv, number)
+            parse = None
+        return self._cold(frame, ts_recv, number) if parse is None else parse(frame, ts_recv, number)
 
     def know(self, contract: Contract) -> None:
         """What the market's reference data says of an instrument (`market.session.Informed`)."""
