@@ -36,10 +36,10 @@ check: install ## ruff, mypy --strict, import contracts, budgets
 	$(BIN)/python -m pytest -q -p no:randomly tests/test_architecture.py
 
 test: check ## make check, then every test in random order, warnings as errors
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" --durations=40 --durations-min=3
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=40 --durations-min=3
 
 test-faults: install ## the whole catalogue of faults: every kill, 20,000 power cuts, 150 killed daemons; most of an hour
-	LAKE_FAULTS=full PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults tests/system/test_crash_anywhere.py tests/system/test_soak.py
+	LAKE_FAULTS=full PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/system/test_crash_anywhere.py tests/system/test_soak.py
 
 bench: install ## the live path against its peers, in one run
 	$(BIN)/python scripts/bench_ingest.py

@@ -25,8 +25,6 @@ from tests.support.commands import ROOT, dl
 from tests.support.crash import quick_folder
 from tests.support.written import MS, T0, line, trade
 
-pytestmark = [pytest.mark.xdist_group("cli")]
-
 REPLAY = ("--exchange", "binance", "--market-type", "linear")
 COMMANDS = ("status", "ls", "read", "gaps", "verify", "trace", "replay", "reload", "transform", "compact", "rebuild")
 

@@ -120,7 +120,6 @@ ASKED = [
 ]
 
 
-@pytest.mark.xdist_group("live")
 @pytest.mark.parametrize("turn", range(len(ASKED) if FULL else 2))
 def test_f30_the_real_daemon_ends_at_any_step_within_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int

@@ -26,8 +26,6 @@ from tests.support.commands import dl, dl_json, run
 from tests.support.crash import quick_folder
 from tests.support.written import T0, combined, line, quote, session, trade
 
-pytestmark = [pytest.mark.xdist_group("bad_input")]
-
 TODAY = T0 + 365 * DAY
 REPLAY = ("--exchange", "binance", "--market-type", "linear")
 

@@ -15,7 +15,7 @@ from market.book import Book
 from tests.support.commands import dl
 from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.timeout(300)
 
 MARKETS = {"spot": ["BTCUSDT", "ETHUSDT"], "linear": ["BTCUSDT", "ETHUSDT"], "inverse": ["BTCUSD_PERP", "ETHUSD_PERP"]}
 

@@ -24,7 +24,7 @@ from tests.support.live import Daemon, free_port, simulator, write_config
 
 FULL = os.environ.get("LAKE_FAULTS") == "full"
 KILLS = 150 if FULL else 6
-pytestmark = [pytest.mark.timeout(3600 if FULL else 400), pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.timeout(3600 if FULL else 400)
 
 EVENTS_PER_SECOND = 5000
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]

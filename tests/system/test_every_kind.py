@@ -15,8 +15,6 @@ from lake import Lake
 from market.times import SECOND
 from tests.support.commands import dl, dl_json
 
-pytestmark = [pytest.mark.xdist_group("every_kind")]
-
 START = 1_767_225_590_000_000
 """2025-12-31T23:59:50Z: ten seconds before a day, and a candle, ends."""
 INFO = {

@@ -12,7 +12,7 @@ from lake.manifest import Manifest
 from tests.support.commands import dl, dl_json
 from tests.support.live import Daemon, free_port, simulator, wait_for, write_config
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("live")]
+pytestmark = pytest.mark.timeout(300)
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 KINDS = {

@@ -14,7 +14,6 @@ from lake import Lake
 from market.times import MS, SECOND
 from tests.support.commands import dl, dl_json, run, sample
 
-pytestmark = [pytest.mark.xdist_group("recorded-aggregates")]
 SAMPLE = "binance/cf_um_20210417.ws.txt.gz"
 
 

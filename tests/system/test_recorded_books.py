@@ -13,8 +13,6 @@ import pytest
 from lake import Lake
 from tests.support.commands import dl_json, run, sample
 
-pytestmark = [pytest.mark.xdist_group("recorded_books")]
-
 RECORDED = {
     "linear": ("cf_um_20210417", {"agg_trade": 185, "book_delta": 1_016, "quote": 1_959}, 99),
     "spot": ("cf_spot_20211012", {"agg_trade": 2, "book_delta": 177, "quote": 84}, 2),

@@ -16,8 +16,6 @@ from lake.frames import FrameLine, encode_frame_lines, read_frames
 from tests.support.book_rows import plain, scaled_text
 from tests.support.commands import dl, dl_json, run, sample
 
-pytestmark = [pytest.mark.xdist_group("recorded_lake_books")]
-
 SNAPSHOT = re.compile(r"(\S+/depth\?symbol=(\w+)&limit=(\d+)) -> ([0-9.]+): (.*)")
 RECORDED = {
     "cf_um": ("linear", ["cf_um_20210417.ws.txt.gz"], "cf_um_20210417.http.txt.gz", 80),

@@ -16,8 +16,6 @@ from lake import Lake
 from market.times import MINUTE
 from tests.support.commands import dl, dl_json, run, sample
 
-pytestmark = [pytest.mark.xdist_group("recorded")]
-
 KLINES = "binance/klines_um_btcusdt_1m_20240718-19.csv"
 FIELDS = {
     "open": "open", "high": "high", "low": "low", "close": "close", "volume": "volume_base",

@@ -12,7 +12,7 @@ import pytest
 from tests.support.commands import ROOT
 from tests.support.live import plain_environment
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.xdist_group("live"), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 
 
 def test_every_loss_of_a_minute_of_faults_is_told_and_nothing_else(tmp_path: Path) -> None:
