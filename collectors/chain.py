@@ -24,9 +24,7 @@ class ChainMerger(IdMerger):
         if before is None and event.first_id is not None:
             before = event.first_id - 1
         if last is None or before is None:
-            if last is not None and event.flags and SNAPSHOT in event.flags:
-                self._begins(self._line(event.symbol), last)
-            return True  # nothing to chain by: the row's place in its frame identifies it
+            return self._unchained(event)
         line, ts = self._lines.get(event.symbol), event.ts_event
         if line is not None and ts:
             if before + 1 == line.next and last > before and event.session == line.session:
@@ -42,6 +40,16 @@ class ChainMerger(IdMerger):
                     line.session, line.twin = event.session, line.session
                     return self.merge(event)
         return self._place(self._line(event.symbol), event, min(before + 1, last), last + 1)
+
+    def _unchained(self, event: BookDelta) -> bool:
+        """A row with nothing to chain by: its place in its frame identifies it, a snapshot its id."""
+        if event.last_id is not None and event.flags and SNAPSHOT in event.flags:
+            line = self._line(event.symbol)
+            if line.snapshot == event.last_id:  # nothing happened between two sessions' questions
+                self.duplicates += 1
+                return False
+            self._begins(line, event.last_id)
+        return True
 
     def _place(self, line: Line, event: Event, start: int, end: int) -> bool:
         """Everything but the next update of the stream that is flowing."""

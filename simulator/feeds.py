@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STEP = 50_000
 """us: all intervals are multiples of it."""
+OVER = frozenset({"SETTLING", "DELIVERED", "CLOSE"})
+"""At these a symbol has ended: its candle of that minute is never closed."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -131,6 +133,8 @@ class KlineFeed:
 
     def flush(self, now: int) -> Sequence[Event]:
         out: list[Event] = []
+        if self._book.status in OVER:
+            return out
         for candle in self._book.candles.since(self._interval, self._since):
             end = next_open(candle.open_time, self._interval)
             if end <= now:

@@ -374,9 +374,12 @@ def test_books_in_sync_are_asked_for_again_spread_over_the_interval():
     times = []
     for minute in range(1, 181):
         now = T + minute * MINUTE
+        books.pipeline.receive(
+            link, [update(12 + minute, 12 + minute, 11 + minute, each) for each in books.symbols], now
+        )
         for fetch in books.asked(link, now):
             times.append((minute, fetch.url))
-            books.answer(link, fetch, 12, now)
+            books.answer(link, fetch, 12 + minute, now)
     counts = Counter(minute for minute, _ in times)
     assert max(counts.values()) <= 2
     by_book = {}

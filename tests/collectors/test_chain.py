@@ -202,6 +202,13 @@ def known_after(*events):
     return held, held.known("A")
 
 
+def test_a_snapshot_of_the_same_id_that_another_session_asked_for_is_a_copy():
+    held = made()
+    rows = [spot(1, 4), snapshot(4), snapshot(4, "b-1-1"), spot(5, 6), snapshot(6, "b-1-1"), snapshot(4, "c-1-1")]
+    assert [held.merge(row) for row in rows] == [True, True, False, True, True, True]
+    assert (held.duplicates, held.known("A")) == (1, 6)
+
+
 @pytest.mark.parametrize(
     "events,known",
     [([spot(1, 4)], None), ([spot(1, 4), snapshot(2)], 4), ([spot(1, 4), snapshot(9)], 9),

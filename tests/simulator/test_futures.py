@@ -215,6 +215,15 @@ def test_candles_form_and_close_once_and_equal_their_trades(interval):
         assert all(e.ts < e.end for e in forming)
 
 
+def test_a_symbol_that_ended_closes_no_more_candles():
+    market, _ = watched("kline", 250_000, "1m", seconds=5)
+    gone = market.books[0]
+    market.change(gone, "SETTLING", 0, START + 5_000_000, [])
+    late = [e for now in range(START + 5_000_000, START + 65_000_000, 20_000) for e in market.advance(now)]
+    closed = {e.book.symbol for e in late if isinstance(e, Kline) and e.closed and e.book.market == gone.market}
+    assert closed == {book.symbol for book in market.books if book.market == gone.market} - {gone.symbol}
+
+
 async def test_candle_frames_are_the_truths_and_the_rest_routes(simulate):
     name = "btcusdt@kline_1m"
     async with simulate(*ALL) as sim, sim.connect(f"/linear/market/stream?streams={name}") as ws:
