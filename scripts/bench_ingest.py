@@ -1,6 +1,7 @@
 """What the live path costs: CPU time of this project's collectors against two peers that receive the same frames.
 
-    python scripts/bench_ingest.py [--quick] [--json] [--frames N] [--rounds N] [--peers baseline,cryptofeed] [--pace R]
+    python scripts/bench_ingest.py [--quick] [--json] [--frames N] [--rounds N] [--peers baseline,cryptofeed]
+                                   [--pace R] [--out FILE]
 
 Sides, each in a process of its own, one after another in every round (A B C A B C):
 
@@ -22,21 +23,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
-import venv
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "bench-out"
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import bench_harness as harness  # noqa: E402 -- it lies beside this file
+
+OUT = harness.OUT
 SIDES = ROOT / "scripts" / "bench_sides.py"
 OURS = ("ours", "ours-noframes")
-PATIENCE = 180.0
 PEERS = ("baseline", "cryptofeed")
 CRYPTOFEED = ["cryptofeed==2.4.1", "orjson", "uvloop"]
 
@@ -70,38 +72,17 @@ def records(name: str, out: Path) -> Counter[tuple[Any, ...]]:
 
 
 def peer_python() -> Path:
-    """The interpreter of cryptofeed's environment, made by the first run. Exits with 69 where that fails."""
-    home = OUT / "cryptofeed"
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    probe = [str(python), "-c", "import cryptofeed, orjson, uvloop"]
-    if python.exists() and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-        return python
-    print("installing cryptofeed 2.4.1 into its own environment (once)", file=sys.stderr)
-    shutil.rmtree(home, ignore_errors=True)
-    venv.create(home, with_pip=True)
-    done = subprocess.run(
-        [str(python), "-m", "pip", "install", "-q", *CRYPTOFEED], capture_output=True, text=True, check=False
-    )
-    if done.returncode or subprocess.run(probe, capture_output=True, check=False).returncode:
-        print(f"cryptofeed cannot be installed here:\n{done.stderr[-2000:]}", file=sys.stderr)
+    """The interpreter of cryptofeed's environment. Exits with 69 where there can be none."""
+    python = harness.peer_python("cryptofeed", CRYPTOFEED, "import cryptofeed, orjson, uvloop")
+    if python is None:
         raise SystemExit(69)
     return python
 
 
 def run_side(name: str, load: dict[str, Any], out: Path) -> dict[str, float]:
-    """One run in its own process: what it measured, and the CPU time of the whole process as its parent sees it."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    """One run in its own process."""
     python = peer_python() if name == "cryptofeed" else Path(sys.executable)
-    command = [str(python), str(SIDES), name, json.dumps(load), str(out)]
-    before = os.times()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE + 60)
-    after = os.times()
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    result["whole"] = after.children_user + after.children_system - before.children_user - before.children_system
-    return result
+    return harness.run_side([str(python), str(SIDES)], name, load, out)
 
 
 class Blast:
@@ -127,7 +108,6 @@ class Blast:
 
 def measure(sides: list[str], frames: int, rounds: int, pace: float | None) -> dict[str, Any]:
     """Proof, then rounds, at one rate."""
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     place = OUT / f"run-{os.getpid()}"
     with Blast(frames, pace) as load:
         proof = {}
@@ -136,9 +116,7 @@ def measure(sides: list[str], frames: int, rounds: int, pace: float | None) -> d
             proof[name] = records(name, place)
         first = proof[sides[0]]
         equal = {name: found == first and found.total() == frames for name, found in proof.items()}
-        for _ in range(rounds):
-            for name in sides:
-                runs[name].append(run_side(name, load, place))
+        runs = harness.interleaved(sides, rounds, lambda name: run_side(name, load, place))
     shutil.rmtree(place, ignore_errors=True)
     shown = {
         name: {
@@ -153,11 +131,9 @@ def measure(sides: list[str], frames: int, rounds: int, pace: float | None) -> d
         }
         for name, made in runs.items()
     }
-    ratios = {
-        f"{peer} / {mine}": statistics.median(p["cpu"] / m["cpu"] for p, m in zip(runs[peer], runs[mine], strict=True))
-        for mine in OURS if mine in runs for peer in sides if peer not in OURS
+    return {
+        "frames": frames, "rounds": rounds, "pace": pace, "sides": shown, "ratios": harness.ratios(runs, OURS),
     }  # fmt: skip
-    return {"frames": frames, "rounds": rounds, "pace": pace, "sides": shown, "ratios": ratios}
 
 
 def report(result: dict[str, Any]) -> None:
@@ -177,30 +153,21 @@ def report(result: dict[str, Any]) -> None:
 
 def arguments(given: list[str] | None) -> argparse.Namespace:
     """The command line; a wrong one ends with 64."""
-    parser = argparse.ArgumentParser(
-        "bench_ingest.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="small runs, two rounds: a look, not a figure")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser = harness.Parser("bench_ingest.py", __doc__)
     parser.add_argument("--frames", type=int, help="frames a run at full rate (200000)")
-    parser.add_argument("--rounds", type=int, help="measured rounds (5)")
     parser.add_argument("--pace", type=float, default=3000.0, help="frames a second of the paced part; 0 leaves it out")
     parser.add_argument("--peers", default=",".join(PEERS), help="any of baseline,cryptofeed")
-    try:
-        options = parser.parse_args(given)
-        if set(options.peers.split(",")) - {*PEERS, ""}:
-            parser.error(f"--peers takes {','.join(PEERS)}")
-        if any(n is not None and n < 1 for n in (options.frames, options.rounds)) or options.pace < 0:
-            parser.error("--frames and --rounds must be above zero, --pace not negative")
-    except SystemExit as left:
-        raise SystemExit(64 if left.code else 0) from left
+    options = parser.counted(given, "frames")
+    options.peers = harness.choice(parser, options.peers, PEERS)
+    if options.pace < 0:
+        parser.error("--pace must not be negative")
     return options
 
 
 def main(given: list[str] | None = None) -> int:
     """The exit code."""
     options = arguments(given)
-    peers = [name for name in options.peers.split(",") if name]
+    peers = options.peers
     if "cryptofeed" in peers:
         peer_python()
     frames = options.frames or (40_000 if options.quick else 200_000)
@@ -211,9 +178,13 @@ def main(given: list[str] | None = None) -> int:
         seconds = 4 if options.quick else 10
         paced = [name for name in sides if name != "ours-noframes"]
         results.append(measure(paced, int(options.pace * seconds), rounds, options.pace))
-    machine = {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()}
+    machine = harness.machine("picows", "websockets", "msgspec", "uvloop")
+    whole = {"bench": "ingest", "machine": machine, "results": results}
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(whole, indent=1) + "\n")
     if options.json:
-        print(json.dumps({"machine": machine, "results": results}))
+        print(json.dumps(whole))
     else:
         print(f"Python {machine['python']}, {machine['system']}, {machine['cpus']} CPUs; synthetic load over loopback")
         for result in results:

@@ -15,32 +15,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from bench_harness import Stopwatch  # noqa: E402 -- it lies beside this file
+
 OURS = ("ours", "ours-noframes")
 PATIENCE = 180.0
-
-
-class Stopwatch:
-    """CPU and wall seconds of this process since it was made."""
-
-    def __init__(self) -> None:
-        self.cpu, self.wall = time.process_time(), time.monotonic()
-
-    def result(self, records: int) -> dict[str, float]:
-        return {
-            "cpu": time.process_time() - self.cpu, "wall": time.monotonic() - self.wall, "records": records,
-            "rss_mb": peak_rss_mb(),
-        }  # fmt: skip
-
-
-def peak_rss_mb() -> float:
-    """Greatest resident memory of this process."""
-    try:
-        text = Path("/proc/self/status").read_text()
-        return int(text.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        import psutil
-
-        return float(psutil.Process().memory_info().rss) / 2**20
 
 
 def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
@@ -74,7 +54,7 @@ def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
                         break
                 file.flush()
                 os.fsync(file.fileno())
-                return watch.result(count)
+                return watch.result(records=count)
 
     return asyncio.run(run())
 
@@ -109,7 +89,7 @@ def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
         if count == wanted:
             file.flush()
             os.fsync(file.fileno())
-            done.update(watch.result(count))
+            done.update(watch.result(records=count))
             asyncio.get_running_loop().stop()
 
     async def on_trade(t: Any, received: float) -> None:
@@ -137,7 +117,7 @@ def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
     handler.run(start_loop=False, install_signal_handlers=False)
     loop.call_later(PATIENCE, loop.stop)
     loop.run_forever()
-    return done or watch.result(count)
+    return done or watch.result(records=count)
 
 
 def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
@@ -183,7 +163,7 @@ def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
                 shed = sum(status.get("shed", {}).values())
             stop.set()
             await task
-        return watch.result(stored)
+        return watch.result(records=stored)
 
     return run_loop(run())
 
