@@ -9,6 +9,27 @@ from compactor.retention import Keep
 from market.times import DAY, HOUR, MS, SECOND
 
 
+class BackupConfig(BaseModel):
+    """Copies of the manifest, made while it is in use, in backups/ of the lake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interval_seconds: float = Field(3600, ge=60, description="How often the manifest is copied.")
+    hourly: int = Field(24, ge=1, le=1000, description="Of so many hours the newest copy is kept.")
+    daily: int = Field(7, ge=0, le=1000, description="Of so many days the newest copy is kept.")
+
+
+class ScrubConfig(BaseModel):
+    """Reading again what was stored, so that what a disk has lost is found while it can be made again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    interval_days: float = Field(7, gt=0, description="Every stored file is read and hashed again at least so often.")
+    bytes_per_second: int = Field(
+        8 * 1024 * 1024, ge=64 * 1024, description="At most so fast, to leave the disk to what is collected."
+    )
+
+
 class CompactorConfig(BaseModel):
     """When hours and days are closed, and how long what they replaced is kept."""
 

@@ -28,25 +28,37 @@ def heal(writer: LakeWriter, inputs: Sequence[FileRow], now: int) -> list[str]:
         segments = segments_of(writer.manifest, row.path)
         if not segments or not all((writer.root / path).is_file() for path in segments):
             continue
-        aside = layout.quarantine_path(row.path, "parquet")
-        held = writer.root / row.path
-        size = held.stat().st_size if held.is_file() else 0
-        if held.is_file():
-            # away first: the same rows make the same name, which must be free for them
-            durable.make_dirs((writer.root / aside).parent)
-            durable.unlink(writer.root / aside)
-            durable.rename(held, writer.root / aside)
-        found = QuarantineRow(
-            path=aside, origin=row.path, reason="its bytes changed on disk", count=row.rows, bytes=size, at=now
-        )
+        found = aside(writer, row.path, row.rows, "its bytes changed on disk", now)
         try:
             writer.publish(remove=[row.path], segments=dict.fromkeys(segments, "sealed"), quarantine=[found], now=now)
         except CommitConflict as error:
             telemetry.commit_conflict(job=f"heal {row.path}", detail=error.message)
             continue
-        telemetry.quarantined(origin=row.path, reason=found.reason, count=found.count, nbytes=size, path=aside)
+        told(found)
         healed.append(row.path)
     return healed
+
+
+def aside(writer: LakeWriter, path: str, rows: int, reason: str, now: int) -> QuarantineRow:
+    """Moves a file to quarantine/, where it is there at all; the row that says so, for the commit that follows.
+
+    Away first: the same rows make the same name, which must be free for them. Raises StorageFailed.
+    """
+    place = layout.quarantine_path(path, "parquet" if path.endswith(".parquet") else "segment")
+    held = writer.root / path
+    size = held.stat().st_size if held.is_file() else 0
+    if held.is_file():
+        durable.make_dirs((writer.root / place).parent)
+        durable.unlink(writer.root / place)
+        durable.rename(held, writer.root / place)
+    return QuarantineRow(path=place, origin=path, reason=reason, count=rows, bytes=size, at=now)
+
+
+def told(found: QuarantineRow) -> None:
+    """Says that a file was set aside."""
+    telemetry.quarantined(
+        origin=found.origin, reason=found.reason, count=found.count, nbytes=found.bytes, path=found.path
+    )
 
 
 def _whole(writer: LakeWriter, row: FileRow) -> bool:

@@ -311,19 +311,20 @@ class _Day:
 
     def _account(self, file: FileRow, base: FileRow | None, dropped: Mapping[str, int]) -> None:
         """The certificate and gaps of a verified file, or nothing of it where it says what its predecessor said."""
+        counts = {
+            symbol: dropped.get(symbol, 0) + self.duplicates.get(symbol, 0)
+            for symbol in {*dropped, *self.duplicates}
+            if file.symbol in (None, symbol)
+        }
         if base is not None and self._unchanged(file, base):
             discard(self.root, [file])
+            self.made.checks += _duplicate_rows(base, counts)  # all that came late is there already
             return
         measure = self.measures[file.symbol]
         gaps = [*self.gaps.get(file.symbol, []), *self.gaps.get(EVERY_SYMBOL, [])]
         coverage = self.coverage.get(file.symbol, [])
         changed = certificate.reconcile(file, measure.ids, gaps, coverage, self.place.now) if measure.contiguous else []
         gaps = certificate.updated(gaps, changed)
-        counts = {
-            symbol: dropped.get(symbol, 0) + self.duplicates.get(symbol, 0)
-            for symbol in {*dropped, *self.duplicates}
-            if file.symbol in (None, symbol)
-        }
         file.late = measure.late
         inputs = parents_of(self._inputs(file.symbol, base))
         self.made.add.append(file)

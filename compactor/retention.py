@@ -1,7 +1,8 @@
 """What may be deleted now: a pure function of the manifest's rows, the time and the rules.
 
-Replaced files go after a grace time for readers. Raw goes once every day that its rows belong to is closed and its
-files were read again from the disk and found whole. Frames go by age. Nothing goes that an open gap still needs.
+Replaced files go after a grace time for readers. Raw goes once every day that its rows belong to is closed, its files
+were read again from the disk and found whole, and a copy of the manifest knows them. Frames go by age. Nothing goes
+that an open gap still needs, and nothing at all while the clock cannot be right.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from compactor.jobs import Stream
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import times
 from market.session import Gap
+
+SLACK = times.HOUR
 
 
 class Keep(msgspec.Struct, frozen=True):
@@ -35,11 +38,13 @@ class Deletions(msgspec.Struct):
 
 class DayState(msgspec.Struct, frozen=True):
     """One stream's day: `closed_at` is when its newest daily file was made (None: not closed, or something is hot),
-    `rehashed` whether all its daily files were read again after the rehash time.
+    `rehashed` whether all its daily files were read again after the rehash time, `backed_up` whether a copy of the
+    manifest knows all of them.
     """
 
     closed_at: int | None = None
     rehashed: bool = False
+    backed_up: bool = False
 
 
 def plan(
@@ -60,7 +65,7 @@ def plan(
         if row.state == "retired" and row.retired_at is not None and row.retired_at + keep.grace <= now:
             made.files.append(row.path)
     for segment in segments:
-        if segment.period_end is None or segment.state in ("open", "deleted"):
+        if segment.period_end is None or segment.state in ("open", "deleting", "deleted"):
             continue
         if _overlaps(_span(segment), needed.get((segment.exchange, segment.market_type), ())):
             continue
@@ -96,7 +101,16 @@ def _safe(segment: SegmentRow, days: Mapping[tuple[Stream, str], DayState]) -> b
     if segment.rows == 0:
         return True
     stream = (segment.exchange, segment.market_type, segment.kind)
-    return all(days.get((stream, date), DayState()).rehashed for date in dates(segment))
+    states = [days.get((stream, date), DayState()) for date in dates(segment)]
+    return all(state.rehashed and state.backed_up for state in states)
+
+
+def clock_went_back(now: int, newest: int | None) -> bool:
+    """Whether `now` (us) is long before the newest thing that was written down: then no age can be told.
+
+    A little before it is ordinary: what is collected while a pass of the compactor runs is newer than that pass.
+    """
+    return newest is not None and now + SLACK < newest
 
 
 def rehash_due(days: Mapping[tuple[Stream, str], DayState], now: int, keep: Keep) -> list[tuple[Stream, str]]:

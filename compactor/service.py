@@ -37,8 +37,9 @@ from compactor.jobs import (
 from compactor.merge_job import Made, Place, close_day, discard, merge_hour
 from compactor.plan import plan
 from compactor.samples_job import book_samples
+from compactor.summary import Summary
 from compactor.tell import tell
-from compactor.tidy import tidy
+from compactor.tidy import always, tidy
 from lake import sources
 from lake.books import KIND as BOOKS
 from lake.checks import DUPLICATE
@@ -46,7 +47,6 @@ from lake.errors import CommitConflict, CorruptFile, LakeError
 from lake.manifest import Manifest
 from lake.rows import CheckRow, Expectation, FileRow
 from lake.writer import LakeWriter
-from market import times
 from runtime import telemetry
 from runtime.clock import Clock, pause
 from runtime.service import exit_code_of
@@ -54,32 +54,6 @@ from runtime.service import exit_code_of
 OnProgress = Callable[[int, int, str], None]
 MAX_ROUNDS = 1_000
 _PATIENCE = 0.25
-
-
-class Summary(msgspec.Struct):
-    """What one pass did: jobs by sort, daily files with their rows, problems in words, files let go of.
-
-    `healed` are hot files whose bytes had changed and that are being made again from raw; `parked` are jobs that
-    failed too often to be tried by themselves.
-    """
-
-    hours: int = 0
-    days: int = 0
-    bars: int = 0
-    samples: int = 0
-    files: int = 0
-    rows: int = 0
-    certificates: list[str] = []
-    failures: list[str] = []
-    conflicts: int = 0
-    healed: list[str] = []
-    parked: list[str] = []
-    deleted: int = 0
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything in the lake is different now."""
-        return bool(self.hours or self.days or self.bars or self.samples or self.failures or self.deleted)
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -101,15 +75,17 @@ def compact_once(
     again: bool = False,
     stopping: Callable[[], bool] = never,
     retention: bool = True,
+    clock_sane: Callable[[], bool] = always,
 ) -> Summary:
     """Everything that can be merged, closed, made again or let go of at `now` (us). Blocks; call it in a thread.
 
     `final` waits for no delay, `again` tries parked jobs too. `stopping` is asked between steps; jobs under way are
-    then left to the executor, and what they publish without a commit is swept by the next start.
+    then left to the executor, and what they publish without a commit is swept by the next start. Nothing is let go of
+    while `clock_sane` says no.
     Raises StorageFailed, Fenced.
     """
     made = _Pass(writer, executor, now, config, on_progress, final=final, again=again, stopping=stopping)
-    return made.run(retention)
+    return made.run(retention, clock_sane)
 
 
 def parked(manifest: Manifest, now: int, config: CompactorConfig) -> list[str]:
@@ -151,7 +127,7 @@ class _Pass:
         self.tried: dict[str, int] = {}
         self.done = 0
 
-    def run(self, retention: bool) -> Summary:
+    def run(self, retention: bool, clock_sane: Callable[[], bool]) -> Summary:
         rules = self.config.rules()
         for _ in range(MAX_ROUNDS):
             held = view.read(self.manifest)
@@ -163,7 +139,7 @@ class _Pass:
             if not jobs or not self._round(jobs):
                 break
         if retention and not self.stopping():
-            self.summary.deleted += tidy(self.writer, self.executor, self.now, self.config.keep())
+            self.summary.deleted += tidy(self.writer, self.executor, self.now, self.config.keep(), clock_sane)
         return self.summary
 
     def _settle(self, held: View) -> None:
@@ -342,15 +318,25 @@ class CompactorService:
 
     name = "compactor"
     phase = 2
-    RETENTION_EVERY = 10 * times.MINUTE
+    RETENTION_EVERY = 600.0
+    """Seconds of steady time: a wall clock that is set back holds up nothing."""
 
-    def __init__(self, writer: LakeWriter, executor: Executor, clock: Clock, config: CompactorConfig) -> None:
+    def __init__(
+        self,
+        writer: LakeWriter,
+        executor: Executor,
+        clock: Clock,
+        config: CompactorConfig,
+        clock_sane: Callable[[], bool] = always,
+    ) -> None:
         self._writer = writer
         self._executor = executor
         self._clock = clock
         self._config = config
+        self._clock_sane = clock_sane
         self._one_at_a_time = threading.Lock()
         self._retained_at: int | None = None
+        self._next_retention = 0.0
         self._last = Summary()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -376,7 +362,8 @@ class CompactorService:
     def _pass(self, on_progress: OnProgress, final: bool, again: bool, stopping: Callable[[], bool]) -> Summary:
         with self._one_at_a_time:
             now = self._clock.now()
-            due = self._retained_at is None or now >= self._retained_at + self.RETENTION_EVERY
+            steady = self._clock.monotonic()
+            due = self._retained_at is None or steady >= self._next_retention
             self._last = compact_once(
                 self._writer,
                 self._executor,
@@ -387,7 +374,8 @@ class CompactorService:
                 again=again,
                 stopping=stopping,
                 retention=due or final,
+                clock_sane=self._clock_sane,
             )
             if due:
-                self._retained_at = now
+                self._retained_at, self._next_retention = now, steady + self.RETENTION_EVERY
             return self._last

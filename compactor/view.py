@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import select
+from sqlalchemy import func, select, union_all
 
 from compactor import retention
 from compactor.book_plan import day_before
@@ -120,6 +120,14 @@ def raw_segments(manifest: Manifest) -> list[SegmentRow]:
 
 def _frames(manifest: Manifest, state: str) -> list[SegmentRow]:
     return manifest.segments(kind=FRAMES, state="sealed" if state == "sealed" else "transformed")
+
+
+def newest(manifest: Manifest) -> int | None:
+    """When (us) the newest thing was written down; None in an empty lake."""
+    f, s = schema.files, schema.segments
+    both = union_all(select(func.max(f.c.created_at)), select(func.max(s.c.recorded_at))).subquery()
+    found = manifest.run(lambda conn: conn.execute(select(func.max(both.c[0]))).scalar_one())
+    return None if found is None else int(found)
 
 
 def day_states(manifest: Manifest, segments: Iterable[SegmentRow]) -> dict[tuple[Stream, str], retention.DayState]:

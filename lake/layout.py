@@ -26,9 +26,12 @@ TABLES: Final = "tables"
 VERSIONS: Final = "versions"
 QUARANTINE: Final = "quarantine"
 LEDGER: Final = "ledger"
+BACKUPS: Final = "backups"
 LOGS: Final = "logs"
 MANIFEST: Final = "manifest.db"
 LOCK: Final = ".lock"
+BALLAST: Final = ".ballast"
+"""Room that is set aside for when the disk is full (`lake.ballast`)."""
 OPEN: Final = ".open"
 """Suffix of a segment or frames file that is still written."""
 META: Final = ".meta.json"
@@ -55,6 +58,7 @@ _TABLE_PATH = re.compile(
     r"/year=([0-9]{4})/month=([0-9]{2})/day=([0-9]{2})(?:/hour=([0-9]{2}))?"
     r"/([a-z0-9_]+)-([0-9]{9})-([0-9]{9})-g([0-9]+)-([0-9a-f]{8})\.parquet"
 )
+_BACKUP_PATH = re.compile(r"backups/manifest-([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]{6})-([0-9]{6})\.db")
 _LEDGER_PATH = re.compile(r"ledger/([0-9]{4}-[0-9]{2}-[0-9]{2})-([a-z0-9]+)\.jsonl")
 
 
@@ -231,6 +235,19 @@ def ledger_path(date: str, node: str) -> str:
     """One day's ledger of one writer. `date` is YYYY-MM-DD."""
     _day(date)
     return f"{LEDGER}/{date}-{check_node(node)}.jsonl"
+
+
+def backup_path(at: int) -> str:
+    """A copy of the manifest that was begun at `at` (us)."""
+    return f"{BACKUPS}/manifest-{times.to_datetime(at):%Y-%m-%d-%H%M%S}-{at % times.SECOND:06d}.db"
+
+
+def parse_backup(path: str) -> int:
+    """When (us) the copy of the manifest of that path was begun. Raises Malformed."""
+    match = _BACKUP_PATH.fullmatch(path)
+    if match is None:
+        raise Malformed("path of a manifest's copy", path)
+    return _opened_at(match[1], match[2]) + int(match[3])
 
 
 class OpenedPath(msgspec.Struct, frozen=True):

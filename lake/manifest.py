@@ -23,7 +23,7 @@ from lake.commits import Newest
 from lake.errors import CommitConflict, CorruptManifest, Fenced, LakeError, LakeMismatch, LostManifest, NotALake
 from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
-from lake.manifest_source import ReadSource, damaged, explain, keep_wal, write_engine
+from lake.manifest_source import ReadSource, check_library, damaged, explain, keep_wal, write_engine
 from lake.rows import (
     BanRow,
     CertificateRow,
@@ -64,6 +64,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
         path = root / MANIFEST
         if not create and not path.exists():
             raise NotALake(f"{root} is no lake: it has no {MANIFEST}", "check the path")
+        check_library()
         engine = write_engine(path)
         try:
             with engine.begin() as conn:
@@ -195,6 +196,18 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
             touched = writes.forget_retired(conn, before)
             _bump(conn, touched)
             return touched
+
+    def record_scrubs(self, paths: Sequence[str], at: int) -> None:
+        """These files were read again at `at` (us) and are whole. Changes nothing that anybody plans with, so the
+        version stays; the ledger does not tell it either. Raises Fenced.
+        """
+        with self._transaction() as conn:
+            writes.record_scrubs(conn, paths, at)
+
+    def forget_scrubs(self) -> int:
+        """Drop what was noted of files that nobody has any more; how many. Raises Fenced."""
+        with self._transaction() as conn:
+            return writes.forget_scrubs(conn)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

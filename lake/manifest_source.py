@@ -19,10 +19,12 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool, StaticPool
 
-from lake.errors import CorruptManifest, ManifestBusy, NotALake, StorageFailed
+from lake.errors import CorruptManifest, ManifestBusy, NotALake, StorageFailed, UnknownVersion
 
 BUSY_MS = 5_000
 ATTEMPTS = 5
+OLDEST = (3, 35, 0)
+"""The first SQLite with everything that the manifest's statements use (RETURNING came last)."""
 T = TypeVar("T")
 
 
@@ -85,9 +87,25 @@ def _begin_with(engine: Engine, statement: str) -> None:
         raw.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
-def explain(error: DatabaseError) -> Exception:
+def check_library(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> None:
+    """Raises UnknownVersion where SQLite is too old for a manifest."""
+    if version < OLDEST:
+        held, needed = (".".join(map(str, one)) for one in (version, OLDEST))
+        raise UnknownVersion(f"SQLite {held} is too old: the manifest needs {needed}", "update Python, or its SQLite")
+
+
+def one_writer_only(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite may damage a WAL database that several connections write (fixed in 3.51.3, 3.50.7, 3.44.6).
+
+    No manifest is written by several: the lake's lock and the pool of one connection see to that, and readers open
+    `mode=ro`, which never checkpoints.
+    """
+    return version < (3, 51, 3) and not (3, 50, 7) <= version < (3, 51) and not (3, 44, 6) <= version < (3, 45)
+
+
+def explain(error: DatabaseError | sqlite3.Error) -> Exception:
     """What an SQLite error means for whoever asked: busy, damaged, storage, or the error itself."""
-    said = str(error.orig)
+    said = str(error.orig if isinstance(error, DatabaseError) else error)
     if "locked" in said or "busy" in said:
         return ManifestBusy(f"manifest.db: {said}", "another program holds it; try again")
     if "malformed" in said or "not a database" in said:

@@ -246,3 +246,17 @@ def forget_retired(conn: Connection, before: int) -> int:
     conn.execute(delete(schema.lineage).where(schema.lineage.c.child.in_(old)))
     conn.execute(delete(schema.checks).where(schema.checks.c.path.in_(old)))
     return conn.execute(delete(f).where(f.c.path.in_(old))).rowcount
+
+
+def record_scrubs(conn: Connection, paths: Sequence[str], at: int) -> None:
+    """When files were last read again."""
+    if paths:
+        conn.execute(_overwriting(schema.scrubs), [{"path": path, "at": at} for path in paths])
+
+
+def forget_scrubs(conn: Connection) -> int:
+    """What was noted of files that are not live, and of segments that are gone."""
+    t, f, s = schema.scrubs, schema.files, schema.segments
+    live = select(f.c.path).where(f.c.path == t.c.path, f.c.state == "live").exists()
+    held = select(s.c.path).where(s.c.path == t.c.path, s.c.state.in_(("sealed", "transformed"))).exists()
+    return conn.execute(delete(t).where(~live, ~held)).rowcount

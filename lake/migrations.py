@@ -88,7 +88,26 @@ _BANS = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS)
+_CARE = (
+    # what a CHECK allows cannot be altered: the table is made anew around its rows
+    """CREATE TABLE segments_anew (
+        path TEXT NOT NULL PRIMARY KEY, exchange TEXT NOT NULL, market_type TEXT NOT NULL, kind TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'sealed', 'transformed', 'quarantined', 'deleting', 'deleted')),
+        period_start INTEGER NOT NULL, period_end INTEGER, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        sha256 TEXT NOT NULL, recv_min INTEGER, recv_max INTEGER, event_min INTEGER, event_max INTEGER,
+        recorded_at INTEGER NOT NULL, clean BOOLEAN NOT NULL, failures INTEGER NOT NULL, error TEXT
+    ) WITHOUT ROWID""",
+    """INSERT INTO segments_anew SELECT path, exchange, market_type, kind, state, period_start, period_end, rows, bytes,
+        sha256, recv_min, recv_max, event_min, event_max, recorded_at, clean, failures, error FROM segments""",
+    "DROP TABLE segments",
+    "ALTER TABLE segments_anew RENAME TO segments",
+    "CREATE INDEX segments_by_state ON segments (state, exchange, market_type, kind, period_start)",
+    "CREATE INDEX segments_by_period ON segments (exchange, market_type, kind, period_end)",
+    "CREATE TABLE scrubs (path TEXT NOT NULL PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX scrubs_by_time ON scrubs (at)",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE)
 VERSION = len(MIGRATIONS)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-SegmentState = Literal["open", "sealed", "transformed", "quarantined", "deleted"]
+SegmentState = Literal["open", "sealed", "transformed", "quarantined", "deleting", "deleted"]
 Level = Literal["part", "hour", "day"]
 FRAMES = "frames"
 """The `kind` of a segment row that is a frames file."""

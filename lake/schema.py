@@ -139,3 +139,8 @@ bans = _table(
     *_text("pool"),
     *_int("until", "status", "at"),
 )
+scrubs = _table(
+    "scrubs",
+    *_key("path"),
+    *_int("at"),
+)

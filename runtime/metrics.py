@@ -73,6 +73,29 @@ QUEUE_BYTES = Gauge(
     ("channel",),
     registry=REGISTRY,
 )
+CLOCK_SANE = Gauge(
+    "lake_clock_sane", "1 while wall time may decide what is old enough to be deleted", registry=REGISTRY
+)
+SAFE_MODE = Gauge("lake_safe_mode", "1 while raw data are collected and nothing else is done", registry=REGISTRY)
+BACKUPS = Counter("lake_manifest_backups", "Copies of the manifest: made, failed", ("result",), registry=REGISTRY)
+BACKUP_TIME = Gauge(
+    "lake_manifest_backup_seconds", "When the newest copy of the manifest began (unix)", registry=REGISTRY
+)
+INTEGRITY = Gauge(
+    "lake_manifest_integrity", "1 where the last integrity_check of a copy of the manifest said ok", registry=REGISTRY
+)
+SCRUBBED = Counter("lake_scrubbed_bytes", "Bytes of stored files that were read again", registry=REGISTRY)
+SCRUB_OLDEST = Gauge(
+    "lake_scrub_oldest_seconds", "When the file that was not read again for longest was read (unix)", registry=REGISTRY
+)
+BITROT = Counter(
+    "lake_bitrot_files", "Stored files that were not as written, by outcome", ("outcome",), registry=REGISTRY
+)
+DISK_LEVEL = Gauge("lake_disk_level", "How full the lake's disk is: 0 ok, 1 low, 2 critical, 3 full", registry=REGISTRY)
+DISK_FREE = Gauge("lake_disk_free_bytes", "Bytes that are free on the lake's disk", registry=REGISTRY)
+DISK_TOTAL = Gauge("lake_disk_total_bytes", "Bytes of the lake's disk, free and used", registry=REGISTRY)
+DISK_BALLAST = Gauge("lake_disk_ballast_bytes", "Bytes that are set aside for a full disk", registry=REGISTRY)
+OUTAGE = Gauge("lake_storage_outage", "1 while nothing can be written, by cause", ("cause",), registry=REGISTRY)
 UP = Gauge("lake_up", "1 while the daemon runs and is ready", registry=REGISTRY)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compactor.retention import DayState, Keep, plan, rehash_due
+from compactor.retention import SLACK, DayState, Keep, clock_went_back, plan, rehash_due
 from lake.rows import FileRow, SegmentRow
 from market.session import Gap
 from market.times import DAY, HOUR, MINUTE
@@ -12,7 +12,7 @@ DAY0 = 1_763_596_800_000_000
 DATE = "2025-11-20"
 KEEP = Keep(grace=15 * MINUTE, forget=7 * DAY, rehash=DAY, raw=2 * DAY, frames=30 * DAY)
 TRADE = ("binance", "spot", "trade")
-WHOLE = {(TRADE, DATE): DayState(DAY0 + DAY + HOUR, rehashed=True)}
+WHOLE = {(TRADE, DATE): DayState(DAY0 + DAY + HOUR, rehashed=True, backed_up=True)}
 
 
 def segment(kind="trade", state="transformed", at=DAY0 + HOUR, rows=5, **more):
@@ -41,8 +41,13 @@ def test_raw_of_a_closed_and_rehashed_day_goes_after_its_time():
 
 @pytest.mark.parametrize(
     "days",
-    [{}, {(TRADE, DATE): DayState()}, {(TRADE, DATE): DayState(DAY0 + DAY, rehashed=False)}],
-    ids=["unknown day", "not closed", "not read again"],
+    [
+        {},
+        {(TRADE, DATE): DayState()},
+        {(TRADE, DATE): DayState(DAY0 + DAY, rehashed=False, backed_up=True)},
+        {(TRADE, DATE): DayState(DAY0 + DAY, rehashed=True, backed_up=False)},
+    ],
+    ids=["unknown day", "not closed", "not read again", "in no copy of the manifest"],
 )
 def test_raw_stays_until_its_day_is_proven(days):
     assert gone([segment()], days) == []
@@ -51,7 +56,7 @@ def test_raw_stays_until_its_day_is_proven(days):
 def test_raw_whose_rows_belong_to_two_days_needs_both():
     two = segment(event_min=DAY0 + DAY - 1, event_max=DAY0 + DAY)
     assert gone([two]) == []
-    both = WHOLE | {(TRADE, "2025-11-21"): DayState(DAY0 + 2 * DAY, rehashed=True)}
+    both = WHOLE | {(TRADE, "2025-11-21"): DayState(DAY0 + 2 * DAY, rehashed=True, backed_up=True)}
     assert gone([two], both) == [two.path]
 
 
@@ -61,7 +66,7 @@ def test_nothing_goes_that_an_open_gap_still_needs():
     assert gone([segment()], gaps=[gap(DAY0, DAY0 + HOUR - MINUTE)]) == [segment().path]
 
 
-@pytest.mark.parametrize("state", ["open", "sealed", "quarantined", "deleted"])
+@pytest.mark.parametrize("state", ["open", "sealed", "quarantined", "deleting", "deleted"])
 def test_raw_that_is_not_transformed_stays(state):
     assert gone([segment(state=state)]) == []
 
@@ -90,3 +95,9 @@ def test_days_are_read_again_once_after_their_time_oldest_first():
         (TRADE, "2025-11-18"): DayState(),
     }
     assert rehash_due(days, DAY0 + 2 * DAY, KEEP) == [(TRADE, DATE), (TRADE, "2025-11-21")]
+
+
+def test_a_clock_before_what_was_written_down_says_nothing_of_ages():
+    assert not clock_went_back(DAY0, None)
+    assert not clock_went_back(DAY0, DAY0 + SLACK)
+    assert clock_went_back(DAY0, DAY0 + SLACK + 1)

@@ -13,8 +13,8 @@ import pytest
 
 from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once, parked
-from lake import bars, checks, durable, layout, merge, parquet, tables
-from lake.errors import StorageFailed
+from lake import backup, bars, checks, durable, layout, merge, parquet, tables
+from lake.errors import ManifestBusy, StorageFailed
 from lake.rows import SegmentRow
 from lake.verify import verify_lake
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
@@ -395,8 +395,8 @@ def test_replaced_files_leave_the_disk_after_their_grace_time(lake):
     assert compact(lake, LATER + 15 * MINUTE).deleted == 0
 
 
-def test_raw_goes_only_after_its_day_was_read_again_and_found_whole(lake):
-    part = lake.part("trade", ticks("BTCUSDT", range(10)))
+def raw_of(lake, part):
+    """A transformed segment that the rows of this part came from."""
     path = layout.raw_path("binance", "linear", "trade", T0, "node", 1)
     durable.make_dirs((lake.root / path).parent)
     durable.write_file(lake.root / path, b"{}\n")
@@ -406,15 +406,14 @@ def test_raw_goes_only_after_its_day_was_read_again_and_found_whole(lake):
         path=path, **STREAM, kind="trade", state="transformed", period_start=T0, period_end=T0 + MINUTE, **held
     )
     lake.writer.seal(row)
+    return path
+
+
+def test_raw_goes_only_after_its_day_was_read_again_and_found_whole(lake):
+    path = raw_of(lake, lake.part("trade", ticks("BTCUSDT", range(10))))
     compact(lake)
     assert compact(lake, LATER + 23 * HOUR).deleted == 1
     assert (lake.root / path).exists()
-    day = lake.root / day_files(lake)["BTCUSDT"].path
-    good = day.read_bytes()
-    day.write_bytes(good[:-1] + b"x")
-    assert compact(lake, LATER + 2 * DAY).deleted == 0
-    assert [check.check for check in lake.writer.manifest.checks(day.relative_to(lake.root).as_posix())] == ["bitrot"]
-    day.write_bytes(good)
     assert compact(lake, LATER + 2 * DAY).deleted == 1
     assert not (lake.root / path).exists()
     assert not (lake.root / layout.meta_path(path)).exists()
@@ -422,6 +421,98 @@ def test_raw_goes_only_after_its_day_was_read_again_and_found_whole(lake):
     before = dump(lake)
     compact(lake, LATER + 2 * DAY)
     assert dump(lake) == before
+
+
+def test_a_day_that_the_second_look_finds_broken_keeps_its_raw_and_is_made_again_from_it(lake):
+    path = raw_of(lake, lake.part("trade", ticks("BTCUSDT", range(10))))
+    compact(lake)
+    name = day_files(lake)["BTCUSDT"].path
+    day = lake.root / name
+    day.write_bytes(day.read_bytes()[:-1] + b"x")
+    compact(lake, LATER + 2 * DAY)
+    assert [check.check for check in lake.writer.manifest.checks(name)] == ["bitrot"]
+    assert lake.writer.manifest.segment(path).state == "sealed", "the transformer makes its rows again"
+    assert (lake.root / path).exists()
+    assert not day.exists()
+    assert day_files(lake) == {}
+
+
+def test_raw_stays_while_no_copy_of_the_manifest_knows_what_was_made_of_it(lake, monkeypatch):
+    path = raw_of(lake, lake.part("trade", ticks("BTCUSDT", range(10))))
+    backup.make(lake.root, T0)  # from before the day was closed
+    compact(lake)
+
+    def busy(*_):
+        raise ManifestBusy("manifest.db is locked")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(backup, "make", busy)
+        compact(lake, LATER + 2 * DAY)
+        assert lake.writer.manifest.segment(path).state == "transformed"
+    compact(lake, LATER + 2 * DAY)
+    assert lake.writer.manifest.segment(path).state == "deleted"
+    made = backup.backups(lake.root)
+    assert len(made) == 2
+    assert backup.knows(lake.root / made[0].path, {row.path: row.sha256 for row in day_files(lake).values()})
+    assert not backup.knows(lake.root / made[1].path, {row.path: row.sha256 for row in day_files(lake).values()})
+
+
+def test_a_damaged_copy_of_the_manifest_lets_no_raw_go(lake):
+    path = raw_of(lake, lake.part("trade", ticks("BTCUSDT", range(10))))
+    compact(lake)
+    copy = lake.root / backup.make(lake.root, LATER).path
+    copy.write_bytes(copy.read_bytes()[:5000] + bytes(4096) + copy.read_bytes()[9096:])
+    compact(lake, LATER + 2 * DAY)
+    assert lake.writer.manifest.segment(path).state == "deleted"
+    assert len(backup.backups(lake.root)) == 2, "another one had to be made for it"
+
+
+@pytest.mark.parametrize("reason", ["said to be wrong", "before what is written down"])
+def test_nothing_goes_while_the_clock_cannot_be_right(lake, reason):
+    path = raw_of(lake, lake.part("trade", ticks("BTCUSDT", range(10))))
+    compact(lake)
+    now = LATER + 2 * DAY
+    if reason == "said to be wrong":
+        assert compact(lake, now, clock_sane=lambda: False).deleted == 0
+    else:
+        lake.writer.seal(
+            SegmentRow(path="raw/later", **STREAM, kind="quote", state="sealed", period_start=now, period_end=now + DAY)
+        )
+        assert compact(lake, now).deleted == 0
+    assert (lake.root / path).exists()
+
+    assert compact(lake, now + 2 * DAY).deleted == 2
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_was_marked_before_a_crash_goes_with_the_next_pass(lake, there):
+    path = raw_of(lake, lake.part("trade", ticks("BTCUSDT", range(10))))
+    lake.writer.publish(segments={path: "deleting"}, now=T0)
+    if not there:
+        (lake.root / path).unlink()
+    compact(lake)
+    assert lake.writer.manifest.segment(path).state == "deleted"
+    assert not (lake.root / path).exists()
+    assert not (lake.root / layout.meta_path(path)).exists()
+
+
+def test_a_day_that_the_disk_does_not_read_is_tried_three_times_and_keeps_its_raw(lake, monkeypatch):
+    path = raw_of(lake, lake.part("trade", ticks("BTCUSDT", range(10))))
+    compact(lake)
+    name = day_files(lake)["BTCUSDT"].path
+    tries = []
+
+    def broken(_root, files):
+        tries.append(files)
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as failing:
+        failing.setattr("compactor.tidy.rehash", broken)
+        for n in range(5):
+            compact(lake, LATER + 2 * DAY + n)
+    assert len(tries) == 3
+    assert [(check.check, check.count) for check in lake.writer.manifest.checks(name)] == [("unreadable", 3)]
+    assert (lake.root / path).exists()
 
 
 def test_stopping_leaves_the_rest_for_the_next_pass(lake):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lake import migrations
 from lake.errors import CommitConflict, CorruptFile, Fenced, LakeError, LakeMismatch, ManifestBusy, NotALake
 from lake.manifest import Manifest
 from lake.rows import BanRow, CertificateRow, CheckRow, Expectation, FileRow, QuarantineRow, SegmentRow, SessionRow
@@ -50,7 +51,7 @@ def dump(root: Path) -> list[str]:
 
 def test_a_new_manifest_says_what_it_is(manifest):
     meta = manifest.meta()
-    assert (meta.schema_version, meta.simulated, meta.epoch, meta.version, meta.created_at) == (2, False, 1, 0, NOW)
+    assert (meta.schema_version, meta.simulated, meta.epoch, meta.version, meta.created_at) == (migrations.VERSION, False, 1, 0, NOW)
     assert len(meta.lake_id) == 16
 
 
