@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+AUDIT  := .venv-audit
 CODE   := market lake runtime collectors transformer compactor daemon cli simulator
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run check test bench soak burst lock clean
+.PHONY: help install demo run check test test-faults bench soak burst lock audit sbom clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -54,5 +55,14 @@ lock: install ## requirements*.txt again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt
 	uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements-dev.txt
 
+audit: ## known vulnerabilities of what is locked (needs network; weekly, and before a release)
+	test -x $(AUDIT)/bin/pip-audit || $(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	$(AUDIT)/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
+	$(AUDIT)/bin/pip-audit --require-hashes --disable-pip -r requirements-dev.txt
+
+sbom: install ## sbom.json: every locked package with version and hashes (CycloneDX; no network)
+	$(BIN)/python scripts/sbom.py --out sbom.json
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) demo-lake bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(AUDIT) sbom.json demo-lake bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

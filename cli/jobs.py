@@ -14,6 +14,7 @@ from collectors.recovery import settle
 from daemon.config import Config, load_config
 from lake.errors import LakeError, LakeLocked
 from lake.lock import LockInfo, read_lock
+from lake.place import shut_out_others
 from lake.recovery import Recovery
 from lake.writer import LakeWriter
 from runtime.clock import SystemClock
@@ -56,6 +57,7 @@ def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config,
 
 
 def _alone(root: Path, config: Config, report: Report, work: Work) -> Any:
+    shut_out_others()
     now = SystemClock().now()
     workers = Workers(config.workers.processes, recycle_after=config.workers.recycle_after)
     with LakeWriter.open(root, config.collectors.node, now, simulated=None, create=False) as writer:

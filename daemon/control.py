@@ -6,7 +6,7 @@ on loopback, port and token from the lake's `.lock` (readable by its owner only)
 any number of `{"progress": {"done": 3, "total": 10, "what": "…"}}`, then one `{"result": …}` or
 `{"error": "…", "exit_code": 1}`. A job that was begun goes on when its asker leaves. Jobs: transform, compact, reload,
 stop.
-401 without the token, 400 for a request that is not this, 404 for an unknown job.
+401 without the token, 400 for a request that is not this, 404 for an unknown job, 413 for one of more than 64 KB.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from daemon.http import HEADERS, listen, only_local
-from runtime import telemetry
+from daemon.http import guarded, listen
+from runtime import guarding, telemetry
+from runtime.redaction import redacted
 
 Progress = Callable[[int, int, str], None]
 """(done, total, what): how far a job is; may be called from any thread."""
@@ -80,7 +81,7 @@ class ControlService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen until told to stop; jobs under way are then cancelled, since their services have ended before."""
-        app = web.Application(middlewares=[only_local], client_max_size=MAX_BODY)
+        app = guarded(most=MAX_BODY)
         app.router.add_post("/control/jobs", self._post)
         runner, address = await listen(app, "127.0.0.1", 0, "no free port on loopback")
         try:
@@ -95,11 +96,12 @@ class ControlService:
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), self._token.encode()):
+            guarding.request_refused(path=request.path, why="its token is wrong or missing")
             return _refuse(401, "wrong or missing token; it is in the lake's .lock")
         try:
             asked = msgspec.json.decode(await request.read(), type=Request)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             return _refuse(400, str(error))
         job = self._jobs.get(asked.job)
         if job is None:
@@ -110,7 +112,7 @@ class ControlService:
         task = self._group.create_task(_work(asked, job, feed), name=f"control {asked.job}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        response = web.StreamResponse(headers={**HEADERS, "Content-Type": "application/x-ndjson"})
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         with contextlib.suppress(ConnectionError):  # the asker left; the job goes on
             await response.prepare(request)
             async for line in feed.lines():
@@ -135,7 +137,8 @@ async def _work(asked: Request, job: Job, feed: _Feed) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - the asker gets the error, the daemon goes on
         telemetry.control_job(job=asked.job, state="failed", detail=f"{type(error).__name__}: {error}")
-        feed.answer(_line({"error": str(error) or type(error).__name__, "exit_code": getattr(error, "exit_code", 1)}))
+        said = redacted(str(error)) or type(error).__name__
+        feed.answer(_line({"error": said, "exit_code": getattr(error, "exit_code", 1)}))
     else:
         telemetry.control_job(job=asked.job, state="done")
         feed.answer(_line({"result": result}))
@@ -147,4 +150,4 @@ def _line(value: object) -> bytes:
 
 def _refuse(status: int, message: str) -> web.Response:
     body = msgspec.json.encode({"error": message}) + b"\n"
-    return web.Response(body=body, status=status, headers={**HEADERS, "Content-Type": "application/json"})
+    return web.Response(body=body, status=status, headers={"Content-Type": "application/json"})

@@ -19,6 +19,8 @@ from daemon.yaml_file import KeyPath
 
 PREFIX = "LAKE__"
 MAX_BYTES = 64 * 1024
+SECRET = 4
+"""Characters of the shortest text that a message does not repeat."""
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 
 
@@ -59,6 +61,17 @@ def apply(values: dict[str, Any], override: Override) -> KeyPath:
         path.append(key)
     target[path[-1]] = override.value
     return tuple(path)
+
+
+def texts(value: Any) -> list[str]:
+    """The texts in a value, the longer ones first; those that are too short to hide anything are left out."""
+    if isinstance(value, dict):
+        found = [text for item in value.items() for text in texts(list(item))]
+    elif isinstance(value, list):
+        found = [text for item in value for text in texts(item)]
+    else:
+        found = [value] if isinstance(value, str) and len(value) >= SECRET else []
+    return sorted(found, key=len, reverse=True)
 
 
 def _key_in(target: Any, step: str | int) -> str | int | None:

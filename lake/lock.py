@@ -1,8 +1,8 @@
 """The lake's lock: one process writes a lake, and `.lock` says which, at what epoch, and how to reach it.
 
 The operating system holds the lock (it ends with the process, however that ends); the file's JSON only informs.
-It is readable by its owner alone (0600) since it holds the control port's token. It is never removed: a lock on a
-removed file would let two processes hold "the" lock.
+It is readable by its owner alone (0600, made so where a copy of a lake has it otherwise) since it holds the control
+port's token. It is never removed: a lock on a removed file would let two processes hold "the" lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Self
 
 import msgspec
 
-from lake import durable
+from lake import ballast, durable, place
 from lake.errors import LakeError, LakeLocked
 from lake.layout import LOCK
 
@@ -47,7 +47,10 @@ class LakeLock:
 
     @classmethod
     def acquire(cls, root: Path) -> LakeLock:
-        """Take the lock of the lake at `root` (an existing folder). Raises LakeLocked, which names the holder."""
+        """Take the lock of the lake at `root` (an existing folder). Raises LakeLocked, which names the holder, and
+        NotALake for a folder that is not this user's own (see `lake.place`).
+        """
+        place.check(root)
         path = root / LOCK
         fd = durable.open_private(path)
         for _ in range(ATTEMPTS):
@@ -61,6 +64,8 @@ class LakeLock:
             raise LakeLocked(f"{root} is being written by {who}", "stop it first, or use another lake folder")
         lock = cls(path, fd, LockInfo(os.getpid()))
         try:
+            place.keep_private(fd, path)
+            ballast.make_room(root, ballast.START_BYTES)
             lock.describe()
         except LakeError:
             lock.release()
@@ -92,7 +97,7 @@ class LakeLock:
 def read_lock(root: Path) -> LockInfo | None:
     """Who holds the lake now, None where nobody does. Raises LakeError where this user may not know."""
     try:
-        fd = os.open(root / LOCK, os.O_RDWR)
+        fd = os.open(root / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         return None
     except PermissionError as error:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Select, Table, and_, func, or_, select, union
 from sqlalchemy.sql.elements import ColumnElement
 
 from lake import schema
+from lake.errors import CorruptManifest
 from lake.rows import (
     FRAMES,
     BanRow,
@@ -81,7 +82,22 @@ def equal(table: Table, **wanted: object) -> list[ColumnElement[bool]]:
 
 
 def _structs(conn: Connection, kind: type[S], statement: Select[Any]) -> list[S]:
-    return [kind(**row) for row in conn.execute(statement).mappings()]
+    rows = [kind(**row) for row in conn.execute(statement).mappings()]
+    if kind in _PLACED:
+        for row in rows:
+            _check_inside(row.path)  # type: ignore[attr-defined] # of these kinds
+    return rows
+
+
+_PLACED = (SegmentRow, FileRow)
+"""What has a path that is opened, moved and removed."""
+
+
+def _check_inside(path: str) -> None:
+    """Whoever made this manifest names no place outside of its lake. Raises CorruptManifest."""
+    parts = path.split("/")
+    if "" in parts or ".." in parts or "\\" in path or ":" in path or "\0" in path:
+        raise CorruptManifest(f"manifest.db names {path[:200]!r}, which is no place in a lake", "do not use this lake")
 
 
 def _of(table: Table, kind: type[msgspec.Struct]) -> Select[Any]:

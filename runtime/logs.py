@@ -1,7 +1,8 @@
 """Logs: lines for a person on the console, JSON in a file that turns over at 00:00 UTC and is kept 14 days.
 
 Times are those of the process's Clock, so that a simulated day reads as the day it simulates. Tracebacks go to the
-file only, without the values of variables: they might hold what nobody should read.
+file only, without the values of variables; what is left in them, or in any fact, of a secret is taken out (see
+`runtime.redaction`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from loguru import logger
 
 from market import times
 from runtime.clock import Clock, SystemClock
+from runtime.redaction import redacted
+from runtime.saying import MAX_LINE
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -89,7 +92,8 @@ def _json(record: Record) -> str:
     if record["exception"] is not None:
         kind, value, trace = record["exception"]
         said["traceback"] = "".join(traceback.format_exception(kind, value, trace))
-    extra["json"] = msgspec.json.encode(said, enc_hook=str).decode()
+    plain = {key: redacted(value) if isinstance(value, str) else value for key, value in said.items()}
+    extra["json"] = msgspec.json.encode(plain, enc_hook=lambda value: redacted(str(value))).decode()
     return "{extra[json]}\n"
 
 
@@ -98,5 +102,5 @@ class _FromLogging(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname if record.levelname in LEVELS else "WARNING"
-        text = "".join(c if c.isprintable() else " " for c in record.getMessage())[:2000]
+        text = redacted("".join(c if c.isprintable() else " " for c in record.getMessage())[:MAX_LINE])
         logger.bind(event=record.name.partition(".")[0]).opt(exception=record.exc_info).log(level, "{}", text)

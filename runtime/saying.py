@@ -9,8 +9,10 @@ from loguru import logger
 
 from runtime import metrics
 from runtime.clock import SystemClock
+from runtime.redaction import redacted
 
 REPEAT_SECONDS = 10.0
+MAX_LINE = 2000
 _clock = SystemClock()
 _lock = threading.Lock()
 _periods: dict[tuple[str, ...], tuple[float, int, int]] = {}
@@ -58,8 +60,8 @@ def _repeats(key: tuple[str, ...], burst: int) -> int | None:
 
 
 def _line(message: str) -> str:
-    """`message` on one line without control characters: part of it may be a venue's own words."""
-    return "".join(c if c.isprintable() else " " for c in message)[:2000]
+    """`message` on one line without control characters and secrets: part of it may be a venue's own words."""
+    return redacted("".join(c if c.isprintable() else " " for c in message)[:MAX_LINE])
 
 
 def error_text(error: BaseException) -> str:

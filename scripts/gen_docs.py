@@ -28,9 +28,9 @@ from collectors.config import host_node
 from daemon import arguments, explain, problems
 from daemon.config import Config
 from market import kinds
-from runtime import changing, health, metrics, polled, telemetry
+from runtime import changing, guarding, health, metrics, polled, telemetry
 
-SAYING = (telemetry, changing, polled, health)
+SAYING = (telemetry, changing, polled, health, guarding)
 """The modules whose functions are the events."""
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"
@@ -246,10 +246,15 @@ def metrics_page() -> str:
             "## Metrics\n",
             table(("metric", "type", "labels", "meaning"), rows),
             "## Events\n",
-            "In the order of `runtime/telemetry.py`, `changing.py`, `polled.py` and `health.py` beside it.\n",
+            f"In the order of `runtime/telemetry.py` and, beside it, {_beside()}.\n",
             table(("event", "level", "meaning", "also moves"), events),
         ]
     )
+
+
+def _beside() -> str:
+    *most, last = (f"`{module.__name__.rpartition('.')[2]}.py`" for module in SAYING[1:])
+    return f"{', '.join(most)} and {last}"
 
 
 class Event:

@@ -30,9 +30,11 @@ def rebuild(
     --dry-run, where the present manifest says something else.
     """
     from cli.jobs import settings
+    from lake.place import shut_out_others
     from lake.rebuild import rebuild as make_anew
     from runtime.clock import SystemClock
 
+    shut_out_others()
     root = lake_root(lake, config, must_exist=False)
     node = settings(config).collectors.node
     with progress("rebuilding", quiet=as_json) as report:

@@ -34,6 +34,7 @@ def replay(
     from collectors.replay import replay as take
     from compactor.service import compact_once
     from lake.lock import read_lock
+    from lake.place import shut_out_others
     from lake.writer import LakeWriter
     from runtime.clock import SystemClock
     from runtime.workers import Workers
@@ -52,6 +53,7 @@ def replay(
         raise LakeLocked(
             f"{root} is being written by process {holder.pid}", "stop it first, or replay into a lake of its own"
         )
+    shut_out_others()
     told, clock = settings(config), SystemClock()
     workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
     with LakeWriter.open(root, told.collectors.node, clock.now(), simulated=None) as writer:
