@@ -14,58 +14,24 @@ import errno
 import itertools
 import os
 import re
+import secrets
+import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 from lake.errors import StorageFailed
 from lake.failpoints import Fault, Op, fault_from_env, inject, observe, step, watched
+from lake.refused import no_space, patient, storage
+from lake.space import Room
 
-__all__ = ["Fault", "Op", "fault_from_env", "inject", "observe"]  # what comes from elsewhere and belongs here
-T = TypeVar("T")
+# what comes from elsewhere and belongs here
+__all__ = ["Fault", "Op", "fault_from_env", "inject", "no_space", "observe"]
 COPY_CHUNK: Final = 1 << 20
 _RUN = re.compile(r"[A-Za-z0-9_-]+")
-_HINTS: Final = {
-    errno.ENOSPC: "free space on this disk; writing resumes by itself",
-    errno.EROFS: "the file system is mounted read-only",
-    errno.EACCES: "make it writable for this user",
-    errno.EIO: "the disk reports errors: check its health before anything else",
-}
 _NO_LINKS: Final = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-_temp_numbers = itertools.count(1)
-
-
-def no_space(error: BaseException) -> bool:
-    """Whether a StorageFailed (or OSError) says that the disk or the quota is full."""
-    cause = error.__cause__ if isinstance(error, StorageFailed) else error
-    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-@contextlib.contextmanager
-def _storage(doing: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (FileExistsError, FileNotFoundError):
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StorageFailed(f"{doing} {path} failed: {reason}", _HINTS.get(error.errno or 0, "")) from error
-
-
-def _patient(action: Callable[[], T]) -> T:
-    """Windows refuses what a scanner or reader holds open for a moment: try again for up to ten seconds."""
-    if sys.platform == "win32":
-        for delay in (0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 3.0, 3.0):
-            try:
-                return action()
-            except PermissionError as error:
-                if error.winerror not in (5, 32):
-                    raise
-                time.sleep(delay)
-    return action()
 
 
 def _flush(fd: int, *, data_only: bool) -> None:
@@ -93,7 +59,7 @@ class AppendFile:
         self.failed = False
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
         flags |= 0 if existing else os.O_CREAT | os.O_EXCL
-        with _storage("opening" if existing else "creating", path):
+        with storage("opening" if existing else "creating", path):
             if existing:
                 self._fd = os.open(path, flags)
             else:
@@ -110,7 +76,7 @@ class AppendFile:
         self._usable()
         whole = memoryview(data).cast("B")
         op = Op("write", str(self.path), data=bytes(whole) if watched() else b"", size=self.size)
-        with _storage("writing", self.path):
+        with storage("writing", self.path):
             try:
                 step(op, lambda: self._write_all(whole), half=lambda: self._write_all(whole[: len(whole) // 2]))
             except OSError:
@@ -136,7 +102,7 @@ class AppendFile:
         size = self.size
         if size == self.synced:
             return
-        with _storage("syncing", self.path):
+        with storage("syncing", self.path):
             try:
                 step(Op("sync", str(self.path), size=size), lambda: _flush(self._fd, data_only=True))
             except OSError:
@@ -149,10 +115,29 @@ class AppendFile:
         self._usable()
         if not 0 <= size <= self.size:
             raise ValueError(f"cannot cut {self.path} of {self.size} bytes to {size}")
-        with _storage("cutting", self.path):
+        with storage("cutting", self.path):
             step(Op("truncate", str(self.path), size=size), lambda: os.ftruncate(self._fd, size))
         self.size = size
         self.synced = -1  # the new length is not durable yet either
+
+    def reserve(self, size: int) -> None:
+        """Let an empty file have `size` bytes that are taken from the free ones now."""
+        self._usable()
+        with storage("reserving", self.path):
+            step(Op("write", str(self.path), size=size), lambda: self._allocate(size))
+        self.size = size
+
+    def _allocate(self, size: int) -> None:
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(self._fd, 0, size)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+            else:
+                return
+        for start in range(0, size, COPY_CHUNK):
+            self._write_all(memoryview(bytes(min(COPY_CHUNK, size - start))))
 
     def close(self) -> None:
         """Close without syncing; closing twice is fine."""
@@ -186,7 +171,7 @@ class AppendFile:
 
 def make_dirs(path: Path) -> None:
     """Create a directory and its missing parents, each made durable in its parent."""
-    with _storage("creating directory", path):
+    with storage("creating directory", path):
         missing = list(itertools.takewhile(lambda parent: not parent.is_dir(), (path, *path.parents)))
         for new in reversed(missing):
             with contextlib.suppress(FileExistsError, FileNotFoundError):  # the latter where no folder can be (/proc)
@@ -198,7 +183,7 @@ def make_dirs(path: Path) -> None:
 
 def fsync_file(path: Path) -> None:
     """Make the bytes of a file that is closed durable."""
-    with _storage("syncing", path):
+    with storage("syncing", path):
         fd = os.open(path, (os.O_RDWR if sys.platform == "win32" else os.O_RDONLY) | getattr(os, "O_BINARY", 0))
         try:
             step(Op("fsync", str(path)), lambda: _flush(fd, data_only=False))
@@ -208,7 +193,7 @@ def fsync_file(path: Path) -> None:
 
 def fsync_dir(path: Path) -> None:
     """Make the names in a directory durable."""
-    with _storage("syncing directory", path):
+    with storage("syncing directory", path):
         step(Op("fsync_dir", str(path)), lambda: _flush_dir(path))
 
 
@@ -244,7 +229,7 @@ def temp_path(target: Path, run: str) -> Path:
 
 def _fill_temp(target: Path, data: bytes | Path) -> Path:
     """A synced temporary file beside `target` that holds `data`; nothing stays where that fails."""
-    temp = temp_path(target, f"w{os.getpid()}-{next(_temp_numbers)}")
+    temp = temp_path(target, f"w{secrets.token_hex(8)}")
     with _discarding(temp), AppendFile(temp) as file:
         for chunk in _chunks(data) if isinstance(data, Path) else (data,):
             file.write(chunk)
@@ -276,7 +261,7 @@ def write_new(path: Path, data: bytes | Path) -> bool:
         return False
     temp = _fill_temp(path, data)
     try:
-        with _storage("linking", path):
+        with storage("linking", path):
             step(Op("link", str(temp), str(path)), lambda: _link_or_rename(temp, path))
     except FileExistsError:
         return False
@@ -303,13 +288,13 @@ def rename(source: Path, target: Path, *, replace: bool = False) -> None:
     """Give `source` its durable name. A `target` with the same bytes is that already; another is FileExistsError,
     or with `replace` gives way in the same step.
     """
-    with _storage("renaming", source):
+    with storage("renaming", source):
         if not replace and os.path.lexists(target):
             if source.exists() and not same_bytes(source, target):
                 raise FileExistsError(errno.EEXIST, "another file has that name", str(target))
             unlink(source)
         else:
-            step(Op("rename", str(source), str(target)), lambda: _patient(lambda: source.replace(target)))
+            step(Op("rename", str(source), str(target)), lambda: patient(lambda: source.replace(target)))
     fsync_dir(target.parent)
     if source.parent != target.parent:
         fsync_dir(source.parent)
@@ -317,7 +302,7 @@ def rename(source: Path, target: Path, *, replace: bool = False) -> None:
 
 def link(source: Path, target: Path) -> None:
     """Give a file a second name; a copy where links do not exist. A `target` with the same bytes is fine."""
-    with _storage("linking", target):
+    with storage("linking", target):
         if os.path.lexists(target):
             if not same_bytes(source, target):
                 raise FileExistsError(errno.EEXIST, "another file has that name", str(target))
@@ -346,7 +331,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def unlink(path: Path) -> bool:
     """Remove a name; a missing one is fine. False where Windows says that somebody has it open: try again later."""
-    with _storage("removing", path):
+    with storage("removing", path):
         try:
             step(Op("unlink", str(path)), path.unlink)
         except FileNotFoundError:
@@ -366,9 +351,14 @@ def truncate_file(path: Path, size: int) -> None:
 
 
 def sweep_temps(root: Path, keep_run: str = "") -> int:
-    """Remove the temporary files of other runs below `root`; how many there were. Other files are left alone."""
+    """Remove the temporary files of other runs below `root`; how many there were. Other files are left alone.
+
+    Raises StorageFailed for a folder that is a symbolic link: what is written or removed there would be outside.
+    """
     swept = 0
-    for folder, _, names in os.walk(root):
+    for folder, folders, names in os.walk(root):
+        for linked in filter(os.path.islink, (f"{folder}/{name}" for name in folders)):
+            raise StorageFailed(f"{linked} is a symbolic link inside a lake", "move it away, or mount that folder here")
         for name in names:
             if not (name.startswith(".") and name.endswith(".tmp")):
                 continue
@@ -378,16 +368,33 @@ def sweep_temps(root: Path, keep_run: str = "") -> int:
     return swept
 
 
+def room(path: Path) -> Room:
+    """How much room the file system of `path` has."""
+    with storage("asking for the room of", path):
+        usage = shutil.disk_usage(path)
+    return Room(usage.free, usage.used + usage.free)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file whose `size` bytes the file system has set aside; what they say means nothing.
+
+    Raises StorageFailed, and leaves no file behind, where there is no room.
+    """
+    with _discarding(path), AppendFile(path) as file:
+        file.reserve(size)
+        file.sync()
+
+
 def open_private(path: Path) -> int:
     """A read-write descriptor of a file that only its owner may read (0600), created where missing: for locks."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    with _storage("opening", path):
+    with storage("opening", path):
         return step(Op("create", str(path)), lambda: os.open(path, flags, 0o600))
 
 
 def overwrite(fd: int, data: bytes, path: Path) -> None:
     """Replace what an `open_private` descriptor holds; not atomic, so only for what may be lost."""
-    with _storage("writing", path):
+    with storage("writing", path):
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
         step(Op("write", str(path), data=data), lambda: os.write(fd, data))

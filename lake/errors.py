@@ -93,3 +93,5 @@ class VerifyFailed(LakeError):
 
 class StorageFailed(LakeError):
     exit_code = 74
+    errno: int | None = None
+    """What the operating system said, where it was that."""

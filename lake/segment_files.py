@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 import msgspec
 
 from lake import durable, layout
-from lake.errors import CorruptSegment
+from lake.errors import CorruptSegment, StorageFailed
 from lake.rows import QuarantineRow, SegmentRow
 from lake.segments import Extent, decode_seal, encode_seal, scan, widen
 
@@ -58,7 +58,10 @@ class OpenFile:
         if self._file is None:
             path = self.root / (self.row.path + layout.OPEN)
             durable.make_dirs(path.parent)
-            self._file = durable.AppendFile(path)
+            try:
+                self._file = durable.AppendFile(path)
+            except FileExistsError as error:  # left by a creation that failed, and could not be undone, a moment ago
+                raise StorageFailed(f"{path} is there already", "recovery will remove it") from error
         self._file.write(data)
         self._hash.update(data)
         self.rows += rows
