@@ -20,6 +20,9 @@ MAX_VALUES = 20_000
 MAX_DEPTH = 32
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map"))
 
+_TEXT_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("timestamp", "merge", "value"))
+"""What YAML sees in plain text (dates, `<<`, `=`) and this does not."""
+
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 
@@ -78,6 +81,8 @@ def parse(text: str) -> Document:
         return document
     if not isinstance(node, MappingNode):
         return _broken("the file must hold keys and values", _place(node))
+    if node.tag not in _PLAIN_TAGS:
+        return _broken(f"tags are not allowed here: {node.tag}", _place(node))
     try:
         document.values = _Reader(document).mapping(node, ())
     except _TooMuch as error:
@@ -127,7 +132,7 @@ class _Reader:
             raise _TooMuch(f"is nested more than {MAX_DEPTH} levels deep")
         self._document.places[path] = _place(node)
         if node.tag not in _PLAIN_TAGS:
-            if isinstance(node, ScalarNode) and node.tag.startswith("tag:yaml.org,2002:"):
+            if isinstance(node, ScalarNode) and node.tag in _TEXT_TAGS:
                 return node.value  # a date or the like: here it is text
             self._defect(node, path, f"tags are not allowed here: {node.tag}")
             return None
