@@ -18,6 +18,8 @@ from cli.commands import (
     rebuild,
     reload,
     replay,
+    resume,
+    scrub,
     status,
     trace,
     transform,
@@ -47,10 +49,12 @@ app.command("read")(read.read)
 app.command("book")(book.book)
 app.command("gaps")(gaps.gaps)
 app.command("verify")(verify.verify)
+app.command("scrub")(scrub.scrub)
 app.command("rebuild")(rebuild.rebuild)
 app.command("trace")(trace.trace)
 app.command("replay")(replay.replay)
 app.command("reload")(reload.reload)
+app.command("resume")(resume.resume)
 app.command("transform")(transform.transform)
 app.command("compact")(compact.compact)
 

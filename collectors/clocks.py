@@ -50,6 +50,10 @@ class Clocks:
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], VenueClock] = {}
 
+    def offsets(self) -> list[int]:
+        """What is known of all of them, us."""
+        return [held.offset for held in self._held.values() if held.offset is not None]
+
     def of(self, exchange: str, market_type: str) -> VenueClock:
         """The clock of one market, made at first use."""
         key = (exchange, market_type)

@@ -170,6 +170,10 @@ class Collecting:
             "rest": self._budget.status(exchanges.load(market[0]).LIMITS[market[1]]),
         }
 
+    def clock_offsets(self) -> list[int]:
+        """How far (us) our clock is from those of venues, where it is known."""
+        return self._clocks.offsets()
+
     # --- planning ---
 
     def _plan(self, sources: Sequence[SourceConfig]) -> tuple[Changes, list[Resolved]]:

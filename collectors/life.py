@@ -22,7 +22,10 @@ from market.session import Booked, Connection, Fetch, Leave, Send, Session, Stre
 from market.times import SECOND
 from runtime import telemetry
 from runtime.clock import Clock, pause
+from runtime.clock_watch import SLEPT_SECONDS, Steady
 
+STAMPS = ("desired_at", "acknowledged_at", "first_recv", "last_recv")
+"""Receive times in a `StreamState`."""
 TURN_FRAMES = 256
 """Frames handled before every other task of the loop gets its turn."""
 TEND_SECONDS = 1.0
@@ -30,6 +33,8 @@ ANNOUNCED = frozenset({"planned", "server_shutdown"})
 """Causes of a Leave that come before the end: the successor is opened while the connection still produces."""
 DISCONNECT = "disconnect"
 """Cause of an end that came from the other side."""
+SUSPENDED = "suspended"
+"""Cause of an end that the machine's sleep brought: whatever the socket still says, the venue went on without us."""
 STOPPED = "stopped"
 """Cause of an end that we were asked for: from here on nothing is desired, so nothing is missing."""
 
@@ -77,6 +82,9 @@ class Life:
         self._over = asyncio.Event()
         self._ending: Ending | None = None
         self.born = self._heard = self._clock.monotonic()
+        self._steady = Steady(self._clock)
+        self._moved = 0
+        """How far (us) the streams' times were moved by steps of the wall clock."""
         self.successor_wanted = asyncio.Event()
         """Set when a new connection should take over: the venue will cut this one."""
         self.link, tasks = pipeline.open(
@@ -184,11 +192,11 @@ class Life:
             while self._outbox:
                 await self._carry_out(self._outbox.popleft(), group)
             deadline = self._session.next_deadline()
-            left = TEND_SECONDS if deadline is None else (deadline - clock.now()) / SECOND
+            left = TEND_SECONDS if deadline is None else (deadline - self._steady.now()) / SECOND
             await pause(clock, self._wake, min(TEND_SECONDS, max(0.005, left)))
             self._wake.clear()
             self._watch()
-            self._do(self._pipeline.tick(self.link, clock.now()))
+            self._do(self._pipeline.tick(self.link, self._steady.now()))
 
     async def _carry_out(self, task: Task, group: asyncio.TaskGroup) -> None:
         if isinstance(task, Send):
@@ -214,7 +222,32 @@ class Life:
 
     def _watch(self) -> None:
         """Streams that are acknowledged and silent, or have stalled; and the operator's own bound for the socket."""
-        now = self._clock.now()
+        if (slept := self._steady.slept()) > SLEPT_SECONDS:
+            self._end(SUSPENDED, f"the machine slept for {slept:.0f} s")
+        self._heed_steps()
+        self._look(self._clock.now())
+        silent = self._tools.config.silent_socket_seconds
+        quiet = self._clock.monotonic() - self._heard
+        if silent is not None and quiet > silent and not self._pipeline.full:
+            self._end("silence", f"no frame for {quiet:.0f} s")
+
+    def _heed_steps(self) -> None:
+        """Where the wall clock was stepped, what is known of the streams is moved with it, and a successor asked for:
+        the session itself has counted by the clock as it was.
+        """
+        steady = self._steady.now()
+        wall = steady + self._steady.away
+        if self._steady.away:
+            self.successor_wanted.set()
+        if self._steady.away != self._moved:
+            by, self._moved = self._steady.away - self._moved, self._steady.away
+            for state in self._session.streams():
+                for name in STAMPS:
+                    at = getattr(state, name)
+                    if at and abs(at - wall) > abs(at + by - wall):
+                        setattr(state, name, at + by)
+
+    def _look(self, now: int) -> None:
         wanted = (state for state in self._session.streams() if self.link.wants(state.stream))
         for change in self._streams.look(wanted, now):
             if change.alarm:
@@ -226,7 +259,3 @@ class Life:
             if change.status == "stalled" and not self._pipeline.full:
                 self._pipeline.stalled(self.link, change.stream, now)
                 self.successor_wanted.set()  # the venue may have forgotten a subscription: ask again on a new one
-        silent = self._tools.config.silent_socket_seconds
-        quiet = self._clock.monotonic() - self._heard
-        if silent is not None and quiet > silent and not self._pipeline.full:
-            self._end("silence", f"no frame for {quiet:.0f} s")

@@ -29,6 +29,7 @@ from market.times import SECOND
 from runtime import polled as events
 from runtime import telemetry
 from runtime.clock import pause
+from runtime.clock_watch import Steady
 from runtime.retry import backoff
 
 CONTRACT, FUNDING_RATE = "contract", "funding_rate"
@@ -43,6 +44,8 @@ AT_ONCE = 4
 LONGEST_WAIT_SECONDS = 60.0
 FIRST_DELAY_SECONDS = 5.0
 SILENT_SECONDS = 45.0
+STEPPED = "clock_step"
+"""Cause of an end after a step of the wall clock: the next session counts by the clock as it is now."""
 
 
 def kinds(exchange: Exchange, source: SourceConfig) -> list[str]:
@@ -114,7 +117,7 @@ async def poll(
             polled = _knowing(polled, pipeline)
         session = exchange.poller(pipeline.market_type, tools.next_session(), polled, endpoint)
         try:
-            await _Poller(exchange, session, polled, endpoint, pipeline, tools, clock).run(stop)
+            cause = await _Poller(exchange, session, polled, endpoint, pipeline, tools, clock).run(stop)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other polls and connections go on
             restarts += 1
             delay = next(delays)
@@ -122,7 +125,8 @@ async def poll(
             telemetry.service_restarted(service=name, error=error, restarts=restarts, delay_seconds=delay)
             await pause(tools.clock, stop, delay)
         else:
-            return
+            if cause != STEPPED:
+                return
 
 
 def _knowing(polled: Polled, pipeline: Pipeline) -> Polled:
@@ -152,6 +156,7 @@ class _Poller:
         self._pipeline = pipeline
         self._tools = tools
         self._clock = tools.clock
+        self._steady = Steady(tools.clock)
         self._venue_clock = venue_clock
         self._facts = {"exchange": pipeline.exchange, "market_type": pipeline.market_type}
         self._watch = Watch(round(SILENT_SECONDS * SECOND) + polled.every)
@@ -170,7 +175,8 @@ class _Poller:
         )  # fmt: skip
         self._do(tasks)
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event) -> str:
+        """Until the end, whose cause is returned."""
         cause = "internal_error"
         try:
             cause = await self._drive(stop)
@@ -179,24 +185,29 @@ class _Poller:
             raise
         finally:
             self._pipeline.close(self._link, cause, self._clock.now(), wanted=cause == "internal_error")
+        return cause
 
     async def _drive(self, stop: asyncio.Event) -> str:
         """Until the end, whose cause is returned."""
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(self._until(stop))
-            while not stop.is_set():
+            while not stop.is_set() and not self._steady.away:
                 while self._todo and len(self._going) < AT_ONCE:
                     self._begin(self._todo.popleft(), group)
                 deadline = self._session.next_deadline()
                 if deadline is None and not self._todo and not self._going:
                     break
                 await self._wait(deadline)
-                self._look()
-                self._do(self._pipeline.tick(self._link, self._clock.now()))
+                now = self._steady.now()
+                if not self._steady.away:
+                    self._look(now)
+                    self._do(self._pipeline.tick(self._link, now))
             stopping.cancel()
             for task in self._going:
                 task.cancel()
-        return "stopped" if stop.is_set() else "done"
+        if stop.is_set():
+            return "stopped"
+        return STEPPED if self._steady.away else "done"
 
     async def _until(self, stop: asyncio.Event) -> None:
         await stop.wait()
@@ -204,7 +215,7 @@ class _Poller:
 
     async def _wait(self, deadline: int | None) -> None:
         """Until the session's deadline, or until an answer or the end has come."""
-        left = LONGEST_WAIT_SECONDS if deadline is None else (deadline - self._clock.now()) / SECOND
+        left = LONGEST_WAIT_SECONDS if deadline is None else (deadline - self._steady.now()) / SECOND
         await pause(self._clock, self._wake, min(max(left, 0.05), LONGEST_WAIT_SECONDS))
         self._wake.clear()
 
@@ -242,9 +253,8 @@ class _Poller:
     def _do(self, tasks: Sequence[Task]) -> None:
         self._todo.extend(task for task in tasks if isinstance(task, Fetch))
 
-    def _look(self) -> None:
+    def _look(self, now: int) -> None:
         """Symbols that have not been answered for so long that a row is missing."""
-        now = self._clock.now()
         for change in self._watch.look(self._session.streams(), now):
             stream = change.stream
             if change.alarm:

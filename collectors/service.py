@@ -1,7 +1,7 @@
 """Collecting as a service: the connections of every configured market, and the one writer behind them all.
 
 Stopping is in order: connections wind down and hand over what they still hold, then the last pass seals everything.
-A write that fails for good ends the process, since nothing may be acknowledged any more.
+Storage that takes nothing does not end the process: see `collectors.passes`.
 """
 
 from __future__ import annotations
@@ -13,22 +13,18 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from collectors.budget import Budget
 from collectors.collecting import Change, Collecting
 from collectors.config import CollectorsConfig, SourceConfig
-from collectors.intake import Intake, LaneKey, Pass
-from collectors.merger import HOLD
+from collectors.intake import Intake, LaneKey
+from collectors.passes import PENDING, Outage, Passes
 from collectors.writing import GroupCommit
-from lake import durable
-from lake.errors import StorageFailed
+from lake.refused import Sort
 from lake.writer import LakeWriter
 from market.session import Resume
 from market.times import SECOND
-from runtime import metrics, telemetry
 from runtime.clock import Clock, pause
 from runtime.service import EXIT_INTERNAL, Fatal
 
 STUCK_SECONDS = 15.0
 """A write pass that takes longer is none of a slow disk's: the process is better started again."""
-FULL_DISK_SECONDS = 1.0
-"""Pause between attempts to finish a pass on a full disk."""
 
 
 class CollectorsService:
@@ -60,7 +56,10 @@ class CollectorsService:
         self._commit = GroupCommit(writer, config.node, config.writing)
         self._begun: list[LaneKey] = []
         """Lanes that the writing thread has been told to begin."""
-        self._synced = self._passed = clock.monotonic()
+        self._passed = clock.monotonic()
+        self._passes = Passes(
+            config.writing, clock, self._intake, self._commit, self._collecting.pipelines, writer.check_held
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until `stop`; everything received by then is sealed when this returns."""
@@ -97,6 +96,27 @@ class CollectorsService:
             for market, pipeline in self._collecting.pipelines.items()
         }
 
+    def clock_offsets(self) -> list[int]:
+        """How far (us) our clock is from those of venues, where it is known."""
+        return self._collecting.clock_offsets()
+
+    @property
+    def outage(self) -> Outage | None:
+        """What keeps everything from being written, None where nothing does."""
+        return self._passes.outage
+
+    def impaired(self) -> str | None:
+        """See `runtime.service.Impairable`: the state of the storage where it takes nothing."""
+        return self.outage.cause if self.outage is not None else None
+
+    def press(self, stopped: frozenset[str]) -> None:
+        """The disk has no room for these kinds any more: they are given up, until this is called without them."""
+        self._passes.press(stopped)
+
+    def hold_by(self, hold: Callable[[], Sort | None]) -> None:
+        """Ask this before each pass why no data may be written (None: they may)."""
+        self._passes.hold = hold
+
     def stuck(self) -> str | None:
         """Whether received data are not being written (see `runtime.service.Moves`)."""
         quiet = self._clock.monotonic() - self._passed
@@ -114,40 +134,14 @@ class CollectorsService:
     async def _write(self, thread: Executor, ended: asyncio.Event) -> None:
         seconds = self._config.writing.write / SECOND
         while not await pause(self._clock, ended, seconds):
-            now = await self._pass(thread, final=False)
+            now = await self._passes.turn(thread)
             self._passed = self._clock.monotonic()
-            if len(self._begun) != len(self._intake.lanes):
-                await self._begin(thread, now)  # whatever has come of the new ones by then has its segment
-        await self._pass(thread, final=True)
-
-    async def _pass(self, thread: Executor, *, final: bool) -> int:
-        """One write pass; the next one begins only after it. Returns up to when (us) all that came is in it."""
-        now, began = self._clock.now(), self._clock.monotonic()
-        sync = final or (began - self._synced) * SECOND >= self._config.writing.sync
-        covered = final or self._commit.due(now)
-        for pipeline in self._collecting.pipelines.values():
-            # at the end, what the mergers still wait for will not come any more
-            pipeline.advance(now + HOLD if final else now, covered=covered)
-        work = self._intake.collect(now, sync=sync, final=final)
-        if work.empty and not sync and not covered:
-            return now
-        if sync:
-            self._synced = began
-        while True:
-            try:
-                await self._in(thread, self._commit.commit, work)
-                break
-            except StorageFailed as error:
-                if not durable.no_space(error):
-                    raise
-                telemetry.storage_failed(path=str(self._writer.root), error=error)
-            await self._clock.sleep(FULL_DISK_SECONDS)
-            work = Pass(self._clock.now(), sync=True, final=final)
-        took = self._clock.monotonic() - began
-        metrics.write_pass(took, 0.0 if sync else began - self._synced)
-        if took * 1000 > self._config.writing.lag_warning_ms:
-            telemetry.durable_lag(seconds=took, waiting_bytes=self._intake.waiting_bytes)
-        return now
+            if now is not None and len(self._begun) != len(self._intake.lanes):
+                try:
+                    await self._begin(thread, now)  # whatever has come of the new ones by then has its segment
+                except PENDING as error:
+                    self._passes.note_failure(error)
+        await self._passes.turn(thread, final=True)
 
     @staticmethod
     async def _in(thread: Executor, work: Callable[..., None], *arguments: object) -> None:

@@ -10,6 +10,7 @@ failed sync the bytes go to a new file, since the kernel may have forgotten them
 
 from __future__ import annotations
 
+import errno
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -17,7 +18,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from collectors.intake import Lines, MarketKey
-from lake import durable, layout
+from lake import layout
 from lake.errors import StorageFailed
 from lake.frames import FramesFile, recover_frames
 from lake.rows import FRAMES, SegmentRow
@@ -30,6 +31,10 @@ from runtime import metrics, telemetry
 PIECE = 1024 * 1024
 """Bytes written at once, give or take what came together."""
 
+WAITED_FOR = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
+)  # fmt: skip
+
 F = TypeVar("F", bound=OpenFile)
 
 
@@ -40,6 +45,7 @@ class Spool(ABC, Generic[F]):
         self, writer: LakeWriter, node: str, market: MarketKey, kind: str, *, age: int, max_bytes: int
     ) -> None:
         self.kind = kind
+        self.lane = (*market, kind)
         self.rows = 0
         """Rows written since the start."""
         self._writer = writer
@@ -53,6 +59,8 @@ class Spool(ABC, Generic[F]):
         """Pieces that an abandoned file may have lost and the present one does not have yet."""
         self._abandoned: list[F] = []
         self._file: F | None = None
+        self._sealing: int | None = None
+        """The end of the period whose seal has been begun: nothing more is written to its file."""
         self._end = 0
         self._number = self._last_number()
 
@@ -84,6 +92,10 @@ class Spool(ABC, Generic[F]):
 
     def write(self, now: int) -> None:
         """Write what waits, sealing every period that has ended by `now`."""
+        if self._sealing is not None:
+            end = self._sealing
+            self.seal(end)
+            self.begin(end)
         if self._file is None:
             if not self._waiting:
                 return
@@ -111,8 +123,12 @@ class Spool(ABC, Generic[F]):
         self._settle_abandoned()
 
     def seal(self, end: int) -> None:
-        """Close the period at `end`: what was written is durable and recorded, and nothing is open afterwards."""
+        """Close the period at `end`: what was written is durable and recorded, and nothing is open afterwards.
+
+        What a failure interrupts here is ended by the next `write`, before anything else.
+        """
         self.sync()
+        self._sealing = end
         try:
             row = self._live.seal(end)
         except StorageFailed as error:
@@ -122,7 +138,7 @@ class Spool(ABC, Generic[F]):
             row = self._live.seal(end)
             self._settle_abandoned()
         self._writer.seal(row)
-        self._file = None
+        self._file, self._sealing = None, None
         if self.kind != FRAMES:
             metrics.watermark(self._exchange, self._market_type, self.kind, end)
             telemetry.segment_sealed(
@@ -136,6 +152,25 @@ class Spool(ABC, Generic[F]):
         if self._file is not None:
             held = self._file.extent
             self.seal(max(now, self._file.row.period_start, held.recv_max + 1 if held else 0))
+
+    def step(self, before: int, now: int) -> None:
+        """The wall clock was stepped from `before` to `now`: no file holds times of both sides, and the time between
+        is nobody's silence. Calling it again after a failure goes on.
+        """
+        if self._file is None:
+            return
+        early = 0
+        while early < len(self._waiting) and abs(self._waiting[early].ts_recv - now) > abs(
+            self._waiting[early].ts_recv - before
+        ):
+            early += 1
+        later = self._waiting[early:]
+        del self._waiting[early:]
+        try:
+            self.finish(before)
+            self.begin(now)
+        finally:
+            self._waiting += later
 
     def close(self) -> None:
         """Leave an open file to recovery."""
@@ -178,16 +213,19 @@ class Spool(ABC, Generic[F]):
             count -= done
 
     def _abandon(self, error: StorageFailed) -> None:
-        """Go on in a new file, with all that the failed one may have lost. A full disk is waited for instead."""
-        if durable.no_space(error):
+        """Go on in a new file, with all that the failed one may have lost. What no other file would help against (a
+        full disk, a read-only one, too many open files) is waited for instead.
+        """
+        if error.errno in WAITED_FOR:
             raise error
         old = self._live
+        new = self._next_file(old.row.period_start)  # where that fails too, nothing has changed here
         telemetry.storage_failed(path=old.row.path, error=error)
         old.close()
         self._abandoned.append(old)
         self._again = self._unsynced + self._again
         self._unsynced = []
-        self._file = self._next_file(old.row.period_start)
+        self._file = new
         self._write_again()
 
     def _write_again(self) -> None:

@@ -9,6 +9,7 @@ that a full disk interrupts is finished by the next call.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from collectors.config import WritingConfig
 from collectors.intake import LaneKey, MarketKey, Pass, RejectedFrame
 from collectors.spool import FramesSpool, SegmentSpool
+from lake.errors import StorageFailed
 from lake.frames import FrameLine, encode_frame_lines, payload
 from lake.rows import FRAMES, BanRow, QuarantineRow, SessionRow
 from lake.segment_files import quarantine
@@ -46,6 +48,9 @@ class GroupCommit:
         self._quarantine: list[QuarantineRow] = []
         self._rejected: list[RejectedFrame] = []
         self._bans: list[BanRow] = []
+        self._steps: list[tuple[int, int]] = []
+        self.parked: dict[LaneKey, StorageFailed] = {}
+        """Kinds whose folder took nothing at the last pass (a permission that is lost) while others did."""
 
     def begin(self, lanes: Iterable[LaneKey], now: int, frames: Iterable[MarketKey] = ()) -> None:
         """These are collected from `now` (us) on, even while nothing comes."""
@@ -71,7 +76,23 @@ class GroupCommit:
         self._coverage += work.coverage
         self._rejected += work.rejected
         self._bans += work.bans
+        if work.stepped_from is not None:
+            self._steps.append((work.stepped_from, work.now))
         self._carry_out(work.now, sync=work.sync or bool(work.coverage), final=work.final)
+
+    @property
+    def rows_wait(self) -> bool:
+        """Whether rows that were to be recorded are not yet."""
+        return bool(self._sessions or self._gaps or self._bans)
+
+    def record(self, rows: Pass) -> None:
+        """Record sessions that began, open gaps and bans, and no data. Raises StorageFailed; what was not recorded is
+        by the next call of this or of `commit`.
+        """
+        self._sessions += rows.sessions
+        self._gaps += rows.gaps
+        self._bans += rows.bans
+        self._record_begun()
 
     def close(self) -> None:
         """Leave open files to recovery."""
@@ -80,26 +101,44 @@ class GroupCommit:
 
     def _carry_out(self, now: int, *, sync: bool, final: bool) -> None:
         due = final or self.due(now)
-        if self._sessions or self._gaps or self._bans:
-            self._writer.record(sessions=self._sessions, gaps=self._gaps, bans=self._bans)
-            for recorded in (self._sessions, self._gaps, self._bans):
-                recorded.clear()
+        self._record_begun()
+        while self._steps:
+            for spool in self._spools():
+                spool.step(*self._steps[0])
+            self._steps.pop(0)
         for frames in self._frames.values():
             frames.write(now)
             if sync or due:
                 frames.sync()
-        for segments in self._segments.values():
-            segments.write(now)
-            if sync or due:
-                segments.sync()
+        parked: dict[LaneKey, StorageFailed] = {}
+        for lane, segments in self._segments.items():
+            try:
+                segments.write(now)
+                if sync or due:
+                    segments.sync()
+            except StorageFailed as error:
+                if error.errno not in (errno.EACCES, errno.EPERM):
+                    raise
+                parked[lane] = error
+        if parked and parked.keys() == self._segments.keys():
+            raise next(iter(parked.values()))
+        self.parked = parked
         self._cut_oversize(now)
         if final:
             for spool in self._spools():
-                spool.finish(now)
+                if spool.lane not in self.parked:
+                    spool.finish(now)
         if self._rejected and (due or sum(len(r.frame) for r in self._rejected) > REJECTED_BYTES):
             self._set_aside(now)
         if sync or due:
             self._record_proven()
+
+    def _record_begun(self) -> None:
+        """What may be said before the data that it is about."""
+        if self.rows_wait:
+            self._writer.record(sessions=self._sessions, gaps=self._gaps, bans=self._bans)
+            for recorded in (self._sessions, self._gaps, self._bans):
+                recorded.clear()
 
     def _spools(self) -> list[FramesSpool | SegmentSpool]:
         """Frames first: a line must not be durable before the frame that it was made from."""
@@ -117,9 +156,9 @@ class GroupCommit:
     def _record_proven(self) -> None:
         """What may be said only of durable data."""
         if self._coverage or self._quarantine or self._closings or self._ends:
-            self._writer.record(
-                coverage=self._coverage, quarantine=self._quarantine, gaps=self._closings, sessions=self._ends
-            )
+            held = [row for row in self._coverage if (row.exchange, row.market_type, row.kind) in self.parked]
+            proven = [row for row in self._coverage if row not in held] if held else self._coverage
+            self._writer.record(coverage=proven, quarantine=self._quarantine, gaps=self._closings, sessions=self._ends)
             for recorded in (self._coverage, self._quarantine, self._closings, self._ends):
                 recorded.clear()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +17,13 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from collectors.config import CollectorsConfig
-from compactor.config import CompactorConfig
+from compactor.config import BackupConfig, CompactorConfig, ScrubConfig
 from daemon import environment, problems, yaml_file
+from daemon.environment import Override
 from daemon.errors import ConfigError, NoConfig
+from daemon.space_watch import DiskConfig
 from daemon.yaml_file import Document, KeyPath
+from runtime.redaction import HIDDEN, redacted
 from transformer.config import TransformerConfig
 
 
@@ -67,6 +70,23 @@ class LogsConfig(_Section):
     )
 
 
+class SafeModeConfig(_Section):
+    """When the daemon collects raw data only, because it has failed again and again."""
+
+    failed_starts: int = Field(
+        default=3, ge=0, le=100, description="Starts that failed in a row, after which the next one is safe; 0: never."
+    )
+    steady_seconds: float = Field(
+        default=60.0, gt=0, le=3600, description="A start is no failed one once it has run for this long."
+    )
+    leave_minutes: float = Field(
+        default=10.0,
+        gt=0,
+        le=10_080,
+        description="Safe mode is left after so many minutes without a failure; `dl resume` leaves it at once.",
+    )
+
+
 class SimulateConfig(_Section):
     """What `--simulate` does: a local exchange in place of the real ones, on the evening of yesterday."""
 
@@ -98,9 +118,17 @@ class Config(_Section):
     compactor: CompactorConfig = Field(
         default_factory=lambda: CompactorConfig.model_validate({}), description="From parts to certified daily files."
     )
+    backup: BackupConfig = Field(
+        default_factory=lambda: BackupConfig.model_validate({}), description="Copies of the manifest."
+    )
+    scrub: ScrubConfig = Field(
+        default_factory=lambda: ScrubConfig.model_validate({}), description="Stored files, read and hashed again."
+    )
+    disk: DiskConfig = Field(default_factory=DiskConfig, description="What happens as the disk fills up.")
     workers: WorkersConfig = Field(default_factory=WorkersConfig, description="Processes for CPU work.")
     http: HttpConfig = Field(default_factory=HttpConfig, description="Health, metrics, status.")
     logs: LogsConfig = Field(default_factory=LogsConfig, description="Console and log files.")
+    safe_mode: SafeModeConfig = Field(default_factory=SafeModeConfig, description="After failed starts.")
     simulate: SimulateConfig = Field(default_factory=SimulateConfig, description="The `--simulate` mode.")
 
 
@@ -138,10 +166,21 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Loaded:
         said += reporter.of_validation(error)
     said += reporter.of_sources()
     if said or config is None:
-        raise ConfigError(problems.in_order(said))
+        raise ConfigError([_discreet(line, found) for line in problems.in_order(said)])
     simulate = config.simulate.model_copy(update={"lake": _beside(path, config.simulate.lake)})
     placed = config.model_copy(update={"lake": _beside(path, config.lake), "simulate": simulate})
     return Loaded(placed, origins)
+
+
+def _discreet(line: str, given: Sequence[Override]) -> str:
+    """A line without what only the environment knows, which is where secrets are kept, and without passwords."""
+    for override in given:
+        if override.origin in line:
+            for text in environment.texts(override.value):
+                line = line.replace(repr(text), HIDDEN)
+                if len(text) >= 2 * environment.SECRET and text not in override.origin:
+                    line = line.replace(text, HIDDEN)
+    return redacted(line)
 
 
 def _read(path: Path) -> Document:

@@ -7,7 +7,7 @@ stands still (`runtime.service.Moves`) is asked. What is not fed is ended and st
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runtime import health
 from runtime.clock import Clock, pause
@@ -20,21 +20,24 @@ UNWATCHED_SECONDS = 3600.0
 
 
 class Heartbeat:
-    """A service; it looks at the others and changes nothing."""
+    """A service; it looks at the others and changes nothing. `state` says in a line what is not as it should be."""
 
     name = "heartbeat"
     phase = 4
 
-    def __init__(self, clock: Clock, notifier: Notifier, services: Sequence[Service]) -> None:
+    def __init__(
+        self, clock: Clock, notifier: Notifier, services: Sequence[Service], state: Callable[[], str] = str
+    ) -> None:
         self._clock = clock
         self._notifier = notifier
         self._services = services
+        self._state = state
         self._held_back = False
 
     async def run(self, stop: asyncio.Event) -> None:
         limit = self._notifier.watchdog_seconds
         every = limit / BEATS if limit is not None else UNWATCHED_SECONDS
-        self._notifier.say("READY=1", "STATUS=collecting")
+        self._notifier.say("READY=1", f"STATUS={self._state() or 'collecting'}")
         try:
             while not await pause(self._clock, stop, every):
                 self._beat()

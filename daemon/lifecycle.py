@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from daemon import simulate
 from daemon.arguments import Options
@@ -20,10 +21,12 @@ from daemon.errors import DaemonError, code_of
 from daemon.heartbeat import Heartbeat
 from daemon.http import HttpService
 from daemon.reloading import Hangup, Reloader
+from daemon.safe_mode import SafeMode
 from daemon.status import Status
 from daemon.stopping import Guard, Stopper
 from daemon.watch import Beat, Timer, Watch
 from lake.errors import LakeError, LakeMismatch
+from lake.place import shut_out_others
 from lake.writer import LakeWriter
 from market import times
 from market.errors import MarketError
@@ -34,12 +37,16 @@ from runtime.service import EXIT_INTERNAL, Fatal, Service
 from runtime.supervisor import Supervisor
 from runtime.workers import Workers
 
+if TYPE_CHECKING:
+    from collectors.service import CollectorsService
+
 CLOSING_SHARE = 0.15
 """Of the time for a stop, kept for what follows the services: workers, manifest, lock."""
 
 
 def run(config: Config, options: Options) -> int:
     """Run the daemon on `config.lake` to its end. Every expected failure is a sentence on stderr and its exit code."""
+    shut_out_others()
     clock = simulate.clock(config) if options.simulate else SystemClock()
     logs.setup(clock=clock, level=config.logs.level)
     try:
@@ -59,6 +66,7 @@ async def _run(config: Config, options: Options, clock: SystemClock) -> int:
             on_rebuild=telemetry.manifest_rebuilt,
         )  # fmt: skip
         code = EXIT_INTERNAL
+        safe_mode: SafeMode | None = None
         began = clock.monotonic()
         try:
             if config.logs.file:
@@ -70,13 +78,16 @@ async def _run(config: Config, options: Options, clock: SystemClock) -> int:
                 loop=loop.NAME,
                 simulated=options.simulate,
             )
-            code = await _Life(config, options, clock, writer, stopper).live()
+            safe_mode = await asyncio.to_thread(SafeMode, config.lake, config.safe_mode, clock)
+            code = await _Life(config, options, clock, writer, stopper, safe_mode).live()
         except (LakeError, DaemonError, MarketError, Fatal) as error:
             code = code_of(error)
             telemetry.service_failed(service="daemon", error=error, exit_code=code)
         except Exception as error:  # noqa: BLE001 - a defect: one line here, its traceback in the log file
             telemetry.service_failed(service="daemon", error=error, exit_code=EXIT_INTERNAL)
         finally:
+            if safe_mode is not None:
+                await asyncio.to_thread(safe_mode.ended, code)
             await asyncio.to_thread(writer.close)
             telemetry.stopped(seconds=clock.monotonic() - began, exit_code=code)
             stopper.done()
@@ -87,13 +98,21 @@ class _Life:
     """One run of the daemon over an open lake."""
 
     def __init__(
-        self, config: Config, options: Options, clock: SystemClock, writer: LakeWriter, stopper: Stopper
+        self,
+        config: Config,
+        options: Options,
+        clock: SystemClock,
+        writer: LakeWriter,
+        stopper: Stopper,
+        safe_mode: SafeMode,
     ) -> None:
         self._config = config
         self._options = options
         self._clock = clock
         self._writer = writer
         self._stopper = stopper
+        self._safe_mode = safe_mode
+        self._notifier = Notifier(os.environ)
         self._began = clock.monotonic()
         self._pointed: Callable[[Config], Config] = _as_given
 
@@ -126,18 +145,22 @@ class _Life:
     async def _supervise(self, workers: Workers, simulator: simulate.Simulator | None, given: Config) -> int:
         from daemon import wiring  # noqa: PLC0415 - it brings the engines: a refused start does not wait for them
 
-        parts = await wiring.build(self._config, self._options.only, self._clock, self._writer, workers)
-        reloader = Reloader(given, self._options, parts.collectors, self._pointed)
-        jobs = {**parts.jobs, "reload": reloader.job, "stop": self._stop}
+        parts = await wiring.build(
+            self._config, self._options.only, self._clock, self._writer, workers, self._safe_mode
+        )
+        reloader = Reloader(given, self._options, parts.collectors, self._collected)
+        jobs = {**parts.jobs, "reload": reloader.job, "resume": self._safe_mode.job, "stop": self._stop}
+        self._safe_mode.on_leave = (self._say_state, partial(self._take_all, parts.collectors, reloader))
         services: list[Service] = [
             Guard(self._stopper),
+            self._safe_mode,
             *parts.services,
             Beat(self._clock),
             Watch(self._clock, self._writer.manifest, self._config.compactor.close_delay_seconds),
             ControlService(jobs, self._writer.set_control),
             Hangup(self._stopper.reload, reloader),
         ]
-        services.append(Heartbeat(self._clock, Notifier(os.environ), parts.services))
+        services.append(Heartbeat(self._clock, self._notifier, parts.services, self._safe_mode.said))
         if simulator is not None:
             services.append(simulator)
         if self._options.duration is not None:
@@ -146,14 +169,34 @@ class _Life:
         if http is not None:
             services.append(http)
         supervisor = Supervisor(
-            services, self._clock, deadline_seconds=self._config.shutdown_seconds * (1 - CLOSING_SHARE)
+            services,
+            self._clock,
+            deadline_seconds=self._config.shutdown_seconds * (1 - CLOSING_SHARE),
+            fatal=wiring.fatal,
         )
         if http is not None:
             mode = "simulate" if self._options.simulate else "live"
-            await http.bind(Status(self._clock, self._writer.manifest, supervisor, mode))
+            await http.bind(Status(self._clock, self._writer.manifest, supervisor, mode, self._safe_mode))
         seconds = self._clock.monotonic() - self._began
         telemetry.ready(address=http.address if http is not None else None, seconds=seconds)
         return await supervisor.run(self._stopper.stop, self._stopper.hurry)
+
+    def _collected(self, config: Config) -> Config:
+        """What is made of a configuration that is read again."""
+        config = self._pointed(config)
+        sources = self._safe_mode.of(config.collectors.sources)
+        return config.model_copy(update={"collectors": config.collectors.model_copy(update={"sources": sources})})
+
+    async def _say_state(self) -> None:
+        self._notifier.say("STATUS=collecting")
+
+    async def _take_all(self, collectors: CollectorsService | None, reloader: Reloader) -> None:
+        """Poll again what safe mode left out: as the file says now, or as it did at the start where it is wrong now."""
+        try:
+            await reloader.reload()
+        except DaemonError:
+            if collectors is not None:
+                await collectors.change(self._config.collectors.sources)
 
     async def _stop(self, _arguments: object, _progress: object) -> object:
         self._stopper.ask("asked through the control port")

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from daemon.safe_mode import SafeMode
 from lake import schema
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
@@ -33,17 +34,23 @@ class Services(Protocol):
 class Status:
     """The state of one running daemon."""
 
-    def __init__(self, clock: Clock, manifest: Manifest, services: Services, mode: str) -> None:
+    def __init__(
+        self, clock: Clock, manifest: Manifest, services: Services, mode: str, safe_mode: SafeMode | None = None
+    ) -> None:
         self._clock = clock
         self._manifest = manifest
         self._services = services
         self._mode = mode
+        self._safe_mode = safe_mode
         self._began = clock.monotonic()
 
     def ready(self) -> tuple[bool, dict[str, object]]:
         """Whether everything runs, and the services that do not. Cheap; reads nothing from disk."""
         waiting = {name: state for name, state in self._services.states().items() if state not in ("running", "done")}
-        return not waiting, {"ready": not waiting, "waiting": waiting}
+        answer: dict[str, object] = {"ready": not waiting, "waiting": waiting}
+        if self._safe_mode is not None and (said := self._safe_mode.said()):
+            answer["safe_mode"] = said
+        return not waiting, answer
 
     def services(self) -> Mapping[str, object]:
         """What the services say of themselves: asked in the loop's thread, where what they tell of changes."""
@@ -62,6 +69,7 @@ class Status:
             "lake": str(self._manifest.root),
             "lake_id": meta.lake_id,
             "mode": self._mode,
+            "safe_mode": dict(self._safe_mode.status()) if self._safe_mode is not None else None,
             "simulated": meta.simulated,
             "epoch": meta.epoch,
             "manifest_version": meta.version,

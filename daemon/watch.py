@@ -1,4 +1,4 @@
-"""Watch: asks once a second if the loop is late, the clock stepped, midnight passed, and how far streams are sealed."""
+"""Watch: asks once a second if the loop is late, midnight passed, and how far streams are sealed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from runtime.clock import Clock, pause
 
 EVERY_SECONDS = 1.0
 BEAT_SECONDS = 0.1
-STEP_US = 500 * times.MS
-"""A difference between wall and monotonic time of this size is a step of the clock, not jitter."""
 WATERMARKS_EVERY = 10
 """Watermarks are read in every this-many-th second."""
 
@@ -31,30 +29,20 @@ class Watch:
 
     async def run(self, stop: asyncio.Event) -> None:
         day = times.date_of(self._clock.now())
-        seen = (self._clock.now(), self._clock.monotonic())
         beats = 0
         told = False
         while not told:
             began = self._clock.monotonic()
             told = await pause(self._clock, stop, EVERY_SECONDS)
             telemetry.loop_lag(seconds=max(0.0, self._clock.monotonic() - began - EVERY_SECONDS))
-            seen = self._judge(*seen)
-            today = times.date_of(seen[0])
+            today = times.date_of(self._clock.now())
             if today > day:
                 ended = times.date_of(times.day_start(today) - 1)
                 telemetry.midnight_crossed(date=ended.isoformat(), closes_in_seconds=self._close_delay_seconds)
-                day = today
+            day = today
             beats += 1
             if beats % WATERMARKS_EVERY == 0:
                 await asyncio.to_thread(self._read_watermarks)
-
-    def _judge(self, wall: int, monotonic: float) -> tuple[int, float]:
-        """Compare how far both clocks came since; their readings now."""
-        now = (self._clock.now(), self._clock.monotonic())
-        step = now[0] - wall - round((now[1] - monotonic) * times.SECOND)
-        if abs(step) > STEP_US:
-            telemetry.clock_stepped(seconds=step / times.SECOND)
-        return now
 
     def _read_watermarks(self) -> None:
         for exchange, market_type, kind in self._manifest.streams():

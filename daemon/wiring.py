@@ -13,16 +13,23 @@ import msgspec
 
 from collectors.recovery import Stops, settle
 from collectors.service import CollectorsService
+from compactor.care import BackupService, ScrubService
 from compactor.service import CompactorService
 from daemon.config import Config
 from daemon.control import Job, Progress
+from daemon.safe_mode import Held, SafeMode
+from daemon.space_watch import SpaceWatch, fatal
+from lake.errors import LakeError
 from lake.recovery import Recovery
 from lake.writer import LakeWriter
 from runtime import telemetry
 from runtime.clock import Clock
+from runtime.clock_watch import ClockWatch, Step
 from runtime.saying import some
 from runtime.service import Service
 from transformer.service import TransformService
+
+__all__ = ["Parts", "build", "fatal", "summary_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +41,9 @@ class Parts:
     collectors: CollectorsService | None = None
 
 
-async def build(config: Config, only: Collection[str], clock: Clock, writer: LakeWriter, workers: Executor) -> Parts:
+async def build(
+    config: Config, only: Collection[str], clock: Clock, writer: LakeWriter, workers: Executor, safe_mode: SafeMode
+) -> Parts:
     """Bring the lake to order, then make the parts named in `only`. Nothing runs yet."""
     began = clock.monotonic()
     recovery, stops = await asyncio.to_thread(_bring_to_order, writer, clock.now())
@@ -47,12 +56,26 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
     jobs: dict[str, Job] = {}
     collectors: CollectorsService | None = None
     if "collectors" in only:
-        collectors = CollectorsService(config.collectors, writer, clock, random.random, stops)
+        sources = safe_mode.of(config.collectors.sources)
+        collecting = config.collectors.model_copy(update={"sources": sources})
+        collectors = CollectorsService(collecting, writer, clock, random.random, stops)
         services.append(collectors)
+    clock_watch = ClockWatch(
+        clock, lambda step: _noted(writer, step, clock.now()), collectors.clock_offsets if collectors else tuple
+    )
+    space = SpaceWatch(clock, writer.root, config.disk, collectors)
     # Both are made in any case: `dl` may ask for a pass although they make none by themselves.
-    transformer = TransformService(writer, workers, clock, config.transformer)
-    compactor = CompactorService(writer, workers, clock, config.compactor)
-    services += [service for service in (transformer, compactor) if service.name in only]
+    transformer = TransformService(
+        writer, workers, clock, config.transformer, waits=space.transform_waits, small=space.compaction_waits
+    )
+    compactor = CompactorService(
+        writer, workers, clock, config.compactor, clock_sane=clock_watch.clock_sane, waits=space.compaction_waits
+    )
+    scrub = ScrubService(writer, clock, config.scrub)
+    services += [Held(service, safe_mode.gate) for service in (transformer, compactor) if service.name in only]
+    if compactor.name in only:
+        services.append(Held(scrub, safe_mode.gate))
+    services += [clock_watch, space, BackupService(writer.root, clock, config.backup)]
 
     async def transform(_arguments: Mapping[str, Any], progress: Progress) -> object:
         return msgspec.to_builtins(await transformer.once(progress))
@@ -60,8 +83,20 @@ async def build(config: Config, only: Collection[str], clock: Clock, writer: Lak
     async def compact(arguments: Mapping[str, Any], progress: Progress) -> object:
         return msgspec.to_builtins(await compactor.compact(progress, final=arguments.get("final") is True, again=True))
 
-    jobs |= {"transform": transform, "compact": compact}
+    async def scrub_all(_arguments: Mapping[str, Any], progress: Progress) -> object:
+        return msgspec.to_builtins(await scrub.once(progress))
+
+    jobs |= {"transform": transform, "compact": compact, "scrub": scrub_all}
     return Parts(services, jobs, collectors)
+
+
+def _noted(writer: LakeWriter, step: Step, now: int) -> bool:
+    """A step of the clock in the ledger; False where that cannot be written now."""
+    try:
+        writer.note({"clock_step": msgspec.to_builtins(step), "now": now}, now)
+    except LakeError:
+        return False
+    return True
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lake import durable, links, recovery
 from lake.commits import Commit, Start, Void, commit_of, newest
-from lake.errors import CorruptManifest, LakeError, LostManifest, NotALake
+from lake.errors import CorruptManifest, Fenced, LakeError, LostManifest, NotALake
 from lake.layout import HOT, LEDGER, MANIFEST, RAW, TABLES, VERSIONS
 from lake.ledger import Ledger
 from lake.lock import LakeLock
@@ -155,6 +155,23 @@ class LakeWriter:
             self.manifest.record(
                 segments=segments, sessions=sessions, coverage=coverage, gaps=gaps, quarantine=quarantine, bans=bans
             )
+
+    def check_held(self) -> None:
+        """Whether the lake is still this writer's: a process that stood still for long asks before it writes on.
+
+        Raises Fenced.
+        """
+        with self._guard:
+            found = self.manifest.meta().epoch
+            if found != self.epoch:
+                raise Fenced(f"this writer has epoch {self.epoch}, the lake is at {found}", "another took it over")
+
+    def note(self, what: object, now: int) -> None:
+        """Something worth knowing later that no table holds: a `note` of the ledger. `what` is what JSON can hold."""
+        with self._guard:
+            self._latest = max(self._latest, now)
+            self._ledger.append([*self._void, ("note", what)], self._latest)
+            self._void.clear()
 
     def publish(
         self,

@@ -7,6 +7,7 @@ schedule in milliseconds. `pause` and `within` are the two ways to wait for some
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
@@ -25,6 +26,10 @@ class Clock(Protocol):
         """Seconds that never step back; the origin means nothing."""
         ...
 
+    def asleep(self) -> float:
+        """Seconds that the machine has slept since it was booted, as far as `monotonic` left them out; else 0."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Return after `seconds`; zero or less yields once to other tasks."""
         ...
@@ -41,6 +46,12 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()  # noqa: TID251 - the one place that reads the monotonic clock
+
+    def asleep(self) -> float:
+        if sys.platform != "linux":
+            return 0.0  # Windows counts a sleep as time that passed
+        with_sleep = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return max(0.0, with_sleep - time.clock_gettime(time.CLOCK_MONOTONIC))
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))  # noqa: TID251 - the one place that sleeps

@@ -26,7 +26,20 @@ from tests.support.crash import quick_folder
 from tests.support.written import MS, T0, line, trade
 
 REPLAY = ("--exchange", "binance", "--market-type", "linear")
-COMMANDS = ("status", "ls", "read", "gaps", "verify", "trace", "replay", "reload", "transform", "compact", "rebuild")
+COMMANDS = (
+    "status",
+    "ls",
+    "read",
+    "gaps",
+    "verify",
+    "trace",
+    "replay",
+    "reload",
+    "resume",
+    "transform",
+    "compact",
+    "rebuild",
+)
 
 
 def ask(*arguments: str | Path, expect: int = 0) -> Result:

@@ -26,6 +26,7 @@ class ManualClock:
         self._wall = now
         self._elapsed = 0.0
         self._step = 0
+        self._slept = 0.0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self.slept: list[float] = []
@@ -49,6 +50,18 @@ class ManualClock:
     def step(self, us: int) -> None:
         """Make wall time jump by `us`; monotonic time and sleepers do not notice."""
         self._step += us
+
+    def asleep(self) -> float:
+        return self._slept
+
+    def jump(self, seconds: float) -> None:
+        """Both clocks go on while nothing runs, as in a virtual machine that was paused: sleepers wake too late."""
+        self._elapsed += seconds
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps: wall time goes on, monotonic time and sleepers do not notice."""
+        self._slept += seconds
+        self.step(round(seconds * 1e6))
 
     @property
     def sleeping(self) -> int:

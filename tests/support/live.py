@@ -151,6 +151,7 @@ def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: in
         "lake": str(lake),
         "http": {"port": port},
         "logs": {"file": False},
+        "safe_mode": {"failed_starts": 0},
         "collectors": {
             "node": "test", "sources": sources, "writing": {"seal_seconds": 5},
             "connections": {"backoff_first_seconds": 0.2, "backoff_max_seconds": 1},
