@@ -1,15 +1,14 @@
 """`dl verify`: what the manifest claims against what the disk holds, and whether the numbers of the ledger add up.
 
 Reads only. Every live Parquet file is hashed, decoded page by page and held against its footer; daily files also
-against their certificate and content digest; sealed segments and frames files against their seals; ids against the
-law last - first + 1 = stored + void + missing. A finding names the thing, what is wrong with it and what to do.
+against their certificate and content digest; sealed segments and frames files against their seals; every stream
+against the ledger law (`lake.law`). A finding names the thing, what is wrong with it and what to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 import pyarrow as pa
@@ -17,6 +16,9 @@ import pyarrow as pa
 from lake import layout, parquet
 from lake.digest import SPECS, ContentDigest
 from lake.errors import LakeError
+from lake.finding import AGAIN, LOST, Finding
+from lake.law import MarketLaw, StreamLaw, prove
+from lake.law_ids import GapTale
 from lake.ledger import BadEntry, read_ledger
 from lake.links import link_of
 from lake.manifest_reads import Snapshot
@@ -26,19 +28,9 @@ from market.kinds import Contiguous, kind
 from market.session import Gap
 from market.times import Interval, intersect, union
 
+__all__ = ["AGAIN", "LOST", "Finding", "IdLaw", "Verification", "id_law", "verify_lake"]
 Report = Callable[[int, int, str], None]
-LOST = "bring the file back from a copy, or replay the frames kept in frames/ into a new lake"
-AGAIN = "dl compact makes it again while its segments are kept in raw/; else bring it back from a copy"
 NOT_OURS = "nothing of the lake reads it: move it away"
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One thing that is not as it should be. `error`: data or proof is lost; `warning`: untidy, nothing lost."""
-
-    severity: Literal["error", "warning"]
-    path: str
-    problem: str
-    hint: str = ""
 
 
 class IdLaw(msgspec.Struct, frozen=True):
@@ -65,6 +57,9 @@ class Verification(msgspec.Struct):
     segments: int = 0
     certificates: int = 0
     laws: list[IdLaw] = []
+    """Of daily files."""
+    streams: list[StreamLaw] = []
+    markets: list[MarketLaw] = []
     findings: list[Finding] = []
 
     @property
@@ -80,17 +75,23 @@ def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
     segments = [s for s in known if s.rows and s.state in ("sealed", "transformed")]
     certificates = {row.path: row for row in snapshot.certificates()}
     total = len(files) + len(segments)
+    broken: set[str] = set()
     for done, row in enumerate(files):
         report(done, total, row.path)
-        _check_file(root, row, certificates.get(row.path), snapshot, result)
+        if not _check_file(root, row, certificates.get(row.path), snapshot, result):
+            broken.add(row.path)
     for done, segment in enumerate(segments, len(files)):
         report(done, total, segment.path)
-        _check_segment(root, segment, result)
+        if not _check_segment(root, segment, result):
+            broken.add(segment.path)
     for segment in known:
         if segment.state == "quarantined":
             problem = f"was set aside, its rows are in no table: {segment.error or 'it could not be read'}"
             result.findings.append(Finding("warning", segment.path, problem, "dl gaps names the hole it left"))
-    result.findings += _ledger(root)
+    law = prove(root, snapshot, broken, lambda done, _, what: report(total + done, total + len(files), what))
+    result.streams, result.markets = law.streams, law.markets
+    result.findings += law.findings
+    result.findings += _ledger(root, snapshot)
     result.findings += _strangers(root, files, known, snapshot.files(state="retired"))
     return result
 
@@ -100,8 +101,9 @@ def _about(path: Path, error: LakeError) -> str:
     return error.message.removeprefix(f"{path} ").removeprefix(f"{path.name} ")
 
 
-def _ledger(root: Path) -> list[Finding]:
-    """Damaged lines of the ledger: what they said is in the manifest still, so nothing is lost yet."""
+def _ledger(root: Path, snapshot: Snapshot) -> list[Finding]:
+    """Damaged lines of the ledger, whose word is in the manifest still, and gaps that only the ledger tells of."""
+    tale = GapTale()
     found: list[Finding] = []
 
     def bad(entry: BadEntry) -> None:
@@ -109,14 +111,21 @@ def _ledger(root: Path) -> list[Finding]:
         hint = "the manifest has it still: keep a copy of manifest.db"
         found.append(Finding("warning", entry.path, f"line {entry.number}{torn}: {entry.reason}", hint))
 
-    for _ in read_ledger(root, bad):
-        pass
-    return found
+    for entry in read_ledger(root, bad):
+        tale.take(entry)
+    return found + tale.lost(snapshot.gaps(), _newest(snapshot))
+
+
+def _newest(snapshot: Snapshot) -> int:
+    """When the snapshot's last change was told, at the earliest (us): what the ledger was told before that is in it."""
+    times = [row.recorded_at for row in snapshot.segments()] + [row.created_at for row in snapshot.files()]
+    return max((*times, *(gap.detected_at for gap in snapshot.gaps())), default=0)
 
 
 def _check_file(
     root: Path, row: FileRow, certificate: CertificateRow | None, snapshot: Snapshot, result: Verification
-) -> None:
+) -> bool:
+    """Whether its bytes are those that the manifest and its footer promise."""
     result.files += 1
     result.bytes += row.bytes
     path = root / row.path
@@ -126,7 +135,7 @@ def _check_file(
     except LakeError as error:
         hint = LOST if row.level == "day" else AGAIN
         result.findings.append(Finding("error", row.path, _about(path, error), hint))
-        return
+        return False
     result.rows += footer.rows
     if footer.rows != row.rows:
         problem = f"holds {footer.rows} rows, the manifest says {row.rows}"
@@ -134,6 +143,7 @@ def _check_file(
     if row.level == "day":
         result.findings += _check_link(root, row)
         _check_certificate(root, row, certificate, snapshot, result)
+    return True
 
 
 def _check_link(root: Path, row: FileRow) -> list[Finding]:
@@ -199,21 +209,25 @@ def id_law(row: FileRow, stored: int, certificate: CertificateRow, snapshot: Sna
     return IdLaw(row.path, first, last, stored, void, missing)
 
 
-def _check_segment(root: Path, row: SegmentRow, result: Verification) -> None:
+def _check_segment(root: Path, row: SegmentRow, result: Verification) -> bool:
+    """Whether it is what its seal says."""
     result.segments += 1
     result.bytes += row.bytes
     path = root / row.path
+    hint = LOST
     try:
         if not path.is_file():
-            made = row.state == "transformed"
-            hint = "its rows are in the tables made of it" if made else LOST
-            result.findings.append(Finding("error", row.path, "is missing", hint))
+            problem = "is missing"
+            hint = "its rows are in the tables made of it" if row.state == "transformed" else LOST
         elif (size := path.stat().st_size) != row.bytes:
-            result.findings.append(Finding("error", row.path, f"has {size} bytes, its seal says {row.bytes}", LOST))
+            problem = f"has {size} bytes, its seal says {row.bytes}"
         else:
             parquet.check_sha256(path, row.sha256)
+            return True
     except LakeError as error:
-        result.findings.append(Finding("error", row.path, _about(path, error), LOST))
+        problem = _about(path, error)
+    result.findings.append(Finding("error", row.path, problem, hint))
+    return False
 
 
 def _strangers(root: Path, live: list[FileRow], segments: list[SegmentRow], retired: list[FileRow]) -> list[Finding]:

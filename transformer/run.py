@@ -91,6 +91,7 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     ]
     parents = tuple(tables.Parent(row.path, row.sha256) for row, found in read if found.table.num_rows)
     table, doubled = _ordered(job.kind, [found.table for _, found in read])
+    result.rows, result.duplicates = table.num_rows, doubled.total()
     del read  # the rows are in `table` now, and once is enough
     files: list[FileRow] = []
     for hour, part in _hours(table):
@@ -98,13 +99,13 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
         file = publish(base, _placement(job, job.kind, hour, parents, late), [part], run=job.run, now=job.now)
         files.append(file)
         checks += _findings(file.path, part, job.kind)
-    if files:
+        # beside the rows that stayed: a day is told what was left out of its own symbols
+        present = set(part.column("symbol").unique().to_pylist()) if doubled else set()
         checks += [
-            CheckRow(path=files[0].path, check=DUPLICATE, symbol=symbol, count=count)
-            for symbol, count in sorted(doubled.items())
+            CheckRow(path=file.path, check=DUPLICATE, symbol=symbol, count=doubled.pop(symbol))
+            for symbol in sorted(present & doubled.keys())
         ]
     result.files, result.checks = tuple(files), tuple(checks)
-    result.rows, result.duplicates = table.num_rows, sum(doubled.values())
     accounted = sum(file.rows for file in files) + result.duplicates + sum(row.count for row in quarantined)
     if accounted != result.lines:
         raise VerifyFailed(f"{job.name}: {result.lines} lines, but {accounted} in parts, in quarantine or repeated")
