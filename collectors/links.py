@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -51,6 +51,16 @@ class Link:
         for state in self.session.streams():
             if liveness.status(state, now) == "producing":
                 yield state.stream.kind, state.stream.symbol
+
+
+MOST_NAMES = 500
+OTHER = "other"
+
+
+def tally(counts: Counter[str], more: Mapping[str, int]) -> None:
+    """Add counts by name. Names may be a venue's own words: after MOST_NAMES of them new ones are counted as OTHER."""
+    for name, count in more.items():
+        counts[name if name in counts or len(counts) < MOST_NAMES else OTHER] += count
 
 
 class Totals(msgspec.Struct):

@@ -13,7 +13,7 @@ import msgspec
 from collectors.coverage import CoverageTracker
 from collectors.holes import HANDOVER, STALLED
 from collectors.intake import Intake, Lines, RejectedFrame, line_of, lines_of_frames
-from collectors.links import Gaps, Link, Totals
+from collectors.links import Gaps, Link, Totals, tally
 from collectors.routes import Route
 from collectors.told import Told
 from lake.frames import FrameLine, payload
@@ -207,7 +207,7 @@ class Pipeline:
         elif wanted:
             self._interrupt(link, cause, now)
             self._pass_on(link, link.by_kind(wanted=False), RETIRED, now)
-        self._totals.ignored.update(session.ignored)
+        tally(self._totals.ignored, session.ignored)
         row = link.row
         row.closed_at, row.close_cause = now, reason[:200]
         row.frames, row.ignored = session.frame_no, sum(session.ignored.values())
@@ -363,7 +363,7 @@ class Pipeline:
 
     def _reject(self, link: Link, out: Rejected, data: bytes, now: int) -> None:
         link.rejected += 1
-        self._totals.rejected[out.reason] += 1
+        tally(self._totals.rejected, {out.reason: 1})
         telemetry.rejected(
             exchange=self.exchange, market_type=self.market_type, reason=out.reason,
             session=link.session.session_id, frame_no=out.frame_no,

@@ -69,7 +69,7 @@ class PollSession(ABC):
                 self._schedule.answered(name, ts_recv, again=more)
                 return out or self._nothing()
         self._schedule.failed(name, failed, ts_recv)
-        return (Rejected(f"{self.route}: {failed.reason}", self.frame_no, tag),)
+        return (Rejected(f"{self.route}: {failed.reason}"[:300], self.frame_no, tag),)
 
     def tick(self, now: int) -> Sequence[Output]:
         return [self._fetch(name, now) for name in self._schedule.due(now)]

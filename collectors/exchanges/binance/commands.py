@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from collectors.exchanges.binance.wire import BAD_FRAME
 from collectors.subscriptions import Pacer, batches
 from market.session import Acknowledged, Leave, Limits, Output, Refused, Send, Stream, StreamState
 from market.times import SECOND
@@ -73,7 +74,7 @@ class Subscriber:
         """The streams of a request that was sent in a recording; its answer is then understood like one of ours."""
         try:
             command = _command(text)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except BAD_FRAME:
             return ()
         if command.method != "SUBSCRIBE":
             return ()
@@ -102,9 +103,9 @@ class Subscriber:
         request = self._take(number)
         if request is None:
             return None
-        if request.listing:
-            return []
         streams = request.streams
+        if request.listing or not streams:  # a recording may have asked for nothing that is collected
+            return []
         if len(streams) == 1 or code == TOO_MANY:
             return [Refused(streams, f"{code}: {reason}")]
         self._queue.extendleft(reversed(batches(streams, -(-len(streams) // 2))))
@@ -133,7 +134,7 @@ class Subscriber:
         """Ask again for what was acknowledged, has sent nothing, and is not among what was taken on."""
         try:
             taken = _names(result)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except BAD_FRAME:
             return []  # no list of names: it says nothing
         if taken.isdisjoint(self._states):
             return []  # nor does one of other names

@@ -91,7 +91,7 @@ class FundingPoll(PollSession):
             failed = answers.Failure(f"status 200 without data: {wire.why(error)}"[:300])
         self._info.failed(INFO, failed, ts_recv)
         self._schedule.failed(INFO, failed, ts_recv)
-        return (Rejected(f"{INFO}: {failed.reason}", self.frame_no, INFO),)
+        return (Rejected(f"{INFO}: {failed.reason}"[:300], self.frame_no, INFO),)
 
     def _fetch(self, name: str, now: int) -> Fetch:
         since = self._since.get(name, now - now % DAY) - OVERLAP

@@ -14,7 +14,8 @@ import msgspec
 
 from market.times import DAY, MINUTE, MS
 
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Id = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""Far above what it counts to, and far enough below 2^63 that the id after it, and a gap's end, is a 64-bit integer."""
 Time = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000_000)]
 """Milliseconds, or microseconds on a spot connection opened with `timeUnit=MICROSECOND`; nothing after 2099."""
 
