@@ -50,7 +50,7 @@ class EndpointConfig(_Section):
     def _http(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError(f"{value!r} is no http:// or https:// address")
-        return value
+        return _without_user(value)
 
     @field_validator("ws")
     @classmethod
@@ -58,6 +58,7 @@ class EndpointConfig(_Section):
         for url in [value] if isinstance(value, str) else value.values():
             if not url.startswith(("ws://", "wss://")):
                 raise ValueError(f"{url!r} is no ws:// or wss:// address")
+            _without_user(url)
         return value
 
     def over(self, default: Endpoint) -> Endpoint:
@@ -68,6 +69,13 @@ class EndpointConfig(_Section):
         else:
             ws = {**default.ws, **self.ws}
         return Endpoint(rest=self.rest or default.rest, ws=ws)
+
+
+def _without_user(url: str | None) -> str | None:
+    """An address is written to frames, sessions and logs: it may hold no secret."""
+    if url is not None and "@" in urlsplit(url).netloc:
+        raise ValueError("an address with a user or password is refused: public data need none")
+    return url
 
 
 def _behind_host(url: str) -> str:
@@ -219,6 +227,13 @@ class WritingConfig(_Section):
         description="Received data that may wait for a slow disk, per market. Quotes and books are shed (as recorded"
         " gaps) when it is full; trades never are, their connections stop reading instead.",
     )
+    queue_total_mb: int = Field(
+        default=128,
+        ge=8,
+        le=8192,
+        description="Received data of all markets that may wait together: one half is for the kinds that are shed, the"
+        " other for frames and trades. Books are shed from half of theirs on, quotes a little later.",
+    )
     lag_warning_ms: int = Field(
         default=2000, ge=50, description="A write pass slower than this is reported as `durable_lag`."
     )
@@ -238,6 +253,10 @@ class WritingConfig(_Section):
     @property
     def queue_bytes(self) -> int:
         return self.queue_mb * _MB
+
+    @property
+    def queue_total_bytes(self) -> int:
+        return self.queue_total_mb * _MB
 
     def seal_age(self, kind: str) -> int:
         """Age (us) at which a segment of `kind` is sealed; what is no kind (frames) is as fast as trades."""

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from collectors import liveness
+from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
-from market.session import Booked, Gap, Session, Stream
+from market.session import Booked, Gap, Rejected, Session, Stream
 from runtime import telemetry
 
 
@@ -28,6 +29,16 @@ class Link:
         self.ended = False
         self.unwanted: dict[tuple[str, str], int] = {}
         """(kind, symbol) of the streams that a new plan left out, and since when (us): it may go on sending them."""
+
+    def reject(self, out: Rejected, frame: bytes, now: int) -> RejectedFrame:
+        """Count what broke the venue's rules, and say it; what to set aside."""
+        self.rejected += 1
+        market = {"exchange": self.row.exchange, "market_type": self.row.market_type}
+        session = self.session.session_id
+        telemetry.rejected(**market, reason=out.reason, session=session, frame_no=out.frame_no)
+        return RejectedFrame(
+            **market, session=session, frame_no=out.frame_no, ts_recv=now, reason=out.reason, frame=frame
+        )
 
     def want(self, streams: Iterable[Stream], now: int) -> None:
         """Only these of its streams are wanted from now on."""

@@ -12,8 +12,9 @@ import msgspec
 
 from collectors.coverage import CoverageTracker
 from collectors.holes import HANDOVER, STALLED
-from collectors.intake import Intake, Lines, RejectedFrame, line_of, lines_of_frames
+from collectors.intake import Intake, Lines, line_of, lines_of_frames
 from collectors.links import Gaps, Link, Totals, tally
+from collectors.pressed import Sieve
 from collectors.routes import Route
 from collectors.told import Told
 from lake.frames import FrameLine, payload
@@ -57,6 +58,7 @@ class Pipeline:
     ) -> None:
         self.exchange = exchange
         self.market_type = market_type
+        self.market = (exchange, market_type)
         self.links: list[Link] = []
         self._intake = intake
         self._merger = merger
@@ -126,13 +128,14 @@ class Pipeline:
 
     def _receive(self, link: Link, frames: Sequence[bytes], times: Sequence[int]) -> Sequence[Task]:
         session = link.session
-        if self._frames is not None:
+        sieve = Sieve(self._intake, self.market, session, self._frames) if self._intake.pressed else None
+        if self._frames is not None and sieve is None:
             kept = lines_of_frames(session.session_id, times, session.frame_no + 1, frames)
             self._frames.offer((kept,), len(kept.data))
         self._totals.frames += len(frames)
         self._totals.nbytes += sum(map(len, frames))
         route_of = self._route_of
-        receive = session.receive
+        receive = session.receive if sieve is None else sieve.receive
         tasks: list[Task] = []
         try:
             for frame, time in zip(frames, times, strict=False):
@@ -143,6 +146,8 @@ class Pipeline:
                     elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
                         route.batch.append(out)  # type: ignore[arg-type] # as above
         finally:
+            if sieve is not None:
+                sieve.keep()
             self._hand_on(link)
         return tasks
 
@@ -195,11 +200,9 @@ class Pipeline:
         self.links.remove(link)
         session = link.session
         reason = f"{cause}: {detail}" if detail else cause
-        self._note(
-            FrameLine(
-                ts_recv=now, conn=session.session_id, dir="close", n=session.frame_no, code=code, reason=reason[:500]
-            )
-        )
+        closing = FrameLine(ts_recv=now, conn=session.session_id, dir="close", n=session.frame_no, code=code)
+        closing.reason = reason[:500]
+        self._note(closing)
         self._cover(self._coverage.close(session))
         self._hand_over_coverage()
         if cause in (HANDOVER, RETIRED):
@@ -246,7 +249,9 @@ class Pipeline:
 
     @property
     def full(self) -> bool:
-        """Whether reading must wait: a slow disk makes the venue's own buffers hold what follows."""
+        """Whether reading must wait: a slow disk makes the venue's buffers hold what follows. Never in an outage."""
+        if self._intake.outage:
+            return False
         for channel in self._blocking:  # noqa: SIM110 -- asked at every wake-up: no generator, no property
             if channel.bytes >= channel.max_bytes:
                 return True
@@ -256,6 +261,13 @@ class Pipeline:
         """Wait until nothing is full that may not shed."""
         for channel in self._blocking:
             await channel.room()
+
+    def relieve(self) -> int:
+        """What is given up no longer has its end, even where nothing follows it; how many such gaps there are."""
+        free = [route for route in self._routes.values() if route.shedding and not self._intake.gives_up(route.lane)]
+        ended = [gap for route in free for gap in route.shedding.end()]
+        self._found(ended)
+        return len(ended)
 
     @property
     def totals(self) -> Totals:
@@ -311,18 +323,14 @@ class Pipeline:
     def _count(self) -> None:
         """Metrics, once a pass and not once an event."""
         for route in self._routes.values():
-            now = (route.new, route.merger.duplicates)
-            if now != route.reported:
-                new, duplicates = now[0] - route.reported[0], now[1] - route.reported[1]
-                metrics.received(self.exchange, self.market_type, route.kind, new, duplicates)
-                route.reported = now
+            route.report()
         frames, nbytes = self._totals.frames, self._totals.nbytes
         if frames != self._counted[0]:
             metrics.frames(self.exchange, self.market_type, frames - self._counted[0], nbytes - self._counted[1])
             self._counted = (frames, nbytes)
 
     def _note(self, line: FrameLine) -> None:
-        if self._frames is not None:
+        if self._frames is not None and not (line.dir == "http" and self._intake.loses(self.market)):
             kept = line_of(line)
             self._frames.offer((kept,), len(kept.data))
 
@@ -362,17 +370,8 @@ class Pipeline:
                     self._found(gaps)
 
     def _reject(self, link: Link, out: Rejected, data: bytes, now: int) -> None:
-        link.rejected += 1
-        tally(self._totals.rejected, {out.reason: 1})
-        telemetry.rejected(
-            exchange=self.exchange, market_type=self.market_type, reason=out.reason,
-            session=link.session.session_id, frame_no=out.frame_no,
-        )  # fmt: skip
-        rejected = RejectedFrame(
-            exchange=self.exchange, market_type=self.market_type, session=link.session.session_id,
-            frame_no=out.frame_no, ts_recv=now, reason=out.reason, frame=data,
-        )  # fmt: skip
-        self._intake.record(rejected=[rejected])
+        self._totals.rejected[out.reason] += 1
+        self._intake.record(rejected=[link.reject(out, data, now)])
 
     def _settle(self, link: Link, out: Acknowledged | Refused, now: int) -> None:
         """The venue's word on some streams."""

@@ -10,6 +10,7 @@ from collectors.merger import merger
 from collectors.shedding import Shedding
 from market.kinds import Event
 from market.session import Exchange, Gap, Merger
+from runtime import metrics
 from runtime.channel import Channel
 
 
@@ -18,6 +19,7 @@ class Route:
 
     def __init__(self, exchange: str, market_type: str, kind: str, merger: Merger, channel: Channel[Lines]) -> None:
         self.kind = kind
+        self.lane = (exchange, market_type, kind)
         self.merger = merger
         self.merge = merger.merge
         self.channel = channel
@@ -31,13 +33,22 @@ class Route:
         """The batch to its channel, as lines, or nowhere where memory is short; the gaps that begin or end with it."""
         batch, self.batch = self.batch, []
         channel = self.channel
-        if channel.when_full == "block" or not channel.full:
-            lines = lines_of(batch)
-            channel.offer((lines,), len(lines.data))
-            self.new += len(batch)
-            return self.shedding.end() if self.shedding else []
-        totals.shed[self.kind] += len(batch)
-        return self.shedding.give_up(batch, intake.waiting_bytes)
+        if channel.when_full == "drop_newest" or intake.pressed:
+            refused = intake.gives_up(self.lane)
+            if refused is not None:
+                totals.shed[self.kind] += len(batch)
+                return self.shedding.give_up(batch, *refused)
+        lines = lines_of(batch)
+        channel.offer((lines,), len(lines.data))
+        self.new += len(batch)
+        return self.shedding.end() if self.shedding else []
+
+    def report(self) -> None:
+        """Count what has come since the last time in the metrics: once a pass and not once an event."""
+        now = (self.new, self.merger.duplicates)
+        if now != self.reported:
+            metrics.received(*self.lane, now[0] - self.reported[0], now[1] - self.reported[1])
+            self.reported = now
 
 
 def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:

@@ -45,6 +45,7 @@ from lake.books import KIND as BOOKS
 from lake.checks import DUPLICATE
 from lake.errors import CommitConflict, CorruptFile, LakeError
 from lake.manifest import Manifest
+from lake.refused import of_one_place
 from lake.rows import CheckRow, Expectation, FileRow
 from lake.writer import LakeWriter
 from runtime import telemetry
@@ -74,6 +75,7 @@ def compact_once(
     final: bool = False,
     again: bool = False,
     stopping: Callable[[], bool] = never,
+    waits: Callable[[], bool] = never,
     retention: bool = True,
     clock_sane: Callable[[], bool] = always,
 ) -> Summary:
@@ -82,9 +84,10 @@ def compact_once(
     `final` waits for no delay, `again` tries parked jobs too. `stopping` is asked between steps; jobs under way are
     then left to the executor, and what they publish without a commit is swept by the next start. Nothing is let go of
     while `clock_sane` says no.
+    While it `waits` (for room on the disk) nothing is merged or made; what may go still goes.
     Raises StorageFailed, Fenced.
     """
-    made = _Pass(writer, executor, now, config, on_progress, final=final, again=again, stopping=stopping)
+    made = _Pass(writer, executor, now, config, on_progress, final=final, again=again, stopping=stopping, waits=waits)
     return made.run(retention, clock_sane)
 
 
@@ -112,6 +115,7 @@ class _Pass:
         final: bool,
         again: bool,
         stopping: Callable[[], bool],
+        waits: Callable[[], bool],
     ) -> None:
         self.writer = writer
         self.manifest = writer.manifest
@@ -122,6 +126,7 @@ class _Pass:
         self.final = final
         self.again = again
         self.stopping = stopping
+        self.waits = waits
         self.place = Place(str(writer.root), writer.lake_id, f"compact-{writer.epoch}", now)
         self.summary = Summary()
         self.tried: dict[str, int] = {}
@@ -129,7 +134,7 @@ class _Pass:
 
     def run(self, retention: bool, clock_sane: Callable[[], bool]) -> Summary:
         rules = self.config.rules()
-        for _ in range(MAX_ROUNDS):
+        for _ in range(0 if self.waits() else MAX_ROUNDS):
             held = view.read(self.manifest)
             jobs = plan(held, self.now, rules, final=self.final)
             self._settle(held)
@@ -152,7 +157,7 @@ class _Pass:
         """Runs the jobs a few at a time and commits them in order; False where it was told to stop."""
         left = len(jobs)
         for some in batches(jobs):
-            if self.stopping():
+            if self.stopping() or self.waits():
                 return False
             futures = [(job, self._submit(job)) for job in some]
             for place, (job, future) in enumerate(futures):
@@ -294,7 +299,7 @@ class _Pass:
 
     def _failed(self, job: Job, error: Exception) -> None:
         """Counts a failure against the job's inputs. Raises what no other job could survive either."""
-        if exit_code_of(error) is not None:
+        if exit_code_of(error) is not None and not of_one_place(error):
             raise error
         self.tried[job.key] = 1
         failures = (self.manifest.cursor(view.FAILED + job.key) or 0) + 1
@@ -328,12 +333,14 @@ class CompactorService:
         clock: Clock,
         config: CompactorConfig,
         clock_sane: Callable[[], bool] = always,
+        waits: Callable[[], bool] = never,
     ) -> None:
         self._writer = writer
         self._executor = executor
         self._clock = clock
         self._config = config
         self._clock_sane = clock_sane
+        self._waits = waits
         self._one_at_a_time = threading.Lock()
         self._retained_at: int | None = None
         self._next_retention = 0.0
@@ -357,7 +364,8 @@ class CompactorService:
 
     def status(self) -> dict[str, object]:
         """What the last pass did, for /status."""
-        return {"last_pass": msgspec.to_builtins(self._last), "retained_at": self._retained_at}
+        waits = "room on the disk" if self._waits() else None
+        return {"last_pass": msgspec.to_builtins(self._last), "retained_at": self._retained_at, "waits_for": waits}
 
     def _pass(self, on_progress: OnProgress, final: bool, again: bool, stopping: Callable[[], bool]) -> Summary:
         with self._one_at_a_time:
@@ -373,6 +381,7 @@ class CompactorService:
                 final=final,
                 again=again,
                 stopping=stopping,
+                waits=never if again else self._waits,
                 retention=due or final,
                 clock_sane=self._clock_sane,
             )

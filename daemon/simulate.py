@@ -140,7 +140,8 @@ def pointed_at(config: Config, addresses: Addresses) -> Config:
     hurry = {"close_delay_seconds": config.simulate.close_delay_seconds, "interval_seconds": LOOK_SECONDS}
     compactor = config.compactor.model_copy(update=hurry)
     http = config.http.model_copy(update={"port": 0})  # a real daemon may hold the configured one
-    return config.model_copy(update={"collectors": collectors, "compactor": compactor, "http": http})
+    disk = config.disk.model_copy(update={"low_percent": 0.0})  # a demonstration needs little of a large disk
+    return config.model_copy(update={"collectors": collectors, "compactor": compactor, "http": http, "disk": disk})
 
 
 def _source(source: SourceConfig, addresses: Addresses) -> SourceConfig:

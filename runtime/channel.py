@@ -68,6 +68,10 @@ class Channel(Generic[T]):
         """Wait until the channel is not full; at once where it is not."""
         await self._room.wait()
 
+    def let_on(self) -> None:
+        """Whoever waits for room goes on without it: what follows will not be put here."""
+        self._room.set()
+
     def drain(self) -> list[T]:
         """Everything held, in order; the channel is then empty and waiting producers go on."""
         self._waited.set(self.bytes)

@@ -51,6 +51,15 @@ class Moves(Protocol):
         ...
 
 
+@runtime_checkable
+class Impairable(Protocol):
+    """A service that can run and yet not do its work, for a reason outside of it."""
+
+    def impaired(self) -> str | None:
+        """The reason in one word, shown as its state; None where it does its work."""
+        ...
+
+
 class Fatal(Exception):
     """The process cannot go on: it stops in phases and exits with `exit_code`."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from runtime import telemetry
 from runtime.clock import Clock, pause
 from runtime.retry import backoff
-from runtime.service import EXIT_INTERRUPTED, EXIT_OK, Reports, Service, cause_of, exit_code_of
+from runtime.service import EXIT_INTERRUPTED, EXIT_OK, Impairable, Reports, Service, cause_of, exit_code_of
 
 STEADY_SECONDS = 60.0
 """A service that ran this long has recovered: its next failure starts again with the shortest delay."""
@@ -34,6 +34,12 @@ class _Slot:
     state: str = "waiting"
     restarts: int = 0
     error: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Its state to others."""
+        reason = self.service.impaired() if self.state == "running" and isinstance(self.service, Impairable) else None
+        return reason or self.state
 
     @property
     def busy(self) -> bool:
@@ -86,14 +92,16 @@ class Supervisor:
         return self._exit_code
 
     def states(self) -> dict[str, str]:
-        """State of each service: waiting, running, backoff, done, stopped, cancelled or failed."""
-        return {slot.service.name: slot.state for slot in self._slots}
+        """State of each service: waiting, running, backoff, done, stopped, cancelled or failed, or in its own word what
+        keeps it from its work while it runs.
+        """
+        return {slot.service.name: slot.shown for slot in self._slots}
 
     def status(self) -> dict[str, dict[str, object]]:
         """State, restarts and last error of each service, and what it reports itself."""
         return {
             slot.service.name: {
-                "state": slot.state,
+                "state": slot.shown,
                 "phase": slot.service.phase,
                 "restarts": slot.restarts,
                 "error": slot.error,
@@ -110,10 +118,10 @@ class Supervisor:
             began = self._clock.monotonic()
             try:
                 await slot.service.run(slot.stop)
-            except asyncio.CancelledError:
-                slot.state = "cancelled"
-                raise
-            except Exception as error:  # noqa: BLE001 - the supervisor is where every failure is judged
+            except (Exception, asyncio.CancelledError) as error:  # the supervisor is where every failure is judged
+                if isinstance(error, asyncio.CancelledError) and _asked_to_end():
+                    slot.state = "cancelled"
+                    raise
                 code = self._fatal(error)
                 cause = cause_of(error)
                 slot.error = f"{type(cause).__name__}: {cause}"
@@ -200,6 +208,12 @@ class Supervisor:
             for task in own:
                 task.cancel()
             await asyncio.gather(*own, return_exceptions=True)
+
+
+def _asked_to_end() -> bool:
+    """Whether this task is being cancelled; else a CancelledError came from within, and is a failure like any other."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def _ended(slot: _Slot) -> None:

@@ -16,11 +16,11 @@ import msgspec
 
 from lake import sources
 from lake.bars import EVERY_SYMBOL
-from lake.checks import CROSSED, DUPLICATE, SEAL
+from lake.checks import SEAL
 from lake.errors import CommitConflict, LakeError, StorageFailed
+from lake.refused import of_one_place
 from lake.rows import Expectation, SegmentRow
 from lake.writer import LakeWriter
-from market.session import Gap
 from market.times import DAY, SECOND, Interval
 from runtime import telemetry
 from runtime.clock import Clock, pause
@@ -29,38 +29,24 @@ from transformer import plan
 from transformer.config import TransformerConfig
 from transformer.plan import BarJob, Market, TransformJob
 from transformer.run import BarResult, TransformResult, gap_of, run_autopsy, run_bars, run_transform
+from transformer.saying import Summary, say, say_gaps
 
+__all__ = ["Summary", "TransformService", "transform_once"]
 Progress = Callable[[int, int, str], None]
 """(done, total, what)"""
 J = TypeVar("J")
 R = TypeVar("R")
+SMALL_JOB_MB = 8
+"""Of a job's input where the disk is low: what it makes is on it twice until its inputs go."""
 _AHEAD = 2
 """Jobs given to the executor before the first is committed."""
 _DEATHS = 20
 """times the failures are allowed where the worker died: a box short of memory kills for minutes, good or bad."""
 _MEGABYTE = 1024 * 1024
-_LOUD = (SEAL, DUPLICATE, CROSSED)
 
 
-class Summary(msgspec.Struct):
-    """What a pass did. Law over the segments that were read: lines = rows + duplicates + quarantined."""
-
-    segments: int = 0
-    lines: int = 0
-    rows: int = 0
-    duplicates: int = 0
-    quarantined: int = 0
-    altered: int = 0
-    """Segments that were not what their seal says; the rows that could be read are in, and a gap names the rest."""
-    late: int = 0
-    files: int = 0
-    bars: int = 0
-    """Bars of one minute."""
-    failed: int = 0
-    """Jobs or segments that failed and are tried again."""
-    parked: int = 0
-    """Segments set aside for good, and hours whose bars were left to the compactor."""
-    conflicts: int = 0
+def never() -> bool:
+    return False
 
 
 def transform_once(
@@ -147,8 +133,11 @@ class _Pass:
         """Commit what became of a job, or count its failure."""
         try:
             result = future.result()
-        except StorageFailed:
-            raise
+        except StorageFailed as error:
+            if not of_one_place(error):
+                raise
+            self._put_off(f"transform {job.name}", error)
+            return
         except Exception as error:  # noqa: BLE001 - whatever a job dies of must not stop the others
             self._failed(job.segments, error)
             return
@@ -184,7 +173,7 @@ class _Pass:
         total.altered += sum(check.check == SEAL for check in result.checks)
         total.late += sum(file.late for file in result.files)
         total.files += len(result.files)
-        _say(job, result)
+        say(job, result)
 
     def _failed(self, rows: Iterable[SegmentRow], error: BaseException) -> None:
         """One more failure of each of these segments; the last that it is allowed parks it."""
@@ -212,7 +201,12 @@ class _Pass:
         )
         gaps = [gap_of(row, symbol, "unreadable_segment", "interval", _text(error), self.now) for symbol in symbols]
         self.writer.publish(segments={row.path: "quarantined"}, gaps=gaps, now=self.now)
-        _say_gaps(gaps)
+        say_gaps(gaps)
+
+    def _put_off(self, job: str, error: StorageFailed) -> None:
+        """A folder that takes nothing is nothing against the inputs: they wait, and the others go on."""
+        self.summary.failed += 1
+        telemetry.job_failed(job="transform", subject=job, error=error, failures=1, parked=False)
 
     # --- bars ---
 
@@ -283,8 +277,11 @@ class _Pass:
                 cursors={cursor: job.end, failures: 0},
                 now=self.now,
             )
-        except StorageFailed:
-            raise
+        except StorageFailed as error:
+            if not of_one_place(error):
+                raise
+            self._put_off(job.name, error)
+            return False
         except CommitConflict as error:
             self.summary.conflicts += 1
             telemetry.commit_conflict(job=job.name, detail=str(error))
@@ -333,38 +330,25 @@ def _text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"[:500]
 
 
-def _say(job: TransformJob, result: TransformResult) -> None:
-    if result.files:
-        telemetry.parts_written(
-            exchange=job.exchange, market_type=job.market_type, kind=job.kind, rows=result.rows,
-            files=len(result.files),
-        )  # fmt: skip
-    for row in result.quarantine:
-        telemetry.quarantined(origin=row.origin, reason=row.reason, count=row.count, nbytes=row.bytes, path=row.path)
-    for check in result.checks:
-        if check.check not in _LOUD:
-            continue  # of one part it says little: the mergers write gaps, and the day's certificate counts
-        telemetry.check_failed(
-            path=check.path, check=check.check, symbol=check.symbol, count=check.count, detail=check.detail
-        )
-    _say_gaps(result.gaps)
-
-
-def _say_gaps(gaps: Iterable[Gap]) -> None:
-    for gap in gaps:
-        telemetry.gap_opened(
-            exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, cause=gap.cause,
-            ts_from=gap.ts_from, ts_to=gap.ts_to, missing=gap.missing,
-        )  # fmt: skip
-
-
 class TransformService:
     """Passes in turn until told to stop; `once` makes one for whoever asks, never two at the same time."""
 
     name = "transformer"
     phase = 1
 
-    def __init__(self, writer: LakeWriter, executor: Executor, clock: Clock, config: TransformerConfig) -> None:
+    def __init__(
+        self,
+        writer: LakeWriter,
+        executor: Executor,
+        clock: Clock,
+        config: TransformerConfig,
+        *,
+        waits: Callable[[], bool] = never,
+        small: Callable[[], bool] = never,
+    ) -> None:
+        """`waits` says that there is no room for what a pass makes, `small` that there is for small jobs only."""
+        self._waits = waits
+        self._small = small
         self._writer = writer
         self._executor = executor
         self._clock = clock
@@ -376,16 +360,19 @@ class TransformService:
     async def run(self, stop: asyncio.Event) -> None:
         """A pass every `interval_seconds`. On `stop` the job that runs is committed and no other is begun."""
         while not await pause(self._clock, stop, self._config.interval_seconds):
-            await self.once(stopping=stop.is_set)
+            if not self._waits():
+                await self.once(stopping=lambda: stop.is_set() or self._waits())
 
     async def once(
         self, on_progress: Progress | None = None, *, stopping: Callable[[], bool] = lambda: False
     ) -> Summary:
         """One pass now. Raises StorageFailed, Fenced."""
         async with self._turn:
-            now = self._clock.now()
+            now, config = self._clock.now(), self._config
+            if self._small():
+                config = config.model_copy(update={"max_job_mb": min(SMALL_JOB_MB, config.max_job_mb)})
             self._last = await asyncio.to_thread(
-                transform_once, self._writer, self._executor, now, self._config, on_progress, stopping=stopping
+                transform_once, self._writer, self._executor, now, config, on_progress, stopping=stopping
             )
             self._last_at = now
             return self._last
@@ -395,4 +382,5 @@ class TransformService:
         manifest = self._writer.manifest
         waiting = sum(len(manifest.segments(*stream, state="sealed")) for stream in manifest.streams())
         last = msgspec.structs.asdict(self._last) if self._last is not None else None
-        return {"waiting_segments": waiting, "last_pass_at": self._last_at, "last_pass": last}
+        waits = "room on the disk" if self._waits() else None
+        return {"waits_for": waits, "waiting_segments": waiting, "last_pass_at": self._last_at, "last_pass": last}
