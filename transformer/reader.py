@@ -1,10 +1,10 @@
 """A sealed segment as a table of its kind: every line becomes a row or goes to quarantine with its reason.
 
-The fast path lets DuckDB cut the lines into columns of JSON text, so that nothing is converted before it is checked.
-It is taken only for a segment whose bytes are those of its seal, and its answer counts only where every value is of
-the type that the line's struct declares, every key is there exactly once and every row passes the rules. On any doubt
-the segment is read line by line with msgspec, which tells good lines from bad ones; both ways end in the same
-`_Columns`, so good lines give the same bytes either way. Law: lines = rows + bad.
+The fast path cuts the lines into columns at their commas (`transformer.cutting`). It is taken only for a segment whose
+bytes are those of its seal, and its answer counts only where every value is of the type that the line's struct
+declares, every key is there exactly once and every row passes the rules. On any doubt the segment is read line by line
+with msgspec, which tells good lines from bad ones; both ways end in the same `_Columns`, so good lines give the same
+bytes either way. Law: lines = rows + bad.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import types
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, Union, get_args, get_origin
 
-import duckdb
 import msgspec
 import polars as pl
 import pyarrow as pa
@@ -29,6 +28,7 @@ from market import kinds
 from market.instruments import MARKET_SIZING
 from market.kinds import CONDITIONS, Event
 from market.times import DAY
+from transformer.cutting import Field, cut
 from transformer.levels import Levels
 
 EARLIEST = 365 * DAY
@@ -39,8 +39,8 @@ SIDES = ("buy", "sell")
 _SIGNED = ("rate", "predicted_rate")
 """Numbers that may be below zero."""
 _TIMES = ("ts_event", "ts_publish", "ts_recv")
-_INT = r"^(?:0|-?[1-9][0-9]{0,17})$"
 _INT64 = 2**63
+_NO_TIME = "no time in microseconds"
 _ROWS_AT_ONCE = 32 * 1024
 _BOOKS_AT_ONCE = 4 * 1024
 """A row of a book is dozens of levels."""
@@ -69,14 +69,10 @@ def read_segment(root: Path, row: SegmentRow) -> Read:
         read = _slow(row, data)
         read.altered = f"sealed {row.rows} lines {row.sha256[:12]}, found {read.lines} lines {found[:12]}"
         return read
-    simple = row.clean and not tables.level_columns(row.kind)
-    if simple and data.count(b"\n") == row.rows and data.endswith(b"\n"):
-        keys = data.count(b'":')
-        del data  # DuckDB reads the file itself; both at once would be too much for a small machine
-        table = _fast(root / row.path, row, keys)
+    if row.clean and not tables.level_columns(row.kind) and data.endswith(b"\n"):
+        table = _fast(row, data)
         if table is not None:
             return Read(table, [], row.rows, fast=True)
-        data = _bytes(root, row)
     return _slow(row, data)
 
 
@@ -88,82 +84,39 @@ def _bytes(root: Path, row: SegmentRow) -> bytes:
 
 
 @cache
-def _fields(kind: str) -> tuple[tuple[str, type, bool, bool], ...]:
-    """(name, type, may be null, key may be missing) of each field of the kind's line."""
+def _fields(kind: str) -> tuple[Field, ...]:
+    """The keys of the kind's line."""
     struct = kinds.kind(kind).struct
     assert struct is not None, f"{kind} is derived and has no lines"
+    names = {column.name for column in tables.columns(kind) if column.type == "dict"} | {"stream"}
     found = []
     for field in msgspec.structs.fields(struct):
         options = get_args(field.type) if get_origin(field.type) in (Union, types.UnionType) else (field.type,)
         bare = next(option for option in options if option is not type(None))
-        found.append((field.name, bare, type(None) in options, not field.required))
+        decimal = field.name in tables.decimal_columns(kind)
+        found.append(
+            Field(field.name, bare, type(None) in options, not field.required, field.name in names, checked=decimal)
+        )
     return tuple(found)
 
 
-def _fast(path: Path, row: SegmentRow, keys: int) -> pa.Table | None:
-    """The table where nothing at all is doubtful, else None. `keys` are those that the bytes hold."""
-    fields = _fields(row.kind)
-    wanted = ", ".join(f"'{name}': 'JSON'" for name, *_ in fields)
-    query = f"SELECT * FROM read_ndjson($path, columns={{{wanted}}}, format='newline_delimited', records=true)"  # noqa: S608 - the names are those of our own structs
+def _fast(row: SegmentRow, data: bytes) -> pa.Table | None:
+    """The table where nothing at all is doubtful, else None."""
     made: list[pa.Table] = []
-    try:
-        with _engine().cursor() as connection:
-            for batch in connection.execute(query, {"path": str(path)}).to_arrow_reader(_ROWS_AT_ONCE):
-                texts = pl.from_arrow(batch)
-                assert isinstance(texts, pl.DataFrame)
-                keys -= _keys(texts, fields)
-                table = _checked(row, texts, fields)
-                if table is None:
-                    return None
-                made.append(table)
-    except duckdb.Error:
-        return None
-    table = _joined(row.kind, made)
-    return table if keys == 0 and table.num_rows == row.rows else None
-
-
-@cache
-def _engine() -> duckdb.DuckDBPyConnection:
-    """One in a process: making one costs more than reading a small segment. Every use takes a cursor of its own."""
-    return duckdb.connect(config={"threads": 1, "autoinstall_known_extensions": False})
-
-
-def _checked(row: SegmentRow, texts: pl.DataFrame, fields: Sequence[tuple[str, type, bool, bool]]) -> pa.Table | None:
-    typed: dict[str, pl.Series] = {}
-    for name, kind, nullable, _ in fields:
-        column = _typed(texts[name], kind)
-        if column is None or (column.has_nulls() and not nullable):
+    for piece in cut(data, _fields(row.kind)):
+        if piece is None:
             return None
-        typed[name] = column
-    columns = _Columns(row, pl.DataFrame(typed))
-    return None if columns.faults().is_not_null().any() else columns.table()
+        columns = _Columns(row, piece)
+        if not columns.sound():
+            return None
+        made.append(columns.table())
+    table = _joined(row.kind, made)
+    return table if table.num_rows == row.rows else None
 
 
 def _joined(kind: str, made: Sequence[pa.Table]) -> pa.Table:
     """The pieces as one table with one dictionary a column, whose values come in order of their first row."""
     return pa.concat_tables([tables.empty(kind), *made]).unify_dictionaries().combine_chunks()
-
-
-def _keys(texts: pl.DataFrame, fields: Sequence[tuple[str, type, bool, bool]]) -> int:
-    """Keys that the lines have if each has the required ones, and the others where they say something.
-
-    Compared with the keys that are there it tells of missing, unknown and repeated ones.
-    """
-    return sum(texts.height - texts[name].null_count() if optional else texts.height for name, _, _, optional in fields)
-
-
-def _typed(column: pl.Series, kind: type) -> pl.Series | None:
-    """A column of JSON texts as what they say, None where one is of another type (or needs unescaping)."""
-    if column.null_count() == column.len():
-        return pl.Series(column.name, [None], dtype=pl.Int64 if kind is int else pl.String).new_from_index(
-            0, column.len()
-        )
-    if kind is int:
-        return column.cast(pl.Int64) if column.str.contains(_INT).all() else None
-    if kind is not str:
-        return None
-    plain = column.str.contains(r'^"[^"\\]*"$').all()
-    return column.str.slice(1, column.str.len_chars() - 2) if plain else None
 
 
 def _slow(row: SegmentRow, data: bytes) -> Read:
@@ -251,29 +204,37 @@ class _Columns:
             )
         self.levels = {name: Levels(self.frame[name]) for name in tables.level_columns(self.kind)}
 
+    def sound(self) -> bool:
+        """Whether no row breaks a rule."""
+        if self.frame.is_empty():
+            return True
+        broken = [rule.broken.fill_null(value=False).any() for rule in self._rules()]
+        return not self.frame.select(pl.any_horizontal(broken)).item()
+
     def faults(self) -> pl.Series:
         """For each row the first rule it breaks, null where it breaks none."""
         if self.frame.is_empty():
             return pl.Series([], dtype=pl.String)
-        rules = [_rule(~pl.col(name).is_between(EARLIEST, LATEST), name, "no time in microseconds") for name in _TIMES]
-        rules += [
-            _rule(~pl.col(name).is_between(0, LATEST), name, "no time in microseconds") for name in self._named("time")
-        ]
+        return self.frame.select(pl.coalesce(rule.reason() for rule in self._rules())).to_series()
+
+    def _rules(self) -> list[_Rule]:
+        rules = [_Rule(~pl.col(name).is_between(EARLIEST, LATEST), name, _NO_TIME) for name in _TIMES]
+        rules += [_Rule(~pl.col(name).is_between(0, LATEST), name, _NO_TIME) for name in self._named("time")]
         if "skew_us" in self.frame.columns:
-            rules.append(_rule(~pl.col("skew_us").is_between(-DAY, DAY), "skew_us", "more than a day"))
+            rules.append(_Rule(~pl.col("skew_us").is_between(-DAY, DAY), "skew_us", "more than a day"))
         for name in tables.decimal_columns(self.kind):
-            rules.append(_rule(~pl.col(name).str.contains(scaled.STRICT), name, "no plain decimal"))
+            rules.append(_Rule(~pl.col(name).str.contains(scaled.STRICT), name, "no plain decimal"))
             if name not in _SIGNED:
-                rules.append(_rule(pl.col(name).str.starts_with("-"), name, "below zero"))
-        rules.append(_rule(pl.col("symbol") == "", "symbol", "empty"))
-        rules.append(_rule(~pl.col("source").is_in(SOURCES), "source", "unknown"))
+                rules.append(_Rule(pl.col(name).str.starts_with("-"), name, "below zero"))
+        rules.append(_Rule(pl.col("symbol") == "", "symbol", "empty"))
+        rules.append(_Rule(~pl.col("source").is_in(SOURCES), "source", "unknown"))
         for name, allowed in (("side", SIDES), ("condition", CONDITIONS), ("qty_unit", ("base", "quote", "contract"))):
             if name in self.frame.columns:
-                rules.append(_rule(~pl.col(name).is_in(allowed), name, "unknown"))
+                rules.append(_Rule(~pl.col(name).is_in(allowed), name, "unknown"))
         for name, parsed in self.levels.items():
             broken = pl.lit(pl.Series([reason is not None for reason in parsed.wrong], dtype=pl.Boolean))
-            rules.append(_rule(broken, name, "no list of [price, quantity, ...] texts"))
-        return self.frame.select(pl.coalesce(*rules)).to_series()
+            rules.append(_Rule(broken, name, "no list of [price, quantity, ...] texts"))
+        return rules
 
     def keep(self, wanted: pl.Series) -> None:
         """Go on with these rows only."""
@@ -309,7 +270,14 @@ class _Columns:
                 yield column.name
 
 
-def _rule(broken: pl.Expr, name: str, what: str) -> pl.Expr:
-    """The reason where `broken` is true, null elsewhere; a null value breaks no rule but those of its struct."""
-    shown = pl.col(name).cast(pl.String).str.head(60)
-    return pl.when(broken).then(pl.concat_str(pl.lit(f"{name}: {what}: "), shown)).otherwise(None)
+class _Rule(NamedTuple):
+    """`broken` is true for the rows that break it; a null value breaks no rule but those of its struct."""
+
+    broken: pl.Expr
+    name: str
+    what: str
+
+    def reason(self) -> pl.Expr:
+        """What is wrong with the row, null where nothing is."""
+        shown = pl.col(self.name).cast(pl.String).str.head(60)
+        return pl.when(self.broken).then(pl.concat_str(pl.lit(f"{self.name}: {self.what}: "), shown)).otherwise(None)

@@ -10,7 +10,7 @@ from lake.errors import CorruptSegment
 from lake.rows import SegmentRow
 from market.kinds import BookDelta, Contract, MarkPrice, Quote
 from tests.support.market_rows import T0
-from transformer import reader
+from transformer import cutting, reader
 from transformer.reader import read_segment
 
 PATH = "raw/exchange=binance/market_type={m}/data_type={k}/date=2024-07-19/000000-n-000001.jsonl"
@@ -32,8 +32,13 @@ def quote_line(**more):
 
 def segment(root, lines, kind="trade", market_type="spot", **more):
     """A sealed segment of these lines: dicts, or bytes as they are."""
-    data = b"".join((item if isinstance(item, bytes) else json.dumps(item).encode()) + b"\n" for item in lines)
+    data = b"".join((item if isinstance(item, bytes) else spelt(item)) + b"\n" for item in lines)
     return sealed(root, data, len(lines), kind, market_type, **more)
+
+
+def spelt(fields):
+    """A line as our own writer spells it."""
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def sealed(root, data, rows, kind="trade", market_type="spot", **more):
@@ -57,9 +62,12 @@ def test_both_ways_of_reading_give_the_same_table(tmp_path):
     rows = [
         line(),
         line(seq=8, side=None, ts_event=None, price="0.1234567890123456789"),
-        line(seq=None, trade_id="a-1", side="sell", qty="0"),
-        line(seq=9, symbol="ÄPFEL/USDT", qty_unit="contract", multiplier="0.01", ts_publish=None),
+        line(seq=None, side="sell", qty="0"),
+        line(seq=9, symbol="ÄPFEL/USDT", ts_publish=None),
     ]
+    rows = [row | {"trade_id": None, "qty_unit": None, "multiplier": None} for row in rows]
+    rows[2]["trade_id"] = "a-1"
+    rows[3] |= {"qty_unit": "contract", "multiplier": "0.01"}
     fast, slow = both(tmp_path, segment(tmp_path, rows))
     assert (fast.fast, slow.fast) == (True, False)
     assert fast.bad == slow.bad == []
@@ -77,7 +85,7 @@ def test_both_ways_of_reading_give_the_same_table(tmp_path):
 
 def test_lines_as_the_collectors_write_them_take_the_fast_path(tmp_path):
     common = ("BTCUSDT", "s", None, None, T0 + 1000, "n-1-1", 1, 0, "ws")
-    quotes = [Quote(*common, "1", "2", "3", "4", 5, skew_us=-200), Quote(*common, "1", "2", "3", "4", 6)]
+    quotes = [Quote(*common, "1", "2", "3", "4", 5, skew_us=-200), Quote(*common, "1", "2", "3", "4", 6, skew_us=0)]
     data = segments.encode_lines(quotes)
     fast, slow = both(tmp_path, sealed(tmp_path, data, 2, "quote"))
     assert fast.fast
@@ -127,19 +135,33 @@ def test_a_bad_line_goes_to_quarantine_with_reason_and_place_and_its_neighbours_
 
 
 def test_keys_that_come_twice_or_that_nobody_knows_are_left_to_the_careful_path(tmp_path):
-    text = json.dumps(line()).encode()
+    text = spelt(line())
     for odd in (text[:-1] + b',"price":"7"}', text[:-1] + b',"more":"7"}'):
         read = read_segment(tmp_path, segment(tmp_path, [odd]))
         assert (read.fast, read.table.num_rows) == (False, 1)
 
 
-def test_escaped_text_is_read_as_what_it_says(tmp_path):
-    fast, slow = both(tmp_path, segment(tmp_path, [line(symbol='A"B\\C\n')]))
-    assert fast.table["symbol"].to_pylist() == slow.table["symbol"].to_pylist() == ['A"B\\C\n']
+ODD = {
+    "escaped": [line(symbol='A"B\\C\n')], "a comma": [line(stream="a,b")], "spaces": [json.dumps(line()).encode()],
+    "another order": [line(), dict(reversed(line().items()))], "another key": [line(), line(trade_id="7")],
+    "no line": [line(), spelt(line()).replace(b"btcusdt", b"a\x01b")], "big id": [line(seq=2**63 - 1)],
+    "returns": [spelt(line()) + b"\r", spelt(line())], "a mark": [b"\xef\xbb\xbf" + spelt(line())],
+    "an id that begins with a zero": [spelt(line()).replace(b'"seq":7', b'"seq":07')],
+    "an id with a plus": [spelt(line()).replace(b'"seq":7', b'"seq":+7')],
+    "an id with a space": [spelt(line()).replace(b'"seq":7', b'"seq": 7')],
+    "less than nothing": [spelt(line()).replace(b'"seq":7', b'"seq":-0')],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_spelt_in_another_way_is_read_as_what_it_says(tmp_path, name):
+    read, careful = both(tmp_path, segment(tmp_path, ODD[name]))
+    assert read.table.equals(careful.table)
+    assert read.bad == careful.bad
 
 
 def test_a_torn_tail_is_a_bad_line(tmp_path):
-    data = json.dumps(line()).encode() + b"\n" + b'{"symbol":"BTC'
+    data = spelt(line()) + b"\n" + b'{"symbol":"BTC'
     read = read_segment(tmp_path, sealed(tmp_path, data, 1))
     assert (read.lines, read.table.num_rows) == (2, 1)
     assert read.bad[0].line == b'{"symbol":"BTC'
@@ -164,7 +186,7 @@ def test_an_empty_segment_has_no_file_and_a_missing_file_is_an_error(tmp_path):
     assert read_segment(tmp_path, row).table.num_rows == 0
 
 
-def test_a_path_that_duckdb_takes_for_a_pattern_is_read_all_the_same(tmp_path):
+def test_a_path_that_looks_like_a_pattern_is_read_all_the_same(tmp_path):
     root = tmp_path / "la[k]e*"
     read = read_segment(root, segment(root, [line()]))
     assert read.table.num_rows == 1
@@ -183,6 +205,7 @@ def test_pieces_of_a_long_segment_are_joined_the_same_way(tmp_path, monkeypatch)
     rows = [line(seq=n, symbol=f"S{n % 7}", side=("buy", "sell", None)[n % 3]) for n in range(50)]
     whole = read_segment(tmp_path, segment(tmp_path, rows))
     monkeypatch.setattr(reader, "_ROWS_AT_ONCE", 8)
+    monkeypatch.setattr(cutting, "AT_ONCE", 2000)
     fast, slow = both(tmp_path, segment(tmp_path, rows))
     assert (fast.fast, slow.fast) == (True, False)
     assert whole.table.equals(fast.table)
