@@ -165,6 +165,10 @@ class Life:
             await part
         except Closed as closed:
             self._end(DISCONNECT, str(closed), closed.code)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            self._end("internal_error", "cancelled from within")
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other connections go on
             telemetry.service_restarted(service=self._connection.name, error=error, restarts=1, delay_seconds=0.0)
             self._end("internal_error", f"{type(error).__name__}: {error}"[:200])

@@ -1,10 +1,12 @@
 """Failpoints and observers: how each operation of `lake.durable` can be made to fail, and be watched.
 
-    LAKE_FAULT=<operation or *>:<N or N+>:<KILL | KILL_AFTER | TORN | TERM | EIO | ENOSPC | SHORT | DELAY[=seconds]>
+    LAKE_FAULT=<operation or *>:<N or N+>:<kind>, which is KILL, KILL_AFTER, TORN, TERM, SEGV, EIO, ENOSPC, SHORT or
+    DELAY[=seconds],
 
 strikes at the N-th step of that name in this process (at every one from the N-th on with `N+`). KILL ends the process
 with SIGKILL before the step and KILL_AFTER behind it; TORN carries out half of a write, then kills; SHORT carries out
-half of it, then reports a full disk. TERM asks the process to end, as a service manager would, and carries on.
+half of it, then reports a full disk. SEGV crashes as native code does. TERM asks the process to end, as a service
+manager would, and carries on.
 `observe` reports every step that was carried out, with its bytes, so that a test can build each state a power cut could
 leave behind.
 """
@@ -25,7 +27,7 @@ from typing import Final, Literal, NamedTuple, Self, TypeVar, get_args
 
 T = TypeVar("T")
 OpName = Literal["create", "write", "sync", "fsync", "fsync_dir", "mkdir", "rename", "link", "unlink", "truncate"]
-FaultKind = Literal["KILL", "KILL_AFTER", "TORN", "TERM", "EIO", "ENOSPC", "SHORT", "DELAY"]
+FaultKind = Literal["KILL", "KILL_AFTER", "TORN", "TERM", "SEGV", "EIO", "ENOSPC", "SHORT", "DELAY"]
 FAULT_VARIABLE: Final = "LAKE_FAULT"
 DEFAULT_DELAY: Final = 0.2
 _FAULT = re.compile(r"(\*|[a-z_]+):([1-9][0-9]*)(\+?):([A-Z_]+)(?:=([0-9]+(?:\.[0-9]+)?))?")
@@ -145,6 +147,8 @@ def _strike(fault: Fault, op: Op, half: Callable[[], object] | None) -> None:
         _kill()
     elif fault.kind == "TERM":
         os.kill(os.getpid(), signal.SIGTERM)
+    elif fault.kind == "SEGV":
+        os.kill(os.getpid(), signal.SIGSEGV)
     elif fault.kind == "DELAY":
         time.sleep(fault.delay)
     elif fault.kind != "KILL_AFTER":
