@@ -40,13 +40,13 @@ test: check ## make check, then every test in random order, warnings as errors
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=40 --durations-min=3
 
 test-faults: install ## the whole catalogue of faults: every kill, 20,000 power cuts, 150 killed daemons; most of an hour
-	LAKE_FAULTS=full PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/system/test_crash_anywhere.py tests/system/test_soak.py
+	LAKE_FAULTS=full LAKE_FIGURES=1 PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/system/test_crash_anywhere.py tests/system/test_soak.py
 
 bench: install ## the live path against its peers, in one run
 	$(BIN)/python scripts/bench_ingest.py
 
-soak: install ## ten minutes under every network fault, then lake and truth compared (MINUTES=10 SYMBOLS=200 RATE=5000)
-	$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000)
+soak: install ## ten minutes under every network fault, then lake and truth compared (MINUTES=10 SYMBOLS=200 RATE=5000; RECORD=1 writes the figures)
+	$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000) $(if $(RECORD),--record)
 
 burst: install ## 60,000 frames a second for ten seconds
 	$(BIN)/python scripts/soak.py --burst --out bench-out/burst
@@ -58,8 +58,8 @@ lock: install ## requirements*.txt again from pyproject.toml (needs uv)
 audit: ## known vulnerabilities of what is locked (needs network; weekly, and before a release)
 	test -x $(AUDIT)/bin/pip-audit || $(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	$(AUDIT)/bin/pip-audit --require-hashes --disable-pip -r requirements.txt
-	$(AUDIT)/bin/pip-audit --require-hashes --disable-pip -r requirements-dev.txt
+	$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.txt
+	$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements-dev.txt
 
 sbom: install ## sbom.json: every locked package with version and hashes (CycloneDX; no network)
 	$(BIN)/python scripts/sbom.py --out sbom.json

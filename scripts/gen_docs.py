@@ -1,4 +1,4 @@
-"""Make docs/cli.md, config.md, kinds.md and metrics.md from the code; a test fails where they differ from it.
+"""Make docs/cli.md, config.md, kinds.md, metrics.md and reliability.md; a test fails where they differ from the code.
 
     python scripts/gen_docs.py [--check]
 
@@ -28,9 +28,10 @@ from collectors.config import host_node
 from daemon import arguments, explain, problems
 from daemon.config import Config
 from market import kinds
-from runtime import changing, guarding, health, metrics, polled, telemetry
+from runtime import caring, changing, guarding, health, metrics, polled, pressing, telemetry
+from scripts import gen_reliability
 
-SAYING = (telemetry, changing, polled, health, guarding)
+SAYING = (telemetry, changing, polled, health, guarding, caring, pressing)
 """The modules whose functions are the events."""
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"
@@ -288,7 +289,14 @@ class Event:
 def events_said() -> list[Event]:
     """Every event that the process can say."""
     nodes = [node for module in SAYING for node in ast.parse(inspect.getsource(module)).body]
-    return [Event(node) for node in nodes if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return [Event(node) for node in nodes if isinstance(node, ast.FunctionDef) and _says(node)]
+
+
+def _says(node: ast.FunctionDef) -> bool:
+    """Whether a function is an event; others only move metrics."""
+    return not node.name.startswith("_") and any(
+        isinstance(inner, ast.Call) and _called(inner) == "say" for inner in ast.walk(node)
+    )
 
 
 def _called(node: ast.Call) -> str:
@@ -304,6 +312,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "config.md": config_page,
     "kinds.md": kinds_page,
     "metrics.md": metrics_page,
+    "reliability.md": gen_reliability.page,
 }
 
 

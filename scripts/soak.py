@@ -31,6 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import figures  # noqa: E402
 import msgspec  # noqa: E402 -- the packages are one folder up
 import soak_processes as processes  # noqa: E402
 from soak_schedule import Act, schedule  # noqa: E402
@@ -373,6 +374,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--burst-rate", type=float, default=BURST_RATE)
     parser.add_argument("--out", type=Path, default=ROOT / "bench-out" / "soak", help="the lake in it is removed first")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/reliability-figures.json")
     options = parser.parse_args(given)
     if options.minutes <= 0 or options.symbols < 1 or options.rate <= 0:
         parser.error("--minutes, --symbols and --rate must be above zero")
@@ -385,6 +387,8 @@ def main(given: list[str] | None = None) -> int:
         result = burst(options) if options.burst else Soak(options).run()
     (options.out / "result.json").write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1)) if options.json else show(result)
+    if options.record and "verdict" in result:
+        figures.of_soak(result, " ".join(["scripts/soak.py", *(given if given is not None else sys.argv[1:])]))
     return 1 if result["violations"] else 0
 
 

@@ -18,7 +18,7 @@ import pytest
 from lake import durable
 from tests.support import invariants, life
 from tests.support.crash import KILLED, needs_fork, run_apart
-from tests.support.faults import FULL, SEED, Lives, some
+from tests.support.faults import FIGURE, FULL, SEED, Lives, some
 from tests.support.life import Id, Promise
 
 pytestmark = [needs_fork, pytest.mark.timeout(3600 if FULL else 120)]
@@ -91,7 +91,9 @@ def goes_on(lives: Lives, stage: str, root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", life.STAGES)
-def test_f01_a_kill_at_any_step_is_recovered_and_the_life_goes_on(lives: Lives, place: Path, stage: str) -> None:
+def test_f01_a_kill_at_any_step_is_recovered_and_the_life_goes_on(
+    lives: Lives, place: Path, stage: str, record_property: Callable[[str, object], None]
+) -> None:
     names = steps_of(life.STAGES[stage], lives.before(stage, place / "whole"), life.nobody)
     wrong: list[str] = []
     struck = 0
@@ -109,6 +111,7 @@ def test_f01_a_kill_at_any_step_is_recovered_and_the_life_goes_on(lives: Lives, 
         (place / f"killed-{PROMISED}").unlink(missing_ok=True)
     assert wrong == []
     assert struck >= min(KILLS, len(names)) * 0.7, "a step that fails by itself (no such file) has no after"
+    record_property(FIGURE + "kill points", (struck, "kills"))
 
 
 HURT = [("collect", 0.45), ("more", 0.8), ("transform", 0.7), ("close", 0.6), ("revise", 0.9)]

@@ -19,7 +19,7 @@ from lake.durable import Op
 from lake.manifest import Manifest
 from lake.writer import LakeWriter
 from tests.support import invariants, life
-from tests.support.faults import SEED, Lives, some
+from tests.support.faults import FIGURE, SEED, Lives, some
 from tests.support.powercut import Recording, record, states
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -269,11 +269,14 @@ def first_sign(lives: Lives, place: Path, mutant: Mutant, most: int = 0) -> tupl
 
 
 @pytest.mark.parametrize("name", MUTANTS)
-def test_f05_each_mutant_of_the_protocol_is_caught(lives: Lives, place: Path, name: str) -> None:
+def test_f05_each_mutant_of_the_protocol_is_caught(
+    lives: Lives, place: Path, name: str, record_property: Callable[[str, object], None]
+) -> None:
     wrong, count = first_sign(lives, place, MUTANTS[name])
     print(count, wrong[:3])
     assert wrong, f"{count} states, and none of them is wrong"
     assert any(MUTANTS[name].sign in what for what in wrong), wrong
+    record_property(FIGURE + "mutants caught", (1, f"of {len(MUTANTS)}"))
 
 
 @pytest.mark.parametrize("name", SURVIVORS)

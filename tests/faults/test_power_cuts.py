@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from tests.support import invariants, life
-from tests.support.faults import FULL, SEED, Lives
+from tests.support.faults import FIGURE, FULL, SEED, Lives
 from tests.support.life import Promise
 from tests.support.powercut import Recording, State, record, states
 
@@ -44,7 +44,9 @@ def endless(recording: Recording[Promise]) -> Iterator[tuple[str, State, Promise
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("stage", life.STAGES)
 @pytest.mark.timeout(3600 if FULL else 120)
-def test_f04_whatever_a_power_cut_leaves_is_recovered(lives: Lives, place: Path, stage: str, part: int) -> None:
+def test_f04_whatever_a_power_cut_leaves_is_recovered(
+    lives: Lives, place: Path, stage: str, part: int, record_property: Callable[[str, object], None]
+) -> None:
     count = round(WANTED * SHARE[stage] / PARTS)
     recording = recorded(lives, stage, place)
     # a short run spreads its states over the whole stage
@@ -62,6 +64,7 @@ def test_f04_whatever_a_power_cut_leaves_is_recovered(lives: Lives, place: Path,
     print(f"{checked} states")
     assert wrong == []
     assert checked > 0.9 * count
+    record_property(FIGURE + "power-cut states", (checked, "states"))
 
 
 def test_f04_every_step_of_every_stage_is_seen(lives: Lives, place: Path) -> None:

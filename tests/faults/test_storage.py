@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from lake.durable import Fault, Op
 from lake.errors import StorageFailed
 from tests.faults.test_kills import COLLECTING, steps_of
 from tests.support import invariants, life
-from tests.support.faults import FULL, Lives, some
+from tests.support.faults import FIGURE, FULL, Lives, some
 from tests.support.life import Promise
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
@@ -78,7 +79,7 @@ def numbers(lives: Lives, stage: str, place: Path, op: str) -> range:
 
 @pytest.mark.parametrize("stage", life.STAGES)
 def test_f06_a_step_that_fails_once_or_from_then_on_loses_nothing_promised(
-    lives: Lives, place: Path, stage: str
+    lives: Lives, place: Path, stage: str, record_property: Callable[[str, object], None]
 ) -> None:
     steps = numbers(lives, stage, place, "*")
     faults = list(itertools.product(steps, ("EIO", "ENOSPC", "SHORT"), (False, True)))
@@ -86,6 +87,7 @@ def test_f06_a_step_that_fails_once_or_from_then_on_loses_nothing_promised(
     for count, (n, kind, repeat) in enumerate(some(faults, 5, f"storage-{stage}")):
         wrong += wrong_after(lives, stage, place, Fault("*", n, kind, repeat=repeat), thorough=count % 4 == 0)
     assert wrong == []
+    record_property(FIGURE + "failing steps", (count + 1, "faults"))
 
 
 @pytest.mark.parametrize("stage", sorted(COLLECTING))

@@ -90,7 +90,7 @@ def test_installing_demands_the_hashes_everywhere_it_is_told() -> None:
 def test_known_holes_are_looked_for_with_the_hashes_demanded() -> None:
     told = recipe("audit")
     for name in LOCKS:
-        assert f"pip-audit --require-hashes --disable-pip -r {name}" in told
+        assert f"pip-audit --strict --require-hashes --disable-pip -r {name}" in told
     assert re.search(r"pip-audit==\d", told)
     assert "make audit" in (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 

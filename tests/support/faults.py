@@ -23,6 +23,10 @@ SEED = int(os.environ.get("LAKE_SEED") or (random.Random(_RUN) if _RUN else rand
 """The same in all processes of one run."""
 
 
+FIGURE = "figure: "
+"""Before the name of a figure (scripts/promises.toml) that a test tells by `record_property`: (count, unit)."""
+
+
 def some(items: Sequence[T], count: int, salt: str = "") -> list[T]:
     """All of them in a full run, else `count` that this run's seed chooses, in order."""
     if FULL or len(items) <= count:

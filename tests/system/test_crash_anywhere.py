@@ -8,6 +8,7 @@ import random
 import sqlite3
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +21,7 @@ from market.session import Gap
 from market.times import Interval, subtract
 from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
+from tests.support.faults import FIGURE
 from tests.support.live import Daemon, free_port, simulator, write_config
 
 FULL = os.environ.get("LAKE_FAULTS") == "full"
@@ -102,8 +104,13 @@ def gaps_of(lake: Path, market: str, symbol: str) -> list[Gap]:
 @pytest.mark.parametrize("market", MARKETS)
 @pytest.mark.parametrize("symbol", SYMBOLS)
 def test_every_durable_trade_is_there_once_and_every_other_is_in_a_gap(
-    crashed: tuple[Path, Truth, Ids], market: str, symbol: str
+    crashed: tuple[Path, Truth, Ids],
+    market: str,
+    symbol: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    if (market, symbol) == (MARKETS[0], SYMBOLS[0]):
+        record_property(FIGURE + "kills of the real daemon", (KILLS, "kills"))
     lake, truth, held = crashed
     stored = Counter(trades_of(lake, market, symbol)["seq"].to_list())
     assert held[market, symbol], "something was collected"

@@ -1,0 +1,103 @@
+"""What was measured last: docs/reliability-figures.json, which docs/reliability.md shows.
+
+    python scripts/figures.py NAME VALUE UNIT --command "make soak"
+
+Scripts and `make test-faults` write it through `record`. Exit code 0, or 1 for a name that scripts/promises.toml does
+not ask for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = ROOT / "docs" / "reliability-figures.json"
+PROMISES = ROOT / "scripts" / "promises.toml"
+FIELDS = ("figure", "value", "unit", "command", "date", "machine")
+
+
+def asked() -> dict[str, dict[str, str]]:
+    """The figures there are: name -> what is demanded of it, and how it is measured."""
+    return dict(tomllib.loads(PROMISES.read_text(encoding="utf-8"))["figures"])
+
+
+def held() -> dict[str, dict[str, object]]:
+    """What was measured, by name."""
+    found = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else []
+    return {entry["figure"]: entry for entry in found}
+
+
+def record(measured: Mapping[str, tuple[float, str]], command: str) -> None:
+    """Write down value and unit of figures, measured here and now by `command`. Raises KeyError for unknown ones."""
+    known = asked()
+    figures = held()
+    for name, (value, unit) in measured.items():
+        if name not in known:
+            raise KeyError(f"{PROMISES.name} asks for no figure {name!r}")
+        today = dt.datetime.now(dt.UTC).date().isoformat()
+        entry = (name, value, unit, command, today, machine())
+        figures[name] = dict(zip(FIELDS, entry, strict=True))
+    made = FILE.with_suffix(".tmp")
+    made.write_text(json.dumps([figures[name] for name in sorted(figures)], indent=1) + "\n", encoding="utf-8")
+    made.replace(FILE)
+
+
+def of_soak(result: Mapping[str, Any], command: str) -> None:
+    """What scripts/soak.py found, of a run that compared lake and truth."""
+    measured, verdict = result["measured"], result["verdict"]
+    of_rule = Counter[str]()
+    for finding in verdict["findings"]:
+        of_rule[finding["rule"]] += finding["count"]
+    record(
+        {
+            "events of the soak": (verdict["happened"], "events"),
+            "events without a row or a gap": (of_rule["unexplained_loss"], "events"),
+            "events stored twice": (of_rule["twice"], "events"),
+            "gaps of planned handovers": (of_rule["planned_gap"], f"gaps at {verdict['handovers']} handovers"),
+            "memory of the daemon": (measured["rss_mb"], "MB"),
+            "lateness of the event loop, p99": (round(measured["loop_delay_p99_seconds"] * 1000), "ms"),
+        },
+        command,
+    )
+
+
+def machine() -> str:
+    """Where it was measured, without a name: cores, memory, system, Python."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        size = f", {memory:.0f} GB"
+    except (AttributeError, ValueError, OSError):
+        size = ""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores{size}, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def main(given: list[str] | None = None) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser("figures.py", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("name")
+    parser.add_argument("value", type=float)
+    parser.add_argument("unit")
+    parser.add_argument("--command", required=True, help="what measured it")
+    options = parser.parse_args(given)
+    value = int(options.value) if options.value == int(options.value) else options.value
+    try:
+        record({options.name: (value, options.unit)}, options.command)
+    except KeyError as error:
+        sys.stderr.write(f"{error.args[0]}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
