@@ -25,9 +25,14 @@ from market.kinds import BARS, Contiguous, kind
 from market.session import Gap
 from runtime import caring, telemetry
 
-Outcome = Literal["remade", "restored", "lost", "dropped", "left", "settled"]
+Outcome = Literal["remade", "restored", "lost", "dropped", "left", "held", "settled"]
 """`remade`: the next passes make it again. `restored`: its twin in tables/ took its place. `lost`: a gap says so.
 `dropped`: a copy less. `left`: the manifest is what is wrong. `settled`: it is not live any more, so nobody cares.
+`held`: too many at once.
+"""
+MANY = 32
+"""Files that one look at the lake sets right. More at once are no rotten bits but a disk that is not mounted, or memory
+that fails: then nothing is changed, and it is said.
 """
 REASON = {"missing": "it is not on the disk any more", "altered": "its bytes changed on disk"}
 
@@ -38,6 +43,18 @@ def set_right(writer: LakeWriter, target: Target, verdict: Verdict, now: int) ->
     if outcome != "settled":
         caring.bitrot(path=target.path, verdict=verdict, outcome=outcome)
     return outcome
+
+
+def set_right_missing(writer: LakeWriter, paths: Sequence[str], now: int) -> None:
+    """What a start has found to be gone, unless it is so much that something else is wrong."""
+    for path in paths:
+        row = writer.manifest.file(path)
+        if row is not None:
+            target = Target(path, row.bytes, row.sha256, now)
+            if len(paths) > MANY:
+                caring.bitrot(path=path, verdict="missing", outcome="held")
+            else:
+                set_right(writer, target, "missing", now)
 
 
 def _set_right(writer: LakeWriter, target: Target, verdict: Verdict, now: int) -> Outcome:
@@ -51,6 +68,8 @@ def _set_right(writer: LakeWriter, target: Target, verdict: Verdict, now: int) -
         return "settled"
     if verdict == "misnamed":
         return "left"
+    if verdict == "altered" and examine(writer.root, target) != "altered":
+        return "settled"  # the disk, or memory, gave other bytes the second time
     if row.level != "day" and heal(writer, [row], now):
         return "remade"
     try:

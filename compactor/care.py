@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from compactor.bitrot import set_right
+from compactor.bitrot import MANY, Outcome, set_right
 from compactor.config import BackupConfig, ScrubConfig
 from lake import backup, scrub
 from lake.errors import CorruptManifest, LakeError
@@ -125,7 +126,7 @@ def scrub_once(writer: LakeWriter, now: int, on_progress: OnProgress, stopping: 
     whole: list[str] = []
     for done, target in enumerate(targets):
         if stopping():
-            break
+            return made  # whoever asks to stop may close the manifest next
         on_progress(done, len(targets), target.path)
         verdict = _examine(writer.root, target, made)
         if verdict == "whole":
@@ -176,7 +177,11 @@ def count(target: Target, made: Scrubbed) -> None:
 
 
 def settle(writer: LakeWriter, target: Target, verdict: Verdict, now: int, made: Scrubbed) -> None:
-    outcome = set_right(writer, target, verdict, now)
+    outcome: Outcome = "held"
+    if len(made.found) < MANY:
+        outcome = set_right(writer, target, verdict, now)
+    else:
+        caring.bitrot(path=target.path, verdict=verdict, outcome=outcome)
     if outcome != "settled":
         made.found.append({"path": target.path, "verdict": verdict, "outcome": outcome})
 
@@ -224,9 +229,13 @@ class ScrubService:
         await self._look(interval)
         return made
 
-    async def once(self, on_progress: OnProgress, stopping: Callable[[], bool] = never) -> Scrubbed:
+    async def once(self, on_progress: OnProgress) -> Scrubbed:
         """Every file now, at full speed: what `dl scrub` asks for."""
-        return await asyncio.to_thread(scrub_once, self._writer, self._clock.now(), on_progress, stopping)
+        left = threading.Event()
+        try:
+            return await asyncio.to_thread(scrub_once, self._writer, self._clock.now(), on_progress, left.is_set)
+        finally:
+            left.set()  # a thread cannot be cancelled: it is told
 
     def status(self) -> dict[str, object]:
         """Where the scrub is, for /status."""

@@ -13,6 +13,7 @@ import msgspec
 
 from collectors.recovery import Stops, settle
 from collectors.service import CollectorsService
+from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.service import CompactorService
 from daemon.config import Config
@@ -102,7 +103,9 @@ def _noted(writer: LakeWriter, step: Step, now: int) -> bool:
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:
     """What the last run left, put right and written down, whichever parts run now; where each stream stopped."""
     found = writer.recover(now)
-    return found, settle(writer, found, now)
+    stops = settle(writer, found, now)
+    set_right_missing(writer, found.missing, now)
+    return found, stops
 
 
 def summary_of(recovery: Recovery) -> str:

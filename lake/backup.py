@@ -136,6 +136,25 @@ def knows(place: Path, files: Mapping[str, str]) -> bool:
     return held == dict(files)
 
 
+def knows_more(place: Path, other: Path) -> bool:
+    """Whether a copy that is whole has a report that the manifest at `other` has not: those are never taken back."""
+    reports = {
+        "sessions": ("session",),
+        "gaps": ("gap_id",),
+        "certificates": ("path", "issued_at"),
+        "quarantine": ("path",),
+        "coverage": ("exchange", "market_type", "kind", "symbol", "session", "ts_from"),
+    }
+    with closing(_open(other, "mode=ro")) as conn:
+        conn.execute("ATTACH DATABASE ? AS copy", (f"{place.absolute().as_uri()}?mode=ro&immutable=1",))
+        for table, keys in reports.items():
+            key = ", ".join(keys)
+            more = f"SELECT 1 FROM copy.{table} WHERE ({key}) NOT IN (SELECT {key} FROM main.{table}) LIMIT 1"  # noqa: S608 - ours
+            if conn.execute(more).fetchone() is not None:
+                return True
+    return False
+
+
 def expendable(kept: Iterable[int], hourly: int, daily: int) -> list[int]:
     """Times (us) of the copies that need not be kept: all but the newest of each of the `hourly` newest hours, and of
     the `daily` newest days, that have one. The newest of all always stays. Pure.

@@ -41,10 +41,12 @@ _SET_STATE = update(schema.segments).where(schema.segments.c.path == bindparam("
 
 
 class History:
-    """What the ledger has told so far. `conn` is inside a transaction on a manifest with empty tables."""
+    """What the ledger has told so far. `conn` is inside a transaction on a manifest with empty tables, or on a copy of
+    the lost one: `base` is what that says of itself. Its commits are in it already; reports say nothing twice.
+    """
 
-    def __init__(self, conn: Connection) -> None:
-        self.start: Start | None = None
+    def __init__(self, conn: Connection, base: Start | None = None) -> None:
+        self.start = base
         self.entries = 0
         self.bad: list[BadEntry] = []
         self.notes: list[str] = []
@@ -59,8 +61,8 @@ class History:
         """States of segments whose seal no entry told."""
         self._conn = conn
         self._first: int | None = None
-        self._epoch = 0
-        self._version = 0
+        self._base = self._version = base.version if base is not None else 0
+        self._epoch = base.epoch if base is not None else 0
         self._since = 0
         self._held: Commit | None = None
         self._files = FileTale(conn, self.note)
@@ -159,6 +161,8 @@ class History:
             return
         if entry.type == "commit":
             commit = entry.read(Commit)
+            if commit.version <= self._base:
+                return  # the copy has it, or has what came in its place
             if commit.epoch < self._epoch:
                 self.note(f"commit {commit.version} of writer {commit.epoch} came after writer {self._epoch} began")
                 return

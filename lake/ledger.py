@@ -67,7 +67,7 @@ class Ledger:
 
     def __init__(self, root: Path, node: str) -> None:
         self._root = root
-        self._node = layout.check_node(node)
+        self.node = layout.check_node(node)
         self._path = ""
         self._file: durable.AppendFile | None = None
         self._next = 1
@@ -96,7 +96,7 @@ class Ledger:
         self._next += len(entries)
 
     def _today(self, now: int) -> durable.AppendFile:
-        path = layout.ledger_path(times.date_of(now).isoformat(), self._node)
+        path = layout.ledger_path(times.date_of(now).isoformat(), self.node)
         if self._file is not None and path == self._path:
             return self._file
         self.close()
@@ -114,7 +114,7 @@ class Ledger:
     def _continue(self, place: Path, file: durable.AppendFile) -> None:
         """Go on behind what an earlier run wrote: numbers follow, and a torn line is ended, never cut."""
         data = place.read_bytes()
-        for found in _parse(data, self._node, ""):
+        for found in _parse(data, self.node, ""):
             if isinstance(found, Entry):
                 self._next = max(self._next, found.n + 1)
         if data and not data.endswith(b"\n"):

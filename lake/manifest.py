@@ -77,8 +77,13 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
                     _same_world(conn, root, simulated)
                 epoch = conn.execute(text("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")).scalar_one()
             keep_wal(engine)
+        except UnicodeDecodeError as error:  # what SQLite wanted to say of it is damaged as well
+            engine.dispose()
+            raise damaged(str(error)) from error
         except DatabaseError as error:
             engine.dispose()
+            if "no such" in str(error.orig):  # the application id is ours, and what we made is not there
+                raise damaged(str(error.orig)) from error
             raise explain(error) from error
         except LakeError:
             engine.dispose()

@@ -8,6 +8,7 @@ The file is opened by SQLite alone: closing it through any other handle would dr
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -103,15 +104,27 @@ def one_writer_only(version: tuple[int, int, int] = sqlite3.sqlite_version_info)
     return version < (3, 51, 3) and not (3, 50, 7) <= version < (3, 51) and not (3, 44, 6) <= version < (3, 45)
 
 
+_ERRNO = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+"""By what SQLite says first: the least byte of its code."""
+
+
 def explain(error: DatabaseError | sqlite3.Error) -> Exception:
     """What an SQLite error means for whoever asked: busy, damaged, storage, or the error itself."""
-    said = str(error.orig if isinstance(error, DatabaseError) else error)
+    own = error.orig if isinstance(error, DatabaseError) else error
+    said = str(own).replace("Could not", "could not")
     if "locked" in said or "busy" in said:
         return ManifestBusy(f"manifest.db: {said}", "another program holds it; try again")
-    if "malformed" in said or "not a database" in said:
+    if any(word in said for word in ("malformed", "not a database", "could not decode", "no such column")):
         return damaged(said)
     if any(word in said for word in ("disk", "full", "readonly", "I/O", "unable to open")):
-        return StorageFailed(f"manifest.db: {said}", "free space, or check the disk and its permissions")
+        failed = StorageFailed(f"manifest.db: {said}", "free space, or check the disk and its permissions")
+        failed.errno = _ERRNO.get(getattr(own, "sqlite_errorcode", 0) & 0xFF)
+        return failed
     return error
 
 
@@ -142,16 +155,21 @@ class ReadSource:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One read transaction. Raises ManifestBusy at its end where the answer cannot be trusted."""
-        if self._frozen is None:
-            with self._engine.connect() as conn:
-                if self._proven or self._usable(conn):
-                    with conn.begin():
-                        # BEGIN is deferred: the snapshot is taken by the first statement that reads
-                        conn.execute(text("SELECT one FROM meta")).first()
-                        yield conn
-                    return
-        with self._immutable() as conn:
-            yield conn
+        try:
+            if self._frozen is None:
+                with self._engine.connect() as conn:
+                    if self._proven or self._usable(conn):
+                        with conn.begin():
+                            # BEGIN is deferred: the snapshot is taken by the first statement that reads
+                            conn.execute(text("SELECT one FROM meta")).first()
+                            yield conn
+                        return
+            with self._immutable() as conn:
+                yield conn
+        except DatabaseError as error:
+            raise explain(error) from error
+        except UnicodeDecodeError as error:  # what SQLite wanted to say of it is damaged as well
+            raise damaged(str(error)) from error
 
     def run(self, read: Callable[[Connection], T]) -> T:
         """`read` in one transaction, again where a writer appeared under an immutable one."""
@@ -162,8 +180,6 @@ class ReadSource:
             except ManifestBusy:
                 if attempt == ATTEMPTS - 1:
                     raise
-            except DatabaseError as error:
-                raise explain(error) from error
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _usable(self, conn: Connection) -> bool:

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection, text
 
-from lake import durable, layout, links, migrations
+from lake import backup, durable, layout, links, migrations
+from lake.commits import Start
 from lake.errors import CorruptManifest, LakeError, NotALake, UnknownVersion
 from lake.history import History, lines_of
 from lake.ledger import Ledger, read_ledger
@@ -57,6 +58,8 @@ class Rebuilt(msgspec.Struct, kw_only=True):
     findings: list[Finding]
     taken_back: bool
     """Whether the ledger's last commit had not come to its end, and its files are not there."""
+    base: str = ""
+    """The copy of the manifest that it began with, because the ledger has lost lines."""
     moved: list[str] = []
     """Where the old manifest is now."""
     differences: list[Difference] | None = None
@@ -80,6 +83,7 @@ class Rebuilt(msgspec.Struct, kw_only=True):
         said += f" ({len(self.damaged_lines):,} damaged)" if self.damaged_lines else ""
         said += f", {len(self.adopted):,} files and {len(self.sealed):,} segments from the disk alone"
         said += f"; {wrong:,} problems: dl verify names them" if wrong else ""
+        said += f"; the ledger has lost lines, so it began with {self.base}" if self.base else ""
         return said + (f"; the old manifest is {self.moved[0]}" if self.moved else "")
 
 
@@ -110,7 +114,7 @@ def rebuild_held(
     old = _present(root)
     _discard(temp)
     try:
-        made, history, found = _make(root, temp, now, old, thorough=thorough, report=report)
+        made, history, found = _made(root, temp, now, old, thorough=thorough, report=report)
         if dry_run:
             _compare(root, temp, made)
             return made
@@ -194,15 +198,37 @@ def _discard(temp: Path) -> None:
         durable.unlink(temp.with_name(temp.name + suffix))
 
 
-def _make(
+def _made(
     root: Path, temp: Path, now: int, old: _Present, *, thorough: bool, report: Report
+) -> tuple[Rebuilt, History, Survey]:
+    """From the ledger alone where that is whole: it is the truth. Else from what the best copy of the manifest knows,
+    and what the ledger and the disk tell beyond that.
+    """
+    told = _make(root, temp, now, old, None, thorough=thorough, report=report)
+    kept = backup.best(root)
+    if kept is None or (told[0].whole and not backup.knows_more(root / kept[0].path, temp)):
+        return told
+    one, state = kept
+    _discard(temp)
+    backup.copy(root / one.path, temp)
+    base = Start(
+        lake_id=state.lake_id, simulated=state.simulated, created_at=state.created_at, epoch=state.epoch,
+        version=state.version,
+    )  # fmt: skip
+    made, history, found = _make(root, temp, now, old, base, thorough=thorough, report=report)
+    made.base = one.path
+    return made, history, found
+
+
+def _make(
+    root: Path, temp: Path, now: int, old: _Present, base: Start | None, *, thorough: bool, report: Report
 ) -> tuple[Rebuilt, History, Survey]:
     engine = write_engine(temp)
     try:
         without_syncs(engine)
         with engine.begin() as conn:
             migrations.migrate(conn, "", simulated=False, now=now)
-            history = History(conn)
+            history = History(conn, base)
             _read(root, history, report)
             history.finish(lambda path: (root / path).is_file())
             found = survey(root, conn, history, now, thorough=thorough, report=report)
@@ -226,7 +252,7 @@ def _read(root: Path, history: History, report: Report) -> None:
 
 def _check_evidence(root: Path, history: History, found: Survey) -> None:
     """A folder named `raw` alone does not make a lake."""
-    if not (history.entries or found.adopted or found.sealed or found.opened or found.left or _is_file(root)):
+    if not (history.entries or history.start or found.adopted or found.sealed or found.opened or found.left or _is_file(root)):
         raise NotALake(f"{root} is no lake: neither a ledger nor a file of a lake is in it", "check the path")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
-from sqlalchemy import CompoundSelect, Connection, and_, func, literal, or_, select, union_all
+from sqlalchemy import Connection, Subquery, and_, func, inspect, literal, or_, select, union_all
 
 from lake import layout, schema, segment_files
 from lake.errors import LakeError
@@ -43,33 +43,34 @@ class Summary(msgspec.Struct, frozen=True):
     oldest: int | None
 
 
-def _targets() -> CompoundSelect[str, int, str, int]:
+def _targets(*, scrubbed: bool) -> Subquery:
+    """Everything that is read again; without `scrubbed` of a manifest of before version 3, by who may not write."""
     f, s, t = schema.files, schema.segments, schema.scrubs
-    files = (
-        select(f.c.path, f.c.bytes, f.c.sha256, func.coalesce(t.c.at, f.c.created_at).label("last"))
-        .select_from(f.outerjoin(t, t.c.path == f.c.path))
-        .where(f.c.state == "live")
-    )
     # a segment that waits for the transformer is hashed by it; what is altered there has a way of its own
     wanted = or_(s.c.state == "transformed", and_(s.c.kind == literal(FRAMES), s.c.state == "sealed"))
-    segments = (
-        select(s.c.path, s.c.bytes, s.c.sha256, func.coalesce(t.c.at, s.c.recorded_at).label("last"))
-        .select_from(s.outerjoin(t, t.c.path == s.c.path))
-        .where(wanted, s.c.rows > 0)
-    )
-    return union_all(files, segments)
+    chosen = []
+    for table, first, where in (
+        (f, f.c.created_at, f.c.state == "live"),
+        (s, s.c.recorded_at, and_(wanted, s.c.rows > 0)),
+    ):
+        last = func.coalesce(t.c.at, first) if scrubbed else first
+        columns = select(table.c.path, table.c.bytes, table.c.sha256, last.label("last")).where(where)
+        chosen.append(columns.select_from(table.outerjoin(t, t.c.path == table.c.path)) if scrubbed else columns)
+    return union_all(*chosen).subquery()
 
 
-_ALL = _targets().subquery()
+_ALL = _targets(scrubbed=True)
+_EVER = _targets(scrubbed=False)
 
 
 def due(manifest: Reads, before: int | None = None, limit: int | None = None) -> list[Target]:
     """Files that were last known to be right before `before` (us; None: all), the longest ago first."""
-    wanted = select(_ALL).order_by(_ALL.c.last, _ALL.c.path).limit(limit)
-    if before is not None:
-        wanted = wanted.where(_ALL.c.last < before)
 
     def read(conn: Connection) -> list[Target]:
+        all_ = _ALL if inspect(conn).has_table(schema.scrubs.name) else _EVER
+        wanted = select(all_).order_by(all_.c.last, all_.c.path).limit(limit)
+        if before is not None:
+            wanted = wanted.where(all_.c.last < before)
         return [Target(row.path, row.bytes, row.sha256, row.last) for row in conn.execute(wanted)]
 
     return manifest.run(read)

@@ -42,7 +42,15 @@ from market.session import Coverage, Gap
 class LakeWriter:
     """Open with `LakeWriter.open`, close with `close` or as a context manager. Times are us."""
 
-    def __init__(self, root: Path, lock: LakeLock, manifest: Manifest, ledger: Ledger, now: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        lock: LakeLock,
+        manifest: Manifest,
+        ledger: Ledger,
+        now: int,
+        on_rebuild: Callable[[str, str], None] | None = None,
+    ) -> None:
         self.root = root
         self.manifest = manifest
         self.lake_id = manifest.meta().lake_id
@@ -51,6 +59,7 @@ class LakeWriter:
         self._guard = threading.RLock()
         self._latest = now
         self._void: list[tuple[str, msgspec.Struct]] = []
+        self._on_rebuild = on_rebuild
         self._say_start(now)
 
     @classmethod
@@ -88,7 +97,7 @@ class LakeWriter:
                 on_rebuild(error.message, made.summary)
                 manifest = _open_manifest(root, now, simulated, create=False)
             lock.describe(epoch=manifest.epoch)
-            return cls(root, lock, manifest, Ledger(root, node), now)
+            return cls(root, lock, manifest, Ledger(root, node), now, on_rebuild)
         except BaseException:
             if manifest is not None:
                 manifest.close()
@@ -229,9 +238,29 @@ class LakeWriter:
             return links.relink(self.root, self.manifest)
 
     def recover(self, now: int) -> recovery.Recovery:
-        """What a start must do before anything is collected; doing it twice is doing it once."""
+        """What a start must do before anything is collected; doing it twice is doing it once.
+
+        Where it meets damage in the manifest that opening it did not show, and `on_rebuild` was given, the manifest is
+        made anew, and `self.manifest` is another one from then on. Raises CorruptManifest without it.
+        """
         with self._guard:
-            return recovery.recover(self, now)
+            try:
+                return recovery.recover(self, now)
+            except CorruptManifest as error:
+                if self._on_rebuild is None:
+                    raise
+                self._anew(now, error, self._on_rebuild)
+                return recovery.recover(self, now)
+
+    def _anew(self, now: int, error: CorruptManifest, on_rebuild: Callable[[str, str], None]) -> None:
+        """Make the manifest anew under the lock that is held."""
+        self.manifest.close()
+        self._ledger.close()
+        made = rebuild_held(self.root, self._ledger.node, now, thorough=False)
+        on_rebuild(error.message, made.summary)
+        self.manifest = _open_manifest(self.root, now, None, create=False)
+        self._lock.describe(epoch=self.manifest.epoch)
+        self._say_start(now)
 
     def close(self) -> None:
         """Release everything; doing it twice is fine."""

@@ -26,7 +26,8 @@ def backup_failed(*, error: BaseException) -> None:
 def bitrot(*, path: str, verdict: str, outcome: str) -> None:
     """A file is not what was written; `outcome` is what became of it.
 
-    remade: the next passes make it again. restored: its twin in tables/ was whole. dropped: a copy less of what the
+    held: so many at once that a disk may not be mounted, or memory may fail; nothing was changed. remade: the next
+    passes make it again. restored: its twin in tables/ was whole. dropped: a copy less of what the
     tables hold. lost: a gap says so. left: the file is right and the manifest is not.
     """
     metrics.BITROT.labels(outcome).inc()
@@ -36,8 +37,9 @@ def bitrot(*, path: str, verdict: str, outcome: str) -> None:
     after = {
         "remade": "it is made again", "restored": "its twin in tables/ took its place", "lost": "its rows are lost",
         "dropped": "what was made of it is in the tables", "left": "nothing was changed",
+        "held": "nothing was changed, for too many are: is every disk mounted, is memory sound? then run: dl scrub",
     }[outcome]  # fmt: skip
-    level = "ERROR" if outcome in ("lost", "left") else "WARNING"
+    level = "ERROR" if outcome in ("lost", "left", "held") else "WARNING"
     say(level, "bitrot", f"{path} {what}; {after}", path=path, outcome=outcome)
 
 
