@@ -216,7 +216,7 @@ class Intake:
                 return DISK_FULL, "the disk has hardly any room: this kind is stopped before others"
             if lane in self.parked:
                 return self.parked[lane], "its folder takes nothing"
-        channel = self._lanes[lane]
+        channel = self.lane(lane)
         if channel.when_full == "block" or not self._crowded(lane[2], channel):
             return None
         return self.outage or SHED, f"{self.waiting_bytes:,} bytes are waiting for the disk"

@@ -27,7 +27,7 @@ from typing import Final, Literal, NamedTuple, Self, TypeVar, get_args
 
 T = TypeVar("T")
 OpName = Literal["create", "write", "sync", "fsync", "fsync_dir", "mkdir", "rename", "link", "unlink", "truncate"]
-FaultKind = Literal["KILL", "KILL_AFTER", "TORN", "TERM", "SEGV", "EIO", "ENOSPC", "SHORT", "DELAY"]
+FaultKind = Literal["KILL", "KILL_AFTER", "TORN", "TERM", "SEGV", "EIO", "ENOSPC", "EROFS", "SHORT", "DELAY"]
 FAULT_VARIABLE: Final = "LAKE_FAULT"
 DEFAULT_DELAY: Final = 0.2
 _FAULT = re.compile(r"(\*|[a-z_]+):([1-9][0-9]*)(\+?):([A-Z_]+)(?:=([0-9]+(?:\.[0-9]+)?))?")
@@ -152,7 +152,7 @@ def _strike(fault: Fault, op: Op, half: Callable[[], object] | None) -> None:
     elif fault.kind == "DELAY":
         time.sleep(fault.delay)
     elif fault.kind != "KILL_AFTER":
-        code = errno.EIO if fault.kind == "EIO" else errno.ENOSPC
+        code = {"EIO": errno.EIO, "EROFS": errno.EROFS}.get(fault.kind, errno.ENOSPC)
         raise OSError(code, f"{os.strerror(code)} (injected)", op.path)
 
 

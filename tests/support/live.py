@@ -151,6 +151,7 @@ def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: in
         "lake": str(lake),
         "http": {"port": port},
         "logs": {"file": False},
+        "disk": {"low_percent": 0, "ballast_mb": 1},
         "safe_mode": {"failed_starts": 0},
         "collectors": {
             "node": "test", "sources": sources, "writing": {"seal_seconds": 5},
