@@ -24,7 +24,7 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Field(NamedTuple):
-    """One key of a kind's lines; `type` is its Python type, `optional` that the key may be missing.
+    """One key of a kind's lines; `type` is its Python type, `optional` that the key may be missing, for `default`.
 
     `repeats`: a text of few different values. `checked`: a text that the caller holds against a pattern himself, one
     that admits nothing which JSON would spell in another way.
@@ -34,12 +34,13 @@ class Field(NamedTuple):
     type: type
     nullable: bool
     optional: bool
+    default: int | str | None = None
     repeats: bool = False
     checked: bool = False
 
 
 def cut(data: bytes, fields: Sequence[Field]) -> Iterator[pl.DataFrame | None]:
-    """The lines in pieces, a column for each of `fields`: integers as Int64, texts as String, missing keys as null.
+    """The lines in pieces, a column for each field: integers as Int64, texts as String, missing keys as their default.
 
     The last piece is None where there is a doubt; then the pieces before it say nothing.
     """
@@ -96,8 +97,8 @@ def _expressions(fields: tuple[Field, ...], names: tuple[str, ...]) -> list[pl.E
         columns[name] = column.alias(name)
     for field in fields:
         if field.name not in columns:
-            nothing = pl.lit(None, dtype=pl.Int64 if field.type is int else pl.String)
-            columns[field.name] = nothing.alias(field.name)
+            value = pl.lit(field.default, dtype=pl.Int64 if field.type is int else pl.String)
+            columns[field.name] = value.alias(field.name)
     return [*columns.values(), pl.all_horizontal(proofs).alias(_OK)]
 
 

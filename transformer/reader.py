@@ -93,10 +93,13 @@ def _fields(kind: str) -> tuple[Field, ...]:
     for field in msgspec.structs.fields(struct):
         options = get_args(field.type) if get_origin(field.type) in (Union, types.UnionType) else (field.type,)
         bare = next(option for option in options if option is not type(None))
-        decimal = field.name in tables.decimal_columns(kind)
         found.append(
-            Field(field.name, bare, type(None) in options, not field.required, field.name in names, checked=decimal)
-        )
+            Field(
+                field.name, bare, type(None) in options, not field.required,
+                default=None if field.required or not isinstance(field.default, int | str) else field.default,
+                repeats=field.name in names, checked=field.name in tables.decimal_columns(kind),
+            )
+        )  # fmt: skip
     return tuple(found)
 
 

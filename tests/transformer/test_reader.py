@@ -8,7 +8,7 @@ import pytest
 from lake import segments, tables
 from lake.errors import CorruptSegment
 from lake.rows import SegmentRow
-from market.kinds import BookDelta, Contract, MarkPrice, Quote
+from market.kinds import BookDelta, Contract, Kline, MarkPrice, Quote
 from tests.support.market_rows import T0
 from transformer import cutting, reader
 from transformer.reader import read_segment
@@ -218,6 +218,11 @@ def test_other_kinds_have_their_own_columns(tmp_path):
     read = read_segment(tmp_path, sealed(tmp_path, segments.encode_lines([mark]), 1, "mark_price"))
     assert read.fast
     assert read.table.to_pylist()[0]["predicted_rate"] == -0.0001
+    candle = Kline(*common, "15m", T0, "1", "2", "0.5", "1.5", "10", "15", 3, "5", "7.5")
+    for revision in (0, 2):
+        candle.revision = revision  # which has no key in the line where it is 0
+        read = read_segment(tmp_path, sealed(tmp_path, segments.encode_lines([candle]), 1, "kline"))
+        assert (read.fast, read.table["revision"].to_pylist()) == (True, [revision])
     contract = Contract(*common, "u", "BTC/USDT", "BTC", "USDT", None, "0.1", None, None, None, "trading", None, None,
                         None, None, None, T0, None)  # fmt: skip
     read = read_segment(tmp_path, sealed(tmp_path, segments.encode_lines([contract]), 1, "contract"))
