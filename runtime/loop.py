@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_factory: Callable[[], asyncio.AbstractEventLoop] | None
+factory: Callable[[], asyncio.AbstractEventLoop] | None
 try:
     import uvloop
 
-    _factory = uvloop.new_event_loop
+    class Loop(uvloop.Loop):
+        """uvloop that never leaves one file descriptor to two owners."""
+
+        async def create_connection(  # type: ignore[override] # what uvloop takes, passed on as it came
+            self, *args: Any, sock: socket.socket | None = None, **more: Any
+        ) -> tuple[Any, Any]:
+            """As uvloop's. Where it is cancelled before the transport stands, uvloop 0.22 closes the descriptor of
+            `sock` and leaves the socket object as it was, which then closes that number again: whatever file has
+            been given it meanwhile, the manifest's among them.
+            """
+            try:
+                return await super().create_connection(*args, sock=sock, **more)
+            except BaseException:
+                if sock is not None:
+                    sock.detach()
+                raise
+
+    factory = Loop
     NAME = "uvloop"
 except ImportError:  # Windows has no uvloop
-    _factory = None
+    factory = None
     NAME = "asyncio"
 
 
@@ -28,5 +46,5 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end on a fresh loop and close it, as asyncio.run does."""
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    with asyncio.Runner(loop_factory=_factory) as runner:
+    with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)

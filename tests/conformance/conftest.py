@@ -10,7 +10,6 @@ from runtime import loop
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, object]:
     factories: dict[str, object] = {"asyncio": asyncio.new_event_loop}
     if loop.NAME == "uvloop":
-        import uvloop
-
-        factories["uvloop"] = uvloop.new_event_loop
+        assert loop.factory is not None
+        factories["uvloop"] = loop.factory
     return factories
