@@ -44,6 +44,11 @@ def no_space(error: BaseException) -> bool:
     return number_of(error) in (errno.ENOSPC, errno.EDQUOT)
 
 
+def of_one_place(error: BaseException) -> bool:
+    """Whether a StorageFailed may be of one folder only, and another write succeed: a permission that is missing."""
+    return number_of(error) in (errno.EACCES, errno.EPERM)
+
+
 def sort_of(error: BaseException) -> Sort:
     """What a StorageFailed says of the storage as a whole."""
     number = number_of(error)
