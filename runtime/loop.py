@@ -17,7 +17,7 @@ try:
     class Loop(uvloop.Loop):
         """uvloop that never leaves one file descriptor to two owners."""
 
-        async def create_connection(  # type: ignore[override] # what uvloop takes, passed on as it came
+        async def create_connection(  # what uvloop takes, passed on as it came
             self, *args: Any, sock: socket.socket | None = None, **more: Any
         ) -> tuple[Any, Any]:
             """As uvloop's. Where it is cancelled before the transport stands, uvloop 0.22 closes the descriptor of
