@@ -1,4 +1,4 @@
-"""Gates over the source: nothing runs data as code, no way around TLS, every security rule of the linter on, no secret."""
+"""Gates over the source: nothing runs data as code, no way around TLS, every rule of the linter on, no secret."""
 
 from __future__ import annotations
 
@@ -106,9 +106,14 @@ def _of_call(node: ast.Call) -> Iterator[str]:
             yield "Loader="
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_nothing_runs_data_as_code_or_talks_without_looking_who_answers(path: Path) -> None:
-    assert list(dangers(ast.parse(path.read_text(encoding="utf-8")))) == []
+def test_nothing_runs_data_as_code_or_talks_without_looking_who_answers() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {danger}"
+        for path in modules()
+        for danger in dangers(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert found == []
+    assert len(modules()) > 200
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,12 @@ def test_f56_what_lies_under_a_hostile_name_is_read_by_it_and_by_no_other(hostil
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "\0" not in name])
 def test_f56_a_command_takes_any_name_for_a_name(hostile: Path, name: str) -> None:
     before = {path: path.stat().st_mtime_ns for path in hostile.parent.rglob("*.parquet")}
-    for command in (("read", "trade", f"--symbol={name}"), ("ls", f"--symbol={name}"), ("gaps", f"--symbol={name}")):
-        done = CliRunner().invoke(app, [*command, "--lake", str(hostile), "--json"])
-        assert done.exit_code == 0, f"{command}: {done.output}"
-        assert "Traceback" not in done.output
-    read = CliRunner().invoke(app, ["read", "trade", f"--symbol={name}", "--lake", str(hostile), "--json"])
-    assert {json.loads(line)["symbol"] for line in read.stdout.splitlines()} == {name}
+    done = [
+        CliRunner().invoke(app, [*command, f"--symbol={name}", "--lake", str(hostile), "--json"])
+        for command in (("read", "trade"), ("gaps",))
+    ]
+    assert [(one.exit_code, "Traceback" in one.output) for one in done] == [(0, False)] * 2
+    assert {json.loads(line)["symbol"] for line in done[0].stdout.splitlines()} == {name}
     assert {path: path.stat().st_mtime_ns for path in hostile.parent.rglob("*.parquet")} == before
 
 
