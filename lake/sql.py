@@ -2,7 +2,7 @@
 
 Only what the query can name is opened, each file hashed first. Before the query runs the connection may read those
 files and nothing else, its settings are locked, and one parsed SELECT is all that is let through, so that nothing can
-be written.
+be written. That keeps a mistake harmless; it holds no attacker, who would run as the user who asks (see SECURITY.md).
 """
 
 # ruff: noqa: S608 # identifiers are declared names, paths are quoted, and the user's query is never built into another
