@@ -362,6 +362,7 @@ def market(report: dict[str, Any]) -> dict[str, Any]:
     return dict(report["services"]["collectors"]["report"]["binance/linear"])
 
 
+@pytest.mark.slow
 def test_p29_after_three_failed_starts_raw_data_are_collected_and_nothing_else(tmp_path: Path) -> None:
     lake, port = tmp_path / "lake", free_port()
     with simulator(tmp_path, "--symbols", "BTCUSDT", "--rate", "300") as exchange:

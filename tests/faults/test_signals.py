@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
+import signal
 import sqlite3
 import time
 from pathlib import Path
@@ -158,5 +159,41 @@ def test_f30_the_real_daemon_ends_at_any_step_within_its_time(
         daemon.wait_until_ready(port)
         assert daemon.stop() == 0
     assert crash_gaps(lake) > 0 or code == 0
+    verdict = dl_json("verify", "--lake", lake)
+    assert verdict["ok"], verdict["findings"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", ["INT", "TERM", "TERM TERM", "INT INT", "INT TERM"])
+def test_f30_the_real_daemon_under_load_ends_in_time_whoever_asks(tmp_path: Path, signals: str) -> None:
+    """One signal ends it in order and without loss, a second one at once; what that left is put right by the next."""
+    lake, port = tmp_path / "lake", free_port()
+    with simulator(tmp_path, "--symbols", "BTCUSDT,ETHUSDT", "--rate", "2000") as exchange:
+        sources = [exchange.source("linear", ["BTCUSDT", "ETHUSDT"], ["trade", "quote"])]
+        config = write_config(
+            tmp_path / "config.json", lake, sources, port, transformer={"interval_seconds": 0.5},
+            compactor={"interval_seconds": 1},
+        )  # fmt: skip
+        daemon = Daemon(config, tmp_path / "daemon.log")
+        try:
+            daemon.wait_until_ready(port)
+            time.sleep(random.Random(f"{SEED}-{signals}").uniform(1.0, 6.0))
+            began = time.monotonic()
+            for name in signals.split():
+                daemon.process.send_signal(getattr(signal, f"SIG{name}"))
+                time.sleep(0.02)
+            code = daemon.process.wait(timeout=60)
+        finally:
+            daemon.kill()
+        took = time.monotonic() - began
+        said = (tmp_path / "daemon.log").read_text()
+        assert took < SECONDS, said[-3000:]
+        assert code in ((0, INTERRUPTED) if " " in signals else (0,)), said[-3000:]
+        if code == 0:
+            assert not list(lake.rglob("*.open"))
+            assert crash_gaps(lake) == 0
+        daemon = Daemon(config, tmp_path / "daemon.log")
+        daemon.wait_until_ready(port)
+        assert daemon.stop() == 0
     verdict = dl_json("verify", "--lake", lake)
     assert verdict["ok"], verdict["findings"]

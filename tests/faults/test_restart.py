@@ -1,0 +1,25 @@
+"""The bench of restarts and stops runs whole, in small."""
+
+import json
+
+import pytest
+
+from scripts import bench_restart
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_p28_restarts_and_stops_are_measured_and_nothing_is_lost(tmp_path, capsys):
+    given = ["--files", "12", "--mb", "3", "--stops", "1", "--rate", "300", "--json", "--place", str(tmp_path)]
+    code = bench_restart.main([*given, "--out", str(tmp_path / "out.json")])
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0, told
+    assert told == json.loads((tmp_path / "out.json").read_text())
+    assert told["many_files"]["files"] == 12
+    assert told["unsealed"]["bytes"] >= 3_000_000
+    assert told["unsealed"]["left_open"] == 0
+    assert told["stops"]["lost"] == []
+    assert 0 < told["stops"]["slowest_seconds"] < 60
+    assert {one["name"].partition(":")[0] for one in told["targets"]} == {
+        "many files", "unsealed segments", "slowest stop", "lost by stops",
+    }  # fmt: skip
