@@ -64,7 +64,7 @@ def _transformed(lake: Path, load: dict[str, Any]) -> tuple[harness.Measured, fl
     from lake import parquet
     from lake.writer import LakeWriter
     from runtime.workers import InlineExecutor
-    from transformer import run, service
+    from transformer import reader, run, service
     from transformer.config import TransformerConfig
 
     bars, split = harness.Split(), harness.Split()
@@ -72,8 +72,8 @@ def _transformed(lake: Path, load: dict[str, Any]) -> tuple[harness.Measured, fl
     split.watch(service, "run_transform", "parts: the rest")
     split.watch(service, "run_bars", "bars: read, fold")
     for owner, name, stage in (
-        (run, "read_segment", "parts: read and check lines"), (run, "check_table", "parts: checks"),
-        (run, "_ordered", "parts: order, duplicates"), (parquet, "write", "write Parquet"),
+        (reader, "_opened", "parts: read and hash bytes"), (reader, "_fast", "parts: lines to columns"),
+        (run, "check_table", "parts: checks"), (run, "_ordered", "parts: order, duplicates"), (parquet, "write", "write Parquet"),
         (parquet, "verify", "read back and verify"), (parquet, "file_sha256", "hash what was written"),
     ):  # fmt: skip
         split.watch(owner, name, stage)

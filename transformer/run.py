@@ -28,7 +28,7 @@ from market import kinds, times
 from market.session import Gap
 from market.times import HOUR, MINUTE, SECOND, Interval
 from transformer.plan import BarJob, TransformJob
-from transformer.reader import Read, read_segment
+from transformer.reader import Read, read_segments
 
 _TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "session", "frame_no", "item", "seq",
                   "condition", "side", "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier",
@@ -74,11 +74,11 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     base = Path(root)
     result = TransformResult()
     read: list[tuple[SegmentRow, Read]] = []
-    for row in job.segments:
-        try:
-            read.append((row, read_segment(base, row)))
-        except CorruptSegment as error:
-            result.failed[row.path] = str(error)
+    for row, found in read_segments(base, job.segments):
+        if isinstance(found, CorruptSegment):
+            result.failed[row.path] = str(found)
+        else:
+            read.append((row, found))
     quarantined = [_set_aside(base, row, found, job.now) for row, found in read if found.bad]
     altered = [(row, found) for row, found in read if found.altered]
     result.quarantine = tuple(quarantined)

@@ -212,6 +212,40 @@ def test_pieces_of_a_long_segment_are_joined_the_same_way(tmp_path, monkeypatch)
     assert whole.table.equals(slow.table)
 
 
+def test_segments_that_are_read_together_say_what_they_say_alone(tmp_path):
+    """Small ones share one reading; one that is odd, altered, torn, empty or gone costs the others nothing but that."""
+    names = ["good", "odd", "altered", "more", "gone", "other", "empty", "last"]
+    rows = []
+    for number, name in enumerate(names):
+        root = tmp_path / name
+        one = segment(root, [line(seq=10 * number + n, symbol=f"S{n}") for n in range(number + 1)])
+        path = one.path.replace("000001", f"{number:06d}")
+        (root / one.path).rename(root / one.path.replace("000001", f"{number:06d}"))
+        one.path = f"{name}/{path}"
+        rows.append(one)
+    held = dict(zip(names, rows, strict=True))
+    place = tmp_path / held["odd"].path
+    place.write_bytes(b"".join(text + b"\n" for text in [spelt(line(seq=1)), spelt(line(seq=2, trade_id="x"))]))
+    held["odd"].sha256 = hashlib.sha256(place.read_bytes()).hexdigest()
+    (tmp_path / held["altered"].path).write_bytes(spelt(line(seq=5)) + b"\n")
+    (tmp_path / held["gone"].path).unlink()
+    held["empty"].rows, held["empty"].bytes, held["empty"].sha256 = 0, 0, ""
+    together = list(reader.read_segments(tmp_path, rows))
+    assert [row.path for row, _ in together] == [row.path for row in rows]
+    for row, found in together:
+        if row is held["gone"]:
+            assert isinstance(found, CorruptSegment)
+            continue
+        alone = read_segment(tmp_path, row)
+        assert found.table.equals(alone.table)
+        assert (found.bad, found.lines, found.fast, found.altered) == (
+            alone.bad, alone.lines, alone.fast, alone.altered
+        )  # fmt: skip
+    assert [found.fast for row, found in together if row is not held["gone"]] == [
+        n not in ("odd", "altered") for n in names if n != "gone"
+    ]
+
+
 def test_other_kinds_have_their_own_columns(tmp_path):
     common = ("BTCUSDT", "s", T0, None, T0, "n-1-1", 1, 0, "ws")
     mark = MarkPrice(*common, "1.5", None, "-0.0001", 0)

@@ -263,14 +263,14 @@ def test_a_segment_that_cannot_be_read_is_parked_after_three_failures_with_a_gap
 def test_a_segment_that_kills_its_job_is_isolated_and_then_parked(writer, sealed, monkeypatch):
     poison = sealed([trade(1, 1, symbol="POISON")], 0, MINUTE)
     sealed([trade(MINUTE, 2)], MINUTE, 10 * MINUTE)
-    real = run.read_segment
+    real = run.read_segments
 
-    def read(root, row):
-        if row.path == poison.path:
+    def read(root, rows):
+        if poison.path in {row.path for row in rows}:
             raise MemoryError("too much")
-        return real(root, row)
+        return real(root, rows)
 
-    monkeypatch.setattr(run, "read_segment", read)
+    monkeypatch.setattr(run, "read_segments", read)
     assert (once(writer).segments, once(writer).segments) == (0, 1)
     assert once(writer).parked == 1
     states = {row.path: row.state for row in writer.manifest.segments()}
