@@ -1,18 +1,20 @@
 """What the live path costs: CPU time of this project's collectors against two peers that receive the same frames.
 
     python scripts/bench_ingest.py [--quick] [--json] [--frames N] [--rounds N] [--peers baseline,cryptofeed]
-                                   [--pace R] [--out FILE]
+                                   [--mix cf|ab] [--pace R] [--out FILE]
 
 Sides, each in a process of its own, one after another in every round (A B C A B C):
 
 - ours, ours-noframes: the collectors' service as the daemon runs it (session, merger, checks, group commit to segments,
   sealed at the end), keeping frames or not;
 - baseline: websockets + json + float + json.dumps to a text file, as small recorders do it;
-- cryptofeed: cryptofeed 2.4.1 (trade and ticker callbacks, orjson to a file), installed into bench-out/cryptofeed by
-  the first run (needs a C compiler). Patched: its endpoints, its check for wss://, and an event loop that is set.
+- cryptofeed: cryptofeed 2.4.1 (trade, ticker and book callbacks, orjson to a file; it keeps the books), installed into
+  bench-out/cryptofeed by the first run (needs a C compiler). Patched: its endpoints, its check for wss://, and an event
+  loop that is set.
 
-Load is `scripts/blast.py`: 40 % aggTrade, 60 % bookTicker of 10 symbols, synthetic. First a round that only proves that
-all sides stored the same records, then the measured ones. CPU is user + system time of all threads from the first frame
+Load is `scripts/blast.py`, synthetic, 10 symbols: 35 % aggTrade, 55 % bookTicker, 10 % depth updates, or with
+`--mix ab` 40 % aggTrade and 60 % bookTicker. First a round that only proves that all sides stored the same records,
+then the measured ones. CPU is user + system time of all threads from the first frame
 to the last synced byte, as the operating system counts it; `whole` is the process from its start to its end.
 Ratios are medians of peer / ours of the same round. Wall time is shown and means little. Exit code 0, 1 where records
 differ or are lost, 64 for a wrong command line, 69 where a peer cannot be installed.
@@ -46,12 +48,17 @@ CRYPTOFEED = ["cryptofeed==2.4.1", "orjson", "uvloop"]
 # -- records: what each side stored, in one form ----------------------------------------------------------------------
 
 
+def levels(side: list[list[Any]]) -> tuple[tuple[float, float], ...]:
+    """(price, quantity) of each level, by price."""
+    return tuple(sorted((float(price), float(qty)) for price, qty in side))
+
+
 def records(name: str, out: Path) -> Counter[tuple[Any, ...]]:
     """(kind, symbol, ...) of everything stored, with the fields that all sides have."""
     files = sorted((out / "lake" / "raw").rglob("*.jsonl")) if name in OURS else [out / "records.jsonl"]
     found: Counter[tuple[Any, ...]] = Counter()
     for path in files:
-        if "data_type=contract" in str(path):
+        if "data_type=contract" in str(path) or "data_type=book_snapshot" in str(path):
             continue
         with path.open(encoding="utf-8") as file:
             for line in file:
@@ -63,6 +70,10 @@ def records(name: str, out: Path) -> Counter[tuple[Any, ...]]:
                     found[
                         "trade", symbol, number, float(row["price"]), float(row["qty"]), row["side"], round(time_ms)
                     ] += 1
+                elif "bids" in row:
+                    if "snapshot" not in row.get("flags", ()):  # what the updates go on from
+                        number = row["last_id"] if "last_id" in row else row["update_id"]
+                        found["depth", symbol, number, levels(row["bids"]), levels(row["asks"])] += 1
                 else:
                     found["quote", symbol, float(row["bid"]), float(row["ask"])] += 1
     return found
@@ -88,8 +99,9 @@ def run_side(name: str, load: dict[str, Any], out: Path) -> dict[str, float]:
 class Blast:
     """`scripts/blast.py` as a context."""
 
-    def __init__(self, frames: int, pace: float | None) -> None:
+    def __init__(self, frames: int, mix: str, pace: float | None) -> None:
         self.command = [sys.executable, str(ROOT / "scripts" / "blast.py"), "--frames", str(frames), "--hold", "0.3"]
+        self.command += ["--mix", mix]
         self.command += ["--pace", str(pace)] if pace else []
 
     def __enter__(self) -> dict[str, Any]:
@@ -106,10 +118,10 @@ class Blast:
         self.process.wait(10)
 
 
-def measure(sides: list[str], frames: int, rounds: int, pace: float | None) -> dict[str, Any]:
+def measure(sides: list[str], frames: int, mix: str, rounds: int, pace: float | None) -> dict[str, Any]:
     """Proof, then rounds, at one rate."""
     place = OUT / f"run-{os.getpid()}"
-    with Blast(frames, pace) as load:
+    with Blast(frames, mix, pace) as load:
         proof = {}
         for name in sides:
             run_side(name, load, place)
@@ -132,13 +144,14 @@ def measure(sides: list[str], frames: int, rounds: int, pace: float | None) -> d
         for name, made in runs.items()
     }
     return {
-        "frames": frames, "rounds": rounds, "pace": pace, "sides": shown, "ratios": harness.ratios(runs, OURS),
+        "frames": frames, "mix": mix, "rounds": rounds, "pace": pace, "sides": shown,
+        "ratios": harness.ratios(runs, OURS),
     }  # fmt: skip
 
 
 def report(result: dict[str, Any]) -> None:
     """The table of one rate."""
-    rate = f"{result['pace']:g} frames/s" if result["pace"] else "full rate"
+    rate = f"{result['mix']}, {result['pace']:g} frames/s" if result["pace"] else f"{result['mix']}, full rate"
     print(f"\n{rate}: {result['frames']:,} frames a run, median of {result['rounds']} interleaved rounds")
     print(f"{'side':<15}{'CPU us/frame':>13}{'whole s':>9}{'wall s':>8}{'RSS MB':>8}{'lost':>6}  records")
     for name, one in result["sides"].items():
@@ -156,6 +169,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     parser = harness.Parser("bench_ingest.py", __doc__)
     parser.add_argument("--frames", type=int, help="frames a run at full rate (200000)")
     parser.add_argument("--pace", type=float, default=3000.0, help="frames a second of the paced part; 0 leaves it out")
+    parser.add_argument("--mix", choices=("cf", "ab"), default="cf", help="with depth updates (cf), or without")
     parser.add_argument("--peers", default=",".join(PEERS), help="any of baseline,cryptofeed")
     options = parser.counted(given, "frames")
     options.peers = harness.choice(parser, options.peers, PEERS)
@@ -173,11 +187,11 @@ def main(given: list[str] | None = None) -> int:
     frames = options.frames or (40_000 if options.quick else 200_000)
     rounds = options.rounds or (2 if options.quick else 5)
     sides = [*OURS, *peers]
-    results = [measure(sides, frames, rounds, None)]
+    results = [measure(sides, frames, options.mix, rounds, None)]
     if options.pace:
         seconds = 4 if options.quick else 10
         paced = [name for name in sides if name != "ours-noframes"]
-        results.append(measure(paced, int(options.pace * seconds), rounds, options.pace))
+        results.append(measure(paced, int(options.pace * seconds), options.mix, rounds, options.pace))
     machine = harness.machine("picows", "websockets", "msgspec", "uvloop")
     whole = {"bench": "ingest", "machine": machine, "results": results}
     if options.out is not None:

@@ -36,7 +36,13 @@ def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
                     message = json.loads(text)
                     received, data = time.time(), message["data"]
                     record = {"symbol": data["s"], "stream": message["stream"], "ts_recv": received}
-                    if "u" in data:
+                    if "U" in data:
+                        record |= {
+                            "update_id": data["u"], "ts_event": data["E"],
+                            "bids": [[float(price), float(qty)] for price, qty in data["b"]],
+                            "asks": [[float(price), float(qty)] for price, qty in data["a"]],
+                        }  # fmt: skip
+                    elif "u" in data:
                         record |= {
                             "update_id": data["u"], "bid": float(data["b"]), "bid_qty": float(data["B"]),
                             "ask": float(data["a"]), "ask_qty": float(data["A"]),
@@ -64,7 +70,7 @@ def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
     import orjson  # type: ignore[import-not-found,unused-ignore] # the peer's environment has it
     from cryptofeed import FeedHandler  # type: ignore[import-not-found,unused-ignore] # as above
     from cryptofeed.connection import AsyncConnection, WSAsyncConn  # type: ignore[import-not-found,unused-ignore]
-    from cryptofeed.defines import TICKER, TRADES  # type: ignore[import-not-found,unused-ignore] # as above
+    from cryptofeed.defines import L2_BOOK, TICKER, TRADES  # type: ignore[import-not-found,unused-ignore] # as above
     from cryptofeed.exchanges import Binance  # type: ignore[import-not-found,unused-ignore] # as above
 
     def plain(
@@ -105,15 +111,24 @@ def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
         }  # fmt: skip
         wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
 
+    async def on_book(book: Any, received: float) -> None:
+        if book.delta is None:  # the snapshot that the updates go on from
+            return
+        sides = {side: [[float(price), float(qty)] for price, qty in book.delta[side]] for side in ("bid", "ask")}
+        record = {
+            "symbol": book.symbol, "update_id": book.sequence_number, "bids": sides["bid"], "asks": sides["ask"],
+            "ts_event": book.timestamp, "ts_recv": received,
+        }  # fmt: skip
+        wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+
     import uvloop
 
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     handler = FeedHandler(config={"uvloop": False, "log": {"disabled": True}})
     symbols = [f"{name.removesuffix('USDT')}-USDT" for name in load["symbols"]]
-    handler.add_feed(
-        Binance(symbols=symbols, channels=[TRADES, TICKER], callbacks={TRADES: on_trade, TICKER: on_ticker})
-    )
+    callbacks = {TRADES: on_trade, TICKER: on_ticker} | ({L2_BOOK: on_book} if load["depths"] else {})
+    handler.add_feed(Binance(symbols=symbols, channels=list(callbacks), callbacks=callbacks))
     handler.run(start_loop=False, install_signal_handlers=False)
     loop.call_later(PATIENCE, loop.stop)
     loop.run_forever()
@@ -130,12 +145,14 @@ def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
     from runtime.clock import SystemClock
     from runtime.loop import run as run_loop
 
+    kinds = ["agg_trade", "quote", *(["book_delta"] if load["depths"] else ())]
+    snapshots = len(load["symbols"]) if load["depths"] else 0  # one a book, among its updates
     config = CollectorsConfig(
         node="bench",
         writing=WritingConfig(frames=frames),
         sources=[
             SourceConfig(
-                exchange="binance", market_type="spot", symbols=load["symbols"], kinds=["agg_trade", "quote"],
+                exchange="binance", market_type="spot", symbols=load["symbols"], kinds=kinds,
                 endpoint=EndpointConfig(rest=load["rest"], ws={"stream": load["ws"]}),
             )
         ],
@@ -159,7 +176,7 @@ def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
                 else:
                     rest = 0.2  # looking costs CPU too: often only until the first frame has come
                 events = status.get("events", {})
-                stored = events.get("agg_trade", 0) + events.get("quote", 0)
+                stored = sum(events.get(kind, 0) for kind in kinds) - snapshots
                 shed = sum(status.get("shed", {}).values())
             stop.set()
             await task

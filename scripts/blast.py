@@ -1,14 +1,16 @@
 """Load for benches: a Binance spot look-alike that sends WebSocket frames it made before the first client came.
 
-    python scripts/blast.py [--frames N] [--symbols N] [--mix ab|tb] [--pace FRAMES_PER_SECOND] [--hold SECONDS]
+    python scripts/blast.py [--frames N] [--symbols N] [--mix ab|tb|cf] [--pace FRAMES_PER_SECOND] [--hold SECONDS]
                             [--port P] [--seed N]
 
 A Python simulator measures itself; here a frame costs the sender a slice of bytes. The frames are the simulator's
-market in Binance's words: `ab` is 40 % aggTrade and 60 % bookTicker, `tb` 45 % trade and 55 % bookTicker. One JSON line
-on standard output says where it listens and what it sends. Every client gets the same frames, once, `--hold` seconds
+market in Binance's words: `ab` is 40 % aggTrade and 60 % bookTicker, `tb` the same with trade, `cf` 35 % aggTrade, 55 %
+bookTicker and 10 % depth updates of 3 to 30 levels around the best prices, whose ids chain. One JSON line on standard
+output says where it listens and what it sends. Every client gets the same frames, once, `--hold` seconds
 after it has asked for all streams (in its address or by SUBSCRIBE); then the connection stays open until it leaves.
 With `--pace` each frame is a write of its own, evenly spaced, so that a client wakes up for each as it does for a live
-feed. GET /api/v3/exchangeInfo is answered too. It ends with its standard input, or on SIGTERM.
+feed. GET /api/v3/exchangeInfo and /api/v3/depth (the book before the first update) are answered too. It ends with its
+standard input, or on SIGTERM.
 """
 
 from __future__ import annotations
@@ -19,27 +21,67 @@ import base64
 import hashlib
 import json
 import os
+import random
 import signal
 import stat
 import sys
 import threading
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file: the packages are one folder up
 
 from simulator.connection import CLOSE, PING, PONG, frame
 from simulator.faults import KIND_OF
 from simulator.instruments import listing, names
-from simulator.market import Aggregate, Fill, Market
+from simulator.market import Aggregate, Book, Fill, Market
 from simulator.venues.binance.listing import exchange_info
 from simulator.venues.binance.wire import Wire
 
-TRADES = {"ab": Aggregate, "tb": Fill}
+TRADES = {"ab": Aggregate, "tb": Fill, "cf": Aggregate}
 QUOTE_SHARE = 0.6
+DEPTH_EVERY = 10
+"""Of `cf`, each so-manieth frame is an update of a book."""
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 BLOCK = 256 * 1024
+
+
+class Depths:
+    """Updates of books, each around the best prices that its book has then."""
+
+    def __init__(self, books: list[Book], seed: int) -> None:
+        self.books = books
+        self.last = {book.symbol: 1_000_000 * (n + 1) for n, book in enumerate(books)}
+        """Symbol -> id of the newest update."""
+        self.first = dict(self.last)
+        self.count = 0
+        self._random = random.Random(seed)  # noqa: S311 -- load, no secret
+
+    def snapshot(self, symbol: str) -> bytes:
+        """The answer of GET /api/v3/depth: the book that the updates go on from."""
+        (book,) = (one for one in self.books if one.symbol == symbol)
+        told = {"lastUpdateId": self.first[symbol], "bids": self._side(book, -1, 20), "asks": self._side(book, 1, 20)}
+        return json.dumps(told).encode()
+
+    def update(self, now: int) -> tuple[str, str]:
+        """The next one: the symbol and the payload."""
+        book = self.books[self.count % len(self.books)]
+        self.count += 1
+        first = self.last[book.symbol] + 1
+        last = self.last[book.symbol] = first + self._random.randrange(40)
+        told = {
+            "e": "depthUpdate", "E": now // 1000, "s": book.symbol, "U": first, "u": last,
+            "b": self._side(book, -1, self._random.randrange(3, 31)),
+            "a": self._side(book, 1, self._random.randrange(3, 31)),
+        }  # fmt: skip
+        return book.symbol, json.dumps(told, separators=(",", ":"))
+
+    def _side(self, book: Book, way: int, levels: int) -> list[list[str]]:
+        """Best first; a level whose quantity is 0 is gone."""
+        best = book.bid if way < 0 else book.bid + book.spread
+        lots = [self._random.choice((0, 1, 1, 1)) * self._random.randrange(1, 200_000) for _ in range(levels)]
+        return [[book.price(max(1, best + way * n)), book.qty(lot)] for n, lot in enumerate(lots)]
 
 
 class Load:
@@ -50,10 +92,17 @@ class Load:
         rate = 50_000.0
         self.market = Market(listing(["spot"], names(symbols), seed), seed, rate, start)
         wire, trade = Wire(), TRADES[mix]
-        parts: list[bytes] = []
+        self.depths = Depths(self.market.books, seed)
         self.ends: list[int] = []
-        self.kinds = {"trade": 0, "quote": 0}
-        size, now = 0, start
+        self.kinds = {"trade": 0, "quote": 0, "depth": 0}
+        parts: list[bytes] = []
+        now = start
+
+        def put(which: str, stream: str, payload: str) -> None:
+            parts.append(frame(wire.wrapped(stream, payload).encode()))
+            self.ends.append(len(parts[-1]) + (self.ends[-1] if self.ends else 0))
+            self.kinds[which] += 1
+
         while len(parts) < count:
             now += 20_000
             for event in self.market.advance(now):
@@ -63,20 +112,25 @@ class Load:
                 which = "quote" if kind == "quote" else "trade"
                 if which == "quote" and self.kinds["quote"] * (1 - QUOTE_SHARE) > self.kinds["trade"] * QUOTE_SHARE:
                     continue
+                if mix == "cf" and len(parts) % DEPTH_EVERY == DEPTH_EVERY - 1 and len(parts) < count:
+                    symbol, payload = self.depths.update(now)
+                    put("depth", f"{symbol.lower()}@depth@100ms", payload)
                 if len(parts) == count:
                     break
-                text = wire.wrapped(
-                    wire.stream(event.book.symbol, kind), wire.payload(event, now - now % 1000, micro=False)
-                )
-                parts.append(frame(text.encode()))
-                size += len(parts[-1])
-                self.ends.append(size)
-                self.kinds[which] += 1
+                put(which, wire.stream(event.book.symbol, kind), wire.payload(event, now - now % 1000, micro=False))
         self.data = b"".join(parts)
         books = self.market.books
-        channels = ("aggTrade" if mix == "ab" else "trade", "bookTicker")
+        channels = ["trade" if trade is Fill else "aggTrade", "bookTicker", *(["depth@100ms"] if mix == "cf" else ())]
         self.streams = {f"{book.symbol.lower()}@{channel}" for book in books for channel in channels}
         self.info = json.dumps(exchange_info("spot", books, start // 1000, 6000)).encode()
+
+    def answer(self, path: str, asked: dict[str, str]) -> bytes | None:
+        """What GET `path` says."""
+        if path.endswith("/exchangeInfo"):
+            return self.info
+        if path.endswith("/depth") and asked.get("symbol") in self.depths.last:
+            return self.depths.snapshot(asked["symbol"])
+        return None
 
 
 class Client(asyncio.Protocol):
@@ -117,9 +171,9 @@ class Client(asyncio.Protocol):
         target = urlsplit(first.split(" ")[1])
         key = headers.get("sec-websocket-key")
         if key is None:
-            found = target.path.endswith("/exchangeInfo")
-            body = self.load.info if found else b"{}"
-            status = "200 OK" if found else "404 Not Found"
+            body = self.load.answer(target.path, dict(parse_qsl(target.query)))
+            status = "404 Not Found" if body is None else "200 OK"
+            body = body or b"{}"
             self.transport.write(
                 f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
                 + body
@@ -214,6 +268,7 @@ async def serve(options: argparse.Namespace) -> None:
     ready = {
         "rest": f"http://{host}:{port}", "ws": f"ws://{host}:{port}/stream", "frames": options.frames,
         "bytes": len(load.data), "trades": load.kinds["trade"], "quotes": load.kinds["quote"],
+        "depths": load.kinds["depth"],
         "symbols": [book.symbol for book in load.market.books], "streams": sorted(load.streams),
     }  # fmt: skip
     for number in (signal.SIGTERM, signal.SIGINT):
