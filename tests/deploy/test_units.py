@@ -96,3 +96,52 @@ def test_the_windows_files_are_well_formed_and_start_the_daemon() -> None:
     assert runs.text == "S-1-5-19", "the local service, which may do little"
     script = ast.parse((folder / "service.py").read_text("utf-8"))
     assert any(isinstance(node, ast.ClassDef) and node.name == "DatalakeService" for node in script.body)
+
+
+HARDENED = {
+    "ProtectSystem": "strict",
+    "ProtectHome": "true",
+    "PrivateTmp": "true",
+    "PrivateDevices": "true",
+    "NoNewPrivileges": "true",
+    "CapabilityBoundingSet": "",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6",
+    "RestrictNamespaces": "true",
+    "RestrictSUIDSGID": "true",
+    "LockPersonality": "true",
+    "ProtectKernelTunables": "true",
+    "ProtectKernelModules": "true",
+    "ProtectKernelLogs": "true",
+    "ProtectControlGroups": "true",
+    "ProtectClock": "true",
+    "ProtectHostname": "true",
+    "ProtectProc": "invisible",
+    "SystemCallArchitectures": "native",
+    "UMask": "0027",
+    "MemoryDenyWriteExecute": "true",
+    "ReadWritePaths": "/var/lib/datalake",
+    "StateDirectory": "datalake",
+    "StateDirectoryMode": "0750",
+    "LimitCORE": "0",
+}
+
+
+def test_the_unit_may_do_what_it_must_and_nothing_else() -> None:
+    held = unit()["Service"]
+    assert {name: held[name] for name in HARDENED} == HARDENED
+    assert held["User"] not in ("", "root")
+    assert {"MemoryMax", "TasksMax", "LimitNOFILE", "WatchdogSec"} <= set(held)
+    assert "SystemCallFilter=@system-service" in UNIT.read_text("utf-8")
+    assert not held["ExecStart"].startswith(("+", "!", "-")), (
+        "no privileges around the account, no failure that is success"
+    )
+
+
+def test_under_windows_an_account_without_rights_is_given_one_folder() -> None:
+    told = (ROOT / "deploy" / "windows" / "README.md").read_text("utf-8")
+    assert r'--username "NT SERVICE\datalake"' in told, "a virtual account of its own"
+    granted = re.findall(r"icacls (\S+) /grant \"([^\"]+)\"", told)
+    assert {place for place, _ in granted} == {r"C:\ProgramData\datalake"}
+    assert all(right.endswith(":(OI)(CI)M") for _, right in granted), "to change files, not their owners"
+    for path in (ROOT / "deploy" / "windows").iterdir():
+        assert not re.search(r"LocalSystem|S-1-5-18\b|HighestAvailable", path.read_text("utf-8")), path.name
