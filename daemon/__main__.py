@@ -9,11 +9,13 @@ from daemon import arguments, place
 from daemon.config import load
 from daemon.errors import DaemonError, code_of
 from lake.errors import LakeError
+from runtime import streams
 from runtime.service import EXIT_INTERRUPTED, EXIT_OK
 
 
 def main(given: Sequence[str]) -> int:
     """Run the process; returns its exit code."""
+    streams.hold()
     options = arguments.parse(given)
     try:
         loaded = load(options.config)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from unittest import mock
@@ -28,6 +29,7 @@ from tests.support.toy import T0, q, t
 from tests.support.transport import ScriptedVenue
 
 MB = 1024 * 1024
+INLINE = InlineExecutor()
 SMALL = {"low_percent": 0, "low_mb": 4, "critical_mb": 3, "full_mb": 1, "ballast_mb": 1}
 """Thresholds for a disk of 8 MB."""
 
@@ -53,12 +55,13 @@ class Station:
         disk: dict[str, Any] | None = None,
         *,
         memory: int | None = None,
+        clock: Any = None,
         **writing: Any,
     ) -> None:
-        """`memory` is what each queue holds, in bytes."""
+        """`memory` is what each queue holds, in bytes; `clock` another than one that is moved by hand."""
         self.root = root
         self._memory = memory
-        self.clock = ManualClock(T0)
+        self.clock = ManualClock(T0) if clock is None else clock
         self.writer = LakeWriter.open(root, NODE, T0)
         self._script = script
         source = {
@@ -72,18 +75,22 @@ class Station:
         self.states: list[tuple[float, str | None]] = []
         """(seconds, state) whenever the collectors' state changed."""
 
-    async def run(self, seconds: float, *meanwhile: Callable[[], Any]) -> None:
-        """Collect for so long. `meanwhile` are coroutines that change the disk as time passes."""
+    async def run(self, seconds: float, *meanwhile: Callable[[], Any], executor: Executor | None = INLINE) -> None:
+        """Collect for so long. `meanwhile` are coroutines that change the disk as time passes; `executor` None is the
+        service's own thread, for a clock that nobody moves.
+        """
         asyncio.get_running_loop().set_debug(False)  # stacks of a hundred thousand callbacks cost more than all else
         stops = recovery.settle(self.writer, self.writer.recover(T0), T0)
         with _toy(self._script, self.clock), _memory(self._memory):
-            self.service = CollectorsService(
-                self._config, self.writer, self.clock, lambda: 0.5, stops, InlineExecutor()
-            )
+            self.service = CollectorsService(self._config, self.writer, self.clock, lambda: 0.5, stops, executor)
             if self._disk is not None:
                 self.watch = SpaceWatch(self.clock, self.root, self._disk, self.service)
                 await self.watch.look()
-            await self.clock.run(self._timed(seconds, meanwhile), limit=seconds + 60)
+            if executor is None:
+                await self._timed(seconds, meanwhile)
+            else:
+                assert isinstance(self.clock, ManualClock)
+                await self.clock.run(self._timed(seconds, meanwhile), limit=seconds + 60)
 
     async def _timed(self, seconds: float, meanwhile: Sequence[Callable[[], Any]]) -> None:
         stop = asyncio.Event()
@@ -155,7 +162,7 @@ def _memory(nbytes: int | None) -> contextlib.AbstractContextManager[object]:
 
 
 @contextlib.contextmanager
-def _toy(script: Sequence[object], clock: ManualClock) -> Iterator[None]:
+def _toy(script: Sequence[object], clock: Any) -> Iterator[None]:
     async def fetch(_self: Http, _method: str, _url: str) -> Answer:
         return Answer(200, {}, b"{}")
 
