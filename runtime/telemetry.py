@@ -198,7 +198,7 @@ def rejected(*, exchange: str, market_type: str, reason: str, session: str, fram
 
 
 def shed(*, exchange: str, market_type: str, kind: str, events: int, reason: str) -> None:
-    """Events were given up because the disk is too slow; the gap row comes with it."""
+    """Events were given up because the disk is too slow, or takes nothing; the gap row comes with it."""
     metrics.SHED.labels(exchange, market_type, kind).inc(events)
     text = f"{exchange} {market_type} {kind}: {events:,} events given up: {reason}"
     say("ERROR", "shed", text, quiet=("shed", exchange, market_type, kind), events=events)
@@ -234,7 +234,7 @@ def durable_lag(*, seconds: float, waiting_bytes: int) -> None:
 
 
 def storage_failed(*, path: str, error: BaseException) -> None:
-    """A write or sync failed: nothing more is acknowledged, the process ends."""
+    """A write or sync failed: what was not durable is written to another file."""
     say("ERROR", "storage_failed", f"{path}: {error_text(error)}", error=error, path=path)
 
 
