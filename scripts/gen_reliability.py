@@ -130,7 +130,7 @@ def _faults(told: dict[str, Any]) -> Iterator[str]:
         found = fault_tests(name, fault.get("tests", ()))
         by_file: dict[str, int] = {}
         for node in found:
-            file = node.partition("::")[0].removeprefix("tests/")
+            file = node.partition("::")[0]
             by_file[file] = by_file.get(file, 0) + 1
         shown = ", ".join(f"`{file}`: {count}" for file, count in by_file.items())
         without = f"later: {fault['later']}" if "later" in fault else ""
