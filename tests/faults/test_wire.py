@@ -1,4 +1,4 @@
-"""F40, F42, F43, F45, F46: what a venue may put on the wire, through the live path to the rows of a lake.
+"""F40, F42, F43: what a venue may put on the wire, through the live path to the rows of a lake.
 
 Whole frames are hostile here one by one; `tests/properties/test_parser_fuzz.py` mixes them for every venue, and
 `tests/system/test_bad_frames_live.py` sends some of them to a running daemon.
@@ -18,57 +18,16 @@ from collectors import exchanges
 from collectors.exchanges.binance.protocol import GARBAGE_LIMIT
 from collectors.links import MOST_NAMES, tally
 from lake import Lake
-from lake.manifest import Manifest
-from market.session import Acknowledged, Connection, Gap, Leave, Refused, Send, Stream
-from market.times import DAY, HOUR, MINUTE, MS, SECOND
-from runtime.workers import InlineExecutor
+from market.session import Acknowledged, Connection, Leave, Refused, Send, Stream
+from market.times import MINUTE, MS, SECOND
 from tests.support import hostile
-from tests.support.feeding import MARKET, VENUE, Feed
+from tests.support.feeding import MARKET, VENUE, Feed, finished, missing, stored, told
 from tests.support.written import T0, combined, quote, trade
-from transformer.config import TransformerConfig
-from transformer.service import transform_once
-
-Ids = list[int]
 
 
 @pytest.fixture
 def root(place: Path) -> Path:
     return place / "lake"
-
-
-def finished(feed: Feed) -> None:
-    """Stop in order, and make rows of what was stored."""
-    now = feed.now + MINUTE
-    feed.stop(now)
-    with Feed(feed.root, now) as after:
-        done = transform_once(after.writer, InlineExecutor(), now, TransformerConfig())
-    assert (done.failed, done.parked, done.quarantined) == (0, 0, 0)
-
-
-def stored(root: Path, kind: str = "trade", symbol: str = "BTCUSDT") -> Ids:
-    with Lake(root) as lake:
-        table = lake.read(kind, exchange=VENUE, symbol=symbol)
-        return list(table.column("seq" if kind == "trade" else "update_id").to_pylist())
-
-
-def told(root: Path) -> tuple[list[Gap], int, int]:
-    """Gaps of trades, frames in quarantine, frames that were ignored."""
-    manifest = Manifest.read_only(root)
-    try:
-        quarantined = sum(row.count for row in manifest.quarantine())
-        return manifest.gaps(VENUE, MARKET, "trade"), quarantined, sum(row.ignored for row in manifest.sessions())
-    finally:
-        manifest.close()
-
-
-def missing(root: Path, *states: str) -> set[int]:
-    """Ids that gaps of these states (open ones) name."""
-    return {
-        number
-        for gap in told(root)[0]
-        if gap.state in (states or ("open",)) and gap.id_from is not None and gap.id_to is not None
-        for number in range(gap.id_from, gap.id_to)
-    }
 
 
 # --- F40: frames that are none ---
@@ -322,73 +281,3 @@ def test_f43_a_recorded_request_for_nothing_that_is_collected_may_be_refused() -
     session.sent("[" * 5_000, T0)  # type: ignore[attr-defined]
     assert list(session.receive(b'{"error":{"code":2,"msg":"no"},"id":1}', T0)) == []
     assert [type(out).__name__ for out in session.receive(trade(1).encode(), T0)] == ["Trade"]
-
-
-# --- F45 and F46: numbers and times ---
-
-REFUSED = [
-    "NaN", "nan", "inf", "-inf", "Infinity", "1_000", "\u0661\u0662\u0663", "\uff11", "1e400", "1e5", "-1", "-0.5", "",
-    " 1", "1 ", "1\n", ".5", "1.", "+1", "00", "01", "0x10", "1,5", "9" * 40, "0." + "1" * 40,
-    1, 1.5, None, True, [], {},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("field", ["p", "q"])
-def test_f45_texts_that_are_no_strict_decimal_are_set_aside_one_by_one(root: Path, field: str) -> None:
-    feed = Feed(root, T0)
-    frames = [frame for n, text in enumerate(REFUSED, 1) for frame in (trade(n), trade(1_000 + n, **{field: text}))]
-    frames += [trade(n) for n in range(len(REFUSED) + 1, len(REFUSED) + 3)]
-    feed.receive(frames, T0)
-    finished(feed)
-    assert stored(root) == list(range(1, len(REFUSED) + 3))
-    assert told(root)[1] == len(REFUSED), "each of them was set aside"
-
-
-@pytest.mark.parametrize(
-    "field, text, condition",
-    [("p", "0", "void"), ("q", "0.000", "void"), ("p", "9" * 30, "market"), ("q", "0." + "0" * 29 + "1", "market")],
-)
-def test_f45_zeros_are_void_and_the_longest_numbers_are_kept_digit_by_digit(
-    root: Path, field: str, text: str, condition: str
-) -> None:
-    feed = Feed(root, T0)
-    feed.receive([trade(1, **{field: text})], T0)
-    finished(feed)
-    with Lake(root) as lake:
-        (row,) = lake.read("trade").to_pylist()
-    assert row["condition"] == condition
-    name = {"p": "price", "q": "qty"}[field]
-    assert row[f"{name}_text"] == text or float(text) == row[name]
-
-
-MILLIS = T0 // MS
-IMPOSSIBLE = {
-    "zero": 0, "1970": 86_400_000, "year 3000": 32_503_680_000_000, "seconds": MILLIS // 1_000,
-    "microseconds": MILLIS * 1_000, "nanoseconds": MILLIS * 1_000_000, "negative": -MILLIS, "text": str(MILLIS),
-    "a fraction": MILLIS + 0.5, "null": None, "eight days ago": MILLIS - 8 * DAY // MS, "in six minutes":
-    MILLIS + 6 * MINUTE // MS, "beyond 64 bits": 2**70,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("field", ["T", "E"])
-def test_f46_impossible_times_are_set_aside_and_make_no_partition(root: Path, field: str) -> None:
-    feed = Feed(root, T0)
-    for n, (what, time) in enumerate(IMPOSSIBLE.items()):
-        feed.receive([trade(2 * n), trade(2 * n + 1, **{field: time})], T0 + n)
-        assert sum(feed.pipeline.totals.rejected.values()) == n + 1, f"{what} struck"
-    feed.receive([trade(2 * len(IMPOSSIBLE))], T0 + SECOND)
-    finished(feed)
-    assert stored(root) == list(range(0, 2 * len(IMPOSSIBLE) + 1, 2))
-    assert told(root)[1] == len(IMPOSSIBLE)
-    assert missing(root) == set(range(1, 2 * len(IMPOSSIBLE), 2))
-    assert {path.name for path in root.rglob("year=*")} == {"year=2025"}
-    assert {path.name for path in root.rglob("date=*")} == {"date=2025-11-20"}
-
-
-@pytest.mark.parametrize("late", [7 * DAY - SECOND, -5 * MINUTE + SECOND, HOUR, 0])
-def test_f46_a_time_at_the_edge_of_what_is_possible_is_kept(root: Path, late: int) -> None:
-    feed = Feed(root, T0)
-    feed.receive([trade(1, at=T0 - late)], T0)
-    finished(feed)
-    assert stored(root) == [1]
-    assert told(root)[1] == 0

@@ -18,8 +18,14 @@ from collectors.links import Link
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
+from lake import Lake
+from lake.manifest import Manifest
 from lake.writer import LakeWriter
-from market.session import Connection, Output, Stream
+from market.session import Connection, Gap, Output, Stream
+from market.times import MINUTE
+from runtime.workers import InlineExecutor
+from transformer.config import TransformerConfig
+from transformer.service import transform_once
 
 NODE = "n"
 VENUE, MARKET = "binance", "linear"
@@ -38,7 +44,7 @@ class Feed:
         self.link: Link | None = None
         self._sessions = 0
         on_rebuild = (lambda _why, _what: None) if rebuild else None
-        self.writer = LakeWriter.open(root, NODE, now, on_rebuild=on_rebuild)
+        self.writer = LakeWriter.open(root, NODE, now, simulated=None, on_rebuild=on_rebuild)
         config = CollectorsConfig(node=NODE).writing
         self.intake = Intake(config)
         self.commit = GroupCommit(self.writer, NODE, config)
@@ -108,3 +114,38 @@ class Feed:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.abandon()
+
+
+def finished(feed: Feed) -> None:
+    """Stop in order, and make rows of what was stored."""
+    now = feed.now + MINUTE
+    feed.stop(now)
+    with Feed(feed.root, now) as after:
+        done = transform_once(after.writer, InlineExecutor(), now, TransformerConfig())
+    assert (done.failed, done.parked, done.quarantined) == (0, 0, 0)
+
+
+def stored(root: Path, kind: str = "trade", symbol: str = "BTCUSDT") -> list[int]:
+    with Lake(root) as lake:
+        table = lake.read(kind, exchange=VENUE, symbol=symbol)
+        return list(table.column("seq" if kind == "trade" else "update_id").to_pylist())
+
+
+def told(root: Path) -> tuple[list[Gap], int, int]:
+    """Gaps of trades, frames in quarantine, frames that were ignored."""
+    manifest = Manifest.read_only(root)
+    try:
+        quarantined = sum(row.count for row in manifest.quarantine())
+        return manifest.gaps(VENUE, MARKET, "trade"), quarantined, sum(row.ignored for row in manifest.sessions())
+    finally:
+        manifest.close()
+
+
+def missing(root: Path, *states: str) -> set[int]:
+    """Ids that gaps of these states (open ones) name."""
+    return {
+        number
+        for gap in told(root)[0]
+        if gap.state in (states or ("open",)) and gap.id_from is not None and gap.id_to is not None
+        for number in range(gap.id_from, gap.id_to)
+    }

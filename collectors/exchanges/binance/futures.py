@@ -45,10 +45,12 @@ def _mark(
     time, index, rate = data.E * MS, data.i or None, data.r or None
     if not EARLY <= ts_recv - time <= PAST:
         return Rejected("impossible time", number, name)
-    good = wire.all_good(data.p) and (index is None or is_decimal(index))
+    good = wire.all_good(data.p) and (index is None or wire.all_good(index))
     if not good or not (rate is None or is_decimal(rate)):
         return Rejected("not a decimal number", number, name)
     funding = wire.to_us(data.T) if data.T else None
+    if funding is not None and funding >= wire.LAST:
+        return Rejected("impossible time", number, name)
     return MarkPrice(
         data.s, name, time, None, ts_recv, session.session_id, number, item, "ws", data.p, index, rate, funding
     )
@@ -150,14 +152,14 @@ def contract_info(session: StreamSession, state: StreamState) -> Parse:
         except BAD_FRAME as error:
             return session.reject(wire.why(error), name, number)
         time = data.E * MS
-        if not EARLY <= ts_recv - time <= PAST:
+        listed = data.ot * MS if data.ot else None
+        if not EARLY <= ts_recv - time <= PAST or (listed or 0) >= wire.LAST:
             return session.reject("impossible time", name, number)
         if not _good_symbol(data.s) or not data.cs:
             return session.reject("a contract without symbol or status", name, number)
         if not of_market(session, data.s):
             return session.ignore(f"{name} of another market")
         session.heard(state, ts_recv, time)
-        listed = data.ot * MS if data.ot else None
         expiry = data.dt * MS if data.dt and data.dt < PERPETUAL_DELIVERY else None
         known = session.contracts.get(data.s)
         if known is not None:

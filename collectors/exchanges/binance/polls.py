@@ -142,7 +142,7 @@ class TimePoll(PollSession):
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del name, tag, ts_recv
         time = wire.to_us(_time(body).serverTime)
-        if time < EARLIEST:
+        if not EARLIEST <= time < wire.LAST:
             raise NoData("impossible time")
         self.venue_time = max(self.venue_time, time)
         return [ServerTime(time)], False

@@ -70,6 +70,14 @@ class _Instrument(msgspec.Struct):
             return True
         return self.size is not None and is_decimal(self.size) and not self.size.startswith("-")
 
+    def wrong(self, market_type: str) -> str | None:
+        """Why it cannot be a row."""
+        if not self.symbol:
+            return "no symbol"
+        if self.state is None or not self.sized(market_type):
+            return "no status or contract size"
+        return "impossible time" if wire.to_us(self.onboardDate or 0) >= wire.LAST else None
+
 
 class _Name(msgspec.Struct):
     symbol: str
@@ -248,8 +256,8 @@ class ReferenceSession:
                 names |= self._named(raw)
                 continue
             names.add(found.symbol)
-            if found.state is None or not found.sized(self._market_type):
-                out.append(Rejected("instrument: no status or contract size", self.frame_no, ALL))
+            if (wrong := found.wrong(self._market_type)) is not None:
+                out.append(Rejected(f"instrument: {wrong}", self.frame_no, ALL))
                 continue
             if not self._wanted or found.symbol in self._wanted:
                 self._known[found.symbol] = contract = self._contract(found, time, ts_recv, item)

@@ -19,6 +19,8 @@ Id = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Time = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000_000)]
 """Milliseconds, or microseconds on a spot connection opened with `timeUnit=MICROSECOND`; nothing after 2099."""
 
+LAST = 4_102_444_800_000_000
+"""2100 in us: a time of the venue's that is not compared with ours lies before it, whichever unit it came in."""
 MICROSECONDS_FROM = 100_000_000_000_000
 """A time at or above this is in microseconds: as milliseconds it would be the year 5138, below it as us 1973."""
 
