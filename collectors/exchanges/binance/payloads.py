@@ -162,12 +162,12 @@ _TEXT = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullma
 _levels = msgspec.json.Decoder(list[list[Any]]).decode
 
 
-def good_levels(*sides: msgspec.Raw) -> bool:
-    """Whether each is a list of [price, quantity, …] with strict decimals that are not negative.
+def good_levels(bids: msgspec.Raw, asks: msgspec.Raw) -> bool:
+    """Whether both are a list of [price, quantity, …] with strict decimals that are not negative.
 
     What the venue sends has no blanks and is decided by one match of its bytes; anything else is decoded and looked at.
     """
-    return all(_COMPACT(side) is not None or _good_spelling(side) for side in sides)
+    return (_COMPACT(bids) is not None or _good_spelling(bids)) and (_COMPACT(asks) is not None or _good_spelling(asks))
 
 
 def _good_spelling(side: msgspec.Raw) -> bool:

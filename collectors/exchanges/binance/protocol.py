@@ -25,7 +25,8 @@ Parse = Callable[[bytes, int, int], Sequence[Output]]
 """(frame with the payload under `data`, ts_recv, frame_no) -> events, or a Rejected."""
 Maker = Callable[["StreamSession", StreamState], Parse]
 
-PREFIX = b'{"stream":"'
+PREFIX, NAME_END = b'{"stream":"', b'","'
+"""Between them lies the stream's name in the spelling that every frame has."""
 NAME_LIMIT = 128
 ROUTES_LIMIT = 20_000
 LABELS_LIMIT = 200
@@ -114,11 +115,10 @@ class StreamSession:
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no = number = self.frame_no + 1
         try:
-            # The list of what was taken on has a stream's name in the same place: the prefix tells.
-            parse = self._hot[frame.split(b'"', 4)[3]] if frame.startswith(PREFIX) else None
+            parse = self._hot[frame.partition(NAME_END)[0]]
         except LookupError:
-            parse = None
-        return self._cold(frame, ts_recv, number) if parse is None else parse(frame, ts_recv, number)
+            return self._cold(frame, ts_recv, number)
+        return parse(frame, ts_recv, number)
 
     def know(self, contract: Contract) -> None:
         """What the market's reference data says of an instrument (`market.session.Informed`)."""
@@ -354,10 +354,9 @@ class StreamSession:
 
     def _promote(self, name: str, frame: bytes, parse: Parse) -> None:
         """Let `frame`'s spelling of the name lead straight to `parse`."""
-        if frame.startswith(PREFIX) and len(self._hot) < ROUTES_LIMIT:
-            key = frame.split(b'"', 4)[3]
-            if wire.same_text(key, name):
-                self._hot[key] = parse
+        key = frame.partition(NAME_END)[0]
+        if len(self._hot) < ROUTES_LIMIT and key.startswith(PREFIX) and wire.same_text(key[len(PREFIX) :], name):
+            self._hot[key] = parse
 
     def _shutdown(self) -> Sequence[Output]:
         """Announced without lead time: the replacement is to be opened at once. A replay only counts it."""
