@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from collectors import exchanges, recorded, recovery
+from collectors import exchanges, polling, recorded, recovery
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.links import Link
@@ -24,6 +24,7 @@ from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
 from lake.frames import FrameLine, FramesReader, read_frames
+from lake.lasting import Lasting
 from lake.writer import LakeWriter
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Exchange, Fetch, Session
@@ -94,7 +95,7 @@ def replay(
     if market_type not in venue.ENDPOINTS:
         raise Malformed(f"market_type of {exchange} (one of {', '.join(venue.ENDPOINTS)})", market_type)
     stops = recovery.settle(writer, writer.recover(now), now)
-    run = _Replay(venue, market_type, writer, config, stops, now)
+    run = Run(venue, market_type, writer, config, stops, now)
     try:
         for path in sorted(files, key=recorded.begins):
             run.take(path)
@@ -106,7 +107,7 @@ def replay(
     return run.summary()
 
 
-class _Replay:
+class Run:
     """One run over some files. Time is the receive time of the line in hand."""
 
     def __init__(
@@ -129,6 +130,7 @@ class _Replay:
             exchange.NAME, market_type, self._intake, merger_maker(exchange, market_type), frames=config.writing.frames
         )
         self._pressure = config.writing.queue_bytes // 2
+        self.unknown: set[str] = set()  # connections of which nothing says what they asked for: they are left out
         self._links: dict[str, Link] = {}
         self._known: dict[str, _Held] = {}
         self._counts: dict[str, int] = {}
@@ -142,6 +144,24 @@ class _Replay:
         self._ticked = 0
         self._committed = 0
         self._summary = Summary()
+
+    def recall(self, known: Lasting) -> None:
+        """What was stored before the first frame."""
+        polling.remember(self._pipeline, known)
+        self._pipeline.contracts.update((contract.symbol, contract) for contract in known.contracts)
+
+    def begin(self, line: FrameLine) -> None:
+        """A connection that was open before the first frame, as the line that opened it says."""
+        self._line(line)
+
+    def seal(self) -> None:
+        """What was made so far is in sealed segments; connections and what is waited for stay as they are."""
+        self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
+
+    @property
+    def skipped(self) -> Mapping[str, Sequence[range]]:
+        """Connection -> numbers of its frames that were in no file, although later ones were."""
+        return self._skipped
 
     def take(self, path: Path) -> None:
         """Every line of one file."""
@@ -294,6 +314,8 @@ class _Replay:
             return link
         held = self._held(line.conn)
         known = held.here
+        if line.conn in self.unknown:
+            return None
         if line.dir in ("recv", "http"):
             if line.n <= known:
                 self._pass_over(line)

@@ -35,35 +35,46 @@ class Lasting(msgspec.Struct, frozen=True):
     times: Mapping[str, Mapping[str, int]] = {}
 
 
-def lasting(root: Path, snapshot: Snapshot, exchange: str, market_type: str, kinds: Iterable[str] = ()) -> Lasting:
-    """What is known of one market. `kinds` are those whose newest times are wanted."""
+def lasting(
+    root: Path,
+    snapshot: Snapshot,
+    exchange: str,
+    market_type: str,
+    kinds: Iterable[str] = (),
+    before: int | None = None,
+) -> Lasting:
+    """What is known of one market; `before` (us) asks for what was known when that was the time. `kinds` are those
+    whose newest times are wanted.
+    """
     newest: dict[str, Contract] = {}
-    lines = _of_lines(root, snapshot, CONTRACT, exchange, market_type)
-    for contract in (*_of_files(root, snapshot, exchange, market_type), *lines):
+    lines = _of_lines(root, snapshot, CONTRACT, exchange, market_type, before)
+    for contract in (*_of_files(root, snapshot, exchange, market_type, before), *lines):
         assert isinstance(contract, Contract), "a segment of contracts holds nothing else"
         held = newest.get(contract.uid)
         if held is None or held.known_from <= contract.known_from:
             newest[contract.uid] = contract
-    times = {kind: _newest(root, snapshot, kind, exchange, market_type) for kind in kinds}
+    times = {kind: _newest(root, snapshot, kind, exchange, market_type, before) for kind in kinds}
     return Lasting(tuple(sorted(newest.values(), key=lambda one: (one.known_from, one.uid))), times)
 
 
-def _newest(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str) -> dict[str, int]:
+def _newest(
+    root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str, before: int | None
+) -> dict[str, int]:
     found: dict[str, int] = {}
-    rows = _rows(root, snapshot, kind, exchange, market_type)
+    rows = _rows(root, snapshot, kind, exchange, market_type, before)
     if rows is not None:
         symbol, time = pl.col("symbol").cast(pl.String), pl.col("ts_event").cast(pl.Int64)
         last = rows.group_by(symbol).agg(time.max()).collect()
         found = dict(zip(last["symbol"].to_list(), last["ts_event"].to_list(), strict=True))
-    for event in _of_lines(root, snapshot, kind, exchange, market_type):
+    for event in _of_lines(root, snapshot, kind, exchange, market_type, before):
         if event.ts_event is not None:
             found[event.symbol] = max(event.ts_event, found.get(event.symbol, 0))
     return found
 
 
-def _of_files(root: Path, snapshot: Snapshot, exchange: str, market_type: str) -> list[Contract]:
+def _of_files(root: Path, snapshot: Snapshot, exchange: str, market_type: str, before: int | None) -> list[Contract]:
     """The last row of each uid in live files."""
-    rows = _rows(root, snapshot, CONTRACT, exchange, market_type)
+    rows = _rows(root, snapshot, CONTRACT, exchange, market_type, before)
     if rows is None:
         return []
     plain = [
@@ -74,7 +85,9 @@ def _of_files(root: Path, snapshot: Snapshot, exchange: str, market_type: str) -
     return [_contract(row) for row in last.to_dicts()]
 
 
-def _rows(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str) -> pl.LazyFrame | None:
+def _rows(
+    root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str, before: int | None
+) -> pl.LazyFrame | None:
     """The rows of a kind of a market; None where there are none that can be read."""
     files = snapshot.files(kind, exchange=exchange, market_type=market_type)
     selection = choose(kind, files, [Wanted(exchange, market_type)], EVER)
@@ -82,7 +95,10 @@ def _rows(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type:
         check(root, selection.files)
     except LakeError:
         return None  # a damaged file is `dl verify`'s to report
-    return lazy(root, selection, files) if selection.files else None
+    if not selection.files:
+        return None
+    rows = lazy(root, selection, files)
+    return rows if before is None else rows.filter(pl.col("ts_recv").cast(pl.Int64) < before)
 
 
 def _contract(row: Mapping[str, Any]) -> Contract:
@@ -99,9 +115,13 @@ def _text(value: float | None, exact: str | None) -> str | None:
     return format(Decimal(repr(value)), "f").removesuffix(".0")
 
 
-def _of_lines(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str) -> Iterable[Event]:
+def _of_lines(
+    root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str, before: int | None
+) -> Iterable[Event]:
     """The events of sealed segments that are no files yet."""
     for segment in snapshot.segments(exchange, market_type, kind, "sealed"):
         path = root / segment.path
         if segment.rows and path.is_file():
-            yield from (event for event in read_lines(kind, path.read_bytes()) if not isinstance(event, BadLine))
+            for event in read_lines(kind, path.read_bytes()):
+                if not isinstance(event, BadLine) and (before is None or event.ts_recv < before):
+                    yield event

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from loguru import logger
 
@@ -17,6 +19,17 @@ _clock = SystemClock()
 _lock = threading.Lock()
 _periods: dict[tuple[str, ...], tuple[float, int, int]] = {}
 """By what repeats: when its period began, how often it was said in it, how often not."""
+_hushed: ContextVar[bool] = ContextVar("hushed", default=False)
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """What is said inside, in this thread, is neither said nor counted: what is lived through again is no news."""
+    token = _hushed.set(True)
+    try:
+        yield
+    finally:
+        _hushed.reset(token)
 
 
 def say(
@@ -30,6 +43,8 @@ def say(
     **facts: object,
 ) -> None:
     """One line and one count. `quiet` names what repeats: it is said `burst` times in REPEAT_SECONDS, then counted."""
+    if _hushed.get():
+        return
     metrics.EVENTS.labels(event, level).inc()
     if quiet is not None:
         repeats = _repeats(quiet, burst)

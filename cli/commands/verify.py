@@ -1,30 +1,81 @@
-"""`dl verify`: whether the lake is what it says it is."""
+"""`dl verify`: whether the lake is what it says it is, by itself or held against the frames that it was made of."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from cli.output import ERR, OUT, print_json, print_table, progress, size
-from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
+from cli.places import (
+    ConfigOption,
+    ExchangeOption,
+    JsonOption,
+    KindOption,
+    LakeOption,
+    MarketTypeOption,
+    SymbolOption,
+    UsageError,
+    command,
+    lake_root,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from daemon.rederiving import Outcome, Wanted
     from lake.finding import Finding
     from lake.law import StreamLaw
+    from lake.manifest import Manifest
+
+FramesOption = Annotated[
+    bool, typer.Option("--frames", help="Make the rows again from the stored frames, and compare them with the lake's.")
+]
+DateOption = Annotated[
+    list[str] | None, typer.Option(help="Only this date (UTC), with --frames; may be given more than once.")
+]
+ScratchOption = Annotated[
+    Path | None,
+    typer.Option(help="Where --frames puts what it makes and removes again (default: the system's temporary folder)."),
+]
 
 
 @command
-def verify(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def verify(
+    lake: LakeOption = None,
+    frames: FramesOption = False,
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    kind: KindOption = None,
+    symbol: SymbolOption = None,
+    date: DateOption = None,
+    scratch: ScratchOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
     """Hash and decode every file, recompute every content digest, and prove the ledger law of every stream.
 
     The law: lines = rows + duplicates + set aside + waiting; and of numbered events last - first + 1 = stored + void +
-    missing. Exit code 1 on any error.
+    missing. With --frames the stored frames go through today's parsers and mergers once more, and every row has to come
+    out as the lake has it, but for those that a gap says are lost. Exit code 1 on any error.
     """
+    root = lake_root(lake, config)
+    if frames:
+        return _frames(root, config, scratch, as_json, (exchange, market_type, kind, symbol, date))
+    given = {"--exchange": exchange, "--market-type": market_type, "--kind": kind, "--symbol": symbol, "--date": date}
+    for name, value in {**given, "--scratch": scratch}.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} limits what is made again from frames", f"use it with --frames: --frames {name} …"
+            )
+    return _whole(root, as_json)
+
+
+def _whole(root: Path, as_json: bool) -> int:
     from lake.manifest import Manifest
     from lake.verify import verify_lake
 
-    root = lake_root(lake, config)
     manifest = Manifest.read_only(root)
     try:
         with manifest.snapshot() as now, progress("verifying", quiet=as_json) as report:
@@ -48,9 +99,7 @@ def verify(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
         f"({size(result.bytes)}): {result.certificates:,} certificates reproduced, "
         f"id law holds in {held} of {len(result.laws)} daily files"
     )
-    errors = sum(finding.severity == "error" for finding in result.findings)
-    OUT.print("verified" if result.ok else f"{errors} errors")
-    return 0 if result.ok else 1
+    return _end(result.findings)
 
 
 def say(findings: Iterable[Finding]) -> None:
@@ -61,6 +110,12 @@ def say(findings: Iterable[Finding]) -> None:
         ERR.print(finding.problem, markup=False)
         if finding.hint:
             ERR.print(f"  {finding.hint}", markup=False)
+
+
+def _end(findings: Iterable[Finding]) -> int:
+    errors = sum(finding.severity == "error" for finding in findings)
+    OUT.print(f"{errors} errors" if errors else "verified")
+    return 1 if errors else 0
 
 
 def _law(streams: Iterable[StreamLaw]) -> None:
@@ -78,3 +133,76 @@ def _law(streams: Iterable[StreamLaw]) -> None:
     )  # fmt: skip
     print_table("lines = rows + copies + set aside + waiting; ids = stored + void + missing + not asked for", columns,
                 rows, "no stream holds anything yet")  # fmt: skip
+
+
+# --- frames ---
+
+
+def _frames(root: Path, config: Path | None, scratch: Path | None, as_json: bool, limits: tuple[Any, ...]) -> int:
+    from cli.jobs import settings
+    from daemon.rederiving import Rederiver
+    from lake.manifest import Manifest
+    from runtime.clock import SystemClock
+
+    told, now = settings(config).collectors, SystemClock().now()
+    if scratch is not None and not scratch.is_dir():
+        raise UsageError(f"--scratch {scratch} is no folder", "name one that is there")
+    manifest = Manifest.read_only(root)
+    try:
+        markets = _markets(manifest, *limits)
+        outcomes = []
+        for wanted in markets:
+            name = f"{wanted.exchange} {wanted.market_type}"
+            with progress(name, quiet=as_json) as report, Rederiver(root, wanted, told, now, scratch) as work:
+                done = 0
+                while work.step():
+                    done += 1
+                    report(done, work.total, "frames")
+                outcomes.append(work.outcome)
+    finally:
+        manifest.close()
+    ok = all(outcome.ok for outcome in outcomes)
+    if as_json:
+        print_json({"ok": ok, "markets": outcomes})
+        return 0 if ok else 1
+    for outcome in outcomes:
+        _tell(outcome)
+    return _end([finding for outcome in outcomes for finding in outcome.findings])
+
+
+def _markets(
+    manifest: Manifest, exchange: str | None, market_type: str | None, kind: str | None, symbol: str | None,
+    dates: list[str] | None,
+) -> list[Wanted]:  # fmt: skip
+    """One job a market that is meant. Raises UsageError for what the lake has nothing of, Malformed for a bad date."""
+    from daemon.rederiving import Wanted
+    from market import times
+
+    days = None if dates is None else tuple(times.date_of(times.parse(date)).isoformat() for date in dates)
+    found = sorted(
+        {
+            stream[:2]
+            for stream in manifest.streams()
+            if exchange in (None, stream[0]) and market_type in (None, stream[1]) and kind in (None, stream[2])
+        }
+    )
+    if not found:
+        raise UsageError("the lake has nothing of that", "dl ls says what it has")
+    return [Wanted(*market, dates=days, kinds=None if kind is None else (kind,), symbol=symbol) for market in found]
+
+
+def _tell(outcome: Outcome) -> None:
+    say(outcome.findings)
+    rows = [
+        (
+            day.kind, day.date, day.rows, day.derived, sum(day.lost.values()), day.waiting, day.unreachable,
+            day.different, ", ".join(f"{cause} {count:,}" for cause, count in sorted(day.lost.items())) or "-",
+        )
+        for day in outcome.days
+    ]  # fmt: skip
+    columns = ("kind", "date", "rows", "made", "lost", "waiting", "not provable", "different", "lost in gaps of")
+    print_table(f"{outcome.exchange} {outcome.market_type}", columns, rows, "no rows")
+    OUT.print(
+        f"{outcome.frames:,} frames of {outcome.files:,} files: {outcome.events:,} events,"
+        f" {outcome.duplicates:,} duplicates, {outcome.rejected:,} rejected, {outcome.ignored:,} of other channels"
+    )

@@ -1,0 +1,291 @@
+"""Rows made again from frames held against the rows that the lake has, a stream and day at a time.
+
+Equal content digests settle most of it. What differs is looked at hour by hour and row by row: a row made of frames
+may be missing where a gap row says that it was lost or where its segment still waits; every other difference is named
+with its session and frame. Copies are left out of both sides as readers and the day's close do.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lake import merge, parquet, tables
+from lake.digest import SPECS, ContentDigest, canonical_lines
+from lake.law_ids import MISSING
+from lake.law_rows import DERIVED
+from lake.manifest_reads import Snapshot
+from lake.reading import deduplicated
+from lake.rows import FRAMES, CertificateRow, FileRow
+from market import kinds
+from market.session import EVERY_SYMBOL, Gap
+from market.times import DAY, HOUR, Interval, day_start, parse, text, to_datetime, union
+
+SHOWN = 10
+"""Rows of one stream and day that are shown of each difference."""
+OURS = "snapshot|carried"
+"""Rows of a book that say when we asked: they are no content (see `lake.digest`)."""
+LINE, ROW, HASH = "#line", "#row", "#hash"
+
+
+class Different(msgspec.Struct, frozen=True):
+    """One row that is not the same: what is wrong, and the frame that it came from."""
+
+    what: str
+    symbol: str
+    ts_event: int
+    session: str
+    frame_no: int
+    item: int
+    id: int | None = None
+
+    @property
+    def place(self) -> str:
+        name = f"id {self.id}, " if self.id is not None else ""
+        return f"{self.symbol} {text(self.ts_event)} ({name}{self.session} frame {self.frame_no} item {self.item})"
+
+
+INVENTED, ABSENT, CHANGED = "not made of any frame", "made of a frame, not in the lake", "made otherwise of its frame"
+
+
+class DayResult(msgspec.Struct, kw_only=True):
+    """One stream and day: law rows = same + unreachable + different, and what frames give beyond them.
+
+    `lost` are rows in gaps by the gap's cause, `waiting` those of segments that are no rows yet. `unreachable` rows
+    came while no frames were kept, or of no frames. `files` is daily file -> whether its digest was made again (None:
+    not all of it can be).
+    """
+
+    exchange: str
+    market_type: str
+    kind: str
+    date: str
+    rows: int = 0
+    derived: int = 0
+    lost: dict[str, int] = {}
+    waiting: int = 0
+    unreachable: int = 0
+    different: int = 0
+    files: dict[str, bool | None] = {}
+    examples: list[Different] = []
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Receive times whose frames were read, and sessions whose frames could not be understood."""
+
+    spans: tuple[Interval, ...]
+    unreadable: frozenset[str] = frozenset()
+
+    def holds(self) -> pl.Expr:
+        """Which rows have their frames there."""
+        at = pl.col("ts_recv")
+        inside = [(at >= span.start) & (at < span.end) for span in self.spans]
+        return pl.any_horizontal(inside or [pl.lit(value=False)]) & ~pl.col("session").is_in(list(self.unreadable))
+
+
+def compare(
+    root: Path,
+    snapshot: Snapshot,
+    stream: tuple[str, str, str],
+    date: str,
+    parts: Sequence[tuple[Path, int]],
+    reach: Reach,
+    symbol: str | None = None,
+) -> DayResult:
+    """Hold the rows of `parts` ((Parquet file of made rows, its hour)) against the lake's. Raises CorruptFile.
+
+    `symbol` limits it to one symbol; a kind of which a file holds all symbols is compared whole.
+    """
+    return _Comparison(root, snapshot, stream, date, parts, reach).run(symbol)
+
+
+class _Comparison:
+    def __init__(
+        self,
+        root: Path,
+        snapshot: Snapshot,
+        stream: tuple[str, str, str],
+        date: str,
+        parts: Sequence[tuple[Path, int]],
+        reach: Reach,
+    ) -> None:
+        exchange, market_type, kind = stream
+        self.root = root
+        self.stream = stream
+        self.kind = kind
+        self.parts = parts
+        self.reach = reach
+        self.start = day_start(to_datetime(parse(date)).date())
+        self.split = kinds.kind(kind).grain == "symbol"
+        files = snapshot.files(kind, exchange=exchange, market_type=market_type, date_from=date, date_to=date)
+        self.days = {row.symbol: row for row in files if row.level == "day"}
+        self.hot = [row for row in files if row.level != "day"]
+        told = snapshot.certificates(
+            exchange=exchange, market_type=market_type, kind=kind, date_from=date, date_to=date
+        )
+        self.told: dict[str, CertificateRow] = {row.path: row for row in told}
+        self.gaps = [gap for gap in snapshot.gaps(*stream) if gap.state in MISSING]
+        waiting = [row for row in snapshot.segments(*stream) if row.state in ("open", "sealed") and row.kind != FRAMES]
+        self.waits = min((row.period_start for row in waiting), default=None)
+        self.result = DayResult(exchange=exchange, market_type=market_type, kind=kind, date=date)
+        self.lost: Counter[str] = Counter()
+
+    def run(self, only: str | None) -> DayResult:
+        made = self._digests([path for path, _ in self.parts])
+        hot = self._digests([self.root / row.path for row in self.hot])
+        for symbol in sorted({*made, *hot, *self.days}, key=lambda name: name or ""):
+            if self.split and only not in (None, symbol):
+                continue
+            day = self.days.get(symbol)
+            digests, rows = made.get(symbol, ([], 0))
+            self.result.derived += rows
+            if day is not None and symbol not in hot:
+                certificate = self.told.get(day.path)
+                self.result.rows += certificate.rows if certificate is not None else day.rows
+                same = certificate is not None and certificate.content_digest in digests
+            else:
+                here = hot.get(symbol, ([], 0))
+                self.result.rows += here[1] + (day.rows if day is not None else 0)
+                same = day is None and here == (digests, rows)
+            found = _Verdict() if same else self._look(symbol, day)
+            self.result.unreachable += found.unreachable
+            self.result.different += found.different
+            if day is not None:
+                whole = None if found.unreachable else True
+                self.result.files[day.path] = False if found.different else whole
+        self.result.lost = dict(+self.lost)
+        return self.result
+
+    def _digests(self, paths: Sequence[Path]) -> dict[str | None, tuple[list[str], int]]:
+        """Symbol -> content digests by every version of the rules, and rows, of some hot files without copies."""
+        if not paths:
+            return {}
+        rows = merge.piece_rows(len(paths))
+        pieces = merge.merge(self.kind, [functools.partial(_open, path, rows) for path in paths], merge.Merged())
+        groups: Iterable[tuple[str | None, Iterator[pa.Table]]]
+        groups = merge.by_symbol(pieces) if self.split else [(None, pieces)]
+        found: dict[str | None, tuple[list[str], int]] = {}
+        for symbol, group in groups:
+            specs = range(1, SPECS.get(self.kind, 1) + 1)
+            digests = [ContentDigest(self.stream[0], self.stream[1], self.kind, spec) for spec in specs]
+            count = 0
+            for piece in parquet.regroup(group, tables.ROW_GROUP_ROWS // 2):
+                count += piece.num_rows
+                for digest in digests:
+                    digest.update(piece)
+            found[symbol] = ([digest.hexdigest() for digest in digests], count)
+        return found
+
+    def _look(self, symbol: str | None, day: FileRow | None) -> _Verdict:
+        """Row by row, an hour at a time."""
+        found = _Verdict()
+        held = [self.root / row.path for row in (*([day] if day is not None else []), *self.hot)]
+        for hour in range(DAY // HOUR):
+            low = self.start + hour * HOUR
+            span = Interval(low, low + HOUR)
+            mine = self._frame([path for path, at in self.parts if at == hour], symbol, span)
+            lake = self._frame(held, symbol, span)
+            if mine.height or lake.height:
+                self._rows(lake, mine, found)
+        return found
+
+    def _frame(self, paths: Sequence[Path], symbol: str | None, span: Interval) -> pl.DataFrame:
+        """The observed rows of an hour without copies, each with its identity and its canonical line."""
+        names = frozenset([symbol]) if symbol is not None else None
+        pieces = [tables.empty(self.kind)]
+        for path in paths:
+            pieces += parquet.iterate(path, symbols=names, between=(span.start, span.end - 1))
+        table = pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+        at = table.column("ts_event").cast(pa.int64())
+        wanted = pc.and_(pc.greater_equal(at, span.start), pc.less(at, span.end))
+        wanted = pc.and_(wanted, pc.not_equal(table.column("source").cast(pa.string()), DERIVED))
+        if symbol is not None:
+            wanted = pc.and_(wanted, pc.equal(table.column("symbol").cast(pa.string()), symbol))
+        if "flags" in table.column_names:
+            ours = pc.match_substring_regex(table.column("flags").cast(pa.string()), OURS)
+            wanted = pc.and_(wanted, pc.invert(ours))
+        table = table.filter(wanted)
+        seq = kinds.kind(self.kind).seq
+        columns = dict.fromkeys(
+            ("exchange", "market_type", "symbol", "ts_event", "ts_recv", *kinds.PROVENANCE, *kinds.kind(self.kind).key,
+             *([seq] if seq else []))
+        )  # fmt: skip
+        frame = merge.plain_frame(table.select(list(columns))).with_row_index(ROW)
+        kept = deduplicated(frame.lazy(), self.kind).collect()
+        times = [pl.col(name).to_physical().cast(pl.Int64) for name in ("ts_event", "ts_recv")]
+        identity = merge.Suspects(self.kind).identity()[0]
+        lines = canonical_lines(table, self.kind) if table.num_rows else pl.Series([], dtype=pl.String)
+        return kept.with_columns(identity, lines.gather(kept.get_column(ROW)).alias(LINE)).with_columns(times)
+
+    def _rows(self, lake: pl.DataFrame, made: pl.DataFrame, found: _Verdict) -> None:
+        gone = lake.filter(~self.reach.holds())
+        found.unreachable += gone.height
+        lake = lake.filter(self.reach.holds())
+        self._differ(lake.join(made, on=HASH, how="anti"), INVENTED, found)
+        both = lake.join(made.select(HASH, pl.col(LINE).alias("#made")), on=HASH)
+        self._differ(both.filter(pl.col(LINE) != pl.col("#made")), CHANGED, found)
+        extra = made.join(gone, on=HASH, how="anti").join(lake, on=HASH, how="anti").filter(self.reach.holds())
+        if self.waits is not None:
+            self.result.waiting += extra.filter(pl.col("ts_recv") >= self.waits).height
+            extra = extra.filter(pl.col("ts_recv") < self.waits)
+        for gap in self.gaps if extra.height else ():
+            inside = extra.select(self._in(gap)).to_series()
+            self.lost[gap.cause] += int(inside.sum())
+            extra = extra.filter(~inside)
+        self._differ(extra, ABSENT, found)
+
+    def _in(self, gap: Gap) -> pl.Expr:
+        """Which rows a gap says are lost."""
+        mine = pl.lit(value=True) if gap.symbol == EVERY_SYMBOL else pl.col("symbol") == gap.symbol
+        seq = kinds.kind(self.kind).seq
+        if gap.id_from is not None and gap.id_to is not None and seq is not None:
+            return (mine & (pl.col(seq) >= gap.id_from) & (pl.col(seq) < gap.id_to)).fill_null(value=False)
+        at = pl.col("ts_event")
+        later = pl.lit(value=True) if gap.ts_to is None else at <= gap.ts_to
+        return mine & (at >= gap.ts_from) & later
+
+    def _differ(self, rows: pl.DataFrame, what: str, found: _Verdict) -> None:
+        found.different += rows.height
+        seq = kinds.kind(self.kind).seq
+        for row in rows.sort("ts_event", "frame_no").head(SHOWN).iter_rows(named=True):
+            if sum(one.what == what for one in self.result.examples) < SHOWN:
+                number = row[seq] if seq is not None else None
+                self.result.examples.append(
+                    Different(
+                        what, row["symbol"], row["ts_event"], row["session"], row["frame_no"], row["item"], number
+                    )
+                )  # fmt: skip
+
+
+class _Verdict(msgspec.Struct):
+    unreachable: int = 0
+    different: int = 0
+
+
+def _open(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    return parquet.iterate(path, columns, rows)
+
+
+def last_received(root: Path, rows: Iterable[FileRow]) -> int:
+    """The newest receive time (us) of these files' rows, from their statistics; 0 where there are none."""
+    newest = 0
+    for row in rows:
+        with parquet.open_file(root / row.path) as file:
+            place = file.schema_arrow.get_field_index("ts_recv")
+            for group in range(file.metadata.num_row_groups):
+                told = file.metadata.row_group(group).column(place).statistics
+                if told is not None and told.has_min_max and told.max is not None:
+                    newest = max(newest, parse(told.max) if not isinstance(told.max, int) else told.max)
+    return newest
+
+
+def spans_of(periods: Iterable[tuple[int, int]]) -> tuple[Interval, ...]:
+    """Receive times as intervals."""
+    return tuple(union(Interval(start, end) for start, end in periods))

@@ -1,0 +1,232 @@
+"""Frames make the rows of the lake again; what was altered, lost or added is named with the frame it came from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import zstandard
+
+from collectors.config import CollectorsConfig
+from daemon.rederiving import Outcome, Rederiver, Wanted
+from lake import layout, parquet
+from lake.frames import read_frames
+from lake.lasting import lasting
+from lake.manifest import Manifest
+from lake.publish import Placement, publish
+from lake.reproduced import ABSENT, CHANGED, INVENTED
+from lake.rows import FRAMES, FileRow
+from lake.writer import LakeWriter
+from tests.support import proven
+from tests.support.proven import LATER, NOW
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return proven.lake(tmp_path / "lake")
+
+
+def reproduce(root: Path, scratch: Path, **limits: object) -> Outcome:
+    wanted = Wanted(*proven.MARKET, **limits)  # type: ignore[arg-type]
+    with Rederiver(root, wanted, CollectorsConfig(), LATER, scratch) as work:
+        while work.step():
+            pass
+    return work.outcome
+
+
+def said(outcome: Outcome, severity: str = "error") -> list[str]:
+    return [f"{one.path}: {one.problem}" for one in outcome.findings if one.severity == severity]
+
+
+def day(outcome: Outcome, kind: str, date: str):
+    return next(one for one in outcome.days if (one.kind, one.date) == (kind, date))
+
+
+def frames_files(root: Path) -> list[Path]:
+    manifest = Manifest.read_only(root)
+    try:
+        return [root / row.path for row in manifest.segments(kind=FRAMES) if row.rows]
+    finally:
+        manifest.close()
+
+
+def alter(path: Path, change: Callable[[str], str]) -> None:
+    """Rewrite a frames file line by line."""
+    lines = [msgspec.json.encode(one).decode() for one in read_frames(path)]
+    path.write_bytes(zstandard.compress("".join(change(text) + "\n" for text in lines).encode()))
+
+
+def rewrite(root: Path, kind: str, change: Callable[[pa.Table], pa.Table], level: str = "part") -> None:
+    """Other rows in place of a live file's, in a manifest that knows of nothing else."""
+    with LakeWriter.open(root, "box", NOW) as writer:
+        row: FileRow = writer.manifest.files(kind, level=level)[0]  # type: ignore[arg-type]
+        place = Placement(
+            kind=kind, exchange=row.exchange, market_type=row.market_type, level=row.level, date=row.date,
+            hour=row.hour, symbol=row.symbol, revision=row.revision + 1, lake_id=writer.lake_id,
+        )  # fmt: skip
+        made = publish(root, place, [change(parquet.read(root / row.path))], run="test", now=NOW)
+        told = writer.manifest.certificates(row.path)
+        new = {"path": made.path, "sha256": made.sha256, "content_digest": made.content_digest, "rows": made.rows}
+        certificates = [msgspec.structs.replace(one, **new) for one in told]
+        writer.publish(add=[made], remove=[row.path], certificates=certificates, now=NOW)
+
+
+def test_frames_make_every_row_again_in_closed_days_and_in_hot_ones(lake: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    outcome = reproduce(lake, scratch)
+    assert outcome.findings == []
+    assert (outcome.frames, outcome.events, outcome.duplicates, outcome.rejected) == (79, 77, 1, 1)
+    closed, hot = day(outcome, "trade", "2025-11-20"), day(outcome, "trade", "2025-11-21")
+    assert (closed.rows, closed.derived, list(closed.files.values())) == (27, 27, [True])
+    assert (hot.rows, hot.derived, hot.files) == (10, 10, {})
+    assert (day(outcome, "quote", "2025-11-20").rows, day(outcome, "quote", "2025-11-21").rows) == (30, 10)
+    assert list(scratch.iterdir()) == [], "nothing is left behind"
+
+
+def test_it_can_be_limited(lake: Path, tmp_path: Path) -> None:
+    outcome = reproduce(lake, tmp_path, dates=("2025-11-21",), kinds=("trade",))
+    assert [(one.kind, one.date, one.rows) for one in outcome.days] == [("trade", "2025-11-21", 10)]
+    assert outcome.findings == []
+
+
+@pytest.mark.parametrize("date", ["2025-11-20", "2025-11-21"])
+def test_an_altered_frame_is_named_by_what_was_made_of_it(lake: Path, tmp_path: Path, date: str) -> None:
+    number, seq = (2, "1000") if date == "2025-11-20" else (3, "1041")
+    change = '\\"t\\": ' + seq + ', \\"p\\": \\"100.10\\"'
+    for path in frames_files(lake):
+        if f"date={date}" in str(path):
+            alter(path, lambda text: text.replace(change, change.replace("100.10", "100.11")))
+    outcome = reproduce(lake, tmp_path)
+    (text,) = said(outcome)
+    session = "box-1-1" if date == "2025-11-20" else "box-2-1"
+    number = 1 if date == "2025-11-20" else 3
+    assert text.startswith(f"binance/linear/trade: {date}: {CHANGED}: BTCUSDT {date}T")
+    assert f"(id {seq}, {session} frame {number} item 0)" in text
+    if date == "2025-11-20":
+        assert list(day(outcome, "trade", date).files.values()) == [False]
+
+
+def test_a_frames_file_that_is_lost_is_named_with_the_rows_that_nothing_proves(lake: Path, tmp_path: Path) -> None:
+    gone = next(path for path in frames_files(lake) if "date=2025-11-21" in str(path))
+    gone.unlink()
+    texts = said(reproduce(lake, tmp_path))
+    assert f"{gone.relative_to(lake).as_posix()}: is missing" in texts
+    assert any(f"trade: 2025-11-21: {INVENTED}: BTCUSDT" in text and "box-2-1 frame 1 item 0" in text for text in texts)
+
+
+def test_frames_that_are_missing_in_the_middle_of_a_session_are_named(lake: Path, tmp_path: Path) -> None:
+    path = next(path for path in frames_files(lake) if "date=2025-11-21" in str(path))
+    lines = [line for line in read_frames(path) if not 5 <= line.n <= 6 or line.dir != "recv"]
+    path.write_bytes(zstandard.compress(b"".join(msgspec.json.encode(line) + b"\n" for line in lines)))
+    texts = said(reproduce(lake, tmp_path))
+    assert "binance/linear: frames 5 to 6 of box-2-1 are in no file" in texts
+    assert any(INVENTED in text and "(id 1042, box-2-1 frame 5 item 0)" in text for text in texts)
+
+
+def test_a_row_that_frames_make_and_the_lake_lacks_is_named(lake: Path, tmp_path: Path) -> None:
+    rewrite(lake, "trade", lambda table: table.filter(pc.not_equal(table.column("seq"), 1045)))
+    (text,) = said(reproduce(lake, tmp_path))
+    assert f"2025-11-21: {ABSENT}: BTCUSDT" in text
+    assert "(id 1045, box-2-1 frame 11 item 0)" in text
+
+
+def test_a_row_that_a_gap_says_is_lost_is_counted_and_no_difference(lake: Path, tmp_path: Path) -> None:
+    rewrite(lake, "trade", lambda table: table.filter(pc.not_equal(table.column("seq"), 1045)))
+    with LakeWriter.open(lake, "box", NOW) as writer:
+        gap = writer.manifest.gaps(kind="trade")[0]
+        lost = {"gap_id": "crash", "id_from": 1045, "id_to": 1046, "cause": "crash"}
+        writer.record_gaps([msgspec.structs.replace(gap, **lost)])
+    outcome = reproduce(lake, tmp_path)
+    assert said(outcome) == []
+    found = day(outcome, "trade", "2025-11-21")
+    assert (found.rows, found.derived, found.lost, found.different) == (9, 10, {"crash": 1}, 0)
+
+
+def test_a_row_that_no_frame_makes_is_named_in_a_certified_day_too(lake: Path, tmp_path: Path) -> None:
+    def forge(table: pa.Table) -> pa.Table:
+        columns = {name: table.column(name) for name in table.column_names}
+        columns["price"] = pc.if_else(pc.equal(table.column("seq"), 1005), 1.0, table.column("price"))
+        return pa.table(columns, schema=table.schema)
+
+    rewrite(lake, "trade", forge, "day")
+    outcome = reproduce(lake, tmp_path)
+    (text,) = said(outcome)
+    assert f"2025-11-20: {CHANGED}: BTCUSDT" in text
+    assert "id 1005, " in text
+    assert list(day(outcome, "trade", "2025-11-20").files.values()) == [False]
+
+
+def test_rows_of_segments_that_wait_are_no_difference(lake: Path, tmp_path: Path) -> None:
+    with LakeWriter.open(lake, "box", NOW) as writer:
+        hot = writer.manifest.files("trade", level="part")
+        parents = {path for row in hot for path in writer.manifest.file(row.path).parents}
+        writer.publish(remove=[row.path for row in hot], segments=dict.fromkeys(parents, "sealed"), now=NOW)
+    outcome = reproduce(lake, tmp_path)
+    assert said(outcome) == []
+
+
+def test_a_day_alone_is_made_again_from_sessions_that_began_before_it(tmp_path: Path) -> None:
+    """The later day's frames know neither the instruments that were stored nor how their sessions began."""
+    root = proven.midnight_lake(tmp_path / "lake")
+    whole = reproduce(root, tmp_path)
+    assert whole.findings == []
+    assert {(one.kind, one.date): one.rows for one in whole.days if one.kind == "contract"} == {
+        ("contract", "2025-11-20"): 1
+    }
+    alone = reproduce(root, tmp_path, dates=("2025-11-21",))
+    assert alone.findings == []
+    assert alone.files < whole.files
+    assert {one.kind: (one.rows, one.derived) for one in alone.days} == {"trade": (30, 30), "quote": (30, 30)}
+    assert [list(one.files.values()) for one in alone.days] == [[True], [True]]
+
+
+def test_what_was_stored_before_a_time_is_known_as_it_was_then(tmp_path: Path) -> None:
+    root = proven.midnight_lake(tmp_path / "lake")
+    manifest = Manifest.read_only(root)
+    try:
+        with manifest.snapshot() as snapshot:
+            before = lasting(root, snapshot, *proven.MARKET, ("quote",), before=proven.BEGIN)
+            after = lasting(root, snapshot, *proven.MARKET, ("quote",), before=proven.MIDNIGHT)
+    finally:
+        manifest.close()
+    assert (before.contracts, before.times) == ((), {"quote": {}})
+    assert [one.symbol for one in after.contracts] == ["BTCUSDT"]
+    assert after.times["quote"]["BTCUSDT"] == proven.MIDNIGHT - 10 * proven.SECOND
+
+
+def test_rows_whose_frames_are_gone_are_not_provable_and_that_is_said(tmp_path: Path) -> None:
+    root = proven.midnight_lake(tmp_path / "lake")
+    with LakeWriter.open(root, "box", LATER) as writer:
+        files = [row for row in writer.manifest.segments(kind=FRAMES) if row.rows]
+        gone = [row.path for row in files if row.period_start < proven.MIDNIGHT - 13 * proven.MINUTE]
+        for path in gone:
+            (root / path).unlink()
+            (root / layout.meta_path(path)).unlink()
+        writer.publish(segments=dict.fromkeys(gone, "deleted"), now=LATER)
+    outcome = reproduce(root, tmp_path)
+    assert said(outcome) == []
+    assert "are gone" in said(outcome, "warning")[0]
+    found = day(outcome, "trade", "2025-11-20")
+    assert 0 < found.unreachable < found.rows == 96
+    assert list(found.files.values()) == [None]
+    assert list(day(outcome, "trade", "2025-11-21").files.values()) == [True]
+    instruments = day(outcome, "contract", "2025-11-20")
+    assert (instruments.unreachable, list(instruments.files.values())) == (1, [None])
+
+
+def test_a_lake_without_frames_proves_nothing_and_says_so_by_its_counts(lake: Path, tmp_path: Path) -> None:
+    with LakeWriter.open(lake, "box", NOW) as writer:
+        rows = [row for row in writer.manifest.segments(kind=FRAMES) if row.rows]
+        writer.publish(segments={row.path: "deleted" for row in rows}, now=NOW)
+    shutil.rmtree(lake / "frames")
+    outcome = reproduce(lake, tmp_path)
+    assert said(outcome) == []
+    assert outcome.files == 0
+    assert json.loads(msgspec.json.encode(outcome))["days"] == []
