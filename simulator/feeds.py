@@ -6,6 +6,7 @@ lost, and written down. Intervals are counted from the market's start: the same 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -198,17 +199,24 @@ class Schedule:
     """Feeds by their interval, spread over its steps so that not all symbols speak at once."""
 
     def __init__(self) -> None:
-        self._every: dict[int, list[list[Feed]]] = {}
+        self._turns: list[tuple[int, int, int, Feed]] = []
+        """Heap of (its next step, its number, steps of its interval, feed)."""
         self._count = 0
 
-    def add(self, feed: Feed, period: int) -> None:
-        """Let a feed speak every `period` us, a multiple of STEP."""
+    def add(self, feed: Feed, period: int, step: int) -> None:
+        """Let a feed speak every `period` us, a multiple of STEP, from `step` on."""
         steps = period // STEP
-        buckets = self._every.setdefault(steps, [[] for _ in range(steps)])
-        buckets[self._count % steps].append(feed)
+        first = step + (self._count % steps - step) % steps
+        heapq.heappush(self._turns, (first, self._count, steps, feed))
         self._count += 1
 
+    def next(self, default: int) -> int:
+        """The next step with which an interval ends; `default` where there is no feed."""
+        return self._turns[0][0] if self._turns else default
+
     def due(self, step: int) -> Iterator[Feed]:
-        """Feeds whose interval ends with that step."""
-        for steps, buckets in self._every.items():
-            yield from buckets[step % steps]
+        """Feeds whose interval ends with that step, or ended with one before that nobody asked about."""
+        while self._turns and self._turns[0][0] <= step:
+            at, number, steps, feed = self._turns[0]
+            heapq.heapreplace(self._turns, (at + steps, number, steps, feed))
+            yield feed

@@ -211,7 +211,7 @@ class Market:
             book = self.named.get((market, wanted.symbol))
             begun = [] if book is None else [feeds.make(book, stream, wanted, now)]
         for feed in begun:
-            self._schedule.add(feed, wanted.period)
+            self._schedule.add(feed, wanted.period, self._step)
         return bool(begun)
 
     def change(self, book: Book, status: str, delivery: int, now: int, streams: Iterable[tuple[str, str]]) -> None:
@@ -232,10 +232,12 @@ class Market:
     def _spoken(self, until: int) -> list[Event]:
         """What the feeds say at the ends of their intervals up to `until`."""
         out: list[Event] = []
-        while (end := self._start + self._step * feeds.STEP) <= until:
-            for feed in self._schedule.due(self._step):
+        last = (until - self._start) // feeds.STEP
+        while (step := self._schedule.next(last + 1)) <= last:
+            end = self._start + step * feeds.STEP
+            for feed in self._schedule.due(step):
                 out += feed.flush(end - end % 1000)
-            self._step += 1
+        self._step = max(self._step, last + 1)
         return out
 
     def advance(self, now: int) -> list[Event]:

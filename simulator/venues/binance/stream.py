@@ -54,7 +54,7 @@ def _handler(hub: Hub, settings: Settings, market: str, route: str) -> Handler:
         cause = "client closed"
         try:
             if _subscribe_by_path(hub, connection, request):
-                _keep(hub, connection, settings)
+                keep(hub, connection, settings)
                 cause = await _listen(hub, connection, socket)
             else:
                 connection.end("invalid streams in the address", 1008)
@@ -74,7 +74,7 @@ def _subscribe_by_path(hub: Hub, connection: Connection, request: web.Request) -
     return True
 
 
-def _keep(hub: Hub, connection: Connection, settings: Settings) -> None:
+def keep(hub: Hub, connection: Connection, settings: Settings) -> None:
     """Pings, and the cut at the end of the connection's life."""
     every, patience = PINGS[connection.market]
     if settings.ping is not None:
@@ -86,24 +86,40 @@ def _keep(hub: Hub, connection: Connection, settings: Settings) -> None:
 
 async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
     """Answer until the connection ends; the result says why."""
-    loop = asyncio.get_running_loop()
     async for message in socket:
-        now = loop.time()
-        recent = connection.inbound = [at for at in connection.inbound if at > now - 1] + [now]
-        if len(recent) > INBOUND[connection.market]:
-            connection.end("too many messages", 1008)
+        if not _within_limit(connection):
             return "too many messages"
         if message.type == WSMsgType.TEXT:
-            if reply := answer(hub, connection, message.data):
-                connection.say(reply)
+            _reply(hub, connection, message.data)
         elif message.type == WSMsgType.PING:
             connection.out.append(frame(message.data, PONG))
         elif message.type == WSMsgType.PONG:
-            connection.last_pong = now
+            connection.last_pong = asyncio.get_running_loop().time()
         elif message.type == WSMsgType.BINARY:
             connection.say(_error(2, "Invalid request: binary frames are not supported", None))
         connection.flush()
     return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
+
+
+def heard(hub: Hub, connection: Connection, text: str) -> None:
+    """A client's text frame, where no socket brought it."""
+    if _within_limit(connection):
+        _reply(hub, connection, text)
+
+
+def _reply(hub: Hub, connection: Connection, text: str) -> None:
+    if reply := answer(hub, connection, text):
+        connection.say(reply)
+
+
+def _within_limit(connection: Connection) -> bool:
+    """Count one message of the client; one that sends too many is cut off."""
+    now = asyncio.get_running_loop().time()
+    recent = connection.inbound = [at for at in connection.inbound if at > now - 1] + [now]
+    if len(recent) > INBOUND[connection.market]:
+        connection.end("too many messages", 1008)
+        return False
+    return True
 
 
 def answer(hub: Hub, connection: Connection, text: str) -> str:

@@ -1,0 +1,26 @@
+"""Days, months or years of the daemon on a clock that jumps: the real services against the simulated venue, faults
+drawn from a seed, every day compared with what happened.
+
+    python scripts/virtual_soak.py [--seed 1] [--days 30] [--faults 200] [--rate 0.6] [--json]
+
+One process, one thread, no sockets: whatever it finds is found again with the same seed (the report ends with the
+command). `--only 17,18` carries out these faults of the schedule alone, `--kinds kill,outage` draws from these only,
+`--log` shows what the daemon says. See `tests/support/virtual/`.
+
+Writes nothing outside a temporary folder, or `--out`. Exit code 0, 1 for findings.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # before polars is imported: what one core takes is what is said
+
+from tests.support.virtual.soak import main  # noqa: E402 -- the packages are one folder up
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:] or ["--days", "30"]))

@@ -1,0 +1,198 @@
+"""What a virtual world's lake holds against what happened: day by day, and everything once more at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from collectors.recovery import settle
+from compactor.service import compact_once
+from lake import Lake
+from lake.manifest import Manifest
+from lake.verify import verify_lake
+from lake.writer import LakeWriter
+from market import times
+from market.session import Gap
+from market.times import DAY, HOUR, MINUTE, SECOND, Interval
+from runtime.workers import InlineExecutor
+from simulator import oracle, witness
+from simulator.witness import Key
+from tests.support.virtual.market import Memory
+from tests.support.virtual.process import rows_of
+from tests.support.virtual.world import World
+from transformer.service import transform_once
+
+IDS = {
+    "trade": "seq", "agg_trade": "seq", "quote": "update_id", "book_delta": "last_id", "mark_price": "ts_event",
+    "liquidation": "ts_event", "kline": "open_time", "book_snapshot": "last_id",
+}  # fmt: skip
+GRACE_SECONDS = 900.0
+"""At a few events a minute silence is noticed after minutes."""
+MARGIN = 10 * MINUTE
+OF_RUNS = ("epoch", "version", "created_at")
+
+
+class Judge:
+    """Judges spans of time that follow each other; what is judged is forgotten."""
+
+    def __init__(self, truth: Memory, root: Path, kinds: dict[str, list[str]]) -> None:
+        self.truth = truth
+        self.kinds = kinds
+        self.root = root
+        self.findings: list[str] = []
+        self.verdicts: list[oracle.Verdict] = []
+        self._since = 0
+        self._past: dict[Key, set[int]] = {}
+        """Ids of the span before, which rows beside its end may have."""
+
+    def span(self, until: int) -> oracle.Verdict:
+        """Everything since the last call and before `until` (us), moved back to where no gap is."""
+        manifest = Manifest.read_only(self.root)
+        try:
+            gaps = manifest.gaps(overlapping=Interval(self._since - HOUR, until + DAY))
+            aside = sum(row.count for row in manifest.quarantine())
+        finally:
+            manifest.close()
+        end = self._quiet(gaps, until)
+        mine = [gap for gap in gaps if self._of_span(gap, end)]
+        stored, places = self._stored(end)
+        verdict = oracle.judge(self.truth.seen, stored, mine, end, GRACE_SECONDS)
+        said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
+        for found in verdict.findings:
+            where = f"{found.market} {found.kind} {found.symbol}"
+            self.findings.append(f"{said}: {found.rule} x {found.count} {where}: {found.detail}")
+        if aside < verdict.in_quarantine:
+            self.findings.append(f"{said}: {verdict.in_quarantine} rejected, {aside} in quarantine")
+        self.verdicts.append(verdict)
+        for key, place in places.items():
+            self._past[key] = set(self.truth.seen.told[key].ids[:place])
+        self.truth.forget(places, end - DAY)
+        self._since = end
+        return verdict
+
+    def _quiet(self, gaps: Sequence[Gap], until: int) -> int:
+        """The last moment before `until` that is a minute away from every gap."""
+        spans = [(g.ts_from - MINUTE, (g.ts_to or until + DAY) + MINUTE) for g in gaps if g.state == "open"]
+        for back in range(240):
+            at = until - back * MINUTE
+            if at > self._since and not any(a <= at < b for a, b in spans):
+                return at
+        return until
+
+    def _of_span(self, gap: Gap, end: int) -> bool:
+        return gap.ts_from < end and (gap.ts_to is None or gap.ts_to > self._since)
+
+    def _stored(self, end: int) -> tuple[dict[Key, oracle.Stored], dict[Key, int]]:
+        """The streams as stored up to `end`, and the place of the last row of each in the truth."""
+        stored: dict[Key, oracle.Stored] = {}
+        places: dict[Key, int] = {}
+        with contextlib.closing(Lake(self.root)) as lake:
+            for market, kinds in self.kinds.items():
+                for kind in kinds:
+                    for symbol, ids, values in self._rows(lake, market, kind, end):
+                        key = (kind, market, symbol)
+                        told = self.truth.seen.told.get(key)
+                        there = {one: n for n, one in enumerate(told.ids)} if told else {}
+                        past = self._past.get(key, set())
+                        kept = [
+                            (one, value)
+                            for one, value in zip(ids, values, strict=True)
+                            if (told is not None and one in there and told.times[there[one]] < end)
+                            or (one not in there and one not in past)
+                        ]
+                        stored[key] = oracle.Stored([one for one, _ in kept], [value for _, value in kept])
+                        place = max((there[one] for one, _ in kept if one in there), default=0)
+                        if place:
+                            places[key] = place
+        return stored, places
+
+    def _rows(self, lake: Lake, market: str, kind: str, end: int) -> Iterable[tuple[str, list[int], list[int]]]:
+        extra = ["flags"] if kind == "book_delta" else []
+        values = witness.VALUES.get(kind)
+        columns = list(dict.fromkeys(["symbol", "source", IDS[kind], *(values or ()), *extra]))
+        start = self._since - MARGIN if self._since else None
+        table = lake.read(kind, market_type=market, start=start, end=end + MARGIN, columns=columns)
+        rows = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("source") == "ws")
+        rows = rows.with_columns(pl.col("symbol").cast(pl.String))
+        if kind == "book_delta":
+            rows = rows.filter(~pl.col("flags").cast(pl.String).str.contains("snapshot|carried"))
+        for (symbol,), part in rows.group_by("symbol", maintain_order=True):
+            digests = [witness.digest(*pair) for pair in part.select(values).rows()] if values else [0] * part.height
+            yield str(symbol), part[IDS[kind]].cast(pl.Int64).to_list(), digests
+
+
+def closed_days(root: Path, before: int) -> list[str]:
+    """What is wrong with the days that ended before `before` (us): each stream in one certified file, no row twice."""
+    wrong: list[str] = []
+    manifest = Manifest.read_only(root)
+    try:
+        date = times.date_of(before - DAY).isoformat()
+        files = manifest.files(date_from=date, date_to=date)
+        for row in files:
+            if row.level != "day":
+                wrong.append(f"{date} is over and {row.path} is no daily file")
+            elif not manifest.certificates(path=row.path):
+                wrong.append(f"{row.path} has no certificate")
+        seen = Counter((row.market_type, row.kind, row.symbol) for row in files)
+        wrong += [f"{date}: {' '.join(map(str, key))} is in {count} files" for key, count in seen.items() if count > 1]
+        wrong += [f"{date} has no file of bars"] if not any(row.kind == "bar_1m" for row in files) else []
+    finally:
+        manifest.close()
+    return wrong
+
+
+def at_the_end(world: World) -> list[str]:
+    """The invariants of a lake whose daemon has stopped: whole, idempotent, recovered twice as recovered once."""
+    root, now = world.root, world.clock.now()
+    wrong: list[str] = []
+    with LakeWriter.open(root, "v", now, simulated=True) as writer:
+        settle(writer, writer.recover(now), now)
+        _work(world, writer, now)
+    before = rows_of(root)
+    with LakeWriter.open(root, "v", now, simulated=True) as writer:
+        settle(writer, writer.recover(now), now)
+        _work(world, writer, now)
+    wrong += [f"I8: a second run: {what}" for what in differences(before, rows_of(root))]
+    manifest = Manifest.read_only(root)
+    try:
+        with manifest.snapshot() as snapshot:
+            found = verify_lake(root, snapshot, lambda *_: None)
+        wrong += [f"I3/I5: verify: {one.path}: {one.problem}" for one in found.findings if one.severity == "error"]
+        wrong += [f"I5: session {row.session} never ended" for row in manifest.sessions(unclosed=True)]
+    finally:
+        manifest.close()
+    return wrong
+
+
+def _work(world: World, writer: LakeWriter, now: int) -> None:
+    executor = InlineExecutor()
+    transform_once(writer, executor, now, world.config.transformer)
+    compact_once(writer, executor, now, world.config.compactor)
+
+
+def differences(before: dict[str, list[tuple[Any, ...]]], after: dict[str, list[tuple[Any, ...]]]) -> list[str]:
+    """Rows that only one of two dumps has; what counts runs is left out."""
+    found = []
+    for name in before.keys() | after.keys():
+        if name == "meta":
+            continue
+        old, new = Counter(before.get(name, [])), Counter(after.get(name, []))
+        found += [f"{name} gains {row}"[:300] for row in new - old] + [f"{name} loses {row}"[:300] for row in old - new]
+    return found
+
+
+def handovers(root: Path) -> int:
+    """Sessions that handed over to a successor."""
+    manifest = Manifest.read_only(root)
+    try:
+        return sum((row.close_cause or "").startswith("handover") for row in manifest.sessions())
+    finally:
+        manifest.close()
+
+
+__all__ = ["SECOND", "Judge", "at_the_end", "closed_days", "differences", "handovers"]

@@ -1,0 +1,200 @@
+"""The soak on virtual time: days of the real daemon and the real simulated venue, with faults drawn from a seed.
+
+python -m tests.support.virtual.soak --seed 1 --days 30 --faults 200
+python -m tests.support.virtual.soak --seed 1 --days 30 --faults 200 --only 17,18    the same, with these faults only
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import msgspec
+
+from market import times
+from market.times import DAY, MINUTE
+from tests.support.virtual import schedule
+from tests.support.virtual.judge import Judge, at_the_end, closed_days, handovers
+from tests.support.virtual.process import rows_of
+from tests.support.virtual.world import START, Settings, World
+
+CLOSED_SECONDS = 2.6 * 3600
+"""After midnight: by then the day is closed, whatever the night was like."""
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What a run was and what it showed."""
+
+    seed: int
+    days: float
+    events: int = 0
+    stored: int = 0
+    missing: int = 0
+    covered: int = 0
+    in_quarantine: int = 0
+    undetectable: int = 0
+    gaps: int = 0
+    gaps_with_nothing_in_them: int = 0
+    causes: dict[str, int] = {}
+    lost: dict[str, int] = {}
+    handovers: int = 0
+    starts: int = 0
+    days_closed: int = 0
+    faults: dict[str, int] = {}
+    failpoints_that_struck: dict[str, int] = {}
+    findings: list[str] = []
+    errors_in_callbacks: list[str] = []
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    rss_mb: float = 0.0
+    replay: str = ""
+
+    @property
+    def speed(self) -> float:
+        """Virtual seconds a real one."""
+        return self.days * 86_400 / max(self.seconds, 1e-9)
+
+
+def run(
+    days: float,
+    faults: int,
+    settings: Settings,
+    folder: Path,
+    *,
+    only: Collection[int] = (),
+    kinds: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """One run in `folder`, which is empty. `only` are the indices of the faults that are carried out."""
+    began, cpu = time.monotonic(), time.process_time()
+    report = Report(seed=settings.seed, days=days)
+    report.replay = (
+        f"python -m tests.support.virtual.soak --seed {settings.seed} --days {days:g} --faults {faults}"
+        f" --rate {settings.rate:g}"
+        + (" --wide" if settings.wide else "")
+        + (f" --kinds {','.join(kinds)}" if kinds else "")
+    )
+    acts = schedule.draw(settings.seed, days, faults, tuple(kinds))
+    world = World(settings, folder)
+    judge = Judge(world.exchange.truth, world.root, settings.kinds)
+    with world.living():
+        for at, act in _plan(days, [act for act in acts if not only or act.index in only]):
+            world.run_until(at)
+            if act is not None:
+                tell(str(act))
+                world.strike(act)
+                continue
+            _judge_day(world, judge, report, tell)
+        world.run_until(days * 86_400)
+        world.finish()
+        until = world.exchange.clock.now()
+        world.stop()
+        judge.findings += at_the_end(world)
+        judge.span(until)
+        tell(f"the end: {len(judge.findings)} findings")
+        _fill(report, world, judge)
+    report.seconds, report.cpu_seconds = time.monotonic() - began, time.process_time() - cpu
+    report.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return report
+
+
+def _plan(days: float, acts: Sequence[schedule.Act]) -> list[tuple[float, schedule.Act | None]]:
+    """Faults and days' judgements in their order."""
+    first = (times.floor_to(START, DAY) + DAY - START) / 1e6 + CLOSED_SECONDS
+    judged: list[tuple[float, schedule.Act | None]] = []
+    while first + len(judged) * 86_400 < days * 86_400:
+        judged.append((first + len(judged) * 86_400, None))
+    return sorted([*judged, *((act.at, act) for act in acts)], key=lambda one: one[0])
+
+
+def _judge_day(world: World, judge: Judge, report: Report, tell: Callable[[str], None]) -> None:
+    midnight = times.floor_to(world.exchange.clock.now(), DAY)
+    world.finish()
+    verdict = judge.span(midnight - MINUTE)
+    judge.findings += closed_days(world.root, midnight)
+    report.days_closed += 1
+    tell(
+        f"-- {times.text(midnight)}: {verdict.stored} stored, {verdict.missing} missing, {verdict.gaps} gaps,"
+        f" {len(judge.findings)} findings"
+    )
+
+
+def _fill(report: Report, world: World, judge: Judge) -> None:
+    report.events = world.exchange.truth.events
+    for verdict in judge.verdicts:
+        for name in ("stored", "missing", "covered", "in_quarantine", "undetectable", "gaps"):
+            setattr(report, name, getattr(report, name) + getattr(verdict, name))
+        report.gaps_with_nothing_in_them += verdict.empty_gaps
+        for held, more in ((report.causes, verdict.causes), (report.lost, verdict.lost)):
+            for name, count in more.items():
+                held[name] = held.get(name, 0) + count
+    report.handovers = handovers(world.root)
+    report.starts = world.starts
+    report.faults = dict(world.done.most_common())
+    report.failpoints_that_struck = dict(world.fired)
+    report.findings = judge.findings
+    report.errors_in_callbacks = world.loop.failures
+
+
+def dump(
+    days: float, faults: int, settings: Settings, folder: Path, kinds: Sequence[str] = ()
+) -> dict[str, list[tuple[object, ...]]]:
+    """A run's manifest, all of it: the same for the same seed."""
+    folder.mkdir(exist_ok=True)
+    run(days, faults, settings, folder, kinds=kinds)
+    return rows_of(folder / "lake")
+
+
+def show(report: Report) -> None:
+    """For people."""
+    for name, value in msgspec.structs.asdict(report).items():
+        if name not in ("findings", "replay", "errors_in_callbacks"):
+            print(f"  {name.replace('_', ' '):28} {value if not isinstance(value, float) else round(value, 2)}")
+    print(f"  {'virtual seconds a second':28} {report.speed:,.0f}")
+    for text in (*report.findings[:60], *report.errors_in_callbacks[:10]):
+        print(f"  ! {text}")
+    print("as promised" if not report.findings else f"{len(report.findings)} FINDINGS; replay: {report.replay}")
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """The exit code: 1 for findings."""
+    import loguru
+
+    parser = argparse.ArgumentParser("virtual soak", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--days", type=float, default=3.0)
+    parser.add_argument("--faults", type=int, help="default: 200 in 30 days, and as dense otherwise")
+    parser.add_argument("--rate", type=float, default=Settings().rate, help="trades and quotes a second of all symbols")
+    parser.add_argument("--wide", action="store_true", help="collect more kinds at once")
+    parser.add_argument("--only", default="", help="indices of the faults to carry out, by commas")
+    parser.add_argument("--kinds", default="", help="kinds of faults to draw from, by commas; default: all")
+    parser.add_argument("--out", type=Path, help="keep the lake in this folder, which must not exist")
+    parser.add_argument("--log", action="store_true", help="show what the daemon says")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(given)
+    loguru.logger.remove()
+    if options.log:
+        loguru.logger.add(sys.stderr, level="INFO", format="      {message}")
+    faults = options.faults if options.faults is not None else max(1, round(options.days * 200 / 30))
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        if options.out:
+            options.out.mkdir(parents=True)
+        report = run(
+            options.days, faults, Settings(seed=options.seed, rate=options.rate, wide=options.wide),
+            options.out or Path(folder),
+            only={int(n) for n in options.only.split(",") if n}, kinds=[k for k in options.kinds.split(",") if k],
+            tell=lambda text: None if options.json else print(text, flush=True),
+        )  # fmt: skip
+    print(msgspec.json.format(msgspec.json.encode(report)).decode()) if options.json else show(report)
+    return 1 if report.findings else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,364 @@
+"""A virtual world: one venue, one lake, one daemon at a time, and the faults that strike them. One seed, one course."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from collectors.config import CollectorsConfig
+from compactor.config import CompactorConfig
+from daemon.config import Config
+from daemon.space_watch import DiskConfig
+from lake import durable
+from lake.space import Room
+from market import times
+from simulator.faults import Fault
+from tests.support.virtual.loop import VirtualClock, VirtualLoop
+from tests.support.virtual.market import MARKETS, Exchange, slow_ticks
+from tests.support.virtual.network import HOST
+from tests.support.virtual.process import KillAt, Process, in_place, look_often
+from tests.support.virtual.schedule import Act
+from transformer.config import TransformerConfig
+
+START = times.parse("2026-02-20T00:00:30Z")
+"""The first instant: a month's end, and in longer runs a leap of summer time elsewhere, are soon reached."""
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+PROFILES: tuple[dict[str, list[str]], ...] = (
+    {"spot": ["trade"], "linear": ["quote"], "inverse": ["liquidation"]},
+    {"spot": ["quote"], "linear": ["trade"], "inverse": ["mark_price"]},
+    {"spot": ["book_delta"], "linear": ["kline"], "inverse": ["trade"]},
+    {"spot": ["agg_trade"], "linear": ["book_delta"], "inverse": ["quote"]},
+)
+WIDE: tuple[dict[str, list[str]], ...] = (
+    {"spot": ["trade", "quote"], "linear": ["trade"], "inverse": ["quote", "liquidation"]},
+    {"spot": ["trade", "book_delta", "kline"], "linear": ["quote"], "inverse": ["trade"]},
+    {"spot": ["quote"], "linear": ["trade", "agg_trade", "liquidation"], "inverse": ["mark_price"]},
+    {"spot": ["agg_trade", "quote"], "linear": ["book_delta", "kline"], "inverse": ["trade", "quote"]},
+)
+"""What is collected, by seed: every kind somewhere, a few in each run, since each file costs its time."""
+CHANNELS = {
+    "spot": {"book_delta": "depth"}, "linear": {"book_delta": "depth@500ms"}, "inverse": {"mark_price": "markPrice"},
+}  # fmt: skip
+NEAR_SECONDS = 300.0
+"""How long after a fault everything is looked at as often as in real life."""
+WRITE_SECONDS = 10
+BACK_SECONDS = 10.0
+STEADY_SECONDS, MOST_FAILED = 300.0, 200
+GB = 1 << 30
+"""After which a daemon that ended by itself is started again."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes a run what it is."""
+
+    seed: int = 1
+    rate: float = 0.6
+    """Trades and quotes a second, of all symbols together."""
+    symbols: tuple[str, ...] = SYMBOLS
+
+    wide: bool = False
+    """More kinds at once, at two to three times the cost."""
+
+    @property
+    def kinds(self) -> dict[str, list[str]]:
+        return (WIDE if self.wide else PROFILES)[self.seed % len(PROFILES)]
+
+
+def config(settings: Settings, root: Path) -> Config:
+    """The daemon's configuration: everything that repeats comes as seldom as it may."""
+    sources = [
+        {
+            "exchange": "binance", "market_type": market, "kinds": settings.kinds[market],
+            "symbols": ["*"] if market == "inverse" else list(settings.symbols),
+            "channels": {k: c for k, c in CHANNELS[market].items() if k in settings.kinds[market]},
+            "polls": {"server_time_seconds": 3600, "instruments_seconds": 7200},
+            "endpoint": {"rest": f"http://{HOST}/{market}", "ws": f"ws://{HOST}/{market}"},
+        }
+        for market in MARKETS
+    ]  # fmt: skip
+    collectors = CollectorsConfig.model_validate(
+        {
+            "node": "v", "sources": sources,
+            "writing": {
+                "write_ms": 1000 * WRITE_SECONDS, "sync_ms": 1000 * WRITE_SECONDS,
+                "seal_seconds": 3600, "slow_seal_seconds": 7200,
+            },
+        }
+    )  # fmt: skip
+    return Config(
+        lake=root, collectors=collectors, transformer=TransformerConfig(interval_seconds=3600),
+        compactor=CompactorConfig.model_validate({"interval_seconds": 3600}),
+        disk=DiskConfig(ballast_mb=1, check_seconds=60),
+    )  # fmt: skip
+
+
+class World:
+    """Everything of one run. Time passes in `run_until`."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.root = folder / "lake"
+        self.loop = VirtualLoop()
+        self.clock = VirtualClock(self.loop, START)
+        self.exchange = Exchange(self.loop, settings.seed, settings.symbols, settings.rate, START)
+        self.chance = random.Random(f"{settings.seed}/world")
+        self.config = config(settings, self.root)
+        self.process: Process
+        self.starts = 0
+        self.done: Counter[str] = Counter()
+        """Faults by kind."""
+        self.fired: Counter[str] = Counter()
+        """Failpoints that struck."""
+        self.log: list[str] = []
+        self._restarted = set[str]()
+        self._near = 0.0
+        self._failed = 0
+        """Starts in a row that ended by themselves soon."""
+        self._began = 0.0
+        self._down_until: float | None = None
+        self._fault: tuple[durable.Fault, float] | None = None
+        self.before_start: list[Callable[[], None]] = []
+
+    @contextmanager
+    def living(self) -> Iterator[World]:
+        """The world exists inside this block."""
+        with ExitStack() as held:
+            held.enter_context(slow_ticks())
+            held.enter_context(in_place(self.exchange.network, self.settings.seed, self._room))
+            asyncio.events._set_running_loop(self.loop)
+            self.exchange.start()
+            asyncio.events._set_running_loop(None)
+            self.begin()
+            try:
+                yield self
+            finally:
+                durable.inject(None)
+                look_often(True)
+
+    def _room(self, _path: Path) -> Room:
+        full = self._fault is not None and self._fault[0].kind == "ENOSPC" and self._fault[0].repeat
+        return Room(0 if full else 100 * GB, 200 * GB)
+
+    # --- time ---
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start."""
+        return self.loop.time()
+
+    def run_until(self, at: float) -> None:
+        """Let time pass up to `at`; a daemon that ends is started again."""
+        while self.now < at:
+            self._arm()
+            until = min([at, *self._edges()])
+            if self._down_until is None:
+                self.loop.run_task(self.process.task, until)
+                if self.loop.killed:
+                    self._died()
+                elif self.process.over:
+                    self._ended()
+            else:
+                self.loop.run_task(self._tick(until), until + 1)
+                if self.now >= self._down_until:
+                    self.begin()
+
+    def _tick(self, until: float) -> asyncio.Task[None]:
+        async def wait() -> None:
+            await self.clock.sleep(max(0.0, until - self.now))
+
+        return self.loop.create_task(wait())
+
+    def _edges(self) -> list[float]:
+        edges = [self._near] if self._near > self.now else []
+        if self._down_until is not None:
+            edges.append(max(self._down_until, self.now))
+        if self._fault is not None:
+            edges.append(max(self._fault[1], self.now))
+        return edges
+
+    def _arm(self) -> None:
+        look_often(self.now < self._near)
+        if self._fault is not None:
+            fault, until = self._fault
+            if self.now >= until or (fault.struck and not fault.repeat):
+                self.fired[fault.kind] += fault.struck
+                durable.inject(None)
+                self._fault = None
+
+    # --- the daemon ---
+
+    def begin(self) -> None:
+        """Start a daemon."""
+        self._down_until = None
+        for work in self.before_start:
+            work()
+        self.before_start.clear()
+        self.starts += 1
+        self._began = self.now
+        self.process = Process(self.loop, self.clock, self.exchange.network, self.config)
+        self.process.start()
+
+    def _down(self, seconds: float, why: str) -> None:
+        self._down_until = self.now + seconds
+        self._note(f"{why}, down for {seconds:g} s", seconds, why)
+
+    def _died(self) -> None:
+        """It was killed at a durable step."""
+        self._fault = None
+        self.fired["KILL"] += 1
+        self.process.kill()
+        self._down(BACK_SECONDS, "killed")
+
+    def _ended(self) -> None:
+        """It ended by itself."""
+        code = self.process.task.result() if not self.process.task.cancelled() else -1
+        self._failed = self._failed + 1 if self.now - self._began < STEADY_SECONDS else 0
+        if self._failed > MOST_FAILED:
+            raise AssertionError(f"{self._failed} starts in a row failed: exit {code}: {self.process.said}")
+        self._down(BACK_SECONDS, f"exit {code}: {self.process.said}")
+
+    def stop(self) -> None:
+        """A clean stop."""
+        self.process.ask_to_stop()
+        self.loop.run_task(self.process.task, self.now + 120)
+        assert self.process.over, "the daemon does not stop"
+
+    def finish(self) -> None:
+        """Let the daemon be up, in peace, for long enough that it has caught up."""
+        durable.inject(None)
+        self._fault = None
+        while self._down_until is not None:
+            self.run_until(self._down_until + 1.0)
+
+    def kill(self, seconds: float, power: bool = False) -> None:
+        if power:
+            self.process.pull_the_plug(self.chance)
+        else:
+            self.process.kill()
+        self._down(seconds, "power cut" if power else "killed")
+
+    def _note(self, text: str, seconds: float, name: str) -> None:
+        self.log.append(f"day {self.now / 86_400:.4f} {text}")
+        self.exchange.note(name, seconds, before=2 * WRITE_SECONDS)
+        self._near = max(self._near, self.now + seconds + NEAR_SECONDS)
+
+    # --- faults ---
+
+    def strike(self, act: Act) -> None:
+        """Carry out one act of the schedule."""
+        told = dict(act.told)
+        self.done[act.kind] += 1
+        self.log.append(str(act))
+        self._near = max(self._near, self.now + told.get("seconds", 0) + NEAR_SECONDS)
+        asyncio.events._set_running_loop(self.loop)
+        try:
+            self._strike(act.kind, told)
+        finally:
+            asyncio.events._set_running_loop(None)
+
+    def _strike(self, kind: str, told: dict[str, Any]) -> None:
+        match kind:
+            case "silent stream":
+                self._venue("silence", **told, symbol=self._symbol(told["market"]))
+            case "replay" | "acks" | "mute":
+                self._venue(kind, **told)
+                self._venue("cut", market=told["market"])
+            case "drop_ids" | "duplicate_ids" | "reorder_ids" | "bad_price" | "bad_time":
+                self._venue(kind, **told, symbol=self._symbol(told["market"]))
+            case "restart_ids":
+                self._restart_ids(told["market"])
+            case "outage":
+                self._outage(told["seconds"])
+            case "listing":
+                self._listing(told["market"])
+            case _ if kind in self._machine():
+                asyncio.events._set_running_loop(None)
+                self._machine()[kind](told)
+            case _:
+                self._venue(kind, **{name: value for name, value in told.items() if value is not None})
+
+    def _machine(self) -> dict[str, Callable[[dict[str, Any]], None]]:
+        return {
+            "clock step": self._step,
+            "kill": lambda told: self._end(told["seconds"], "kill"),
+            "power cut": lambda told: self._end(told["seconds"], "power cut"),
+            "kill at step": lambda told: self._inject(KillAt(told["step"]), 600.0),
+            "restart": lambda told: self._end(told["seconds"], "stop"),
+            "manifest lost": self._lose_manifest,
+            "worker dies": self._kill_worker,
+            "EIO": lambda told: self._inject(durable.Fault(told["op"], told["number"], "EIO"), 7300.0),
+            "SHORT": lambda told: self._inject(durable.Fault(told["op"], told["number"], "SHORT"), 7300.0),
+            "disk full": self._fill,
+        }
+
+    def _venue(self, name: str, **told: Any) -> None:
+        self.exchange.hub.begin(Fault(fault=name, **told))  # type: ignore[arg-type]
+
+    def _symbol(self, market: str) -> str:
+        return self.chance.choice(self.exchange.symbols[market])
+
+    def _restart_ids(self, market: str) -> None:
+        """Once a symbol: the same numbers a third time would be others' ids."""
+        left = [one for one in self.exchange.symbols[market] if f"{market} {one}" not in self._restarted]
+        if left:
+            symbol = self.chance.choice(left)
+            self._restarted.add(f"{market} {symbol}")
+            self._venue("restart_ids", market=market, symbol=symbol)
+
+    def _outage(self, seconds: float) -> None:
+        network = self.exchange.network
+        self.exchange.note("outage", seconds)
+        network.reachable = False
+        network.drop_all()
+        self.loop.call_later(seconds, setattr, network, "reachable", True)
+
+    def _listing(self, market: str) -> None:
+        """A contract is listed, or ends for good."""
+        new = self.exchange.dormant[market]
+        book = self.exchange.hub.market.named[market, new.lower()]
+        status = "TRADING" if not book.listed else "SETTLING" if book.status == "TRADING" else book.status
+        self.exchange.note("listing", 120.0, market=market)
+        self.exchange.change(market, new, status)
+
+    def _step(self, told: dict[str, Any]) -> None:
+        back = -self.clock.stepped if abs(self.clock.stepped + told["us"]) > 100_000_000 else told["us"]
+        self.exchange.note("clock step", 60.0)
+        self.clock.step(back)
+
+    def _end(self, seconds: float, how: str) -> None:
+        if self._down_until is not None:
+            return
+        if how == "stop":
+            self.exchange.note("stop", seconds)
+            self.stop()
+            self._down(seconds, "stopped")
+        else:
+            self.kill(seconds, power=how == "power cut")
+
+    def _lose_manifest(self, told: dict[str, Any]) -> None:
+        self._end(told["seconds"], told["how"])
+
+        def lose() -> None:
+            for name in ("manifest.db", "manifest.db-wal", "manifest.db-shm"):
+                (self.root / name).unlink(missing_ok=True)
+
+        self.before_start.append(lose)
+
+    def _kill_worker(self, told: dict[str, Any]) -> None:
+        self.process.workers.deaths += told["deaths"]
+
+    def _inject(self, fault: durable.Fault, seconds: float) -> None:
+        if self._down_until is None:
+            self.exchange.note(fault.kind, seconds)
+            durable.inject(fault)
+            self._fault = (fault, self.now + seconds)
+
+    def _fill(self, told: dict[str, Any]) -> None:
+        self._inject(durable.Fault("write", 1, "ENOSPC", repeat=True), told["seconds"])
