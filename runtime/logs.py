@@ -43,7 +43,7 @@ def setup(
     def stamp(record: Record) -> None:
         record["extra"]["at"] = times.text(used.now() // times.MS * times.MS)
 
-    logger.remove()
+    _let_go()
     logger.configure(patcher=stamp)
     shown = console if console is not None else sys.stderr
     logger.add(shown, level=level, format=_human, colorize=None, backtrace=False, diagnose=False)
@@ -64,9 +64,19 @@ def setup(
 
 
 def close() -> None:
-    """Flush and let go of every sink; what is said later is not written."""
+    """Flush and let go of every sink; what is said later is not written. What cannot be written now is lost."""
     logger.complete()
-    logger.remove()
+    _let_go()
+
+
+def _let_go() -> None:
+    """Every sink, whether or not it can write what it still holds: a full disk under the log ends no process."""
+    for _ in ("console", "file", "the rest"):
+        try:
+            logger.remove()
+        except OSError:
+            continue
+        return
 
 
 def _human(record: Record) -> str:
