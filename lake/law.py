@@ -26,7 +26,8 @@ Report = Callable[[int, int, str], None]
 Stream = tuple[str, str, str]
 HELD = ("open", "sealed", "transformed", "quarantined")
 """States of segments that are not let go of."""
-SHED = "shed"
+GIVEN_UP = frozenset({"shed", "disk_full", "read_only", "storage_failed"})
+"""Causes of gaps of events that we held and did not keep."""
 FINDINGS = 200
 """Findings of one stream that are kept."""
 
@@ -234,7 +235,7 @@ def _untold(markets: Iterable[MarketLaw], gaps: Mapping[Stream, Sequence[Gap]]) 
     found = []
     for held in markets:
         market = (held.exchange, held.market_type)
-        shed = any(gap.cause == SHED for stream, some in gaps.items() if stream[:2] == market for gap in some)
+        shed = any(gap.cause in GIVEN_UP for stream, some in gaps.items() if stream[:2] == market for gap in some)
         if held.untold or shed or held.events <= held.lines:
             continue
         problem = f"sessions tell of {held.events:,} new events, segments of {held.lines:,} lines"

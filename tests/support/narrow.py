@@ -106,9 +106,9 @@ def without_override() -> list[str]:
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
-def fill(folder: Path, *, leave: int = 0) -> Path:
+def fill(folder: Path, *, leave: int = 0, name: str = "filler") -> Path:
     """Take all room of the disk but `leave` bytes; the file that holds it."""
-    filler = folder / "filler"
+    filler = folder / name
     with filler.open("wb") as file:
         while (free := shutil.disk_usage(folder).free - leave) > 0:
             try:
