@@ -7,6 +7,7 @@ damaged and a lost line are both seen. `dl rebuild` makes the manifest anew from
 from __future__ import annotations
 
 import builtins
+import contextlib
 import heapq
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -110,6 +111,15 @@ class Ledger:
             self._file = durable.AppendFile(place)
         self._path = path
         return self._file
+
+    def newest_day(self) -> int:
+        """When (us) the day of this node's last file began; 0 where there is none."""
+        days = [0]
+        for place in (self._root / layout.LEDGER).glob(f"*-{self.node}.jsonl"):
+            with contextlib.suppress(Malformed):
+                date, node = layout.parse_ledger(f"{layout.LEDGER}/{place.name}")
+                days += [times.parse(date)] if node == self.node else []
+        return max(days)
 
     def _continue(self, place: Path, file: durable.AppendFile) -> None:
         """Go on behind what an earlier run wrote: numbers follow, and a torn line is ended, never cut."""

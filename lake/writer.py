@@ -58,6 +58,10 @@ class LakeWriter:
         self._ledger = ledger
         self._guard = threading.RLock()
         self._latest = now
+        self._floor = ledger.newest_day()
+        """A clock that was years ahead once left a ledger of a day to come. What is written later goes on there: the
+        last word on a thing is that of the newest day.
+        """
         self._void: list[tuple[str, msgspec.Struct]] = []
         self._on_rebuild = on_rebuild
         self._say_start(now)
@@ -179,7 +183,7 @@ class LakeWriter:
         """Something worth knowing later that no table holds: a `note` of the ledger. `what` is what JSON can hold."""
         with self._guard:
             self._latest = max(self._latest, now)
-            self._ledger.append([*self._void, ("note", what)], self._latest)
+            self._ledger.append([*self._void, ("note", what)], max(self._latest, self._floor))
             self._void.clear()
 
     def publish(
@@ -278,7 +282,7 @@ class LakeWriter:
     def _write_ledger(self, entries: list[tuple[str, msgspec.Struct]], now: int) -> None:
         self._latest = max(self._latest, now)
         if entries or self._void:
-            self._ledger.append([*self._void, *entries], self._latest)
+            self._ledger.append([*self._void, *entries], max(self._latest, self._floor))
             self._void.clear()
 
     def _say_start(self, now: int) -> None:

@@ -365,3 +365,13 @@ def test_f48_a_note_in_the_ledger_survives(tmp_path: Path) -> None:
     with LakeWriter.open(tmp_path / "lake", "n", T0) as writer:
         writer.note({"clock_step": {"at": T0, "seconds": 3600.0}}, T0 + HOUR)
     assert notes_of(tmp_path / "lake") == [b'{"clock_step":{"at":1700000000000000,"seconds":3600.0}}']
+
+
+def test_f48_a_ledger_of_ten_years_ahead_is_gone_on_with_so_that_the_last_word_stays_the_last(tmp_path: Path) -> None:
+    for n, now in enumerate((T0, T0 + YEARS, T0 + HOUR, T0 + 2 * DAY)):
+        with LakeWriter.open(tmp_path / "lake", "n", now) as writer:
+            writer.note({"word": n}, now)
+    assert notes_of(tmp_path / "lake") == [b'{"word":%d}' % n for n in range(4)]
+    assert [path.name for path in sorted((tmp_path / "lake/ledger").iterdir())] == [
+        "2023-11-14-n.jsonl", "2033-11-14-n.jsonl",
+    ]  # fmt: skip
