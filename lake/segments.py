@@ -18,6 +18,8 @@ from market.errors import Malformed
 from market.kinds import Event
 
 FORMAT_VERSION: Final = 1
+TOGETHER: Final = 1024
+"""Lines whose times are compared together."""
 MAX_BYTES: Final = 64 * 1024 * 1024
 """A segment that has reached this size is sealed."""
 
@@ -151,13 +153,26 @@ def scan(kind: str, data: bytes) -> Scan:
     bad: list[BadLine] = []
     held: Extent | None = None
     rows = 0
+    some: list[Event] = []
     for found in read_lines(kind, data[:size]):
         rows += 1
         if isinstance(found, BadLine):
             bad.append(found)
-        else:
-            held = widen(held, Extent(found.ts_recv, found.ts_recv, found.ts_event, found.ts_event))
-    return Scan(size, rows, held, tuple(bad))
+            continue
+        some.append(found)
+        if len(some) == TOGETHER:  # an extent for each line would cost as much as reading it
+            held = widen(held, _extent_of(some))
+            some.clear()
+    return Scan(size, rows, widen(held, _extent_of(some)), tuple(bad))
+
+
+def _extent_of(events: Sequence[Event]) -> Extent | None:
+    """As `extent`, of events in any order; None of none."""
+    if not events:
+        return None
+    received = [event.ts_recv for event in events]
+    timed = [event.ts_event for event in events if event.ts_event is not None]
+    return Extent(min(received), max(received), min(timed, default=None), max(timed, default=None))
 
 
 class Seal(msgspec.Struct, kw_only=True, omit_defaults=True):
