@@ -230,7 +230,8 @@ def _start(config: Path, place: Path) -> Figures:
     if code:
         raise SystemExit(f"the daemon ended with {code}: {(place / 'daemon.log').read_text()[-2000:]}")
     return {
-        "first_frame_seconds": round(first, 3), "first_frame_cpu_seconds": round(cpu, 2), "refused_seconds": round(min(refused), 3),
+        "first_frame_seconds": round(first, 3), "first_frame_cpu_seconds": round(cpu, 2),
+        "refused_seconds": round(min(refused), 3),
     }  # fmt: skip
 
 
