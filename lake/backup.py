@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from lake import durable, layout
-from lake.errors import CorruptManifest, NotALake
+from lake.errors import CorruptManifest, ManifestBusy, NotALake
 from lake.manifest_reads import chunks
 from lake.manifest_source import BUSY_MS, explain
 from lake.migrations import APPLICATION_ID
@@ -78,10 +78,16 @@ def copy(source: Path, target: Path) -> None:
     try:
         with closing(_open(source, "mode=ro")) as here, closing(sqlite3.connect(target, isolation_level=None)) as there:
             there.execute("PRAGMA synchronous = OFF")  # made durable as a whole, or thrown away
-            here.backup(there)
+            here.backup(there, progress=_not_for_ever)
             there.execute("PRAGMA journal_mode = DELETE")  # it was WAL: one file, that needs no log to be read
     except sqlite3.Error as error:
         raise explain(error) from error
+
+
+def _not_for_ever(status: int, _remaining: int, _total: int) -> None:
+    """Python tries a busy database again without end: SQLite's own patience (the timeout) has to be enough."""
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise ManifestBusy(f"{layout.MANIFEST}: database is locked", "another program holds it; try again")
 
 
 def problem(place: Path, *, full: bool = False) -> str:

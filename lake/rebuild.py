@@ -252,7 +252,8 @@ def _read(root: Path, history: History, report: Report) -> None:
 
 def _check_evidence(root: Path, history: History, found: Survey) -> None:
     """A folder named `raw` alone does not make a lake."""
-    if not (history.entries or history.start or found.adopted or found.sealed or found.opened or found.left or _is_file(root)):
+    told = history.entries or history.start
+    if not (told or found.adopted or found.sealed or found.opened or found.left or _is_file(root)):
         raise NotALake(f"{root} is no lake: neither a ledger nor a file of a lake is in it", "check the path")
 
 

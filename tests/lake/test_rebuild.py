@@ -181,6 +181,7 @@ def tables(root: Path) -> dict[str, list[tuple]]:
         names = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
         found = {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
         keep = [r[1] for r in db.execute("PRAGMA table_info(meta)") if r[1] not in EPOCH_AND_VERSION]
+        found.pop("scrubs", None)  # when a file was last read again is not in the ledger
         found["meta"] = list(db.execute(f"SELECT {', '.join(keep)} FROM meta"))
     db.close()
     return found

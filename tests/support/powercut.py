@@ -319,11 +319,18 @@ class Recording(Generic[P]):
 
     def _step(self, op: durable.Op) -> None:
         self._look()
+        if op.name == "fsync" and not self._knows(op.path):  # SQLite wrote it: a copy of the manifest
+            self.steps.append(Step(durable.Op("create", op.path), self._promised))
+            self.steps.append(Step(durable.Op("write", op.path, data=Path(op.path).read_bytes()), self._promised))
         last = self.steps[-1] if self.steps else None
         if last is not None and last.op is not None and _goes_on(last.op, op):
             self.steps[-1] = last._replace(op=last.op._replace(data=last.op.data + op.data))
             return
         self.steps.append(Step(op, self._promised))
+
+    def _knows(self, path: str) -> bool:
+        there = path.removeprefix(self.before.root + "/") in self.before.now
+        return there or any(step.op is not None and path in (step.op.path, step.op.target) for step in self.steps)
 
     def _look(self, *_: object) -> None:
         """Keep the manifest's image where it has come further."""
