@@ -24,6 +24,8 @@ _FLOAT_DIGITS = 15
 _FLOAT_LIMIT = 10**_FLOAT_DIGITS
 _INT64_LIMIT = 2**63 - 1
 _INT128_LIMIT = 2**127 - 1
+_SAMPLE = 64
+"""Values whose decimals are looked at one by one: most columns have no more in use further down."""
 _MAX_DIGITS = 38
 """Digits that always fit Int128."""
 
@@ -202,15 +204,17 @@ def from_table(floats: pl.Series, texts: pl.Series | None = None) -> Scaled:
 def _short_decimals(floats: pl.Series) -> Scaled | None:
     if floats.len() == floats.null_count():
         return Scaled(floats.cast(pl.Int64), 0)
-    sample = floats.head(64)
-    for exponent in range(_FLOAT_DIGITS + 1):
-        if _as_integers(sample, exponent) is None:
-            continue
+    for exponent in range(_decimals_shown(floats.head(_SAMPLE)), _FLOAT_DIGITS + 1):
         found = _as_integers(floats, exponent)
         if found is not None:
             return Scaled(found, exponent)
-        sample = floats
     return None
+
+
+def _decimals_shown(sample: pl.Series) -> int:
+    """The most decimals of the shortest texts: with fewer no integer is any of these floats."""
+    exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in sample.to_list() if x is not None]
+    return max((0, *(-exponent for exponent in exponents if isinstance(exponent, int))))
 
 
 def _as_integers(floats: pl.Series, exponent: int) -> pl.Series | None:

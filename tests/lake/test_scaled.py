@@ -154,3 +154,21 @@ def test_prices_of_few_digits_are_scaled_without_going_through_text(monkeypatch)
     monkeypatch.setattr(scaled, "texts_of", None)
     assert scaled.from_table(prices).exponent == 1
     assert scaled.from_table(prices).values.to_list() == [650000 + n for n in range(1000)]
+
+
+@pytest.mark.parametrize(
+    "values, exponent",
+    [([1.0, 2.0], 0), ([0.1, 25.25], 2), ([1e14, 3.0], 0), ([-0.001, 7.0], 3), ([5e-15], 15), ([None, 0.5], 1)],
+)
+def test_short_decimals_are_recognised_with_as_many_places_as_they_show(values, exponent):
+    found = scaled.from_table(pl.Series(values, dtype=pl.Float64))
+    assert found.exponent == exponent
+    assert scaled.unscale(found).to_list() == [
+        None if v is None else numbers.plain(format(Decimal(repr(v)), "f")) for v in values
+    ]
+
+
+@pytest.mark.parametrize("value", [1e22, 123456789012345680.0])
+def test_what_has_more_digits_than_a_float_holds_goes_by_its_text(value):
+    found = scaled.from_table(pl.Series([value, 0.5]))
+    assert scaled.unscale(found).to_list() == [format(Decimal(repr(value)), "f"), "0.5"]
