@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from compactor.jobs import Rules
@@ -27,6 +29,23 @@ class ScrubConfig(BaseModel):
     interval_days: float = Field(7, gt=0, description="Every stored file is read and hashed again at least so often.")
     bytes_per_second: int = Field(
         8 * 1024 * 1024, ge=64 * 1024, description="At most so fast, to leave the disk to what is collected."
+    )
+
+
+class ReproduceConfig(BaseModel):
+    """Making closed days again from their frames at night, and comparing their content digests: proof that what is
+    certified is what was received.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: int = Field(1, ge=0, le=31, description="Closed days that are made again a night, the newest; 0: none.")
+    from_hour: int = Field(2, ge=0, le=23, description="The hour (UTC) at which that begins.")
+    max_hours: float = Field(4, gt=0, le=24, description="A market's day that takes longer is given up for the night.")
+    folder: Path | None = Field(
+        None,
+        description="Where the rows are made, and removed again; on a disk with room for one day of a market. Default:"
+        " the system's temporary folder.",
     )
 
 
@@ -62,6 +81,10 @@ class CompactorConfig(BaseModel):
     )
     raw_days: float = Field(2, ge=0, description="How long raw segments of closed and re-hashed days are kept.")
     frames_days: float = Field(30, ge=0, description="How long frames files are kept.")
+    reproduce: ReproduceConfig = Field(
+        default_factory=lambda: ReproduceConfig.model_validate({}),
+        description="Closed days made again from their frames.",
+    )
 
     def rules(self) -> Rules:
         """The plan's view of these settings, in us."""

@@ -7,8 +7,6 @@ than the rows of the days under way; each day is compared as soon as all frames 
 from __future__ import annotations
 
 import datetime as dt
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
@@ -26,6 +24,7 @@ from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
 from lake.reproduced import DayResult, Different, Reach
 from lake.rows import FRAMES, FileRow, SegmentRow, SessionRow
+from lake.scratch import Scratch
 from market.kinds import KINDS
 from market.times import MINUTE, SECOND, day_start, text
 from transformer import plan
@@ -99,7 +98,7 @@ class Rederiver:
         self._market = (wanted.exchange, wanted.market_type)
         self._now = now
         self._manifest = Manifest.read_only(root)
-        self._folder = Path(tempfile.mkdtemp(prefix="lake-frames-", dir=scratch))
+        self._folder = Scratch("lake-frames-", scratch)
         self._made: list[FileRow] = []
         self._spans: list[Span] = []
         self._unread: set[str] = set()
@@ -112,7 +111,7 @@ class Rederiver:
             self._files = list(self._source.files)
             self.total = len(self._files)
             if self._files:
-                self._reader = Rederivation(*self._market, self._folder / "lake", config, known, now)
+                self._reader = Rederivation(*self._market, self._folder.path / "lake", config, known, now)
                 self._reader.begin(self._opened(every), self._unread)
         except BaseException:
             self.close()
@@ -149,7 +148,7 @@ class Rederiver:
             self._reader.close()
             self._reader = None
         self._manifest.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.remove()
 
     def __enter__(self) -> Self:
         return self

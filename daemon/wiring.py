@@ -7,6 +7,7 @@ import dataclasses
 import random
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,9 +16,11 @@ from collectors.recovery import Stops, settle
 from collectors.service import CollectorsService
 from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
+from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
 from daemon.config import Config
 from daemon.control import Job, Progress
+from daemon.reproducing import advance
 from daemon.safe_mode import Held, SafeMode
 from daemon.space_watch import SpaceWatch, fatal
 from lake.errors import LakeError
@@ -28,6 +31,7 @@ from runtime.clock import Clock
 from runtime.clock_watch import ClockWatch, Step
 from runtime.saying import some
 from runtime.service import Service
+from runtime.workers import Workers
 from transformer.service import TransformService
 
 __all__ = ["Parts", "build", "fatal", "summary_of"]
@@ -74,8 +78,12 @@ async def build(
     )
     scrub = ScrubService(writer, clock, config.scrub)
     services += [Held(service, safe_mode.gate) for service in (transformer, compactor) if service.name in only]
+    proof = ReproduceService(
+        writer, Workers, partial(advance, config.collectors), clock, config.compactor.reproduce,
+        waits=space.compaction_waits,
+    )  # fmt: skip
     if compactor.name in only:
-        services.append(Held(scrub, safe_mode.gate))
+        services += [Held(scrub, safe_mode.gate), Held(proof, safe_mode.gate)]
     services += [clock_watch, space, BackupService(writer.root, clock, config.backup)]
 
     async def transform(_arguments: Mapping[str, Any], progress: Progress) -> object:

@@ -24,8 +24,6 @@ from market.session import Gap
 
 Report = Callable[[int, int, str], None]
 Stream = tuple[str, str, str]
-HELD = ("open", "sealed", "transformed", "quarantined")
-"""States of segments that are not let go of."""
 GIVEN_UP = frozenset({"shed", "disk_full", "read_only", "storage_failed"})
 """Causes of gaps of events that we held and did not keep."""
 FINDINGS = 200

@@ -26,7 +26,7 @@ from lake.rows import CertificateRow, FileRow, SegmentRow
 from market.errors import MarketError
 from market.kinds import Contiguous, kind
 from market.session import Gap
-from market.times import Interval, intersect, union
+from market.times import Interval, intersect, text, union
 
 __all__ = ["AGAIN", "LOST", "Finding", "IdLaw", "Verification", "id_law", "verify_lake"]
 Report = Callable[[int, int, str], None]
@@ -48,6 +48,20 @@ class IdLaw(msgspec.Struct, frozen=True):
         return self.last - self.first + 1 == self.stored + self.void + self.missing
 
 
+class Proof(msgspec.Struct):
+    """The certified files of one market and day by whether their frames made the same again, and when that was last
+    looked at (us). `unproven`: not yet, or not all of their frames are there.
+    """
+
+    exchange: str
+    market_type: str
+    date: str
+    same: int = 0
+    different: int = 0
+    unproven: int = 0
+    at: int | None = None
+
+
 class Verification(msgspec.Struct):
     """What was checked and what was found."""
 
@@ -60,6 +74,7 @@ class Verification(msgspec.Struct):
     """Of daily files."""
     streams: list[StreamLaw] = []
     markets: list[MarketLaw] = []
+    proofs: list[Proof] = []
     findings: list[Finding] = []
 
     @property
@@ -91,9 +106,33 @@ def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
     law = prove(root, snapshot, broken, lambda done, _, what: report(total + done, total + len(files), what))
     result.streams, result.markets = law.streams, law.markets
     result.findings += law.findings
+    _proofs(files, certificates, result)
     result.findings += _ledger(root, snapshot)
     result.findings += _strangers(root, files, known, snapshot.files(state="retired"))
     return result
+
+
+def _proofs(files: list[FileRow], certificates: dict[str, CertificateRow], result: Verification) -> None:
+    """Which closed days were made again from their frames, and a finding for each file that was not the same."""
+    found: dict[tuple[str, str, str], Proof] = {}
+    for row in files:
+        told = certificates.get(row.path)
+        if row.level != "day" or told is None or kind(row.kind).derived:
+            continue
+        key = (row.exchange, row.market_type, row.date)
+        proof = found.setdefault(key, Proof(*key))
+        if told.reproduced is None:
+            proof.unproven += 1
+            continue
+        proof.at = max(proof.at or 0, told.issued_at)
+        if told.reproduced:
+            proof.same += 1
+            continue
+        proof.different += 1
+        problem = f"is not what its frames made on {text(told.issued_at)}"
+        hint = f"dl verify --frames --kind {row.kind} --date {row.date} says which rows"
+        result.findings.append(Finding("error", row.path, problem, hint))
+    result.proofs = [found[key] for key in sorted(found)]
 
 
 def _about(path: Path, error: LakeError) -> str:

@@ -91,6 +91,14 @@ SCRUB_OLDEST = Gauge(
 BITROT = Counter(
     "lake_bitrot_files", "Stored files that were not as written, by outcome", ("outcome",), registry=REGISTRY
 )
+REPRODUCED = Counter(
+    "lake_reproduced_files", "Certified files made again from frames: same, different, not_provable, failed",
+    ("result",), registry=REGISTRY,
+)  # fmt: skip
+REPRODUCED_DAY = Gauge(
+    "lake_reproduced_day_seconds", "The newest closed day that its frames made again (unix)",
+    ("exchange", "market_type"), registry=REGISTRY,
+)  # fmt: skip
 DISK_LEVEL = Gauge("lake_disk_level", "How full the lake's disk is: 0 ok, 1 low, 2 critical, 3 full", registry=REGISTRY)
 DISK_FREE = Gauge("lake_disk_free_bytes", "Bytes that are free on the lake's disk", registry=REGISTRY)
 DISK_TOTAL = Gauge("lake_disk_total_bytes", "Bytes of the lake's disk, free and used", registry=REGISTRY)

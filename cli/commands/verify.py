@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ERR, OUT, print_json, print_table, progress, size
+from cli.output import ERR, OUT, print_json, print_table, progress, size, when
 from cli.places import (
     ConfigOption,
     ExchangeOption,
@@ -22,13 +22,15 @@ from cli.places import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from daemon.rederiving import Outcome, Wanted
     from lake.finding import Finding
     from lake.law import StreamLaw
     from lake.manifest import Manifest
+    from lake.verify import Proof
 
+DATES_SHOWN = 10
 FramesOption = Annotated[
     bool, typer.Option("--frames", help="Make the rows again from the stored frames, and compare them with the lake's.")
 ]
@@ -93,6 +95,7 @@ def _whole(root: Path, as_json: bool) -> int:
             f" {market.events:,} new events, {market.rejected:,} rejected, {market.ignored:,} of other channels"
             + (f"; {market.untold:,} sessions ended before they could tell" if market.untold else "")
         )
+    _proofs(result.proofs)
     held = sum(law.holds for law in result.laws)
     OUT.print(
         f"{result.files:,} files, {result.rows:,} rows, {result.segments:,} segments read back "
@@ -133,6 +136,21 @@ def _law(streams: Iterable[StreamLaw]) -> None:
     )  # fmt: skip
     print_table("lines = rows + copies + set aside + waiting; ids = stored + void + missing + not asked for", columns,
                 rows, "no stream holds anything yet")  # fmt: skip
+
+
+def _proofs(proofs: Sequence[Proof]) -> None:
+    """When each closed day was last made again from its frames; the newest ones."""
+    dates = sorted({proof.date for proof in proofs})[-DATES_SHOWN:]
+    rows = [
+        (p.exchange, p.market_type, p.date, p.same, p.different, p.unproven, when(p.at))
+        for p in proofs
+        if p.date in dates
+    ]
+    if rows:
+        columns = ("exchange", "market", "date", "same", "different", "unproven", "last made again")
+        left = len({proof.date for proof in proofs}) - len(dates)
+        more = f" (and {left:,} dates before: --json names them)" if left else ""
+        print_table(f"certified files made again from their frames{more}", columns, rows, "")
 
 
 # --- frames ---
