@@ -18,7 +18,7 @@ from lake.manifest import Manifest
 from market.session import Coverage, Gap
 from market.times import DAY, SECOND, date_of
 from simulator.truth import Happened, Truth, load
-from tests.support.commands import dl, dl_json
+from tests.support.commands import dl, dl_json, run
 from tests.support.live import Daemon, free_port, simulator, wait_for, write_config
 
 pytestmark = pytest.mark.timeout(300)
@@ -83,6 +83,10 @@ def test_a_day_closes_although_the_workers_are_killed_again_and_again(tmp_path: 
     for command in ("transform", "compact"):
         dl(command, "--lake", lake)
     _same(lake, load(lake / "simulator.jsonl"))
+    judged = run("scripts/truth.py", lake)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert "the lake is what was sent" in judged.stdout
+    assert dl_json("verify", "--frames", "--lake", lake)["ok"]
 
 
 def _same(lake: Path, truth: Truth) -> None:
