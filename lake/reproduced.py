@@ -32,6 +32,8 @@ SHOWN = 10
 """Rows of one stream and day that are shown of each difference."""
 OURS = "snapshot|carried"
 """Rows of a book that say when we asked: they are no content (see `lake.digest`)."""
+BOOK_ROWS = 4096
+"""Rows of a kind with levels that are looked at together: each may be a whole book."""
 LINE, ROW, HASH = "#line", "#row", "#hash"
 
 
@@ -167,7 +169,8 @@ class _Comparison:
         """Symbol -> content digests by every version of the rules, and rows, of some hot files without copies."""
         if not paths:
             return {}
-        rows = merge.piece_rows(len(paths))
+        most = BOOK_ROWS if tables.level_columns(self.kind) else tables.ROW_GROUP_ROWS // 2
+        rows = min(merge.piece_rows(len(paths)), most)
         pieces = merge.merge(self.kind, [functools.partial(_open, path, rows) for path in paths], merge.Merged())
         groups: Iterable[tuple[str | None, Iterator[pa.Table]]]
         groups = merge.by_symbol(pieces) if self.split else [(None, pieces)]
@@ -176,7 +179,7 @@ class _Comparison:
             specs = range(1, SPECS.get(self.kind, 1) + 1)
             digests = [ContentDigest(self.stream[0], self.stream[1], self.kind, spec) for spec in specs]
             count = 0
-            for piece in parquet.regroup(group, tables.ROW_GROUP_ROWS // 2):
+            for piece in parquet.regroup(group, most):
                 count += piece.num_rows
                 for digest in digests:
                     digest.update(piece)
