@@ -12,7 +12,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -173,14 +173,11 @@ class ReadSource:
 
     def run(self, read: Callable[[Connection], T]) -> T:
         """`read` in one transaction, again where a writer appeared under an immutable one."""
-        for attempt in range(ATTEMPTS):
-            try:
-                with self.transaction() as conn:
-                    return read(conn)
-            except ManifestBusy:
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        for _ in range(ATTEMPTS - 1):
+            with suppress(ManifestBusy), self.transaction() as conn:
+                return read(conn)
+        with self.transaction() as conn:
+            return read(conn)
 
     def _usable(self, conn: Connection) -> bool:
         """Whether the plain read-only connection works here. Raises NotALake, StorageFailed, ManifestBusy."""
@@ -217,6 +214,6 @@ class ReadSource:
         return None if self._wal.exists() else (stat.st_size, stat.st_mtime_ns)
 
     def _thaw(self) -> None:
-        if self._frozen is not None:
-            self._frozen.dispose()
-            self._frozen = None
+        frozen, self._frozen = self._frozen, None
+        if frozen is not None:  # another reader may have found it out first
+            frozen.dispose()

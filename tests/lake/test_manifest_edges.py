@@ -1,0 +1,257 @@
+"""What seldom happens to a manifest: read-only media, a writer that comes in between, damage that shows late."""
+
+import os
+import sqlite3
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from lake import durable, manifest_compare, manifest_source
+from lake.commits import Commit, Newest
+from lake.errors import (
+    CommitConflict,
+    CorruptManifest,
+    Fenced,
+    LostManifest,
+    ManifestBusy,
+    NotALake,
+    StorageFailed,
+)
+from lake.ledger import Ledger, entries_of
+from lake.manifest import Manifest
+from lake.manifest_source import ReadSource
+from lake.rebuild import rebuild
+from lake.recovery import recover
+from lake.rows import SegmentRow
+from lake.writer import LakeWriter
+
+NOW = 1_790_000_000_000_000
+STREAM = {"exchange": "binance", "market_type": "spot", "kind": "trade"}
+
+
+@pytest.fixture
+def lake(tmp_path):
+    with LakeWriter.open(tmp_path / "lake", "node", NOW) as writer:
+        writer.publish(cursors={"a": 1}, now=NOW)
+    return tmp_path / "lake"
+
+
+def test_on_read_only_media_it_is_read_as_what_never_changes(lake, monkeypatch):
+    made = []
+    real = manifest_source._read_engine
+
+    def engine(path, *, immutable, pooled=False):
+        made.append(immutable)
+        return real(path, immutable=immutable, pooled=pooled)
+
+    monkeypatch.setattr(manifest_source, "_read_engine", engine)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    source = ReadSource(lake / "manifest.db")
+    with monkeypatch.context() as refused:
+        usable = ReadSource._usable
+
+        def refuses(self, conn):
+            class Refusing:
+                def begin(self):
+                    raise OperationalError("BEGIN", None, sqlite3.OperationalError("unable to open database file"))
+
+            return usable(self, Refusing())
+
+        refused.setattr(ReadSource, "_usable", refuses)
+        assert source.run(lambda conn: conn.exec_driver_sql("SELECT value FROM cursors").scalar_one()) == 1
+        assert made == [False, True]
+        assert source.run(lambda conn: conn.exec_driver_sql("SELECT value FROM cursors").scalar_one()) == 1
+        (lake / "manifest.db-wal").write_bytes(b"")
+        with pytest.raises(ManifestBusy, match="is being written"), source.transaction():
+            pass
+        with pytest.raises(StorageFailed), source.transaction():  # there is a log: the ordinary way, and why not
+            pass
+        (lake / "manifest.db-wal").unlink()
+        with pytest.raises(ManifestBusy, match="was written while"), source.transaction():
+            os.utime(lake / "manifest.db", ns=(1, 1))
+        assert source.run(lambda conn: conn.exec_driver_sql("SELECT value FROM cursors").scalar_one()) == 1
+    source.close()
+    source._thaw()  # two readers may both find that a writer came
+    source._thaw()
+
+
+def test_a_reader_asks_five_times_and_no_more(lake):
+    source = ReadSource(lake / "manifest.db")
+    asked = []
+
+    def read(_conn):
+        asked.append(1)
+        raise ManifestBusy("manifest.db was written while it was read")
+
+    with pytest.raises(ManifestBusy):
+        source.run(read)
+    assert len(asked) == manifest_source.ATTEMPTS
+    source.close()
+
+
+def test_damage_that_cannot_be_put_in_words_is_damage(lake, monkeypatch):
+    def garbled(_conn):
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    source = ReadSource(lake / "manifest.db")
+    with pytest.raises(CorruptManifest, match="dl rebuild"):
+        source.run(garbled)
+    source.close()
+    with monkeypatch.context() as opening:
+        opening.setattr("lake.manifest.keep_wal", garbled)
+        with pytest.raises(CorruptManifest):
+            Manifest.create_or_open(lake, now=NOW)
+    told = []
+    with LakeWriter.open(lake, "node", NOW, on_rebuild=lambda *said: told.append(said)):
+        assert told == [], "it was only this once"
+
+
+def test_a_table_that_is_not_there_is_damage(lake):
+    with sqlite3.connect(lake / "manifest.db") as db:
+        db.execute("ALTER TABLE meta RENAME COLUMN epoch TO epoc")
+    db.close()
+    with pytest.raises(CorruptManifest, match="no such column"):
+        Manifest.create_or_open(lake, now=NOW)
+    told = []
+    LakeWriter.open(lake, "node", NOW, on_rebuild=lambda *said: told.append(said)).close()
+    assert len(told) == 1
+
+
+def test_an_error_that_nobody_knows_is_told_as_it_is():
+    known = {
+        "database is locked": ManifestBusy, "database disk image is malformed": CorruptManifest,
+        "Could not decode to UTF-8 column 'path'": CorruptManifest, "database or disk is full": StorageFailed,
+    }  # fmt: skip
+    for said, kind in known.items():
+        assert isinstance(manifest_source.explain(sqlite3.OperationalError(said)), kind)
+        assert isinstance(manifest_source.explain(OperationalError("x", None, sqlite3.OperationalError(said))), kind)
+    other = sqlite3.OperationalError("too many terms in compound SELECT")
+    assert manifest_source.explain(other) is other
+
+
+def test_an_empty_manifest_beside_a_ledger_that_knows_more_was_lost(tmp_path):
+    with pytest.raises(LostManifest, match="the ledger is not"):
+        Manifest.create_or_open(tmp_path, now=NOW, reached=Newest(epoch=3, version=7))
+    Manifest.create_or_open(tmp_path, now=NOW, reached=Newest()).close()
+
+
+def test_damage_that_only_a_start_meets_makes_the_manifest_anew_under_the_same_lock(lake):
+    def harmed():
+        with sqlite3.connect(lake / "manifest.db") as db:
+            db.execute(
+                "INSERT INTO files SELECT CAST(x'2fff2f' AS TEXT), 'binance', 'spot', 'trade', 'part', NULL,"
+                " '2026-11-20', 1, 0, 1, 1, '', 1, 1, NULL, NULL, 0, 1, NULL, 1, 'live', NULL, NULL"
+            )
+        db.close()
+
+    harmed()
+    with LakeWriter.open(lake, "node", NOW) as writer, pytest.raises(CorruptManifest, match="could not decode"):
+        recover(writer, NOW)
+    with LakeWriter.open(lake, "node", NOW) as writer, pytest.raises(CorruptManifest):
+        writer.recover(NOW)
+    told = []
+    with LakeWriter.open(lake, "node", NOW, on_rebuild=lambda *said: told.append(said)) as writer:
+        before = writer.epoch
+        found = writer.recover(NOW)
+        assert (found.missing, found.crashed) == ((), False)
+        assert writer.epoch > before
+        assert writer.manifest.cursor("a") == 1
+        writer.publish(cursors={"a": 2}, now=NOW)
+    assert len(told) == 1
+    assert rebuild(lake, "node", NOW, dry_run=True).differences == []
+
+
+def test_a_commit_of_which_nobody_knows_whether_it_was_made_is_taken_back(lake, monkeypatch):
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        with monkeypatch.context() as failing:
+
+            def gone(self, *_args, **_kwargs):
+                raise StorageFailed("manifest.db: disk I/O error")
+
+            failing.setattr(Manifest, "commit", gone)
+            failing.setattr(Manifest, "run", gone, raising=False)
+            with pytest.raises(StorageFailed), writer._announced(Commit(now=NOW, cursors={"a": 9})):
+                raise StorageFailed("manifest.db: disk I/O error")
+        writer.publish(cursors={"a": 3}, now=NOW)
+    made = rebuild(lake, "node", NOW, dry_run=True)
+    assert (made.differences, made.contradictions) == ([], [])
+
+
+def test_a_writer_says_whether_the_lake_is_still_its_own_and_what_is_worth_knowing(lake):
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        writer.check_held()
+        writer.note({"clock_step": 3}, NOW + 5)
+        with sqlite3.connect(lake / "manifest.db") as db:
+            db.execute("UPDATE meta SET epoch = epoch + 1")
+        db.close()
+        with pytest.raises(Fenced, match="another took it over"):
+            writer.check_held()
+    names = [path.name for path in (lake / "ledger").iterdir()]
+    entries = [entry for name in names for entry in entries_of(lake, f"ledger/{name}", lambda _: None)]
+    assert [bytes(entry.data) for entry in entries if entry.type == "note"] == [b'{"clock_step":3}']
+
+
+def test_a_name_that_is_no_ledgers_has_no_entries_and_is_told(lake):
+    bad = []
+    assert list(entries_of(lake, "ledger/notes.jsonl", bad.append)) == []
+    assert [entry.path for entry in bad] == ["ledger/notes.jsonl"]
+    with Ledger(lake, "other") as ledger:
+        ledger.append([], NOW)
+    assert not (lake / "ledger/2026-09-21-other.jsonl").exists()
+
+
+def test_what_has_been_read_again_is_noted_and_forgotten_with_its_file(lake):
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        row = SegmentRow(path="raw/a", **STREAM, state="transformed", period_start=NOW, period_end=NOW + 1, rows=1)
+        writer.seal(row)
+        version = writer.manifest.version
+        writer.manifest.record_scrubs([], NOW)
+        writer.manifest.record_scrubs(["raw/a", "raw/gone"], NOW)
+        assert writer.manifest.version == version
+        assert (writer.manifest.forget_scrubs(), writer.manifest.forget_scrubs()) == (1, 0)
+        writer.publish(segments={"raw/a": "deleted"}, now=NOW)
+        assert writer.manifest.forget_scrubs() == 1
+
+
+def test_two_live_days_of_one_symbol_are_refused_by_the_database(lake):
+    with LakeWriter.open(lake, "node", NOW) as writer, pytest.raises(CommitConflict, match="segment"):
+        writer.publish(segments={"raw/unknown": "sealed"}, now=NOW)
+
+
+def test_differences_are_not_counted_without_end_and_damage_cannot_be_compared(lake, tmp_path, monkeypatch):
+    other = tmp_path / "other"
+    with LakeWriter.open(other, "node", NOW) as writer:
+        writer.publish(cursors={f"c{n}": n for n in range(20)}, now=NOW)
+    monkeypatch.setattr(manifest_compare, "SHOWN", 5)
+    assert len(manifest_compare.compare(lake, lake / "manifest.db", other / "manifest.db")) == 5
+    with sqlite3.connect(other / "manifest.db") as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, 'cursors (name', 'cursors (nome') WHERE name = 'cursors'"
+        )
+    db.close()
+    with pytest.raises(CorruptManifest):
+        manifest_compare.compare(lake, lake / "manifest.db", other / "manifest.db")
+
+
+def test_an_older_manifest_lacks_the_tables_that_came_after_it(lake, tmp_path):
+    other = tmp_path / "old"
+    with LakeWriter.open(other, "node", NOW):
+        pass
+    with sqlite3.connect(other / "manifest.db") as db:
+        db.execute("DROP TABLE bans")
+    db.close()
+    with sqlite3.connect(lake / "manifest.db") as db:
+        db.execute("INSERT INTO bans VALUES ('binance', 'h', 'p', 1, 418, 1)")
+    db.close()
+    found = manifest_compare.compare(other, other / "manifest.db", lake / "manifest.db")
+    assert [one.only for one in found if one.table == "bans"] == ["rebuilt"]
+
+
+def test_a_lake_that_is_a_file_or_has_a_folder_for_a_manifest_is_none(tmp_path):
+    durable.make_dirs(tmp_path / "a" / "manifest.db")
+    with pytest.raises(NotALake, match="is a folder"):
+        LakeWriter.open(tmp_path / "a", "node", NOW)
+    (tmp_path / "b").write_bytes(b"")
+    with pytest.raises(NotALake, match="is not a folder"):
+        LakeWriter.open(tmp_path / "b", "node", NOW)
