@@ -7,7 +7,7 @@ AUDIT  := .venv-audit
 CODE   := market lake runtime collectors transformer compactor daemon cli simulator
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run check test test-faults bench soak burst lock audit sbom clean
+.PHONY: help install demo run check test test-faults bench scale soak burst lock audit sbom clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -42,10 +42,16 @@ test: check ## make check, then every test in random order, warnings as errors
 test-faults: install ## the whole catalogue of faults: every kill, 20,000 power cuts, 150 killed daemons; most of an hour
 	@ls /usr/lib/*/faketime/libfaketime*.so.1 >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y faketime >/dev/null; } \
 	  || echo "faketime is not here (apt-get install faketime): the tests that move a real daemon's clock say so and are skipped"
-	LAKE_FAULTS=full LAKE_FIGURES=1 PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/system/test_crash_anywhere.py tests/system/test_soak.py
+	LAKE_FAULTS=full LAKE_FIGURES=1 PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/properties tests/system/test_crash_anywhere.py tests/system/test_soak.py
 
-bench: install ## the live path against its peers, in one run
-	$(BIN)/python scripts/bench_ingest.py
+bench: install ## every stage against its peers (20 minutes): bench-out/*.json, a page with plots, the figures of docs/performance.md
+	for stage in ingest transform compact read; do $(BIN)/python scripts/bench_$$stage.py --out bench-out/$$stage.json || exit; done
+	$(BIN)/python scripts/scale_day.py --book --out bench-out/scale-book.json
+	$(BIN)/python scripts/bench_page.py --table docs/performance.md
+
+scale: install ## days of 500 symbols and of fewer, of several rates, of several days: files, bytes, memory, CPU (an hour)
+	$(BIN)/python scripts/scale_day.py --curves --out bench-out/scale.json
+	$(BIN)/python scripts/bench_page.py --table docs/performance.md
 
 soak: install ## ten minutes under every network fault, then lake and truth compared (MINUTES=10 SYMBOLS=200 RATE=5000; RECORD=1 writes the figures)
 	$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000) $(if $(RECORD),--record)

@@ -34,8 +34,8 @@ class CoverageTracker:
             start = self._starts.get(key)
             if start is None:
                 start = self._starts[key] = min(state.first_event, state.since or state.first_event)
-            end = session.venue_time or state.last_recv
-            if end <= max(start, self._ends.get(key, 0)):
+            end = max(session.venue_time or state.last_recv, start + 1)  # its one event is covered, if nothing else is
+            if end <= self._ends.get(key, 0):
                 continue
             self._ends[key] = end
             rows.append(self._row(state.stream.kind, state.stream.symbol, session.session_id, start, end))

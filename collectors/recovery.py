@@ -182,8 +182,9 @@ def _coverage(writer: LakeWriter, session: SessionRow, tail: _Tail) -> Iterator[
             key = (row.kind, row.symbol)
             recorded[key] = max(row.ts_to, recorded.get(key, 0))
     for (kind, symbol), start in sorted({**tail.first, **recorded}.items()):
-        if start < tail.newest and KINDS[kind].cadence != "reference":
-            yield Coverage(*market, kind, symbol, session.session, start, tail.newest)
+        end = max(tail.newest, start + ((kind, symbol) in tail.first))  # one event is covered, if nothing else is
+        if start < end and KINDS[kind].cadence != "reference":
+            yield Coverage(*market, kind, symbol, session.session, start, end)
 
 
 def _closed(session: SessionRow, tail: _Tail, found: Recovery) -> SessionRow:

@@ -20,7 +20,7 @@ from lake.frames import read_frames
 from lake.manifest_reads import Snapshot
 from lake.rows import FRAMES, FileRow, SegmentRow, SessionRow
 from market.kinds import KINDS, kind
-from market.session import Resume
+from market.session import EVERY_SYMBOL, Resume
 from market.times import DAY
 
 StreamKey: TypeAlias = tuple[str, str, str]
@@ -85,6 +85,9 @@ def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey) -> dict[str,
     coverage = snapshot.coverage(exchange, market_type, name)
     newest = max((row.ts_to for row in coverage), default=0)
     wanted = {row.symbol for row in coverage if row.ts_to > newest - RECENT} | found.keys()
+    # a session that lasted for an instant covers nothing, and yet its gap waits for its end
+    growing = [gap for gap in snapshot.gaps(exchange, market_type, name, state="open") if gap.ts_to is None]
+    wanted |= {gap.symbol for gap in growing if gap.ts_from > newest - RECENT and gap.symbol != EVERY_SYMBOL}
     # several files of one time (late rows) may hold a symbol: files are taken in groups that overlap in time
     for group in _by_time(snapshot.files(name, exchange=exchange, market_type=market_type)):
         # a segment that failed for a while is older than parts made since: its lines are not the last word

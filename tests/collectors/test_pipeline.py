@@ -96,7 +96,9 @@ def test_a_session_that_ends_leaves_its_row_its_coverage_and_open_gaps() -> None
     row = work.sessions[-1]
     assert (row.closed_at, row.close_cause) == (T0 + SECOND, "disconnect: 1006 gone")
     assert (row.frames, row.events, row.ignored) == (4, 2, 1)
-    assert [(c.kind, c.ts_from, c.ts_to) for c in work.coverage] == [("trade", T0, T0 + 500_000)]
+    assert [(c.kind, c.ts_from, c.ts_to) for c in work.coverage] == [
+        ("trade", T0, T0 + 500_000), ("quote", T0 + 500_000, T0 + 500_001),
+    ]  # fmt: skip
     assert {(gap.kind, gap.cause, gap.ts_to) for gap in work.gaps} == {
         ("trade", "disconnect", None), ("quote", "disconnect", None),
     }  # fmt: skip

@@ -15,6 +15,7 @@ from collectors import exchanges, recovery
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.links import Link
+from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.writing import GroupCommit
@@ -100,7 +101,7 @@ class Feed:
         """A stop in order: everything is written, synced and sealed."""
         self.cut(now, "stopped", wanted=False)
         self.now = max(self.now, now)
-        self.pipeline.advance(self.now, covered=True)
+        self.pipeline.advance(self.now + HOLD, covered=True)  # what is still waited for will not come any more
         self.commit.commit(self.intake.collect(self.now, sync=True, final=True))
         self.abandon()
 
