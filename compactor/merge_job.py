@@ -28,6 +28,7 @@ from market import kinds
 from market.session import Coverage, Gap
 
 MODERATE_ROWS = tables.ROW_GROUP_ROWS // 2
+MODERATE_LEVELS = tables.ROW_GROUP_LEVELS // 4
 T = TypeVar("T", Gap, Coverage)
 
 
@@ -163,7 +164,7 @@ def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> M
 
 def _moderate(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in tables of a size that is cheap to look at: what a merge gives out can be very small."""
-    return parquet.regroup(pieces, MODERATE_ROWS)
+    return parquet.regroup(pieces, MODERATE_ROWS, MODERATE_LEVELS)
 
 
 def _watched(pieces: Iterable[pa.Table], *watchers: Callable[[pa.Table], None]) -> Iterator[pa.Table]:

@@ -23,6 +23,9 @@ from lake.merge import Rising, duplicates, plain_frame
 from market import kinds
 from market.times import from_datetime
 
+_LEVELS_A_ROW = 4
+"""So many book levels weigh as much as the other columns of a row."""
+
 
 class Sink(Protocol):
     """What a file is written to: a binary file object, or `lake.durable.AppendFile`."""
@@ -141,7 +144,7 @@ def _most(a: int | None, b: int | None) -> int | None:
 
 
 def write(sink: Sink, kind: str, batches: Iterable[pa.Table], footer: Callable[[Stats], tables.Footer | None]) -> Stats:
-    """Writes tables of `schema(kind)`, already in order, as row groups of at most ROW_GROUP_ROWS.
+    """Writes tables of `schema(kind)`, already in order, as row groups of ROW_GROUP_ROWS and ROW_GROUP_LEVELS at most.
 
     Holds one row group in memory. `footer` is asked once all rows are known; where it answers None the file gets
     no footer. The sink is left open. Raises VerifyFailed where a table is not of the kind's schema.
@@ -150,7 +153,7 @@ def write(sink: Sink, kind: str, batches: Iterable[pa.Table], footer: Callable[[
     wanted = tables.schema(kind)
     buffered = Buffered(sink)
     with pq.ParquetWriter(buffered, wanted, **tables.parquet_options(kind)) as writer:
-        for group in regroup(batches, tables.ROW_GROUP_ROWS):
+        for group in regroup(batches, tables.ROW_GROUP_ROWS, tables.ROW_GROUP_LEVELS):
             if not group.schema.equals(wanted):
                 raise VerifyFailed(f"a table of {kind} does not have the kind's schema")
             tables.check_required(group, kind)
@@ -164,23 +167,41 @@ def write(sink: Sink, kind: str, batches: Iterable[pa.Table], footer: Callable[[
     return stats
 
 
-def regroup(batches: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """The same rows as tables of exactly `rows` rows (the last may be shorter), so that bytes follow from rows."""
+def regroup(batches: Iterable[pa.Table], rows: int, levels: int = tables.ROW_GROUP_LEVELS) -> Iterator[pa.Table]:
+    """The same rows as tables of exactly `rows` rows (the last may be shorter), so that bytes follow from rows.
+
+    Where the rows hold book levels, a table ends before the row that would bring it above `levels` of them.
+    """
     held: list[pa.Table] = []
-    count = 0
+    count = weight = 0
     for batch in batches:
-        table = batch
-        while count + table.num_rows >= rows:
-            cut = rows - count
-            held.append(table.slice(0, cut))
-            yield pa.concat_tables(held)
-            held, count = [], 0
-            table = table.slice(cut)
-        if table.num_rows:
-            held.append(table)
-            count += table.num_rows
+        table, ends = batch, _level_ends(batch)
+        while table.num_rows:
+            fit = rows - count
+            if ends is not None:
+                before = 0 if table.num_rows == len(ends) else ends[-table.num_rows - 1]
+                left = ends.tail(table.num_rows) - before
+                fit = min(fit, max(int(left.search_sorted(levels - weight, side="right")), 0 if held else 1))
+            taken = min(fit, table.num_rows)
+            if taken:
+                held.append(table.slice(0, taken))
+                count += taken
+                weight += int(left[taken - 1]) if ends is not None else 0
+                table = table.slice(taken)
+            if count == rows or (table.num_rows and taken == fit):
+                yield pa.concat_tables(held)
+                held, count, weight = [], 0, 0
     if held:
         yield pa.concat_tables(held)
+
+
+def _level_ends(table: pa.Table) -> pl.Series | None:
+    """How many book levels the rows up to each one hold, None where rows of this kind hold none."""
+    lists = [column for column in table.columns if column.type == tables.LEVELS]
+    if not lists:
+        return None
+    lengths = [pl.Series(pl.from_arrow(pc.list_value_length(column))).cast(pl.Int64).fill_null(0) for column in lists]
+    return pl.select(pl.sum_horizontal(lengths).cum_sum()).to_series()
 
 
 def open_file(path: Path) -> pq.ParquetFile:
@@ -215,7 +236,7 @@ def iterate(
     symbols: frozenset[str] | None = None,
     between: tuple[int, int] | None = None,
 ) -> Iterator[pa.Table]:
-    """The file in pieces of at most `rows` rows, checksums verified.
+    """The file in pieces of at most `rows` rows, checksums verified; of fewer where they hold many book levels.
 
     With `symbols`, row groups whose statistics hold none of them are not read, with `between` (us, both included) those
     whose event times lie outside; pieces may still hold others. Raises CorruptFile.
@@ -223,10 +244,23 @@ def iterate(
     with open_file(path) as file:
         groups = [group for group in _groups(file, symbols) if between is None or _touches(file, group, *between)]
         try:
-            for batch in file.iter_batches(rows, row_groups=groups, columns=None if columns is None else list(columns)):
+            wanted = None if columns is None else list(columns)
+            for batch in file.iter_batches(_lighter(file, columns, rows), row_groups=groups, columns=wanted):
                 yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
+
+
+def _lighter(file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> int:
+    """So many rows of this file as weigh what `rows` rows without book levels weigh."""
+    held = file.metadata
+    names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+    if not held.num_rows or not any(file.schema_arrow.field(name).type == tables.LEVELS for name in names):
+        return rows
+    paths = [file.schema.column(place).path for place in range(held.num_columns)]
+    prices = [place for place, path in enumerate(paths) if path.endswith(".price") and "_text" not in path]
+    levels: int = sum(held.row_group(g).column(p).num_values for g in range(held.num_row_groups) for p in prices)
+    return max(1, min(rows, rows * _LEVELS_A_ROW * int(held.num_rows) // max(1, levels)))
 
 
 def _groups(file: pq.ParquetFile, symbols: frozenset[str] | None) -> list[int]:

@@ -21,10 +21,12 @@ from lake.errors import CorruptFile, UnknownVersion, VerifyFailed
 from market import kinds
 
 SCHEMA_VERSION = 1
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Counts changes of the code that makes tables from lines: equal inputs and an equal version give equal bytes."""
 
 ROW_GROUP_ROWS = 256 * 1024
+ROW_GROUP_LEVELS = 500_000
+"""Book levels in a row group: a message of some books has thousands, and a reader holds a group at a time."""
 FOOTER_KEY = b"lake"
 TEXT_SUFFIX = "_text"
 

@@ -10,6 +10,7 @@ import pytest
 
 from lake import parquet, tables
 from lake.errors import CorruptFile, LakeError, VerifyFailed
+from tests.support import book_rows
 from tests.support.market_rows import T0, table, trade
 
 
@@ -155,3 +156,34 @@ def test_a_cut_or_missing_file_is_a_corrupt_file(path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(CorruptFile):
         list(parquet.iterate(path))
+
+
+def test_row_groups_of_books_end_before_they_hold_too_many_levels(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP_LEVELS", 20)
+    sizes = [1, 5, 5, 9, 30, 1, 1, 0, 18, 2]
+    rows = [book_rows.delta(T0 + n, 10 + n, bids=[("1", "2")] * size) for n, size in enumerate(sizes)]
+    made = book_rows.table(rows)
+    wanted = [4, 1, 4, 1]
+    for step in (1, 3, len(sizes)):
+        pieces = [made.slice(start, step) for start in range(0, len(sizes), step)]
+        assert [group.num_rows for group in parquet.regroup(pieces, 100, 20)] == wanted
+        path = tmp_path / f"{step}.parquet"
+        with path.open("wb") as sink:
+            parquet.write(sink, "book_delta", pieces, lambda _: None)
+        held = pq.ParquetFile(path)
+        assert [held.metadata.row_group(n).num_rows for n in range(held.num_row_groups)] == wanted
+        assert parquet.read(path).equals(made)
+    assert [group.num_rows for group in parquet.regroup([made], 3, 20)] == [3, 1, 1, 3, 2]
+
+
+def test_files_of_many_levels_are_read_in_smaller_pieces(tmp_path):
+    made = book_rows.table(
+        [book_rows.delta(T0 + n, 10 + n, bids=[("1", "2")] * 40, asks=[("3", "2")] * 40) for n in range(64)]
+    )
+    path = tmp_path / "book.parquet"
+    with path.open("wb") as sink:
+        parquet.write(sink, "book_delta", [made], lambda _: None)
+    assert {piece.num_rows for piece in parquet.iterate(path, rows=40)} == {2}
+    assert {piece.num_rows for piece in parquet.iterate(path, ["symbol", "bids"], rows=40)} == {2}
+    assert [piece.num_rows for piece in parquet.iterate(path, ["symbol", "last_id"], rows=40)] == [40, 24]
+    assert pa.concat_tables(parquet.iterate(path, rows=40)).equals(made)
