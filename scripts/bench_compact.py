@@ -278,7 +278,7 @@ def main(given: list[str] | None = None) -> int:
     peers = harness.choice(parser, options.sides, PEERS)
     rows = options.rows or (30_000 if options.quick else 5_000_000)
     count = options.parts or (48 if options.quick else 1440)
-    rounds = options.rounds or (1 if options.quick else 5)
+    rounds = options.rounds or (0 if options.quick else 5)
     command = [sys.executable, __file__, "--side"]
     with harness.workplace("compact") as place:
         load = made_parts(place / "lake", rows, count)
@@ -289,16 +289,16 @@ def main(given: list[str] | None = None) -> int:
             return harness.run_side(command, name, load, place / "run")
 
         sides = [*OURS, *peers, "codec"]
-        equal: dict[str, bool] = {}
-        first = None
-        for name in sides:
-            run(name)
+        first: list[Any] = []
+
+        def equals(name: str, _: harness.Measured) -> bool:
             made = rows_of(place / "run" / "day.parquet")
-            if first is None:
-                first = made
+            if not first:
+                first.append(made)
                 (place / "run" / "day.parquet").replace(load["day"])
-            equal[name] = first.height == rows and first.equals(made)
-        runs = harness.interleaved(sides, rounds, run)
+            return bool(first[0].height == rows and first[0].equals(made))
+
+        runs, equal = harness.proven(sides, rounds, run, equals)
         part = harness.part(f"{count:,} parts to one day", runs, OURS, equal)
         part["note"] = f"{rows:,} trades, {load['arrow_mb']} MB as Arrow"
         hashed = run("sha256")

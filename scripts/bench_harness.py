@@ -137,6 +137,21 @@ def interleaved(sides: Sequence[str], rounds: int, run: Callable[[str], Measured
     return runs
 
 
+def proven(
+    sides: Sequence[str], rounds: int, run: Callable[[str], Measured], same: Callable[[str, Measured], bool]
+) -> tuple[dict[str, list[Measured]], dict[str, bool]]:
+    """A round that proves equal records (`same` is asked after each side), then the measured ones; without any
+    the first round is what was measured, which is enough for a look.
+    """
+    looked: dict[str, list[Measured]] = {}
+    equal: dict[str, bool] = {}
+    for name in sides:
+        print(f"  proof: {name}          ", end="\r", file=sys.stderr, flush=True)
+        looked[name] = [run(name)]
+        equal[name] = same(name, looked[name][0])
+    return interleaved(sides, rounds, run) if rounds else looked, equal
+
+
 def median(runs: Sequence[Measured], key: str = "cpu") -> float:
     return statistics.median(run[key] for run in runs)
 
@@ -250,7 +265,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, script: str, text: str | None) -> None:
         super().__init__(script, description=text, formatter_class=argparse.RawTextHelpFormatter)
-        self.add_argument("--quick", action="store_true", help="small runs, few rounds: a look, not a figure")
+        self.add_argument("--quick", action="store_true", help="one small run: a look, not a figure")
         self.add_argument("--json", action="store_true", help="one JSON object instead of tables")
         self.add_argument("--rounds", type=int, help="measured rounds (5)")
         self.add_argument("--out", type=Path, help="write the JSON object to this file too")

@@ -73,8 +73,9 @@ def _transformed(lake: Path, load: dict[str, Any]) -> tuple[harness.Measured, fl
     split.watch(service, "run_bars", "bars: read, fold")
     for owner, name, stage in (
         (reader, "_opened", "parts: read and hash bytes"), (reader, "_fast", "parts: lines to columns"),
-        (run, "check_table", "parts: checks"), (run, "_ordered", "parts: order, duplicates"), (parquet, "write", "write Parquet"),
-        (parquet, "verify", "read back and verify"), (parquet, "file_sha256", "hash what was written"),
+        (run, "check_table", "parts: checks"), (run, "_ordered", "parts: order, duplicates"),
+        (parquet, "write", "write Parquet"), (parquet, "verify", "read back and verify"),
+        (parquet, "file_sha256", "hash what was written"),
     ):  # fmt: skip
         split.watch(owner, name, stage)
     with LakeWriter.open(lake, "bench", load["now"], simulated=True) as writer:
@@ -375,15 +376,14 @@ def compare(title: str, sides: list[str], ours: tuple[str, ...], load: dict[str,
     """Proof, then rounds."""
     command = [sys.executable, __file__, "--side"]
     run = lambda name: harness.run_side(command, name, load, place / "run")  # noqa: E731
-    equal: dict[str, bool] = {}
-    first = None
-    for name in sides:
-        run(name)
-        made = bars_of(name, place / "run")
-        first = made if first is None else first
-        equal[name] = same(first, made)
-    runs = harness.interleaved(sides, rounds, run)
-    note = f"{first.height:,} bars" if first is not None else ""
+    first: list[Any] = []
+
+    def equals(name: str, _: harness.Measured) -> bool:
+        first.append(bars_of(name, place / "run"))
+        return same(first[0], first.pop() if len(first) > 1 else first[0])
+
+    runs, equal = harness.proven(sides, rounds, run, equals)
+    note = f"{first[0].height:,} bars"
     return harness.part(title, runs, ours, equal, note)
 
 
@@ -431,7 +431,7 @@ def main(given: list[str] | None = None) -> int:
     options = parser.counted(given, "rows", "flat")
     peers = harness.choice(parser, options.sides, PEERS)
     rows = options.rows or (20_000 if options.quick else 1_000_000)
-    rounds = options.rounds or (1 if options.quick else 5)
+    rounds = options.rounds or (0 if options.quick else 5)
 
     import bench_load
 

@@ -1,14 +1,18 @@
-"""The load generator sends what it says, and the bench proves equal records before it measures."""
+"""The load generator sends what it says, and every bench proves equal records before it measures."""
 
 import asyncio
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
-from scripts import bench_ingest
+from lake import segments
+from scripts import bench_compact, bench_ingest, bench_load, bench_page, bench_read, bench_transform, scale_day
+
+import bench_harness  # isort: skip -- the benches put their folder on the path
 
 
 async def received(ready, url):
@@ -65,3 +69,73 @@ def test_a_wrong_command_line_ends_with_64(wrong, capsys):
     with pytest.raises(SystemExit) as left:
         bench_ingest.main(wrong)
     assert left.value.code == 64
+
+
+def side_by_side(module, monkeypatch, tmp_path, *given):
+    """What a bench says in its smallest run."""
+    monkeypatch.setattr(bench_harness, "OUT", tmp_path / "work")
+    out = tmp_path / "result.json"
+    assert module.main(["--quick", "--json", "--out", str(out), *given]) == 0
+    assert list((tmp_path / "work").iterdir()) == []
+    return json.loads(out.read_text())
+
+
+@pytest.mark.timeout(300)
+def test_bars_of_ours_and_of_a_peer_are_equal(tmp_path, monkeypatch):
+    told = side_by_side(bench_transform, monkeypatch, tmp_path, "--rows", "1500", "--sides", "duckdb")
+    bars, folds = told["parts"]
+    assert bars["equal"] == {"ours": True, "ours-bars": True, "duckdb": True}
+    assert all(folds["equal"].values())
+    assert set(bars["ratios"]) == {"duckdb / ours", "duckdb / ours-bars"}
+    assert {goal["met"] for goal in told["targets"] if "duckdb" not in goal["name"]} <= {True, False, None}
+    page = bench_page.page({"transform": told})
+    assert "<svg" in page
+    assert "http" not in page
+    assert "duckdb / ours" not in bench_page.table({"transform": told})
+    assert "| duckdb |" in bench_page.table({"transform": told})
+
+
+def test_bars_that_differ_are_found_out():
+    import polars as pl
+
+    made = {"symbol": ["A", "A"], "window": [0, 1]} | {name: [1.0, 2.0] for name in bench_transform.COLUMNS}
+    frame = pl.DataFrame(made)
+    assert bench_transform.same(frame, frame)
+    for name in ("window", *bench_transform.COLUMNS):
+        other = frame.with_columns(pl.col(name) + pl.Series([0, 1]))
+        assert not bench_transform.same(frame, other)
+    assert not bench_transform.same(frame, frame.with_columns(bid=pl.lit(None, dtype=pl.Float64)))
+    assert not bench_transform.same(frame, frame.head(1))
+
+
+@pytest.mark.timeout(300)
+def test_daily_files_of_ours_and_of_a_peer_hold_the_same_rows(tmp_path, monkeypatch):
+    told = side_by_side(bench_compact, monkeypatch, tmp_path, "--rows", "3000", "--parts", "24", "--sides", "polars")
+    assert told["parts"][0]["equal"] == dict.fromkeys(("ours-merge", "ours", "ours-hours", "polars", "codec"), True)
+    assert {"content digest", "certificate", "read back and verify"} <= set(told["parts"][0]["sides"]["ours"]["split"])
+    assert told["sizes"]["ours"] == told["sizes"]["ours-hours"]
+
+
+@pytest.mark.timeout(300)
+def test_a_read_by_manifest_and_a_glob_give_the_same_rows(tmp_path, monkeypatch):
+    told = side_by_side(
+        bench_read, monkeypatch, tmp_path, "--symbols", "2", "--days", "2", "--sides", "wide-polars,glob-duckdb"
+    )
+    assert set(told["parts"][0]["equal"]) == {"ours", "ours-scan", "ours-sql", "wide-polars", "glob-duckdb"}
+    assert all(told["parts"][0]["equal"].values())
+    assert "2,880 rows out of 4 daily files" in told["parts"][0]["note"]
+
+
+def test_lines_are_spelt_as_the_lake_encodes_them():
+    rng = np.random.default_rng(1)
+    for kind, made in (("trade", bench_load.trades), ("quote", bench_load.quotes)):
+        lines = bench_load.lines(kind, made(rng, 50, ["AUSDT", "BUSDT"], 60_000_000)).to_list()
+        events = [segments.decode_line(kind, text.encode()) for text in lines]
+        assert segments.encode_lines(events) == "".join(lines).encode()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_simulated_day_leaves_what_it_must(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_harness, "OUT", tmp_path)
+    assert scale_day.main(["--quick", "--symbols", "2", "--json"]) == 0
