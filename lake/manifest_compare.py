@@ -8,10 +8,9 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, Table, inspect, select, text
-from sqlalchemy.exc import DatabaseError
 
 from lake import schema
-from lake.manifest_source import ReadSource, damaged, explain
+from lake.manifest_source import ReadSource, damaged
 
 GROWING = ("epoch", "version")
 """Columns of `meta` that count writers and writes: a manifest made anew is at least as far."""
@@ -52,8 +51,6 @@ def compare(root: Path, present: Path, rebuilt: Path) -> list[Difference]:
                         return found
                     if not _unwritten(root, difference, a):
                         found.append(difference)
-    except DatabaseError as error:
-        raise explain(error) from error
     finally:
         one.close()
         other.close()

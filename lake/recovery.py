@@ -113,11 +113,7 @@ def _segments(writer: LakeWriter, now: int) -> tuple[list[SegmentRow], list[Quar
         try:
             found = recover_one(root, path, now)
         except CorruptSegment as error:
-            corrupt = _corrupt(root, path, known.get(path), error)
-            if corrupt is None:
-                strangers.append(path)
-            else:
-                rows.append(corrupt)
+            rows.append(_corrupt(root, path, known.get(path), error))
             continue
         quarantined += found.quarantined
         row = _settled(known.get(path), found.row)
@@ -126,11 +122,10 @@ def _segments(writer: LakeWriter, now: int) -> tuple[list[SegmentRow], list[Quar
     return rows, quarantined, strangers
 
 
-def _corrupt(root: Path, path: str, held: SegmentRow | None, error: CorruptSegment) -> SegmentRow | None:
+def _corrupt(root: Path, path: str, held: SegmentRow | None, error: CorruptSegment) -> SegmentRow:
     """The row of a file that lost its `.open` and is not what its seal says: nobody reads it before it is looked at."""
     sealed = segment_files.read_seal(root, path)
-    if sealed is None:
-        return None
+    assert sealed is not None, "only a file with a seal can contradict it"
     start = min(sealed.period_start, held.period_start) if held is not None else sealed.period_start
     return msgspec.structs.replace(sealed, state="quarantined", period_start=start, error=error.message)
 

@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from lake import durable, manifest_compare, manifest_source
+from lake import durable, layout, manifest_compare, manifest_source
 from lake.commits import Commit, Newest
 from lake.errors import (
     CommitConflict,
@@ -22,8 +22,9 @@ from lake.manifest import Manifest
 from lake.manifest_source import ReadSource
 from lake.rebuild import rebuild
 from lake.recovery import recover
-from lake.rows import SegmentRow
+from lake.rows import SegmentRow, SessionRow
 from lake.writer import LakeWriter
+from market.session import Coverage
 
 NOW = 1_790_000_000_000_000
 STREAM = {"exchange": "binance", "market_type": "spot", "kind": "trade"}
@@ -162,19 +163,99 @@ def test_damage_that_only_a_start_meets_makes_the_manifest_anew_under_the_same_l
 
 
 def test_a_commit_of_which_nobody_knows_whether_it_was_made_is_taken_back(lake, monkeypatch):
+    def gone(self, *_args, **_kwargs):
+        raise StorageFailed("manifest.db: disk I/O error")
+
     with LakeWriter.open(lake, "node", NOW) as writer:
         with monkeypatch.context() as failing:
 
-            def gone(self, *_args, **_kwargs):
-                raise StorageFailed("manifest.db: disk I/O error")
+            def fail():
+                with writer._announced(Commit(now=NOW, cursors={"a": 9})):
+                    failing.setattr(Manifest, "run", gone)
+                    gone(writer)
 
-            failing.setattr(Manifest, "commit", gone)
-            failing.setattr(Manifest, "run", gone, raising=False)
-            with pytest.raises(StorageFailed), writer._announced(Commit(now=NOW, cursors={"a": 9})):
-                raise StorageFailed("manifest.db: disk I/O error")
+            with pytest.raises(StorageFailed):
+                fail()
         writer.publish(cursors={"a": 3}, now=NOW)
     made = rebuild(lake, "node", NOW, dry_run=True)
     assert (made.differences, made.contradictions) == ([], [])
+
+
+def test_a_commit_that_was_made_stays_where_what_follows_it_fails(lake, monkeypatch):
+    def fails(*_):
+        raise StorageFailed("linking failed")
+
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        with monkeypatch.context() as failing:
+            failing.setattr("lake.writer.links.replace", fails)
+            with pytest.raises(StorageFailed):
+                writer.publish(cursors={"a": 4}, now=NOW)
+        assert writer.manifest.cursor("a") == 4
+    made = rebuild(lake, "node", NOW, dry_run=True)
+    assert (made.differences, made.contradictions) == ([], [])
+
+
+def test_a_start_that_fails_behind_the_manifest_lets_go_of_all(lake, monkeypatch):
+    def fails(*_args, **_kwargs):
+        raise StorageFailed("writing .lock failed")
+
+    with monkeypatch.context() as failing:
+        failing.setattr("lake.writer.LakeLock.describe", fails)
+        with pytest.raises(StorageFailed):
+            LakeWriter.open(lake, "node", NOW)
+    LakeWriter.open(lake, "node", NOW).close()
+
+
+def test_a_value_that_no_table_allows_is_damage(lake):
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        writer.seal(SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1))
+    with sqlite3.connect(lake / "manifest.db") as db:
+        db.execute("PRAGMA ignore_check_constraints = ON")
+        db.execute("UPDATE segments SET state = 'sealee'")
+    db.close()
+    with pytest.raises(CorruptManifest, match="CHECK constraint failed"):
+        LakeWriter.open(lake, "node", NOW)
+
+
+def test_a_segment_that_is_open_and_has_no_file_is_no_difference(lake):
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        writer.open_segment(SegmentRow(path="raw/a", **STREAM, state="open", period_start=NOW))
+        writer.open_segment(SegmentRow(path="raw/b", **STREAM, state="open", period_start=NOW))
+    durable.make_dirs(lake / "raw")
+    (lake / "raw/b.open").write_bytes(b"")
+    found = rebuild(lake, "node", NOW, dry_run=True).differences
+    assert [one.key for one in found] == [("raw/b",)], "this one the rebuilt one should know"
+
+
+def test_an_empty_file_that_nobody_opened_is_gone_and_leaves_no_row(lake):
+    path = lake / layout.raw_path("binance", "spot", "trade", NOW, "node", 7)
+    durable.make_dirs(path.parent)
+    path.with_name(path.name + ".open").write_bytes(b"")
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        found = writer.recover(NOW)
+        assert (found.segments, found.strangers, writer.manifest.segments()) == ((), (), [])
+    assert list(path.parent.iterdir()) == []
+
+
+def test_an_interrupted_session_is_held_against_its_own_coverage_only(lake):
+    stream = (*STREAM.values(), "BTCUSDT")
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        rows = [
+            SessionRow(session=name, exchange="binance", market_type="spot", source="ws", url="u", opened_at=NOW)
+            for name in ("n-1-1", "n-1-2")
+        ]
+        covered = [Coverage(*stream, "n-1-1", NOW, NOW + 9), Coverage(*stream, "n-1-2", NOW, NOW + 5)]
+        times = {"recv_max": NOW + 7, "event_max": NOW + 7, "recv_min": NOW, "event_min": NOW}
+        held = SegmentRow(
+            path="raw/a", **STREAM, state="transformed", period_start=NOW, period_end=NOW + 8, rows=1, **times
+        )
+        writer.record(sessions=rows, coverage=covered, segments=[held])
+        assert [row.path for row in writer.recover(NOW + 20).interrupted] == ["raw/a"], "of the second one"
+
+
+def test_certificates_are_asked_for_up_to_a_day(lake):
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        assert writer.manifest.certificates(date_from="2026-11-20", date_to="2026-11-21") == []
 
 
 def test_a_writer_says_whether_the_lake_is_still_its_own_and_what_is_worth_knowing(lake):
