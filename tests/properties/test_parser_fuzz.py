@@ -54,8 +54,8 @@ EXAMPLES = 5_000 if FULL else 12
 SESSION = "n-1-1"
 LABELS, LABEL_LENGTH, REASON_LENGTH = 201, 64, 300
 """What a session may count by, and say: metrics and memory hold all of it."""
-FIRST, PER_MEGABYTE = 0.25, 2.0
-"""Seconds of CPU that one frame may take, and one megabyte."""
+FIRST, PER_MEGABYTE = 3.0, 2.0
+"""Seconds of CPU that one frame may take, and one megabyte: room for a pause of the garbage collector."""
 FARTHEST_ID = 2**62
 """Above any id there is room for the next one, and for their difference."""
 SIGNED = ("rate", "predicted_rate")
