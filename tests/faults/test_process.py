@@ -18,19 +18,22 @@ from typing import Any
 
 import pytest
 
+from collectors import exchanges
 from lake.ledger import read_ledger
 from lake.lock import read_lock
 from lake.writer import LakeWriter
 from market.times import MINUTE
+from runtime.service import Fatal
 from runtime.supervisor import Supervisor
 from runtime.workers import InlineExecutor, Workers
 from tests.collectors.test_connection import Bench, endings, ids
-from tests.support import life
+from tests.collectors.test_service import collect, service
+from tests.support import life, toy
 from tests.support.clock import ManualClock
 from tests.support.commands import ROOT, dl, dl_json, run
 from tests.support.faults import FULL, Lives
 from tests.support.live import Daemon, free_port, get, plain_environment, simulator, wait_for, write_config
-from tests.support.toy import q, t
+from tests.support.toy import T0, q, t
 from tests.support.transport import HANG, ScriptedTransport
 from transformer import service as transforming
 from transformer.config import TransformerConfig
@@ -122,7 +125,11 @@ def test_f29_a_stopped_daemon_whose_lake_was_taken_writes_nothing_when_it_wakes_
     lake, ports = tmp_path / "lake", [free_port(), free_port()]
     with simulator(tmp_path, "--symbols", "BTCUSDT", "--rate", "300") as exchange:
         sources = [exchange.source("linear", ["BTCUSDT"], ["trade", "quote"])]
-        configs = [write_config(tmp_path / f"{port}.json", lake, sources, port) for port in ports]
+        # segments of an hour: what the first writes next belongs into those that the second has sealed meanwhile
+        collectors = {"node": "test", "sources": sources, "writing": {"seal_seconds": 3600}}
+        configs = [
+            write_config(tmp_path / f"{port}.json", lake, sources, port, collectors=collectors) for port in ports
+        ]
         first = Daemon(configs[0], tmp_path / "first.log")
         first.wait_until_ready(ports[0])
         wait_for("lines", lambda: any(path.stat().st_size for path in lake.rglob("*.jsonl.open")))
@@ -132,7 +139,7 @@ def test_f29_a_stopped_daemon_whose_lake_was_taken_writes_nothing_when_it_wakes_
         try:
             second.wait_until_ready(ports[1])
             time.sleep(2.5)
-            sealed = {p: p.read_bytes() for p in lake.glob("raw/**/*.jsonl")}
+            sealed = {p: p.read_bytes() for p in (*lake.glob("raw/**/*.jsonl"), *lake.glob("frames/**/*.zst"))}
             assert sealed, "the second has sealed what the first had open"
             epoch = epoch_of(lake)
             woken = time.monotonic()
@@ -151,6 +158,41 @@ def test_f29_a_stopped_daemon_whose_lake_was_taken_writes_nothing_when_it_wakes_
     dl("transform", "--lake", lake)
     verdict = dl_json("verify", "--lake", lake)
     assert verdict["ok"], verdict["findings"]
+
+
+async def test_f29_the_first_pass_after_a_pause_asks_before_it_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing but lines waits, so that no row is refused before they would be written."""
+    monkeypatch.setattr(exchanges, "load", lambda _name: toy)
+    clock, root = ManualClock(T0), tmp_path / "lake"
+    steps: list[object] = []
+    for n in range(1, 60):
+        steps += [[t(n, n * 1000), q(n, n * 1000)], 1.0]
+    sealed: dict[Path, bytes] = {}
+
+    def taken() -> None:
+        (root / ".lock").unlink()
+        with LakeWriter.open(root, "second", clock.now()) as second:
+            second.recover(clock.now())
+        sealed.update((path, path.read_bytes()) for path in (*root.rglob("*.jsonl"), *root.rglob("*.zst")))
+        clock.jump(10.0)
+
+    with LakeWriter.open(root, "n", T0) as first:
+        made = service(monkeypatch, first, clock, steps, seal_seconds=3600)
+
+        async def act() -> None:
+            await clock.sleep(5.2)
+            taken()
+
+        acting = asyncio.ensure_future(act())
+        with pytest.raises(Fatal) as failed:
+            await collect(made, clock, 40.0)
+        await acting
+    assert failed.value.exit_code == LOCKED
+    held = {path: data for path, data in sealed.items() if "raw" in path.parts or "frames" in path.parts}
+    assert len(held) >= 2, "the second has sealed what the first had open"
+    assert {path: path.read_bytes() for path in held} == held, "not a byte behind a seal"
 
 
 # --- F59: transform code that fails, and workers that crash ---
