@@ -40,7 +40,8 @@ class BackupService:
     name = "backup"
     phase = 2
 
-    def __init__(self, root: Path, clock: Clock, config: BackupConfig) -> None:
+    def __init__(self, root: Path, clock: Clock, config: BackupConfig, disk_low: Callable[[], bool] = never) -> None:
+        self._disk_low = disk_low
         self._root = root
         self._clock = clock
         self._config = config
@@ -57,6 +58,9 @@ class BackupService:
         age = (self._clock.now() - self._last.at) / times.SECOND if self._last is not None else None
         wait = 0.0 if age is None or age < 0 else max(0.0, self._config.interval_seconds - age)
         while not await pause(self._clock, stop, wait):
+            if self._disk_low():
+                self._error, wait = "waits: the disk has no room", LOOK_EVERY
+                continue
             await self.make()
             wait = self._config.interval_seconds
 

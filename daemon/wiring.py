@@ -76,7 +76,7 @@ async def build(
     compactor = CompactorService(
         writer, workers, clock, config.compactor, clock_sane=clock_watch.clock_sane, waits=space.compaction_waits
     )
-    scrub = ScrubService(writer, clock, config.scrub)
+    scrub = ScrubService(writer, clock, config.scrub, space.compaction_waits)
     services += [Held(service, safe_mode.gate) for service in (transformer, compactor) if service.name in only]
     proof = ReproduceService(
         writer, Workers, partial(advance, config.collectors), clock, config.compactor.reproduce,
@@ -84,7 +84,7 @@ async def build(
     )  # fmt: skip
     if compactor.name in only:
         services += [Held(scrub, safe_mode.gate), Held(proof, safe_mode.gate)]
-    services += [clock_watch, space, BackupService(writer.root, clock, config.backup)]
+    services += [clock_watch, space, BackupService(writer.root, clock, config.backup, space.transform_waits)]
 
     async def transform(_arguments: Mapping[str, Any], progress: Progress) -> object:
         return msgspec.to_builtins(await transformer.once(progress))

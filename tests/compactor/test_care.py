@@ -122,6 +122,16 @@ def test_a_manifest_that_cannot_be_copied_is_tried_again_and_said(lake, clock, m
     assert (service.status()["error"], service.status()["integrity"]["said"]) == (None, "ok")
 
 
+def test_a_disk_without_room_gets_no_copy_until_it_has_some(lake, clock):
+    low = [True]
+    service = BackupService(lake.root, clock, BackupConfig(), lambda: low[0])
+    said = []
+    for_a_while(service, clock, 400, (200, lambda: said.append(service.status()["error"]) or low.__setitem__(0, False)))
+    assert said == ["waits: the disk has no room"]
+    assert len(backup.backups(lake.root)) == 1
+    assert service.status()["error"] is None
+
+
 def test_storage_that_fails_is_for_the_supervisor(lake, clock, monkeypatch):
     def make(*_args, **_options):
         raise StorageFailed("writing failed")

@@ -27,7 +27,7 @@ from tests.support.life import NODE, NOW_AFTER, Id, Promise
 from transformer.service import transform_once
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
-FLIPS = 200 if FULL else 24
+FLIPS = 1000 if FULL else 24
 TRADES, QUOTES = "data_type=trade/", "data_type=quote/"
 
 
