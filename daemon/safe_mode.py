@@ -2,7 +2,8 @@
 
 A start counts as failed until it has run for a while or ended as asked. What fails most is what works on stored data,
 so that is what waits: transforming, compacting, polls. Events and frames go on to the disk meanwhile, and everything
-is made up for afterwards. The count is `.starts.json` in the lake; see docs/decisions/0015.
+is made up for afterwards. The count is `.starts.json` in the lake; see
+docs/decisions/0015-safe-mode-collects-and-nothing-else.md.
 """
 
 from __future__ import annotations

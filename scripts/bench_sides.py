@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,38 @@ def baseline(load: dict[str, Any], out: Path) -> dict[str, float]:
     return asyncio.run(run())
 
 
+def cryptofeed_callbacks(wrote: Callable[[bytes], None]) -> tuple[Any, Any, Any]:
+    """What its users write: a record a trade, a best price and an update of a book, each a line."""
+    import orjson  # type: ignore[import-not-found,unused-ignore] # the peer's environment has it
+
+    async def on_trade(t: Any, received: float) -> None:
+        record = {
+            "symbol": t.symbol, "id": t.id, "price": float(t.price), "qty": float(t.amount), "side": t.side,
+            "ts_event": t.timestamp, "ts_recv": received,
+        }  # fmt: skip
+        wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+
+    async def on_ticker(t: Any, received: float) -> None:
+        record = {
+            "symbol": t.symbol, "bid": float(t.bid), "ask": float(t.ask), "ts_event": t.timestamp, "ts_recv": received,
+        }  # fmt: skip
+        wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+
+    async def on_book(book: Any, received: float) -> None:
+        if book.delta is None:  # the snapshot that the updates go on from
+            return
+        sides = {side: [[float(price), float(qty)] for price, qty in book.delta[side]] for side in ("bid", "ask")}
+        record = {
+            "symbol": book.symbol, "update_id": book.sequence_number, "bids": sides["bid"], "asks": sides["ask"],
+            "ts_event": book.timestamp, "ts_recv": received,
+        }  # fmt: skip
+        wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+
+    return on_trade, on_ticker, on_book
+
+
 def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
     """Runs in the peer's own environment: the handler as its users start it, callbacks that write one line each."""
-    import orjson  # type: ignore[import-not-found,unused-ignore] # the peer's environment has it
     from cryptofeed import FeedHandler  # type: ignore[import-not-found,unused-ignore] # as above
     from cryptofeed.connection import AsyncConnection, WSAsyncConn  # type: ignore[import-not-found,unused-ignore]
     from cryptofeed.defines import L2_BOOK, TICKER, TRADES  # type: ignore[import-not-found,unused-ignore] # as above
@@ -98,29 +128,7 @@ def cryptofeed(load: dict[str, Any], out: Path) -> dict[str, float]:
             done.update(watch.result(records=count))
             asyncio.get_running_loop().stop()
 
-    async def on_trade(t: Any, received: float) -> None:
-        record = {
-            "symbol": t.symbol, "id": t.id, "price": float(t.price), "qty": float(t.amount), "side": t.side,
-            "ts_event": t.timestamp, "ts_recv": received,
-        }  # fmt: skip
-        wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-
-    async def on_ticker(t: Any, received: float) -> None:
-        record = {
-            "symbol": t.symbol, "bid": float(t.bid), "ask": float(t.ask), "ts_event": t.timestamp, "ts_recv": received,
-        }  # fmt: skip
-        wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-
-    async def on_book(book: Any, received: float) -> None:
-        if book.delta is None:  # the snapshot that the updates go on from
-            return
-        sides = {side: [[float(price), float(qty)] for price, qty in book.delta[side]] for side in ("bid", "ask")}
-        record = {
-            "symbol": book.symbol, "update_id": book.sequence_number, "bids": sides["bid"], "asks": sides["ask"],
-            "ts_event": book.timestamp, "ts_recv": received,
-        }  # fmt: skip
-        wrote(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-
+    on_trade, on_ticker, on_book = cryptofeed_callbacks(wrote)
     import uvloop
 
     loop = uvloop.new_event_loop()

@@ -51,7 +51,13 @@ def dump(root: Path) -> list[str]:
 
 def test_a_new_manifest_says_what_it_is(manifest):
     meta = manifest.meta()
-    assert (meta.schema_version, meta.simulated, meta.epoch, meta.version, meta.created_at) == (migrations.VERSION, False, 1, 0, NOW)
+    assert (meta.schema_version, meta.simulated, meta.epoch, meta.version, meta.created_at) == (
+        migrations.VERSION,
+        False,
+        1,
+        0,
+        NOW,
+    )
     assert len(meta.lake_id) == 16
 
 
