@@ -9,6 +9,7 @@ for bit. Times are int us; intervals half-open.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
@@ -16,18 +17,20 @@ from typing import TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from lake import scaled, tables
+from lake import bar_sums, scaled, tables
 from market import numbers
 from market.kinds import COUNTED_CONDITIONS, PROVENANCE
 from market.times import MINUTE, SECOND, Interval, union
 
 WIDTHS = {"bar_1s": SECOND, "bar_1m": MINUTE}
 LATENESS = 5 * SECOND
-BASE_DECIMALS = 12
-"""Where the venue's quantity is money, each trade's base is quote / price rounded half-even to so many decimals."""
-SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
 _QUOTE = ("bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote", "ts_estimated")
 _TIMES = ("ts_event", "ts_recv", "window_start", "ts_first", "ts_last", "ts_quote")
+
+_FOLDED = (
+    "exchange", "market_type", "symbol", "window_start", "open", "high", "low", "close", *bar_sums.SUMS, "trade_count",
+    "late", "first_seq", "ts_first", "last_seq", "ts_last", "partial", "gap", "revision",
+)  # fmt: skip
 
 EVERY_SYMBOL = "*"
 """The symbol of a gap that is known to be one of the whole market, and of no symbol in particular."""
@@ -76,7 +79,7 @@ def bars_from_trades(
         .sum()
         .alias("late"),
     )
-    bars = grouped.join(_amounts(rows), on="g", how="left", maintain_order="left")
+    bars = grouped.join(bar_sums.amounts(rows), on="g", how="left", maintain_order="left")
     bars = _with_quotes(bars, quotes, width)
     bars = bars.with_columns(
         partial=~_inside(bars, coverage, width),
@@ -100,10 +103,11 @@ def fold(
     a trade is in no bar, and neither is what was not covered there: give `quotes`, `coverage` and `gaps` to have those
     columns from the source too; without them they are folded from the rows (last quote, any partial, any gap).
     """
-    names = ("exchange", "market_type", "symbol")
-    rows = _plain(_polars(bars), names).with_columns(narrow=pl.col("window_start"))
+    rows = _plain(_needed(bars), ()).with_columns(narrow=pl.col("window_start"))
     rows = rows.with_columns(window_start=pl.col("narrow") - pl.col("narrow") % width)
-    rows = _grouped(rows.sort("symbol", "narrow"))
+    if not _rising(rows, "narrow"):
+        rows = rows.with_columns(pl.col("symbol").cast(pl.String)).sort("symbol", "narrow")
+    rows = _grouped(rows)
     quoted = pl.col("ts_quote").is_not_null()
     folded = rows.group_by("g", maintain_order=True).agg(
         pl.col("exchange", "market_type", "symbol", "window_start").first(),
@@ -119,7 +123,8 @@ def fold(
         *(pl.col(name).filter(quoted).last() for name in _QUOTE if name != "ts_estimated"),
         pl.col("ts_estimated").filter(quoted).last().fill_null(value=False),
     )
-    folded = folded.join(_resummed(rows), on="g", how="left", maintain_order="left")
+    folded = folded.with_columns(pl.col("exchange", "market_type", "symbol").cast(pl.String))
+    folded = folded.join(bar_sums.resummed(rows), on="g", how="left", maintain_order="left")
     if quotes is not None:
         folded = _with_quotes(folded.drop(_QUOTE), quotes, width)
     if coverage is not None:
@@ -135,6 +140,27 @@ def _polars(frame: Frame) -> pl.DataFrame:
     converted = pl.from_arrow(frame)
     assert isinstance(converted, pl.DataFrame)
     return converted
+
+
+def _needed(bars: Frame) -> pl.DataFrame:
+    """The columns of bars that a fold reads; texts that none of the bars has are not among them."""
+    names = [*_FOLDED, *_QUOTE, *(f"{name}_text" for name in bar_sums.SUMS)]
+    if isinstance(bars, pl.DataFrame):
+        return bars.select(name for name in names if name in bars.columns)
+    held = [name for name in names if bars.column(name).null_count < bars.num_rows or not name.endswith("_text")]
+    return _polars(bars.select(held))
+
+
+def _rising(rows: pl.DataFrame, time: str) -> bool:
+    """Whether symbols come in the order of their texts, each once, and `time` rises within each."""
+    symbol = rows["symbol"]
+    codes = symbol if symbol.dtype == pl.String else symbol.to_physical()
+    fresh = pl.col("c").ne_missing(pl.col("c").shift())
+    look = pl.DataFrame({"c": codes, "t": rows[time]}).select(fresh.alias("f"), (pl.col("t") > pl.col("t").shift()))
+    if not look.select((pl.col("f") | pl.col("t")).slice(1).all()).item():
+        return False
+    heads = symbol.filter(look["f"]).cast(pl.String).to_list()
+    return all(before < after for before, after in itertools.pairwise(heads))
 
 
 def _plain(frame: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
@@ -183,110 +209,6 @@ def _in_order(rows: pl.DataFrame, seq: str) -> pl.DataFrame:
         return rows
     session, *rest = PROVENANCE
     return rows.sort("symbol", "ts_event", seq, pl.col(session).cast(pl.String), *rest)
-
-
-def _amounts(rows: pl.DataFrame) -> pl.DataFrame:
-    """The four sums of each group `g` as plain texts."""
-    try:
-        base, quote = _sizes(rows)
-        return _sums(rows["g"], rows["buy"], scaled.summable(base), scaled.summable(quote))
-    except scaled.Overflow:
-        if rows["symbol"].n_unique() > 1:
-            return pl.concat([_amounts(part) for part in rows.partition_by("symbol", maintain_order=True)])
-        return _amounts_by_hand(rows)
-
-
-def _is_money(qty_unit: str, market_type: str) -> bool:
-    """Whether qty x multiplier is an amount of the quote currency."""
-    return qty_unit == "quote" or (qty_unit == "contract" and market_type == "inverse")
-
-
-def _sizes(rows: pl.DataFrame) -> tuple[scaled.Scaled, scaled.Scaled]:
-    """(base, quote) of each trade. Raises Overflow, also where the rows mix units."""
-    if rows.is_empty():
-        nothing = scaled.Scaled(pl.Series([], dtype=pl.Int64), 0)
-        return nothing, nothing
-    units, markets = rows["qty_unit"].unique(), rows["market_type"].unique()
-    if units.len() > 1 or markets.len() > 1:
-        raise scaled.Overflow("several units in one column")
-    price, size, multiplier = (
-        scaled.from_table(rows[name], rows[f"{name}_text"]) for name in ("price", "qty", "multiplier")
-    )
-    if not (multiplier.exponent == 0 and (multiplier.values == 1).all()):
-        size = scaled.product(size, multiplier)
-    if _is_money(units[0], markets[0]):
-        return scaled.quotient(size, price, BASE_DECIMALS), size
-    return size, scaled.product(size, price)
-
-
-def _sums(groups: pl.Series, buy: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> pl.DataFrame:
-    frame = pl.DataFrame({"g": groups, "buy": buy, "base": base.values, "quote": quote.values})
-    bought = pl.col("buy")
-    sums = frame.group_by("g", maintain_order=True).agg(
-        pl.col("base").sum().alias("volume_base"),
-        pl.col("quote").sum().alias("volume_quote"),
-        pl.col("base").filter(bought).sum().alias("taker_buy_base"),
-        pl.col("quote").filter(bought).sum().alias("taker_buy_quote"),
-    )
-    exponents = (base.exponent, quote.exponent) * 2
-    texts = [
-        scaled.unscale(scaled.Scaled(sums[name], exponent)).alias(name)
-        for name, exponent in zip(SUMS, exponents, strict=True)
-    ]
-    return sums.select("g").with_columns(texts)
-
-
-def _amounts_by_hand(rows: pl.DataFrame) -> pl.DataFrame:
-    """The same sums with Python's integers, for numbers that leave Int128 and for trades of mixed units."""
-    values, exponent = {}, {}
-    for name in ("price", "qty", "multiplier"):
-        values[name], exponent[name] = scaled.integers(scaled.texts_of(rows[name], rows[f"{name}_text"]))
-    size_exponent = exponent["qty"] + exponent["multiplier"]
-    exact = size_exponent + exponent["price"] + BASE_DECIMALS
-    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    keys = zip(rows["g"], rows["buy"], rows["qty_unit"], rows["market_type"], strict=True)
-    for (group, buy, unit, market_type), price, qty, multiplier in zip(keys, *values.values(), strict=True):
-        size = qty * multiplier
-        if _is_money(unit, market_type):
-            quote = size * 10 ** (exact - size_exponent)
-            whole, rest = divmod(quote * 10 ** exponent["price"], price * 10 ** (exact - BASE_DECIMALS))
-            twice = 2 * rest - price * 10 ** (exact - BASE_DECIMALS)
-            base = (whole + (twice > 0 or (twice == 0 and whole % 2 == 1))) * 10 ** (exact - BASE_DECIMALS)
-        else:
-            base = size * 10 ** (exact - size_exponent)
-            quote = size * price * 10**BASE_DECIMALS
-        held = sums[group]
-        held[0] += base
-        held[1] += quote
-        if buy:
-            held[2] += base
-            held[3] += quote
-    return _texts_frame({group: [numbers.unscale(v, exact) for v in held] for group, held in sums.items()})
-
-
-def _texts_frame(sums: Mapping[int, Sequence[str]]) -> pl.DataFrame:
-    data: dict[str, list[int] | list[str]] = {"g": list(sums)}
-    data |= {name: [held[place] for held in sums.values()] for place, name in enumerate(SUMS)}
-    return pl.DataFrame(data, schema={"g": pl.UInt32} | dict.fromkeys(SUMS, pl.String))
-
-
-def _resummed(rows: pl.DataFrame) -> pl.DataFrame:
-    """The sums of groups of bars, as plain texts."""
-    result = rows.select(pl.col("g").unique(maintain_order=True))
-    for name in SUMS:
-        try:
-            column = scaled.summable(scaled.from_table(rows[name], rows[f"{name}_text"]))
-            summed = pl.DataFrame({"g": rows["g"], name: column.values}).group_by("g", maintain_order=True)
-            folded = summed.agg(pl.col(name).sum())
-            texts = scaled.unscale(scaled.Scaled(folded[name], column.exponent))
-            result = result.with_columns(texts.alias(name))
-        except scaled.Overflow:
-            values, exponent = scaled.integers(scaled.texts_of(rows[name], rows[f"{name}_text"]))
-            held: dict[int, int] = defaultdict(int)
-            for group, value in zip(rows["g"], values, strict=True):
-                held[group] += value
-            result = result.with_columns(pl.Series(name, [numbers.unscale(v, exponent) for v in held.values()]))
-    return result
 
 
 def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.DataFrame:
@@ -348,14 +270,10 @@ def _touched(bars: pl.DataFrame, gaps: Intervals, width: int) -> pl.Series:
 
 
 def _table(bars: pl.DataFrame) -> pa.Table:
-    """Bars whose sums are plain texts, as a table in the schema of bars."""
-    pairs: dict[str, pl.Series] = {}
-    for name in SUMS:
-        pairs[name], pairs[f"{name}_text"] = scaled.split(bars[name])
+    """Bars as a table in the schema of bars."""
     start = bars["window_start"]
     bars = bars.with_columns(
-        **pairs,
-        vwap=pl.when(pairs["volume_base"] != 0).then(pairs["volume_quote"] / pairs["volume_base"]),
+        vwap=pl.when(pl.col("volume_base") != 0).then(pl.col("volume_quote") / pl.col("volume_base")),
         ts_event=start,
         date=start.cast(pl.Datetime("us")).dt.date(),
         source=pl.lit("derived"),

@@ -22,6 +22,8 @@ _DECIMAL = r"^-?[0-9]+(?:\.[0-9]+)?$"
 _FLOAT_DIGITS = 15
 """Decimals of up to 15 significant digits survive the way to float64 and back."""
 _FLOAT_LIMIT = 10**_FLOAT_DIGITS
+_POWER_DIGITS = 22
+"""Powers of ten up to this one are floats exactly."""
 _INT64_LIMIT = 2**63 - 1
 _INT128_LIMIT = 2**127 - 1
 _SAMPLE = 64
@@ -168,6 +170,15 @@ def split(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     return floats, frame.select(pl.when("w").then("t").otherwise(None)).to_series().alias(texts.name)
 
 
+def to_table(column: Scaled) -> tuple[pl.Series, pl.Series]:
+    """The numbers as `split` gives their texts: (float64 rounded once, text where the float is inexact)."""
+    if column.bound >= _FLOAT_LIMIT or column.exponent > _POWER_DIGITS:
+        return split(unscale(column))
+    # both are floats exactly, so that their quotient is rounded once; and 15 digits survive in a float
+    floats = column.values.cast(pl.Float64) / _powers(column.exponent, column.values.len())
+    return floats, pl.Series(column.values.name, [None], dtype=pl.String).new_from_index(0, floats.len())
+
+
 def inexact(texts: pl.Series, floats: pl.Series) -> pl.Series:
     """Which floats do not say their text's number."""
     suspects = (texts.str.len_bytes() > _FLOAT_DIGITS).fill_null(value=False)
@@ -223,9 +234,12 @@ def _as_integers(floats: pl.Series, exponent: int) -> pl.Series | None:
     largest: Any = scaled.abs().max()
     if largest is None or not largest < _FLOAT_LIMIT:
         return None if largest is not None else scaled.cast(pl.Int64)
-    # a scalar divisor becomes a multiplication by its reciprocal, which is not correctly rounded; a column does not
-    divisor = pl.repeat(power, scaled.len(), dtype=pl.Float64, eager=True)
-    return scaled.cast(pl.Int64) if bool(((scaled / divisor) == floats).all()) else None
+    return scaled.cast(pl.Int64) if bool(((scaled / _powers(exponent, scaled.len())) == floats).all()) else None
+
+
+def _powers(exponent: int, count: int) -> pl.Series:
+    """10^`exponent` in every row: a scalar divisor becomes a multiplication by its reciprocal, which rounds twice."""
+    return pl.repeat(float(10**exponent), count, dtype=pl.Float64, eager=True)
 
 
 def align(left: Scaled, right: Scaled) -> tuple[Scaled, Scaled]:

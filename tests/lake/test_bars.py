@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from lake import tables
-from lake.bars import SUMS, bars_from_trades, by_symbol, fold
+from lake.bar_sums import SUMS
+from lake.bars import bars_from_trades, by_symbol, fold
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from tests.support.market_rows import T0, quote, table, trade
 

@@ -172,3 +172,15 @@ def test_short_decimals_are_recognised_with_as_many_places_as_they_show(values, 
 def test_what_has_more_digits_than_a_float_holds_goes_by_its_text(value):
     found = scaled.from_table(pl.Series([value, 0.5]))
     assert scaled.unscale(found).to_list() == [format(Decimal(repr(value)), "f"), "0.5"]
+
+
+@given(
+    st.lists(st.integers(-(10**18), 10**18) | st.integers(-(10**6), 10**6), min_size=1, max_size=12), st.integers(0, 24)
+)
+def test_integers_become_the_same_columns_as_their_texts(values, exponent):
+    column = scaled.Scaled(pl.Series("x", values, dtype=pl.Int64), exponent)
+    floats, texts = scaled.to_table(column)
+    wanted, kept = scaled.split(scaled.unscale(column))
+    assert floats.to_list() == wanted.to_list() == [float(Fraction(value, 10**exponent)) for value in values]
+    assert texts.to_list() == kept.to_list()
+    assert (floats.dtype, texts.dtype) == (pl.Float64, pl.String)

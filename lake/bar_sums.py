@@ -1,0 +1,143 @@
+"""The four sums of bars, exactly: from trades, and from bars that are folded into wider ones.
+
+Pure. Sums are of scaled integers and become a float once, beside its text where that is not the number; what leaves
+128 bits, or mixes units, is summed with Python's integers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from lake import scaled
+from market import numbers
+
+BASE_DECIMALS = 12
+"""Where the venue's quantity is money, each trade's base is quote / price rounded half-even to so many decimals."""
+SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
+
+
+def amounts(rows: pl.DataFrame) -> pl.DataFrame:
+    """The four sums of each group `g`, each as float beside its text where that is not exact."""
+    try:
+        base, quote = _sizes(rows)
+        return _sums(rows["g"], rows["buy"], scaled.summable(base), scaled.summable(quote))
+    except scaled.Overflow:
+        if rows["symbol"].n_unique() > 1:
+            return pl.concat([amounts(part) for part in rows.partition_by("symbol", maintain_order=True)])
+        return _by_hand(rows)
+
+
+def _is_money(qty_unit: str, market_type: str) -> bool:
+    """Whether qty x multiplier is an amount of the quote currency."""
+    return qty_unit == "quote" or (qty_unit == "contract" and market_type == "inverse")
+
+
+def _sizes(rows: pl.DataFrame) -> tuple[scaled.Scaled, scaled.Scaled]:
+    """(base, quote) of each trade. Raises Overflow, also where the rows mix units."""
+    if rows.is_empty():
+        nothing = scaled.Scaled(pl.Series([], dtype=pl.Int64), 0)
+        return nothing, nothing
+    units, markets = rows["qty_unit"].unique(), rows["market_type"].unique()
+    if units.len() > 1 or markets.len() > 1:
+        raise scaled.Overflow("several units in one column")
+    price, size, multiplier = (
+        scaled.from_table(rows[name], rows[f"{name}_text"]) for name in ("price", "qty", "multiplier")
+    )
+    if not (multiplier.exponent == 0 and (multiplier.values == 1).all()):
+        size = scaled.product(size, multiplier)
+    if _is_money(units[0], markets[0]):
+        return scaled.quotient(size, price, BASE_DECIMALS), size
+    return size, scaled.product(size, price)
+
+
+def _sums(groups: pl.Series, buy: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> pl.DataFrame:
+    frame = pl.DataFrame({"g": groups, "buy": buy, "base": base.values, "quote": quote.values})
+    bought = pl.col("buy")
+    sums = frame.group_by("g", maintain_order=True).agg(
+        pl.col("base").sum().alias("volume_base"),
+        pl.col("quote").sum().alias("volume_quote"),
+        pl.col("base").filter(bought).sum().alias("taker_buy_base"),
+        pl.col("quote").filter(bought).sum().alias("taker_buy_quote"),
+    )
+    exponents = (base.exponent, quote.exponent) * 2
+    return _spelt(sums, dict(zip(SUMS, exponents, strict=True)))
+
+
+def _spelt(sums: pl.DataFrame, exponents: Mapping[str, int]) -> pl.DataFrame:
+    """Groups with their sums as a table holds them, made from scaled integers."""
+    made = sums.select("g")
+    for name, exponent in exponents.items():
+        floats, texts = scaled.to_table(scaled.Scaled(sums[name], exponent))
+        made = made.with_columns(floats.alias(name), texts.alias(f"{name}_text"))
+    return made
+
+
+def _by_hand(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same sums with Python's integers, for numbers that leave Int128 and for trades of mixed units."""
+    values, exponent = {}, {}
+    for name in ("price", "qty", "multiplier"):
+        values[name], exponent[name] = scaled.integers(scaled.texts_of(rows[name], rows[f"{name}_text"]))
+    size_exponent = exponent["qty"] + exponent["multiplier"]
+    exact = size_exponent + exponent["price"] + BASE_DECIMALS
+    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    keys = zip(rows["g"], rows["buy"], rows["qty_unit"], rows["market_type"], strict=True)
+    for (group, buy, unit, market_type), price, qty, multiplier in zip(keys, *values.values(), strict=True):
+        size = qty * multiplier
+        if _is_money(unit, market_type):
+            quote = size * 10 ** (exact - size_exponent)
+            whole, rest = divmod(quote * 10 ** exponent["price"], price * 10 ** (exact - BASE_DECIMALS))
+            twice = 2 * rest - price * 10 ** (exact - BASE_DECIMALS)
+            base = (whole + (twice > 0 or (twice == 0 and whole % 2 == 1))) * 10 ** (exact - BASE_DECIMALS)
+        else:
+            base = size * 10 ** (exact - size_exponent)
+            quote = size * price * 10**BASE_DECIMALS
+        held = sums[group]
+        held[0] += base
+        held[1] += quote
+        if buy:
+            held[2] += base
+            held[3] += quote
+    return _texts_frame({group: [numbers.unscale(v, exact) for v in held] for group, held in sums.items()})
+
+
+def _texts_frame(sums: Mapping[int, Sequence[str]]) -> pl.DataFrame:
+    made = pl.DataFrame({"g": list(sums)}, schema={"g": pl.UInt32})
+    for place, name in enumerate(SUMS):
+        made = made.with_columns(_pair(name, [held[place] for held in sums.values()]))
+    return made
+
+
+def _pair(name: str, texts: Sequence[str]) -> list[pl.Series]:
+    """A sum's float and its text."""
+    floats, kept = scaled.split(pl.Series(texts, dtype=pl.String))
+    return [floats.alias(name), kept.alias(f"{name}_text")]
+
+
+def resummed(rows: pl.DataFrame) -> pl.DataFrame:
+    """The sums of groups of bars, likewise."""
+    columns, exponents = {"g": rows["g"]}, {}
+    for name in SUMS:
+        try:
+            column = scaled.summable(_exact(rows, name))
+        except scaled.Overflow:
+            continue
+        columns[name], exponents[name] = column.values, column.exponent
+    folded = pl.DataFrame(columns).group_by("g", maintain_order=True).agg(pl.col(name).sum() for name in exponents)
+    result = _spelt(folded, exponents)
+    for name in SUMS:
+        if name not in exponents:
+            values, exponent = scaled.integers(
+                scaled.texts_of(rows[name], rows.get_column(f"{name}_text", default=None))
+            )
+            held: dict[int, int] = defaultdict(int)
+            for group, value in zip(rows["g"], values, strict=True):
+                held[group] += value
+            result = result.with_columns(_pair(name, [numbers.unscale(value, exponent) for value in held.values()]))
+    return result
+
+
+def _exact(rows: pl.DataFrame, name: str) -> scaled.Scaled:
+    return scaled.from_table(rows[name], rows.get_column(f"{name}_text", default=None))
