@@ -291,7 +291,7 @@ def main(given: list[str] | None = None) -> int:
         sides = [*OURS, *peers, "codec"]
         first: list[Any] = []
 
-        def equals(name: str, _: harness.Measured) -> bool:
+        def equals(_: str, __: harness.Measured) -> bool:
             made = rows_of(place / "run" / "day.parquet")
             if not first:
                 first.append(made)

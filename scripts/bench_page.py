@@ -233,7 +233,8 @@ def lives(result: Mapping[str, Any]) -> Iterator[str]:
         book = result["book"]
         yield (
             f"<p>A day of one book: {book['levels']:,} levels in {book['messages']:,} messages,"
-            f" {spoken(book['cpu'])} of CPU, {book['rss_mb']:,.0f} MB at most, {book['bytes'] / 1e6:,.0f} MB on disk.</p>"
+            f" {spoken(book['cpu'])} of CPU, {book['rss_mb']:,.0f} MB at most,"
+            f" {book['bytes'] / 1e6:,.0f} MB on disk.</p>"
         )
 
 
@@ -253,8 +254,8 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 PREFACE = (
     "CPU time (user and system, all threads, children included) of every side, run in turn in the same minutes; a ratio"
-    " is the median over the rounds of peer / ours in the same round. Wall time on a shared machine says little. The data"
-    " are synthetic. Blue is ours, grey is what people use, green is a bound that no such tool can beat."
+    " is the median over the rounds of peer / ours in the same round. Wall time on a shared machine says little. The"
+    " data are synthetic. Blue is ours, grey is what people use, green is a bound that no such tool can beat."
 )
 
 
