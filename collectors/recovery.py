@@ -15,6 +15,7 @@ import msgspec
 from collectors.intake import LaneKey
 from collectors.merger import HOLD, IdMerger, merger, venue_time
 from lake.recovery import Recovery
+from lake.resume import ASIDE, REST
 from lake.rows import FRAMES, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
@@ -32,6 +33,8 @@ Stops = dict[LaneKey, dict[str, Resume]]
 class _Tail(msgspec.Struct):
     """What the lines of an interrupted session prove about it, from those that no coverage accounts for."""
 
+    polled: bool = False
+    """Whether the session only fetched."""
     newest: int = 0
     last_recv: int = 0
     last_frame: int = 0
@@ -42,7 +45,7 @@ class _Tail(msgspec.Struct):
 def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     """Record what `writer.recover` found interrupted; returns where each stream stopped, for `CollectorsService`."""
     stops = _with_frames(found)
-    tails = {row.session: _Tail() for row in found.unclosed}
+    tails = {row.session: _Tail(polled=row.source == REST) for row in found.unclosed}
     held: dict[LaneKey, IdMerger] = {}
     for segment in sorted(found.interrupted, key=lambda row: (row.period_start, row.path)):
         if segment.kind != FRAMES and segment.rows:
@@ -169,6 +172,8 @@ def _read(
         tail.newest = max(tail.newest, time)
         tail.last_recv = max(tail.last_recv, event.ts_recv)
         tail.last_frame = max(tail.last_frame, event.frame_no)
+        if segment.kind == ASIDE and event.source == REST and not tail.polled:
+            continue  # asked for where a book had to begin anew: no stream brought it
         key = (segment.kind, event.symbol)
         tail.first[key] = min(tail.first.get(key, time), time)
 

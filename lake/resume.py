@@ -30,6 +30,11 @@ SNAPSHOT = "snapshot"
 """Flag of a book's snapshot among its updates: it may be ahead of them, so it is not where the stream stopped."""
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 """What decoding a line raises: bytes that are no UTF-8 are not msgspec's to name."""
+ASIDE = "book_snapshot"
+"""Kind of which a connection's session also asks over REST, beside its streams, when a book has to begin anew: what
+was asked for is no stream that could have stopped.
+"""
+REST = "rest"
 NEWEST = 3
 """Files of a stream, or frames files of a market, that are read for frames without a line."""
 
@@ -56,12 +61,14 @@ class _Last(msgspec.Struct, frozen=True, order=True):
 def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> dict[StreamKey, dict[str, Resume]]:
     """The last event of every recently covered symbol of every collected stream."""
     broken = {row.session for row in unclosed}
-    causes = {row.session: (row.close_cause or "").partition(": ")[0] for row in snapshot.sessions()}
+    sessions = snapshot.sessions()
+    causes = {row.session: (row.close_cause or "").partition(": ")[0] for row in sessions}
+    polls = frozenset(row.session for row in sessions if row.source == REST)
     points: dict[StreamKey, dict[str, Resume]] = {}
     for stream in snapshot.streams():
         if KINDS[stream[2]].derived:
             continue
-        last = _last_events(root, snapshot, stream)
+        last = _last_events(root, snapshot, stream, polls)
         if last:
             points[stream] = {
                 symbol: Resume(
@@ -75,12 +82,15 @@ def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]
     return points
 
 
-def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey) -> dict[str, _Last]:
-    """The newest files first: lines not yet transformed, then parts, hours and days back in time."""
+def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey, polls: frozenset[str]) -> dict[str, _Last]:
+    """The newest files first: lines not yet transformed, then parts, hours and days back in time.
+
+    `polls` are the sessions that only fetch: what they brought is a stream.
+    """
     exchange, market_type, name = stream
     found: dict[str, _Last] = {}
     for segment in snapshot.segments(exchange, market_type, name, "sealed"):
-        for symbol, event in _of_lines(root / segment.path, name) if segment.rows else ():
+        for symbol, event in _of_lines(root / segment.path, name, polls) if segment.rows else ():
             _keep(found, symbol, event)
     coverage = snapshot.coverage(exchange, market_type, name)
     newest = max((row.ts_to for row in coverage), default=0)
@@ -97,7 +107,7 @@ def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey) -> dict[str,
             break
         seen: set[str] = set()
         for file in group:
-            for symbol, event in _of_table(root, file, frozenset(wanted)):
+            for symbol, event in _of_table(root, file, frozenset(wanted), polls):
                 _keep(found, symbol, event)
                 seen.add(symbol)
         wanted -= seen
@@ -124,7 +134,7 @@ def _by_time(files: Iterable[FileRow]) -> Iterator[list[FileRow]]:
         yield group
 
 
-def _of_lines(path: Path, name: str) -> Iterator[tuple[str, _Last]]:
+def _of_lines(path: Path, name: str, polls: frozenset[str]) -> Iterator[tuple[str, _Last]]:
     """The last event of each symbol of a segment; lines that are no events are the transformer's to report."""
     decoder = _line_decoder(name)
     newest: dict[str, _Last] = {}
@@ -139,6 +149,8 @@ def _of_lines(path: Path, name: str) -> Iterator[tuple[str, _Last]]:
             continue
         if isinstance(held, _BookLine) and SNAPSHOT in held.flags:
             continue
+        if name == ASIDE and held.source == REST and held.session not in polls:
+            continue
         time = held.ts_event if held.ts_event is not None else held.ts_recv - (held.skew_us or 0)
         _keep(newest, held.symbol, _Last(time, -1 if held.seq is None else held.seq, held.session))
     yield from newest.items()
@@ -152,6 +164,7 @@ class _Line(msgspec.Struct, gc=False):
     frame_no: int
     seq: int | None = None
     skew_us: int | None = None
+    source: str = ""
 
 
 class _QuoteLine(_Line, gc=False):
@@ -173,27 +186,33 @@ def _line_decoder(name: str) -> msgspec.json.Decoder[_Line]:
     return _DECODERS[_LINES.get(kind(name).seq, _Line)]
 
 
-def _of_table(root: Path, file: FileRow, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:
+def _of_table(root: Path, file: FileRow, symbols: frozenset[str], polls: frozenset[str]) -> Iterator[tuple[str, _Last]]:
     """The last row of each of `symbols` in a file, which is sorted by symbol and order.
 
     A file that is damaged, missing or another than it should be is `dl verify`'s to report; its symbols start anew.
     """
     seq = kind(file.kind).seq
-    flags = ["flags"] if file.kind == "book_delta" else []
-    columns = ["symbol", "ts_event", "session", *([seq] if seq else []), *flags]
+    more = {"book_delta": ["flags"], ASIDE: ["source"]}.get(file.kind, [])
+    columns = ["symbol", "ts_event", "session", *([seq] if seq else []), *more]
     path = root / file.path
     try:
         if path.stat().st_size != file.bytes or parquet.read_footer(path).kind != file.kind:
             return
         for table in parquet.iterate(path, columns, symbols=symbols):
-            yield from _ends(_updates(table) if flags else table, seq, symbols)
+            yield from _ends(_of_streams(table, file.kind, polls), seq, symbols)
     except (LakeError, FileNotFoundError):
         return
 
 
-def _updates(table: pa.Table) -> pa.Table:
-    """The rows of a table of books without the snapshots among them."""
-    return table.filter(pc.invert(pc.match_substring(table.column("flags").cast(pa.string()), SNAPSHOT)))
+def _of_streams(table: pa.Table, name: str, polls: frozenset[str]) -> pa.Table:
+    """The rows that streams and polls brought, without the snapshots of books that they began from."""
+    if name == "book_delta":
+        return table.filter(pc.invert(pc.match_substring(table.column("flags").cast(pa.string()), SNAPSHOT)))
+    if name == ASIDE:
+        asked = pc.equal(table.column("source").cast(pa.string()), REST)
+        polled = pc.is_in(table.column("session").cast(pa.string()), pa.array(sorted(polls), pa.string()))
+        return table.filter(pc.or_(pc.invert(asked), polled))
+    return table
 
 
 def _ends(table: pa.Table, seq: str | None, symbols: frozenset[str]) -> Iterator[tuple[str, _Last]]:

@@ -43,6 +43,8 @@ _AHEAD = 2
 _DEATHS = 20
 """times the failures are allowed where the worker died: a box short of memory kills for minutes, good or bad."""
 _MEGABYTE = 1024 * 1024
+_NEWEST = 8
+"""Segments by which the clocks' difference is judged."""
 
 
 def never() -> bool:
@@ -105,10 +107,9 @@ class _Pass:
         for done, (job, future) in enumerate(self._results(run_transform, jobs), start=1):
             self._take(job, future)
             self.report(done, len(jobs), job.name)
-        skews = {market: plan.skew_of(_trades_of(sealed, market)) for market in markets}
         for market in markets:
             if not self.stopping():
-                self._bars(market, cursors[market], skews[market])
+                self._bars(market, cursors[market])
         return self.summary
 
     def _results(self, work: Callable[[str, J], R], jobs: Iterable[J]) -> Iterator[tuple[J, Future[R]]]:
@@ -210,10 +211,13 @@ class _Pass:
 
     # --- bars ---
 
-    def _bars(self, market: Market, cursor: int | None, skew: int) -> None:
+    def _bars(self, market: Market, cursor: int | None) -> None:
         """Write the market's bars whose windows are ready, hour by hour; the cursor moves with each commit."""
         trade, agg_trade, quote = (self._stream(market, kind) for kind in sources.INPUTS)
-        ready = plan.bars_ready(trade, quote, self.context.lateness, skew, agg_trade)
+        ready = plan.bars_ready(trade, quote, self.context.lateness, 0, agg_trade)
+        if ready is None or (cursor is not None and ready <= cursor):
+            return
+        ready = plan.bars_ready(trade, quote, self.context.lateness, self._skew(market), agg_trade)
         if ready is None or (cursor is not None and ready <= cursor):
             return
         jobs = self._bar_jobs(market, cursor, ready)
@@ -225,6 +229,17 @@ class _Pass:
         moved = self.manifest.cursor(plan.cursor_name(*market))
         if moved is None or moved < ready:
             self.writer.publish(cursors={plan.cursor_name(*market): ready}, now=self.now)
+
+    def _skew(self, market: Market) -> int:
+        """That of the newest segments, whichever pass read them: the next pass must not know less than this one."""
+        rows = [
+            row
+            for kind in sources.TRADES
+            for state in ("sealed", "transformed")
+            for row in self.manifest.segments(*market, kind, state=state)
+            if row.rows
+        ]
+        return plan.skew_of(sorted(rows, key=lambda row: (row.period_start, row.path))[-_NEWEST:])
 
     def _stream(self, market: Market, kind: str) -> plan.Stream:
         waiting = [
@@ -320,10 +335,6 @@ class _Pass:
 def _finished(entry: tuple[J, Future[R]]) -> tuple[J, Future[R]]:
     entry[1].exception()  # waits
     return entry
-
-
-def _trades_of(rows: Iterable[SegmentRow], market: Market) -> list[SegmentRow]:
-    return [row for row in rows if (row.exchange, row.market_type) == market and row.kind in sources.TRADES]
 
 
 def _text(error: BaseException) -> str:

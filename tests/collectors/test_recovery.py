@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from msgspec import Raw
 
 from collectors import recovery
 from collectors.config import WritingConfig
-from collectors.intake import Intake
+from collectors.intake import Intake, lines_of
 from collectors.links import Link
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
@@ -19,12 +20,15 @@ from lake import durable
 from lake.frames import read_frames
 from lake.segments import decode_line
 from lake.writer import LakeWriter
-from market.kinds import Trade
+from market.kinds import BookSnapshot, Trade
 from market.session import Gap
 from market.times import SECOND
+from runtime.workers import InlineExecutor
 from tests.support import toy
 from tests.support.crash import KILLED, needs_fork, quick_folder, run_until
 from tests.support.toy import T0, ToySession, q, stream, t
+from transformer.config import TransformerConfig
+from transformer.service import transform_once
 
 MARKET = ("binance", "spot")
 
@@ -298,3 +302,39 @@ def everything_is_accounted_for(root: Path) -> None:
         assert set(range(min(stored), 21)) - set(stored) == {number for number in named if number >= min(stored)}
         assert all(gap.ts_to is not None for gap in run.gaps("trade"))
         assert {row.state for row in run.writer.manifest.segments()} == {"sealed"}
+
+
+@pytest.mark.parametrize("transformed", [False, True])
+def test_a_book_asked_for_beside_the_streams_leaves_no_gap_of_its_own(tmp_path: Path, transformed: bool) -> None:
+    """A snapshot comes where a book has to begin anew: the next one may be days away, and nothing is missing."""
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), q(5, 0)], T0 + SECOND)
+    asked = BookSnapshot(
+        "AAA", "depth", T0, None, T0 + SECOND, "n-1-1", 2, 0, "rest", Raw(b'[["1","2"]]'), Raw(b"[]"), 7, 1000
+    )
+    first.intake.lane((*MARKET, "book_snapshot")).offer((lines_of([asked]),), 100)
+    first.write(T0 + SECOND)
+    if transformed:  # the row is in a table already when the process dies
+        first.commit._segments_of((*MARKET, "book_snapshot")).finish(T0 + 2 * SECOND)
+        transform_once(first.writer, InlineExecutor(), T0 + SECOND, TransformerConfig())
+        assert first.writer.manifest.files("book_snapshot")
+    first.die()
+    with Crash(tmp_path, T0 + 10 * SECOND) as second:
+        assert {gap.kind for gap in second.writer.manifest.gaps()} == {"trade", "quote"}
+        assert "book_snapshot" not in {row.kind for row in second.writer.manifest.coverage()}
+        assert "book_snapshot" not in {lane[2] for lane in second.stops}
+
+
+def test_books_that_are_polled_are_a_stream_and_leave_a_gap(tmp_path: Path) -> None:
+    first = Crash(tmp_path)
+    session = ToySession("n-1-1", [stream("book_snapshot", "AAA")])
+    first.pipeline.open(session, name="book_snapshot", source="rest", url="http://toy", now=T0)
+    asked = BookSnapshot(
+        "AAA", "depth", T0, None, T0 + SECOND, "n-1-1", 2, 0, "rest", Raw(b'[["1","2"]]'), Raw(b"[]"), 7, 1000
+    )
+    first.intake.lane((*MARKET, "book_snapshot")).offer((lines_of([asked]),), 100)
+    first.write(T0 + SECOND)
+    first.die()
+    with Crash(tmp_path, T0 + 10 * SECOND) as second:
+        assert [(gap.kind, gap.cause) for gap in second.writer.manifest.gaps()] == [("book_snapshot", "crash")]

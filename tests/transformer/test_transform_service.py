@@ -6,6 +6,7 @@ import itertools
 import json
 import pickle
 
+import msgspec
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -452,3 +453,17 @@ def test_a_market_of_aggregated_trades_alone_has_bars_as_far_as_its_watermark(wr
     sealed([], 10 * MINUTE, 12 * MINUTE, kind="agg_trade")
     assert once(writer).bars == 1
     assert starts(writer) == [0, 9]
+
+
+def test_a_second_pass_makes_no_bars_that_the_clocks_difference_held_back(writer, sealed):
+    """The difference is known from segments that the first pass has read, and the second one has none to read."""
+    lines = [trade(at * SECOND, seq, ts_recv=T0 + at * SECOND + 70 * SECOND) for seq, at in enumerate((10, 70, 130))]
+    row = sealed(lines, 0, 4 * MINUTE)
+    writer.record(segments=[msgspec.structs.replace(row, recv_max=T0 + 200 * SECOND, event_max=T0 + 130 * SECOND)])
+    covered(writer)
+    transform_once(writer, InlineExecutor(), NOW, CONFIG)
+    bars = [file.path for file in writer.manifest.files("bar_1m")]
+    assert writer.manifest.cursor("bars/binance/spot") == T0 + 2 * MINUTE
+    again = transform_once(writer, InlineExecutor(), NOW, CONFIG)
+    assert (again.bars, [file.path for file in writer.manifest.files("bar_1m")]) == (0, bars)
+    assert writer.manifest.cursor("bars/binance/spot") == T0 + 2 * MINUTE

@@ -15,6 +15,7 @@ from collectors.recovery import settle
 from compactor.service import compact_once
 from lake import Lake
 from lake.manifest import Manifest
+from lake.rows import SessionRow
 from lake.verify import verify_lake
 from lake.writer import LakeWriter
 from market import times
@@ -37,8 +38,10 @@ GRACE_SECONDS = 900.0
 SLACK = round((2 * TICK_SECONDS + 1) * SECOND)
 """How far the times of an event as told and as it happened may lie apart: the venue speaks once a tick."""
 MARGIN = 10 * MINUTE
-QUIET = (("unexplained_gap", "stalled"),)
-"""No findings: a quote in twenty seconds is less than a venue ever sends, and its silence is a stall by declaration."""
+QUIET = (("unexplained_gap", "stalled"), ("unexplained_gap", "id_reset"))
+"""No findings: a quote in twenty seconds is less than a venue ever sends, and its silence is a stall by declaration;
+and what lies between two numberings nobody can tell.
+"""
 
 
 class Judge:
@@ -49,6 +52,8 @@ class Judge:
         self.kinds = kinds
         self.root = root
         self.findings: list[str] = []
+        self.handovers = self.undisturbed = 0
+        """Handovers, and those of them with no fault near."""
         self.quiet = 0
         """Gaps of streams that had nothing to say for longer than their channel may be quiet."""
         self.verdicts: list[oracle.Verdict] = []
@@ -62,6 +67,7 @@ class Judge:
         try:
             gaps = manifest.gaps(overlapping=Interval(self._since - HOUR, until + DAY))
             aside = sum(row.count for row in manifest.quarantine())
+            over = [row for row in manifest.sessions() if self._since < (row.closed_at or 0) <= until]
         finally:
             manifest.close()
         end = self._quiet(gaps, until)
@@ -69,6 +75,7 @@ class Judge:
         stored, places = self._stored(end)
         with mock.patch.object(oracle, "SLACK", SLACK):
             verdict = oracle.judge(self.truth.seen, stored, mine, end, GRACE_SECONDS)
+        self._handovers(over, gaps)
         said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
         for found in verdict.findings:
             if (found.rule, found.detail.partition(" ")[0]) in QUIET:
@@ -84,6 +91,24 @@ class Judge:
         self.truth.forget(places, end - DAY)
         self._since = end
         return verdict
+
+    def _handovers(self, over: Sequence[SessionRow], gaps: Sequence[Gap]) -> None:
+        """A session that handed over where nothing else went wrong leaves no gap."""
+        windows = oracle.Windows(self.truth.seen, MINUTE)
+        for row in over:
+            closed, market = row.closed_at or 0, row.market_type
+            if not (row.close_cause or "").startswith("handover"):
+                continue
+            self.handovers += 1
+            if windows.near(market, closed - MINUTE, closed + MINUTE):
+                continue
+            self.undisturbed += 1
+            self.findings += [
+                f"{times.text(closed)}: planned_gap {market} {gap.kind} {gap.symbol}: {gap.cause} from {gap.ts_from}"
+                for gap in gaps
+                if gap.market_type == market and gap.state == "open" and gap.cause != "stalled"
+                if gap.ts_from < closed + MINUTE and (gap.ts_to is None or gap.ts_to > closed - MINUTE)
+            ]
 
     def _quiet(self, gaps: Sequence[Gap], until: int) -> int:
         """The last moment before `until` that is a minute away from every gap."""
@@ -194,15 +219,3 @@ def differences(before: dict[str, list[tuple[Any, ...]]], after: dict[str, list[
         old, new = Counter(before.get(name, [])), Counter(after.get(name, []))
         found += [f"{name} gains {row}"[:300] for row in new - old] + [f"{name} loses {row}"[:300] for row in old - new]
     return found
-
-
-def handovers(root: Path) -> int:
-    """Sessions that handed over to a successor."""
-    manifest = Manifest.read_only(root)
-    try:
-        return sum((row.close_cause or "").startswith("handover") for row in manifest.sessions())
-    finally:
-        manifest.close()
-
-
-__all__ = ["SECOND", "Judge", "at_the_end", "closed_days", "differences", "handovers"]

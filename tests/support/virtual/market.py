@@ -24,7 +24,7 @@ from simulator.witness import NOBODY, VALUES, Key, Told, Witness
 from tests.support.virtual.loop import VenueClock, VirtualLoop
 from tests.support.virtual.network import VirtualVenue
 
-TICK_SECONDS = 2.0
+TICK_SECONDS = 3.0
 """What happens on the venue is sent this often; each event has its own time."""
 MARKETS = ("spot", "linear", "inverse")
 

@@ -29,7 +29,7 @@ from runtime.workers import InlineExecutor, Job, WorkerDied
 from tests.support.virtual.loop import Killed, VirtualClock, VirtualLoop
 from tests.support.virtual.network import VirtualVenue
 
-CALM_TEND, CALM_POLL, CALM_CLOCK, CALM_CARE = 20.0, 900.0, 60.0, 3600.0
+CALM_TEND, CALM_POLL, CALM_CLOCK, CALM_CARE = 30.0, 900.0, 60.0, 3600.0
 """Seconds between looks at what is undisturbed: a second each would be all that a virtual month consists of."""
 TEND, POLL, CLOCK = life.TEND_SECONDS, polling.LONGEST_WAIT_SECONDS, clock_watch.EVERY_SECONDS
 CARE = care.LOOK_EVERY

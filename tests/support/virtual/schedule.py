@@ -79,8 +79,10 @@ KINDS: dict[str, Draw] = {
     "refuse": _both(_seconds(5, 240, *MARKETS), _either(form=("reset", "status"))),
     "mute": _seconds(10, 60, *MARKETS),
     "shutdown": _seconds(10, 40, "spot"),
-    "silence": _seconds(20, 300, *MARKETS),
-    "silent stream": _both(_seconds(60, 900, *MARKETS), _either(kind=("trade", "quote"))),
+    "cut handover": _seconds(10, 40, "spot"),
+    # twenty of their mean gaps at least: quotes that are silent for less are not missed
+    "silence": _seconds(1200, 2400, *MARKETS),
+    "silent stream": _both(_seconds(2400, 3600, *MARKETS), _either(kind=("trade", "quote"))),
     "drop_ids": _ids(4),
     "duplicate_ids": _ids(5),
     "reorder_ids": _ids(3),
@@ -113,7 +115,9 @@ KINDS: dict[str, Draw] = {
     "gzip_bomb": _with(_of(*MARKETS), size=40_000_000),
     "slow_body": _of(*MARKETS),
     # the machine
-    "clock step": _either(us=(-90_000_000, -2_000_000, -700_000, 700_000, 2_000_000, 90_000_000)),
+    "clock step": _both(
+        _seconds(60, 900), _either(us=(-90_000_000, -2_000_000, -700_000, 700_000, 2_000_000, 90_000_000))
+    ),
     "kill": _seconds(1, 600),
     "power cut": _seconds(1, 600),
     "kill at step": _both(_seconds(1, 60), _either(step=tuple(range(1, 60)))),

@@ -2,6 +2,7 @@
 
 python -m tests.support.virtual.soak --seed 1 --days 30 --faults 200
 python -m tests.support.virtual.soak --seed 1 --days 30 --faults 200 --only 17,18    the same, with these faults only
+python -m tests.support.virtual.soak --seed 1 --days 30 --faults 200 --until 4.5     the same, its first days only
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import msgspec
 from market import times
 from market.times import DAY, MINUTE
 from tests.support.virtual import schedule
-from tests.support.virtual.judge import Judge, at_the_end, closed_days, handovers
+from tests.support.virtual.judge import Judge, at_the_end, closed_days
 from tests.support.virtual.process import rows_of
 from tests.support.virtual.world import START, Settings, World
 
-CLOSED_SECONDS = 6.2 * 3600
+CLOSED_SECONDS = 7.2 * 3600
 """After midnight: by then the day is closed, whatever the night was like."""
 
 
@@ -45,12 +46,15 @@ class Report(msgspec.Struct, kw_only=True):
     causes: dict[str, int] = {}
     lost: dict[str, int] = {}
     handovers: int = 0
+    handovers_with_no_fault_near: int = 0
     starts: int = 0
     days_closed: int = 0
     faults: dict[str, int] = {}
     failpoints_that_struck: dict[str, int] = {}
     findings: list[str] = []
     errors_in_callbacks: list[str] = []
+    course: list[str] = []
+    """What struck when, and how the daemon ended and began again."""
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     rss_mb: float = 0.0
@@ -70,9 +74,12 @@ def run(
     *,
     only: Collection[int] = (),
     kinds: Sequence[str] = (),
+    until: float | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """One run in `folder`, which is empty. `only` are the indices of the faults that are carried out."""
+    """One run in `folder`, which is empty. `only` are the indices of the faults that are carried out; `until` ends it
+    before the schedule does.
+    """
     began, cpu = time.monotonic(), time.process_time()
     report = Report(seed=settings.seed, days=days)
     report.replay = (
@@ -82,10 +89,12 @@ def run(
         + (f" --kinds {','.join(kinds)}" if kinds else "")
     )
     acts = schedule.draw(settings.seed, days, faults, tuple(kinds))
+    days = report.days = days if until is None else min(days, until)
     world = World(settings, folder)
     judge = Judge(world.exchange.truth, world.root, settings.kinds)
     with world.living():
-        for at, act in _plan(days, [act for act in acts if not only or act.index in only]):
+        mine = [act for act in acts if (not only or act.index in only) and act.at < days * 86_400 - schedule.LAST]
+        for at, act in _plan(days, mine):
             world.run_until(at)
             if act is not None:
                 tell(str(act))
@@ -94,11 +103,13 @@ def run(
             _judge_day(world, judge, report, tell)
         world.run_until(days * 86_400)
         world.finish()
-        until = world.exchange.clock.now()
+        told_to_stop = world.exchange.clock.now()
         world.stop()
+        known = len(judge.findings)
         judge.findings += at_the_end(world)
-        judge.span(until)
-        tell(f"the end: {len(judge.findings)} findings")
+        judge.span(told_to_stop)
+        for text in (*judge.findings[known:], f"the end: {len(judge.findings)} findings"):
+            tell(text)
         _fill(report, world, judge)
     report.seconds, report.cpu_seconds = time.monotonic() - began, time.process_time() - cpu
     report.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -117,8 +128,11 @@ def _plan(days: float, acts: Sequence[schedule.Act]) -> list[tuple[float, schedu
 def _judge_day(world: World, judge: Judge, report: Report, tell: Callable[[str], None]) -> None:
     midnight = times.floor_to(world.exchange.clock.now(), DAY)
     world.finish()
+    known = len(judge.findings)
     verdict = judge.span(midnight - MINUTE)
     judge.findings += closed_days(world.root, midnight)
+    for text in judge.findings[known:]:
+        tell(f"   ! {text}")
     report.days_closed += 1
     tell(
         f"-- {times.text(midnight)}: {verdict.stored} stored, {verdict.missing} missing, {verdict.gaps} gaps,"
@@ -136,7 +150,8 @@ def _fill(report: Report, world: World, judge: Judge) -> None:
             for name, count in more.items():
                 held[name] = held.get(name, 0) + count
     report.gaps_of_quiet_streams = judge.quiet
-    report.handovers = handovers(world.root)
+    report.handovers, report.handovers_with_no_fault_near = judge.handovers, judge.undisturbed
+    report.course = world.log
     report.starts = world.starts
     report.faults = dict(world.done.most_common())
     report.failpoints_that_struck = dict(world.fired)
@@ -156,7 +171,7 @@ def dump(
 def show(report: Report) -> None:
     """For people."""
     for name, value in msgspec.structs.asdict(report).items():
-        if name not in ("findings", "replay", "errors_in_callbacks"):
+        if name not in ("findings", "replay", "errors_in_callbacks", "course"):
             print(f"  {name.replace('_', ' '):28} {value if not isinstance(value, float) else round(value, 2)}")
     print(f"  {'virtual seconds a second':28} {report.speed:,.0f}")
     for text in (*report.findings[:60], *report.errors_in_callbacks[:10]):
@@ -172,6 +187,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--days", type=float, default=3.0)
     parser.add_argument("--faults", type=int, help="default: 200 in 30 days, and as dense otherwise")
+    parser.add_argument("--until", type=float, help="end after so many days of the schedule")
     parser.add_argument("--rate", type=float, default=Settings().rate, help="trades and quotes a second of all symbols")
     parser.add_argument("--wide", action="store_true", help="collect more kinds at once")
     parser.add_argument("--only", default="", help="indices of the faults to carry out, by commas")
@@ -192,6 +208,7 @@ def main(given: Sequence[str] | None = None) -> int:
             options.days, faults, Settings(seed=options.seed, rate=options.rate, wide=options.wide),
             options.out or Path(folder),
             only={int(n) for n in options.only.split(",") if n}, kinds=[k for k in options.kinds.split(",") if k],
+            until=options.until,
             tell=lambda text: None if options.json else print(text, flush=True),
         )  # fmt: skip
     print(msgspec.json.format(msgspec.json.encode(report)).decode()) if options.json else show(report)

@@ -48,7 +48,8 @@ CHANNELS = {
 }  # fmt: skip
 NEAR_SECONDS = 300.0
 """How long after a fault everything is looked at as often as in real life."""
-WRITE_SECONDS = 10
+WRITE_SECONDS = 30
+"""More than a configuration may say: a pass costs the same for one event as for a thousand."""
 BACK_SECONDS = 10.0
 STEADY_SECONDS, MOST_FAILED = 300.0, 200
 GB = 1 << 30
@@ -59,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What makes a run what it is."""
 
     seed: int = 1
-    rate: float = 0.6
+    rate: float = 0.4
     """Trades and quotes a second, of all symbols together."""
     symbols: tuple[str, ...] = SYMBOLS
 
@@ -86,15 +87,14 @@ def config(settings: Settings, root: Path) -> Config:
     collectors = CollectorsConfig.model_validate(
         {
             "node": "v", "sources": sources,
-            "writing": {
-                "write_ms": 1000 * WRITE_SECONDS, "sync_ms": 1000 * WRITE_SECONDS,
-                "seal_seconds": 3600, "slow_seal_seconds": 7200,
-            },
+            "writing": {"seal_seconds": 3600, "slow_seal_seconds": 7200},
         }
     )  # fmt: skip
+    seldom = collectors.writing.model_copy(update={"write_ms": 1000 * WRITE_SECONDS, "sync_ms": 1000 * WRITE_SECONDS})
+    collectors = collectors.model_copy(update={"writing": seldom})
     return Config(
         lake=root, collectors=collectors, transformer=TransformerConfig(interval_seconds=3600),
-        compactor=CompactorConfig.model_validate({"interval_seconds": 3600}),
+        compactor=CompactorConfig.model_validate({"interval_seconds": 7200}),
         disk=DiskConfig(ballast_mb=1, check_seconds=60),
     )  # fmt: skip
 
@@ -270,6 +270,9 @@ class World:
             case "replay" | "acks" | "mute":
                 self._venue(kind, **told)
                 self._venue("cut", market=told["market"])
+            case "cut handover":
+                self._venue("shutdown", **told)
+                self.loop.call_later(3.0, lambda: self._venue("cut", market=told["market"]))
             case "drop_ids" | "duplicate_ids" | "reorder_ids" | "bad_price" | "bad_time":
                 self._venue(kind, **told, symbol=self._symbol(told["market"]))
             case "restart_ids":
@@ -328,9 +331,9 @@ class World:
         self.exchange.change(market, new, status)
 
     def _step(self, told: dict[str, Any]) -> None:
-        back = -self.clock.stepped if abs(self.clock.stepped + told["us"]) > 100_000_000 else told["us"]
-        self.exchange.note("clock step", 60.0)
-        self.clock.step(back)
+        self.exchange.note("clock step", told["seconds"] + 60.0)
+        self.clock.step(told["us"])
+        self.loop.call_later(told["seconds"], self.clock.step, -told["us"])
 
     def _end(self, seconds: float, how: str) -> None:
         if self._down_until is not None:
