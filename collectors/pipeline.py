@@ -370,7 +370,7 @@ class Pipeline:
                     self._found(gaps)
 
     def _reject(self, link: Link, out: Rejected, data: bytes, now: int) -> None:
-        self._totals.rejected[out.reason] += 1
+        tally(self._totals.rejected, {out.reason: 1})
         self._intake.record(rejected=[link.reject(out, data, now)])
 
     def _settle(self, link: Link, out: Acknowledged | Refused, now: int) -> None:
