@@ -161,6 +161,7 @@ def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
         sources=[
             SourceConfig(
                 exchange="binance", market_type="spot", symbols=load["symbols"], kinds=kinds,
+                book_levels=100,
                 endpoint=EndpointConfig(rest=load["rest"], ws={"stream": load["ws"]}),
             )
         ],

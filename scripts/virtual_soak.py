@@ -1,5 +1,6 @@
-"""Days, months or years of the daemon on a clock that jumps: the real services against the simulated venue, faults
-drawn from a seed, every day compared with what happened.
+"""Days, months or years of the daemon on a clock that jumps, every day compared with what happened.
+
+The real services against the simulated venue, faults drawn from a seed:
 
     python scripts/virtual_soak.py [--seed 1] [--days 30] [--faults 200] [--rate 0.6] [--json]
 

@@ -154,6 +154,7 @@ def causes(lake: Path) -> list[str]:
         return [row[0] for row in db.execute("SELECT close_cause FROM sessions WHERE source = 'ws'") if row[0]]
 
 
+@pytest.mark.slow
 @moved
 def test_f48_the_real_daemon_lives_through_an_hour_forward_and_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -72,6 +72,7 @@ def epoch_of(lake: Path) -> int:
         return int(db.execute("SELECT epoch FROM meta").fetchone()[0])
 
 
+@pytest.mark.slow
 def test_f28_of_two_daemons_that_start_together_exactly_one_runs(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     config = write_config(tmp_path / "config.json", lake, [], 0, http={"enabled": False})

@@ -122,6 +122,7 @@ ASKED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", range(len(ASKED) if FULL else 1))
 def test_f30_the_real_daemon_ends_at_any_step_within_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int

@@ -1,5 +1,6 @@
-"""Plans as pure functions: the order of rows changes nothing, nothing is lost, no file is in two jobs, and when a plan
-has been carried out there is nothing left to plan. `LAKE_FAULTS=full` takes 2,000 examples of each.
+"""Plans as pure functions: order changes nothing, nothing is lost, jobs are disjoint, what was done is not planned again.
+
+`LAKE_FAULTS=full` takes 2,000 examples of each.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ def test_bars_that_differ_are_found_out():
     assert not bench_transform.same(frame, frame.head(1))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_daily_files_of_ours_and_of_a_peer_hold_the_same_rows(tmp_path, monkeypatch):
     told = side_by_side(bench_compact, monkeypatch, tmp_path, "--rows", "3000", "--parts", "24", "--sides", "polars")
@@ -116,6 +117,7 @@ def test_daily_files_of_ours_and_of_a_peer_hold_the_same_rows(tmp_path, monkeypa
     assert told["sizes"]["ours"] == told["sizes"]["ours-hours"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_read_by_manifest_and_a_glob_give_the_same_rows(tmp_path, monkeypatch):
     told = side_by_side(
