@@ -1,4 +1,4 @@
-"""Plans as pure functions: order changes nothing, nothing is lost, jobs are disjoint, what was done is not planned again.
+"""Plans as pure functions: order changes nothing, nothing is lost, jobs are disjoint, done work is not planned again.
 
 `LAKE_FAULTS=full` takes 2,000 examples of each.
 """
