@@ -125,6 +125,8 @@ def explain(error: DatabaseError | sqlite3.Error) -> Exception:
         failed = StorageFailed(f"manifest.db: {said}", "free space, or check the disk and its permissions")
         failed.errno = _ERRNO.get(getattr(own, "sqlite_errorcode", 0) & 0xFF)
         return failed
+    if getattr(own, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # our statements do not vary: the schema in it does
+        return damaged(said)
     return error
 
 

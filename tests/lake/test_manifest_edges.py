@@ -336,3 +336,12 @@ def test_a_lake_that_is_a_file_or_has_a_folder_for_a_manifest_is_none(tmp_path):
     (tmp_path / "b").write_bytes(b"")
     with pytest.raises(NotALake, match="is not a folder"):
         LakeWriter.open(tmp_path / "b", "node", NOW)
+
+
+def test_a_function_that_its_schema_does_not_spell_right_is_damage():
+    """Found by flipped bits: an index over `ifnuln(...)` stops a check of the whole."""
+    db = sqlite3.connect(":memory:")
+    with pytest.raises(sqlite3.OperationalError) as raised:
+        db.execute("SELECT ifnuln(1, 2)")
+    db.close()
+    assert isinstance(manifest_source.explain(raised.value), CorruptManifest)
