@@ -133,8 +133,8 @@ async def test_the_ladder_stops_kinds_in_order_releases_the_ballast_and_comes_ba
         assert station.lost() == []
         (gap,) = station.lost("quote")
         assert gap.cause == "disk_full"
-        assert T0 + 60 * SECOND <= gap.ts_from <= T0 + 100 * SECOND  # the clock does not wait for the look
-        assert T0 + 120 * SECOND <= (gap.ts_to or 0) <= T0 + 140 * SECOND
+        assert T0 + 60 * SECOND <= gap.ts_from <= T0 + 63 * SECOND
+        assert T0 + 119 * SECOND <= (gap.ts_to or 0) <= T0 + 123 * SECOND
         stored = set(station.stored("quote"))
         kept = {n for n in ids if n <= 170 and not gap.ts_from <= T0 + (n - 1) * SECOND < (gap.ts_to or 0)}
         assert stored == kept

@@ -62,7 +62,6 @@ async def full_while_collecting(folder: Path) -> dict[str, Any]:
         return summary(station, sent, torn=torn, seen=seen, after=dict(station.watch.status()))
 
 
-@pytest.mark.slow  # virtual seconds pass while its threads wait for a processor: make test-faults has more patience
 def test_f09_a_disk_that_is_full_in_the_middle_of_a_line_keeps_whole_lines_and_goes_on_by_itself(place: Path) -> None:
     narrow.need_namespaces()
     found = narrow.run(f"{THIS}:full_while_collecting", place / "small", disk="8m")

@@ -81,7 +81,7 @@ class Station:
         """
         asyncio.get_running_loop().set_debug(False)  # stacks of a hundred thousand callbacks cost more than all else
         stops = recovery.settle(self.writer, self.writer.recover(T0), T0)
-        with _toy(self._script, self.clock), _memory(self._memory):
+        with _toy(self._script, self.clock), _memory(self._memory), _threads(inline=executor is not None):
             self.service = CollectorsService(self._config, self.writer, self.clock, lambda: 0.5, stops, executor)
             if self._disk is not None:
                 self.watch = SpaceWatch(self.clock, self.root, self._disk, self.service)
@@ -159,6 +159,15 @@ def ticks(seconds: int, each: int = 1, every: int = 1) -> tuple[list[object], li
 
 def _memory(nbytes: int | None) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext() if nbytes is None else mock.patch.object(WritingConfig, "queue_bytes", nbytes)
+
+
+def _threads(*, inline: bool) -> contextlib.AbstractContextManager[object]:
+    """Time that is moved by hand does not wait for threads: with it their work is done at once."""
+
+    async def at_once(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        return work(*given, **named)
+
+    return mock.patch.object(asyncio, "to_thread", at_once) if inline else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
