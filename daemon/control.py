@@ -6,7 +6,8 @@ on loopback, port and token from the lake's `.lock` (readable by its owner only)
 any number of `{"progress": {"done": 3, "total": 10, "what": "…"}}`, then one `{"result": …}` or
 `{"error": "…", "exit_code": 1}`. A job that was begun goes on when its asker leaves. Jobs: transform, compact, scrub,
 reload, stop.
-401 without the token, 400 for a request that is not this, 404 for an unknown job, 413 for one of more than 64 KB.
+401 without the token, 429 after too many wrong ones (`daemon.guesses`), 400 for a request that is not this, 404 for an
+unknown job, 413 for one of more than 64 KB.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from daemon.guesses import EACH_SECONDS, Guesses
 from daemon.http import guarded, listen
 from runtime import guarding, telemetry
+from runtime.clock import Clock
 from runtime.redaction import redacted
 
 Progress = Callable[[int, int, str], None]
@@ -72,9 +75,10 @@ class ControlService:
     name = "control"
     phase = 3
 
-    def __init__(self, jobs: Mapping[str, Job], announce: Callable[[int, str], None]) -> None:
+    def __init__(self, jobs: Mapping[str, Job], announce: Callable[[int, str], None], clock: Clock) -> None:
         self._jobs = dict(jobs)
         self._announce = announce
+        self._guesses = Guesses(clock)
         self._token = secrets.token_urlsafe(32)
         self._group: asyncio.TaskGroup | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -98,6 +102,8 @@ class ControlService:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(errors="surrogateescape"), self._token.encode()):
             guarding.request_refused(path=request.path, why="its token is wrong or missing")
+            if await self._guesses.too_many():
+                return _refuse(429, "too many wrong tokens", {"Retry-After": str(int(EACH_SECONDS))})
             return _refuse(401, "wrong or missing token; it is in the lake's .lock")
         try:
             asked = msgspec.json.decode(await request.read(), type=Request)
@@ -148,6 +154,6 @@ def _line(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
-def _refuse(status: int, message: str) -> web.Response:
+def _refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
     body = msgspec.json.encode({"error": message}) + b"\n"
-    return web.Response(body=body, status=status, headers={"Content-Type": "application/json"})
+    return web.Response(body=body, status=status, headers={"Content-Type": "application/json", **(headers or {})})

@@ -157,7 +157,7 @@ class _Life:
             *parts.services,
             Beat(self._clock),
             Watch(self._clock, self._writer.manifest, self._config.compactor.close_delay_seconds),
-            ControlService(jobs, self._writer.set_control),
+            ControlService(jobs, self._writer.set_control, self._clock),
             Hangup(self._stopper.reload, reloader),
         ]
         services.append(Heartbeat(self._clock, self._notifier, parts.services, self._safe_mode.said))

@@ -136,7 +136,8 @@ async def control(serve, writer):
         progress(0, 0, "begun")
         await asyncio.Event().wait()
 
-    await serve(ControlService({"count": count, "fail": fail, "forever": forever}, writer.set_control))
+    jobs = {"count": count, "fail": fail, "forever": forever}
+    await serve(ControlService(jobs, writer.set_control, ManualClock(NOW)))
     while not (info := read_lock(writer.root)).port:
         await asyncio.sleep(0.005)
     return f"http://127.0.0.1:{info.port}/control/jobs", {"Authorization": f"Bearer {info.token}"}
@@ -184,7 +185,7 @@ async def test_a_job_under_way_ends_with_an_answer_when_the_daemon_stops(client,
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.ensure_future(ControlService({"forever": forever}, writer.set_control).run(stop))
+    task = asyncio.ensure_future(ControlService({"forever": forever}, writer.set_control, ManualClock(NOW)).run(stop))
     while not (info := read_lock(writer.root)).port:
         await asyncio.sleep(0.005)
     url, headers = f"http://127.0.0.1:{info.port}/control/jobs", {"Authorization": f"Bearer {info.token}"}

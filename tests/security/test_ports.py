@@ -15,6 +15,7 @@ from daemon import control as control_module
 from daemon import http as http_module
 from daemon.config import HttpConfig
 from daemon.control import MAX_BODY, ControlService
+from daemon.guesses import EACH_SECONDS, FREE, LATE_SECONDS, WAITING
 from daemon.http import HEADERS, HttpService
 from daemon.status import Status
 from lake.lock import read_lock
@@ -63,7 +64,12 @@ async def status(writer: LakeWriter) -> AsyncIterator[int]:
 
 
 @pytest.fixture
-async def jobs(writer: LakeWriter) -> AsyncIterator[tuple[int, str, list[object]]]:
+def clock() -> ManualClock:
+    return ManualClock(NOW)
+
+
+@pytest.fixture
+async def jobs(writer: LakeWriter, clock: ManualClock) -> AsyncIterator[tuple[int, str, list[object]]]:
     """The control port, its token, and the jobs that were begun."""
     begun: list[object] = []
 
@@ -71,7 +77,7 @@ async def jobs(writer: LakeWriter) -> AsyncIterator[tuple[int, str, list[object]
         begun.append(arguments)
         return "done"
 
-    async with running(ControlService({"job": job}, writer.set_control)):
+    async with running(ControlService({"job": job}, writer.set_control, clock)):
         while not (info := read_lock(writer.root)) or not info.port:
             await asyncio.sleep(0.002)
         yield info.port, info.token, begun
@@ -178,7 +184,7 @@ async def test_only_the_whole_token_is_a_token_and_never_in_the_address(jobs: An
 
 
 def test_the_token_has_256_bits_is_new_each_time_and_compared_in_equal_time() -> None:
-    made = {ControlService({}, lambda _port, _token: None)._token for _ in range(8)}
+    made = {ControlService({}, lambda _port, _token: None, ManualClock())._token for _ in range(8)}
     assert len(made) == 8
     assert all(len(token) == 43 for token in made), "32 bytes as URL-safe text"
     source = Path(control_module.__file__).read_text(encoding="utf-8")
@@ -196,6 +202,24 @@ async def test_wrong_tokens_and_foreign_pages_are_told(jobs: Any, said: Any) -> 
         "its token is wrong or missing", "it comes from a web page or another machine",
     ]  # fmt: skip
     assert token not in "".join(lines)
+
+
+async def test_guesses_beyond_a_few_are_answered_late_and_the_token_never_is(jobs: Any, clock: ManualClock) -> None:
+    port, token, begun = jobs
+    for _ in range(FREE):
+        assert (await ask(port, *post("guess", b"{}")))[0] == 401
+    late = [asyncio.ensure_future(ask(port, *post("guess", b"{}"))) for _ in range(WAITING)]
+    while clock.sleeping < WAITING:
+        await asyncio.sleep(0)
+    code, headers, _ = await ask(port, *post("guess", b"{}"))
+    assert (code, headers["retry-after"]) == (429, "3"), "no more of them are kept waiting"
+    assert not any(one.done() for one in late)
+    assert (await ask(port, *post(token, b'{"job": "job"}')))[0] == 200
+    assert begun == [{}]
+    await clock.advance(LATE_SECONDS)
+    assert [(await one)[0] for one in late] == [429] * WAITING
+    await clock.advance(EACH_SECONDS)
+    assert (await ask(port, *post("guess", b"{}")))[0] == 401, "one more after a while"
 
 
 BODIES = [
