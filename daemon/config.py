@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from collectors.config import CollectorsConfig
 from compactor.config import BackupConfig, CompactorConfig, ScrubConfig
 from daemon import environment, problems, yaml_file
 from daemon.environment import Override
 from daemon.errors import ConfigError, NoConfig
-from daemon.space_watch import DiskConfig
 from daemon.yaml_file import Document, KeyPath
+from lake.space import Limits
 from runtime.redaction import HIDDEN, redacted
 from transformer.config import TransformerConfig
+
+_MB = 1024 * 1024
 
 
 class _Section(BaseModel):
@@ -85,6 +87,51 @@ class SafeModeConfig(_Section):
         le=10_080,
         description="Safe mode is left after so many minutes without a failure; `dl resume` leaves it at once.",
     )
+
+
+class DiskConfig(_Section):
+    """What to do as the lake's disk fills up. Each level is left once a quarter more than its threshold is free."""
+
+    low_percent: float = Field(
+        default=10.0, ge=0, le=50, description="Free part of the disk below which compaction waits; 0: only `low_mb`."
+    )
+    low_mb: int = Field(default=2048, ge=0, le=1_000_000, description="Free space below which compaction waits.")
+    critical_mb: int = Field(
+        default=512,
+        ge=0,
+        le=1_000_000,
+        description="Free space below which the transformer waits too and kinds are stopped one group after the other,"
+        " books first and trades never, each as a recorded gap.",
+    )
+    full_mb: int = Field(
+        default=32,
+        ge=0,
+        le=100_000,
+        description="Free space below which no data are written: what memory cannot hold is a gap until there is room.",
+    )
+    ballast_mb: int = Field(
+        default=64,
+        ge=0,
+        le=10_000,
+        description="Set aside while there is room, and released when there is none, so that ledger and manifest can"
+        " still say what is lost; 0 for none.",
+    )
+    check_seconds: float = Field(default=1.0, ge=0.1, le=60, description="How often the disk is looked at.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> DiskConfig:
+        if not self.full_mb <= self.critical_mb <= self.low_mb:
+            raise ValueError(
+                f"full_mb ({self.full_mb}) <= critical_mb ({self.critical_mb}) <= low_mb ({self.low_mb}) must hold"
+            )
+        return self
+
+    def limits(self) -> Limits:
+        """The thresholds in bytes."""
+        return Limits(
+            low=self.low_mb * _MB, critical=self.critical_mb * _MB, full=self.full_mb * _MB,
+            low_share=self.low_percent / 100, ballast=self.ballast_mb * _MB,
+        )  # fmt: skip
 
 
 class SimulateConfig(_Section):

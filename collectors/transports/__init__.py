@@ -15,9 +15,6 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol, cast
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
-
-from runtime import telemetry
 
 Compression = Literal["off", "deflate"]
 """Whether permessage-deflate (RFC 7692) is offered to the venue, which may decline."""
@@ -139,6 +136,8 @@ def load_or_reference(name: str, compression: Compression = "off") -> Connect:
     except ImportError as error:
         if name == REFERENCE:
             raise
+        from runtime import telemetry  # noqa: PLC0415 - the configuration is read before there is anything to say
+
         telemetry.transport_missing(transport=name, used=REFERENCE, reason=f"{type(error).__name__}: {error}")
         found = load(REFERENCE)
     return found if compression == "off" else functools.partial(found, compression=compression)
@@ -154,6 +153,8 @@ def tls() -> ssl.SSLContext:
 
 def proxy(url: str) -> str | None:
     """The proxy that the system's settings name for `url`; never one for this machine itself."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 - a refused start does not wait for it
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "wss"

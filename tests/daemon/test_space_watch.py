@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from compactor.service import CompactorService
-from daemon.config import Config
-from daemon.space_watch import DiskConfig, SpaceWatch, fatal
+from daemon.config import Config, DiskConfig
+from daemon.space_watch import SpaceWatch, fatal
 from daemon.status import Status
 from lake import durable
 from lake.durable import Fault

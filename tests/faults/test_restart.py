@@ -1,6 +1,8 @@
-"""The bench of restarts and stops runs whole, in small."""
+"""How soon a start is over: the bench of restarts and stops runs whole, in small, and a refused start is light."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -23,3 +25,11 @@ def test_p28_restarts_and_stops_are_measured_and_nothing_is_lost(tmp_path, capsy
     assert {one["name"].partition(":")[0] for one in told["targets"]} == {
         "many files", "unsealed segments", "slowest stop", "lost by stops",
     }  # fmt: skip
+
+
+def test_p25_a_refused_start_does_not_wait_for_the_engines():
+    """What a second daemon imports before it finds the lock held: two seconds are all it has, on a busy machine too."""
+    heavy = ["polars", "pyarrow", "duckdb", "sqlalchemy", "aiohttp", "picows", "loguru", "prometheus_client"]
+    code = f"import sys, daemon.__main__; print([name for name in {heavy} if name in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert said.strip() == "[]"

@@ -17,7 +17,8 @@ from collectors import exchanges, recovery, transports
 from collectors.config import CollectorsConfig, WritingConfig
 from collectors.http import Answer, Http
 from collectors.service import CollectorsService
-from daemon.space_watch import DiskConfig, SpaceWatch
+from daemon.config import DiskConfig
+from daemon.space_watch import SpaceWatch
 from lake.writer import LakeWriter
 from market.times import SECOND
 from runtime.workers import InlineExecutor

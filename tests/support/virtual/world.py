@@ -14,8 +14,7 @@ import msgspec
 
 from collectors.config import CollectorsConfig
 from compactor.config import CompactorConfig
-from daemon.config import Config
-from daemon.space_watch import DiskConfig
+from daemon.config import Config, DiskConfig
 from lake import durable
 from lake.space import Room
 from market import times
