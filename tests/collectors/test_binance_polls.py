@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.adapters.answers import LONGEST_PAUSE
 from collectors.exchanges import load
 from collectors.exchanges.binance import funding
-from collectors.exchanges.binance.answers import LONGEST_PAUSE
 from collectors.merger import merger
 from market.kinds import BookSnapshot, FundingRate, OpenInterest
 from market.session import SERVER_TIME, Fetch, Polled, Refused, Rejected, ServerTime

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import msgspec
 
+from collectors.adapters.answers import Failure
+from collectors.adapters.schedule import Schedule
 from collectors.exchanges.binance import answers, wire
-from collectors.exchanges.binance.asking import PollSession
-from collectors.exchanges.binance.schedule import Schedule
+from collectors.exchanges.binance.asking import Asking
 from collectors.exchanges.binance.wire import BAD_FRAME, EARLY
 from market.kinds import FundingRate
 from market.numbers import is_decimal
@@ -43,7 +44,7 @@ _settled = msgspec.json.Decoder(_Settled).decode
 _info = msgspec.json.Decoder(_Info).decode
 
 
-class FundingPoll(PollSession):
+class FundingPoll(Asking):
     """Settled funding rates: from the last known one on, page by page, each page with the last row of the one before.
 
     Where nothing is known it begins with the day (UTC). A rate's interval is what `fundingInfo` says of the symbol,
@@ -88,7 +89,7 @@ class FundingPoll(PollSession):
                 self.ignored[INFO] += 1
                 return ()
         except BAD_FRAME as error:
-            failed = answers.Failure(f"status 200 without data: {wire.why(error)}"[:300])
+            failed = Failure(f"status 200 without data: {wire.why(error)}"[:300])
         self._info.failed(INFO, failed, ts_recv)
         self._schedule.failed(INFO, failed, ts_recv)
         return (Rejected(f"{INFO}: {failed.reason}"[:300], self.frame_no, INFO),)

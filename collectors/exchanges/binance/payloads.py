@@ -6,12 +6,12 @@ bytes; `good_levels` says whether they are what a line may carry.
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 import msgspec
 
-from collectors.exchanges.binance.wire import BAD_FRAME, Id, Time
+from collectors.adapters import reading
+from collectors.exchanges.binance.wire import Id, Time
+
+good_levels = reading.good_levels
 
 
 class SpotDepth(msgspec.Struct, gc=False):
@@ -154,28 +154,3 @@ mark_prices = msgspec.json.Decoder(MarkPricesFrame).decode
 one_mark = msgspec.json.Decoder(MarkPrice).decode
 force_order = msgspec.json.Decoder(ForceOrderFrame).decode
 contract_info = msgspec.json.Decoder(ContractInfoFrame).decode
-
-_NUMBER = rb'"(?:0|[1-9][0-9]{0,29}+)(?:\.[0-9]{1,30}+)?+"'
-_LEVEL = rb"\[" + _NUMBER + rb"," + _NUMBER + rb"\]"
-_COMPACT = re.compile(rb"\[(?:" + _LEVEL + rb"(?:," + _LEVEL + rb")*+)?\]").fullmatch
-_TEXT = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
-_levels = msgspec.json.Decoder(list[list[Any]]).decode
-
-
-def good_levels(bids: msgspec.Raw, asks: msgspec.Raw) -> bool:
-    """Whether both are a list of [price, quantity, …] with strict decimals that are not negative.
-
-    What the venue sends has no blanks and is decided by one match of its bytes; anything else is decoded and looked at.
-    """
-    return (_COMPACT(bids) is not None or _good_spelling(bids)) and (_COMPACT(asks) is not None or _good_spelling(asks))
-
-
-def _good_spelling(side: msgspec.Raw) -> bool:
-    try:
-        levels = _levels(side)
-    except BAD_FRAME:
-        return False
-    return all(
-        len(level) >= 2 and all(isinstance(text, str) and _TEXT(text) is not None for text in level[:2])
-        for level in levels
-    )

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from collectors.adapters.asking import NoData
 from collectors.exchanges.binance import wire
-from collectors.exchanges.binance.asking import NoData, PollSession
+from collectors.exchanges.binance.asking import Asking
 from collectors.exchanges.binance.depth import CHANNEL, Depth, read_book
 from collectors.exchanges.binance.funding import EARLIEST, ROUTE, FundingPoll
 from collectors.exchanges.binance.wire import EARLY, PAST
@@ -47,7 +48,7 @@ _time = msgspec.json.Decoder(_Time).decode
 _open_interest = msgspec.json.Decoder(_OpenInterest).decode
 
 
-class DepthPoll(PollSession):
+class DepthPoll(Asking):
     """Books as `book_snapshot` of source rest, whether or not their updates are collected."""
 
     route = DEPTH
@@ -78,7 +79,7 @@ class DepthPoll(PollSession):
         return [row], False
 
 
-class OpenInterestPoll(PollSession):
+class OpenInterestPoll(Asking):
     """`openInterest` of each symbol: base units on USD-M, contracts on COIN-M; each contract counted once."""
 
     route = OPEN_INTEREST
@@ -124,7 +125,7 @@ class OpenInterestPoll(PollSession):
         return [row], False
 
 
-class TimePoll(PollSession):
+class TimePoll(Asking):
     """The venue's clock."""
 
     route = TIME
@@ -158,7 +159,7 @@ def offered(routes: Routes) -> dict[str, Poll]:
     return found
 
 
-def poller(market_type: str, session_id: str, polled: Polled, rest: str, routes: Routes) -> PollSession | None:
+def poller(market_type: str, session_id: str, polled: Polled, rest: str, routes: Routes) -> Asking | None:
     """The session of one kind, None where the market has no such route."""
     base = rest.rstrip("/")
     if polled.kind == "book_snapshot":

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from collectors.adapters.answers import FIRST_PAUSE, header, longer
 from collectors.exchanges.binance import answers, wire
-from collectors.exchanges.binance.answers import FIRST_PAUSE, INVALID_SYMBOL
+from collectors.exchanges.binance.answers import INVALID_SYMBOL
 from collectors.exchanges.binance.futures import PERPETUAL_DELIVERY, contract_uid
 from market import instruments
 from market.kinds import Contract
@@ -153,7 +154,7 @@ class ReferenceSession:
         try:
             answer = _answer(body)
         except wire.BAD_FRAME as error:
-            kind = answers.header(headers, "content-type") or "no content type"
+            kind = header(headers, "content-type") or "no content type"
             return self._retry(tag, f"status 200 without instruments ({kind}): {wire.why(error)}", ts_recv)
         if not answer.symbols:
             return self._retry(tag, "status 200 with an empty list of instruments", ts_recv)
@@ -203,7 +204,7 @@ class ReferenceSession:
     def _retry(self, tag: str, reason: str, now: int, pause: int | None = None) -> Sequence[Output]:
         """Not data: ask again later, more and more patiently, or when the venue said."""
         self._at[tag] = now + max(pause or 0, self._pause)
-        self._pause = answers.longer(self._pause)
+        self._pause = longer(self._pause)
         return (Rejected(reason[:300], self.frame_no, ALL),)
 
     def _look_for_the_rest(self, found: set[str], item: int, now: int) -> list[Output]:

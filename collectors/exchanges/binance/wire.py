@@ -7,36 +7,25 @@ the fixtures of the conformance suite names them.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import msgspec
 
-from market.times import DAY, MINUTE, MS
+from collectors.adapters.reading import BAD_FRAME, EARLY, FUTURE, LAST, NUMBER, PAST, Id, all_good, why
+from market.times import MS
 
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
-"""Far above what it counts to, and far enough below 2^63 that the id after it, and a gap's end, is a 64-bit integer."""
+__all__ = ["BAD_FRAME", "EARLY", "FUTURE", "LAST", "NUMBER", "PAST", "Id", "all_good", "why"]
+
 Time = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000_000)]
 """Milliseconds, or microseconds on a spot connection opened with `timeUnit=MICROSECOND`; nothing after 2099."""
 
-LAST = 4_102_444_800_000_000
-"""2100 in us: a time of the venue's that is not compared with ours lies before it, whichever unit it came in."""
 MICROSECONDS_FROM = 100_000_000_000_000
 """A time at or above this is in microseconds: as milliseconds it would be the year 5138, below it as us 1973."""
 
-PAST = 7 * DAY
-FUTURE = 5 * MINUTE
-EARLY = -FUTURE
-"""A live frame's receive time minus its venue times lies in [EARLY, PAST]."""
 WEIGHT_HEADER = "x-mbx-used-weight-1m"
 """What its REST answers say of the weight that this address has used since the minute began."""
 WEIGHT_UNSAID = ("/ticker/bookTicker",)
 """Futures routes whose answers say it wrong."""
-BAD_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""Everything that msgspec raises for bytes of a peer."""
-
-NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
-"""A price or quantity as the venue writes it; None where a text is none."""
 
 
 class Envelope(msgspec.Struct, gc=False):
@@ -191,23 +180,6 @@ spot_quote = msgspec.json.Decoder(SpotQuoteFrame).decode
 futures_trade = msgspec.json.Decoder(FuturesTradeFrame).decode
 futures_quote = msgspec.json.Decoder(FuturesQuoteFrame).decode
 _text = msgspec.json.Decoder(str).decode
-
-
-def all_good(*texts: str) -> bool:
-    """Whether each is a strict decimal that is not negative: no exponent, no sign, no foreign digits."""
-    for text in texts:  # noqa: SIM110 -- a generator costs as much as three of the questions
-        if NUMBER(text) is None:
-            return False
-    return True
-
-
-def why(error: Exception) -> str:
-    """What is wrong with a frame, in words of ours: rejections are counted by reason, so there must be few."""
-    if isinstance(error, msgspec.ValidationError):
-        return str(error)[:200]
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else "not JSON"
 
 
 def to_us(time: int) -> int:

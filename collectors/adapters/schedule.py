@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from collectors.exchanges.binance.answers import FIRST_PAUSE, REFUSED_PAUSE, Failure, longer
+from collectors.adapters.answers import FIRST_PAUSE, REFUSED_PAUSE, Failure, longer
 from market.times import SECOND
 
 FIRST_SPACING = 5 * SECOND // 4
