@@ -79,9 +79,15 @@ class ChainMerger(IdMerger):
         if line is None or line.snapshot is None:
             return None
         begin = line.snapshot + 1
-        if line.low > begin or any(hole.end > begin for hole in line.holes if not hole.silent):
+        if begin < line.lost or line.low > begin or any(hole.end > begin for hole in line.holes if not hole.silent):
             return None
         return max(line.next, begin) - 1
+
+    def lose(self, symbol: str) -> None:
+        """Updates were taken for known and then not stored: what was merged so far tells no book."""
+        line = self._lines.get(symbol)
+        if line is not None:
+            line.lost = line.next
 
     def _repeated(self, line: Line, event: Event, start: int, end: int, ts: int) -> bool:
         """Nothing beyond the newest: fills holes, repeats, or belongs to another numbering."""

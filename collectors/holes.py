@@ -65,8 +65,8 @@ class Line:
     """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
 
     __slots__ = (
-        "entering", "gap", "holes", "joined", "low", "next", "odd", "past", "seen", "session", "sessions", "settling",
-        "snapshot", "strays", "symbol", "ts", "twin", "until",
+        "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past", "seen", "session", "sessions",
+        "settling", "snapshot", "strays", "symbol", "ts", "twin", "until",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -99,6 +99,8 @@ class Line:
         self.seen = array("q")
         self.snapshot: int | None = None
         """The id of the newest snapshot that a book begins from."""
+        self.lost = 0
+        """Ids below it were merged, and some of them not stored: a book begins behind them."""
 
     def leave_behind(self, *, until: int) -> Line:
         """What is known of its numbering, of which nothing more comes but what is late or repeated."""

@@ -202,7 +202,7 @@ class IdMerger(Memory):
         for hole in line.holes:
             self._report(line, hole, now)
         gap = line.gap or self._gap(line, line.ts, RESET, event.session, now)
-        line.snapshot = None
+        line.snapshot, line.lost = None, 0
         if gap.cause == HANDOVER:
             gap.cause = RESET
         gap.ts_to, gap.id_from, gap.id_to = max(ts + 1, gap.ts_from + 1), None, None

@@ -80,8 +80,9 @@ class Pipeline:
         """The route of a kind, made at first use."""
         found = self._routes.get(kind)
         if found is None:
-            channel = self._intake.lane((self.exchange, self.market_type, kind))
-            found = self._routes[kind] = Route(self.exchange, self.market_type, kind, self._merger(kind), channel)
+            lane = (*self.market, kind)
+            channel = self._intake.lane(lane)
+            found = self._routes[kind] = Route(lane, self._merger(kind), channel, self._told.given_up)
             if channel.when_full == "block":
                 self._blocking.append(channel)
         return found
@@ -264,8 +265,7 @@ class Pipeline:
 
     def relieve(self) -> int:
         """What is given up no longer has its end, even where nothing follows it; how many such gaps there are."""
-        free = [route for route in self._routes.values() if route.shedding and not self._intake.gives_up(route.lane)]
-        ended = [gap for route in free for gap in route.shedding.end()]
+        ended = [gap for route in self._routes.values() for gap in route.relieve(self._intake)]
         self._found(ended)
         return len(ended)
 

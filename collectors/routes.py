@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from collectors.intake import Intake, Lines, lines_of
+from collectors.intake import Intake, LaneKey, Lines, lines_of
 from collectors.links import Totals
 from collectors.merger import merger
 from collectors.shedding import Shedding
@@ -15,11 +15,16 @@ from runtime.channel import Channel
 
 
 class Route:
-    """Where events of one kind go: the merger that knows which are new, and the channel for those."""
+    """Where events of one kind go: the merger that knows which are new, and the channel for those. Whoever has to know
+    of what is given up is told the gaps as they begin and end.
+    """
 
-    def __init__(self, exchange: str, market_type: str, kind: str, merger: Merger, channel: Channel[Lines]) -> None:
-        self.kind = kind
-        self.lane = (exchange, market_type, kind)
+    def __init__(
+        self, lane: LaneKey, merger: Merger, channel: Channel[Lines], tell: Callable[[Sequence[Gap]], None]
+    ) -> None:
+        self.kind = lane[2]
+        self.lane = lane
+        self.tell = tell
         self.merger = merger
         self.merge = merger.merge
         self.channel = channel
@@ -27,7 +32,7 @@ class Route:
         """New events of the batch of frames in hand."""
         self.new = 0
         self.reported = (0, 0)
-        self.shedding = Shedding(exchange, market_type, kind)
+        self.shedding = Shedding(*lane)
 
     def hand_on(self, totals: Totals, intake: Intake) -> list[Gap]:
         """The batch to its channel, as lines, or nowhere where memory is short; the gaps that begin or end with it."""
@@ -37,11 +42,22 @@ class Route:
             refused = intake.gives_up(self.lane)
             if refused is not None:
                 totals.shed[self.kind] += len(batch)
-                return self.shedding.give_up(batch, *refused)
+                begun = self.shedding.give_up(batch, *refused)
+                self.tell(begun)
+                return begun
         lines = lines_of(batch)
         channel.offer((lines,), len(lines.data))
         self.new += len(batch)
-        return self.shedding.end() if self.shedding else []
+        return self._end() if self.shedding else []
+
+    def relieve(self, intake: Intake) -> list[Gap]:
+        """The gaps that end because nothing is given up any more, though nothing has come since."""
+        return self._end() if self.shedding and not intake.gives_up(self.lane) else []
+
+    def _end(self) -> list[Gap]:
+        ended = self.shedding.end()
+        self.tell(ended)
+        return ended
 
     def report(self) -> None:
         """Count what has come since the last time in the metrics: once a pass and not once an event."""

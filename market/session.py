@@ -222,6 +222,14 @@ class Booked(Protocol):
         """Another session has asked for these."""
         ...
 
+    def books_given_up(self, symbols: Iterable[str]) -> None:
+        """Updates of these are not stored: their books are not known, and asking for them is of no use yet."""
+        ...
+
+    def books_stored_again(self, symbols: Iterable[str]) -> None:
+        """Updates of these are stored again: their books begin anew, from a snapshot that is asked for at once."""
+        ...
+
 
 @runtime_checkable
 class Heeding(Protocol):

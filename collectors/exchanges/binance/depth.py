@@ -108,10 +108,14 @@ class _Held:
         """When another session's snapshot is no longer waited for."""
         self.renew: int | None = None
         """When to ask although it is in sync."""
+        self.given_up = False
+        """Whether its updates are not stored now."""
+        self.lost = 0
+        """The id of the last update that was not stored: a snapshot before it begins no book."""
 
     def due(self) -> int | None:
         """When to ask: None where it is known for long, asked already, or not heard of yet."""
-        if self.asked:
+        if self.asked or self.given_up:
             return None
         if self.sync.in_sync:
             return self.renew
@@ -177,6 +181,18 @@ class Books:
             held.awaited = now + AWAITED
             if held.renew is not None:
                 held.renew = self._slot(held, now)
+
+    def given_up(self, symbols: Iterable[str]) -> None:
+        """Updates of these books are not stored."""
+        for held in (self._of[symbol] for symbol in symbols if symbol in self._of):
+            held.given_up = True
+            held.sync.lose()
+
+    def stored_again(self, symbols: Iterable[str]) -> None:
+        """Updates of these books are stored again."""
+        for held in (self._of[symbol] for symbol in symbols if symbol in self._of):
+            held.given_up, held.lost, held.answered = False, held.sync.seen, 0
+            held.sync.lose()
 
     def tick(self, now: int) -> list[Output]:
         """The requests that are due."""
@@ -253,6 +269,8 @@ class Books:
                     None, None, SNAPSHOT, skew,
                 )
             )  # fmt: skip
+            if held.given_up or last < held.lost:
+                held.sync.lose()
         return rows
 
     def _book(self, state: StreamState) -> _Held:

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from collectors.exchanges.binance import bare, wire
+from collectors.exchanges.binance.booking import Booking
 from collectors.exchanges.binance.commands import Subscriber
 from collectors.exchanges.binance.depth import Books, Depth
 from collectors.exchanges.binance.skew import Skew
@@ -64,7 +65,7 @@ class Channel(msgspec.Struct, frozen=True):
         return Stream(name, self.name, symbol, self.kind, self.contiguous, self.max_silence, self.sparse)
 
 
-class StreamSession:
+class StreamSession(Booking):
     """`market.session.Session` of one Binance connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -133,22 +134,6 @@ class StreamSession:
         self.frame_no += 1
         out = self.books.respond(tag, status, body, ts_recv, self.frame_no)
         return self.reject("an answer to nothing that was asked", None, self.frame_no) if out is None else out
-
-    def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book has no snapshot that joins its updates (`market.session.Booked`)."""
-        return self.books.out_of_sync()
-
-    def books_asked(self) -> list[str]:
-        """Symbols whose snapshot is under way."""
-        return self.books.asked()
-
-    def book_known(self, symbol: str, last_id: int) -> None:
-        """What is stored tells this book up to `last_id`: where the updates go on from there, nothing is asked for."""
-        self.books.known(symbol, last_id)
-
-    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
-        """Another session has asked for these books."""
-        self.books.awaited(symbols, now)
 
     def sent(self, text: str, now: int) -> None:
         """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""

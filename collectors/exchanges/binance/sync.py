@@ -128,6 +128,11 @@ class BookSync:
         self._chain = _Chain(held)
         self._held: deque[Change] | None = None if book is None else deque(maxlen=held)
 
+    @property
+    def seen(self) -> int:
+        """The id of the newest update, 0 before any."""
+        return self._seen or 0
+
     def update(self, ids: Ids, bids: Sequence[Level] = (), asks: Sequence[Level] = ()) -> bool:
         """Take the next update (with its levels where a book is kept); False where one before it is missing."""
         seen, rule = self._seen, self._rule
@@ -176,7 +181,7 @@ class BookSync:
                 return
             self._fresh, whole = False, self._rule.joins(ids, self.last)
         if not whole:
-            self._lose()
+            self.lose()
             return
         self.last = ids.last
         if self.book is not None:
@@ -188,9 +193,9 @@ class BookSync:
         if self._held is not None:
             self._held.clear()
 
-    def _lose(self) -> None:
-        """What is known ends here."""
-        self.broken += 1
+    def lose(self) -> None:
+        """What is known ends here; the updates that are held may still be joined."""
+        self.broken += self.in_sync
         self.in_sync, self.last = False, None
         if self.book is not None:
             self.book.clear()
