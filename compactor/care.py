@@ -26,6 +26,9 @@ RECORD_EVERY = 64
 """Files read again before that is written down: a crash forgets so many."""
 LOOK_EVERY = 60.0
 """Seconds between two questions for files that are due, or for room on a disk that is low."""
+PAUSED = "paused: the disk is low"
+ROOM = "room on the disk"
+"""What is waited for."""
 BEHIND = 1.5
 """Times the wanted interval after which a file that was not read again is worth a warning."""
 
@@ -50,6 +53,7 @@ class BackupService:
         self._seconds = 0.0
         self._integrity: dict[str, str] | None = None
         self._error: str | None = None
+        self._waits_for: str | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Copies until told to stop, the first one as soon as the newest is older than the interval."""
@@ -59,8 +63,9 @@ class BackupService:
         wait = 0.0 if age is None or age < 0 else max(0.0, self._config.interval_seconds - age)
         while not await pause(self._clock, stop, wait):
             if self._disk_low():
-                self._error, wait = "waits: the disk has no room", LOOK_EVERY
+                self._waits_for, wait = ROOM, LOOK_EVERY
                 continue
+            self._waits_for = None
             await self.make()
             wait = self._config.interval_seconds
 
@@ -97,6 +102,7 @@ class BackupService:
             "seconds": round(self._seconds, 3),
             "integrity": self._integrity,
             "error": self._error,
+            "waits_for": self._waits_for,
             "sqlite": {"version": backup.sqlite_version(), "wal_reset_fault": one_writer_only()},
         }
 
@@ -211,16 +217,14 @@ class ScrubService:
     async def run(self, stop: asyncio.Event) -> None:
         """Until told to stop."""
         while not await pause(self._clock, stop, LOOK_EVERY):
-            if self._disk_low():
-                self._state = "paused: the disk is low"
-                continue
-            await self.round(stop)
+            if not self._paused():
+                await self.round(stop)
 
     async def round(self, stop: asyncio.Event) -> Scrubbed:
         """Everything that is due now; what was found. Raises StorageFailed, Fenced."""
         made = Scrubbed()
         interval = round(self._config.interval_days * times.DAY)
-        while not stop.is_set() and not self._disk_low():
+        while not stop.is_set() and not self._paused():
             before = self._clock.now() - interval
             targets = await asyncio.to_thread(scrub.due, self._writer.manifest, before, RECORD_EVERY)
             self._state = "reading" if targets else "waiting"
@@ -246,6 +250,7 @@ class ScrubService:
         held = self._summary
         return {
             "state": self._state,
+            "waits_for": ROOM if self._state == PAUSED else None,
             "files": self._total.files,
             "bytes": self._total.bytes,
             "found": self._total.found[-20:],
@@ -254,18 +259,27 @@ class ScrubService:
             "oldest": None if held is None or held.oldest is None else times.text(held.oldest),
         }
 
+    def _paused(self) -> bool:
+        """Whether it stands still for want of room."""
+        low = self._disk_low()
+        if low or self._state == PAUSED:
+            self._state = PAUSED if low else "waiting"
+        return low
+
     async def _some(self, targets: Sequence[Target], stop: asyncio.Event, made: Scrubbed) -> bool:
         """Reads these; whether any could be read, so that asking for more makes sense."""
         whole: list[str] = []
         progress = False
         for target in targets:
+            if self._paused():
+                break
             try:
                 verdict = await self._read(target, stop)
             except OSError as error:
                 unreadable(target, error, made)
                 continue
-            if verdict is None:
-                break
+            if verdict is None or (verdict != "whole" and self._paused()):
+                break  # what is broken is set right by writing: it is found again when there is room
             progress = True
             for counted in (made, self._total):
                 counted.files += 1

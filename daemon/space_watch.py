@@ -83,7 +83,11 @@ class SpaceWatch:
         """The disk, the reserve, what waits for room, and the outage if there is one."""
         space = self.space
         outage = self._collectors.outage if self._collectors is not None else None
-        waits = {"compaction": self.compaction_waits(), "transform": self.transform_waits(), "data": bool(self.hold())}
+        waits = {
+            **dict.fromkeys(("compaction", "scrub", "reproduction"), self.compaction_waits()),
+            **dict.fromkeys(("transform", "backup"), self.transform_waits()),
+            "data": self.hold() is not None,
+        }
         return {
             "level": space.level.name,
             "free_bytes": space.free,

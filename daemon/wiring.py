@@ -69,6 +69,7 @@ async def build(
         clock, lambda step: _noted(writer, step, clock.now()), collectors.clock_offsets if collectors else tuple
     )
     space = SpaceWatch(clock, writer.root, config.disk, collectors)
+    await space.look()  # what must not write on a full disk is not to find out by doing it
     # Both are made in any case: `dl` may ask for a pass although they make none by themselves.
     transformer = TransformService(
         writer, workers, clock, config.transformer, waits=space.transform_waits, small=space.compaction_waits

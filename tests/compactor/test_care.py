@@ -126,10 +126,10 @@ def test_a_disk_without_room_gets_no_copy_until_it_has_some(lake, clock):
     low = [True]
     service = BackupService(lake.root, clock, BackupConfig(), lambda: low[0])
     said = []
-    for_a_while(service, clock, 400, (200, lambda: said.append(service.status()["error"]) or low.__setitem__(0, False)))
-    assert said == ["waits: the disk has no room"]
+    for_a_while(service, clock, 400, (200, lambda: said.append(service.status()) or low.__setitem__(0, False)))
+    assert [(one["waits_for"], one["error"], one["newest"]) for one in said] == [("room on the disk", None, None)]
     assert len(backup.backups(lake.root)) == 1
-    assert service.status()["error"] is None
+    assert service.status()["waits_for"] is None
 
 
 def test_storage_that_fails_is_for_the_supervisor(lake, clock, monkeypatch):
@@ -186,11 +186,29 @@ def test_it_stands_still_while_the_disk_is_low_and_goes_on_after(lake, clock):
     low = [True]
     service = service_of(lake, clock, disk_low=lambda: low[0])
     said = []
-    for_a_while(
-        service, clock, 400, (200, lambda: said.append(service.status()["state"]) or low.clear() or low.append(False))
-    )
-    assert said == ["paused: the disk is low"]
+    for_a_while(service, clock, 400, (200, lambda: said.append(service.status()) or low.clear() or low.append(False)))
+    assert [(one["state"], one["waits_for"]) for one in said] == [("paused: the disk is low", "room on the disk")]
+    assert service.status()["waits_for"] is None
     assert last_seen(lake)[day.path] >= NOW + 200 * SECOND
+
+
+def test_a_disk_that_becomes_low_in_the_middle_of_a_file_stops_the_scrub_before_it_sets_anything_right(lake, clock):
+    first, second = (lake.day("trade", rows(symbol=symbol), symbol=symbol) for symbol in ("A", "B"))
+    for day in (first, second):
+        (lake.root / day.path.replace("versions/", "tables/")).unlink()
+        flip(lake.root / day.path)
+    asked = []
+
+    def low():
+        asked.append(1)
+        return 3 <= len(asked) <= 6
+
+    service = service_of(lake, clock, disk_low=low)
+    made = asyncio.run(clock.run(service.round(asyncio.Event())))
+    assert (made.files, made.found, service.status()["state"]) == (0, [], "paused: the disk is low")
+    while not (made := asyncio.run(clock.run(service.round(asyncio.Event())))).files:
+        assert len(asked) <= 10
+    assert (made.files, len(made.found), service.status()["state"]) == (2, 2, "waiting")
 
 
 def test_told_to_stop_it_leaves_a_file_in_the_middle(lake, clock):
@@ -200,7 +218,8 @@ def test_told_to_stop_it_leaves_a_file_in_the_middle(lake, clock):
 
     async def run():
         task = asyncio.create_task(service.round(stop))
-        await asyncio.sleep(0.05)
+        while not clock.sleeping:
+            await asyncio.sleep(0.001)  # its thread reads the first piece
         stop.set()
         return await clock.run(asyncio.wait_for(task, None))
 

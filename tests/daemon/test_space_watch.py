@@ -9,10 +9,12 @@ import pytest
 from pydantic import ValidationError
 
 from compactor.service import CompactorService
+from daemon import wiring
 from daemon.config import Config, DiskConfig
+from daemon.safe_mode import SafeMode
 from daemon.space_watch import SpaceWatch, fatal
 from daemon.status import Status
-from lake import durable
+from lake import backup, durable
 from lake.durable import Fault
 from lake.errors import CorruptManifest, Fenced, StorageFailed
 from lake.layout import BALLAST
@@ -66,7 +68,7 @@ async def test_compaction_waits_where_the_disk_is_low_and_retention_does_not(
         assert (await made.compact()).days == 0
         assert made.status()["waits_for"] == "room on the disk"
         assert made.status()["retained_at"] == clock.now()
-        assert watch.status()["waits"] == ["compaction"]
+        assert watch.status()["waits"] == ["compaction", "scrub", "reproduction"]
         disk.free = 5000
         await watch.look()
         assert (await made.compact()).days > 0
@@ -200,3 +202,30 @@ def test_storage_that_takes_nothing_ends_no_process_and_other_errors_do() -> Non
     assert fatal(ExceptionGroup("x", [storage, Fenced("x")])) == 73
     assert fatal(CorruptManifest("x")) == 74
     assert fatal(Fatal("x", 74)) == 74
+
+
+async def test_a_daemon_that_starts_on_a_critical_disk_copies_no_manifest_and_says_so(
+    tmp_path: Path, disk: Disk
+) -> None:
+    disk.free = 300
+    clock = ManualClock()
+    with LakeWriter.open(tmp_path / "lake", "n", clock.now()) as writer:
+        config = Config.model_validate({"disk": {"ballast_mb": 0}})
+        parts = await wiring.build(
+            config, (), clock, writer, InlineExecutor(), SafeMode(writer.root, config.safe_mode, clock)
+        )
+        made = {service.name: service for service in parts.services}
+        stop = asyncio.Event()
+        running = asyncio.ensure_future(made["backup"].run(stop))
+        while not clock.sleeping:
+            await asyncio.sleep(0.001)
+        assert made["space"].status()["waits"] == ["compaction", "scrub", "reproduction", "transform", "backup"]
+        assert made["backup"].status()["waits_for"] == "room on the disk"
+        assert backup.backups(writer.root) == []
+        disk.free = 5000
+        await made["space"].look()
+        await clock.advance(61)
+        while not backup.backups(writer.root):
+            await asyncio.sleep(0.001)
+        stop.set()
+        await clock.run(asyncio.wait_for(running, None))
