@@ -16,6 +16,8 @@ from market import numbers
 
 BASE_DECIMALS = 12
 """Where the venue's quantity is money, each trade's base is quote / price rounded half-even to so many decimals."""
+_FLOAT_INTEGERS = 2**53
+"""Floats hold every integer up to this one, and so do their sums that stay below it."""
 SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
 
 
@@ -116,10 +118,31 @@ def _pair(name: str, texts: Sequence[str]) -> list[pl.Series]:
     return [floats.alias(name), kept.alias(f"{name}_text")]
 
 
-def resummed(rows: pl.DataFrame) -> pl.DataFrame:
-    """The sums of groups of bars, likewise."""
-    columns, exponents = {"g": rows["g"]}, {}
+def whole(bars: pl.DataFrame) -> list[scaled.Scaled]:
+    """The sums of bars as integers held in floats, those of them whose totals over any of the bars are exact so."""
+    made = []
     for name in SUMS:
+        texts = bars.get_column(f"{name}_text", default=None)
+        if texts is None or texts.null_count() == texts.len():
+            column = scaled.whole_floats(bars[name])
+            if column is not None and column.bound * max(bars.height, 1) <= _FLOAT_INTEGERS:
+                made.append(column)
+    return made
+
+
+def quotients(groups: pl.DataFrame, columns: Sequence[scaled.Scaled]) -> pl.DataFrame:
+    """Groups with those totals as the table's floats, and texts where these are not the number."""
+    for column in columns:
+        total = groups[column.values.name]
+        floats, texts = scaled.to_table(scaled.Scaled(total, column.exponent))
+        groups = groups.with_columns(floats, texts.alias(f"{total.name}_text"))
+    return groups
+
+
+def resummed(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """These sums of groups of bars, likewise."""
+    columns, exponents = {"g": rows["g"]}, {}
+    for name in names:
         try:
             column = scaled.summable(_exact(rows, name))
         except scaled.Overflow:
@@ -127,7 +150,7 @@ def resummed(rows: pl.DataFrame) -> pl.DataFrame:
         columns[name], exponents[name] = column.values, column.exponent
     folded = pl.DataFrame(columns).group_by("g", maintain_order=True).agg(pl.col(name).sum() for name in exponents)
     result = _spelt(folded, exponents)
-    for name in SUMS:
+    for name in names:
         if name not in exponents:
             values, exponent = scaled.integers(
                 scaled.texts_of(rows[name], rows.get_column(f"{name}_text", default=None))

@@ -215,6 +215,33 @@ def test_symbols_do_not_mix_and_rows_come_sorted():
     assert found == [("AAA", 0, 7), ("BTCUSDT", 0, 2), ("BTCUSDT", SECOND, 1)]
 
 
+@pytest.mark.parametrize("rows", [1, 2, 61, 200])
+def test_folding_in_pieces_is_folding_at_once(rows, monkeypatch):
+    sizes = ("0.1", "0.12345678901234567", "7", "12345678901234.5", "900719925474099.3")
+    sold = [
+        trade(T0 + n * 700_000, f"{100 + n % 9}.{n % 10}", sizes[n % len(sizes) if n > 150 else 0], n, symbol=symbol,
+              ts_recv=T0 + n * 700_000 + (9 * SECOND if n == 77 else 0))
+        for symbol in ("AUSDT", "BUSDT")
+        for n in range(300)
+    ]  # fmt: skip
+    quoted = [quote(T0 + n * 3 * SECOND, "99.5", "100.5", n, symbol="AUSDT") for n in range(60)]
+    seconds = bars_from_trades(
+        trades(sold), quotes(quoted), SECOND, coverage={"AUSDT": [Interval(T0, T0 + MINUTE)]},
+        gaps={"BUSDT": [Interval(T0 + MINUTE, T0 + MINUTE + 1)]},
+    )  # fmt: skip
+    whole = fold(seconds, MINUTE)
+    monkeypatch.setattr("lake.bars.PIECE_ROWS", rows)
+    assert fold(seconds, MINUTE).equals(whole)
+    assert fold(seconds.take(list(range(seconds.num_rows))[::-1]), MINUTE).equals(whole)
+    made = bars_from_trades(
+        trades(sold), quotes(quoted), MINUTE, coverage={"AUSDT": [Interval(T0, T0 + MINUTE)]},
+        gaps={"BUSDT": [Interval(T0 + MINUTE, T0 + MINUTE + 1)]},
+    )  # fmt: skip
+    names = [*SUMS, *(f"{name}_text" for name in SUMS), "open", "high", "low", "close", "trade_count", "late", "vwap"]
+    assert made.select(names).equals(whole.select(names))
+    assert {bool(value) for value in made.column("volume_base_text").to_pylist()} == {True, False}
+
+
 def test_no_trades_make_no_bars_in_the_right_schema():
     empty = bars_from_trades(tables.empty("trade"), tables.empty("quote"), SECOND, coverage={})
     assert empty.num_rows == 0
