@@ -1,10 +1,10 @@
 """A sealed segment as a table of its kind: every line becomes a row or goes to quarantine with its reason.
 
-The fast path cuts the lines into columns at their commas (`transformer.cutting`). It is taken only for a segment whose
-bytes are those of its seal, and its answer counts only where every value is of the type that the line's struct
-declares, every key is there exactly once and every row passes the rules. On any doubt the segment is read line by line
-with msgspec, which tells good lines from bad ones; both ways end in the same `_Columns`, so good lines give the same
-bytes either way. Law: lines = rows + bad.
+The fast path cuts the lines into columns at their commas (`transformer.cutting`), some megabytes at a time. Its answer
+counts only where the segment's bytes turn out to be those of its seal, every value is of the type that the line's
+struct declares, every key is there exactly once and every row passes the rules. On any doubt the segment is read line
+by line with msgspec, which tells good lines from bad ones; both ways end in the same `Columns`, so good lines give the
+same bytes either way. Law: lines = rows + bad.
 """
 
 from __future__ import annotations
@@ -20,27 +20,17 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import scaled, segments, tables
+from lake import segments, tables
 from lake.errors import CorruptSegment
 from lake.rows import SegmentRow
 from lake.segments import BadLine
 from market import kinds
-from market.instruments import MARKET_SIZING
-from market.kinds import CONDITIONS, Event
-from market.times import DAY
-from transformer.cutting import AT_ONCE, Field, cut
-from transformer.levels import Levels
+from market.kinds import Event
+from transformer import cutting
+from transformer.columns import Columns, number_pattern
+from transformer.cutting import Field, Texts, Values
 
-EARLIEST = 365 * DAY
-LATEST = 230 * 365 * DAY
-"""Times outside [1971, 2199) are no times in us: seconds, ms and ns taken for us all fall out of it."""
-SOURCES = ("ws", "rest", "archive", "import", "derived")
-SIDES = ("buy", "sell")
-_SIGNED = ("rate", "predicted_rate")
-"""Numbers that may be below zero."""
-_TIMES = ("ts_event", "ts_publish", "ts_recv")
 _INT64 = 2**63
-_NO_TIME = "no time in microseconds"
 _ROWS_AT_ONCE = 32 * 1024
 _BOOKS_AT_ONCE = 4 * 1024
 """A row of a book is dozens of levels."""
@@ -59,6 +49,13 @@ class Read(msgspec.Struct):
     altered: str | None = None
 
 
+class _Small(NamedTuple):
+    """A segment that is read together with others, and its bytes, which are those of its seal."""
+
+    row: SegmentRow
+    data: bytes
+
+
 def read_segment(root: Path, row: SegmentRow) -> Read:
     """Read the sealed segment of `row`. Raises CorruptSegment where there is nothing to read."""
     _, found = next(read_segments(root, [row]))
@@ -72,50 +69,75 @@ def read_segments(root: Path, rows: Iterable[SegmentRow]) -> Iterator[tuple[Segm
 
     Small ones are read together, since a call costs as much for ten rows as for a thousand.
     """
-    plain: list[tuple[SegmentRow, bytes]] = []
+    small: list[_Small] = []
     for row in rows:
-        found: bytes | Read | CorruptSegment
+        found: _Small | Read | CorruptSegment
         try:
-            found = _opened(root, row)
+            found = _one(root, row)
         except CorruptSegment as error:
             found = error
-        if isinstance(found, bytes) and sum(row.bytes for row, _ in plain) + len(found) <= AT_ONCE:
-            plain.append((row, found))
-            continue
-        yield from _together(plain)
-        plain = []
-        if isinstance(found, bytes):
-            plain.append((row, found))
+        if not isinstance(found, _Small) or sum(len(one.data) for one in small) + len(found.data) > cutting.AT_ONCE:
+            yield from _together(small)
+            small = []
+        if isinstance(found, _Small):
+            small.append(found)
         else:
             yield row, found
-    yield from _together(plain)
+    yield from _together(small)
 
 
-def _opened(root: Path, row: SegmentRow) -> bytes | Read:
-    """The bytes of a segment that may take the fast path, else what is read of it the other way."""
+def _one(root: Path, row: SegmentRow) -> _Small | Read:
+    """What is read of a segment; its bytes alone where others may join it."""
     if not row.bytes and not row.sha256:
         return Read(tables.empty(row.kind), [], 0, fast=True)
+    simple = row.clean and not tables.level_columns(row.kind)
+    if simple and row.bytes > cutting.AT_ONCE:
+        table = _streamed(root, row)
+        if table is not None:
+            return Read(table, [], row.rows, fast=True)
+        simple = False
     data = _bytes(root, row)
     found = hashlib.sha256(data).hexdigest()
     if found != row.sha256:
         read = _slow(row, data)
         read.altered = f"sealed {row.rows} lines {row.sha256[:12]}, found {read.lines} lines {found[:12]}"
         return read
-    simple = row.clean and not tables.level_columns(row.kind)
-    return data if simple and data.endswith(b"\n") and data.count(b"\n") == row.rows else _slow(row, data)
+    if simple and data.endswith(b"\n") and data.count(b"\n") == row.rows:
+        return _Small(row, data)
+    return _slow(row, data)
 
 
-def _together(held: Sequence[tuple[SegmentRow, bytes]]) -> Iterator[tuple[SegmentRow, Read]]:
+def _streamed(root: Path, row: SegmentRow) -> pa.Table | None:
+    """The table of a segment that is hashed while it is cut, else None."""
+    digest, keys, last = hashlib.sha256(), None, b""
+    made = [tables.empty(row.kind)]
+    try:
+        with (root / row.path).open("rb") as file:
+            while data := file.read(cutting.AT_ONCE) + file.readline():
+                digest.update(data)
+                keys = keys or cutting.keys_of(data, _fields(row.kind))
+                table = _typed(row, data, keys)
+                if table is None:
+                    return None
+                made.append(table)
+                last = data[-1:]
+    except OSError as error:
+        raise CorruptSegment(f"{row.path} cannot be read: {error}", "run: dl verify") from error
+    whole = last == b"\n" and digest.hexdigest() == row.sha256 and sum(map(len, made)) == row.rows
+    return _joined(made) if whole else None
+
+
+def _together(small: Sequence[_Small]) -> Iterator[tuple[SegmentRow, Read]]:
     """Segments whose lines are as many as their seals say; on any doubt each of them by itself."""
-    if len(held) > 1:
-        table = _fast(held[0][0], b"".join(data for _, data in held))
+    if len(small) > 1:
+        table = _fast(small[0].row, b"".join(data for _, data in small))
         if table is not None:
             start = 0
-            for row, _ in held:
+            for row, _ in small:
                 yield row, Read(table.slice(start, row.rows), [], row.rows, fast=True)
                 start += row.rows
             return
-    for row, data in held:
+    for row, data in small:
         table = _fast(row, data)
         yield row, _slow(row, data) if table is None else Read(table, [], row.rows, fast=True)
 
@@ -141,7 +163,8 @@ def _fields(kind: str) -> tuple[Field, ...]:
             Field(
                 field.name, bare, type(None) in options, not field.required,
                 default=None if field.required or not isinstance(field.default, int | str) else field.default,
-                repeats=field.name in names, checked=field.name in tables.decimal_columns(kind),
+                pattern=number_pattern(field.name) if field.name in tables.decimal_columns(kind) else cutting.TEXT,
+                name=field.name in names,
             )
         )  # fmt: skip
     return tuple(found)
@@ -149,25 +172,25 @@ def _fields(kind: str) -> tuple[Field, ...]:
 
 def _fast(row: SegmentRow, data: bytes) -> pa.Table | None:
     """The table where nothing at all is doubtful, else None. Of `row` only the stream counts: a row a line it is."""
-    made: list[pa.Table] = []
-    for piece in cut(data, _fields(row.kind)):
-        if piece is None:
-            return None
-        columns = _Columns(row, piece)
-        if not columns.sound():
-            return None
-        made.append(columns.table())
-    return _joined(row.kind, made)
+    return _typed(row, data, cutting.keys_of(data, _fields(row.kind)))
 
 
-def _joined(kind: str, made: Sequence[pa.Table]) -> pa.Table:
+def _typed(row: SegmentRow, data: bytes, keys: Sequence[str] | None) -> pa.Table | None:
+    found = None if keys is None else cutting.cut(data, keys, _fields(row.kind))
+    if found is None:
+        return None
+    columns = Columns(row, found)
+    return columns.table() if columns.sound() else None
+
+
+def _joined(made: Sequence[pa.Table]) -> pa.Table:
     """The pieces as one table with one dictionary a column, whose values come in order of their first row."""
-    return pa.concat_tables([tables.empty(kind), *made]).unify_dictionaries().combine_chunks()
+    return pa.concat_tables(made).unify_dictionaries()
 
 
 def _slow(row: SegmentRow, data: bytes) -> Read:
     bad: list[BadLine] = []
-    made: list[pa.Table] = []
+    made = [tables.empty(row.kind)]
     events: list[tuple[int, Event]] = []
     count = 0
     at_once = _BOOKS_AT_ONCE if tables.level_columns(row.kind) else _ROWS_AT_ONCE
@@ -184,12 +207,12 @@ def _slow(row: SegmentRow, data: bytes) -> Read:
             events = []
     made.append(_sifted(row, events, bad))
     bad = _located(data, sorted(bad, key=lambda line: line.number))
-    return Read(_joined(row.kind, made), bad, count, fast=False)
+    return Read(_joined(made), bad, count, fast=False)
 
 
 def _sifted(row: SegmentRow, events: Sequence[tuple[int, Event]], bad: list[BadLine]) -> pa.Table:
     """The rows of the good ones among numbered events; the others are added to `bad`."""
-    columns = _Columns(row, _frame(row.kind, [event for _, event in events]))
+    columns = Columns(row, _found(row.kind, [event for _, event in events]))
     faults = columns.faults()
     wrong = faults.is_not_null()
     bad += [BadLine(-1, events[at][0], b"", faults[at]) for at in wrong.arg_true()]
@@ -223,107 +246,16 @@ def _too_big(kind: str, event: Event) -> str | None:
     return None
 
 
-def _frame(kind: str, events: Sequence[Event]) -> pl.DataFrame:
-    """Columns of the lines' fields: integers as Int64, all else as text (a flags tuple joined by commas)."""
-    columns: dict[str, pl.Series] = {}
+def _found(kind: str, events: Sequence[Event]) -> dict[str, Values]:
+    """The fields of the lines (a flags tuple joined by commas)."""
+    columns: dict[str, Values] = {}
     for name, bare, *_ in _fields(kind):
         values: list[Any] = [getattr(event, name) for event in events]
         if bare is msgspec.Raw:
             values = [bytes(value).decode(errors="replace") for value in values]  # what is no UTF-8 is no level either
         elif bare not in (int, str):
             values = [",".join(value) for value in values]
-        columns[name] = pl.Series(name, values, dtype=pl.Int64 if bare is int else pl.String)
-    return pl.DataFrame(columns)
-
-
-class _Columns:
-    """The fields of the lines on their way to the table: the rules they must pass, then the table's columns."""
-
-    def __init__(self, row: SegmentRow, frame: pl.DataFrame) -> None:
-        self.row = row
-        self.kind = row.kind
-        self.frame = frame
-        sizing = MARKET_SIZING[row.market_type]
-        if "multiplier" in frame.columns and self.kind != "contract":
-            self.frame = frame.with_columns(
-                pl.col("qty_unit").fill_null(sizing.qty_unit), pl.col("multiplier").fill_null(sizing.multiplier)
-            )
-        self.levels = {name: Levels(self.frame[name]) for name in tables.level_columns(self.kind)}
-
-    def sound(self) -> bool:
-        """Whether no row breaks a rule."""
-        if self.frame.is_empty():
-            return True
-        broken = [rule.broken.fill_null(value=False).any() for rule in self._rules()]
-        return not self.frame.select(pl.any_horizontal(broken)).item()
-
-    def faults(self) -> pl.Series:
-        """For each row the first rule it breaks, null where it breaks none."""
-        if self.frame.is_empty():
-            return pl.Series([], dtype=pl.String)
-        return self.frame.select(pl.coalesce(rule.reason() for rule in self._rules())).to_series()
-
-    def _rules(self) -> list[_Rule]:
-        rules = [_Rule(~pl.col(name).is_between(EARLIEST, LATEST), name, _NO_TIME) for name in _TIMES]
-        rules += [_Rule(~pl.col(name).is_between(0, LATEST), name, _NO_TIME) for name in self._named("time")]
-        if "skew_us" in self.frame.columns:
-            rules.append(_Rule(~pl.col("skew_us").is_between(-DAY, DAY), "skew_us", "more than a day"))
-        for name in tables.decimal_columns(self.kind):
-            rules.append(_Rule(~pl.col(name).str.contains(scaled.STRICT), name, "no plain decimal"))
-            if name not in _SIGNED:
-                rules.append(_Rule(pl.col(name).str.starts_with("-"), name, "below zero"))
-        rules.append(_Rule(pl.col("symbol") == "", "symbol", "empty"))
-        rules.append(_Rule(~pl.col("source").is_in(SOURCES), "source", "unknown"))
-        for name, allowed in (("side", SIDES), ("condition", CONDITIONS), ("qty_unit", ("base", "quote", "contract"))):
-            if name in self.frame.columns:
-                rules.append(_Rule(~pl.col(name).is_in(allowed), name, "unknown"))
-        for name, parsed in self.levels.items():
-            broken = pl.lit(pl.Series([reason is not None for reason in parsed.wrong], dtype=pl.Boolean))
-            rules.append(_Rule(broken, name, "no list of [price, quantity, ...] texts"))
-        return rules
-
-    def keep(self, wanted: pl.Series) -> None:
-        """Go on with these rows only."""
-        self.frame = self.frame.filter(wanted)
-        for parsed in self.levels.values():
-            parsed.keep(wanted)
-
-    def table(self) -> pa.Table:
-        """The rows in the schema of their kind. All of them have passed the rules."""
-        frame = self.frame
-        skew = pl.col("skew_us").fill_null(0) if "skew_us" in frame.columns else 0
-        frame = frame.with_columns(
-            ts_event=pl.col("ts_event").fill_null(pl.col("ts_recv") - skew), ts_estimated=pl.col("ts_event").is_null()
-        ).with_columns(date=pl.col("ts_event").cast(pl.Datetime("us")).dt.date())
-        for name in tables.decimal_columns(self.kind):
-            floats, texts = scaled.split(frame[name])
-            frame = frame.with_columns(floats.alias(name), texts.alias(tables.text_name(name)))
-        if "condition" in frame.columns:
-            nothing = (pl.col("price") == 0) | (pl.col("qty") == 0)
-            condition = pl.when(nothing).then(pl.lit("void")).otherwise(pl.col("condition"))
-            frame = frame.with_columns(condition.alias("condition"))
-        names = [name for name in tables.schema(self.kind).names if name in frame.columns and name not in self.levels]
-        arrow = frame.select(names).to_arrow(compat_level=pl.CompatLevel.oldest())
-        for name, parsed in self.levels.items():
-            for column, values in zip((name, tables.text_name(name)), parsed.columns(), strict=True):
-                arrow = arrow.append_column(pa.field(column, values.type), values)
-        constants = {"exchange": self.row.exchange, "market_type": self.row.market_type}
-        return tables.conform(arrow, self.kind, constants)
-
-    def _named(self, type_: str) -> Iterator[str]:
-        for column in kinds.kind(self.kind).columns:
-            if column.type == type_ and column.name in self.frame.columns:
-                yield column.name
-
-
-class _Rule(NamedTuple):
-    """`broken` is true for the rows that break it; a null value breaks no rule but those of its struct."""
-
-    broken: pl.Expr
-    name: str
-    what: str
-
-    def reason(self) -> pl.Expr:
-        """What is wrong with the row, null where nothing is."""
-        shown = pl.col(self.name).cast(pl.String).str.head(60)
-        return pl.when(self.broken).then(pl.concat_str(pl.lit(f"{self.name}: {self.what}: "), shown)).otherwise(None)
+        integers = bare is int
+        column = pl.Series(name, values, dtype=pl.Int64 if integers else pl.String)
+        columns[name] = column if integers else Texts(column)
+    return columns

@@ -150,6 +150,9 @@ ODD = {
     "an id with a plus": [spelt(line()).replace(b'"seq":7', b'"seq":+7')],
     "an id with a space": [spelt(line()).replace(b'"seq":7', b'"seq": 7')],
     "less than nothing": [spelt(line()).replace(b'"seq":7', b'"seq":-0')],
+    "an id with an exponent": [spelt(line()).replace(b'"seq":7', b'"seq":9e2')],
+    "ids below zero": [line(seq=-7), line(seq=-12), line(seq=5)], "an id of 25 digits": [line(seq=10**24), line()],
+    "null as an id of four digits": [line(seq=None), line(seq=1234)], "a text of null": [line(symbol="null")],
 }  # fmt: skip
 
 
@@ -210,6 +213,23 @@ def test_pieces_of_a_long_segment_are_joined_the_same_way(tmp_path, monkeypatch)
     assert (fast.fast, slow.fast) == (True, False)
     assert whole.table.equals(fast.table)
     assert whole.table.equals(slow.table)
+
+
+@pytest.mark.parametrize("odd", [None, "1e3", "-7", "007"])
+def test_texts_that_hardly_repeat_and_ids_that_grow_longer_are_columns_all_the_same(tmp_path, odd):
+    rows = [
+        line(
+            seq=n, frame_no=n, ts_recv=T0 + 7 * n, price=f"{n}.{n:03d}", qty="0.5", session=f"n-1-{n // 900}",
+            side=("buy", "sell", None)[n % 3], trade_id=None if n % 5 else f"id {n}",
+        )
+        for n in range(1, 1500)
+    ]  # fmt: skip
+    if odd:
+        rows[1200]["price"] = odd
+    fast, slow = both(tmp_path, segment(tmp_path, rows))
+    assert (fast.fast, slow.fast) == (odd is None, False)
+    assert fast.table.equals(slow.table)
+    assert fast.table.num_rows == 1499 - len(fast.bad) == 1499 - (odd is not None)
 
 
 def test_segments_that_are_read_together_say_what_they_say_alone(tmp_path):
