@@ -45,9 +45,7 @@ def _sizes(rows: pl.DataFrame) -> tuple[scaled.Scaled, scaled.Scaled]:
     units, markets = rows["qty_unit"].unique(), rows["market_type"].unique()
     if units.len() > 1 or markets.len() > 1:
         raise scaled.Overflow("several units in one column")
-    price, size, multiplier = (
-        scaled.from_table(rows[name], rows[f"{name}_text"]) for name in ("price", "qty", "multiplier")
-    )
+    price, size, multiplier = (_exact(rows, name) for name in ("price", "qty", "multiplier"))
     if not (multiplier.exponent == 0 and (multiplier.values == 1).all()):
         size = scaled.product(size, multiplier)
     if _is_money(units[0], markets[0]):
@@ -56,14 +54,12 @@ def _sizes(rows: pl.DataFrame) -> tuple[scaled.Scaled, scaled.Scaled]:
 
 
 def _sums(groups: pl.Series, buy: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> pl.DataFrame:
-    frame = pl.DataFrame({"g": groups, "buy": buy, "base": base.values, "quote": quote.values})
-    bought = pl.col("buy")
-    sums = frame.group_by("g", maintain_order=True).agg(
-        pl.col("base").sum().alias("volume_base"),
-        pl.col("quote").sum().alias("volume_quote"),
-        pl.col("base").filter(bought).sum().alias("taker_buy_base"),
-        pl.col("quote").filter(bought).sum().alias("taker_buy_quote"),
+    frame = pl.DataFrame({"g": groups, "buy": buy, "volume_base": base.values, "volume_quote": quote.values})
+    bought = (
+        pl.when("buy").then(total).otherwise(0).alias(name)
+        for total, name in (("volume_base", "taker_buy_base"), ("volume_quote", "taker_buy_quote"))
     )
+    sums = frame.with_columns(bought).group_by("g", maintain_order=True).agg(pl.col(*SUMS).sum())
     exponents = (base.exponent, quote.exponent) * 2
     return _spelt(sums, dict(zip(SUMS, exponents, strict=True)))
 
@@ -81,7 +77,7 @@ def _by_hand(rows: pl.DataFrame) -> pl.DataFrame:
     """The same sums with Python's integers, for numbers that leave Int128 and for trades of mixed units."""
     values, exponent = {}, {}
     for name in ("price", "qty", "multiplier"):
-        values[name], exponent[name] = scaled.integers(scaled.texts_of(rows[name], rows[f"{name}_text"]))
+        values[name], exponent[name] = scaled.integers(_texts(rows, name))
     size_exponent = exponent["qty"] + exponent["multiplier"]
     exact = size_exponent + exponent["price"] + BASE_DECIMALS
     sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
@@ -152,9 +148,7 @@ def resummed(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     result = _spelt(folded, exponents)
     for name in names:
         if name not in exponents:
-            values, exponent = scaled.integers(
-                scaled.texts_of(rows[name], rows.get_column(f"{name}_text", default=None))
-            )
+            values, exponent = scaled.integers(_texts(rows, name))
             held: dict[int, int] = defaultdict(int)
             for group, value in zip(rows["g"], values, strict=True):
                 held[group] += value
@@ -164,3 +158,7 @@ def resummed(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 def _exact(rows: pl.DataFrame, name: str) -> scaled.Scaled:
     return scaled.from_table(rows[name], rows.get_column(f"{name}_text", default=None))
+
+
+def _texts(rows: pl.DataFrame, name: str) -> pl.Series:
+    return scaled.texts_of(rows[name], rows.get_column(f"{name}_text", default=None))

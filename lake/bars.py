@@ -30,8 +30,17 @@ _QUOTE = ("bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote", "ts_estimate
 _TIMES = ("ts_event", "ts_recv", "window_start", "ts_first", "ts_last", "ts_quote")
 
 _FOLDED = (
-    "symbol", "window_start", "open", "high", "low", "close", *bar_sums.SUMS, "trade_count",
-    "late", "first_seq", "ts_first", "last_seq", "ts_last", "partial", "gap", "revision",
+    "symbol", "window_start", "open", "high", "low", "close", "trade_count", "late", "first_seq", "last_seq",
+    "ts_first", "ts_last", "partial", "gap", "revision", *_QUOTE,
+    *bar_sums.SUMS, *(f"{name}_text" for name in bar_sums.SUMS),
+)  # fmt: skip
+_TRADED = (
+    "exchange", "market_type", "symbol", "ts_event", "ts_recv", "seq", *PROVENANCE, "condition", "side", "qty_unit",
+    "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text", "first_id", "last_id",
+)  # fmt: skip
+_QUOTED = (
+    "symbol", "ts_event", "ts_estimated", "update_id", *PROVENANCE, "bid", "bid_text", "ask", "ask_text", "bid_qty",
+    "ask_qty",
 )  # fmt: skip
 
 EVERY_SYMBOL = "*"
@@ -64,24 +73,9 @@ def bars_from_trades(
     so that it folds). Rows must be free of duplicates; they may come in any order.
     `ts_estimated` says that the bar's quote has no venue time. Sorted by (symbol, window_start).
     """
-    rows = _counted(_polars(trades), coverage, width, span)
-    grouped = rows.group_by("g", maintain_order=True).agg(
-        pl.col("exchange", "market_type", "symbol", "window_start").first(),
-        pl.col("price").first().alias("open"),
-        pl.col("price").max().alias("high"),
-        pl.col("price").min().alias("low"),
-        pl.col("price").last().alias("close"),
-        pl.col("fills").sum().alias("trade_count"),
-        pl.col("first_id").min().alias("first_seq"),
-        pl.col("last_id").max().alias("last_seq"),
-        pl.col("ts_event").min().alias("ts_first"),
-        pl.col("ts_event").max().alias("ts_last"),
-        pl.col("fills")
-        .filter(pl.col("ts_recv") > pl.col("ts_event") - pl.col("ts_event") % SECOND + SECOND + lateness)
-        .sum()
-        .alias("late"),
-    )
-    bars = grouped.join(bar_sums.amounts(rows), on="g", how="left", maintain_order="left")
+    rows = _counted(trades, coverage, width, span)
+    bars = pl.concat([_made(piece, lateness) for piece in _pieces(rows)], how="diagonal")
+    bars = bars.with_columns(pl.col("exchange", "market_type", "symbol").cast(pl.String))
     bars = _with_quotes(bars, quotes, width)
     bars = bars.with_columns(
         partial=~_inside(bars, coverage, width),
@@ -105,10 +99,8 @@ def fold(
     a trade is in no bar, and neither is what was not covered there: give `quotes`, `coverage` and `gaps` to have those
     columns from the source too; without them they are folded from the rows (last quote, any partial, any gap).
     """
-    rows = _plain(_needed(bars), ()).with_columns(narrow=pl.col("window_start"))
-    rows = rows.with_columns(window_start=pl.col("narrow") - pl.col("narrow") % width)
-    if not _rising(rows, "narrow"):
-        rows = rows.with_columns(pl.col("symbol").cast(pl.String)).sort("symbol", "narrow")
+    rows = _needed(bars, _FOLDED).with_columns(narrow=pl.col("window_start"))
+    rows = _in_order(rows.with_columns(window_start=pl.col("narrow") - pl.col("narrow") % width), "narrow")
     folded = pl.concat([_folded(piece) for piece in _pieces(rows)], how="diagonal")
     market = (pl.lit(value).alias(name) for name, value in _market(bars).items())
     folded = folded.with_columns(*market, pl.col("symbol").cast(pl.String))
@@ -119,6 +111,26 @@ def fold(
     if gaps is not None:
         folded = folded.with_columns(gap=_touched(folded, gaps, width))
     return _table(folded)
+
+
+def _made(rows: pl.DataFrame, lateness: int) -> pl.DataFrame:
+    """A bar of each group of counted trades, without what quotes, coverage and gaps say of it."""
+    on_time = pl.col("ts_event") - pl.col("ts_event") % SECOND + (SECOND + lateness)
+    rows = rows.with_columns(late=pl.when(pl.col("ts_recv") > on_time).then("fills").otherwise(0))
+    made = rows.group_by("g", maintain_order=True).agg(
+        pl.col("exchange", "market_type", "symbol", "window_start").first(),
+        pl.col("price").first().alias("open"),
+        pl.col("price").max().alias("high"),
+        pl.col("price").min().alias("low"),
+        pl.col("price").last().alias("close"),
+        pl.col("fills").sum().alias("trade_count"),
+        pl.col("first_id").min().alias("first_seq"),
+        pl.col("last_id").max().alias("last_seq"),
+        pl.col("ts_event").first().alias("ts_first"),
+        pl.col("ts_event").last().alias("ts_last"),
+        pl.col("late").sum(),
+    )
+    return made.join(bar_sums.amounts(rows), on="g", how="left", maintain_order="left").drop("g")
 
 
 def _pieces(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -191,33 +203,39 @@ def _market(bars: Frame) -> dict[str, str | None]:
     return first.row(0, named=True) if first.height else dict.fromkeys(first.columns)
 
 
-def _needed(bars: Frame) -> pl.DataFrame:
-    """The columns of bars that a fold reads; texts that none of the bars has are not among them."""
-    names = [*_FOLDED, *_QUOTE, *(f"{name}_text" for name in bar_sums.SUMS)]
-    if isinstance(bars, pl.DataFrame):
-        return bars.select(name for name in names if name in bars.columns)
-    held = [name for name in names if bars.column(name).null_count < bars.num_rows or not name.endswith("_text")]
-    return _polars(bars.select(held))
+def _needed(rows: Frame, names: Sequence[str]) -> pl.DataFrame:
+    """Those of the named columns that there are, their times as us; texts that no row has are not among them."""
+    if isinstance(rows, pl.DataFrame):
+        held = rows.select(name for name in names if name in rows.columns)
+    else:
+        there = [name for name in names if name in rows.column_names]
+        empty = {name for name in there if name.endswith("_text") and rows.column(name).null_count == rows.num_rows}
+        held = _polars(rows.select([name for name in there if name not in empty]))
+    return held.with_columns(pl.col(name).cast(pl.Int64) for name in _TIMES if name in held.columns)
 
 
-def _rising(rows: pl.DataFrame, time: str) -> bool:
-    """Whether symbols come in the order of their texts, each once, and `time` rises within each."""
+def _in_order(rows: pl.DataFrame, *times: str) -> pl.DataFrame:
+    """Sorted by (symbol, these columns, provenance where it is among them); rows that are in order cost one look."""
+    if _rising(rows, *times):
+        return rows
+    keys = ["symbol", *times, *(name for name in PROVENANCE if name in rows.columns)]
+    return rows.sort(pl.col(key).cast(pl.String) if key in ("symbol", "session") else pl.col(key) for key in keys)
+
+
+def _rising(rows: pl.DataFrame, *times: str) -> bool:
+    """Whether symbols come in the order of their texts, each once, and these columns rise within each."""
     symbol = rows["symbol"]
     codes = symbol if symbol.dtype == pl.String else symbol.to_physical()
-    fresh = pl.col("c").ne_missing(pl.col("c").shift())
-    look = pl.DataFrame({"c": codes, "t": rows[time]}).select(fresh.alias("f"), (pl.col("t") > pl.col("t").shift()))
-    if not look.select((pl.col("f") | pl.col("t")).slice(1).all()).item():
+    later = pl.lit(value=False)
+    for time in reversed(times):
+        before = pl.col(time).shift()
+        later = (pl.col(time) > before) | ((pl.col(time) == before) & later)
+    look = rows.select(times).with_columns(c=codes)
+    look = look.select(pl.col("c").ne_missing(pl.col("c").shift()).alias("fresh"), later.alias("later"))
+    if not look.select((pl.col("fresh") | pl.col("later")).slice(1).fill_null(value=False).all()).item():
         return False
-    heads = symbol.filter(look["f"]).cast(pl.String).to_list()
+    heads = symbol.filter(look["fresh"]).cast(pl.String).to_list()
     return all(before < after for before, after in itertools.pairwise(heads))
-
-
-def _plain(frame: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
-    """Times as us, and these columns as text: names that are only compared stay in their dictionary, which is cheap."""
-    return frame.with_columns(
-        *(pl.col(name).cast(pl.Int64) for name in _TIMES if name in frame.columns),
-        *(pl.col(name).cast(pl.String) for name in texts),
-    )
 
 
 def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
@@ -228,39 +246,28 @@ def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(g=pl.struct("symbol", "window_start").rle_id().set_sorted())
 
 
-def _counted(trades: pl.DataFrame, coverage: Intervals, width: int, span: Interval | None) -> pl.DataFrame:
+def _counted(trades: Frame, coverage: Intervals, width: int, span: Interval | None) -> pl.DataFrame:
     """The trades that bars count, in order, with their window."""
-    names = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "seq", *PROVENANCE, "qty_unit",
-             "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text")  # fmt: skip
-    history = pl.col("condition") == "history"
-    wanted = pl.any_horizontal(pl.col("condition") == name for name in COUNTED_CONDITIONS) | history
-    ids = ("first_id", "last_id") if "first_id" in trades.columns else ("seq", "seq")
-    first, last = (pl.col(name).alias(alias) for name, alias in zip(ids, ("first_id", "last_id"), strict=True))
-    rows = trades.filter(wanted).select(
-        *names, history.alias("history"), (pl.col("side") == "buy").fill_null(value=False).alias("buy"),
-        first, last, (last - first + 1).fill_null(1).alias("fills"),
-    )  # fmt: skip
-    rows = _plain(rows, ["symbol"]).with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
+    rows = _needed(trades, _TRADED)
+    rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
+    conditions = set(rows["condition"].unique().to_list())
+    if not conditions <= set(COUNTED_CONDITIONS):
+        rows = rows.filter(pl.col("condition").cast(pl.String).is_in([*COUNTED_CONDITIONS, "history"]))
     if span is not None:
         rows = rows.filter((pl.col("window_start") >= span.start) & (pl.col("window_start") < span.end))
-    if rows["history"].any():
+    if "history" in conditions:
         begun = {symbol: min(i.start for i in held) for symbol, held in coverage.items() if held}
-        since = pl.col("symbol").replace_strict(begun, default=None, return_dtype=pl.Int64)
-        rows = rows.filter(~pl.col("history") | (pl.col("ts_event") >= since).fill_null(value=False))
-    return _grouped(_in_order(rows, "seq"))
-
-
-def _in_order(rows: pl.DataFrame, seq: str) -> pl.DataFrame:
-    """Sorted by (symbol, ts_event, seq, session, frame_no, item); the usual case of sorted input costs one look."""
-    before = pl.col("symbol").shift()
-    later = (pl.col("ts_event").shift() < pl.col("ts_event")) | (
-        (pl.col("ts_event").shift() == pl.col("ts_event")) & (pl.col(seq).shift() < pl.col(seq))
+        since = pl.col("symbol").cast(pl.String).replace_strict(begun, default=None, return_dtype=pl.Int64)
+        known = (pl.col("ts_event") >= since).fill_null(value=False)
+        rows = rows.filter((pl.col("condition").cast(pl.String) != "history") | known)
+    ids = ("first_id", "last_id") if "first_id" in rows.columns else ("seq", "seq")
+    first, last = (pl.col(name) for name in ids)
+    return _in_order(rows, "ts_event", "seq").with_columns(
+        first.alias("first_id"),
+        last.alias("last_id"),
+        (last - first + 1).fill_null(1).alias("fills"),
+        (pl.col("side") == "buy").fill_null(value=False).alias("buy"),
     )
-    ordered = (before < pl.col("symbol")) | ((before == pl.col("symbol")) & later)
-    if rows.select(ordered.slice(1).fill_null(value=False).all()).item():
-        return rows
-    session, *rest = PROVENANCE
-    return rows.sort("symbol", "ts_event", seq, pl.col(session).cast(pl.String), *rest)
 
 
 def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.DataFrame:
@@ -270,12 +277,12 @@ def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.Dat
         return bars.with_columns(
             *nulls, pl.lit(None, dtype=pl.Int64).alias("ts_quote"), pl.lit(value=False).alias("ts_estimated")
         )
-    names = ("symbol", "ts_event", "ts_estimated", "update_id", *PROVENANCE,
-             "bid", "bid_text", "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
-    rows = _plain(_polars(quotes).select(names), ["symbol"])
+    rows = _needed(quotes, _QUOTED)
     rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
-    rows = rows.join(bars.select("symbol", "window_start").unique(), on=["symbol", "window_start"], how="semi")
-    last = _in_order(rows, "update_id").group_by("symbol", "window_start", maintain_order=True).last()
+    ends = [pl.col(name).to_physical() for name in ("symbol", "window_start")]
+    rows = _in_order(rows, "ts_event", "update_id")
+    last = rows.filter(pl.any_horizontal(end.ne_missing(end.shift(-1)) for end in ends))
+    last = last.with_columns(pl.col("symbol").cast(pl.String))
     last = last.with_columns(_spread(last).alias("spread"), ts_quote=pl.col("ts_event"))
     joined = bars.join(
         last.select("symbol", "window_start", *_QUOTE), on=["symbol", "window_start"], how="left", maintain_order="left"
@@ -285,11 +292,12 @@ def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.Dat
 
 def _spread(rows: pl.DataFrame) -> pl.Series:
     """Ask - bid, exact and rounded once."""
+    kept = {name: rows.get_column(f"{name}_text", default=None) for name in ("ask", "bid")}
     try:
-        ask, bid = (scaled.from_table(rows[name], rows[f"{name}_text"]) for name in ("ask", "bid"))
-        return scaled.unscale(scaled.difference(ask, bid)).cast(pl.Float64)
+        ask, bid = (scaled.from_table(rows[name], texts) for name, texts in kept.items())
+        return scaled.to_table(scaled.narrow(scaled.difference(ask, bid)))[0]
     except scaled.Overflow:
-        texts = [scaled.texts_of(rows[name], rows[f"{name}_text"]) for name in ("ask", "bid")]
+        texts = [scaled.texts_of(rows[name], texts) for name, texts in kept.items()]
         exponent = max(scaled.exponent_of(column) for column in texts)
         asks, bids = (scaled.integers(column, exponent)[0] for column in texts)
         exact = [numbers.unscale(ask - bid, exponent) for ask, bid in zip(asks, bids, strict=True)]
