@@ -165,8 +165,8 @@ def split(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     A text is dropped where the float's shortest text is the same number, trailing zeros apart.
     """
     floats = texts.cast(pl.Float64)
-    wrong = inexact(texts, floats)
-    if not wrong.any():
+    wrong = inexact(texts, floats) if _int(texts.str.len_bytes().max()) > _FLOAT_DIGITS else None
+    if wrong is None or not wrong.any():
         return floats, pl.Series(texts.name, [None], dtype=pl.String).new_from_index(0, texts.len())
     frame = pl.DataFrame({"t": texts, "w": wrong})
     return floats, frame.select(pl.when("w").then("t").otherwise(None)).to_series().alias(texts.name)

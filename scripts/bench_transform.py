@@ -72,7 +72,7 @@ def _transformed(lake: Path, load: dict[str, Any]) -> tuple[harness.Measured, fl
     split.watch(service, "run_bars", "bars: read, fold")
     for owner, name, stage in (
         (reader, "_bytes", "parts: read bytes"), (reader, "_typed", "parts: lines to columns"),
-        (run, "check_table", "parts: checks"), (run, "_ordered", "parts: order, duplicates"),
+        (run, "check_table", "parts: checks"), (run, "ordered", "parts: order, duplicates"),
         (parquet, "write", "write Parquet"), (parquet, "verify", "read back and verify"),
         (parquet, "file_sha256", "hash what was written"),
     ):  # fmt: skip

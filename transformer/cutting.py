@@ -27,8 +27,7 @@ _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PROOF, _DIGITS = "#proof", "#digits "
 _SAMPLE = 512
 """Pieces at the head of a column that say whether its texts come again and again."""
-_INT64_DIGITS = 19
-_LEAST = pl.Series([0, 0, *(10**digits for digits in range(1, _INT64_DIGITS))], dtype=pl.Int64)
+_LEAST = pl.Series([0, 0, *(10**digits for digits in range(1, 19))], dtype=pl.Int64)
 """By its number of digits, the least integer that has no zero in front."""
 
 
@@ -177,12 +176,21 @@ def _moving(pieces: pl.DataFrame, slots: tuple[_Slot, ...], columns: dict[str, V
         if slot.field.type is not int:
             columns[name] = Texts(found[name])
             continue
-        made, digits = found[name], found[_DIGITS + name].clip(upper_bound=_INT64_DIGITS)
-        # one of n digits is at least 10^(n-1): what has a sign or a zero in front of it is less
-        least = _LEAST[digits[0]] if digits.min() == digits.max() else _LEAST.gather(digits)
-        if made.has_nulls() or not (made >= least).all():
-            made = _proven(pieces[name], slot)
-        columns[name] = made
+        made, digits = found[name], found[_DIGITS + name]
+        columns[name] = made if _canonical(made, digits) else _proven(pieces[name], slot)
+
+
+def _canonical(integers: pl.Series, digits: pl.Series) -> bool:
+    """Whether texts of so many bytes are these integers as one spells them. False also where it takes a closer look.
+
+    One of n digits is at least 10^(n-1): with a sign or a zero in front of it it would be less.
+    """
+    shortest, longest = _int(digits.min()), _int(digits.max())
+    if integers.has_nulls() or longest >= _LEAST.len():
+        return False
+    if shortest == longest:
+        return _int(integers.min()) >= _int(_LEAST[longest])
+    return bool((integers >= _LEAST.gather(digits)).all())
 
 
 @cache
@@ -222,6 +230,11 @@ def _look(slot: _Slot) -> list[pl.Expr]:
 
 def _repeated(one: pl.Series, rows: int) -> pl.Series:
     return one.new_from_index(0, rows)
+
+
+def _int(value: Any) -> int:
+    """An aggregate of an integer column; polars types it as any column value."""
+    return int(value)
 
 
 def _series(values: Any) -> pl.Series:

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import itertools
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
 from market import kinds, times
 from market.session import Gap
 from market.times import HOUR, MINUTE, SECOND, Interval
+from transformer.ordering import ordered
 from transformer.plan import BarJob, TransformJob
 from transformer.reader import Read, read_segments
 
@@ -90,9 +90,10 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
         for row, found in altered
     ]
     parents = tuple(tables.Parent(row.path, row.sha256) for row, found in read if found.table.num_rows)
-    table, doubled = _ordered(job.kind, [found.table for _, found in read])
+    made = [found.table for _, found in read]
+    del read, altered  # what is in `made` is not held twice
+    table, doubled = ordered(job.kind, made)
     result.rows, result.duplicates = table.num_rows, doubled.total()
-    del read  # the rows are in `table` now, and once is enough
     files: list[FileRow] = []
     for hour, part in _hours(table):
         late = _late(part, job)
@@ -139,26 +140,6 @@ def _placement(
         parents=parents,
         late=late,
     )
-
-
-def _ordered(kind: str, read: Sequence[pa.Table]) -> tuple[pa.Table, Counter[str]]:
-    """(all rows in the kind's order, one of each identity; rows left out, by symbol)."""
-    table = pa.concat_tables([tables.empty(kind), *read]).unify_dictionaries().combine_chunks()
-    order = list(tables.sort_columns(kind))
-    keys = merge.plain_frame(table.select(order))
-    if keys.select(parquet.unordered(order).any()).item():
-        places = keys.select(pl.arg_sort_by(order, nulls_last=False, maintain_order=True)).to_series()
-        table = table.take(places.to_arrow())
-    losers = merge.duplicates(kind, [functools.partial(_pieces, table)]).get(0)
-    if losers is None or losers.is_empty():
-        return table, Counter()
-    lost = Counter(table.column("symbol").take(losers.to_arrow()).to_pylist())
-    kept = pl.int_range(table.num_rows, eager=True)
-    return table.take(kept.filter(~kept.is_in(losers.implode())).to_arrow()), lost
-
-
-def _pieces(table: pa.Table, columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    yield table if columns is None else table.select(list(columns))
 
 
 def _hours(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
