@@ -23,6 +23,7 @@ from market.kinds import KINDS, Contiguous, Event
 from market.session import Coverage, Gap, Resume
 
 CRASH = "crash"
+TAKEN_IN = "all of it is in the gap"
 NEWEST = 3
 """Segments of a stream in which the end of a growing gap is looked for."""
 
@@ -97,9 +98,9 @@ def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]],
         lane = (gap.exchange, gap.market_type, gap.kind)
         if gap.ts_to is None:
             growing.setdefault(lane, {}).setdefault(gap.symbol, []).append(gap)
-        elif gap.id_from is not None and gap.id_from == gap.id_to:
+        elif gap.id_from == gap.id_to:
             stop = stops.get(lane, {}).get(gap.symbol)
-            if stop is not None and stop.seq is not None and stop.seq >= gap.id_from:
+            if stop is not None and _passed(gap, stop):
                 yield msgspec.structs.replace(gap, state="empty", closed_at=now)
     for lane, symbols in growing.items():
         resumed: dict[str, tuple[int | None, int]] = {}
@@ -107,9 +108,39 @@ def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]],
             for event in _events(writer, segment):
                 for gap in symbols.get(event.symbol, ()):
                     _note_resumption(resumed, gap, event)
+        begun = _interruptions(lane, stops.get(lane, {}), now)
         for gap in (gap for held in symbols.values() for gap in held):
+            wider = begun.get(gap.symbol)
             if gap.gap_id in resumed:
                 yield _ended(gap, *resumed[gap.gap_id], now)
+            elif wider is not None and wider.gap_id != gap.gap_id:
+                yield from (wider, _taken_in(gap, wider))
+
+
+def _interruptions(lane: LaneKey, stops: Mapping[str, Resume], now: int) -> dict[str, Gap]:
+    """Symbol -> the gap that the merger begins with, from where the stored stream stopped."""
+    if KINDS[lane[2]].cadence == "reference":
+        return {}
+    memory = merger(*lane, contiguous=_numbered(lane[2]))
+    memory.resume(stops)
+    return {gap.symbol: gap for gap in memory.tick(now)}
+
+
+def _taken_in(gap: Gap, wider: Gap) -> Gap:
+    """A growing gap of which the lines before it are gone as well: the merger knows the wider one only, which tells
+    all of it, so that nothing is left of this one and nothing would end it. It is closed once the stream has passed it:
+    till then the same gap, by its name, may be found again.
+    """
+    return msgspec.structs.replace(
+        gap, ts_to=gap.ts_from + 1, id_to=gap.id_from, detail=f"{TAKEN_IN} {wider.gap_id}, where the stored lines end"
+    )
+
+
+def _passed(gap: Gap, stop: Resume) -> bool:
+    """Whether a gap of nothing lies behind the stream's end, so that it cannot become one of something any more."""
+    if gap.id_from is not None:
+        return stop.seq is not None and stop.seq >= gap.id_from
+    return (gap.detail or "").startswith(TAKEN_IN) and stop.ts_event > gap.ts_from
 
 
 def _newest(writer: LakeWriter, lane: LaneKey) -> list[SegmentRow]:

@@ -32,6 +32,8 @@ SHOWN = 10
 """Rows of one stream and day that are shown of each difference."""
 OURS = "snapshot|carried"
 """Rows of a book that say when we asked: they are no content (see `lake.digest`)."""
+LEVELS = tables.ROW_GROUP_LEVELS // 4
+"""Levels of books that are held at once for a digest, which is the same however rows are cut."""
 BOOK_ROWS = 4096
 """Rows of a kind with levels that are looked at together: each may be a whole book."""
 LINE, ROW, HASH = "#line", "#row", "#hash"
@@ -179,7 +181,7 @@ class _Comparison:
             specs = range(1, SPECS.get(self.kind, 1) + 1)
             digests = [ContentDigest(self.stream[0], self.stream[1], self.kind, spec) for spec in specs]
             count = 0
-            for piece in parquet.regroup(group, most):
+            for piece in parquet.regroup(group, most, LEVELS):
                 count += piece.num_rows
                 for digest in digests:
                     digest.update(piece)

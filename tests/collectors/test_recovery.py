@@ -192,6 +192,63 @@ def test_the_event_that_a_gap_begins_behind_does_not_end_it(tmp_path: Path) -> N
     second.die()
 
 
+@pytest.mark.parametrize("kind", ["trade", "quote"])
+def test_a_gap_behind_lines_that_a_power_cut_took_is_part_of_the_wider_one_and_grows_no_more(
+    tmp_path: Path, kind: str
+) -> None:
+    """The rows of a manifest are durable at once, the lines before them only with the next sync."""
+    event = t if kind == "trade" else q
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [event(1, 0), event(2, 1000)], T0 + SECOND)
+    first.write(T0 + SECOND)
+    (path,) = (path for path in tmp_path.rglob("*.open") if f"data_type={kind}" in str(path))
+    durable_bytes = path.stat().st_size
+    first.pipeline.receive(link, [event(3, 2000), event(4, 3000)], T0 + 3 * SECOND)
+    first.pipeline.close(link, "disconnect", T0 + 3 * SECOND)
+    first.write(T0 + 3 * SECOND)
+    (before,) = first.gaps(kind)
+    first.die()
+    path.write_bytes(path.read_bytes()[:durable_bytes])
+    with Crash(tmp_path, T0 + 10 * SECOND) as second:
+        narrow, wide = sorted(second.gaps(kind), key=lambda gap: gap.ts_to is None)
+        assert (narrow.gap_id, narrow.missing) == (before.gap_id, 0 if kind == "trade" else None)
+        assert narrow.ts_to == narrow.ts_from + 1
+        assert narrow.detail is not None
+        assert wide.gap_id in narrow.detail
+        assert (wide.state, wide.ts_from, wide.ts_to, wide.cause) == ("open", T0 + 1_000_000, None, "disconnect")
+        link = second.open("n-2-1")
+        second.pipeline.receive(link, [event(7, 12_000)], T0 + 12 * SECOND)
+        second.write(T0 + 15 * SECOND)
+        found = next(gap for gap in second.gaps(kind) if gap.gap_id == wide.gap_id)
+        assert (found.state, found.ts_to is None) == ("open", False)
+        if kind == "trade":
+            assert (found.id_from, found.id_to) == (3, 7)
+    with Crash(tmp_path, T0 + 20 * SECOND) as third:
+        states = {gap.gap_id: gap.state for gap in third.gaps(kind)}
+        assert (states[before.gap_id], states[wide.gap_id]) == ("empty", "open")
+
+
+def test_what_is_told_again_behind_a_wider_gap_may_have_a_hole_where_the_narrow_one_was(tmp_path: Path) -> None:
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), t(2, 1000)], T0 + SECOND)
+    first.write(T0 + SECOND)
+    (path,) = (path for path in tmp_path.rglob("*.open") if "data_type=trade" in str(path))
+    durable_bytes = path.stat().st_size
+    first.pipeline.receive(link, [t(3, 2000), t(4, 3000)], T0 + 3 * SECOND)
+    first.pipeline.close(link, "disconnect", T0 + 3 * SECOND)
+    first.write(T0 + 3 * SECOND)
+    first.die()
+    path.write_bytes(path.read_bytes()[:durable_bytes])
+    with Crash(tmp_path, T0 + 10 * SECOND) as second:
+        link = second.open("n-2-1")
+        second.pipeline.receive(link, [t(3, 2000), t(4, 3000), t(7, 12_000)], T0 + 12 * SECOND)
+        second.write(T0 + 15 * SECOND)
+        told = {n for gap in second.gaps("trade") if gap.state == "open" for n in range(gap.id_from, gap.id_to)}
+        assert told == {5, 6}
+
+
 def test_frames_without_lines_are_named_in_the_gap(tmp_path: Path) -> None:
     first = Crash(tmp_path)
     link = first.open("n-1-1")
