@@ -58,7 +58,7 @@ class Bench:
             else:
                 act()
         self.stop.set()
-        await self.clock.run(asyncio.wait_for(running, 5))
+        await self.clock.run(asyncio.wait_for(running, 60))
         self.pipeline.advance(self.clock.now(), covered=True)
         return self.intake.collect(self.clock.now())
 

@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import websockets
@@ -185,6 +185,14 @@ async def test_cancelling_a_receive_loses_nothing(name: str) -> None:
         await transport.close()
 
 
+async def calm(look: Callable[[], object]) -> None:
+    """Returns once nothing has changed for a hundred turns of the loop: whatever was to come is here, or held back."""
+    before, turns = look(), 0
+    while turns < 100:
+        await asyncio.sleep(0.001)
+        before, turns = (before, turns + 1) if (now := look()) == before else (now, 0)
+
+
 async def test_a_slow_reader_holds_the_venue_back_instead_of_growing(name: str) -> None:
     sent = 0
 
@@ -198,10 +206,9 @@ async def test_a_slow_reader_holds_the_venue_back_instead_of_growing(name: str) 
 
     async with venue(handler) as url:
         transport = await connected(name, url)
-        before = -1
-        while sent != before:  # until nothing moves any more
-            before = sent
-            await asyncio.sleep(0.2)
+        while transport._inbox.nbytes < PAUSE_BYTES:
+            await asyncio.sleep(0.001)
+        await calm(lambda: (sent, transport._inbox.nbytes))
         held = transport._inbox.nbytes  # what was sent beyond it waits in the kernel: tens of megabytes, as it is set
         frames, _ = await read_all(transport)
         await transport.close()
@@ -215,7 +222,9 @@ async def test_what_is_small_on_the_wire_is_not_inflated_all_at_once(name: str) 
     part = wire(FINAL | PACKED | TEXT, deflated(bytes(1 << 20)))  # of 1 KB
     async with talker(AGREED + 100 * part) as url:
         transport = await connected(name, url)
-        await asyncio.sleep(0.3)
+        while not transport._inbox.nbytes:
+            await asyncio.sleep(0.001)
+        await calm(lambda: transport._inbox.nbytes)
         frames = 0
         while frames < 100:
             assert transport._inbox.nbytes < 40 << 20
@@ -407,14 +416,25 @@ async def test_a_peer_that_answers_no_ping_is_left(name: str, monkeypatch: pytes
 
 async def test_a_quiet_peer_that_answers_pings_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transports, "PING_SECONDS", 0.1)
+    pinged = 0
 
-    async def handler(peer: ServerConnection) -> None:
-        await asyncio.sleep(0.6)
-        await peer.send("still here")
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal pinged
+        writer.write(ACCEPT.replace(b"%s", await key_of(reader)) + b"\r\n")
+        while pinged < 5:
+            first, size = await reader.readexactly(2)
+            mask = await reader.readexactly(4)
+            said = bytes(byte ^ mask[n % 4] for n, byte in enumerate(await reader.readexactly(size & 0x7F)))
+            assert first == FINAL | PING
+            pinged += 1
+            writer.write(wire(FINAL | PONG, said))
+        writer.write(wire(FINAL | TEXT, b"still here") + wire(FINAL | CLOSE, (1000).to_bytes(2)))
 
-    async with venue(handler) as url:
-        frames, closed = await read_all(await connected(name, url))
-        assert (frames, closed.code) == ([b"still here"], 1000)
+    async with served(talk) as url:
+        transport = await connected(name, url)
+        frames, closed = await read_all(transport)
+        assert (frames, closed.code, pinged) == ([b"still here"], 1000, 5)
+        await transport.close()
 
 
 async def test_a_peer_that_talks_is_kept_although_it_answers_no_ping(

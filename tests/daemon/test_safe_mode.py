@@ -13,7 +13,7 @@ from daemon.config import SafeModeConfig
 from daemon.safe_mode import STARTS, Held, SafeMode, Starts, read
 from lake.durable import Fault
 from lake.failpoints import inject
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, settle
 
 CONFIG = SafeModeConfig()
 
@@ -162,8 +162,8 @@ async def test_what_is_held_runs_once_the_gate_is_open_and_ends_in_any_case(acts
     running = asyncio.ensure_future(held.run(stop))
     for act in acts:
         {"gate": gate, "stop": stop}[act].set()
-        await asyncio.sleep(0.05)
-    await asyncio.wait_for(running, 5)
+        await settle()
+    await asyncio.wait_for(running, 60)
     assert held.status() == {"ran": ran, "waits_for": None if ran else "the end of safe mode"}
 
 

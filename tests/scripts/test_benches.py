@@ -38,7 +38,7 @@ async def test_every_client_gets_the_same_frames_once_it_has_asked_for_all(mix, 
     finally:
         process.stdin.close()
         process.stdout.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert by_command == by_address
     assert {json.loads(text)["stream"] for text in by_command} == set(ready["streams"])
     quotes = sum("bookTicker" in text for text in by_command)

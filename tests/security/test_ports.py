@@ -88,7 +88,7 @@ async def ask(port: int, head: str, body: bytes = b"") -> tuple[int, dict[str, s
     reader, writing = await asyncio.open_connection("127.0.0.1", port)
     try:
         writing.write(head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n" + body)
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
     finally:
         writing.close()
         with contextlib.suppress(ConnectionError):

@@ -37,7 +37,7 @@ def test_it_says_where_it_listens_and_ends_with_its_parents_pipe(spawn):
     assert ready["control"].endswith("/sim")
     assert ready["log"] == str(log)
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert process.stdout.read() == ""
     truth = load(log)
     assert truth.stopped > truth.started
@@ -46,7 +46,7 @@ def test_it_says_where_it_listens_and_ends_with_its_parents_pipe(spawn):
 def test_a_terminated_one_closes_its_log(spawn):
     process, _, log = spawn("one", "--markets", "spot")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     assert load(log).header["markets"] == ["spot"]
     assert load(log).stopped
 

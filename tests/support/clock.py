@@ -77,7 +77,7 @@ class ManualClock:
         self._elapsed = until
         await settle()
 
-    async def run(self, work: Coroutine[Any, Any, T], *, limit: float = 1e7, patience: float = 5.0) -> T:
+    async def run(self, work: Coroutine[Any, Any, T], *, limit: float = 1e7, patience: float = 60.0) -> T:
         """The result of `work`, time passing by itself. `limit` is virtual seconds, `patience` real ones.
 
         Where nobody sleeps and `work` is not done, threads or processes may be at work: they get `patience`.
