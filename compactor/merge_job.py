@@ -17,13 +17,14 @@ import pyarrow as pa
 
 from compactor import carry, certificate
 from compactor.jobs import DayClose, HourMerge
-from lake import checks, durable, merge, parquet, tables
+from lake import checks, durable, extents, merge, parquet, tables
 from lake.bars import EVERY_SYMBOL
 from lake.books import KIND
 from lake.checks import BOOK_CROSSED, DUPLICATE
 from lake.errors import StorageFailed, VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import CertificateRow, CheckRow, FileRow
+from lake.windows import Extent
 from market import kinds
 from market.session import Coverage, Gap
 
@@ -76,6 +77,7 @@ class Flow:
         self.sums = checks.Sums(kind)
         self.dropped: Counter[str] = Counter()
         self._sources: list[Sequence[FileRow]] = []
+        self._extents: dict[str, Extent | None] = {}
 
     def source(self, files: Sequence[FileRow]) -> None:
         """Files that are sorted when read one after the other."""
@@ -84,8 +86,18 @@ class Flow:
     def pieces(self) -> Iterator[pa.Table]:
         """The merged rows; sums and counts are complete at the end."""
         rows = merge.piece_rows(len(self._sources))
-        sources = [self._opener(files, rows) for files in self._sources]
+        sources: list[merge.Source] = []
+        for files in self._sources:
+            opened = self._opener(files, rows)
+            extent = self.extent(files[0]) if len(files) == 1 else None
+            sources.append(opened if extent is None else merge.Bounded(opened, extent))
         return merge.merge(self.kind, sources, self.counts, self._drop)
+
+    def extent(self, file: FileRow) -> Extent | None:
+        """The bounds of a file, where its statistics tell them."""
+        if file.path not in self._extents:
+            self._extents[file.path] = extents.extent(self.root / file.path, self.kind, file.bytes)
+        return self._extents[file.path]
 
     def _opener(self, files: Sequence[FileRow], rows: int) -> merge.Source:
         def opened(columns: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -226,10 +238,10 @@ class _Day:
 
     def run(self) -> Made:
         check_inputs(self.root, self.job.inputs)
-        self.touched = self._symbols()
+        flow = Flow(self.root, self.kind)
+        self.touched = self._symbols(flow)
         base = {row.symbol: row for row in self.job.base if row.symbol in self.touched}
         check_inputs(self.root, [*base.values(), *(row for row in self.job.before if row.symbol in self.touched)])
-        flow = Flow(self.root, self.kind)
         for row in self.job.inputs:
             flow.source([row])
         if base:
@@ -248,7 +260,7 @@ class _Day:
             raise
         return self.made
 
-    def _symbols(self) -> dict[str | None, list[FileRow]]:
+    def _symbols(self, flow: Flow) -> dict[str | None, list[FileRow]]:
         """Symbols that the hot files hold, with those files: only their daily files change.
 
         And symbols whose day is to open anew, since the day before it was revised.
@@ -259,9 +271,8 @@ class _Day:
             if before is not None and before.path not in row.parents:
                 found[row.symbol] = []
         for row in self.job.inputs:
-            symbols: set[str] = set()
-            for piece in parquet.iterate(self.root / row.path, ["symbol"]):
-                symbols.update(piece.column("symbol").unique().to_pylist())
+            extent = flow.extent(row)
+            symbols = {extent.symbol} if extent is not None else extents.symbols(self.root / row.path)
             for symbol in symbols:
                 found.setdefault(symbol, []).append(row)
         return found

@@ -226,6 +226,9 @@ class Sums:
     Two tables that hold the same rows have equal sums; conservation is checked with them.
     """
 
+    _ENOUGH = 32 * 1024
+    """Rows that are summed at once: a call costs as much for a few rows as for thousands."""
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.rows = 0
@@ -236,10 +239,26 @@ class Sums:
             for name in (column.name, tables.text_name(column.name))
         ]
         self._totals: dict[str, tuple[int, int]] = {}
+        self._held: list[pa.Table] = []
+        self._held_rows = 0
 
     def add(self, table: pa.Table, sign: int = 1) -> None:
         """Adds a table's rows; with `sign` -1 takes them off again."""
         self.rows += sign * table.num_rows
+        if sign < 0 or tables.level_columns(self.kind):
+            self._sum(table, sign)
+            return
+        self._held.append(table.select(self.columns))
+        self._held_rows += table.num_rows
+        if self._held_rows >= self._ENOUGH:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._held:
+            self._sum(pa.concat_tables(self._held), 1)
+        self._held, self._held_rows = [], 0
+
+    def _sum(self, table: pa.Table, sign: int) -> None:
         for name, floats, texts in _decimals(table, self.kind):
             value, exponent = _total(floats, texts)
             total, used = self._totals.get(name, (0, 0))
@@ -249,6 +268,7 @@ class Sums:
 
     def texts(self) -> dict[str, str]:
         """The sums as plain decimals; columns without a value are zero."""
+        self._settle()
         return {name: numbers.unscale(*total) for name, total in sorted(self._totals.items()) if total[0]}
 
     def same(self, other: Sums) -> bool:

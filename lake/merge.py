@@ -7,6 +7,8 @@ never has an id above all ids of its symbol so far, so only rows with such ids a
 
 from __future__ import annotations
 
+import functools
+import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -16,14 +18,30 @@ import polars as pl
 import pyarrow as pa
 
 from lake import tables
+from lake.rising import Rising, rising_column, symbol_runs
+from lake.windows import Extent, windows
 from market import kinds
 
 Source: TypeAlias = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 """Opens a sorted table anew and reads it in pieces, all columns or those named."""
 
+
+class Bounded(msgspec.Struct, frozen=True):
+    """A source whose bounds are known without opening it."""
+
+    source: Source
+    extent: Extent
+
+    def __call__(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+        """Opens it anew."""
+        return self.source(columns)
+
+
 Key: TypeAlias = tuple[tuple[bool, Any], ...]
 _ROW, _SOURCE, _HASH = "#row", "#source", "#hash"
-_HELD_ROWS = 384 * 1024
+_HELD_ROWS = 192 * 1024
+_WINDOW_ROWS, _WINDOW_BYTES = 64 * 1024, 2 * 1024 * 1024
+"""What is read at once of sources that follow each other: books have few rows and many bytes."""
 
 
 class Merged(msgspec.Struct):
@@ -46,19 +64,69 @@ def merge(
 
     Each source is sorted by `tables.sort_columns(kind)`. Of rows with one identity the first received stays, of
     open_interest the last, of bars the highest revision (of the last source). `counts` is complete at the end;
-    `on_drop` is given the rows that are left out. Reads every source twice, the first time its ids only (twice more
-    where ids do not only rise).
+    `on_drop` is given the rows that are left out. Small sources whose bounds say that they follow each other are read
+    once, many together; every other twice, the first time its ids only (twice more where ids do not only rise).
     """
+    extents = [source.extent if isinstance(source, Bounded) else None for source in sources]
+    for window in windows(extents, _WINDOW_ROWS, _WINDOW_BYTES):
+        some = [sources[place] for place in window.places]
+        if window.small:
+            yield from _together(kind, some, counts, on_drop)
+        else:
+            yield from _merged(kind, some, counts, on_drop)
+
+
+def _together(
+    kind: str, sources: Sequence[Source], counts: Merged, on_drop: Callable[[pa.Table], None] | None
+) -> Iterator[pa.Table]:
+    """The merge of sources that fit in memory."""
+    order = tables.sort_columns(kind)
+    parts = [piece for source in sources for piece in source(None) if piece.num_rows]
+    losers = duplicates(kind, [functools.partial(_held, parts)]).get(0)
+    if losers is None:
+        yield from _in_order([_Taken(part, 0) for part in parts], order, counts)
+    else:
+        kept = _without(_joined(parts), losers, on_drop)
+        yield from _in_order([kept._replace(table=_sorted(kept.table, order))], order, counts)
+
+
+def _held(parts: Sequence[pa.Table], columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    yield _joined([part if columns is None else part.select(list(columns)) for part in parts])
+
+
+def _joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """The tables as one whose columns lie in one piece: what looks at them costs as much a piece as for many rows."""
+    return parts[0] if len(parts) == 1 else pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+
+
+def _sorted(table: pa.Table, order: Sequence[str]) -> pa.Table:
+    keys = plain_frame(table.select(list(order)))
+    places = keys.select(pl.arg_sort_by(order, nulls_last=False, maintain_order=True)).to_series()
+    return table.take(places.to_arrow())
+
+
+def _merged(
+    kind: str, sources: Sequence[Source], counts: Merged, on_drop: Callable[[pa.Table], None] | None
+) -> Iterator[pa.Table]:
     losers = duplicates(kind, sources)
     order = tables.sort_columns(kind)
     cursors = [_Cursor(source, order, losers.get(place), on_drop) for place, source in enumerate(sources)]
-    live = [cursor for cursor in cursors if cursor.fill()]
-    while live:
+    waiting = [(cursor.first_key, place, cursor) for place, cursor in enumerate(cursors) if cursor.fill()]
+    heapq.heapify(waiting)
+    while waiting:
         # no row that is not read yet can come before the last row of the piece that ends first
-        limit = min(cursor.last_key for cursor in live)
-        taken = [piece for piece in (cursor.take(limit) for cursor in live) if piece is not None]
+        _, place, cursor = heapq.heappop(waiting)
+        limit, touched = cursor.last_key, [(place, cursor)]
+        while waiting and waiting[0][0] <= limit:
+            _, place, cursor = heapq.heappop(waiting)
+            limit = min(limit, cursor.last_key)
+            touched.append((place, cursor))
+        touched.sort(key=lambda one: one[0])
+        taken = [piece for piece in (cursor.take(limit) for _, cursor in touched) if piece is not None]
         yield from _in_order(taken, order, counts)
-        live = [cursor for cursor in live if cursor.fill()]
+        for place, cursor in touched:
+            if cursor.fill():
+                heapq.heappush(waiting, (cursor.first_key, place, cursor))
 
 
 def _in_order(taken: list[_Taken], order: Sequence[str], counts: Merged) -> Iterator[pa.Table]:
@@ -68,11 +136,9 @@ def _in_order(taken: list[_Taken], order: Sequence[str], counts: Merged) -> Iter
     if not pieces:
         return
     keyed = sorted(((_key(p.table, 0, order), _key(p.table, -1, order), p.table) for p in pieces), key=lambda k: k[0])
-    table = pa.concat_tables([piece for _, _, piece in keyed])
+    table = _joined([piece for _, _, piece in keyed])
     if any(before[1] > after[0] for before, after in itertools.pairwise(keyed)):
-        keys = plain_frame(table.select(list(order)))
-        places = keys.select(pl.arg_sort_by(order, nulls_last=False, maintain_order=True)).to_series()
-        table = table.unify_dictionaries().combine_chunks().take(places.to_arrow())
+        table = _sorted(table, order)
     counts.rows_out += table.num_rows
     yield table
 
@@ -92,6 +158,14 @@ class _Taken(NamedTuple):
 
     table: pa.Table
     dropped: int
+
+
+def _without(table: pa.Table, losers: pl.Series, on_drop: Callable[[pa.Table], None] | None) -> _Taken:
+    """The table less the rows with these numbers."""
+    if on_drop is not None:
+        on_drop(table.take(losers.to_arrow()))
+    kept = pl.int_range(table.num_rows, eager=True, dtype=pl.Int64)
+    return _Taken(table.take(kept.filter(~kept.is_in(losers.implode())).to_arrow()), losers.len())
 
 
 class _Cursor:
@@ -141,11 +215,7 @@ class _Cursor:
         low, high = self.losers.search_sorted(first), self.losers.search_sorted(first + end - start)
         if low == high:
             return _Taken(table, 0)
-        out = self.losers.slice(low, high - low) - first
-        if self.on_drop is not None:
-            self.on_drop(table.take(out.to_arrow()))
-        kept = pl.int_range(table.num_rows, eager=True, dtype=pl.Int64)
-        return _Taken(table.take(kept.filter(~kept.is_in(out.implode())).to_arrow()), out.len())
+        return _without(table, self.losers.slice(low, high - low) - first, self.on_drop)
 
     def _first_after(self, limit: Key) -> int:
         assert self.table is not None
@@ -213,52 +283,6 @@ def _nth(columns: Sequence[str]) -> pl.Expr:
     return pl.int_range(pl.len()).over(*columns).alias("#nth")
 
 
-class Rising:
-    """Whether every identity certainly comes once, from ids (or times) alone: in each symbol they only rise."""
-
-    def __init__(self, kind: str) -> None:
-        self.rising = _rising(kind)
-        self.columns = ["symbol", self.rising]
-        self.certain = True
-        self._highest: dict[str, int] = {}
-
-    def add(self, table: pa.Table) -> None:
-        """One more piece of any source."""
-        for batch in table.to_batches():
-            if self.certain and batch.num_rows:
-                self.certain = self._rises(batch)
-
-    def _rises(self, batch: pa.RecordBatch) -> bool:
-        values = _series(batch.column(self.rising)).to_physical()
-        if values.null_count():
-            return False
-        runs = list(_symbol_runs(batch))
-        falls = (values.diff() <= 0).fill_null(value=False).arg_true()
-        if not falls.is_in([start for _, start, _ in runs]).all():
-            return False
-        for symbol, start, end in runs:
-            highest = self._highest.get(symbol)
-            if highest is not None and values[start] <= highest:
-                return False
-            self._highest[symbol] = values[end - 1]
-        return True
-
-
-def _symbol_runs(batch: pa.RecordBatch) -> Iterator[tuple[str, int, int]]:
-    """(symbol, start, end) of each run of equal symbols."""
-    names = batch.column("symbol")
-    end = 0
-    for run in _series(names.indices).rle().to_list():
-        start, end = end, end + run["len"]
-        yield names.dictionary[run["value"]].as_py(), start, end
-
-
-def _series(column: pa.Array) -> pl.Series:
-    made = pl.from_arrow(column)
-    assert isinstance(made, pl.Series)
-    return made
-
-
 class Suspects:
     """Identities that may come twice, found by reading sorted tables one after the other in any order.
 
@@ -269,7 +293,7 @@ class Suspects:
         declared = kinds.kind(kind)
         self.key = ("symbol", *declared.key)
         self.ids = tables.identity_columns(kind)
-        self.rising = _rising(kind)
+        self.rising = rising_column(kind)
         self.columns = list(dict.fromkeys((*self.key, *kinds.PROVENANCE)))
         self._highest: dict[str, int] = {}
         self._suspects: list[pl.Series] = []
@@ -316,15 +340,6 @@ class Suspects:
         return pl.concat([*self._suspects, loose.filter(loose.is_duplicated())]).unique()
 
 
-def _rising(kind: str) -> str:
-    """A column of the key that grows along the order: the id, or the time that identifies."""
-    declared = kinds.kind(kind)
-    if declared.seq is not None and declared.seq in declared.key:
-        return declared.seq
-    required = {column.name for column in tables.columns(kind) if column.type == "time" and column.required}
-    return next(name for name in declared.key if name in required)
-
-
 def by_symbol(pieces: Iterable[pa.Table]) -> Iterator[tuple[str, Iterator[pa.Table]]]:
     """A sorted table cut by symbol. Like itertools.groupby: use up a symbol's pieces before going on."""
     for symbol, group in itertools.groupby(_runs(pieces), key=lambda run: run[0]):
@@ -334,7 +349,7 @@ def by_symbol(pieces: Iterable[pa.Table]) -> Iterator[tuple[str, Iterator[pa.Tab
 def _runs(pieces: Iterable[pa.Table]) -> Iterator[tuple[str, pa.Table]]:
     for piece in pieces:
         for batch in piece.to_batches():
-            for symbol, start, end in _symbol_runs(batch):
+            for symbol, start, end in zip(*symbol_runs(batch), strict=True):
                 yield symbol, pa.Table.from_batches([batch.slice(start, end - start)])
 
 

@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 
 from lake import scaled, tables
 from lake.errors import CorruptFile, VerifyFailed
-from lake.merge import Rising, duplicates, plain_frame
+from lake.merge import duplicates, plain_frame
+from lake.rising import Rising
 from market import kinds
-from market.times import from_datetime
 
+_PIECE_ROWS = 64 * 1024
 _LEVELS_A_ROW = 4
 """So many book levels weigh as much as the other columns of a row."""
 
@@ -232,7 +233,7 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def iterate(
     path: Path,
     columns: Sequence[str] | None = None,
-    rows: int = 64 * 1024,
+    rows: int = _PIECE_ROWS,
     symbols: frozenset[str] | None = None,
     between: tuple[int, int] | None = None,
 ) -> Iterator[pa.Table]:
@@ -245,7 +246,10 @@ def iterate(
         groups = [group for group in _groups(file, symbols) if between is None or _touches(file, group, *between)]
         try:
             wanted = None if columns is None else list(columns)
-            for batch in file.iter_batches(_lighter(file, columns, rows), row_groups=groups, columns=wanted):
+            # one thread: handing columns around costs more than small ones, and the other cores have work
+            for batch in file.iter_batches(
+                _lighter(file, columns, rows), row_groups=groups, columns=wanted, use_threads=False
+            ):
                 yield pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
@@ -254,8 +258,8 @@ def iterate(
 def _lighter(file: pq.ParquetFile, columns: Sequence[str] | None, rows: int) -> int:
     """So many rows of this file as weigh what `rows` rows without book levels weigh."""
     held = file.metadata
-    names = [name for name in file.schema_arrow.names if columns is None or name in columns]
-    if not held.num_rows or not any(file.schema_arrow.field(name).type == tables.LEVELS for name in names):
+    fields = [field for field in file.schema_arrow if columns is None or field.name in columns]
+    if not held.num_rows or not any(field.type == tables.LEVELS for field in fields):
         return rows
     paths = [file.schema.column(place).path for place in range(held.num_columns)]
     prices = [place for place, path in enumerate(paths) if path.endswith(".price") and "_text" not in path]
@@ -285,7 +289,8 @@ def _touches(file: pq.ParquetFile, group: int, start: int, end: int) -> bool:
     statistics = file.metadata.row_group(group).column(place).statistics
     if statistics is None or not statistics.has_min_max:
         return True
-    return from_datetime(statistics.min) <= end and from_datetime(statistics.max) >= start
+    low, high = statistics.min_raw, statistics.max_raw  # us: as datetimes they would come by way of pandas
+    return bool(low <= end and high >= start)
 
 
 def file_sha256(path: Path) -> str:
@@ -320,8 +325,8 @@ def verify(path: Path) -> tables.Footer:
         order = _OrderCheck(footer.kind, path.name)
         rising = Rising(footer.kind)
         try:
-            for group in range(file.metadata.num_row_groups):
-                table = file.read_row_group(group)
+            for batch in file.iter_batches(_lighter(file, None, _PIECE_ROWS), use_threads=False):
+                table = pa.Table.from_batches([batch])
                 tables.check_required(table, footer.kind)
                 stats.count(table, footer.kind)
                 order.add(table)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lake import merge, tables
+from lake.windows import Extent
 
 T0 = 1_700_000_000_000_000
 DATE = "2023-11-14"
@@ -55,9 +56,18 @@ def keys(table: pa.Table) -> list[tuple]:
     ]
 
 
-def merged(parts: Sequence[pa.Table], piece: int = 7) -> tuple[list[tuple], merge.Merged]:
+def bounded(part: pa.Table, piece: int) -> merge.Source:
+    """With its bounds, as a file's statistics tell them."""
+    symbols, seq = part.column("symbol").unique().to_pylist(), part.column("seq").to_pylist()
+    if len(symbols) != 1 or None in seq:
+        return source(part, piece)
+    at = part.column("ts_event").cast(pa.int64()).to_pylist()
+    return merge.Bounded(source(part, piece), Extent(symbols[0], len(seq), 1, (at[0], at[-1]), (min(seq), max(seq))))
+
+
+def merged(parts: Sequence[pa.Table], piece: int = 7, opener=source) -> tuple[list[tuple], merge.Merged]:
     counts = merge.Merged()
-    out = list(merge.merge("trade", [source(part, piece) for part in parts], counts))
+    out = list(merge.merge("trade", [opener(part, piece) for part in parts], counts))
     return [key for table in out for key in keys(table)], counts
 
 
@@ -90,6 +100,46 @@ def test_where_a_piece_ends_changes_nothing(rows, piece, other):
     half = len(rows) // 2
     parts = [trades(rows[:half]), trades(rows[half:])]
     assert merged(parts, piece) == merged(parts, other)
+
+
+near = st.tuples(
+    st.just("A"), st.integers(0, 4), st.integers(0, 4), st.sampled_from(["n-1-1", "n-2-1"]), st.integers(1, 9),
+    st.integers(0, 30),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.lists(near, min_size=1, max_size=6)), min_size=1, max_size=6))
+def test_known_bounds_change_how_sources_are_read_and_nothing_else(parts):
+    tables_of = [trades([(r[0], r[1] + 3 * at, r[2] + 3 * at, *r[3:]) for r in rows]) for at, rows in parts]
+    plain, plain_counts = merged(tables_of)
+    quick, quick_counts = merged(tables_of, opener=bounded)
+    assert quick == plain
+    assert (quick_counts.rows_in, quick_counts.rows_out) == (plain_counts.rows_in, plain_counts.rows_out)
+    assert quick_counts.duplicates == plain_counts.duplicates
+
+
+def test_sources_that_follow_each_other_are_read_once_and_given_out_together():
+    parts = [trades([("A", 10 * k + i, 10 * k + i, "n-1-1", 10 * k + i) for i in range(10)]) for k in range(3)]
+    read: list[Sequence[str] | None] = []
+
+    def watched(part: pa.Table, piece: int) -> merge.Source:
+        known = bounded(part, piece)
+        return merge.Bounded(lambda columns: (read.append(columns), known(columns))[1], known.extent)
+
+    counts = merge.Merged()
+    (out,) = merge.merge("trade", [watched(part, 4) for part in parts], counts)
+    assert [key[2] for key in keys(out)] == list(range(30))
+    assert read == [None] * 3
+
+
+def test_rows_left_out_are_handed_over_however_their_source_was_read():
+    parts = [trades([("A", k, k, "n-1-1", k) for k in range(5)]), trades([("A", k, k, "n-2-1", k) for k in (3, 4)])]
+    for opener in (source, bounded):
+        dropped: list[pa.Table] = []
+        out = merge.merge("trade", [opener(part, 2) for part in parts], merge.Merged(), dropped.append)
+        assert len([key for table in out for key in keys(table)]) == 5
+        assert [(key[2], key[3]) for table in dropped for key in keys(table)] == [(3, "n-2-1"), (4, "n-2-1")]
 
 
 def test_the_first_received_of_two_equal_ids_stays_even_if_its_time_sorts_later():
