@@ -83,11 +83,20 @@ class Bans:
         return self._until(self._pools, pool)
 
     def impose(
-        self, exchange: str, market_type: str, host: str, pool: str, status: int, headers: Mapping[str, str]
+        self,
+        exchange: str,
+        market_type: str,
+        host: str,
+        pool: str,
+        status: int,
+        headers: Mapping[str, str],
+        least: float = 0.0,
     ) -> None:
-        """A 429 or 418 came from `host`. Requests that were under way together are one ban."""
+        """`host` asked for silence, by 429 or 418 or a status of its own, of `least` seconds. Requests that were under
+        way together are one ban.
+        """
         now = self._clock.now()
-        seconds = wait_seconds(status, headers, now)
+        seconds = max(wait_seconds(status, headers, now), least)
         if seconds <= self.left(host, pool) + 1.0:
             return
         self._hold(host, pool, seconds)

@@ -13,6 +13,8 @@ from market.kinds import BookDelta, Event
 
 SNAPSHOT = "snapshot"
 """The flag of a row that a book begins from."""
+CLEAR = "clear"
+"""The flag of a row behind which nothing of the book before it is known."""
 
 
 class ChainMerger(IdMerger):
@@ -45,16 +47,54 @@ class ChainMerger(IdMerger):
         """A row with nothing to chain by: its place in its frame identifies it, a snapshot its id."""
         if event.last_id is not None and event.flags and SNAPSHOT in event.flags:
             line = self._line(event.symbol)
+            if event.source == "ws":
+                return self._whole(line, event, event.last_id)
             if line.snapshot == event.last_id:  # nothing happened between two sessions' questions
                 self.duplicates += 1
                 return False
             self._begins(line, event.last_id)
+        if event.last_id is None and CLEAR in event.flags and venue_time(event) <= self._line(event.symbol).ts:
+            self.duplicates += 1  # the venue began anew, as another session has told
+            return False
         return True
+
+    def _whole(self, line: Line, event: BookDelta, last: int) -> bool:
+        """A snapshot that came in the stream stands for the update `last`, and tells the book whatever was missed."""
+        ts = venue_time(event)
+        if (past := self._past(line, last, ts)) is not None:
+            return self._of_before(past, last)
+        self._present(line, event.session, last, last + 1)
+        if line.next < 0:
+            self._first(line, event, last, last + 1, ts)
+        elif last >= line.next:
+            self._ahead(line, event, last, last + 1, ts)
+        elif ts > line.ts and 2 * (last + 1) < line.next:
+            line.strays = [(last, ts)]
+            self._restart(line, event)
+        elif line.low <= last and last >= line.lost and not any(h.start <= last < h.end for h in line.holes):
+            self.duplicates += 1  # a row of this id is stored
+            if line.gap is not None and event.session != line.gap.session:
+                self._proven(line, event)
+            return False
+        self._begins(line, last)
+        return True
+
+    def _past(self, line: Line, last: int, ts: int) -> Line | None:
+        """The earlier numbering that an id is of: a connection is behind, or repeats."""
+        return next((past for past in line.past if self._was_of(past, line, last, ts)), None)
+
+    def _of_before(self, past: Line, last: int) -> bool:
+        """Whether an update of an earlier numbering is new."""
+        known = past.low <= last < past.next and not any(hole.start <= last < hole.end for hole in past.holes)
+        self.duplicates += known
+        return not known
 
     def _place(self, line: Line, event: Event, start: int, end: int) -> bool:
         """Everything but the next update of the stream that is flowing."""
-        self._present(line, event.session, start, end)
         ts = venue_time(event)
+        if (past := self._past(line, end - 1, ts)) is not None:
+            return self._of_before(past, end - 1)
+        self._present(line, event.session, start, end)
         if line.next < 0:
             self._first(line, event, start, end, ts)
             return True

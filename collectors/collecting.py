@@ -181,6 +181,8 @@ class Collecting:
         present = self._fleet.connections
         resolved = [self._resolve(source, present) for source in sources]
         try:
+            for source in sources:
+                polling.check(_load(source), source)
             wanted = planning.plan(map(_want, sources, resolved))
         except Malformed as error:
             raise Fatal(str(error), EXIT_CONFIG) from error

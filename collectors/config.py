@@ -117,17 +117,18 @@ class PollsConfig(_Section):
 
     def seconds(self, kind: str) -> float | None:
         """The interval of a kind's poll; None for what is not polled."""
-        value: float | None = getattr(self, _POLLED[kind]) if kind in _POLLED else None
+        value: float | None = getattr(self, SETTINGS[kind]) if kind in SETTINGS else None
         return value
 
 
-_POLLED = {
+SETTINGS = {
     "open_interest": "open_interest_seconds",
     "funding_rate": "funding_seconds",
     "book_snapshot": "depth_seconds",
     "contract": "instruments_seconds",
     SERVER_TIME: "server_time_seconds",
 }
+"""Kind (or SERVER_TIME) -> the setting of PollsConfig that says how often it is polled."""
 
 
 class SourceConfig(_Section):

@@ -21,6 +21,7 @@ from collectors.bans import LIMITED
 from collectors.bodies import ACCEPTED, BadBody, Body
 from collectors.budget import Budget
 from market.session import Limits
+from market.times import SECOND
 from runtime.clock import Clock
 
 MAX_BODY = 32 * 1024 * 1024
@@ -126,9 +127,10 @@ class Http:
         """What the answer says of the next ones."""
         if self._limits is not None:
             self._budget.observe(self._limits, headers, asked_at, target.path)
-        if status in LIMITED:
-            bans = self._budget.bans
-            bans.impose(self._exchange, self._market_type, _host(target), self._pool, status, headers)
+        silences = self._limits.silences if self._limits is not None else {}
+        if status in LIMITED or status in silences:
+            bans, least = self._budget.bans, silences.get(status, 0) / SECOND
+            bans.impose(self._exchange, self._market_type, _host(target), self._pool, status, headers, least)
 
     async def _read(self, response: aiohttp.ClientResponse, headers: Mapping[str, str]) -> bytes:
         body = Body(headers.get("content-encoding", ""), self._max_body)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from collectors.holes import Line, Memory, venue_time
+from collectors.holes import SEEN, Line, Memory, venue_time
 from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL, Gap
 from market.times import MS
@@ -24,6 +24,16 @@ IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
     "open_interest": lambda e: (e.period, e.ts_event, e.oi, e.oi_base, e.oi_quote),
 }
 """Kind -> what identifies an event among those of its symbol."""
+
+
+def _name(event: Any) -> tuple[object, ...]:
+    """What a venue calls a trade, its place where it calls it nothing."""
+    named = event.trade_id is not None or event.seq is not None
+    return (event.trade_id, event.seq) if named else (event.session, event.frame_no, event.item)
+
+
+NAMED: dict[str, Callable[[Any], tuple[object, ...]]] = {"trade": _name, "agg_trade": _name}
+"""The same for kinds whose ids, where they do not follow each other by one, are names."""
 BOOK_SNAPSHOT = "book_snapshot"
 CANDLE = "kline"
 KEPT = 128
@@ -58,7 +68,8 @@ class KeyedMerger(Memory):
 
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
         super().__init__(exchange, market_type, kind_name)
-        self._identity = IDENTITIES[kind_name]
+        self._identity = NAMED[kind_name] if kind_name in NAMED else IDENTITIES[kind_name]
+        self._kept = SEEN if kind_name in NAMED else KEPT
         self.rare = kind_name == CANDLE
         self._told: dict[str, dict[int, _Told | None]] = {}
         """Symbol -> hashes of the newest identities in the order they came; of candles with what they said."""
@@ -76,7 +87,7 @@ class KeyedMerger(Memory):
             self.duplicates += 1
             return False
         told[key] = (event.revision, _candle(event)) if isinstance(event, Kline) else None
-        if len(told) > KEPT:
+        if len(told) > self._kept:
             del told[next(iter(told))]
         line.session = event.session
         line.ts = max(line.ts, ts)

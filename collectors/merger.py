@@ -1,8 +1,8 @@
 """Mergers: the memory of one (exchange, market, kind) across connections; drops what was seen, names what is missing.
 
 Pure. Which one a kind gets follows from what its events say of themselves: ids that follow each other (`numbered`), ids
-that only rise (`rising`), updates of a book that chain (`chain`), or no id at all (`keyed`). An event that was never
-seen is never dropped: where memory ends it is let through, and the table's key drops it if it was a copy after all.
+that only rise (`rising`), updates of a book that chain (`chain`), or names and no ids at all (`keyed`). An event that
+was never seen is never dropped: where memory ends it is let through, and the table's key drops it if it was a copy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collectors.chain import ChainMerger
 from collectors.contracts import KIND as CONTRACT
 from collectors.contracts import ContractMerger
 from collectors.holes import CONFIRM, HANDOVER, HOLD, IN_FLIGHT, JUMP, RESET, SEEN, STALLED, gap_id, venue_time
-from collectors.keyed import IDENTITIES, KeyedMerger
+from collectors.keyed import IDENTITIES, NAMED, KeyedMerger
 from collectors.numbered import HOLES, IdMerger
 from collectors.rising import MonotonicMerger
 from market.session import Merger
@@ -29,7 +29,7 @@ def merger(exchange: str, market_type: str, kind_name: str, *, contiguous: bool)
         return ChainMerger(exchange, market_type, kind_name)
     if kind_name == CONTRACT:
         return ContractMerger(exchange, market_type)
-    if kind_name in IDENTITIES:
+    if kind_name in IDENTITIES or (kind_name in NAMED and not contiguous):
         return KeyedMerger(exchange, market_type, kind_name)
     made = IdMerger if contiguous else MonotonicMerger
     return made(exchange, market_type, kind_name)

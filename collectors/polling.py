@@ -16,7 +16,7 @@ import msgspec
 from collectors import recorded
 from collectors.budget import SHARE
 from collectors.clocks import VenueClock
-from collectors.config import SourceConfig
+from collectors.config import SETTINGS, SourceConfig
 from collectors.connection import Tools
 from collectors.contracts import ContractMerger
 from collectors.http import HttpFailed
@@ -24,6 +24,7 @@ from collectors.keyed import KeyedMerger
 from collectors.liveness import Watch
 from collectors.pipeline import Pipeline, Task
 from lake.lasting import Lasting
+from market.errors import Malformed
 from market.session import Endpoint, Exchange, Fetch, Polled, Resume, ServerTime, Session
 from market.times import SECOND
 from runtime import polled as events
@@ -55,6 +56,16 @@ def kinds(exchange: Exchange, source: SourceConfig) -> list[str]:
         for kind in exchange.POLLS[source.market_type]
         if source.polls.seconds(kind) is not None and (kind in source.kinds or kind not in ASKED_FOR)
     ]
+
+
+def check(exchange: Exchange, source: SourceConfig) -> None:
+    """Raises Malformed for a kind that the venue has by polls only and that nothing asks for."""
+    market = source.market_type
+    for kind in source.kinds:
+        polled = kind in exchange.POLLS.get(market, {}) and source.polls.seconds(kind) is None
+        if polled and not exchange.streams(market, [kind], source.symbols, source.channels):
+            name = f"kind of {exchange.NAME} {market} without an interval in polls, since no stream carries it"
+            raise Malformed(f"{name} (give polls.{SETTINGS[kind]})", kind)
 
 
 def polls(

@@ -291,6 +291,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Header, in lower case, of every answer that says what of it is used in this minute from this address."""
     weight_unsaid: tuple[str, ...] = ()
     """Ends of the paths whose answers carry that header with a wrong number."""
+    silences: Mapping[int, int] = {}
+    """Statuses beside 429 and 418 by which the venue asks for silence, and for how long (us) at least."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):

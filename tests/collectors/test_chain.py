@@ -189,9 +189,10 @@ def test_every_id_is_covered_by_a_kept_update_or_named_in_a_gap(data):
 # Up to where stored rows tell a book
 
 
-def snapshot(last, session="a-1-1"):
-    row = delta(None, last, None, session, None)
+def snapshot(last, session="a-1-1", source="rest", at=None):
+    row = delta(None, last, None, session, at)
     row.flags = ("snapshot",)
+    row.source = source
     return row
 
 
@@ -250,3 +251,59 @@ def test_twins_change_places_without_a_hole_and_copies_are_dropped():
         pair = [futures(10 * n, 10 * n + 10, name) for name in (("a", "b") if n % 3 else ("b", "a"))]
         assert [held.merge(event) for event in pair] == [True, False]
     assert (gaps(held), held.duplicates) == ([], 49)
+
+
+def whole(last, session="a-1-1", at=None):
+    """A whole book in the stream, as venues send it that give no other."""
+    return snapshot(last, session, "ws", at)
+
+
+def test_a_whole_book_in_the_stream_tells_it_and_what_was_missed_before_it_is_a_gap_of_ids():
+    held = made()
+    rows = [whole(100), spot(101, 101), spot(103, 103), whole(105), spot(106, 106)]
+    assert [held.merge(row) for row in rows] == [True] * 5
+    assert [(gap.id_from, gap.id_to, gap.cause) for gap in gaps(held)] == [(102, 103, "jump"), (104, 105, "jump")]
+    assert held.known("A") == 106
+
+
+def test_an_update_behind_the_first_whole_book_that_does_not_follow_it_is_a_gap():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(102, 102)))
+    (gap,) = gaps(held)
+    assert (gap.id_from, gap.id_to) == (101, 102)
+
+
+def test_a_whole_book_that_says_what_is_stored_is_a_copy_and_shows_that_nothing_was_missed():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(101, 101)))
+    (gap,) = held.interrupt("a-1-1", ["A"], "cut", T + 101_500)
+    assert gap.ts_to is None
+    assert not held.merge(whole(101, "b-1-1"))
+    (gap,) = gaps(held)
+    assert (gap.state, held.duplicates, held.known("A")) == ("empty", 1, 101)
+
+
+def test_a_whole_book_ends_an_interruption_and_says_which_updates_lie_in_it():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(101, 101)))
+    held.interrupt("a-1-1", ["A"], "cut", T + 101_500)
+    assert held.merge(whole(110, "b-1-1"))
+    (gap,) = gaps(held)
+    assert (gap.cause, gap.id_from, gap.id_to, gap.state) == ("cut", 102, 110, "open")
+    assert held.known("A") == 110
+
+
+def test_a_whole_book_far_below_what_was_seen_is_a_new_numbering():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(101, 101)))
+    later = T + 500_000
+    assert all(held.merge(row) for row in (whole(1, at=later), spot(2, 2, at=later + 100), spot(3, 3, at=later + 200)))
+    (gap,) = gaps(held)
+    assert (gap.cause, gap.ts_from, gap.ts_to) == ("id_reset", T + 101_000, later + 1)
+    assert held.known("A") == 3
+
+
+def test_a_whole_book_inside_a_hole_of_the_others_is_kept():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(105, 105)))
+    assert held.merge(whole(103, "b-1-1"))

@@ -2,10 +2,11 @@
 
 Fixtures of a venue, in tests/fixtures/exchanges/<venue>/: SOURCES.md, and for each market a folder with
 `<kind>.frames` of every kind streamed and `connection.frames` (a line a frame: `<receive time us> <frame>`, `#`
-comments) beside `.events` (a line an outcome: the event as its JSON line, `ignored <label>` or `rejected [<reason>]`),
+comments) beside `.events` (a line a frame, its outcomes with tabs between: an event as its JSON line, `ignored <label>`
+or `rejected [<reason>]`),
 `poll-<kind>.answers` of every kind polled and of the server's time (`# symbols <symbols>`, then a line an answer:
 `<receive time us>`, tag, status and body with tabs between) beside its `.events`, where `refused <symbol>` and
-`server_time <us>` are outcomes too, and `reference.body` (an answer to the first request for instruments) beside
+`server_time <us>` are outcomes too, `nothing.json` (an answer of any route, `$symbol` and `$ms` to be filled in), and `reference.body` (an answer to the first request for instruments) beside
 `reference.events`.
 """
 
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from collectors import exchanges
 from collectors.merger import merger
+from collectors.routes import merger_maker
 from market.errors import MarketError
 from market.instruments import MARKET_TYPES
 from market.kinds import KIND_OF_EVENT, KINDS, Event
@@ -58,14 +60,13 @@ def learning(venue, market):
 
 def outcome(session, ignored, outputs):
     """The line of an .events file that a frame's outputs are."""
-    assert len(outputs) <= 1, "a fixture's frame has one outcome"
     if not outputs:
         new = session.ignored - ignored
         assert sum(new.values()) == 1, "a frame without an outcome is counted by channel"
         return f"ignored {next(iter(new))}"
-    if isinstance(outputs[0], Rejected):
-        return f"rejected {outputs[0].reason}"
-    return msgspec.json.encode(outputs[0]).decode()
+    return "\t".join(
+        f"rejected {out.reason}" if isinstance(out, Rejected) else msgspec.json.encode(out).decode() for out in outputs
+    )
 
 
 def answers_of(venue, market, kind):
@@ -114,8 +115,9 @@ def test_every_channel_offered_has_its_proof_in_sources(venue):
         routes = [poll.route for poll in adapter.POLLS[market].values()]
         for kind, channel in kinds.items():
             streamed = bool(adapter.streams(market, [kind], ["X"])) and not channel.startswith("!")
-            name = f"@{channel}" if streamed else channel  # of a symbol, or of the market
-            assert any(market in row and name in row for row in rows), f"{market} {channel} without proof"
+            told = (f"@{channel}`", f"`{channel}`") if streamed else (channel,)  # of a symbol, or of the market
+            proven = any(market in row and any(name in row for name in told) for row in rows)
+            assert proven, f"{market} {channel} without proof"
         for route in routes:
             assert any(market in row and f"`{route}`" in row for row in rows), f"{market} {route} without proof"
 
@@ -231,7 +233,7 @@ def test_many_symbols_are_asked_for_at_a_distance_and_every_one_of_them_again_an
         for fetch in asked:
             name = fetch.tag.rpartition(" ")[2]
             times[name if name in wanted else ""] = [*times.get(name if name in wanted else "", []), now]
-            session.respond(fetch.tag, 503, {}, b"", now) if kind == "contract" else answer(session, fetch, now)
+            session.respond(fetch.tag, 503, {}, b"", now) if kind == "contract" else answer(session, venue, fetch, now)
         if (due := session.next_deadline()) is None:
             break
         now = max(now, due)
@@ -239,13 +241,13 @@ def test_many_symbols_are_asked_for_at_a_distance_and_every_one_of_them_again_an
     assert all(len(times[name]) >= 3 for name in wanted)
 
 
-def answer(session, fetch, now):
+def answer(session, venue, fetch, now):
     """Something that every route may say: that there is nothing, or the time."""
     symbol = fetch.tag.rpartition(" ")[2]
-    body = {"symbol": symbol, "openInterest": "1", "time": now // 1000, "serverTime": now // 1000, "lastUpdateId": now,
-            "bids": [], "asks": []}  # fmt: skip
-    listed = "funding" in fetch.tag
-    session.respond(fetch.tag, 200, {}, b"[]" if listed else msgspec.json.encode(body), now)
+    text = (FIXTURES / venue / "nothing.json").read_text("utf-8")
+    body = text.replace("$symbol", symbol).replace("$ms", str(now // 1000)).encode()
+    listed = venue == "binance" and "funding" in fetch.tag
+    session.respond(fetch.tag, 200, {}, b"[]" if listed else body, now)
 
 
 @pytest.mark.parametrize("venue,market,kind", POLLED)
@@ -265,12 +267,12 @@ def test_an_answer_that_is_no_data_is_rejected_and_asked_for_again(venue, market
     assert due >= NOW if "Info" in asked.tag else due > NOW, "what else a poll asks for does not wait"
     again = []
     for _ in range(9):
-        if asked.url in again:
+        if asked.tag in again:
             break
         assert session.tick(due - 1) == [] or due == NOW
-        again += [out.url for out in session.tick(due)]
+        again += [out.tag for out in session.tick(due)]
         due = session.next_deadline() or due
-    assert asked.url in again
+    assert asked.tag in again
     if status == 429:
         assert first >= NOW + 7 * SECOND or "Info" in asked.tag
 
@@ -349,8 +351,7 @@ def test_frames_again_after_a_reconnect_yield_nothing_new(venue, market, kind):
             for event in session.receive(frame, time):
                 if isinstance(event, Event):
                     name = KIND_OF_EVENT[type(event)]
-                    contiguous = name in ("trade", "agg_trade")
-                    made = mergers.setdefault(name, merger(venue, market, name, contiguous=contiguous))
+                    made = mergers.setdefault(name, merger_maker(exchanges.load(venue), market)(name))
                     found += [event] if made.merge(event) else []
         return found
 

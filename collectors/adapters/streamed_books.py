@@ -1,0 +1,101 @@
+"""Books whose stream begins with a whole book and goes on with numbered updates: which are known. Pure.
+
+Nothing is asked over REST: where an update is missing the stream is subscribed to anew, and begins with a whole book
+again; more and more patiently, and the other books go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from market.session import Stream, StreamState
+from market.times import MINUTE, SECOND
+
+FIRST_PAUSE = SECOND
+LONGEST_PAUSE = MINUTE
+SETTLED = MINUTE
+"""A book in sync for this long is asked for at once when it breaks."""
+NO_FLAGS: tuple[str, ...] = ()
+GAP_BEFORE = ("gap_before",)
+SNAPSHOT = ("snapshot",)
+CLEAR = ("clear",)
+
+
+class StreamedBook:
+    """One book of a session. `last` is the id of its newest message, None before any and where none is stored."""
+
+    def __init__(self, state: StreamState) -> None:
+        self.state = state
+        self.known = False
+        self.last: int | None = None
+        self.given_up = False
+        self.pause = FIRST_PAUSE
+        self.asked_at = 0
+        self.since = 0
+        """When it was known last anew."""
+
+    def begin(self, last: int, now: int) -> bool:
+        """A whole book up to the id `last`; False where it says nothing that its updates had not said.
+
+        Behind a missing update such a one would be stored under the id of the update: it is asked for again then.
+        """
+        if last == self.last:
+            return False
+        self.known, self.last, self.since = not self.given_up, last, now
+        return True
+
+    def update(self, last: int, *, follows: bool, now: int) -> tuple[str, ...]:
+        """The next update, and whether nothing is missing before it: the flags of its row."""
+        whole = follows or self.last is None
+        self.last = last
+        if not whole:
+            if self.known and now >= self.since + SETTLED:
+                self.pause = FIRST_PAUSE
+            self.known = False
+        return NO_FLAGS if whole else GAP_BEFORE
+
+    def due(self) -> int | None:
+        """When to ask for it anew: None where it is known or was not heard of yet."""
+        if self.known or self.given_up or not self.state.events:
+            return None
+        return self.asked_at + self.pause if self.asked_at else 0
+
+
+class StreamedBooks:
+    """The books of one session, by symbol."""
+
+    def __init__(self) -> None:
+        self._books: dict[str, StreamedBook] = {}
+
+    def follow(self, state: StreamState) -> StreamedBook:
+        """The book of a stream."""
+        return self._books.setdefault(state.stream.symbol, StreamedBook(state))
+
+    def out_of_sync(self) -> list[str]:
+        """Symbols whose book is not known."""
+        return [symbol for symbol, book in self._books.items() if not book.known]
+
+    def given_up(self, symbols: Iterable[str]) -> None:
+        """Updates of these are not stored."""
+        for book in (self._books[symbol] for symbol in symbols if symbol in self._books):
+            book.given_up, book.known = True, False
+
+    def stored_again(self, symbols: Iterable[str]) -> None:
+        """Updates of these are stored again: each begins with the next whole book."""
+        for book in (self._books[symbol] for symbol in symbols if symbol in self._books):
+            book.given_up, book.known, book.last, book.asked_at = False, False, None, 0
+
+    def anew(self, now: int) -> list[Stream]:
+        """The streams that are to be subscribed to anew."""
+        found = []
+        for book in self._books.values():
+            due = book.due()
+            if due is not None and now >= due:
+                book.pause = min(2 * book.pause, LONGEST_PAUSE) if book.asked_at else book.pause
+                book.asked_at = now
+                found.append(book.state.stream)
+        return found
+
+    def deadline(self) -> int | None:
+        """When `anew` has something."""
+        return min((due for book in self._books.values() if (due := book.due()) is not None), default=None)

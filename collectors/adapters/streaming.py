@@ -1,0 +1,204 @@
+"""What sessions of venues with topics and client pings have in common: life, silence, counting. Pure.
+
+A member says how a frame is read (`_frame`), how it subscribes (`_write`) and how it pings (`_ping`). Of a connection
+whose venue answers pings, a frame of any kind proves the socket; that streams speak is for their own alarms to say,
+and for the first of them here.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from collectors.adapters.subscribing import Subscriber
+from market.session import Connection, Leave, Limits, Output, Rejected, Send, Stream, StreamState
+from market.times import MINUTE, SECOND
+
+LABELS_LIMIT = 200
+LABEL_LENGTH = 64
+NAME_LIMIT = 128
+STATES_LIMIT = 20_000
+GARBAGE_LIMIT = 100
+"""Rejected frames in a row after which the connection is given up."""
+LIFE_JITTER = 10 * MINUTE
+NOTHING: tuple[Output, ...] = ()
+
+
+class StreamingSession(ABC):
+    """`market.session.Session` of one connection; with `learn` it sends nothing and takes the streams that it meets.
+
+    `ping_every` (us) is how often the venue wants a ping of ours.
+    """
+
+    def __init__(
+        self, connection: Connection, session_id: str, limits: Limits, ping_every: int | None, *, learn: bool
+    ) -> None:
+        self.session_id = session_id
+        self.frame_no = 0
+        self.venue_time = 0
+        self.ignored: Counter[str] = Counter()
+        self.market_type = connection.market_type
+        self.learn = learn
+        self.states = {stream.name: StreamState(stream) for stream in connection.streams}
+        self.subscriber = Subscriber(() if learn else connection.streams, self.states, limits, self._write)
+        self._limits = limits
+        self._age = connection.age
+        self._ping_every = ping_every
+        self._ping_at = 0
+        self._placed = True
+        """Whether all acknowledged streams have their `since`."""
+        self._garbage = self._garbage_at = 0
+        self._started = 0
+        self._checked_frame = self._checked_at = 0
+
+    # --- what a member says ---
+
+    @abstractmethod
+    def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """What a frame says; one that says nothing is counted (`ignore`)."""
+
+    @abstractmethod
+    def _write(self, what: str, names: Sequence[str], number: int) -> str:
+        """The request to subscribe to streams, or to end that (`collectors.adapters.subscribing`)."""
+
+    @abstractmethod
+    def _ping(self, now: int) -> str:
+        """The ping of ours, where the venue wants one."""
+
+    def _more(self, now: int) -> Sequence[Output]:
+        """What else is due, and may be asked for with `subscriber`."""
+        del now
+        return NOTHING
+
+    def _more_at(self) -> int | None:
+        """When `_more` has something to do."""
+        return None
+
+    # --- market.session.Session ---
+
+    def start(self, now: int) -> Sequence[Output]:
+        self._started = self._checked_at = now
+        self._ping_at = now + (self._ping_every or 0)
+        for state in self.states.values():
+            state.desired_at = now
+        return NOTHING if self.learn else self.subscriber.tick(now)
+
+    def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
+        self.frame_no += 1
+        return self._frame(frame, ts_recv, self.frame_no)
+
+    def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
+        """Nothing is asked over HTTP here."""
+        del tag, status, headers, body, ts_recv
+        self._checked_frame += self._checked_frame == self.frame_no  # no sign of life of the socket
+        self.frame_no += 1
+        return self.reject("an answer to nothing that was asked", None, self.frame_no)
+
+    def tick(self, now: int) -> Sequence[Output]:
+        if self.learn:
+            return NOTHING
+        out = [*self._more(now), *self.subscriber.tick(now)]
+        if self._ping_every is not None and now >= self._ping_at:
+            self._ping_at = now + self._ping_every
+            out.append(Send(self._ping(now)))
+        if now >= self._end_of_life():
+            out.append(Leave("planned", "its life is over"))
+        elif self._checked_frame != self.frame_no:
+            self._checked_frame, self._checked_at = self.frame_no, now
+        if (leave := self._silent(now)) is not None:
+            out.append(leave)
+        return out
+
+    def next_deadline(self) -> int | None:
+        if self.learn:
+            return None
+        times = [self._end_of_life(), self._checked_at + self._limits.silent_socket]
+        if self._checked_frame != self.frame_no:
+            times.append(self._checked_at + self._limits.silent_socket // 4)
+        if self._ping_every is not None:
+            times.append(self._ping_at)
+        if (asked := self.subscriber.deadline()) is not None:
+            times.append(asked)
+        if (more := self._more_at()) is not None:
+            times.append(more)
+        if (first := self._first_by()) is not None:
+            times.append(first)
+        return min(times)
+
+    def streams(self) -> Iterable[StreamState]:
+        return self.states.values()
+
+    # --- for parsers ---
+
+    def reject(self, reason: str, stream: str | None, number: int) -> Sequence[Output]:
+        """A frame that is not what the documentation says; too many in a row and the connection is given up."""
+        self._garbage = self._garbage + 1 if self._garbage_at == number - 1 else 1
+        self._garbage_at = number
+        rejected = Rejected(reason[:300], number, stream)
+        ours = reason == "impossible time"  # our clock may be the one that is wrong: a new connection has the same
+        if self._garbage % GARBAGE_LIMIT or self.learn or ours:
+            return (rejected,)
+        return (rejected, Leave("garbage", f"{self._garbage} frames in a row were not understood"))
+
+    def heard(self, state: StreamState, ts_recv: int, time: int) -> None:
+        """A frame of a stream was understood; `time` is its venue time (us)."""
+        self.venue_time = max(self.venue_time, time)
+        state.events += 1
+        state.last_recv = ts_recv
+        if not state.first_recv:
+            state.first_recv, state.first_event = ts_recv, time
+            self._place()
+
+    def ignore(self, label: str) -> Sequence[Output]:
+        """A frame that is no event, counted by `label`."""
+        label = label[:LABEL_LENGTH]
+        if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:
+            label = "other"
+        self.ignored[label] += 1
+        return NOTHING
+
+    def met(self, stream: Stream, ts_recv: int) -> StreamState | None:
+        """The state of a stream first met in a recording; None where there are too many."""
+        if len(self.states) >= STATES_LIMIT:
+            return None
+        return self.states.setdefault(stream.name, StreamState(stream, desired_at=ts_recv, acknowledged_at=ts_recv))
+
+    def answered(self, outputs: Sequence[Output] | None) -> Sequence[Output]:
+        """What an answer of the venue led to; one that led to nothing is counted."""
+        if not outputs:
+            return self.ignore("answer")
+        self._placed = False
+        self._place()
+        return outputs
+
+    # --- inside ---
+
+    def _place(self) -> None:
+        """Streams that were acknowledged are there from the venue's time that is known then."""
+        if not self._placed and self.venue_time:
+            self._placed = True
+            for state in (state for state in self.states.values() if state.acknowledged_at and not state.since):
+                state.since = self.venue_time
+
+    def _end_of_life(self) -> int:
+        """Staggered by the session's name, so that connections opened together are not renewed together."""
+        life = (self._limits.max_life or 365 * 24 * 60 * MINUTE) - self._age
+        return self._started + life - zlib.crc32(self.session_id.encode()) % LIFE_JITTER
+
+    def _first_by(self) -> int | None:
+        """By when something must have come; None where it has, or where all streams may be silent for long."""
+        states = self.states.values()
+        if any(state.events for state in states) or all(state.stream.max_silence is None for state in states):
+            return None
+        return self._started + self._limits.first_message
+
+    def _silent(self, now: int) -> Leave | None:
+        first = self._first_by()
+        if first is not None and now >= first:
+            quiet = (now - self._started) // SECOND
+            return Leave("no_first_message", f"no stream sent anything in {quiet} s: restricted address?")
+        if now >= self._checked_at + self._limits.silent_socket:
+            return Leave("silence", f"no frame for {(now - self._checked_at) // SECOND} s")
+        return None

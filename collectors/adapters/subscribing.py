@@ -1,0 +1,127 @@
+"""The subscribing half of a connection: requests with numbers, their pacing, answers, refusals and time-outs. Pure.
+
+For venues whose answers carry the number of their request. A refusal concerns the whole request, so a refused request
+is halved until the name at fault stands alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from collectors.subscriptions import Pacer, batches
+from market.session import Acknowledged, Leave, Limits, Output, Refused, Send, Stream, StreamState
+from market.times import SECOND
+
+ANSWER_WITHIN = 10 * SECOND
+SUBSCRIBE, UNSUBSCRIBE = "subscribe", "unsubscribe"
+Write = Callable[[str, Sequence[str], int], str]
+"""(SUBSCRIBE or UNSUBSCRIBE, names of streams, number of the request) -> the frame to send."""
+
+
+class Request(msgspec.Struct):
+    """One question to the venue. A `renewal` ends or begins anew what was taken on before: nothing is news of it."""
+
+    streams: tuple[Stream, ...]
+    sent_at: int
+    what: str = SUBSCRIBE
+    renewal: bool = False
+
+
+class Subscriber:
+    """Asks for `streams` once, and again for what was not answered; `states` (by stream name) is told of answers."""
+
+    def __init__(
+        self, streams: Sequence[Stream], states: Mapping[str, StreamState], limits: Limits, write: Write
+    ) -> None:
+        self._states = states
+        self._write = write
+        self._size = limits.streams_per_request
+        self._queue = deque(Request(some, 0) for some in batches(streams, self._size))
+        self._pacer = Pacer(limits.requests_per_second)
+        self._waiting: dict[int, Request] = {}
+        self._asked_again: set[str] = set()
+        self._last_number = 0
+
+    def tick(self, now: int) -> list[Output]:
+        """The request that is due, one a pacing interval, and what to do about those never answered."""
+        out: list[Output] = []
+        for number in [n for n, r in self._waiting.items() if now >= r.sent_at + ANSWER_WITHIN]:
+            out += self._unanswered(self._waiting.pop(number), now)
+        if self._queue and self._pacer.take(now):
+            out.append(self._send(self._queue.popleft(), now))
+        return out
+
+    def deadline(self) -> int | None:
+        """When `tick` is wanted next."""
+        times = [r.sent_at + ANSWER_WITHIN for r in self._waiting.values()]
+        if self._queue:
+            times.append(self._pacer.next_at)
+        return min(times, default=None)
+
+    def renew(self, streams: Sequence[Stream]) -> None:
+        """End subscriptions and begin them again: some venues then send the whole book anew."""
+        asked = {stream for one in (*self._queue, *self._waiting.values()) if one.renewal for stream in one.streams}
+        for some in batches([stream for stream in streams if stream not in asked], self._size):
+            self._queue.append(Request(some, 0, UNSUBSCRIBE, renewal=True))
+            self._queue.append(Request(some, 0, SUBSCRIBE, renewal=True))
+
+    def sent(self, number: int, streams: tuple[Stream, ...], now: int) -> None:
+        """A request that was sent in a recording; its answer is then understood like one of ours."""
+        self._waiting[number] = Request(streams, now)
+
+    def accepted(self, number: int | None, now: int) -> list[Output] | None:
+        """The venue accepted a request (None: it did not say which; the oldest is meant). None where nothing waits."""
+        request = self._take(number)
+        if request is None:
+            return None
+        return [] if request.renewal else self._acknowledge(request.streams, now)
+
+    def refused(self, number: int | None, reason: str, now: int, *, held: bool = False) -> list[Output] | None:
+        """The venue refused a request, as `accepted`; `held`: because it serves one of the streams already."""
+        request = self._take(number)
+        if request is None:
+            return None
+        if request.what == UNSUBSCRIBE or not request.streams:
+            return []
+        if len(request.streams) == 1:
+            if held:
+                return [] if request.renewal else self._acknowledge(request.streams, now)
+            return [Refused(request.streams, reason[:300])]
+        half = -(-len(request.streams) // 2)
+        parts = reversed(batches(request.streams, half))
+        self._queue.extendleft(Request(some, 0, renewal=request.renewal) for some in parts)
+        return []
+
+    def _take(self, number: int | None) -> Request | None:
+        if number is None:
+            number = next(iter(self._waiting), None)
+        return None if number is None else self._waiting.pop(number, None)
+
+    def _send(self, request: Request, now: int) -> Send:
+        self._last_number += 1
+        request.sent_at = now
+        self._waiting[self._last_number] = request
+        return Send(self._write(request.what, [stream.name for stream in request.streams], self._last_number))
+
+    def _acknowledge(self, streams: tuple[Stream, ...], now: int) -> list[Output]:
+        for state in (self._states[stream.name] for stream in streams):
+            state.acknowledged_at = state.acknowledged_at or now
+        return [Acknowledged(streams)] if streams else []
+
+    def _unanswered(self, request: Request, now: int) -> list[Output]:
+        """Data proves a subscription better than an answer; the rest is asked for once more, then given up."""
+        if request.renewal:
+            return []
+        proven = tuple(s for s in request.streams if self._states[s.name].events)
+        rest = tuple(s for s in request.streams if not self._states[s.name].events)
+        out = self._acknowledge(proven, now)
+        again = {s.name for s in rest}
+        if again & self._asked_again:
+            return [*out, Leave("unacknowledged", f"{len(rest)} streams asked for twice without an answer")]
+        if rest:
+            self._asked_again |= again
+            self._queue.append(Request(rest, 0))
+        return out

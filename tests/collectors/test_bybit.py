@@ -1,0 +1,288 @@
+"""Bybit's sessions: what they ask for, how they are answered, and what becomes of a book whose updates break off."""
+
+import itertools
+import json
+
+import pytest
+
+from collectors import exchanges
+from collectors.routes import merger_maker
+from market.errors import MarketError
+from market.kinds import BookDelta, Contract
+from market.session import Acknowledged, Booked, Fetch, Informed, Leave, Polled, Refused, Rejected, Send
+from market.times import HOUR, MINUTE, MS, SECOND
+
+VENUE = exchanges.load("bybit")
+NOW = 1_785_701_708_000_000
+
+
+def session(kinds, symbols=("BTCUSDT",), market="linear", channels=None):
+    streams = VENUE.streams(market, kinds, symbols, channels)
+    (plan,) = VENUE.connections(market, streams, VENUE.ENDPOINTS[market])
+    made = VENUE.session(plan, "n-1-1")
+    return made, [json.loads(out.text) for out in made.start(NOW)]
+
+
+def ack(number, *, success=True, message="", op="subscribe"):
+    return json.dumps({"success": success, "ret_msg": message, "conn_id": "c", "req_id": number, "op": op}).encode()
+
+
+def sent(outputs):
+    return [json.loads(out.text) for out in outputs if isinstance(out, Send)]
+
+
+def book(u, what="delta", at=NOW, symbol="BTCUSDT"):
+    body = {"s": symbol, "b": [["1", "1"]], "a": [["2", "1"]], "u": u, "seq": u}
+    head = {"topic": f"orderbook.200.{symbol}", "type": what, "ts": at // MS, "data": body, "cts": at // MS}
+    return json.dumps(head, separators=(",", ":")).encode()
+
+
+def run(made, until, answer=None):
+    """Everything that is due up to a time."""
+    out, now = [], NOW
+    while (due := made.next_deadline()) is not None and due <= until:
+        now = max(now, due)
+        for one in made.tick(now):
+            out.append((now, one))
+            if answer is not None and isinstance(one, Send):
+                made.receive(answer(json.loads(one.text)), now)
+            if isinstance(one, Leave):
+                return out
+    return out
+
+
+def test_requests_hold_ten_topics_and_their_answers_are_told_by_number():
+    made, (first,) = session(["trade"], [f"S{n}" for n in range(25)])
+    assert (first["op"], first["args"][0], len(first["args"])) == ("subscribe", "publicTrade.S0", 10)
+    later = sent(out for _, out in run(made, NOW + SECOND))
+    assert [len(one["args"]) for one in later] == [10, 5]
+    assert len({one["req_id"] for one in (first, *later)}) == 3
+    (taken,) = made.receive(ack(later[1]["req_id"]), NOW)
+    assert isinstance(taken, Acknowledged)
+    assert [stream.name for stream in taken.streams] == later[1]["args"]
+    (oldest,) = made.receive(ack(""), NOW)
+    assert [stream.name for stream in oldest.streams] == first["args"]
+
+
+def test_a_refused_request_is_halved_until_the_topic_at_fault_stands_alone():
+    made, (first,) = session(["trade"], ["A", "NOTASYMBOL", "B"])
+    refused, taken, asked = [], [], [first]
+    while asked:
+        request = asked.pop()
+        bad = any("NOTASYMBOL" in name for name in request["args"])
+        message = "error:handler not found,topic:publicTrade.NOTASYMBOL" if bad else ""
+        for out in made.receive(ack(request["req_id"], success=not bad, message=message), NOW):
+            refused += [s.symbol for s in out.streams] if isinstance(out, Refused) else []
+            taken += [s.symbol for s in out.streams] if isinstance(out, Acknowledged) else []
+        asked += sent(out for _, out in run(made, NOW + SECOND))
+    assert (refused, sorted(taken)) == (["NOTASYMBOL"], ["A", "B"])
+
+
+def test_a_topic_that_is_subscribed_already_is_taken_on():
+    made, (first,) = session(["trade"])
+    answer = ack(first["req_id"], success=False, message="error:already subscribed,topic:publicTrade.BTCUSDT")
+    assert [type(out) for out in made.receive(answer, NOW)] == [Acknowledged]
+
+
+def test_an_error_that_no_request_explains_is_rejected():
+    made, (first,) = session(["trade"])
+    made.receive(ack(first["req_id"]), NOW)
+    assert [type(out) for out in made.receive(ack("77", success=False, message="x"), NOW)] == [Rejected]
+
+
+def test_the_client_pings_every_twenty_seconds_and_a_pong_keeps_the_socket():
+    made, (first,) = session(["liquidation"])
+    made.receive(ack(first["req_id"]), NOW)
+    found = run(made, NOW + 5 * MINUTE, lambda ping: ack(ping["req_id"], message="pong", op="ping"))
+    pings = [at for at, out in found if isinstance(out, Send)]
+    assert all(b - a == 20 * SECOND for a, b in itertools.pairwise(pings))
+    assert len(pings) == 15
+    assert not any(isinstance(out, Leave) for _, out in found)
+
+
+def test_without_a_pong_the_socket_is_dead_after_two_pings():
+    made, (first,) = session(["liquidation"])
+    made.receive(ack(first["req_id"]), NOW)
+    leave = next((at, out) for at, out in run(made, NOW + 2 * MINUTE) if isinstance(out, Leave))
+    assert leave[1].cause == "silence"
+    assert leave[0] - NOW <= 60 * SECOND
+
+
+def test_streams_that_begin_with_a_whole_and_send_nothing_are_given_up_in_spite_of_pongs():
+    made, (first,) = session(["book_delta", "quote", "mark_price"])
+    made.receive(ack(first["req_id"]), NOW)
+    found = run(made, NOW + MINUTE, lambda ping: ack(ping["req_id"], message="pong", op="ping"))
+    assert next(out.cause for _, out in found if isinstance(out, Leave)) == "no_first_message"
+
+
+# Books
+
+
+def test_a_book_is_known_from_its_first_frame_on():
+    made, (first,) = session(["book_delta"])
+    assert isinstance(made, Booked)
+    assert made.books_out_of_sync() == ["BTCUSDT"]
+    (row,) = made.receive(book(100, "snapshot"), NOW)
+    assert (row.flags, row.first_id, row.last_id, row.source) == (("snapshot",), None, 100, "ws")
+    made.receive(ack(first["req_id"]), NOW)
+    (row,) = made.receive(book(101), NOW)
+    assert (row.flags, row.first_id, row.last_id) == ((), 101, 101)
+    assert made.books_out_of_sync() == made.books_asked() == []
+    assert sent(out for _, out in run(made, NOW + 10 * SECOND)) == []
+
+
+def test_a_missing_update_subscribes_to_the_topic_anew_and_to_no_other():
+    made, (first,) = session(["book_delta"], ["BTCUSDT", "ETHUSDT"])
+    made.receive(ack(first["req_id"]), NOW)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        made.receive(book(100, "snapshot", symbol=symbol), NOW)
+    (row,) = made.receive(book(102), NOW)
+    assert row.flags == ("gap_before",)
+    assert made.books_out_of_sync() == ["BTCUSDT"]
+    asked = sent(out for _, out in run(made, NOW + SECOND // 2))
+    assert [(one["op"], one["args"]) for one in asked] == [
+        ("unsubscribe", ["orderbook.200.BTCUSDT"]), ("subscribe", ["orderbook.200.BTCUSDT"]),
+    ]  # fmt: skip
+    for one in asked:
+        assert made.receive(ack(one["req_id"], op=one["op"]), NOW) == ()
+    (row,) = made.receive(book(110, "snapshot"), NOW)
+    assert (row.flags, made.books_out_of_sync()) == (("snapshot",), [])
+
+
+def test_a_whole_under_the_id_of_the_update_behind_a_hole_is_asked_for_again_and_ever_more_patiently():
+    made, (first,) = session(["book_delta"])
+    made.receive(ack(first["req_id"]), NOW)
+    made.receive(book(100, "snapshot"), NOW)
+    made.receive(book(102), NOW)
+    assert made.receive(book(102, "snapshot"), NOW) == ()
+    assert made.books_out_of_sync() == ["BTCUSDT"]
+    answers = run(made, NOW + 12 * SECOND, lambda one: ack(one["req_id"], op=one["op"]))
+    times = [at for at, out in answers if isinstance(out, Send) and '"unsubscribe"' in out.text]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert len(times) == 4
+    assert all(b >= 2 * a - SECOND for a, b in itertools.pairwise(gaps))
+
+
+def test_a_restart_of_the_service_clears_the_book_before_its_whole():
+    made, _ = session(["book_delta"])
+    made.receive(book(100, "snapshot"), NOW)
+    clear, whole = made.receive(book(1, "snapshot", NOW + SECOND), NOW + SECOND)
+    assert (clear.flags, clear.last_id, clear.item) == (("clear",), None, 0)
+    assert (whole.flags, whole.last_id, whole.item) == (("snapshot",), 1, 1)
+    (row,) = made.receive(book(2, at=NOW + 2 * SECOND), NOW + 2 * SECOND)
+    assert row.flags == ()
+
+
+def test_a_book_whose_updates_were_given_up_begins_anew_when_they_are_stored_again():
+    made, (first,) = session(["book_delta"])
+    made.receive(ack(first["req_id"]), NOW)
+    made.receive(book(100, "snapshot"), NOW)
+    made.books_given_up(["BTCUSDT"])
+    assert made.books_out_of_sync() == ["BTCUSDT"]
+    assert sent(out for _, out in run(made, NOW + 5 * SECOND)) == []
+    made.books_stored_again(["BTCUSDT"])
+    assert [one["op"] for one in sent(out for _, out in run(made, NOW + SECOND // 2))] == ["unsubscribe", "subscribe"]
+    (row,) = made.receive(book(100, "snapshot"), NOW)
+    assert isinstance(row, BookDelta)
+    assert made.books_out_of_sync() == []
+
+
+def test_twins_tell_a_restart_once_and_a_late_one_of_them_opens_no_hole():
+    made = [session(["book_delta"])[0] for _ in range(2)]
+    for number, one in enumerate(made):
+        one.session_id = f"n-{number}-1"
+    frames = [(book(100, "snapshot"), NOW), (book(101), NOW), (book(1, "snapshot", NOW + SECOND), NOW + SECOND),
+              (book(2, at=NOW + 2 * SECOND), NOW + 2 * SECOND)]  # fmt: skip
+    held = merger_maker(VENUE, "linear")("book_delta")
+    new = [held.merge(row) for frame, at in frames for row in made[0].receive(frame, at)]
+    assert new == [True] * 5
+    assert not any(held.merge(row) for frame, at in frames for row in made[1].receive(frame, at))
+    assert {gap.cause for gap in held.tick(NOW + HOUR)} == {"id_reset"}
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    "market,kind,words",
+    [("spot", "liquidation", "spot has no forced orders"), ("linear", "agg_trade", "collect trade"),
+     ("spot", "open_interest", "no open interest")],
+)  # fmt: skip
+def test_a_cell_that_the_venue_does_not_offer_is_refused_in_words(market, kind, words):
+    with pytest.raises(MarketError, match=words):
+        VENUE.streams(market, [kind], ["BTCUSDT"])
+
+
+def test_a_channel_of_another_kind_is_refused():
+    with pytest.raises(MarketError, match=r"orderbook\.200, orderbook\.50, orderbook\.1000"):
+        VENUE.streams("spot", ["book_delta"], ["X"], {"book_delta": "orderbook.1"})
+
+
+# Polls
+
+
+def poll(kind, market="linear", symbols=("BTCUSDT",), **more):
+    return VENUE.poller(market, "n-1-1", Polled(kind, symbols, HOUR, **more), VENUE.ENDPOINTS[market])
+
+
+def body(result, code=0):
+    return json.dumps({"retCode": code, "retMsg": "", "result": result, "time": NOW // MS}).encode()
+
+
+def test_settled_funding_of_months_is_asked_for_in_pieces_that_one_answer_holds():
+    since = NOW - 1000 * HOUR
+    made = poll("funding_rate", since={"BTCUSDT": since})
+    asked, windows = list(made.start(NOW)), []
+    while asked and len(windows) < 20:
+        (fetch,) = asked
+        query = dict(part.split("=") for part in fetch.url.partition("?")[2].split("&"))
+        windows.append((int(query["startTime"]) * MS, int(query["endTime"]) * MS))
+        made.respond(fetch.tag, 200, {}, body({"list": []}), NOW)
+        asked = list(made.tick(NOW))
+    assert windows[0][0] == since
+    assert windows[-1][1] == NOW
+    assert all(end - start <= 200 * HOUR for start, end in windows)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(windows))
+
+
+def test_the_interval_of_a_rate_is_what_the_listing_says():
+    made = poll("funding_rate")
+    assert isinstance(made, Informed)
+    contracts = poll("contract").respond("instruments-info", 200, {}, body({"list": [LISTED]}), NOW)
+    made.know(next(out for out in contracts if isinstance(out, Contract)))
+    (fetch,) = made.start(NOW)
+    row = {"symbol": "BTCUSDT", "fundingRate": "0.0001", "fundingRateTimestamp": "1785686400000"}
+    (rate,) = made.respond(fetch.tag, 200, {}, body({"list": [row]}), NOW)
+    assert rate.interval_s == 4 * 3600
+
+
+LISTED = {
+    "symbol": "BTCUSDT", "status": "Trading", "baseCoin": "BTC", "quoteCoin": "USDT", "settleCoin": "USDT",
+    "lotSizeFilter": {}, "priceFilter": {}, "contractType": "LinearPerpetual", "fundingInterval": 240,
+}  # fmt: skip
+
+
+def test_too_many_visits_wait_until_the_venue_says_and_forbidden_for_ten_minutes():
+    made = poll("open_interest")
+    (fetch,) = made.start(NOW)
+    reset = {"X-Bapi-Limit-Reset-Timestamp": str((NOW + 20 * SECOND) // MS)}
+    made.respond(fetch.tag, 200, reset, body({}, 10006), NOW)
+    assert made.next_deadline() == NOW + 20 * SECOND
+    made.respond(fetch.tag, 403, {}, b"<html>", NOW)
+    assert made.next_deadline() == NOW + 10 * MINUTE
+
+
+def test_pages_of_instruments_follow_and_what_two_lists_lack_is_gone():
+    made = poll("contract", symbols=())
+    (first,) = made.start(NOW)
+    made.respond(first.tag, 200, {}, body({"list": [LISTED], "nextPageCursor": "a=b"}), NOW)
+    (second,) = made.tick(NOW)
+    assert isinstance(second, Fetch)
+    assert second.url.endswith("&cursor=a%3Db")
+    out = made.respond(second.tag, 200, {}, body({"list": [{**LISTED, "symbol": "ETHUSDT"}]}), NOW)
+    assert [one.symbol for one in out] == ["ETHUSDT"]
+    for at in (NOW + HOUR, NOW + HOUR + MINUTE):
+        assert made.next_deadline() == at
+        (again,) = made.tick(at)
+        out = made.respond(again.tag, 200, {}, body({"list": [LISTED]}), at)
+    assert [(one.symbol, one.status) for one in out] == [("BTCUSDT", "Trading"), ("ETHUSDT", "DELISTED")]
