@@ -46,7 +46,8 @@ from market.times import DAY, HOUR, MINUTE, SECOND
 from tests.conformance.test_exchanges import FIXTURES, MEMBERS, POLLED, STREAMED, answers_of, frames_of, poller
 from tests.support import hostile
 from tests.support.faults import FULL
-from transformer.reader import EARLIEST, LATEST, read_segment
+from transformer.columns import EARLIEST, LATEST
+from transformer.reader import read_segment
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
 
