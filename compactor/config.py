@@ -42,6 +42,9 @@ class ReproduceConfig(BaseModel):
     days: int = Field(1, ge=0, le=31, description="Closed days that are made again a night, the newest; 0: none.")
     from_hour: int = Field(2, ge=0, le=23, description="The hour (UTC) at which that begins.")
     max_hours: float = Field(4, gt=0, le=24, description="A market's day that takes longer is given up for the night.")
+    max_mb: int = Field(
+        400, ge=100, le=64_000, description="Memory of the process that does it; a day that needs more is given up."
+    )
     folder: Path | None = Field(
         None,
         description="Where the rows are made, and removed again; on a disk with room for one day of a market. Default:"

@@ -27,10 +27,13 @@ from lake.writer import LakeWriter
 from market.times import DAY, HOUR, date_of
 from runtime import reproducing
 from runtime.clock import Clock, pause
+from runtime.slot import Slot
 
 LOOK_SECONDS = 60.0
 SLICE_SECONDS = 2.0
 """How long the other process works before it asks whether it may go on."""
+AGAIN_SECONDS = 5.0
+"""Between two questions whether other work is done."""
 CHECK = "reproduced"
 ROOM = 3
 """Bytes of room for the rows of a day, for each byte of its files: hot rows, and lines on their way."""
@@ -51,14 +54,19 @@ class Lost(LakeError):
     """The process in which a day was under way is another one now."""
 
 
+class TooLarge(LakeError):
+    """A day needs more memory than its process may have."""
+
+
 class Advance(Protocol):
     """Goes on with a job for about so many seconds, in a process that remembers it; `fresh` begins it.
 
-    Arguments: root, job, folder for what is made, now (us), seconds. Raises Lost where it does not remember it.
+    Arguments: root, job, folder for what is made, now (us), seconds, bytes of memory. Raises Lost where it does not
+    remember it, TooLarge where it needs more memory.
     """
 
     def __call__(
-        self, root: str, job: ReproduceJob, folder: str, now: int, seconds: float, *, fresh: bool
+        self, root: str, job: ReproduceJob, folder: str, now: int, seconds: float, memory: int, *, fresh: bool
     ) -> Advanced: ...
 
 
@@ -81,7 +89,9 @@ class ReproduceService:
         config: ReproduceConfig,
         *,
         waits: Callable[[], bool] = never,
+        slot: Slot | None = None,
     ) -> None:
+        self._slot = slot if slot is not None else Slot()
         self._writer = writer
         self._workers = workers
         self._advance = advance
@@ -168,8 +178,16 @@ class ReproduceService:
                 self._tell(job, "paused")
                 await pause(self._clock, stop, LOOK_SECONDS)
                 continue
-            arguments = (str(self._writer.root), job, folder, self._clock.now(), SLICE_SECONDS)
-            advanced = await asyncio.wrap_future(workers.submit(self._advance, *arguments, fresh=fresh))
+            if not self._slot.begin():
+                self._tell(job, "waits for other work")
+                await pause(self._clock, stop, AGAIN_SECONDS)
+                continue
+            memory = self._config.max_mb * 1024 * 1024
+            arguments = (str(self._writer.root), job, folder, self._clock.now(), SLICE_SECONDS, memory)
+            try:
+                advanced = await asyncio.wrap_future(workers.submit(self._advance, *arguments, fresh=fresh))
+            finally:
+                self._slot.end()
             fresh = False
             self._tell(job, "working", advanced)
             if advanced.over:

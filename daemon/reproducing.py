@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from collectors.config import CollectorsConfig
-from compactor.reproduce import Advanced, Lost
+from compactor.reproduce import Advanced, Lost, TooLarge
 from compactor.reproduce_plan import ReproduceJob
 from daemon.rederiving import Rederiver, Wanted
 from runtime.clock import SystemClock
@@ -25,9 +25,19 @@ class _Under:
 
 
 def advance(
-    config: CollectorsConfig, root: str, job: ReproduceJob, folder: str, now: int, seconds: float, *, fresh: bool
+    config: CollectorsConfig,
+    root: str,
+    job: ReproduceJob,
+    folder: str,
+    now: int,
+    seconds: float,
+    memory: int,
+    *,
+    fresh: bool,
 ) -> Advanced:
-    """Go on with `job` for about `seconds`; `fresh` begins it. Raises Lost, CorruptFile, StorageFailed."""
+    """Go on with `job` for about `seconds`, in at most `memory` bytes; `fresh` begins it. Raises Lost, TooLarge,
+    CorruptFile, StorageFailed.
+    """
     clock = SystemClock()
     if fresh:
         _begin(config, root, job, folder, now)
@@ -39,12 +49,23 @@ def advance(
     while not over and clock.monotonic() < end:
         over = not work.step()
         _Under.done += not over
+        if not over and (used := resident()) > memory:
+            hint = "raise compactor.reproduce.max_mb where the machine has it"
+            raise TooLarge(f"{job.text} needs {used >> 20} MB of memory, {memory >> 20} MB are allowed", hint)
     if not over:
         return Advanced(_Under.done, work.total)
     outcome = work.outcome
     work.close()
     _Under.job = _Under.work = None
     return Advanced(_Under.done, work.total, outcome.days, outcome.findings, over=True)
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, AttributeError):
+        return 0
 
 
 def _begin(config: CollectorsConfig, root: str, job: ReproduceJob, folder: str, now: int) -> None:

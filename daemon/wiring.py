@@ -31,6 +31,7 @@ from runtime.clock import Clock
 from runtime.clock_watch import ClockWatch, Step
 from runtime.saying import some
 from runtime.service import Service
+from runtime.slot import Slot
 from runtime.workers import Workers
 from transformer.service import TransformService
 
@@ -71,17 +72,24 @@ async def build(
     space = SpaceWatch(clock, writer.root, config.disk, collectors)
     await space.look()  # what must not write on a full disk is not to find out by doing it
     # Both are made in any case: `dl` may ask for a pass although they make none by themselves.
+    slot = Slot()
     transformer = TransformService(
-        writer, workers, clock, config.transformer, waits=space.transform_waits, small=space.compaction_waits
+        writer,
+        slot.watched(workers),
+        clock,
+        config.transformer,
+        waits=space.transform_waits,
+        small=space.compaction_waits,
     )
     compactor = CompactorService(
-        writer, workers, clock, config.compactor, clock_sane=clock_watch.clock_sane, waits=space.compaction_waits
-    )
+        writer, slot.in_turn(workers), clock, config.compactor, clock_sane=clock_watch.clock_sane,
+        waits=space.compaction_waits,
+    )  # fmt: skip
     scrub = ScrubService(writer, clock, config.scrub, space.compaction_waits)
     services += [Held(service, safe_mode.gate) for service in (transformer, compactor) if service.name in only]
     proof = ReproduceService(
         writer, Workers, partial(advance, config.collectors), clock, config.compactor.reproduce,
-        waits=space.compaction_waits,
+        waits=space.compaction_waits, slot=slot,
     )  # fmt: skip
     if compactor.name in only:
         services += [Held(scrub, safe_mode.gate), Held(proof, safe_mode.gate)]

@@ -23,6 +23,7 @@ from lake.verify import verify_lake
 from lake.writer import LakeWriter
 from market.times import DAY, HOUR, MINUTE
 from runtime import metrics
+from runtime.slot import Slot
 from runtime.workers import InlineExecutor, Workers
 from tests.support import proven
 from tests.support.clock import ManualClock
@@ -45,10 +46,11 @@ def service(
     advance: Callable[..., Advanced] = ADVANCE,
     workers: Callable[[], Executor] = InlineExecutor,
     waits: Callable[[], bool] = lambda: False,
+    slot: Slot | None = None,
     **settings: object,
 ) -> ReproduceService:
     config = ReproduceConfig.model_validate({"folder": writer.root.parent, **settings})
-    return ReproduceService(writer, workers, advance, clock, config, waits=waits)
+    return ReproduceService(writer, workers, advance, clock, config, waits=waits, slot=slot)
 
 
 def night(made: ReproduceService, clock: ManualClock) -> None:
@@ -120,10 +122,11 @@ def test_a_certified_file_that_its_frames_do_not_make_is_an_alarm_a_check_and_an
 async def passes(clock: ManualClock, what: Callable[[], bool], minutes: int = 1) -> None:
     """Let time go by, and threads come to their end, until something is so."""
     for _ in range(1000):
+        while not clock.sleeping and not what():
+            await asyncio.sleep(0.001)
         if what():
             return
         await clock.advance(60 * minutes)
-        await asyncio.sleep(0.005)
     raise AssertionError("it never was so")
 
 
@@ -168,6 +171,40 @@ async def test_while_it_has_to_wait_nothing_is_done_and_a_stop_is_heard(writer: 
     stop.set()
     await passes(clock, stopped.done)
     assert len(calls) == 1
+    assert left(writer.root.parent) == []
+
+
+async def test_its_slices_wait_for_other_work_and_other_work_for_its_slices(writer: LakeWriter) -> None:
+    clock, slot = ManualClock(NIGHT), Slot()
+    begun: list[bool] = []
+
+    def over(*_arguments: object, **_options: object) -> Advanced:
+        begun.append(slot.begin())
+        return Advanced(0, 0, over=True)
+
+    made = service(writer, clock, over, slot=slot)
+    assert slot.begin()
+    running = asyncio.create_task(made.night(asyncio.Event()))
+    await passes(clock, lambda: made.status()["under_way"] is not None)
+    assert made.status()["under_way"] == {"day": "binance linear 2025-11-21", "state": "waits for other work"}
+    await clock.advance(600)
+    assert begun == []
+    slot.end()
+    await passes(clock, running.done)
+    assert begun == [False], "while it works it has the slot"
+    assert slot.begin(), "which is free again"
+
+
+def test_a_day_that_needs_more_memory_than_it_may_have_is_given_up(
+    writer: LakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock(NIGHT)
+    assert reproducing.resident() > 0
+    monkeypatch.setattr(reproducing, "resident", lambda: 401 << 20)
+    made = service(writer, clock)
+    night(made, clock)
+    why = made.status()["last"]["why"]  # type: ignore[index]
+    assert "needs 401 MB of memory, 400 MB are allowed (raise compactor.reproduce.max_mb" in why
     assert left(writer.root.parent) == []
 
 

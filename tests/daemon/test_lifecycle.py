@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -72,11 +73,19 @@ def tree(folder):
 
 
 def refused(place, holder):
-    """Seconds that a daemon takes to say that process `holder` has the lake."""
-    began = time.perf_counter()
+    """Seconds of the processor that a daemon takes to say that process `holder` has the lake: what passes meanwhile on
+    a busy machine is not its own (`scripts/bench_restart.py` measures that on a quiet one).
+    """
+    began = spent()
     code, output = end(start(place))
     assert (code, f"process {holder}" in output) == (73, True), output
-    return time.perf_counter() - began
+    return spent() - began
+
+
+def spent():
+    """Processor seconds of the children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
@@ -87,8 +96,7 @@ def test_one_daemon_a_lake_and_a_clean_stop(place):
         while not (info := read_lock(place / "data")).port:
             time.sleep(0.02)
         before = tree(place / "data")
-        took = [refused(place, first.pid) for _ in range(3)]
-        assert min(took) <= 2.0, took  # the least: this machine may be busy with other tests
+        assert refused(place, first.pid) <= 2.0
         assert tree(place / "data") == before
         assert (info.pid, info.port > 0, len(info.token) > 30) == (first.pid, True, True)
         assert ask(info, "transform", {}, lambda *_: None)["segments"] == 0
@@ -99,7 +107,8 @@ def test_one_daemon_a_lake_and_a_clean_stop(place):
     finally:
         first.kill()
         first.wait()
-    events = [line["event"] for line in said(place) if line["event"] != "asyncio"]  # its debug mode says what is slow
+    beside = {"asyncio", "ballast_reserved"}  # its debug mode says what is slow; the disk is looked at before all else
+    events = [line["event"] for line in said(place) if line["event"] not in beside]
     assert events[:3] == ["starting", "recovered", "ready"]
     assert events[-1] == "stopped"
     assert read_lock(place / "data") is None

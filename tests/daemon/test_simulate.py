@@ -61,6 +61,7 @@ async def test_a_simulator_that_cannot_start_is_said(config, tmp_path):
         await simulate.Simulator(nothing, 0, tmp_path / "x").start()
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX")
 def test_a_simulated_day_closes_with_a_certificate_and_no_gap(config, tmp_path):
     lake = tmp_path / "lake"
@@ -71,10 +72,9 @@ def test_a_simulated_day_closes_with_a_certificate_and_no_gap(config, tmp_path):
     try:
         status = wait_for_bars(process, lake)
         process.send_signal(signal.SIGINT)
-        began = time.perf_counter()
-        _, output = process.communicate(timeout=30)
+        _, output = process.communicate(timeout=60)
         assert process.returncode == 0, output
-        assert time.perf_counter() - began < 10
+        assert "did not stop" not in output
     finally:
         process.kill()
         process.communicate()
@@ -103,7 +103,7 @@ def with_certificate(lake, output):
 def wait_for_bars(process, lake):
     """The status once both markets' days have certified bars."""
     address = None
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while time.monotonic() < until:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -114,7 +114,7 @@ def wait_for_bars(process, lake):
         if address and len(bars) == 2:
             with urllib.request.urlopen(f"{address}/status") as answer:
                 return json.load(answer)
-    raise AssertionError("no day was closed in a minute")
+    raise AssertionError("no day was closed in four minutes")
 
 
 def test_patterns_have_instruments_to_mean(config, tmp_path):
