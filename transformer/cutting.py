@@ -21,7 +21,7 @@ import polars as pl
 INTEGER = "0|-?[1-9][0-9]*"
 TEXT = r'[^"\\\x00-\x1f]*'
 """A text that JSON spells as it is."""
-AT_ONCE = 8 * 1024 * 1024
+AT_ONCE = 6 * 1024 * 1024
 """Bytes of lines that are in columns at the same time, as text."""
 _KEYS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _PROOF, _DIGITS = "#proof", "#digits "

@@ -102,9 +102,7 @@ def _one(root: Path, row: SegmentRow) -> _Small | Read:
         read = _slow(row, data)
         read.altered = f"sealed {row.rows} lines {row.sha256[:12]}, found {read.lines} lines {found[:12]}"
         return read
-    if simple and data.endswith(b"\n") and data.count(b"\n") == row.rows:
-        return _Small(row, data)
-    return _slow(row, data)
+    return _Small(row, data) if simple and data.endswith(b"\n") else _slow(row, data)
 
 
 def _streamed(root: Path, row: SegmentRow) -> pa.Table | None:
@@ -128,9 +126,9 @@ def _streamed(root: Path, row: SegmentRow) -> pa.Table | None:
 
 
 def _together(small: Sequence[_Small]) -> Iterator[tuple[SegmentRow, Read]]:
-    """Segments whose lines are as many as their seals say; on any doubt each of them by itself."""
+    """Segments that are as sealed; where their lines are fewer or more than said, or doubtful, each by itself."""
     if len(small) > 1:
-        table = _fast(small[0].row, b"".join(data for _, data in small))
+        table = _fast(small[0].row, b"".join(data for _, data in small), sum(row.rows for row, _ in small))
         if table is not None:
             start = 0
             for row, _ in small:
@@ -138,7 +136,7 @@ def _together(small: Sequence[_Small]) -> Iterator[tuple[SegmentRow, Read]]:
                 start += row.rows
             return
     for row, data in small:
-        table = _fast(row, data)
+        table = _fast(row, data, row.rows)
         yield row, _slow(row, data) if table is None else Read(table, [], row.rows, fast=True)
 
 
@@ -170,9 +168,10 @@ def _fields(kind: str) -> tuple[Field, ...]:
     return tuple(found)
 
 
-def _fast(row: SegmentRow, data: bytes) -> pa.Table | None:
-    """The table where nothing at all is doubtful, else None. Of `row` only the stream counts: a row a line it is."""
-    return _typed(row, data, cutting.keys_of(data, _fields(row.kind)))
+def _fast(row: SegmentRow, data: bytes, lines: int) -> pa.Table | None:
+    """The table of so many lines where nothing at all is doubtful, else None. Of `row` only the stream counts."""
+    table = _typed(row, data, cutting.keys_of(data, _fields(row.kind)))
+    return table if table is not None and table.num_rows == lines else None
 
 
 def _typed(row: SegmentRow, data: bytes, keys: Sequence[str] | None) -> pa.Table | None:

@@ -36,7 +36,8 @@ _TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "s
 _COUNTED = {sources.TRADE: _TRADE_COLUMNS, sources.AGG_TRADE: (*_TRADE_COLUMNS, "first_id", "last_id")}
 _QUOTE_COLUMNS = ("symbol", "ts_event", "ts_estimated", "session", "frame_no", "item", "update_id", "bid", "bid_text",
                   "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
-_ROWS_AT_ONCE = 500_000
+_ROWS_AT_ONCE = 64 * 1024
+"""Trades that are made into bars together, and more where one symbol has more."""
 _SYMBOL = re.compile(rb'"symbol"\s*:\s*"((?:[^"\\]|\\.){1,200})"')
 
 
@@ -93,6 +94,7 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     made = [found.table for _, found in read]
     del read, altered  # what is in `made` is not held twice
     table, doubled = ordered(job.kind, made)
+    _give_back()
     result.rows, result.duplicates = table.num_rows, doubled.total()
     files: list[FileRow] = []
     for hour, part in _hours(table):
@@ -241,12 +243,14 @@ def run_bars(root: str, job: BarJob) -> BarResult:
     base = Path(root)
     span = Interval(job.start, job.end)
     quotes = _last_quotes(base, job, span)
-    seconds = [
-        bars.bars_from_trades(
-            trades, quotes, SECOND, coverage=job.coverage, gaps=job.gaps, span=span, lateness=job.lateness
+    seconds: list[pa.Table] = []
+    for trades in _trades(base, job, span):
+        _give_back()
+        seconds.append(
+            bars.bars_from_trades(
+                trades, quotes, SECOND, coverage=job.coverage, gaps=job.gaps, span=span, lateness=job.lateness
+            )
         )
-        for trades in _trades(base, job, span)
-    ]
     made = pa.concat_tables(seconds) if seconds else tables.empty("bar_1s")
     if not made.num_rows:
         return BarResult()
@@ -261,6 +265,11 @@ def run_bars(root: str, job: BarJob) -> BarResult:
     return BarResult(files=tuple(files), rows=minutes.num_rows, symbols=symbols)
 
 
+def _give_back() -> None:
+    """What one stage has freed is not kept for the next, which needs pieces of other sizes."""
+    pa.default_memory_pool().release_unused()
+
+
 def _merged(root: Path, kind: str, files: Sequence[FileRow], columns: Sequence[str]) -> Iterator[pa.Table]:
     """The rows of some hot files in order and without duplicates."""
     rows = merge.piece_rows(len(files))
@@ -273,7 +282,8 @@ def _merged(root: Path, kind: str, files: Sequence[FileRow], columns: Sequence[s
 
 
 def _in_span(table: pa.Table, span: Interval) -> pa.Table:
-    return table.filter(_times(table).is_between(span.start, span.end, closed="left").to_arrow())
+    inside = _times(table).is_between(span.start, span.end, closed="left")
+    return table if inside.all() else table.filter(inside.to_arrow())
 
 
 def _trades(root: Path, job: BarJob, span: Interval) -> Iterator[pa.Table]:
@@ -288,12 +298,14 @@ def _trades(root: Path, job: BarJob, span: Interval) -> Iterator[pa.Table]:
 
 def _last_quotes(root: Path, job: BarJob, span: Interval) -> pa.Table | None:
     """The last quote of each symbol and second: all that bars need of them. None where there are none."""
-    kept: list[pl.DataFrame] = []
-    second = pl.col("ts_event").dt.truncate("1s")
-    for piece in _merged(root, "quote", job.quotes, _QUOTE_COLUMNS) if job.quotes else ():
-        frame = merge.plain_frame(_in_span(piece, span).select(list(_QUOTE_COLUMNS)))
-        kept.append(frame.group_by("symbol", second.alias("second"), maintain_order=True).last())
-    if not kept:
-        return None
-    last = pl.concat(kept).group_by("symbol", "second", maintain_order=True).last().drop("second")
-    return last.to_arrow(compat_level=pl.CompatLevel.oldest())
+    pieces = _merged(root, "quote", job.quotes, _QUOTE_COLUMNS) if job.quotes else ()
+    kept = [_last_of_seconds(_in_span(piece.select(list(_QUOTE_COLUMNS)), span)) for piece in pieces]
+    return _last_of_seconds(pa.concat_tables(kept).unify_dictionaries()) if kept else None
+
+
+def _last_of_seconds(table: pa.Table) -> pa.Table:
+    """The last row of each symbol and second of a sorted table."""
+    symbols = pl.Series(pl.from_arrow(table.column("symbol"))).to_physical()
+    frame = pl.DataFrame({"symbol": symbols, "second": _times(table) // SECOND})
+    last = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(-1)) for name in frame.columns)
+    return table.filter(frame.select(last).to_series().to_arrow())
