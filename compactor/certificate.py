@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from lake import checks, tables
 from lake.books import KIND, is_carried
+from lake.law_ids import RESET
 from lake.merge import plain_frame
 from lake.rows import CertificateRow, FileRow
 from market import kinds, times
@@ -129,6 +130,9 @@ def reconcile(file: FileRow, ids: checks.Ids, gaps: Sequence[Gap], coverage: Seq
         if gap.state in (*MISSING, "void"):
             explained += left
     unexplained = times.subtract([Interval(h.id_from, h.id_to) for h in holes.values()], explained)
+    if any(gap.cause == RESET for gap in gaps):  # between two numberings there are no ids
+        most = sum(run.length for run in stored)
+        unexplained = [ids for ids in unexplained if ids.length <= most]
     if len(unexplained) > MAX_NEW_HOLES:
         return changed
     return changed + [_new_gap(file, hole, list(holes.values()), coverage, now) for hole in unexplained]

@@ -43,6 +43,9 @@ QUIET = (("unexplained_gap", "stalled"), ("unexplained_gap", "id_reset"))
 and what lies between two numberings nobody can tell.
 """
 
+SILENT = ("stalled", "no_first_message")
+"""Causes that bring a handover about, and none that one could have: a stream has said nothing for too long."""
+
 
 class Judge:
     """Judges spans of time that follow each other; what is judged is forgotten."""
@@ -106,7 +109,7 @@ class Judge:
             self.findings += [
                 f"{times.text(closed)}: planned_gap {market} {gap.kind} {gap.symbol}: {gap.cause} from {gap.ts_from}"
                 for gap in gaps
-                if gap.market_type == market and gap.state == "open" and gap.cause != "stalled"
+                if gap.market_type == market and gap.state == "open" and gap.cause not in SILENT
                 if gap.ts_from < closed + MINUTE and (gap.ts_to is None or gap.ts_to > closed - MINUTE)
             ]
 

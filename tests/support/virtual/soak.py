@@ -23,7 +23,7 @@ from market.times import DAY, MINUTE
 from tests.support.virtual import schedule
 from tests.support.virtual.judge import Judge, at_the_end, closed_days
 from tests.support.virtual.process import rows_of
-from tests.support.virtual.world import START, Settings, World
+from tests.support.virtual.world import START, SYMBOLS, Settings, World
 
 CLOSED_SECONDS = 7.2 * 3600
 """After midnight: by then the day is closed, whatever the night was like."""
@@ -85,6 +85,7 @@ def run(
     report.replay = (
         f"python -m tests.support.virtual.soak --seed {settings.seed} --days {days:g} --faults {faults}"
         f" --rate {settings.rate:g}"
+        + (f" --symbols {','.join(settings.symbols)}" if settings.symbols != SYMBOLS else "")
         + (" --wide" if settings.wide else "")
         + (f" --kinds {','.join(kinds)}" if kinds else "")
     )
@@ -189,6 +190,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=int, help="default: 200 in 30 days, and as dense otherwise")
     parser.add_argument("--until", type=float, help="end after so many days of the schedule")
     parser.add_argument("--rate", type=float, default=Settings().rate, help="trades and quotes a second of all symbols")
+    parser.add_argument("--symbols", default=",".join(SYMBOLS), help="by commas; fewer make days cheaper")
     parser.add_argument("--wide", action="store_true", help="collect more kinds at once")
     parser.add_argument("--only", default="", help="indices of the faults to carry out, by commas")
     parser.add_argument("--kinds", default="", help="kinds of faults to draw from, by commas; default: all")
@@ -205,7 +207,10 @@ def main(given: Sequence[str] | None = None) -> int:
         if options.out:
             options.out.mkdir(parents=True)
         report = run(
-            options.days, faults, Settings(seed=options.seed, rate=options.rate, wide=options.wide),
+            options.days, faults,
+            Settings(
+                seed=options.seed, rate=options.rate, wide=options.wide, symbols=tuple(options.symbols.split(","))
+            ),
             options.out or Path(folder),
             only={int(n) for n in options.only.split(",") if n}, kinds=[k for k in options.kinds.split(",") if k],
             until=options.until,

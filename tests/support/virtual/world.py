@@ -49,6 +49,8 @@ NEAR_SECONDS = 300.0
 """How long after a fault everything is looked at as often as in real life."""
 WRITE_SECONDS = 30
 """More than a configuration may say: a pass costs the same for one event as for a thousand."""
+TRANSFORM_SECONDS = 2 * 3600
+"""This too: each job, whatever it is about, costs some tenths of a second of what a month may take."""
 BACK_SECONDS = 10.0
 STEADY_SECONDS, MOST_FAILED = 300.0, 200
 GB = 1 << 30
@@ -86,14 +88,20 @@ def config(settings: Settings, root: Path) -> Config:
     collectors = CollectorsConfig.model_validate(
         {
             "node": "v", "sources": sources,
-            "writing": {"seal_seconds": 3600, "slow_seal_seconds": 7200},
+            "writing": {"slow_seal_seconds": TRANSFORM_SECONDS},
         }
     )  # fmt: skip
-    seldom = collectors.writing.model_copy(update={"write_ms": 1000 * WRITE_SECONDS, "sync_ms": 1000 * WRITE_SECONDS})
+    often = 1000 * WRITE_SECONDS
+    seldom = collectors.writing.model_copy(
+        update={"write_ms": often, "sync_ms": often, "seal_seconds": TRANSFORM_SECONDS}
+    )
     collectors = collectors.model_copy(update={"writing": seldom})
+    # the nightly proof works in a process of its own, at a pace that is not of this world
+    compactor = {"interval_seconds": 3 * 3600, "reproduce": {"days": 0}}
     return Config(
-        lake=root, collectors=collectors, transformer=TransformerConfig(interval_seconds=3600),
-        compactor=CompactorConfig.model_validate({"interval_seconds": 7200}),
+        lake=root, collectors=collectors,
+        transformer=TransformerConfig.model_construct(interval_seconds=TRANSFORM_SECONDS),
+        compactor=CompactorConfig.model_validate(compactor),
         disk=DiskConfig(ballast_mb=1, check_seconds=60),
     )  # fmt: skip
 
