@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, and_, func, or_, select, union
+from sqlalchemy import Connection, FromClause, Select, Table, and_, func, or_, select, union
 from sqlalchemy.sql.elements import ColumnElement
 
 from lake import schema
@@ -76,9 +76,10 @@ class Reads(Protocol):
     def run(self, read: Callable[[Connection], T]) -> T: ...
 
 
-def equal(table: Table, **wanted: object) -> list[ColumnElement[bool]]:
-    """`column = value` for each that is not None."""
-    return [table.c[name] == value for name, value in wanted.items() if value is not None]
+def equal(table: FromClause, **wanted: object) -> list[ColumnElement[bool]]:
+    """`column = value`, or `column in values`, for each that is not None."""
+    held = [(table.c[name], value) for name, value in wanted.items() if value is not None]
+    return [column.in_(value) if isinstance(value, list | tuple) else column == value for column, value in held]
 
 
 def _structs(conn: Connection, kind: type[S], statement: Select[Any]) -> list[S]:
@@ -167,7 +168,7 @@ class FileReads:
         *,
         exchange: str | None = None,
         market_type: str | None = None,
-        symbol: str | None = None,
+        symbol: str | Sequence[str] | None = None,
         level: Level | None = None,
         date_from: str | None = None,
         date_to: str | None = None,
@@ -178,14 +179,13 @@ class FileReads:
 
         `symbol` also finds the files that hold all symbols. `FileRow.parents` is filled on request only.
         """
-        t = schema.files
-        where = equal(t, kind=kind, exchange=exchange, market_type=market_type, level=level, state=state)
-        if symbol is not None:
-            where.append(or_(t.c.symbol == symbol, t.c.symbol.is_(None)))
-        if date_from is not None:
-            where.append(t.c.date >= date_from)
-        if date_to is not None:
-            where.append(t.c.date <= date_to)
+        t, i = schema.files, schema.files.alias("i")
+        named = [] if symbol is None else [or_(*equal(i, symbol=symbol), i.c.symbol.is_(None))]
+        named += [i.c.date >= date_from] if date_from is not None else []
+        named += [i.c.date <= date_to] if date_to is not None else []
+        named += equal(i, kind=kind, exchange=exchange, market_type=market_type, state=state)
+        # what an index holds is asked of it alone: rows are looked up once they are known to be wanted
+        where = [t.c.path.in_(select(i.c.path).where(*named)), *equal(t, level=level)]
         order = (t.c.kind, t.c.exchange, t.c.market_type, t.c.date, t.c.hour, t.c.symbol, t.c.path)
 
         def read(conn: Connection) -> list[FileRow]:
@@ -261,7 +261,7 @@ class HoleReads:
         exchange: str | None = None,
         market_type: str | None = None,
         kind: str | None = None,
-        symbol: str | None = None,
+        symbol: str | Sequence[str] | None = None,
         *,
         state: GapState | Sequence[GapState] | None = None,
         overlapping: Interval | None = None,
@@ -291,7 +291,7 @@ class HoleReads:
         exchange: str | None = None,
         market_type: str | None = None,
         kind: str | None = None,
-        symbol: str | None = None,
+        symbol: str | Sequence[str] | None = None,
         overlapping: Interval | None = None,
     ) -> list[Coverage]:
         """Coverage rows by (exchange, market_type, kind, symbol, ts_from); they may overlap each other."""

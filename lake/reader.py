@@ -23,7 +23,7 @@ from lake.errors import WrongQuestion
 from lake.fills import Fill, Spans, SymbolKey
 from lake.listings import Listing, listings, refuse_two_listings, resolve
 from lake.manifest import Manifest
-from lake.manifest_reads import Snapshot
+from lake.manifest_reads import BATCH, Meta, Snapshot
 from lake.reading import EVER, MinState, Selection, Wanted, check, choose, lazy
 from lake.rows import FileRow
 from lake.sizes import SIZED, with_sizes
@@ -34,6 +34,9 @@ from market.times import DAY, HOUR, MINUTE, SECOND, Interval, floor_to
 
 Time: TypeAlias = int | str | dt.datetime | dt.date
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+_LAST_DAY = 9_000 * 365 * DAY
+_PLANS = 16
+"""Questions whose files are remembered for as long as the manifest does not change."""
 _BAR = re.compile(r"bar_([1-9][0-9]{0,5})([smhd])")
 
 
@@ -59,6 +62,19 @@ def bar_kind(name: str) -> BarKind | None:
     return BarKind("bar_1s" if width % MINUTE else "bar_1m", width)
 
 
+class _Question(msgspec.Struct, frozen=True):
+    """What a read asks for, as far as its files follow from it."""
+
+    kind: str
+    bar: BarKind | None
+    exchange: str | None
+    market_type: str | None
+    asked: tuple[Wanted, ...]
+    span: Interval
+    min_state: MinState
+    across_listings: bool
+
+
 class _Plan(msgspec.Struct, frozen=True):
     """One read, answered by the manifest: nothing after this asks it again."""
 
@@ -81,6 +97,7 @@ class Lake:
         self.root = Path(path)
         self.manifest = Manifest.read_only(self.root)
         self._listings: dict[tuple[str, ...], list[Listing]] = {}
+        self._plans: dict[_Question, tuple[Meta, _Plan]] = {}
 
     def read(
         self,
@@ -202,30 +219,44 @@ class Lake:
             EVER.start if start is None else times.parse(start), EVER.end if end is None else times.parse(end)
         )
         asked = _asked(exchange, market_type, symbol)
+        question = _Question(
+            kind=stored, bar=bar, exchange=exchange, market_type=market_type, asked=tuple(asked), span=span,
+            min_state=min_state, across_listings=across_listings,
+        )  # fmt: skip
+        return self.manifest.run(lambda conn: self._answered(Snapshot(conn), question))
 
-        def ask(snapshot: Snapshot) -> _Plan:
-            files = snapshot.files(stored, exchange=exchange, market_type=market_type)
-            contracts = snapshot.files("contract", exchange=exchange, market_type=market_type)
-            known = self._known(contracts)
-            wanted = [venue for one in asked for venue in resolve(one, known)]
-            sure = (
-                frozenset(c.path for c in snapshot.certificates(exchange=exchange) if c.verified)
-                if files
-                else frozenset()
-            )
-            around = span
-            if bar is not None and span != EVER:
-                around = Interval(floor_to(span.start, bar.width), -floor_to(-span.end, bar.width))
-            selection = choose(stored, files, wanted, around, min_state, sure)
-            if not across_listings:
-                refuse_two_listings(known, wanted, _extent(selection, span))
-            gaps, coverage = _holes(snapshot, bar, exchange, market_type, around)
-            return _Plan(
-                kind=stored, bar=bar, span=span, wanted=tuple(wanted), files=tuple(files), selection=selection,
-                contracts=tuple(contracts), gaps=tuple(gaps), coverage=tuple(coverage),
-            )  # fmt: skip
+    def _answered(self, snapshot: Snapshot, question: _Question) -> _Plan:
+        """The plan of a question, remembered for as long as the manifest says that nothing has changed."""
+        now = snapshot.meta()
+        held = self._plans.get(question)
+        if held is not None and held[0] == now:
+            return held[1]
+        plan = self._planned(snapshot, question)
+        self._plans = {**(self._plans if len(self._plans) < _PLANS else {}), question: (now, plan)}
+        return plan
 
-        return self.manifest.run(lambda conn: ask(Snapshot(conn)))
+    def _planned(self, snapshot: Snapshot, q: _Question) -> _Plan:
+        contracts = snapshot.files("contract", exchange=q.exchange, market_type=q.market_type)
+        known = self._known(contracts)
+        wanted = [venue for one in q.asked for venue in resolve(one, known)]
+        around = q.span
+        if q.bar is not None and q.span != EVER:
+            around = Interval(floor_to(q.span.start, q.bar.width), -floor_to(-q.span.end, q.bar.width))
+        symbols, (first, last) = _symbols(wanted), _dates(around)
+        files = snapshot.files(
+            q.kind, exchange=q.exchange, market_type=q.market_type, symbol=symbols, date_from=first, date_to=last
+        )
+        sure: frozenset[str] = frozenset()
+        if q.min_state == "verified" and files:
+            sure = frozenset(c.path for c in snapshot.certificates(exchange=q.exchange, kind=q.kind) if c.verified)
+        selection = choose(q.kind, files, wanted, around, q.min_state, sure)
+        if not q.across_listings:
+            refuse_two_listings(known, wanted, _extent(selection, q.span))
+        gaps, coverage = _holes(snapshot, q, symbols, around)
+        return _Plan(
+            kind=q.kind, bar=q.bar, span=q.span, wanted=tuple(wanted), files=tuple(files), selection=selection,
+            contracts=tuple(contracts), gaps=tuple(gaps), coverage=tuple(coverage),
+        )  # fmt: skip
 
     def _known(self, contracts: Sequence[FileRow]) -> list[Listing]:
         key = tuple(file.path for file in contracts)
@@ -242,7 +273,8 @@ class Lake:
         """Bars as they are shown; at least `columns` of them where nothing needs the others."""
         found = self._rows(plan)
         if fill == "none" and not bar.folded:
-            found = found.select(list(dict.fromkeys((*fills.NEEDED, *columns))))
+            needed = fills.NEEDED if plan.gaps else ("gap",)
+            found = found.select(list(dict.fromkeys((*needed, *columns))))
         rows = found.collect()
         if bar.folded:
             rows = _folded(rows, bar.width, plan)
@@ -269,18 +301,34 @@ def _extent(selection: Selection, span: Interval) -> Interval:
     return span.clip(Interval(min(file.ts_min for file in held), max(file.ts_max for file in held) + 1))
 
 
+def _symbols(wanted: Sequence[Wanted]) -> list[str] | None:
+    """What the manifest is asked for: whatever says nothing of these symbols cannot be of use. None for all."""
+    names = {one.symbol for one in wanted if one.symbol is not None}
+    return None if len(names) > BATCH or any(one.symbol is None for one in wanted) else sorted(names)
+
+
+def _dates(span: Interval) -> tuple[str | None, str | None]:
+    """The first and last day of a span: rows lie in the file of their event's day."""
+    edges = (span.start, span.end - 1)
+    first, last = (times.date_of(at).isoformat() if 0 <= at < _LAST_DAY else None for at in edges)
+    return first, last
+
+
 def _holes(
-    snapshot: Snapshot, bar: BarKind | None, exchange: str | None, market_type: str | None, span: Interval
+    snapshot: Snapshot, q: _Question, symbols: list[str] | None, span: Interval
 ) -> tuple[list[Gap], list[Coverage]]:
     """Gaps and coverage of what the bars were made from: trades, or aggregated ones where trades are not collected."""
-    if bar is None:
+    if q.bar is None:
         return [], []
     days = Interval(floor_to(span.start, DAY), -floor_to(-span.end, DAY))
     gaps: list[Gap] = []
     coverage: list[Coverage] = []
+    named = None if symbols is None else [*symbols, bars.EVERY_SYMBOL]
     for source in sources.TRADES:
-        gaps += snapshot.gaps(exchange, market_type, source, state=("open", "unrepairable"), overlapping=span)
-        coverage += snapshot.coverage(exchange, market_type, source, overlapping=days)
+        gaps += snapshot.gaps(
+            q.exchange, q.market_type, source, named, state=("open", "unrepairable"), overlapping=span
+        )
+        coverage += snapshot.coverage(q.exchange, q.market_type, source, named, overlapping=days)
     inside = [c for c in coverage if c.ts_from < span.end and c.ts_to > span.start]
     return sources.without_traded(gaps, coverage), sources.without_traded(inside, coverage)
 
@@ -336,7 +384,7 @@ def _arrow(frame: pl.DataFrame, name: str) -> pa.Table:
             wanted = schema.field(column).type
             if pa.types.is_dictionary(wanted) and not pa.types.is_dictionary(values.type):
                 values = values.cast(pa.string()).dictionary_encode()
-            values = values.cast(wanted)
+            values = values if values.type == wanted else values.cast(wanted)
         fields.append(pa.field(column, values.type))
         made.append(values)
     return pa.table(made, schema=pa.schema(fields))

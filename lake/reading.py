@@ -7,6 +7,7 @@ last, of bars the highest revision).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -23,6 +24,8 @@ from market.times import Interval
 Market: TypeAlias = tuple[str, str]
 MinState: TypeAlias = Literal["provisional", "final", "verified"]
 EVER = Interval(-(2**62), 2**62)
+_RUNS = 8
+"""Scans that one frame is put together of."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -100,12 +103,31 @@ def lazy(root: Path, selection: Selection, files: Sequence[FileRow]) -> pl.LazyF
 
 
 def _scan(root: Path, files: Sequence[FileRow], selection: Selection) -> pl.LazyFrame:
-    time = time_column(selection.kind)
+    """The wanted rows of these files; a file that holds nothing else is read without looking at each row."""
+    runs = [
+        (plain, list(held)) for plain, held in itertools.groupby(files, lambda file: _wanted_whole(file, selection))
+    ]
+    if len(runs) > _RUNS:
+        runs = [(False, list(files))]
+    frames = [_scanned(root, held, None if plain else selection) for plain, held in runs]
+    return pl.concat(frames) if len(frames) > 1 else frames[0]
+
+
+def _wanted_whole(file: FileRow, selection: Selection) -> bool:
+    """Whether every row of a file is asked for: one of all symbols tells nothing of whose rows it holds."""
+    inside = selection.span.start <= file.ts_min and file.ts_max < selection.span.end
+    return inside and (file.symbol is not None or Wanted() in selection.wanted)
+
+
+def _scanned(root: Path, files: Sequence[FileRow], selection: Selection | None) -> pl.LazyFrame:
     frame = pl.scan_parquet([root / file.path for file in files], hive_partitioning=False, glob=False)
+    if selection is None:
+        return frame
     if selection.span != EVER:
+        time = time_column(selection.kind)
         low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (selection.span.start, selection.span.end))
         frame = frame.filter((pl.col(time) >= low) & (pl.col(time) < high))
-    if any(wanted != Wanted() for wanted in selection.wanted):
+    if Wanted() not in selection.wanted:
         frame = frame.filter(pl.any_horizontal([wanted.rows() for wanted in selection.wanted]))
     return frame
 

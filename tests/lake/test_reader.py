@@ -1,6 +1,7 @@
 """Lake.read and scan: one snapshot, hot and final together, no row twice, bars over gaps, and wrong questions."""
 
 import datetime as dt
+import itertools
 import threading
 
 import polars as pl
@@ -116,6 +117,42 @@ def test_start_is_included_and_end_is_not(made, lake):
     assert lake.read("trade", start="2024-07-20").num_rows == 0
     with pytest.raises(Malformed):
         lake.read("trade", start="yesterday")
+
+
+def test_any_range_of_any_symbols_is_that_part_of_all_rows(made, lake):
+    """Files inside the range are read whole, those at its edges row by row, hot ones by symbol too."""
+    for day in range(4):
+        for symbol in ("AUSDT", "BUSDT", "CUSDT"):
+            rows = [trade(T0 + day * DAY + n * HOUR, "10", "2", n + 1, symbol=symbol) for n in range(day + 1)]
+            made.day("trade", rows, symbol=symbol)
+        own = ("price", "qty", "qty_unit", "multiplier", "side", "condition", "seq")
+        marks = [
+            {k: v for k, v in trade(T0 + day * DAY + n * HOUR, "1", "1", symbol=symbol).items() if k not in own}
+            for symbol in ("AUSDT", "BUSDT") for n in (1, 2)
+        ]  # fmt: skip
+        made.day("mark_price", [row | {"mark": "10"} for row in marks], symbol=None)
+    last = [trade(T0 + 4 * DAY + n, "10", "2", n, symbol=symbol) for symbol in ("AUSDT", "DUSDT") for n in (7, 8)]
+    made.part("trade", last)
+    edges = [None, T0, T0 + HOUR, T0 + DAY, T0 + 2 * DAY + 2 * HOUR, T0 + 4 * DAY + 8]
+    for kind in ("trade", "mark_price"):
+        whole = pl.DataFrame(lake.read(kind))
+        at, of = pl.col("ts_event").cast(pl.Int64), pl.col("symbol").cast(pl.String)
+        for start, end in itertools.combinations(edges, 2):
+            for symbols in ("AUSDT", ["AUSDT", "DUSDT"], ["nobody"], None):
+                names = whole["symbol"].cast(pl.String).unique() if symbols is None else pl.Series([symbols]).explode()
+                wanted = whole.filter(at < end, of.is_in(names.implode()), at >= (start or 0))
+                found = pl.DataFrame(lake.read(kind, start=start, end=end, symbol=symbols))
+                assert found.equals(wanted), (kind, start, end, symbols)
+
+
+def test_a_question_asked_again_sees_what_has_changed_since(made, lake):
+    ask = lambda: lake.read("bar_1m", symbol="BTCUSDT", start=T0, end=T0 + DAY)  # noqa: E731
+    assert ask().num_rows == 0
+    minutes(made, 0, 1)
+    assert closes(ask()) == closes(ask())
+    assert [close is None for _, close in closes(ask())] == [False, False]
+    made.gap(T0, T0 + SECOND)
+    assert [close is None for _, close in closes(ask())] == [True, False]
 
 
 def test_rows_of_many_symbols_come_sorted_by_symbol_then_time(made, lake):
