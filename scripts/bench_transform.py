@@ -8,7 +8,12 @@ N trades and N quotes of 10 symbols over an hour lie as sealed one-minute segmen
   trades and quotes published (written, read back, hashed, synced, renamed), bars of 1 s and 1 m from them, every step
   in the manifest. `ours-bars` is the part of it that makes bars from parts that exist;
 - json-pandas, pandas-json, orjson-pandas, pyarrow, polars, duckdb: the same lines straight to one Parquet file of 1 s
-  bars, kept nowhere else: no typed rows, no checks, float sums.
+  bars, kept nowhere else: no typed rows, no checks, float sums;
+- pandas-tables, polars-tables, duckdb-tables: the same work as ours (`scripts/bench_transform_tables.py`): typed,
+  deduplicated, sorted Parquet tables of all trades and quotes, and bars.
+
+They are compared twice. *Bars only*: the first peers, which do less than ours. *Same work: tables and bars*: the
+others.
 
 First a round proves that all sides made the same bars (open, high, low, close, volumes, count, vwap, bid, ask, spread;
 sums to 1e-9 of each other, since only ours are exact). Then a day of 1 s bars of 20 symbols is folded to 1 m.
@@ -28,12 +33,17 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
 import bench_harness as harness  # noqa: E402 -- it lies beside this file
 import bench_transform_peers as peers_of  # noqa: E402 -- likewise
+import bench_transform_tables as tables_of  # noqa: E402 -- likewise
 from bench_transform_peers import COLUMNS  # noqa: E402 -- likewise
 
 NAMES = 10
 HOUR = 3600 * 1_000_000
 OURS = ("ours", "ours-bars")
 PEERS = ("json-pandas", "pandas-json", "orjson-pandas", "pyarrow", "polars", "duckdb")
+SAME_WORK = ("pandas-tables", "polars-tables", "duckdb-tables")
+BARS_ONLY = "JSONL to 1 s bars: bars only"
+WHOLE = "JSONL to 1 s bars: same work, tables and bars"
+FOLD = "1 s bars to 1 m bars"
 FOLDS = ("ours-fold", "pandas-fold", "polars-fold", "duckdb-fold")
 
 
@@ -99,7 +109,8 @@ def _transformed(lake: Path, load: dict[str, Any]) -> tuple[harness.Measured, fl
 SIDES = {
     "ours": ours, "ours-bars": ours_bars, "json-pandas": peers_of.json_pandas, "pandas-json": peers_of.pandas_json,
     "orjson-pandas": peers_of.orjson_pandas, "pyarrow": peers_of.pyarrow_json, "polars": peers_of.polars_json,
-    "duckdb": peers_of.duckdb_json, "ours-fold": peers_of.ours_fold, "pandas-fold": peers_of.pandas_fold,
+    "duckdb": peers_of.duckdb_json, "pandas-tables": tables_of.json_pandas, "polars-tables": tables_of.polars_json,
+    "duckdb-tables": tables_of.duckdb_json, "ours-fold": peers_of.ours_fold, "pandas-fold": peers_of.pandas_fold,
     "polars-fold": peers_of.polars_fold, "duckdb-fold": peers_of.duckdb_fold,
 }  # fmt: skip
 
@@ -138,15 +149,39 @@ def same(left: Any, right: Any) -> bool:
     return True
 
 
+def rows_of(name: str, out: Path, kind: str) -> Any:
+    """The rows of a table that a side made, in one form and order."""
+    import polars as pl
+
+    columns = [column for column in tables_of.OWN[kind] if column != "condition"]
+    if name in OURS:
+        from lake import Lake
+
+        with Lake(out / "lake") as lake:
+            made = pl.DataFrame(lake.read(kind))
+    else:
+        made = pl.read_parquet(out / f"{kind}.parquet")
+    wanted = [pl.col("symbol").cast(pl.String), *(pl.col(time).dt.epoch("us") for time in tables_of.TIMES)]
+    texts = pl.col(pl.Categorical).cast(pl.String)
+    return made.select(*wanted, *columns).with_columns(texts).sort("symbol", "ts_event", tables_of.IDS[kind])
+
+
 def compare(title: str, sides: list[str], ours: tuple[str, ...], load: dict[str, Any], place: Path, rounds: int) -> Any:
     """Proof, then rounds."""
     command = [sys.executable, __file__, "--side"]
     run = lambda name: harness.run_side(command, name, load, place / "run")  # noqa: E731
     first: list[Any] = []
 
+    rows: dict[str, Any] = {}
+
     def equals(name: str, _: harness.Measured) -> bool:
         first.append(bars_of(name, place / "run"))
-        return same(first[0], first.pop() if len(first) > 1 else first[0])
+        if not same(first[0], first.pop() if len(first) > 1 else first[0]):
+            return False
+        if not set(sides) & set(SAME_WORK):
+            return True
+        held = {kind: rows_of(name, place / "run", kind) for kind in tables_of.OWN}
+        return all(rows.setdefault(kind, made).equals(made) for kind, made in held.items())
 
     runs, equal = harness.proven(sides, rounds, run, equals)
     note = f"{first[0].height:,} bars"
@@ -193,9 +228,9 @@ def main(given: list[str] | None = None) -> int:
     parser = harness.Parser("bench_transform.py", __doc__)
     parser.add_argument("--rows", type=int, help="trades, and as many quotes (1000000)")
     parser.add_argument("--flat", type=int, help="also ours alone over so many of each, for its memory")
-    parser.add_argument("--sides", default=",".join(PEERS), help="peers to run beside ours")
+    parser.add_argument("--sides", default=",".join((*PEERS, *SAME_WORK)), help="peers to run beside ours")
     options = parser.counted(given, "rows", "flat")
-    peers = harness.choice(parser, options.sides, PEERS)
+    peers = harness.choice(parser, options.sides, (*PEERS, *SAME_WORK))
     rows = options.rows or (20_000 if options.quick else 1_000_000)
     rounds = options.rounds or (0 if options.quick else 5)
 
@@ -204,11 +239,14 @@ def main(given: list[str] | None = None) -> int:
     parts, curves = [], []
     with harness.workplace("transform") as place:
         load = loaded(place / "source", rows)
-        parts.append(compare("JSONL to 1 s bars", [*OURS, *peers], OURS, load, place, rounds))
-        parts[0]["note"] += f" from {rows:,} trades and {rows:,} quotes, {load['bytes'] / 1e6:.0f} MB of lines"
+        size = f" from {rows:,} trades and {rows:,} quotes, {load['bytes'] / 1e6:.0f} MB of lines"
+        for title, mine, others in ((BARS_ONLY, OURS, PEERS), (WHOLE, OURS[:1], SAME_WORK)):
+            if sides := [name for name in peers if name in others]:
+                parts.append(compare(title, [*mine, *sides], mine, load, place, rounds))
+                parts[-1]["note"] += size
         fold = {"seconds": str(place / "seconds.parquet")}
         seconds_of_a_day(Path(fold["seconds"]), 4 if options.quick else 20, 3_600 if options.quick else 86_400)
-        parts.append(compare("1 s bars to 1 m bars", list(FOLDS), FOLDS[:1], fold, place, rounds))
+        parts.append(compare(FOLD, list(FOLDS), FOLDS[:1], fold, place, rounds))
         if options.flat:
             more = loaded(place / "more", options.flat)
             rss = harness.run_side([sys.executable, __file__, "--side"], "ours", more, place / "run")["rss_mb"]
@@ -235,16 +273,20 @@ def loaded(root: Path, rows: int) -> dict[str, Any]:
 
 def targets(parts: list[dict[str, Any]], curves: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The figures that this bench has to reach."""
+    held = {one["title"]: one for one in parts}
+    ratios = {title: one["ratios"] for title, one in held.items()}
     made = []
     for side, words in (("ours", "whole transformer"), ("ours-bars", "bars from parts")):
         for peer, must, stretch in (("json-pandas", 10, 20), ("pandas-json", 7, 14), ("polars", 1.2, 2.2)):
-            ratio = parts[0]["ratios"].get(f"{peer} / {side}")
-            made.append(harness.target(f"JSONL to 1 s bars, {words}, v {peer}", ratio, must, stretch))
-    rss = max([parts[0]["sides"]["ours"]["rss_mb"], *(point[1] for one in curves for point in one["lines"]["ours"])])
+            ratio = ratios.get(BARS_ONLY, {}).get(f"{peer} / {side}")
+            made.append(harness.target(f"{BARS_ONLY}, {words}, v {peer}", ratio, must, stretch))
+    for peer, must, stretch in (("pandas-tables", 10, 20), ("polars-tables", 1.2, 2.2)):
+        ratio = ratios.get(WHOLE, {}).get(f"{peer} / ours")
+        made.append(harness.target(f"{WHOLE}, v {peer}", ratio, must, stretch))
+    most = [one["sides"]["ours"]["rss_mb"] for one in parts if "ours" in one["sides"]]
+    rss = max([*most, *(point[1] for one in curves for point in one["lines"]["ours"])], default=None)
     made.append(harness.target("peak RSS of the transformer", rss, 400, 250, less=True, unit="MB"))
-    made.append(
-        harness.target("1 s to 1 m v pandas resample", parts[1]["ratios"].get("pandas-fold / ours-fold"), 6, 30)
-    )
+    made.append(harness.target("1 s to 1 m v pandas resample", ratios[FOLD].get("pandas-fold / ours-fold"), 6, 30))
     return made
 
 

@@ -28,7 +28,7 @@ def files(load: dict[str, Any], kind: str) -> list[str]:
     )
 
 
-def _pandas_bars(trades: Any, quotes: Any, out: Path) -> None:
+def pandas_bars(trades: Any, quotes: Any, out: Path) -> None:
     import pandas as pd
 
     def window(frame: Any) -> Any:
@@ -65,7 +65,7 @@ def _looped(loads: Callable[[bytes], Any], load: dict[str, Any], out: Path) -> h
                     for name in numbers:
                         columns[name].append(float(row[name]))
         frames.append(pd.DataFrame(columns))
-    _pandas_bars(*frames, out)
+    pandas_bars(*frames, out)
     return watch.result()
 
 
@@ -88,7 +88,7 @@ def pandas_json(load: dict[str, Any], out: Path) -> harness.Measured:
         read = [pd.read_json(path, lines=True, dtype=False, convert_dates=False) for path in files(load, kind)]
         frame = pd.concat(read, ignore_index=True)[["symbol", "ts_event", *numbers]]
         frames.append(frame.astype(dict.fromkeys(numbers, "float64")))
-    _pandas_bars(*frames, out)
+    pandas_bars(*frames, out)
     return watch.result()
 
 
@@ -138,19 +138,25 @@ def polars_json(load: dict[str, Any], out: Path) -> harness.Measured:
         lines = pl.scan_ndjson(files(load, kind), schema=schema)
         return lines.with_columns(*(pl.col(name).cast(pl.Float64) for name in numbers), window=window)
 
-    bars = scan("trade", ("price", "qty")).group_by("symbol", "window", maintain_order=True).agg(
+    polars_bars(scan("trade", ("price", "qty")), scan("quote", ("bid", "ask"))).sink_parquet(
+        out / "bars.parquet", engine="streaming"
+    )
+    return watch.result()
+
+
+def polars_bars(trades: Any, quotes: Any) -> Any:
+    """1 s bars from lazy frames of trades and quotes, which have their `window`."""
+    import polars as pl
+
+    bars = trades.group_by("symbol", "window", maintain_order=True).agg(
         pl.col("price").first().alias("open"), pl.col("price").max().alias("high"), pl.col("price").min().alias("low"),
         pl.col("price").last().alias("close"), pl.col("qty").sum().alias("volume_base"),
         (pl.col("price") * pl.col("qty")).sum().alias("volume_quote"), pl.len().alias("trade_count"),
     )  # fmt: skip
-    last = (
-        scan("quote", ("bid", "ask")).group_by("symbol", "window", maintain_order=True).agg(pl.col("bid", "ask").last())
-    )
-    bars = bars.join(last, on=["symbol", "window"], how="left").with_columns(
+    last = quotes.group_by("symbol", "window", maintain_order=True).agg(pl.col("bid", "ask").last())
+    return bars.join(last, on=["symbol", "window"], how="left").with_columns(
         vwap=pl.col("volume_quote") / pl.col("volume_base"), spread=pl.col("ask") - pl.col("bid")
     )
-    bars.sink_parquet(out / "bars.parquet", engine="streaming")
-    return watch.result()
 
 
 def duckdb_json(load: dict[str, Any], out: Path) -> harness.Measured:
@@ -164,26 +170,33 @@ def duckdb_json(load: dict[str, Any], out: Path) -> harness.Measured:
         return f"read_ndjson({files(load, kind)}, columns={{{columns}}})"
 
     with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
-        connection.execute(
-            f"""
-            COPY (
-              WITH t AS (SELECT symbol, ts_event // 1000000 AS w, seq, price::DOUBLE AS price, qty::DOUBLE AS qty
-                         FROM {source("trade", "seq", "price qty")}),
-                   q AS (SELECT symbol, ts_event // 1000000 AS w, arg_max(bid, update_id)::DOUBLE AS bid,
-                                arg_max(ask, update_id)::DOUBLE AS ask
-                         FROM {source("quote", "update_id", "bid ask")}
-                         GROUP BY ALL),
-                   b AS (SELECT symbol, w, arg_min(price, seq) AS open, max(price) AS high, min(price) AS low,
-                                arg_max(price, seq) AS close, sum(qty) AS volume_base, sum(price * qty) AS volume_quote,
-                                count(*) AS trade_count
-                         FROM t GROUP BY ALL)
-              SELECT b.* EXCLUDE (w), make_timestamptz(b.w * 1000000) AS "window", volume_quote / volume_base AS vwap,
-                     q.bid, q.ask, q.ask - q.bid AS spread
-              FROM b LEFT JOIN q ON b.symbol = q.symbol AND b.w = q.w
-            ) TO '{out / "bars.parquet"}' (FORMAT parquet)
-            """
+        duckdb_bars(
+            connection, "ts_event", source("trade", "seq", "price qty"), source("quote", "update_id", "bid ask"), out
         )
     return watch.result()
+
+
+def duckdb_bars(connection: Any, time: str, trades: str, quotes: str, out: Path) -> None:
+    """1 s bars from what `trades` and `quotes` name; `time` is their event time in us."""
+    connection.execute(
+        f"""
+        COPY (
+          WITH t AS (SELECT symbol, {time} // 1000000 AS w, seq, price::DOUBLE AS price, qty::DOUBLE AS qty
+                     FROM {trades}),
+               q AS (SELECT symbol, {time} // 1000000 AS w, arg_max(bid, update_id)::DOUBLE AS bid,
+                            arg_max(ask, update_id)::DOUBLE AS ask
+                     FROM {quotes}
+                     GROUP BY ALL),
+               b AS (SELECT symbol, w, arg_min(price, seq) AS open, max(price) AS high, min(price) AS low,
+                            arg_max(price, seq) AS close, sum(qty) AS volume_base, sum(price * qty) AS volume_quote,
+                            count(*) AS trade_count
+                     FROM t GROUP BY ALL)
+          SELECT b.* EXCLUDE (w), make_timestamptz(b.w * 1000000) AS "window", volume_quote / volume_base AS vwap,
+                 q.bid, q.ask, q.ask - q.bid AS spread
+          FROM b LEFT JOIN q ON b.symbol = q.symbol AND b.w = q.w
+        ) TO '{out / "bars.parquet"}' (FORMAT parquet)
+        """
+    )
 
 
 # -- one second to one minute -----------------------------------------------------------------------------------------

@@ -82,9 +82,18 @@ def side_by_side(module, monkeypatch, tmp_path, *given):
 
 @pytest.mark.timeout(300)
 def test_bars_of_ours_and_of_a_peer_are_equal(tmp_path, monkeypatch):
-    told = side_by_side(bench_transform, monkeypatch, tmp_path, "--rows", "1500", "--sides", "duckdb")
-    bars, folds = told["parts"]
+    told = side_by_side(
+        bench_transform,
+        monkeypatch,
+        tmp_path,
+        "--rows",
+        "1500",
+        "--sides",
+        "duckdb,pandas-tables,polars-tables,duckdb-tables",
+    )
+    bars, whole, folds = told["parts"]
     assert bars["equal"] == {"ours": True, "ours-bars": True, "duckdb": True}
+    assert whole["equal"] == dict.fromkeys(("ours", "pandas-tables", "polars-tables", "duckdb-tables"), True)
     assert all(folds["equal"].values())
     assert set(bars["ratios"]) == {"duckdb / ours", "duckdb / ours-bars"}
     assert {goal["met"] for goal in told["targets"] if "duckdb" not in goal["name"]} <= {True, False, None}
