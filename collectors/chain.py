@@ -7,6 +7,8 @@ Of two updates that overlap both are kept: levels are absolute, so the later one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from collectors.holes import IN_FLIGHT, Line, venue_time
 from collectors.numbered import IdMerger
 from market.kinds import BookDelta, Event
@@ -42,6 +44,10 @@ class ChainMerger(IdMerger):
                     line.session, line.twin = event.session, line.session
                     return self.merge(event)
         return self._place(self._line(event.symbol), event, min(before + 1, last), last + 1)
+
+    def merge_all(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Updates are large and few: a call each."""
+        return [event for event in events if self.merge(event)]
 
     def _unchained(self, event: BookDelta) -> bool:
         """A row with nothing to chain by: its place in its frame identifies it, a snapshot its id."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from abc import ABC, abstractmethod
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from market.kinds import Event, kind
 from market.session import Gap, Resume
@@ -42,6 +43,11 @@ def venue_time(event: Event) -> int:
         return event.ts_event
     skew: int | None = getattr(event, "skew_us", None)
     return event.ts_recv - (skew or 0)
+
+
+def without(events: Sequence[Event], places: Collection[int]) -> Sequence[Event]:
+    """All events but those at `places`."""
+    return [event for place, event in enumerate(events) if place not in places] if places else events
 
 
 class Hole:
@@ -140,7 +146,7 @@ class Line:
             self.twin = session
 
 
-class Memory:
+class Memory(ABC):
     """Interruptions, and the queue of gaps to give out: what all mergers share."""
 
     contiguous = False
@@ -185,6 +191,14 @@ class Memory:
                 line.gap = self._gap(line, alive if line.ts else unknown, cause, session, now)
                 self._give(line.gap)
         return self._take(now)
+
+    @abstractmethod
+    def merge(self, event: Event) -> bool:
+        """Whether an event is new."""
+
+    def merge_all(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Those of `events` that are new."""
+        return [event for event in events if self.merge(event)]
 
     def joined(self, session: str, symbol: str) -> bool:
         """Whether what `session` sends of a symbol is shown to overlap with what was there before it."""

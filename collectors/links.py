@@ -10,7 +10,7 @@ import msgspec
 from collectors import liveness
 from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
-from market.session import Booked, Gap, Rejected, Session, Stream
+from market.session import Batching, Booked, Gap, Rejected, Session, Stream
 from runtime import telemetry
 
 
@@ -20,6 +20,7 @@ class Link:
     def __init__(self, session: Session, row: SessionRow, name: str) -> None:
         self.session = session
         self.booked = session if isinstance(session, Booked) else None
+        self.batching = session if isinstance(session, Batching) else None
         self.row = row
         self.name = name
         self.streams = sum(1 for _ in session.streams())

@@ -10,6 +10,7 @@ from collectors.config import SourceConfig
 from collectors.intake import MarketKey
 from collectors.patterns import Resolved
 from collectors.pipeline import Pipeline
+from collectors.routes import MergeAll
 from market.kinds import Contract, Event
 from market.session import Exchange
 from runtime import changing
@@ -34,13 +35,14 @@ class Listing:
         self.said = 0.0
         self._changed = changed
 
-    def overhear(self, merge: Callable[[Event], bool]) -> Callable[[Event], bool]:
-        """`merge` of the route of contracts, with a look at what passes."""
+    def overhear(self, merge_all: MergeAll) -> MergeAll:
+        """`merge_all` of the route of contracts, with a look at what passes."""
 
-        def heard(event: Event) -> bool:
-            if isinstance(event, Contract):
-                self._note(event)
-            return merge(event)
+        def heard(events: Sequence[Event]) -> Sequence[Event]:
+            for event in events:
+                if isinstance(event, Contract):
+                    self._note(event)
+            return merge_all(events)
 
         return heard
 
@@ -76,8 +78,7 @@ class Listings:
         """Listen to the contracts of a market."""
         listing = self._markets[pipeline.exchange, pipeline.market_type] = Listing(self._changed)
         route = pipeline.route(CONTRACT)
-        merge: Callable[[Event], bool] = route.merge
-        route.merge = listing.overhear(merge)  # type: ignore[assignment] # differs in the name of its argument only
+        route.merge_all = listing.overhear(route.merge_all)
 
     def asked(self, market: MarketKey) -> None:
         """The instruments of a market are asked for anew: what was answered before may have been fewer."""

@@ -15,13 +15,14 @@ from collectors.holes import HANDOVER, STALLED
 from collectors.intake import Intake, Lines, line_of, lines_of_frames
 from collectors.links import Gaps, Link, Totals, tally
 from collectors.pressed import Sieve
-from collectors.routes import Route
+from collectors.routes import Route, Routes
 from collectors.told import Told
 from lake.frames import FrameLine, payload
 from lake.rows import SessionRow
-from market.kinds import KIND_OF_EVENT, Contract, Event
+from market.kinds import Contract, Event
 from market.session import (
     Acknowledged,
+    Batching,
     Coverage,
     Fetch,
     Gap,
@@ -61,10 +62,7 @@ class Pipeline:
         self.market = (exchange, market_type)
         self.links: list[Link] = []
         self._intake = intake
-        self._merger = merger
         self._frames: Channel[Lines] | None = intake.frames((exchange, market_type)) if frames else None
-        self._routes: dict[str, Route] = {}
-        self._route_of: dict[type, Route] = {}
         self._blocking: list[Channel[Lines]] = [self._frames] if self._frames is not None else []
         self._totals = Totals()
         self._counted = (0, 0)
@@ -75,17 +73,11 @@ class Pipeline:
         """Symbol -> what the reference data last said of it, for the sessions that want to know."""
         self._gaps = Gaps()
         self._told = Told(self.links, self.route)
+        self._routes = Routes(self.market, intake, merger, self._told.given_up, self._blocking)
 
     def route(self, kind: str) -> Route:
         """The route of a kind, made at first use."""
-        found = self._routes.get(kind)
-        if found is None:
-            lane = (*self.market, kind)
-            channel = self._intake.lane(lane)
-            found = self._routes[kind] = Route(lane, self._merger(kind), channel, self._told.given_up)
-            if channel.when_full == "block":
-                self._blocking.append(channel)
-        return found
+        return self._routes.of(kind)
 
     # --- sessions ---
 
@@ -110,7 +102,7 @@ class Pipeline:
         if polled is not None:
             opened.tag, opened.headers = POLL, dict(polled)
         self._note(opened)
-        return link, self._take(link, session.start(now), now, b"")
+        return link, self._said(link, session.start(now), now, b"")
 
     def receive(self, link: Link, frames: Sequence[bytes], ts_recv: int) -> Sequence[Task]:
         """Frames that were read together at `ts_recv`; what the session wants done about them."""
@@ -135,21 +127,25 @@ class Pipeline:
             self._frames.offer((kept,), len(kept.data))
         self._totals.frames += len(frames)
         self._totals.nbytes += sum(map(len, frames))
-        route_of = self._route_of
-        receive = session.receive if sieve is None else sieve.receive
-        tasks: list[Task] = []
         try:
-            for frame, time in zip(frames, times, strict=False):
-                for out in receive(frame, time):
-                    route = route_of.get(out.__class__)
-                    if route is None:
-                        tasks += self._odd(link, out, frame, time)
-                    elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
-                        route.batch.append(out)  # type: ignore[arg-type] # as above
+            if sieve is None and link.batching is not None:
+                return self._together(link, link.batching, frames, times)
+            receive = session.receive if sieve is None else sieve.receive
+            said = (self._take(link, receive(f, at), at, f) for f, at in zip(frames, times, strict=False))
+            return [task for tasks in said for task in tasks]
         finally:
             if sieve is not None:
                 sieve.keep()
             self._hand_on(link)
+
+    def _together(self, link: Link, session: Batching, frames: Sequence[bytes], times: Sequence[int]) -> Sequence[Task]:
+        """The hot path. What is no event is seen to after the events before it."""
+        tasks: list[Task] = []
+        place = 0
+        while place < len(frames):
+            taken, said = session.receive_all(frames[place:], times[place:], self._routes.puts)
+            place += taken
+            tasks += self._take(link, said, times[place - 1], frames[place - 1])
         return tasks
 
     def respond(
@@ -165,13 +161,13 @@ class Pipeline:
                 method=asked.method, status=status, tag=asked.tag, headers=dict(headers), **payload(body),  # type: ignore[arg-type] # str fields
             )
         )  # fmt: skip
-        return self._take(link, outputs, ts_recv, body)
+        return self._said(link, outputs, ts_recv, body)
 
     def tick(self, link: Link, now: int) -> Sequence[Task]:
         """Time has passed for one session."""
         self._cover(self._coverage.update(link.session))
         self._told.known(link)
-        tasks = self._take(link, link.session.tick(now), now, b"")
+        tasks = self._said(link, link.session.tick(now), now, b"")
         self._told.asked(link, now)
         return tasks
 
@@ -224,7 +220,7 @@ class Pipeline:
 
         With `covered`, also what every session has covered so far: asked for before segments are sealed.
         """
-        for route in self._routes.values():
+        for route in self._routes:
             self._found(route.merger.tick(now))
         if covered:
             for link in self.links:
@@ -265,13 +261,13 @@ class Pipeline:
 
     def relieve(self) -> int:
         """What is given up no longer has its end, even where nothing follows it; how many such gaps there are."""
-        ended = [gap for route in self._routes.values() for gap in route.relieve(self._intake)]
+        ended = [gap for route in self._routes for gap in route.relieve(self._intake)]
         self._found(ended)
         return len(ended)
 
     @property
     def totals(self) -> Totals:
-        for route in self._routes.values():
+        for route in self._routes:
             self._totals.events[route.kind] = route.new
             self._totals.duplicates[route.kind] = route.merger.duplicates
         return self._totals
@@ -322,7 +318,7 @@ class Pipeline:
 
     def _count(self) -> None:
         """Metrics, once a pass and not once an event."""
-        for route in self._routes.values():
+        for route in self._routes:
             route.report()
         frames, nbytes = self._totals.frames, self._totals.nbytes
         if frames != self._counted[0]:
@@ -334,40 +330,34 @@ class Pipeline:
             kept = line_of(line)
             self._frames.offer((kept,), len(kept.data))
 
-    def _take(self, link: Link, outputs: Sequence[Output], now: int, data: bytes) -> Sequence[Task]:
+    def _said(self, link: Link, outputs: Sequence[Output], now: int, data: bytes) -> Sequence[Task]:
         """Outputs that come of anything but received frames."""
-        tasks: list[Task] = []
-        for out in outputs:
-            route = self._route_of.get(out.__class__)
-            if route is None:
-                tasks += self._odd(link, out, data, now)
-            elif route.merge(out):  # type: ignore[arg-type] # only event types have a route
-                route.batch.append(out)  # type: ignore[arg-type] # as above
+        tasks = self._take(link, outputs, now, data)
         self._hand_on(link)
         return tasks
 
-    def _odd(self, link: Link, out: Output, data: bytes, now: int) -> Sequence[Task]:
-        """Everything that is not an event of a kind met before."""
-        if isinstance(out, Event):
-            route = self._route_of[type(out)] = self.route(KIND_OF_EVENT[type(out)])
-            if route.merge(out):
-                route.batch.append(out)
-            return ()
-        if isinstance(out, Rejected):
-            self._reject(link, out, data, now)
-            return ()
-        if isinstance(out, Acknowledged | Refused):
-            self._settle(link, out, now)
-            return ()
-        return (out,)
+    def _take(self, link: Link, outputs: Sequence[Output], now: int, data: bytes) -> Sequence[Task]:
+        """What a session said, in its order; `data` is what it was said of. `_hand_on` comes after it."""
+        tasks: list[Task] = []
+        for out in outputs:
+            if isinstance(out, Event):
+                self._routes.put(out)
+                continue
+            self._routes.merge()
+            if isinstance(out, Rejected):
+                self._reject(link, out, data, now)
+            elif isinstance(out, Acknowledged | Refused):
+                self._settle(link, out, now)
+            else:
+                tasks.append(out)
+        return tasks
 
     def _hand_on(self, link: Link) -> None:
         """The new events of a batch to their channels, as lines."""
-        for route in self._route_of.values():
-            if route.batch:
-                link.row.events += len(route.batch)
-                if gaps := route.hand_on(self._totals, self._intake):
-                    self._found(gaps)
+        events, gaps = self._routes.hand_on(self._totals)
+        link.row.events += events
+        if gaps:
+            self._found(gaps)
 
     def _reject(self, link: Link, out: Rejected, data: bytes, now: int) -> None:
         tally(self._totals.rejected, {out.reason: 1})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from collectors.intake import Intake, LaneKey, Lines, lines_of
+from collectors.intake import Intake, LaneKey, Lines, MarketKey, lines_of
 from collectors.links import Totals
 from collectors.merger import merger
 from collectors.shedding import Shedding
-from market.kinds import Event
+from market.kinds import KIND_OF_EVENT, Event
 from market.session import Exchange, Gap, Merger
 from runtime import metrics
 from runtime.channel import Channel
+
+MergeAll = Callable[[Sequence[Event]], Sequence[Event]]
+"""Events in a row -> those of them that are new."""
 
 
 class Route:
@@ -26,13 +29,22 @@ class Route:
         self.lane = lane
         self.tell = tell
         self.merger = merger
-        self.merge = merger.merge
+        self.merge_all: MergeAll = merger.merge_all
         self.channel = channel
+        self.found: list[Event] = []
+        """Events of the batch of frames in hand that the merger has not seen."""
         self.batch: list[Event] = []
-        """New events of the batch of frames in hand."""
+        """Those of them that are new."""
         self.new = 0
         self.reported = (0, 0)
         self.shedding = Shedding(*lane)
+
+    def merge(self) -> None:
+        """Let the merger see what was found."""
+        found = self.found
+        if found:
+            self.batch += self.merge_all(found)
+            found.clear()
 
     def hand_on(self, totals: Totals, intake: Intake) -> list[Gap]:
         """The batch to its channel, as lines, or nowhere where memory is short; the gaps that begin or end with it."""
@@ -65,6 +77,66 @@ class Route:
         if now != self.reported:
             metrics.received(*self.lane, now[0] - self.reported[0], now[1] - self.reported[1])
             self.reported = now
+
+
+class Routes:
+    """The routes of one market: by kind, and by the class of the events. Channels that make reading wait when they are
+    full join `blocking`.
+    """
+
+    def __init__(
+        self,
+        market: MarketKey,
+        intake: Intake,
+        merger: Callable[[str], Merger],
+        tell: Callable[[Sequence[Gap]], None],
+        blocking: list[Channel[Lines]],
+    ) -> None:
+        self.puts: dict[type, Callable[[Event], None]] = {}
+        """Class of events -> what takes one; of those that were met (see `meet`)."""
+        self._market = market
+        self._intake = intake
+        self._merger = merger
+        self._tell = tell
+        self._blocking = blocking
+        self._routes: dict[str, Route] = {}
+        self._met: list[Route] = []
+
+    def __iter__(self) -> Iterator[Route]:
+        return iter(self._routes.values())
+
+    def of(self, kind: str) -> Route:
+        """The route of a kind, made at first use."""
+        found = self._routes.get(kind)
+        if found is None:
+            lane = (*self._market, kind)
+            found = self._routes[kind] = Route(lane, self._merger(kind), self._intake.lane(lane), self._tell)
+            if found.channel.when_full == "block":
+                self._blocking.append(found.channel)
+        return found
+
+    def put(self, event: Event) -> None:
+        """An event found, of any class."""
+        if type(event) not in self.puts:
+            route = self.of(KIND_OF_EVENT[type(event)])
+            self._met.append(route)
+            self.puts[type(event)] = route.found.append
+        self.puts[type(event)](event)
+
+    def merge(self) -> None:
+        """Let the mergers see what was found so far."""
+        for route in self._met:
+            route.merge()
+
+    def hand_on(self, totals: Totals) -> tuple[int, list[Gap]]:
+        """What was found to its channels, as far as it is new: how many events, and the gaps that begin or end."""
+        events, gaps = 0, []
+        for route in self._met:
+            route.merge()
+            if route.batch:
+                events += len(route.batch)
+                gaps += route.hand_on(totals, self._intake)
+        return events, gaps
 
 
 def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:

@@ -8,7 +8,7 @@ A Merger is the memory of one kind of one market across connections: it drops wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -194,6 +194,19 @@ class StreamState(msgspec.Struct, gc=False):
 
 
 @runtime_checkable
+class Batching(Protocol):
+    """A session that takes frames together, at less cost each than `receive`, and says the same."""
+
+    def receive_all(
+        self, frames: Sequence[bytes], times: Sequence[int], puts: Mapping[type, Callable[[Event], None]]
+    ) -> tuple[int, Sequence[Output]]:
+        """Take frames up to the first that says something else than one event whose class has a place in `puts`; the
+        events go there. Returns how many frames were taken, and what the last of them said where it was that one.
+        """
+        ...
+
+
+@runtime_checkable
 class Informed(Protocol):
     """A session that wants to know its market's instruments: told of each contract that the reference data gives."""
 
@@ -241,7 +254,8 @@ class Heeding(Protocol):
 class Merger(Protocol):
     """The memory of one (exchange, market_type, kind) across connections.
 
-    `merge` says whether an event is new; equal ids after the first are duplicates. Missing ids are held for a moment,
+    `merge` says whether an event is new, `merge_all` which of several in a row are; equal ids after the first are
+    duplicates. Missing ids are held for a moment,
     since a venue may reorder, then come out of `tick` as gaps. `interrupt` tells that a session's streams stopped, and
     the newest venue time that the session has `shown`, `acknowledged` that the venue took on streams that are silent
     by nature, `joined` asks whether a session is shown to overlap with what was there before it, `forget` says that
@@ -253,6 +267,7 @@ class Merger(Protocol):
     out_of_order: int
 
     def merge(self, event: Event) -> bool: ...
+    def merge_all(self, events: Sequence[Event]) -> Sequence[Event]: ...
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]: ...
     def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]: ...
     def joined(self, session: str, symbol: str) -> bool: ...

@@ -2,6 +2,7 @@
 
     python scripts/bench_ingest.py [--quick] [--json] [--frames N] [--rounds N] [--peers baseline,cryptofeed]
                                    [--mix cf|ab] [--pace R] [--out FILE]
+    python scripts/bench_ingest.py --stage session,pipeline,noframes,write [--batch N] [--frames N] [--mix cf|ab]
 
 Sides, each in a process of its own, one after another in every round (A B C A B C):
 
@@ -11,6 +12,8 @@ Sides, each in a process of its own, one after another in every round (A B C A B
 - cryptofeed: cryptofeed 2.4.1 (trade, ticker and book callbacks, orjson to a file; it keeps the books), installed into
   bench-out/cryptofeed by the first run (needs a C compiler). Patched: its endpoints, its check for wss://, and an event
   loop that is set.
+
+`--stage` measures only what a frame costs inside ours, without a socket (`scripts/bench_stages.py`).
 
 Load is `scripts/blast.py`, synthetic, 10 symbols: 35 % aggTrade, 55 % bookTicker, 10 % depth updates, or with
 `--mix ab` 40 % aggTrade and 60 % bookTicker. First a round that only proves that all sides stored the same records,
@@ -42,6 +45,7 @@ OUT = harness.OUT
 SIDES = ROOT / "scripts" / "bench_sides.py"
 OURS = ("ours", "ours-noframes")
 PEERS = ("baseline", "cryptofeed")
+STAGES = ("session", "pipeline", "noframes", "write")
 CRYPTOFEED = ["cryptofeed==2.4.1", "orjson", "uvloop"]
 
 
@@ -100,7 +104,7 @@ class Blast:
     """`scripts/blast.py` as a context."""
 
     def __init__(self, frames: int, mix: str, pace: float | None) -> None:
-        self.command = [sys.executable, str(ROOT / "scripts" / "blast.py"), "--frames", str(frames), "--hold", "0.3"]
+        self.command = [sys.executable, str(ROOT / "scripts" / "blast.py"), "--frames", str(frames), "--hold", "3"]
         self.command += ["--mix", mix]
         self.command += ["--pace", str(pace)] if pace else []
 
@@ -164,6 +168,20 @@ def report(result: dict[str, Any]) -> None:
         print(f"  {name}: {ratio:.2f}x the CPU of ours")
 
 
+def stages(options: argparse.Namespace) -> int:
+    """What a frame costs inside ours."""
+    import bench_stages
+
+    found = bench_stages.run(
+        options.stage, frames=options.frames or 50_000, mix=options.mix, rounds=options.rounds or 5, batch=options.batch
+    )
+    if options.json:
+        print(json.dumps(found))
+    for name, cost in found.items() if not options.json else ():
+        print(f"{name:<10}{cost:>8.2f} us of CPU a frame, {options.batch} together")
+    return 0
+
+
 def arguments(given: list[str] | None) -> argparse.Namespace:
     """The command line; a wrong one ends with 64."""
     parser = harness.Parser("bench_ingest.py", __doc__)
@@ -171,7 +189,10 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pace", type=float, default=3000.0, help="frames a second of the paced part; 0 leaves it out")
     parser.add_argument("--mix", choices=("cf", "ab"), default="cf", help="with depth updates (cf), or without")
     parser.add_argument("--peers", default=",".join(PEERS), help="any of baseline,cryptofeed")
-    options = parser.counted(given, "frames")
+    parser.add_argument("--stage", default="", help="only stages inside ours: any of session,pipeline,noframes,write")
+    parser.add_argument("--batch", type=int, default=256, help="frames handed over together to a stage (256)")
+    options = parser.counted(given, "frames", "batch")
+    options.stage = harness.choice(parser, options.stage, STAGES)
     options.peers = harness.choice(parser, options.peers, PEERS)
     if options.pace < 0:
         parser.error("--pace must not be negative")
@@ -181,6 +202,8 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 def main(given: list[str] | None = None) -> int:
     """The exit code."""
     options = arguments(given)
+    if options.stage:
+        return stages(options)
     peers = options.peers
     if "cryptofeed" in peers:
         peer_python()

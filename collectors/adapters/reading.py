@@ -31,7 +31,13 @@ BAD_FRAME = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 NUMBER = re.compile(r"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
 """A price or quantity as the venue writes it; None where a text is none."""
-_QUOTED = rb'"(?:0|[1-9][0-9]{0,29}+)(?:\.[0-9]{1,30})?+"'
+_NUMBER = r"(?!0[0-9])[0-9]{1,30}+(?:\.[0-9]{1,30}+)?+"  # the same texts, decided without a way back
+TWO_NUMBERS = re.compile(" ".join([_NUMBER] * 2), re.ASCII).fullmatch
+FOUR_NUMBERS = re.compile(" ".join([_NUMBER] * 4), re.ASCII).fullmatch
+"""So many of them with a blank between: a match each would cost twice as much. (None holds a blank, so that two texts
+are not taken for three.)
+"""
+_QUOTED = rb'"%b"' % _NUMBER.encode()
 _LEVEL = rb"\[" + _QUOTED + rb"," + _QUOTED + rb"\]"
 _COMPACT = re.compile(rb"\[(?:" + _LEVEL + rb"(?:," + _LEVEL + rb")*+)?\]").fullmatch
 _levels = msgspec.json.Decoder(list[list[Any]]).decode

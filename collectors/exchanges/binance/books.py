@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from collectors.exchanges.binance import payloads, wire
 from collectors.exchanges.binance.payloads import good_levels
-from collectors.exchanges.binance.protocol import Parse, StreamSession
+from collectors.exchanges.binance.protocol import Parse, Parsed, StreamSession
 from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, MICROSECONDS_FROM, PAST
 from market.kinds import BookDelta, BookSnapshot
 from market.session import Output, StreamState
@@ -34,7 +34,7 @@ def spot_delta(session: StreamSession, state: StreamState) -> Parse:
     decode, skew, chain = payloads.spot_depth, session.skew.add, session.books.follow(state)
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+    def parse(frame: bytes, ts_recv: int, number: int) -> Parsed:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -50,11 +50,9 @@ def spot_delta(session: StreamSession, state: StreamState) -> Parse:
             return session.reject("first update id after the last", name, number)
         skew(ts_recv, delay)
         session.heard(state, ts_recv, time)
-        return (
-            BookDelta(
-                symbol, name, time, None, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, None, None,
-                chain(data.U, data.u, None),
-            ),
+        return BookDelta(
+            symbol, name, time, None, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, None, None,
+            chain(data.U, data.u, None),
         )  # fmt: skip
 
     return parse
@@ -65,7 +63,7 @@ def futures_delta(session: StreamSession, state: StreamState) -> Parse:
     decode, chain = payloads.futures_depth, session.books.follow(state)
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+    def parse(frame: bytes, ts_recv: int, number: int) -> Parsed:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -78,11 +76,9 @@ def futures_delta(session: StreamSession, state: StreamState) -> Parse:
         if data.u < data.U:  # `pu` may be anything: a real frame was seen whose `pu` lies after its `u`
             return session.reject("first update id after the last", name, number)
         session.heard(state, ts_recv, time)
-        return (
-            BookDelta(
-                symbol, name, time, publish, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, data.pu,
-                None, chain(data.U, data.u, data.pu),
-            ),
+        return BookDelta(
+            symbol, name, time, publish, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, data.pu,
+            None, chain(data.U, data.u, data.pu),
         )  # fmt: skip
 
     return parse
@@ -100,7 +96,7 @@ def spot_book(session: StreamSession, state: StreamState) -> Parse:
     decode, skew, depth = payloads.spot_book, session.skew.at, _levels_of(state.stream.channel)
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+    def parse(frame: bytes, ts_recv: int, number: int) -> Parsed:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -108,11 +104,9 @@ def spot_book(session: StreamSession, state: StreamState) -> Parse:
         if not good_levels(data.bids, data.asks):
             return _refuse(session, state, number, symbol, levels=False)
         session.heard(state, ts_recv, 0)
-        return (
-            BookSnapshot(
-                symbol, name, None, None, ts_recv, source, number, 0, "ws", data.bids, data.asks, data.lastUpdateId,
-                depth, skew(ts_recv) or None,
-            ),
+        return BookSnapshot(
+            symbol, name, None, None, ts_recv, source, number, 0, "ws", data.bids, data.asks, data.lastUpdateId,
+            depth, skew(ts_recv) or None,
         )  # fmt: skip
 
     return parse
@@ -123,7 +117,7 @@ def futures_book(session: StreamSession, state: StreamState) -> Parse:
     decode, depth = payloads.futures_depth, _levels_of(state.stream.channel)
     symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+    def parse(frame: bytes, ts_recv: int, number: int) -> Parsed:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -134,10 +128,8 @@ def futures_book(session: StreamSession, state: StreamState) -> Parse:
         if data.s != symbol or not good or not timed:
             return _refuse(session, state, number, data.s, levels=good)
         session.heard(state, ts_recv, time)
-        return (
-            BookSnapshot(
-                symbol, name, time, publish, ts_recv, source, number, 0, "ws", data.b, data.a, data.u, depth
-            ),
+        return BookSnapshot(
+            symbol, name, time, publish, ts_recv, source, number, 0, "ws", data.b, data.a, data.u, depth
         )  # fmt: skip
 
     return parse

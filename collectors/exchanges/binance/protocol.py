@@ -17,26 +17,31 @@ from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.booking import Booking
 from collectors.exchanges.binance.commands import Subscriber
 from collectors.exchanges.binance.depth import Books, Depth
+from collectors.exchanges.binance.silence import silence_limit
 from collectors.exchanges.binance.skew import Skew
 from market.kinds import Contract, Event
 from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Rejected, Stream, StreamState
 from market.times import MINUTE
 
-Parse = Callable[[bytes, int, int], Sequence[Output]]
-"""(frame with the payload under `data`, ts_recv, frame_no) -> events, or a Rejected."""
+Parsed = Event | Sequence[Output]
+"""What a frame says: one event, which is what nearly all say, or any number of outputs."""
+Parse = Callable[[bytes, int, int], Parsed]
+"""(frame with the payload under `data`, ts_recv, frame_no) -> what it says, or a Rejected."""
 Maker = Callable[["StreamSession", StreamState], Parse]
 
 PREFIX, NAME_END = b'{"stream":"', b'","'
 """Between them lies the stream's name in the spelling that every frame has."""
 NAME_LIMIT = 128
+HEAD = 40
+"""Bytes of a frame that lead to its parser, where the name ends in them: a longer one is looked up whole. What follows
+a short name is the same in every frame, or nearly.
+"""
 ROUTES_LIMIT = 20_000
 LABELS_LIMIT = 200
 LABEL_LENGTH = 64
 GARBAGE_LIMIT = 100
 """Rejected frames in a row after which the connection is given up."""
 LIFE_JITTER = 10 * MINUTE
-SLOW_FACTOR = 20
-"""A stream or socket is silent when it has been quiet for this many of its own mean gaps."""
 SHUTDOWN = "serverShutdown"
 NOTHING: tuple[Output, ...] = ()
 
@@ -96,6 +101,8 @@ class StreamSession(Booking):
         self._limits = limits
         self._learn = learn
         self._hot: dict[bytes, Parse] = {}
+        self._long: dict[bytes, Parse] = {}
+        """As `_hot`, for names that are too long for that."""
         self._makers: dict[str, Parse] = {}
         self._states = {s.name: StreamState(s) for s in connection.streams}
         self._subscriber = Subscriber(() if learn else connection.streams, self._states, limits)
@@ -115,11 +122,27 @@ class StreamSession(Booking):
 
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no = number = self.frame_no + 1
+        out = self._hot.get(frame[:HEAD], self._cold)(frame, ts_recv, number)
+        return (out,) if isinstance(out, Event) else out
+
+    def receive_all(
+        self, frames: Sequence[bytes], times: Sequence[int], puts: Mapping[type, Callable[[Event], None]]
+    ) -> tuple[int, Sequence[Output]]:
+        """See `market.session.Batching`."""
+        hot, cold = self._hot.get, self._cold
+        begun = number = self.frame_no
         try:
-            parse = self._hot[frame.partition(NAME_END)[0]]
-        except LookupError:
-            return self._cold(frame, ts_recv, number)
-        return parse(frame, ts_recv, number)
+            for frame, ts_recv in zip(frames, times, strict=False):
+                number += 1
+                out = hot(frame[:HEAD], cold)(frame, ts_recv, number)
+                put = puts.get(out.__class__)
+                if put is not None:
+                    put(out)  # type: ignore[arg-type] # only event types have a place
+                elif out:
+                    return number - begun, (out,) if isinstance(out, Event) else out
+        finally:
+            self.frame_no = number
+        return number - begun, NOTHING
 
     def know(self, contract: Contract) -> None:
         """What the market's reference data says of an instrument (`market.session.Informed`)."""
@@ -149,7 +172,7 @@ class StreamSession(Booking):
         out += self.books.tick(now)
         if now >= self._end_of_life():
             out.append(Leave("planned", "the venue cuts every connection after 24 hours"))
-        elif (limit := self._silence_limit()) is not None:
+        elif (limit := silence_limit(self._states.values(), self._limits)) is not None:
             if self._checked_frame != self.frame_no:
                 self._checked_frame, self._checked_at = self.frame_no, now
             elif now >= self._checked_at + limit:
@@ -164,7 +187,7 @@ class StreamSession(Booking):
             times.append(asked)
         if (snapshot := self.books.deadline()) is not None:
             times.append(snapshot)
-        if (limit := self._silence_limit()) is not None:
+        if (limit := silence_limit(self._states.values(), self._limits)) is not None:
             fresh = self._checked_frame != self.frame_no
             times.append(self._checked_at + (limit // 4 if fresh else limit))
         return min(times)
@@ -198,7 +221,10 @@ class StreamSession(Booking):
 
     # The cold path
 
-    def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+    def _cold(self, frame: bytes, ts_recv: int, number: int) -> Parsed:
+        parse = self._long.get(frame.partition(NAME_END)[0])
+        if parse is not None:
+            return parse(frame, ts_recv, number)
         try:
             found = wire.envelope(frame)
         except wire.BAD_FRAME:
@@ -208,7 +234,7 @@ class StreamSession(Booking):
             return self._shutdown()
         return self._route(name, frame, ts_recv, number)
 
-    def _bare(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+    def _bare(self, frame: bytes, ts_recv: int, number: int) -> Parsed:
         """A frame without the envelope: an answer to a command, or a payload of a raw connection."""
         try:
             found = wire.peek(frame)
@@ -259,7 +285,7 @@ class StreamSession(Booking):
             return self.reject(f"the venue reports error {problem.code}", None, number)
         return refused or self.ignore("answer")
 
-    def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+    def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Parsed:
         """Parse a frame of stream `name`; a stream whose first event this is gets its place in the fast path."""
         if not 0 < len(name) <= NAME_LIMIT:
             return self.reject("a stream name of impossible length", None, number)
@@ -278,7 +304,8 @@ class StreamSession(Booking):
         if state.events > before:
             if not state.first_recv:
                 state.first_recv = ts_recv
-                time = out[0].ts_event if out and isinstance(out[0], Event) else self.venue_time
+                first = out if isinstance(out, Event) else next(iter(out), None)
+                time = first.ts_event if isinstance(first, Event) else self.venue_time
                 state.first_event = time or ts_recv - self.skew.value
                 self._seen_since()
             self._promote(name, frame, parse)
@@ -340,8 +367,11 @@ class StreamSession(Booking):
     def _promote(self, name: str, frame: bytes, parse: Parse) -> None:
         """Let `frame`'s spelling of the name lead straight to `parse`."""
         key = frame.partition(NAME_END)[0]
-        if len(self._hot) < ROUTES_LIMIT and key.startswith(PREFIX) and wire.same_text(key[len(PREFIX) :], name):
-            self._hot[key] = parse
+        if len(self._hot) + len(self._long) >= ROUTES_LIMIT or not key.startswith(PREFIX):
+            return
+        if wire.same_text(key[len(PREFIX) :], name):
+            short = len(key) + len(NAME_END) <= HEAD
+            (self._hot if short else self._long)[frame[:HEAD] if short else key] = parse
 
     def _shutdown(self) -> Sequence[Output]:
         """Announced without lead time: the replacement is to be opened at once. A replay only counts it."""
@@ -355,27 +385,6 @@ class StreamSession(Booking):
         """Staggered by the session's name, so that connections opened together are not renewed together."""
         life = (self._limits.max_life or 365 * 24 * 60 * MINUTE) - self._age
         return self._started + life - zlib.crc32(self.session_id.encode()) % LIFE_JITTER
-
-    def _silence_limit(self) -> int | None:
-        """How long this socket may be quiet (us); None where its channels say nothing about silence.
-
-        Before the first event the venue's first-message rule holds: a wrong path and a restricted address are
-        acknowledged and silent for ever. A socket of quiet channels only is given five times as long.
-        """
-        if not self._states:
-            return None
-        if all(s.stream.sparse for s in self._states.values()):
-            return None
-        heard = [s for s in self._states.values() if s.events]
-        talkative = any(s.stream.max_silence is not None for s in self._states.values())
-        if not heard:
-            return self._limits.first_message * (1 if talkative else 5)
-        if not talkative:
-            return None
-        events = sum(s.events for s in heard)
-        lasted = max(s.last_recv for s in heard) - min(s.first_recv for s in heard)
-        mean_gap = lasted // (events - 1) if events > 1 else self._limits.silent_socket
-        return max(self._limits.silent_socket, SLOW_FACTOR * mean_gap)
 
     def _leave_silent(self, now: int) -> Leave:
         quiet = (now - self._checked_at) // 1_000_000

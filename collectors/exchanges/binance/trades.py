@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collectors.exchanges.binance import wire
-from collectors.exchanges.binance.protocol import Parse, StreamSession
-from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, MICROSECONDS_FROM, NUMBER, PAST
+from collectors.exchanges.binance.protocol import Parse, Parsed, StreamSession
+from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, MICROSECONDS_FROM, PAST, TWO_NUMBERS
 from market.kinds import AggTrade, Trade
 from market.session import Output, StreamState
 from market.times import MS
@@ -31,11 +31,10 @@ def refuse(
 
 def spot_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@trade` of spot. Its times feed the session's skew."""
-    decode, number_of, skew = wire.spot_trade, NUMBER, session.skew.add
-    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, None
+    decode, skew = wire.spot_trade, session.skew.add
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        nonlocal seen
+    def parse(frame: bytes, ts_recv: int, number: int) -> Parsed:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -48,31 +47,26 @@ def spot_trade(session: StreamSession, state: StreamState) -> Parse:
         if (
             data.s != symbol
             or not (EARLY <= delay <= PAST and EARLY <= ts_recv - publish <= PAST)
-            or (price != seen and number_of(price) is None)
-            or number_of(qty) is None
+            or TWO_NUMBERS(f"{price} {qty}") is None
         ):
             return refuse(session, state, number, data.s, (price, qty))
-        seen = price
         skew(ts_recv, delay)
         if time > session.venue_time:  # noqa: PLR1730 -- calling max costs a tenth of the frame
             session.venue_time = time
         state.events += 1
         state.last_recv = ts_recv
         side = "sell" if data.m else "buy"
-        return (
-            Trade(symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.t, "market"),
-        )
+        return Trade(symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.t, "market")
 
     return parse
 
 
 def futures_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@trade` of USD-M and COIN-M: fills of the insurance fund and deleveraging come too, named by `X`."""
-    decode, number_of, sizes, conditions = wire.futures_trade, NUMBER, session.sizes, CONDITIONS
-    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, None
+    decode, sizes, conditions = wire.futures_trade, session.sizes, CONDITIONS
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        nonlocal seen
+    def parse(frame: bytes, ts_recv: int, number: int) -> Parsed:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -81,11 +75,9 @@ def futures_trade(session: StreamSession, state: StreamState) -> Parse:
         if (
             data.s != symbol
             or not (EARLY <= ts_recv - time <= PAST and EARLY <= ts_recv - publish <= PAST)
-            or (price != seen and number_of(price) is None)
-            or number_of(qty) is None
+            or TWO_NUMBERS(f"{price} {qty}") is None
         ):
             return refuse(session, state, number, data.s, (price, qty))
-        seen = price
         condition = "market" if data.X == "MARKET" else conditions.get(data.X)
         if condition is None:
             return session.reject("unknown trade type X", name, number)
@@ -94,11 +86,9 @@ def futures_trade(session: StreamSession, state: StreamState) -> Parse:
         state.events += 1
         state.last_recv = ts_recv
         side = "sell" if data.m else "buy"
-        return (
-            Trade(
+        return Trade(
                 symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.t, condition,
                 None, None, None if sizes is None else sizes[symbol],
-            ),
         )  # fmt: skip
 
     return parse
@@ -106,12 +96,11 @@ def futures_trade(session: StreamSession, state: StreamState) -> Parse:
 
 def agg_trade(session: StreamSession, state: StreamState) -> Parse:
     """`<s>@aggTrade` of any market: market trades only. On spot its times feed the session's skew."""
-    decode, number_of, sizes = wire.agg_trade, NUMBER, session.sizes
+    decode, sizes = wire.agg_trade, session.sizes
     skew = session.skew.add if session.market_type == "spot" else None  # elsewhere every frame has its time
-    symbol, name, source, seen = state.stream.symbol, state.stream.name, session.session_id, None
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
 
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        nonlocal seen
+    def parse(frame: bytes, ts_recv: int, number: int) -> Parsed:
         try:
             data = decode(frame).data
         except BAD_FRAME as error:
@@ -124,11 +113,9 @@ def agg_trade(session: StreamSession, state: StreamState) -> Parse:
         if (
             data.s != symbol
             or not (EARLY <= delay <= PAST and EARLY <= ts_recv - publish <= PAST)
-            or (price != seen and number_of(price) is None)
-            or number_of(qty) is None
+            or TWO_NUMBERS(f"{price} {qty}") is None
         ):
             return refuse(session, state, number, data.s, (price, qty))
-        seen = price
         if data.f > data.l:
             return session.reject("first trade id after the last", name, number)
         if skew is not None:
@@ -138,11 +125,9 @@ def agg_trade(session: StreamSession, state: StreamState) -> Parse:
         state.events += 1
         state.last_recv = ts_recv
         side = "sell" if data.m else "buy"
-        return (
-            AggTrade(
+        return AggTrade(
                 symbol, name, time, publish, ts_recv, source, number, 0, "ws", price, qty, side, data.a, "market",
                 None, None, None if sizes is None else sizes[symbol], data.f, data.l,
-            ),
         )  # fmt: skip
 
     return parse

@@ -11,10 +11,24 @@ from typing import Annotated
 
 import msgspec
 
-from collectors.adapters.reading import BAD_FRAME, EARLY, FUTURE, LAST, NUMBER, PAST, Id, all_good, why
+from collectors.adapters.reading import (
+    BAD_FRAME,
+    EARLY,
+    FOUR_NUMBERS,
+    FUTURE,
+    LAST,
+    NUMBER,
+    PAST,
+    TWO_NUMBERS,
+    Id,
+    all_good,
+    why,
+)
 from market.times import MS
 
-__all__ = ["BAD_FRAME", "EARLY", "FUTURE", "LAST", "NUMBER", "PAST", "Id", "all_good", "why"]
+__all__ = [
+    "BAD_FRAME", "EARLY", "FOUR_NUMBERS", "FUTURE", "LAST", "NUMBER", "PAST", "TWO_NUMBERS", "Id", "all_good", "why",
+]  # fmt: skip
 
 Time = Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800_000_000)]
 """Milliseconds, or microseconds on a spot connection opened with `timeUnit=MICROSECOND`; nothing after 2099."""
