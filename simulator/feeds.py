@@ -33,6 +33,8 @@ class Wanted(msgspec.Struct, frozen=True):
     period: int
     levels: int = 0
     interval: str = ""
+    counted: bool = False
+    """Whether a book's messages are numbered by one, in place of the ids of its changes."""
 
 
 class Feed(Protocol):
@@ -45,9 +47,11 @@ class Feed(Protocol):
 class DepthFeed:
     """Changes of a book; nothing where nothing changed."""
 
-    def __init__(self, book: Book, stream: str) -> None:
+    def __init__(self, book: Book, stream: str, *, counted: bool = False) -> None:
         self._book, self._stream = book, stream
         self._window = book.ladder.window()
+        if counted:
+            book.told[stream] = book.instrument.first_id
 
     def flush(self, now: int) -> Sequence[Event]:
         del now
@@ -58,6 +62,10 @@ class DepthFeed:
         last = window.last_id
         first = last + 1 if self._book.market == "spot" else window.first_id  # spot's are contiguous
         window.touched, window.first_id, window.last_id = {}, 0, ladder.update_id
+        told = self._book.told
+        if self._stream in told:
+            told[self._stream] = number = told[self._stream] + 1
+            return (Delta(self._book, self._stream, number, number, number - 1, bids, asks, ladder.ts),)
         return (Delta(self._book, self._stream, ladder.update_id, first, last, bids, asks, ladder.ts),)
 
 
@@ -174,7 +182,7 @@ def make(book: Book, stream: str, wanted: Wanted, now: int) -> Feed:
     """The feed of a stream's name. Raises ValueError for a kind that has none."""
     match wanted.kind:
         case "book_delta":
-            return DepthFeed(book, stream)
+            return DepthFeed(book, stream, counted=wanted.counted)
         case "book_snapshot":
             return PartialFeed(book, stream, wanted.levels)
         case "mark_price":

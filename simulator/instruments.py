@@ -9,7 +9,6 @@ import msgspec
 
 MARKETS = ("spot", "linear", "inverse")
 QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "BTC", "ETH", "EUR")
-COIN_MARGINED = "USD_PERP"
 _KNOWN = {
     # base: (price, price decimals, quantity decimals on spot, quantity decimals on linear); inverse counts contracts
     "BTC": (64000.0, 2, 5, 3),
@@ -32,6 +31,20 @@ _KNOWN = {
 SLOTS = 1 << 14
 
 
+class Custom(msgspec.Struct, frozen=True):
+    """How a venue names and sizes what it lists."""
+
+    coin_margined: str = "USD_PERP"
+    """What stands behind the base where coins are the margin."""
+    contract_size: int = 0
+    """USD a contract of those; 0: 100 of BTC, 10 of others."""
+    odd_prints: bool = True
+    """Whether the stream of linear trades tells prints that are no market trades."""
+
+
+BINANCE = Custom()
+
+
 class Instrument(msgspec.Struct, frozen=True):
     """One listed symbol. Prices are whole multiples of 10^-price_decimals, quantities of 10^-qty_decimals."""
 
@@ -46,26 +59,27 @@ class Instrument(msgspec.Struct, frozen=True):
     """Trade, aggregate and book ids start near here; the same for the same seed."""
     contract_size: int = 0
     """What one contract is worth in the quote, where quantities are contracts; 0 elsewhere."""
+    odd_prints: bool = True
 
 
-def split(symbol: str) -> tuple[str, str]:
+def split(symbol: str, custom: Custom = BINANCE) -> tuple[str, str]:
     """Base and quote of a made-up symbol: the quote is the longest known ending, USDT where there is none.
 
-    `BTCUSD_PERP` is margined in its base.
+    `BTCUSD_PERP` (`BTCUSD` at other venues) is margined in its base.
     """
-    if symbol.endswith(COIN_MARGINED) and len(symbol) > len(COIN_MARGINED):
-        return symbol[: -len(COIN_MARGINED)], "USD"
     for quote in QUOTES:
         if symbol.endswith(quote) and len(symbol) > len(quote):
             return symbol[: -len(quote)], quote
+    if symbol.endswith(custom.coin_margined) and len(symbol) > len(custom.coin_margined):
+        return symbol[: -len(custom.coin_margined)], "USD"
     return symbol, "USDT"
 
 
-def named_in(market: str, symbol: str) -> str:
+def named_in(market: str, symbol: str, custom: Custom = BINANCE) -> str:
     """What a symbol is called in a market: BTCUSDT is BTCUSD_PERP where coins are the margin, and the other way."""
-    base, quote = split(symbol)
+    base, quote = split(symbol, custom)
     if market == "inverse":
-        return base + COIN_MARGINED
+        return base + custom.coin_margined
     return f"{base}USDT" if quote == "USD" else symbol
 
 
@@ -81,17 +95,19 @@ def dormant(symbols: list[str], count: int) -> list[str]:
     return list(itertools.islice((name for name in free if name not in symbols), count))
 
 
-def listing(markets: list[str], symbols: list[str], seed: int, id_shift: int = 0) -> list[Instrument]:
+def listing(
+    markets: list[str], symbols: list[str], seed: int, id_shift: int = 0, custom: Custom = BINANCE
+) -> list[Instrument]:
     """The instruments of every market, drawn from the seed; `id_shift` moves all first ids up."""
     out = []
     for market in markets:
-        for symbol in dict.fromkeys(named_in(market, symbol) for symbol in symbols):
+        for symbol in dict.fromkeys(named_in(market, symbol, custom) for symbol in symbols):
             chance = random.Random(f"{seed}/{market}/{symbol}")
-            base, quote = split(symbol)
+            base, quote = split(symbol, custom)
             drawn = 10 ** chance.uniform(-1.5, 2.5)
             price, decimals, spot_qty, linear_qty = _KNOWN.get(base, (drawn, 4, 1, 0))
             price *= chance.uniform(0.97, 1.03)
-            size = (100 if base == "BTC" else 10) if market == "inverse" else 0
+            size = (custom.contract_size or (100 if base == "BTC" else 10)) if market == "inverse" else 0
             out.append(
                 Instrument(
                     market=market,
@@ -103,6 +119,7 @@ def listing(markets: list[str], symbols: list[str], seed: int, id_shift: int = 0
                     start_ticks=max(1000, round(price * 10**decimals)),
                     first_id=chance.randrange(10**6, 10**8) + id_shift,
                     contract_size=size,
+                    odd_prints=custom.odd_prints,
                 )
             )
     return out

@@ -47,6 +47,8 @@ class Book:
         self.listed = True
         """False for what the venue will list later, and says nothing of until then."""
         self.forced: Forced | None = None
+        self.told: dict[str, int] = {}
+        """Stream of the book whose messages are counted -> the number of its newest."""
         self.bid = instrument.start_ticks
         self.spread = 1
         self.trade_id = instrument.first_id
@@ -113,7 +115,7 @@ class Book:
         events.append(whole)
         if self.market != "spot" and (bits >> 33) % FORCED_ONE_IN == 0:
             self._force(whole, ticks)
-        if self.market == "linear" and (bits >> 40) % 250 == 0:
+        if self.market == "linear" and self.instrument.odd_prints and (bits >> 40) % 250 == 0:
             events.append(self._odd(bits >> 52, ts))
         return events
 

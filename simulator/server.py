@@ -110,7 +110,7 @@ def build(options: Options, twin: Twin) -> Hub:
     """The market, its log and the hub that drives them."""
     clock = Clock(options.clock_offset)
     later = dormant(options.symbols, options.dormant)
-    instruments = listing(options.markets, [*options.symbols, *later], options.seed, options.first_id)
+    instruments = listing(options.markets, [*options.symbols, *later], options.seed, options.first_id, twin.CUSTOM)
     now = clock.now()
     header = {
         "venue": options.venue,
@@ -121,7 +121,7 @@ def build(options: Options, twin: Twin) -> Hub:
         "symbols": options.symbols,
     }
     log = TruthLog(options.log, header, now, options.log_sync)
-    hidden = {(market, named_in(market, symbol)) for market in options.markets for symbol in later}
+    hidden = {(market, named_in(market, symbol, twin.CUSTOM)) for market in options.markets for symbol in later}
     return Hub(Market(instruments, options.seed, options.rate, now, hidden), twin.WIRE, log, clock)
 
 

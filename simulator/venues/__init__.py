@@ -10,12 +10,14 @@ from typing import Protocol, cast
 from aiohttp import web
 
 from simulator.hub import Hub, Venue
+from simulator.instruments import Custom
 
 
 class Twin(Protocol):
     """What a member module offers."""
 
     MARKETS: Sequence[str]
+    CUSTOM: Custom
     WIRE: Venue
 
     def routes(self, hub: Hub, settings: Settings) -> list[web.RouteDef]:

@@ -54,6 +54,7 @@ class Simulator:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.log = folder / "truth.jsonl"
+        self.venue = options[options.index("--venue") + 1] if "--venue" in options else "binance"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "simulator", "--log", str(self.log), *options],
             cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=plain_environment(),
@@ -80,7 +81,7 @@ class Simulator:
         """A source of the configuration that collects from here."""
         ws = self.address["ws"][market_type]
         return {
-            "exchange": "binance", "market_type": market_type, "symbols": symbols, "kinds": kinds,
+            "exchange": self.venue, "market_type": market_type, "symbols": symbols, "kinds": kinds,
             "endpoint": {"rest": self.address["rest"][market_type], "ws": ws},
         }  # fmt: skip
 

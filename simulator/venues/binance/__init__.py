@@ -5,14 +5,16 @@ from __future__ import annotations
 from aiohttp import web
 
 from simulator.hub import Hub
+from simulator.instruments import BINANCE
 from simulator.venues import Settings
 from simulator.venues.binance import rest, stream
 from simulator.venues.binance.wire import Wire
 
 MARKETS = ("spot", "linear", "inverse")
+CUSTOM = BINANCE
 WIRE = Wire()
 
-__all__ = ["MARKETS", "WIRE", "bases", "routes"]
+__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
 
 
 def bases(market: str, host: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from market.times import HOUR
+from simulator.budget import Budget
 from simulator.candles import INTERVALS, Candle, next_open
 from simulator.events import Aggregate, Fill
 from simulator.hub import Hub
@@ -16,7 +17,6 @@ from simulator.market import Book
 from simulator.venues import Settings
 from simulator.venues.binance import derivatives, listing
 from simulator.venues.binance.asking import Asked, BadRequest
-from simulator.venues.binance.budget import Budget
 from simulator.venues.binance.payloads import pair
 
 PREFIX = {"spot": "/api/v3", "linear": "/fapi/v1", "inverse": "/dapi/v1"}
