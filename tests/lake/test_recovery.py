@@ -177,6 +177,20 @@ def test_a_file_that_was_never_committed_goes_where_it_can_be_made_again(writer)
     assert [(root / row.path).exists() for row in (again, last, live)] == [False, True, True]
 
 
+def test_parquet_that_is_none_of_ours_is_reported_and_left_alone(writer):
+    place = {"kind": "trade", **STREAM, "level": "part", "hour": 0, "date": date_of(T0)}
+    ours = publish(
+        writer.root, Placement(**place), [table("trade", [trade(T0, "1", "1", seq=1)])], run="r", now=T0
+    )  # fmt: skip
+    folder = (writer.root / ours.path).parent
+    strange = {"mine.parquet": b"PAR1", Path(ours.path).name.replace("-g0-", "-g1-"): b"no Parquet at all"}
+    for name, data in strange.items():
+        (folder / name).write_bytes(data)
+    found = writer.recover(T0)
+    assert {Path(path).name for path in found.strangers} == {*strange, Path(ours.path).name}
+    assert all((folder / name).read_bytes() == data for name, data in strange.items())
+
+
 def test_live_files_that_are_gone_are_named(tmp_path):
     lake = TestLake(tmp_path)
     row = lake.part("trade", [trade(T0, "1", "1", seq=1)])
