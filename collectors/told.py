@@ -1,5 +1,6 @@
-"""What sessions of a market are told of the books that are stored: one snapshot serves all whose updates go on from it,
-and none of them is known while its updates are given up.
+"""What sessions of a market are told of its stored books: one snapshot serves all whose updates go on from it.
+
+None of them is known while its updates are given up.
 """
 
 from __future__ import annotations
