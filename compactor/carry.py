@@ -136,9 +136,14 @@ def observed(path: Path, kind: str, columns: Sequence[str] | None, rows: int = 6
         return
     wanted = None if columns is None else [*columns, *(["flags"] if "flags" not in columns else [])]
     for piece in parquet.iterate(path, wanted, rows):
-        ours = books.is_carried(piece)
-        kept = piece.filter(pc.invert(ours)) if pc.any(ours).as_py() else piece
+        kept = without(piece)
         yield kept if columns is None else kept.select(list(columns))
+
+
+def without(table: pa.Table) -> pa.Table:
+    """Rows of book updates less those of our own."""
+    ours = books.is_carried(table)
+    return table.filter(pc.invert(ours)) if pc.any(ours).as_py() else table
 
 
 def same(left: pa.Table | None, right: pa.Table | None) -> bool:

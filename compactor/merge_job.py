@@ -1,7 +1,8 @@
 """The hour merge and the day close: functions that run in a worker process and hand back rows for the commit.
 
-Every input is held against its SHA-256 before it is read. What was written is read back: rows in = rows out +
-duplicates, and the exact sums of every decimal column agree; else nothing stays of it and the inputs are untouched.
+Every input is held against its SHA-256 before it is read. What was written is read back, once: every page is proven,
+rows in = rows out + duplicates, and the exact sums of every decimal column agree; else nothing stays of it and the
+inputs are untouched.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lake.windows import Extent
 from market import kinds
 from market.session import Coverage, Gap
 
-MODERATE_ROWS = tables.ROW_GROUP_ROWS // 2
+MODERATE_ROWS = tables.ROW_GROUP_ROWS // 4
 MODERATE_LEVELS = tables.ROW_GROUP_LEVELS // 4
 T = TypeVar("T", Gap, Coverage)
 
@@ -75,6 +76,7 @@ class Flow:
         self.kind = kind
         self.counts = merge.Merged()
         self.sums = checks.Sums(kind)
+        self._back = checks.Sums(kind)
         self.dropped: Counter[str] = Counter()
         self._sources: list[Sequence[FileRow]] = []
         self._extents: dict[str, Extent | None] = {}
@@ -114,20 +116,20 @@ class Flow:
         for symbol in rows.column("symbol").to_pylist():
             self.dropped[symbol] += 1
 
-    def check(self, outputs: Sequence[FileRow]) -> None:
-        """Reads the outputs again. Raises VerifyFailed where a row or a digit was lost, or one too many is there."""
+    def seen(self, table: pa.Table) -> None:
+        """Rows of an output as they were read back."""
+        self._back.add(carry.without(table) if self.kind == KIND else table)
+
+    def check(self) -> None:
+        """Raises VerifyFailed where a row or a digit was lost on the way to the outputs, or one too many is there."""
         if self.counts.rows_in != self.counts.rows_out + self.counts.duplicates:
             raise VerifyFailed(
                 f"{self.counts.rows_in} rows went in, {self.counts.rows_out} came out"
                 f" and {self.counts.duplicates} were duplicates"
             )
-        found = checks.Sums(self.kind)
-        for row in outputs:
-            for piece in carry.observed(self.root / row.path, self.kind, self.sums.columns):
-                found.add(piece)
-        if not found.same(self.sums):
+        if not self._back.same(self.sums):
             raise VerifyFailed(
-                f"outputs hold {found.rows} rows with sums {found.texts()}, inputs without duplicates"
+                f"outputs hold {self._back.rows} rows with sums {self._back.texts()}, inputs without duplicates"
                 f" {self.sums.rows} with {self.sums.texts()}"
             )
 
@@ -164,14 +166,15 @@ def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> M
         parents=parents_of(job.inputs),
         late=sum(row.late for row in job.inputs),
     )
-    file = publish(root, placement, _watched(_moderate(flow.pieces()), found.add), run=place.run, now=place.now)
+    rows = _watched(_moderate(flow.pieces()), found.add)
+    file = publish(root, placement, rows, run=place.run, now=place.now, seen=flow.seen)
     try:
-        flow.check([file])
+        flow.check()
     except BaseException:
         discard(root, [file])
         raise
-    rows = [*_check_rows(file, found), *_duplicate_rows(file, flow.dropped + Counter(duplicates))]
-    return Made(add=[file], remove=[row.path for row in job.inputs], checks=rows)
+    findings = [*_check_rows(file, found), *_duplicate_rows(file, flow.dropped + Counter(duplicates))]
+    return Made(add=[file], remove=[row.path for row in job.inputs], checks=findings)
 
 
 def _moderate(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -251,8 +254,8 @@ class _Day:
                 merge.by_symbol(flow.pieces()) if self.split else [(None, flow.pieces())]
             )
             for symbol, pieces in groups:
-                self._publish(symbol, pieces, base.get(symbol))
-            flow.check(self.published)
+                self._publish(symbol, pieces, base.get(symbol), flow)
+            flow.check()
             for file in self.published:
                 self._account(file, base.get(file.symbol), flow.dropped)
         except BaseException:
@@ -281,7 +284,7 @@ class _Day:
         before = self.before.get(symbol)
         return [*self.touched[symbol], *(row for row in (base, before) if row is not None)]
 
-    def _publish(self, symbol: str | None, pieces: Iterator[pa.Table], base: FileRow | None) -> None:
+    def _publish(self, symbol: str | None, pieces: Iterator[pa.Table], base: FileRow | None, flow: Flow) -> None:
         exchange, market_type, kind = self.job.stream
         measure = certificate.Measure(kind)
         pieces = self._opened(symbol, pieces)
@@ -296,9 +299,8 @@ class _Day:
             lake_id=self.place.lake_id,
             parents=parents_of(self._inputs(symbol, base)),
         )
-        file = publish(
-            self.root, placement, _watched(_moderate(pieces), measure.add), run=self.place.run, now=self.place.now
-        )
+        rows = _watched(_moderate(pieces), measure.add)
+        file = publish(self.root, placement, rows, run=self.place.run, now=self.place.now, seen=flow.seen)
         self.published.append(file)
         self.measures[symbol] = measure
 

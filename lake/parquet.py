@@ -311,11 +311,12 @@ def check_sha256(path: Path, expected: str) -> None:
         raise CorruptFile(f"{path} has SHA-256 {found[:16]}…, the manifest says {expected[:16]}…", "run: dl verify")
 
 
-def verify(path: Path) -> tables.Footer:
+def verify(path: Path, seen: Callable[[pa.Table], None] | None = None) -> tables.Footer:
     """Decodes every page of the file against its checksum and proves what its footer says.
 
-    Rows, bounds of time and id, schema, required columns, order of rows, and that no identity comes twice. Raises
-    CorruptFile for bytes that do not decode, VerifyFailed for a file that decodes to something else than it says.
+    Rows, bounds of time and id, schema, required columns, order of rows, and that no identity comes twice. `seen` is
+    given the rows as they are read. Raises CorruptFile for bytes that do not decode, VerifyFailed for a file that
+    decodes to something else than it says.
     """
     with open_file(path) as file:
         footer = tables.decode_footer(file.metadata.metadata, path.name)
@@ -331,6 +332,8 @@ def verify(path: Path) -> tables.Footer:
                 stats.count(table, footer.kind)
                 order.add(table)
                 rising.add(table)
+                if seen is not None:
+                    seen(table)
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
     if not rising.certain:

@@ -8,7 +8,7 @@ after (`LakeWriter.publish`); a crash anywhere before that leaves an orphan, nev
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -41,12 +41,21 @@ class Placement(msgspec.Struct, kw_only=True, frozen=True):
     late: int = 0
 
 
-def publish(root: Path, placement: Placement, batches: Iterable[pa.Table], *, run: str, now: int) -> FileRow:
+def publish(
+    root: Path,
+    placement: Placement,
+    batches: Iterable[pa.Table],
+    *,
+    run: str,
+    now: int,
+    seen: Callable[[pa.Table], None] | None = None,
+) -> FileRow:
     """Writes `batches` (tables of the kind's schema, in order) as one verified file; the row is for the commit.
 
-    `run` names temporary files ([A-Za-z0-9_-]+), `now` (us) only fills `created_at`. Equal batches and placement give
-    equal bytes and so the same name: publishing again is done already. Raises VerifyFailed (nothing was published: no
-    rows, unsorted, a repeated identity, a null where there must be none), StorageFailed.
+    `run` names temporary files ([A-Za-z0-9_-]+), `now` (us) only fills `created_at`; `seen` is given the rows as they
+    are read back. Equal batches and placement give equal bytes and so the same name: publishing again is done already.
+    Raises VerifyFailed (nothing was published: no rows, unsorted, a repeated identity, a null where there must be
+    none), StorageFailed.
     """
     folder = root / folder_of(placement)
     durable.make_dirs(folder)
@@ -55,7 +64,7 @@ def publish(root: Path, placement: Placement, batches: Iterable[pa.Table], *, ru
     temp = durable.temp_path(folder / f"{placement.kind}-g{placement.revision}-{inputs}", run)
     durable.unlink(temp)
     try:
-        footer = _write(temp, placement, batches)
+        footer = _write(temp, placement, batches, seen)
         sha256 = parquet.file_sha256(temp)
         durable.fsync_file(temp)
         size = temp.stat().st_size
@@ -101,7 +110,9 @@ def folder_of(placement: Placement) -> str:
     return layout.hot_dir(*where, placement.date, placement.hour)
 
 
-def _write(temp: Path, placement: Placement, batches: Iterable[pa.Table]) -> tables.Footer:
+def _write(
+    temp: Path, placement: Placement, batches: Iterable[pa.Table], seen: Callable[[pa.Table], None] | None
+) -> tables.Footer:
     """Writes and closes the temporary file, then reads it back from the disk; what its footer says, proven."""
     digest = None
     if placement.level == "day":
@@ -140,7 +151,7 @@ def _write(temp: Path, placement: Placement, batches: Iterable[pa.Table]) -> tab
         written = parquet.write(sink, placement.kind, batches, describe)
     if placement.symbol is not None and written.symbols != {placement.symbol}:
         raise VerifyFailed(f"the file of {placement.symbol} would hold {', '.join(sorted(written.symbols)[:5])}")
-    footer = parquet.verify(temp)
+    footer = parquet.verify(temp, seen)
     if footer.rows != written.rows:
         raise VerifyFailed(f"{temp.name} holds {footer.rows} rows, {written.rows} were written")
     return footer
