@@ -108,12 +108,13 @@ def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]],
             for event in _events(writer, segment):
                 for gap in symbols.get(event.symbol, ()):
                     _note_resumption(resumed, gap, event)
-        begun = _interruptions(lane, stops.get(lane, {}), now)
+        stopped = stops.get(lane, {})
+        begun = _interruptions(lane, stopped, now)
         for gap in (gap for held in symbols.values() for gap in held):
             wider = begun.get(gap.symbol)
             if gap.gap_id in resumed:
                 yield _ended(gap, *resumed[gap.gap_id], now)
-            elif wider is not None and wider.gap_id != gap.gap_id:
+            elif wider is not None and wider.gap_id != gap.gap_id and _stopped_before(stopped[gap.symbol], gap):
                 yield from (wider, _taken_in(gap, wider))
 
 
@@ -124,6 +125,13 @@ def _interruptions(lane: LaneKey, stops: Mapping[str, Resume], now: int) -> dict
     memory = merger(*lane, contiguous=_numbered(lane[2]))
     memory.resume(stops)
     return {gap.symbol: gap for gap in memory.tick(now)}
+
+
+def _stopped_before(stop: Resume, gap: Gap) -> bool:
+    """Whether the stored stream ends before a gap, which is then not over."""
+    if gap.id_from is not None and stop.seq is not None:
+        return stop.seq < gap.id_from
+    return stop.ts_event <= gap.ts_from
 
 
 def _taken_in(gap: Gap, wider: Gap) -> Gap:

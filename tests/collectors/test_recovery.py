@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+import msgspec
 import pytest
 from msgspec import Raw
 
@@ -227,6 +228,31 @@ def test_a_gap_behind_lines_that_a_power_cut_took_is_part_of_the_wider_one_and_g
     with Crash(tmp_path, T0 + 20 * SECOND) as third:
         states = {gap.gap_id: gap.state for gap in third.gaps(kind)}
         assert (states[before.gap_id], states[wide.gap_id]) == ("empty", "open")
+
+
+def test_a_gap_whose_end_is_not_found_is_no_part_of_one_that_begins_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), t(2, 1000)], T0 + SECOND)
+    first.pipeline.close(link, "disconnect", T0 + 3 * SECOND)
+    first.write(T0 + 3 * SECOND)
+    (before,) = first.gaps("trade")
+    link = first.open("n-1-2", T0 + 4 * SECOND)
+    first.pipeline.receive(link, [t(7, 4_000), t(8, 5_000)], T0 + 5 * SECOND)
+    first.commit.commit(first.intake.collect(T0 + 5 * SECOND, sync=True))  # the lines, and not yet the gap's end
+    first.die()
+    with Crash(tmp_path, T0 + 10 * SECOND) as second:
+        found = {gap.gap_id: gap for gap in second.gaps("trade")}
+        assert (found[before.gap_id].id_from, found[before.gap_id].id_to) == (3, 7)
+    again = msgspec.structs.replace(before, gap_id="lost-end")
+    monkeypatch.setattr(recovery, "_newest", lambda *_: [])  # the line that ended it is in none of the newest segments
+    with LakeWriter.open(tmp_path, "n", T0 + 11 * SECOND) as writer:
+        writer.record_gaps([again])
+        recovery.settle(writer, writer.recover(T0 + 12 * SECOND), T0 + 12 * SECOND)
+        (held,) = (gap for gap in writer.manifest.gaps(*MARKET, "trade") if gap.gap_id == "lost-end")
+    assert (held.ts_to, held.id_from, held.id_to) == (None, 3, None), "what it tells, no other gap does"
 
 
 def test_what_is_told_again_behind_a_wider_gap_may_have_a_hole_where_the_narrow_one_was(tmp_path: Path) -> None:
