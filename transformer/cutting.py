@@ -150,12 +150,11 @@ class _Slot(NamedTuple):
 
 def _repeating(pieces: pl.DataFrame, slots: Sequence[_Slot], columns: dict[str, Values]) -> None:
     """Adds the columns whose pieces are all the same, and those of texts that come again and again. Raises _Doubt."""
-    same = pieces.select_seq((pl.all() == pl.all().first()).all()).row(0)
     zeros = _repeated(pl.Series([0], dtype=pl.UInt32), pieces.height)
-    for slot, constant in zip(slots, same, strict=True):
+    for slot in slots:
         field = slot.field
         piece = pieces[field.key]
-        if constant:
+        if piece[0] == piece[-1] and (piece == piece[0]).all():
             values, places = piece.head(1), zeros
         elif field.type is not int and (field.name or piece.head(_SAMPLE).n_unique() <= _SAMPLE // 2):
             coded = piece.to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
@@ -204,7 +203,9 @@ def _looks(slots: tuple[_Slot, ...]) -> list[pl.Expr]:
         if slot.field.type is int:
             around = len(slot.before) + len(slot.after)
             made.append((piece.str.len_bytes() - around).alias(_DIGITS + slot.field.key))
-            proofs += [piece.str.starts_with(slot.before).all(), piece.str.ends_with(slot.after).all()]
+            proofs.append(piece.str.starts_with(slot.before).all())
+            if slot.after:
+                proofs.append(piece.str.ends_with(slot.after).all())
         else:
             proofs.append(piece.str.contains(slot.pattern).all())
     return [*made, pl.all_horizontal(True, *proofs).alias(_PROOF)]
