@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.support.virtual import judge, soak
+from scripts import figures
+from tests.support.virtual import campaign, judge, soak
 from tests.support.virtual.world import Settings
 
 DAYS, FAULTS, SEED = 3.0, 20, 20
@@ -33,3 +34,19 @@ def test_f63_the_same_seed_takes_the_same_course(place: Path) -> None:
     first, again = (soak.dump(0.1, 3, Settings(seed=SEED), place / name, kinds=kinds) for name in ("first", "again"))
     assert first["segments"]
     assert judge.differences(first, again) == []
+
+
+def test_f63_a_campaign_adds_up_what_its_lakes_show(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = campaign.lanes(4, 30, 200)
+    assert [lane.days for lane in planned] == [30, 6, 6, 6]
+    assert sum(lane.faults for lane in planned) == 200
+    assert len({lane.seed % 4 for lane in planned}) == 4, "every profile of kinds"
+    small = [campaign.Lane(4, 0.1, 1), campaign.Lane(5, 0.1, 0)]
+    reports, seconds = campaign.run(small, 2, print)
+    found = campaign.measured(reports, seconds)
+    assert found["virtual days of one lake"] == (0.1, "days, 0.2 of all lakes")
+    assert found["virtual faults"][0] == 1
+    assert found["virtual events"][0] > 4_000
+    assert found["findings of the virtual soak"][0] == 0
+    assert set(found) <= set(figures.asked())
+    assert "seed 5: 0.1 days" in capsys.readouterr().out

@@ -197,11 +197,18 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="keep the lake in this folder, which must not exist")
     parser.add_argument("--log", action="store_true", help="show what the daemon says")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--campaign", action="store_true", help="several lakes in processes of their own")
+    parser.add_argument("--processes", type=int, default=2, help="of a campaign, at once")
+    parser.add_argument("--record", action="store_true", help="write a campaign's figures to docs/")
     options = parser.parse_args(given)
     loguru.logger.remove()
     if options.log:
         loguru.logger.add(sys.stderr, level="INFO", format="      {message}")
     faults = options.faults if options.faults is not None else max(1, round(options.days * 200 / 30))
+    if options.campaign:
+        from tests.support.virtual import campaign
+
+        return campaign.main(options.seed, options.days, faults, options.processes, record=options.record)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         if options.out:

@@ -1,0 +1,91 @@
+"""Several lakes at once, each in a process of its own: one lives through the whole month, the others through its worst.
+
+What all of them show together is what docs/reliability.md says of F63.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from scripts import figures
+from tests.support.virtual.soak import Report
+
+SCRIPT = Path("scripts/virtual_soak.py")
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class Lane(NamedTuple):
+    """One lake: its seed, its days, and the faults that strike in them."""
+
+    seed: int
+    days: float
+    faults: int
+
+
+def lanes(seed: int, days: float, faults: int) -> list[Lane]:
+    """The first lake lives through all the days with half of the faults; of the other half each takes a third, in a
+    fifth of the days. Their seeds follow each other, so that every profile of kinds is collected somewhere.
+    """
+    rest = faults - faults // 2
+    parts = [rest // 3 + (n < rest % 3) for n in range(3)]
+    return [Lane(seed, days, faults // 2), *(Lane(seed + n, days / 5, part) for n, part in enumerate(parts, 1))]
+
+
+def run(planned: Sequence[Lane], processes: int, tell: Callable[[str], None]) -> tuple[list[Report], float]:
+    """The reports in the order of the lanes, and how many seconds all of it took. Raises RuntimeError where a lane
+    does not come to its end.
+    """
+    began = time.monotonic()
+    with ThreadPoolExecutor(processes) as pool:
+        reports = list(pool.map(lambda lane: _one(lane, tell), planned))
+    return reports, time.monotonic() - began
+
+
+def _one(lane: Lane, tell: Callable[[str], None]) -> Report:
+    command = [sys.executable, str(SCRIPT), "--seed", str(lane.seed), "--days", f"{lane.days:g}"]
+    command += ["--faults", str(lane.faults), "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if not done.stdout.strip():
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    report = msgspec.json.decode(done.stdout, type=Report)
+    tell(
+        f"seed {lane.seed}: {report.days:g} days, {sum(report.faults.values())} faults, {report.events:,} events,"
+        f" {report.handovers} handovers, {len(report.findings)} findings, {report.cpu_seconds:.0f} s of CPU"
+    )
+    for text in (*report.findings, *report.errors_in_callbacks):
+        tell(f"   ! {text}")
+    return report
+
+
+def measured(reports: Sequence[Report], seconds: float) -> dict[str, tuple[float, str]]:
+    """The figures of docs/reliability.md."""
+    struck = sum(sum(report.faults.values()) for report in reports)
+    longest = max(report.days for report in reports)
+    cpu = sum(report.cpu_seconds for report in reports)
+    return {
+        "virtual days of one lake": (longest, f"days, {sum(report.days for report in reports):g} of all lakes"),
+        "virtual events": (sum(report.events for report in reports), "events"),
+        "virtual faults": (struck, "faults"),
+        "virtual handovers": (sum(report.handovers for report in reports), "handovers"),
+        "findings of the virtual soak": (sum(len(report.findings) for report in reports), "findings"),
+        "time of the virtual soak": (round(seconds), f"s, {cpu:.0f} s of CPU"),
+    }
+
+
+def main(seed: int, days: float, faults: int, processes: int, *, record: bool) -> int:
+    """Run it, say what it showed, and with `record` write that down. The exit code: 1 for findings."""
+    reports, seconds = run(lanes(seed, days, faults), processes, lambda text: print(text, flush=True))
+    found = measured(reports, seconds)
+    for name, (value, unit) in found.items():
+        print(f"  {name:32} {value:,} {unit}")
+    if record:
+        figures.record(found, f"scripts/virtual_soak.py --campaign --seed {seed} --days {days:g} --faults {faults}")
+    return 1 if any(report.findings or report.errors_in_callbacks for report in reports) else 0
