@@ -37,6 +37,8 @@ _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 _LAST_DAY = 9_000 * 365 * DAY
 _PLANS = 16
 """Questions whose files are remembered for as long as the manifest does not change."""
+_SMALL = 16_384
+"""Rows below which a piece of a column is sooner copied than handed over by itself."""
 _BAR = re.compile(r"bar_([1-9][0-9]{0,5})([smhd])")
 
 
@@ -375,6 +377,8 @@ def _names(held: Sequence[str], columns: Sequence[str] | None, name: str) -> lis
 def _arrow(frame: pl.DataFrame, name: str) -> pa.Table:
     """In the types of the files: names as dictionary<int32, string>, times as timestamp[us, UTC]."""
     schema = tables.schema(name)
+    if frame.height < _SMALL * frame.n_chunks():
+        frame = frame.rechunk()
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     fields: list[pa.Field] = []
     made: list[Any] = []

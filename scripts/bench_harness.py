@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -101,6 +102,24 @@ def peak_rss_mb() -> float:
         return float(psutil.Process().memory_info().rss) / 2**20
 
 
+@contextmanager
+def unsynced() -> Iterator[Iterator[int]]:
+    """Inside nothing of ours waits for the disk in this process, for data that are made in haste and for days that pass
+    in minutes: their syncs would be all that is measured. The value tells how many there were.
+    """
+    from lake import durable
+
+    syncs = itertools.count()
+    kept = {name: getattr(durable, name) for name in ("_flush", "_flush_dir")}
+    for name in kept:  # nobody cuts the power here
+        setattr(durable, name, lambda *_, **__: next(syncs))
+    try:
+        yield syncs
+    finally:
+        for name, plain in kept.items():
+            setattr(durable, name, plain)
+
+
 def play(sides: Mapping[str, Callable[[dict[str, Any], Path], Measured]], given: Sequence[str]) -> None:
     """The body of a side's process: `given` are NAME LOAD OUT."""
     name, load, out = given
@@ -110,13 +129,15 @@ def play(sides: Mapping[str, Callable[[dict[str, Any], Path], Measured]], given:
 # -- around the sides -------------------------------------------------------------------------------------------------
 
 
-def run_side(command: Sequence[str], name: str, load: Mapping[str, Any], out: Path) -> Measured:
+def run_side(
+    command: Sequence[str], name: str, load: Mapping[str, Any], out: Path, patience: float = PATIENCE
+) -> Measured:
     """One run in its own process and an empty folder: what it measured, and the CPU time of the whole process."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     before = os.times()
     done = subprocess.run(
-        [*command, name, json.dumps(load), str(out)], capture_output=True, text=True, check=False, timeout=PATIENCE
+        [*command, name, json.dumps(load), str(out)], capture_output=True, text=True, check=False, timeout=patience
     )
     after = os.times()
     if done.returncode:

@@ -1,6 +1,6 @@
 """A day at scale: how many files, how large a manifest, how much memory and CPU, for many symbols and for large books.
 
-    python scripts/scale_day.py [--quick] [--json] [--symbols 500] [--rate 0.05] [--days 1] [--book] [--curves]
+    python scripts/scale_day.py [--quick] [--json] [--symbols 500] [--rate 0.02] [--days 1] [--book] [--curves]
                                 [--out FILE]
 
 The day (default): every kind of `--symbols` symbols, `--rate` trades a second and symbol, as many quotes twice over, a
@@ -8,8 +8,9 @@ book update of 20 levels a minute, a mark price and an aggregated trade a minute
 snapshot and open interest an hour, a funding rate every eight, a liquidation for one symbol in ten. Lines are
 made by the lake's own encoder and sealed by its own writer of segments with simulated times, nobody waits for a day;
 every ten simulated minutes the transformer makes a pass, every hour the compactor, at the end the day is closed. No
-frames are written: they are the collectors' part. What must come out is known, and exit code 1 says that it did not:
-one daily file a symbol and kind (one for all symbols where the kind is of that grain), and nothing hot left.
+frames are written: they are the collectors' part; syncs are counted and not carried out. What must come out is known,
+and exit code 1 says that it did not: one daily file a symbol and kind (one for all symbols where the kind is of that
+grain), and nothing hot left.
 
 `--book`: a day of one book, a million updates of 50 levels in 144 parts, through 24 merges of an hour and the close of
 the day, in a worker process whose peak memory must stay below 500 MB.
@@ -33,6 +34,8 @@ import bench_harness as harness  # noqa: E402 -- it lies beside this file
 from scale_market import HOUR, MINUTE, Market  # noqa: E402 -- likewise
 
 DAY = 24 * HOUR
+PATIENCE = 4 * 3600.0
+"""Seconds that some simulated days may take."""
 STEP = 10
 """Minutes between two passes of the transformer."""
 BY_SYMBOL = ("trade", "agg_trade", "quote", "book_delta", "book_snapshot", "bar_1s", "bar_1m")
@@ -138,12 +141,14 @@ def side_day(load: dict[str, Any], out: Path) -> harness.Measured:
     from loguru import logger
 
     logger.remove()
-    life = Life(out / "lake", load["symbols"], load["rate"])
-    watch = harness.Stopwatch()
-    for day in range(load["days"]):
-        life.day(bench_load.START + day * DAY)
-    measured = watch.result()
-    life.writer.close()
+    with harness.unsynced() as syncs:
+        life = Life(out / "lake", load["symbols"], load["rate"])
+        watch = harness.Stopwatch()
+        for day in range(load["days"]):
+            life.day(bench_load.START + day * DAY)
+        measured = watch.result()
+        life.writer.close()
+        measured["syncs"] = next(syncs)
     return measured | counted(life) | {"split": {name: round(s, 2) for name, s in life.split.seconds.items()}}
 
 
@@ -234,7 +239,7 @@ def one(place: Path, symbols: int, rate: float, days: int) -> dict[str, Any]:
     """A life in a process of its own."""
     print(f"  {symbols} symbols, {rate:g} trades a second each, {days} days ...", file=sys.stderr, flush=True)
     load = {"symbols": symbols, "rate": rate, "days": days}
-    return load | harness.run_side([sys.executable, __file__, "--side"], "day", load, place / "run")
+    return load | harness.run_side([sys.executable, __file__, "--side"], "day", load, place / "run", PATIENCE)
 
 
 def told(found: dict[str, Any]) -> str:
@@ -251,11 +256,14 @@ def told(found: dict[str, Any]) -> str:
 
 def curves(place: Path, symbols: int, rate: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(lives, their plots): over symbols, over the rate, over days."""
-    step = max(1, symbols // 8)
+    step, lived = max(1, symbols // 10), {}
+    for sized in ((step, rate, 1), (2 * step, rate, 1), (4 * step, rate, 1), (step, 4 * rate, 1), (step, 16 * rate, 1),
+                  (step, rate, 2), (step, rate, 3)):  # fmt: skip
+        lived[sized] = one(place, *sized)
     over = {
-        "symbols": [one(place, step * n, rate, 1) for n in (1, 2, 4)],
-        "rate": [one(place, step, rate * n, 1) for n in (1, 4, 16)],
-        "days": [one(place, step, rate, n) for n in (1, 2, 4)],
+        "symbols": [lived[n * step, rate, 1] for n in (1, 2, 4)],
+        "rate": [lived[step, n * rate, 1] for n in (1, 4, 16)],
+        "days": [lived[step, rate, n] for n in (1, 2, 3)],
     }
     plots = []
     for x, found in over.items():
@@ -267,14 +275,14 @@ def curves(place: Path, symbols: int, rate: float) -> tuple[list[dict[str, Any]]
         }  # fmt: skip
         label = {"symbols": "symbols", "rate": "trades a second and symbol", "days": "days"}[x]
         plots += [harness.curve(f"{name} over {label}", label, name, {name: points}) for name, points in lines.items()]
-    return [one for found in over.values() for one in found], plots
+    return list(lived.values()), plots
 
 
 def main(given: list[str] | None = None) -> int:
     """The exit code."""
     parser = harness.Parser("scale_day.py", __doc__)
     parser.add_argument("--symbols", type=int, help="symbols of the day (500)")
-    parser.add_argument("--rate", type=float, default=0.05, help="trades a second and symbol (0.05)")
+    parser.add_argument("--rate", type=float, default=0.02, help="trades a second and symbol (0.02)")
     parser.add_argument("--days", type=int, help="days (1)")
     parser.add_argument("--book", action="store_true", help="the large book instead of the day")
     parser.add_argument("--curves", action="store_true", help="slopes over symbols, rate and days as well")
