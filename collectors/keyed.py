@@ -40,16 +40,17 @@ KEPT = 128
 """Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
 again later is let through, and the table's key decides. (Of open interest the last of one time counts: it is told by
 its value too, so that a correction passes.)"""
-_Told: TypeAlias = tuple[int, tuple[object, ...]]
-"""(revision, what was said) of a candle."""
+_Told: TypeAlias = tuple[int, int]
+"""(revision, hash of what was said) of a candle: its texts would be 100 kB a symbol."""
 
 
-def _candle(event: Kline) -> tuple[object, ...]:
-    """What a candle says."""
-    return (
+def _candle(event: Kline) -> int:
+    """What a candle says, as a hash."""
+    said = (
         event.open, event.high, event.low, event.close, event.volume_base, event.volume_quote, event.trade_count,
         event.taker_buy_base, event.taker_buy_quote,
     )  # fmt: skip
+    return hash(said)
 
 
 def _no_closing_between(event: Event, line: Line, gap: Gap) -> bool:
@@ -72,7 +73,7 @@ class KeyedMerger(Memory):
         self._kept = SEEN if kind_name in NAMED else KEPT
         self.rare = kind_name == CANDLE
         self._told: dict[str, dict[int, _Told | None]] = {}
-        """Symbol -> hashes of the newest identities in the order they came; of candles with what they said."""
+        """Symbol -> hashes of the newest identities in the order they came, of candles with what `_Told` says."""
 
     def merge(self, event: Event) -> bool:
         line = self._line(event.symbol)
