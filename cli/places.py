@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
@@ -19,6 +20,9 @@ from market import times
 from market.errors import MarketError
 from market.times import Interval
 from runtime.service import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_STORAGE
+
+if TYPE_CHECKING:
+    from lake.manifest import Manifest
 
 P = ParamSpec("P")
 
@@ -48,6 +52,18 @@ def lake_root(lake: Path | None, config: Path | None, *, must_exist: bool = True
         hint = "run: dl rebuild" if lost else "name one with --lake DIR or --config FILE"
         raise NotALake(f"{lake} is no lake: it has no {MANIFEST}", hint)
     return lake
+
+
+@contextlib.contextmanager
+def reading(root: Path) -> Iterator[Manifest]:
+    """The manifest of a lake, read-only. Raises NotALake, CorruptManifest."""
+    from lake.manifest import Manifest
+
+    manifest = Manifest.read_only(root)
+    try:
+        yield manifest
+    finally:
+        manifest.close()
 
 
 class UsageError(LakeError):

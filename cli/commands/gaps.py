@@ -20,6 +20,7 @@ from cli.places import (
     UsageError,
     command,
     lake_root,
+    reading,
     span_of,
 )
 
@@ -45,7 +46,6 @@ def gaps(
     """List the gap ledger. Exit code 1 where an open gap is listed, so that a script may ask."""
     from typing import get_args
 
-    from lake.manifest import Manifest
     from market.kinds import kind as declared
     from market.session import GapState
 
@@ -54,11 +54,8 @@ def gaps(
     if kind is not None:
         declared(kind)
     span = span_of(start, end)
-    manifest = Manifest.read_only(lake_root(lake, config))
-    try:
+    with reading(lake_root(lake, config)) as manifest:
         found = manifest.gaps(exchange, market_type, kind, symbol, overlapping=span)
-    finally:
-        manifest.close()
     listed = [gap for gap in found if state in ("all", gap.state)]
     if as_json:
         print_json(listed)

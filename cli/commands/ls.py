@@ -19,6 +19,7 @@ from cli.places import (
     UsageError,
     command,
     lake_root,
+    reading,
 )
 
 
@@ -35,22 +36,15 @@ def ls(
     files: Annotated[bool, typer.Option("--files", help="One line a file, with its SHA-256.")] = False,
 ) -> int:
     """List what is held: a line a kind, symbol and day, or (--files) a line a file."""
-    from lake.manifest import Manifest
     from market.kinds import kind as declared
 
     if kind is not None:
         declared(kind)
     if date is not None and not _is_day(date):
         raise UsageError(f"--date {date} is no day", "use YYYY-MM-DD")
-    manifest = Manifest.read_only(lake_root(lake, config))
-    try:
-        with manifest.snapshot() as now:
-            held = now.files(
-                kind, exchange=exchange, market_type=market_type, symbol=symbol, date_from=date, date_to=date
-            )
-            certified = {row.path: row for row in now.certificates()}
-    finally:
-        manifest.close()
+    with reading(lake_root(lake, config)) as manifest, manifest.snapshot() as now:
+        held = now.files(kind, exchange=exchange, market_type=market_type, symbol=symbol, date_from=date, date_to=date)
+        certified = {row.path: row for row in now.certificates()}
     if as_json:
         print_json([{"file": row, "certificate": certified.get(row.path)} for row in held])
         return 0

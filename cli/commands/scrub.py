@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.output import ERR, OUT, print_json, progress, size
-from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
+from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,13 +66,9 @@ def _look(root: Path, *, quiet: bool) -> dict[str, Any]:
 
     from compactor.care import look_only
     from lake import scrub as scrubbing
-    from lake.manifest import Manifest
 
-    manifest = Manifest.read_only(root)
-    try:
+    with reading(root) as manifest:
         targets = scrubbing.due(manifest)
-    finally:
-        manifest.close()
     with progress("scrub", quiet=quiet) as report:
         made: dict[str, Any] = msgspec.to_builtins(look_only(root, targets, report))
     return made

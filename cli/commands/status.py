@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cli.output import OUT, print_json, print_table, size, when
-from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
+from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root, reading
 
 
 @command
@@ -14,20 +14,16 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     from cli.jobs import settings
     from compactor.service import parked
     from lake.lock import read_lock
-    from lake.manifest import Manifest
     from runtime.clock import SystemClock
 
     root = lake_root(lake, config)
-    manifest = Manifest.read_only(root)
-    try:
+    with reading(root) as manifest:
         with manifest.snapshot() as now:
             meta, stats = now.meta(), now.stats()
             streams = [(*stream, now.watermark(*stream)) for stream in now.streams()]
             open_gaps = now.gaps(state="open")
             certificates = now.certificates()
         stuck = parked(manifest, SystemClock().now(), settings(config).compactor)
-    finally:
-        manifest.close()
     holder = read_lock(root)
     last = max(certificates, key=lambda row: row.issued_at, default=None)
     if as_json:

@@ -17,6 +17,7 @@ from cli.places import (
     UsageError,
     command,
     lake_root,
+    reading,
 )
 
 
@@ -35,7 +36,6 @@ def trace(
     item: Annotated[int | None, typer.Option(help="The row's item in that frame.")] = None,
 ) -> int:
     """Print the row, the files it came through, its line and the frame as received. Exit code 1: no such row."""
-    from lake.manifest import Manifest
     from lake.trace import Wanted
     from lake.trace import trace as follow
 
@@ -43,12 +43,8 @@ def trace(
         raise UsageError(f"which row of {kind} is not said", "give --id, or --session and --frame")
     root = lake_root(lake, config)
     wanted = Wanted(kind, exchange, market_type, symbol, seq, session, frame, item)
-    manifest = Manifest.read_only(root)
-    try:
-        with manifest.snapshot() as now:
-            found = follow(root, now, wanted)
-    finally:
-        manifest.close()
+    with reading(root) as manifest, manifest.snapshot() as now:
+        found = follow(root, now, wanted)
     if as_json:
         print_json(found)
         return 0 if found else 1

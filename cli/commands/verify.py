@@ -19,6 +19,7 @@ from cli.places import (
     UsageError,
     command,
     lake_root,
+    reading,
 )
 
 if TYPE_CHECKING:
@@ -75,15 +76,10 @@ def verify(
 
 
 def _whole(root: Path, as_json: bool) -> int:
-    from lake.manifest import Manifest
     from lake.verify import verify_lake
 
-    manifest = Manifest.read_only(root)
-    try:
-        with manifest.snapshot() as now, progress("verifying", quiet=as_json) as report:
-            result = verify_lake(root, now, report)
-    finally:
-        manifest.close()
+    with reading(root) as manifest, manifest.snapshot() as now, progress("verifying", quiet=as_json) as report:
+        result = verify_lake(root, now, report)
     if as_json:
         print_json({"ok": result.ok, **{name: getattr(result, name) for name in result.__struct_fields__}})
         return 0 if result.ok else 1
@@ -159,14 +155,12 @@ def _proofs(proofs: Sequence[Proof]) -> None:
 def _frames(root: Path, config: Path | None, scratch: Path | None, as_json: bool, limits: tuple[Any, ...]) -> int:
     from cli.jobs import settings
     from daemon.rederiving import Rederiver
-    from lake.manifest import Manifest
     from runtime.clock import SystemClock
 
     told, now = settings(config).collectors, SystemClock().now()
     if scratch is not None and not scratch.is_dir():
         raise UsageError(f"--scratch {scratch} is no folder", "name one that is there")
-    manifest = Manifest.read_only(root)
-    try:
+    with reading(root) as manifest:
         markets = _markets(manifest, *limits)
         outcomes = []
         for wanted in markets:
@@ -177,8 +171,6 @@ def _frames(root: Path, config: Path | None, scratch: Path | None, as_json: bool
                     done += 1
                     report(done, work.total, "frames")
                 outcomes.append(work.outcome)
-    finally:
-        manifest.close()
     ok = all(outcome.ok for outcome in outcomes)
     if as_json:
         print_json({"ok": ok, "markets": outcomes})
