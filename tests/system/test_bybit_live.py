@@ -132,3 +132,26 @@ def test_instruments_are_told_with_their_unified_names(collected: tuple[Path, Tr
     assert named["spot", "BTCUSDT"] == "BTC/USDT"
     assert named["linear", "BTCUSDT"] == "BTC/USDT:USDT"
     assert named["inverse", "BTCUSD"] == "BTC/USD:BTC"
+
+
+COMPARED = {
+    "trade": ["trade_id", "price", "qty", "side"], "quote": ["update_id", "bid", "ask"],
+    "book_delta": ["first_id", "last_id", "flags"], "contract": ["uid", "status"],
+    "mark_price": ["mark", "index", "predicted_rate", "next_funding"], "liquidation": ["side", "price", "qty"],
+    "open_interest": ["oi", "sides"], "funding_rate": ["rate", "interval_s"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_a_replay_of_the_frames_gives_the_same_rows(collected: tuple[Path, Truth], tmp_path: Path, market: str) -> None:
+    lake, _ = collected
+    held = (lake / "frames").rglob(f"market_type={market}/**/*.frames.jsonl*")
+    frames = sorted(path for path in held if path.suffix != ".json")
+    dl("replay", *frames, "--exchange", "bybit", "--market-type", market, "--lake", tmp_path / "again")
+    for kind in SPOT if market == "spot" else FUTURES:
+        names = ["symbol", "ts_event", "session", "frame_no", "item", *COMPARED[kind]]
+        live, again = (
+            sorted(map(str, Lake(one).read(kind, market_type=market, columns=names).to_pylist()))
+            for one in (lake, tmp_path / "again")
+        )
+        assert live == again, kind
