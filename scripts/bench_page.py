@@ -21,35 +21,51 @@ MARK = "<!-- figures -->"
 TITLES = {"ingest": "Ingest", "transform": "Transform", "compact": "Compact", "read": "Read", "scale": "Scale of a day"}
 STYLE = """
 :root {
-  --ink: #1b1f24; --soft: #5c6570; --line: #d9dee4; --paper: #fff;
+  --ink: #1b1f24; --soft: #5c6570; --line: #e3e7ec; --paper: #fff; --card: #f6f8fa;
   --ours: #1a6fb5; --peer: #b3bcc7; --bound: #7a9a53; --good: #1f7a3d; --bad: #b3401f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --ink: #e6e9ed; --soft: #9aa5b1; --line: #39424c; --paper: #14181d;
+    --ink: #e6e9ed; --soft: #9aa5b1; --line: #313a44; --paper: #14181d; --card: #1b2128;
     --ours: #5aa9e6; --peer: #5d6874; --bound: #98b873; --good: #6ccf8b; --bad: #f0916f;
   }
 }
 body {
   font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  max-width: 60rem; margin: 2.5rem auto; padding: 0 1rem;
 }
-h1 { font-size: 1.7rem; }
-h2 { margin-top: 3rem; border-bottom: 1px solid var(--line); }
-h3 { margin: 2rem 0 .2rem; }
+h1 { font-size: 2rem; margin: 0; }
+h2 { margin: 3.5rem 0 .8rem; }
+h3 { margin: 2.2rem 0 .2rem; }
 p { max-width: 46rem; }
-.soft, figcaption { color: var(--soft); font-size: .9rem; }
+.soft, figcaption, summary { color: var(--soft); font-size: .9rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; font-size: .92rem; }
-td, th { padding: .25rem .8rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; margin: .6rem 0; font-size: .92rem; }
+td, th { padding: .25rem .9rem .25rem 0; text-align: left; border-bottom: 1px solid var(--line); font-weight: 400; }
+th { color: var(--soft); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
 .met { color: var(--good); }
-.missed { color: var(--bad); font-weight: 600; }
-figure { margin: 1rem 0; }
+.missed { color: var(--bad); }
+.not { color: var(--soft); }
+.card { background: var(--card); border-radius: .7rem; padding: .9rem 1.3rem; margin: 1rem 0; }
+.card h3 { margin: .3rem 0 .5rem; }
+.goal {
+  display: grid; grid-template-columns: 1fr 17rem 6.5rem; gap: .2rem 1.2rem; align-items: center; padding: .3rem 0;
+}
+.goal strong { text-align: right; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
+.track { position: relative; height: 1rem; background: var(--line); border-radius: .5rem; }
+.track i { position: absolute; inset: 0 auto 0 0; border-radius: .5rem; background: currentColor; }
+.track b, .track u { position: absolute; top: -.25rem; bottom: -.25rem; width: 2px; background: var(--ink); }
+.track u { background: none; border-left: 2px dotted var(--soft); width: 0; }
+figure { margin: .8rem 0; }
 svg { max-width: 100%; height: auto; }
 svg text { fill: var(--ink); font: 13px system-ui, sans-serif; }
-svg .soft { fill: var(--soft); }
+svg .soft { fill: var(--soft); font-size: 13px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem; }
+@media (max-width: 44rem) {
+  .goal { grid-template-columns: 1fr 6.5rem; }
+  .goal .track { grid-row: 2; grid-column: 1 / 3; }
+}
 """
 
 
@@ -93,22 +109,24 @@ def parts_of(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def bars(part: Mapping[str, Any]) -> str:
-    """CPU seconds of every side as lying bars, ours in another colour, the number and the memory at their ends."""
-    sides, ours = part["sides"], set(part["ours"])
-    most = max(side["cpu"] for side in sides.values())
-    row, left, width = 28, 150, 430
+    """CPU time of every side as lying bars, the least first, ours in a colour, each as times the first of ours."""
+    ours = [name for name in part["ours"] if name in part["sides"]]
+    sides = sorted(part["sides"].items(), key=lambda item: item[1]["cpu"])
+    most = sides[-1][1]["cpu"] or 1
+    row, left, width = 30, 150, 380
     drawn = []
-    for place, (name, side) in enumerate(sides.items()):
-        y, length = 6 + place * row, max(1.0, width * side["cpu"] / most)
+    for place, (name, side) in enumerate(sides):
+        y, length = 6 + place * row, max(2.0, width * side["cpu"] / most)
         colour = "--ours" if name in ours else "--bound" if name in ("codec", "list-polars") else "--peer"
+        times = f"{words(side['cpu'] / part['sides'][ours[0]]['cpu'])} x" if ours and name != ours[0] else ""
         drawn.append(
-            f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{html.escape(name)}</text>'
-            f'<rect x="{left}" y="{y + 2}" width="{length:.1f}" height="18" rx="2" style="fill: var({colour})"/>'
-            f'<text x="{left + length + 8:.1f}" y="{y + 15}">{spoken(side["cpu"])}'
-            f'<tspan class="soft">  {side["rss_mb"]:,.0f} MB</tspan></text>'
+            f'<text x="{left - 10}" y="{y + 16}" text-anchor="end">{html.escape(name)}</text>'
+            f'<rect x="{left}" y="{y + 1}" width="{length:.1f}" height="20" rx="3" style="fill: var({colour})"/>'
+            f'<text x="{left + length + 8:.1f}" y="{y + 16}" font-weight="600">{times}'
+            f'<tspan class="soft" font-weight="400">  {spoken(side["cpu"])}, {side["rss_mb"]:,.0f} MB</tspan></text>'
         )
     height = 10 + row * len(sides)
-    return f'<svg viewBox="0 0 760 {height}" width="760" height="{height}" role="img">{"".join(drawn)}</svg>'
+    return f'<svg viewBox="0 0 780 {height}" width="780" height="{height}" role="img">{"".join(drawn)}</svg>'
 
 
 def spoken(seconds: float) -> str:
@@ -158,38 +176,76 @@ def heads(*names: str) -> str:
     return "".join(f'<th class="n">{html.escape(name)}</th>' for name in names)
 
 
+def reach(ratio: float) -> float:
+    """Where a tenth to ten times what must be lies on a track, as percent: what must be is in the middle."""
+    return 50 * min(2.0, max(0.03, 1 + math.log10(ratio))) if ratio > 0 else 0.0
+
+
 def goals(result: Mapping[str, Any]) -> Iterator[str]:
+    """What must be reached, each figure as a bar towards its line."""
     if not result.get("targets"):
         return
-    yield f"<table><tr><th>target</th>{heads('measured', 'must', 'moonshot')}<th></th></tr>"
+    yield f'<div class="card"><h3>{TITLES[result["bench"]]}</h3>'
     for goal in result["targets"]:
-        value = "" if goal["value"] is None else f"{words(goal['value'])} {goal['unit']}"
-        said = verdict(goal)
-        yield (
-            f'<tr><td>{html.escape(goal["name"])}</td><td class="n">{value}</td><td class="n">{bound(goal)}</td>'
-            f'<td class="n">{bound(goal, "stretch")}</td><td class="{said.split()[0]}">{said}</td></tr>'
+        value, said = goal["value"], verdict(goal).split()[0]
+        marks = '<b style="left: 50%"></b>'
+        if goal["stretch"] is not None:
+            further = goal["must"] / goal["stretch"] if goal["less"] else goal["stretch"] / goal["must"]
+            marks += f'<u style="left: {reach(further):.1f}%"></u>'
+        if value:
+            far = goal["must"] / value if goal["less"] else value / goal["must"]
+            marks = f'<i style="width: {reach(far):.1f}%"></i>' + marks
+        asked = " · ".join(
+            f"{word} {bound(goal, key)}"
+            for word, key in (("must", "must"), ("moonshot", "stretch"))
+            if bound(goal, key)
         )
-    yield "</table>"
+        shown = "not measured" if value is None else f"{words(value)} {goal['unit']}"
+        yield (
+            f'<div class="goal"><div>{html.escape(goal["name"])}<br><span class="soft">{asked}</span></div>'
+            f'<div class="track {said}">{marks}</div><strong class="{said}">{shown}</strong></div>'
+        )
+    yield "</div>"
+
+
+def headline(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """How many targets are met, and where that was measured."""
+    every = [goal for result in found.values() for goal in result.get("targets", [])]
+    met, known = (sum(goal["met"] is one for goal in every) for one in (True, False))
+    yield f"<h1>What it costs</h1><p><b>{met} of {met + known} measured targets met.</b> {PREFACE}</p>"
+    for where in dict.fromkeys(machine(result["machine"]) for result in found.values()):
+        yield f'<p class="soft">{html.escape(where)}</p>'
+    yield (
+        '<p class="soft">A bar that passes the line in the middle has what it must have, each half is ten times;'
+        " the dotted line is the moonshot.</p>"
+    )
+    for result in found.values():
+        yield from goals(result)
+
+
+def machine(held: Mapping[str, Any]) -> str:
+    """What the figures belong to."""
+    return f"Python {held['python']}, {held['cpus']} x {held.get('cpu', '')}, {held['system']}"
 
 
 def section(result: Mapping[str, Any]) -> Iterator[str]:
     """One bench."""
     yield f"<h2>{TITLES[result['bench']]}</h2>"
-    yield from goals(result)
     for part in parts_of(result):
         unequal = [name for name, equal in part["equal"].items() if equal is False]
         proof = f"<b class=missed>records differ: {', '.join(unequal)}</b>" if unequal else "records proven equal"
         said = f"CPU time and peak memory, median of {part['rounds']} interleaved rounds, {proof}."
         yield f"<h3>{html.escape(part['title'])}</h3><figure>{bars(part)}"
         yield f"<figcaption>{said} {html.escape(part['note'])}</figcaption></figure>"
-        if part["ratios"]:
-            yield f"<table><tr><th>CPU, times that of</th>{heads(*part['ours'])}</tr>"
+        if len(part["ours"]) > 1 and part["ratios"]:
+            yield "<details><summary>every ratio</summary><table>"
+            yield f"<tr><th>CPU, times that of</th>{heads(*part['ours'])}</tr>"
             peers = dict.fromkeys(name.partition(" / ")[0] for name in part["ratios"])
             for peer in peers:
                 cells = [part["ratios"].get(f"{peer} / {mine}") for mine in part["ours"]]
                 shown = "".join(f'<td class="n">{"" if cell is None else f"{cell:.2f} x"}</td>' for cell in cells)
                 yield f"<tr><td>{html.escape(peer)}</td>{shown}</tr>"
-            yield "</table>"
+            yield "</table></details>"
         yield from splits(part)
     if result.get("curves"):
         yield '<div class="grid">'
@@ -206,11 +262,12 @@ def splits(part: Mapping[str, Any]) -> Iterator[str]:
         if not side.get("split"):
             continue
         whole = sum(side["split"].values()) or 1
-        yield f"<table><tr><th>{html.escape(name)}: where its time goes</th>{heads('CPU', 'share')}</tr>"
+        yield f"<details><summary>where the time of {html.escape(name)} goes</summary>"
+        yield f"<table><tr><th>stage</th>{heads('CPU', 'share')}</tr>"
         for stage, seconds in sorted(side["split"].items(), key=lambda item: -item[1]):
             cells = f'<td class="n">{spoken(seconds)}</td><td class="n">{100 * seconds / whole:.0f} %</td>'
             yield f"<tr><td>{html.escape(stage)}</td>{cells}</tr>"
-        yield "</table>"
+        yield "</table></details>"
 
 
 def lives(result: Mapping[str, Any]) -> Iterator[str]:
@@ -240,22 +297,20 @@ def lives(result: Mapping[str, Any]) -> Iterator[str]:
 
 def page(found: Mapping[str, Mapping[str, Any]]) -> str:
     """The whole page."""
-    body = ["<h1>What it costs</h1>", f"<p>{PREFACE}</p>"]
+    body = list(headline(found))
     for result in found.values():
         body.extend(section(result))
         held = result["machine"]
         versions = ", ".join(f"{name} {version}" for name, version in held["versions"].items())
-        cpus = f"{held['cpus']} x {held.get('cpu', '')}, load {held.get('load', '?')}"
-        where = f"Python {held['python']}, {cpus}, {held['system']}"
-        body.append(f'<p class="soft">{html.escape(where)}. {html.escape(versions)}.</p>')
+        body.append(f'<p class="soft">{html.escape(versions)}; load {held.get("load", "?")}.</p>')
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>What it costs</title>'
     return f'<!doctype html><html lang="en">{head}<style>{STYLE}</style><body>{"".join(body)}</body></html>\n'
 
 
 PREFACE = (
-    "CPU time (user and system, all threads, children included) of every side, run in turn in the same minutes; a ratio"
-    " is the median over the rounds of peer / ours in the same round. Wall time on a shared machine says little. The"
-    " data are synthetic. Blue is ours, grey is what people use, green is a bound that no such tool can beat."
+    "Every side does the same work in a process of its own, in turn, after a round that proved equal results. Figures"
+    " are CPU time (user and system, all threads, children included); a ratio is the median over the rounds of peer /"
+    " ours. The data are synthetic. Blue is ours, grey is what people use, green is a bound that no such tool can beat."
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 
@@ -150,3 +151,27 @@ def test_lines_are_spelt_as_the_lake_encodes_them():
 def test_a_simulated_day_leaves_what_it_must(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_harness, "OUT", tmp_path)
     assert scale_day.main(["--quick", "--symbols", "2", "--json"]) == 0
+
+
+def test_the_page_shows_figures_first_each_as_far_from_what_it_must_be_as_it_is():
+    far = bench_harness.target("speed", 0.6, 6, 30)
+    near = bench_harness.target("memory", 50.0, 100, 10, less=True, unit="MB")
+    unknown = bench_harness.target("peer", None, 2, None)
+    held = {"python": "3", "cpus": 1, "system": "x", "versions": {"polars": "2"}}
+    page = bench_page.page({"read": {"bench": "read", "parts": [], "targets": [far, near, unknown], "machine": held}})
+    assert "1 of 2 measured targets met" in page
+    assert page.index("must ≥ 6 x · moonshot ≥ 30 x") < page.index("<h2>")
+    assert [bench_page.reach(ratio) for ratio in (0.1, 1, 10, 1000)] == [1.5, 50, 100, 100]
+    widths = re.findall(r'<i style="width: ([0-9.]+)%', page)
+    assert [float(width) for width in widths] == [1.5, pytest.approx(65.1)]
+    assert page.count("not measured") == 1
+
+
+def test_nothing_waits_for_the_disk_inside_and_everything_does_again_behind(tmp_path):
+    from lake import durable
+
+    plain = durable._flush
+    with bench_harness.unsynced() as syncs:
+        durable.write_file(tmp_path / "file", b"x")
+        assert next(syncs) >= 1
+    assert durable._flush is plain
