@@ -144,16 +144,24 @@ def _most(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else max(a, b)
 
 
-def write(sink: Sink, kind: str, batches: Iterable[pa.Table], footer: Callable[[Stats], tables.Footer | None]) -> Stats:
+def write(
+    sink: Sink,
+    kind: str,
+    batches: Iterable[pa.Table],
+    footer: Callable[[Stats], tables.Footer | None],
+    *,
+    lasting: bool = True,
+) -> Stats:
     """Writes tables of `schema(kind)`, already in order, as row groups of ROW_GROUP_ROWS and ROW_GROUP_LEVELS at most.
 
-    Holds one row group in memory. `footer` is asked once all rows are known; where it answers None the file gets
-    no footer. The sink is left open. Raises VerifyFailed where a table is not of the kind's schema.
+    Holds one row group in memory. `footer` is asked once all rows are known; where it answers None the file gets no
+    footer. `lasting` are daily files (`tables.parquet_options`). The sink is left open. Raises VerifyFailed where a
+    table is not of the kind's schema.
     """
     stats = Stats()
     wanted = tables.schema(kind)
     buffered = Buffered(sink)
-    with pq.ParquetWriter(buffered, wanted, **tables.parquet_options(kind)) as writer:
+    with pq.ParquetWriter(buffered, wanted, **tables.parquet_options(kind, lasting=lasting)) as writer:
         for group in regroup(batches, tables.ROW_GROUP_ROWS, tables.ROW_GROUP_LEVELS):
             if not group.schema.equals(wanted):
                 raise VerifyFailed(f"a table of {kind} does not have the kind's schema")

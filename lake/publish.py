@@ -148,7 +148,7 @@ def _write(
         )
 
     with durable.AppendFile(temp) as sink:
-        written = parquet.write(sink, placement.kind, batches, describe)
+        written = parquet.write(sink, placement.kind, batches, describe, lasting=placement.level == "day")
     if placement.symbol is not None and written.symbols != {placement.symbol}:
         raise VerifyFailed(f"the file of {placement.symbol} would hold {', '.join(sorted(written.symbols)[:5])}")
     footer = parquet.verify(temp, seen)

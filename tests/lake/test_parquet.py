@@ -3,6 +3,7 @@
 import io
 import random
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,11 +68,17 @@ def test_a_file_reads_back_as_it_was_written_in_one_or_in_pieces(path):
     assert parquet.read_footer(path).rows == 100
 
 
-def test_other_engines_read_the_same_rows(path):
-    write(path, table("trade", rows(50)))
+@pytest.mark.parametrize("lasting, codec", [(True, "ZSTD"), (False, "LZ4")], ids=["day", "part"])
+def test_other_engines_read_the_same_rows(path, lasting, codec):
+    with path.open("wb") as sink:
+        parquet.write(sink, "trade", [table("trade", rows(50))], footer, lasting=lasting)
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == codec
     frame = pl.read_parquet(path)
     assert frame.get_column("seq").to_list() == list(range(50))
     assert frame.get_column("symbol").cast(pl.String).unique().to_list() == ["BTCUSDT"]
+    with duckdb.connect() as connection:
+        found = connection.execute("SELECT count(*), sum(seq) FROM read_parquet(?)", [str(path)]).fetchone()
+    assert found == (50, sum(range(50)))
 
 
 def test_row_groups_without_a_wanted_symbol_are_not_read(path, monkeypatch):

@@ -59,6 +59,9 @@ def test_a_daily_file_lies_under_versions_with_its_content_digest(tmp_path):
     assert "-g4-" in row.path
     assert row.content_digest == parquet.read_footer(tmp_path / row.path).content_digest
     assert len(row.content_digest) == 64
+    part = publish(tmp_path, PART, [rows(4)], run="r", now=5)
+    codecs = [parquet.open_file(tmp_path / f.path).metadata.row_group(0).column(0).compression for f in (row, part)]
+    assert codecs == ["ZSTD", "LZ4"]
 
 
 def test_publishing_again_is_done_already_whoever_does_it_and_when(tmp_path):

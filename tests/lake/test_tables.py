@@ -41,6 +41,9 @@ def test_every_kind_can_be_written_with_its_options_and_read_back_the_same(kind,
     assert "DELTA_BINARY_PACKED" in encodings["ts_event"]
     assert "RLE_DICTIONARY" in encodings["symbol"]
     assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+    assert tables.parquet_options(kind, lasting=False) == {
+        name: value for name, value in tables.parquet_options(kind).items() if name != "compression_level"
+    } | {"compression": "lz4"}
 
 
 @pytest.mark.parametrize("kind", ALL)
