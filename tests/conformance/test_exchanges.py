@@ -6,8 +6,8 @@ comments) beside `.events` (a line a frame, its outcomes with tabs between: an e
 or `rejected [<reason>]`),
 `poll-<kind>.answers` of every kind polled and of the server's time (`# symbols <symbols>`, then a line an answer:
 `<receive time us>`, tag, status and body with tabs between) beside its `.events`, where `refused <symbol>` and
-`server_time <us>` are outcomes too, `nothing.json` (an answer of any route, `$symbol` and `$ms` to be filled in), and `reference.body` (an answer to the first request for instruments) beside
-`reference.events`.
+`server_time <us>` are outcomes too, and `reference.body` (an answer to the first request for instruments) beside
+`reference.events`. `nothing.json` is an answer of any route, `$symbol` and `$ms` to be filled in.
 """
 
 import datetime as dt
