@@ -130,12 +130,24 @@ def reconcile(file: FileRow, ids: checks.Ids, gaps: Sequence[Gap], coverage: Seq
         if gap.state in (*MISSING, "void"):
             explained += left
     unexplained = times.subtract([Interval(h.id_from, h.id_to) for h in holes.values()], explained)
-    if any(gap.cause == RESET for gap in gaps):  # between two numberings there are no ids
-        most = sum(run.length for run in stored)
-        unexplained = [ids for ids in unexplained if ids.length <= most]
+    if any(gap.cause == RESET for gap in gaps):
+        unexplained = [hole for hole in unexplained if not _between_numberings(hole, stored)]
     if len(unexplained) > MAX_NEW_HOLES:
         return changed
     return changed + [_new_gap(file, hole, list(holes.values()), coverage, now) for hole in unexplained]
+
+
+def _between_numberings(hole: Interval, stored: Sequence[Interval]) -> bool:
+    """Whether it parts two numberings of a day in which the venue began anew: it is longer than all there is."""
+    return hole.length > sum(run.length for run in stored)
+
+
+def _two_numberings(ids: checks.Ids, gaps: Sequence[Gap]) -> bool:
+    """Whether the ids of a day are of two numberings, so that none is its first or last."""
+    if not any(gap.cause == RESET for gap in gaps):
+        return False
+    stored = ids.runs()
+    return any(_between_numberings(Interval(hole.id_from, hole.id_to), stored) for hole in ids.holes())
 
 
 def id_span(gap: Gap) -> Interval | None:
@@ -209,7 +221,8 @@ def certify(
     """The certificate of a daily file. `gaps` (reconciled) and `coverage` are those of its symbol and day."""
     start = times.day_start(dt.date.fromisoformat(file.date))
     day = Interval(start, start + times.DAY)
-    first, last = (measure.ids.first, measure.ids.last) if measure.contiguous else (None, None)
+    numbered = measure.contiguous and not _two_numberings(measure.ids, gaps)
+    first, last = (measure.ids.first, measure.ids.last) if numbered else (None, None)
     inside = [] if first is None or last is None else [Interval(first, last + 1)]
     missing = _ids([gap for gap in gaps if gap.state in MISSING], inside)
     void = _ids([gap for gap in gaps if gap.state == "void"], inside)

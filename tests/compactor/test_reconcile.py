@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from compactor.certificate import reconcile
+from compactor.certificate import Measure, certify, reconcile
 from lake.checks import Ids
 from lake.rows import FileRow
 from market.session import Coverage, Gap
@@ -48,3 +48,12 @@ def test_p17_between_two_numberings_of_a_day_no_id_is_missing(more: list[int]) -
 
 def test_p17_without_a_new_numbering_the_same_ids_are_a_hole() -> None:
     assert told(ids(1, 2, 11_786_328, 11_786_329), []) == [(3, 11_786_328)]
+
+
+def test_p17_a_day_of_two_numberings_has_no_first_and_last_id() -> None:
+    """Else `dl verify` would count the ids between them."""
+    measure = Measure("agg_trade")
+    measure.ids = ids(11_786_328, 11_786_329, 1, 2)
+    for gaps, ends in (([reset(DAY + SECOND)], (None, None)), ([], (1, 11_786_329))):
+        row = certify(FILE, measure, gaps, COVERED, [], 0, DAY + MINUTE)
+        assert (row.first_id, row.last_id) == ends
