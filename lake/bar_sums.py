@@ -129,9 +129,10 @@ def whole(bars: pl.DataFrame) -> list[scaled.Scaled]:
 def quotients(groups: pl.DataFrame, columns: Sequence[scaled.Scaled]) -> pl.DataFrame:
     """Groups with those totals as the table's floats, and texts where these are not the number."""
     for column in columns:
-        total = groups[column.values.name]
+        name = column.values.name
+        total = groups[name].cast(pl.Int64)  # beyond 15 digits it is spelt, which a float is not as an integer
         floats, texts = scaled.to_table(scaled.Scaled(total, column.exponent))
-        groups = groups.with_columns(floats, texts.alias(f"{total.name}_text"))
+        groups = groups.with_columns(floats.alias(name), texts.alias(f"{name}_text"))
     return groups
 
 

@@ -114,8 +114,8 @@ async def test_the_ladder_stops_kinds_in_order_releases_the_ballast_and_comes_ba
             "ok": "ok", "low": "low", "books": "critical", "quotes": "critical", "full": "full", "slack": "full",
             "back": "low", "again": "ok",
         }  # fmt: skip
-        assert seen["low"]["waits"] == ["compaction"]
-        assert seen["books"]["waits"] == ["compaction", "transform"]
+        assert seen["low"]["waits"] == ["compaction", "scrub", "reproduction"]
+        assert seen["books"]["waits"] == ["compaction", "scrub", "reproduction", "transform", "backup"]
         assert seen["books"]["stopped_kinds"] == ["book_delta", "book_snapshot"]
         assert seen["quotes"]["stopped_kinds"] == ["book_delta", "book_snapshot", "quote"]
         assert "trade" not in seen["full"]["stopped_kinds"]

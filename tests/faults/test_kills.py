@@ -110,7 +110,8 @@ def test_f01_a_kill_at_any_step_is_recovered_and_the_life_goes_on(
             shutil.rmtree(place / made, ignore_errors=True)
         (place / f"killed-{PROMISED}").unlink(missing_ok=True)
     assert wrong == []
-    assert struck >= min(KILLS, len(names)) * 0.7, "a step that fails by itself (no such file) has no after"
+    # a step that fails by itself (no such file) has no after: few of all, but some of a sample's few
+    assert struck >= (len(points(names)) * 0.7 if FULL else 1)
     record_property(FIGURE + "kill points", (struck, "kills"))
 
 

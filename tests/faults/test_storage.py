@@ -97,13 +97,11 @@ def test_f07_after_a_failed_sync_the_bytes_are_written_again_to_another_file(
     """The kernel reports the error once and forgets the pages: a second sync of that file would lie."""
     wrong = []
     made_good = 0
-    tried = 0
     for n in some(numbers(lives, stage, place, "sync"), 5, f"fsyncgate-{stage}"):
         root = lives.before(stage, place / "lied")
         fault = Fault("sync", n, "EIO")
         ran = Struck(lives, stage, root, fault)
         (failed,) = fault.struck_at
-        tried += failed.endswith((".open", ".tmp"))
         later = [op.name for op in ran.ops if op.path == failed and op.name in ("sync", "write")]
         before = sum(op.name == "sync" and op.path == failed for op in ran.ops)
         assert len([name for name in later if name == "sync"]) == before
@@ -116,7 +114,7 @@ def test_f07_after_a_failed_sync_the_bytes_are_written_again_to_another_file(
         wrong += [f"sync {n} of {failed}: {what}" for what in invariants.check(root, ran.promised)]
         shutil.rmtree(root)
     assert wrong == []
-    assert made_good > 0 or tried == 0, "a sample of the steps may hold the ledger's alone"
+    assert made_good > 0 or not FULL, "a sample of the steps may hold those alone whose failure is told"
 
 
 @pytest.mark.parametrize("stage", PROCESSING)

@@ -131,6 +131,14 @@ def test_sums_are_exact_and_carry_their_text_where_the_float_does_not():
     assert bar["vwap"] == bar["volume_quote"] / bar["volume_base"]
 
 
+@pytest.mark.parametrize("last", ["9999996", "9999999.5", "90071988.54740991"])
+def test_a_total_of_more_digits_than_its_parts_is_folded_as_it_is(last):
+    rows = trades([trade(T0, "1", "4.00000001", 1), trade(T0 + SECOND, "1", last, 2)])
+    made = [bars_from_trades(rows, None, width, coverage=ALWAYS, gaps={}) for width in (SECOND, MINUTE)]
+    assert fold(made[0], MINUTE, coverage=ALWAYS, gaps={}).select(SUMS).equals(made[1].select(SUMS))
+    assert made[1]["volume_base"].to_pylist() == [float(Decimal(last) + Decimal("4.00000001"))]
+
+
 def test_ten_tenths_are_one():
     bar = bars([trade(T0, "1", "0.1", n) for n in range(10)])[0]
     assert (bar["volume_base"], bar["volume_base_text"]) == (1.0, None)

@@ -51,6 +51,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
             exchange.fault("drop_ids", market="linear", kind="book_delta", symbol="BTCUSDT", count=2)
             wait_for("the loss to be known", lambda: reports(port)[1]["gaps"] >= 1)
             wait_for("books in sync again", lambda: in_sync(port))
+            wait_for("a liquidation on both", lambda: all(r["events"].get("liquidation") for r in reports(port)[1:]))
         finally:
             code = daemon.stop()
         assert code == 0, daemon.log.read_text()[-4000:]
