@@ -11,10 +11,9 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as insert_or_not
 from sqlalchemy.exc import IntegrityError
 
-from lake import schema
+from lake import input_sets, schema
 from lake.manifest_reads import chunks
 from lake.rows import FileRow
 
@@ -35,7 +34,6 @@ _AGAIN = (
     .where(_F.c.path == bindparam("of"))
     .values(state=bindparam("now"), retired_at=bindparam("at"), unlinked_at=bindparam("gone"))
 )
-_EDGE = insert_or_not(schema.lineage).on_conflict_do_nothing()
 
 
 class _Pending(msgspec.Struct):
@@ -135,9 +133,7 @@ class FileTale:
         except IntegrityError:
             for pending in fresh:
                 self._into_slot(pending)
-        edges = [{"child": p.row.path, "parent": parent} for p in fresh for parent in p.row.parents]
-        if edges:
-            self._conn.execute(_EDGE, edges)
+        input_sets.add_parents(self._conn, [pending.row for pending in fresh])
 
     def _into_slot(self, pending: _Pending) -> None:
         """A daily file whose place is taken: the newer revision is live, the other one was replaced."""

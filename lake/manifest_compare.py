@@ -14,7 +14,7 @@ from lake.manifest_source import ReadSource, damaged
 
 GROWING = ("epoch", "version")
 """Columns of `meta` that count writers and writes: a manifest made anew is at least as far."""
-FORGOTTEN = ("scrubs",)
+FORGOTTEN = (schema.scrubs,)
 """Tables that the ledger does not tell: what was read again last is read again sooner after a rebuild."""
 SHOWN = 10_000
 """Differences that are kept."""
@@ -45,7 +45,7 @@ def compare(root: Path, present: Path, rebuilt: Path) -> list[Difference]:
             said = a.execute(text("PRAGMA integrity_check(1)")).scalar_one()
             if said != "ok":
                 raise damaged(str(said))
-            for table in (one for one in schema.METADATA.sorted_tables if one.name not in FORGOTTEN):
+            for table in (one for one in schema.METADATA.sorted_tables if one not in (*FORGOTTEN, *schema.NUMBERED)):
                 for difference in _differences(table, a, b):
                     if len(found) == SHOWN:
                         return found

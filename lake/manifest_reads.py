@@ -106,7 +106,7 @@ def _of(table: Table, kind: type[msgspec.Struct]) -> Select[Any]:
     return select(*(table.c[name] for name in kind.__struct_fields__ if name in table.c))
 
 
-def chunks(values: Iterable[str]) -> list[list[str]]:
+def chunks(values: Iterable[T]) -> list[list[T]]:
     """The values in lists short enough for one IN."""
     held = list(values)
     return [held[start : start + BATCH] for start in range(0, len(held), BATCH)]

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Connection, Table, and_, case, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from lake import schema
+from lake import input_sets, schema
 from lake.errors import CommitConflict
 from lake.manifest_reads import chunks
 from lake.rows import (
@@ -118,13 +118,18 @@ def upsert_checks(conn: Connection, rows: Sequence[CheckRow]) -> int:
 
 
 def upsert_certificates(conn: Connection, rows: Sequence[CertificateRow]) -> int:
-    t = schema.certificates
-    if not rows:
+    t = schema.certified
+    last = {(row.path, row.issued_at): row for row in rows}
+    if not last:
         return 0
-    values = _values(t, rows)
-    for value in values:
-        value["inputs"] = msgspec.json.encode(value["inputs"], order="sorted").decode()
-    conn.execute(_overwriting(t), values)
+    replaced: set[int] = set()
+    for paths in chunks({row.path for row in rows}):
+        found = conn.execute(select(t.c.path, t.c.issued_at, t.c.input_set).where(t.c.path.in_(paths)))
+        replaced |= {row[2] for row in found if (row[0], row[1]) in last and row[2] is not None}
+    sets = input_sets.add(conn, [row.inputs for row in last.values()])
+    told = zip(_values(t, last.values()), sets, strict=True)
+    conn.execute(_overwriting(t), [value | {"input_set": number} for value, number in told])
+    input_sets.forget(conn, replaced)
     return len(rows)
 
 
@@ -199,9 +204,7 @@ def add_files(conn: Connection, rows: Sequence[FileRow], now: int) -> int:
         conn.execute(
             insert(t), [value | live | {"created_at": value["created_at"] or now} for value in _values(t, fresh)]
         )
-        edges = [{"child": row.path, "parent": parent} for row in fresh for parent in row.parents]
-        if edges:
-            conn.execute(insert(schema.lineage).on_conflict_do_nothing(), edges)
+        input_sets.add_parents(conn, fresh)
     for paths in chunks(again):
         conn.execute(
             update(t).where(t.c.path.in_(paths)).values(state="live", retired_at=None, unlinked_at=None),
@@ -243,7 +246,7 @@ def forget_retired(conn: Connection, before: int) -> int:
     """Rows, lineage and checks of files that were retired and unlinked before `before` (us)."""
     f = schema.files
     old = select(f.c.path).where(f.c.state == "retired", f.c.retired_at < before, f.c.unlinked_at.is_not(None))
-    conn.execute(delete(schema.lineage).where(schema.lineage.c.child.in_(old)))
+    input_sets.forget_parents(conn, old)
     conn.execute(delete(schema.checks).where(schema.checks.c.path.in_(old)))
     return conn.execute(delete(f).where(f.c.path.in_(old))).rowcount
 

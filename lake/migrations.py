@@ -107,7 +107,60 @@ _CARE = (
     "CREATE INDEX scrubs_by_time ON scrubs (at)",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE)
+_INPUTS = (
+    # what many files were made of is told once (lake/input_sets.py); `lineage` and `certificates` become views of that
+    "CREATE TABLE inputs (id INTEGER NOT NULL PRIMARY KEY, path TEXT NOT NULL, sha256 TEXT NOT NULL)",
+    "CREATE UNIQUE INDEX inputs_once ON inputs (path, sha256)",
+    """CREATE TABLE input_sets (
+        id INTEGER NOT NULL, input INTEGER NOT NULL, PRIMARY KEY (id, input)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX input_sets_by_input ON input_sets (input)",
+    "CREATE TABLE made_of (child TEXT NOT NULL PRIMARY KEY, input_set INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX made_of_by_set ON made_of (input_set)",
+    """CREATE TABLE certified (
+        path TEXT NOT NULL, issued_at INTEGER NOT NULL, sha256 TEXT NOT NULL, exchange TEXT NOT NULL,
+        market_type TEXT NOT NULL, kind TEXT NOT NULL, symbol TEXT, date TEXT NOT NULL, revision INTEGER NOT NULL,
+        rows INTEGER NOT NULL, first_id INTEGER, last_id INTEGER, missing INTEGER NOT NULL, void INTEGER NOT NULL,
+        duplicates INTEGER NOT NULL, late INTEGER NOT NULL, out_of_order INTEGER NOT NULL, crossed INTEGER NOT NULL,
+        estimated INTEGER NOT NULL, open_gaps INTEGER NOT NULL, gap_seconds REAL NOT NULL,
+        covered_seconds REAL NOT NULL, latency_p50 INTEGER, latency_p99 INTEGER, skew INTEGER, input_set INTEGER,
+        parser_version TEXT NOT NULL, content_digest TEXT NOT NULL, reproduced BOOLEAN, verified TEXT,
+        PRIMARY KEY (path, issued_at)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX certified_by_set ON certified (input_set)",
+    # every distinct set as the text that certificates held it in: {path: SHA-256}, of a file's parents {path: ""}
+    "CREATE TABLE told (id INTEGER NOT NULL PRIMARY KEY, inputs TEXT NOT NULL UNIQUE)",
+    "CREATE TABLE told_of (child TEXT NOT NULL PRIMARY KEY, inputs TEXT NOT NULL) WITHOUT ROWID",
+    """INSERT INTO told_of SELECT child, json_group_object(parent, '')
+        FROM (SELECT child, parent FROM lineage ORDER BY child, parent) GROUP BY child""",
+    """INSERT INTO told (inputs) SELECT inputs FROM told_of
+        UNION SELECT inputs FROM certificates WHERE inputs <> '{}'""",
+    """INSERT INTO inputs (path, sha256) SELECT DISTINCT one."key", one.value
+        FROM told, json_each(told.inputs) AS one ORDER BY 1, 2""",
+    """INSERT INTO input_sets SELECT told.id, inputs.id
+        FROM told, json_each(told.inputs) AS one, inputs WHERE inputs.path = one."key" AND inputs.sha256 = one.value""",
+    "INSERT INTO made_of SELECT told_of.child, told.id FROM told_of JOIN told ON told.inputs = told_of.inputs",
+    """INSERT INTO certified SELECT path, issued_at, sha256, exchange, market_type, kind, symbol, date, revision, rows,
+        first_id, last_id, missing, void, duplicates, late, out_of_order, crossed, estimated, open_gaps, gap_seconds,
+        covered_seconds, latency_p50, latency_p99, skew, (SELECT id FROM told WHERE told.inputs = certificates.inputs),
+        parser_version, content_digest, reproduced, verified FROM certificates""",
+    "DROP TABLE told_of",
+    "DROP TABLE told",
+    "DROP TABLE lineage",
+    "DROP TABLE certificates",
+    """CREATE VIEW lineage AS SELECT made_of.child AS child, inputs.path AS parent FROM made_of
+        JOIN input_sets ON input_sets.id = made_of.input_set JOIN inputs ON inputs.id = input_sets.input""",
+    """CREATE VIEW certificates AS SELECT path, issued_at, sha256, exchange, market_type, kind, symbol, date, revision,
+        rows, first_id, last_id, missing, void, duplicates, late, out_of_order, crossed, estimated, open_gaps,
+        gap_seconds, covered_seconds, latency_p50, latency_p99, skew, (
+            SELECT json_group_object(path, sha256) FROM (
+                SELECT inputs.path, inputs.sha256 FROM input_sets JOIN inputs ON inputs.id = input_sets.input
+                WHERE input_sets.id = certified.input_set ORDER BY inputs.path
+            )
+        ) AS inputs, parser_version, content_digest, reproduced, verified FROM certified""",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE, _INPUTS)
 VERSION = len(MIGRATIONS)
 
 

@@ -1,6 +1,7 @@
 """Tables of the manifest, as SQLAlchemy sees them; `lake.migrations` is what makes them.
 
-Column names are the field names of `lake.rows` and `market.session`, so a row is a struct by keyword.
+Column names are the field names of `lake.rows` and `market.session`, so a row is a struct by keyword. `lineage` and
+`certificates` are views, and tables in manifests before version 4: they are read by the same names.
 Times are int microseconds UTC, paths are POSIX and relative to the lake's root.
 """
 
@@ -77,6 +78,10 @@ files = _table(
     *_int("retired_at", "unlinked_at", null=True),
 )
 lineage = _table("lineage", *_key("child", "parent"))
+"""A view of the sets: written through `lake.input_sets`."""
+inputs = _table("inputs", *_key("id", kind=Integer), *_text("path", "sha256"))
+input_sets = _table("input_sets", *_key("id", "input", kind=Integer))
+made_of = _table("made_of", *_key("child"), *_int("input_set"))
 sessions = _table(
     "sessions",
     *_key("session"),
@@ -105,22 +110,31 @@ gaps = _table(
     *_text("source", "detail", null=True),
 )
 cursors = _table("cursors", *_key("name"), *_int("value"))
-certificates = _table(
-    "certificates",
-    *_key("path"),
-    *_key("issued_at", kind=Integer),
-    *_text("sha256", *_MARKET),
-    *_text("symbol", null=True),
-    *_text("date"),
-    *_int("revision", "rows"),
-    *_int("first_id", "last_id", null=True),
-    *_int("missing", "void", "duplicates", "late", "out_of_order", "crossed", "estimated", "open_gaps"),
-    *_float("gap_seconds", "covered_seconds"),
-    *_int("latency_p50", "latency_p99", "skew", null=True),
-    *_text("inputs", "parser_version", "content_digest"),
-    *_bool("reproduced", null=True),
-    *_text("verified", null=True),
-)
+
+
+def _certificates(name: str, of: Column[Any]) -> Table:
+    return _table(
+        name,
+        *_key("path"),
+        *_key("issued_at", kind=Integer),
+        *_text("sha256", *_MARKET),
+        *_text("symbol", null=True),
+        *_text("date"),
+        *_int("revision", "rows"),
+        *_int("first_id", "last_id", null=True),
+        *_int("missing", "void", "duplicates", "late", "out_of_order", "crossed", "estimated", "open_gaps"),
+        *_float("gap_seconds", "covered_seconds"),
+        *_int("latency_p50", "latency_p99", "skew", null=True),
+        of,
+        *_text("parser_version", "content_digest"),
+        *_bool("reproduced", null=True),
+        *_text("verified", null=True),
+    )
+
+
+certified = _certificates("certified", *_int("input_set", null=True))
+certificates = _certificates("certificates", *_text("inputs"))
+"""A view of `certified`, each row with its set as JSON."""
 checks = _table(
     "checks",
     *_key("path", "check", "symbol"),
@@ -144,3 +158,7 @@ scrubs = _table(
     *_key("path"),
     *_int("at"),
 )
+
+VIEWS = (lineage, certificates)
+NUMBERED = (inputs, input_sets, made_of, certified)
+"""What the views are made of: two manifests that say the same may number it differently."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
-from lake import durable, layout, parquet
+from lake import durable, layout, parquet, schema
 from lake.errors import CommitConflict, CorruptManifest, LakeLocked, NotALake
 from lake.publish import Placement, publish
 from lake.rebuild import rebuild
@@ -176,9 +176,11 @@ HISTORIES = {f.__name__: f for f in (full, revised, aged, troubled)}
 
 
 def tables(root: Path) -> dict[str, list[tuple]]:
-    """Every table, row by row; of `meta` all but what only grows."""
+    """Every table that says something, row by row; of `meta` all but what only grows."""
+    numbered = {table.name for table in schema.NUMBERED}
     with sqlite3.connect(root / "manifest.db") as db:
-        names = [r[0] for r in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        held = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
+        names = [r[0] for r in db.execute(held) if r[0] not in numbered]
         found = {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in names}
         keep = [r[1] for r in db.execute("PRAGMA table_info(meta)") if r[1] not in EPOCH_AND_VERSION]
         found.pop("scrubs", None)  # when a file was last read again is not in the ledger

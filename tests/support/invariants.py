@@ -28,7 +28,7 @@ from sqlalchemy import Engine
 from sqlalchemy.util import LRUCache
 
 from collectors.recovery import settle
-from lake import manifest_source
+from lake import manifest_source, schema
 from lake.errors import LakeError
 from lake.frames import read_frames
 from lake.rebuild import rebuild
@@ -39,15 +39,17 @@ KEYS = {"trade": "seq", "quote": "update_id", "bar_1s": "window_start", "bar_1m"
 OBSERVED = ("trade", "quote")
 NOT_TOLD = frozenset({"ledger", "manifest.db", "manifest.db-wal", "manifest.db-shm", ".lock"})
 """What may differ between two recoveries: a start is an entry of the ledger and an epoch of the manifest."""
+NUMBERED = {table.name for table in schema.NUMBERED}
 REPORTS = ("gaps", "sessions", "coverage", "quarantine", "bans")
 Rows = dict[str, list[dict[str, Any]]]
 
 
 def manifest_rows(root: Path) -> Rows:
-    """Every table of the manifest, without the manifest's own counters."""
+    """Every table of the manifest, without its own counters and what only numbers things."""
     with contextlib.closing(sqlite3.connect(f"file:{root / 'manifest.db'}?mode=ro", uri=True)) as db:
         db.row_factory = sqlite3.Row
-        names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        held = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
+        names = [row[0] for row in db.execute(held) if row[0] not in NUMBERED]
         tables = {name: [dict(row) for row in db.execute(f'SELECT * FROM "{name}"')] for name in names}
     for row in tables.get("meta", ()):
         row.pop("epoch", None)
