@@ -12,7 +12,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +26,8 @@ BUSY_MS = 5_000
 ATTEMPTS = 5
 OLDEST = (3, 35, 0)
 """The first SQLite with everything that the manifest's statements use (RETURNING came last)."""
+JSON = "SELECT json_group_object('path', 'sha256') FROM json_each('[1]')"
+"""Sets of inputs are read as JSON; SQLite before 3.38 may have been built without it."""
 T = TypeVar("T")
 
 
@@ -89,10 +91,15 @@ def _begin_with(engine: Engine, statement: str) -> None:
 
 
 def check_library(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> None:
-    """Raises UnknownVersion where SQLite is too old for a manifest."""
+    """Raises UnknownVersion where SQLite is too old for a manifest, or was built without JSON."""
+    held, needed = (".".join(map(str, one)) for one in (version, OLDEST))
     if version < OLDEST:
-        held, needed = (".".join(map(str, one)) for one in (version, OLDEST))
         raise UnknownVersion(f"SQLite {held} is too old: the manifest needs {needed}", "update Python, or its SQLite")
+    with closing(sqlite3.connect(":memory:")) as conn:
+        try:
+            conn.execute(JSON)
+        except sqlite3.OperationalError as error:
+            raise UnknownVersion(f"SQLite {held} was built without JSON", "update Python, or its SQLite") from error
 
 
 def one_writer_only(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
