@@ -157,7 +157,8 @@ def ours(load: dict[str, Any], out: Path, *, frames: bool) -> dict[str, float]:
     snapshots = len(load["symbols"]) if load["depths"] else 0  # one a book, among its updates
     config = CollectorsConfig(
         node="bench",
-        writing=WritingConfig(frames=frames),
+        # a hundred times the rate of a busy day: what waits for the disk is held, as the peers hold it, and not shed
+        writing=WritingConfig(frames=frames, queue_mb=1024, queue_total_mb=4096),
         sources=[
             SourceConfig(
                 exchange="binance", market_type="spot", symbols=load["symbols"], kinds=kinds,
