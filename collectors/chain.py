@@ -2,7 +2,8 @@
 
 Pure. An update covers the ids after `prev_id` (futures), or from `first_id` (spot), up to `last_id`. What the next one
 does not reach back to is a proven loss of updates; what lies wholly in covered ids is a copy from another connection.
-Of two updates that overlap both are kept: levels are absolute, so the later one only repeats.
+Of two updates that overlap both are kept: levels are absolute, so the later one only repeats. An update whose
+`last_id` is below its `prev_id`, and that has no `first_id`, is the last of its numbering and the first of a lower one (OKX, after maintenance).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collectors.holes import IN_FLIGHT, Line, venue_time
-from collectors.numbered import IdMerger
+from collectors.numbered import PAST, IdMerger
 from market.kinds import BookDelta, Event
 
 SNAPSHOT = "snapshot"
@@ -43,6 +44,8 @@ class ChainMerger(IdMerger):
                 if before + 1 == line.next and last > before:  # the twins change places
                     line.session, line.twin = event.session, line.session
                     return self.merge(event)
+        if last < before and event.first_id is None:
+            return self._back(self._line(event.symbol), event, before, last)
         return self._place(self._line(event.symbol), event, min(before + 1, last), last + 1)
 
     def merge_all(self, events: Sequence[Event]) -> Sequence[Event]:
@@ -110,6 +113,30 @@ class ChainMerger(IdMerger):
         new = self._repeated(line, event, start, end, ts)
         line.calm(event.session)
         return new
+
+    def _back(self, line: Line, event: BookDelta, before: int, last: int) -> bool:
+        """An update behind which the venue's numbering goes on lower: nothing is missing where it says so itself."""
+        ts, now = venue_time(event), event.ts_recv
+        if ts <= line.ts and line.low <= last < line.next:
+            self.duplicates += 1  # as another session has told
+            return False
+        if (past := self._past(line, last, ts)) is not None:
+            return self._of_before(past, last)
+        self._present(line, event.session, last, last + 1)
+        if line.next < 0:
+            self._first(line, event, last, last + 1, ts)
+            return True
+        if before + 1 < line.next:  # not the end of the numbering that was seen
+            line.strays = [(last, ts)]
+            self._restart(line, event)
+            return True
+        self._ahead(line, event, before + 1, before + 1, ts)
+        for hole in line.holes:
+            self._report(line, hole, now)
+        line.past = (line.leave_behind(until=ts), *line.past[: PAST - 1])
+        line.holes, line.snapshot, line.lost, line.twin = [], None, 0, ""
+        line.low, line.next, line.session = last, last + 1, event.session
+        return True
 
     @staticmethod
     def _begins(line: Line, last: int) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collectors.holes import CONFIRM, HANDOVER, RESET, Hole, Line, Memory, venue_time, without
-from market.kinds import Event
+from market.kinds import Event, Trade
 
 FAR = 1_000  # an id this much below the newest repeats nothing recent; nor does one below half of it
 WILD = 1_000_000_000  # an id this much above the newest is no loss that a venue could have caused
 HOLES = 256  # remembered a symbol; what lies below a forgotten one is unknown ground
 ODD = 64  # strays remembered a symbol
+HISTORY, MARKET = "history", "market"
+"""Conditions of a trade: told on subscribing though it lies before that, and any other."""
 PAST = 4  # earlier numberings remembered a symbol
 
 
@@ -95,6 +97,8 @@ class IdMerger(Memory):
         if line.next < 0:
             self._first(line, event, seq, seq + 1, ts)
             return True
+        if isinstance(event, Trade) and event.condition == HISTORY:
+            event.condition = MARKET  # not before the first coverage: it came late
         if seq < line.next:
             new = self._behind(line, event, seq, ts)
             line.calm(event.session)

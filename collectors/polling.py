@@ -86,7 +86,8 @@ def polls(
 
 
 def remember(pipeline: Pipeline, known: Lasting) -> None:
-    """Tell the mergers what is stored."""
+    """Tell the mergers what is stored, and the sessions to come what is known of their instruments."""
+    pipeline.contracts.update((contract.symbol, contract) for contract in known.contracts)
     contracts = pipeline.route(CONTRACT).merger
     if isinstance(contracts, ContractMerger):
         contracts.remember(known.contracts)

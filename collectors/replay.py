@@ -148,7 +148,6 @@ class Run:
     def recall(self, known: Lasting) -> None:
         """What was stored before the first frame."""
         polling.remember(self._pipeline, known)
-        self._pipeline.contracts.update((contract.symbol, contract) for contract in known.contracts)
 
     def begin(self, line: FrameLine) -> None:
         """A connection that was open before the first frame, as the line that opened it says."""

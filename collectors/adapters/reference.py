@@ -92,8 +92,8 @@ class ReferenceSession(ABC):
         """Whom an instrument is about. Raises BAD_FRAME."""
 
     @abstractmethod
-    def _contract(self, raw: msgspec.Raw, at: At) -> Contract | str:
-        """The row of an instrument, or why it is none. Raises BAD_FRAME."""
+    def _contract(self, raw: msgspec.Raw, at: At) -> Contract | str | None:
+        """The row of an instrument, None for one of another market, or why it is none. Raises BAD_FRAME."""
 
     @abstractmethod
     def _failure(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Failure:
@@ -131,7 +131,7 @@ class ReferenceSession(ABC):
             return self._retry(tag, f"status 200 without instruments ({kind}): {why(error)}", ts_recv)
         except Failed as error:
             return self._retry(tag, str(error), ts_recv, error.failure.pause)
-        if not page.items:
+        if not page.items and tag == self.route:  # a page behind it may be empty
             return self._retry(tag, "status 200 with an empty list of instruments", ts_recv)
         self._pause = FIRST_PAUSE
         if tag == self.route:
@@ -186,6 +186,8 @@ class ReferenceSession(ABC):
                 if self._wanted and name not in self._wanted:
                     continue
                 made = self._contract(raw, At(time, ts_recv, self.frame_no, item))
+                if made is None:
+                    continue
             except BAD_FRAME as error:
                 made = why(error)
                 self._named |= self._whom(raw)

@@ -49,10 +49,14 @@ class StreamedBook:
         whole = follows or self.last is None
         self.last = last
         if not whole:
-            if self.known and now >= self.since + SETTLED:
-                self.pause = FIRST_PAUSE
-            self.known = False
+            self.lose(now)
         return NO_FLAGS if whole else GAP_BEFORE
+
+    def lose(self, now: int) -> None:
+        """It is not known any more, and to be asked for anew."""
+        if self.known and now >= self.since + SETTLED:
+            self.pause = FIRST_PAUSE
+        self.known = False
 
     def due(self) -> int | None:
         """When to ask for it anew: None where it is known or was not heard of yet."""

@@ -67,6 +67,10 @@ class StreamingSession(ABC):
     def _ping(self, now: int) -> str:
         """The ping of ours, where the venue wants one."""
 
+    def _subscribes_at(self) -> int:
+        """From when on (us) it subscribes to anything."""
+        return 0
+
     def _more(self, now: int) -> Sequence[Output]:
         """What else is due, and may be asked for with `subscriber`."""
         del now
@@ -83,7 +87,7 @@ class StreamingSession(ABC):
         self._ping_at = now + (self._ping_every or 0)
         for state in self.states.values():
             state.desired_at = now
-        return NOTHING if self.learn else self.subscriber.tick(now)
+        return NOTHING if self.learn or now < self._subscribes_at() else self.subscriber.tick(now)
 
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no += 1
@@ -99,7 +103,9 @@ class StreamingSession(ABC):
     def tick(self, now: int) -> Sequence[Output]:
         if self.learn:
             return NOTHING
-        out = [*self._more(now), *self.subscriber.tick(now)]
+        out = [*self._more(now)]
+        if now >= self._subscribes_at():
+            out += self.subscriber.tick(now)
         if self._ping_every is not None and now >= self._ping_at:
             self._ping_at = now + self._ping_every
             out.append(Send(self._ping(now)))
@@ -120,7 +126,7 @@ class StreamingSession(ABC):
         if self._ping_every is not None:
             times.append(self._ping_at)
         if (asked := self.subscriber.deadline()) is not None:
-            times.append(asked)
+            times.append(max(asked, self._subscribes_at()))
         if (more := self._more_at()) is not None:
             times.append(more)
         if (first := self._first_by()) is not None:

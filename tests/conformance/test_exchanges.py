@@ -7,7 +7,8 @@ or `rejected [<reason>]`),
 `poll-<kind>.answers` of every kind polled and of the server's time (`# symbols <symbols>`, then a line an answer:
 `<receive time us>`, tag, status and body with tabs between) beside its `.events`, where `refused <symbol>` and
 `server_time <us>` are outcomes too, and `reference.body` (an answer to the first request for instruments) beside
-`reference.events`. `nothing.json` is an answer of any route, `$symbol` and `$ms` to be filled in.
+`reference.events`. `contracts.known`, where there is one, are lines of contracts that a session is told of before its
+frames. `nothing.json` is an answer of any route, `$symbol` and `$ms` to be filled in.
 """
 
 import datetime as dt
@@ -25,8 +26,19 @@ from collectors.merger import merger
 from collectors.routes import merger_maker
 from market.errors import MarketError
 from market.instruments import MARKET_TYPES
-from market.kinds import KIND_OF_EVENT, KINDS, Event
-from market.session import SERVER_TIME, Connection, Fetch, Leave, Polled, Refused, Rejected, Send, ServerTime
+from market.kinds import KIND_OF_EVENT, KINDS, Contract, Event
+from market.session import (
+    EVERY_SYMBOL,
+    SERVER_TIME,
+    Connection,
+    Fetch,
+    Leave,
+    Polled,
+    Refused,
+    Rejected,
+    Send,
+    ServerTime,
+)
 from market.times import HOUR, SECOND
 
 SAMPLES = pathlib.Path(os.environ.get("LAKE_SAMPLES", pathlib.Path(__file__).parents[2].parent / "shared" / "samples"))
@@ -54,8 +66,21 @@ def outcomes_of(venue, market, kind):
 
 
 def learning(venue, market):
+    return told(venue, market, "fixture-1-1", learn=True)
+
+
+def told(venue, market, session_id, *, learn):
+    """A session that carries nothing yet, and knows the contracts of its fixtures."""
     connection = Connection(venue, market, "fixture", "wss://fixture", ())
-    return exchanges.load(venue).session(connection, "fixture-1-1", learn=True)
+    return informed(exchanges.load(venue).session(connection, session_id, learn=learn), venue, market)
+
+
+def informed(session, venue, market):
+    """The session, told of the contracts of its fixtures."""
+    path = FIXTURES / venue / market / "contracts.known"
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        session.know(msgspec.json.decode(line, type=Contract))
+    return session
 
 
 def outcome(session, ignored, outputs):
@@ -318,10 +343,16 @@ def test_subscribing_is_paced_and_names_every_stream(venue, market):
             sent += [(now, out) for out in session.tick(now)]
         assert all(isinstance(out, Send) for _, out in sent)
         text = "".join(out.text for _, out in sent)
-        assert all(f'"{stream.name}"' in text for stream in connection.streams)
+        assert all(named(stream, text) for stream in connection.streams)
         times = [time for time, _ in sent]
         gaps = [b - a for a, b in itertools.pairwise(times)]
         assert all(gap >= SECOND / limits.requests_per_second - 1 for gap in gaps)
+
+
+def named(stream, text):
+    """Whether requests name a stream: by its name, or by its channel and whom it is about."""
+    whom = stream.symbol == EVERY_SYMBOL or f'"{stream.symbol}"' in text
+    return f'"{stream.name}"' in text or (f'"{stream.channel}"' in text and whom)
 
 
 @pytest.mark.parametrize("venue,market", MEMBERS)
@@ -344,9 +375,7 @@ def test_frames_again_after_a_reconnect_yield_nothing_new(venue, market, kind):
     mergers = {}
 
     def new_events(session_id):
-        connection = Connection(venue, market, "fixture", "wss://fixture", ())
-        session = exchanges.load(venue).session(connection, session_id, learn=True)
-        found = []
+        session, found = told(venue, market, session_id, learn=True), []
         for time, frame in frames_of(venue, market, kind):
             for event in session.receive(frame, time):
                 if isinstance(event, Event):
@@ -365,9 +394,7 @@ def test_frames_again_after_a_reconnect_yield_nothing_new(venue, market, kind):
 @given(data=st.data())
 def test_damaged_frames_never_raise_and_never_go_uncounted(venue, market, data):
     frames = [f for v, m, kind in STREAMED if (v, m) == (venue, market) for f in frames_of(venue, market, kind)]
-    connection = Connection(venue, market, "fixture", "wss://fixture", ())
-    learn = data.draw(st.booleans())
-    session = exchanges.load(venue).session(connection, "fixture-1-1", learn=learn)
+    session = told(venue, market, "fixture-1-1", learn=data.draw(st.booleans()))
     session.start(frames[0][0])
     for number in range(1, data.draw(st.integers(1, 8)) + 1):
         time, frame = data.draw(st.sampled_from(frames))

@@ -43,7 +43,16 @@ from market.session import (
     Stream,
 )
 from market.times import DAY, HOUR, MINUTE, SECOND
-from tests.conformance.test_exchanges import FIXTURES, MEMBERS, POLLED, STREAMED, answers_of, frames_of, poller
+from tests.conformance.test_exchanges import (
+    FIXTURES,
+    MEMBERS,
+    POLLED,
+    STREAMED,
+    answers_of,
+    frames_of,
+    informed,
+    poller,
+)
 from tests.support import hostile
 from tests.support.faults import FULL
 from transformer.columns import EARLIEST, LATEST
@@ -105,7 +114,7 @@ def answers(venue: str, market: str, kind: str) -> tuple[tuple[str, ...], list[t
 def met(venue: str, market: str, kind: str) -> tuple[Stream, ...]:
     """The streams that a kind's fixture is about."""
     connection = Connection(venue, market, "x", "wss://x", ())
-    session = exchanges.load(venue).session(connection, SESSION, learn=True)
+    session = informed(exchanges.load(venue).session(connection, SESSION, learn=True), venue, market)
     for at, frame in frames_of(venue, market, kind):
         session.receive(frame, at)
     return tuple(state.stream for state in session.streams())
@@ -114,7 +123,7 @@ def met(venue: str, market: str, kind: str) -> tuple[Stream, ...]:
 def streaming(venue: str, market: str, kind: str, learn: bool) -> Session:
     streams = () if learn else met(venue, market, kind)
     connection = Connection(venue, market, "x", "wss://x/stream", streams, rest="" if learn else "https://rest.test")
-    return load(venue).session(connection, SESSION, learn=learn)
+    return informed(load(venue).session(connection, SESSION, learn=learn), venue, market)
 
 
 def polling(venue: str, market: str, kind: str, every: int) -> Session:

@@ -1,0 +1,53 @@
+"""What each cell of OKX's table rests on: recordings that the tests read, the venue's documents; or its absence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from market.session import Evidence
+
+_DOCS = "the venue's documents of V5, state of 2026-08-22"
+
+
+def _recorded(recordings: str, note: str = "") -> Evidence:
+    return Evidence("recorded", recordings, note)
+
+
+def _documented(note: str = "") -> Evidence:
+    return Evidence("documentation", _DOCS, note)
+
+
+def _absent(why: str) -> Evidence:
+    return Evidence("absent", "", why)
+
+
+_EVERYWHERE = {
+    "trade": _documented("every fill by itself, on the business address; ids follow by one"),
+    "agg_trade": _recorded("cf_20220513", "fills of one taker order at one price; without count before 2023"),
+    "quote": _recorded("nautilus_ws_bbo_tbt"),
+    "book_delta": _recorded("nautilus_ws_books_snapshot, nautilus_ws_books_update", "checksum is dead since 2026-06"),
+    "book_snapshot": _recorded("nautilus_http_get_order_book", "REST only"),
+    "kline": _recorded("nautilus_ws_candle", "closing candles"),
+}
+_DERIVATIVE = {
+    **_EVERYWHERE,
+    "liquidation": _documented("not all of them, without ids; the price is that of the takeover"),
+    "mark_price": _documented("the mark alone: index and estimated rate are null"),
+    "funding_rate": _recorded("nautilus_http_get_funding_rate_history", "perpetuals, of three months"),
+    "open_interest": _documented("contracts, counted once"),
+}
+EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
+    "spot": {
+        **_EVERYWHERE,
+        "liquidation": _absent("spot has no forced orders"),
+        "mark_price": _absent("spot has no mark price"),
+        "funding_rate": _absent("spot has no funding"),
+        "open_interest": _absent("spot has no open interest"),
+        "contract": _recorded("nautilus_http_get_instruments_spot"),
+    },
+    "linear": {**_DERIVATIVE, "contract": _recorded("nautilus_http_get_instruments_swap")},
+    "inverse": {
+        **_DERIVATIVE,
+        "contract": _recorded("nautilus_http_get_instruments_swap, nautilus_http_get_instruments_futures"),
+    },
+}

@@ -1,0 +1,282 @@
+"""The protocol state of one OKX WebSocket connection: frames in, events and actions out.
+
+A frame finds its parser by the bytes of its `arg`. The heartbeat is the text `ping`, answered by the text `pong`. One
+address serves all markets, so a connection knows whose instruments it carries, and what a contract of each is worth.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from collectors.adapters.reading import BAD_FRAME, why
+from collectors.adapters.streamed_books import StreamedBooks
+from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.subscribing import SUBSCRIBE
+from collectors.exchanges.okx import wire
+from market.kinds import Contract
+from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Stream, StreamState
+from market.times import HOUR, SECOND
+
+Parse = Callable[[bytes, int, int], Sequence[Output]]
+"""(frame, ts_recv, frame_no) -> events, rejections."""
+Maker = Callable[["OkxSession", StreamState], Parse]
+
+PING, PONG = "ping", b"pong"
+PING_EVERY = 20 * SECOND
+ARG = b'"arg":{'
+SEARCHED = 64
+"""Bytes of a frame in which its `arg` begins, where the venue wrote it."""
+UPGRADE = "64008"
+LATER = frozenset({"60014", "64007"})
+"""Codes that refuse nothing: asked too often, or asked to come again. The request counts as not answered."""
+RENEWALS_AN_HOUR = 180
+"""Books that are begun anew, each with two of the 480 commands that a connection may send in an hour."""
+SIZES_WITHIN = 2 * SECOND
+"""So long a connection of contracts waits for what they are worth before it subscribes."""
+SIZED = frozenset({"trade", "agg_trade", "liquidation"})
+"""Kinds whose quantities are contracts on derivatives."""
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A collected channel: its kind, path, whether its ids follow each other, `max_silence` (us) and parser."""
+
+    name: str
+    kind: str
+    path: str
+    contiguous: bool
+    max_silence: int | None
+    maker: Maker
+    sparse: bool = False
+    of_type: bool = False
+    """Whether it tells of all instruments of a type at once."""
+
+    def stream(self, whom: str) -> Stream:
+        """The stream of one symbol, or of one type of instruments."""
+        symbol = EVERY_SYMBOL if self.of_type else whom
+        return Stream(
+            f"{self.name}:{whom}", self.name, symbol, self.kind, self.contiguous, self.max_silence, self.sparse
+        )
+
+
+class _Argument(msgspec.Struct, omit_defaults=True):
+    channel: str
+    instId: str = ""  # noqa: N815 -- the venue's spelling
+    instType: str = ""  # noqa: N815
+
+
+class _Command(msgspec.Struct, omit_defaults=True):
+    """A frame of ours."""
+
+    op: str
+    args: list[_Argument] = []
+    id: str = ""
+
+
+_command = msgspec.json.Decoder(_Command).decode
+
+
+class OkxSession(StreamingSession):
+    """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        session_id: str,
+        channels: Mapping[str, Channel],
+        limits: Limits,
+        *,
+        learn: bool = False,
+    ) -> None:
+        super().__init__(connection, session_id, limits, PING_EVERY, learn=learn)
+        self.books = StreamedBooks()
+        self.sizes: dict[str, str] | None = None if self.market_type == "spot" else {}
+        """Symbol -> what one contract is worth; None where quantities are base units."""
+        self._channels = channels
+        self._parsers: dict[bytes, Parse] = {}
+        self._answers: dict[int, set[str]] = {}
+        """Number of a request -> the arguments that no answer has named yet."""
+        self._renewed: deque[int] = deque(maxlen=RENEWALS_AN_HOUR)
+        """When books were begun anew."""
+        for state in self.states.values():
+            if state.stream.kind == "book_delta":
+                self.books.follow(state)
+
+    # --- market.session.Informed ---
+
+    def know(self, contract: Contract) -> None:
+        """What the market's reference data says of an instrument."""
+        if self.sizes is not None and contract.multiplier is not None:
+            self.sizes[contract.symbol] = contract.multiplier
+
+    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
+
+    def books_out_of_sync(self) -> list[str]:
+        """Symbols whose book is not known."""
+        return self.books.out_of_sync()
+
+    def books_asked(self) -> list[str]:
+        """Nothing is asked for that would serve another session."""
+        return []
+
+    def book_known(self, symbol: str, last_id: int) -> None:
+        """Each session is sent a whole book when it subscribes."""
+
+    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session's book is not this one's."""
+
+    def books_given_up(self, symbols: Iterable[str]) -> None:
+        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
+        self.books.given_up(symbols)
+
+    def books_stored_again(self, symbols: Iterable[str]) -> None:
+        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
+        self.books.stored_again(symbols)
+
+    # --- for parsers ---
+
+    def begun(self, state: StreamState, ts_recv: int, time: int) -> None:
+        """As `heard`, of a channel that begins with what is old: nothing is covered before it was taken on."""
+        asked = 0 if state.events else state.acknowledged_at or state.desired_at
+        self.heard(state, ts_recv, max(time, asked))
+
+    # --- collectors.adapters.streaming ---
+
+    def _subscribes_at(self) -> int:
+        if self.sizes is None:
+            return 0
+        named = (state.stream for state in self.states.values() if state.stream.kind in SIZED)
+        unknown = any(one.symbol not in self.sizes for one in named if one.symbol != EVERY_SYMBOL)
+        return self._started + SIZES_WITHIN if unknown else 0
+
+    def sent(self, text: str, now: int) -> None:
+        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
+        if not self.learn or text == PING:
+            return
+        try:
+            command = _command(text)
+        except BAD_FRAME:
+            return
+        if command.op != SUBSCRIBE:
+            return
+        states = []
+        for arg in command.args:
+            stream = self._named(arg.channel, arg.instId or arg.instType)
+            if stream is not None and (state := self.met(stream, 0)) is not None:
+                states.append(state)
+        for state in states:
+            state.desired_at = state.desired_at or now
+        number = _number(command.id) or 0
+        self._answers[number] = {f"{arg.channel}:{arg.instId or arg.instType}" for arg in command.args}
+        self.subscriber.sent(number, tuple(state.stream for state in states), now)
+
+    def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        at = frame.find(ARG, 0, SEARCHED)
+        if at >= 0:
+            parse = self._parsers.get(frame[at + 7 : frame.find(b"}", at)])
+            if parse is not None:
+                return parse(frame, ts_recv, number)
+        return self._cold(frame, ts_recv, number)
+
+    def _write(self, what: str, names: Sequence[str], number: int) -> str:
+        args = []
+        for stream in (self.states[name].stream for name in names):
+            whom = stream.name.partition(":")[2]
+            every = stream.symbol == EVERY_SYMBOL
+            args.append(_Argument(stream.channel, instType=whom) if every else _Argument(stream.channel, whom))
+        self._answers[number] = set(names)
+        return msgspec.json.encode(_Command(what, args, str(number))).decode()
+
+    def _ping(self, now: int) -> str:
+        del now
+        return PING
+
+    def _more(self, now: int) -> Sequence[Output]:
+        if now >= self._renewable() and (streams := self.books.anew(now)):
+            self._renewed.extend([now] * len(streams))
+            self.subscriber.renew(streams)
+        return NOTHING
+
+    def _more_at(self) -> int | None:
+        due = self.books.deadline()
+        return None if due is None else max(due, self._renewable())
+
+    def _renewable(self) -> int:
+        """From when on another book may be begun anew."""
+        full = len(self._renewed) == RENEWALS_AN_HOUR
+        return self._renewed[0] + HOUR if full else 0
+
+    # --- the cold path ---
+
+    def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        if frame == PONG:
+            return self.ignore("pong")
+        try:
+            found = wire.head(frame)
+        except BAD_FRAME as error:
+            return self.reject(why(error), None, number)
+        if found.event is not None:
+            return self._answer(found, ts_recv, number)
+        if found.arg is not None and bytes(found.data):
+            return self._route(found.arg, frame, ts_recv, number)
+        return self.reject("a frame of no documented shape", None, number)
+
+    def _answer(self, found: wire.Head, now: int, number: int) -> Sequence[Output]:
+        asked = _number(found.id)
+        if found.event in ("subscribe", "unsubscribe"):
+            return self._acknowledged(found.arg, asked, now)
+        if found.event == "notice":
+            if found.code != UPGRADE or self.learn:
+                return self.ignore(f"notice {found.code}")
+            return (Leave("server_shutdown", "the venue announced a service upgrade of this connection"),)
+        if found.event != "error":
+            return self.ignore(f"event {found.event}")
+        reason = f"{found.code}: {found.msg}"[:300]
+        if found.code in LATER:
+            return self.ignore(f"error {found.code}")
+        self._answers.pop(asked or 0, None)
+        refused = self.subscriber.refused(asked, reason, now)
+        if refused is None and not self.learn:
+            return self.reject("the venue reports an error that no request explains", None, number)
+        return self.answered(refused)
+
+    def _acknowledged(self, arg: wire.Arg | None, asked: int | None, now: int) -> Sequence[Output]:
+        """One answer an argument: a request is answered when each of its arguments was."""
+        waiting = self._answers.get(asked or 0)
+        if waiting is not None:
+            if arg is not None:
+                waiting.discard(f"{arg.channel}:{arg.instId or arg.instType}")
+            if waiting and arg is not None:
+                return self.ignore("answer")
+            del self._answers[asked or 0]
+        return self.answered(self.subscriber.accepted(asked, now))
+
+    def _route(self, arg: wire.Arg, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """Parse a frame of an `arg`, met for the first time or spelled in an unusual way."""
+        key, whom = ("instId", arg.instId) if arg.instId else ("instType", arg.instType)
+        if not 0 < len(arg.channel) + len(whom) < NAME_LIMIT:
+            return self.reject("a channel of impossible length", None, number)
+        state = self.states.get(f"{arg.channel}:{whom}")
+        if state is None and self.learn and (stream := self._named(arg.channel, whom)) is not None:
+            state = self.met(stream, ts_recv)
+        if state is None:
+            return self.ignore(arg.channel)
+        place = f'"channel":"{arg.channel}","{key}":"{whom}"'.encode()
+        parse = self._parsers.get(place)
+        if parse is None:
+            parse = self._parsers[place] = self._channels[state.stream.channel].maker(self, state)
+        return parse(frame, ts_recv, number)
+
+    def _named(self, channel: str, whom: str) -> Stream | None:
+        """The stream of an `arg`, where we collect its channel."""
+        known = self._channels.get(channel)
+        if known is None or not whom or len(channel) + len(whom) >= NAME_LIMIT or whom != whom.upper():
+            return None
+        return known.stream(whom) if not known.of_type or whom in wire.TYPES else None
+
+
+def _number(text: str | None) -> int | None:
+    """The number of a request, None where an answer names none of ours."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
