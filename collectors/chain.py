@@ -2,8 +2,9 @@
 
 Pure. An update covers the ids after `prev_id` (futures), or from `first_id` (spot), up to `last_id`. What the next one
 does not reach back to is a proven loss of updates; what lies wholly in covered ids is a copy from another connection.
-Of two updates that overlap both are kept: levels are absolute, so the later one only repeats. An update whose
-`last_id` is below its `prev_id`, and that has no `first_id`, is the last of its numbering and the first of a lower one (OKX, after maintenance).
+Of two updates that overlap both are kept: levels are absolute, so the later one only repeats. An update without
+`first_id` whose `last_id` is below its `prev_id` is the last of its numbering and the first of a lower one (OKX, after
+maintenance).
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class ChainMerger(IdMerger):
     def _back(self, line: Line, event: BookDelta, before: int, last: int) -> bool:
         """An update behind which the venue's numbering goes on lower: nothing is missing where it says so itself."""
         ts, now = venue_time(event), event.ts_recv
-        if ts <= line.ts and line.low <= last < line.next:
+        if any(ts <= one.ts and one.low <= last < one.next for one in (line, *line.past)):
             self.duplicates += 1  # as another session has told
             return False
         if (past := self._past(line, last, ts)) is not None:

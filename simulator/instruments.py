@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping
 
 import msgspec
 
@@ -40,6 +41,8 @@ class Custom(msgspec.Struct, frozen=True):
     """USD a contract of those; 0: 100 of BTC, 10 of others."""
     odd_prints: bool = True
     """Whether the stream of linear trades tells prints that are no market trades."""
+    names: Mapping[str, str] = {}
+    """Market -> how it spells a symbol: `{base}-{quote}`; what is joined by dashes is parted there."""
 
 
 BINANCE = Custom()
@@ -67,6 +70,9 @@ def split(symbol: str, custom: Custom = BINANCE) -> tuple[str, str]:
 
     `BTCUSD_PERP` (`BTCUSD` at other venues) is margined in its base.
     """
+    if custom.names and "-" in symbol:
+        base, quote, *_ = symbol.split("-")
+        return base, quote
     for quote in QUOTES:
         if symbol.endswith(quote) and len(symbol) > len(quote):
             return symbol[: -len(quote)], quote
@@ -78,6 +84,9 @@ def split(symbol: str, custom: Custom = BINANCE) -> tuple[str, str]:
 def named_in(market: str, symbol: str, custom: Custom = BINANCE) -> str:
     """What a symbol is called in a market: BTCUSDT is BTCUSD_PERP where coins are the margin, and the other way."""
     base, quote = split(symbol, custom)
+    if market in custom.names:
+        dollars = "USD" if market == "inverse" else "USDT" if quote == "USD" else quote
+        return custom.names[market].format(base=base, quote=dollars)
     if market == "inverse":
         return base + custom.coin_margined
     return f"{base}USDT" if quote == "USD" else symbol

@@ -26,9 +26,8 @@ Maker = Callable[["OkxSession", StreamState], Parse]
 
 PING, PONG = "ping", b"pong"
 PING_EVERY = 20 * SECOND
-ARG = b'"arg":{'
-SEARCHED = 64
-"""Bytes of a frame in which its `arg` begins, where the venue wrote it."""
+ARG = b'{"arg":{'
+"""How a push begins; an answer has its `arg` later on."""
 UPGRADE = "64008"
 LATER = frozenset({"60014", "64007"})
 """Codes that refuse nothing: asked too often, or asked to come again. The request counts as not answered."""
@@ -173,9 +172,8 @@ class OkxSession(StreamingSession):
         self.subscriber.sent(number, tuple(state.stream for state in states), now)
 
     def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        at = frame.find(ARG, 0, SEARCHED)
-        if at >= 0:
-            parse = self._parsers.get(frame[at + 7 : frame.find(b"}", at)])
+        if frame.startswith(ARG):
+            parse = self._parsers.get(frame[8 : frame.find(b"}", 8)])
             if parse is not None:
                 return parse(frame, ts_recv, number)
         return self._cold(frame, ts_recv, number)

@@ -1,0 +1,31 @@
+"""The twin of OKX V5: spot, linear and inverse, as the documentation of 2026 tells their channels and REST routes."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from simulator.hub import Hub
+from simulator.instruments import Custom
+from simulator.venues import Settings
+from simulator.venues.okx import rest, stream
+from simulator.venues.okx.wire import Wire
+
+MARKETS = ("spot", "linear", "inverse")
+CUSTOM = Custom(
+    contract_size=100,
+    odd_prints=False,
+    names={"spot": "{base}-{quote}", "linear": "{base}-{quote}-SWAP", "inverse": "{base}-{quote}-SWAP"},
+)
+WIRE = Wire()
+
+__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
+
+
+def bases(market: str, host: str) -> tuple[str, str]:
+    """REST and WebSocket bases: the documented paths follow them (`/api/v5/…`, `/ws/v5/…`)."""
+    return f"http://{host}/{market}", f"ws://{host}/{market}"
+
+
+def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
+    """Everything a client of the venue may ask for."""
+    return [*stream.routes(hub, settings), *rest.routes(hub, settings)]

@@ -1,0 +1,182 @@
+"""OKX's REST side: routes told apart by type of instruments or by id; every answer in the venue's envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from market.times import MS
+from simulator import funding
+from simulator.budget import Budget
+from simulator.hub import Hub
+from simulator.market import Book
+from simulator.venues import Settings
+from simulator.venues.okx.wire import interest, levels, seq, size
+
+BUDGETS = {"market/books": 40, "public/time": 10, "public/instruments": 20, "public/funding-rate-history": 10,
+           "public/open-interest": 20, "market/history-trades": 20}  # fmt: skip
+"""Requests in two seconds."""
+SECONDS = 2
+TOO_MANY = 429
+LISTED = "1606468572000"
+TYPES = {"spot": ("SPOT",), "linear": ("SWAP", "FUTURES"), "inverse": ("SWAP", "FUTURES")}
+MOST_LEVELS, MOST_RATES, MOST_TRADES = 400, 400, 100
+
+
+class Refused(Exception):
+    """An answer with a code."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Asked:
+    """One request to one market."""
+
+    def __init__(self, hub: Hub, market: str, request: web.Request) -> None:
+        self.hub, self.market, self.query = hub, market, request.query
+        self.now = hub.clock.now()
+        """us."""
+        self.books = {book.symbol: book for book in hub.market.books if book.market == market and book.listed}
+
+    def book(self) -> Book:
+        """The instrument asked for."""
+        book = self.books.get(self.query.get("instId", ""))
+        if book is None:
+            raise Refused("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
+        return book
+
+    def number(self, name: str, default: int) -> int:
+        """An integer parameter."""
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not (text.isascii() and text.isdigit()):
+            raise Refused("51000", f"Parameter {name} error")
+        return int(text)
+
+
+def _time(asked: Asked) -> Any:
+    return [{"ts": str(asked.now // MS)}]
+
+
+def _instruments(asked: Asked) -> Any:
+    """Linear and inverse contracts are on one list; there are no dated ones here."""
+    kind = asked.query.get("instType", "")
+    if kind not in ("SPOT", "SWAP", "FUTURES"):
+        raise Refused("51000", "Parameter instType error")
+    listed = [
+        book for book in asked.hub.market.books
+        if book.listed and book.status == "TRADING" and TYPES[book.market][0] == kind
+    ]  # fmt: skip
+    return [_instrument(book) for book in listed]
+
+
+def _instrument(book: Book) -> dict[str, Any]:
+    held, spot = book.instrument, book.market == "spot"
+    row = {
+        "instId": held.symbol, "instType": TYPES[book.market][0], "baseCcy": held.base, "quoteCcy": held.quote,
+        "settleCcy": "", "uly": "", "instFamily": "", "ctVal": "", "ctMult": "", "ctValCcy": "", "ctType": "",
+        "listTime": LISTED, "expTime": "", "tickSz": book.price(1), "lotSz": book.qty(1), "minSz": book.qty(1),
+        "state": "live", "ruleType": "normal",
+    }  # fmt: skip
+    if spot:
+        return row
+    inverse, family = book.market == "inverse", f"{held.base}-{held.quote}"
+    coins = {"baseCcy": "", "quoteCcy": "", "settleCcy": held.base if inverse else held.quote}
+    worth = {"ctVal": size(book), "ctMult": "1", "ctValCcy": held.quote if inverse else held.base}
+    return row | coins | worth | {"uly": family, "instFamily": family, "ctType": book.market}
+
+
+def _books(asked: Asked) -> Any:
+    book, depth = asked.book(), min(max(asked.number("sz", 1), 1), MOST_LEVELS)
+    ladder = book.ladder
+    asked.hub.log.line("depth", book.market, book.symbol, ladder.update_id, depth, asked.now)
+    sides = {"asks": ladder.asks.best(depth), "bids": ladder.bids.best(depth)}
+    number = book.told.get(f"books:{book.symbol}", 0)
+    return [
+        {name: msgspec.Raw(levels(text).encode()) for name, text in sides.items()}
+        | {"ts": str(asked.now // MS), "seqId": seq(number)}
+    ]
+
+
+def _rates(asked: Asked) -> Any:
+    """Settled rates, newest first: `before` is newer than a time, `after` older."""
+    book, limit = asked.book(), min(asked.number("limit", MOST_RATES), MOST_RATES)
+    newer, older = asked.number("before", 0) * MS, min(asked.number("after", asked.now // MS + 1) * MS, asked.now + 1)
+    at = (older - 1) - (older - 1) % funding.INTERVAL
+    rows: list[dict[str, str]] = []
+    while len(rows) < limit and at > newer and at > asked.now - 300 * funding.INTERVAL:
+        rate = funding.text(funding.settled(book.seed, at))
+        estimate = funding.text(funding.predicted(book.seed, at - 1))
+        rows.append(
+            {"instType": "SWAP", "instId": book.symbol, "fundingRate": estimate, "realizedRate": rate,
+             "fundingTime": str(at // MS)}
+        )  # fmt: skip
+        at -= funding.INTERVAL
+    return rows
+
+
+def _interest(asked: Asked) -> Any:
+    books = [asked.book()] if "instId" in asked.query else list(asked.books.values())
+    return [msgspec.Raw(interest(book, asked.now).encode()) for book in books]
+
+
+def _trades(asked: Asked) -> Any:
+    """Older than a trade, newest first."""
+    book, limit = asked.book(), min(asked.number("limit", MOST_TRADES), MOST_TRADES)
+    after = asked.number("after", 2**62)
+    held = [one for one in reversed(list(book.trades)) if one.id < after]
+    return [
+        {"instId": book.symbol, "side": "sell" if one.maker else "buy", "sz": one.qty, "px": one.price, "source": "0",
+         "tradeId": str(one.id), "ts": str(one.ts // MS)}
+        for one in held[:limit]
+    ]  # fmt: skip
+
+
+ANSWERS: dict[str, Callable[[Asked], Any]] = {
+    "public/time": _time,
+    "public/instruments": _instruments,
+    "market/books": _books,
+    "market/history-trades": _trades,
+}
+FUTURES: dict[str, Callable[[Asked], Any]] = {
+    "public/funding-rate-history": _rates, "public/open-interest": _interest,
+}  # fmt: skip
+
+
+class Rest:
+    """One market's routes; what is allowed counts over all markets."""
+
+    def __init__(self, hub: Hub, market: str, budgets: dict[str, Budget]) -> None:
+        self.hub, self.market, self._budgets = hub, market, budgets
+        self.answers = ANSWERS if market == "spot" else ANSWERS | FUTURES
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """One request: the route's budget first, then the answer or the venue's code."""
+        name = request.path.rpartition("/api/v5/")[2]
+        if self._budgets[name].pay(1) is not None:
+            return _answer("50011", "Too Many Requests", [], TOO_MANY)
+        try:
+            return _answer("0", "", self.answers[name](Asked(self.hub, self.market, request)))
+        except Refused as error:
+            return _answer(error.code, str(error), [])
+
+
+def _answer(code: str, message: str, data: Any, status: int = 200) -> web.Response:
+    body = msgspec.json.encode({"code": code, "msg": message, "data": data})
+    return web.Response(status=status, body=body, content_type="application/json")
+
+
+def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
+    """`/<market>` + the documented paths."""
+    budgets = {name: Budget(hub.clock, limit, SECONDS) for name, limit in BUDGETS.items()}
+    found: list[web.RouteDef] = []
+    for market in settings.markets:
+        rest = Rest(hub, market, budgets)
+        found += [web.get(f"/{market}/api/v5/{name}", rest.handle) for name in rest.answers]
+    return found
