@@ -1,0 +1,444 @@
+"""OKX's sessions: what they ask for, how they are answered, and what becomes of a book whose updates break off."""
+
+import itertools
+import json
+
+import msgspec
+import pytest
+
+from collectors import exchanges
+from collectors.exchanges.okx.klines import end_of
+from collectors.routes import merger_maker
+from market.errors import MarketError
+from market.kinds import BookDelta, Contract, Trade
+from market.session import Acknowledged, Booked, Heeding, Informed, Leave, Polled, Refused, Rejected, Send
+from market.times import DAY, HOUR, MINUTE, MS, SECOND
+
+VENUE = exchanges.load("okx")
+NOW = 1_785_701_708_000_000
+SWAP = "BTC-USDT-SWAP"
+
+
+def sessions(kinds, symbols=("BTC-USDT",), market="spot", channels=None):
+    streams = VENUE.streams(market, kinds, symbols, channels)
+    return [VENUE.session(plan, "n-1-1") for plan in VENUE.connections(market, streams, VENUE.ENDPOINTS[market])]
+
+
+def session(kinds, symbols=("BTC-USDT",), market="spot", channels=None):
+    (made,) = sessions(kinds, symbols, market, channels)
+    return made, sent(made.start(NOW))
+
+
+def ack(request, *, event=None, args=None):
+    """The answers to a request, one an argument."""
+    names = request["args"] if args is None else args
+    head = {"id": request["id"], "event": event or request["op"]}
+    return [json.dumps(head | {"arg": arg, "connId": "c"}, separators=(",", ":")).encode() for arg in names]
+
+
+def error(code="60018", message="Subscribe failed, wrong URL or channel:x,instId:y doesn't exist.", **more):
+    return json.dumps({"event": "error", "code": code, "msg": message, "connId": "c", **more}).encode()
+
+
+def sent(outputs):
+    return [json.loads(out.text) for out in outputs if isinstance(out, Send) and out.text != "ping"]
+
+
+def book(before, last, *, at=NOW, symbol="BTC-USDT", action="update", levels=True):
+    side = [["1", "1", "0", "1"]] if levels else []
+    data = {"asks": side, "bids": [], "ts": str(at // MS), "prevSeqId": before, "seqId": last}
+    head = {"arg": {"channel": "books", "instId": symbol}, "action": action, "data": [data]}
+    return json.dumps(head, separators=(",", ":")).encode()
+
+
+def whole(last, **more):
+    return book(-1, last, action="snapshot", **more)
+
+
+def fill(number, *, at=NOW, symbol="BTC-USDT"):
+    row = {"instId": symbol, "tradeId": str(number), "px": "1.5", "sz": "2", "side": "buy", "ts": str(at // MS)}
+    return json.dumps(
+        {"arg": {"channel": "trades-all", "instId": symbol}, "data": [row]}, separators=(",", ":")
+    ).encode()
+
+
+def run(made, until, answer=None, start=NOW):
+    """Everything that is due up to a time."""
+    out, now = [], start
+    while (due := made.next_deadline()) is not None and due <= until:
+        now = max(now, due)
+        for one in made.tick(now):
+            out.append((now, one))
+            if answer is not None and isinstance(one, Send):
+                made.receive(answer(one.text), now)
+            if isinstance(one, Leave):
+                return out
+    return out
+
+
+def contract(symbol=SWAP, worth="0.01"):
+    return Contract(
+        symbol, "public/instruments", NOW, None, NOW, "n-0-1", 1, 0, "rest", uid=symbol, unified=None, base=None,
+        quote=None, settle=None, tick=None, lot=None, multiplier=worth, contract_size=worth, status="live", listed=None,
+        expiry=None, funding_interval_s=None, valid_from=None, valid_to=None, known_from=NOW, known_to=None,
+    )  # fmt: skip
+
+
+# Requests and answers
+
+
+def test_connections_are_made_by_path_and_carry_few_books():
+    symbols = [f"S{n}-USDT" for n in range(60)]
+    streams = VENUE.streams("spot", ["trade", "quote", "book_delta", "kline"], symbols)
+    made = VENUE.connections("spot", streams, VENUE.ENDPOINTS["spot"])
+    carried = {}
+    for one in made:
+        carried.setdefault(one.name.rpartition("-")[0], []).append((one.url.rpartition("/")[2], len(one.streams)))
+    assert carried == {
+        "okx-spot-public": [("public", 60)], "okx-spot-books": [("public", 20)] * 3,
+        "okx-spot-business": [("business", 60)] * 2,
+    }  # fmt: skip
+
+
+def test_a_request_is_acknowledged_when_each_of_its_arguments_was():
+    made, (first,) = session(["quote"], ["A-USDT", "B-USDT", "C-USDT"])
+    assert first["args"] == [{"channel": "bbo-tbt", "instId": f"{base}-USDT"} for base in "ABC"]
+    *some, last = ack(first)
+    assert [made.receive(one, NOW) for one in some] == [(), ()]
+    (taken,) = made.receive(last, NOW)
+    assert isinstance(taken, Acknowledged)
+    assert len(taken.streams) == 3
+    assert made.receive(last, NOW) == ()
+
+
+def test_a_refused_request_is_halved_until_the_argument_at_fault_stands_alone():
+    made, (first,) = session(["quote"], ["A-USDT", "NOPE-USDT", "B-USDT"])
+    refused, taken, asked = [], [], [first]
+    while asked:
+        request = asked.pop()
+        bad = any(arg["instId"] == "NOPE-USDT" for arg in request["args"])
+        for one in [error(id=request["id"])] if bad else ack(request):
+            for out in made.receive(one, NOW):
+                refused += [s.symbol for s in out.streams] if isinstance(out, Refused) else []
+                taken += [s.symbol for s in out.streams] if isinstance(out, Acknowledged) else []
+        asked += sent(out for _, out in run(made, NOW + SECOND))
+    assert (refused, sorted(taken)) == (["NOPE-USDT"], ["A-USDT", "B-USDT"])
+
+
+def test_answers_that_come_after_the_error_of_their_request_change_nothing():
+    made, (first,) = session(["quote"], ["A-USDT", "B-USDT"])
+    one, other = ack(first)
+    assert made.receive(one, NOW) == ()
+    assert made.receive(error(id=first["id"]), NOW) == ()
+    assert made.receive(other, NOW) == ()
+    assert [len(again["args"]) for again in sent(out for _, out in run(made, NOW + SECOND))] == [1, 1]
+
+
+def test_asked_too_often_refuses_nothing_and_is_asked_again():
+    made, (first,) = session(["quote"])
+    assert made.receive(error("60014", "Requests too frequent", id=first["id"]), NOW) == ()
+    assert made.ignored["error 60014"] == 1
+    again = sent(out for _, out in run(made, NOW + 11 * SECOND))
+    assert [one["args"] for one in again] == [first["args"]]
+
+
+def test_an_error_that_no_request_explains_is_rejected():
+    made, (first,) = session(["quote"])
+    for one in ack(first):
+        made.receive(one, NOW)
+    assert [type(out) for out in made.receive(error(id="77"), NOW)] == [Rejected]
+
+
+def test_the_client_pings_with_a_text_and_a_pong_keeps_the_socket():
+    made, (first,) = session(["trade"])
+    for one in ack(first):
+        made.receive(one, NOW)
+    found = run(made, NOW + 5 * MINUTE, lambda _: b"pong")
+    pings = [at for at, out in found if isinstance(out, Send) and out.text == "ping"]
+    assert len(pings) == 15
+    assert all(b - a == 20 * SECOND for a, b in itertools.pairwise(pings))
+    assert not any(isinstance(out, Leave) for _, out in found)
+
+
+def test_without_a_pong_the_socket_is_dead():
+    made, (first,) = session(["trade"])
+    for one in ack(first):
+        made.receive(one, NOW)
+    leave = next((at, out) for at, out in run(made, NOW + 2 * MINUTE) if isinstance(out, Leave))
+    assert (leave[1].cause, leave[0] - NOW <= 70 * SECOND) == ("silence", True)
+
+
+def test_the_notice_of_an_upgrade_is_left_before_it_happens():
+    made, _ = session(["trade"])
+    notice = json.dumps({"event": "notice", "code": "64008", "msg": "soon", "connId": "c"}).encode()
+    (leave,) = made.receive(notice, NOW)
+    assert (type(leave), leave.cause) == (Leave, "server_shutdown")
+
+
+# Books
+
+
+def test_the_documented_chain_is_followed_and_the_book_begun_anew_behind_a_reset():
+    made, (first,) = session(["book_delta"])
+    assert isinstance(made, Booked)
+    for one in ack(first):
+        made.receive(one, NOW)
+    (row,) = made.receive(whole(10), NOW)
+    assert (row.flags, row.prev_id, row.last_id) == (("snapshot",), None, 10)
+    (row,) = made.receive(book(10, 15), NOW)
+    assert (row.flags, row.prev_id, row.last_id) == ((), 10, 15)
+    assert made.receive(book(15, 15, levels=False), NOW) == ()
+    assert made.books_out_of_sync() == []
+    clear, row = made.receive(book(15, 3), NOW)
+    assert (clear.flags, clear.last_id, row.flags, row.prev_id, row.last_id) == (("clear",), None, (), 15, 3)
+    assert made.books_out_of_sync() == ["BTC-USDT"]
+    (row,) = made.receive(book(3, 5), NOW)
+    assert row.flags == ()
+    asked = sent(out for _, out in run(made, NOW + 3 * SECOND // 4))
+    assert [(one["op"], one["args"]) for one in asked] == [("unsubscribe", first["args"]), ("subscribe", first["args"])]
+    for request in asked:
+        assert [made.receive(one, NOW) for one in ack(request)] == [()]
+    (row,) = made.receive(whole(7), NOW)
+    assert (row.flags, made.books_out_of_sync()) == (("snapshot",), [])
+
+
+def test_a_missing_change_subscribes_to_its_argument_anew_and_to_no_other():
+    made, (first,) = session(["book_delta"], ["A-USDT", "B-USDT"])
+    for one in ack(first):
+        made.receive(one, NOW)
+    for symbol in ("A-USDT", "B-USDT"):
+        made.receive(whole(100, symbol=symbol), NOW)
+    (row,) = made.receive(book(104, 110, symbol="A-USDT"), NOW)
+    assert row.flags == ("gap_before",)
+    asked = sent(out for _, out in run(made, NOW + 3 * SECOND // 4))
+    assert [one["args"] for one in asked] == [[{"channel": "books", "instId": "A-USDT"}]] * 2
+    assert made.receive(whole(110, symbol="A-USDT"), NOW) == (), "it is asked for again behind the change"
+    (row,) = made.receive(whole(120, symbol="A-USDT"), NOW)
+    assert (row.flags, made.books_out_of_sync()) == (("snapshot",), [])
+
+
+def test_an_unchanged_book_under_another_id_proves_that_a_change_is_missing():
+    made, _ = session(["book_delta"])
+    made.receive(whole(100), NOW)
+    assert made.receive(book(105, 105, levels=False), NOW) == ()
+    assert made.books_out_of_sync() == ["BTC-USDT"]
+    (row,) = made.receive(whole(105), NOW)
+    assert (row.flags, made.books_out_of_sync()) == (("snapshot",), [])
+
+
+def test_a_whole_of_a_new_numbering_clears_the_book_and_one_a_little_behind_is_asked_for_again():
+    made, _ = session(["book_delta"])
+    made.receive(whole(100), NOW)
+    assert made.receive(whole(99), NOW) == ()
+    assert made.books_out_of_sync() == ["BTC-USDT"]
+    clear, row = made.receive(whole(5), NOW)
+    assert (clear.flags, row.flags, row.last_id) == (("clear",), ("snapshot",), 5)
+
+
+def test_books_are_not_begun_anew_more_often_than_commands_allow():
+    made, (first,) = session(["book_delta"], [f"S{n}-USDT" for n in range(20)])
+    for one in ack(first):
+        made.receive(one, NOW)
+    for n in range(20):
+        made.receive(whole(100, symbol=f"S{n}-USDT"), NOW)
+        made.receive(book(104, 110, symbol=f"S{n}-USDT"), NOW)
+    alive = b'{"arg":{"channel":"tickers","instId":"X"},"data":[]}'
+    out, now = [], NOW
+    while (due := made.next_deadline()) is not None and due < NOW + HOUR:
+        now = max(now, due)
+        out += sent(made.tick(now))
+        made.receive(alive, now)
+    assert len(out) <= 480
+    assert sum(len(one["args"]) for one in out) <= 2 * 180
+
+
+def test_a_book_whose_updates_were_given_up_begins_anew_when_they_are_stored_again():
+    made, (first,) = session(["book_delta"])
+    for one in ack(first):
+        made.receive(one, NOW)
+    made.receive(whole(100), NOW)
+    made.books_given_up(["BTC-USDT"])
+    assert sent(out for _, out in run(made, NOW + 5 * SECOND)) == []
+    made.books_stored_again(["BTC-USDT"])
+    assert [one["op"] for one in sent(out for _, out in run(made, NOW + 3 * SECOND // 4))] == [
+        "unsubscribe",
+        "subscribe",
+    ]
+    (row,) = made.receive(whole(100), NOW)
+    assert isinstance(row, BookDelta)
+
+
+# Trades
+
+
+def test_the_last_trade_before_the_subscription_is_history_unless_the_symbol_is_known():
+    held = merger_maker(VENUE, "spot")("trade")
+    conditions = []
+    for number in (1, 2):
+        (made,) = sessions(["trade"])
+        made.session_id = f"n-{number}-1"
+        (request,) = sent(made.start(NOW))
+        for one in ack(request):
+            made.receive(one, NOW)
+        ids = ((10, NOW - 20 * SECOND), (11, NOW)) if number == 1 else ((13, NOW - 20 * SECOND), (14, NOW + SECOND))
+        for one, at in ids:
+            (row,) = made.receive(fill(one, at=at), NOW + SECOND)
+            assert isinstance(row, Trade)
+            assert held.merge(row)
+            conditions.append(row.condition)
+        (state,) = made.streams()
+        assert state.first_event == NOW, "nothing is covered before it was asked for"
+    assert conditions == ["history", "market", "market", "market"]
+    (gap,) = held.tick(NOW + HOUR)
+    assert (gap.id_from, gap.id_to) == (12, 13)
+
+
+def test_contracts_are_not_told_before_it_is_known_what_they_are_worth():
+    (made,) = sessions(["trade"], [SWAP], "linear")
+    assert isinstance(made, Informed)
+    assert list(made.start(NOW)) == []
+    assert made.next_deadline() == NOW + 2 * SECOND
+    made.know(contract())
+    assert len(sent(made.tick(NOW + SECOND))) == 1
+    (row,) = made.receive(fill(1, symbol=SWAP), NOW)
+    assert (row.qty, row.qty_unit, row.multiplier) == ("2", "contract", "0.01")
+
+
+def test_where_nobody_says_what_they_are_worth_they_are_asked_for_and_set_aside():
+    (made,) = sessions(["trade"], [SWAP], "linear")
+    made.start(NOW)
+    assert len(sent(out for _, out in run(made, NOW + 2 * SECOND))) == 1
+    for number in range(1, 300):
+        outputs = made.receive(fill(number, symbol=SWAP), NOW + 2 * SECOND)
+        assert [type(out) for out in outputs] == [Rejected], "and it is no garbage: the connection goes on"
+
+
+def test_a_recorded_request_names_the_streams_of_a_replay():
+    streams = VENUE.streams("linear", ["liquidation", "quote"], [SWAP, "BTC-USDT-261225"])
+    (plan,) = VENUE.connections("linear", streams, VENUE.ENDPOINTS["linear"])
+    assert {s.name for s in streams if s.kind == "liquidation"} == {
+        "liquidation-orders:SWAP",
+        "liquidation-orders:FUTURES",
+    }
+    (request,) = VENUE.session(plan, "n-1-1").start(NOW)
+    learning = VENUE.session(msgspec.structs.replace(plan, streams=()), "n-1-1", learn=True)
+    assert isinstance(learning, Heeding)
+    learning.sent(request.text, NOW)
+    assert {state.stream for state in learning.streams()} == set(streams)
+    assert [learning.receive(one, NOW) for one in ack(json.loads(request.text))[:-1]] == [()] * 3
+    assert all(state.acknowledged_at == 0 for state in learning.streams())
+    (taken,) = learning.receive(ack(json.loads(request.text))[-1], NOW)
+    assert set(taken.streams) == set(streams)
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    "market,kind,words",
+    [("spot", "liquidation", "spot has no forced orders"), ("spot", "mark_price", "no mark price"),
+     ("spot", "open_interest", "no open interest")],
+)  # fmt: skip
+def test_a_cell_that_the_venue_does_not_offer_is_refused_in_words(market, kind, words):
+    with pytest.raises(MarketError, match=words):
+        VENUE.streams(market, [kind], ["BTC-USDT"])
+
+
+def test_a_channel_of_another_kind_and_a_candle_of_another_time_zone_are_refused():
+    with pytest.raises(MarketError, match="one of bbo-tbt"):
+        VENUE.streams("spot", ["quote"], ["X"], {"quote": "books"})
+    with pytest.raises(MarketError, match="candle1Dutc"):
+        VENUE.streams("spot", ["kline"], ["X"], {"kline": "candle1D"})
+
+
+def test_candles_end_where_the_next_one_begins():
+    january = 1_767_225_600_000_000
+    assert end_of(january, "1M") == january + 31 * DAY
+    assert end_of(end_of(january, "1M"), "1M") == january + 59 * DAY
+    assert [end_of(0, one) for one in ("1s", "15m", "4h", "1d", "1w")] == [SECOND, 15 * MINUTE, 4 * HOUR, DAY, 7 * DAY]
+
+
+# Polls
+
+
+def poll(kind, market="linear", symbols=(SWAP,), **more):
+    return VENUE.poller(market, "n-1-1", Polled(kind, symbols, HOUR, **more), VENUE.ENDPOINTS[market])
+
+
+def body(data, code="0"):
+    return json.dumps({"code": code, "msg": "", "data": data}).encode()
+
+
+def rate(at):
+    return {"instId": SWAP, "realizedRate": "0.0001", "fundingRate": "0.0002", "fundingTime": str(at // MS)}
+
+
+def test_settled_funding_is_gone_back_to_what_is_stored_page_by_page():
+    hour = NOW - NOW % HOUR
+    since = hour - 1000 * HOUR
+    held = [hour - n * HOUR for n in range(1500)]
+    made = poll("funding_rate", since={SWAP: since})
+    asked, got = list(made.start(NOW)), []
+    for _ in range(20):
+        if not asked:
+            break
+        (fetch,) = asked
+        query = dict(part.split("=") for part in fetch.url.partition("?")[2].split("&"))
+        older, newer = int(query.get("after", 2**62)), int(query.get("before", 0))
+        page = [at for at in held if newer < at // MS < older][: int(query["limit"])]
+        got += [out.ts_event for out in made.respond(fetch.tag, 200, {}, body([rate(at) for at in page]), NOW)]
+        asked = list(made.tick(NOW))
+    assert {at for at in held if at >= since} <= set(got)
+    assert len(got) == 1200
+    (fetch,) = made.tick(NOW + HOUR)
+    assert f"before={(hour - 8 * HOUR) // MS - 1}" in fetch.url
+
+
+def test_too_many_requests_make_everything_wait():
+    made = poll("funding_rate", symbols=(SWAP, "ETH-USDT-SWAP"))
+    (fetch, *_) = made.start(NOW)
+    made.respond(fetch.tag, 429, {}, body([], "50011"), NOW)
+    assert made.next_deadline() >= NOW + 2 * SECOND
+
+
+LISTED = {
+    "instId": SWAP, "instType": "SWAP", "state": "live", "settleCcy": "USDT", "instFamily": "BTC-USDT",
+    "ctType": "linear", "ctVal": "0.01", "ctMult": "1", "tickSz": "0.1", "lotSz": "0.01",
+}  # fmt: skip
+DATED = {**LISTED, "instId": "BTC-USDT-261225", "instType": "FUTURES", "expTime": "1798185600000"}
+
+
+def listed(made, first, second, at):
+    """Both lists; the rows."""
+    out = [*made.respond("public/instruments", 200, {}, body(first), at)]
+    (fetch,) = made.tick(at)
+    assert fetch.url.endswith("instType=FUTURES")
+    return [*out, *made.respond(fetch.tag, 200, {}, body(second), at)]
+
+
+def test_perpetual_and_dated_contracts_are_two_lists_and_what_two_of_them_lack_is_gone():
+    made = poll("contract", symbols=())
+    (first,) = made.start(NOW)
+    assert first.url.endswith("instType=SWAP")
+    other = {**LISTED, "instId": "BTC-USD-SWAP", "ctType": "inverse"}
+    out = listed(made, [LISTED, other], [DATED], NOW)
+    assert [(one.symbol, one.unified, one.multiplier) for one in out] == [
+        (SWAP, "BTC/USDT:USDT", "0.01"), ("BTC-USDT-261225", "BTC/USDT:USDT-261225", "0.01"),
+    ]  # fmt: skip
+    for at in (NOW + HOUR, NOW + HOUR + MINUTE):
+        assert made.next_deadline() == at
+        made.tick(at)
+        out = listed(made, [LISTED], [], at)
+    assert [(one.symbol, one.status) for one in out] == [(SWAP, "live"), ("BTC-USDT-261225", "DELISTED")]
+
+
+@pytest.mark.parametrize(
+    "value,times,worth",
+    [("0.01", "1", "0.01"), ("100", "1", "100"), ("0.001", "10", "0.01"), ("0.00000000000000000000000001", "3",
+     "0.00000000000000000000000003"), ("", "1", None), ("0", "1", None), ("1e3", "1", None), ("-1", "1", None)],
+)  # fmt: skip
+def test_a_contract_is_worth_its_value_times_its_multiplier_exactly(value, times, worth):
+    made = poll("contract", symbols=())
+    made.start(NOW)
+    (out,) = made.respond("public/instruments", 200, {}, body([{**LISTED, "ctVal": value, "ctMult": times}]), NOW)
+    assert (out.multiplier if isinstance(out, Contract) else None) == worth
