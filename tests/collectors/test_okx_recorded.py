@@ -32,7 +32,7 @@ def learned(frames, market="spot"):
 
 def recorded(name):
     """(receive time, frame) of a recording, without what was sent."""
-    lines = [line for line in held(name).decode().splitlines() if not line.startswith("wss")]
+    lines = [line for line in held(name).decode().splitlines() if line and not line.startswith("wss")]
     return [(round(float(time) * SECOND), frame) for time, _, frame in (line.partition(": ") for line in lines)]
 
 
@@ -41,7 +41,7 @@ def test_trades_of_a_recording_follow_by_one_and_come_again_on_subscribing():
     trades = [one for one in out if isinstance(one, AggTrade) and one.symbol == "BTC-USDT"]
     ids = [one.last_id for one in trades]
     assert sorted(set(ids)) == list(range(min(ids), min(ids) + len(set(ids))))
-    assert len(set(ids)) > 100
+    assert len(set(ids)) > 50
     assert {one.side for one in trades} == {"buy", "sell"}
     reasons = Counter(one.reason for one in out if isinstance(one, Rejected))
     assert set(reasons) == {"Object missing required field `seqId` - at `$.data[0]`"}, "books had no ids in 2022"

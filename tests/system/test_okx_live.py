@@ -152,6 +152,8 @@ def test_what_only_derivatives_tell_is_stored(collected: tuple[Path, Truth], mar
         assert got
     else:
         assert symbols == set(MARKETS[market])
+    if kind == "mark_price":
+        assert any(row["predicted_rate"] is not None and row["next_funding"] for row in table.to_pylist())
 
 
 def test_instruments_are_told_with_their_unified_names(collected: tuple[Path, Truth]) -> None:

@@ -12,7 +12,16 @@ import msgspec
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.okx import polls
 from collectors.exchanges.okx.evidence import EVIDENCE
-from collectors.exchanges.okx.markets import BOOKS, BOOKS_PER_CONNECTION, CHANNELS, ENDPOINTS, LIMITS, MARKETS, PATHS
+from collectors.exchanges.okx.markets import (
+    BOOKS,
+    BOOKS_PER_CONNECTION,
+    CHANNELS,
+    ENDPOINTS,
+    FUNDING,
+    LIMITS,
+    MARKETS,
+    PATHS,
+)
 from collectors.exchanges.okx.protocol import Channel, OkxSession
 from collectors.exchanges.okx.reference import ROUTE, OkxReference
 from collectors.exchanges.okx.wire import FUTURES, PERPETUAL, SWAP
@@ -21,7 +30,7 @@ from market.errors import Malformed
 from market.session import SERVER_TIME, Connection, Endpoint, Poll, Polled, Session, Stream
 
 NAME = "okx"
-CONTRACT = "contract"
+CONTRACT, MARK = "contract", "mark_price"
 POLLS: Mapping[str, Mapping[str, Poll]] = {
     market: {CONTRACT: Poll(ROUTE, each=False), **polls.offered(market)} for market in MARKETS
 }
@@ -54,7 +63,7 @@ def streams(
     market_type: str, kinds: Sequence[str], symbols: Sequence[str], channels: Mapping[str, str] | None = None
 ) -> list[Stream]:
     """One stream a kind and symbol (upper case, as all of the venue's are); none of a kind that is only polled. Forced
-    orders come for all instruments of a type together.
+    orders come for all instruments of a type together, and the marks of perpetuals with the stream of their funding.
 
     Raises Malformed for a kind not offered and for a channel that is none of its kind's.
     """
@@ -69,10 +78,14 @@ def streams(
             continue
         name = chosen.get(kind, offered[kind])
         channel = known.get(name)
-        if channel is None or channel.kind != kind:
-            names = ", ".join(c.name for c in known.values() if c.kind == kind)
+        if channel is None or channel.kind != kind or name == FUNDING:
+            names = ", ".join(c.name for c in known.values() if c.kind == kind and c.name != FUNDING)
             raise Malformed(f"channel of {NAME} {market_type} for {kind} (one of {names or 'none'})", name)
-        found += [channel.stream(whom) for whom in _asked(channel, (symbol.upper() for symbol in symbols))]
+        asked = [symbol.upper() for symbol in symbols]
+        found += [channel.stream(whom) for whom in _asked(channel, asked)]
+        if kind == MARK:
+            perpetual = (symbol for symbol in asked if symbol.endswith(PERPETUAL))
+            found += [known[FUNDING].stream(symbol) for symbol in dict.fromkeys(perpetual)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What only OKX's derivatives stream: mark prices, open interest, forced orders."""
+"""What only OKX's derivatives stream: mark prices with the estimated funding rate, open interest, forced orders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, TWO_NUMBERS, all
 from collectors.exchanges.okx import wire
 from collectors.exchanges.okx.protocol import OkxSession, Parse
 from market.kinds import Liquidation, MarkPrice, OpenInterest
+from market.numbers import is_decimal
 from market.session import Output, Rejected, StreamState
 
 CONTRACT = "contract"
@@ -16,7 +17,7 @@ ONE_SIDE = 1
 
 
 def mark_price(session: OkxSession, state: StreamState) -> Parse:
-    """`mark-price`: the mark alone; index and funding have channels of their own."""
+    """`mark-price`, with what `funding-rate` has said of a perpetual: the estimate, until its time has come."""
     stream, source = state.stream, session.session_id
     symbol, name, decode = stream.symbol, stream.name, wire.marks
 
@@ -35,10 +36,38 @@ def mark_price(session: OkxSession, state: StreamState) -> Parse:
             if not all_good(data.markPx):
                 return session.reject("not a decimal number", name, number)
             session.heard(state, ts_recv, time)
+            rate, due = session.rates.get(symbol, (None, None))
+            if due is not None and due <= time:
+                rate = due = None
             out.append(
-                MarkPrice(symbol, name, time, None, ts_recv, source, number, item, "ws", data.markPx, None, None, None)
+                MarkPrice(symbol, name, time, None, ts_recv, source, number, item, "ws", data.markPx, None, rate, due)
             )
         return out or session.ignore(f"{stream.channel} without marks")
+
+    return parse
+
+
+def funding_rate(session: OkxSession, state: StreamState) -> Parse:
+    """`funding-rate`: what will be settled, and when. It is told with the next mark; settled rates are asked for."""
+    stream = state.stream
+    symbol, name, decode = stream.symbol, stream.name, wire.rates
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = decode(frame)
+        except BAD_FRAME as error:
+            return session.reject(why(error), name, number)
+        for data in found.data:
+            due, time = wire.time_of(data.fundingTime), wire.time_of(data.ts)
+            if found.arg.channel != stream.channel or found.arg.instId != symbol or data.instId != symbol:
+                return session.reject("another symbol than its stream's", name, number)
+            if not EARLY <= ts_recv - time <= PAST or not -PAST <= due - ts_recv <= PAST:
+                return session.reject("impossible time", name, number)
+            if not is_decimal(data.fundingRate):
+                return session.reject("not a decimal number", name, number)
+            session.heard(state, ts_recv, time)
+            session.rates[symbol] = (data.fundingRate, due)
+        return session.ignore(f"{stream.channel} kept for the mark")
 
     return parse
 

@@ -32,7 +32,7 @@ _EVERYWHERE = {
 _DERIVATIVE = {
     **_EVERYWHERE,
     "liquidation": _documented("not all of them, without ids; the price is that of the takeover"),
-    "mark_price": _documented("the mark alone: index and estimated rate are null"),
+    "mark_price": _documented("index is null; the estimated rate comes by a channel of its own"),
     "funding_rate": _recorded("nautilus_http_get_funding_rate_history", "perpetuals, of three months"),
     "open_interest": _documented("contracts, counted once"),
 }

@@ -26,6 +26,8 @@ ENDPOINTS: Mapping[str, Endpoint] = {
     )
     for market in MARKETS
 }
+FUNDING = "funding-rate"
+"""The channel of perpetuals that is taken beside that of the mark."""
 BOOKS_PER_CONNECTION = 25
 """Fewer than 30 are recommended."""
 _LIMITS = Limits(
@@ -59,6 +61,9 @@ def _channels(market: str) -> dict[str, Channel]:
         found += [
             Channel(
                 "mark-price", "mark_price", PUBLIC, contiguous=False, max_silence=MINUTE, maker=derivatives.mark_price
+            ),
+            Channel(
+                FUNDING, "mark_price", PUBLIC, contiguous=False, max_silence=None, maker=derivatives.funding_rate
             ),
             Channel(
                 "open-interest", "open_interest", PUBLIC, contiguous=False, max_silence=MINUTE,

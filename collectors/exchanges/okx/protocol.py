@@ -93,6 +93,8 @@ class OkxSession(StreamingSession):
         self.books = StreamedBooks()
         self.sizes: dict[str, str] | None = None if self.market_type == "spot" else {}
         """Symbol -> what one contract is worth; None where quantities are base units."""
+        self.rates: dict[str, tuple[str, int]] = {}
+        """Perpetual -> the estimated funding rate, and when it will be settled (us)."""
         self._channels = channels
         self._parsers: dict[bytes, Parse] = {}
         self._answers: dict[int, set[str]] = {}

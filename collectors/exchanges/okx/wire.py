@@ -131,7 +131,7 @@ class RateItem(msgspec.Struct, gc=False):
     instId: str  # noqa: N815
     fundingRate: str  # noqa: N815
     fundingTime: str  # noqa: N815
-    ts: str = ""
+    ts: str
 
 
 class Rates(msgspec.Struct, gc=False):

@@ -13,7 +13,7 @@ from market.times import MS, SECOND
 from simulator import funding
 from simulator.connection import Connection
 from simulator.events import Aggregate, Delta, Event, Fill, Forced, Kline, Mark, Top
-from simulator.feeds import Wanted
+from simulator.feeds import MarkFeed, Wanted
 from simulator.market import Book
 
 INTERVALS = {
@@ -26,7 +26,7 @@ STEP = 3
 """Between the ids of a book's changes: they are not contiguous."""
 WORTH = Decimal("0.01")
 """Coins that a linear contract is worth."""
-INTEREST = "open-interest"
+INTEREST, FUNDING = "open-interest", "funding-rate"
 MILLIS = 100 * MS
 _NAMED = {Fill: "px", Aggregate: "px", Mark: "markPx", Forced: "bkPx"}
 _LEVEL = re.compile(r'(\[\[)"[^"]*"')
@@ -90,7 +90,7 @@ class Wire:
             return None
         if channel == "liquidation-orders":
             return Wanted("liquidation", "", MILLIS) if whom == "SWAP" else None
-        periods = {"mark-price": 2 * MILLIS, INTEREST: 3 * SECOND}
+        periods = {"mark-price": 2 * MILLIS, INTEREST: 3 * SECOND, FUNDING: 30 * SECOND}
         return Wanted("mark_price", symbol, periods[channel]) if channel in periods else None
 
     def notices(self, market: str) -> str | None:
@@ -142,7 +142,7 @@ class Wire:
                 ids = f'"seqId":{seq(event.id)},"prevSeqId":{seq(event.previous_id)}'
                 return _book(symbol, "update", event.bids, event.asks, time, ids)
             case Mark():
-                return _interest(event) if event.stream.startswith(INTEREST) else _mark(event)
+                return {INTEREST: _interest, FUNDING: _funding}.get(event.stream.partition(":")[0], _mark)(event)
             case Forced():
                 return _forced(event)
             case Kline():
@@ -154,6 +154,8 @@ class Wire:
         channel = stream.partition(":")[0]
         if channel == CHANNEL["quote"]:
             return None if book.top is None else best(book.top)
+        if channel == FUNDING:
+            return _funding(MarkFeed(book, stream, book.market).mark(now - now % MS))
         if channel == CHANNEL["trade"]:
             return None if not book.prints else self.payload(book.prints[-1], 0, False)
         if channel == "books":
@@ -195,6 +197,19 @@ def _mark(mark: Mark) -> str:
     symbol = mark.book.symbol
     data = f'{{"instType":"SWAP","instId":"{symbol}","markPx":"{mark.mark}","ts":"{mark.ts // MS}"}}'
     return _push("mark-price", symbol, data)
+
+
+def _funding(mark: Mark) -> str:
+    """The estimate that will be settled at `fundingTime`."""
+    symbol, due = mark.book.symbol, mark.next_funding
+    settled = funding.text(funding.settled(mark.book.seed, due - funding.INTERVAL))
+    after = (due + funding.INTERVAL) // MS
+    data = (
+        f'{{"formulaType":"noRate","fundingRate":"{mark.rate}","fundingTime":"{due // MS}","instId":"{symbol}",'
+        f'"instType":"SWAP","method":"current_period","nextFundingRate":"","nextFundingTime":"{after}",'
+        f'"settFundingRate":"{settled}","settState":"settled","ts":"{mark.ts // MS}"}}'
+    )
+    return _push(FUNDING, symbol, data)
 
 
 def interest(book: Book, now: int) -> str:
