@@ -24,16 +24,16 @@ def _absent(why: str) -> Evidence:
 _EVERYWHERE = {
     "trade": _documented("every fill by itself, on the business address; ids follow by one"),
     "agg_trade": _recorded("cf_20220513", "fills of one taker order at one price; without count before 2023"),
-    "quote": _recorded("nautilus_ws_bbo_tbt"),
-    "book_delta": _recorded("nautilus_ws_books_snapshot, nautilus_ws_books_update", "checksum is dead since 2026-06"),
-    "book_snapshot": _recorded("nautilus_http_get_order_book", "REST only"),
-    "kline": _recorded("nautilus_ws_candle", "closing candles"),
+    "quote": _documented(),
+    "book_delta": _documented("checksum is dead since 2026-06; frames without ids, of before 2023, are set aside"),
+    "book_snapshot": _documented("REST only"),
+    "kline": _recorded("cf_okcoin_candle1m_20230527", "closing candles, of a sister venue with the same protocol"),
 }
 _DERIVATIVE = {
     **_EVERYWHERE,
     "liquidation": _documented("not all of them, without ids; the price is that of the takeover"),
     "mark_price": _documented("index is null; the estimated rate comes by a channel of its own"),
-    "funding_rate": _recorded("nautilus_http_get_funding_rate_history", "perpetuals, of three months"),
+    "funding_rate": _documented("perpetuals, of three months"),
     "open_interest": _documented("contracts, counted once"),
 }
 EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
