@@ -56,9 +56,8 @@ class FundingPoll(Asking):
 
     def _fetch(self, name: str, now: int) -> Fetch:
         since = self._since.setdefault(name, now - now % DAY)
-        # from one settlement before the last stored one on: its neighbour tells the interval of the next
         older = self._before.get(name)
-        times = f"&before={(since - LONGEST_INTERVAL) // MS - 1}" if older is None else f"&after={older // MS}"
+        times = f"&before={since // MS - 1}" if older is None else f"&after={older // MS}"
         url = f"{self._base}?instId={quote(name, safe='')}{times}&limit={PAGE}"
         return Fetch(f"{self.route} {name}", "GET", url, self._weight)
 
