@@ -243,11 +243,13 @@ class OkxSession(StreamingSession):
         return self.answered(refused)
 
     def _acknowledged(self, arg: wire.Arg | None, asked: int | None, now: int) -> Sequence[Output]:
-        """One answer an argument: a request is answered when each of its arguments was."""
+        """One answer an argument: a request is answered when each of its arguments was. Data may come before that."""
         waiting = self._answers.get(asked or 0)
         if waiting is not None:
-            if arg is not None:
-                waiting.discard(f"{arg.channel}:{arg.instId or arg.instType}")
+            name = "" if arg is None else f"{arg.channel}:{arg.instId or arg.instType}"
+            if name in waiting and (state := self.states.get(name)) is not None:
+                state.acknowledged_at = state.acknowledged_at or now
+            waiting.discard(name)
             if waiting and arg is not None:
                 return self.ignore("answer")
             del self._answers[asked or 0]
