@@ -236,6 +236,11 @@ class Memory(ABC):
                 line.settling = (session, now)  # said again: it was not taken on the first time
         return self._take(now)
 
+    def begun(self, symbol: str) -> bool:
+        """Whether anything of a symbol was merged, or stored before a restart."""
+        line = self._lines.get(symbol)
+        return line is not None and line.ts > 0
+
     def resume(self, last: Mapping[str, Resume]) -> None:
         """Seed what was stored before a restart; each stream's interruption comes out of the next `tick`."""
         for symbol, stop in last.items():

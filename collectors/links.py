@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -12,6 +13,15 @@ from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
 from market.session import Batching, Booked, Gap, Rejected, Session, Stream
 from runtime import telemetry
+
+
+@runtime_checkable
+class Recalling(Protocol):
+    """A session that is pushed what happened before it subscribed: told how to learn whether anything of (kind, symbol)
+    was collected before. What lies before everything collected is history, the rest fills an interruption.
+    """
+
+    def recall(self, begun: Callable[[str, str], bool]) -> None: ...
 
 
 class Link:

@@ -13,7 +13,7 @@ import msgspec
 from collectors.coverage import CoverageTracker
 from collectors.holes import HANDOVER, STALLED
 from collectors.intake import Intake, Lines, line_of, lines_of_frames
-from collectors.links import Gaps, Link, Totals, tally
+from collectors.links import Gaps, Link, Recalling, Totals, tally
 from collectors.pressed import Sieve
 from collectors.routes import Route, Routes
 from collectors.told import Told
@@ -97,6 +97,8 @@ class Pipeline:
         if isinstance(session, Informed):
             for contract in self.contracts.values():
                 session.know(contract)
+        if isinstance(session, Recalling):
+            session.recall(self._begun)
         self._intake.record(sessions=[msgspec.structs.replace(row)])
         opened = FrameLine(ts_recv=now, conn=session.session_id, dir="open", n=session.frame_no, url=url)
         if polled is not None:
@@ -273,6 +275,10 @@ class Pipeline:
         return self._totals
 
     # --- inside ---
+
+    def _begun(self, kind: str, symbol: str) -> bool:
+        """Whether anything of a symbol was collected before."""
+        return self.route(kind).merger.begun(symbol)
 
     def _inform(self, outputs: Iterable[Output]) -> None:
         """Tell the sessions what the reference data says of their instruments."""

@@ -1,0 +1,125 @@
+"""Books of Coinbase frames: changes as `book_delta`, whole books as rows with the flag `snapshot`.
+
+Books have no ids. Each message tells the levels as they were at the engine's time `event_time`, which rises from one
+message of a product to the next (213 of 213 recorded ones) and is the same on every connection: in microseconds it is
+the row's `last_id`, and where it does not rise the id is one above the one before it. `prev_id` is that of the
+product's message before on the same connection, whose messages are counted, so that nothing lies between them. After a
+loss it is `last_id` - 1: the hole in the ids is then the hole in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, all_good
+from collectors.adapters.streamed_books import SNAPSHOT, StreamedBook
+from collectors.exchanges.coinbase import wire
+from collectors.exchanges.coinbase.protocol import CoinbaseSession, Parse
+from market.kinds import BookDelta
+from market.session import Output, Rejected, StreamState
+
+CHANNEL = "level2"
+SAID = "l2_data"
+
+
+def _levels(updates: Sequence[wire.Level]) -> tuple[msgspec.Raw, msgspec.Raw] | None:
+    """(bids, asks) as arrays of [price, quantity] of the venue's texts; None where one is no level."""
+    sides: tuple[list[str], list[str]] = ([], [])
+    for level in updates:
+        place = wire.BOOK_SIDES.get(level.side)
+        if place is None or not all_good(level.price_level, level.new_quantity):
+            return None
+        sides[place].append(f'["{level.price_level}","{level.new_quantity}"]')
+    bids, asks = (msgspec.Raw(f"[{','.join(side)}]".encode()) for side in sides)
+    return bids, asks
+
+
+def _newest(updates: Sequence[wire.Level], publish: int) -> int | None:
+    """The engine's time of a message (us): that of its newest level, or of its publication where none is told (1970)
+    or the book has stood still for longer than a row may be old. None where a level's time is no time.
+    """
+    newest = 0
+    for text in {level.event_time for level in updates}:
+        time = wire.micros(text)
+        if time is None:
+            return None
+        newest = max(newest, time)
+    return newest if newest >= publish - PAST // 2 else publish
+
+
+class _Placed:
+    """One product's book, and up to which loss of its connection it was told."""
+
+    __slots__ = ("book", "losses", "state")
+
+    def __init__(self, state: StreamState, book: StreamedBook, losses: int) -> None:
+        self.state, self.book, self.losses = state, book, losses
+
+
+def delta(session: CoinbaseSession) -> Parse:
+    """`l2_data` of all products of the connection."""
+    source, channel = session.session_id, session.channel(CHANNEL)
+    placed: dict[str, _Placed] = {}
+
+    def place(symbol: str, ts_recv: int) -> _Placed | None:
+        held = placed.get(symbol)
+        if held is None:
+            state = session.state_of(channel, symbol, ts_recv)
+            if state is None:
+                return None
+            held = placed[symbol] = _Placed(state, session.books.follow(state), session.losses)
+        return held
+
+    def row(
+        event: wire.BookEvent, at: _Placed, publish: int, ts_recv: int, number: int, item: int
+    ) -> BookDelta | Rejected | None:
+        """What one event says; None where it repeats."""
+        name, book = at.state.stream.name, at.book
+        levels, time = _levels(event.updates), _newest(event.updates, publish)
+        timed = time is not None and EARLY <= ts_recv - time <= PAST
+        if levels is None or time is None or not timed or event.type not in (wire.WHOLE, wire.CHANGE):
+            at.losses = -1
+            reason = "no known type, or levels that are no [price, quantity] texts" if timed else "impossible time"
+            return Rejected(reason, number, name)
+        session.heard(at.state, ts_recv, publish)
+        before, bids, asks = book.last, *levels
+        if event.type == wire.WHOLE:
+            last = before + 1 if before is not None and time <= before and (not book.known or time < before) else time
+            at.losses = session.losses
+            if not book.begin(last, ts_recv):
+                return None
+            return BookDelta(
+                event.product_id, name, time, publish, ts_recv, source, number, item, "ws", bids, asks, None, last,
+                None, None, SNAPSHOT,
+            )  # fmt: skip
+        last = time if before is None or time > before else before + 1
+        follows = at.losses == session.losses
+        at.losses = session.losses
+        flags = book.update(last, follows=follows, now=ts_recv)
+        previous = before if follows or before is None else last - 1
+        return BookDelta(
+            event.product_id, name, time, publish, ts_recv, source, number, item, "ws", bids, asks, None, last,
+            previous, None, flags,
+        )  # fmt: skip
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = wire.books(frame)
+        except BAD_FRAME as error:
+            return session.not_read(frame, error, number)
+        after = session.follow(found.sequence_num, number)
+        publish = wire.micros(found.timestamp)
+        if found.channel != SAID or publish is None or not EARLY <= ts_recv - publish <= PAST:
+            session.losses += 1
+            return [*session.reject("another channel or an impossible time", None, number), *after]
+        out: list[Output] = []
+        for item, event in enumerate(found.events):
+            at = place(event.product_id, ts_recv)
+            made = None if at is None else row(event, at, publish, ts_recv, number, item)
+            if made is not None:
+                out.append(made)
+        return session.said(out, after, f"{CHANNEL} repeated")
+
+    return parse

@@ -1,0 +1,36 @@
+"""What each cell of Coinbase's table rests on: a recording that the tests read, the documents; or its absence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from market.session import Evidence
+
+_DOCS = "the venue's documents of Advanced Trade, state of 2026-08-22"
+_ADVANCED = "cf_advtrade_20260809_first300"
+
+
+def _absent(why: str) -> Evidence:
+    return Evidence("absent", "", why)
+
+
+EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
+    "spot": {
+        "trade": Evidence(
+            "recorded", _ADVANCED, "ids follow by one; Advanced rather than Exchange, whose matches may be dropped"
+        ),
+        "agg_trade": _absent("the venue tells every fill by itself: collect trade"),
+        "quote": Evidence("recorded", _ADVANCED, "ticker: told at trades only, some 0.3 s behind the book"),
+        "book_delta": Evidence(
+            "recorded", _ADVANCED,
+            "ids are the engine's times; Advanced rather than Exchange, whose batches have no numbers",
+        ),
+        "book_snapshot": Evidence("recorded", "nautilus_http_product_book", "REST only, up to a second old"),
+        "liquidation": _absent("the venue has no public feed of liquidations"),
+        "mark_price": _absent("spot has no mark price"),
+        "funding_rate": _absent("spot has no funding"),
+        "open_interest": _absent("spot has no open interest"),
+        "kline": Evidence("recorded", _ADVANCED, "five minutes only; closed by the next one's beginning"),
+        "contract": Evidence("recorded", "nautilus_http_products", f"flags: {_DOCS}"),
+    }
+}  # fmt: skip

@@ -1,0 +1,263 @@
+"""The protocol state of one Coinbase WebSocket connection: frames in, events and actions out.
+
+A message finds its parser by the bytes of its channel and may tell of several products. `sequence_num` counts the
+messages of the connection over all channels (measured; the documents say of a product): a number that is left out is a
+message of we do not know which stream. So the connection is left: every stream of it has its interruption, whose end
+ids of trades prove, and every book begins anew. A number that goes back shows that they do not count the connection's
+messages after all: they are looked at no more, and the fact is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from collectors.adapters.reading import BAD_FRAME, why
+from collectors.adapters.streamed_books import StreamedBooks
+from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.subscribing import SUBSCRIBE
+from collectors.exchanges.coinbase import wire
+from collectors.exchanges.coinbase.asked import ListedSubscriber
+from market.session import Connection, Leave, Limits, Output, Rejected, Stream, StreamState
+
+Parse = Callable[[bytes, int, int], Sequence[Output]]
+"""(frame, ts_recv, frame_no) -> events, rejections."""
+Maker = Callable[["CoinbaseSession"], Parse]
+BEGINS = b'{"channel":"'
+MISSING = "messages_missing"
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A collected channel: its kind, whether its ids follow each other, its `max_silence` (us) and its parser."""
+
+    name: str
+    kind: str
+    contiguous: bool
+    max_silence: int | None
+    maker: Maker
+
+    def stream(self, symbol: str) -> Stream:
+        """The stream of one product."""
+        return Stream(f"{self.name}:{symbol}", self.name, symbol, self.kind, self.contiguous, self.max_silence)
+
+
+class _Command(msgspec.Struct):
+    """A frame of ours, as a recording has it."""
+
+    type: str
+    channel: str
+    product_ids: list[str] = []
+
+
+_command = msgspec.json.Decoder(_Command).decode
+
+
+class CoinbaseSession(StreamingSession):
+    """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        session_id: str,
+        channels: Mapping[str, Channel],
+        limits: Limits,
+        *,
+        learn: bool = False,
+    ) -> None:
+        super().__init__(connection, session_id, limits, None, learn=learn)
+        self.subscriber: ListedSubscriber = ListedSubscriber(
+            () if learn else connection.streams, self.states, limits, self._write
+        )
+        self.books = StreamedBooks()
+        self.losses = 0
+        """How often messages of this connection were missing or not understood."""
+        self._channels = channels
+        self._said: dict[str, Channel] = {said: channels[name] for said, name in wire.SAID_AS.items()}
+        self._said |= {name: channel for name, channel in channels.items() if name not in wire.SAID_AS.values()}
+        self._parsers: dict[bytes, Parse] = {name.encode(): one.maker(self) for name, one in self._said.items()}
+        self._parsers[wire.ACK.encode()] = self._ack
+        self._parsers[wire.BEAT.encode()] = self._beat
+        self._last: int | None = None
+        """The newest `sequence_num`, None before any."""
+        self._counts = True
+        """Whether `sequence_num` counts this connection's messages."""
+        self._commands = 0
+        self._begun: Callable[[str, str], bool] = _nothing_begun
+        for state in self.states.values():
+            if state.stream.kind == "book_delta":
+                self.books.follow(state)
+
+    # --- collectors.links.Recalling ---
+
+    def recall(self, begun: Callable[[str, str], bool]) -> None:
+        """How to learn whether anything of (kind, symbol) was collected before."""
+        self._begun = begun
+
+    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
+
+    def books_out_of_sync(self) -> list[str]:
+        """Symbols whose book is not known."""
+        return self.books.out_of_sync()
+
+    def books_asked(self) -> list[str]:
+        """Nothing is asked for that would serve another session."""
+        return []
+
+    def book_known(self, symbol: str, last_id: int) -> None:
+        """Each session is sent a whole book when it subscribes."""
+
+    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session's book is not this one's."""
+
+    def books_given_up(self, symbols: Iterable[str]) -> None:
+        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
+        self.books.given_up(symbols)
+
+    def books_stored_again(self, symbols: Iterable[str]) -> None:
+        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
+        self.books.stored_again(symbols)
+
+    # --- collectors.adapters.streaming ---
+
+    def sent(self, text: str, now: int) -> None:
+        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
+        if not self.learn:
+            return
+        try:
+            command = _command(text)
+        except BAD_FRAME:
+            return
+        channel = self._channels.get(command.channel)
+        found = [channel.stream(one) for one in command.product_ids if _named(one)] if channel is not None else []
+        if command.type == SUBSCRIBE:
+            for state in (state for stream in found if (state := self.met(stream, 0)) is not None):
+                state.desired_at = state.desired_at or now
+        held = tuple(stream for stream in found if stream.name in self.states and command.type == SUBSCRIBE)
+        self._commands += 1
+        self.subscriber.sent(self._commands, held, now)
+
+    def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        if frame.startswith(BEGINS):
+            parse = self._parsers.get(frame[12 : frame.find(b'"', 12, 64)])
+            if parse is not None:
+                return parse(frame, ts_recv, number)
+        return self._cold(frame, ts_recv, number)
+
+    def _write(self, what: str, names: Sequence[str], number: int) -> str:
+        del number
+        if not names:
+            return msgspec.json.encode({"type": what, "channel": wire.BEAT}).decode()
+        channel, symbols = names[0].partition(":")[0], [name.partition(":")[2] for name in names]
+        return msgspec.json.encode({"type": what, "product_ids": symbols, "channel": channel}).decode()
+
+    def _ping(self, now: int) -> str:
+        raise NotImplementedError(f"no ping of ours is due, ever ({now})")
+
+    def _more(self, now: int) -> Sequence[Output]:
+        if streams := self.books.anew(now):
+            self.subscriber.renew(streams)
+        return NOTHING
+
+    def _more_at(self) -> int | None:
+        return self.books.deadline()
+
+    # --- for parsers ---
+
+    def state_of(self, channel: Channel, symbol: str, ts_recv: int) -> StreamState | None:
+        """The state of a product's stream; None where it is not collected here."""
+        state = self.states.get(f"{channel.name}:{symbol}")
+        if state is None and self.learn and _named(symbol):
+            state = self.met(channel.stream(symbol), ts_recv)
+        return state
+
+    def channel(self, name: str) -> Channel:
+        """A channel by the name that it is subscribed to under."""
+        return self._channels[name]
+
+    def history(self, state: StreamState) -> bool:
+        """Whether what is pushed of the past lies before everything that was ever collected of a stream."""
+        return not self._begun(state.stream.kind, state.stream.symbol)
+
+    def follow(self, sequence: int, number: int) -> list[Output]:
+        """A message with its `sequence_num`: what is to be said of those that should have been there before it."""
+        last, self._last = self._last, sequence
+        if last is None or sequence == last + 1 or not self._counts:
+            return []
+        self.losses += 1
+        if sequence <= last:
+            self._counts = False
+            return [Rejected(f"sequence_num went from {last} to {sequence}: no count of messages", number)]
+        if self.learn:
+            return []
+        return [Leave(MISSING, f"sequence_num went from {last} to {sequence}")]
+
+    def not_read(self, frame: bytes, error: Exception, number: int) -> Sequence[Output]:
+        """A message of a known channel that is not what the documentation says: whatever it told is lost."""
+        self.losses += 1
+        try:
+            sequence = wire.head(frame).sequence_num
+        except BAD_FRAME:
+            sequence = None
+        self._last = sequence if sequence is not None or self._last is None else self._last + 1
+        return self.reject(why(error), None, number)
+
+    def said(self, out: list[Output], after: list[Output], label: str) -> Sequence[Output]:
+        """What came of a message, and then what there is to be said of those missing before it."""
+        return [*out, *after] or self.ignore(label)
+
+    # --- the cold path ---
+
+    def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = wire.head(frame)
+        except BAD_FRAME as error:
+            self.losses += 1
+            self._last = None
+            return self.reject(why(error), None, number)
+        if found.channel is None:
+            if found.type == "error":
+                return self._error(found.message or "an error without a message", ts_recv, number)
+            return self.reject("a frame of no documented shape", None, number)
+        parse = self._parsers.get(found.channel.encode("utf-8", "replace"))
+        if parse is not None:
+            return parse(frame, ts_recv, number)
+        after = [] if found.sequence_num is None else self.follow(found.sequence_num, number)
+        return self.said([], after, found.channel)
+
+    def _error(self, message: str, now: int, number: int) -> Sequence[Output]:
+        """The venue closes the socket behind most of them."""
+        refused = self.subscriber.refused(None, message, now)
+        if refused is None:
+            return self.reject(f"the venue reports: {message}", None, number)
+        return self.answered(refused)
+
+    def _ack(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = wire.ack(frame)
+        except BAD_FRAME as error:
+            return self.not_read(frame, error, number)
+        after = self.follow(found.sequence_num, number)
+        names = {
+            f"{name}:{one}" for event in found.events for name, held in event.subscriptions.items() for one in held
+        }
+        said = self.subscriber.listed(names, ts_recv)
+        return [*self.answered(said), *after] if said else self.said([], after, "answer")
+
+    def _beat(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = wire.beat(frame)
+        except BAD_FRAME as error:
+            return self.not_read(frame, error, number)
+        del ts_recv
+        return self.said([], self.follow(found.sequence_num, number), wire.BEAT)
+
+
+def _nothing_begun(kind: str, symbol: str) -> bool:
+    del kind, symbol
+    return False
+
+
+def _named(symbol: str) -> bool:
+    """Whether a text can be a product's name."""
+    return 0 < len(symbol) <= NAME_LIMIT // 2 and symbol == symbol.upper() and symbol.isascii() and symbol.isprintable()
