@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 SLOW_READER = 72 * 1024 * 1024
@@ -43,11 +44,18 @@ class Connection:
         self.unsent = 0
         self.mute = False
         """Nothing leaves any more."""
+        self.lost = 0
+        """Events that faults have kept from it since it was sent something."""
+        self._numbered: Callable[[str, int], str] | None = None
 
     @property
     def variant(self) -> int:
         """Which of the four texts of an event it gets."""
         return self.combined + 2 * self.micro
+
+    def number_messages(self, number: Callable[[str, int], str]) -> None:
+        """(text, how many were lost before it) -> text as it leaves: some venues number what a socket is sent."""
+        self._numbered = number
 
     def say(self, text: str) -> None:
         """A text frame, in line with the events; it leaves with `flush`."""
@@ -55,6 +63,8 @@ class Connection:
 
     def flush(self) -> bool:
         """Write what was gathered. False where the reader is too slow to be kept."""
+        if self._numbered is not None:
+            self.out = [self._with_number(held, self._numbered) for held in self.out]
         data, self.out = b"".join(self.out), []
         if self.mute:
             return True
@@ -62,6 +72,15 @@ class Connection:
             return True
         self.transport.write(data)
         return self.transport.get_write_buffer_size() < SLOW_READER
+
+    def _with_number(self, held: bytes, number: Callable[[str, int], str]) -> bytes:
+        start = {126: 4, 127: 10}.get(held[1], 2)
+        payload = held[start:]
+        if held[0] != 0x80 | TEXT or frame(payload) != held:
+            return held
+        lost, self.lost = self.lost, 0
+        text = payload.decode("utf-8", "surrogateescape")
+        return frame(number(text, lost).encode("utf-8", "surrogateescape"))
 
     def reset(self, cause: str) -> None:
         """End it by RST: what the peer has not read is lost."""

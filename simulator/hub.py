@@ -202,6 +202,7 @@ class Hub:
                     copies[one] += 1
                 else:
                     copies[one] = 0
+                    one.lost += fault.fault == "drop_ids"
                     dropped[one.number] = fault.fault
             if fault.fault == "half_frame":
                 for one in hit:

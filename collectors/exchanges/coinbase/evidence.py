@@ -30,7 +30,7 @@ EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
         "mark_price": _absent("spot has no mark price"),
         "funding_rate": _absent("spot has no funding"),
         "open_interest": _absent("spot has no open interest"),
-        "kline": Evidence("recorded", _ADVANCED, "five minutes only; closed by the next one's beginning"),
+        "kline": Evidence("recorded", _ADVANCED, "five minutes only; closed 30 s after its end by the venue's clock"),
         "contract": Evidence("recorded", "nautilus_http_products", f"flags: {_DOCS}"),
     }
 }  # fmt: skip

@@ -1,8 +1,8 @@
-"""The venue's own candles of five minutes. Nothing in them says that one is closed: the next one's beginning does.
+"""The venue's own candles of five minutes. Nothing in them says that one is closed: the venue's clock does.
 
-A candle becomes a row when a later one of its product was told, with what was told of it last and under the frame that
-told it; one that is told again later with other values (the channel lags behind the trades) is a new revision. The
-newest of a product stays in the frames. `ts_event` is the candle's last millisecond.
+The channel lags behind the trades by up to 18 s (measured). A candle becomes a row when a message of the channel or a
+heartbeat is stamped GRACE after its end: with what was told of it last, under the frame that told it. What changes
+later still is a new revision; what is younger stays in the frames. `ts_event` is the candle's last millisecond.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from market.times import MINUTE, MS, SECOND
 
 CHANNEL = "candles"
 INTERVAL, LENGTH = "5m", 5 * MINUTE
+GRACE = 30 * SECOND
 
 
 def _opened(text: str) -> int | None:
@@ -28,10 +29,26 @@ def _opened(text: str) -> int | None:
     return time if 0 < time < LAST and time % LENGTH == 0 else None
 
 
+class Forming:
+    """Candles of a connection that are not rows yet."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, int], Kline] = {}
+
+    def take(self, row: Kline) -> None:
+        """What is told of a candle now."""
+        self._held[row.symbol, row.open_time] = row
+
+    def closed(self, publish: int) -> list[Output]:
+        """Those that are over by the venue's time `publish` (us)."""
+        over = [key for key in self._held if key[1] + LENGTH + GRACE <= publish]
+        return [self._held.pop(key) for key in over]
+
+
 def kline(session: CoinbaseSession) -> Parse:
     """`candles` of all products of the connection."""
     source, channel = session.session_id, session.channel(CHANNEL)
-    newest: dict[str, Kline] = {}
+    forming = session.forming = Forming()
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
@@ -61,16 +78,15 @@ def kline(session: CoinbaseSession) -> Parse:
                 out.append(Rejected("not a decimal number", number, name))
                 continue
             session.heard(state, ts_recv, publish)
-            row = Kline(
-                data.product_id, name, opened + LENGTH - MS, publish, ts_recv, source, number, item, "ws", INTERVAL,
-                opened, *values, None, None, None, None,
+            if ts_recv - opened > PAST:
+                continue  # of a product that hardly trades, a hundred candles go back for weeks
+            forming.take(
+                Kline(
+                    data.product_id, name, opened + LENGTH - MS, publish, ts_recv, source, number, item, "ws",
+                    INTERVAL, opened, *values, None, None, None, None,
+                )
             )  # fmt: skip
-            held = newest.get(data.product_id)
-            if held is None or opened >= held.open_time:
-                newest[data.product_id] = row
-                row = held if held is not None and opened > held.open_time else None  # type: ignore[assignment]
-            if row is not None and ts_recv - row.ts_event <= PAST:  # type: ignore[operator]
-                out.append(row)
+        out += forming.closed(publish)
         return session.said(out, after, f"{CHANNEL} forming")
 
     return parse

@@ -10,10 +10,11 @@ messages after all: they are looked at no more, and the fact is reported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
-from collectors.adapters.reading import BAD_FRAME, why
+from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, why
 from collectors.adapters.streamed_books import StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
 from collectors.adapters.subscribing import SUBSCRIBE
@@ -40,6 +41,14 @@ class Channel(msgspec.Struct, frozen=True):
     def stream(self, symbol: str) -> Stream:
         """The stream of one product."""
         return Stream(f"{self.name}:{symbol}", self.name, symbol, self.kind, self.contiguous, self.max_silence)
+
+
+class Waiting(Protocol):
+    """What waits for the venue's clock."""
+
+    def closed(self, publish: int) -> list[Output]:
+        """What is over by the venue's time `publish` (us)."""
+        ...
 
 
 class _Command(msgspec.Struct):
@@ -72,6 +81,7 @@ class CoinbaseSession(StreamingSession):
         self.books = StreamedBooks()
         self.losses = 0
         """How often messages of this connection were missing or not understood."""
+        self.forming: Waiting | None = None
         self._channels = channels
         self._said: dict[str, Channel] = {said: channels[name] for said, name in wire.SAID_AS.items()}
         self._said |= {name: channel for name, channel in channels.items() if name not in wire.SAID_AS.values()}
@@ -249,8 +259,10 @@ class CoinbaseSession(StreamingSession):
             found = wire.beat(frame)
         except BAD_FRAME as error:
             return self.not_read(frame, error, number)
-        del ts_recv
-        return self.said([], self.follow(found.sequence_num, number), wire.BEAT)
+        after, publish = self.follow(found.sequence_num, number), wire.micros(found.timestamp)
+        if publish is None or not EARLY <= ts_recv - publish <= PAST:
+            return [*self.reject("impossible time", None, number), *after]
+        return self.said([] if self.forming is None else self.forming.closed(publish), after, wire.BEAT)
 
 
 def _nothing_begun(kind: str, symbol: str) -> bool:

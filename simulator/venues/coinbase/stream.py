@@ -1,0 +1,144 @@
+"""Coinbase's WebSocket side: one channel a request, answers that list everything, heartbeats, messages with numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from simulator.connection import PONG, Connection, frame
+from simulator.hub import Hub
+from simulator.market import Book
+from simulator.venues import Settings
+from simulator.venues.coinbase.wire import CHANNEL, Wire, message, numbering, stamp
+
+FIRST_WITHIN = 5.0
+"""Seconds until the first subscription, else the connection is cut."""
+BOOKS = 30
+"""Products of level2 that one connection may have."""
+BEAT = "heartbeats"
+BEAT_EVERY = 1.0
+CHANNELS = frozenset(CHANNEL.values())
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
+    """`/<market>/ws`."""
+    return [web.get(f"/{one}/ws", _handler(hub, settings, one)) for one in settings.markets]
+
+
+def _handler(hub: Hub, settings: Settings, market: str) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
+        await socket.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return socket
+        connection = hub.open(market, "", request.path_qs, transport)
+        connection.number_messages(numbering())
+        cause = "client closed"
+        try:
+            loop = asyncio.get_running_loop()
+            loop.call_later(settings.max_life, connection.end, "end of life", 1001)
+            loop.call_later(FIRST_WITHIN, _cut_when_idle, connection)
+            cause = await _listen(hub, connection, socket)
+        finally:
+            hub.gone(connection, cause)
+        return socket
+
+    return handle
+
+
+def _cut_when_idle(connection: Connection) -> None:
+    if not connection.streams:
+        connection.end("no subscription")
+
+
+async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
+    """Answer until the connection ends; the result says why."""
+    async for told in socket:
+        if told.type == WSMsgType.TEXT:
+            for reply in answers(hub, connection, told.data):
+                connection.say(reply)
+        elif told.type == WSMsgType.PING:
+            connection.out.append(frame(told.data, PONG))
+        connection.flush()
+    return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
+
+
+def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
+    """What is said to one request: what the subscriptions begin with, then everything that the connection has."""
+    try:
+        request = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return [_error("invalid JSON")]
+    if not isinstance(request, dict) or request.get("type") not in ("subscribe", "unsubscribe"):
+        return [_error("message failed validation: type")]
+    channel, products = request.get("channel"), request.get("product_ids", [])
+    joins = request["type"] == "subscribe"
+    if channel == BEAT:
+        if joins and BEAT not in connection.streams:
+            hub.subscribe(connection, [BEAT])
+            _beat(hub, connection, 1)
+        return [_state(hub, connection)]
+    if channel not in CHANNELS or not isinstance(products, list):
+        return [_error(f"channel {channel} is not supported")]
+    books = {one: book for one in products if isinstance(one, str) and (book := _book(hub, connection, one))}
+    names = [f"{channel}:{one}" for one in books]
+    if not joins:
+        hub.subscribe(connection, [name for name in names if name in connection.streams], joins=False)
+        return [_state(hub, connection)]
+    if channel == "level2" and len({*names, *(n for n in connection.streams if n.startswith("level2:"))}) > BOOKS:
+        asyncio.get_running_loop().call_later(0.1, connection.end, "too many", 1008)
+        return [_error("too many L2 streams requested in a single session")]
+    return _join(hub, connection, channel, books)
+
+
+def _join(hub: Hub, connection: Connection, channel: str, books: dict[str, Book]) -> list[str]:
+    names = {f"{channel}:{one}": book for one, book in books.items()}
+    answer = hub.strikes.answered(connection, list(names))
+    if answer == "error":
+        return [_error("failed to subscribe")]
+    taken = list(names)[: (len(names) + 1) // 2] if answer == "partial" else list(names)
+    hub.subscribe(connection, taken)
+    if connection.mute:
+        return []
+    wire, now = hub.venue, hub.clock.now()
+    assert isinstance(wire, Wire)
+    wholes = [wire.whole(names[name], channel, now) for name in taken]
+    return [*(one for one in wholes if one is not None), *([] if answer == "none" else [_state(hub, connection)])]
+
+
+def _book(hub: Hub, connection: Connection, name: str) -> Book | None:
+    book = hub.market.named.get((connection.market, name.replace("-", "").lower()))
+    known = book is not None and book.listed and hub.venue.stream(book.symbol, "trade").endswith(f":{name}")
+    return book if known else None
+
+
+def _state(hub: Hub, connection: Connection) -> str:
+    """The answer to every request; unknown products are left out of it."""
+    held: dict[str, list[str]] = {}
+    for name in connection.streams:
+        channel, _, one = name.partition(":")
+        held.setdefault(channel, []).append(one or channel)
+    events = msgspec.json.encode([{"subscriptions": held}]).decode()
+    return message("subscriptions", events, hub.clock.now())
+
+
+def _error(text: str) -> str:
+    body: dict[str, Any] = {"type": "error", "message": text}
+    return msgspec.json.encode(body).decode()
+
+
+def _beat(hub: Hub, connection: Connection, count: int) -> None:
+    if connection.number not in hub.connections or BEAT not in connection.streams:
+        return
+    if not connection.mute and not hub.strikes.mutes(connection):
+        now = hub.clock.now()
+        events = f'[{{"current_time":"{stamp(now)} m=+{count}","heartbeat_counter":{count}}}]'
+        connection.say(message(BEAT, events, now))
+        connection.flush()
+    asyncio.get_running_loop().call_later(BEAT_EVERY, _beat, hub, connection, count + 1)

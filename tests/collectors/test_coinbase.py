@@ -1,0 +1,261 @@
+"""Coinbase's sessions: what they ask for, how they are answered, and what becomes of what is missing."""
+
+import json
+
+import pytest
+
+from collectors import exchanges
+from collectors.exchanges.coinbase.wire import micros
+from collectors.routes import merger_maker
+from market.errors import MarketError
+from market.kinds import BookDelta, Kline, Trade
+from market.session import Acknowledged, Booked, Fetch, Leave, Polled, Refused, Rejected, Send
+from market.times import MINUTE, SECOND, to_datetime
+
+VENUE = exchanges.load("coinbase")
+NOW = 1_785_701_700_000_000
+ANSWERED = {"channel": "subscriptions"}
+
+
+def session(kinds, symbols=("BTC-USD",)):
+    streams = VENUE.streams("spot", kinds, symbols)
+    (plan,) = VENUE.connections("spot", streams, VENUE.ENDPOINTS["spot"])
+    made = VENUE.session(plan, "n-1-1")
+    return made, [json.loads(out.text) for out in made.start(NOW)]
+
+
+def stamp(at):
+    return to_datetime(at).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def message(channel, number, events, at=NOW):
+    said = {"channel": channel, "timestamp": stamp(at), "sequence_num": number, "events": events}
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+def ack(number, at=NOW, **held):
+    return message("subscriptions", number, [{"subscriptions": held}], at)
+
+
+def book(number, what="update", at=NOW, symbol="BTC-USD", qty="1"):
+    levels = [
+        {"side": side, "event_time": stamp(at), "price_level": price, "new_quantity": qty}
+        for side, price in (("bid", "1"), ("offer", "2"))
+    ]
+    return message("l2_data", number, [{"type": what, "product_id": symbol, "updates": levels}], at)
+
+
+def trades(number, *ids, what="update", at=NOW, symbol="BTC-USD"):
+    told = [
+        {"product_id": symbol, "trade_id": str(one), "price": "1", "size": "1", "time": stamp(at), "side": "BUY"}
+        for one in reversed(ids)
+    ]
+    return message("market_trades", number, [{"type": what, "trades": told}], at)
+
+
+def beat(number, at=NOW):
+    return message("heartbeats", number, [{"current_time": "", "heartbeat_counter": number}], at)
+
+
+def sent(outputs):
+    return [json.loads(out.text) for out in outputs if isinstance(out, Send)]
+
+
+def ticks(made, until):
+    """Everything that is due up to a time."""
+    out, now = [], NOW
+    while (due := made.next_deadline()) is not None and due <= until:
+        now = max(now, due)
+        out += made.tick(now)
+        if any(isinstance(one, Leave) for one in out):
+            break
+    return out
+
+
+def test_the_heartbeats_come_first_and_each_request_is_of_one_channel():
+    made, first = session(["trade", "book_delta", "quote", "kline"], ["BTC-USD", "ETH-USD"])
+    later = sent(ticks(made, NOW + 2 * SECOND))
+    assert first == [{"type": "subscribe", "channel": "heartbeats"}]
+    assert sorted(one["channel"] for one in later) == ["candles", "level2", "market_trades", "ticker"]
+    assert all(one["product_ids"] == ["BTC-USD", "ETH-USD"] for one in later)
+
+
+def test_what_an_answer_lists_is_taken_on_and_what_it_leaves_out_is_refused():
+    made, _ = session(["trade"], ["BTC-USD", "NOT-USD"])
+    ticks(made, NOW + SECOND)
+    assert made.receive(ack(0, heartbeats=["heartbeats"]), NOW) == ()
+    said = made.receive(ack(1, heartbeats=["heartbeats"], market_trades=["BTC-USD"]), NOW)
+    assert [(type(one), [stream.symbol for stream in one.streams]) for one in said] == [
+        (Acknowledged, ["BTC-USD"]), (Refused, ["NOT-USD"]),
+    ]  # fmt: skip
+
+
+def test_at_most_25_streams_share_a_connection():
+    streams = VENUE.streams("spot", ["book_delta"], [f"S{n}-USD" for n in range(60)])
+    made = VENUE.connections("spot", streams, VENUE.ENDPOINTS["spot"])
+    assert [len(one.streams) for one in made] == [20, 20, 20]
+
+
+def test_heartbeats_keep_the_socket_and_ten_seconds_without_them_end_it():
+    made, _ = session(["trade"])
+    ticks(made, NOW + SECOND)
+    made.receive(ack(0, heartbeats=["heartbeats"]), NOW)
+    made.receive(ack(1, heartbeats=["heartbeats"], market_trades=["BTC-USD"]), NOW)
+    for number in range(2, 40):
+        at = NOW + number * SECOND
+        made.receive(beat(number, at), at)
+        assert not [one for one in made.tick(at) if isinstance(one, Leave)]
+    left = [one for one in ticks(made, NOW + 60 * SECOND) if isinstance(one, Leave)]
+    assert left[0].cause == "silence"
+
+
+def test_a_missing_message_leaves_the_connection_and_no_row_chains_over_it():
+    made, _ = session(["book_delta", "trade"])
+    assert isinstance(made, Booked)
+    made.receive(book(0, "snapshot"), NOW)
+    assert made.books_out_of_sync() == []
+    (row,) = made.receive(book(1, at=NOW + 10), NOW)
+    assert (row.prev_id, row.last_id, row.flags) == (NOW, NOW + 10, ())
+    row, leave = made.receive(book(3, at=NOW + 20), NOW)
+    assert (row.prev_id, row.last_id, row.flags) == (NOW + 19, NOW + 20, ("gap_before",))
+    assert (leave.cause, leave.detail) == ("messages_missing", "sequence_num went from 1 to 3")
+    assert made.books_out_of_sync() == ["BTC-USD"]
+
+
+def test_a_message_that_is_missing_is_told_by_whatever_comes_next():
+    made, _ = session(["trade"])
+    made.receive(beat(0), NOW)
+    assert [one.cause for one in made.receive(beat(2), NOW)] == ["messages_missing"]
+    made, _ = session(["trade"])
+    made.receive(beat(0), NOW)
+    assert [one.cause for one in made.receive(message("status", 2, []), NOW)] == ["messages_missing"]
+
+
+def test_numbers_that_do_not_count_the_connections_messages_are_looked_at_no_more():
+    made, _ = session(["trade", "book_delta"])
+    made.receive(trades(0, 1), NOW)
+    row, rejected = made.receive(book(0, "snapshot"), NOW)
+    assert isinstance(row, BookDelta)
+    assert isinstance(rejected, Rejected)
+    assert [type(one) for one in made.receive(book(7, at=NOW + 5), NOW)] == [BookDelta]
+
+
+def test_a_book_that_was_not_understood_is_subscribed_to_anew_and_no_other():
+    made, _ = session(["book_delta"], ["BTC-USD", "ETH-USD"])
+    ticks(made, NOW + SECOND)
+    made.receive(ack(0, heartbeats=["heartbeats"]), NOW)
+    made.receive(ack(1, level2=["BTC-USD", "ETH-USD"]), NOW)
+    made.receive(book(2, "snapshot"), NOW)
+    made.receive(book(3, "snapshot", symbol="ETH-USD"), NOW)
+    assert [type(one) for one in made.receive(book(4, at=NOW + 5, qty="NaN"), NOW)] == [Rejected]
+    assert made.receive(book(5, at=NOW + 9), NOW)[0].flags == ("gap_before",)
+    assert made.books_out_of_sync() == ["BTC-USD"]
+    asked = sent(ticks(made, NOW + 3 * SECOND))
+    assert [(one["type"], one["product_ids"]) for one in asked] == [
+        ("unsubscribe", ["BTC-USD"]), ("subscribe", ["BTC-USD"]),
+    ]  # fmt: skip
+    assert made.receive(ack(6, level2=["ETH-USD"]), NOW) == made.receive(ack(7, level2=["ETH-USD", "BTC-USD"]), NOW)
+    (row,) = made.receive(book(8, "snapshot", at=NOW + 9), NOW)
+    assert (row.flags, row.last_id, made.books_out_of_sync()) == (("snapshot",), NOW + 10, [])
+
+
+def test_books_of_two_connections_chain_by_the_engines_times_and_say_the_same():
+    held = merger_maker(VENUE, "spot")("book_delta")
+    rows = []
+    for name in ("a-1-1", "a-2-2"):
+        (plan,) = VENUE.connections("spot", VENUE.streams("spot", ["book_delta"], ["BTC-USD"]), VENUE.ENDPOINTS["spot"])
+        made = VENUE.session(plan, name)
+        made.start(NOW)
+        frames = [book(0, "snapshot"), *(book(n, at=NOW + 10 * n) for n in range(1, 5))]
+        rows.append([made.receive(frame, NOW)[0] for frame in frames])
+    new = [[held.merge(row) for row in one] for one in rows]
+    assert new == [[True] * 5, [False] * 5]
+    assert held.tick(NOW + MINUTE) == []
+
+
+# Trades, candles
+
+
+def test_trades_of_before_are_history_only_where_nothing_was_collected():
+    for begun, condition in ((False, "history"), (True, "market")):
+        made, _ = session(["trade"])
+        made.recall(lambda kind, symbol, begun=begun: begun and (kind, symbol) == ("trade", "BTC-USD"))
+        rows = made.receive(trades(0, 5, 6, 7, what="snapshot"), NOW)
+        assert [(row.seq, row.side, row.condition) for row in rows] == [(n, "sell", condition) for n in (5, 6, 7)]
+        assert [row.condition for row in made.receive(trades(1, 8), NOW)] == ["market"]
+
+
+def test_trades_of_weeks_ago_are_no_rows_and_no_fault():
+    made, _ = session(["trade"])
+    assert made.receive(trades(0, 5, what="snapshot", at=NOW), NOW + 8 * 24 * 60 * MINUTE)
+    old = trades(1, 5, what="snapshot", at=NOW).replace(
+        b'"timestamp":"' + stamp(NOW).encode(), b'"timestamp":"' + stamp(NOW + 8 * 24 * 60 * MINUTE).encode()
+    )
+    assert made.receive(old, NOW + 8 * 24 * 60 * MINUTE) == ()
+
+
+def test_a_candle_is_a_row_half_a_minute_after_its_end_and_its_change_a_revision():
+    opened = NOW // (5 * MINUTE) * 5 * MINUTE
+    end = opened + 5 * MINUTE
+
+    def candle(number, at, volume, start=opened):
+        told = {"start": str(start // SECOND), "high": "2", "low": "1", "open": "1", "close": "2", "volume": volume,
+                "product_id": "BTC-USD"}  # fmt: skip
+        return message("candles", number, [{"type": "update", "candles": [told]}], at)
+
+    made, _ = session(["kline"])
+    made.receive(candle(0, end - SECOND, "1"), end)
+    made.receive(candle(1, end + 10 * SECOND, "2"), end + 10 * SECOND)
+    assert made.receive(beat(2, end + 29 * SECOND), end + 29 * SECOND) == ()
+    (row,) = made.receive(beat(3, end + 30 * SECOND), end + 30 * SECOND)
+    assert isinstance(row, Kline)
+    assert (row.volume_base, row.frame_no, row.ts_recv, row.interval) == ("2", 2, end + 10 * SECOND, "5m")
+    (changed,) = made.receive(candle(4, end + 40 * SECOND, "3"), end + 40 * SECOND)
+    held = merger_maker(VENUE, "spot")("kline")
+    assert held.merge(row)
+    assert held.merge(changed)
+    assert (row.revision, changed.revision) == (0, 1)
+
+
+# REST, configuration
+
+
+def test_products_are_asked_for_page_by_page():
+    made = VENUE.poller("spot", "n-1-1", Polled("contract", (), 60 * SECOND), VENUE.ENDPOINTS["spot"])
+    (first,) = made.start(NOW)
+    product = {"product_id": "A-USD", "base_currency_id": "A", "quote_currency_id": "USD", "status": "online"}
+    page = json.dumps({"products": [product] * 1000}).encode()
+    assert len(made.respond(first.tag, 200, {}, page, NOW)) == 1000
+    (second,) = [one for one in made.tick(NOW) if isinstance(one, Fetch)]
+    assert second.url == f"{first.url}&offset=1000"
+    made.respond(second.tag, 200, {}, json.dumps({"products": [product]}).encode(), NOW)
+    assert made.next_deadline() >= NOW + 60 * SECOND
+
+
+@pytest.mark.parametrize(
+    "kind,words",
+    [("liquidation", "no public feed of liquidations"), ("mark_price", "spot has no mark price"),
+     ("agg_trade", "collect trade")],
+)  # fmt: skip
+def test_a_kind_that_the_venue_lacks_is_refused_in_words(kind, words):
+    with pytest.raises(MarketError, match=words):
+        VENUE.streams("spot", [kind], ["BTC-USD"])
+
+
+@pytest.mark.parametrize(
+    "text,us",
+    [("2026-08-09T21:05:48.228568804Z", 1_786_309_548_228_568), ("2026-08-09T21:05:48Z", 1_786_309_548_000_000),
+     ("2026-08-09T21:05:48.5Z", 1_786_309_548_500_000), ("1970-01-01T00:00:00Z", 0), ("2026-02-30T00:00:00Z", None),
+     ("2026-08-09 21:05:48Z", None), ("", None), ("2026-08-09T21:05:48.Z", None)],
+)  # fmt: skip
+def test_times_are_read_to_the_microsecond(text, us):
+    assert micros(text) == us
+
+
+def test_trades_are_told_apart_by_product():
+    made, _ = session(["trade"], ["BTC-USD", "ETH-USD"])
+    rows = [*made.receive(trades(0, 1), NOW), *made.receive(trades(1, 1, symbol="ETH-USD"), NOW)]
+    assert [(row.symbol, row.stream) for row in rows if isinstance(row, Trade)] == [
+        ("BTC-USD", "market_trades:BTC-USD"), ("ETH-USD", "market_trades:ETH-USD"),
+    ]  # fmt: skip
+    assert made.receive(trades(2, 1, symbol="XYZ-USD"), NOW) == (), "a product that nobody asked for"
