@@ -325,7 +325,7 @@ def test_connections_carry_every_stream_once_within_the_limits_under_names_that_
     made = adapter.connections(market, streams, adapter.ENDPOINTS[market])
     carried = [stream for connection in made for stream in connection.streams]
     assert sorted(s.name for s in carried) == sorted({s.name for s in streams})
-    assert max(len(c.streams) for c in made) <= adapter.LIMITS[market].streams_per_connection
+    assert max((len(c.streams) for c in made), default=0) <= adapter.LIMITS[market].streams_per_connection
     assert len({c.name for c in made}) == len(made)
     assert made == adapter.connections(market, streams[::-1], adapter.ENDPOINTS[market])
 

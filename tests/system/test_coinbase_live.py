@@ -94,12 +94,12 @@ def test_the_stored_rows_give_books_and_a_loss_is_one_new_whole_of_each(
     last = updates[-1]
     book = Lake(lake).book(symbol, at=last["ts_event"], exchange="coinbase", market_type="spot")
     assert book.last_id == last["last_id"]
-    tops = truth.sent("quote", "spot", PRODUCTS[symbol]).values()
-    then = max((top for top in tops if top.ts_event <= last["last_id"]), key=lambda top: top.id)
+    changes = truth.stream("spot", f"level2:{symbol}")
+    newest = next(e for e in changes if e.ts_event == last["last_id"])
+    tops = truth.of("quote", "spot", PRODUCTS[symbol]).values()
+    then = max((top for top in tops if top.id <= newest.id), key=lambda top: top.id)
     assert tuple(float(side[0][0]) for side in (book.bids, book.asks)) == (float(then.bid), float(then.ask))
-    told = Counter(
-        str([(float(price), float(qty)) for price, qty in e.bids]) for e in truth.stream("spot", f"level2:{symbol}")
-    )
+    told = Counter(str([(float(price), float(qty)) for price, qty in e.bids]) for e in changes)
     got = Counter(
         str([(level["price"], level["qty"]) for level in row["bids"]]) for row in updates if row["flags"] != "snapshot"
     )

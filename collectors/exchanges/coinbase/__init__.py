@@ -1,6 +1,6 @@
-"""Coinbase: spot, by the public channels and routes of Advanced Trade.
+"""Coinbase: spot by the public channels and routes of Advanced Trade; of US futures what REST tells.
 
-The module is a `market.session.Exchange`. The market has one WebSocket address, `advanced`.
+The module is a `market.session.Exchange`. A market has one WebSocket address, `advanced`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from market.session import SERVER_TIME, Connection, Endpoint, Poll, Polled, Sess
 NAME = "coinbase"
 CONTRACT = "contract"
 POLLS: Mapping[str, Mapping[str, Poll]] = {
-    market: {CONTRACT: Poll(ROUTE, each=False), **polls.OFFERED} for market in MARKETS
+    market: {CONTRACT: Poll(ROUTE, each=False), **polls.OFFERED[market]} for market in MARKETS
 }
 _STREAMED: Mapping[str, Mapping[str, str]] = {
     market: {channel.kind: channel.name for channel in channels.values()} for market, channels in CHANNELS.items()
@@ -34,7 +34,6 @@ OFFERS: Mapping[str, Mapping[str, str]] = {
 TRADING = frozenset({ONLINE, "post_only", "limit_only", "auction_mode"})
 ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
-_DERIVATIVES = "derivatives are not collected: of the US futures only REST tells open interest and funding"
 
 __all__ = [
     "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "POLLS", "TRADING", "connections", "poller",
@@ -44,7 +43,7 @@ __all__ = [
 
 def _known(market_type: str) -> str:
     if market_type not in MARKETS:
-        raise Malformed(f"market_type of {NAME} (one of {', '.join(MARKETS)}; {_DERIVATIVES})", market_type)
+        raise Malformed(f"market_type of {NAME} (one of {', '.join(MARKETS)})", market_type)
     return market_type
 
 
@@ -92,12 +91,12 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
 
 
 def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-    """A session that only fetches: products, books, the clock. Raises Malformed."""
+    """A session that only fetches: products, books, open interest, funding, the clock. Raises Malformed."""
     market = _known(market_type)
     symbols = tuple(symbol.upper() for symbol in polled.symbols)
     if polled.kind == CONTRACT:
-        return CoinbaseReference(session_id, symbols, polled, endpoint.rest)
-    made = polls.poller(session_id, msgspec.structs.replace(polled, symbols=symbols), endpoint.rest)
+        return CoinbaseReference(market, session_id, symbols, polled, endpoint.rest)
+    made = polls.poller(market, session_id, msgspec.structs.replace(polled, symbols=symbols), endpoint.rest)
     if made is None:
         raise Malformed(f"kind that {NAME} {market} can be polled for", polled.kind)
     return made

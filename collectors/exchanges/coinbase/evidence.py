@@ -14,6 +14,7 @@ def _absent(why: str) -> Evidence:
     return Evidence("absent", "", why)
 
 
+_UNCONFIRMED = _absent("that futures are streamed without a key is said nowhere: not collected")
 EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
     "spot": {
         "trade": Evidence(
@@ -32,5 +33,18 @@ EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
         "open_interest": _absent("spot has no open interest"),
         "kline": Evidence("recorded", _ADVANCED, "five minutes only; closed 30 s after its end by the venue's clock"),
         "contract": Evidence("recorded", "nautilus_http_products", f"flags: {_DOCS}"),
-    }
+    },
+    "linear": {
+        **dict.fromkeys(("trade", "quote", "book_delta", "kline"), _UNCONFIRMED),
+        "agg_trade": _absent("the venue tells every fill by itself"),
+        "book_snapshot": _absent("that books of futures are given without a key is said nowhere: not collected"),
+        "liquidation": _absent("the venue has no public feed of liquidations"),
+        "mark_price": _absent("the venue tells an index of futures and no mark price"),
+        "funding_rate": Evidence(
+            "recorded", "nautilus_http_products_future", "the rate told with a past time; no history: what is not "
+            "asked for in its hour is not had",
+        ),
+        "open_interest": Evidence("recorded", "nautilus_http_products_future", "contracts, in the product"),
+        "contract": Evidence("recorded", "nautilus_http_products_future", "US futures (CDE)"),
+    },
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Coinbase's market: addresses, limits and collected channels of Advanced Trade. All of it public, without a key."""
+"""Coinbase's markets: addresses, limits and collected channels of Advanced Trade. All of it public, without a key.
+
+`linear` are the US futures, of which REST routes are asked only.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from collectors.exchanges.coinbase.protocol import Channel
 from market.session import Endpoint, Limits
 from market.times import MINUTE, SECOND
 
-MARKETS = ("spot",)
+MARKETS = ("spot", "linear")
 ADVANCED = "advanced"
-ENDPOINTS: Mapping[str, Endpoint] = {
-    "spot": Endpoint("https://api.coinbase.com", {ADVANCED: "wss://advanced-trade-ws.coinbase.com"})
-}
-LIMITS: Mapping[str, Limits] = {
-    "spot": Limits(
+ENDPOINTS: Mapping[str, Endpoint] = dict.fromkeys(
+    MARKETS, Endpoint("https://api.coinbase.com", {ADVANCED: "wss://advanced-trade-ws.coinbase.com"})
+)
+LIMITS: Mapping[str, Limits] = dict.fromkeys(
+    MARKETS,
+    Limits(
         streams_per_connection=25,  # measured: more than about 30 products of level2 and the socket is closed
         streams_per_request=25,
         requests_per_second=4,  # of 8, without a key
@@ -27,12 +31,15 @@ LIMITS: Mapping[str, Limits] = {
         max_frame=16 * 1024 * 1024,  # a whole book of BTC-USD has 5 MB and more
         weight_per_minute=600,  # 10 requests a second
         weight_pool="coinbase",
-    )
-}
+    ),
+)
 _CHANNELS = (
     Channel(trades.CHANNEL, "trade", contiguous=True, max_silence=None, maker=trades.trade),
     Channel(quotes.CHANNEL, "quote", contiguous=False, max_silence=None, maker=quotes.quote),
     Channel(books.CHANNEL, "book_delta", contiguous=True, max_silence=10 * MINUTE, maker=books.delta),
     Channel(klines.CHANNEL, "kline", contiguous=False, max_silence=None, maker=klines.kline),
 )
-CHANNELS: Mapping[str, Mapping[str, Channel]] = {"spot": {channel.name: channel for channel in _CHANNELS}}
+CHANNELS: Mapping[str, Mapping[str, Channel]] = {
+    "spot": {channel.name: channel for channel in _CHANNELS},
+    "linear": {},
+}

@@ -1,4 +1,4 @@
-"""What Coinbase is asked for again and again: books, and its clock. Pure.
+"""What Coinbase is asked for again and again: books and its clock; of US futures their product. Pure.
 
 An answer is cached at the venue's edge for about a second, so that a book may be that old; a book says its time, which
 is its id here, as with the books of the stream.
@@ -6,7 +6,7 @@ is its id here, as with the books of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 import msgspec
@@ -15,12 +15,20 @@ from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.asking import NoData, PollSession
 from collectors.adapters.reading import BAD_FRAME, EARLIEST, EARLY, LAST, PAST, all_good
 from collectors.exchanges.coinbase import wire
-from market.kinds import BookSnapshot
-from market.session import SERVER_TIME, Fetch, Output, Poll, Polled, ServerTime
+from collectors.exchanges.coinbase.products import Future
+from market.kinds import BookSnapshot, FundingRate, OpenInterest
+from market.numbers import is_decimal
+from market.session import SERVER_TIME, Fetch, Output, Poll, Polled, ServerTime, Stream, StreamState
 from market.times import MS
 
-BOOK, TIME = "product_book", "time"
-PATHS = {BOOK: "/api/v3/brokerage/market/product_book", TIME: "/api/v3/brokerage/time"}
+BOOK, TIME, PRODUCT = "product_book", "time", "product"
+PATHS = {
+    BOOK: "/api/v3/brokerage/market/product_book",
+    TIME: "/api/v3/brokerage/time",
+    PRODUCT: "/api/v3/brokerage/market/products",
+}
+SILENCE = 3
+"""A symbol's open interest that is so many intervals late is missing."""
 NOT_FOUND = ("NOT_FOUND", "INVALID_ARGUMENT")
 """Words of an error that are about the product asked for."""
 
@@ -45,12 +53,18 @@ class _Time(msgspec.Struct):
     epochMillis: str  # noqa: N815 -- the venue's spelling
 
 
+class _Product(msgspec.Struct):
+    product_id: str
+    future_product_details: Future
+
+
 class _Error(msgspec.Struct):
     error: str
     message: str = ""
 
 
 _answer = msgspec.json.Decoder(_Answer).decode
+_product = msgspec.json.Decoder(_Product).decode
 _time = msgspec.json.Decoder(_Time).decode
 _error = msgspec.json.Decoder(_Error).decode
 
@@ -149,11 +163,103 @@ class TimePoll(_Asking):
         return [ServerTime(time)], False
 
 
-OFFERED: Mapping[str, Poll] = {"book_snapshot": Poll(BOOK), SERVER_TIME: Poll(TIME, each=False)}
-_MEMBERS: Mapping[str, type[BookPoll | TimePoll]] = {"book_snapshot": BookPoll, SERVER_TIME: TimePoll}
+class ProductPoll(_Asking):
+    """The product of each symbol, by which the venue tells of US futures what it tells of them.
+
+    It says no time of its own: open interest is of the time at which it was received.
+    """
+
+    route = PRODUCT
+
+    def _fetch(self, name: str, now: int) -> Fetch:
+        del now
+        return Fetch(f"{PRODUCT} {name}", "GET", f"{self._base}/{quote(name, safe='')}", self._weight)
+
+    def _future(self, name: str, body: bytes) -> Future:
+        found = _product(body)
+        if found.product_id != name:
+            raise NoData("another product than the one that was asked for")
+        return found.future_product_details
 
 
-def poller(session_id: str, polled: Polled, rest: str) -> PollSession | None:
-    """The session of one kind, None where there is no such route."""
-    member = _MEMBERS.get(polled.kind)
-    return None if member is None else member(session_id, polled, rest)
+class OpenInterestPoll(ProductPoll):
+    """Contracts that are open, each counted once."""
+
+    def __init__(self, session_id: str, polled: Polled, rest: str) -> None:
+        super().__init__(session_id, polled, rest)
+        silence = SILENCE * polled.every or None
+        self._states = {
+            symbol: StreamState(
+                Stream(f"{PRODUCT} {symbol}", PRODUCT, symbol, "open_interest", contiguous=False, max_silence=silence)
+            )
+            for symbol in self._symbols
+        }
+
+    def start(self, now: int) -> Sequence[Output]:
+        for state in self._states.values():
+            state.desired_at = state.acknowledged_at = now
+        return super().start(now)
+
+    def streams(self) -> Iterable[StreamState]:
+        return self._states.values()
+
+    def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
+        del tag
+        told = self._future(name, body).open_interest
+        if not told:
+            return [], False
+        if not all_good(told):
+            raise NoData("open interest that is no number")
+        state = self._states[name]
+        if not state.events:
+            state.first_recv = state.first_event = ts_recv
+        state.last_recv = ts_recv
+        state.events += 1
+        row = OpenInterest(
+            name, PRODUCT, ts_recv, None, ts_recv, self.session_id, self.frame_no, 0, "rest", oi=told,
+            oi_unit="contract", sides=1,
+        )  # fmt: skip
+        return [row], False
+
+
+class FundingPoll(ProductPoll):
+    """The rate that is told with a time that is past: settled then. There is no history of them."""
+
+    def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
+        del tag
+        told = self._future(name, body)
+        if not told.funding_rate or not told.funding_time:
+            return [], False
+        time = wire.micros(told.funding_time)
+        if time is None or not time > EARLIEST or not is_decimal(told.funding_rate):
+            raise NoData("no rate or an impossible time")
+        if time > ts_recv:
+            return [], False
+        self.venue_time = max(self.venue_time, time)
+        row = FundingRate(
+            name, PRODUCT, time, None, ts_recv, self.session_id, self.frame_no, 0, "rest", rate=told.funding_rate,
+            rate_kind="ratio", interval_s=told.interval(), known_at=None,
+        )  # fmt: skip
+        return [row], False
+
+
+OFFERED: Mapping[str, Mapping[str, Poll]] = {
+    "spot": {"book_snapshot": Poll(BOOK), SERVER_TIME: Poll(TIME, each=False)},
+    "linear": {
+        "open_interest": Poll(PRODUCT), "funding_rate": Poll(PRODUCT), SERVER_TIME: Poll(TIME, each=False),
+    },
+}  # fmt: skip
+"""Market -> kind -> what is polled for it."""
+_MEMBERS: Mapping[str, type[BookPoll | TimePoll | OpenInterestPoll | FundingPoll]] = {
+    "book_snapshot": BookPoll,
+    SERVER_TIME: TimePoll,
+    "open_interest": OpenInterestPoll,
+    "funding_rate": FundingPoll,
+}
+
+
+def poller(market_type: str, session_id: str, polled: Polled, rest: str) -> PollSession | None:
+    """The session of one kind, None where the market has no such route."""
+    if polled.kind not in OFFERED[market_type]:
+        return None
+    return _MEMBERS[polled.kind](session_id, polled, rest)

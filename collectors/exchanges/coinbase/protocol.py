@@ -83,9 +83,9 @@ class CoinbaseSession(StreamingSession):
         """How often messages of this connection were missing or not understood."""
         self.forming: Waiting | None = None
         self._channels = channels
-        self._said: dict[str, Channel] = {said: channels[name] for said, name in wire.SAID_AS.items()}
-        self._said |= {name: channel for name, channel in channels.items() if name not in wire.SAID_AS.values()}
-        self._parsers: dict[bytes, Parse] = {name.encode(): one.maker(self) for name, one in self._said.items()}
+        self._parsers: dict[bytes, Parse] = {
+            wire.SAYS.get(name, name).encode(): channel.maker(self) for name, channel in channels.items()
+        }
         self._parsers[wire.ACK.encode()] = self._ack
         self._parsers[wire.BEAT.encode()] = self._beat
         self._last: int | None = None

@@ -1,6 +1,8 @@
-"""Coinbase's products of spot as contract events (`collectors.adapters.reference`). Pure.
+"""Coinbase's products as contract events (`collectors.adapters.reference`). Pure.
 
-A product has a status and flags: the row's status is the first flag that holds it back, else the venue's own word.
+A product has a status and flags: the row's status is the first flag that holds it back, else the venue's own word. US
+futures (`linear`) have no word; where no flag holds them back they are online. They are counted in contracts of
+`contract_size` base units.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collectors.adapters.answers import Failure
 from collectors.adapters.reference import At, Page, ReferenceSession
 from collectors.exchanges.coinbase import wire
 from collectors.exchanges.coinbase.polls import failure
+from collectors.exchanges.coinbase.products import Future
 from market import instruments
 from market.kinds import Contract
 from market.numbers import is_decimal
@@ -22,6 +25,7 @@ ROUTE = "products"
 PATH = "/api/v3/brokerage/market/products"
 PAGE = 1000
 ONLINE = "online"
+TYPES = {"spot": "SPOT", "linear": "FUTURE"}
 FLAGS = ("is_disabled", "trading_disabled", "view_only", "cancel_only", "post_only", "limit_only", "auction_mode")
 """From what stops everything to what stops least."""
 
@@ -35,7 +39,8 @@ class _Product(msgspec.Struct):
     base_currency_id: str
     quote_currency_id: str
     status: str
-    product_type: str = "SPOT"
+    product_type: str
+    future_product_details: Future | None = None
     base_increment: str | None = None
     price_increment: str | None = None
     quote_increment: str | None = None
@@ -59,12 +64,13 @@ _name = msgspec.json.Decoder(_Name).decode
 
 
 class CoinbaseReference(ReferenceSession):
-    """The products of spot, page by page."""
+    """The products of one market, page by page."""
 
     route = ROUTE
 
-    def __init__(self, session_id: str, symbols: Sequence[str], polled: Polled, rest: str) -> None:
-        self._url = f"{rest.rstrip('/')}{PATH}?product_type=SPOT&limit={PAGE}"
+    def __init__(self, market_type: str, session_id: str, symbols: Sequence[str], polled: Polled, rest: str) -> None:
+        self._market_type = market_type
+        self._url = f"{rest.rstrip('/')}{PATH}?product_type={TYPES[market_type]}&limit={PAGE}"
         self._offset = 0
         super().__init__(session_id, symbols, every=polled.every, known=polled.known)
 
@@ -85,22 +91,32 @@ class CoinbaseReference(ReferenceSession):
 
     def _contract(self, raw: msgspec.Raw, at: At) -> Contract | str:
         found = _product(raw)
-        base, quote = found.base_currency_id, found.quote_currency_id
-        if not (found.product_id and base and quote and found.status):
-            return "no product, currencies or status"
-        if found.product_type != "SPOT":
-            return "no product of spot"
-        listed = wire.micros(found.new_at) if found.new_at else None
+        if found.product_type != TYPES[self._market_type]:
+            return "a product of another market"
+        future, quote = found.future_product_details, found.quote_currency_id
+        base = found.base_currency_id if future is None else future.contract_root_unit
+        if not (found.product_id and base and quote) or (future is None) != (self._market_type == "spot"):
+            return "no product, currencies or details"
+        listed, expiry = _time(found.new_at), None if future is None else _time(future.contract_expiry)
+        settle, size = (None, None) if future is None else (quote, _step(future.contract_size))
+        if future is not None and size is None:
+            return "no size of a contract"
+        status = found.status or ONLINE
         held = next((flag for flag in FLAGS if getattr(found, flag)), None)
         return Contract(
             found.product_id, ROUTE, at.time, None, at.ts_recv, self.session_id, at.frame_no, at.item, "rest",
-            uid=f"coinbase:spot:{found.product_id}", unified=instruments.unified(base, quote, None, None), base=base,
-            quote=quote, settle=None, tick=_step(found.price_increment) or _step(found.quote_increment),
-            lot=_step(found.base_increment), multiplier=instruments.MARKET_SIZING["spot"].multiplier,
-            contract_size=None, status=held if held is not None and found.status == ONLINE else found.status,
-            listed=listed, expiry=None, funding_interval_s=None, valid_from=listed, valid_to=None,
+            uid=f"coinbase:{self._market_type}:{found.product_id}",
+            unified=instruments.unified(base, quote, settle, expiry), base=base, quote=quote, settle=settle,
+            tick=_step(found.price_increment) or _step(found.quote_increment), lot=_step(found.base_increment),
+            multiplier=size or instruments.MARKET_SIZING["spot"].multiplier, contract_size=size,
+            status=held if held is not None and status == ONLINE else status, listed=listed, expiry=expiry,
+            funding_interval_s=None if future is None else future.interval(), valid_from=listed, valid_to=None,
             known_from=at.ts_recv, known_to=None,
         )  # fmt: skip
+
+
+def _time(text: str | None) -> int | None:
+    return wire.micros(text) if text else None
 
 
 def _step(text: str | None) -> str | None:

@@ -20,8 +20,8 @@ TAKER = {"BUY": "sell", "SELL": "buy"}
 """The venue says the side of the maker."""
 BOOK_SIDES = {"bid": 0, "offer": 1}
 WHOLE, CHANGE = "snapshot", "update"
-SAID_AS = {"l2_data": "level2"}
-"""A message's channel -> the channel that was subscribed to, where they differ."""
+SAYS = {"level2": "l2_data"}
+"""A channel -> what its messages call it, where that differs."""
 ACK, BEAT = "subscriptions", "heartbeats"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):([0-5]\d)(?:\.(\d{1,9}))?Z", re.ASCII).fullmatch
 
