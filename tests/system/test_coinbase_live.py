@@ -19,6 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 
 PRODUCTS = {"BTC-USDT": "BTCUSDT", "ETH-USDT": "ETHUSDT"}
 """As the venue spells them -> as the twin's truth does."""
+FUTURES = ["contract", "open_interest", "funding_rate"]
 KINDS = ["trade", "quote", "book_delta", "kline", "contract"]
 
 
@@ -40,10 +41,20 @@ def in_sync(port: int) -> bool:
 def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
     folder = tmp_path_factory.mktemp("coinbase")
     lake, port = folder / "lake", free_port()
-    markets = ("--venue", "coinbase", "--markets", "spot", "--symbols", ",".join(PRODUCTS.values()), "--rate", "200")
+    markets = (
+        "--venue",
+        "coinbase",
+        "--markets",
+        "spot,linear",
+        "--symbols",
+        ",".join(PRODUCTS.values()),
+        "--rate",
+        "200",
+    )
     with simulator(folder, *markets) as exchange:
         source = exchange.source("spot", list(PRODUCTS), KINDS)
-        config = write_config(folder / "config.json", lake, [source], port)
+        futures = exchange.source("linear", list(PRODUCTS), FUTURES)
+        config = write_config(folder / "config.json", lake, [source, futures], port)
         daemon = Daemon(config, folder / "daemon.log")
         try:
             daemon.wait_until_ready(port)
@@ -120,8 +131,20 @@ def test_the_only_gaps_are_those_of_the_left_connection_and_the_lake_proves_itse
     assert (verdict["ok"], verdict["findings"]) == (True, [])
 
 
+def test_futures_are_told_by_rest(collected: tuple[Path, Truth]) -> None:
+    for kind, columns in (("open_interest", ("oi_unit", "sides")), ("funding_rate", ("rate_kind", "interval_s"))):
+        told = Lake(collected[0]).read(kind, market_type="linear").to_pylist()
+        assert {row["symbol"] for row in told} == set(PRODUCTS)
+        wanted = {"open_interest": ("contract", 1), "funding_rate": ("ratio", 28_800)}[kind]
+        assert {tuple(row[name] for name in columns) for row in told} == {wanted}
+
+
 def test_products_are_told_with_their_unified_names(collected: tuple[Path, Truth]) -> None:
-    rows_of = Lake(collected[0]).read("contract").to_pylist()
+    told = Lake(collected[0]).read("contract", market_type="linear").to_pylist()
+    assert {(row["unified"], row["multiplier"]) for row in told} == {
+        ("BTC/USDT:USDT-301220", 0.01), ("ETH/USDT:USDT-301220", 0.01),
+    }  # fmt: skip
+    rows_of = Lake(collected[0]).read("contract", market_type="spot").to_pylist()
     assert {row["symbol"]: (row["unified"], row["status"]) for row in rows_of} == {
         "BTC-USDT": ("BTC/USDT", "online"), "ETH-USDT": ("ETH/USDT", "online"),
     }  # fmt: skip

@@ -21,7 +21,9 @@ from market.kinds import BookDelta
 from market.session import Output, Rejected, StreamState
 
 CHANNEL = "level2"
-SAID = "l2_data"
+SAID = wire.SAYS[CHANNEL]
+BROKEN = -1
+"""In place of a number of losses: a message of this product was not understood."""
 
 
 def _levels(updates: Sequence[wire.Level]) -> tuple[msgspec.Raw, msgspec.Raw] | None:
@@ -58,51 +60,57 @@ class _Placed:
         self.state, self.book, self.losses = state, book, losses
 
 
-def delta(session: CoinbaseSession) -> Parse:
-    """`l2_data` of all products of the connection."""
-    source, channel = session.session_id, session.channel(CHANNEL)
-    placed: dict[str, _Placed] = {}
+class _Books:
+    """The books of one connection."""
 
-    def place(symbol: str, ts_recv: int) -> _Placed | None:
-        held = placed.get(symbol)
+    def __init__(self, session: CoinbaseSession) -> None:
+        self._session = session
+        self._channel = session.channel(CHANNEL)
+        self._placed: dict[str, _Placed] = {}
+
+    def of(self, symbol: str, ts_recv: int) -> _Placed | None:
+        """The book of a product; None where it is not collected here."""
+        held = self._placed.get(symbol)
         if held is None:
-            state = session.state_of(channel, symbol, ts_recv)
+            state = self._session.state_of(self._channel, symbol, ts_recv)
             if state is None:
                 return None
-            held = placed[symbol] = _Placed(state, session.books.follow(state), session.losses)
+            held = self._placed[symbol] = _Placed(state, self._session.books.follow(state), self._session.losses)
         return held
 
     def row(
-        event: wire.BookEvent, at: _Placed, publish: int, ts_recv: int, number: int, item: int
+        self, event: wire.BookEvent, at: _Placed, publish: int, ts_recv: int, number: int, item: int
     ) -> BookDelta | Rejected | None:
         """What one event says; None where it repeats."""
-        name, book = at.state.stream.name, at.book
+        session, name, book = self._session, at.state.stream.name, at.book
         levels, time = _levels(event.updates), _newest(event.updates, publish)
         timed = time is not None and EARLY <= ts_recv - time <= PAST
         if levels is None or time is None or not timed or event.type not in (wire.WHOLE, wire.CHANGE):
-            at.losses = -1
+            at.losses = BROKEN
             reason = "no known type, or levels that are no [price, quantity] texts" if timed else "impossible time"
             return Rejected(reason, number, name)
         session.heard(at.state, ts_recv, publish)
-        before, bids, asks = book.last, *levels
+        follows, at.losses, before = at.losses == session.losses, session.losses, book.last
+        flags: tuple[str, ...] = SNAPSHOT
+        previous = None
         if event.type == wire.WHOLE:
-            last = before + 1 if before is not None and time <= before and (not book.known or time < before) else time
-            at.losses = session.losses
+            anew = before is not None and time <= before and (not book.known or time < before)
+            last = before + 1 if anew and before is not None else time
             if not book.begin(last, ts_recv):
                 return None
-            return BookDelta(
-                event.product_id, name, time, publish, ts_recv, source, number, item, "ws", bids, asks, None, last,
-                None, None, SNAPSHOT,
-            )  # fmt: skip
-        last = time if before is None or time > before else before + 1
-        follows = at.losses == session.losses
-        at.losses = session.losses
-        flags = book.update(last, follows=follows, now=ts_recv)
-        previous = before if follows or before is None else last - 1
+        else:
+            last = time if before is None or time > before else before + 1
+            previous = before if follows or before is None else last - 1
+            flags = book.update(last, follows=follows, now=ts_recv)
         return BookDelta(
-            event.product_id, name, time, publish, ts_recv, source, number, item, "ws", bids, asks, None, last,
-            previous, None, flags,
+            event.product_id, name, time, publish, ts_recv, session.session_id, number, item, "ws", *levels, None,
+            last, previous, None, flags,
         )  # fmt: skip
+
+
+def delta(session: CoinbaseSession) -> Parse:
+    """`l2_data` of all products of the connection."""
+    books = _Books(session)
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
@@ -116,8 +124,8 @@ def delta(session: CoinbaseSession) -> Parse:
             return [*session.reject("another channel or an impossible time", None, number), *after]
         out: list[Output] = []
         for item, event in enumerate(found.events):
-            at = place(event.product_id, ts_recv)
-            made = None if at is None else row(event, at, publish, ts_recv, number, item)
+            at = books.of(event.product_id, ts_recv)
+            made = None if at is None else books.row(event, at, publish, ts_recv, number, item)
             if made is not None:
                 out.append(made)
         return session.said(out, after, f"{CHANNEL} repeated")

@@ -1,4 +1,7 @@
-"""The twin of Coinbase: spot, as the documentation and recordings of 2026 tell Advanced Trade's channels and routes."""
+"""The twin of Coinbase, as the documentation and recordings of 2026 tell Advanced Trade's channels and routes.
+
+Spot, and of US futures (`linear`) what REST tells.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from simulator.venues import Settings
 from simulator.venues.coinbase import rest, stream
 from simulator.venues.coinbase.wire import Wire
 
-MARKETS = ("spot",)
+MARKETS = ("spot", "linear")
 CUSTOM = Custom(odd_prints=False)
 """Symbols are made up as `BTCUSDT`; the venue calls that product `BTC-USDT`."""
 WIRE = Wire()

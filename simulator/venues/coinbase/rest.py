@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from market.times import MS, SECOND
+from simulator import funding
 from simulator.budget import Budget
 from simulator.hub import Hub
 from simulator.market import Book
@@ -24,6 +25,9 @@ INTERVALS = {
     "TWO_HOUR": "2h", "FOUR_HOUR": "4h", "SIX_HOUR": "6h", "ONE_DAY": "1d",
 }  # fmt: skip
 CANDLES = 350
+TYPES = {"spot": "SPOT", "linear": "FUTURE"}
+FUNDED_EVERY = f"{funding.INTERVAL // SECOND}s"
+EXPIRY = "2030-12-20T16:00:00Z"
 _levels = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
@@ -40,14 +44,21 @@ class Rest:
 
     def __init__(self, hub: Hub, market: str, budget: Budget) -> None:
         self.hub, self.market, self._budget = hub, market, budget
-        self.answers: Mapping[str, Callable[[web.Request], Any]] = {
+        futures: dict[str, Callable[[web.Request], Any]] = {
             "/time": self._time,
             "/market/products": self._products,
             "/market/products/{product_id}": self._product,
-            "/market/products/{product_id}/ticker": self._ticker,
-            "/market/products/{product_id}/candles": self._candles,
-            "/market/product_book": self._product_book,
         }
+        self.answers = (
+            futures
+            if market == "linear"
+            else futures
+            | {
+                "/market/products/{product_id}/ticker": self._ticker,
+                "/market/products/{product_id}/candles": self._candles,
+                "/market/product_book": self._product_book,
+            }
+        )
 
     def handler(self, answer: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
         """One route: the budget first, then the answer or the venue's error."""
@@ -75,6 +86,9 @@ class Rest:
             raise Refused(404, "NOT_FOUND", f"product {name} not found")
         return book
 
+    def _told(self, name: str, book: Book) -> dict[str, Any]:
+        return _product(name, book) if self.market == "spot" else _future(name, book, self.hub.clock.now())
+
     def _time(self, request: web.Request) -> Any:
         del request
         now = self.hub.clock.now()
@@ -82,13 +96,15 @@ class Rest:
 
     def _products(self, request: web.Request) -> Any:
         """All of them, by pages where a limit is given."""
-        held = [_told(name, book) for name, book in self._books().items()]
+        kind = request.query.get("product_type", TYPES[self.market])
+        books = self._books() if kind == TYPES[self.market] else {}
+        held = [self._told(name, book) for name, book in books.items()]
         start, limit = _number(request, "offset") or 0, _number(request, "limit") or len(held)
         return {"products": held[start : start + limit], "num_products": len(held), "pagination": None}
 
     def _product(self, request: web.Request) -> Any:
         name = request.match_info["product_id"]
-        return _told(name, self._book(name))
+        return self._told(name, self._book(name))
 
     def _product_book(self, request: web.Request) -> Any:
         name = request.query.get("product_id", "")
@@ -137,7 +153,7 @@ def _number(request: web.Request, name: str) -> int | None:
     return int(text)
 
 
-def _told(name: str, book: Book) -> dict[str, Any]:
+def _product(name: str, book: Book) -> dict[str, Any]:
     held, trading = book.instrument, book.status == "TRADING"
     return {
         "product_id": name, "price": book.price(book.bid), "base_increment": book.qty(1),
@@ -148,6 +164,18 @@ def _told(name: str, book: Book) -> dict[str, Any]:
         "product_type": "SPOT", "quote_currency_id": held.quote, "base_currency_id": held.base, "alias": "",
         "alias_to": [], "product_venue": "CBE", "new_at": LISTED_AT,
     }  # fmt: skip
+
+
+def _future(name: str, book: Book, now: int) -> dict[str, Any]:
+    """A perpetual of US futures: no word on its status, and what is told of its market in its details."""
+    settled = now - now % funding.INTERVAL
+    details = {
+        "venue": "cde", "contract_root_unit": book.instrument.base, "contract_size": "0.01", "contract_expiry": EXPIRY,
+        "open_interest": str(funding.open_interest(book.seed, now)), "funding_interval": FUNDED_EVERY,
+        "funding_rate": funding.text(funding.settled(book.seed, settled)), "funding_time": stamp(settled),
+    }  # fmt: skip
+    said = {"status": "", "product_type": "FUTURE", "base_currency_id": "", "product_venue": "FCM", "new_at": None}
+    return _product(name, book) | said | {"base_increment": "1", "future_product_details": details}
 
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
