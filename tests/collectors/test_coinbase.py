@@ -90,6 +90,17 @@ def test_what_an_answer_lists_is_taken_on_and_what_it_leaves_out_is_refused():
     ]  # fmt: skip
 
 
+def test_an_answer_that_lists_nothing_of_a_request_may_be_a_late_one():
+    made, _ = session(["trade"], ["NOT-USD"])
+    ticks(made, NOW + SECOND)
+    made.receive(ack(0, heartbeats=["heartbeats"]), NOW)
+    assert made.receive(ack(1, heartbeats=["heartbeats"]), NOW + SECOND) == ()
+    (again,) = sent(ticks(made, NOW + 2 * SECOND))
+    assert again["product_ids"] == ["NOT-USD"]
+    (refused,) = made.receive(ack(2, heartbeats=["heartbeats"]), NOW + 2 * SECOND)
+    assert isinstance(refused, Refused)
+
+
 def test_at_most_25_streams_share_a_connection():
     streams = VENUE.streams("spot", ["book_delta"], [f"S{n}-USD" for n in range(60)])
     made = VENUE.connections("spot", streams, VENUE.ENDPOINTS["spot"])

@@ -1,7 +1,8 @@
 """What a connection asks Coinbase for: one channel a request, the heartbeats first, and answers that list everything.
 
 An answer does not say which request it is of, but they come in order: the oldest one's streams that it lists are taken
-on, the others are refused, since an unknown product is left out of it without a word. Pure.
+on, the others are refused, since an unknown product is left out of it without a word. Where it lists none of them it
+may be a late answer to something else: they are asked for once more before they are refused. Pure.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ class ListedSubscriber(Subscriber):
             return []
         taken = tuple(stream for stream in request.streams if stream.name in names)
         missing = tuple(stream for stream in request.streams if stream.name not in names)
+        again = {stream.name for stream in missing} - self._asked_again
+        if again and not taken:
+            self._asked_again |= again
+            self._queue.append(Request(missing, 0, renewal=request.renewal))
+            return []
         out = [] if request.renewal else self._acknowledge(taken, now)
         return [*out, Refused(missing, NOT_LISTED)] if missing else out
 
