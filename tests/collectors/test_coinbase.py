@@ -9,7 +9,7 @@ from collectors.exchanges.coinbase.wire import micros
 from collectors.routes import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Kline, Trade
-from market.session import Acknowledged, Booked, Fetch, Leave, Polled, Refused, Rejected, Send
+from market.session import Acknowledged, Booked, Fetch, Leave, Polled, Refused, Rejected, Resume, Send
 from market.times import MINUTE, SECOND, to_datetime
 
 VENUE = exchanges.load("coinbase")
@@ -194,6 +194,18 @@ def test_trades_of_before_are_history_only_where_nothing_was_collected():
         rows = made.receive(trades(0, 5, 6, 7, what="snapshot"), NOW)
         assert [(row.seq, row.side, row.condition) for row in rows] == [(n, "sell", condition) for n in (5, 6, 7)]
         assert [row.condition for row in made.receive(trades(1, 8), NOW)] == ["market"]
+
+
+def test_what_a_merger_has_met_or_was_stored_before_a_restart_has_begun():
+    held = merger_maker(VENUE, "spot")("trade")
+    made, _ = session(["trade"])
+    (row,) = made.receive(trades(0, 5), NOW)
+    assert not held.begun("BTC-USD")
+    held.merge(row)
+    assert held.begun("BTC-USD")
+    assert not held.begun("ETH-USD")
+    held.resume({"ETH-USD": Resume(NOW, 7, "n-0-1", "crash")})
+    assert held.begun("ETH-USD")
 
 
 def test_trades_of_weeks_ago_are_no_rows_and_no_fault():
