@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,11 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
             wait_for("books in sync", lambda: in_sync(port))
             exchange.fault("drop_ids", market="spot", kind="book_delta", symbol="BTCUSDT", count=1)
             wait_for("the loss to be known", lambda: report(port)["gaps"] >= 1)
+            state = f"{exchange.address['control']}/state"
+            wait_for("the connection to be made again", lambda: json.loads(get(state)[1])["opened"] >= 2)
+            time.sleep(1.0)  # status is that of the last second
             wait_for("books in sync again", lambda: in_sync(port))
+            time.sleep(2.0)  # what is asked of futures comes one by one
         finally:
             code = daemon.stop()
         assert code == 0, daemon.log.read_text()[-4000:]
