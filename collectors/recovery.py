@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from collectors.chain import SNAPSHOT
+from collectors.chain_checked import CHECKSUM
 from collectors.intake import LaneKey
 from collectors.merger import HOLD, IdMerger, merger, venue_time
 from lake.recovery import Recovery
@@ -19,7 +21,7 @@ from lake.resume import ASIDE, REST
 from lake.rows import FRAMES, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
-from market.kinds import KINDS, Contiguous, Event
+from market.kinds import KINDS, BookDelta, Contiguous, Event
 from market.session import Coverage, Gap, Resume
 
 CRASH = "crash"
@@ -114,6 +116,8 @@ def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]],
             wider = begun.get(gap.symbol)
             if gap.gap_id in resumed:
                 yield _ended(gap, *resumed[gap.gap_id], now)
+            elif wider is not None and gap.cause == CHECKSUM and wider.ts_from > gap.ts_from:
+                yield _ended(gap, None, wider.ts_from, now)  # the row that says so is the last of the stream
             elif wider is not None and wider.gap_id != gap.gap_id and _stopped_before(stopped[gap.symbol], gap):
                 yield from (wider, _taken_in(gap, wider))
 
@@ -160,7 +164,9 @@ def _newest(writer: LakeWriter, lane: LaneKey) -> list[SegmentRow]:
 def _note_resumption(resumed: dict[str, tuple[int | None, int]], gap: Gap, event: Event) -> None:
     """Keep the first event behind a growing gap: the least id from its first missing one on, or the earliest time."""
     time = venue_time(event)
-    if event.session == gap.session or time < gap.ts_from or (time == gap.ts_from and gap.id_from is None):
+    if event.session == gap.session and not _begins_anew(gap, event):
+        return
+    if time < gap.ts_from or (time == gap.ts_from and gap.id_from is None):
         return  # where only times tell, a gap begins with the last event before it
     seq: int | None = getattr(event, "seq", None) if gap.id_from is not None else None
     if gap.id_from is not None and (seq is None or seq < gap.id_from):
@@ -168,6 +174,11 @@ def _note_resumption(resumed: dict[str, tuple[int | None, int]], gap: Gap, event
     held = resumed.get(gap.gap_id)
     if held is None or ((seq, time) if seq is not None else (time,)) < (held if seq is not None else held[1:]):
         resumed[gap.gap_id] = (seq, time)
+
+
+def _begins_anew(gap: Gap, event: Event) -> bool:
+    """Whether a session goes on by itself: with a whole book, where its checksum did not hold."""
+    return gap.cause == CHECKSUM and isinstance(event, BookDelta) and SNAPSHOT in event.flags
 
 
 def _ended(gap: Gap, seq: int | None, time: int, now: int) -> Gap:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from collectors.chain_checked import CheckedMerger
 from collectors.intake import Intake, LaneKey, Lines, MarketKey, lines_of
 from collectors.links import Totals
 from collectors.merger import merger
+from collectors.pushed import pushed
 from collectors.shedding import Shedding
 from market.kinds import KIND_OF_EVENT, Event
 from market.session import Exchange, Gap, Merger
@@ -140,11 +142,19 @@ class Routes:
 
 
 def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:
-    """What makes the memory of a kind in this market: by whether the venue numbers its events one by one."""
+    """What makes the memory of a kind in this market: by whether the venue numbers its events one by one.
+
+    Books that it does not number are proven by checksums. `PUSHES` of an adapter names kinds of whose past the venue
+    tells when it is subscribed to.
+    """
 
     def make(kind: str) -> Merger:
         offered = kind in exchange.OFFERS.get(market_type, {})
         contiguous = offered and any(stream.contiguous for stream in exchange.streams(market_type, [kind], ["X"]))
+        if kind == "book_delta" and offered and not contiguous:
+            return CheckedMerger(exchange.NAME, market_type, kind)
+        if kind in getattr(exchange, "PUSHES", ()):
+            return pushed(exchange.NAME, market_type, kind, contiguous=contiguous)
         return merger(exchange.NAME, market_type, kind, contiguous=contiguous)
 
     return make

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from collectors.chain import ChainMerger
+from collectors.chain_checked import CheckedMerger
 from collectors.links import Link
 from collectors.routes import Route
 from market.session import Gap
@@ -45,7 +46,7 @@ class Told:
         again = {gap.symbol for gap in gaps if gap.kind == BOOKS and gap.ts_to is not None}
         self._given_up = (self._given_up | symbols) - again
         merger = self._route(BOOKS).merger if again else None
-        if isinstance(merger, ChainMerger):
+        if isinstance(merger, ChainMerger | CheckedMerger):
             for symbol in again:
                 merger.lose(symbol)
         for booked in (link.booked for link in self._links if link.booked is not None):

@@ -7,7 +7,7 @@ lost, and written down. Intervals are counted from the market's start: the same 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -35,6 +35,8 @@ class Wanted(msgspec.Struct, frozen=True):
     interval: str = ""
     counted: bool = False
     """Whether a book's messages are numbered by one, in place of the ids of its changes."""
+    feed: Callable[[Book, str], Feed] | None = None
+    """What makes a feed of the venue's own."""
 
 
 class Feed(Protocol):
@@ -180,6 +182,8 @@ class KlineFeed:
 
 def make(book: Book, stream: str, wanted: Wanted, now: int) -> Feed:
     """The feed of a stream's name. Raises ValueError for a kind that has none."""
+    if wanted.feed is not None:
+        return wanted.feed(book, stream)
     match wanted.kind:
         case "book_delta":
             return DepthFeed(book, stream, counted=wanted.counted)

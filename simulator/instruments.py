@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -43,6 +43,12 @@ class Custom(msgspec.Struct, frozen=True):
     """Whether the stream of linear trades tells prints that are no market trades."""
     names: Mapping[str, str] = {}
     """Market -> how it spells a symbol: `{base}-{quote}`; what is joined by dashes is parted there."""
+    spelt: Callable[[str, str, str], str] | None = None
+    """(market, base, quote) -> the venue's name, where it is not base and quote in one word."""
+    read: Callable[[str], tuple[str, str] | None] | None = None
+    """Base and quote of a name of the venue's; None where it is none."""
+    linear_contracts: bool = False
+    """Whether quantities of linear markets are contracts, whole numbers."""
 
 
 BINANCE = Custom()
@@ -73,6 +79,8 @@ def split(symbol: str, custom: Custom = BINANCE) -> tuple[str, str]:
     if custom.names and "-" in symbol:
         base, quote, *_ = symbol.split("-")
         return base, quote
+    if custom.read is not None and (found := custom.read(symbol)) is not None:
+        return found
     for quote in QUOTES:
         if symbol.endswith(quote) and len(symbol) > len(quote):
             return symbol[: -len(quote)], quote
@@ -87,6 +95,8 @@ def named_in(market: str, symbol: str, custom: Custom = BINANCE) -> str:
     if market in custom.names:
         dollars = "USD" if market == "inverse" else "USDT" if quote == "USD" else quote
         return custom.names[market].format(base=base, quote=dollars)
+    if custom.spelt is not None:
+        return custom.spelt(market, base, quote)
     if market == "inverse":
         return base + custom.coin_margined
     return f"{base}USDT" if quote == "USD" else symbol
@@ -110,12 +120,14 @@ def listing(
     """The instruments of every market, drawn from the seed; `id_shift` moves all first ids up."""
     out = []
     for market in markets:
+        spelt = {named_in(market, symbol, custom): symbol for symbol in reversed(symbols)}
         for symbol in dict.fromkeys(named_in(market, symbol, custom) for symbol in symbols):
             chance = random.Random(f"{seed}/{market}/{symbol}")
-            base, quote = split(symbol, custom)
+            base, quote = split(symbol if custom.spelt is None or custom.read is not None else spelt[symbol], custom)
             drawn = 10 ** chance.uniform(-1.5, 2.5)
             price, decimals, spot_qty, linear_qty = _KNOWN.get(base, (drawn, 4, 1, 0))
             price *= chance.uniform(0.97, 1.03)
+            linear_qty = 0 if custom.linear_contracts else linear_qty
             size = (custom.contract_size or (100 if base == "BTC" else 10)) if market == "inverse" else 0
             out.append(
                 Instrument(

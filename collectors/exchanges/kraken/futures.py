@@ -1,0 +1,223 @@
+"""The protocol state of one Kraken Futures connection: frames in, events and actions out.
+
+Answers carry no number of their request: they name feed and products, errors not even those. Forced orders are fills
+of the feed `trade`, so that one subscription serves two kinds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from collectors.adapters.reading import BAD_FRAME, why
+from collectors.adapters.streamed_books import StreamedBooks
+from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.subscribing import SUBSCRIBE, UNSUBSCRIBE, Request
+from collectors.exchanges.kraken import futures_wire as wire
+from collectors.exchanges.kraken.protocol import Channel
+from collectors.exchanges.kraken.subscribing import SymbolSubscriber
+from market.session import Connection, Limits, Output, Stream, StreamState
+
+Parse = Callable[["FuturesSession", bytes, int, int], Sequence[Output] | None]
+"""(session, frame, ts_recv, frame_no) -> events, rejections; None where the frame is another feed's."""
+
+FEED, EVENT = b'"feed":"', b'"event":"'
+SEARCHED = 128
+"""Bytes of an answer in which it says what it answers; data has no such word."""
+HEARTBEAT = "heartbeat"
+ANSWERS = {"subscribed": SUBSCRIBE, "unsubscribed": UNSUBSCRIBE}
+REFUSALS = ("error", "alert")
+AGAIN = "already subscribed"
+"""The venue serves a stream already and begins it anew."""
+
+
+def feed_of(channel: str) -> str:
+    """The venue's feed of a channel: `trade` serves `trade.liquidation` too."""
+    return channel.partition(".")[0]
+
+
+class FeedSubscriber(SymbolSubscriber):
+    """One request a feed and group of products, for all streams that it serves."""
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        states: Mapping[str, StreamState],
+        limits: Limits,
+        write: Callable[[str, Sequence[str], int], str],
+    ) -> None:
+        super().__init__((), states, limits, write)
+        feeds: dict[str, dict[str, list[Stream]]] = {}
+        for stream in streams:
+            feeds.setdefault(feed_of(stream.channel), {}).setdefault(stream.symbol, []).append(stream)
+        size = limits.streams_per_request // 2
+        self._queue = deque(
+            Request(tuple(stream for symbol in some for stream in symbols[symbol]), 0)
+            for symbols in feeds.values()
+            for some in (list(symbols)[at : at + size] for at in range(0, len(symbols), size))
+        )
+        if streams:
+            self._queue.appendleft(Request((), 0))  # the heartbeats of the connection
+
+    def of_feed(self, feed: str, symbols: Sequence[str], what: str) -> list[tuple[int, str]]:
+        """(number of the oldest request, symbol) of those that an answer names."""
+        found = []
+        if not symbols:
+            return [(number, "") for number, request in self._waiting.items() if not request.streams][:1]
+        for symbol in symbols:
+            for number, request in self._waiting.items():
+                held = any(s.symbol == symbol and feed_of(s.channel) == feed for s in request.streams)
+                if held and request.what == what:
+                    found.append((number, symbol))
+                    break
+        return found
+
+
+class FuturesSession(StreamingSession):
+    """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        session_id: str,
+        channels: Mapping[str, Channel],
+        readers: Mapping[str, Parse],
+        limits: Limits,
+        *,
+        learn: bool = False,
+    ) -> None:
+        super().__init__(connection, session_id, limits, None, learn=learn)
+        self.subscriber: FeedSubscriber = FeedSubscriber(
+            () if learn else connection.streams, self.states, limits, self._write
+        )
+        self.books = StreamedBooks()
+        self._channels = channels
+        self._readers = {feed.encode(): read for feed, read in readers.items()}
+        self._asked = 0
+        """Requests of a recording."""
+        self._lanes = {(state.stream.channel, state.stream.symbol): state for state in self.states.values()}
+        for state in self.states.values():
+            if state.stream.kind == "book_delta":
+                self.books.follow(state)
+
+    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
+
+    def books_out_of_sync(self) -> list[str]:
+        """Symbols whose book is not known."""
+        return self.books.out_of_sync()
+
+    def books_asked(self) -> list[str]:
+        """Nothing is asked for that would serve another session."""
+        return []
+
+    def book_known(self, symbol: str, last_id: int) -> None:
+        """Each session is sent a whole book when it subscribes."""
+
+    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session's book is not this one's."""
+
+    def books_given_up(self, symbols: Iterable[str]) -> None:
+        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
+        self.books.given_up(symbols)
+
+    def books_stored_again(self, symbols: Iterable[str]) -> None:
+        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
+        self.books.stored_again(symbols)
+
+    # --- for parsers ---
+
+    def lane(self, channel: str, symbol: str, ts_recv: int) -> StreamState | None:
+        """The stream of a feed's product."""
+        state = self._lanes.get((channel, symbol))
+        if state is not None or not self.learn:
+            return state
+        known = self._channels.get(channel)
+        if known is None or not 0 < len(symbol) <= NAME_LIMIT:
+            return None
+        state = self.met(known.stream(symbol), ts_recv)
+        if state is not None:
+            self._lanes[channel, symbol] = state
+        return state
+
+    # --- collectors.adapters.streaming ---
+
+    def sent(self, text: str, now: int) -> None:
+        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
+        if not self.learn:
+            return
+        try:
+            found = wire.command(text)
+        except BAD_FRAME:
+            return
+        if found.event != SUBSCRIBE:
+            return
+        channels = [name for name in self._channels if feed_of(name) == found.feed]
+        lanes = [self.lane(name, symbol, 0) for name in channels for symbol in found.product_ids]
+        states = [state for state in lanes if state is not None]
+        for state in states:
+            state.desired_at = state.desired_at or now
+        self._asked += 1
+        self.subscriber.sent(self._asked, tuple(state.stream for state in states), now)
+
+    def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        at = frame.find(FEED)
+        if at >= 0 and frame.find(EVENT, 0, SEARCHED) < 0:
+            at += len(FEED)
+            read = self._readers.get(frame[at : frame.find(b'"', at)])
+            if read is not None and (said := read(self, frame, ts_recv, number)) is not None:
+                return said
+        return self._cold(frame, ts_recv, number)
+
+    def _write(self, what: str, names: Sequence[str], number: int) -> str:
+        del number
+        if not names:
+            return msgspec.json.encode({"event": what, "feed": HEARTBEAT}).decode()
+        streams = [self.states[name].stream for name in names]
+        products = list(dict.fromkeys(stream.symbol for stream in streams))
+        said = {"event": what, "feed": feed_of(streams[0].channel), "product_ids": products}
+        return msgspec.json.encode(said).decode()
+
+    def _ping(self, now: int) -> str:
+        """None: the transport's control pings are what the venue wants."""
+        del now
+        return ""
+
+    def _more(self, now: int) -> Sequence[Output]:
+        if streams := self.books.anew(now):
+            self.subscriber.renew(streams)
+        return NOTHING
+
+    def _more_at(self) -> int | None:
+        return self.books.deadline()
+
+    # --- the cold path ---
+
+    def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = wire.head(frame)
+        except BAD_FRAME as error:
+            return self.reject(why(error), None, number)
+        if found.event is not None:
+            return self._answer(found, ts_recv, number)
+        if found.feed is None or not 0 < len(found.feed) <= NAME_LIMIT:
+            return self.reject("a frame of no documented shape", None, number)
+        read = self._readers.get(found.feed.encode())
+        said = None if read is None else read(self, frame, ts_recv, number)
+        return self.ignore(found.feed) if said is None else said
+
+    def _answer(self, found: wire.Head, now: int, number: int) -> Sequence[Output]:
+        what = ANSWERS.get(found.event or "")
+        if what is not None:
+            asked = self.subscriber.of_feed(found.feed or "", found.product_ids or [], what)
+            told = [self.subscriber.told(request, symbol or None, now) for request, symbol in asked]
+            return self.answered([out for one in told for out in one or ()])
+        if found.event not in REFUSALS:
+            return self.ignore(found.event or "answer")
+        reason = found.message or "refused without a reason"
+        held = AGAIN in reason.lower()
+        refused = self.subscriber.refused(None, reason, now, held=held)
+        if refused is None and not self.learn and not held:
+            return self.reject("the venue reports an error that no request explains", None, number)
+        return self.answered(refused)

@@ -1,0 +1,177 @@
+"""Kraken's REST side: spot in one envelope, futures in another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from market.times import HOUR
+from simulator import funding
+from simulator.budget import Budget
+from simulator.hub import Hub
+from simulator.market import Book
+from simulator.venues import Settings
+from simulator.venues.kraken.wire import bare, iso
+
+BUDGET = (120, 60)
+"""Requests and seconds on spot."""
+LISTED = "2022-03-22T13:18:45.000000Z"
+RATES = 48
+"""Hours of funding that are told."""
+_RENAMED = {"BTC": "XBT", "DOGE": "XDG"}
+
+
+class Refused(Exception):
+    """An answer with an error."""
+
+
+def _alternative(book: Book) -> str:
+    held = book.instrument
+    return _RENAMED.get(held.base, held.base) + _RENAMED.get(held.quote, held.quote)
+
+
+class Asked:
+    """One request to one market."""
+
+    def __init__(self, hub: Hub, market: str, request: web.Request) -> None:
+        self.hub, self.market, self.query = hub, market, request.query
+        self.now = hub.clock.now()
+        """us."""
+        self.name = request.match_info.get("symbol") or request.query.get("symbol", "")
+        self.books = [book for book in hub.market.books if book.market == market and book.listed]
+
+    def book(self) -> Book:
+        """The symbol asked for."""
+        asked = self.query.get("pair", "") if self.market == "spot" else self.name
+        for book in self.books:
+            if asked in (_alternative(book) if self.market == "spot" else book.symbol, f"X{_alternative(book)}"):
+                return book
+        raise Refused("EQuery:Unknown asset pair" if self.market == "spot" else "notFound")
+
+
+def _time(asked: Asked) -> Any:
+    return {"unixtime": asked.now // 1_000_000, "rfc1123": "Tue, 11 Nov 25 00:17:04 +0000"}
+
+
+def _pairs(asked: Asked) -> Any:
+    rows = {}
+    for book in asked.books:
+        held = book.instrument
+        names = [_RENAMED.get(one, one) for one in (held.base, held.quote)]
+        rows[_alternative(book)] = {
+            "altname": "".join(names), "wsname": "/".join(names), "pair_decimals": held.price_decimals,
+            "lot_decimals": held.qty_decimals, "tick_size": bare(book.price(1)),
+            "status": "online" if book.status == "TRADING" else "cancel_only",
+        }  # fmt: skip
+    return rows
+
+
+def _depth(asked: Asked) -> Any:
+    book = asked.book()
+    count, ladder = int(asked.query.get("count", "100")), book.ladder
+    asked.hub.log.line("depth", book.market, book.symbol, ladder.update_id, count, asked.now)
+    sides = {"bids": ladder.bids.best(count), "asks": ladder.asks.best(count)}
+    at = (ladder.ts or asked.now) // 1_000_000
+    levels = {name: [[*level, at] for level in msgspec.json.decode(text)] for name, text in sides.items()}
+    return {_alternative(book): levels}
+
+
+def _number(text: str) -> msgspec.Raw:
+    return msgspec.Raw(bare(text).encode())
+
+
+def _instruments(asked: Asked) -> Any:
+    rows = []
+    for book in asked.hub.market.books:
+        if book.market == "spot" or not book.listed:
+            continue
+        held = book.instrument
+        rows.append(
+            {
+                "symbol": book.symbol, "tickSize": _number(book.price(1)), "contractSize": 1, "openingDate": LISTED,
+                "type": "futures_inverse" if book.market == "inverse" else "flexible_futures", "quote": "USD",
+                "tradeable": book.status == "TRADING", "contractValueTradePrecision": held.qty_decimals,
+                "postOnly": False, "base": held.base,
+            }
+        )  # fmt: skip
+    return {"instruments": rows}
+
+
+def _orderbook(asked: Asked) -> Any:
+    """The bids come worst first, as measured."""
+    ladder = asked.book().ladder
+    sides = {
+        name: msgspec.json.decode(side.best(1 << 20)) for name, side in (("bids", ladder.bids), ("asks", ladder.asks))
+    }
+    levels = {name: [[_number(one) for one in level] for level in rows] for name, rows in sides.items()}
+    return {"orderBook": {"bids": levels["bids"][::-1], "asks": levels["asks"]}}
+
+
+def _ticker(asked: Asked) -> Any:
+    book = asked.book()
+    held = book.qty(funding.open_interest(book.seed, asked.now))
+    return {"ticker": {"symbol": book.symbol, "openInterest": _number(held), "suspended": False}}
+
+
+def _rates(asked: Asked) -> Any:
+    """Every hour's rate, ascending."""
+    book, newest = asked.book(), asked.now - asked.now % HOUR
+    rows = []
+    for at in range(newest - (RATES - 1) * HOUR, newest + 1, HOUR):
+        rate = funding.text(funding.chance(book.seed, "rate", at) % 20_001 - 10_000)
+        absolute = str(Decimal(rate) * 100)
+        rows.append({"timestamp": iso(at), "relativeFundingRate": _number(rate), "fundingRate": _number(absolute)})
+    return {"rates": rows}
+
+
+Answers = dict[str, Callable[[Asked], Any]]
+SPOT: Answers = {"/0/public/Time": _time, "/0/public/AssetPairs": _pairs, "/0/public/Depth": _depth}
+FUTURES: Answers = {
+    "/derivatives/api/v3/instruments": _instruments,
+    "/derivatives/api/v3/orderbook": _orderbook,
+    "/derivatives/api/v3/tickers/{symbol}": _ticker,
+    "/derivatives/api/v3/historical-funding-rates": _rates,
+}
+
+
+def _spot(hub: Hub, budget: Budget, answer: Callable[[Asked], Any]) -> Callable[[web.Request], Any]:
+    async def handle(request: web.Request) -> web.Response:
+        body: dict[str, Any]
+        try:
+            if budget.pay(1) is not None:
+                raise Refused("EAPI:Rate limit exceeded")  # noqa: TRY301 -- as every other refusal
+            body = {"error": [], "result": answer(Asked(hub, "spot", request))}
+        except Refused as error:
+            body = {"error": [str(error)]}
+        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+    return handle
+
+
+def _futures(hub: Hub, market: str, answer: Callable[[Asked], Any]) -> Callable[[web.Request], Any]:
+    async def handle(request: web.Request) -> web.Response:
+        body: dict[str, Any]
+        try:
+            body = {"result": "success", **answer(Asked(hub, market, request))}
+        except Refused as error:
+            body = {"result": "error", "error": str(error)}
+        body["serverTime"] = iso(hub.clock.now())
+        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+    return handle
+
+
+def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
+    """`/<market>` + the documented paths."""
+    budget = Budget(hub.clock, *BUDGET)
+    found: list[web.RouteDef] = []
+    for market in settings.markets:
+        if market == "spot":
+            found += [web.get(f"/spot{path}", _spot(hub, budget, answer)) for path, answer in SPOT.items()]
+        else:
+            found += [web.get(f"/{market}{path}", _futures(hub, market, answer)) for path, answer in FUTURES.items()]
+    return found

@@ -1,0 +1,106 @@
+"""Kraken's twin: its answers a symbol, the wholes that subscriptions begin with, sums, and its REST envelopes."""
+
+import asyncio
+import json
+import zlib
+
+VENUE = ("--venue", "kraken", "--markets", "spot,linear,inverse", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "400")
+
+
+async def until(socket, good):
+    """Messages up to the first that is `good`."""
+    found = []
+    while not found or not good(found[-1]):
+        text = (await asyncio.wait_for(socket.receive(), 10)).data
+        found.append(json.loads(text, parse_float=str, parse_int=str))
+    return found
+
+
+async def ask(socket, method, **params):
+    await socket.send_str(json.dumps({"method": method, "params": params, "req_id": 7}))
+
+
+def digits(text, decimals):
+    whole, _, fraction = text.partition(".")
+    return (whole + fraction.ljust(decimals, "0")).lstrip("0")
+
+
+async def test_a_spot_book_is_summed_as_documented_with_the_precisions_of_its_instrument(simulate):
+    async with simulate(*VENUE) as sim, sim.connect("/spot/v2") as socket:
+        await ask(socket, "subscribe", channel="instrument")
+        found = await until(socket, lambda m: m.get("channel") == "instrument")
+        assert found[0]["data"][0]["system"] == "online"
+        (pair,) = [one for one in found[-1]["data"]["pairs"] if one["symbol"] == "BTC/USDT"]
+        places = int(pair["price_precision"]), int(pair["qty_precision"])
+        await ask(socket, "subscribe", channel="book", symbol=["BTC/USDT"], depth=10)
+        sides = {"bids": {}, "asks": {}}
+        for _ in range(12):
+            (data,) = (await until(socket, lambda m: m.get("channel") == "book"))[-1]["data"]
+            for name, held in sides.items():
+                for level in data[name]:
+                    held[level["price"]] = level["qty"]
+                    if not float(level["qty"]):
+                        del held[level["price"]]
+                for price in sorted(held, key=float, reverse=name == "bids")[10:]:
+                    del held[price]
+            best = [(price, sides["asks"][price]) for price in sorted(sides["asks"], key=float)]
+            best += [(price, sides["bids"][price]) for price in sorted(sides["bids"], key=float, reverse=True)]
+            text = "".join(digits(price, places[0]) + digits(qty, places[1]) for price, qty in best)
+            assert zlib.crc32(text.encode()) == int(data["checksum"])
+
+
+async def test_symbols_of_one_request_are_answered_by_themselves(simulate):
+    async with simulate(*VENUE) as sim, sim.connect("/spot/v2") as socket:
+        await ask(socket, "subscribe", channel="trade", symbol=["BTC/USDT", "NO/USD"], snapshot=True)
+        found = await until(socket, lambda m: m.get("success") is False)
+        assert (found[-1]["symbol"], found[-1]["req_id"]) == ("NO/USD", "7")
+        (taken,) = [one for one in found if one.get("success")]
+        assert taken["result"] == {"channel": "trade", "symbol": "BTC/USDT"}
+        assert [one["type"] for one in found if one.get("channel") == "trade"][:1] == ["snapshot"]
+        await ask(socket, "ping")
+        await until(socket, lambda m: m.get("method") == "pong")
+        await until(socket, lambda m: m.get("channel") == "heartbeat")
+
+
+async def test_a_future_begins_with_its_whole_book_and_goes_on_by_one(simulate):
+    async with simulate(*VENUE) as sim, sim.connect("/linear/ws/v1") as socket:
+        for feed in ("book", "trade"):
+            await socket.send_str(json.dumps({"event": "subscribe", "feed": feed, "product_ids": ["PF_XBTUSD"]}))
+        found = await until(socket, lambda m: m.get("feed") == "trade")
+        found += await until(socket, lambda m: m.get("feed") == "book")
+        found += await until(socket, lambda m: m.get("feed") == "book")
+        assert {"info", "subscribed"} == {one["event"] for one in found if "event" in one}
+        numbers = [int(one["seq"]) for one in found if "seq" in one and one["feed"] != "trade"]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        await socket.send_str(json.dumps({"event": "subscribe", "feed": "book", "product_ids": ["PF_NO"]}))
+        assert (await until(socket, lambda m: m.get("event") == "error"))[-1]["message"] == "Invalid product id"
+
+
+async def test_rest_answers_come_in_their_envelopes(simulate):
+    async with simulate(*VENUE) as sim:
+        _, _, pairs = await sim.get("/spot/0/public/AssetPairs")
+        assert (pairs["error"], pairs["result"]["XBTUSDT"]["wsname"]) == ([], "XBT/USDT")
+        _, _, depth = await sim.get("/spot/0/public/Depth?pair=XBTUSDT&count=5")
+        assert len(depth["result"]["XBTUSDT"]["bids"]) == 5
+        status, _, refused = await sim.get("/spot/0/public/Depth?pair=NOT")
+        assert (status, refused) == (200, {"error": ["EQuery:Unknown asset pair"]})
+        base = "/linear/derivatives/api/v3"
+        _, _, listed = await sim.get(f"{base}/instruments")
+        assert {one["symbol"] for one in listed["instruments"]} == {"PF_XBTUSD", "PF_ETHUSD", "PI_XBTUSD", "PI_ETHUSD"}
+        _, _, book = await sim.get(f"{base}/orderbook?symbol=PF_XBTUSD")
+        bids = [level[0] for level in book["orderBook"]["bids"]]
+        assert bids == sorted(bids), "worst first, as measured"
+        _, _, ticker = await sim.get(f"{base}/tickers/PF_XBTUSD")
+        assert ticker["ticker"]["openInterest"] > 0
+        _, _, rates = await sim.get(f"{base}/historical-funding-rates?symbol=PF_XBTUSD")
+        assert len(rates["rates"]) == 48
+        _, _, unknown = await sim.get(f"{base}/tickers/NOT")
+        assert (unknown["result"], unknown["error"]) == ("error", "notFound")
+
+
+async def test_names_of_the_venue_are_read_back(simulate):
+    async with simulate("--venue", "kraken", "--markets", "linear", "--symbols", "PF_XBTUSD,BTC/USD") as sim:
+        _, _, listed = await sim.get("/linear/derivatives/api/v3/instruments")
+        assert [(one["symbol"], one["base"], one["quote"]) for one in listed["instruments"]] == [
+            ("PF_XBTUSD", "BTC", "USD"),
+        ]  # fmt: skip
