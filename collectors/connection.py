@@ -16,10 +16,12 @@ import msgspec
 
 from collectors.handover import Overlap, overlap
 from collectors.holes import HANDOVER
+from collectors.http import HttpFailed
 from collectors.life import DISCONNECT, STOPPED, Ending, Life, Tools
 from collectors.pipeline import RETIRED, Pipeline
 from collectors.transports import ConnectFailed, Transport
 from collectors.waits import Waits
+from market.admission import Admission, Admitting
 from market.session import Connection, Exchange, Stream
 from market.times import SECOND
 from runtime import telemetry
@@ -154,14 +156,15 @@ class Driver:
         self.attempts += 1
         spacing = limits.connects_window / limits.connects_per_host / SECOND / ALLOWED_PART
         try:
-            transport = await self._unless_halted(self._connect(connection.url, spacing))
+            opened = await self._unless_halted(self._open(connection, spacing))
         except ConnectFailed as failed:
             delay = waits.after_refusal(failed)
             telemetry.connect_failed(**self._facts, reason=failed.reason, retry_seconds=delay)
             await pause(self._clock, self._halt, delay)
             return None
-        if transport is None:
+        if opened is None:
             return None
+        transport, connection = opened
         session = self._exchange.session(connection, self._tools.next_session())
         self.life = life = Life(self._pipeline, session, transport, connection, self._tools)
         self._plan, self._age = plan, 0
@@ -169,6 +172,30 @@ class Driver:
         self._want(self.connection.streams)  # which may have changed while it was being opened
         telemetry.connected(**self._facts, session=session.session_id, url=connection.url)
         return life
+
+    async def _open(self, connection: Connection, spacing: float) -> tuple[Transport, Connection]:
+        """A connection, after the venue has admitted it where it wants to be asked. Raises ConnectFailed."""
+        admission = await self._admission(connection)
+        if admission is None:
+            return await self._connect(connection.url, spacing), connection
+        transport = await self._connect(admission.url, spacing)
+        return transport, msgspec.structs.replace(connection, ping_every=admission.ping_every)
+
+    async def _admission(self, connection: Connection) -> Admission | None:
+        """What the venue says of this connection before it is opened; None where it is not asked."""
+        exchange = self._exchange
+        fetch = exchange.admission(connection) if isinstance(exchange, Admitting) else None
+        if fetch is None or not isinstance(exchange, Admitting):
+            return None
+        await self._tools.spend(fetch.weight)
+        try:
+            answer = await self._tools.http.fetch(fetch.method, fetch.url)
+        except HttpFailed as error:
+            raise ConnectFailed(f"{fetch.tag}: {error}") from error
+        said = exchange.admitted(connection, answer.status, answer.headers, answer.body)
+        if isinstance(said, Admission):
+            return said
+        raise ConnectFailed(f"{fetch.tag}: {said}"[:300], status=answer.status, headers=answer.headers)
 
     async def _connect(self, url: str, spacing: float) -> Transport:
         await self._tools.turn(urlsplit(url).netloc, spacing)

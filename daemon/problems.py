@@ -104,7 +104,9 @@ class Reporter:
         offered = sorted(venue.OFFERS[market])
         for index, kind in enumerate(kinds if isinstance(kinds, list) else []):
             if isinstance(kind, str) and kind not in offered:
-                message = f"{venue.NAME} {market} does not offer {kind!r}; it offers {', '.join(offered)}"
+                lacking = venue.EVIDENCE[market].get(kind)
+                why = f" ({lacking.note})" if lacking is not None and lacking.basis == "absent" else ""
+                message = f"{venue.NAME} {market} does not offer {kind!r}{why}; it offers {', '.join(offered)}"
                 yield self.line((*path, "kinds", index), message)
         chosen = _get(source, "channels")
         for kind, channel in chosen.items() if isinstance(chosen, dict) else ():

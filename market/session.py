@@ -52,6 +52,7 @@ class Connection(msgspec.Struct, frozen=True):
     """How often (us) a book in sync is asked for again, 0 for never."""
     age: int = 0
     """By how much (us) its first life ends before the venue would cut it, so that twins change over in turns."""
+    ping_every: int = 0  # us between the pings that the venue wants, where it said so beforehand (market.admission)
 
 
 class Gap(msgspec.Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -13,12 +13,13 @@ import pytest
 from collectors.budget import Budget
 from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
-from collectors.http import Http
+from collectors.http import Answer, Http, HttpFailed
 from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
 from collectors.transports import ConnectFailed
-from market.session import Leave
+from market.admission import Admission
+from market.session import Connection, Fetch, Leave
 from market.times import SECOND
 from tests.support import toy
 from tests.support.clock import ManualClock
@@ -265,3 +266,47 @@ async def test_a_stop_ends_an_ordinary_life_with_its_coverage() -> None:
     work = await bench.run(1.5, 1.0)
     assert {(row.kind, row.ts_to - row.ts_from) for row in work.coverage} == {("trade", SECOND), ("quote", SECOND)}
     assert endings(work)[0].startswith("disconnect: 1000")
+
+
+class Admitted:
+    """The toy venue, where it wants to be asked before every connection."""
+
+    def __init__(self, *said: object) -> None:
+        self.said = list(said)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(toy, name)
+
+    def admission(self, connection: Connection) -> Fetch | None:
+        return Fetch("token", "POST", f"{connection.url}/token", 3)
+
+    def admitted(self, connection: Connection, status: int, headers: Mapping[str, str], body: bytes) -> Admission | str:
+        return Admission(f"{connection.url}?token={body.decode()}", 7) if status == 200 else f"status {status}"
+
+
+class Asked:
+    """HTTP that gives the answers it is told."""
+
+    def __init__(self, *answers: Answer | Exception) -> None:
+        self.answers = list(answers)
+        self.urls: list[str] = []
+
+    async def fetch(self, method: str, url: str) -> Answer:
+        self.urls.append(f"{method} {url}")
+        answer = self.answers.pop(0) if self.answers else HttpFailed("nothing more is planned")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_where_the_venue_wants_to_be_asked_first_every_connection_asks_anew_and_its_token_is_not_kept() -> None:
+    bench = Bench([b"ack", t(1, 0), CUT], [b"ack", t(2, 5), END])
+    http = Asked(HttpFailed("no answer"), Answer(503, {}, b""), Answer(200, {}, b"one"), Answer(200, {}, b"two"))
+    tools = msgspec.structs.replace(bench.driver._tools, http=http)
+    bench.driver = Driver(Admitted(), bench.driver.connection, bench.pipeline, tools)
+    work = await bench.run(30.0)
+    url = bench.driver.connection.url
+    assert set(http.urls) == {f"POST {url}/token"}
+    assert bench.venue.attempts == [f"{url}?token=one", f"{url}?token=two"]
+    assert {row.url for row in work.sessions} == {url}
+    assert ids(work) == [1, 2]

@@ -273,3 +273,9 @@ def test_a_channel_that_is_none_of_its_kinds_is_named_with_those_that_are(config
     assert load_config(config(f"collectors: {{sources: [{source % 'depth'}]}}\n"), {}).collectors.sources[0].channels
     (said,) = problems(config(f"collectors: {{sources: [{source % 'depth@1s'}]}}\n"))
     assert "channels.book_delta channel of binance spot for book_delta (one of depth@100ms, depth): 'depth@1s'" in said
+
+
+def test_a_kind_that_the_venue_lacks_is_refused_with_the_reason(config):
+    source = "{exchange: kucoin, market_type: linear, symbols: [XBTUSDTM], kinds: [trade, liquidation]}"
+    (said,) = problems(config(f"collectors: {{sources: [{source}]}}\n"))
+    assert "kucoin linear does not offer 'liquidation' (the venue tells no forced orders in public" in said

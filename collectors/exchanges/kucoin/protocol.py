@@ -1,0 +1,247 @@
+"""The protocol state of one KuCoin WebSocket connection: frames in, events and actions out.
+
+Nothing is sent before the venue's `welcome`. A request names one channel and many symbols; its answer has its `id`. A
+frame finds its parser by the bytes of its topic. On futures a lot's worth is the listing's: trades are subscribed to
+once it is known, from the reference data or, where that has not said it yet, from the list that the session asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from collectors.adapters.reading import BAD_FRAME, why
+from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.exchanges.kucoin import wire
+from collectors.exchanges.kucoin.joining import Books
+from collectors.exchanges.kucoin.snapshots import Snapshots
+from collectors.exchanges.kucoin.topics import ByTopic, Channel, Worth, number_of, parted
+from market.kinds import Contract
+from market.session import Connection, Leave, Limits, Output, Refused, Stream
+from market.times import SECOND
+
+Parse = Callable[[bytes, int, int], Sequence[Output]]
+"""(frame, ts_recv, frame_no) -> events, rejections."""
+PING_EVERY = 18 * SECOND
+"""Where the venue has not said it."""
+WELCOME_WITHIN = 10 * SECOND
+TOPIC = b'"topic":"'
+SEARCHED = 64
+"""Bytes of a frame in which its topic begins, where the venue wrote it."""
+
+
+class _Command(msgspec.Struct):
+    """A frame of ours, as a recording has it."""
+
+    type: str
+    id: str | int | None = None
+    topic: str = ""
+
+
+_command = msgspec.json.Decoder(_Command).decode
+
+
+class KucoinSession(StreamingSession):
+    """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        session_id: str,
+        channels: Mapping[str, Channel],
+        limits: Limits,
+        *,
+        learn: bool = False,
+    ) -> None:
+        every = (connection.ping_every or PING_EVERY) * 5 // 6
+        super().__init__(connection, session_id, limits, every, learn=learn)
+        self.books = Books(refresh=connection.book_refresh)
+        self.multipliers: dict[str, str] = {}
+        """Symbol -> what a lot is worth, on futures."""
+        self._channels = channels
+        self._parsers: dict[bytes, Parse] = {}
+        self._pings = 0
+        self._greeted = False
+        self._asker = Snapshots(connection, session_id, self.books)
+        self._worth = Worth(connection, self.multipliers)
+        self._waiting = [] if learn else list(connection.streams)
+        """Streams that are not asked for yet."""
+        self._refused_streams: set[Stream] = set()
+        self.subscriber: ByTopic = ByTopic((), self.states, limits, self._write)
+        for state in self.states.values():
+            if state.stream.kind == "book_delta":
+                self.books.follow(state)
+
+    def know(self, contract: Contract) -> None:
+        """What the market's reference data says of an instrument (`market.session.Informed`)."""
+        if contract.multiplier is not None and self.market_type != "spot":
+            self.multipliers[contract.symbol] = contract.multiplier
+
+    # --- market.session.Booked ---
+
+    def books_out_of_sync(self) -> list[str]:
+        """Symbols whose book has no snapshot that joins its updates."""
+        return self.books.out_of_sync()
+
+    def books_asked(self) -> list[str]:
+        """Symbols whose snapshot is under way."""
+        return self.books.asked()
+
+    def book_known(self, symbol: str, last_id: int) -> None:
+        """What is stored tells this book up to `last_id`: where the updates go on from there, nothing is asked for."""
+        self.books.known(symbol, last_id)
+
+    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session has asked for these books."""
+        self.books.awaited(symbols, now)
+
+    def books_given_up(self, symbols: Iterable[str]) -> None:
+        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
+        self.books.given_up(symbols)
+
+    def books_stored_again(self, symbols: Iterable[str]) -> None:
+        """Updates of these are stored again: their books are asked for with the next `tick`."""
+        self.books.stored_again(symbols)
+
+    # --- collectors.adapters.streaming ---
+
+    def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
+        """Snapshots of books, and on futures the list of instruments."""
+        self._checked_frame += self._checked_frame == self.frame_no  # no sign of life of the socket
+        self.frame_no += 1
+        if tag == Worth.TAG:
+            wrong = self._worth.respond(status, headers, body, ts_recv)
+            return self._unlisted() or self.ignore(tag) if wrong is None else self.reject(wrong, None, self.frame_no)
+        out = self._asker.respond(tag, status, headers, body, ts_recv, self.frame_no)
+        return self.reject("an answer to nothing that was asked", None, self.frame_no) if out is None else out
+
+    def sent(self, text: str, now: int) -> None:
+        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
+        if not self.learn:
+            return
+        try:
+            command = _command(text)
+        except BAD_FRAME:
+            return
+        prefix, _, symbols = command.topic.partition(":")
+        if command.type != "subscribe" or not symbols:
+            return
+        named = (self._named(f"{prefix}:{symbol}") for symbol in symbols.split(","))
+        states = [state for stream in named if stream is not None and (state := self.met(stream, 0)) is not None]
+        for state in states:
+            state.desired_at = state.desired_at or now
+        asked = number_of(str(command.id))
+        self.subscriber.sent(asked or 0, tuple(state.stream for state in states), now)
+
+    def _write(self, what: str, names: Sequence[str], number: int) -> str:
+        prefix = names[0].partition(":")[0]
+        topic = f"{prefix}:{','.join(name.partition(':')[2] for name in names)}"
+        said = {"id": str(number), "type": what, "topic": topic, "privateChannel": False, "response": True}
+        return msgspec.json.encode(said).decode()
+
+    def _ping(self, now: int) -> str:
+        del now
+        self._pings += 1
+        return msgspec.json.encode({"id": f"ping-{self._pings}", "type": "ping"}).decode()
+
+    def _more(self, now: int) -> Sequence[Output]:
+        if not self._greeted:
+            late = now >= self._started + WELCOME_WITHIN
+            return (Leave("unacknowledged", "no welcome came"),) if late else NOTHING
+        fetches = list(self._asker.tick(now))
+        if self._waiting:
+            fetches += self._worth.tick([s.symbol for s in self._waiting if s.kind == "trade"], now)
+            self._ask_for_more()
+        return fetches
+
+    def _more_at(self) -> int | None:
+        if not self._greeted:
+            return self._started + WELCOME_WITHIN
+        worth = self._worth.deadline() if self._waiting else None
+        return min((at for at in (self._asker.deadline(), worth) if at is not None), default=None)
+
+    def _ask_for_more(self) -> None:
+        """Subscribe to what need not wait any more."""
+        held = [] if self.market_type == "spot" else [s for s in self._waiting if s.kind == "trade"]
+        held = [stream for stream in held if self._worth.missing(stream.symbol)]
+        ready = [stream for stream in self._waiting if stream not in held]
+        if ready:
+            self._waiting = held
+            self.subscriber.ask(ready)
+
+    def _unlisted(self) -> Sequence[Output]:
+        """Streams that wait for a symbol that the venue's list lacks, said once."""
+        missing = [s for s in self._waiting if s.kind == "trade" and s.symbol not in self.multipliers]
+        news = tuple(stream for stream in missing if stream not in self._refused_streams)
+        self._refused_streams.update(news)
+        return (Refused(news, "not in the venue's list of instruments"),) if news else NOTHING
+
+    def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        at = frame.find(TOPIC, 0, SEARCHED)
+        if at >= 0:
+            parse = self._parsers.get(frame[at + 9 : frame.find(b'"', at + 9)])
+            if parse is not None:
+                return parse(frame, ts_recv, number)
+        return self._cold(frame, ts_recv, number)
+
+    # --- the cold path ---
+
+    def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            found = wire.head(frame)
+        except BAD_FRAME as error:
+            return self.reject(why(error), None, number)
+        if found.topic is not None:
+            return self._route(found.topic, frame, ts_recv, number)
+        if found.type == wire.WELCOME:
+            return self._welcomed(ts_recv)
+        if found.type == wire.PONG:
+            return self.ignore("pong")
+        if found.type == wire.ACK:
+            return self.answered(self.subscriber.accepted(number_of(found.id), ts_recv))
+        if found.type == wire.ERROR:
+            return self._refused(found, ts_recv, number)
+        return self.reject("a frame of no documented shape", None, number)
+
+    def _welcomed(self, now: int) -> Sequence[Output]:
+        """From now on things may be sent."""
+        if self.learn or self._greeted:
+            return self.ignore("welcome")
+        self._greeted = True
+        self._ask_for_more()
+        return self.subscriber.tick(now) or self.ignore("welcome")
+
+    def _refused(self, found: wire.Head, now: int, number: int) -> Sequence[Output]:
+        try:
+            said = bytes(found.data).decode().strip('"')
+        except UnicodeDecodeError as error:
+            return self.reject(why(error), None, number)
+        reason = f"code {found.code}: {said}"[:300]
+        refused = self.subscriber.refused(number_of(found.id), reason, now)
+        if refused is None and not self.learn:
+            return self.reject("the venue reports an error that no request explains", None, number)
+        return self.answered(refused)
+
+    def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """Parse a frame of topic `name`, met for the first time or spelled in an unusual way."""
+        if not 0 < len(name) <= NAME_LIMIT:
+            return self.reject("a topic of impossible length", None, number)
+        state = self.states.get(name)
+        if state is None and self.learn and (stream := self._named(name)) is not None:
+            state = self.met(stream, ts_recv)
+        if state is None:
+            return self.ignore(name.partition(":")[0] or name)
+        key = name.encode()
+        parse = self._parsers.get(key)
+        if parse is None:
+            parse = self._parsers[key] = self._channels[state.stream.channel].maker(self, state)
+        return parse(frame, ts_recv, number)
+
+    def _named(self, name: str) -> Stream | None:
+        """The stream of a topic, where we collect its channel."""
+        channel, symbol = parted(name)
+        known = self._channels.get(channel)
+        if known is None or not symbol or len(name) > NAME_LIMIT or symbol != symbol.upper():
+            return None
+        return known.stream(symbol)

@@ -1,0 +1,211 @@
+"""KuCoin's REST side: spot and futures routes in the venue's envelope, and the tokens that connections need."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from market.times import MS, SECOND
+from simulator import funding
+from simulator.budget import Budget
+from simulator.hub import Hub
+from simulator.market import Book
+from simulator.venues import Settings
+from simulator.venues.kucoin.names import currency
+from simulator.venues.kucoin.wire import TOPICS, levels, plain, trade_id
+
+BUDGET = (2000, 30)
+"""Weight and seconds, over all markets."""
+LAUNCHED = 1585555200000
+_LEVELS = re.compile(r"[0-9]+$").search
+LOT = "0.001"
+"""What a linear lot is worth, in base."""
+
+
+class Refused(Exception):
+    """An answer with another code than the good one."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Asked:
+    """One request to one market."""
+
+    def __init__(self, hub: Hub, market: str, request: web.Request) -> None:
+        self.hub, self.market, self.query = hub, market, request.query
+        self.name = request.match_info.get("symbol", request.query.get("symbol", ""))
+        self.host, self.path = request.host, request.path
+        self.now = hub.clock.now()
+        """us."""
+        self.books = {book.symbol: book for book in hub.market.books if book.market == market and book.listed}
+
+    def book(self) -> Book:
+        """The symbol asked for."""
+        book = self.books.get(self.name)
+        if book is None:
+            raise Refused("200003", "Invalid symbol.")
+        return book
+
+    def number(self, name: str) -> int:
+        """An integer parameter."""
+        text = self.query.get(name, "")
+        if not (text.isascii() and text.isdigit()):
+            raise Refused("400100", f"Parameter Error: {name}")
+        return int(text)
+
+
+def _time(asked: Asked) -> Any:
+    return asked.now // MS
+
+
+def _symbols(asked: Asked) -> Any:
+    return [
+        {"symbol": book.symbol, "baseCurrency": book.instrument.base, "quoteCurrency": book.instrument.quote,
+         "market": "USDS", "baseIncrement": plain(book.qty(1)), "priceIncrement": plain(book.price(1)),
+         "enableTrading": book.status == "TRADING", "st": False, "tradingStartTime": None}
+        for book in asked.books.values()
+    ]  # fmt: skip
+
+
+def _contracts(asked: Asked) -> Any:
+    return [_contract(asked, book) for book in asked.books.values()]
+
+
+def _one(asked: Asked) -> Any:
+    return _contract(asked, asked.book())
+
+
+def _contract(asked: Asked, book: Book) -> dict[str, Any]:
+    held, inverse = book.instrument, book.market == "inverse"
+    mark, index = (_number(funding.text(value)) for value in book.reference(asked.now))
+    return {
+        "symbol": book.symbol, "rootSymbol": held.quote, "type": "FFWCSX", "firstOpenDate": LAUNCHED,
+        "expireDate": book.delivery // MS or None, "baseCurrency": currency(held.base), "quoteCurrency": held.quote,
+        "settleCurrency": currency(held.base) if inverse else held.quote, "lotSize": 1,
+        "tickSize": _number(book.price(1)), "multiplier": _number("-1.0" if inverse else LOT),
+        "isQuanto": not inverse, "isInverse": inverse, "status": "Open" if book.status == "TRADING" else "Closed",
+        "fundingRateGranularity": funding.INTERVAL // MS, "markPrice": mark, "indexPrice": index,
+        "openInterest": book.qty(funding.open_interest(book.seed, asked.now)),
+    }  # fmt: skip
+
+
+def _number(text: str) -> msgspec.Raw:
+    """A JSON number of these digits."""
+    return msgspec.Raw(plain(text).encode())
+
+
+def _depth(asked: Asked) -> Any:
+    """20 or 100 levels, by the path; the whole book where it names none."""
+    book, ladder = asked.book(), asked.book().ladder
+    given = _LEVELS(asked.path)
+    limit = int(given[0]) if given is not None else 100_000
+    bids, asks = levels(ladder.bids.best(limit)), levels(ladder.asks.best(limit))
+    if book.market == "spot":
+        asked.hub.log.line("depth", book.market, book.symbol, ladder.update_id, limit, asked.now)
+        return {"time": asked.now // MS, "sequence": str(ladder.update_id), "bids": bids, "asks": asks}
+    told = book.told.get(f"{TOPICS['futures']['book']}:{book.symbol}", book.instrument.first_id)
+    asked.hub.log.line("depth", book.market, book.symbol, told, limit, asked.now)
+    sides = {
+        name: [[_number(price), _number(qty)] for price, qty in side] for name, side in (("bids", bids), ("asks", asks))
+    }
+    return {"sequence": told, "symbol": book.symbol, "ts": asked.now * 1000, **sides}
+
+
+def _trades(asked: Asked) -> Any:
+    """The newest hundred, newest first."""
+    book = asked.book()
+    return [
+        {"sequence": trade_id(one), "tradeId": trade_id(one), "price": plain(one.price), "size": plain(one.qty),
+         "side": "sell" if one.maker else "buy", "time": one.ts * 1000}
+        for one in reversed(list(book.trades)[-100:])
+    ]  # fmt: skip
+
+
+def _funding(asked: Asked) -> Any:
+    """Settled rates of a time, newest first."""
+    book, start, end = asked.book(), asked.number("from"), asked.number("to")
+    last = min(asked.now, end * MS)
+    at = last - last % funding.INTERVAL
+    rows: list[dict[str, Any]] = []
+    while at >= start * MS and len(rows) < 100:
+        rate = _number(funding.text(funding.settled(book.seed, at)))
+        rows.append({"symbol": book.symbol, "fundingRate": rate, "timepoint": at // MS})
+        at -= funding.INTERVAL
+    return rows
+
+
+Answer = Callable[[Asked], Any]
+SPOT: dict[str, tuple[int, Answer]] = {
+    "/api/v1/timestamp": (3, _time),
+    "/api/v2/symbols": (4, _symbols),
+    "/api/v1/market/orderbook/level2_20": (2, _depth),
+    "/api/v1/market/orderbook/level2_100": (4, _depth),
+    "/api/v1/market/histories": (3, _trades),
+}
+FUTURES: dict[str, tuple[int, Answer]] = {
+    "/api/v1/timestamp": (2, _time),
+    "/api/v1/contracts/active": (3, _contracts),
+    "/api/v1/contracts/{symbol}": (3, _one),
+    "/api/v1/level2/snapshot": (3, _depth),
+    "/api/v1/level2/depth20": (5, _depth),
+    "/api/v1/level2/depth100": (5, _depth),
+    "/api/v1/trade/history": (5, _trades),
+    "/api/v1/contract/funding-rates": (5, _funding),
+}
+
+
+class Rest:
+    """One market's routes."""
+
+    def __init__(self, hub: Hub, market: str, budget: Budget, tokens: set[str]) -> None:
+        self.hub, self.market, self._budget, self._tokens = hub, market, budget, tokens
+
+    def handler(self, weight: int, answer: Answer) -> Callable[[web.Request], Any]:
+        """What answers one route: the budget first, then the answer or the venue's code."""
+
+        async def handle(request: web.Request) -> web.Response:
+            refused = self._budget.pay(weight) is not None
+            reset = 30_000 - self.hub.clock.now() // MS % 30_000
+            left = max(0, self._budget.limit - self._budget.used)
+            headers = {
+                "gw-ratelimit-limit": str(self._budget.limit), "gw-ratelimit-remaining": str(left),
+                "gw-ratelimit-reset": str(reset),
+            }  # fmt: skip
+            if refused:
+                body: dict[str, Any] = {"code": "429000", "msg": "too many requests"}
+                return web.json_response(body, status=429, headers=headers)
+            try:
+                body = {"code": "200000", "data": answer(Asked(self.hub, self.market, request))}
+            except Refused as error:
+                body = {"code": error.code, "msg": str(error)}
+            return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers)
+
+        return handle
+
+    def bullet(self, asked: Asked) -> Any:
+        """A token, and where to connect with it."""
+        token = f"twin-{len(self._tokens) + 1}-{asked.now // SECOND}"
+        self._tokens.add(token)
+        server = {
+            "endpoint": f"ws://{asked.host}/{self.market}/", "encrypt": False, "protocol": "websocket",
+            "pingInterval": 18000, "pingTimeout": 10000,
+        }  # fmt: skip
+        return {"token": token, "instanceServers": [server]}
+
+
+def routes(hub: Hub, settings: Settings, tokens: set[str]) -> list[web.RouteDef]:
+    """`/<market>` + the documented paths."""
+    budget = Budget(hub.clock, *BUDGET)
+    found: list[web.RouteDef] = []
+    for market in settings.markets:
+        rest = Rest(hub, market, budget, tokens)
+        answers = SPOT if market == "spot" else FUTURES
+        found += [web.get(f"/{market}{path}", rest.handler(*one)) for path, one in answers.items()]
+        found.append(web.post(f"/{market}/api/v1/bullet-public", rest.handler(10, rest.bullet)))
+    return found
