@@ -758,6 +758,16 @@ def test_candles_and_forced_orders_of_raw_connections_say_themselves_what_they_a
     assert (event.stream, event.side) == ("btcusdt@forceOrder", "buy")
 
 
+def test_a_candle_whose_contracts_are_worth_more_than_a_number_may_say_is_rejected():
+    made = BINANCE.session(Connection("binance", "inverse", "x", "wss://x/ws", ()), "n-1-1", learn=True)
+    ms = T // 1000
+    candle = {"t": ms - 60_000, "T": ms - 1, "s": "BTCUSD_PERP", "i": "1m", "o": "1", "c": "1", "h": "1", "l": "1",
+              "v": "9" * 30, "n": 1, "x": True, "q": "1", "V": "1", "Q": "1"}  # fmt: skip
+    (said,) = made.receive(msgspec.json.encode({"e": "kline", "E": ms, "s": "BTCUSD_PERP", "k": candle}), T)
+    assert isinstance(said, Rejected)
+    assert said.reason == "not a decimal number"
+
+
 def test_a_contracts_size_comes_from_the_reference_data_and_holds_from_then_on():
     made = BINANCE.session(Connection("binance", "inverse", "x", "wss://x", ()), "n-1-1", learn=True)
     body = {"E": T // 1000, "T": T // 1000, "s": "XYZUSD_PERP", "a": 1, "f": 1, "l": 1, "p": "1", "q": "1", "m": True}

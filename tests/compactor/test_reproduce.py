@@ -49,7 +49,8 @@ def service(
     slot: Slot | None = None,
     **settings: object,
 ) -> ReproduceService:
-    config = ReproduceConfig.model_validate({"folder": writer.root.parent, **settings})
+    # its slices are done in this process, which has all the other tests' memory
+    config = ReproduceConfig.model_validate({"folder": writer.root.parent, "max_mb": 64_000, **settings})
     return ReproduceService(writer, workers, advance, clock, config, waits=waits, slot=slot)
 
 
@@ -201,7 +202,7 @@ def test_a_day_that_needs_more_memory_than_it_may_have_is_given_up(
     clock = ManualClock(NIGHT)
     assert reproducing.resident() > 0
     monkeypatch.setattr(reproducing, "resident", lambda: 401 << 20)
-    made = service(writer, clock)
+    made = service(writer, clock, max_mb=400)
     night(made, clock)
     why = made.status()["last"]["why"]  # type: ignore[index]
     assert "needs 401 MB of memory, 400 MB are allowed (raise compactor.reproduce.max_mb" in why

@@ -45,14 +45,16 @@ def kline(session: StreamSession, state: StreamState) -> Parse:
             return session.reject("not a decimal number", name, number)
         if candle.x and not EARLY <= ts_recv - closed <= PAST:
             return session.reject("a closed candle of another time", name, number)
-        session.heard(state, ts_recv, publish)
-        if not candle.x:
-            return session.ignore(forming)
         base, quote, bought_base, bought_quote = candle.v, candle.q, candle.V, candle.Q
-        if sizes is not None:
+        if sizes is not None and candle.x:
             size = sizes[symbol]
             base, bought_base = candle.q, candle.Q
             quote, bought_quote = product(candle.v, size), product(candle.V, size)
+            if not wire.all_good(quote, bought_quote):  # each factor has a number's digits, the product more
+                return session.reject("not a decimal number", name, number)
+        session.heard(state, ts_recv, publish)
+        if not candle.x:
+            return session.ignore(forming)
         return (
             Kline(
                 symbol, name, closed - closed % MS, publish, ts_recv, source, number, 0, "ws", interval, opened,
