@@ -325,6 +325,17 @@ def finish(result: dict[str, Any], options: argparse.Namespace) -> int:
     return 0 if all(all(one["equal"].values()) for one in result["parts"]) else 1
 
 
+def show_targets(targets: list[dict[str, Any]]) -> None:
+    """Each figure beside what it must be."""
+    if targets:
+        print("\ntargets")
+    for goal in targets:
+        value = "-" if goal["value"] is None else f"{goal['value']:.2f}"
+        met = {True: "met", False: "MISSED", None: "not measured"}[goal["met"]]
+        bound = "<=" if goal["less"] else ">="
+        print(f"  {goal['name']:<58}{value:>9} {goal['unit']:<3} must {bound} {goal['must']:g}  {met}")
+
+
 def show(result: dict[str, Any]) -> None:
     """The tables of one bench."""
     held = result["machine"]
@@ -340,10 +351,4 @@ def show(result: dict[str, Any]) -> None:
                 print(f"    {stage:<24}{seconds:>9.3f}")
         for name, ratio in one["ratios"].items():
             print(f"  {name}: {ratio:.2f}x the CPU of ours")
-    if result["targets"]:
-        print("\ntargets")
-    for goal in result["targets"]:
-        value = "-" if goal["value"] is None else f"{goal['value']:.2f}"
-        met = {True: "met", False: "MISSED", None: "not measured"}[goal["met"]]
-        bound = "<=" if goal["less"] else ">="
-        print(f"  {goal['name']:<58}{value:>9} {goal['unit']:<3} must {bound} {goal['must']:g}  {met}")
+    show_targets(result["targets"])

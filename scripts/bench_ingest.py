@@ -153,6 +153,32 @@ def measure(sides: list[str], frames: int, mix: str, rounds: int, pace: float | 
     }  # fmt: skip
 
 
+TARGETS = {
+    "cf": {
+        False: (
+            ("ours-noframes", "cryptofeed", 6, 8),
+            ("ours-noframes", "baseline", 6, 8.5),
+            ("ours", "cryptofeed", 4, 5.3),
+        ),
+        True: (("ours", "cryptofeed", 2, 2.8),),
+    },
+    "ab": {False: (("ours-noframes", "cryptofeed", 4, 5),), True: (("ours", "cryptofeed", 2, 2.6),)},
+}
+"""By mix and whether it is paced: (ours, peer, must, moonshot)."""
+
+
+def targets(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the ratios must be."""
+    made = []
+    for result in results:
+        rate = f"{result['pace']:g} frames/s" if result["pace"] else "full rate"
+        for side, peer, must, stretch in TARGETS[result["mix"]][bool(result["pace"])]:
+            frames = "without frames" if side == "ours-noframes" else "with frames"
+            name = f"ingest ({result['mix']}), {rate}, {frames}, v {peer}"
+            made.append(harness.target(name, result["ratios"].get(f"{peer} / {side}"), must, stretch))
+    return made
+
+
 def report(result: dict[str, Any]) -> None:
     """The table of one rate."""
     rate = f"{result['mix']}, {result['pace']:g} frames/s" if result["pace"] else f"{result['mix']}, full rate"
@@ -216,7 +242,7 @@ def main(given: list[str] | None = None) -> int:
         paced = [name for name in sides if name != "ours-noframes"]
         results.append(measure(paced, int(options.pace * seconds), options.mix, rounds, options.pace))
     machine = harness.machine("picows", "websockets", "msgspec", "uvloop")
-    whole = {"bench": "ingest", "machine": machine, "results": results}
+    whole = {"bench": "ingest", "machine": machine, "results": results, "targets": targets(results)}
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(whole, indent=1) + "\n")
@@ -226,6 +252,7 @@ def main(given: list[str] | None = None) -> int:
         print(f"Python {machine['python']}, {machine['system']}, {machine['cpus']} CPUs; synthetic load over loopback")
         for result in results:
             report(result)
+        harness.show_targets(whole["targets"])
     fine = all(one["records_equal"] and not one["lost"] for result in results for one in result["sides"].values())
     return 0 if fine else 1
 
