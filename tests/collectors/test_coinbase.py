@@ -255,6 +255,15 @@ def test_products_are_asked_for_page_by_page():
     assert made.next_deadline() >= NOW + 60 * SECOND
 
 
+@pytest.mark.parametrize("cursor", ["x", "-1", "9" * 5_000])
+def test_an_answer_to_a_page_that_nobody_asked_for_begins_anew(cursor):
+    made = VENUE.poller("spot", "n-1-1", Polled("contract", (), 60 * SECOND), VENUE.ENDPOINTS["spot"])
+    (first,) = made.start(NOW)
+    made.respond(f"{first.tag} {cursor}", 503, {}, b"", NOW)
+    asked = [one for one in made.tick(NOW + 600 * SECOND) if isinstance(one, Fetch)]
+    assert {one.url for one in asked} == {first.url}
+
+
 @pytest.mark.parametrize(
     "kind,words",
     [("liquidation", "no public feed of liquidations"), ("mark_price", "spot has no mark price"),

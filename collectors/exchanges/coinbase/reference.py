@@ -75,8 +75,9 @@ class CoinbaseReference(ReferenceSession):
         super().__init__(session_id, symbols, every=polled.every, known=polled.known)
 
     def _ask(self, cursor: str) -> tuple[str, int]:
-        self._offset = int(cursor or "0")
-        return (f"{self._url}&offset={cursor}" if cursor else self._url), 1
+        # a recorded answer's tag may be anybody's: what is no offset of ours begins anew
+        self._offset = int(cursor) if cursor.isdecimal() and len(cursor) < 10 else 0
+        return (f"{self._url}&offset={self._offset}" if self._offset else self._url), 1
 
     def _page(self, body: bytes) -> Page:
         held = _list(body).products
