@@ -252,7 +252,12 @@ def check_event(event: Event, frame_no: int, step: Step, *, streamed: bool) -> N
     line = encode_lines([event])
     assert line.count(b"\n") == 1
     assert encode_lines([decode_line(kind.name, line)]) == line
-    assert (event.session, event.frame_no, event.ts_recv) == (SESSION, frame_no, step.at)
+    assert event.session == SESSION
+    if kind.name == "kline":  # which may be known to be closed later only: it says the frame that told it
+        assert event.frame_no <= frame_no
+        assert event.ts_recv <= step.at
+    else:
+        assert (event.frame_no, event.ts_recv) == (frame_no, step.at)
     assert len(event.symbol) > 0
     for column in kind.columns:
         value: Any = getattr(event, column.name, None)

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from collectors.adapters.reading import Id, Millis
+from market.numbers import is_decimal
 
 SIDES = frozenset({"buy", "sell"})
 """Of a trade: the taker's."""
@@ -35,12 +36,13 @@ _SCALED = re.compile(r"[eE]").search
 def figure(raw: msgspec.Raw | str) -> str | None:
     """The text of a number that the venue writes as a number or as text; None for what is none.
 
-    Scientific notation is written out, so that the value stays what it was.
+    Scientific notation is written out, so that the value stays what it was: of a number that a table can hold.
     """
     text = raw if isinstance(raw, str) else bytes(raw).decode("ascii", "replace").strip('"')
     if _FIGURE(text) is None:
         return None
-    return text if _SCALED(text) is None else format(Decimal(text), "f")
+    text = text if _SCALED(text) is None else format(Decimal(text), "f")
+    return text if is_decimal(text) else None
 
 
 def amount(raw: msgspec.Raw | str) -> str | None:
