@@ -3,8 +3,8 @@
 Being the only one, it is also where every failure can be provoked and every operation watched: each operation
 (`create write sync fsync fsync_dir mkdir rename link unlink truncate`) is one step of `lake.failpoints`.
 
-Names that are taken or missing are told as FileExistsError and FileNotFoundError. Anything else that the system
-refuses is a StorageFailed with the OSError as its cause: nothing more may be acknowledged.
+Names taken or missing are told as FileExistsError and FileNotFoundError. Anything else that the system refuses is a
+StorageFailed with the OSError as its cause: nothing more may be acknowledged.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from lake.failpoints import Fault, Op, fault_from_env, inject, observe, step, wa
 from lake.refused import no_space, patient, storage
 from lake.space import Room
 
-# what comes from elsewhere and belongs here
-__all__ = ["Fault", "Op", "fault_from_env", "inject", "no_space", "observe"]
+__all__ = ["Fault", "Op", "fault_from_env", "inject", "no_space", "observe"]  # from elsewhere, and belong here
 COPY_CHUNK: Final = 1 << 20
 _RUN = re.compile(r"[A-Za-z0-9_-]+")
 _NO_LINKS: Final = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)

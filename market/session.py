@@ -1,8 +1,8 @@
 """The sans-I/O contracts: what an exchange adapter is given, what it answers, and what a merger decides.
 
-A Session is the protocol state of one connection (or of one polling job). Its driver feeds it frames and time and
-carries out what it returns; it never touches a socket, a clock or a file. Everything it wants done is a returned value.
-A Merger is the memory of one kind of one market across connections: it drops what was seen and names what is missing.
+A Session is the protocol state of one connection or polling job. Its driver feeds it frames and time and carries out
+what it returns: it touches no socket, clock or file. A Merger is the memory of one kind of one market across
+connections: it drops what was seen and names what is missing.
 """
 
 from __future__ import annotations
