@@ -1,11 +1,12 @@
 """Coinbase: spot by the public channels and routes of Advanced Trade; of US futures what REST tells.
 
-The module is a `market.session.Exchange`. A market has one WebSocket address, `advanced`.
+The module is a `market.session.Exchange`. Spot has two WebSocket addresses: `advanced`, and `exchange` for the older
+feed, whose channels (`exchange.matches` and so on) a configuration may name instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,11 +14,11 @@ from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.coinbase import polls
 from collectors.exchanges.coinbase.evidence import EVIDENCE
-from collectors.exchanges.coinbase.markets import ADVANCED, CHANNELS, ENDPOINTS, LIMITS, MARKETS
-from collectors.exchanges.coinbase.protocol import CoinbaseSession
+from collectors.exchanges.coinbase.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS
+from collectors.exchanges.coinbase.protocol import ADVANCED, EXCHANGE, CoinbaseSession
 from collectors.exchanges.coinbase.reference import ONLINE, ROUTE, CoinbaseReference
 from market.errors import Malformed
-from market.session import Connection, Endpoint, Poll, Polled, Session
+from market.session import Connection, Endpoint, Poll, Polled, Session, Stream
 
 NAME = "coinbase"
 CONTRACT = "contract"
@@ -27,7 +28,6 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 _OFFERING = Offering(NAME, ADVANCED, CHANNELS, POLLS, LIMITS, EVIDENCE)
 OFFERS = _OFFERING.offers
 streams = _OFFERING.streams
-connections = _OFFERING.connections
 TRADING = frozenset({ONLINE, "post_only", "limit_only", "auction_mode"})
 ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
@@ -36,6 +36,17 @@ __all__ = [
     "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "POLLS", "TRADING", "connections", "poller",
     "session", "streams",
 ]  # fmt: skip
+
+
+def connections(market_type: str, streams: Sequence[Stream], endpoint: Endpoint) -> list[Connection]:
+    """What carries `streams` within the venue's limits, a feed each. Raises Malformed for an address not given."""
+    market = _OFFERING.known(market_type)
+    found = []
+    for path in (ADVANCED, EXCHANGE):
+        if carried := [stream for stream in streams if CHANNELS[market][stream.channel].path == path]:
+            limit = LIMITS[market].streams_per_connection
+            found += _OFFERING.carried(market, carried, endpoint, path, path, limit)
+    return found
 
 
 def session(connection: Connection, session_id: str, learn: bool = False) -> Session:

@@ -18,13 +18,20 @@ NOT_LISTED = "the venue's answer does not list it: no such product?"
 
 
 class ListedSubscriber(Subscriber):
-    """A request without streams asks for the heartbeats."""
+    """A request without streams asks for the `heartbeats` of the connection."""
 
     def __init__(
-        self, streams: Sequence[Stream], states: Mapping[str, StreamState], limits: Limits, write: Write
+        self,
+        streams: Sequence[Stream],
+        states: Mapping[str, StreamState],
+        limits: Limits,
+        write: Write,
+        *,
+        heartbeats: bool = True,
     ) -> None:
         super().__init__((), states, limits, write)
-        self._queue = deque([Request((), 0), *(Request(some, 0) for some in self._parts(streams))] if streams else ())
+        first = [Request((), 0)] if streams and heartbeats else []
+        self._queue = deque([*first, *(Request(some, 0) for some in self._parts(streams))])
 
     def renew(self, streams: Sequence[Stream]) -> None:
         asked = {stream for one in (*self._queue, *self._waiting.values()) if one.renewal for stream in one.streams}

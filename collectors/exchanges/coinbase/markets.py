@@ -1,4 +1,4 @@
-"""Coinbase's markets: addresses, limits and collected channels of Advanced Trade. All of it public, without a key.
+"""Coinbase's markets: addresses, limits and collected channels of both feeds. All of it public, without a key.
 
 `linear` are the US futures, of which REST routes are asked only.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from collectors.exchanges.coinbase import books, klines, quotes, trades
-from collectors.exchanges.coinbase.protocol import Channel
+from collectors.exchanges.coinbase import books, exchange_feed, klines, quotes, trades
+from collectors.exchanges.coinbase import exchange_wire as flat
+from collectors.exchanges.coinbase.protocol import ADVANCED, EXCHANGE, Channel
 from market.session import Endpoint, Limits
 from market.times import MINUTE, SECOND
 
 MARKETS = ("spot", "linear")
-ADVANCED = "advanced"
-ENDPOINTS: Mapping[str, Endpoint] = dict.fromkeys(
-    MARKETS, Endpoint("https://api.coinbase.com", {ADVANCED: "wss://advanced-trade-ws.coinbase.com"})
-)
+_REST, _ADVANCED = "https://api.coinbase.com", {ADVANCED: "wss://advanced-trade-ws.coinbase.com"}
+ENDPOINTS: Mapping[str, Endpoint] = {
+    "spot": Endpoint(_REST, {**_ADVANCED, EXCHANGE: "wss://ws-feed.exchange.coinbase.com"}),
+    "linear": Endpoint(_REST, _ADVANCED),
+}
 LIMITS: Mapping[str, Limits] = dict.fromkeys(
     MARKETS,
     Limits(
@@ -38,7 +40,19 @@ _CHANNELS = (
     Channel(quotes.CHANNEL, "quote", contiguous=False, max_silence=None, maker=quotes.quote),
     Channel(books.CHANNEL, "book_delta", contiguous=True, max_silence=10 * MINUTE, maker=books.delta),
     Channel(klines.CHANNEL, "kline", contiguous=False, max_silence=None, maker=klines.kline),
-)
+    # the other feed, for configuration
+    Channel(
+        exchange_feed.MATCHES, "trade", contiguous=True, max_silence=None, maker=exchange_feed.trade,
+        types=("match", flat.LAST_MATCH),
+    ),
+    Channel(
+        exchange_feed.TICKER, "quote", contiguous=False, max_silence=None, maker=exchange_feed.quote, types=("ticker",)
+    ),
+    Channel(
+        exchange_feed.BOOK, "book_delta", contiguous=True, max_silence=10 * MINUTE, maker=exchange_feed.delta,
+        types=("snapshot", "l2update"),
+    ),
+)  # fmt: skip
 CHANNELS: Mapping[str, Mapping[str, Channel]] = {
     "spot": {channel.name: channel for channel in _CHANNELS},
     "linear": {},

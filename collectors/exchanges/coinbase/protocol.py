@@ -18,7 +18,7 @@ from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, why
 from collectors.adapters.streamed_books import StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
 from collectors.adapters.subscribing import SUBSCRIBE
-from collectors.exchanges.coinbase import wire
+from collectors.exchanges.coinbase import exchange_wire, wire
 from collectors.exchanges.coinbase.asked import ListedSubscriber
 from market.session import Connection, Leave, Limits, Output, Rejected, Stream, StreamState
 
@@ -26,17 +26,30 @@ Parse = Callable[[bytes, int, int], Sequence[Output]]
 """(frame, ts_recv, frame_no) -> events, rejections."""
 Maker = Callable[["CoinbaseSession"], Parse]
 BEGINS = b'{"channel":"'
+TYPED = b'{"type":"'
+"""How a message of Exchange begins."""
 MISSING = "messages_missing"
+ADVANCED, EXCHANGE = "advanced", "exchange"
+"""The venue's two feeds, as their addresses are called."""
 
 
 class Channel(msgspec.Struct, frozen=True):
-    """A collected channel: its kind, whether its ids follow each other, its `max_silence` (us) and its parser."""
+    """A collected channel: its kind, whether its ids follow each other, its `max_silence` (us) and its parser.
+
+    Those of the feed Exchange (`wire.EXCHANGE`) name the `types` of their messages.
+    """
 
     name: str
     kind: str
     contiguous: bool
     max_silence: int | None
     maker: Maker
+    types: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The address that serves it."""
+        return EXCHANGE if self.name.startswith(wire.EXCHANGE) else ADVANCED
 
     def stream(self, symbol: str) -> Stream:
         """The stream of one product."""
@@ -51,15 +64,12 @@ class Waiting(Protocol):
         ...
 
 
-class _Command(msgspec.Struct):
-    """A frame of ours, as a recording has it."""
+class Heartened(Protocol):
+    """What listens to the heartbeats of Exchange, one a product and second."""
 
-    type: str
-    channel: str
-    product_ids: list[str] = []
-
-
-_command = msgspec.json.Decoder(_Command).decode
+    def beat(self, found: exchange_wire.Beat, time: int, ts_recv: int) -> list[Output]:
+        """What follows from one; `time` is the venue's (us)."""
+        ...
 
 
 class CoinbaseSession(StreamingSession):
@@ -75,19 +85,23 @@ class CoinbaseSession(StreamingSession):
         learn: bool = False,
     ) -> None:
         super().__init__(connection, session_id, limits, None, learn=learn)
-        self.subscriber: ListedSubscriber = ListedSubscriber(
-            () if learn else connection.streams, self.states, limits, self._write
-        )
+        asked = () if learn else connection.streams
+        beats = not any(stream.channel.startswith(wire.EXCHANGE) for stream in asked)
+        self.subscriber: ListedSubscriber = ListedSubscriber(asked, self.states, limits, self._write, heartbeats=beats)
         self.books = StreamedBooks()
         self.losses = 0
         """How often messages of this connection were missing or not understood."""
         self.forming: Waiting | None = None
         self._channels = channels
-        self._parsers: dict[bytes, Parse] = {
-            wire.SAYS.get(name, name).encode(): channel.maker(self) for name, channel in channels.items()
-        }
-        self._parsers[wire.ACK.encode()] = self._ack
-        self._parsers[wire.BEAT.encode()] = self._beat
+        self.hearts: list[Heartened] = []
+        """Whom the heartbeats of Exchange are told to."""
+        self._parsers: dict[bytes, Parse] = {wire.ACK.encode(): self._ack, wire.BEAT.encode(): self._beat}
+        self._typed: dict[bytes, Parse] = {wire.ACK.encode(): self._listed, exchange_wire.BEAT.encode(): self._pulse}
+        for name, channel in channels.items():
+            parse = channel.maker(self)
+            self._typed |= {word.encode(): parse for word in channel.types}
+            if not channel.types:
+                self._parsers[wire.SAYS.get(name, name).encode()] = parse
         self._last: int | None = None
         """The newest `sequence_num`, None before any."""
         self._counts = True
@@ -134,22 +148,26 @@ class CoinbaseSession(StreamingSession):
         """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
         if not self.learn:
             return
-        try:
-            command = _command(text)
-        except BAD_FRAME:
+        asked = exchange_wire.asked(text)
+        if asked is None:
             return
-        channel = self._channels.get(command.channel)
-        found = [channel.stream(one) for one in command.product_ids if _named(one)] if channel is not None else []
-        if command.type == SUBSCRIBE:
+        what, named = asked
+        pairs = [(self._channels[name], one) for name, one in named if name in self._channels and _named(one)]
+        found = [channel.stream(one) for channel, one in pairs]
+        if what == SUBSCRIBE:
             for state in (state for stream in found if (state := self.met(stream, 0)) is not None):
                 state.desired_at = state.desired_at or now
-        held = tuple(stream for stream in found if stream.name in self.states and command.type == SUBSCRIBE)
+        held = tuple(stream for stream in found if stream.name in self.states and what == SUBSCRIBE)
         self._commands += 1
         self.subscriber.sent(self._commands, held, now)
 
     def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         if frame.startswith(BEGINS):
             parse = self._parsers.get(frame[12 : frame.find(b'"', 12, 64)])
+            if parse is not None:
+                return parse(frame, ts_recv, number)
+        elif frame.startswith(TYPED):
+            parse = self._typed.get(frame[9 : frame.find(b'"', 9, 64)])
             if parse is not None:
                 return parse(frame, ts_recv, number)
         return self._cold(frame, ts_recv, number)
@@ -159,6 +177,8 @@ class CoinbaseSession(StreamingSession):
         if not names:
             return msgspec.json.encode({"type": what, "channel": wire.BEAT}).decode()
         channel, symbols = names[0].partition(":")[0], [name.partition(":")[2] for name in names]
+        if channel.startswith(wire.EXCHANGE):
+            return exchange_wire.request(what, channel, symbols)
         return msgspec.json.encode({"type": what, "product_ids": symbols, "channel": channel}).decode()
 
     def _ping(self, now: int) -> str:
@@ -228,14 +248,24 @@ class CoinbaseSession(StreamingSession):
             self._last = None
             return self.reject(why(error), None, number)
         if found.channel is None:
-            if found.type == "error":
-                return self._error(found.message or "an error without a message", ts_recv, number)
-            return self.reject("a frame of no documented shape", None, number)
+            return self._flat(found, frame, ts_recv, number)
         parse = self._parsers.get(found.channel.encode("utf-8", "replace"))
         if parse is not None:
             return parse(frame, ts_recv, number)
         after = [] if found.sequence_num is None else self.follow(found.sequence_num, number)
         return self.said([], after, found.channel)
+
+    def _flat(self, found: wire.Head, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """A message without a channel: an error, or one of Exchange."""
+        if found.type == "error":
+            said = " ".join(text for text in (found.message, found.reason) if text)
+            return self._error(said or "an error without a message", ts_recv, number)
+        parse = None if found.type is None else self._typed.get(found.type.encode("utf-8", "replace"))
+        if parse is not None:
+            return parse(frame, ts_recv, number)
+        if found.type in exchange_wire.OTHERS:
+            return self.ignore(f"{wire.EXCHANGE}{found.type}")
+        return self.reject("a frame of no documented shape", None, number)
 
     def _error(self, message: str, now: int, number: int) -> Sequence[Output]:
         """The venue closes the socket behind most of them."""
@@ -255,6 +285,27 @@ class CoinbaseSession(StreamingSession):
         }
         said = self.subscriber.listed(names, ts_recv)
         return [*self.answered(said), *after] if said else self.said([], after, "answer")
+
+    def _listed(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """An answer of Exchange."""
+        try:
+            names = exchange_wire.held(frame)
+        except BAD_FRAME as error:
+            return self.reject(why(error), None, number)
+        return self.answered(self.subscriber.listed(names, ts_recv))
+
+    def _pulse(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        """A heartbeat of Exchange."""
+        try:
+            found = exchange_wire.beat(frame)
+        except BAD_FRAME as error:
+            return self.reject(why(error), None, number)
+        time = wire.micros(found.time)
+        if time is None or not EARLY <= ts_recv - time <= PAST:
+            return self.reject("impossible time", None, number)
+        self.venue_time = max(self.venue_time, time)
+        out = [one for heart in self.hearts for one in heart.beat(found, time, ts_recv)]
+        return out or self.ignore(f"{wire.EXCHANGE}{exchange_wire.BEAT}")
 
     def _beat(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:

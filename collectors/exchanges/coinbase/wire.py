@@ -1,4 +1,4 @@
-"""What Coinbase (Advanced Trade) puts on the wire: strict payload structs, its times, and the words of its channels.
+"""What Coinbase's feed Advanced Trade puts on the wire: strict payload structs, its times, the words of its channels.
 
 Every message is an envelope `{channel, timestamp, sequence_num, events}`; `sequence_num` counts the messages of a
 connection over all channels. Times are RFC 3339 with up to nanoseconds. Source: the venue's pages and a recording, as
@@ -22,6 +22,8 @@ BOOK_SIDES = {"bid": 0, "offer": 1}
 WHOLE, CHANGE = "snapshot", "update"
 SAYS = {"level2": "l2_data"}
 """A channel -> what its messages call it, where that differs."""
+EXCHANGE = "exchange."
+"""What our names of the channels of the feed Exchange begin with (`exchange_wire`)."""
 ACK, BEAT = "subscriptions", "heartbeats"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):([0-5]\d)(?:\.(\d{1,9}))?Z", re.ASCII).fullmatch
 
@@ -50,6 +52,7 @@ class Head(msgspec.Struct, gc=False):
     sequence_num: Id | None = None
     type: str | None = None
     message: str | None = None
+    reason: str | None = None
 
 
 class TradeItem(msgspec.Struct, gc=False):

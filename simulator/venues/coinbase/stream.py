@@ -13,6 +13,7 @@ from simulator.connection import PONG, Connection, frame
 from simulator.hub import Hub
 from simulator.market import Book
 from simulator.venues import Settings
+from simulator.venues.coinbase import exchange
 from simulator.venues.coinbase.wire import CHANNEL, Wire, message, numbering, stamp
 
 FIRST_WITHIN = 5.0
@@ -77,8 +78,10 @@ def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
         return [_error("invalid JSON")]
     if not isinstance(request, dict) or request.get("type") not in ("subscribe", "unsubscribe"):
         return [_error("message failed validation: type")]
-    channel, products = request.get("channel"), request.get("product_ids", [])
     joins = request["type"] == "subscribe"
+    if isinstance(request.get("channels"), list):
+        return _exchange(hub, connection, request, joins=joins)
+    channel, products = request.get("channel"), request.get("product_ids", [])
     if channel == BEAT:
         if joins and BEAT not in connection.streams:
             hub.subscribe(connection, [BEAT])
@@ -95,6 +98,35 @@ def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
         asyncio.get_running_loop().call_later(0.1, connection.end, "too many", 1008)
         return [_error("too many L2 streams requested in a single session")]
     return _join(hub, connection, channel, books)
+
+
+def _exchange(hub: Hub, connection: Connection, request: dict[str, Any], *, joins: bool) -> list[str]:
+    """The same in the words of the older feed: a product that is none refuses the whole request."""
+    wire, now, asked = hub.venue, hub.clock.now(), exchange.wanted(request)
+    assert isinstance(wire, Wire)
+    if isinstance(asked, str) or connection.market != "spot":
+        return [exchange.error(asked if isinstance(asked, str) else "not a spot product")]
+    books = {one: _book(hub, connection, one) for _, one in asked}
+    for product, book in books.items():
+        if book is None:
+            return [exchange.error(f"{product} is not a valid product")]
+    named = {f"{exchange.CHANNELS.get(name, name)}:{one}": one for name, one in asked}
+    if not joins:
+        hub.subscribe(connection, [name for name in named if name in connection.streams], joins=False)
+        return [exchange.state(connection)]
+    if not connection.combined:
+        connection.combined = True
+        asyncio.get_running_loop().call_later(BEAT_EVERY, _beats, hub, connection, wire.exchange)
+    answer = hub.strikes.answered(connection, list(named))
+    if answer == "error":
+        return [exchange.error("try again")]
+    hub.subscribe(connection, named)
+    if connection.mute:
+        return []
+    pairs = [(name.partition(":")[0], books[one]) for name, one in named.items() if not name.startswith(exchange.BEAT)]
+    wholes = [wire.whole(book, channel, now) for channel, book in pairs if book is not None]
+    told = [wire.exchange.told(whole) for whole in wholes if whole is not None]
+    return [*([] if answer == "none" else [exchange.state(connection)]), *told]
 
 
 def _join(hub: Hub, connection: Connection, channel: str, books: dict[str, Book]) -> list[str]:
@@ -142,3 +174,17 @@ def _beat(hub: Hub, connection: Connection, count: int) -> None:
         connection.say(message(BEAT, events, now))
         connection.flush()
     asyncio.get_running_loop().call_later(BEAT_EVERY, _beat, hub, connection, count + 1)
+
+
+def _beats(hub: Hub, connection: Connection, feed: exchange.Feed) -> None:
+    """The heartbeats of Exchange, of the products that were asked for."""
+    if connection.number not in hub.connections:
+        return
+    if not connection.mute and not hub.strikes.mutes(connection):
+        for stream in connection.streams:
+            channel, _, product = stream.partition(":")
+            book = _book(hub, connection, product) if channel == exchange.BEAT else None
+            if book is not None:
+                connection.say(feed.beat(product, book, stamp(hub.clock.now())))
+        connection.flush()
+    asyncio.get_running_loop().call_later(BEAT_EVERY, _beats, hub, connection, feed)

@@ -14,6 +14,7 @@ from simulator.events import Delta, Event, Fill, Kline, Top
 from simulator.feeds import Wanted
 from simulator.instruments import split
 from simulator.market import Book
+from simulator.venues.coinbase.exchange import Feed
 
 PLACE = '"sequence_num":0'
 """Where the number of a message in its connection goes, when it leaves."""
@@ -64,6 +65,9 @@ def stamp(us: int) -> str:
 class Wire:
     """The venue as `simulator.hub.Venue` asks for it. A stream is named `<channel>:<product>`."""
 
+    def __init__(self) -> None:
+        self.exchange = Feed()
+
     def stream(self, symbol: str, kind: str) -> str:
         """`market_trades:BTC-USDT`; aggregates are no channel here."""
         return f"{CHANNEL.get(kind, '-')}:{product(symbol)}"
@@ -83,9 +87,9 @@ class Wire:
         return None
 
     def wrapped(self, stream: str, payload: str) -> str:
-        """Every message names its channel."""
+        """The same in the words of the feed Exchange, for connections that speak those."""
         del stream
-        return payload
+        return self.exchange.told(payload)
 
     def serves(self, market: str, route: str, stream: str) -> bool:
         """A market has one path."""
