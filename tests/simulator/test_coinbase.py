@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from collectors import exchanges
+from market.kinds import KIND_OF_EVENT, BookDelta, Event, Trade
+from market.session import Send
 from simulator.venues.coinbase import rest, stream
 
 VENUE = ("--venue", "coinbase", "--markets", "spot", "--symbols", "BTCUSDT,ETHUSDT")
@@ -118,3 +121,75 @@ async def test_what_is_no_request_is_an_error(simulate, text):
     async with simulate(*VENUE) as sim, sim.connect("/spot/ws") as socket:
         await socket.send_str(text)
         assert (await until(socket, lambda m: True))[-1]["type"] == "error"
+
+
+async def request(socket, what, products, *channels):
+    await socket.send_str(json.dumps({"type": what, "product_ids": products, "channels": channels}))
+
+
+async def test_the_older_feed_tells_the_same_market_in_its_own_words(simulate):
+    async with simulate(*VENUE, "--rate", "400") as sim, sim.connect("/spot/ws") as socket:
+        while not all(book.trades for book in sim.hub.market.books):
+            await asyncio.sleep(0.05)
+        await request(socket, "subscribe", ["BTC-USDT"], "matches", "level2_batch", {"name": "ticker"}, "heartbeat")
+        found = await until(socket, lambda m: m["type"] == "heartbeat")
+        assert {one["type"] for one in found} == {
+            "subscriptions", "last_match", "match", "ticker", "snapshot", "l2update", "heartbeat",
+        }  # fmt: skip
+        assert found[0]["channels"] == [
+            {"name": name, "product_ids": ["BTC-USDT"]} for name in ("matches", "level2_batch", "ticker", "heartbeat")
+        ]
+        assert not any("sequence_num" in one for one in found)
+        ids = [one["trade_id"] for one in found if one["type"] in ("last_match", "match")]
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
+        assert found[-1]["last_trade_id"] == ids[-1]
+        assert all("time" not in one for one in found if one["type"] == "snapshot")
+        await request(socket, "unsubscribe", ["BTC-USDT"], "level2_batch")
+        (*_, answer) = await until(socket, lambda m: m["type"] == "subscriptions")
+        assert [one["name"] for one in answer["channels"]] == ["matches", "ticker", "heartbeat"]
+
+
+@pytest.mark.parametrize(
+    "products,channels,reason",
+    [(["BTC-USDT"], ["full"], "full requires authentication"), (["NOT-USDT"], ["matches"], "NOT-USDT is not a valid"),
+     (["BTC-USDT"], ["level1"], "level1 is not a valid channel")],
+)  # fmt: skip
+async def test_what_the_older_feed_does_not_serve_without_a_key_is_refused(simulate, products, channels, reason):
+    async with simulate(*VENUE) as sim, sim.connect("/spot/ws") as socket:
+        await request(socket, "subscribe", products, *channels)
+        (error,) = await until(socket, lambda m: True)
+        assert (error["type"], error["message"]) == ("error", "Failed to subscribe")
+        assert error["reason"].startswith(reason)
+
+
+async def test_our_session_reads_the_older_feed_of_the_twin(simulate):
+    venue = exchanges.load("coinbase")
+    channels = {"trade": "exchange.matches", "quote": "exchange.ticker", "book_delta": "exchange.level2_batch"}
+    streams = venue.streams("spot", list(channels), ["BTC-USDT", "ETH-USDT"], channels)
+    (plan,) = venue.connections("spot", streams, venue.ENDPOINTS["spot"])
+    session, events, said = venue.session(plan, "n-1-1"), [], []
+    async with simulate(*VENUE, "--rate", "400") as sim, sim.connect("/spot/ws") as socket:
+        out = session.start(sim.hub.clock.now())
+        while session.books_out_of_sync() or len(events) < 300:
+            for one in out:
+                said.append(type(one).__name__)
+                if isinstance(one, Send):
+                    await socket.send_str(one.text)
+            events += [one for one in out if isinstance(one, Event)]
+            frame = (await asyncio.wait_for(socket.receive(), 10)).data
+            now = sim.hub.clock.now()
+            out = [*session.receive(frame.encode(), now), *session.tick(now)]
+        assert "Rejected" not in said
+        assert {KIND_OF_EVENT[type(one)] for one in events} == set(channels)
+        fills = {fill.id: fill for book in sim.hub.market.books for fill in book.trades if book.symbol == "BTCUSDT"}
+        mine = [one for one in events if isinstance(one, Trade) and one.symbol == "BTC-USDT" and one.seq in fills]
+        assert len(mine) > 5
+        told = {one.seq: (one.price, one.qty, one.side) for one in mine}
+        assert told == {
+            number: (fills[number].price, fills[number].qty, "sell" if fills[number].maker else "buy")
+            for number in told
+        }
+    for symbol in ("BTC-USDT", "ETH-USDT"):
+        rows = [one for one in events if isinstance(one, BookDelta) and one.symbol == symbol]
+        assert [row.prev_id for row in rows[1:]] == [row.last_id for row in rows[:-1]]
+        assert [row.flags for row in rows] == [("snapshot",), *[()] * (len(rows) - 1)]

@@ -18,13 +18,13 @@ _UNCONFIRMED = _absent("that futures are streamed without a key is said nowhere:
 EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
     "spot": {
         "trade": Evidence(
-            "recorded", _ADVANCED, "ids follow by one; Advanced rather than Exchange, whose matches may be dropped"
+            "recorded", _ADVANCED, "ids follow by one; or exchange.matches, of the other feed (documentation)"
         ),
         "agg_trade": _absent("the venue tells every fill by itself: collect trade"),
-        "quote": Evidence("recorded", _ADVANCED, "ticker: told at trades only, some 0.3 s behind the book"),
+        "quote": Evidence("recorded", _ADVANCED, "told at trades, some 0.3 s behind the book; or exchange.ticker"),
         "book_delta": Evidence(
             "recorded", _ADVANCED,
-            "ids are the engine's times; Advanced rather than Exchange, whose batches have no numbers",
+            "ids are the engine's times; or exchange.level2_batch, whose batches nothing numbers (documentation)",
         ),
         "book_snapshot": Evidence("recorded", "nautilus_http_product_book", "REST only, up to a second old"),
         "liquidation": _absent("the venue has no public feed of liquidations"),
