@@ -125,3 +125,8 @@ class Gaps:
             else:
                 self._growing.discard(gap.gap_id)
         return new
+
+
+def nonzero(counts: Mapping[str, int]) -> dict[str, int]:
+    """Those that counted something, by name."""
+    return {name: count for name, count in sorted(counts.items()) if count}

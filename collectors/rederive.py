@@ -19,6 +19,7 @@ from lake import durable, layout
 from lake.errors import CorruptFile
 from lake.frames import FrameLine, read_frames
 from lake.lasting import Lasting
+from lake.reproduced import Taken
 from lake.rows import SegmentRow, SessionRow
 from lake.writer import LakeWriter
 from market.errors import Malformed
@@ -107,6 +108,17 @@ class Rederivation:
             for session, spans in self._run.skipped.items()
         }
         return {session: spans for session, spans in found.items() if spans}
+
+    def taken(self) -> dict[str, Taken]:
+        """Session -> which of its frames were read so far."""
+        skipped = self._run.skipped
+        found = {}
+        for session, last in self._run.newest().items():
+            spans = [(span.start, span.stop) for span in skipped.get(session, ())]
+            begins = [span for span in spans if span[0] == 1]  # of a session that had begun before
+            rest = tuple(span for span in spans if span[0] > 1)
+            found[session] = Taken(max((stop for _, stop in begins), default=1), last, rest)
+        return found
 
     def close(self) -> None:
         with hushed():

@@ -18,7 +18,7 @@ import msgspec
 from collectors import exchanges, polling, recorded, recovery
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
-from collectors.links import Link
+from collectors.links import Link, nonzero
 from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
 from collectors.routes import merger_maker
@@ -63,7 +63,6 @@ class Summary(msgspec.Struct, kw_only=True):
 
 
 Progress = Callable[[Summary], None]
-FOREVER = 2**63 - 1
 
 
 class _Held(NamedTuple):
@@ -162,6 +161,11 @@ class Run:
         """Connection -> numbers of its frames that were in no file, although later ones were."""
         return self._skipped
 
+    def newest(self) -> dict[str, int]:
+        """Connection -> number of the newest of its frames that was taken."""
+        known = {conn: held.here for conn, held in self._known.items()}
+        return known | {conn: link.session.frame_no for conn, link in self._links.items()}
+
     def take(self, path: Path) -> None:
         """Every line of one file."""
         reader = read_frames(path, self._counts)
@@ -245,8 +249,8 @@ class Run:
         for link in self._links.values():
             ignored.update(link.session.ignored)
         return msgspec.structs.replace(
-            summary, frames=totals.frames, events=_nonzero(totals.events), duplicates=_nonzero(totals.duplicates),
-            ignored=_nonzero(ignored), rejected=_nonzero(totals.rejected), gaps=totals.gaps, damage=[*summary.damage],
+            summary, frames=totals.frames, events=nonzero(totals.events), duplicates=nonzero(totals.duplicates),
+            ignored=nonzero(ignored), rejected=nonzero(totals.rejected), gaps=totals.gaps, damage=[*summary.damage],
         )  # fmt: skip
 
     # --- lines ---
@@ -339,7 +343,7 @@ class Run:
             rows = [row for row in self._writer.manifest.sessions(session=conn) if row.closed_at is not None]
             frames = max((row.frames for row in rows), default=0)
             # the end of an interrupted session is only known roughly
-            ends = [FOREVER if row.close_cause == recovery.CRASH else row.closed_at or 0 for row in rows]
+            ends = [recorded.LAST if row.close_cause == recovery.CRASH else row.closed_at or 0 for row in rows]
             first = min((row.opened_at for row in rows), default=0)
             held = self._known[conn] = _Held(frames, frames, first, max(ends, default=0))
         return held
@@ -393,7 +397,3 @@ class Run:
             # what the mergers still wait for will not come any more
             self._pipeline.advance(self._now + HOLD, covered=True)
             self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
-
-
-def _nonzero(counts: dict[str, int]) -> dict[str, int]:
-    return {name: count for name, count in sorted(counts.items()) if count}

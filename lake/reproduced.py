@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -81,17 +81,44 @@ class DayResult(msgspec.Struct, kw_only=True):
     examples: list[Different] = []
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """Frames of a session that were read: `first` to `last`, but for those in `skipped`."""
+
+    first: int
+    last: int
+    skipped: tuple[tuple[int, int], ...] = ()
+
+
 class Reach(msgspec.Struct, frozen=True):
-    """Receive times whose frames were read, and sessions whose frames could not be understood."""
+    """Receive times whose frames were read, and sessions whose frames could not be understood.
+
+    Where `taken` says which frames of which session were, only what came of these is meant.
+    """
 
     spans: tuple[Interval, ...]
     unreadable: frozenset[str] = frozenset()
+    taken: Mapping[str, Taken] | None = None
 
     def holds(self) -> pl.Expr:
         """Which rows have their frames there."""
         at = pl.col("ts_recv")
         inside = [(at >= span.start) & (at < span.end) for span in self.spans]
-        return pl.any_horizontal(inside or [pl.lit(value=False)]) & ~pl.col("session").is_in(list(self.unreadable))
+        read = pl.any_horizontal(inside or [pl.lit(value=False)]) & ~pl.col("session").is_in(list(self.unreadable))
+        return read if self.taken is None else (read & self._taken(self.taken)).fill_null(value=False)
+
+    def _taken(self, taken: Mapping[str, Taken]) -> pl.Expr:
+        session, number = pl.col("session"), pl.col("frame_no")
+
+        def of(values: Mapping[str, int]) -> pl.Expr:
+            return session.replace_strict(values, default=None, return_dtype=pl.Int64)
+
+        read = number.is_between(
+            of({name: one.first for name, one in taken.items()}), of({name: one.last for name, one in taken.items()})
+        )
+        for name, one in taken.items():
+            for start, stop in one.skipped:
+                read &= ~((session == name) & (number >= start) & (number < stop))
+        return read
 
 
 def compare(
@@ -107,10 +134,12 @@ def compare(
 
     `symbol` limits it to one symbol; a kind of which a file holds all symbols is compared whole.
     """
-    return _Comparison(root, snapshot, stream, date, parts, reach).run(symbol)
+    return Comparison(root, snapshot, stream, date, parts, reach).run(symbol)
 
 
-class _Comparison:
+class Comparison:
+    """What the lake has of a stream and day, beside what was made of its frames."""
+
     def __init__(
         self,
         root: Path,
@@ -142,8 +171,8 @@ class _Comparison:
         self.lost: Counter[str] = Counter()
 
     def run(self, only: str | None) -> DayResult:
-        made = self._digests([path for path, _ in self.parts])
-        hot = self._digests([self.root / row.path for row in self.hot])
+        made = self.digests([path for path, _ in self.parts])
+        hot = self.digests([self.root / row.path for row in self.hot])
         for symbol in sorted({*made, *hot, *self.days}, key=lambda name: name or ""):
             if self.split and only not in (None, symbol):
                 continue
@@ -167,7 +196,7 @@ class _Comparison:
         self.result.lost = dict(+self.lost)
         return self.result
 
-    def _digests(self, paths: Sequence[Path]) -> dict[str | None, tuple[list[str], int]]:
+    def digests(self, paths: Sequence[Path]) -> dict[str | None, tuple[list[str], int]]:
         """Symbol -> content digests by every version of the rules, and rows, of some hot files without copies."""
         if not paths:
             return {}
@@ -195,14 +224,14 @@ class _Comparison:
         for hour in range(DAY // HOUR):
             low = self.start + hour * HOUR
             span = Interval(low, low + HOUR)
-            mine = self._frame([path for path, at in self.parts if at == hour], symbol, span)
-            lake = self._frame(held, symbol, span)
+            mine = self.keyed(self.observed([path for path, at in self.parts if at == hour], symbol, span))
+            lake = self.keyed(self.observed(held, symbol, span))
             if mine.height or lake.height:
                 self._rows(lake, mine, found)
         return found
 
-    def _frame(self, paths: Sequence[Path], symbol: str | None, span: Interval) -> pl.DataFrame:
-        """The observed rows of an hour without copies, each with its identity and its canonical line."""
+    def observed(self, paths: Sequence[Path], symbol: str | None, span: Interval) -> pa.Table:
+        """The observed rows of some files in a span of time."""
         names = frozenset([symbol]) if symbol is not None else None
         pieces = [tables.empty(self.kind)]
         for path in paths:
@@ -213,21 +242,26 @@ class _Comparison:
         wanted = pc.and_(wanted, pc.not_equal(table.column("source").cast(pa.string()), DERIVED))
         if symbol is not None:
             wanted = pc.and_(wanted, pc.equal(table.column("symbol").cast(pa.string()), symbol))
+        return table.filter(wanted)
+
+    def keyed(self, table: pa.Table) -> pl.DataFrame:
+        """Rows of `observed` that are content, without copies: number, provenance, identity and canonical line."""
+        place = pl.int_range(table.num_rows, eager=True, dtype=pl.UInt32)
         if "flags" in table.column_names:
-            ours = pc.match_substring_regex(table.column("flags").cast(pa.string()), OURS)
-            wanted = pc.and_(wanted, pc.invert(ours))
-        table = table.filter(wanted)
+            content = pc.invert(ours(table))
+            place = place.filter(pl.Series(pl.from_arrow(content)))
+            table = table.filter(content)
         seq = kinds.kind(self.kind).seq
         columns = dict.fromkeys(
             ("exchange", "market_type", "symbol", "ts_event", "ts_recv", *kinds.PROVENANCE, *kinds.kind(self.kind).key,
              *([seq] if seq else []))
         )  # fmt: skip
-        frame = merge.plain_frame(table.select(list(columns))).with_row_index(ROW)
-        kept = deduplicated(frame.lazy(), self.kind).collect()
+        frame = merge.plain_frame(table.select(list(columns))).with_columns(place.alias(ROW))
+        lines = canonical_lines(table, self.kind) if table.num_rows else pl.Series([], dtype=pl.String)
+        frame = frame.with_columns(lines.alias(LINE))
         times = [pl.col(name).to_physical().cast(pl.Int64) for name in ("ts_event", "ts_recv")]
         identity = merge.Suspects(self.kind).identity()[0]
-        lines = canonical_lines(table, self.kind) if table.num_rows else pl.Series([], dtype=pl.String)
-        return kept.with_columns(identity, lines.gather(kept.get_column(ROW)).alias(LINE)).with_columns(times)
+        return deduplicated(frame.lazy(), self.kind).collect().with_columns(identity).with_columns(times)
 
     def _rows(self, lake: pl.DataFrame, made: pl.DataFrame, found: _Verdict) -> None:
         gone = lake.filter(~self.reach.holds())
@@ -241,12 +275,12 @@ class _Comparison:
             self.result.waiting += extra.filter(pl.col("ts_recv") >= self.waits).height
             extra = extra.filter(pl.col("ts_recv") < self.waits)
         for gap in self.gaps if extra.height else ():
-            inside = extra.select(self._in(gap)).to_series()
+            inside = extra.select(self.lost_in(gap)).to_series()
             self.lost[gap.cause] += int(inside.sum())
             extra = extra.filter(~inside)
         self._differ(extra, ABSENT, found)
 
-    def _in(self, gap: Gap) -> pl.Expr:
+    def lost_in(self, gap: Gap) -> pl.Expr:
         """Which rows a gap says are lost."""
         mine = pl.lit(value=True) if gap.symbol == EVERY_SYMBOL else pl.col("symbol") == gap.symbol
         seq = kinds.kind(self.kind).seq
@@ -267,6 +301,11 @@ class _Comparison:
                         what, row["symbol"], row["ts_event"], row["session"], row["frame_no"], row["item"], number
                     )
                 )  # fmt: skip
+
+
+def ours(table: pa.Table) -> pa.ChunkedArray:
+    """Which rows of a book are no content."""
+    return pc.match_substring_regex(table.column("flags").cast(pa.string()), OURS)
 
 
 class _Verdict(msgspec.Struct):

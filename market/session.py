@@ -377,6 +377,10 @@ class Exchange(Protocol):
     """Statuses after which nothing comes of it any more; those in neither are a pause."""
     EVIDENCE: Mapping[str, Mapping[str, Evidence]]
     """market_type -> every kind that is collected anywhere -> what stands behind it, or that the venue lacks it."""
+    PARSERS: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]]
+    """market_type -> kind -> channel -> dates (UTC) on which the venue changed it, so that an earlier frame is read by
+    another parser; channels that it never changed are left out.
+    """
 
     def streams(
         self,

@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from typing import cast
 
+from collectors.adapters.dated import in_force
 from market.errors import MarketError
 from market.session import Exchange
 
@@ -25,6 +26,13 @@ class UnknownExchange(MarketError):
 def names() -> tuple[str, ...]:
     """The venues there are, sorted."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg))
+
+
+def parsers(exchange: str, market_type: str, kind: str, date: str) -> str:
+    """Which parsers read what was received of a kind on a date (UTC), of channels that changed; "" of all others."""
+    if exchange not in names():
+        return ""
+    return in_force(load(exchange).PARSERS.get(market_type, {}).get(kind, {}), date)
 
 
 def load(name: str) -> Exchange:

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import msgspec
 
+from collectors.adapters.dated import registered
 from collectors.exchanges.binance import inverse, linear, polls, spot
 from collectors.exchanges.binance.evidence import EVIDENCE
 from collectors.exchanges.binance.protocol import StreamSession
@@ -47,6 +48,7 @@ OFFERS: Mapping[str, Mapping[str, str]] = {
     name: {**{kind: poll.route for kind, poll in POLLS[name].items() if kind != SERVER_TIME}, **streamed}
     for name, streamed in _STREAMED.items()
 }
+PARSERS = registered({name: market.CHANNELS for name, market in _MARKETS.items()}, lambda _, channel: channel.maker)
 TRADING = frozenset({"TRADING"})
 ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", DELISTED})
 """The last is our own word, for a listing that the venue names no more. A spot symbol that is over says BREAK, as one

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from collectors.adapters.dated import Dated, reader
 from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.booking import Booking
 from collectors.exchanges.binance.commands import Subscriber
@@ -53,7 +54,7 @@ class Channel(msgspec.Struct, frozen=True):
     kind: str
     contiguous: bool
     max_silence: int | None
-    maker: Maker
+    maker: Maker | Dated[Maker]
     sparse: bool = False
     """Whether hours without an event are ordinary."""
     symbol_at: Literal["data", "order", "name"] = "data"
@@ -296,8 +297,8 @@ class StreamSession(Booking):
                 state = self._learned(name, frame, ts_recv) if self._learn else None
             if state is None:
                 return self._foreign(name, frame, number)
-            parse = self._channels[state.stream.channel].maker(self, state)
-            self._makers[name] = parse
+            maker = self._channels[state.stream.channel].maker
+            parse = self._makers[name] = reader(maker, ts_recv, self, state)
         state = self._states[name]
         before = state.events
         out = parse(frame, ts_recv, number)

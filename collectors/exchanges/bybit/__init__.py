@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.bybit import polls
@@ -26,6 +27,7 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 }
 _OFFERING = Offering(NAME, PUBLIC, CHANNELS, POLLS, LIMITS, EVIDENCE)
 OFFERS = _OFFERING.offers
+PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
 connections = _OFFERING.connections
 TRADING = frozenset({"Trading"})
@@ -33,8 +35,8 @@ ENDED = frozenset({"Delivering", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more: its list names what trades only."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "POLLS", "TRADING", "connections", "poller",
-    "session", "streams",
+    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
+    "poller", "session", "streams",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.dated import Dated, reader
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.streamed_books import StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
@@ -36,7 +37,7 @@ class Channel(msgspec.Struct, frozen=True):
     kind: str
     contiguous: bool
     max_silence: int | None
-    maker: Maker
+    maker: Maker | Dated[Maker]
     sparse: bool = False
 
     def stream(self, symbol: str) -> Stream:
@@ -183,7 +184,8 @@ class BybitSession(StreamingSession):
         key = name.encode()
         parse = self._parsers.get(key)
         if parse is None:
-            parse = self._parsers[key] = self._channels[state.stream.channel].maker(self, state)
+            maker = self._channels[state.stream.channel].maker
+            parse = self._parsers[key] = reader(maker, ts_recv, self, state)
         return parse(frame, ts_recv, number)
 
     def _named(self, name: str) -> Stream | None:

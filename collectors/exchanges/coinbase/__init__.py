@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.coinbase import polls
@@ -27,14 +28,15 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 }
 _OFFERING = Offering(NAME, ADVANCED, CHANNELS, POLLS, LIMITS, EVIDENCE)
 OFFERS = _OFFERING.offers
+PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
 TRADING = frozenset({ONLINE, "post_only", "limit_only", "auction_mode"})
 ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "POLLS", "TRADING", "connections", "poller",
-    "session", "streams",
+    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
+    "poller", "session", "streams",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from collectors.adapters.dated import Dated, reader
 from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, why
 from collectors.adapters.streamed_books import StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
@@ -43,7 +44,7 @@ class Channel(msgspec.Struct, frozen=True):
     kind: str
     contiguous: bool
     max_silence: int | None
-    maker: Maker
+    maker: Maker | Dated[Maker]
     types: tuple[str, ...] = ()
 
     @property
@@ -95,13 +96,9 @@ class CoinbaseSession(StreamingSession):
         self._channels = channels
         self.hearts: list[Heartened] = []
         """Whom the heartbeats of Exchange are told to."""
-        self._parsers: dict[bytes, Parse] = {wire.ACK.encode(): self._ack, wire.BEAT.encode(): self._beat}
-        self._typed: dict[bytes, Parse] = {wire.ACK.encode(): self._listed, exchange_wire.BEAT.encode(): self._pulse}
-        for name, channel in channels.items():
-            parse = channel.maker(self)
-            self._typed |= {word.encode(): parse for word in channel.types}
-            if not channel.types:
-                self._parsers[wire.SAYS.get(name, name).encode()] = parse
+        self._parsers: dict[bytes, Parse] = {}
+        self._typed: dict[bytes, Parse] = {}
+        self._read_from(0)
         self._last: int | None = None
         """The newest `sequence_num`, None before any."""
         self._counts = True
@@ -143,6 +140,21 @@ class CoinbaseSession(StreamingSession):
         self.books.stored_again(symbols)
 
     # --- collectors.adapters.streaming ---
+
+    def start(self, now: int) -> Sequence[Output]:
+        self._read_from(now)
+        return super().start(now)
+
+    def _read_from(self, now: int) -> None:
+        """The parsers that hold from `now` (us) on."""
+        self.hearts.clear()
+        self._parsers = {wire.ACK.encode(): self._ack, wire.BEAT.encode(): self._beat}
+        self._typed = {wire.ACK.encode(): self._listed, exchange_wire.BEAT.encode(): self._pulse}
+        for name, channel in self._channels.items():
+            parse = reader(channel.maker, now, self)
+            self._typed |= {word.encode(): parse for word in channel.types}
+            if not channel.types:
+                self._parsers[wire.SAYS.get(name, name).encode()] = parse
 
     def sent(self, text: str, now: int) -> None:
         """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.kraken import futures_polls, polls
@@ -40,6 +41,9 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 }
 _OFFERING = Offering(NAME, PUBLIC, CHANNELS, POLLS, LIMITS, EVIDENCE, upper=False)
 OFFERS = _OFFERING.offers
+PARSERS = registered(
+    CHANNELS, lambda market, channel: (READERS if market == SPOT else FUTURES_READERS).get(channel.word)
+)
 streams = _OFFERING.streams
 connections = _OFFERING.connections
 PUSHES = frozenset({"trade"})
@@ -49,8 +53,8 @@ ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "POLLS", "PUSHES", "TRADING", "connections", "poller",
-    "session", "streams",
+    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "PUSHES", "TRADING",
+    "connections", "poller", "session", "streams",
 ]  # fmt: skip
 
 

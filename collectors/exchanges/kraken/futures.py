@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.dated import Dated, chosen
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.streamed_books import StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
@@ -83,7 +84,7 @@ class FuturesSession(StreamingSession):
         connection: Connection,
         session_id: str,
         channels: Mapping[str, Channel],
-        readers: Mapping[str, Parse],
+        readers: Mapping[str, Parse | Dated[Parse]],
         limits: Limits,
         *,
         learn: bool = False,
@@ -94,7 +95,8 @@ class FuturesSession(StreamingSession):
         )
         self.books = StreamedBooks()
         self._channels = channels
-        self._readers = {feed.encode(): read for feed, read in readers.items()}
+        self._known = readers
+        self._readers: dict[bytes, Parse] = {}
         self._asked = 0
         """Requests of a recording."""
         self._lanes = {(state.stream.channel, state.stream.symbol): state for state in self.states.values()}
@@ -203,8 +205,10 @@ class FuturesSession(StreamingSession):
             return self._answer(found, ts_recv, number)
         if found.feed is None or not 0 < len(found.feed) <= NAME_LIMIT:
             return self.reject("a frame of no documented shape", None, number)
-        read = self._readers.get(found.feed.encode())
-        said = None if read is None else read(self, frame, ts_recv, number)
+        said = None
+        if (known := self._known.get(found.feed)) is not None:
+            read = self._readers.setdefault(found.feed.encode(), chosen(known, ts_recv))
+            said = read(self, frame, ts_recv, number)
         return self.ignore(found.feed) if said is None else said
 
     def _answer(self, found: wire.Head, now: int, number: int) -> Sequence[Output]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from collectors.adapters.dated import Dated
 from collectors.exchanges.kraken import books, futures_parsing, parsing, wire
 from collectors.exchanges.kraken.futures import Parse
 from collectors.exchanges.kraken.protocol import Channel, Read
@@ -65,14 +66,14 @@ CHANNELS: Mapping[str, Mapping[str, Channel]] = {
     "linear": _FEEDS,
     "inverse": _FEEDS,
 }
-READERS: Mapping[str, Read] = {
+READERS: Mapping[str, Read | Dated[Read]] = {
     "trade": parsing.each(parsing.trade, "trade"),
     "ticker": parsing.each(parsing.quote, "ticker"),
     "book": parsing.each(books.delta, "book"),
     "ohlc": parsing.each(parsing.kline, "ohlc"),
     "instrument": parsing.pairs,
 }
-FUTURES_READERS: Mapping[str, Parse] = {
+FUTURES_READERS: Mapping[str, Parse | Dated[Parse]] = {
     "trade": futures_parsing.trade,
     "trade_snapshot": futures_parsing.past_trades,
     "book": futures_parsing.change,

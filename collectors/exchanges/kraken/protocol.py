@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.dated import Dated, chosen
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.streamed_books import StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
@@ -64,7 +65,7 @@ class KrakenSession(StreamingSession):
         connection: Connection,
         session_id: str,
         channels: Mapping[str, Channel],
-        readers: Mapping[str, Read],
+        readers: Mapping[str, Read | Dated[Read]],
         limits: Limits,
         *,
         learn: bool = False,
@@ -81,7 +82,8 @@ class KrakenSession(StreamingSession):
         self.kept: dict[str, object] = {}
         """Name of a stream -> what its parser keeps of it."""
         self._channels = channels
-        self._readers = {word.encode(): read for word, read in readers.items()}
+        self._known = readers
+        self._readers: dict[bytes, Read] = {}
         self._lanes = {_lane(state.stream): state for state in self.states.values()}
         self._pings = 0
         for state in self.states.values():
@@ -197,8 +199,8 @@ class KrakenSession(StreamingSession):
         if found.channel is not None:
             if not 0 < len(found.channel) <= NAME_LIMIT:
                 return self.reject("a channel of impossible length", None, number)
-            read = self._readers.get(found.channel.encode())
-            if read is not None:
+            if (known := self._known.get(found.channel)) is not None:
+                read = self._readers.setdefault(found.channel.encode(), chosen(known, ts_recv))
                 return read(self, frame, ts_recv, number)
             return self.ignore(found.channel if found.channel != "status" else self._system(frame))
         if found.method is not None or found.success is not None:

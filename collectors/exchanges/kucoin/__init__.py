@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.kucoin import admission as tokens
@@ -29,6 +30,7 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 }
 _OFFERING = Offering(NAME, PUBLIC, CHANNELS, POLLS, LIMITS, EVIDENCE)
 OFFERS = _OFFERING.offers
+PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
 connections = _OFFERING.connections
 TRADING = frozenset({"Trading", "Open"})
@@ -36,8 +38,8 @@ ENDED = frozenset({"BeingSettled", "Settled", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "POLLS", "TRADING", "admission", "admitted",
-    "connections", "poller", "session", "streams",
+    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "admission",
+    "admitted", "connections", "poller", "session", "streams",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.dated import reader
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
 from collectors.exchanges.kucoin import wire
@@ -235,7 +236,8 @@ class KucoinSession(StreamingSession):
         key = name.encode()
         parse = self._parsers.get(key)
         if parse is None:
-            parse = self._parsers[key] = self._channels[state.stream.channel].maker(self, state)
+            maker = self._channels[state.stream.channel].maker
+            parse = self._parsers[key] = reader(maker, ts_recv, self, state)
         return parse(frame, ts_recv, number)
 
     def _named(self, name: str) -> Stream | None:

@@ -9,6 +9,7 @@ import msgspec
 
 from collectors.adapters.answers import FIRST_PAUSE, longer
 from collectors.adapters.asking import Failed
+from collectors.adapters.dated import Dated
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.subscribing import Request, Subscriber
 from collectors.exchanges.kucoin import wire
@@ -18,6 +19,8 @@ from market.session import Connection, Fetch, Output, Stream, StreamState
 
 if TYPE_CHECKING:
     from collectors.exchanges.kucoin.protocol import KucoinSession, Parse
+
+    Maker = Callable[[KucoinSession, StreamState], Parse]
 
 CANDLES = "/market/candles"
 ACTIVE = "/api/v1/contracts/active"
@@ -34,7 +37,7 @@ class Channel(msgspec.Struct, frozen=True):
     kind: str
     contiguous: bool
     max_silence: int | None
-    maker: Callable[[KucoinSession, StreamState], Parse]
+    maker: Maker | Dated[Maker]
 
     def stream(self, symbol: str) -> Stream:
         """The stream of one symbol."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.okx import polls
@@ -37,13 +38,14 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 }
 _OFFERING = Offering(NAME, PUBLIC, CHANNELS, POLLS, LIMITS, EVIDENCE, beside=frozenset({FUNDING}))
 OFFERS = _OFFERING.offers
+PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 TRADING = frozenset({"live"})
 ENDED = frozenset({"expired", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "POLLS", "TRADING", "connections", "poller",
-    "session", "streams",
+    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
+    "poller", "session", "streams",
 ]  # fmt: skip
 
 

@@ -75,6 +75,24 @@ def delta(session: OkxSession, state: StreamState) -> Parse:
     return parse
 
 
+def summed_delta(session: OkxSession, state: StreamState) -> Parse:
+    """`books` while checksums lived: a row says its message's, of which 0 is none."""
+    parse_levels, decode = delta(session, state), wire.sums
+
+    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        try:
+            (said,) = decode(frame).data
+        except (*BAD_FRAME, ValueError) as error:
+            return session.reject(why(error), state.stream.name, number)
+        out = parse_levels(frame, ts_recv, number)
+        for row in out:
+            if isinstance(row, BookDelta) and row.last_id is not None:
+                row.checksum = said.checksum or None
+        return out
+
+    return parse
+
+
 def _whole(session: OkxSession, book: StreamedBook, row: BookDelta) -> Sequence[Output]:
     """A whole book: the first, one that was asked for, or one that repeats."""
     last, newest = row.last_id or 0, book.last or 0

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from collectors.adapters.dated import Dated
 from collectors.exchanges.okx import books, derivatives, klines, trades
-from collectors.exchanges.okx.protocol import Channel
-from collectors.exchanges.okx.wire import INTERVALS
+from collectors.exchanges.okx.protocol import Channel, Maker
+from collectors.exchanges.okx.wire import INTERVALS, SUMS_DIED
 from market.session import Endpoint, Limits
 from market.times import MINUTE, SECOND
 
@@ -44,6 +45,8 @@ _LIMITS = Limits(
 )
 LIMITS: Mapping[str, Limits] = dict.fromkeys(MARKETS, _LIMITS)
 
+_BOOKS: Dated[Maker] = Dated(books.summed_delta, (SUMS_DIED, books.delta))
+
 
 def _channels(market: str) -> dict[str, Channel]:
     """By name. Of the channels of one kind the first is the one offered, the others are for configuration."""
@@ -51,7 +54,7 @@ def _channels(market: str) -> dict[str, Channel]:
         Channel("trades-all", "trade", BUSINESS, contiguous=True, max_silence=None, maker=trades.trade),
         Channel("trades", "agg_trade", PUBLIC, contiguous=False, max_silence=None, maker=trades.agg_trade),
         Channel("bbo-tbt", "quote", PUBLIC, contiguous=False, max_silence=2 * MINUTE, maker=books.quote),
-        Channel("books", "book_delta", BOOKS, contiguous=True, max_silence=2 * MINUTE, maker=books.delta),
+        Channel("books", "book_delta", BOOKS, contiguous=True, max_silence=2 * MINUTE, maker=_BOOKS),
         *(
             Channel(f"candle{interval}", "kline", BUSINESS, contiguous=False, max_silence=None, maker=klines.kline)
             for interval in sorted(INTERVALS, key=lambda spelt: spelt != "1m")

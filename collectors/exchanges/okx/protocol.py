@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.dated import Dated, reader
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.streamed_books import StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
@@ -47,7 +48,7 @@ class Channel(msgspec.Struct, frozen=True):
     path: str
     contiguous: bool
     max_silence: int | None
-    maker: Maker
+    maker: Maker | Dated[Maker]
     sparse: bool = False
     of_type: bool = False
     """Whether it tells of all instruments of a type at once."""
@@ -268,7 +269,8 @@ class OkxSession(StreamingSession):
         place = f'"channel":"{arg.channel}","{key}":"{whom}"'.encode()
         parse = self._parsers.get(place)
         if parse is None:
-            parse = self._parsers[place] = self._channels[state.stream.channel].maker(self, state)
+            maker = self._channels[state.stream.channel].maker
+            parse = self._parsers[place] = reader(maker, ts_recv, self, state)
         return parse(frame, ts_recv, number)
 
     def _named(self, channel: str, whom: str) -> Stream | None:

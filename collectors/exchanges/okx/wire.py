@@ -7,6 +7,7 @@ of milliseconds. Source: the venue's pages, as SOURCES.md beside the fixtures of
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -26,6 +27,8 @@ INTERVALS = {
 }  # fmt: skip
 """The venue's spelling -> ours. From six hours on those without `utc` open at UTC+8: they are not collected."""
 WHOLE, CHANGE = "snapshot", "update"
+SUMS_DIED = "2026-06-23"
+"""From when on (UTC) checksums of books are 0 or absent in production; it was announced without an hour."""
 REASONABLE = 13
 """Digits of a time in milliseconds, at most."""
 _TEXT = rb'"(?!0[0-9])[0-9]{1,30}+(?:\.[0-9]{1,30}+)?+"'
@@ -92,6 +95,18 @@ class Depths(msgspec.Struct, gc=False):
     arg: Arg
     action: str
     data: list[Depth]
+
+
+class Sum(msgspec.Struct, gc=False):
+    """A signed CRC32 of the best 25 levels a side behind the message."""
+
+    checksum: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**32)] = 0
+
+
+class Sums(msgspec.Struct, gc=False):
+    """What a message of `books` said before SUMS_DIED beside its levels."""
+
+    data: list[Sum]
 
 
 class Top(msgspec.Struct, gc=False):
@@ -191,6 +206,7 @@ class Candles(msgspec.Struct, gc=False):
 head = msgspec.json.Decoder(Head).decode
 trades = msgspec.json.Decoder(Trades).decode
 depths = msgspec.json.Decoder(Depths).decode
+sums = msgspec.json.Decoder(Sums).decode
 best = msgspec.json.Decoder(Best).decode
 marks = msgspec.json.Decoder(Marks).decode
 rates = msgspec.json.Decoder(Rates).decode
