@@ -27,7 +27,7 @@ from collectors.listings import AGAIN_SECONDS, CONTRACT, Listings, market_of
 from collectors.patterns import Resolved
 from collectors.pipeline import Pipeline
 from collectors.planning import Changes, Want
-from collectors.polling import FUNDING_RATE, poll
+from collectors.polling import CANDLE, FUNDING_RATE, poll
 from collectors.routes import merger_maker
 from lake.lasting import Lasting, lasting
 from lake.manifest import Manifest
@@ -221,7 +221,7 @@ class Collecting:
         market = market_of(source)
         for kind in source.kinds:
             lane = (*market, kind)
-            stopped = polling.stopped(source, kind, self._last.get(lane, {}), symbols, self._clock.now())
+            stopped = polling.stopped(_load(source), source, kind, self._last.get(lane, {}), symbols, self._clock.now())
             new = [s for s in symbols if s in stopped and (lane, s) not in self._seeded]
             self._seeded.update((lane, s) for s in symbols)
             if new:
@@ -275,9 +275,11 @@ class Collecting:
         return {contract.symbol: contract.status for contract in self._known(market).contracts}
 
     def _known(self, market: MarketKey) -> Lasting:
-        """What the lake remembers of a market. Reads files: call it in a thread."""
+        """What the lake remembers of a market, and where its candles stopped. Reads files: call it in a thread."""
         with self._manifest.snapshot() as snapshot:
-            return lasting(self._manifest.root, snapshot, *market, (FUNDING_RATE,))
+            known = lasting(self._manifest.root, snapshot, *market, (FUNDING_RATE,))
+        candles = {symbol: stop.ts_event for symbol, stop in self._last.get((*market, CANDLE), {}).items()}
+        return msgspec.structs.replace(known, times={**known.times, CANDLE: candles})
 
     async def _fetch(self, job: Errand, stop: asyncio.Event) -> None:
         exchange, market = _load(job.source), market_of(job.source)

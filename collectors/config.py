@@ -98,6 +98,13 @@ class PollsConfig(_Section):
         le=86_400,
         description="Settled funding rates, where `kinds` has `funding_rate`: all since the last that is stored.",
     )
+    candle_seconds: float = Field(
+        default=60,
+        ge=10,
+        le=86_400,
+        description="The venue's closed candles of one minute, where `kinds` has `kline` and no stream carries them:"
+        " all since the last that is stored.",
+    )
     depth_seconds: float | None = Field(
         default=None,
         ge=1,
@@ -124,6 +131,7 @@ class PollsConfig(_Section):
 SETTINGS = {
     "open_interest": "open_interest_seconds",
     "funding_rate": "funding_seconds",
+    "kline": "candle_seconds",
     "book_snapshot": "depth_seconds",
     "contract": "instruments_seconds",
     SERVER_TIME: "server_time_seconds",

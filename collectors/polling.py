@@ -33,10 +33,10 @@ from runtime.clock import pause
 from runtime.clock_watch import Steady
 from runtime.retry import backoff
 
-CONTRACT, FUNDING_RATE = "contract", "funding_rate"
+CONTRACT, FUNDING_RATE, CANDLE = "contract", "funding_rate", "kline"
 REMEMBERED = (FUNDING_RATE,)
 """Kinds whose newest stored times a start has to know."""
-ASKED_FOR = ("open_interest", FUNDING_RATE)
+ASKED_FOR = ("open_interest", FUNDING_RATE, CANDLE)
 """Kinds that are polled where a source names them; the others are polled by their setting."""
 LATE = 3
 """Intervals without a row after which one is missing."""
@@ -91,7 +91,8 @@ def remember(pipeline: Pipeline, known: Lasting) -> None:
     contracts = pipeline.route(CONTRACT).merger
     if isinstance(contracts, ContractMerger):
         contracts.remember(known.contracts)
-    for kind, times in known.times.items():
+    for kind in REMEMBERED:
+        times = known.times.get(kind)
         if not times:
             continue
         merger = pipeline.route(kind).merger
@@ -100,14 +101,15 @@ def remember(pipeline: Pipeline, known: Lasting) -> None:
 
 
 def stopped(
-    source: SourceConfig, kind: str, stops: Mapping[str, Resume], symbols: Iterable[str], now: int
+    exchange: Exchange, source: SourceConfig, kind: str, stops: Mapping[str, Resume], symbols: Iterable[str], now: int
 ) -> dict[str, Resume]:
-    """Those of `stops` from which on something is missing: instruments and settled rates are asked for from there on,
-    and what is asked for at an interval is not late yet within a few of them.
+    """Those of `stops` from which on something is missing: instruments, settled rates and polled candles are asked for
+    from there on, and what is asked for at an interval is not late yet within a few of them.
     """
-    if kind in (CONTRACT, FUNDING_RATE):
+    candles = kind == CANDLE and CANDLE in exchange.POLLS[source.market_type]
+    if kind in (CONTRACT, FUNDING_RATE) or candles:
         return {}
-    seconds = source.polls.seconds(kind) if kind in ASKED_FOR else None
+    seconds = source.polls.seconds(kind) if kind in ASKED_FOR and kind != CANDLE else None
     least = round((seconds or 0) * SECOND * LATE)
     return {one: stops[one] for one in symbols if one in stops and now - stops[one].ts_event >= least}
 

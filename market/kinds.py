@@ -191,7 +191,7 @@ class Contract(Event, gc=False, omit_defaults=True):
 
 
 class Kline(Event, gc=False, omit_defaults=True):
-    """The venue's own closed candle; a changed value is a new `revision`."""
+    """The venue's own closed candle; a changed value is a new `revision`. Some say one of the two volumes only."""
 
     interval: str
     open_time: int
@@ -199,7 +199,7 @@ class Kline(Event, gc=False, omit_defaults=True):
     high: str
     low: str
     close: str
-    volume_base: str
+    volume_base: str | None
     volume_quote: str | None
     trade_count: int | None
     taker_buy_base: str | None
@@ -333,7 +333,7 @@ _ALL = (
          ("uid", "valid_from", "known_from"), None, "all", "reference"),
     Kind("kline", Kline,
          (*_required("dict", "interval"), *_required("time", "open_time"),
-          *_required("decimal", "open", "high", "low", "close", "volume_base"), *_optional("decimal", "volume_quote"),
+          *_required("decimal", "open", "high", "low", "close"), *_optional("decimal", "volume_base", "volume_quote"),
           *_optional("int", "trade_count"), *_optional("decimal", "taker_buy_base", "taker_buy_quote"),
           *_required("int", "revision")),
          ("interval", "open_time", "source", "revision"), None, "all", "slow", (OhlcSane(),)),

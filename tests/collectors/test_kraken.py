@@ -311,9 +311,9 @@ def test_times(text, time):
 
 
 def test_kinds_and_channels_that_are_not_there_are_refused_with_a_reason():
-    with pytest.raises(MarketError, match="no feed tells the best levels"):
-        VENUE.streams("linear", ["quote"], ["PF_XBTUSD"])
-    with pytest.raises(MarketError, match="REST only"):
-        VENUE.streams("inverse", ["kline"], ["PI_XBTUSD"])
+    with pytest.raises(MarketError, match="tells every fill by itself"):
+        VENUE.streams("linear", ["agg_trade"], ["PF_XBTUSD"])
+    with pytest.raises(MarketError, match="one of none"):
+        VENUE.streams("inverse", ["kline"], ["PI_XBTUSD"], {"kline": "ohlc.1"})
     with pytest.raises(MarketError, match=r"book\.1000, book\.10, "):
         VENUE.streams("spot", ["book_delta"], ["BTC/USD"], {"book_delta": "book.11"})

@@ -8,8 +8,8 @@ or `rejected [<reason>]`),
 `<receive time us>`, tag, status and body with tabs between) beside its `.events`, where `refused <symbol>` and
 `server_time <us>` are outcomes too, and `reference.body` (an answer to the first request for instruments) beside
 `reference.events`. `contracts.known`, where there is one, are lines of contracts that a session is told of before its
-frames. `nothing.json` is an answer of any route (`<market>/nothing-<kind>.json` of one), `$symbol` and `$ms` to be
-filled in; `greeting.frame` what the venue sends before anything may be asked of it, where it does.
+frames or answers. `nothing.json` is an answer of any route (`<market>/nothing-<kind>.json` of one), `$symbol` and `$ms`
+to be filled in; `greeting.frame` what the venue sends before anything may be asked of it, where it does.
 """
 
 import datetime as dt
@@ -34,6 +34,7 @@ from market.session import (
     SERVER_TIME,
     Connection,
     Fetch,
+    Informed,
     Leave,
     Polled,
     Refused,
@@ -112,7 +113,8 @@ def answers_of(venue, market, kind):
 
 def poller(venue, market, kind, symbols=("X",), every=HOUR, session="fixture-1-1", **more):
     adapter = exchanges.load(venue)
-    return adapter.poller(market, session, Polled(kind, symbols, every, **more), adapter.ENDPOINTS[market])
+    made = adapter.poller(market, session, Polled(kind, symbols, every, **more), adapter.ENDPOINTS[market])
+    return informed(made, venue, market) if isinstance(made, Informed) else made
 
 
 def poll_outcomes(session, answers):

@@ -104,3 +104,22 @@ async def test_names_of_the_venue_are_read_back(simulate):
         assert [(one["symbol"], one["base"], one["quote"]) for one in listed["instruments"]] == [
             ("PF_XBTUSD", "BTC", "USD"),
         ]  # fmt: skip
+
+
+async def test_futures_tell_candles_by_rest_and_their_best_levels_in_the_ticker(simulate):
+    async with simulate(*VENUE) as sim:
+        book = next(one for one in sim.hub.market.books if one.symbol == "PF_XBTUSD")
+        while book.top is None or not book.candles.read("1m"):
+            await asyncio.sleep(0.05)
+        now = sim.hub.clock.now() // 1_000_000
+        base = "/linear/api/charts/v1/trade/PF_XBTUSD/1m"
+        _, _, body = await sim.get(f"{base}?from={now - 600}&to={now + 60}")
+        (candle, *_) = body["candles"]
+        assert candle["time"] % 60_000 == 0
+        assert float(candle["low"]) <= float(candle["open"]) <= float(candle["high"])
+        assert (await sim.get(f"{base}?from=1&to=2"))[2]["candles"] == []
+        async with sim.connect("/linear/ws/v1") as socket:
+            await socket.send_str('{"event":"subscribe","feed":"ticker","product_ids":["PF_XBTUSD"]}')
+            told = (await until(socket, lambda m: m.get("feed") == "ticker" and "markPrice" in m))[-1]
+        assert float(told["bid"]) < float(told["ask"])
+        assert float(told["bid_size"]) > 0 < float(told["ask_size"])

@@ -120,3 +120,20 @@ def test_names_are_read_as_they_are_spelt(market, base, quote, symbol):
     assert spell(market, base, quote) == symbol
     assert read(symbol) == (base, quote)
     assert read("BTCUSDT") is None
+
+
+@pytest.mark.parametrize("market,symbol", [("linear", "XBTUSDTM"), ("inverse", "XBTUSDM")])
+async def test_candles_of_futures_are_rows_of_lots_oldest_first(simulate, market, symbol):
+    async with simulate(*VENUE) as sim:
+        book = next(one for one in sim.hub.market.books if (one.market, one.symbol) == (market, symbol))
+        while not book.candles.read("1m"):
+            await asyncio.sleep(0.05)
+        base = f"/{market}/api/v1/kline/query?symbol={symbol}&granularity=1"
+        now = sim.hub.clock.now() // 1000
+        _, _, body = await sim.get(f"{base}&from={now - 600_000}&to={now + 60_000}")
+        opened, *prices, lots = body["data"][-1]
+        assert opened % 60_000 == 0
+        assert prices[1] >= max(prices[0], prices[3]) >= min(prices[0], prices[3]) >= prices[2] > 0
+        assert lots == int(lots) > 0
+        assert (await sim.get(f"{base}&from=1&to=2"))[2]["data"] == []
+        assert (await sim.get(base.replace("granularity=1", "granularity=5&from=1&to=2")))[2]["code"] == "400100"

@@ -12,7 +12,7 @@ import msgspec
 from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
-from collectors.exchanges.kraken import futures_polls, polls
+from collectors.exchanges.kraken import charts, futures_polls, polls
 from collectors.exchanges.kraken.evidence import EVIDENCE
 from collectors.exchanges.kraken.futures import FuturesSession
 from collectors.exchanges.kraken.instruments import ROUTE, KrakenReference
@@ -31,11 +31,11 @@ from market.errors import Malformed
 from market.session import Connection, Endpoint, Poll, Polled, Session
 
 NAME = "kraken"
-CONTRACT = "contract"
+CONTRACT, CANDLE = "contract", "kline"
 POLLS: Mapping[str, Mapping[str, Poll]] = {
     market: {
         CONTRACT: Poll(ROUTE if market == SPOT else futures_polls.INSTRUMENTS, each=False),
-        **(polls.POLLS if market == SPOT else futures_polls.POLLS),
+        **(polls.POLLS if market == SPOT else {**futures_polls.POLLS, CANDLE: charts.POLL}),
     }
     for market in MARKETS
 }
@@ -75,7 +75,9 @@ def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint
     if polled.kind == CONTRACT:
         return futures_polls.FuturesReference(market, session_id, polled.symbols, polled, endpoint.rest)
     made: Session | None
-    if market == SPOT:
+    if polled.kind == CANDLE and market != SPOT:
+        made = charts.KlinePoll(session_id, polled, endpoint.rest, market)
+    elif market == SPOT:
         made = polls.poller(session_id, polled, endpoint.rest)
     else:
         made = futures_polls.poller(market, session_id, polled, endpoint.rest)

@@ -25,7 +25,9 @@ _NO_AGGREGATES = _absent("the venue tells every fill by itself: collect trade")
 _FUTURES = {
     "trade": _recorded("nautilus_ws_futures_trade, nautilus_ws_futures_trade_snapshot", "ids are UUIDs"),
     "agg_trade": _NO_AGGREGATES,
-    "quote": _absent("no feed tells the best levels as they change: collect book_delta, and book_sample of it"),
+    "quote": _recorded(
+        "nautilus_ws_futures_ticker", "at most once a second, 1 to 4 s behind the book: take book_sample"
+    ),
     "book_delta": _recorded(
         "nautilus_ws_futures_book_snapshot, nautilus_ws_futures_book_delta", "that seq follows by one is measured"
     ),
@@ -34,7 +36,7 @@ _FUTURES = {
     "mark_price": _recorded("nautilus_ws_futures_ticker", "the rate is the one predicted for the next hour"),
     "funding_rate": _recorded("nautilus_http_futures_historical_funding_rates", "relative, of an hour"),
     "open_interest": _recorded("nautilus_http_futures_tickers", "one side is counted"),
-    "kline": _absent("candles are told over REST only, which is not polled for them"),
+    "kline": _recorded("nautilus_http_futures_candles_trade", "REST only: polled, one minute"),
     "contract": _recorded("nautilus_http_futures_instruments"),
 }
 EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {

@@ -12,11 +12,11 @@ from collectors.exchanges.kraken import futures_wire as wire
 from collectors.exchanges.kraken import texts
 from collectors.exchanges.kraken.futures import FuturesSession
 from collectors.exchanges.kraken.wire import Level
-from market.kinds import BookDelta, Liquidation, MarkPrice, Trade
+from market.kinds import BookDelta, Liquidation, MarkPrice, Quote, Trade
 from market.session import Output, Rejected, StreamState
 from market.times import MS
 
-TRADE, FORCED, BOOK, TICKER = "trade", "trade.liquidation", "book", "ticker"
+TRADE, FORCED, BOOK, TICKER, BEST = "trade", "trade.liquidation", "book", "ticker", "ticker.best"
 ID_LIMIT = 64
 LIQUIDATION = "liquidation"
 EMPTY = msgspec.Raw(b"[]")
@@ -186,29 +186,61 @@ def _back(session: FuturesSession, state: StreamState, seq: int, now: int) -> Se
     return session.ignore("book repeated" if seq == book.last else "book numbers that went back")
 
 
-def mark_price(session: FuturesSession, frame: bytes, ts_recv: int, number: int) -> Sequence[Output] | None:
-    """Mark and index; the rate is the one predicted for the next hour. A perpetual's rate that is left out is zero."""
+def ticker(session: FuturesSession, frame: bytes, ts_recv: int, number: int) -> Sequence[Output] | None:
+    """Mark and index, and the best levels, as far as either is wanted; both are 1 to 4 s behind the book (measured)."""
     try:
         data = wire.ticker(frame)
     except BAD_FRAME as error:
         return session.reject(why(error), TICKER, number)
     if data.feed != TICKER:
         return None
-    state = session.lane(TICKER, data.product_id, ts_recv)
-    if state is None:
+    marked, best = (session.lane(name, data.product_id, ts_recv) for name in (TICKER, BEST))
+    known = marked or best
+    if known is None:
         return session.ignore(TICKER)
-    name, time, said = state.stream.name, data.time * MS, bytes(data.relative_funding_rate_prediction)
+    if not EARLY <= ts_recv - data.time * MS <= PAST:
+        return session.reject("impossible time", known.stream.name, number)
+    out: list[Output] = []
+    wrong = ""
+    for state, read in ((marked, _mark), (best, _best)):
+        row = None if state is None else read(session, state, data, ts_recv, number)
+        if isinstance(row, str):
+            wrong = row
+        elif row is not None:
+            out.append(row)
+    if out:
+        return [*out, Rejected(wrong, number, TICKER)] if wrong else out
+    return session.reject(wrong, known.stream.name, number) if wrong else session.ignore(f"{TICKER} of one side")
+
+
+def _mark(session: FuturesSession, state: StreamState, data: wire.Ticker, ts_recv: int, number: int) -> MarkPrice | str:
+    """The rate is the one predicted for the next hour. A perpetual's rate that is left out is zero."""
+    said, time = bytes(data.relative_funding_rate_prediction), data.time * MS
     mark, index = texts.number(data.markPrice), texts.number(data.index)
     rate = texts.signed(data.relative_funding_rate_prediction) if said else "0" if data.tag == PERPETUAL else None
-    if not EARLY <= ts_recv - time <= PAST:
-        return session.reject("impossible time", name, number)
     if mark is None or (bytes(data.index) and index is None) or (said and rate is None):
-        return session.reject("not a decimal number", name, number)
+        return "not a decimal number"
     session.heard(state, ts_recv, time)
     to_come = data.next_funding_rate_time
-    return (
-        MarkPrice(
-            data.product_id, name, time, None, ts_recv, session.session_id, number, 0, "ws", mark, index, rate,
-            to_come * MS if to_come else None,
-        ),
+    return MarkPrice(
+        data.product_id, state.stream.name, time, None, ts_recv, session.session_id, number, 0, "ws", mark, index, rate,
+        to_come * MS if to_come else None,
+    )  # fmt: skip
+
+
+def _best(
+    session: FuturesSession, state: StreamState, data: wire.Ticker, ts_recv: int, number: int
+) -> Quote | str | None:
+    """The best levels; nothing numbers them, so their time (us) does. A side that is empty is zero, or left out."""
+    time, said = data.time * MS, (data.bid, data.bid_size, data.ask, data.ask_size)
+    sides = [texts.number(one) for one in said]
+    if any(side is None and bytes(one) for side, one in zip(sides, said, strict=True)):
+        return "not a decimal number"
+    session.heard(state, ts_recv, time)
+    bid, bid_qty, ask, ask_qty = (side or "" for side in sides)
+    if not (bid.strip("0.") and ask.strip("0.") and bid_qty and ask_qty):
+        return None
+    return Quote(
+        data.product_id, state.stream.name, time, None, ts_recv, session.session_id, number, 0, "ws", bid, bid_qty, ask,
+        ask_qty, time,
     )  # fmt: skip

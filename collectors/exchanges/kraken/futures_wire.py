@@ -90,6 +90,10 @@ class Ticker(msgspec.Struct, gc=False):
     tag: str = ""
     relative_funding_rate_prediction: msgspec.Raw = msgspec.Raw(b"")
     next_funding_rate_time: Millis | None = None
+    bid: msgspec.Raw = msgspec.Raw(b"")
+    bid_size: msgspec.Raw = msgspec.Raw(b"")
+    ask: msgspec.Raw = msgspec.Raw(b"")
+    ask_size: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Command(msgspec.Struct, gc=False):

@@ -54,6 +54,7 @@ _FEEDS = _named(
     Channel("trade.liquidation", "liquidation", sparse=True),
     Channel("book", "book_delta", contiguous=True),
     Channel("ticker", "mark_price", max_silence=MINUTE),
+    Channel("ticker.best", "quote", max_silence=MINUTE),
 )
 CHANNELS: Mapping[str, Mapping[str, Channel]] = {
     SPOT: _named(
@@ -78,5 +79,5 @@ FUTURES_READERS: Mapping[str, Parse | Dated[Parse]] = {
     "trade_snapshot": futures_parsing.past_trades,
     "book": futures_parsing.change,
     "book_snapshot": futures_parsing.whole,
-    "ticker": futures_parsing.mark_price,
+    "ticker": futures_parsing.ticker,
 }

@@ -34,9 +34,7 @@ _FUTURES = {
     "funding_rate": _documented("how many rates one answer holds at most is not said"),
     "open_interest": _documented("lots, without a time of the venue"),
     "contract": _documented(),
-    "kline": _absent(
-        "the stream of candles is told once a second and never says that one is closed: make bars of trade"
-    ),
+    "kline": _documented("REST, polled, one minute: the stream never says that a candle is closed; volumes in lots"),
 }
 EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
     "spot": {

@@ -1,4 +1,4 @@
-"""What KuCoin is asked for again and again: books, open interest, settled funding (`funding`), its clock. Pure."""
+"""What KuCoin is asked for again and again: books, open interest, settled funding, candles, its clock. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from collectors.adapters.asking import NoData
 from collectors.adapters.reading import EARLIEST, Millis
-from collectors.exchanges.kucoin import snapshots, wire
+from collectors.exchanges.kucoin import candle_poll, snapshots, wire
 from collectors.exchanges.kucoin.answers import read
 from collectors.exchanges.kucoin.asking import Asking, opened
 from collectors.exchanges.kucoin.funding import ROUTE, FundingPoll
@@ -136,11 +136,12 @@ class TimePoll(Asking):
         return [ServerTime(time)], False
 
 
-_MEMBERS: dict[str, type[BookPoll | OpenInterestPoll | TimePoll | FundingPoll]] = {
+_MEMBERS: dict[str, type[BookPoll | OpenInterestPoll | TimePoll | FundingPoll | candle_poll.KlinePoll]] = {
     "book_snapshot": BookPoll,
     SERVER_TIME: TimePoll,
     "open_interest": OpenInterestPoll,
     "funding_rate": FundingPoll,
+    "kline": candle_poll.KlinePoll,
 }
 
 
@@ -148,7 +149,7 @@ def offered(market_type: str) -> dict[str, Poll]:
     """Kind -> what is polled for it in a market."""
     found = {"book_snapshot": Poll(BOOK), SERVER_TIME: Poll(TIME, each=False)}
     if market_type != "spot":
-        found |= {"open_interest": Poll(OPEN_INTEREST), "funding_rate": Poll(ROUTE)}
+        found |= {"open_interest": Poll(OPEN_INTEREST), "funding_rate": Poll(ROUTE), "kline": Poll(candle_poll.ROUTE)}
     return found
 
 

@@ -20,6 +20,8 @@ from simulator.venues.kraken.wire import bare, iso
 BUDGET = (120, 60)
 """Requests and seconds on spot."""
 LISTED = "2022-03-22T13:18:45.000000Z"
+CANDLES = 2000
+"""Of one answer."""
 RATES = 48
 """Hours of funding that are told."""
 _RENAMED = {"BTC": "XBT", "DOGE": "XDG"}
@@ -128,6 +130,18 @@ def _rates(asked: Asked) -> Any:
     return {"rates": rows}
 
 
+def _charts(asked: Asked) -> Any:
+    """Minutes of a time, oldest first, the newest perhaps forming."""
+    book, start, end = asked.book(), *(int(asked.query.get(name, "0")) for name in ("from", "to"))
+    held = [one for one in book.candles.read("1m") if start <= one.open_time // 1_000_000 <= end]
+    told = [
+        {"time": one.open_time // 1000, "open": book.price(one.open), "high": book.price(one.high),
+         "low": book.price(one.low), "close": book.price(one.close), "volume": _number(book.qty(one.base))}
+        for one in held[:CANDLES]
+    ]  # fmt: skip
+    return {"candles": told, "more_candles": len(held) > CANDLES}
+
+
 Answers = dict[str, Callable[[Asked], Any]]
 SPOT: Answers = {"/0/public/Time": _time, "/0/public/AssetPairs": _pairs, "/0/public/Depth": _depth}
 FUTURES: Answers = {
@@ -135,6 +149,7 @@ FUTURES: Answers = {
     "/derivatives/api/v3/orderbook": _orderbook,
     "/derivatives/api/v3/tickers/{symbol}": _ticker,
     "/derivatives/api/v3/historical-funding-rates": _rates,
+    "/api/charts/v1/trade/{symbol}/1m": _charts,
 }
 
 

@@ -251,10 +251,14 @@ def whole_book(book: Book, stream: str, now: int) -> str:
 def mark(event: Mark) -> str:
     """The feed `ticker`."""
     book = event.book
+    sides = f'"bid":{bare(book.price(book.bid))},'
+    if (top := book.top) is not None:
+        told = {"bid": top.bid, "ask": top.ask, "bid_size": top.bid_qty, "ask_size": top.ask_qty}
+        sides = "".join(f'"{name}":{bare(text)},' for name, text in told.items())
     rate = "" if not event.rate.strip("-0.") else f'"relative_funding_rate_prediction":{bare(event.rate)},'
     return (
         f'{{"time":{event.id},"product_id":"{book.symbol}",{rate}"next_funding_rate_time":{event.next_funding // MS},'
-        f'"feed":"ticker","bid":{bare(book.price(book.bid))},"index":{bare(event.index)},"tag":"perpetual",'
+        f'"feed":"ticker",{sides}"index":{bare(event.index)},"tag":"perpetual",'
         f'"openInterest":1.0,"markPrice":{bare(event.mark)},"maturityTime":0}}'
     )
 

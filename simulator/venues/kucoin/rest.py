@@ -20,6 +20,8 @@ from simulator.venues.kucoin.wire import TOPICS, levels, plain, trade_id
 
 BUDGET = (2000, 30)
 """Weight and seconds, over all markets."""
+CANDLES = 500
+"""Of one answer."""
 LAUNCHED = 1585555200000
 _LEVELS = re.compile(r"[0-9]+$").search
 LOT = "0.001"
@@ -140,6 +142,19 @@ def _funding(asked: Asked) -> Any:
     return rows
 
 
+def _candles(asked: Asked) -> Any:
+    """Rows [ms, open, high, low, close, lots] of a time, oldest first, the newest perhaps forming."""
+    book, start, end = asked.book(), asked.number("from") * MS, asked.number("to") * MS
+    if asked.number("granularity") != 1:
+        raise Refused("400100", "Parameter Error: granularity")
+    held = [one for one in book.candles.read("1m") if start <= one.open_time <= end][:CANDLES]
+    return [
+        [one.open_time // MS, *(_number(book.price(ticks)) for ticks in (one.open, one.high, one.low, one.close)),
+         _number(book.qty(one.base))]
+        for one in held
+    ]  # fmt: skip
+
+
 Answer = Callable[[Asked], Any]
 SPOT: dict[str, tuple[int, Answer]] = {
     "/api/v1/timestamp": (3, _time),
@@ -157,6 +172,7 @@ FUTURES: dict[str, tuple[int, Answer]] = {
     "/api/v1/level2/depth100": (5, _depth),
     "/api/v1/trade/history": (5, _trades),
     "/api/v1/contract/funding-rates": (5, _funding),
+    "/api/v1/kline/query": (3, _candles),
 }
 
 
