@@ -256,12 +256,12 @@ class Merger(Protocol):
     """The memory of one (exchange, market_type, kind) across connections.
 
     `merge` says whether an event is new, `merge_all` which of several in a row are; equal ids after the first are
-    duplicates. Missing ids are held for a moment,
-    since a venue may reorder, then come out of `tick` as gaps. `interrupt` tells that a session's streams stopped, and
-    the newest venue time that the session has `shown`, `acknowledged` that the venue took on streams that are silent
-    by nature, `joined` asks whether a session is shown to overlap with what was there before it, `begun` whether there
-    was anything of a symbol before, `forget` says that symbols are wanted no more since `now`, `resume` seeds the last
-    id stored before a restart. Gaps come out once when found and again when their end or state is known, under one id.
+    duplicates. Missing ids are held for a moment, since a venue may reorder, then come out of `tick` as gaps.
+    `interrupt` tells that a session's streams stopped, and the newest venue time that the session has `shown`,
+    `acknowledged` that the venue took on streams that are silent by nature, `joined` asks whether a session is
+    shown to overlap with what was there before it, `begun` whether there was anything of a symbol before, `forget`
+    says that symbols are wanted no more since `now`, `resume` seeds the last id stored before a restart. Gaps come
+    out once when found and again when their end or state is known, under one id.
     """
 
     duplicates: int
@@ -302,8 +302,7 @@ class Limits(msgspec.Struct, frozen=True):
     max_frame: int = 16 * 1024 * 1024
     weight_per_minute: int = 0
     """What its REST routes allow, in the weights of `Fetch`; 0 where the venue counts none."""
-    weight_pool: str = ""
-    """Markets of one pool share what is allowed."""
+    weight_pool: str = ""  # markets of one pool share what is allowed
     weight_header: str = ""
     """Header, in lower case, of every answer that says what of it is used in this minute from this address."""
     weight_unsaid: tuple[str, ...] = ()
@@ -337,8 +336,7 @@ class Polled(msgspec.Struct, frozen=True):
     kind: str
     symbols: tuple[str, ...]
     every: int = 0
-    levels: int = 1000
-    """Levels a side of a book."""
+    levels: int = 1000  # a side of a book
     since: Mapping[str, int] = {}
     """Symbol -> time (us) of the newest row that is stored: what a history goes on from."""
     known: tuple[Contract, ...] = ()
@@ -371,16 +369,13 @@ class Exchange(Protocol):
     """market_type -> kind -> venue channel; of a kind that is polled only, the REST route."""
     POLLS: Mapping[str, Mapping[str, Poll]]
     """market_type -> kind (or SERVER_TIME) -> the route to poll."""
-    TRADING: frozenset[str]
-    """Statuses of an instrument at which a pattern of symbols begins with it."""
+    TRADING: frozenset[str]  # statuses of an instrument at which a pattern of symbols begins with it
     ENDED: frozenset[str]
     """Statuses after which nothing comes of it any more; those in neither are a pause."""
     EVIDENCE: Mapping[str, Mapping[str, Evidence]]
     """market_type -> every kind that is collected anywhere -> what stands behind it, or that the venue lacks it."""
     PARSERS: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]]
-    """market_type -> kind -> channel -> dates (UTC) on which the venue changed it, so that an earlier frame is read by
-    another parser; channels that it never changed are left out.
-    """
+    """market_type -> kind -> channel -> dates (UTC) from which on another parser reads it (`adapters.dated`)."""
 
     def streams(
         self,
