@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 from collections import Counter
+from decimal import Decimal
 
 import pytest
 
@@ -99,3 +100,27 @@ def answered(market, kind, tag, name):
     session = VENUE.poller(market, "n-1-1", Polled(kind, symbols), VENUE.ENDPOINTS[market])
     at = json.loads(body)["time"] * 1000 + 1000
     return session.respond(tag, 200, {"content-type": "application/json"}, body.encode(), at)
+
+
+def test_each_forming_candle_is_what_the_trades_add_up_to_when_it_was_pushed():
+    """A Bybit candle opens at the close before it, which counts for high and low too; volume and close are trades'."""
+    frames = spot()
+    _, out = learned("spot", frames)
+    trades = [one for one in out if isinstance(one, Trade)]
+    compared = 0
+    for _, frame in frames:
+        told = json.loads(frame)
+        if not told.get("topic", "").startswith("kline.1."):
+            continue
+        for candle in told["data"]:
+            start = candle["start"] * 1000
+            if start <= frames[0][0]:
+                continue  # begun before the recording
+            symbol = told["topic"].rpartition(".")[2]
+            mine = [one for one in trades if one.symbol == symbol and start <= one.ts_event <= told["ts"] * 1000]
+            assert sum(Decimal(one.qty) for one in mine) == Decimal(candle["volume"])
+            assert not mine or Decimal(mine[-1].price) == Decimal(candle["close"])
+            prices = [Decimal(candle["open"]), *(Decimal(one.price) for one in mine)]
+            assert (max(prices), min(prices)) == (Decimal(candle["high"]), Decimal(candle["low"]))
+            compared += bool(mine)
+    assert compared == 16

@@ -1,5 +1,6 @@
 """Kraken's parsers on frames and answers that the venue really sent; skipped where the recordings are missing."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -151,3 +152,35 @@ def test_one_recorded_ticker_as_rest_gives_it_of_one_symbol():
     (row,) = session.respond("tickers PI_XBTUSD", 200, {}, json.dumps(body).encode(), now)
     assert isinstance(row, OpenInterest)
     assert (row.oi, row.oi_unit, row.sides, row.ts_event) == ("21279580.0", "contract", 1, now)
+
+
+def first_protocol():
+    """(name of the recording, depth, its books' messages in order) of WebSocket v1, which is not collected."""
+    packed = SAMPLES / "kraken" / "pks_v1_book.json.gz"
+    lined = SAMPLES / "kraken" / "cf_v1_20210417.ws50.txt.gz"
+    for path in (packed, lined):
+        if not path.is_file():
+            pytest.skip(f"no recording {path}; LAKE_SAMPLES names the folder")
+    held = json.loads(gzip.decompress(packed.read_bytes()))
+    lines = gzip.decompress(lined.read_bytes()).decode().splitlines()
+    yield packed.name, 10, [one for part in held.values() for one in part if isinstance(one, list)]
+    parts = [line.partition(": ")[2] for line in lines if line and not line.startswith("wss")]
+    yield lined.name, 1000, [one for one in map(json.loads, parts) if isinstance(one, list)]
+
+
+def test_every_checksum_of_the_first_protocol_holds_with_the_sums_of_the_second():
+    """Our book and sum are fed the messages of WebSocket v1, whose sums are made in the same way."""
+    for name, depth, messages in first_protocol():
+        ladders, proven = {}, 0
+        for _, *parts, channel, pair in messages:
+            assert channel == f"book-{depth}"
+            said = {key: value for part in parts for key, value in part.items()}
+            if "as" in said:
+                ladders[pair] = Ladder(depth)
+                ladders[pair].load(*([level[:2] for level in said[side]] for side in ("bs", "as")))
+                continue
+            bids, asks = ([level[:2] for level in said.get(side, ())] for side in ("b", "a"))
+            ladders[pair].apply(bids, asks)
+            assert ladders[pair].proven(int(said["c"])), (name, pair, proven)
+            proven += 1
+        assert proven > 90, name

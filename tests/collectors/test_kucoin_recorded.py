@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 from collections import Counter
+from decimal import Decimal
 
 import pytest
 
@@ -73,3 +74,26 @@ def test_snapshots_of_a_recording_are_books():
         assert json.loads(bytes(row.bids))
         found += 1
     assert found > 5
+
+
+def test_the_forming_candle_is_what_the_trades_add_up_to_when_it_was_pushed():
+    name = "cf_20210425_first1000.ws.txt.gz"
+    _, out, _ = learned(name)
+    trades, compared = [one for one in out if isinstance(one, Trade)], 0
+    for line in lines(name):
+        if '"subject":"trade.candles' not in line:
+            continue
+        data = json.loads(line.partition(": ")[2])["data"]
+        start, first, close, high, low, volume, turnover = data["candles"]
+        opened = int(start) * SECOND
+        until = min(data["time"] // 1000, opened + 60 * SECOND - 1)
+        mine = [one for one in trades if one.symbol == data["symbol"] and opened <= one.ts_event <= until]
+        assert sum(Decimal(one.qty) for one in mine) == Decimal(volume)
+        assert sum(Decimal(one.qty) * Decimal(one.price) for one in mine) == Decimal(turnover)
+        if mine:
+            prices = [one.price for one in mine]
+            assert (prices[0], prices[-1], max(prices), min(prices)) == (first, close, high, low)
+            compared += 1
+        else:
+            assert first == close == high == low
+    assert compared == 1

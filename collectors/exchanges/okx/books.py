@@ -12,7 +12,7 @@ import msgspec
 
 from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, all_good, good_levels, why
 from collectors.adapters.streamed_books import CLEAR, SNAPSHOT, StreamedBook
-from collectors.exchanges.okx import wire
+from collectors.exchanges.okx import summed, wire
 from collectors.exchanges.okx.protocol import OkxSession, Parse
 from market.kinds import BookDelta, Quote
 from market.session import Output, StreamState
@@ -76,14 +76,16 @@ def delta(session: OkxSession, state: StreamState) -> Parse:
 
 
 def summed_delta(session: OkxSession, state: StreamState) -> Parse:
-    """`books` while checksums lived: a row says its message's, of which 0 is none."""
-    parse_levels, decode = delta(session, state), wire.sums
+    """`books` while checksums lived: a row says its message's, of which 0 is none. Those of before 2023 have no ids."""
+    parse_levels, unnumbered, decode = delta(session, state), summed.delta(session, state), wire.sums
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
             (said,) = decode(frame).data
         except (*BAD_FRAME, ValueError) as error:
             return session.reject(why(error), state.stream.name, number)
+        if not bytes(said.seqId):
+            return unnumbered(frame, ts_recv, number)
         out = parse_levels(frame, ts_recv, number)
         for row in out:
             if isinstance(row, BookDelta) and row.last_id is not None:

@@ -25,7 +25,7 @@ _EVERYWHERE = {
     "trade": _documented("every fill by itself, on the business address; ids follow by one"),
     "agg_trade": _recorded("cf_20220513", "fills of one taker order at one price; without count before 2023"),
     "quote": _documented(),
-    "book_delta": _documented("checksum is dead since 2026-06; frames without ids, of before 2023, are set aside"),
+    "book_delta": _documented("checksum is dead since 2026-06; frames of before 2023, without ids, are proven by it"),
     "book_snapshot": _documented("REST only"),
     "kline": _recorded("cf_okcoin_candle1m_20230527", "closing candles, of a sister venue with the same protocol"),
 }

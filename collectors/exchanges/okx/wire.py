@@ -97,10 +97,32 @@ class Depths(msgspec.Struct, gc=False):
     data: list[Depth]
 
 
-class Sum(msgspec.Struct, gc=False):
-    """A signed CRC32 of the best 25 levels a side behind the message."""
+Checksum = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**32)]
+"""A signed CRC32 of the best 25 levels a side behind a message."""
 
-    checksum: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**32)] = 0
+
+class Sum(msgspec.Struct, gc=False):
+    """Before 2023 messages had no ids."""
+
+    checksum: Checksum = 0
+    seqId: msgspec.Raw = msgspec.Raw(b"")  # noqa: N815
+
+
+class OldDepth(msgspec.Struct, gc=False):
+    """A whole book or a change as told before messages had ids."""
+
+    asks: msgspec.Raw
+    bids: msgspec.Raw
+    ts: str
+    checksum: Checksum
+
+
+class Summed(msgspec.Struct, gc=False):
+    """`books` of before 2023."""
+
+    arg: Arg
+    action: str
+    data: list[OldDepth]
 
 
 class Sums(msgspec.Struct, gc=False):
@@ -207,6 +229,7 @@ head = msgspec.json.Decoder(Head).decode
 trades = msgspec.json.Decoder(Trades).decode
 depths = msgspec.json.Decoder(Depths).decode
 sums = msgspec.json.Decoder(Sums).decode
+summed = msgspec.json.Decoder(Summed).decode
 best = msgspec.json.Decoder(Best).decode
 marks = msgspec.json.Decoder(Marks).decode
 rates = msgspec.json.Decoder(Rates).decode
