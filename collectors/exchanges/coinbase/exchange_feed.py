@@ -20,6 +20,8 @@ from market.kinds import BookDelta, Quote, Trade
 from market.session import Output, StreamState
 
 MATCHES, TICKER, BOOK = f"{wire.EXCHANGE}matches", f"{wire.EXCHANGE}ticker", f"{wire.EXCHANGE}level2_batch"
+NO_TIME = "0001-"
+"""A change that knows no time is of the year 1: it is of the newest time that the connection has told, an estimate."""
 PATIENCE = 3
 """Heartbeats, a second apart, that name a trade which has not come."""
 
@@ -155,8 +157,9 @@ class Books:
         at = self._of(data.product_id, ts_recv)
         if at is None:
             return session.ignore(BOOK)
-        name, time = at.state.stream.name, None if data.time is None else wire.micros(data.time)
-        if data.time is not None and (time is None or not EARLY <= ts_recv - time <= PAST):
+        name, silent = at.state.stream.name, data.time is None or data.time.startswith(NO_TIME)
+        time = None if silent or data.time is None else wire.micros(data.time)
+        if not silent and (time is None or not EARLY <= ts_recv - time <= PAST):
             at.losses = -1
             return session.reject("impossible time", name, number)
         if isinstance(data, flat.Whole):
@@ -174,13 +177,11 @@ class Books:
             data.product_id, name, time, None, ts_recv, session.session_id, number, 0, "ws", bids, asks, None, None,
             None, None, (),
         )  # fmt: skip
-        if time is None:
-            at.waiting = row
-            return session.ignore(f"{BOOK} waiting for its time")
         if isinstance(data, flat.Whole):
             at.waiting = row
-            return self._begun(at, time)
-        return [*self._begun(at, time - 1), self._changed(at, row, time)]
+            return session.ignore(f"{BOOK} waiting for its time") if time is None else self._begun(at, time)
+        told = time or session.venue_time or ts_recv
+        return [*self._begun(at, told - 1), self._changed(at, row, told)]
 
     def beat(self, found: flat.Beat, time: int, ts_recv: int) -> list[Output]:
         """A heartbeat of a product tells the time of a whole that waits for it."""
