@@ -14,14 +14,13 @@ from functools import partial
 
 import msgspec
 
-from collectors import errands, exchanges, patterns, planning, polling, transports
+from collectors import errands, patterns, planning, polling, reaching, venues
 from collectors.budget import POLL, Budget
 from collectors.clocks import Clocks
 from collectors.config import CollectorsConfig, SourceConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.errands import Errand, Runner
 from collectors.fleet import Fleet
-from collectors.http import Http
 from collectors.intake import Intake, LaneKey, MarketKey
 from collectors.listings import AGAIN_SECONDS, CONTRACT, Listings, market_of
 from collectors.patterns import Resolved
@@ -124,6 +123,7 @@ class Collecting:
         then: for what a venue does not offer, and for more connections than are allowed.
         """
         await self._started.wait()
+        await asyncio.to_thread(venues.prepare, [source.exchange for source in sources])
         async with self._lock:
             if self._tasks is None or self._stop.is_set():
                 raise Fatal("nothing is being collected at this moment")
@@ -167,7 +167,7 @@ class Collecting:
             ],
             "books_out_of_sync": len(unknown),
             "clock": self._clocks.of(*market).status(),
-            "rest": self._budget.status(exchanges.load(market[0]).LIMITS[market[1]]),
+            "rest": self._budget.status(venues.load(market[0]).LIMITS[market[1]]),
         }
 
     def clock_offsets(self) -> list[int]:
@@ -183,6 +183,7 @@ class Collecting:
         try:
             for source in sources:
                 polling.check(_load(source), source)
+                venues.check(source)
             wanted = planning.plan(map(_want, sources, resolved))
         except Malformed as error:
             raise Fatal(str(error), EXIT_CONFIG) from error
@@ -291,15 +292,14 @@ class Collecting:
     async def _tools_of(self, market: MarketKey) -> Tools:
         tools = self._tools.get(market)
         if tools is None:
-            limits = exchanges.load(market[0]).LIMITS[market[1]]
-            client = Http(self._clock, *market, limits=limits, budget=self._budget)
-            http = await self._stack.enter_async_context(client)
-            connections = self._config.connections
+            exchange, connections = venues.load(market[0]), self._config.connections
+            connect, http = await reaching.reach(
+                exchange, market[1], connections, self._clock, self._budget, self._stack
+            )
             tools = self._tools[market] = Tools(
-                clock=self._clock, config=connections,
-                connect=transports.load_or_reference(connections.transport, connections.compression), http=http,
+                clock=self._clock, config=connections, connect=connect, http=http,
                 next_session=self._next_session, turn=self._pacer.turn, random=self._random,
-                spend=partial(self._budget.spend, limits),
+                spend=partial(self._budget.spend, exchange.LIMITS[market[1]]),
             )  # fmt: skip
         return tools
 
@@ -350,7 +350,7 @@ def _say(source: SourceConfig, found: Resolved, changes: Changes) -> None:
 
 def _load(source: SourceConfig) -> Exchange:
     """The adapter of a source. Raises Fatal where it has no such market."""
-    exchange = exchanges.load(source.exchange)
+    exchange = venues.load(source.exchange)
     if source.market_type not in exchange.ENDPOINTS:
         known = ", ".join(exchange.ENDPOINTS)
         raise Fatal(f"{source.exchange} has no market {source.market_type!r}; it has {known}", EXIT_CONFIG)
@@ -358,7 +358,7 @@ def _load(source: SourceConfig) -> Exchange:
 
 
 def _exchange_of(connection: Connection) -> Exchange:
-    return exchanges.load(connection.exchange)
+    return venues.load(connection.exchange)
 
 
 def _want(source: SourceConfig, found: Resolved) -> Want:

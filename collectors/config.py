@@ -142,7 +142,14 @@ SETTINGS = {
 class SourceConfig(_Section):
     """One market of one exchange: which symbols and which kinds of data to collect there."""
 
-    exchange: str = Field(description="Name of the exchange, e.g. `binance`.")
+    exchange: str = Field(
+        description="Name of the exchange, e.g. `binance`; or `ccxt:<id>` for any other venue that ccxt streams from,"
+        " which is `ccxt-<id>` in columns and paths. Its guarantees are weaker, and its certificates say so: without"
+        " acknowledgements and numbering a loss inside a connection is not seen (the end of one is a gap); rows are"
+        " what ccxt understood, with the venue's digits where it sends texts. It has `trade`, `quote`, `book_snapshot`"
+        " (sampled; no `book_delta`), spot `kline`, and of contracts `liquidation`, `mark_price`, `funding_rate` and"
+        " `open_interest`, as far as the venue does. Symbols are ccxt's (`BTC/USDT`, `BTC/USDT:USDT`)."
+    )
     market_type: str = Field(description=f"One of {', '.join(MARKET_TYPES)}.")
     symbols: Annotated[list[str], Field(min_length=1)] = Field(
         description="Symbols in the venue's own spelling, e.g. `BTCUSDT`; with `*` (any text) or `?` (any character) a"
@@ -173,6 +180,11 @@ class SourceConfig(_Section):
         " beyond its snapshot; null for never.",
     )
     endpoint: EndpointConfig = Field(default=EndpointConfig(), description="Addresses in place of the venue's own.")
+
+    @field_validator("exchange")
+    @classmethod
+    def _exchange(cls, value: str) -> str:
+        return f"ccxt-{value.removeprefix('ccxt:')}" if value.startswith("ccxt:") else value
 
     @field_validator("market_type")
     @classmethod

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
-from collectors import exchanges, patterns, polling
+from collectors import patterns, polling, venues
 from collectors.config import SourceConfig
 from collectors.intake import MarketKey
 from collectors.listings import CONTRACT, market_of
@@ -57,7 +57,7 @@ def plan(
     for source, found in zip(sources, resolved, strict=True):
         remembered = (known or {}).get(market_of(source), Lasting())
         named = [entry for entry in source.symbols if not patterns.is_pattern(entry)]
-        for polled in polling.polls(exchanges.load(source.exchange), source, found.symbols, named, remembered):
+        for polled in polling.polls(venues.load(source.exchange), source, found.symbols, named, remembered):
             if polled.kind in ONE_A_MARKET:
                 job = Errand(source, msgspec.structs.replace(polled, symbols=_asked(polled, source)))
                 place = (*job.place, polled.kind)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import aiohttp
 import msgspec
@@ -44,6 +44,14 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Fetching(Protocol):
+    """What sessions' requests are carried out by."""
+
+    async def fetch(self, method: str, url: str) -> Answer:
+        """The answer to one request. Raises HttpFailed."""
+        ...
 
 
 class Http:

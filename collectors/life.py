@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from collectors.config import ConnectionConfig
-from collectors.http import Http, HttpFailed
+from collectors.http import Fetching, HttpFailed
 from collectors.liveness import Watch
 from collectors.liveness import status as liveness_of
 from collectors.pipeline import Pipeline, Task
@@ -54,7 +54,7 @@ class Tools(msgspec.Struct, frozen=True):
     clock: Clock
     config: ConnectionConfig
     connect: Connect
-    http: Http
+    http: Fetching
     next_session: Callable[[], str]
     turn: Callable[[str, float], Awaitable[None]]
     """Waits for the turn to connect to a host, which comes no more often than every so many seconds."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from collectors import exchanges, recorded
+from collectors import recorded, venues
 from collectors.config import CollectorsConfig
 from collectors.replay import Run, Summary
 from lake import durable, layout
@@ -38,7 +38,7 @@ class Rederivation:
     def __init__(
         self, exchange: str, market_type: str, scratch: Path, config: CollectorsConfig, known: Lasting, today: int
     ) -> None:
-        venue = exchanges.load(exchange)
+        venue = venues.load(exchange)
         if market_type not in venue.ENDPOINTS:
             raise Malformed(f"market_type of {exchange} (one of {', '.join(venue.ENDPOINTS)})", market_type)
         self.writer = LakeWriter.open(scratch, config.node, today, simulated=None)

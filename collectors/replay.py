@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from collectors import exchanges, polling, recorded, recovery
+from collectors import polling, recorded, recovery, venues
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.links import Link, nonzero
@@ -90,7 +90,7 @@ def replay(
     cannot be taken any more) is said in `damage` and the rest goes on.
     Raises UnknownExchange, Malformed for a line that never ends, FileNotFoundError, StorageFailed.
     """
-    venue = exchanges.load(exchange)
+    venue = venues.load(exchange)
     if market_type not in venue.ENDPOINTS:
         raise Malformed(f"market_type of {exchange} (one of {', '.join(venue.ENDPOINTS)})", market_type)
     stops = recovery.settle(writer, writer.recover(now), now)

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from collectors import exchanges, transports
+from collectors import exchanges, transports, venues
+from collectors.ccxt.venue import SPELLED
 from daemon.yaml_file import Document, KeyPath
 from market.errors import MarketError
 from market.instruments import MARKET_TYPES
@@ -89,9 +90,13 @@ class Reporter:
         name, market = _get(source, "exchange"), _get(source, "market_type")
         if not isinstance(name, str):
             return []
-        if name not in exchanges.names():
-            return [self.line((*path, "exchange"), _unknown("exchange", name, exchanges.names()))]
-        venue = exchanges.load(name)
+        try:
+            venue = venues.load(name)
+        except exchanges.UnknownExchange:
+            known = [*exchanges.names(), f"{SPELLED}<id>"]
+            return [self.line((*path, "exchange"), _unknown("exchange", name, known))]
+        except MarketError as error:
+            return [self.line((*path, "exchange"), str(error))]
         if market not in MARKET_TYPES:
             return []  # the section's own validation has said so
         if market not in venue.OFFERS:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from collectors import exchanges
+from collectors import venues
 from collectors.config import EndpointConfig, SourceConfig
 from collectors.patterns import is_pattern
 from daemon.config import Config
@@ -113,11 +113,13 @@ class Simulator:
         if len(symbols) < len(given):
             symbols.append(FOR_PATTERNS)
         markets = list(dict.fromkeys(source.market_type for source in sources))
-        venues = list(dict.fromkeys(source.exchange for source in sources))
-        if len(venues) != 1:
-            raise StartFailed(f"--simulate needs sources of one exchange, not of {', '.join(venues) or 'none'}")
+        names = list(dict.fromkeys(source.exchange for source in sources))
+        if len(names) != 1:
+            raise StartFailed(f"--simulate needs sources of one exchange, not of {', '.join(names) or 'none'}")
+        if venues.by_ccxt(venues.load(names[0])) is not None:
+            raise StartFailed(f"--simulate has no twin of {names[0]}: it plays the venues of `dl exchanges`")
         options = {
-            "--venue": venues[0],
+            "--venue": names[0],
             "--port": "0",
             "--seed": str(self._config.simulate.seed),
             "--symbols": ",".join(symbols),
@@ -145,7 +147,7 @@ def pointed_at(config: Config, addresses: Addresses) -> Config:
 
 
 def _source(source: SourceConfig, addresses: Addresses) -> SourceConfig:
-    venue = exchanges.load(source.exchange).ENDPOINTS[source.market_type]
+    venue = venues.load(source.exchange).ENDPOINTS[source.market_type]
     if source.market_type not in addresses.rest:
         raise StartFailed(f"the simulator runs without {source.exchange} {source.market_type}: that needs a restart")
     rest = _moved(venue.rest, addresses.rest[source.market_type])

@@ -49,7 +49,9 @@ _NODE = re.compile(r"[a-z0-9]{1,32}")
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 _SAFE_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
-_STREAM = r"exchange=([a-z0-9_]+)/market_type=([a-z]+)"
+_EXCHANGE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+"""A venue's name; `ccxt-<id>` is one that has no adapter of ours."""
+_STREAM = r"exchange=([a-z0-9_-]+)/market_type=([a-z]+)"
 _OPENED = r"date=([0-9]{4}-[0-9]{2}-[0-9]{2})/([0-9]{6})-([a-z0-9]+)-([0-9]{6,})"
 _RAW_PATH = re.compile(rf"raw/{_STREAM}/data_type=([a-z0-9_]+)/{_OPENED}\.jsonl(\.open)?")
 _FRAMES_PATH = re.compile(rf"frames/{_STREAM}/{_OPENED}\.frames\.jsonl\.zst(\.open)?")
@@ -127,7 +129,7 @@ def check_node(node: str) -> str:
 
 
 def _stream(exchange: str, market_type: str) -> str:
-    return f"exchange={_check(_WORD, 'exchange', exchange)}/market_type={check_market_type(market_type)}"
+    return f"exchange={_check(_EXCHANGE, 'exchange', exchange)}/market_type={check_market_type(market_type)}"
 
 
 def _opened(opened_at: int, node: str, number: int) -> str:

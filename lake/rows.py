@@ -165,6 +165,11 @@ class CertificateRow(msgspec.Struct, kw_only=True):
     content_digest: str = ""
     reproduced: bool | None = None
     verified: str | None = None
+    guarantees: str = ""
+    """What the exchange's way of being collected promises: `full`, or `weaker (ccxt)`; follows from `exchange`."""
+
+    def __post_init__(self) -> None:
+        self.guarantees = "weaker (ccxt)" if self.exchange.startswith("ccxt-") else "full"
 
 
 class Expectation(msgspec.Struct, kw_only=True):

@@ -35,14 +35,16 @@ def exchanges(
     """List what each exchange offers: the venue's channel of every kind, and the evidence for how it is read.
 
     Evidence: `live` was checked against the venue on the date named, `recorded` against real frames or answers, which
-    are named, `documentation` against the venue's documents only.
+    are named, `documentation` against the venue's documents only. `--exchange ccxt:<id>`: what may be had of any other
+    venue by ccxt.
     """
     from collectors import exchanges as registry
+    from collectors import venues as known
     from market.kinds import kind as declared
 
     if kind is not None:
         declared(kind)
-    venues = [registry.load(name) for name in ([exchange] if exchange is not None else registry.names())]
+    venues = [known.load(name) for name in ([exchange] if exchange is not None else registry.names())]
     cells = [
         cell
         for venue in venues

@@ -54,7 +54,9 @@ def ls(
         return 0
     groups: dict[tuple[str, ...], list[int]] = {}
     for row in held:
-        state = "certified" if row.path in certified else row.level
+        told = certified.get(row.path)
+        weaker = "" if told is None or told.guarantees == "full" else f", {told.guarantees}"
+        state = row.level if told is None else f"certified{weaker}"
         key = (row.exchange, row.market_type, row.kind, row.symbol or "(all)", row.date, state)
         total = groups.setdefault(key, [0, 0, 0])
         total[0] += 1

@@ -29,7 +29,7 @@ def replay(
     something in the files was no frame, or a job failed. Not possible while another process writes the lake.
     """
     from cli.jobs import settings
-    from collectors import exchanges
+    from collectors import venues
     from collectors.replay import Summary
     from collectors.replay import replay as take
     from compactor.service import compact_once
@@ -45,7 +45,7 @@ def replay(
             raise NotALake(f"there is no frames file {path}", "scripts/frames_from.py makes them of text recordings")
         with path.open("rb"):
             pass  # what cannot be read ends this before anything is written
-    offered = exchanges.load(exchange).ENDPOINTS
+    offered = venues.load(exchange).ENDPOINTS
     if market_type not in offered:
         raise UsageError(f"{exchange} has no market {market_type!r}", f"use --market-type {' or '.join(offered)}")
     root = lake_root(lake, config, must_exist=False)

@@ -8,9 +8,9 @@ import pathlib
 import msgspec
 import pytest
 
+from collectors.adapters.skew import SAMPLES, Skew
 from collectors.exchanges import UnknownExchange, load, names
 from collectors.exchanges.binance import linear, spot
-from collectors.exchanges.binance.skew import SAMPLES, Skew
 from collectors.merger import merger
 from market.errors import Malformed
 from market.kinds import KIND_OF_EVENT, AggTrade, Contract, Event, Quote, Trade

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from collectors.adapters.skew import Skew
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.payloads import good_levels
-from collectors.exchanges.binance.skew import Skew
 from collectors.exchanges.binance.sync import BookSync, Ids, rule
 from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, PAST
 from market.kinds import BookDelta, BookSnapshot

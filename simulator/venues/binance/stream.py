@@ -67,7 +67,8 @@ def _handler(hub: Hub, settings: Settings, market: str, route: str) -> Handler:
 
 def _subscribe_by_path(hub: Hub, connection: Connection, request: web.Request) -> bool:
     text = request.query.get("streams", "") if connection.combined else request.match_info.get("streams", "")
-    names = [unquote(name) for name in text.split("/") if name]
+    # a number is a stream of nothing, which the venue takes: ccxt tells its connections apart so
+    names = [unquote(name) for name in text.split("/") if name and not name.isdigit()]
     if not all(map(well_formed, names)) or len(names) > STREAMS:
         return False
     hub.subscribe(connection, names)

@@ -1,0 +1,125 @@
+"""A daemon that collects by ccxt, the library itself, from the simulated Binance.
+
+What was sent is stored, and a connection that ccxt lost is a gap.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from lake import Lake
+from simulator.truth import Truth
+from tests.support.commands import dl, dl_json
+from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
+
+pytestmark = pytest.mark.timeout(300)
+
+SYMBOLS = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
+KINDS = ["trade", "quote", "book_snapshot"]
+RATE = "400"
+
+
+def report(port: int) -> dict[str, Any]:
+    services = json.loads(get(f"http://127.0.0.1:{port}/status")[1])["services"]
+    found: dict[str, Any] = services["collectors"]["report"].get("ccxt-binance/spot", {})
+    return found
+
+
+def producing(port: int, attempts: int) -> bool:
+    """Whether every stream produces, by the daemon's own word, after so many attempts to connect."""
+    (connection,) = report(port).get("connections") or [{"attempts": 0}]
+    return connection["attempts"] >= attempts and connection.get("states") == {"producing": 6}
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
+    folder = tmp_path_factory.mktemp("ccxt")
+    lake, port = folder / "lake", free_port()
+    with simulator(folder, "--markets", "spot", "--symbols", ",".join(SYMBOLS.values()), "--rate", RATE) as exchange:
+        source = {**exchange.source("spot", list(SYMBOLS), KINDS), "exchange": "ccxt:binance"}
+        config = write_config(folder / "config.json", lake, [source], port)
+        daemon = Daemon(config, folder / "daemon.log")
+        try:
+            daemon.wait_until_ready(port)
+            wait_for("streams", lambda: producing(port, 1))
+            time.sleep(1.0)
+            exchange.fault("cut")
+            wait_for("streams of a second connection", lambda: producing(port, 2))
+            time.sleep(1.0)
+        finally:
+            code = daemon.stop()
+        assert code == 0, daemon.log.read_text()[-4000:]
+        truth = exchange.stop()
+    dl("transform", "--config", config)
+    return lake, truth
+
+
+def rows(lake: Path, kind: str, symbol: str) -> list[dict[str, Any]]:
+    table = Lake(lake).read(kind, exchange="ccxt-binance", market_type="spot", symbol=symbol)
+    return pl.DataFrame(pl.from_arrow(table)).sort("session", "frame_no", "item").to_dicts()
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_every_trade_of_a_connection_is_stored_once_as_it_was_sent(collected: tuple[Path, Truth], symbol: str) -> None:
+    lake, truth = collected
+    sent = truth.sent("trade", "spot", SYMBOLS[symbol])
+    stored = rows(lake, "trade", symbol)
+    sessions: dict[str, list[int]] = {}
+    for row in stored:
+        assert row["seq"] is None, "ids are names here"
+        sessions.setdefault(row["session"], []).append(int(row["trade_id"]))
+        told = sent[int(row["trade_id"])]
+        side = "sell" if told.buyer_is_maker else "buy"
+        assert (row["price"], row["qty"], row["side"]) == (float(told.price), float(told.qty), side)
+    assert len(sessions) == 2
+    for ids in sessions.values():
+        assert len(ids) > 20
+        assert ids == list(range(ids[0], ids[-1] + 1)), "between the looks of ccxt's reader nothing is lost"
+
+
+def test_the_connection_that_was_lost_is_a_gap_of_time_of_every_stream(collected: tuple[Path, Truth]) -> None:
+    lake, _ = collected
+    gaps = [gap for gap in dl_json("gaps", "--lake", lake, expect=1) if gap["cause"] == "disconnect"]
+    assert {(gap["kind"], gap["symbol"]) for gap in gaps} == {(kind, symbol) for kind in KINDS for symbol in SYMBOLS}
+    assert {(gap["exchange"], gap["proof"], gap["id_from"]) for gap in gaps} == {("ccxt-binance", "interval", None)}
+
+
+def test_quotes_and_books_keep_the_venues_digits(collected: tuple[Path, Truth]) -> None:
+    lake, truth = collected
+    raw = "".join(path.read_text() for path in (lake / "raw").rglob("*.jsonl"))
+    tops = [json.loads(line) for line in raw.splitlines() if '"watchBidsAsks:BTC/USDT"' in line]
+    tops.sort(key=lambda top: (top["session"], top["frame_no"], top["item"]))
+    told = [
+        (top.bid, top.bid_qty, top.ask, top.ask_qty) for _, top in sorted(truth.of("quote", "spot", "BTCUSDT").items())
+    ]
+    for session in {top["session"] for top in tops}:
+        mine = [(t["bid"], t["bid_qty"], t["ask"], t["ask_qty"]) for t in tops if t["session"] == session]
+        assert len(mine) > 20
+        assert any(told[place : place + len(mine)] == mine for place in range(len(told))), (
+            "all of a connection, in order"
+        )
+    books = rows(lake, "book_snapshot", "BTC/USDT")
+    assert len(books) >= 2
+    for book in books:
+        bids, asks = ([level["price"] for level in book[side]] for side in ("bids", "asks"))
+        assert bids == sorted(bids, reverse=True)
+        assert asks == sorted(asks)
+        assert bids[0] < asks[0]
+
+
+def test_the_lake_proves_itself_and_its_frames_make_the_same_rows_again(collected: tuple[Path, Truth]) -> None:
+    lake, _ = collected
+    (market,) = dl_json("verify", "--frames", "--lake", lake)["markets"]
+    assert market["events"] > 200
+    for day in market["days"]:
+        assert (day["lost"], day["waiting"], day["unreachable"], day["different"]) == ({}, 0, 0, 0), day["kind"]
+        assert day["derived"] == day["rows"]
+    listed = dl_json("ls", "--lake", lake, "--exchange", "ccxt-binance")
+    assert {one["file"]["kind"] for one in listed} == {*KINDS, "contract"}
+    assert "exchange=ccxt-binance" in listed[0]["file"]["path"]
