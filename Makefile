@@ -53,8 +53,8 @@ scale: install ## days of 500 symbols and of fewer, of several rates, of several
 	$(BIN)/python scripts/scale_day.py --curves --out bench-out/scale.json
 	$(BIN)/python scripts/bench_page.py --table docs/performance.md
 
-soak: install ## ten minutes under every network fault, then lake and truth compared (MINUTES=10 SYMBOLS=200 RATE=5000; RECORD=1 writes the figures)
-	$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000) $(if $(RECORD),--record)
+soak: install ## ten minutes under every network fault, then lake and truth compared (EXCHANGES=binance, or all; MINUTES=10 SYMBOLS=200 RATE=5000; RECORD=1 writes the figures)
+	$(BIN)/python scripts/soak.py --exchanges $(or $(EXCHANGES),binance) --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000) $(if $(RECORD),--record)
 
 burst: install ## 60,000 frames a second for ten seconds
 	$(BIN)/python scripts/soak.py --burst --out bench-out/burst

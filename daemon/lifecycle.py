@@ -130,8 +130,8 @@ class _Life:
                 self._pointed = partial(simulate.pointed_at, addresses=addresses)
                 self._config = self._pointed(given)
                 telemetry.simulating(
-                    exchange=self._config.collectors.sources[0].exchange,
-                    address=addresses.control,
+                    exchange=", ".join(addresses.venues),
+                    address=", ".join(one.control for one in addresses.venues.values()),
                     seconds_before_midnight=self._config.simulate.seconds_before_midnight,
                     close_delay_seconds=self._config.simulate.close_delay_seconds,
                 )

@@ -1,11 +1,11 @@
-"""`--simulate`: a local exchange as a child process, a configuration that points at it, and the clock both live by."""
+"""`--simulate`: local exchanges as a child process, a configuration that points at them, and the clock all live by."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,13 +28,19 @@ LOOK_SECONDS = 2.0
 """How often the compactor looks for work in a simulated run, in place of compactor.interval_seconds."""
 
 
-class Addresses(msgspec.Struct):
-    """What the simulator says when it is ready: base addresses by market type, its fault port, its log."""
+class Venue(msgspec.Struct):
+    """Where one simulated exchange is: base addresses by market type, its fault port, its log."""
 
     rest: dict[str, str]
     ws: dict[str, str]
     control: str
     log: str
+
+
+class Addresses(msgspec.Struct):
+    """What the simulator says when it is ready."""
+
+    venues: dict[str, Venue]
 
 
 def clock(config: Config) -> SystemClock:
@@ -107,28 +113,34 @@ class Simulator:
         return process.returncode
 
     def _command(self) -> list[str]:
-        sources = self._config.collectors.sources
-        given = dict.fromkeys(symbol for source in sources for symbol in source.symbols)
-        symbols = [symbol for symbol in given if not is_pattern(symbol)]
-        if len(symbols) < len(given):
-            symbols.append(FOR_PATTERNS)
-        markets = list(dict.fromkeys(source.market_type for source in sources))
-        names = list(dict.fromkeys(source.exchange for source in sources))
-        if len(names) != 1:
-            raise StartFailed(f"--simulate needs sources of one exchange, not of {', '.join(names) or 'none'}")
-        if venues.by_ccxt(venues.load(names[0])) is not None:
-            raise StartFailed(f"--simulate has no twin of {names[0]}: it plays the venues of `dl exchanges`")
+        by_venue: dict[str, list[SourceConfig]] = {}
+        for source in self._config.collectors.sources:
+            by_venue.setdefault(source.exchange, []).append(source)
+        if not by_venue:
+            raise StartFailed("--simulate has nothing to simulate: collectors.sources is empty")
+        for name in by_venue:
+            if venues.by_ccxt(venues.load(name)) is not None:
+                raise StartFailed(f"--simulate has no twin of {name}: it plays the venues of `dl exchanges`")
         options = {
-            "--venue": names[0],
+            "--venue": ",".join(by_venue),
             "--port": "0",
             "--seed": str(self._config.simulate.seed),
-            "--symbols": ",".join(symbols),
-            "--markets": ",".join(markets),
             "--rate": f"{self._config.simulate.rate:g}",
             "--clock-offset-us": str(self._offset_us),
             "--log": str(self._log),
         }
-        return [sys.executable, "-m", "simulator", *(f"{name}={value}" for name, value in options.items())]
+        command = [sys.executable, "-m", "simulator", *(f"{name}={value}" for name, value in options.items())]
+        for venue, sources in by_venue.items():
+            markets = dict.fromkeys(source.market_type for source in sources)
+            command += [f"--symbols={venue}={','.join(_listed(sources))}", f"--markets={venue}={','.join(markets)}"]
+        return command
+
+
+def _listed(sources: Sequence[SourceConfig]) -> list[str]:
+    """What an exchange has to list: the symbols that are named, and some for patterns to mean."""
+    given = dict.fromkeys(symbol for source in sources for symbol in source.symbols)
+    symbols = [symbol for symbol in given if not is_pattern(symbol)]
+    return symbols if len(symbols) == len(given) else [*symbols, FOR_PATTERNS]
 
 
 def pointed_at(config: Config, addresses: Addresses) -> Config:
@@ -148,10 +160,11 @@ def pointed_at(config: Config, addresses: Addresses) -> Config:
 
 def _source(source: SourceConfig, addresses: Addresses) -> SourceConfig:
     venue = venues.load(source.exchange).ENDPOINTS[source.market_type]
-    if source.market_type not in addresses.rest:
+    simulated = addresses.venues.get(source.exchange)
+    if simulated is None or source.market_type not in simulated.rest:
         raise StartFailed(f"the simulator runs without {source.exchange} {source.market_type}: that needs a restart")
-    rest = _moved(venue.rest, addresses.rest[source.market_type])
-    ws = _moved_all(venue.ws, addresses.ws[source.market_type])
+    rest = _moved(venue.rest, simulated.rest[source.market_type])
+    ws = _moved_all(venue.ws, simulated.ws[source.market_type])
     return source.model_copy(update={"endpoint": EndpointConfig(rest=rest, ws=ws)})
 
 

@@ -184,7 +184,7 @@ def _left_open(writer: LakeWriter, number: int, at: int, size: int) -> int:
 def _exchange(place: Path, rate: int) -> Iterator[processes.Exchange]:
     place.mkdir(parents=True, exist_ok=True)
     options = ["--log", str(place / "truth.jsonl"), "--symbols", ",".join(SYMBOLS), "--rate", str(rate)]
-    running = processes.Exchange(["-m", "simulator", *options])
+    running = processes.Exchange(["-m", "simulator", "--venue", "binance", *options])
     try:
         yield running
     finally:
@@ -192,7 +192,7 @@ def _exchange(place: Path, rate: int) -> Iterator[processes.Exchange]:
 
 
 def _config(place: Path, exchange: processes.Exchange, lake: Path) -> Path:
-    address = exchange.address
+    address = exchange.address["venues"]["binance"]
     source = {
         "exchange": "binance", "market_type": "linear", "symbols": SYMBOLS, "kinds": ["trade", "quote"],
         "endpoint": {"rest": address["rest"]["linear"], "ws": address["ws"]["linear"]},

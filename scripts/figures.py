@@ -54,16 +54,17 @@ def record(measured: Mapping[str, tuple[float, str]], command: str) -> None:
 
 def of_soak(result: Mapping[str, Any], command: str) -> None:
     """What scripts/soak.py found, of a run that compared lake and truth."""
-    measured, verdict = result["measured"], result["verdict"]
+    measured, verdicts = result["measured"], result["verdicts"].values()
     of_rule = Counter[str]()
-    for finding in verdict["findings"]:
+    for finding in (finding for verdict in verdicts for finding in verdict["findings"]):
         of_rule[finding["rule"]] += finding["count"]
+    handovers = sum(verdict["handovers"] for verdict in verdicts)
     record(
         {
-            "events of the soak": (verdict["happened"], "events"),
+            "events of the soak": (sum(verdict["happened"] for verdict in verdicts), "events"),
             "events without a row or a gap": (of_rule["unexplained_loss"], "events"),
             "events stored twice": (of_rule["twice"], "events"),
-            "gaps of planned handovers": (of_rule["planned_gap"], f"gaps at {verdict['handovers']} handovers"),
+            "gaps of planned handovers": (of_rule["planned_gap"], f"gaps at {handovers} handovers"),
             "memory of the daemon": (measured["rss_mb"], "MB"),
             "lateness of the event loop, p99": (round(measured["loop_delay_p99_seconds"] * 1000), "ms"),
         },

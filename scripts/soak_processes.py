@@ -18,6 +18,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120.0
 TICKS = os.sysconf("SC_CLK_TCK")
+RSS_MB = 350.0
+"""What a daemon may take."""
 _BUCKET = re.compile(r'^lake_loop_delay_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
@@ -58,9 +60,9 @@ class Exchange:
             raise SystemExit(f"the simulator did not start (exit code {self.process.wait()})")
         self.address: dict[str, Any] = json.loads(line)
 
-    def ask(self, route: str, body: dict[str, Any]) -> None:
-        """POST to the control routes."""
-        url = f"{self.address['control']}/{route}"
+    def ask(self, venue: str, route: str, body: dict[str, Any]) -> None:
+        """POST to a venue's control routes."""
+        url = f"{self.address['venues'][venue]['control']}/{route}"
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()
@@ -117,6 +119,31 @@ class Daemon:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+
+
+def write_config(folder: Path, sources: list[dict[str, Any]], port: int, *, short: bool) -> Path:
+    """The daemon's configuration; a JSON document is YAML too."""
+    collectors: dict[str, Any] = {"node": "soak", "sources": sources}
+    if short:
+        collectors["writing"] = {"seal_seconds": 5, "slow_seal_seconds": 10}
+        collectors["connections"] = {
+            "silent_socket_seconds": 4, "silent_stream_seconds": 5,
+            "backoff_first_seconds": 0.2, "backoff_max_seconds": 2,
+        }  # fmt: skip
+    document = {"lake": str(folder / "lake"), "http": {"port": port}, "logs": {"file": False}, "collectors": collectors}
+    path = folder / "config.json"
+    path.write_text(json.dumps(document, indent=1))
+    return path
+
+
+def transform(config: Path) -> None:
+    """What was sealed last, into tables."""
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "transform", "--config", str(config)],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"dl transform failed ({done.returncode}):\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def total(metrics: str, name: str, **labels: str) -> float:

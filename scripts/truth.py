@@ -1,9 +1,10 @@
 """Compares a lake with what the simulator really sent: `scripts/truth.py demo-lake`, after `--simulate` or beside one.
 
-`python -m daemon --simulate` leaves the simulator's log in the lake (`simulator.jsonl`); one that was started by hand
-(`python -m simulator --log FILE`) is given with --truth. Judged by `simulator.oracle`, as the soak is: of every stream
-each event that happened is stored once as it was, or an open gap covers it; and gaps cover what is missing, or lie
-beside a fault. Exit code 0: nothing was found, 1: something was, 2: it cannot be compared.
+`python -m daemon --simulate` leaves the simulator's log in the lake (`simulator.jsonl`, of several exchanges one each:
+`simulator-okx.jsonl`); one that was started by hand (`python -m simulator --log FILE`) is given with --truth. Judged by
+`simulator.oracle`, as the soak is: of every stream each event that happened is stored once as it was, or an open gap
+covers it; and gaps cover what is missing, or lie beside a fault. Exit code 0: nothing was found, 1: something was, 2:
+it cannot be compared.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from soak import read_lake  # which puts the packages, one folder up, where they are found
+from soak_compare import compare  # which puts the packages, one folder up, where they are found
 
 from lake.errors import LakeError
 from lake.manifest import Manifest
-from simulator import oracle, witness
+from simulator import oracle
 
 GRACE = 45.0
 SHOWN = 40
 
 
-def compare(lake: Path, truth: Path, until: int | None, grace: float) -> dict[str, Any]:
-    """The verdict. `until` (us, the simulator's clock) is when collecting was to stop: else the last session's end.
+def compare_all(lake: Path, given: Path | None, until: int | None, grace: float) -> dict[str, Any]:
+    """The verdict by exchange. `until` (us, the simulator's clock) is when collecting was to stop: else the last
+    session's end.
 
     Raises LakeError for a lake that cannot be compared, ValueError for a log that cannot be read.
     """
@@ -35,8 +37,8 @@ def compare(lake: Path, truth: Path, until: int | None, grace: float) -> dict[st
         waiting = sum(
             row.state in ("open", "sealed") and row.rows > 0 for row in manifest.segments() if row.kind != "frames"
         )
-        sessions, gaps, quarantine = manifest.sessions(), manifest.gaps(), manifest.quarantine()
-        markets = sorted({stream[1] for stream in manifest.streams()})
+        sessions = manifest.sessions()
+        known = sorted({stream[0] for stream in manifest.streams()})
     finally:
         manifest.close()
     if waiting:
@@ -44,19 +46,25 @@ def compare(lake: Path, truth: Path, until: int | None, grace: float) -> dict[st
     if not sessions:
         raise LakeError(f"{lake} holds nothing that was collected")
     end = until or max(row.closed_at or row.opened_at for row in sessions)
-    seen = witness.read(truth)
-    stored, twice = read_lake(lake, markets)
-    verdict = oracle.judge(seen, stored, gaps, end, grace)
-    verdict.findings += twice
-    aside = sum(row.count for row in quarantine)
-    if aside < verdict.in_quarantine:
-        text = f"{verdict.in_quarantine} rejected events have no gap, and {aside} items are in quarantine"
-        verdict.findings.append(oracle.Finding("unexplained_loss", "", "", "", verdict.in_quarantine - aside, text))
-    return {"ok": verdict.good, **msgspec.to_builtins(verdict)}
+    found = {}
+    for exchange in known:
+        log = truth_of(given or lake / "simulator.jsonl", exchange)
+        _, verdict = compare(lake, log, exchange, end, grace)
+        found[exchange] = {"ok": verdict.good, **msgspec.to_builtins(verdict)}
+    return found
 
 
-def show(found: dict[str, Any]) -> None:
+def truth_of(log: Path, exchange: str) -> Path:
+    """The log of one exchange: where several ran, each has one of its own. Raises LakeError where there is none."""
+    for path in (log.with_stem(f"{log.stem}-{exchange}"), log):
+        if path.is_file():
+            return path
+    raise LakeError(f"there is no log {log}", "name the simulator's with --truth FILE")
+
+
+def show(exchange: str, found: dict[str, Any]) -> None:
     """For people."""
+    print(exchange)
     for name, value in found.items():
         if name not in ("findings", "ok"):
             print(f"  {name.replace('_', ' '):20} {value:,}" if isinstance(value, int) else f"  {name:20} {value}")
@@ -74,17 +82,16 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--grace", type=float, default=GRACE, help="seconds after a fault that its gaps may begin in")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(given)
-    truth = options.truth or options.lake / "simulator.jsonl"
-    if not truth.is_file():
-        print(f"error: there is no log {truth}: name the simulator's with --truth FILE", file=sys.stderr)
-        return 2
     try:
-        found = compare(options.lake, truth, options.until, options.grace)
+        found = compare_all(options.lake, options.truth, options.until, options.grace)
     except (LakeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(found, indent=1)) if options.json else show(found)
-    return 0 if found["ok"] else 1
+    if options.json:
+        print(json.dumps(found, indent=1))
+    for exchange, verdict in found.items() if not options.json else ():
+        show(exchange, verdict)
+    return 0 if all(verdict["ok"] for verdict in found.values()) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m simulator`: run the local exchange until told to stop."""
+"""`python -m simulator`: run the local exchanges until told to stop."""
 
 import asyncio
 import sys
@@ -9,10 +9,9 @@ from simulator.server import serve
 
 def main() -> int:
     """Exit code 0 after a stop that was asked for, 2 for a wrong command line, 71 where it cannot listen or log."""
-    known = sorted({market for name in venues.names() for market in venues.load(name).MARKETS}, reverse=True)
-    given = options.parse(sys.argv[1:], known, venues.names())
+    given = options.parse(sys.argv[1:], {name: venues.load(name).MARKETS for name in venues.names()})
     try:
-        asyncio.run(serve(given, venues.load(given.venue)))
+        asyncio.run(serve(given))
     except OSError as error:
         sys.stderr.write(f"simulator: {error}\n")
         return 71

@@ -1,7 +1,8 @@
 """What can go wrong on command: the faults, whom they concern, how long, and the schedule they may come by.
 
 A fault is asked for by `POST /sim/faults` with its fields as JSON, or by `--fault` on a schedule:
-`30s:cut`, `45s:drop_ids:symbol=BTCUSDT,count=3`, `every 20s:silence:kind=trade,seconds=5`.
+`30s:cut`, `45s:drop_ids:symbol=BTCUSDT,count=3`, `every 20s:silence:venue=okx,kind=trade,seconds=5`. Each venue has
+a port of its own: what is posted there is its fault.
 """
 
 from __future__ import annotations
@@ -137,6 +138,8 @@ class Scheduled(msgspec.Struct, frozen=True):
     after: float
     repeat: bool
     fields: dict[str, Any]
+    venue: str = ""
+    """Whose it is; all venues' where empty."""
 
     def fault(self) -> Fault:
         """A fresh fault of these fields."""
@@ -157,7 +160,8 @@ def parse_schedule(text: str) -> Scheduled:
         raise ValueError(f"fault {text!r}: parameters are name=value, separated by commas, each once")
     if every and float(seconds) <= 0:
         raise ValueError(f"fault {text!r}: a repeated fault needs a time above zero")
-    scheduled = Scheduled(float(seconds), bool(every), fields)
+    venue = fields.pop("venue", "")
+    scheduled = Scheduled(float(seconds), bool(every), fields, venue)
     try:
         scheduled.fault()
     except msgspec.ValidationError as error:

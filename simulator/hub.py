@@ -45,8 +45,11 @@ class Venue(Protocol):
     def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
         """The message with a price (`bad_price`) or its times (`bad_time`) in that form; None where it has none."""
 
+    def announces(self, market: str) -> bool:
+        """Whether the protocol of that market has words for a shutdown that is to come."""
+
     def farewell(self, connection: Connection, now: int) -> str | None:
-        """The announcement of a shutdown, where the protocol has one. `now` in us."""
+        """Those words. `now` in us."""
 
 
 class Group:

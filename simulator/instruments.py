@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from simulator.reality import BASIS, Reality
+
 MARKETS = ("spot", "linear", "inverse")
 QUOTES = ("FDUSD", "USDT", "USDC", "BUSD", "BTC", "ETH", "EUR")
-_KNOWN = {
+_KNOWN: dict[str, tuple[float | None, int, int, int]] = {
     # base: (price, price decimals, quantity decimals on spot, quantity decimals on linear); inverse counts contracts
     "BTC": (64000.0, 2, 5, 3),
     "ETH": (3100.0, 2, 4, 3),
@@ -30,6 +32,8 @@ _KNOWN = {
     "FIL": (4.5, 3, 2, 1),
 }
 SLOTS = 1 << 14
+LEAST_TICKS = 5000
+"""A price is at least so many ticks, where a venue has coarser ones."""
 
 
 class Custom(msgspec.Struct, frozen=True):
@@ -49,6 +53,8 @@ class Custom(msgspec.Struct, frozen=True):
     """Base and quote of a name of the venue's; None where it is none."""
     linear_contracts: bool = False
     """Whether quantities of linear markets are contracts, whole numbers."""
+    coarser: Mapping[str, int] = {}
+    """Market -> how many decimals fewer its prices have than Binance's."""
 
 
 BINANCE = Custom()
@@ -115,18 +121,29 @@ def dormant(symbols: list[str], count: int) -> list[str]:
 
 
 def listing(
-    markets: list[str], symbols: list[str], seed: int, id_shift: int = 0, custom: Custom = BINANCE
+    markets: list[str],
+    symbols: list[str],
+    seed: object,
+    id_shift: int = 0,
+    custom: Custom = BINANCE,
+    reality: Reality | None = None,
 ) -> list[Instrument]:
-    """The instruments of every market, drawn from the seed; `id_shift` moves all first ids up."""
+    """The instruments of every market, drawn from the seed; `id_shift` moves all first ids up.
+
+    Prices begin near those of the `reality` that several venues may share.
+    """
     out = []
+    reality = reality or Reality(seed)
     for market in markets:
         spelt = {named_in(market, symbol, custom): symbol for symbol in reversed(symbols)}
         for symbol in dict.fromkeys(named_in(market, symbol, custom) for symbol in symbols):
             chance = random.Random(f"{seed}/{market}/{symbol}")
             base, quote = split(symbol if custom.spelt is None or custom.read is not None else spelt[symbol], custom)
-            drawn = 10 ** chance.uniform(-1.5, 2.5)
-            price, decimals, spot_qty, linear_qty = _KNOWN.get(base, (drawn, 4, 1, 0))
-            price *= chance.uniform(0.97, 1.03)
+            known, decimals, spot_qty, linear_qty = _KNOWN.get(base, (None, 4, 1, 0))
+            price = reality.first(base, known) * (1 + chance.uniform(-BASIS, BASIS))
+            fewer = decimals - custom.coarser.get(market, 0)
+            if fewer >= 0 and price * 10**fewer >= LEAST_TICKS:
+                decimals = fewer
             linear_qty = 0 if custom.linear_contracts else linear_qty
             size = (custom.contract_size or (100 if base == "BTC" else 10)) if market == "inverse" else 0
             out.append(

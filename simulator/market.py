@@ -1,7 +1,7 @@
 """The market everybody sees: trades and best quotes of every instrument, the same for the same seed.
 
-What happens (symbols, kinds, ids, prices, quantities, sides) depends on the seed alone; when it happens is the given
-clock's: the n-th event is due n / rate seconds after the start. It goes on whether or not anybody listens.
+What happens (symbols, kinds, ids, prices, quantities, sides) depends on the seed and the rate; when it happens is the
+given clock's: the n-th event is due n / rate seconds after the start. It goes on whether or not anybody listens.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from simulator.candles import SHORTEST, Candles
 from simulator.events import Aggregate, Event, Fill, Forced, Notice, Top
 from simulator.instruments import Instrument, activity
 from simulator.ladder import Ladder
+from simulator.reality import UNIT, Course, Reality
 
 __all__ = ["Aggregate", "Book", "Event", "Fill", "Market", "Top"]
 
@@ -28,6 +29,8 @@ PRINTS = 1000
 """Of the stream of trades that may be told again."""
 MIX, MASK = 0x9E3779B97F4A7C15, (1 << 40) - 1
 """Spread a quote's bits once more, for what happens deeper in the book."""
+NEAR, FASTEST = 16, 8
+"""Ticks: quotes within the first are as near to the price as they are drawn; of the rest a part, at most the second."""
 CATCH_UP = 2_000_000
 """us: a machine that slept longer goes on from now instead of sending the whole past at once."""
 
@@ -35,7 +38,7 @@ CATCH_UP = 2_000_000
 class Book:
     """The state of one instrument, with its recent trades and candles."""
 
-    def __init__(self, instrument: Instrument, tag: str, seed: int, history: int = MOST_KEPT) -> None:
+    def __init__(self, instrument: Instrument, tag: str, seed: object, history: int = MOST_KEPT) -> None:
         self.instrument = instrument
         self.market = instrument.market
         self.symbol = instrument.symbol
@@ -63,6 +66,8 @@ class Book:
         self.amount_decimals = 8 if instrument.contract_size else instrument.price_decimals + instrument.qty_decimals
         worth = instrument.contract_size * 10 ** (8 + instrument.price_decimals)
         self.candles = Candles(worth, max(history, SHORTEST))
+        self.course: Course | None = None
+        """Where the price of its base goes; `quote` follows."""
         self._floor = instrument.start_ticks // 2
         self._price = _pattern(instrument.price_decimals, 8 if instrument.market == "spot" else None)
         self._qty = _pattern(instrument.qty_decimals, 8 if instrument.market == "spot" else None)
@@ -144,9 +149,13 @@ class Book:
         ticks = self.bid * (9 if bits & 4 else 11) // 10
         return self._fill(ticks, 1 + bits % 50, bool(bits & 4), ("INSURANCE_FUND", "ADL")[kind], ts)
 
-    def quote(self, bits: int, ts: int) -> Top:
-        """The best prices move by up to two ticks, or only their quantities do."""
+    def quote(self, bits: int, ts: int, elapsed: int = 0) -> Top:
+        """The best prices move by up to two ticks and towards the price of the base, or only their quantities do."""
         step = (-2, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2)[bits & 15]
+        if self.course is not None:
+            far = self.instrument.start_ticks * self.course.at(elapsed) // UNIT - self.bid
+            if far > NEAR or far < -NEAR:
+                step += min(far // NEAR, FASTEST) if far > 0 else max(-(-far // NEAR), -FASTEST)
         self.bid = max(self.bid + step, self._floor)
         self.spread = (1, 1, 1, 1, 1, 2, 2, 3)[bits >> 4 & 7]
         self.update_id += 1 + (bits >> 7 & 15)
@@ -175,22 +184,26 @@ class Book:
 class Market:
     """All instruments on one time line. `rate` counts trades and quotes a second; aggregates come on top.
 
-    Those of `dormant`, (market, symbol), are not listed until their status is TRADING for the first time.
+    Those of `dormant`, (market, symbol), are not listed until their status is TRADING for the first time. Prices follow
+    a `reality`, which several markets may share: then they move together.
     """
 
     def __init__(
         self,
         instruments: list[Instrument],
-        seed: int,
+        seed: object,
         rate: float,
         start: int,
         dormant: Collection[tuple[str, str]] = (),
+        reality: Reality | None = None,
     ) -> None:
+        reality = reality or Reality(seed)
         history = min(MOST_KEPT, max(FEWEST_KEPT, ALL_KEPT // max(1, len(instruments))))
         self.books = [Book(one, _tag(one), seed, history) for one in _by_activity(instruments)]
         for book in self.books:
             if (book.market, book.symbol) in dormant:
                 book.status, book.listed = "PENDING_TRADING", False
+            book.course = reality.course(book.instrument.base)
         self.named = {(book.market, book.symbol.lower()): book for book in self.books}
         self.rate = rate
         self.produced = 0
@@ -265,7 +278,7 @@ class Market:
                 events += order
                 made += len(order) - 1
             else:
-                events.append(book.quote(bits >> 24, ts))
+                events.append(book.quote(bits >> 24, ts, ts - self._start))
                 made += 1
         self.produced += made
         events += self._spoken(now)

@@ -47,6 +47,8 @@ class Stored(msgspec.Struct):
 
     ids: Sequence[int]
     values: Sequence[int]
+    wholes: Sequence[int] = ()
+    """Up to which numbers whole books were stored: what those numbers told is in them."""
 
 
 class Finding(msgspec.Struct):
@@ -146,9 +148,10 @@ def judge(
         by_stream.setdefault((gap.kind, gap.market_type, gap.symbol), []).append(gap)
     ends = _ends(witness, stored, until)
     for key, told in witness.told.items():
-        kind, market, _ = key
+        kind, market, symbol = key
         mine = by_stream.get(key, []) + by_stream.get((kind, market, EVERY_SYMBOL), [])
-        _Stream(key, told, mine, windows, verdict, lost).judge(stored.get(key), ends.get((kind, market), until))
+        stream = _Stream(key, told, mine, windows, verdict, lost, witness.ended.get((market, symbol)))
+        stream.judge(stored.get(key), ends.get((kind, market), until))
     verdict.lost = dict(lost.most_common())
     for key in stored.keys() - witness.told.keys():
         verdict.findings.append(Finding("unknown", *key, len(stored[key].ids), "no such stream"))
@@ -181,7 +184,14 @@ class _Stream:
     """The judgement of one stream."""
 
     def __init__(
-        self, key: Key, told: Told, gaps: list[Gap], windows: Windows, verdict: Verdict, lost: Counter[str]
+        self,
+        key: Key,
+        told: Told,
+        gaps: list[Gap],
+        windows: Windows,
+        verdict: Verdict,
+        lost: Counter[str],
+        ended: int | None = None,
     ) -> None:
         self.key = key
         self.told = told
@@ -189,6 +199,8 @@ class _Stream:
         self.windows = windows
         self.verdict = verdict
         self.lost = lost
+        self.ended = ended
+        """When its symbol was taken from the market, us."""
 
     def judge(self, stored: Stored | None, until: int) -> None:
         """Add what was found to the verdict."""
@@ -216,7 +228,7 @@ class _Stream:
         ]
         if changed:
             self._say("changed", len(changed), f"ids {changed[:EXAMPLES]}")
-        held = sorted(place[number] for number in seen if number in place)
+        held = sorted({place[number] for number in (*seen, *stored.wholes) if number in place})
         self._missing(array("q", held), until)
 
     def _missing(self, held: array[int], until: int) -> None:
@@ -250,7 +262,7 @@ class _Stream:
     def _without_gap(self, n: int, uncovered: list[int]) -> None:
         kind, market, _ = self.key
         why, time = self.told.lost.get(n, ""), self.told.times[n]
-        if kind not in (*NUMBERED, "book_delta") and why in SPOILED:
+        if not self.told.shows and why in SPOILED:
             self.verdict.in_quarantine += 1
         elif kind in SPARSE and why == NOBODY and self.windows.near(market, time, time, "acks"):
             self.verdict.undetectable += 1
@@ -285,6 +297,8 @@ class _Stream:
         end = gap.ts_to if gap.ts_to is not None else max(told.times[-1], gap.ts_from + 2 * SLACK)
         self.verdict.empty_gaps += 1
         self.verdict.empty_gap_seconds += max(0, end - gap.ts_from) / SECOND
+        if self.ended is not None and end >= self.ended:
+            return  # its silence is what was to come
         if not self.windows.near(gap.market_type, gap.ts_from - SLACK, end + SLACK):
             self._say("unexplained_gap", 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) ids {gap.id_from} {gap.id_to}")
 

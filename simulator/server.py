@@ -1,4 +1,4 @@
-"""The simulator's HTTP server: the venue's routes, the control routes under /sim, and the faults of REST answers."""
+"""The simulator's HTTP servers, one a venue: its routes, the control routes under /sim, the faults of REST answers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
+from simulator import venues
 from simulator.answers import rest_faults
 from simulator.clock import Clock
 from simulator.faults import Fault, Scheduled
@@ -23,6 +24,7 @@ from simulator.instruments import dormant, listing, named_in
 from simulator.log import TruthLog
 from simulator.market import Market
 from simulator.options import Options
+from simulator.reality import Reality
 from simulator.venues import Twin
 
 
@@ -106,12 +108,15 @@ def _json(body: object, status: int = 200, headers: dict[str, str] | None = None
     )
 
 
-def build(options: Options, twin: Twin) -> Hub:
-    """The market, its log and the hub that drives them."""
+def build(options: Options, twin: Twin, reality: Reality | None = None, start: int | None = None) -> Hub:
+    """The market, its log and the hub that drives them. What several venues see together is the `reality`."""
     clock = Clock(options.clock_offset)
     later = dormant(options.symbols, options.dormant)
-    instruments = listing(options.markets, [*options.symbols, *later], options.seed, options.first_id, twin.CUSTOM)
-    now = clock.now()
+    reality = reality or Reality(options.seed)
+    own = f"{options.seed}/{options.venue}"
+    listed = [*options.symbols, *later]
+    instruments = listing(options.markets, listed, own, options.first_id, twin.CUSTOM, reality)
+    now = clock.now() if start is None else start
     header = {
         "venue": options.venue,
         "seed": options.seed,
@@ -122,7 +127,7 @@ def build(options: Options, twin: Twin) -> Hub:
     }
     log = TruthLog(options.log, header, now, options.log_sync)
     hidden = {(market, named_in(market, symbol, twin.CUSTOM)) for market in options.markets for symbol in later}
-    return Hub(Market(instruments, options.seed, options.rate, now, hidden), twin.WIRE, log, clock)
+    return Hub(Market(instruments, own, options.rate, now, hidden, reality), twin.WIRE, log, clock)
 
 
 def application(hub: Hub, options: Options, twin: Twin) -> web.Application:
@@ -138,38 +143,57 @@ def application(hub: Hub, options: Options, twin: Twin) -> web.Application:
     return app
 
 
-async def serve(options: Options, twin: Twin) -> None:
-    """Run until SIGTERM, SIGINT or the end of standard input; say once, as a JSON line, where it listens."""
-    stop = asyncio.Event()
-    hub = build(options, twin)
-    runner = web.AppRunner(application(hub, options, twin), access_log=None, shutdown_timeout=0.2)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, options.host, options.port)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        _stop_on_signals(stop)
-        schedule(hub, options.faults)
-        hub.start()
-        print(ready_line(options, twin, f"{host}:{port}"), flush=True)  # noqa: T201 - the parent reads it
-        await stop.wait()
-        hub.stop()
-    finally:
-        await runner.cleanup()
-        hub.log.close(hub.clock.now())
+class Running:
+    """One venue on its port."""
 
+    def __init__(self, options: Options, reality: Reality, start: int) -> None:
+        self._options = options
+        self._twin = venues.load(options.venue)
+        self.hub = build(options, self._twin, reality, start)
+        app = application(self.hub, options, self._twin)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
 
-def ready_line(options: Options, twin: Twin, host: str) -> str:
-    """The one line on standard output."""
-    bases = {market: twin.bases(market, host) for market in options.markets}
-    return msgspec.json.encode(
-        {
+    async def listen(self) -> dict[str, Any]:
+        """Begin to; where, by market type, with the control routes and the log. Raises OSError."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._options.host, self._options.port).start()
+        host, port = self._runner.addresses[0][:2]
+        bases = {market: self._twin.bases(market, f"{host}:{port}") for market in self._options.markets}
+        return {
             "rest": {market: rest for market, (rest, _) in bases.items()},
             "ws": {market: ws for market, (_, ws) in bases.items()},
-            "control": f"http://{host}/sim",
-            "log": str(options.log.resolve()),
+            "control": f"http://{host}:{port}/sim",
+            "log": str(self._options.log.resolve()),
         }
-    ).decode()
+
+    def start(self) -> None:
+        """Let the market go on."""
+        schedule(self.hub, self._options.faults)
+        self.hub.start()
+
+    async def close(self) -> None:
+        """The end of its port and of its log."""
+        await self._runner.cleanup()
+        self.hub.log.close(self.hub.clock.now())
+
+
+async def serve(given: Sequence[Options]) -> None:
+    """Run until SIGTERM, SIGINT or the end of standard input; say once, as a JSON line, where each venue listens."""
+    stop = asyncio.Event()
+    reality, now = Reality(given[0].seed), Clock(given[0].clock_offset).now()
+    running = [Running(options, reality, now) for options in given]
+    try:
+        told = {options.venue: await one.listen() for options, one in zip(given, running, strict=True)}
+        _stop_on_signals(stop)
+        for one in running:
+            one.start()
+        print(msgspec.json.encode({"venues": told}).decode(), flush=True)  # noqa: T201 - the parent reads it
+        await stop.wait()
+        for one in running:
+            one.hub.stop()
+    finally:
+        for one in running:
+            await one.close()
 
 
 def schedule(hub: Hub, faults: Sequence[Scheduled]) -> None:

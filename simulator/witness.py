@@ -13,13 +13,14 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from simulator.signs import PLAIN, Sign, Signs, content, digest
 from simulator.truth import FIELDS, FORMAT, FaultLine, Link, Request, TornLog
 
 Key: TypeAlias = tuple[str, str, str]
 """(kind, market, symbol)"""
 SENT, NOBODY = "", "nobody was connected"
-_BOOKS = re.compile(rb'\["(book_delta|book_snapshot)","(\w+)","([^"]+)",(\d+),')
-_END = re.compile(rb",(\d+),\d+,(\[[\d,]*\]),(\{[^{}]*\})\]\n$")
+_BOOKS = re.compile(rb'\["(book_delta|book_snapshot)","(\w+)","([^"]+)",(\d+),"([^"]*)",')
+_END = re.compile(rb",(\d+),(\d+),(\[[\d,]*\]),(\{[^{}]*\})\]\n$")
 
 
 class Told(msgspec.Struct):
@@ -33,6 +34,8 @@ class Told(msgspec.Struct):
     """Place -> why nobody was sent it as it is; those not in it were sent."""
     zeros: set[int] = set()
     """Places of events that left with a price of zero, which is a price."""
+    shows: bool = True
+    """Whether the loss of one event shows in those around it (`simulator.signs`)."""
 
 
 class Witness(msgspec.Struct):
@@ -47,11 +50,8 @@ class Witness(msgspec.Struct):
     started: int = 0
     stopped: int = 0
     events: int = 0
-
-
-def digest(*numbers: str | float | None) -> int:
-    """The same for the venue's text and for the table's float."""
-    return hash(tuple(0.0 if number is None else float(number) for number in numbers))
+    ended: dict[tuple[str, str], int] = {}
+    """(market, symbol) -> when it was taken from the market, us."""
 
 
 def _pair(first: str, second: str) -> Callable[[list[Any], tuple[str, ...]], int]:
@@ -73,8 +73,8 @@ VALUES: dict[str, tuple[str, str]] = {
 _DIGEST = {kind: _pair(*names) for kind, names in VALUES.items()}
 
 
-def read(path: Path) -> Witness:
-    """The whole log. Raises TornLog, ValueError."""
+def read(path: Path, signs: Signs = PLAIN) -> Witness:
+    """The whole log, its events numbered as the venue's rows are. Raises TornLog, ValueError."""
     found = Witness({}, {}, [], [], set())
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -82,25 +82,33 @@ def read(path: Path) -> Witness:
                 break
             try:
                 if (book := _BOOKS.match(line)) is not None:
-                    _book(found, book, line)
+                    _book(found, book, line, signs)
                 else:
-                    _take(found, msgspec.json.decode(line, type=list[Any]))
+                    _take(found, msgspec.json.decode(line, type=list[Any]), signs)
             except (msgspec.DecodeError, IndexError, KeyError) as error:
                 raise TornLog(path, number, repr(error)) from error
     return found
 
 
-def _book(found: Witness, head: re.Match[bytes], line: bytes) -> None:
+def _book(found: Witness, head: re.Match[bytes], line: bytes, signs: Signs) -> None:
     end = _END.search(line)
     assert end is not None
     key = (head[1].decode(), head[2].decode(), head[3].decode())
-    _add(found, key, int(head[4]), int(end[1]), 0, end[2] != b"[]", end[3])
+    sign = signs.get(key[1], {}).get(key[0])
+    if sign is None or not head[5].decode().startswith(sign.stream):
+        return
+    number, time = int(head[4]), int(end[1])
+    if sign.told is not None:  # of a book the id and the times are all that a number is made of
+        number = sign.told([*key, number, "", time, int(end[2]), [], {}])
+    _add(found, key, sign, number, time, 0, end[3] != b"[]", end[4])
 
 
-def _add(found: Witness, key: Key, number: int, time: int, value: int, sent: bool, dropped: bytes) -> None:
+def _add(found: Witness, key: Key, sign: Sign, number: int, time: int, value: int, sent: bool, dropped: bytes) -> None:
     told = found.told.get(key)
     if told is None:
-        told = found.told[key] = Told(array("q"), array("q"), array("q"))
+        told = found.told[key] = Told(array("q"), array("q"), array("q"), shows=sign.shows)
+    if sign.rising and told.ids and number <= told.ids[-1]:
+        number = told.ids[-1] + 1
     if not sent:
         faults = sorted(set(msgspec.json.decode(dropped, type=dict[str, str]).values()))
         told.lost[len(told.ids)] = "+".join(faults) or NOBODY
@@ -110,10 +118,12 @@ def _add(found: Witness, key: Key, number: int, time: int, value: int, sent: boo
     found.events += 1
 
 
-def _take(found: Witness, row: list[Any]) -> None:
+def _take(found: Witness, row: list[Any], signs: Signs) -> None:
     match row[0]:
         case str(kind) if kind in FIELDS:
-            _event(found, row)
+            for name, sign in signs.get(row[1], {}).items():
+                if (sign.of or name) == kind and (sign.only is None or sign.only(row)):
+                    _event(found, row, name, sign)
         case "start":
             if row[1] != FORMAT:
                 raise ValueError(f"log format {row[1]}, this reader knows {FORMAT}")
@@ -127,6 +137,10 @@ def _take(found: Witness, row: list[Any]) -> None:
             link.cause, link.unsent, link.closed = row[2], row[3], row[4]
         case "fault":
             _fault(found, FaultLine(*row[1:]))
+        case "status":
+            found.ended.pop((row[1], row[2]), None)
+            if row[3] != "TRADING":
+                found.ended[row[1], row[2]] = row[5]
         case "depth":
             found.snapshots.add((row[1], row[2], row[3]))
         case "http":
@@ -135,17 +149,25 @@ def _take(found: Witness, row: list[Any]) -> None:
             found.stopped = row[1]
 
 
-def _event(found: Witness, row: list[Any]) -> None:
+def _event(found: Witness, row: list[Any], name: str, sign: Sign) -> None:
     kind, market, symbol, number = row[:4]
     time, _, sent, dropped = row[-4:]
     names = FIELDS[kind]
     if "host" in names and row[4 + names.index("host")] != market:
         return  # the other market's stream tells it too
-    if kind == "contract" or (kind == "kline" and not row[4 + names.index("closed")]):
+    if kind == "kline" and not row[4 + names.index("closed")]:
         return
-    number = {"mark_price": time, "liquidation": time}.get(kind, number)
-    value = _DIGEST[kind](row, names)
-    _add(found, (kind, market, symbol), number, time, value, bool(sent), msgspec.json.encode(dropped))
+    if sign.stream and not row[4 + names.index("stream")].startswith(sign.stream):
+        return
+    if sign.content:
+        number = content(row, sign.content)
+    elif sign.told is not None:
+        number = sign.told(row)
+    if sign.values is None:
+        value = _DIGEST[kind](row, names)
+    else:
+        value = digest(*(row[4 + names.index(one)] for one in sign.values))
+    _add(found, (name, market, symbol), sign, number, time, value, bool(sent), msgspec.json.encode(dropped))
 
 
 def _fault(found: Witness, fault: FaultLine) -> None:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from simulator.hub import Hub, Venue
 from simulator.instruments import Custom
+from simulator.signs import Signs
 
 
 class Twin(Protocol):
@@ -19,6 +20,8 @@ class Twin(Protocol):
     MARKETS: Sequence[str]
     CUSTOM: Custom
     WIRE: Venue
+    SIGNS: Signs
+    """By what its events and the rows of a lake are known to be the same; kinds that are not there are not compared."""
 
     def routes(self, hub: Hub, settings: Settings) -> list[web.RouteDef]:
         """All of the venue's REST and WebSocket routes, under `/<market>` as the addresses of `bases` say."""

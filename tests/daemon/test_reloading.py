@@ -108,8 +108,8 @@ async def test_without_collectors_sources_need_a_restart_too(path):
 
 
 async def test_under_simulate_new_sources_point_at_the_simulator_too(path):
-    addresses = simulate.Addresses(rest={"spot": "http://127.0.0.1:1/spot"}, ws={"spot": "ws://127.0.0.1:1/spot"},
-                                   control="", log="")  # fmt: skip
+    spot = simulate.Venue({"spot": "http://127.0.0.1:1/spot"}, {"spot": "ws://127.0.0.1:1/spot"}, "", "")
+    addresses = simulate.Addresses({"binance": spot})
     pointed_to = []
 
     class Pointed(Collects):

@@ -16,7 +16,7 @@ from daemon.config import load_config
 from daemon.errors import StartFailed
 from lake.lock import read_lock
 from lake.manifest import Manifest
-from simulator import options
+from simulator import options, venues
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = """\
@@ -28,6 +28,11 @@ collectors:
 transformer: {interval_seconds: 0.5, lateness_seconds: 0.5}
 http: {port: 0}
 simulate: {seconds_before_midnight: 4, close_delay_seconds: 1, seal_seconds: 1, rate: 400}
+"""
+OTHERS = """\
+    - {exchange: okx, market_type: spot, symbols: [BTC-USDT], kinds: [trade]}
+    - {exchange: okx, market_type: linear, symbols: [BTC-USDT-SWAP], kinds: [trade]}
+    - {exchange: kraken, market_type: linear, symbols: [PF_XBTUSD], kinds: [trade]}
 """
 
 
@@ -42,7 +47,7 @@ def test_endpoints_point_at_the_simulator_with_the_venue_s_own_paths(config):
     loaded = load_config(config, {})
     base = {"spot": "http://127.0.0.1:1/spot", "linear": "http://127.0.0.1:1/linear"}
     ws = {market: url.replace("http", "ws") for market, url in base.items()}
-    pointed = simulate.pointed_at(loaded, simulate.Addresses(rest=base, ws=ws, control="", log=""))
+    pointed = simulate.pointed_at(loaded, simulate.Addresses({"binance": simulate.Venue(base, ws, "", "")}))
     for source in pointed.collectors.sources:
         assert source.endpoint.rest.startswith(base[source.market_type])
         assert source.endpoint.ws
@@ -57,7 +62,7 @@ async def test_a_simulator_that_cannot_start_is_said(config, tmp_path):
     with pytest.raises(StartFailed, match="exit code"):
         await simulate.Simulator(loaded, 0, tmp_path).start()
     nothing = loaded.model_copy(update={"collectors": loaded.collectors.model_copy(update={"sources": []})})
-    with pytest.raises(StartFailed, match="one exchange"):
+    with pytest.raises(StartFailed, match="sources is empty"):
         await simulate.Simulator(nothing, 0, tmp_path / "x").start()
 
 
@@ -120,9 +125,35 @@ def wait_for_bars(process, lake):
 def test_patterns_have_instruments_to_mean(config, tmp_path):
     config.write_text(QUICK.replace("symbols: [BTCUSDT], kinds: [trade, quote]", "symbols: [XYZUSDT, '*USDT', '!E*']"))
     command = simulate.Simulator(load_config(config, {}), 0, tmp_path)._command()
-    assert "--symbols=XYZUSDT,BTCUSDT,10" in command
-    symbols = options.parse(
-        [part for part in command if part.startswith("--symbols")], ["spot", "linear"], ["binance"]
-    ).symbols
+    assert "--symbols=binance=XYZUSDT,BTCUSDT,10" in command
+    (given,) = options.parse(command[3:], {"binance": ["spot", "linear"], "okx": ["spot"]})
+    symbols = given.symbols
     assert symbols[:2] == ["XYZUSDT", "BTCUSDT"]
     assert len(symbols) == 11
+
+
+def test_several_exchanges_are_simulated_together_each_with_its_own_spelling(config, tmp_path):
+    config.write_text(
+        QUICK.replace("    - {exchange: binance, market_type: linear, symbols: [BTCUSDT], kinds: [trade]}", OTHERS)
+    )
+    loaded = load_config(config, {})
+    command = simulate.Simulator(loaded, 5, tmp_path / "log.jsonl")._command()
+    given = options.parse(command[3:], {name: venues.load(name).MARKETS for name in venues.names()})
+    assert [(one.venue, one.markets, one.symbols) for one in given] == [
+        ("binance", ["spot"], ["BTCUSDT"]),
+        ("okx", ["spot", "linear"], ["BTC-USDT", "BTC-USDT-SWAP"]),
+        ("kraken", ["linear"], ["PF_XBTUSD"]),
+    ]
+    assert [one.rate for one in given] == [100, 200, 100]
+    assert len({one.log for one in given}) == 3
+    told = {
+        one.venue: simulate.Venue(
+            *({m: f"{scheme}://h:{n}/{m}" for m in one.markets} for scheme in ("http", "ws")), "", ""
+        )
+        for n, one in enumerate(given)
+    }
+    pointed = simulate.pointed_at(loaded, simulate.Addresses(told)).collectors.sources
+    assert [source.endpoint.rest.split("//")[1].split("/")[0] for source in pointed] == ["h:0", "h:1", "h:1", "h:2"]
+    del told["kraken"]
+    with pytest.raises(StartFailed, match="runs without kraken linear"):
+        simulate.pointed_at(loaded, simulate.Addresses(told))

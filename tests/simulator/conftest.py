@@ -55,11 +55,10 @@ async def simulate(tmp_path: Path):
     @contextlib.asynccontextmanager
     async def start(*arguments):
         log = tmp_path / f"truth-{len(list(tmp_path.iterdir()))}.jsonl"
-        given = options.parse(
-            ["--rate", "4000", "--symbols", "3", "--log", str(log), *arguments],
-            ["spot", "linear", "inverse"],
-            venues.names(),
-        )
+        plain = ["--venue", "binance"] if "--venue" not in arguments else []
+        plain += ["--symbols", "3"] if "--symbols" not in arguments else []
+        known = {name: venues.load(name).MARKETS for name in venues.names()}
+        (given,) = options.parse(["--rate", "4000", "--log", str(log), *plain, *arguments], known)
         twin = venues.load(given.venue)
         hub = build(given, twin)
         runner = web.AppRunner(application(hub, given, twin), access_log=None, shutdown_timeout=0.02)

@@ -56,7 +56,7 @@ async def test_an_unknown_product_is_left_out_and_a_dropped_message_leaves_a_num
         await ask(socket, "level2", "BTC-USDT", "NOT-USDT", "BTCUSDT")
         found = await until(socket, lambda m: listed(m) is not None)
         assert listed(found[-1]) == {"level2": ["BTC-USDT"]}
-        await sim.fault(fault="drop_ids", market="spot", kind="book_delta", symbol="BTCUSDT", count=1)
+        await sim.fault(fault="drop_ids", market="spot", kind="book_delta", symbol="BTC-USDT", count=1)
         last = found[-1]["sequence_num"]
         while (number := (await until(socket, lambda m: True))[-1]["sequence_num"]) == last + 1:
             last = number
@@ -181,7 +181,7 @@ async def test_our_session_reads_the_older_feed_of_the_twin(simulate):
             out = [*session.receive(frame.encode(), now), *session.tick(now)]
         assert "Rejected" not in said
         assert {KIND_OF_EVENT[type(one)] for one in events} == set(channels)
-        fills = {fill.id: fill for book in sim.hub.market.books for fill in book.trades if book.symbol == "BTCUSDT"}
+        fills = {fill.id: fill for book in sim.hub.market.books for fill in book.trades if book.symbol == "BTC-USDT"}
         mine = [one for one in events if isinstance(one, Trade) and one.symbol == "BTC-USDT" and one.seq in fills]
         assert len(mine) > 5
         told = {one.seq: (one.price, one.qty, one.side) for one in mine}

@@ -124,7 +124,7 @@ async def test_reordered_ids_change_places_and_none_is_lost(simulate):
 async def test_a_silent_stream_is_silent_and_comes_back(simulate):
     async with simulate() as sim, sim.connect(TRADES) as ws:
         before = (await ids(ws, 5))[-1]
-        _, fault = await sim.fault(fault="silence", symbol="BTCUSDT", kind="trade", seconds=0.2)
+        _, fault = await sim.fault(fault="silence", symbol="BTCUSDT", kind="trade", seconds=0.5)
         await ids(ws, 20, "ETHUSDT")
         after = await ids(ws, 5)
         assert after[0] > before + 5

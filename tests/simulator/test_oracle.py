@@ -6,7 +6,7 @@ import pytest
 
 from market.session import Gap
 from market.times import SECOND
-from simulator import oracle, truth, witness
+from simulator import oracle, signs, truth, witness
 from simulator.oracle import Stored
 
 START = 1_795_000_000_000_000
@@ -40,7 +40,7 @@ def gap(first=None, end=None, at=(0, 0), cause="jump", key=KEY, state="open"):
 
 
 def stored(*ids, price="10.5"):
-    return {KEY: Stored(list(ids), [witness.digest(price, "2")] * len(ids))}
+    return {KEY: Stored(list(ids), [signs.digest(price, "2")] * len(ids))}
 
 
 def judged(path, held, gaps=(), **options):
@@ -123,7 +123,7 @@ def test_a_zero_price_is_a_price_and_any_other_wrong_one_is_not(tmp_path):
     applied = {"market": "spot", "symbol": "BTCUSDT", "kind": "trade", "id": 2, "form": "zero"}
     lines = [trade(1), fault("bad_price", 1, "applied", detail=applied), trade(2, {"1": "bad_price"}, ()), trade(3)]
     path = log(tmp_path, fault("bad_price", 0), *lines)
-    held = {KEY: Stored([1, 2, 3], [witness.digest(price, "2") for price in ("10.5", "0", "10.5")])}
+    held = {KEY: Stored([1, 2, 3], [signs.digest(price, "2") for price in ("10.5", "0", "10.5")])}
     assert judged(path, held)[1] == []
     applied["form"] = "nan"
     assert judged(log(tmp_path, fault("bad_price", 0), *lines), held)[1] == [("changed", 1)]

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,13 @@ from simulator.truth import TornLog, load
 def spawn(tmp_path):
     running = []
 
-    def start(name, *arguments):
+    def start(name, *arguments, venue="binance"):
         log = tmp_path / name
-        command = [sys.executable, "-m", "simulator", "--rate", "5000", "--log", str(log), *arguments]
+        command = [sys.executable, "-m", "simulator", "--rate", "5000", "--log", str(log), "--venue", venue, *arguments]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         running.append(process)
-        return process, json.loads(process.stdout.readline()), log
+        ready = json.loads(process.stdout.readline())["venues"]
+        return process, ready if "," in venue else ready[venue], log
 
     yield start
     for process in running:
@@ -51,6 +53,23 @@ def test_a_terminated_one_closes_its_log(spawn):
     assert load(log).stopped
 
 
+def test_several_venues_have_ports_logs_and_faults_of_their_own(spawn):
+    several = {"kraken": {"spot", "linear"}, "coinbase": {"linear"}, "okx": {"spot", "linear"}}
+    given = ("--markets", "spot,linear", "--markets", "coinbase=linear", "--symbols", "okx=BTC-USDT", "--symbols", "2")
+    process, ready, log = spawn("one.jsonl", *given, "--fault", "0s:cut:venue=okx", venue=",".join(several))
+    assert {venue: set(told["ws"]) for venue, told in ready.items()} == several
+    assert len({told["control"] for told in ready.values()}) == len(several)
+    process.stdin.close()
+    assert process.wait(60) == 0
+    found = {venue: load(told["log"]) for venue, told in ready.items()}
+    assert [log.with_stem(f"one-{venue}").resolve() for venue in several] == [Path(t["log"]) for t in ready.values()]
+    assert {venue: truth.header["venue"] for venue, truth in found.items()} == {venue: venue for venue in several}
+    assert [bool(truth.faults) for truth in found.values()] == [False, False, True]
+    assert {one: truth.header["symbols"] for one, truth in found.items()}["okx"] == ["BTC-USDT"]
+    shares = {venue: truth.header["rate"] for venue, truth in found.items()}
+    assert shares == {"kraken": 2000, "coinbase": 1000, "okx": 2000}
+
+
 def test_two_runs_of_a_seed_tell_the_same_story_and_a_killed_one_leaves_a_readable_log(spawn):
     stories = []
     for name in ("one", "two"):
@@ -68,8 +87,14 @@ def test_two_runs_of_a_seed_tell_the_same_story_and_a_killed_one_leaves_a_readab
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--symbols", "0"], ["--rate", "-1"], ["--fault", "30s:explode"], ["--markets", "moon"], ["--what"]]
-)
+    "arguments",
+    [
+        ["--symbols", "0"], ["--rate", "-1"], ["--fault", "30s:explode"], ["--markets", "moon"], ["--what"],
+        ["--venue", "mtgox"], ["--venue", "okx", "--symbols", "bybit=3"],
+        ["--venue", "okx", "--fault", "1s:cut:venue=x"],
+        ["--markets", "coinbase=inverse"],
+    ],
+)  # fmt: skip
 def test_a_wrong_command_line_is_refused(arguments):
     done = subprocess.run([sys.executable, "-m", "simulator", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -81,7 +106,7 @@ def test_a_taken_port_is_a_clear_end(spawn, tmp_path):
     _, ready, _ = spawn("one")
     port = ready["control"].split(":")[2].split("/")[0]
     done = subprocess.run(
-        [sys.executable, "-m", "simulator", "--port", port, "--log", str(tmp_path / "two")],
+        [sys.executable, "-m", "simulator", "--venue", "okx", "--port", port, "--log", str(tmp_path / "two")],
         capture_output=True,
         text=True,
         check=False,

@@ -50,17 +50,17 @@ def wait_for(what: str, reached: Any, seconds: float = PATIENCE) -> Any:
 
 
 class Simulator:
-    """A running simulator; `address` is what it printed."""
+    """A running simulator of one venue; `address` is what it printed of it."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.log = folder / "truth.jsonl"
         self.venue = options[options.index("--venue") + 1] if "--venue" in options else "binance"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--log", str(self.log), *options],
+            [sys.executable, "-m", "simulator", "--log", str(self.log), "--venue", self.venue, *options],
             cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=plain_environment(),
         )  # fmt: skip
         assert self.process.stdout is not None
-        self.address: dict[str, Any] = json.loads(self.process.stdout.readline())
+        self.address: dict[str, Any] = json.loads(self.process.stdout.readline())["venues"][self.venue]
 
     def fault(self, name: str, **fields: Any) -> None:
         """Ask for a fault."""

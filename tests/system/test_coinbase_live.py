@@ -18,7 +18,7 @@ from tests.support.live import Daemon, free_port, get, simulator, wait_for, writ
 
 pytestmark = pytest.mark.timeout(300)
 
-PRODUCTS = {"BTC-USDT": "BTCUSDT", "ETH-USDT": "ETHUSDT"}
+PRODUCTS = ["BTC-USDT", "ETH-USDT"]
 """As the venue spells them -> as the twin's truth does."""
 FUTURES = ["contract", "open_interest", "funding_rate"]
 KINDS = ["trade", "quote", "book_delta", "kline", "contract"]
@@ -48,19 +48,19 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
         "--markets",
         "spot,linear",
         "--symbols",
-        ",".join(PRODUCTS.values()),
+        ",".join(PRODUCTS),
         "--rate",
         "200",
     )
     with simulator(folder, *markets) as exchange:
-        source = exchange.source("spot", list(PRODUCTS), KINDS)
-        futures = exchange.source("linear", list(PRODUCTS), FUTURES)
+        source = exchange.source("spot", PRODUCTS, KINDS)
+        futures = exchange.source("linear", PRODUCTS, FUTURES)
         config = write_config(folder / "config.json", lake, [source, futures], port)
         daemon = Daemon(config, folder / "daemon.log")
         try:
             daemon.wait_until_ready(port)
             wait_for("books in sync", lambda: in_sync(port))
-            exchange.fault("drop_ids", market="spot", kind="book_delta", symbol="BTCUSDT", count=1)
+            exchange.fault("drop_ids", market="spot", kind="book_delta", symbol="BTC-USDT", count=1)
             wait_for("the loss to be known", lambda: report(port)["gaps"] >= 1)
             state = f"{exchange.address['control']}/state"
             wait_for("the connection to be made again", lambda: json.loads(get(state)[1])["opened"] >= 2)
@@ -85,7 +85,7 @@ def test_every_trade_is_stored_once_with_the_takers_side_and_what_lies_before_is
     collected: tuple[Path, Truth], symbol: str
 ) -> None:
     lake, truth = collected
-    sent = truth.sent("trade", "spot", PRODUCTS[symbol])
+    sent = truth.sent("trade", "spot", symbol)
     stored = {row["seq"]: row for row in rows(lake, "trade", symbol)}
     ids = sorted(stored)
     assert ids == list(range(ids[0], ids[-1] + 1)), "what was sent while nobody was connected came as history"
@@ -112,7 +112,7 @@ def test_the_stored_rows_give_books_and_a_loss_is_one_new_whole_of_each(
     assert book.last_id == last["last_id"]
     changes = truth.stream("spot", f"level2:{symbol}")
     newest = next(e for e in changes if e.ts_event == last["last_id"])
-    tops = truth.of("quote", "spot", PRODUCTS[symbol]).values()
+    tops = truth.of("quote", "spot", symbol).values()
     then = max((top for top in tops if top.id <= newest.id), key=lambda top: top.id)
     assert tuple(float(side[0][0]) for side in (book.bids, book.asks)) == (float(then.bid), float(then.ask))
     told = Counter(str([(float(price), float(qty)) for price, qty in e.bids]) for e in changes)

@@ -6,15 +6,17 @@ from aiohttp import web
 
 from simulator.hub import Hub
 from simulator.instruments import BINANCE
+from simulator.signs import PLAIN
 from simulator.venues import Settings
 from simulator.venues.binance import rest, stream
 from simulator.venues.binance.wire import Wire
 
 MARKETS = ("spot", "linear", "inverse")
 CUSTOM = BINANCE
+SIGNS = PLAIN
 WIRE = Wire()
 
-__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
+__all__ = ["CUSTOM", "MARKETS", "SIGNS", "WIRE", "bases", "routes"]
 
 
 def bases(market: str, host: str) -> tuple[str, str]:

@@ -36,6 +36,10 @@ class Wire:
             return True
         return names.public(stream) == (route != "market") and route != "private"
 
+    def announces(self, market: str) -> bool:
+        """Spot does, since 2026-05."""
+        return market == "spot"
+
     def farewell(self, connection: Connection, now: int) -> str | None:
         """Spot announces a shutdown since 2026-05; futures have no such words."""
         if connection.market != "spot":

@@ -8,13 +8,14 @@ from simulator.hub import Hub
 from simulator.instruments import Custom
 from simulator.venues import Settings
 from simulator.venues.bybit import rest, stream
+from simulator.venues.bybit.signs import SIGNS
 from simulator.venues.bybit.wire import Wire
 
 MARKETS = ("spot", "linear", "inverse")
-CUSTOM = Custom(coin_margined="USD", contract_size=1, odd_prints=False)
+CUSTOM = Custom(coin_margined="USD", contract_size=1, odd_prints=False, coarser={"linear": 1, "inverse": 2})
 WIRE = Wire()
 
-__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
+__all__ = ["CUSTOM", "MARKETS", "SIGNS", "WIRE", "bases", "routes"]
 
 
 def bases(market: str, host: str) -> tuple[str, str]:

@@ -79,6 +79,8 @@ def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
         return [_reply(connection, "", "", "Params Error")]
     if not isinstance(request, dict):
         return [_reply(connection, "", "", "Params Error")]
+    if hub.strikes.mutes(connection):
+        return []
     number, names = str(request.get("req_id") or ""), request.get("args", [])
     match request.get("op"):
         case "ping":
@@ -139,7 +141,10 @@ def _whole(hub: Hub, connection: Connection, name: str, *, alone: bool) -> str |
         return None
     if name in book.told:
         hub.log.line("depth", book.market, book.symbol, book.told[name], 0, hub.clock.now())
-    return wire.whole(book, name, hub.clock.now(), alone=alone)
+    now = hub.clock.now()
+    if (mark := wire.told(book, name, now, alone=alone)) is not None:  # the log has it as what was sent
+        hub.log.event(mark, mark.ts, str(connection.number))
+    return wire.whole(book, name, now)
 
 
 def _reply(connection: Connection, number: str, op: str, problem: str = "") -> str:

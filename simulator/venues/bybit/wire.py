@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import msgspec
 
 from market.times import MS
 from simulator.connection import Connection
@@ -51,6 +54,26 @@ def trade_id(fill: Fill) -> str:
     return str(3 * fill.id) if fill.book.market == "spot" else f"{fill.id:08x}-0000-5000-8000-{fill.id:012x}"
 
 
+class Ticker:
+    """Mark prices, told where they have changed. `told` has by (market, topic) what was told last."""
+
+    def __init__(self, book: Book, stream: str, told: Mapping[tuple[str, str], Mark]) -> None:
+        self._feed = MarkFeed(book, stream, book.market)
+        self._key, self._told = (book.market, stream), told
+        self._last: Mark | None = None
+
+    def flush(self, now: int) -> Sequence[Mark]:
+        """The mark, or nothing."""
+        found = self._feed.flush(now)
+        before = self._told.get(self._key)
+        if self._last is not None and (before is None or before.ts <= self._last.ts):
+            before = self._last
+        if not found or (before is not None and _fields(found[0]) == _fields(before)):
+            return ()
+        self._last = found[0]
+        return found
+
+
 class Wire:
     """The venue as `simulator.hub.Venue` asks for it."""
 
@@ -73,7 +96,7 @@ class Wire:
         if market == "spot":
             return None
         if channel == "tickers":
-            return Wanted("mark_price", symbol.lower(), 100 * MS)
+            return Wanted("mark_price", symbol.lower(), 100 * MS, feed=partial(Ticker, told=self._marks))
         return Wanted("liquidation", symbol.lower(), 500 * MS) if channel == "allLiquidation" else None
 
     def notices(self, market: str) -> str | None:
@@ -90,6 +113,11 @@ class Wire:
         """A market has one path."""
         del market, route, stream
         return True
+
+    def announces(self, market: str) -> bool:
+        """No."""
+        del market
+        return False
 
     def farewell(self, connection: Connection, now: int) -> str | None:
         """No words."""
@@ -120,7 +148,7 @@ class Wire:
                 ids = f'"u":{event.id},"seq":{event.book.ladder.update_id}'
                 return _book(event.stream, "delta", symbol, event.bids, event.asks, ids, sent, event.ts)
             case Mark():
-                return self._ticker(event, sent)
+                return self._ticker(event)
             case Forced():
                 side = "Buy" if event.side == "SELL" else "Sell"
                 return (
@@ -131,7 +159,7 @@ class Wire:
                 return _kline(event, sent)
         raise ValueError(f"no topic tells {type(event).__name__}")
 
-    def _ticker(self, event: Mark, sent: int) -> str:
+    def _ticker(self, event: Mark) -> str:
         """What has changed since it was told last; the whole where it never was."""
         key = (event.book.market, event.stream)
         before, self._marks[key] = self._marks.get(key), event
@@ -139,10 +167,20 @@ class Wire:
         if before is not None:
             held = _fields(before)
             now = {name: value for name, value in now.items() if held[name] != value}
-        return _ticker(event, "snapshot" if before is None else "delta", now, sent)
+        return _ticker(event, "snapshot" if before is None else "delta", now)
 
-    def whole(self, book: Book, stream: str, now: int, *, alone: bool) -> str | None:
-        """What a new subscriber is sent at once. `alone`: nobody else is told that topic now."""
+    def told(self, book: Book, stream: str, now: int, *, alone: bool) -> Mark | None:
+        """The ticker of a symbol as it was told last; anew where nobody was (`alone`). None for other topics."""
+        if not stream.startswith("tickers."):
+            return None
+        key, time = (book.market, stream), now - now % MS
+        if alone or key not in self._marks:
+            self._marks[key] = MarkFeed(book, stream, book.market).mark(time)
+        self._marks[key] = mark = msgspec.structs.replace(self._marks[key], id=time // MS, ts=time)
+        return mark
+
+    def whole(self, book: Book, stream: str, now: int) -> str | None:
+        """What a new subscriber is sent at once; of a ticker what was `told`."""
         channel, _, symbol = stream.rpartition(".")
         sent = now // MS
         if channel == CHANNEL["quote"]:
@@ -153,10 +191,8 @@ class Wire:
             sides = ladder.bids.best(depth), ladder.asks.best(depth)
             return _book(stream, "snapshot", symbol, *sides, ids, sent, ladder.ts or now)
         if channel == "tickers":
-            key = (book.market, stream)
-            if alone or key not in self._marks:
-                self._marks[key] = MarkFeed(book, stream, book.market).mark(now - now % MS)
-            return _ticker(self._marks[key], "snapshot", _fields(self._marks[key]), sent)
+            mark = self._marks[book.market, stream]
+            return _ticker(mark, "snapshot", _fields(mark))
         return None
 
 
@@ -190,10 +226,10 @@ def _fields(mark: Mark) -> dict[str, str]:
     }
 
 
-def _ticker(mark: Mark, what: str, fields: dict[str, str], sent: int) -> str:
+def _ticker(mark: Mark, what: str, fields: dict[str, str]) -> str:
     said = "".join(f',"{name}":"{value}"' for name, value in fields.items())
     data = f'{{"symbol":"{mark.book.symbol}"{said},"bid1Price":"{mark.book.price(mark.book.bid)}"}}'
-    return f'{{"topic":"{mark.stream}","type":"{what}","data":{data},"cs":{mark.id},"ts":{max(sent, mark.id)}}}'
+    return f'{{"topic":"{mark.stream}","type":"{what}","data":{data},"cs":{mark.id},"ts":{mark.id}}}'
 
 
 def _kline(event: Kline, sent: int) -> str:

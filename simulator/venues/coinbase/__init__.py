@@ -11,14 +11,14 @@ from simulator.hub import Hub
 from simulator.instruments import Custom
 from simulator.venues import Settings
 from simulator.venues.coinbase import rest, stream
+from simulator.venues.coinbase.signs import SIGNS
 from simulator.venues.coinbase.wire import Wire
 
 MARKETS = ("spot", "linear")
-CUSTOM = Custom(odd_prints=False)
-"""Symbols are made up as `BTCUSDT`; the venue calls that product `BTC-USDT`."""
+CUSTOM = Custom(odd_prints=False, names=dict.fromkeys(MARKETS, "{base}-{quote}"))
 WIRE = Wire()
 
-__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
+__all__ = ["CUSTOM", "MARKETS", "SIGNS", "WIRE", "bases", "routes"]
 
 
 def bases(market: str, host: str) -> tuple[str, str]:

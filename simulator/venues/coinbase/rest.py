@@ -14,7 +14,7 @@ from simulator.budget import Budget
 from simulator.hub import Hub
 from simulator.market import Book
 from simulator.venues import Settings
-from simulator.venues.coinbase.wire import product, stamp, trade
+from simulator.venues.coinbase.wire import stamp, trade
 
 BUDGET = (10, 1)
 """Requests and seconds, of one address."""
@@ -78,7 +78,7 @@ class Rest:
 
     def _books(self) -> dict[str, Book]:
         books = self.hub.market.books
-        return {product(book.symbol): book for book in books if book.market == self.market and book.listed}
+        return {book.symbol: book for book in books if book.market == self.market and book.listed}
 
     def _book(self, name: str) -> Book:
         book = self._books().get(name)

@@ -78,6 +78,8 @@ def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
         return [_error("invalid JSON")]
     if not isinstance(request, dict) or request.get("type") not in ("subscribe", "unsubscribe"):
         return [_error("message failed validation: type")]
+    if hub.strikes.mutes(connection):
+        return []
     joins = request["type"] == "subscribe"
     if isinstance(request.get("channels"), list):
         return _exchange(hub, connection, request, joins=joins)
@@ -145,7 +147,7 @@ def _join(hub: Hub, connection: Connection, channel: str, books: dict[str, Book]
 
 
 def _book(hub: Hub, connection: Connection, name: str) -> Book | None:
-    book = hub.market.named.get((connection.market, name.replace("-", "").lower()))
+    book = hub.market.named.get((connection.market, name.lower()))
     known = book is not None and book.listed and hub.venue.stream(book.symbol, "trade").endswith(f":{name}")
     return book if known else None
 

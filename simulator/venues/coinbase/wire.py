@@ -12,7 +12,6 @@ from simulator.candles import Candle
 from simulator.connection import Connection
 from simulator.events import Delta, Event, Fill, Kline, Top
 from simulator.feeds import Wanted
-from simulator.instruments import split
 from simulator.market import Book
 from simulator.venues.coinbase.exchange import Feed
 
@@ -50,11 +49,6 @@ TIMES: dict[str, str] = {
 _levels = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
-def product(symbol: str) -> str:
-    """BTCUSDT as the venue spells it: BTC-USDT."""
-    return "-".join(split(symbol))
-
-
 def stamp(us: int) -> str:
     """RFC 3339 with as many digits of the fraction as there are."""
     text = dt.datetime.fromtimestamp(us // 1_000_000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -67,16 +61,25 @@ class Wire:
 
     def __init__(self) -> None:
         self.exchange = Feed()
+        self._tops: dict[str, tuple[int, int]] = {}
+        """Product -> id and time (us) of the newest ticker: no two are of one microsecond."""
+
+    def _ticker(self, what: str, top: Top, published: int) -> str:
+        newest, time = self._tops.get(top.book.symbol, (0, 0))
+        if newest != top.id:
+            time = max(published, time + 1)
+            self._tops[top.book.symbol] = top.id, time
+        return ticker(what, top, time)
 
     def stream(self, symbol: str, kind: str) -> str:
         """`market_trades:BTC-USDT`; aggregates are no channel here."""
-        return f"{CHANNEL.get(kind, '-')}:{product(symbol)}"
+        return f"{CHANNEL.get(kind, '-')}:{symbol}"
 
     def wanted(self, market: str, stream: str) -> Wanted | None:
         """`level2:BTC-USDT` and the like."""
         del market
         channel, _, name = stream.partition(":")
-        symbol = name.replace("-", "").lower()
+        symbol = name.lower()
         if channel == "level2":
             return Wanted("book_delta", symbol, DEPTH_EVERY)
         return Wanted("kline", symbol, CANDLES_EVERY, interval="5m") if channel == "candles" else None
@@ -96,6 +99,11 @@ class Wire:
         del market, route, stream
         return True
 
+    def announces(self, market: str) -> bool:
+        """No."""
+        del market
+        return False
+
     def farewell(self, connection: Connection, now: int) -> str | None:
         """No words."""
         del connection, now
@@ -113,12 +121,12 @@ class Wire:
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The message of an event."""
         del micro
-        name = product(event.book.symbol)
+        name = event.book.symbol
         match event:
             case Fill():
                 return trades("update", [event], published)
             case Top():
-                return ticker("update", event, published)
+                return self._ticker("update", event, published)
             case Delta():
                 return levels("update", name, event.bids, event.asks, event.ts, published)
             case Kline():
@@ -128,13 +136,13 @@ class Wire:
 
     def whole(self, book: Book, channel: str, now: int) -> str | None:
         """What a new subscriber is sent at once."""
-        name = product(book.symbol)
+        name = book.symbol
         match channel:
             case "market_trades":
                 newest = list(book.trades)[-HISTORY:]
                 return trades("snapshot", newest, now) if newest else None
             case "ticker":
-                return None if book.top is None else ticker("snapshot", book.top, now)
+                return None if book.top is None else self._ticker("snapshot", book.top, now)
             case "level2":
                 best = book.ladder.bids.best(1000), book.ladder.asks.best(1000)
                 return levels("snapshot", name, *best, book.ladder.ts or now, now)
@@ -150,7 +158,7 @@ def message(channel: str, events: str, published: int) -> str:
 def trade(fill: Fill) -> str:
     """A trade as WebSocket and REST tell it: `side` is the maker's."""
     return (
-        f'{{"product_id":"{product(fill.book.symbol)}","trade_id":"{fill.id}","price":"{fill.price}",'
+        f'{{"product_id":"{fill.book.symbol}","trade_id":"{fill.id}","price":"{fill.price}",'
         f'"size":"{fill.qty}","time":"{stamp(fill.ts)}","side":"{"BUY" if fill.maker else "SELL"}"}}'
     )
 
@@ -164,7 +172,7 @@ def trades(what: str, fills: Iterable[Fill], published: int) -> str:
 def ticker(what: str, top: Top, published: int) -> str:
     """The best levels; this twin tells them whenever they change."""
     told = (
-        f'{{"type":"ticker","product_id":"{product(top.book.symbol)}","price":"{top.bid}","volume_24_h":"1",'
+        f'{{"type":"ticker","product_id":"{top.book.symbol}","price":"{top.bid}","volume_24_h":"1",'
         f'"best_bid":"{top.bid}","best_ask":"{top.ask}","best_bid_quantity":"{top.bid_qty}",'
         f'"best_ask_quantity":"{top.ask_qty}"}}'
     )
@@ -185,7 +193,7 @@ def levels(what: str, name: str, bids: str, asks: str, ts: int, published: int) 
 def candle(book: Book, held: Candle) -> str:
     """A candle as WebSocket tells it."""
     high, low, first, last = (book.price(ticks) for ticks in (held.high, held.low, held.open, held.close))
-    return _candle(product(book.symbol), held.open_time, high, low, first, last, book.qty(held.base))
+    return _candle(book.symbol, held.open_time, high, low, first, last, book.qty(held.base))
 
 
 def _candle(name: str, opened: int, high: str, low: str, first: str, last: str, volume: str) -> str:

@@ -8,13 +8,21 @@ from simulator.hub import Hub
 from simulator.instruments import Custom
 from simulator.venues import Settings
 from simulator.venues.kraken import rest, stream
+from simulator.venues.kraken.signs import SIGNS
 from simulator.venues.kraken.wire import Wire, read, spelt
 
 MARKETS = ("spot", "linear", "inverse")
-CUSTOM = Custom(coin_margined="USD", contract_size=1, odd_prints=False, spelt=spelt, read=read)
+CUSTOM = Custom(
+    coin_margined="USD",
+    contract_size=1,
+    odd_prints=False,
+    spelt=spelt,
+    read=read,
+    coarser={"spot": 1, "linear": 2, "inverse": 2},
+)
 WIRE = Wire()
 
-__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
+__all__ = ["CUSTOM", "MARKETS", "SIGNS", "WIRE", "bases", "routes"]
 
 
 def bases(market: str, host: str) -> tuple[str, str]:

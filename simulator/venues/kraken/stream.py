@@ -69,7 +69,8 @@ def _beat(hub: Hub, connection: Connection) -> None:
     if connection.number not in hub.connections or connection.transport.is_closing():
         return
     spot = connection.market == "spot"
-    if not connection.mute and (connection.streams if spot else HEARTBEATS in connection.streams):
+    silent = connection.mute or hub.strikes.mutes(connection)
+    if not silent and (connection.streams if spot else HEARTBEATS in connection.streams):
         now = hub.clock.now() // MS
         connection.say('{"channel":"heartbeat"}' if spot else f'{{"feed":"heartbeat","time":{now}}}')
         connection.flush()
@@ -82,7 +83,7 @@ async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketRespons
         connection.last_pong = asyncio.get_running_loop().time()
         if message.type == WSMsgType.TEXT:
             answer = spot_answers if connection.market == "spot" else futures_answers
-            for reply in answer(hub, connection, message.data):
+            for reply in () if hub.strikes.mutes(connection) else answer(hub, connection, message.data):
                 connection.say(reply)
         elif message.type == WSMsgType.PING:
             connection.out.append(frame(message.data, PONG))

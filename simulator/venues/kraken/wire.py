@@ -135,6 +135,11 @@ class Wire:
         del market, route, stream
         return True
 
+    def announces(self, market: str) -> bool:
+        """No."""
+        del market
+        return False
+
     def farewell(self, connection: Connection, now: int) -> str | None:
         """No words."""
         del connection, now

@@ -9,13 +9,16 @@ from simulator.instruments import Custom
 from simulator.venues import Settings
 from simulator.venues.kucoin import rest, stream
 from simulator.venues.kucoin.names import read, spell
+from simulator.venues.kucoin.signs import SIGNS
 from simulator.venues.kucoin.wire import Wire
 
 MARKETS = ("spot", "linear", "inverse")
-CUSTOM = Custom(contract_size=1, odd_prints=False, spelt=spell, read=read, linear_contracts=True)
+CUSTOM = Custom(
+    contract_size=1, odd_prints=False, spelt=spell, read=read, linear_contracts=True, coarser={"spot": 1, "linear": 1}
+)
 WIRE = Wire()
 
-__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
+__all__ = ["CUSTOM", "MARKETS", "SIGNS", "WIRE", "bases", "routes"]
 
 
 def bases(market: str, host: str) -> tuple[str, str]:

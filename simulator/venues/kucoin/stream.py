@@ -85,6 +85,8 @@ def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
         return [_error("", 400, "data is invalid")]
     if not isinstance(request, dict):
         return [_error("", 400, "data is invalid")]
+    if hub.strikes.mutes(connection):
+        return []
     number = str(request.get("id", ""))
     match request.get("type"):
         case "ping":

@@ -8,17 +8,19 @@ from simulator.hub import Hub
 from simulator.instruments import Custom
 from simulator.venues import Settings
 from simulator.venues.okx import rest, stream
+from simulator.venues.okx.signs import SIGNS
 from simulator.venues.okx.wire import Wire
 
 MARKETS = ("spot", "linear", "inverse")
 CUSTOM = Custom(
     contract_size=100,
     odd_prints=False,
+    coarser={"spot": 1, "linear": 1, "inverse": 1},
     names={"spot": "{base}-{quote}", "linear": "{base}-{quote}-SWAP", "inverse": "{base}-{quote}-SWAP"},
 )
 WIRE = Wire()
 
-__all__ = ["CUSTOM", "MARKETS", "WIRE", "bases", "routes"]
+__all__ = ["CUSTOM", "MARKETS", "SIGNS", "WIRE", "bases", "routes"]
 
 
 def bases(market: str, host: str) -> tuple[str, str]:

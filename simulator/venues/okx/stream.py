@@ -80,6 +80,8 @@ async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketRespons
 
 def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
     """What is said to one message: an answer an argument, and what its channel begins with."""
+    if hub.strikes.mutes(connection):
+        return []
     if text == "ping":
         return ["pong"]
     try:

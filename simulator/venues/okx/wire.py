@@ -108,6 +108,11 @@ class Wire:
         del market
         return (route == "business") == stream.startswith(("trades-all:", "candle"))
 
+    def announces(self, market: str) -> bool:
+        """By a notice."""
+        del market
+        return True
+
     def farewell(self, connection: Connection, now: int) -> str | None:
         """The notice of an upgrade."""
         del now

@@ -22,7 +22,7 @@ from market import times
 from market.session import Gap
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from runtime.workers import InlineExecutor
-from simulator import oracle, witness
+from simulator import oracle, signs, witness
 from simulator.witness import Key
 from tests.support.virtual.market import TICK_SECONDS, Memory
 from tests.support.virtual.process import rows_of
@@ -160,7 +160,7 @@ class Judge:
         if kind == "book_delta":
             rows = rows.filter(~pl.col("flags").cast(pl.String).str.contains("snapshot|carried"))
         for (symbol,), part in rows.group_by("symbol", maintain_order=True):
-            digests = [witness.digest(*pair) for pair in part.select(values).rows()] if values else [0] * part.height
+            digests = [signs.digest(*pair) for pair in part.select(values).rows()] if values else [0] * part.height
             yield str(symbol), part[IDS[kind]].cast(pl.Int64).to_list(), digests
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from simulator import hub as hubs
 from simulator import market as markets
-from simulator import witness
+from simulator import signs, witness
 from simulator.events import KIND_OF, Event, Kline, Mark, Marks
 from simulator.hub import Hub
 from simulator.instruments import dormant, listing, named_in
@@ -55,7 +55,7 @@ class Memory:
         key = (kind, book.market, book.symbol)
         told = self.seen.told.get(key)
         if told is None:
-            told = self.seen.told[key] = Told(array("q"), array("q"), array("q"))
+            told = self.seen.told[key] = Told(array("q"), array("q"), array("q"), shows=signs.NUMBERED[key[0]].shows)
         if not sent:
             faults = set(msgspec.json.decode(f"{{{dropped}}}", type=dict[str, str]).values()) if dropped else ()
             told.lost[len(told.ids)] = "+".join(sorted(faults)) or NOBODY
@@ -69,7 +69,7 @@ class Memory:
                 detail = dict(items[5])
                 witness._fault(self.seen, FaultLine(items[1], items[2], dict(items[3]), items[4], detail, items[6]))
             case "open" | "close" | "http" | "depth":
-                witness._take(self.seen, list(items))
+                witness._take(self.seen, list(items), signs.PLAIN)
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -104,7 +104,7 @@ def _value(kind: str, event: Any) -> int:
     fields = _FIELDS.get(kind)
     if fields is None:
         return 0
-    return witness.digest(getattr(event, fields[0]), getattr(event, fields[1]))
+    return signs.digest(getattr(event, fields[0]), getattr(event, fields[1]))
 
 
 class Exchange:

@@ -1,0 +1,15 @@
+"""What Coinbase's rows are known by: fills by ids, books by their times, best levels by what they say."""
+
+from __future__ import annotations
+
+from simulator.signs import KLINE, Sign, Signs, time
+
+SIGNS: Signs = {
+    "spot": {
+        "trade": Sign("seq"),
+        "quote": Sign("", content=("bid", "bid_qty", "ask", "ask_qty"), shows=False),
+        "book_delta": Sign("ts_event", told=time, rising=True),
+        "kline": KLINE,
+    },
+    "linear": {},
+}
