@@ -1,17 +1,20 @@
 """Coinbase's sessions: what they ask for, how they are answered, and what becomes of what is missing."""
 
 import json
+import pathlib
 
+import msgspec
 import pytest
 
 from collectors import exchanges
 from collectors.exchanges.coinbase.wire import micros
 from collectors.routes import merger_maker
 from market.errors import MarketError
-from market.kinds import BookDelta, Kline, Trade
-from market.session import Acknowledged, Booked, Fetch, Leave, Polled, Refused, Rejected, Resume, Send
+from market.kinds import BookDelta, Contract, Kline, Trade
+from market.session import Acknowledged, Booked, Fetch, Informed, Leave, Polled, Refused, Rejected, Resume, Send
 from market.times import MINUTE, SECOND, to_datetime
 
+FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "exchanges"
 VENUE = exchanges.load("coinbase")
 NOW = 1_785_701_700_000_000
 ANSWERED = {"channel": "subscriptions"}
@@ -291,3 +294,22 @@ def test_trades_are_told_apart_by_product():
         ("BTC-USD", "market_trades:BTC-USD"), ("ETH-USD", "market_trades:ETH-USD"),
     ]  # fmt: skip
     assert made.receive(trades(2, 1, symbol="XYZ-USD"), NOW) == (), "a product that nobody asked for"
+
+
+def test_what_a_contract_of_futures_is_worth_is_waited_for_before_its_trades_are_asked_for():
+    streams = VENUE.streams("linear", ["trade", "quote"], ["BIP-20DEC30-CDE"])
+    (plan,) = VENUE.connections("linear", streams, VENUE.ENDPOINTS["linear"])
+    made = VENUE.session(plan, "n-1-1")
+    assert made.start(NOW) == ()
+    assert sent(made.tick(NOW + SECOND)) == []
+    assert sent(made.tick(NOW + 2 * SECOND)) == [{"type": "subscribe", "channel": "heartbeats"}], "it waits no longer"
+    told = VENUE.session(plan, "n-2-1")
+    assert isinstance(told, Informed)
+    contract = (FIXTURES / "coinbase" / "linear" / "contracts.known").read_bytes().splitlines()[0]
+    told.know(msgspec.json.decode(contract, type=Contract))
+    assert [json.loads(out.text) for out in told.start(NOW)] == [{"type": "subscribe", "channel": "heartbeats"}]
+    (row,) = told.receive(trades(0, 7, symbol="BIP-20DEC30-CDE"), NOW)
+    assert (row.qty_unit, row.multiplier, row.trade_id, row.seq) == ("contract", "0.01", "7", None)
+    assert [one.reason for one in made.receive(trades(0, 7, symbol="BIP-20DEC30-CDE"), NOW)] == [
+        "what one contract is worth is not known yet"
+    ]

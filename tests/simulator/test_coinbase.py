@@ -95,7 +95,7 @@ async def test_rest_routes_speak_as_documented(simulate):
         assert body["epochMillis"].startswith(body["epochSeconds"])
 
 
-async def test_futures_are_told_by_rest_alone(simulate):
+async def test_futures_are_told_as_spot_is_beside_what_rest_says_of_their_contracts(simulate):
     async with simulate("--venue", "coinbase", "--markets", "linear", "--symbols", "BTCUSDT") as sim:
         base = "/linear/api/v3/brokerage/market"
         _, _, body = await sim.get(f"{base}/products?product_type=FUTURE")
@@ -103,10 +103,13 @@ async def test_futures_are_told_by_rest_alone(simulate):
         assert (details["contract_root_unit"], body["products"][0]["status"]) == ("BTC", "")
         _, _, body = await sim.get(f"{base}/products?product_type=SPOT")
         assert body["products"] == []
-        assert (await sim.get(f"{base}/product_book?product_id=BTC-USDT"))[0] == 404
+        assert (await sim.get(f"{base}/product_book?product_id=BTC-USDT&limit=5"))[0] == 200
         async with sim.connect("/linear/ws") as socket:
             await ask(socket, "level2", "BTC-USDT")
-            assert (await until(socket, lambda m: True))[-1]["type"] == "error"
+            found = await until(socket, lambda m: m["channel"] == "l2_data")
+            assert found[-1]["events"][0]["type"] == "snapshot"
+            await request(socket, "subscribe", ["BTC-USDT"], "matches")
+            assert (await until(socket, lambda m: m.get("type") == "error"))[-1]["reason"] == "not a spot product"
 
 
 async def test_who_asks_too_much_is_told_to_wait(simulate, monkeypatch):

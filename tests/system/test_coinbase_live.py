@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 
 PRODUCTS = ["BTC-USDT", "ETH-USDT"]
 """As the venue spells them -> as the twin's truth does."""
-FUTURES = ["contract", "open_interest", "funding_rate"]
+FUTURES = ["contract", "open_interest", "funding_rate", "trade", "book_delta"]
 KINDS = ["trade", "quote", "book_delta", "kline", "contract"]
 
 
@@ -173,3 +173,16 @@ def test_a_replay_of_the_frames_gives_the_same_rows(collected: tuple[Path, Truth
             for one in (lake, tmp_path / "again")
         )
         assert live == again, kind
+
+
+@pytest.mark.parametrize("symbol", PRODUCTS)
+def test_trades_of_futures_are_counted_in_contracts_of_their_size(collected: tuple[Path, Truth], symbol: str) -> None:
+    lake, truth = collected
+    sent = truth.sent("trade", "linear", PRODUCTS[symbol])
+    stored = Lake(lake).read("trade", market_type="linear", symbol=symbol).to_pylist()
+    assert len(stored) > 10
+    assert {(row["qty_unit"], row["multiplier"], row["seq"]) for row in stored} == {("contract", 0.01, None)}
+    ids = [int(row["trade_id"]) for row in stored]
+    assert len(set(ids)) == len(ids)
+    told = {number: (float(sent[number].price), float(sent[number].qty)) for number in ids if number in sent}
+    assert told == {int(row["trade_id"]): (row["price"], row["qty"]) for row in stored if int(row["trade_id"]) in told}

@@ -1,4 +1,4 @@
-"""Coinbase: spot by the public channels and routes of Advanced Trade; of US futures what REST tells.
+"""Coinbase: spot and US futures by the public channels and routes of Advanced Trade, by choice spot by Exchange.
 
 The module is a `market.session.Exchange`. Spot has two WebSocket addresses: `advanced`, and `exchange` for the older
 feed, whose channels (`exchange.matches` and so on) a configuration may name instead.

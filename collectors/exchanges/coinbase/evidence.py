@@ -14,7 +14,15 @@ def _absent(why: str) -> Evidence:
     return Evidence("absent", "", why)
 
 
-_UNCONFIRMED = _absent("that futures are streamed without a key is said nowhere: not collected")
+_STREAMED = (
+    "the venue's page of WebSocket endpoints: public market data for spot crypto and US futures, state of 2026-09"
+)
+
+
+def _future(note: str = "") -> Evidence:
+    return Evidence("documentation", _STREAMED, f"as on spot, in contracts{note}")
+
+
 EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
     "spot": {
         "trade": Evidence(
@@ -35,9 +43,12 @@ EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
         "contract": Evidence("recorded", "nautilus_http_products", f"flags: {_DOCS}"),
     },
     "linear": {
-        **dict.fromkeys(("trade", "quote", "book_delta", "kline"), _UNCONFIRMED),
+        "trade": _future("; ids are names: that they follow by one is said of spot only"),
+        "quote": _future(),
+        "book_delta": _future(),
+        "kline": _future("; volume_base is volume x contract_size"),
         "agg_trade": _absent("the venue tells every fill by itself"),
-        "book_snapshot": _absent("that books of futures are given without a key is said nowhere: not collected"),
+        "book_snapshot": _future("; REST only"),
         "liquidation": _absent("the venue has no public feed of liquidations"),
         "mark_price": _absent("the venue tells an index of futures and no mark price"),
         "funding_rate": Evidence(

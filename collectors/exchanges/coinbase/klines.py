@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from collectors.adapters.reading import BAD_FRAME, EARLY, LAST, PAST, all_good, why
 from collectors.exchanges.coinbase import wire
-from collectors.exchanges.coinbase.protocol import CoinbaseSession, Parse
+from collectors.exchanges.coinbase.protocol import UNSIZED, CoinbaseSession, Parse
 from market.kinds import Kline
+from market.numbers import product
 from market.session import Output, Rejected
 from market.times import MINUTE, MS, SECOND
 
@@ -73,17 +74,18 @@ def kline(session: CoinbaseSession) -> Parse:
             if opened is None or ts_recv - opened < EARLY:
                 out.append(Rejected("impossible time", number, name))
                 continue
-            values = (data.open, data.high, data.low, data.close, data.volume)
-            if not all_good(*values):
-                out.append(Rejected("not a decimal number", number, name))
+            size, prices = session.size(data.product_id), (data.open, data.high, data.low, data.close)
+            if size is None or not all_good(*prices, data.volume):
+                out.append(Rejected(UNSIZED if size is None else "not a decimal number", number, name))
                 continue
+            volume = data.volume if session.sizes is None else product(data.volume, size)
             session.heard(state, ts_recv, publish)
             if ts_recv - opened > PAST:
                 continue  # of a product that hardly trades, a hundred candles go back for weeks
             forming.take(
                 Kline(
                     data.product_id, name, opened + LENGTH - MS, publish, ts_recv, source, number, item, "ws",
-                    INTERVAL, opened, *values, None, None, None, None,
+                    INTERVAL, opened, *prices, volume, None, None, None, None,
                 )
             )  # fmt: skip
         out += forming.closed(publish)

@@ -1,11 +1,13 @@
 """Coinbase's markets: addresses, limits and collected channels of both feeds. All of it public, without a key.
 
-`linear` are the US futures, of which REST routes are asked only.
+`linear` are the US futures, of Advanced Trade alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import msgspec
 
 from collectors.exchanges.coinbase import books, exchange_feed, klines, quotes, trades
 from collectors.exchanges.coinbase import exchange_wire as flat
@@ -35,12 +37,13 @@ LIMITS: Mapping[str, Limits] = dict.fromkeys(
         weight_pool="coinbase",
     ),
 )
-_CHANNELS = (
+_ADVANCED_CHANNELS = (
     Channel(trades.CHANNEL, "trade", contiguous=True, max_silence=None, maker=trades.trade),
     Channel(quotes.CHANNEL, "quote", contiguous=False, max_silence=None, maker=quotes.quote),
     Channel(books.CHANNEL, "book_delta", contiguous=True, max_silence=10 * MINUTE, maker=books.delta),
     Channel(klines.CHANNEL, "kline", contiguous=False, max_silence=None, maker=klines.kline),
-    # the other feed, for configuration
+)
+_EXCHANGE_CHANNELS = (
     Channel(
         exchange_feed.MATCHES, "trade", contiguous=True, max_silence=None, maker=exchange_feed.trade,
         types=("match", flat.LAST_MATCH),
@@ -54,6 +57,9 @@ _CHANNELS = (
     ),
 )  # fmt: skip
 CHANNELS: Mapping[str, Mapping[str, Channel]] = {
-    "spot": {channel.name: channel for channel in _CHANNELS},
-    "linear": {},
+    "spot": {channel.name: channel for channel in (*_ADVANCED_CHANNELS, *_EXCHANGE_CHANNELS)},
+    "linear": {
+        channel.name: msgspec.structs.replace(channel, contiguous=channel.contiguous and channel.kind != "trade")
+        for channel in _ADVANCED_CHANNELS
+    },
 }

@@ -246,6 +246,7 @@ class FundingPoll(ProductPoll):
 OFFERED: Mapping[str, Mapping[str, Poll]] = {
     "spot": {"book_snapshot": Poll(BOOK), SERVER_TIME: Poll(TIME, each=False)},
     "linear": {
+        "book_snapshot": Poll(BOOK),
         "open_interest": Poll(PRODUCT), "funding_rate": Poll(PRODUCT), SERVER_TIME: Poll(TIME, each=False),
     },
 }  # fmt: skip

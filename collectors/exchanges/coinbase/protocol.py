@@ -21,7 +21,9 @@ from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
 from collectors.adapters.subscribing import SUBSCRIBE
 from collectors.exchanges.coinbase import exchange_wire, wire
 from collectors.exchanges.coinbase.asked import ListedSubscriber
+from market.kinds import Contract
 from market.session import Connection, Leave, Limits, Output, Rejected, Stream, StreamState
+from market.times import SECOND
 
 Parse = Callable[[bytes, int, int], Sequence[Output]]
 """(frame, ts_recv, frame_no) -> events, rejections."""
@@ -30,6 +32,12 @@ BEGINS = b'{"channel":"'
 TYPED = b'{"type":"'
 """How a message of Exchange begins."""
 MISSING = "messages_missing"
+SPOT = "spot"
+SIZED = frozenset({"trade", "kline"})
+"""Kinds whose rows say what a contract is worth, or are in base units."""
+SIZES_WITHIN = 2 * SECOND
+"""So long a connection of contracts waits for what they are worth before it subscribes, of the five that it has."""
+UNSIZED = "what one contract is worth is not known yet"
 ADVANCED, EXCHANGE = "advanced", "exchange"
 """The venue's two feeds, as their addresses are called."""
 
@@ -90,6 +98,8 @@ class CoinbaseSession(StreamingSession):
         beats = not any(stream.channel.startswith(wire.EXCHANGE) for stream in asked)
         self.subscriber: ListedSubscriber = ListedSubscriber(asked, self.states, limits, self._write, heartbeats=beats)
         self.books = StreamedBooks()
+        self.sizes: dict[str, str] | None = None if connection.market_type == SPOT else {}
+        """Product -> what one contract is worth in base; None where quantities are base units."""
         self.losses = 0
         """How often messages of this connection were missing or not understood."""
         self.forming: Waiting | None = None
@@ -114,6 +124,13 @@ class CoinbaseSession(StreamingSession):
     def recall(self, begun: Callable[[str, str], bool]) -> None:
         """How to learn whether anything of (kind, symbol) was collected before."""
         self._begun = begun
+
+    # --- market.session.Informed ---
+
+    def know(self, contract: Contract) -> None:
+        """What the market's reference data says of an instrument."""
+        if self.sizes is not None and contract.multiplier is not None:
+            self.sizes[contract.symbol] = contract.multiplier
 
     # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
 
@@ -198,6 +215,12 @@ class CoinbaseSession(StreamingSession):
         del now
         return self._write(SUBSCRIBE, (), 0)
 
+    def _subscribes_at(self) -> int:
+        if self.sizes is None:
+            return 0
+        sized = (state.stream for state in self.states.values() if state.stream.kind in SIZED)
+        return self._started + SIZES_WITHIN if any(one.symbol not in self.sizes for one in sized) else 0
+
     def _more(self, now: int) -> Sequence[Output]:
         if streams := self.books.anew(now):
             self.subscriber.renew(streams)
@@ -218,6 +241,10 @@ class CoinbaseSession(StreamingSession):
     def channel(self, name: str) -> Channel:
         """A channel by the name that it is subscribed to under."""
         return self._channels[name]
+
+    def size(self, symbol: str) -> str | None:
+        """What one of the units that a product is counted in is worth in base; None where that is not known yet."""
+        return "1" if self.sizes is None else self.sizes.get(symbol)
 
     def history(self, state: StreamState) -> bool:
         """Whether what is pushed of the past lies before everything that was ever collected of a stream."""

@@ -1,6 +1,6 @@
 """The twin of Coinbase, as the documentation and recordings of 2026 tell Advanced Trade's channels and routes.
 
-Spot, and of US futures (`linear`) what REST tells.
+Spot by both feeds, and US futures (`linear`).
 """
 
 from __future__ import annotations

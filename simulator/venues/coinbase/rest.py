@@ -44,21 +44,14 @@ class Rest:
 
     def __init__(self, hub: Hub, market: str, budget: Budget) -> None:
         self.hub, self.market, self._budget = hub, market, budget
-        futures: dict[str, Callable[[web.Request], Any]] = {
+        self.answers: dict[str, Callable[[web.Request], Any]] = {
             "/time": self._time,
             "/market/products": self._products,
             "/market/products/{product_id}": self._product,
+            "/market/products/{product_id}/ticker": self._ticker,
+            "/market/products/{product_id}/candles": self._candles,
+            "/market/product_book": self._product_book,
         }
-        self.answers = (
-            futures
-            if market == "linear"
-            else futures
-            | {
-                "/market/products/{product_id}/ticker": self._ticker,
-                "/market/products/{product_id}/candles": self._candles,
-                "/market/product_book": self._product_book,
-            }
-        )
 
     def handler(self, answer: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
         """One route: the budget first, then the answer or the venue's error."""

@@ -89,7 +89,7 @@ def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
             hub.subscribe(connection, [BEAT])
             _beat(hub, connection, 1)
         return [_state(hub, connection)]
-    if channel not in CHANNELS or not isinstance(products, list) or connection.market != "spot":
+    if channel not in CHANNELS or not isinstance(products, list):
         return [_error(f"channel {channel} is not supported")]
     books = {one: book for one in products if isinstance(one, str) and (book := _book(hub, connection, one))}
     names = [f"{channel}:{one}" for one in books]
