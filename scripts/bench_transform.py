@@ -16,8 +16,8 @@ They are compared twice. *Bars only*: the first peers, which do less than ours. 
 others.
 
 First a round proves that all sides made the same bars (open, high, low, close, volumes, count, vwap, bid, ask, spread;
-sums to 1e-9 of each other, since only ours are exact). Then a day of 1 s bars of 20 symbols is folded to 1 m, by each side
-once to load what it needs, then measured: a worker folds all day.
+sums to 1e-9 of each other, since only ours are exact). Then a day of 1 s bars of 20 symbols is folded to 1 m, by each
+side once to load what it needs, then measured: a worker folds all day.
 `--flat N` also transforms N rows of each by ours alone and compares peak memory. Exit code 0, 1 where bars differ, 64.
 """
 
