@@ -6,11 +6,23 @@ what our clock said.
 
 from __future__ import annotations
 
+import msgspec
+
 from market.times import SECOND
 from runtime import metrics, polled
 
 ALARM = SECOND
 """An offset beyond this is said, once until it is below again."""
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """Our clock less that of a market's REST host at `at`, in us; wrong by at most half of `round_trip_us`."""
+
+    exchange: str
+    market_type: str
+    at: int
+    offset_us: int
+    round_trip_us: int
 
 
 class VenueClock:
@@ -19,6 +31,7 @@ class VenueClock:
     def __init__(self, exchange: str, market_type: str) -> None:
         self.offset: int | None = None
         self.round_trip = 0
+        self.reading: Reading | None = None
         self._exchange = exchange
         self._market_type = market_type
         self._alarmed = False
@@ -27,7 +40,11 @@ class VenueClock:
         """The venue said `venue_time` in an answer that came at `ts_recv`, `round_trip` us after it was asked for."""
         self.offset, self.round_trip = ts_recv - round_trip // 2 - venue_time, round_trip
         seconds = self.offset / SECOND
-        metrics.clock_offset(self._exchange, self._market_type, seconds)
+        self.reading = Reading(
+            exchange=self._exchange, market_type=self._market_type, at=ts_recv, offset_us=self.offset,
+            round_trip_us=round_trip,
+        )  # fmt: skip
+        metrics.clock_offset(self._exchange, self._market_type, seconds, round_trip / 2 / SECOND)
         # what the round trip alone may explain is no alarm
         beyond = abs(self.offset) - round_trip // 2 > ALARM
         if beyond and not self._alarmed:
@@ -50,9 +67,9 @@ class Clocks:
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], VenueClock] = {}
 
-    def offsets(self) -> list[int]:
-        """What is known of all of them, us."""
-        return [held.offset for held in self._held.values() if held.offset is not None]
+    def readings(self) -> list[Reading]:
+        """The last measure of each."""
+        return [held.reading for held in self._held.values() if held.reading is not None]
 
     def of(self, exchange: str, market_type: str) -> VenueClock:
         """The clock of one market, made at first use."""

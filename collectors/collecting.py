@@ -16,7 +16,7 @@ import msgspec
 
 from collectors import errands, patterns, planning, polling, reaching, venues
 from collectors.budget import POLL, Budget
-from collectors.clocks import Clocks
+from collectors.clocks import Clocks, Reading
 from collectors.config import CollectorsConfig, SourceConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.errands import Errand, Runner
@@ -170,9 +170,9 @@ class Collecting:
             "rest": self._budget.status(venues.load(market[0]).LIMITS[market[1]]),
         }
 
-    def clock_offsets(self) -> list[int]:
-        """How far (us) our clock is from those of venues, where it is known."""
-        return self._clocks.offsets()
+    def clock_readings(self) -> list[Reading]:
+        """The last measure of each venue's clock."""
+        return self._clocks.readings()
 
     # --- planning ---
 

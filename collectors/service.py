@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from collectors.budget import Budget
+from collectors.clocks import Reading
 from collectors.collecting import Change, Collecting
 from collectors.config import CollectorsConfig, SourceConfig
 from collectors.intake import Intake, LaneKey
@@ -98,7 +99,11 @@ class CollectorsService:
 
     def clock_offsets(self) -> list[int]:
         """How far (us) our clock is from those of venues, where it is known."""
-        return self._collecting.clock_offsets()
+        return [reading.offset_us for reading in self._collecting.clock_readings()]
+
+    def clock_readings(self) -> list[Reading]:
+        """The last measure of each venue's clock."""
+        return self._collecting.clock_readings()
 
     @property
     def outage(self) -> Outage | None:

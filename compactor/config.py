@@ -84,6 +84,9 @@ class CompactorConfig(BaseModel):
     )
     raw_days: float = Field(2, ge=0, description="How long raw segments of closed and re-hashed days are kept.")
     frames_days: float = Field(30, ge=0, description="How long frames files are kept.")
+    clocks_days: float = Field(
+        365, ge=2, description="How long the record of clocks and latencies (`dl latency`) is kept."
+    )
     reproduce: ReproduceConfig = Field(
         default_factory=lambda: ReproduceConfig.model_validate({}),
         description="Closed days made again from their frames.",

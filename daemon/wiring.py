@@ -18,6 +18,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
+from daemon.clock_record import ClockRecord
 from daemon.config import Config
 from daemon.control import Job, Progress
 from daemon.reproducing import advance
@@ -93,7 +94,11 @@ async def build(
     )  # fmt: skip
     if compactor.name in only:
         services += [Held(scrub, safe_mode.gate), Held(proof, safe_mode.gate)]
-    services += [clock_watch, space, BackupService(writer.root, clock, config.backup, space.transform_waits)]
+    record = ClockRecord(
+        writer, clock, config.compactor.clocks_days, collectors.clock_readings if collectors else tuple,
+        clock_watch.clock_sane,
+    )  # fmt: skip
+    services += [clock_watch, record, space, BackupService(writer.root, clock, config.backup, space.transform_waits)]
 
     async def transform(_arguments: Mapping[str, Any], progress: Progress) -> object:
         return msgspec.to_builtins(await transformer.once(progress))

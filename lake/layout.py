@@ -27,6 +27,7 @@ VERSIONS: Final = "versions"
 QUARANTINE: Final = "quarantine"
 LEDGER: Final = "ledger"
 BACKUPS: Final = "backups"
+CLOCKS: Final = "clocks"
 LOGS: Final = "logs"
 MANIFEST: Final = "manifest.db"
 LOCK: Final = ".lock"
@@ -34,6 +35,8 @@ BALLAST: Final = ".ballast"
 """Room that is set aside for when the disk is full (`lake.ballast`)."""
 OPEN: Final = ".open"
 """Suffix of a segment or frames file that is still written."""
+ZST: Final = ".zst"
+"""Suffix of a day's record of clocks that is compressed."""
 META: Final = ".meta.json"
 """Suffix of the seal beside a sealed segment or frames file."""
 TREES: Final = (RAW, FRAMES, HOT, TABLES, VERSIONS, QUARANTINE, LEDGER)
@@ -61,6 +64,7 @@ _TABLE_PATH = re.compile(
     r"/([a-z0-9_]+)-([0-9]{9})-([0-9]{9})-g([0-9]+)-([0-9a-f]{8})\.parquet"
 )
 _BACKUP_PATH = re.compile(r"backups/manifest-([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]{6})-([0-9]{6})\.db")
+_CLOCKS_PATH = re.compile(r"clocks/([0-9]{4}-[0-9]{2}-[0-9]{2})-([a-z0-9]+)\.jsonl(\.zst)?")
 _LEDGER_PATH = re.compile(r"ledger/([0-9]{4}-[0-9]{2}-[0-9]{2})-([a-z0-9]+)\.jsonl")
 
 
@@ -237,6 +241,21 @@ def ledger_path(date: str, node: str) -> str:
     """One day's ledger of one writer. `date` is YYYY-MM-DD."""
     _day(date)
     return f"{LEDGER}/{date}-{check_node(node)}.jsonl"
+
+
+def clocks_path(date: str, node: str) -> str:
+    """One day's record of clocks and latencies of one writer; ZST is behind it once it is packed."""
+    _day(date)
+    return f"{CLOCKS}/{date}-{check_node(node)}.jsonl"
+
+
+def parse_clocks(path: str) -> tuple[str, str, bool]:
+    """(date, node, packed) of a day's record of clocks. Raises Malformed."""
+    match = _CLOCKS_PATH.fullmatch(path)
+    if match is None:
+        raise Malformed("path of a record of clocks", path)
+    _day(match[1])
+    return match[1], match[2], match[3] is not None
 
 
 def backup_path(at: int) -> str:

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from lake.errors import NotALake
-from lake.layout import BACKUPS, BALLAST, LOCK, LOGS, MANIFEST, TREES
+from lake.layout import BACKUPS, BALLAST, CLOCKS, LOCK, LOGS, MANIFEST, TREES
 
-_HELD = (*TREES, BACKUPS, BALLAST, LOGS, MANIFEST, f"{MANIFEST}-wal", f"{MANIFEST}-shm", LOCK)
+_HELD = (*TREES, BACKUPS, BALLAST, CLOCKS, LOGS, MANIFEST, f"{MANIFEST}-wal", f"{MANIFEST}-shm", LOCK)
 
 
 def check(root: Path) -> None:

@@ -18,6 +18,7 @@ import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from lake import durable, links, recovery
+from lake.clock_files import ClockFiles
 from lake.commits import Commit, Start, Void, commit_of, newest
 from lake.errors import CorruptManifest, Fenced, LakeError, LostManifest, NotALake
 from lake.layout import HOT, LEDGER, MANIFEST, RAW, TABLES, VERSIONS
@@ -54,6 +55,8 @@ class LakeWriter:
         self.root = root
         self.manifest = manifest
         self.lake_id = manifest.meta().lake_id
+        self.clocks = ClockFiles(root, ledger.node)
+        """Of no use to the manifest: what the clocks said, and the latencies of what came in."""
         self._lock = lock
         self._ledger = ledger
         self._guard = threading.RLock()

@@ -42,6 +42,32 @@ CLOCK_OFFSET = Gauge(
     ("exchange", "market_type"),
     registry=REGISTRY,
 )
+CLOCK_OFFSET_ERROR = Gauge(
+    "lake_clock_offset_error_seconds",
+    "By how much that may be wrong: half of the round trip of the request",
+    ("exchange", "market_type"),
+    registry=REGISTRY,
+)
+CLOCK_SKEW = Gauge(
+    "lake_clock_skew_seconds",
+    "Median of receive less event time over the newest minute of a market's trades, quotes and book updates",
+    ("exchange", "market_type"),
+    registry=REGISTRY,
+)
+CLOCK_SYNCHRONISED = Gauge(
+    "lake_clock_synchronised",
+    "1 where the kernel says that its clock is synchronised, 0 where it says not, -1 where it does not say",
+    registry=REGISTRY,
+)
+CLOCK_ERROR = Gauge(
+    "lake_clock_error_seconds", "The kernel's error of its clock, where it says: estimated, largest", ("which",),
+    registry=REGISTRY,
+)  # fmt: skip
+LATENCY = Gauge(
+    "lake_latency_seconds",
+    "Latency of the newest minute that is transformed: event_to_publish, publish_to_receive, event_to_receive",
+    (*STREAM, "measure", "quantile"), registry=REGISTRY,
+)  # fmt: skip
 SEALED_ROWS = Counter("lake_sealed_rows", "Rows in sealed segments", STREAM, registry=REGISTRY)
 SEALED_BYTES = Counter("lake_sealed_bytes", "Bytes in sealed segments", STREAM, registry=REGISTRY)
 TABLE_ROWS = Counter("lake_published_rows", "Rows published as Parquet", (*STREAM, "level"), registry=REGISTRY)
@@ -126,9 +152,21 @@ def write_pass(seconds: float, oldest_seconds: float = 0.0) -> None:
     DURABLE_LAG.set(oldest_seconds)
 
 
-def clock_offset(exchange: str, market_type: str, seconds: float) -> None:
-    """Our clock is `seconds` ahead of the venue's."""
+def clock_offset(exchange: str, market_type: str, seconds: float, error: float) -> None:
+    """Our clock is `seconds` (+- `error`) ahead of the venue's."""
     CLOCK_OFFSET.labels(exchange, market_type).set(seconds)
+    CLOCK_OFFSET_ERROR.labels(exchange, market_type).set(error)
+
+
+def kernel_clock(synchronised: bool | None, estimated: float | None, largest: float | None) -> None:
+    """What the kernel says of its clock; errors in seconds. What it does not say has no value."""
+    CLOCK_SYNCHRONISED.set(-1 if synchronised is None else synchronised)
+    for which, error in (("estimated", estimated), ("largest", largest)):
+        if error is None:
+            CLOCK_ERROR.labels(which)
+            CLOCK_ERROR.remove(which)
+        else:
+            CLOCK_ERROR.labels(which).set(error)
 
 
 def loop_delay(seconds: float) -> None:

@@ -31,6 +31,18 @@ def poll_late(*, exchange: str, market_type: str, kind: str, every_seconds: floa
     say("WARNING", "poll_late", text, exchange=exchange, market_type=market_type, kind=kind)
 
 
+def clock_skew(*, exchange: str, market_type: str, skew_seconds: float) -> None:
+    """What a market sends is stamped more than a second before or after we have it, for two minutes in a row.
+
+    Either the clocks differ (see `clock_offset`, which measures it), or the venue or the way to it is slow.
+    """
+    text = (
+        f"{exchange} {market_type}: half of what comes is stamped {abs(skew_seconds):.3f} s or more"
+        f" {'before' if skew_seconds > 0 else 'after'} its receipt: the clocks differ, or the way is slow"
+    )
+    say("WARNING", "clock_skew", text, exchange=exchange, market_type=market_type, seconds=skew_seconds)
+
+
 def clock_offset(*, exchange: str, market_type: str, offset_seconds: float, round_trip_seconds: float) -> None:
     """Our clock and the venue's differ by more than a second; positive where ours is ahead. Said when it begins."""
     text = (

@@ -18,8 +18,9 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import bars, durable, layout, merge, parquet, sources, tables
+from lake import bars, durable, latency, layout, merge, parquet, sources, tables
 from lake.checks import DUPLICATE, SEAL, check_table
+from lake.clock_files import Latencies
 from lake.errors import CorruptSegment, VerifyFailed
 from lake.publish import Placement, publish
 from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
@@ -51,6 +52,7 @@ class TransformResult(msgspec.Struct, kw_only=True):
     checks: tuple[CheckRow, ...] = ()
     quarantine: tuple[QuarantineRow, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    latencies: tuple[Latencies, ...] = ()
     failed: dict[str, str] = {}
     lines: int = 0
     rows: int = 0
@@ -84,6 +86,7 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     altered = [(row, found) for row, found in read if found.altered]
     result.quarantine = tuple(quarantined)
     result.gaps = tuple(gap for row, found in altered for gap in _gaps_of_altered(row, found, job.now))
+    result.latencies = tuple(_latencies(row, found.table) for row, found in read if found.table.num_rows)
     result.lines = sum(found.lines for _, found in read)
     result.fast = sum(found.fast for _, found in read)
     checks = [
@@ -113,6 +116,14 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     if accounted != result.lines:
         raise VerifyFailed(f"{job.name}: {result.lines} lines, but {accounted} in parts, in quarantine or repeated")
     return result
+
+
+def _latencies(row: SegmentRow, table: pa.Table) -> Latencies:
+    """What the rows of one segment tell: the same whenever it is transformed, whatever with."""
+    minutes = tuple(latency.of_table(table))
+    return Latencies(
+        segment=row.path, exchange=row.exchange, market_type=row.market_type, kind=row.kind, minutes=minutes
+    )
 
 
 def _findings(path: str, part: pa.Table, kind: str) -> Iterator[CheckRow]:

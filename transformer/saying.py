@@ -61,3 +61,8 @@ def say_gaps(gaps: Iterable[Gap]) -> None:
             exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, cause=gap.cause,
             ts_from=gap.ts_from, ts_to=gap.ts_to, missing=gap.missing,
         )  # fmt: skip
+
+
+def text_of(error: BaseException) -> str:
+    """An error as a failed job keeps it."""
+    return f"{type(error).__name__}: {error}"[:500]

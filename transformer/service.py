@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -27,9 +28,10 @@ from runtime.clock import Clock, pause
 from runtime.workers import WorkerDied
 from transformer import plan
 from transformer.config import TransformerConfig
+from transformer.latencies import Newest
 from transformer.plan import BarJob, Market, TransformJob
 from transformer.run import BarResult, TransformResult, gap_of, run_autopsy, run_bars, run_transform
-from transformer.saying import Summary, say, say_gaps
+from transformer.saying import Summary, say, say_gaps, text_of
 
 __all__ = ["Summary", "TransformService", "transform_once"]
 Progress = Callable[[int, int, str], None]
@@ -42,7 +44,6 @@ _AHEAD = 2
 """Jobs given to the executor before the first is committed."""
 _DEATHS = 20
 """times the failures are allowed where the worker died: a box short of memory kills for minutes, good or bad."""
-_MEGABYTE = 1024 * 1024
 _NEWEST = 8
 """Segments by which the clocks' difference is judged."""
 
@@ -59,13 +60,14 @@ def transform_once(
     on_progress: Progress | None = None,
     *,
     stopping: Callable[[], bool] = lambda: False,
+    newest: Newest | None = None,
 ) -> Summary:
     """Transform all that is sealed, then write the provisional bars that are ready. Blocks; call it in a thread.
 
-    `now` is us. `stopping` is asked between jobs. Raises StorageFailed and Fenced; everything else is counted, said
-    and tried again by the next pass.
+    `now` is us. `stopping` is asked between jobs, `newest` is told their latencies. Raises StorageFailed and Fenced;
+    everything else is counted, said and tried again by the next pass.
     """
-    return _Pass(writer, executor, now, config, on_progress or (lambda *_: None), stopping).run()
+    return _Pass(writer, executor, now, config, on_progress or (lambda *_: None), stopping, newest or Newest()).run()
 
 
 class _Pass:
@@ -79,7 +81,9 @@ class _Pass:
         config: TransformerConfig,
         on_progress: Progress,
         stopping: Callable[[], bool],
+        newest: Newest,
     ) -> None:
+        self.newest = newest
         self.writer = writer
         self.manifest = writer.manifest
         self.root = str(writer.root)
@@ -93,7 +97,7 @@ class _Pass:
             lake_id=writer.lake_id,
             run=f"transform-{writer.epoch}",
             now=now,
-            max_bytes=config.max_job_mb * _MEGABYTE,
+            max_bytes=config.max_job_mb << 20,
             lateness=round(config.lateness_seconds * SECOND),
         )
 
@@ -107,6 +111,7 @@ class _Pass:
         for done, (job, future) in enumerate(self._results(run_transform, jobs), start=1):
             self._take(job, future)
             self.report(done, len(jobs), job.name)
+        self.newest.settle()
         for market in markets:
             if not self.stopping():
                 self._bars(market, cursors[market])
@@ -156,6 +161,7 @@ class _Pass:
     def _commit(self, job: TransformJob, done: list[SegmentRow], result: TransformResult) -> None:
         if not done:
             return
+        self.newest.take(self.writer.clocks, result.latencies)
         self.writer.publish(
             add=result.files,
             expect=Expectation(segments={row.path: "sealed" for row in done}),
@@ -179,7 +185,7 @@ class _Pass:
     def _failed(self, rows: Iterable[SegmentRow], error: BaseException) -> None:
         """One more failure of each of these segments; the last that it is allowed parks it."""
         for row in rows:
-            failures = self.writer.fail_segment(row.path, _text(error), self.now)
+            failures = self.writer.fail_segment(row.path, text_of(error), self.now)
             parked = failures >= self.config.max_failures * (_DEATHS if isinstance(error, WorkerDied) else 1)
             telemetry.job_failed(job="transform", subject=row.path, error=error, failures=failures, parked=parked)
             if parked:
@@ -200,7 +206,7 @@ class _Pass:
         symbols = (
             symbols or sorted({c.symbol for c in self.manifest.coverage(*market, overlapping=span)}) or [EVERY_SYMBOL]
         )
-        gaps = [gap_of(row, symbol, "unreadable_segment", "interval", _text(error), self.now) for symbol in symbols]
+        gaps = [gap_of(row, symbol, "unreadable_segment", "interval", text_of(error), self.now) for symbol in symbols]
         self.writer.publish(segments={row.path: "quarantined"}, gaps=gaps, now=self.now)
         say_gaps(gaps)
 
@@ -337,10 +343,6 @@ def _finished(entry: tuple[J, Future[R]]) -> tuple[J, Future[R]]:
     return entry
 
 
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:500]
-
-
 class TransformService:
     """Passes in turn until told to stop; `once` makes one for whoever asks, never two at the same time."""
 
@@ -365,6 +367,7 @@ class TransformService:
         self._clock = clock
         self._config = config
         self._turn = asyncio.Lock()
+        self._newest = Newest()
         self._last: Summary | None = None
         self._last_at: int | None = None
 
@@ -382,9 +385,8 @@ class TransformService:
             now, config = self._clock.now(), self._config
             if self._small():
                 config = config.model_copy(update={"max_job_mb": min(SMALL_JOB_MB, config.max_job_mb)})
-            self._last = await asyncio.to_thread(
-                transform_once, self._writer, self._executor, now, config, on_progress, stopping=stopping
-            )
+            work = partial(transform_once, stopping=stopping, newest=self._newest)
+            self._last = await asyncio.to_thread(work, self._writer, self._executor, now, config, on_progress)
             self._last_at = now
             return self._last
 
@@ -393,5 +395,5 @@ class TransformService:
         manifest = self._writer.manifest
         waiting = sum(len(manifest.segments(*stream, state="sealed")) for stream in manifest.streams())
         last = msgspec.structs.asdict(self._last) if self._last is not None else None
-        waits = "room on the disk" if self._waits() else None
-        return {"waits_for": waits, "waiting_segments": waiting, "last_pass_at": self._last_at, "last_pass": last}
+        held = {"waits_for": "room on the disk" if self._waits() else None, "waiting_segments": waiting}
+        return held | {"last_pass_at": self._last_at, "last_pass": last, "latencies": self._newest.status()}
