@@ -13,6 +13,7 @@ from cli.commands import (
     compact,
     exchanges,
     gaps,
+    latency,
     ls,
     read,
     rebuild,
@@ -48,6 +49,7 @@ app.command("exchanges")(exchanges.exchanges)
 app.command("read")(read.read)
 app.command("book")(book.book)
 app.command("gaps")(gaps.gaps)
+app.command("latency")(latency.latency)
 app.command("verify")(verify.verify)
 app.command("scrub")(scrub.scrub)
 app.command("rebuild")(rebuild.rebuild)

@@ -17,6 +17,7 @@ import msgspec
 from compactor import view
 from compactor.bars_job import final_bars, hour_bars
 from compactor.book_plan import next_day, sampled
+from compactor.clock_quality import ClockQuality
 from compactor.config import CompactorConfig
 from compactor.heal import heal
 from compactor.jobs import (
@@ -128,6 +129,7 @@ class _Pass:
         self.stopping = stopping
         self.waits = waits
         self.place = Place(str(writer.root), writer.lake_id, f"compact-{writer.epoch}", now)
+        self.clocks = ClockQuality(writer.root)
         self.summary = Summary()
         self.tried: dict[str, int] = {}
         self.done = 0
@@ -260,7 +262,7 @@ class _Pass:
             expect=Expectation(files={row.path: row.sha256 for row in inputs}),
             cursors=due,
             certificates=made.certificates,
-            checks=made.checks,
+            checks=[*made.checks, *self.clocks.checks(made.certificates)],
             gaps=made.gaps,
             now=self.now,
         )

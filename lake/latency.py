@@ -23,6 +23,8 @@ SUB = 8
 _BITS = 4
 """Below 2^_BITS each value is its own bucket."""
 MEASURES = ("event_to_publish", "publish_to_receive", "event_to_receive")
+TIMELY = frozenset(("trade", "agg_trade", "quote", "book_delta"))
+"""Kinds that are sent as things happen: the time of a settlement or a candle says little of clocks."""
 _ROWS_AT_ONCE = 64 * 1024
 _Place = tuple[str, int]
 """(session, minute)"""
@@ -89,17 +91,36 @@ def bounds(number: int) -> tuple[int, int]:
 def histogram(values: Iterable[int]) -> Histogram | None:
     """The histogram of some latencies; None where there are none."""
     held = list(values)
-    return merged([_of(Counter(map(bucket, held)), min(held), max(held))]) if held else None
+    return _of(Counter(map(bucket, held)), min(held), max(held)) if held else None
+
+
+class Tally:
+    """Histograms that are added up one by one."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._ends: tuple[int, int] | None = None
+
+    def add(self, one: Histogram | None) -> None:
+        """None adds nothing."""
+        if one is None:
+            return
+        for number, count in one.counts():
+            self._counts[number] += count
+        low, high = self._ends or (one.low, one.high)
+        self._ends = (min(low, one.low), max(high, one.high))
+
+    def total(self) -> Histogram | None:
+        """What counting all of them together would have given; None where there is nothing."""
+        return None if self._ends is None else _of(self._counts, *self._ends)
 
 
 def merged(found: Iterable[Histogram | None]) -> Histogram | None:
-    """What counting all of them together would have given; None where there is nothing."""
-    total: Counter[int] = Counter()
-    some = [one for one in found if one is not None]
-    for one in some:
-        for number, count in one.counts():
-            total[number] += count
-    return _of(total, min(one.low for one in some), max(one.high for one in some)) if some else None
+    """The sum of all of them; None where there is nothing."""
+    tally = Tally()
+    for one in found:
+        tally.add(one)
+    return tally.total()
 
 
 def _of(counts: Counter[int], low: int, high: int) -> Histogram:

@@ -9,15 +9,13 @@ from typing import TypeAlias
 
 from lake.clock_files import ClockFiles, Latencies
 from lake.errors import StorageFailed
-from lake.latency import MEASURES, Minute, merged, skew_of
+from lake.latency import MEASURES, TIMELY, Minute, merged, skew_of
 from market import times
 from runtime import health, metrics, polled
 
 Stream: TypeAlias = tuple[str, str, str]
 """(exchange, market_type, kind)"""
 Market: TypeAlias = tuple[str, str]
-SKEW_KINDS = frozenset(("trade", "agg_trade", "quote", "book_delta"))
-"""What is sent as it happens: the time of a settlement or a candle says little of clocks."""
 LEAST = 10
 """Events of a minute below which its median says nothing."""
 ALARM_US = times.SECOND
@@ -61,7 +59,7 @@ class Newest:
         for stream in self._changed:
             for measure in MEASURES:
                 self._measure(stream, measure)
-        for market in sorted({stream[:2] for stream in self._changed if stream[2] in SKEW_KINDS}):
+        for market in sorted({stream[:2] for stream in self._changed if stream[2] in TIMELY}):
             self._judge(market)
         if self._changed:
             self._status = [self._said(stream) for stream in sorted(self._minutes)]
@@ -84,7 +82,7 @@ class Newest:
     def _judge(self, market: Market) -> None:
         """The market's newest minute, of all that is sent as it happens."""
         streams = {stream: held for stream, held in self._minutes.items() if stream[:2] == market}
-        streams = {stream: held for stream, held in streams.items() if stream[2] in SKEW_KINDS}
+        streams = {stream: held for stream, held in streams.items() if stream[2] in TIMELY}
         newest = max(held[0].minute for held in streams.values())
         skew = skew_of([one for held in streams.values() for one in held if one.minute == newest], LEAST)
         if skew is None:

@@ -45,8 +45,13 @@ def ls(
     with reading(lake_root(lake, config)) as manifest, manifest.snapshot() as now:
         held = now.files(kind, exchange=exchange, market_type=market_type, symbol=symbol, date_from=date, date_to=date)
         certified = {row.path: row for row in now.certificates()}
+        found = now.checks() if as_json else []
     if as_json:
-        print_json([{"file": row, "certificate": certified.get(row.path)} for row in held])
+        checks: dict[str, list[object]] = {}
+        for check in found:
+            checks.setdefault(check.path, []).append(check)
+        listed = [(row, certified.get(row.path), checks.get(row.path, [])) for row in held]
+        print_json([{"file": row, "certificate": told, "checks": said} for row, told, said in listed])
         return 0
     if files:
         for row in held:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cli.output import OUT, print_json, print_table, size, when
 from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root, reading
+from market import times
+
+if TYPE_CHECKING:
+    from lake.clock_files import ClockLook, Latencies
 
 
 @command
 def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> int:
-    """Show the lake in one screen: who writes it, each stream's watermark, files, open gaps, the last certificate."""
+    """Show the lake in one screen: who writes it, each stream's watermark and latency, files, open gaps, our clock, the
+    last certificate.
+    """
     import msgspec
 
     from cli.jobs import settings
     from compactor.service import parked
+    from lake.clock_files import newest
     from lake.lock import read_lock
     from runtime.clock import SystemClock
 
@@ -25,6 +34,8 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
             certificates = now.certificates()
         stuck = parked(manifest, SystemClock().now(), settings(config).compactor)
     holder = read_lock(root)
+    clock, heard = newest(root)
+    delays = {stream: _delays(found) for stream, found in heard.items()}
     last = max(certificates, key=lambda row: row.issued_at, default=None)
     if as_json:
         print_json(
@@ -34,25 +45,30 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
                 "writer": None if holder is None else {"pid": holder.pid, "port": holder.port},
                 "stats": stats,
                 "streams": [
-                    {"exchange": e, "market_type": m, "kind": k, "watermark": w, "open_gaps": _open(open_gaps, e, m, k)}
+                    {"exchange": e, "market_type": m, "kind": k, "watermark": w,
+                     "open_gaps": _open(open_gaps, e, m, k), "latency_us": delays.get((e, m, k))}
                     for e, m, k, w in streams
                 ],
+                "clock": clock,
                 "parked": stuck,
                 "last_certificate": None if last is None else msgspec.to_builtins(last),
             }
-        )
+        )  # fmt: skip
         return 0
     kind = "simulated" if meta.simulated else "real"
     writer = "nobody writes it" if holder is None else f"written by process {holder.pid}"
     OUT.print(f"{root}: {kind} lake {meta.lake_id}, schema {meta.schema_version}, {writer}")
-    rows = [[e, m, k, when(w), _open(open_gaps, e, m, k)] for e, m, k, w in streams]
-    print_table("streams", ["exchange", "market", "kind", "watermark", "open gaps"], rows, "no streams yet")
+    rows = [[e, m, k, when(w), _open(open_gaps, e, m, k), *_ms(delays.get((e, m, k)))] for e, m, k, w in streams]
+    columns = ["exchange", "market", "kind", "watermark", "open gaps", "latency p50 ms", "p99 ms"]
+    print_table("streams", columns, rows, "no streams yet")
     files = [[f.kind, f.level, f.files, f.rows, size(f.bytes)] for f in stats.files]
     print_table("files", ["kind", "level", "files", "rows", "bytes"], files, "no files yet")
     counts = ", ".join(f"{count:,} {state}" for state, count in stats.segments.items()) or "none"
     OUT.print(f"segments: {counts} ({size(stats.raw_bytes)}) · quarantined: {stats.quarantined}")
     for job in stuck:
         OUT.print(f"parked after too many failures: {job} · dl compact tries it again", markup=False)
+    if clock is not None:
+        OUT.print(_clock(clock))
     if last is not None:
         name = last.symbol or "all symbols"
         OUT.print(f"last certificate: {last.exchange} {last.market_type} {last.kind} {name} {last.date} {last.sha256}")
@@ -61,3 +77,27 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
 
 def _open(gaps: list, exchange: str, market_type: str, kind: str) -> int:  # type: ignore[type-arg]  # market.session.Gap, imported late
     return sum((g.exchange, g.market_type, g.kind) == (exchange, market_type, kind) for g in gaps)
+
+
+def _delays(found: Latencies) -> dict[str, int] | None:
+    """From event to receipt, of a stream's last segment, in us."""
+    from lake.latency import merged
+
+    total = merged(minute.event_to_receive for minute in found.minutes)
+    return None if total is None else {"p50": total.quantile(0.5), "p99": total.quantile(0.99)}
+
+
+def _ms(delay: dict[str, int] | None) -> tuple[float | None, float | None]:
+    return (None, None) if delay is None else (delay["p50"] / times.MS, delay["p99"] / times.MS)
+
+
+def _clock(look: ClockLook) -> str:
+    """The last look at the clocks: the kernel's word, and what each venue's clock was away."""
+    kernel = {True: "synchronised", False: "NOT synchronised", None: look.unknown or "unknown"}[look.synchronised]
+    bound = "" if look.max_error_us is None else f", error at most {look.max_error_us / times.MS:.3f} ms"
+    venues = [
+        f"{v.exchange} {v.market_type} {v.offset_us / times.MS:+.3f} ms (+-{v.round_trip_us / 2 / times.MS:.3f})"
+        for v in look.venues
+    ]
+    ours = f" · ours less theirs: {', '.join(venues)}" if venues else ""
+    return f"clock at {when(look.at)}: {kernel}{bound}{ours} · dl latency tells more"
