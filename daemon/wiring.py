@@ -75,13 +75,9 @@ async def build(
     # Both are made in any case: `dl` may ask for a pass although they make none by themselves.
     slot = Slot()
     transformer = TransformService(
-        writer,
-        slot.watched(workers),
-        clock,
-        config.transformer,
-        waits=space.transform_waits,
+        writer, slot.watched(workers), clock, config.transformer, waits=space.transform_waits,
         small=space.compaction_waits,
-    )
+    )  # fmt: skip
     compactor = CompactorService(
         writer, slot.in_turn(workers), clock, config.compactor, clock_sane=clock_watch.clock_sane,
         waits=space.compaction_waits,

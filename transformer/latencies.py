@@ -1,5 +1,6 @@
-"""Latencies on their way from a transformed segment: into the lake's record, and of the newest minute into `/status`
-and the metrics. A market whose events are stamped more than a second away from their receipt is an alarm.
+"""Latencies of transformed segments on their way into the lake's record, `/status` and the metrics.
+
+A market whose events are stamped more than a second away from their receipt is an alarm.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ COMMANDS = (
     "ls",
     "read",
     "gaps",
+    "latency",
     "verify",
     "trace",
     "replay",
@@ -91,8 +92,8 @@ def test_help_lists_every_command_with_a_sentence() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "status", "ls", "gaps", "gaps --state all", "verify", "trace trade --id 1005", "transform", "compact",
-        "read trade", "read bar_5m --fill empty",
+        "status", "ls", "gaps", "gaps --state all", "latency", "latency --by session --by minute",
+        "verify", "trace trade --id 1005", "transform", "compact", "read trade", "read bar_5m --fill empty",
     ],
 )  # fmt: skip
 def test_json_is_json(lake: Path, command: str) -> None:
@@ -130,6 +131,9 @@ def test_json_is_json(lake: Path, command: str) -> None:
         ("gaps --state broken", 2, "use one of open, repaired, empty, void, unrepairable, all"),
         ("gaps --kind candle", 2, "known kinds: trade"),
         ("gaps --start never", 2, "malformed time"),
+        ("latency --by week", 2, "'week' is not one of"),
+        ("latency --kind candle", 2, "known kinds: trade"),
+        ("latency --start 2030-01-01 --end 2030-01-02", 0, "no latency is recorded of that time"),
         ("trace trade", 2, "give --id, or --session and --frame"),
         ("trace candle --id 1", 2, "known kinds: trade"),
         ("trace bar_1m --id 1", 2, "bar_1m rows have no id"),
@@ -260,3 +264,18 @@ def test_ctrl_c_ends_a_replay_with_130_and_another_one_finishes_it(lake: Path) -
     assert json.loads(ask("verify", "--lake", target, "--json").stdout)["ok"]
     rows = ask("read", "trade", "--lake", target, "--columns", "seq", "--json", "--limit", "0").stdout
     assert sorted(json.loads(row)["seq"] for row in rows.splitlines()) == list(range(1, count + 1))
+
+
+def test_latency_says_what_the_lines_say(lake: Path, tmp_path: Path) -> None:
+    found = json.loads(ask("latency", "--lake", lake, "--json").stdout)
+    told = next(row for row in found["rows"] if row["kind"] == "trade")
+    assert told["rows"] == 30
+    assert told["event_to_receive"] == {"count": 30, **dict.fromkeys(("min", "p50", "p90", "p99", "max"), MS)}
+    assert found["venues"][0]["skew_us"] == pytest.approx(1.5 * MS, rel=0.4)
+    said = ask("latency", "--lake", lake, "--kind", "trade", "--by", "minute").stdout
+    assert "our clock: nothing is recorded" in said
+    assert [text.split()[-6:] for text in said.splitlines() if "event-receive" in text] == [["30", *["1.000"] * 5]]
+    late = [line(n, trade(n, at=T0 + n * MS), at=T0 + n * MS + 3_000_000) for n in range(1, 30)]
+    held = written.write(tmp_path / "frames.jsonl", [written.opened(), *late])
+    ask("replay", held, *REPLAY, "--lake", tmp_path / "lake")
+    assert "FAR" in ask("latency", "--lake", tmp_path / "lake", expect=1).stdout

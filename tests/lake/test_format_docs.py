@@ -7,7 +7,9 @@ from typing import get_args
 import msgspec
 
 from lake import layout, segments
+from lake.clock_files import ClockFiles, ClockLook, Latencies, read
 from lake.frames import FrameLine
+from lake.latency import Minute, histogram
 from lake.ledger import FORMAT_VERSION, EntryType, encode_entry
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "format"
@@ -45,6 +47,21 @@ def test_the_ledger_line_with_its_crc_and_every_type() -> None:
     assert f"Format version {FORMAT_VERSION}" in page
 
 
+def test_the_records_of_clocks_and_latencies(tmp_path: Path) -> None:
+    lines = examples("clocks")
+    files = ClockFiles(tmp_path, "box")
+    files.append([msgspec.json.decode(line, type=ClockLook | Latencies) for line in lines])
+    assert (tmp_path / "clocks/2025-11-20-box.jsonl").read_text() == "".join(f"{line}\n" for line in lines)
+    page = (DOCS / "clocks.md").read_text()
+    for struct in (ClockLook, Latencies, Minute):
+        for field in struct.__struct_fields__:
+            assert f"`{field}`" in page, field
+    (held,) = [record for record in read(tmp_path) if isinstance(record, Latencies)]
+    assert held.minutes[0].event_to_receive == histogram([900, 1000, 3100])
+    assert held.minutes[0].event_to_publish == histogram([0, 0, 2000])
+    assert held.minutes[0].publish_to_receive == histogram([900, 1000, 1100])
+
+
 def test_the_layouts_trees_and_paths() -> None:
     page = (DOCS / "layout.md").read_text()
     for tree in layout.TREES:
@@ -53,6 +70,7 @@ def test_the_layouts_trees_and_paths() -> None:
         (r"raw/exchange=\S+\.jsonl", layout.parse_raw),
         (r"frames/exchange=\S+\.zst", layout.parse_frames),
         (r"ledger/2026\S+\.jsonl", layout.parse_ledger),
+        (r"clocks/2026\S+\.jsonl", layout.parse_clocks),
     ):
         found = re.search(path, page)
         assert found, path
