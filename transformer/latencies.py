@@ -11,6 +11,7 @@ from typing import TypeAlias
 from lake.clock_files import ClockFiles, Latencies
 from lake.errors import StorageFailed
 from lake.latency import MEASURES, TIMELY, Minute, merged, skew_of
+from lake.refused import of_one_place
 from market import times
 from runtime import health, metrics, polled
 
@@ -39,11 +40,14 @@ class Newest:
     def take(self, files: ClockFiles, found: Sequence[Latencies]) -> None:
         """Segments, in any order, before they count as transformed: written down, and known here.
 
-        Where the disk takes nothing, that is said; it holds up no data.
+        Raises StorageFailed where the disk takes nothing: then they do not count, and come again. Where only this
+        folder takes nothing that is said, and holds up no data.
         """
         try:
             files.append(found)
         except StorageFailed as error:
+            if not of_one_place(error):
+                raise
             health.clock_record_failed(error=error)
         for one in found:
             stream = (one.exchange, one.market_type, one.kind)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from lake.clock_files import ClockFiles, Latencies, read
 from lake.errors import StorageFailed
 from lake.latency import Minute, histogram
+from lake.refused import storage
 from market.times import MINUTE, SECOND
 from runtime import metrics
 from transformer.latencies import LEAST, Newest
@@ -96,10 +100,15 @@ def test_what_says_little_of_clocks_is_no_alarm(bench: Bench) -> None:
     assert bench.alarms == 1, "an older minute of another kind changes nothing"
 
 
-def test_a_disk_that_takes_nothing_holds_up_no_segment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise StorageFailed("no room", "make some")
+@pytest.mark.parametrize("why, held_up", [(errno.ENOSPC, True), (errno.EACCES, False)])
+def test_a_folder_that_takes_nothing_holds_up_no_segment_and_a_disk_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, why: int, held_up: bool
+) -> None:
+    def refused(*_: object) -> None:
+        with storage("writing", Path("clocks")):
+            raise OSError(why, os.strerror(why))
 
-    monkeypatch.setattr(bench.files, "append", full)
-    bench.passes([heard(0, 1000)])
-    assert len(bench.newest.status()["streams"]) == 1
+    monkeypatch.setattr(bench.files, "append", refused)
+    with pytest.raises(StorageFailed) if held_up else contextlib.nullcontext():
+        bench.passes([heard(0, 1000)])
+    assert len(bench.newest.status()["streams"]) == (not held_up)
