@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from collectors import collecting, life, polling, transports
+from collectors import life, polling, reaching, transports
 from collectors.service import CollectorsService
 from compactor import care
 from daemon import wiring
@@ -209,7 +209,7 @@ def in_place(venue: VirtualVenue, seed: int, room: Callable[[Path], Room]) -> It
     dice = mock.Mock(random=chance.random)
     with (
         mock.patch.object(transports, "load_or_reference", return_value=venue.connect),
-        mock.patch.object(collecting, "Http", venue.http),
+        mock.patch.object(reaching, "Http", venue.http),
         mock.patch.object(manifest, "secrets", tokens),
         mock.patch.object(wiring, "random", dice),
         mock.patch("runtime.supervisor.random", dice),
