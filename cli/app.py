@@ -11,6 +11,7 @@ from cli import output
 from cli.commands import (
     book,
     compact,
+    estimate,
     exchanges,
     gaps,
     latency,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command("status")(status.status)
 app.command("ls")(ls.ls)
 app.command("exchanges")(exchanges.exchanges)
+app.command("estimate")(estimate.estimate)
 app.command("read")(read.read)
 app.command("book")(book.book)
 app.command("gaps")(gaps.gaps)
