@@ -82,9 +82,11 @@ def tell(found: Recovery) -> None:
         ERR.print(f"WARNING: and {len(said) - SHOWN:,} more like these")
 
 
-def ask(holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Report) -> Any:
+def ask(
+    holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Report, *, patience: float = PATIENCE
+) -> Any:
     """Post a job to the daemon's control port and follow it to its end. Raises JobFailed."""
-    connection = http.client.HTTPConnection("127.0.0.1", holder.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", holder.port, timeout=patience)
     body = msgspec.json.encode({"job": name, "arguments": dict(arguments)})
     headers = {"Authorization": f"Bearer {holder.token}", "Content-Type": "application/json"}
     try:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from collectors.chain import CLEAR, SNAPSHOT
-from collectors.holes import HANDOVER, STALLED, Line, Memory, gap_id, venue_time
+from collectors.holes import HANDOVER, SINGLE, Line, Memory, gap_id, venue_time
 from market.kinds import BookDelta, Event
 from market.session import Gap
 
@@ -91,7 +91,7 @@ class CheckedMerger(Memory):
 
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]:
         """See Memory: of what the session alone could have said nobody knows whether it is missing."""
-        for symbol in symbols if cause == STALLED else list(self._joints):
+        for symbol in symbols if cause in SINGLE else list(self._joints):
             self._unproven(self._line(symbol), session, now)
         return super().interrupt(session, symbols, cause, now, shown)
 

@@ -22,6 +22,7 @@ from collectors.pipeline import RETIRED, Pipeline
 from collectors.transports import ConnectFailed, Transport
 from collectors.waits import Waits
 from market.admission import Admission, Admitting
+from market.probing import Probing
 from market.session import Connection, Exchange, Stream
 from market.times import SECOND
 from runtime import telemetry
@@ -166,7 +167,8 @@ class Driver:
             return None
         transport, connection = opened
         session = self._exchange.session(connection, self._tools.next_session())
-        self.life = life = Life(self._pipeline, session, transport, connection, self._tools)
+        probing = self._exchange if isinstance(self._exchange, Probing) else None
+        self.life = life = Life(self._pipeline, session, transport, connection, self._tools, probing)
         self._plan, self._age = plan, 0
         self._lives.append(life)
         self._want(self.connection.streams)  # which may have changed while it was being opened

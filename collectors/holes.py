@@ -22,6 +22,9 @@ IN_FLIGHT = 2 * SECOND  # of venue time: how far the streams of one connection m
 SETTLED = 5 * SECOND  # of receive time: a stream that is silent by nature is taken on once its connection holds so long
 STALLED = "stalled"
 """Cause of an interruption of single streams of a connection that lives on: its other streams prove nothing."""
+SILENT = "silent_stream"
+"""Cause of an interruption that was proven: the venue has newer events of a stream that has sent none."""
+SINGLE = (STALLED, SILENT)
 HANDOVER = "handover"
 """Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
 JUMP = "jump"
@@ -167,19 +170,20 @@ class Memory(ABC):
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]:
         """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
 
-        `shown` is the newest venue time (us) of anything that came on it.
+        `shown` is the newest venue time (us) of anything that came on it; of SILENT streams that sent nothing, from
+        when on they should have.
 
-        But for STALLED the session is over, and its other streams have been taken over. The gap of a HANDOVER is
+        But for SINGLE causes the session is over, and its other streams have been taken over. The gap of a HANDOVER is
         given out only when ids are missing; otherwise it comes out closed, and tells that its time is covered.
         """
         newest = max((line.ts for line in self._lines.values() if line.session == session), default=0)
         if self.rare:
             newest = max(newest, min(shown, now))
         named = [self._line(symbol) for symbol in symbols]
-        for line in named if cause == STALLED else {*self._lines.values()}:
+        for line in named if cause in SINGLE else {*self._lines.values()}:
             line.leave(session)
         for line in (line for line in named if not line.sessions):
-            alive = line.ts if cause == STALLED else max(line.ts, newest - IN_FLIGHT)
+            alive = line.ts if cause in SINGLE else max(line.ts, newest - IN_FLIGHT)
             if cause == HANDOVER:
                 if line.gap is None and line.ts:
                     line.gap = self._gap(line, alive, cause, session, now)
@@ -188,9 +192,31 @@ class Memory(ABC):
                 self._report(line, hole, now)
             if line.gap is None or line.gap.cause == HANDOVER:
                 unknown = (newest or now) - IN_FLIGHT if self.rare else now  # the first of it may have been under way
+                unknown = shown if cause == SILENT and shown else unknown
                 line.gap = self._gap(line, alive if line.ts else unknown, cause, session, now)
                 self._give(line.gap)
         return self._take(now)
+
+    def silenced(self, session: str, symbol: str, since: int, now: int, detail: str) -> list[Gap]:
+        """One stream of `session` is proven to have missed something: `detail` says by what. Where nothing was ever
+        stored of it, it is missing `since` (us).
+        """
+        line = self._line(symbol)
+        before = line.gap
+        gaps = self.interrupt(session, [symbol], SILENT, now, since)
+        if line.gap is not None and line.gap is not before:
+            for gap in (line.gap, *(gap for gap in gaps if gap.gap_id == line.gap.gap_id)):
+                gap.detail = detail
+        return gaps
+
+    def seen(self, symbol: str) -> tuple[int, int | None]:
+        """The newest of a symbol, stored or handed on to be: its venue time (us), and its id where ids follow each
+        other; (0, None) before any.
+        """
+        line = self._lines.get(symbol)
+        if line is None:
+            return 0, None
+        return line.ts, line.next - 1 if self.contiguous and line.next >= 0 else None
 
     @abstractmethod
     def merge(self, event: Event) -> bool:

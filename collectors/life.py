@@ -13,19 +13,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from collectors.config import ConnectionConfig
+from collectors.holes import SILENT
 from collectors.http import Fetching, HttpFailed
-from collectors.liveness import Watch
+from collectors.inquiry import Inquiry
 from collectors.liveness import status as liveness_of
 from collectors.pipeline import Pipeline, Task
 from collectors.transports import Closed, Connect, Transport
+from market.probing import Probing
 from market.session import Booked, Connection, Fetch, Leave, Send, Session, Stream
 from market.times import SECOND
 from runtime import telemetry
 from runtime.clock import Clock, pause
 from runtime.clock_watch import SLEPT_SECONDS, Steady
 
-STAMPS = ("desired_at", "acknowledged_at", "first_recv", "last_recv")
-"""Receive times in a `StreamState`."""
+STAMPS = ("desired_at", "acknowledged_at", "first_recv", "last_recv", "excused", "proven")
+"""Times of our own clock in a `StreamState`."""
 TURN_FRAMES = 256
 """Frames handled before every other task of the loop gets its turn."""
 TEND_SECONDS = 1.0
@@ -67,7 +69,13 @@ class Life:
     """One session over one open transport, until it ends. `run` it once; `link` exists from the start."""
 
     def __init__(
-        self, pipeline: Pipeline, session: Session, transport: Transport, connection: Connection, tools: Tools
+        self,
+        pipeline: Pipeline,
+        session: Session,
+        transport: Transport,
+        connection: Connection,
+        tools: Tools,
+        probing: Probing | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._session = session
@@ -75,7 +83,6 @@ class Life:
         self._connection = connection
         self._tools = tools
         self._clock = tools.clock
-        self._streams = Watch(round(tools.config.silent_stream_seconds * SECOND))
         self._outbox: deque[Task] = deque()
         self._fetches: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -90,13 +97,19 @@ class Life:
         self.link, tasks = pipeline.open(
             session, name=connection.name, source="ws", url=connection.url, now=self._clock.now()
         )
+        self._inquiry = Inquiry(
+            pipeline, self.link, connection, round(tools.config.silent_stream_seconds * SECOND), probing, tools.clock,
+            tools.http, tools.spend, self._mend, self._later,
+        )  # fmt: skip
+        self._group: asyncio.TaskGroup | None = None
         self._do(tasks)
 
     async def run(self) -> Ending:
         """Drive the session to its end, whoever ends it."""
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._guard(part)) for part in (self._receive(), self._tend(group))]
+                self._group = group
+                tasks = [group.create_task(self._guard(part)) for part in (self._receive(), self._tend())]
                 try:
                     await self._over.wait()
                 finally:
@@ -104,6 +117,7 @@ class Life:
                         task.cancel()
             await self._transport.close()
         finally:
+            self._inquiry.close()
             ending = self._ending or Ending("cancelled")
             self._pipeline.close(
                 self.link, ending.cause, self._clock.now(), code=ending.code, detail=ending.detail,
@@ -140,6 +154,7 @@ class Life:
             "session": session.session_id,
             "states": dict(Counter(held.values())),
             "not_producing": {name: status for name, status in held.items() if status != "producing"},
+            "probes": self._inquiry.status(),
             "books_out_of_sync": session.books_out_of_sync() if isinstance(session, Booked) else [],
         }
 
@@ -189,12 +204,12 @@ class Life:
                 turn = 0
                 await clock.sleep(0)
 
-    async def _tend(self, group: asyncio.TaskGroup) -> None:
+    async def _tend(self) -> None:
         """Everything but receiving: sends, fetches, the session's deadlines, and whether the socket is alive."""
         clock = self._clock
         while not self._over.is_set():
             while self._outbox:
-                await self._carry_out(self._outbox.popleft(), group)
+                await self._carry_out(self._outbox.popleft())
             deadline = self._session.next_deadline()
             left = TEND_SECONDS if deadline is None else (deadline - self._steady.now()) / SECOND
             await pause(clock, self._wake, min(TEND_SECONDS, max(0.005, left)))
@@ -202,14 +217,26 @@ class Life:
             self._watch()
             self._do(self._pipeline.tick(self.link, self._steady.now()))
 
-    async def _carry_out(self, task: Task, group: asyncio.TaskGroup) -> None:
+    def _later(self, work: Awaitable[None]) -> None:
+        """Do what has to wait for an answer; it ends with the session."""
+        assert self._group is not None
+        waiting = self._group.create_task(self._guard(work))
+        self._fetches.add(waiting)
+        waiting.add_done_callback(self._fetches.discard)
+
+    def _mend(self, remedy: str, why: str) -> None:
+        """What the connection has to do about streams that have missed something."""
+        if remedy == "leave":
+            self._end(SILENT, why[:300])
+        else:
+            self.successor_wanted.set()
+
+    async def _carry_out(self, task: Task) -> None:
         if isinstance(task, Send):
             await self._transport.send(task.text)
             self._pipeline.sent(self.link, task.text, self._clock.now())
         elif isinstance(task, Fetch):
-            fetch = group.create_task(self._guard(self._fetch(task)))
-            self._fetches.add(fetch)
-            fetch.add_done_callback(self._fetches.discard)
+            self._later(self._fetch(task))
 
     async def _fetch(self, task: Fetch) -> None:
         await self._tools.spend(task.weight)
@@ -229,7 +256,7 @@ class Life:
         if (slept := self._steady.slept()) > SLEPT_SECONDS:
             self._end(SUSPENDED, f"the machine slept for {slept:.0f} s")
         self._heed_steps()
-        self._look(self._clock.now())
+        self._inquiry.look(self._clock.now())
         silent = self._tools.config.silent_socket_seconds
         quiet = self._clock.monotonic() - self._heard
         if silent is not None and quiet > silent and not self._pipeline.full:
@@ -244,22 +271,10 @@ class Life:
         if self._steady.away:
             self.successor_wanted.set()
         if self._steady.away != self._moved:
+            self._inquiry.reset()
             by, self._moved = self._steady.away - self._moved, self._steady.away
             for state in self._session.streams():
                 for name in STAMPS:
                     at = getattr(state, name)
                     if at and abs(at - wall) > abs(at + by - wall):
                         setattr(state, name, at + by)
-
-    def _look(self, now: int) -> None:
-        wanted = (state for state in self._session.streams() if self.link.wants(state.stream))
-        for change in self._streams.look(wanted, now):
-            if change.alarm:
-                stream = change.stream
-                telemetry.silent_stream(
-                    exchange=self._connection.exchange, market_type=self._connection.market_type, kind=stream.kind,
-                    symbol=stream.symbol, seconds=change.quiet / SECOND,
-                )  # fmt: skip
-            if change.status == "stalled" and not self._pipeline.full:
-                self._pipeline.stalled(self.link, change.stream, now)
-                self.successor_wanted.set()  # the venue may have forgotten a subscription: ask again on a new one

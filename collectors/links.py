@@ -68,6 +68,11 @@ class Link:
                 found.setdefault(stream.kind, []).append(stream.symbol)
         return found
 
+    def reported(self, now: int) -> dict[str, str]:
+        """Name -> state of its streams that are wanted, should send and do not."""
+        states = ((state.stream, liveness.status(state, now)) for state in self.session.streams())
+        return {stream.name: told for stream, told in states if told in liveness.ALARMS and self.wants(stream)}
+
     def producing(self, now: int) -> Iterator[tuple[str, str]]:
         """(kind, symbol) of the streams that have sent something and not stalled."""
         for state in self.session.streams():

@@ -37,9 +37,13 @@ class Change(msgspec.Struct, frozen=True):
         return self.status in ALARMS
 
     @property
+    def was_alarm(self) -> bool:
+        return self.was in ALARMS
+
+    @property
     def over(self) -> bool:
         """Whether this ends an alarm."""
-        return self.was in ALARMS and not self.alarm
+        return self.was_alarm and not self.alarm
 
 
 def allowed_silence(state: StreamState) -> int | None:
@@ -53,10 +57,16 @@ def allowed_silence(state: StreamState) -> int | None:
 def status(state: StreamState, now: int, silent_after: int = SILENT_AFTER) -> Status:
     """What a stream is at `now` (us)."""
     if state.events:
+        if state.proven > state.last_recv:
+            return "stalled"
         limit = allowed_silence(state)
-        return "stalled" if limit is not None and now - state.last_recv > limit else "producing"
+        return (
+            "stalled" if limit is not None and now - state.last_recv > limit and now >= state.excused else "producing"
+        )
     if state.acknowledged_at:
-        if state.stream.sparse:
+        if state.proven:
+            return "silent"
+        if state.stream.sparse or now < state.excused:
             return "acknowledged"
         return "silent" if now - state.acknowledged_at >= silent_after else "acknowledged"
     return "unanswered" if state.desired_at and now - state.desired_at >= silent_after else "desired"
@@ -77,7 +87,7 @@ class Watch:
             was = self._statuses.get(name, "desired")
             new = status(state, now, self._silent_after)
             self._statuses[name] = new
-            if new not in (was, "acknowledged"):
+            if new != was and (new != "acknowledged" or was in ALARMS):
                 last = state.last_recv or state.acknowledged_at or state.desired_at or now
                 found.append(Change(state.stream, was, new, now - last))
         return found

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from collectors.coverage import CoverageTracker
-from collectors.holes import HANDOVER, STALLED
+from collectors.holes import HANDOVER, STALLED, Memory
 from collectors.intake import Intake, Lines, line_of, lines_of_frames
 from collectors.links import Gaps, Link, Recalling, Totals, tally
 from collectors.pressed import Sieve
+from collectors.rhythm import Rhythms
 from collectors.routes import Route, Routes
 from collectors.told import Told
 from lake.frames import FrameLine, payload
@@ -71,6 +72,7 @@ class Pipeline:
         """Coverage rows that are not recorded yet: they are, with the next seal or at the end of a session."""
         self.contracts: dict[str, Contract] = {}
         """Symbol -> what the reference data last said of it, for the sessions that want to know."""
+        self.rhythms = Rhythms()  # how quiet each stream may be, whichever connection carries it
         self._gaps = Gaps()
         self._told = Told(self.links, self.route)
         self._routes = Routes(self.market, intake, merger, self._told.given_up, self._blocking)
@@ -235,12 +237,13 @@ class Pipeline:
         for kind, symbols in last.items():
             self.route(kind).merger.resume(symbols)
 
-    def stalled(self, link: Link, stream: Stream, now: int) -> None:
-        """One stream fell silent on a connection that lives on: a gap, until it sends again."""
-        if not link.wants(stream):
-            return
-        merger = self.route(stream.kind).merger
-        self._found(merger.interrupt(link.session.session_id, [stream.symbol], STALLED, now))
+    def stalled(self, link: Link, stream: Stream, now: int, proof: str = "", since: int = 0) -> None:
+        """One stream fell silent on a connection that lives on: a gap, at most `since` (us), as `proof` says if any."""
+        merger, session, one = self.route(stream.kind).merger, link.session.session_id, stream.symbol
+        if link.wants(stream) and proof and isinstance(merger, Memory):
+            self._found(merger.silenced(session, one, since, now, proof))
+        elif link.wants(stream):
+            self._found(merger.interrupt(session, [one], STALLED, now))
 
     def joined(self, link: Link, stream: Stream) -> bool:
         """Whether what a session sends of a stream is shown to overlap with what was there before it."""

@@ -97,6 +97,18 @@ class CollectorsService:
             for market, pipeline in self._collecting.pipelines.items()
         }
 
+    def reported(self) -> list[dict[str, str]]:
+        """The streams that should send and do not, each with its market, connection and state."""
+        found = []
+        for (exchange, market_type), pipeline in self._collecting.pipelines.items():
+            for link in pipeline.links:
+                found += [
+                    {"exchange": exchange, "market_type": market_type, "stream": name, "state": state,
+                     "connection": link.name}
+                    for name, state in link.reported(self._clock.now()).items()
+                ]  # fmt: skip
+        return found
+
     def clock_offsets(self) -> list[int]:
         """How far (us) our clock is from those of venues, where it is known."""
         return [reading.offset_us for reading in self._collecting.clock_readings()]

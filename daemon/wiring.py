@@ -105,7 +105,7 @@ async def build(
     async def scrub_all(_arguments: Mapping[str, Any], progress: Progress) -> object:
         return msgspec.to_builtins(await scrub.once(progress))
 
-    jobs |= {"transform": transform, "compact": compact, "scrub": scrub_all}
+    jobs |= {"silent": partial(_silent, collectors), "transform": transform, "compact": compact, "scrub": scrub_all}
     return Parts(services, jobs, collectors)
 
 
@@ -146,3 +146,8 @@ def summary_of(recovery: Recovery) -> str:
     if recovery.strangers:
         odd.append(f"{len(recovery.strangers)} not of this lake, to be moved away ({some(recovery.strangers, 3)})")
     return "; ".join([*odd, began])
+
+
+async def _silent(collectors: CollectorsService | None, _arguments: Mapping[str, Any], _progress: Progress) -> object:
+    """The streams that should send and do not."""
+    return collectors.reported() if collectors is not None else []

@@ -192,6 +192,8 @@ class StreamState(msgspec.Struct, gc=False):
     events: int = 0
     first_event: int = 0
     since: int = 0
+    excused: int = 0  # until when its silence is no alarm: it is asked about, or nothing newer exists (`suspects`)
+    proven: int = 0  # when its silence was found to be a fault; an event after that ends it
 
 
 @runtime_checkable
@@ -300,8 +302,7 @@ class Limits(msgspec.Struct, frozen=True):
     silent_socket: int
     first_message: int
     max_frame: int = 16 * 1024 * 1024
-    weight_per_minute: int = 0
-    """What its REST routes allow, in the weights of `Fetch`; 0 where the venue counts none."""
+    weight_per_minute: int = 0  # what its REST routes allow, in the weights of `Fetch`; 0 where the venue counts none
     weight_pool: str = ""  # markets of one pool share what is allowed
     weight_header: str = ""
     """Header, in lower case, of every answer that says what of it is used in this minute from this address."""

@@ -28,6 +28,15 @@ REJECTED = Counter(
     registry=REGISTRY,
 )
 SHED = Counter("lake_shed_events", "Events given up under pressure; each episode is a gap", STREAM, registry=REGISTRY)
+SILENT = Gauge(
+    "lake_silent_streams", "Streams that should send and do not: unanswered, silent, stalled", STREAM, registry=REGISTRY
+)
+PROBES = Counter(
+    "lake_stream_probes",
+    "What asking about suspected streams found: quiet, missed, unknown",
+    (*STREAM, "verdict"),
+    registry=REGISTRY,
+)
 CONNECTIONS = Gauge("lake_connections", "Open connections", ("exchange", "market_type"), registry=REGISTRY)
 REST_USED = Gauge(
     "lake_rest_weight_used",

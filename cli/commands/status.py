@@ -10,12 +10,16 @@ from market import times
 
 if TYPE_CHECKING:
     from lake.clock_files import ClockLook, Latencies
+    from lake.lock import LockInfo
+
+SOON_SECONDS = 5.0
+"""The daemon's own word on its streams is waited for no longer."""
 
 
 @command
 def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Show the lake in one screen: who writes it, each stream's watermark and latency, files, open gaps, our clock, the
-    last certificate.
+    last certificate; of a running daemon also the streams that should send and do not.
     """
     import msgspec
 
@@ -36,6 +40,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     holder = read_lock(root)
     clock, heard = newest(root)
     delays = {stream: _delays(found) for stream, found in heard.items()}
+    silent, why = _silent(holder)
     last = max(certificates, key=lambda row: row.issued_at, default=None)
     if as_json:
         print_json(
@@ -50,6 +55,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
                     for e, m, k, w in streams
                 ],
                 "clock": clock,
+                "silent": silent,
                 "parked": stuck,
                 "last_certificate": None if last is None else msgspec.to_builtins(last),
             }
@@ -61,6 +67,11 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     rows = [[e, m, k, when(w), _open(open_gaps, e, m, k), *_ms(delays.get((e, m, k)))] for e, m, k, w in streams]
     columns = ["exchange", "market", "kind", "watermark", "open gaps", "latency p50 ms", "p99 ms"]
     print_table("streams", columns, rows, "no streams yet")
+    if why:
+        OUT.print(f"whether streams are silent is not known: {why}", markup=False)
+    if silent:
+        rows = [[one[name] for name in ("exchange", "market_type", "stream", "state", "connection")] for one in silent]
+        print_table("silent streams", ["exchange", "market", "stream", "state", "connection"], rows, "")
     files = [[f.kind, f.level, f.files, f.rows, size(f.bytes)] for f in stats.files]
     print_table("files", ["kind", "level", "files", "rows", "bytes"], files, "no files yet")
     counts = ", ".join(f"{count:,} {state}" for state, count in stats.segments.items()) or "none"
@@ -73,6 +84,18 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
         name = last.symbol or "all symbols"
         OUT.print(f"last certificate: {last.exchange} {last.market_type} {last.kind} {name} {last.date} {last.sha256}")
     return 0
+
+
+def _silent(holder: LockInfo | None) -> tuple[list[dict[str, str]] | None, str]:
+    """The streams that should send and do not, as the daemon says; None where nobody does, and why."""
+    from cli.jobs import JobFailed, ask
+
+    if holder is None or not holder.port:
+        return None, ""
+    try:
+        return ask(holder, "silent", {}, lambda _done, _total, _what: None, patience=SOON_SECONDS), ""
+    except JobFailed as error:
+        return None, str(error)
 
 
 def _open(gaps: list, exchange: str, market_type: str, kind: str) -> int:  # type: ignore[type-arg]  # market.session.Gap, imported late

@@ -136,6 +136,11 @@ class StreamingSession(ABC):
     def streams(self) -> Iterable[StreamState]:
         return self.states.values()
 
+    def renew(self, streams: Sequence[Stream]) -> None:
+        """Ask for these anew with the next `tick` (`market.probing.Renewing`)."""
+        for stream in streams:
+            self.subscriber.renew([stream])
+
     # --- for parsers ---
 
     def reject(self, reason: str, stream: str | None, number: int) -> Sequence[Output]:

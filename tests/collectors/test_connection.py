@@ -193,7 +193,7 @@ async def test_a_stalled_stream_is_said_is_a_gap_and_is_asked_for_again() -> Non
     bench = Bench(script, [[t(70, 70_000), q(50, 99_000)], HANG])
     work = await bench.run(*[1.0] * 110)
     found = [gap for gap in work.gaps if gap.kind == "quote"]
-    assert found[0].cause == "stalled"
+    assert (found[0].cause, found[0].detail) == ("silent_stream", "10 trades of the symbol in 10 s")
     assert found[-1].ts_to is not None
     assert len(bench.venue.transports) == 2
     assert endings(work)[0] == "handover: to n-1-2, 1 of 2 streams joined by ids, 1 without overlap"

@@ -246,14 +246,14 @@ async def test_streams_that_a_new_plan_leaves_out_are_unwanted_at_once_whatever_
 async def test_a_gap_of_a_stream_that_is_wanted_no_more_ends_there() -> None:
     old: list[object] = [b"ack", [t(7, 0, "BBB"), q(7, 0, "BBB")]]
     for n in range(1, 90):
-        old += [[t(n, n * 2000), q(n, n * 2000)], 2.0]
+        old += [[t(n, n * 2000), q(n, n * 2000), t(n + 7, n * 2000, "BBB")], 2.0]
     new: list[object] = [b"ack", *itertools.chain(*([[t(n, n * 2000), q(n, n * 2000)], 2.0] for n in range(60, 99)))]
     bench = Bench(old, *[[b"ack", HANG]] * 3, new)
     bench.driver = bench.drive("AAA", "BBB")
     replan = lambda: bench.driver.replan(bench.plan("AAA"))  # noqa: E731  # type: ignore[arg-type]
-    work = await bench.run(*[1.0] * 70, lambda: bench.pipeline.advance(bench.clock.now()), replan, *[1.0] * 60)
+    work = await bench.run(*[1.0] * 75, lambda: bench.pipeline.advance(bench.clock.now()), replan, *[1.0] * 60)
     gaps = {gap.gap_id: gap for gap in work.gaps if gap.symbol == "BBB"}.values()
-    assert [(gap.kind, gap.cause, gap.ts_to) for gap in gaps] == [("quote", "stalled", T0 + 70 * SECOND)]
+    assert [(gap.kind, gap.cause, gap.ts_to) for gap in gaps] == [("quote", "silent_stream", T0 + 75 * SECOND)]
 
 
 async def test_a_retired_connection_ends_without_a_gap_and_its_driver_returns() -> None:

@@ -16,6 +16,7 @@ from lake.writer import LakeWriter
 from market import times
 from market.session import Gap
 from tests.support.clock import ManualClock
+from tests.support.commands import dl, dl_json
 
 NOW = times.parse("2026-11-20T10:00:00Z")
 
@@ -136,7 +137,11 @@ async def control(serve, writer):
         progress(0, 0, "begun")
         await asyncio.Event().wait()
 
-    jobs = {"count": count, "fail": fail, "forever": forever}
+    async def silent(arguments, progress):
+        place = {"exchange": "okx", "market_type": "spot", "connection": "okx-spot-business-1"}
+        return [{**place, "stream": "trades-all:BTC-USDT", "state": "silent"}]
+
+    jobs = {"count": count, "fail": fail, "forever": forever, "silent": silent}
     await serve(ControlService(jobs, writer.set_control, ManualClock(NOW)))
     while not (info := read_lock(writer.root)).port:
         await asyncio.sleep(0.005)
@@ -154,6 +159,21 @@ async def test_a_job_s_progress_is_streamed_and_then_its_result(client, control)
     assert status == 200
     assert lines[-1] == {"result": {"counted": 3}}
     assert lines[0] == {"progress": {"done": 1, "total": 3, "what": "counting"}}
+
+
+async def test_dl_status_names_the_silent_streams_of_a_running_daemon(control, writer):
+    said = await asyncio.to_thread(dl_json, "status", "--lake", writer.root)
+    assert [(one["stream"], one["state"]) for one in said["silent"]] == [("trades-all:BTC-USDT", "silent")]
+    shown = (await asyncio.to_thread(dl, "status", "--lake", writer.root)).stdout
+    assert "silent streams" in shown
+    assert "trades-all:BTC-USDT" in shown
+
+
+async def test_dl_status_of_a_daemon_that_does_not_answer_says_so_and_the_rest(writer):
+    writer.set_control(1, "token")
+    shown = (await asyncio.to_thread(dl, "status", "--lake", writer.root)).stdout
+    assert "whether streams are silent is not known: process" in shown
+    assert "no files yet" in shown
 
 
 async def test_a_job_s_error_is_its_answer(client, control):

@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 
 from collectors.adapters.dated import registered
-from collectors.exchanges.binance import inverse, linear, polls, spot
+from collectors.exchanges.binance import inverse, linear, polls, probes, spot
 from collectors.exchanges.binance.evidence import EVIDENCE
 from collectors.exchanges.binance.protocol import StreamSession
 from collectors.exchanges.binance.rest import ALL, DELISTED, ReferenceSession
@@ -49,6 +49,7 @@ OFFERS: Mapping[str, Mapping[str, str]] = {
     for name, streamed in _STREAMED.items()
 }
 PARSERS = registered({name: market.CHANNELS for name, market in _MARKETS.items()}, lambda _, channel: channel.maker)
+probe, probed = probes.probe, probes.probed
 TRADING = frozenset({"TRADING"})
 ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", DELISTED})
 """The last is our own word, for a listing that the venue names no more. A spot symbol that is over says BREAK, as one

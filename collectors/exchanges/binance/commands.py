@@ -21,6 +21,7 @@ from market.times import SECOND
 ANSWER_WITHIN = 10 * SECOND
 ATTEMPTS = 3
 """How often a stream is asked for that is acknowledged and then not among those taken on."""
+SUBSCRIBE, UNSUBSCRIBE = "SUBSCRIBE", "UNSUBSCRIBE"
 TOO_MANY = 4
 """The venue's code for "Too many subscriptions": halving the request would not help."""
 
@@ -30,6 +31,8 @@ class _Request(msgspec.Struct):
     sent_at: int
     listing: bool = False
     """Whether it asks for what was taken on."""
+    renewal: bool = False
+    """Whether it ends, or begins anew, what was taken on before: its answer is no news."""
 
 
 class _Command(msgspec.Struct):
@@ -49,6 +52,8 @@ class Subscriber:
         self._states = states
         self._limits = limits
         self._queue = deque(batches(streams, limits.streams_per_request))
+        self._renewals: deque[tuple[str, tuple[Stream, ...]]] = deque()
+        """(method, streams) of subscriptions to end and to begin anew."""
         self._pacer = Pacer(limits.requests_per_second)
         self._waiting: dict[int, _Request] = {}
         self._asked_again: set[str] = set()
@@ -66,6 +71,9 @@ class Subscriber:
             out += self._unanswered(self._waiting.pop(number), now)
         if self._queue and self._pacer.take(now):
             out.append(self._send(self._queue.popleft(), now))
+        elif self._renewals and self._pacer.take(now):
+            method, streams = self._renewals.popleft()
+            out.append(self._send(streams, now, method, renewal=True))
         elif self._may_list() and self._pacer.take(now):
             out.append(self._list(now))
         return out
@@ -76,16 +84,21 @@ class Subscriber:
             command = _command(text)
         except BAD_FRAME:
             return ()
-        if command.method != "SUBSCRIBE":
+        if command.method != SUBSCRIBE:
             return ()
         streams = tuple(stream for stream in map(named, command.params) if stream is not None)
         self._waiting[command.id] = _Request(streams, now)
         return streams
 
+    def renew(self, streams: Sequence[Stream]) -> None:
+        """End the subscriptions of these and begin them again: the venue may have forgotten them."""
+        for some in batches(streams, self._limits.streams_per_request):
+            self._renewals += [(UNSUBSCRIBE, some), (SUBSCRIBE, some)]
+
     def deadline(self) -> int | None:
         """When `tick` is wanted next."""
         times = [r.sent_at + ANSWER_WITHIN for r in self._waiting.values()]
-        if self._queue or self._may_list():
+        if self._queue or self._renewals or self._may_list():
             times.append(self._pacer.next_at)
         return min(times, default=None)
 
@@ -94,7 +107,9 @@ class Subscriber:
         request = self._take(number)
         if request is not None and request.listing:
             return self._compare(request.streams, result)
-        return None if request is None else self._acknowledge(request.streams, now)
+        if request is None:
+            return None
+        return [] if request.renewal else self._acknowledge(request.streams, now)
 
     def refused(self, number: object, code: int, reason: str) -> list[Output] | None:
         """The venue refused `number` (None: it did not say which; the oldest is meant). None where nothing waits."""
@@ -104,7 +119,9 @@ class Subscriber:
         if request is None:
             return None
         streams = request.streams
-        if request.listing or not streams:  # a recording may have asked for nothing that is collected
+        if (
+            request.listing or request.renewal or not streams
+        ):  # a recording may have asked for nothing that is collected
             return []
         if len(streams) == 1 or code == TOO_MANY:
             return [Refused(streams, f"{code}: {reason}")]
@@ -114,11 +131,11 @@ class Subscriber:
     def _take(self, number: object) -> _Request | None:
         return self._waiting.pop(number, None) if isinstance(number, int) else None
 
-    def _send(self, streams: tuple[Stream, ...], now: int) -> Send:
+    def _send(self, streams: tuple[Stream, ...], now: int, method: str = SUBSCRIBE, *, renewal: bool = False) -> Send:
         self._last_id += 1
-        self._waiting[self._last_id] = _Request(streams, now)
+        self._waiting[self._last_id] = _Request(streams, now, renewal=renewal)
         names = [stream.name for stream in streams]
-        command = {"method": "SUBSCRIBE", "params": names, "id": self._last_id}
+        command = {"method": method, "params": names, "id": self._last_id}
         return Send(msgspec.json.encode(command).decode())
 
     def _may_list(self) -> bool:
@@ -157,7 +174,7 @@ class Subscriber:
 
     def _unanswered(self, request: _Request, now: int) -> list[Output]:
         """Data proves a subscription better than an answer; the rest is asked for once more, then given up."""
-        if request.listing:
+        if request.listing or request.renewal:
             return []
         proven = tuple(s for s in request.streams if self._states[s.name].events)
         rest = tuple(s for s in request.streams if not self._states[s.name].events)

@@ -196,6 +196,10 @@ class StreamSession(Booking):
     def streams(self) -> Iterable[StreamState]:
         return self._states.values()
 
+    def renew(self, streams: Sequence[Stream]) -> None:
+        """Ask for these anew with the next `tick` (`market.probing.Renewing`)."""
+        self._subscriber.renew(streams)
+
     def reject(self, reason: str, stream: str | None, number: int) -> Sequence[Output]:
         """A frame that is not what the documentation says; too many in a row and the connection is given up."""
         self._garbage = self._garbage + 1 if self._garbage_at == number - 1 else 1

@@ -15,6 +15,7 @@ from collectors.adapters.reference import DELISTED
 from collectors.exchanges.bybit import polls
 from collectors.exchanges.bybit.evidence import EVIDENCE
 from collectors.exchanges.bybit.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS, PUBLIC
+from collectors.exchanges.bybit.probes import probe, probed
 from collectors.exchanges.bybit.protocol import BybitSession
 from collectors.exchanges.bybit.reference import ROUTE, BybitReference
 from market.errors import Malformed
@@ -36,7 +37,7 @@ ENDED = frozenset({"Delivering", "Closed", DELISTED})
 
 __all__ = [
     "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
-    "poller", "session", "streams",
+    "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from collectors.adapters.reference import DELISTED
 from collectors.exchanges.coinbase import polls
 from collectors.exchanges.coinbase.evidence import EVIDENCE
 from collectors.exchanges.coinbase.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS
+from collectors.exchanges.coinbase.probes import probe, probed
 from collectors.exchanges.coinbase.protocol import ADVANCED, EXCHANGE, CoinbaseSession
 from collectors.exchanges.coinbase.reference import ONLINE, ROUTE, CoinbaseReference
 from market.errors import Malformed
@@ -36,7 +37,7 @@ ENDED = frozenset({"delisted", DELISTED})
 
 __all__ = [
     "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
-    "poller", "session", "streams",
+    "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

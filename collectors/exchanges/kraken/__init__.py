@@ -26,6 +26,7 @@ from collectors.exchanges.kraken.markets import (
     READERS,
     SPOT,
 )
+from collectors.exchanges.kraken.probes import probe, probed
 from collectors.exchanges.kraken.protocol import KrakenSession
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Poll, Polled, Session
@@ -54,7 +55,7 @@ ENDED = frozenset({"delisted", DELISTED})
 
 __all__ = [
     "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "PUSHES", "TRADING",
-    "connections", "poller", "session", "streams",
+    "connections", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from collectors.exchanges.kucoin import admission as tokens
 from collectors.exchanges.kucoin import polls
 from collectors.exchanges.kucoin.evidence import EVIDENCE
 from collectors.exchanges.kucoin.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS, PUBLIC
+from collectors.exchanges.kucoin.probes import probe, probed
 from collectors.exchanges.kucoin.protocol import KucoinSession
 from collectors.exchanges.kucoin.reference import ROUTES, KucoinReference
 from market.admission import Admission
@@ -39,7 +40,7 @@ ENDED = frozenset({"BeingSettled", "Settled", "Closed", DELISTED})
 
 __all__ = [
     "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "admission",
-    "admitted", "connections", "poller", "session", "streams",
+    "admitted", "connections", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from collectors.exchanges.okx.markets import (
     PATHS,
     PUBLIC,
 )
+from collectors.exchanges.okx.probes import probe, probed
 from collectors.exchanges.okx.protocol import Channel, OkxSession
 from collectors.exchanges.okx.reference import ROUTE, OkxReference
 from collectors.exchanges.okx.wire import FUTURES, PERPETUAL, SWAP
@@ -45,7 +46,7 @@ ENDED = frozenset({"expired", DELISTED})
 
 __all__ = [
     "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
-    "poller", "session", "streams",
+    "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from market.times import HOUR
+from market.times import HOUR, SECOND
 from simulator import funding
 from simulator.budget import Budget
 from simulator.hub import Hub
@@ -22,6 +22,7 @@ BUDGET = (120, 60)
 LISTED = "2022-03-22T13:18:45.000000Z"
 CANDLES = 2000
 """Of one answer."""
+TRADES = 1000
 RATES = 48
 """Hours of funding that are told."""
 _RENAMED = {"BTC": "XBT", "DOGE": "XDG"}
@@ -142,14 +143,38 @@ def _charts(asked: Asked) -> Any:
     return {"candles": told, "more_candles": len(held) > CANDLES}
 
 
+def _trades(asked: Asked) -> Any:
+    """The newest of a pair, oldest first, keyed by its other name."""
+    book = asked.book()
+    held = list(book.trades)[-TRADES:]
+    rows = [
+        [one.price, one.qty, one.ts / SECOND, "s" if one.maker else "b", "m", "", one.id] for one in held
+    ]  # fmt: skip
+    return {f"X{_alternative(book)}": rows, "last": f"{held[-1].ts if held else asked.now}000"}
+
+
+def _history(asked: Asked) -> Any:
+    """The newest hundred of a contract, newest first."""
+    book = asked.book()
+    rows = [
+        {"time": iso(one.ts), "trade_id": one.id, "price": _number(one.price), "size": _number(one.qty),
+         "side": "sell" if one.maker else "buy", "type": "fill", "uid": f"{book.symbol}-{one.id}"}
+        for one in reversed(list(book.trades)[-100:])
+    ]  # fmt: skip
+    return {"history": rows}
+
+
 Answers = dict[str, Callable[[Asked], Any]]
-SPOT: Answers = {"/0/public/Time": _time, "/0/public/AssetPairs": _pairs, "/0/public/Depth": _depth}
+SPOT: Answers = {
+    "/0/public/Time": _time, "/0/public/AssetPairs": _pairs, "/0/public/Depth": _depth, "/0/public/Trades": _trades,
+}  # fmt: skip
 FUTURES: Answers = {
     "/derivatives/api/v3/instruments": _instruments,
     "/derivatives/api/v3/orderbook": _orderbook,
     "/derivatives/api/v3/tickers/{symbol}": _ticker,
     "/derivatives/api/v3/historical-funding-rates": _rates,
     "/api/charts/v1/trade/{symbol}/1m": _charts,
+    "/derivatives/api/v3/history": _history,
 }
 
 

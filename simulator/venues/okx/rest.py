@@ -17,7 +17,8 @@ from simulator.venues import Settings
 from simulator.venues.okx.wire import interest, levels, seq, size
 
 BUDGETS = {"market/books": 40, "public/time": 10, "public/instruments": 20, "public/funding-rate-history": 10,
-           "public/open-interest": 20, "market/history-trades": 20}  # fmt: skip
+           "public/open-interest": 20, "market/history-trades": 20,
+           "market/trades": 100}  # fmt: skip
 """Requests in two seconds."""
 SECONDS = 2
 TOO_MANY = 429
@@ -143,6 +144,7 @@ ANSWERS: dict[str, Callable[[Asked], Any]] = {
     "public/instruments": _instruments,
     "market/books": _books,
     "market/history-trades": _trades,
+    "market/trades": _trades,
 }
 FUTURES: dict[str, Callable[[Asked], Any]] = {
     "public/funding-rate-history": _rates, "public/open-interest": _interest,

@@ -1,0 +1,69 @@
+"""How Binance is asked for the newest trade of a symbol (`market.probing`). Pure.
+
+Spot: the newest aggregate, which names the last trade in it and costs a sixth of the trades themselves. Futures'
+`trades` leave out those of the insurance fund and of ADL: an id that is not newer may hide one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from collectors.adapters.probing import NONE, Probes, Route, newest
+from collectors.adapters.reading import Id, Millis
+from market.probing import Newest
+from market.times import MS
+
+
+class _Aggregate(msgspec.Struct):
+    a: Id
+    l: Id  # noqa: E741 -- the venue's spelling
+    T: Millis
+
+
+class _Trade(msgspec.Struct):
+    id: Id
+    time: Millis
+
+
+_aggregates = msgspec.json.Decoder(list[_Aggregate]).decode
+_trades = msgspec.json.Decoder(list[_Trade]).decode
+
+
+def _aggregate(body: bytes, kind: str) -> Newest:
+    found = _aggregates(body)
+    if not found:
+        return NONE
+    last = max(found, key=lambda one: one.a)
+    number = last.a if kind == "agg_trade" else last.l
+    return newest(last.T * MS, number, number)
+
+
+def _trade(body: bytes, kind: str) -> Newest:
+    del kind
+    found = _trades(body)
+    if not found:
+        return NONE
+    last = max(found, key=lambda one: one.id)
+    return newest(last.time * MS, last.id, last.id)
+
+
+def _route(path: str, weight: int, read: Callable[[bytes, str], Newest]) -> Route:
+    return Route(path + "?symbol={symbol}&limit=1", weight, read)
+
+
+_spot = _route("/api/v3/aggTrades", 4, _aggregate)
+_PROBES = Probes(
+    {
+        "spot": {"trade": _spot, "agg_trade": _spot},
+        **{
+            market: {
+                "trade": _route(f"/{api}/v1/trades", 5, _trade),
+                "agg_trade": _route(f"/{api}/v1/aggTrades", 20, _aggregate),
+            }
+            for market, api in (("linear", "fapi"), ("inverse", "dapi"))
+        },
+    }
+)
+probe, probed = _PROBES.probe, _PROBES.probed
