@@ -67,11 +67,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     rows = [[e, m, k, when(w), _open(open_gaps, e, m, k), *_ms(delays.get((e, m, k)))] for e, m, k, w in streams]
     columns = ["exchange", "market", "kind", "watermark", "open gaps", "latency p50 ms", "p99 ms"]
     print_table("streams", columns, rows, "no streams yet")
-    if why:
-        OUT.print(f"whether streams are silent is not known: {why}", markup=False)
-    if silent:
-        rows = [[one[name] for name in ("exchange", "market_type", "stream", "state", "connection")] for one in silent]
-        print_table("silent streams", ["exchange", "market", "stream", "state", "connection"], rows, "")
+    _show(silent, why)
     files = [[f.kind, f.level, f.files, f.rows, size(f.bytes)] for f in stats.files]
     print_table("files", ["kind", "level", "files", "rows", "bytes"], files, "no files yet")
     counts = ", ".join(f"{count:,} {state}" for state, count in stats.segments.items()) or "none"
@@ -96,6 +92,14 @@ def _silent(holder: LockInfo | None) -> tuple[list[dict[str, str]] | None, str]:
         return ask(holder, "silent", {}, lambda _done, _total, _what: None, patience=SOON_SECONDS), ""
     except JobFailed as error:
         return None, str(error)
+
+
+def _show(silent: list[dict[str, str]] | None, why: str) -> None:
+    if why:
+        OUT.print(f"whether streams are silent is not known: {why}", markup=False)
+    if silent:
+        rows = [[one[name] for name in ("exchange", "market_type", "stream", "state", "connection")] for one in silent]
+        print_table("silent streams", ["exchange", "market", "stream", "state", "connection"], rows, "")
 
 
 def _open(gaps: list, exchange: str, market_type: str, kind: str) -> int:  # type: ignore[type-arg]  # market.session.Gap, imported late
