@@ -307,7 +307,24 @@ def _resolved(node: ast.expr, texts: dict[str, ast.expr]) -> ast.expr:
     return texts[node.id] if isinstance(node, ast.Name) and node.id in texts else node
 
 
+BEGIN, END = "<!-- made by scripts/gen_docs.py -->\n", "<!-- until here -->\n"
+
+
+def readme() -> str:
+    """The README, with its table of what is collected: a row a market, with the venue's own page."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    rows = []
+    for venue in exchanges.names():
+        title = (DOCS / "exchanges" / f"{venue}.md").read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
+        for market, offered in exchanges.load(venue).OFFERS.items():
+            held = ", ".join(f"`{name}`" for name in kinds.KINDS if name in {*offered, "contract"})
+            rows.append((f"[{title}](docs/exchanges/{venue}.md)", market, held))
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + table(("exchange", "market", "kinds"), rows).rstrip("\n") + "\n" + END + rest.split(END)[1]
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "../README.md": readme,
     "cli.md": cli_page,
     "config.md": config_page,
     "kinds.md": kinds_page,
@@ -326,7 +343,7 @@ def main(given: list[str]) -> int:
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
         drifted += 1
-        print(f"docs/{name} {'is not what the code says' if check else 'written'}")
+        print(f"{path.resolve().relative_to(DOCS.parent)} {'is not what the code says' if check else 'written'}")
         if not check:
             path.write_text(text, encoding="utf-8")
     return 1 if check and drifted else 0

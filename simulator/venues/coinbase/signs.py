@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from simulator.signs import KLINE, Sign, Signs, time
 
-SIGNS: Signs = {
-    "spot": {
-        "trade": Sign("seq"),
-        "quote": Sign("", content=("bid", "bid_qty", "ask", "ask_qty"), shows=False),
-        "book_delta": Sign("ts_event", told=time, rising=True),
-        "kline": KLINE,
-    },
-    "linear": {},
+_STREAMED = {
+    "trade": Sign("seq"),
+    "quote": Sign("", content=("bid", "bid_qty", "ask", "ask_qty"), shows=False),
+    "book_delta": Sign("ts_event", told=time, rising=True),
+    "kline": KLINE,
 }
+SIGNS: Signs = {"spot": _STREAMED, "linear": _STREAMED}
