@@ -12,6 +12,7 @@ import pytest
 
 from collectors import exchanges
 from collectors.routes import merger_maker
+from market.book import Book, levels
 from market.kinds import BookDelta, BookSnapshot, Kline, Quote, Trade
 from market.session import Connection, Polled, Rejected
 from market.times import SECOND
@@ -97,3 +98,31 @@ def test_the_forming_candle_is_what_the_trades_add_up_to_when_it_was_pushed():
         else:
             assert first == close == high == low
     assert compared == 1
+
+
+def test_recorded_snapshots_join_the_recorded_updates_and_the_books_never_cross():
+    told = []
+    for line in lines("cf_20210425_first1000.ws.txt.gz"):
+        if (found := re.match(r"([0-9.]+): (\{.*)", line)) is not None:
+            told.append((round(float(found[1]) * SECOND), "", found[2]))
+    for line in filter(None, lines("cf_20210425.http.txt.gz")):
+        found = re.match(r"\S+level2\?symbol=(\S+) -> ([0-9.]+): (\{.*)", line)
+        told.append((round(float(found[2]) * SECOND), found[1], found[3]))
+    session = VENUE.session(Connection("kucoin", "spot", "x", "wss://x", ()), "n-1-1", learn=True)
+    books, since, held, joined = {}, {}, merger_maker(VENUE, "spot")("book_delta"), 0
+    for time, symbol, text in sorted(told):
+        tag = f"level2 100 /market/level2:{symbol}"
+        out = session.respond(tag, 200, {}, text.encode(), time) if symbol else session.receive(text.encode(), time)
+        for row in (one for one in out if isinstance(one, BookDelta)):
+            assert held.merge(row)
+            change = levels(row.bids), levels(row.asks)
+            if "snapshot" in row.flags:
+                books[row.symbol], since[row.symbol] = Book(), row.last_id
+                books[row.symbol].load(*change)
+            elif row.last_id > since.get(row.symbol, row.last_id):
+                books[row.symbol].apply(*change)
+                joined += 1
+            assert row.symbol not in books or not books[row.symbol].crossed
+    assert (len(books), session.books_out_of_sync()) == (9, [])
+    assert joined > 400
+    assert held.tick(max(told)[0] + 60 * SECOND) == []
