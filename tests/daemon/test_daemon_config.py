@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collectors import exchanges
 from daemon import yaml_file
 from daemon.arguments import parse
 from daemon.config import Config, load, load_config
@@ -279,3 +280,48 @@ def test_a_kind_that_the_venue_lacks_is_refused_with_the_reason(config):
     source = "{exchange: kucoin, market_type: linear, symbols: [XBTUSDTM], kinds: [trade, liquidation]}"
     (said,) = problems(config(f"collectors: {{sources: [{source}]}}\n"))
     assert "kucoin linear does not offer 'liquidation' (the venue tells no forced orders in public" in said
+
+
+LACKED = [
+    (venue, market, kind, found.note)
+    for venue in exchanges.names()
+    for market, kinds in exchanges.load(venue).EVIDENCE.items()
+    for kind, found in kinds.items()
+    if found.basis == "absent"
+]
+
+
+def test_every_cell_of_the_table_that_a_venue_does_not_fill_is_refused_with_the_reason(config):
+    entries = "".join(
+        f"    - {{exchange: {venue}, market_type: {market}, symbols: [A], kinds: [{kind}]}}\n"
+        for venue, market, kind, _ in LACKED
+    )
+    said = problems(config(f"collectors:\n  sources:\n{entries}"))
+    assert len(LACKED) > 20
+    for (venue, market, kind, why), line in zip(LACKED, said, strict=True):
+        assert f"{venue} {market} does not offer '{kind}' ({why}); it offers " in line
+
+
+def test_check_refuses_what_a_venue_lacks_and_takes_what_it_has(config):
+    def checked(*sources):
+        entries = "".join(f"    - {{{source}}}\n" for source in sources)
+        path = str(config(f"collectors:\n  sources:\n{entries}"))
+        command = [sys.executable, "-m", "daemon", "--config", path, "--check"]
+        done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stderr
+
+    futures = "symbols: [A], kinds: [trade, quote, kline, open_interest]"
+    feed = "channels: {trade: exchange.matches, book_delta: exchange.level2_batch}"
+    good = (
+        f"exchange: kucoin, market_type: inverse, {futures}", f"exchange: kraken, market_type: linear, {futures}",
+        f"exchange: coinbase, market_type: linear, {futures}",
+        f"exchange: coinbase, market_type: spot, symbols: [A], kinds: [trade, book_delta], {feed}",
+    )  # fmt: skip
+    assert checked(*good) == (0, "")
+    code, said = checked("exchange: coinbase, market_type: linear, symbols: [A], kinds: [mark_price, liquidation]",
+                         "exchange: coinbase, market_type: linear, symbols: [A], kinds: [trade], "
+                         "channels: {trade: exchange.matches}")  # fmt: skip
+    assert code == 78
+    assert "'mark_price' (the venue tells an index of futures and no mark price)" in said
+    assert "'liquidation' (the venue has no public feed of liquidations)" in said
+    assert "channel of coinbase linear for trade (one of market_trades): 'exchange.matches'" in said
