@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from daemon import arguments, place
 from daemon.config import load
-from daemon.errors import DaemonError, code_of
+from daemon.errors import ConfigError, DaemonError, code_of
 from lake.errors import LakeError
 from runtime import streams
 from runtime.service import EXIT_INTERRUPTED, EXIT_OK
@@ -24,6 +24,10 @@ def main(given: Sequence[str]) -> int:
 
             sys.stdout.write(explain(loaded))
         elif options.check:
+            from daemon.problems import refused  # noqa: PLC0415 - only --check asks the libraries of venues
+
+            if said := refused(loaded.config.collectors.sources):
+                raise ConfigError(said)
             sources = len(loaded.config.collectors.sources)
             sys.stdout.write(f"{options.config} is right: {sources} source{'s' if sources != 1 else ''}\n")
         else:

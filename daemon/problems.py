@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from collectors import exchanges, transports, venues
 from collectors.ccxt.venue import SPELLED
+from collectors.config import SourceConfig
 from daemon.yaml_file import Document, KeyPath
 from market.errors import MarketError
 from market.instruments import MARKET_TYPES
@@ -129,6 +130,17 @@ class Reporter:
                 yield self.line(
                     (*path, "endpoint", "ws", name), _unknown("WebSocket path", str(name), known), at_key=True
                 )
+
+
+def refused(sources: Iterable[SourceConfig]) -> list[str]:
+    """What a start will refuse and the file alone does not show: kinds that a venue by ccxt has not. Imports ccxt."""
+    said = []
+    for index, source in enumerate(sources):
+        try:
+            venues.check(source)
+        except MarketError as error:
+            said.append(f"collectors.sources[{index}].kinds {str(error).removeprefix('malformed ')}")
+    return said
 
 
 def fields_at(model: type[BaseModel], path: KeyPath) -> dict[str, Any]:

@@ -56,22 +56,15 @@ class Carrier:
         """See `collectors.transports.Connect`; frames and compression are ccxt's own. Raises ConnectFailed."""
         del max_frame, compression
         asker = self._asker(url)
-        ended: list[CcxtTransport] = []
-
-        def over(reason: str) -> None:
-            for transport in ended:
-                transport.end(1006, reason)
-
         try:
             await within(self._clock, max(timeout, MARKETS_SECONDS), asker.load_markets())
-            venue = self._make(url, over)
+            venue = self._make(url)
             venue.set_markets_from_exchange(asker)
         except TimeoutError as error:
             raise ConnectFailed(f"{self._id} gave no list of instruments in {MARKETS_SECONDS:g} s") from error
         except Exception as error:  # ccxt's parsers raise anything for what they do not expect
             raise ConnectFailed(f"{type(error).__name__}: {error}"[:300], **self._said(asker, error)) from error
-        transport = CcxtTransport(venue, self._market_type, self._clock, now)
-        ended.append(transport)
+        venue.ear = transport = CcxtTransport(venue, self._market_type, self._clock, now)
         return transport
 
     async def fetch(self, method: str, url: str) -> Answer:
@@ -127,11 +120,11 @@ class Carrier:
         """The instance that asks at these addresses."""
         place = _place(url)
         if place not in self._askers:
-            self._askers[place] = self._make(url, _nothing)
+            self._askers[place] = self._make(url)
         return self._askers[place]
 
-    def _make(self, url: str, over: Callable[[str], None]) -> Any:
-        return library.make(self._id, self._market_type, *_place(url), over)
+    def _make(self, url: str) -> Any:
+        return library.make(self._id, self._market_type, *_place(url))
 
 
 def _place(url: str) -> tuple[str, str]:
@@ -144,7 +137,3 @@ def _retry_after(asker: Any) -> dict[str, str]:
     headers = getattr(asker, "last_response_headers", None) or {}
     found = {str(name).lower(): str(value) for name, value in headers.items()}
     return {"retry-after": found["retry-after"]} if "retry-after" in found else {}
-
-
-def _nothing(_reason: str) -> None:
-    """A request's connection that ends says so by itself."""

@@ -6,12 +6,13 @@ The only module that imports ccxt, and only when asked: that takes a second and 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from collectors.ccxt import tables
@@ -110,14 +111,24 @@ def _instead(venue: Any, market_type: str, kind: str, method: str) -> str:
     return ""
 
 
-def make(ccxt_id: str, market_type: str, rest: str, ws: str, ended: Callable[[str], None]) -> Any:
-    """An instance for one market, at other addresses where `rest` or `ws` is given.
+class Ear(Protocol):
+    """Who hears what ccxt does not say."""
 
-    `ended` hears of every connection that ends, which ccxt would open again without a word.
-    """
+    def ended(self, reason: str) -> None:
+        """A connection is over, which ccxt would open again without a word."""
+
+    def failed(self, reason: str, message: Any) -> None:
+        """A message of the venue was not understood; ccxt would stop reading, and stay connected."""
+
+
+@functools.cache
+def _watched(ccxt_id: str) -> type[Any]:
+    """Ccxt's class of a venue, with numbers as texts and with an `ear`. Raises UnknownVenue."""
     base = load(ccxt_id)
 
     class Watched(base):  # type: ignore[misc, valid-type] # ccxt's own class, known at run time only
+        ear: Ear | None = None
+
         @staticmethod
         def safe_float(dictionary: Any, key: Any, default_value: Any = None) -> Any:
             """As ccxt's; books are made of these, which have to compare and to keep their digits."""
@@ -132,20 +143,58 @@ def make(ccxt_id: str, market_type: str, rest: str, ws: str, ended: Callable[[st
                 return self.safe_float(obj, key, defaultNumber)
             return super().safe_number(obj, key, defaultNumber)
 
+        def order_book(self, *given: Any) -> Any:
+            return _comparing(super().order_book(*given))
+
+        def indexed_order_book(self, *given: Any) -> Any:
+            return _comparing(super().indexed_order_book(*given))
+
+        def counted_order_book(self, *given: Any) -> Any:
+            return _comparing(super().counted_order_book(*given))
+
+        def handle_message(self, client: Any, message: Any) -> None:
+            try:
+                super().handle_message(client, message)
+            except Exception as error:  # ccxt's parsers raise anything for what they do not expect
+                if self.ear is None:
+                    raise
+                self.ear.failed(f"ccxt failed: {type(error).__name__}: {error}"[:200], message)
+
         def on_error(self, client: Any, error: Any) -> None:
             super().on_error(client, error)
-            ended(f"{type(error).__name__}: {error}"[:200])
+            if self.ear is not None:
+                self.ear.ended(f"{type(error).__name__}: {error}"[:200])
 
         def on_close(self, client: Any, error: Any) -> None:
             super().on_close(client, error)
-            ended(f"closed with code {error}")
+            if self.ear is not None:
+                self.ear.ended(f"closed with code {error}")
 
+    return Watched
+
+
+def _comparing(book: Any) -> Any:
+    """The book, whose levels are numbers that compare, whatever it is given: "0" takes a level away."""
+    for side in (book["bids"], book["asks"]):
+        side.storeArray = functools.partial(_store, side.storeArray)
+    return book
+
+
+def _store(store: Callable[[list[Any]], None], delta: Sequence[Any]) -> None:
+    numbers = [Exact(one) if isinstance(one, str) else one for one in delta[:2]]
+    store([*numbers, *delta[2:]])
+
+
+def make(ccxt_id: str, market_type: str, rest: str, ws: str, ear: Ear | None = None) -> Any:
+    """An instance for one market, at other addresses where `rest` or `ws` is given. Raises UnknownVenue."""
     kind = "spot" if market_type == "spot" else "swap"
     subtype = {} if market_type == "spot" else {"defaultSubType": market_type}
-    venue = Watched({"options": {"defaultType": kind, "tradesLimit": TRADES_KEPT, **subtype}, "newUpdates": True})
+    venue = _watched(ccxt_id)(
+        {"options": {"defaultType": kind, "tradesLimit": TRADES_KEPT, **subtype}, "newUpdates": True}
+    )
     venue.number = str
     venue.bidsasks = Heard()
-    venue.id = ccxt_id
+    venue.ear = ear
     _narrow(venue, market_type)
     if rest or ws:
         venue.has["fetchCurrencies"] = False

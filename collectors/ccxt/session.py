@@ -31,8 +31,8 @@ from market.session import (
 )
 from market.times import SECOND
 
-TAKEN, REFUSED, LOST = "taken", "refused", "lost"
-"""Words of the shell: ccxt watches it, will never, or has let go of what nobody had read yet."""
+TAKEN, REFUSED, LOST, FAILED = "taken", "refused", "lost", "failed"
+"""Words of the shell: ccxt watches it, will never, has let go of what nobody had read yet, or failed at a message."""
 
 
 class CcxtSession:
@@ -79,6 +79,8 @@ class CcxtSession:
             told = wire.head(frame)
         except BAD_FRAME as error:
             return self._reject(why(error), None)
+        if told.event == FAILED:
+            return self._reject(told.reason, None)
         state = self._states.get(f"{told.channel}:{told.symbol}")
         if state is None:
             return self._ignore("a stream that was not asked for")

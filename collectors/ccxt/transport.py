@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from collectors.ccxt import library, tables, texts, wire
-from collectors.ccxt.session import LOST, REFUSED, TAKEN
-from collectors.transports import BATCH_FRAMES, PAUSE_BYTES, Closed, Frames
-from runtime.clock import Clock
+from collectors.ccxt.session import FAILED, LOST, REFUSED, TAKEN
+from collectors.transports import BATCH_FRAMES, CLOSE_SECONDS, PAUSE_BYTES, Closed, Frames
+from runtime.clock import Clock, within
 
 TAKEN_SECONDS = 5.0
 """So long without an error, and ccxt is taken to watch a symbol."""
@@ -67,7 +67,7 @@ class CcxtTransport:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            await self._venue.close()
+            await within(self._clock, CLOSE_SECONDS, self._venue.close())
         except Exception as error:  # noqa: BLE001 -- ccxt's own; the connection is over in any case
             self._ended = Closed(INTERNAL, f"{type(error).__name__}: {error}"[:200])
 
@@ -77,6 +77,14 @@ class CcxtTransport:
             self._ended = Closed(code, reason)
         self._wake.set()
         self._room.set()
+
+    # --- collectors.ccxt.library.Ear ---
+
+    def ended(self, reason: str) -> None:
+        self.end(GOING_AWAY, reason)
+
+    def failed(self, reason: str, message: Any) -> None:
+        self._put({"channel": "", "symbol": "", "event": FAILED, "reason": reason, "info": message})
 
     # --- watching ---
 

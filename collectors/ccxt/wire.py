@@ -24,7 +24,7 @@ class Watch(msgspec.Struct, omit_defaults=True):
 
 
 class Head(msgspec.Struct):
-    """What every frame says of itself. `event` is a word of the shell: taken (ccxt is watching), refused, lost."""
+    """What every frame says of itself. `event` is a word of the shell (`collectors.ccxt.session`)."""
 
     channel: Text
     symbol: Text

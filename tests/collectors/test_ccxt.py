@@ -28,7 +28,7 @@ from lake import layout
 from lake.rows import CertificateRow
 from market.errors import Malformed
 from market.kinds import BookSnapshot, Contract, Event, FundingRate, Kline, OpenInterest, Quote, Trade
-from market.session import Acknowledged, Connection, Endpoint, Leave, Polled, Refused, Rejected, Send
+from market.session import Acknowledged, Connection, Endpoint, Exchange, Leave, Polled, Refused, Rejected, Send
 from market.times import DAY, MINUTE, MS, SECOND
 from tests.support.clock import NOON, ManualClock
 
@@ -401,6 +401,36 @@ async def test_a_defect_inside_ccxt_is_the_end_of_its_connection_and_of_nothing_
     await transport.close()
 
 
+async def test_a_message_that_ccxt_fails_at_is_set_aside_with_the_venues_words_and_reading_goes_on() -> None:
+    clock, made = ManualClock(), library.make("kraken", "spot", "", "")
+    made.ear = transport = CcxtTransport(made, "spot", clock, clock.now)
+    made.handle_message(None, {"method": ["what", {"is": "this"}], "channel": 5})
+    made.ear.failed("ccxt failed: KeyError: 'x'", {"the": "message"})
+    word = (await heard(transport))[-1]
+    assert (word["event"], word["info"]) == ("failed", {"the": "message"})
+    (out,) = session().receive(json.dumps(word).encode(), NOON)
+    assert isinstance(out, Rejected)
+    assert out.reason == "ccxt failed: KeyError: 'x'"
+    made.on_close(SimpleNamespace(error=None, url="u"), 1006)
+    with pytest.raises(Closed, match="closed with code 1006"):
+        await transport.receive()
+    await transport.close()
+
+
+def test_a_book_of_texts_is_sorted_as_numbers_and_zero_takes_a_level_away() -> None:
+    book = library.make("coinbase", "spot", "", "").order_book({})
+    for price, size in (("9.5", "1"), ("10.50", "2.0"), ("10.5", "0.0"), ("8", "3"), ("100", "4")):
+        book["bids"].storeArray([price, size])
+        book["asks"].store(price, size)
+    assert texts.told_book(book, 2)["parsed"]["bids"] == [["100", "4"], ["9.5", "1"]]
+    assert texts.told_book(book, 5)["parsed"]["asks"] == [["8", "3"], ["9.5", "1"], ["100", "4"]]
+    assert texts.told_book(book.copy(), 1)["parsed"]["asks"] == [["8", "3"]]
+
+
+def test_it_offers_every_name_that_an_exchange_has_to() -> None:
+    assert [name for name in Exchange.__annotations__ if not hasattr(venue(), name)] == []
+
+
 async def test_a_symbol_that_is_watched_without_an_error_is_taken_on() -> None:
     clock, made = ManualClock(), Made()
     transport = CcxtTransport(made, "spot", clock, clock.now)
@@ -495,7 +525,7 @@ def test_addresses_of_a_configuration_follow_the_venues_own() -> None:
     url = "ccxt://kraken/spot?rest=http%3A%2F%2Fh%3A1%2Fx&ws=ws%3A%2F%2Fh%3A2%2Fy"
     assert exchange.address("spot", endpoint) == url
     assert exchange.address("spot", Endpoint(rest=url, ws={})) == url
-    made = library.make("kraken", "spot", "http://h:1/x", "ws://h:2/y", lambda _: None)
+    made = library.make("kraken", "spot", "http://h:1/x", "ws://h:2/y")
     assert made.urls["api"]["public"] == "http://h:1/x"
     assert all(one.startswith("ws://h:2/y") for one in made.urls["api"]["ws"].values() if isinstance(one, str))
     assert made.parse_number("1.10") == "1.10"
