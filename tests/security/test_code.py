@@ -64,6 +64,12 @@ WORDS = {
 }
 
 
+ALLOWED = {("runtime/kernel_clock.py", "ctypes.CDLL(None)")}
+"""The one question of libc, adjtimex: no other way asks the kernel whether its clock is right. Without a name it is
+what the process has loaded already: no library can be put in its place.
+"""
+
+
 def modules() -> list[Path]:
     return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
@@ -93,7 +99,8 @@ def _of_call(node: ast.Call) -> Iterator[str]:
         yield f"{node.func.id}()"
     called = ast.unparse(node.func)
     if called in CALLS:
-        yield f"{called}()"
+        nameless = [ast.unparse(one) for one in node.args] == ["None"]
+        yield f"{called}(None)" if nameless and "name" not in {one.arg for one in node.keywords} else f"{called}()"
     for keyword in node.keywords:
         value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
         if keyword.arg == "shell" and value is not False:
@@ -108,11 +115,11 @@ def _of_call(node: ast.Call) -> Iterator[str]:
 
 def test_nothing_runs_data_as_code_or_talks_without_looking_who_answers() -> None:
     found = [
-        f"{path.relative_to(ROOT)}: {danger}"
+        (path.relative_to(ROOT).as_posix(), danger)
         for path in modules()
         for danger in dangers(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert found == []
+    assert sorted(found) == sorted(ALLOWED), "each of these once, and nothing else"
     assert len(modules()) > 200
 
 
@@ -141,11 +148,20 @@ def test_nothing_runs_data_as_code_or_talks_without_looking_who_answers() -> Non
         "__import__(name)",
         "asyncio.create_subprocess_shell(x)",
         "import marshal",
+        "ctypes.CDLL(None)",
+        "ctypes.CDLL(name)",
         "c.minimum = ssl.TLSVersion.TLSv1_1",
     ],
 )
 def test_the_gate_finds_each_of_them(code: str) -> None:
     assert list(dangers(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code", ["ctypes.CDLL(name)", "ctypes.CDLL('libc.so.6')", "ctypes.CDLL()", "ctypes.CDLL(None, name=x)"]
+)
+def test_a_library_that_has_a_name_is_never_the_one_that_is_allowed(code: str) -> None:
+    assert list(dangers(ast.parse(code))) == ["ctypes.CDLL()"]
 
 
 def test_logs_never_show_the_values_of_variables() -> None:
