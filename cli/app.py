@@ -16,6 +16,7 @@ from cli.commands import (
     gaps,
     latency,
     ls,
+    probe,
     read,
     rebuild,
     reload,
@@ -30,7 +31,8 @@ from cli.commands import (
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 something was found or failed, 2 wrong command line, "
-    "66 no such lake, file or configuration, 70 internal error, 73 another process writes the lake, "
+    "66 no such lake, file or configuration, 69 a venue that does not answer, 70 internal error, "
+    "73 another process writes the lake, "
     "74 storage failed or manifest.db is damaged, 78 configuration, version or simulated against real, "
     "130 interrupted."
 )
@@ -48,6 +50,7 @@ app.command("status")(status.status)
 app.command("ls")(ls.ls)
 app.command("exchanges")(exchanges.exchanges)
 app.command("estimate")(estimate.estimate)
+app.command("probe")(probe.probe)
 app.command("read")(read.read)
 app.command("book")(book.book)
 app.command("gaps")(gaps.gaps)

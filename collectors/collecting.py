@@ -14,7 +14,7 @@ from functools import partial
 
 import msgspec
 
-from collectors import errands, patterns, planning, polling, reaching, venues
+from collectors import drifted, errands, patterns, planning, polling, reaching, venues
 from collectors.budget import POLL, Budget
 from collectors.clocks import Clocks, Reading
 from collectors.config import CollectorsConfig, SourceConfig
@@ -212,6 +212,7 @@ class Collecting:
                     *market, self._intake, merger_maker(_load(source), source.market_type),
                     frames=self._config.writing.frames,
                 )  # fmt: skip
+                pipeline.radar = drifted.radar(_load(source), source.market_type, pipeline.contracts)
                 self._listings.hear(pipeline)
             books = BOOK_DELTA in source.kinds or source.polls.seconds(BOOK_SNAPSHOT) is not None
             for kind in (*source.kinds, *((BOOK_SNAPSHOT,) if books else ())):
@@ -239,6 +240,7 @@ class Collecting:
             self._seed(source, found.symbols)
             if source not in self._sources:
                 _say(source, found, changes)
+                drifted.say_endings(_load(source), source, found.symbols, self._clock.now())
         self._sources, self._resolved = sources, resolved
         await self._fleet.apply(changes)
         await self._become(sources, resolved, self._tasks)
@@ -264,10 +266,10 @@ class Collecting:
         self._errands.become(errands.plan(sources, resolved, self._lasting), tasks)
 
     def recall(self) -> None:
-        """Look up what the lake remembers of markets that are not collected yet, and tell their mergers. Reads files:
-        call it in a thread.
-        """
-        for market in self.pipelines.keys() - self._lasting.keys():
+        """Tell markets that are not collected yet what the lake remembers. Reads files: call it in a thread."""
+        new = self.pipelines.keys() - self._lasting.keys()
+        drifted.remember([self.pipelines[market].radar for market in new], self._manifest.root, self._clock.now())
+        for market in new:
             self._lasting[market] = known = self._known(market)
             polling.remember(self.pipelines[market], known)
 

@@ -8,6 +8,7 @@ all of a market is given up together, frames too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -83,6 +84,8 @@ class Pass(msgspec.Struct):
     coverage: list[Coverage] = []
     rejected: list[RejectedFrame] = []
     bans: list[BanRow] = []
+    notes: list[dict[str, Any]] = []
+    """What no table holds, for the ledger."""
     sync: bool = False
     final: bool = False
     stepped_from: int | None = None
@@ -92,7 +95,7 @@ class Pass(msgspec.Struct):
     def empty(self) -> bool:
         return not (
             self.frames or self.events or self.sessions or self.gaps or self.coverage or self.rejected or self.bans
-            or self.final
+            or self.notes or self.final
         )  # fmt: skip
 
     def condense(self) -> None:
@@ -253,6 +256,7 @@ class Intake:
         coverage: Iterable[Coverage] = (),
         rejected: Iterable[RejectedFrame] = (),
         bans: Iterable[BanRow] = (),
+        notes: Iterable[dict[str, Any]] = (),
     ) -> None:
         """Rows to write down with the next pass: sessions before its data, coverage and gaps after."""
         self._next.sessions.extend(sessions)
@@ -260,6 +264,7 @@ class Intake:
         self._next.coverage.extend(coverage)
         self._next.rejected.extend(rejected)
         self._next.bans.extend(bans)
+        self._next.notes.extend(notes)
         if self.outage and len(self._next.gaps) + len(self._next.coverage) + len(self._next.rejected) > MOST_ROWS:
             self._next.condense()
 

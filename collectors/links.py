@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from collectors import liveness
+from collectors.drift import Radar, Sampler
 from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
-from market.session import Batching, Booked, Gap, Rejected, Session, Stream
-from runtime import telemetry
+from market.session import Batching, Booked, Fetch, Gap, Output, Refused, Rejected, Session, Stream
+from runtime import metrics, telemetry
 
 
 @runtime_checkable
@@ -27,8 +28,11 @@ class Recalling(Protocol):
 class Link:
     """One session in its pipeline, from `open` to `close`."""
 
-    def __init__(self, session: Session, row: SessionRow, name: str) -> None:
+    def __init__(self, session: Session, row: SessionRow, name: str, radar: Radar | None = None) -> None:
         self.session = session
+        self._radar = radar
+        self.sampler = Sampler(radar, session) if radar is not None else None
+        """Which of its frames the drift radar wants to see."""
         self.booked = session if isinstance(session, Booked) else None
         self.batching = session if isinstance(session, Batching) else None
         self.row = row
@@ -46,10 +50,22 @@ class Link:
         self.rejected += 1
         market = {"exchange": self.row.exchange, "market_type": self.row.market_type}
         session = self.session.session_id
+        if self._radar is not None:
+            self._radar.offer(frame, session)
         telemetry.rejected(**market, reason=out.reason, session=session, frame_no=out.frame_no)
         return RejectedFrame(
             **market, session=session, frame_no=out.frame_no, ts_recv=now, reason=out.reason, frame=frame
         )
+
+    def answered(self, asked: Fetch, status: int, body: bytes, said: Sequence[Output], now: int) -> None:
+        """Show the drift radar an answer that the session took for data: a refusal looks otherwise by its nature."""
+        if self._radar is not None and not any(isinstance(one, Rejected | Refused) for one in said):
+            self._radar.answer(asked.tag, status, body, self.session.session_id, now)
+
+    def tick(self, now: int) -> None:
+        """Time has passed for what the drift radar wants."""
+        if self.sampler is not None:
+            self.sampler.tick(now, self.by_kind)
 
     def want(self, streams: Iterable[Stream], now: int) -> None:
         """Only these of its streams are wanted from now on."""
@@ -101,6 +117,13 @@ class Totals(msgspec.Struct):
     rejected: Counter[str] = msgspec.field(default_factory=Counter)
     shed: Counter[str] = msgspec.field(default_factory=Counter)
     gaps: int = 0
+    reported: tuple[int, int] = (0, 0)
+
+    def report(self, exchange: str, market_type: str) -> None:
+        """Count the frames that came since the last time in the metrics."""
+        if self.frames != self.reported[0]:
+            metrics.frames(exchange, market_type, self.frames - self.reported[0], self.nbytes - self.reported[1])
+            self.reported = (self.frames, self.nbytes)
 
 
 class Gaps:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors import drifted
 from collectors.coverage import CoverageTracker
+from collectors.drift import Radar
 from collectors.holes import HANDOVER, STALLED, Memory
 from collectors.intake import Intake, Lines, line_of, lines_of_frames
 from collectors.links import Gaps, Link, Recalling, Totals, tally
@@ -41,7 +43,7 @@ from market.session import (
     Stream,
 )
 from market.times import SECOND
-from runtime import metrics, telemetry
+from runtime import telemetry
 from runtime.channel import Channel
 
 POLL = "poll"
@@ -66,7 +68,7 @@ class Pipeline:
         self._frames: Channel[Lines] | None = intake.frames((exchange, market_type)) if frames else None
         self._blocking: list[Channel[Lines]] = [self._frames] if self._frames is not None else []
         self._totals = Totals()
-        self._counted = (0, 0)
+        self.radar: Radar | None = None  # a replay has none
         self._coverage = CoverageTracker(exchange, market_type)
         self._covered: dict[tuple[str, str, str, int], Coverage] = {}
         """Coverage rows that are not recorded yet: they are, with the next seal or at the end of a session."""
@@ -94,7 +96,7 @@ class Pipeline:
             session=session.session_id, exchange=self.exchange, market_type=self.market_type, source=source, url=url,
             opened_at=now,
         )  # fmt: skip
-        link = Link(session, row, name)
+        link = Link(session, row, name, self.radar)
         self.links.append(link)
         if isinstance(session, Informed):
             for contract in self.contracts.values():
@@ -140,6 +142,9 @@ class Pipeline:
         finally:
             if sieve is not None:
                 sieve.keep()
+            sampler = link.sampler
+            if sampler is not None and (sampler.wanted or len(session.ignored) != sampler.words):
+                sampler.take(frames, self._routes.batch)
             self._hand_on(link)
 
     def _together(self, link: Link, session: Batching, frames: Sequence[bytes], times: Sequence[int]) -> Sequence[Task]:
@@ -159,6 +164,7 @@ class Pipeline:
         session = link.session
         outputs = session.respond(asked.tag, status, headers, body, ts_recv)
         self._inform(outputs)
+        link.answered(asked, status, body, outputs, ts_recv)
         self._note(
             FrameLine(
                 ts_recv=ts_recv, conn=session.session_id, dir="http", n=session.frame_no, url=asked.url,
@@ -171,6 +177,7 @@ class Pipeline:
         """Time has passed for one session."""
         self._cover(self._coverage.update(link.session))
         self._told.known(link)
+        link.tick(now)
         tasks = self._said(link, link.session.tick(now), now, b"")
         self._told.asked(link, now)
         return tasks
@@ -230,7 +237,10 @@ class Pipeline:
             for link in self.links:
                 self._cover(self._coverage.update(link.session))
             self._hand_over_coverage()
-        self._count()
+        drifted.tell(self.radar, self._intake, now)
+        for route in self._routes:  # metrics: once a pass and not once an event
+            route.report()
+        self._totals.report(*self.market)
 
     def seed(self, last: Mapping[str, Mapping[str, Resume]]) -> None:
         """Kind -> symbol -> where the stored stream stopped, so that what follows joins it or is a gap."""
@@ -324,15 +334,6 @@ class Pipeline:
         """Coverage so far; a row that has grown takes the place of its shorter self."""
         for row in rows:
             self._covered[row.kind, row.symbol, row.session, row.ts_from] = row
-
-    def _count(self) -> None:
-        """Metrics, once a pass and not once an event."""
-        for route in self._routes:
-            route.report()
-        frames, nbytes = self._totals.frames, self._totals.nbytes
-        if frames != self._counted[0]:
-            metrics.frames(self.exchange, self.market_type, frames - self._counted[0], nbytes - self._counted[1])
-            self._counted = (frames, nbytes)
 
     def _note(self, line: FrameLine) -> None:
         if self._frames is not None and not (line.dir == "http" and self._intake.loses(self.market)):

@@ -117,6 +117,14 @@ class Routes:
                 self._blocking.append(found.channel)
         return found
 
+    def batch(self, kind: str) -> Sequence[Event]:
+        """The new events of a kind in the batch of frames in hand."""
+        found = self._routes.get(kind)
+        if found is None:
+            return ()
+        found.merge()
+        return found.batch
+
     def put(self, event: Event) -> None:
         """An event found, of any class."""
         if type(event) not in self.puts:

@@ -93,6 +93,7 @@ class CollectorsService:
                 "rejected": sum(pipeline.totals.rejected.values()),
                 "shed": dict(pipeline.totals.shed),
                 "gaps": pipeline.totals.gaps,
+                "drift": pipeline.radar.status() if pipeline.radar is not None else None,
             }
             for market, pipeline in self._collecting.pipelines.items()
         }

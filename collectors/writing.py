@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -48,6 +49,7 @@ class GroupCommit:
         self._quarantine: list[QuarantineRow] = []
         self._rejected: list[RejectedFrame] = []
         self._bans: list[BanRow] = []
+        self._notes: list[dict[str, Any]] = []
         self._steps: list[tuple[int, int]] = []
         self.parked: dict[LaneKey, StorageFailed] = {}
         """Kinds whose folder took nothing at the last pass (a permission that is lost) while others did."""
@@ -76,6 +78,7 @@ class GroupCommit:
         self._coverage += work.coverage
         self._rejected += work.rejected
         self._bans += work.bans
+        self._notes += work.notes
         if work.stepped_from is not None:
             self._steps.append((work.stepped_from, work.now))
         self._carry_out(work.now, sync=work.sync or bool(work.coverage), final=work.final)
@@ -102,6 +105,7 @@ class GroupCommit:
     def _carry_out(self, now: int, *, sync: bool, final: bool) -> None:
         due = final or self.due(now)
         self._record_begun()
+        self._write_notes(now)
         while self._steps:
             for spool in self._spools():
                 spool.step(*self._steps[0])
@@ -139,6 +143,11 @@ class GroupCommit:
             self._writer.record(sessions=self._sessions, gaps=self._gaps, bans=self._bans)
             for recorded in (self._sessions, self._gaps, self._bans):
                 recorded.clear()
+
+    def _write_notes(self, now: int) -> None:
+        while self._notes:
+            self._writer.note(self._notes[0], now)
+            self._notes.pop(0)
 
     def _spools(self) -> list[FramesSpool | SegmentSpool]:
         """Frames first: a line must not be durable before the frame that it was made from."""

@@ -170,6 +170,23 @@ def read_ledger(root: Path, on_bad: Callable[[BadEntry], None]) -> Iterator[Entr
         yield from heapq.merge(*files, key=lambda entry: (entry.at, entry.node, entry.n))
 
 
+def notes(root: Path, since: int) -> Iterator[Entry]:
+    """The good notes of every ledger file of a day from `since` (us) on; other entries are not decoded."""
+    folder = root / layout.LEDGER
+    for place in sorted(folder.glob("*.jsonl")) if folder.is_dir() else ():
+        try:
+            date, node = layout.parse_ledger(f"{layout.LEDGER}/{place.name}")
+        except Malformed:
+            continue
+        if times.parse(date) + times.DAY <= since:
+            continue
+        with place.open("rb") as lines:
+            for line in lines:
+                found = _decode(line.rstrip(b"\n"), node) if b'"type":"note"' in line else ""
+                if isinstance(found, Entry) and found.at >= since:
+                    yield found
+
+
 def entries_of(root: Path, path: str, on_bad: Callable[[BadEntry], None]) -> Iterator[Entry]:
     """Every good entry of one ledger file, in its order; for a name that is no ledger's there is none."""
     try:

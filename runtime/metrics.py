@@ -27,6 +27,12 @@ REJECTED = Counter(
     ("exchange", "market_type"),
     registry=REGISTRY,
 )
+DRIFT = Counter(
+    "lake_drift_messages",
+    "Messages of those looked at that were not as the adapter says, by what had changed",
+    ("exchange", "market_type", "change"),
+    registry=REGISTRY,
+)
 SHED = Counter("lake_shed_events", "Events given up under pressure; each episode is a gap", STREAM, registry=REGISTRY)
 SILENT = Gauge(
     "lake_silent_streams", "Streams that should send and do not: unanswered, silent, stalled", STREAM, registry=REGISTRY

@@ -28,10 +28,22 @@ from collectors.config import host_node
 from daemon import arguments, explain, problems
 from daemon.config import Config
 from market import kinds
-from runtime import caring, changing, guarding, health, metrics, polled, pressing, probed, reproducing, telemetry
+from runtime import (
+    caring,
+    changing,
+    drifting,
+    guarding,
+    health,
+    metrics,
+    polled,
+    pressing,
+    probed,
+    reproducing,
+    telemetry,
+)
 from scripts import gen_reliability
 
-SAYING = (telemetry, changing, polled, probed, health, guarding, caring, pressing, reproducing)
+SAYING = (telemetry, changing, polled, probed, health, guarding, caring, pressing, reproducing, drifting)
 """The modules whose functions are the events."""
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"

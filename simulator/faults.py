@@ -20,10 +20,11 @@ __all__ = ["FORMS", "KINDS", "KIND_OF", "ON_EVENTS", "ON_REQUESTS", "Fault", "Sc
 
 FaultName = Literal[
     "cut", "reset", "freeze", "flap", "refuse", "mute", "shutdown", "silence", "drop_ids", "duplicate_ids",
-    "reorder_ids", "restart_ids", "replay", "acks", "bad_price", "bad_time", "garbage", "half_frame", "huge_frame",
-    "html_200", "http_status", "empty_body", "short_body", "gzip_cut", "gzip_bomb", "endless_body", "slow_body",
+    "reorder_ids", "restart_ids", "replay", "acks", "bad_price", "bad_time", "drift", "garbage", "half_frame",
+    "huge_frame", "html_200", "http_status", "empty_body", "short_body", "gzip_cut", "gzip_bomb", "endless_body",
+    "slow_body",
 ]  # fmt: skip
-ON_EVENTS = ("silence", "drop_ids", "duplicate_ids", "reorder_ids", "half_frame", "bad_price", "bad_time")
+ON_EVENTS = ("silence", "drop_ids", "duplicate_ids", "reorder_ids", "half_frame", "bad_price", "bad_time", "drift")
 ON_REQUESTS = (
     "html_200", "http_status", "empty_body", "short_body", "gzip_cut", "gzip_bomb", "endless_body", "slow_body",
 )  # fmt: skip
@@ -36,6 +37,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "bad_price": (
         "nan", "bare_nan", "inf", "underscore", "arabic", "exponent", "negative", "zero", "digits",
     ),
+    "drift": ("added", "renamed", "removed", "scaled"),
     "bad_time": ("zero", "epoch", "year_3000", "seconds", "micro", "nano", "negative"),
 }  # fmt: skip
 """What `form` may say; where it says nothing the first is meant, and events get all in turn."""
@@ -59,6 +61,8 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     - replay: for `seconds`, a subscription is followed by the last `count` trades or aggregates of each of its streams.
     - acks: the next `count` subscriptions get no answer, are taken on by half (partial), or are refused (error).
     - bad_price, bad_time: the next `count` matching events leave with a price or times in a wrong `form`.
+    - drift: the next `count` matching events leave as if the venue had changed its messages: a field is added, or the
+      one that `text` names is renamed, removed, or scaled by 1000.
     - garbage: `count` frames that are no message of the venue; `text` sends that text instead.
     - half_frame: of the next matching event only half a frame leaves, then the connection is reset.
     - huge_frame: one text frame of `size` bytes.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from simulator.clock import Clock
 from simulator.connection import PING, Connection, frame
+from simulator.drifting import drifted
 from simulator.events import ALWAYS, KIND_OF, Aggregate, Event, Fill, Hosted, Streamed
-from simulator.faults import ON_EVENTS, Fault
+from simulator.faults import FORMS, ON_EVENTS, Fault
 from simulator.feeds import Wanted
 from simulator.log import TruthLog
 from simulator.market import Book, Market
@@ -191,11 +193,16 @@ class Hub:
         """Send one event, less what faults take from it, and write down who got it."""
         copies: dict[Connection, int] = dict.fromkeys(group.members, 1)
         dropped: dict[int, str] = {}
+        change: Callable[[str], str] | None = None
         for fault in self.faults:
             if fault.fault not in ON_EVENTS or fault.fault == "reorder_ids" or not fault.meets(event):
                 continue
             hit = [one for one, n in copies.items() if n and not fault.spares(one.number, one.market)]
-            form = ""
+            form = fault.form or FORMS["drift"][0] if fault.fault == "drift" else ""
+            if form and hit:
+                change = partial(drifted, form=form, field=fault.text)
+                self._applied(fault, event, form)
+                continue
             if fault.fault in ("bad_price", "bad_time"):
                 form = self._spoil(fault, event, group, hit, published)
                 if not form:
@@ -224,7 +231,7 @@ class Hub:
             ",".join(str(one.number) for one in got),
             ",".join(f'"{number}":"{name}"' for number, name in dropped.items()),
         )
-        self._send(event, group, got, published)
+        self._send(event, group, got, published, change)
 
     def _spoil(self, fault: Fault, event: Event, group: Group, hit: list[Connection], published: int) -> str:
         """Send the event in a form that no venue sends; which one, or "" where it has nothing to spoil."""

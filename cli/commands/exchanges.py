@@ -7,8 +7,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cli.output import print_json, print_table
+from cli.output import OUT, print_json, print_table
 from cli.places import ExchangeOption, JsonOption, KindOption, MarketTypeOption, command
+from market import times
+from market.described import Described, Sunset
 from market.session import Evidence, Exchange
 
 
@@ -20,6 +22,10 @@ class Cell(msgspec.Struct, frozen=True):
     kind: str
     channel: str | None
     evidence: Evidence
+    as_of: str | None
+    """The date of what the adapter was written from."""
+    endings: tuple[Sunset, ...]
+    """What the venue has taken away of this market, or will."""
 
 
 @command
@@ -36,11 +42,12 @@ def exchanges(
 
     Evidence: `live` was checked against the venue on the date named, `recorded` against real frames or answers, which
     are named, `documentation` against the venue's documents only. `--exchange ccxt:<id>`: what may be had of any other
-    venue by ccxt.
+    venue by ccxt. Below stands the date that each adapter is of, and what its venue has taken away or will.
     """
     from collectors import exchanges as registry
     from collectors import venues as known
     from market.kinds import kind as declared
+    from runtime.clock import SystemClock
 
     if kind is not None:
         declared(kind)
@@ -51,6 +58,7 @@ def exchanges(
         for cell in _cells(venue)
         if market_type in (None, cell.market_type) and kind in (None, cell.kind)
     ]
+    chosen = [venue for venue in venues if isinstance(venue, Described)]
     if as_json:
         print_json(cells)
         return 0
@@ -64,12 +72,20 @@ def exchanges(
     ]  # fmt: skip
     columns = ["exchange", "market", "kind", "channel", "evidence", "source", "note"]
     print_table("", columns, rows, "no exchange offers anything like that")
+    today = times.date_of(SystemClock().now())
+    for venue in chosen:
+        OUT.print(f"{venue.NAME}: as of {venue.AS_OF}", markup=False)
+        for ending in venue.ENDS:
+            if market_type is None or not ending.markets or market_type in ending.markets:
+                OUT.print(f"  {ending.said(today)} [{ending.source}]", markup=False)
     return 0
 
 
 def _cells(venue: Exchange) -> list[Cell]:
+    as_of, ends = (venue.AS_OF, venue.ENDS) if isinstance(venue, Described) else (None, ())
+    of = {market: tuple(one for one in ends if not one.markets or market in one.markets) for market in venue.EVIDENCE}
     return [
-        Cell(venue.NAME, market, kind, venue.OFFERS[market].get(kind), evidence)
+        Cell(venue.NAME, market, kind, venue.OFFERS[market].get(kind), evidence, as_of, of[market])
         for market, kinds in venue.EVIDENCE.items()
         for kind, evidence in kinds.items()
     ]

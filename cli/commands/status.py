@@ -9,17 +9,23 @@ from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root,
 from market import times
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from collectors.drift import Drift
     from lake.clock_files import ClockLook, Latencies
     from lake.lock import LockInfo
 
 SOON_SECONDS = 5.0
 """The daemon's own word on its streams is waited for no longer."""
+DRIFT_DAYS = 30
+"""How far back changes of the venues' messages are shown."""
 
 
 @command
 def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Show the lake in one screen: who writes it, each stream's watermark and latency, files, open gaps, our clock, the
-    last certificate; of a running daemon also the streams that should send and do not.
+    last certificate, what of the venues' messages has changed in the last 30 days; of a running daemon also the streams
+    that should send and do not.
     """
     import msgspec
 
@@ -41,6 +47,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     clock, heard = newest(root)
     delays = {stream: _delays(found) for stream, found in heard.items()}
     silent, why = _silent(holder)
+    drifts = _drifts(root)
     last = max(certificates, key=lambda row: row.issued_at, default=None)
     if as_json:
         print_json(
@@ -57,6 +64,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
                 "clock": clock,
                 "silent": silent,
                 "parked": stuck,
+                "drift": drifts,
                 "last_certificate": None if last is None else msgspec.to_builtins(last),
             }
         )  # fmt: skip
@@ -76,10 +84,29 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
         OUT.print(f"parked after too many failures: {job} · dl compact tries it again", markup=False)
     if clock is not None:
         OUT.print(_clock(clock))
+    _tell(drifts)
     if last is not None:
         name = last.symbol or "all symbols"
         OUT.print(f"last certificate: {last.exchange} {last.market_type} {last.kind} {name} {last.date} {last.sha256}")
     return 0
+
+
+def _drifts(root: Path) -> list[Drift]:
+    """How the venues' messages have changed lately."""
+    from collectors.drifted import told
+    from runtime.clock import SystemClock
+
+    return list(told(root, SystemClock().now() - DRIFT_DAYS * times.DAY))
+
+
+def _tell(drifts: list[Drift]) -> None:
+    for drift in drifts:
+        where = f" {drift.path}" if drift.path else ""
+        OUT.print(
+            f"drift: {drift.exchange} {drift.market_type} {drift.message}: {drift.change}{where}"
+            f"{f' ({drift.detail})' if drift.detail else ''} since {when(drift.at)}",
+            markup=False,
+        )
 
 
 def _silent(holder: LockInfo | None) -> tuple[list[dict[str, str]] | None, str]:

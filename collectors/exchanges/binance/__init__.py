@@ -13,9 +13,10 @@ import msgspec
 
 from collectors.adapters.dated import registered
 from collectors.exchanges.binance import inverse, linear, polls, probes, spot
-from collectors.exchanges.binance.evidence import EVIDENCE
+from collectors.exchanges.binance.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.binance.protocol import StreamSession
 from collectors.exchanges.binance.rest import ALL, DELISTED, ReferenceSession
+from collectors.exchanges.binance.shapes import SHAPES, described
 from collectors.subscriptions import groups
 from market.errors import Malformed
 from market.session import (
@@ -55,6 +56,11 @@ ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", DELISTED})
 """The last is our own word, for a listing that the venue names no more. A spot symbol that is over says BREAK, as one
 does that rests for an hour: it stays until it is gone.
 """
+
+__all__ = [
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "POLLS", "SHAPES",
+    "TRADING", "connections", "described", "poller", "session", "streams",
+]  # fmt: skip
 
 
 def _market(market_type: str) -> ModuleType:

@@ -4,10 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from market.described import Sunset
 from market.session import Evidence
 
 _FUTURES_DOCS = "developers.binance.com, derivatives, state of 2026-08-21"
 _ROUTES = "gct_rest_public_routes"
+AS_OF = "2026-08-21"
+"""The newest of the documents: derivatives of that day, spot of 2026-07-21."""
+ENDS = (
+    Sunset(
+        "the REST routes /api/v1 of spot", "2026-03-25", "use /api/v3", "spot documents, state of 2026-07-21",
+        markets=("spot",), address="/api/v1",
+    ),
+    Sunset(
+        "the stream !ticker@arr of spot", "2026-03-26", "use the streams of the symbols, or !miniTicker@arr",
+        "spot documents, state of 2026-07-21", markets=("spot",), channels=("!ticker@arr",),
+    ),
+    Sunset(
+        "market data on USD-M addresses without /public or /market", "2026-04-23",
+        "use wss://fstream.binance.com/public/stream and /market/stream", "announced 2026-03-06", markets=("linear",),
+        address="fstream.binance.com/stream",
+    ),
+    Sunset(
+        "market data on USD-M addresses without /public or /market (raw)", "2026-04-23",
+        "use wss://fstream.binance.com/public/stream and /market/stream", "announced 2026-03-06", markets=("linear",),
+        address="fstream.binance.com/ws",
+    ),
+    Sunset(
+        "order ids (b, a) in the spot stream trade", "2024-06-30", "none: they are not collected",
+        "spot change log, gone in June of that year",
+    ),
+)  # fmt: skip
+"""What the venue has taken away, or will."""
+LIQUID: Mapping[str, str] = {"spot": "BTCUSDT", "linear": "BTCUSDT", "inverse": "BTCUSD_PERP"}
+"""Market -> the symbol that is never silent for long."""
 
 
 def _recorded(recordings: str, note: str = "") -> Evidence:

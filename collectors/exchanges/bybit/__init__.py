@@ -13,11 +13,12 @@ from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.bybit import polls
-from collectors.exchanges.bybit.evidence import EVIDENCE
+from collectors.exchanges.bybit.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.bybit.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS, PUBLIC
 from collectors.exchanges.bybit.probes import probe, probed
 from collectors.exchanges.bybit.protocol import BybitSession
 from collectors.exchanges.bybit.reference import ROUTE, BybitReference
+from collectors.exchanges.bybit.shapes import SHAPES, described
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Poll, Polled, Session
 
@@ -36,8 +37,8 @@ ENDED = frozenset({"Delivering", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more: its list names what trades only."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
-    "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

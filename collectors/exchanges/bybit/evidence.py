@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from market.described import Sunset
 from market.session import Evidence
 
 _DOCS = "the venue's documents of V5, state of 2026-07-24"
 _SPOT = "cf_v5_spot_20260809"
+AS_OF = "2026-07-24"
+"""The date of the documents that it was written from."""
+ENDS = (
+    Sunset(
+        "the stream liquidation.<symbol>", "", "use allLiquidation.<symbol>; the old one is refused (measured)",
+        _DOCS, markets=("linear", "inverse"), channels=("liquidation",),
+    ),
+)  # fmt: skip
+"""What the venue has taken away, or will."""
+LIQUID: Mapping[str, str] = {"spot": "BTCUSDT", "linear": "BTCUSDT", "inverse": "BTCUSD"}
+"""Market -> the symbol that is never silent for long."""
 
 
 def _recorded(recordings: str, note: str = "") -> Evidence:

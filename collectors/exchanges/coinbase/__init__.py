@@ -14,11 +14,12 @@ from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.coinbase import polls
-from collectors.exchanges.coinbase.evidence import EVIDENCE
+from collectors.exchanges.coinbase.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.coinbase.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS
 from collectors.exchanges.coinbase.probes import probe, probed
 from collectors.exchanges.coinbase.protocol import ADVANCED, EXCHANGE, CoinbaseSession
 from collectors.exchanges.coinbase.reference import ONLINE, ROUTE, CoinbaseReference
+from collectors.exchanges.coinbase.shapes import SHAPES, described
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Poll, Polled, Session, Stream
 
@@ -36,8 +37,8 @@ ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
-    "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

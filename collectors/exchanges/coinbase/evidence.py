@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from market.described import Sunset
 from market.session import Evidence
 
 _DOCS = "the venue's documents of Advanced Trade, state of 2026-08-22"
 _ADVANCED = "cf_advtrade_20260809_first300"
+AS_OF = "2026-08-22"
+"""The date of the documents that it was written from."""
+ENDS = (
+    Sunset(
+        "International Exchange products (-INTX) on these addresses", "2026-09-09",
+        "they moved to a gateway of their own, which is not collected", "announced; not verified since",
+        symbol="-INTX",
+    ),
+)  # fmt: skip
+"""What the venue has taken away, or will."""
+LIQUID: Mapping[str, str] = {"spot": "BTC-USD", "linear": "BIP-20DEC30-CDE"}
+"""Market -> the symbol that is never silent for long."""
 
 
 def _absent(why: str) -> Evidence:

@@ -13,7 +13,7 @@ from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.kraken import charts, futures_polls, polls
-from collectors.exchanges.kraken.evidence import EVIDENCE
+from collectors.exchanges.kraken.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.kraken.futures import FuturesSession
 from collectors.exchanges.kraken.instruments import ROUTE, KrakenReference
 from collectors.exchanges.kraken.markets import (
@@ -28,6 +28,7 @@ from collectors.exchanges.kraken.markets import (
 )
 from collectors.exchanges.kraken.probes import probe, probed
 from collectors.exchanges.kraken.protocol import KrakenSession
+from collectors.exchanges.kraken.shapes import SHAPES, described
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Poll, Polled, Session
 
@@ -54,8 +55,8 @@ ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "PUSHES", "TRADING",
-    "connections", "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "PUSHES", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

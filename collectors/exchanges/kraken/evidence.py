@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from market.described import Sunset
 from market.session import Evidence
 
 _DOCS = "the venue's documents of WebSocket v2 and of futures, state of 2026-05-27"
+AS_OF = "2026-05-27"
+"""The date of the documents that it was written from."""
+ENDS = (
+    Sunset(
+        "the demonstration host of futures", "",
+        "its end is announced, yet an overview of 2026-08-22 lists it: use futures.kraken.com", _DOCS,
+        markets=("linear", "inverse"), address="demo-futures.kraken.com",
+    ),
+)  # fmt: skip
+"""What the venue has taken away, or will."""
+LIQUID: Mapping[str, str] = {"spot": "BTC/USD", "linear": "PF_XBTUSD", "inverse": "PI_XBTUSD"}
+"""Market -> the symbol that is never silent for long."""
 
 
 def _recorded(recordings: str, note: str = "") -> Evidence:

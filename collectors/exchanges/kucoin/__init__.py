@@ -15,11 +15,12 @@ from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.kucoin import admission as tokens
 from collectors.exchanges.kucoin import polls
-from collectors.exchanges.kucoin.evidence import EVIDENCE
+from collectors.exchanges.kucoin.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.kucoin.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS, PUBLIC
 from collectors.exchanges.kucoin.probes import probe, probed
 from collectors.exchanges.kucoin.protocol import KucoinSession
 from collectors.exchanges.kucoin.reference import ROUTES, KucoinReference
+from collectors.exchanges.kucoin.shapes import SHAPES, described
 from market.admission import Admission
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Fetch, Poll, Polled, Session
@@ -39,8 +40,9 @@ ENDED = frozenset({"BeingSettled", "Settled", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "admission",
-    "admitted", "connections", "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "SHAPES", "TRADING", "admission", "admitted", "connections", "described", "poller", "probe", "probed",
+    "session", "streams",
 ]  # fmt: skip
 
 

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from market.described import Sunset
 from market.session import Evidence
 
 _DOCS = "the venue's specification of its classic API, state of 2025-11"
 _SPOT = "cf_20210425_first1000"
+AS_OF = "2025-11"
+"""The date of the documents that it was written from."""
+ENDS = (
+    Sunset(
+        "the routes /api/ua/v1 (UTA V1 REST)", "2026-12-31",
+        "the adapter speaks the classic API, which stays the documented one", "secondary, unconfirmed",
+        address="/api/ua/v1",
+    ),
+    Sunset(
+        "plain increments in the V2 stream obu", "2026-07-15", "use increment@10ms", "the venue's pages of V2",
+        channels=("obu",),
+    ),
+)  # fmt: skip
+"""What the venue has taken away, or will."""
+LIQUID: Mapping[str, str] = {"spot": "BTC-USDT", "linear": "XBTUSDTM", "inverse": "XBTUSDM"}
+"""Market -> the symbol that is never silent for long."""
 
 
 def _recorded(recordings: str, note: str = "") -> Evidence:

@@ -13,7 +13,7 @@ from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.okx import polls
-from collectors.exchanges.okx.evidence import EVIDENCE
+from collectors.exchanges.okx.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.okx.markets import (
     BOOKS,
     BOOKS_PER_CONNECTION,
@@ -28,6 +28,7 @@ from collectors.exchanges.okx.markets import (
 from collectors.exchanges.okx.probes import probe, probed
 from collectors.exchanges.okx.protocol import Channel, OkxSession
 from collectors.exchanges.okx.reference import ROUTE, OkxReference
+from collectors.exchanges.okx.shapes import SHAPES, described
 from collectors.exchanges.okx.wire import FUTURES, PERPETUAL, SWAP
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Poll, Polled, Session, Stream
@@ -45,8 +46,8 @@ ENDED = frozenset({"expired", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "ENDED", "ENDPOINTS", "EVIDENCE", "LIMITS", "NAME", "OFFERS", "PARSERS", "POLLS", "TRADING", "connections",
-    "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

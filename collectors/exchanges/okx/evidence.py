@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from market.described import Sunset
 from market.session import Evidence
 
 _DOCS = "the venue's documents of V5, state of 2026-08-22"
+AS_OF = "2026-08-22"
+"""The date of the documents that it was written from."""
+ENDS = (
+    Sunset(
+        "port 8443 of WebSocket addresses", "2026-10-31", "use the addresses without a port", _DOCS, address=":8443",
+    ),
+    Sunset("the stream books-elp", "", "use books-rpi", _DOCS, channels=("books-elp",)),
+    Sunset(
+        "checksum in frames of books", "2026-06-23", "nothing is needed: prevSeqId and seqId prove the chain",
+        "measured in frames of 2026-10",
+    ),
+)  # fmt: skip
+"""What the venue has taken away, or will."""
+LIQUID: Mapping[str, str] = {"spot": "BTC-USDT", "linear": "BTC-USDT-SWAP", "inverse": "BTC-USD-SWAP"}
+"""Market -> the symbol that is never silent for long."""
 
 
 def _recorded(recordings: str, note: str = "") -> Evidence:
