@@ -24,8 +24,7 @@ DRIFT_DAYS = 30
 @command
 def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Show the lake in one screen: who writes it, each stream's watermark and latency, files, open gaps, our clock, the
-    last certificate, what of the venues' messages has changed in the last 30 days; of a running daemon also the streams
-    that should send and do not.
+    last certificate, changes of venues' messages; of a running daemon also the streams that should send and do not.
     """
     import msgspec
 
@@ -46,8 +45,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     holder = read_lock(root)
     clock, heard = newest(root)
     delays = {stream: _delays(found) for stream, found in heard.items()}
-    silent, why = _silent(holder)
-    drifts = _drifts(root)
+    (silent, why), drifts = _silent(holder), _drifts(root)
     last = max(certificates, key=lambda row: row.issued_at, default=None)
     if as_json:
         print_json(
@@ -82,9 +80,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     OUT.print(f"segments: {counts} ({size(stats.raw_bytes)}) · quarantined: {stats.quarantined}")
     for job in stuck:
         OUT.print(f"parked after too many failures: {job} · dl compact tries it again", markup=False)
-    if clock is not None:
-        OUT.print(_clock(clock))
-    _tell(drifts)
+    _tell(clock, drifts)
     if last is not None:
         name = last.symbol or "all symbols"
         OUT.print(f"last certificate: {last.exchange} {last.market_type} {last.kind} {name} {last.date} {last.sha256}")
@@ -99,7 +95,9 @@ def _drifts(root: Path) -> list[Drift]:
     return list(told(root, SystemClock().now() - DRIFT_DAYS * times.DAY))
 
 
-def _tell(drifts: list[Drift]) -> None:
+def _tell(clock: ClockLook | None, drifts: list[Drift]) -> None:
+    if clock is not None:
+        OUT.print(_clock(clock))
     for drift in drifts:
         where = f" {drift.path}" if drift.path else ""
         OUT.print(
