@@ -20,6 +20,7 @@ from cli.commands import (
     read,
     rebuild,
     reload,
+    reparse,
     replay,
     resume,
     scrub,
@@ -60,6 +61,7 @@ app.command("scrub")(scrub.scrub)
 app.command("rebuild")(rebuild.rebuild)
 app.command("trace")(trace.trace)
 app.command("replay")(replay.replay)
+app.command("reparse")(reparse.reparse)
 app.command("reload")(reload.reload)
 app.command("resume")(resume.resume)
 app.command("transform")(transform.transform)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 import polars as pl
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from lake import checks, tables
 from lake.books import KIND, is_carried
+from lake.checks import REPARSED
 from lake.law_ids import RESET
 from lake.merge import plain_frame
 from lake.rows import CertificateRow, FileRow
@@ -30,6 +31,8 @@ MISSING: tuple[str, ...] = ("open", "unrepairable")
 MAX_NEW_HOLES = 5_000
 """More unexplained holes than this in one day of one symbol are no losses: such ids do not follow each other."""
 LATENESS = 5 * times.SECOND
+Parsers = Callable[[str, str, str, str], str]
+"""(exchange, market_type, kind, date) -> which parsers read that day's frames, "" where they never changed."""
 
 
 class Measure:
@@ -259,6 +262,12 @@ def certify(
         parser_version=tables.CODE_VERSION,
         content_digest=file.content_digest or "",
     )
+
+
+def signed(row: CertificateRow, parsers: Parsers, *, again: bool) -> CertificateRow:
+    """The certificate with the parsers that were in force that day; `again` where frames were read once more."""
+    told = (row.parser_version, REPARSED if again else "", parsers(row.exchange, row.market_type, row.kind, row.date))
+    return msgspec.structs.replace(row, parser_version="; ".join(filter(None, told)))
 
 
 def _time(gap: Gap, day: Interval) -> Interval:

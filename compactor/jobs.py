@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from lake.rows import FileRow
+from lake.rows import FileRow, SegmentRow
 from market import times
 
 SAMPLES = "book_sample"
@@ -98,6 +98,19 @@ class DayClose(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         return _key("day", self.stream, self.date, (*self.inputs, *self.base, *self.before))
+
+
+class Revision(DayClose, frozen=True):
+    """The daily files `base` of a stream and day become others: their frames were read again.
+
+    `parts` are hot files below `folder`, of all rows of each symbol in `revised` (its rows changed, added, removed);
+    `frames` what they were made of.
+    """
+
+    folder: str = ""
+    parts: tuple[FileRow, ...] = ()
+    frames: tuple[SegmentRow, ...] = ()
+    revised: Mapping[str | None, tuple[int, int, int]] = {}
 
 
 class HourBars(msgspec.Struct, frozen=True):

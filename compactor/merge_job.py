@@ -24,7 +24,7 @@ from lake.books import KIND
 from lake.checks import BOOK_CROSSED, DUPLICATE
 from lake.errors import StorageFailed, VerifyFailed
 from lake.publish import Placement, publish
-from lake.rows import CertificateRow, CheckRow, FileRow
+from lake.rows import CertificateRow, CheckRow, FileRow, SegmentRow
 from lake.windows import Extent
 from market import kinds
 from market.session import Coverage, Gap
@@ -57,7 +57,7 @@ class Made(msgspec.Struct):
     gaps: list[Gap] = []
 
 
-def parents_of(rows: Iterable[FileRow]) -> tuple[tables.Parent, ...]:
+def parents_of(rows: Iterable[FileRow | SegmentRow]) -> tuple[tables.Parent, ...]:
     """Files as parents of what is made from them."""
     return tuple(sorted(tables.Parent(row.path, row.sha256) for row in rows))
 
@@ -212,10 +212,12 @@ def close_day(
     `gaps` and `coverage` are the stream's rows that touch the day, `duplicates` what earlier merges left out, by
     symbol. A symbol to which nothing was added keeps its file. Raises CorruptFile, VerifyFailed, StorageFailed.
     """
-    return _Day(place, job, gaps, coverage, duplicates).run()
+    return Day(place, job, gaps, coverage, duplicates).run()
 
 
-class _Day:
+class Day:
+    """One stream and day on its way to its daily files; `run` once."""
+
     def __init__(
         self,
         place: Place,
@@ -249,6 +251,10 @@ class _Day:
             flow.source([row])
         if base:
             flow.source([base[name] for name in sorted(base, key=lambda name: (name or "").encode())])
+        return self.make(flow, base)
+
+    def make(self, flow: Flow, base: Mapping[str | None, FileRow]) -> Made:
+        """A file of each symbol that flows; nothing stays of them where one of them fails."""
         try:
             groups: Iterable[tuple[str | None, Iterator[pa.Table]]] = (
                 merge.by_symbol(flow.pieces()) if self.split else [(None, flow.pieces())]
@@ -280,7 +286,8 @@ class _Day:
                 found.setdefault(symbol, []).append(row)
         return found
 
-    def _inputs(self, symbol: str | None, base: FileRow | None) -> list[FileRow]:
+    def inputs(self, symbol: str | None, base: FileRow | None) -> Sequence[FileRow | SegmentRow]:
+        """What the file of a symbol is made of."""
         before = self.before.get(symbol)
         return [*self.touched[symbol], *(row for row in (base, before) if row is not None)]
 
@@ -297,7 +304,7 @@ class _Day:
             symbol=symbol,
             revision=0 if base is None else base.revision + 1,
             lake_id=self.place.lake_id,
-            parents=parents_of(self._inputs(symbol, base)),
+            parents=parents_of(self.inputs(symbol, base)),
         )
         rows = _watched(_moderate(pieces), measure.add)
         file = publish(self.root, placement, rows, run=self.place.run, now=self.place.now, seen=flow.seen)
@@ -315,7 +322,7 @@ class _Day:
         self.openings[symbol] = made
         return pieces if made.row is None else carry.opened(pieces, made.row)
 
-    def _unchanged(self, file: FileRow, base: FileRow) -> bool:
+    def unchanged(self, file: FileRow, base: FileRow) -> bool:
         """Whether a new revision says what its predecessor said."""
         if (file.content_digest, file.rows) != (base.content_digest, base.rows):
             return False
@@ -330,7 +337,7 @@ class _Day:
             for symbol in {*dropped, *self.duplicates}
             if file.symbol in (None, symbol)
         }
-        if base is not None and self._unchanged(file, base):
+        if base is not None and self.unchanged(file, base):
             discard(self.root, [file])
             self.made.checks += _duplicate_rows(base, counts)  # all that came late is there already
             return
@@ -340,7 +347,7 @@ class _Day:
         changed = certificate.reconcile(file, measure.ids, gaps, coverage, self.place.now) if measure.contiguous else []
         gaps = certificate.updated(gaps, changed)
         file.late = measure.late
-        inputs = parents_of(self._inputs(file.symbol, base))
+        inputs = parents_of(self.inputs(file.symbol, base))
         self.made.add.append(file)
         self.made.remove += [base.path] if base is not None else []
         self.made.gaps += changed

@@ -9,8 +9,8 @@ from lake.rows import CertificateRow
 from market import kinds, times
 from runtime import telemetry
 
-_EXPECTED = (checks.DUPLICATE, checks.OUT_OF_ORDER, checks.CONTIGUOUS)
-"""Findings that are counted in certificates or are gap rows already, and no reason for a warning of their own."""
+_EXPECTED = frozenset({checks.DUPLICATE, checks.OUT_OF_ORDER, checks.CONTIGUOUS}).union(checks.REPARSES)
+"""Findings that are counted in certificates, are gap rows already or were asked for: no reason for a warning."""
 
 
 def tell(job: Job, made: Made) -> None:

@@ -41,7 +41,7 @@ Stream = tuple[str, str, str]
 Span = tuple[int, int]
 FOREVER = 2**62
 LOST_FRAMES = "bring the file back from a copy; without it these rows cannot be proven"
-OTHER = "dl trace prints the frame; if it is the parser that changed, its rows are to be made anew by dl replay"
+OTHER = "dl trace prints the frame; if it is the parser that changed, dl reparse makes its rows anew"
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -164,7 +164,7 @@ class Rederiver:
         kept = [row for row in rows if row.state in ("sealed", "transformed")]
         gone = max((_end(row) for row in rows if row not in kept), default=0)
         wanted = self._dates(snapshot)
-        first = min((_start_of(date) for date in wanted), default=0) - WARM if self.wanted.dates is not None else 0
+        first = self._since(wanted) - WARM if self.wanted.dates is not None else 0
         begin = max(first, gone)
         last = max(wanted.values(), default=0) + BEHIND if self.wanted.dates is not None else FOREVER
         files = [row for row in kept if _end(row) > begin and _start(row) <= last]
@@ -178,6 +178,10 @@ class Rederiver:
         if gone and gone > first:
             self._say_gone(gone, wanted)
         return _Source(files, begin, sessions, wanted)
+
+    def _since(self, dates: Iterable[str]) -> int:
+        """When (us) the first row of these dates was received."""
+        return min((_start_of(date) for date in dates), default=0)
 
     def _dates(self, snapshot: Snapshot) -> dict[str, int]:
         """The dates to compare, each with the receive time by which all its rows had come."""
@@ -242,28 +246,45 @@ class Rederiver:
             self._made += [file for file in result.files if file.date in dates]
             for file in result.files:
                 if file.date not in dates:
+                    self._beyond(file, writer.root / file.path)
                     durable.unlink(writer.root / file.path)
         self._reader.drop(rows, self._now)
 
+    def _beyond(self, file: FileRow, path: Path) -> None:
+        """Rows of a date that is not wanted, before they go."""
+
     def _compare(self, dates: Sequence[str]) -> None:
         """Hold these dates against the lake, and let go of what was made for them."""
-        assert self._reader is not None
-        made = self._reader.writer.root
-        # sessions that were open before the first file need a while to know what they knew
-        since = self._source.begin + (WARM if self._source.sessions else 0)
-        spans = ((max(start, since), end) for start, end in self._spans if end > since)
-        reach = Reach(reproduced.spans_of(spans), frozenset(self._unread))
+        reach = self._reach()
         with self._manifest.snapshot() as snapshot:
             for date in dates:
                 for stream in self._streams(snapshot):
-                    parts = [(made / f.path, f.hour or 0) for f in self._made if f.kind == stream[2] and f.date == date]
+                    parts = self._parts(stream[2], date)
                     found = reproduced.compare(self.root, snapshot, stream, date, parts, reach, self.wanted.symbol)
                     if found.rows or found.derived:
                         self.outcome.days.append(found)
                         self.outcome.findings += _findings(found)
                 del self._source.dates[date]
+        self._let_go(dates)
+
+    def _reach(self) -> Reach:
+        """What the frames that were read can prove."""
+        # sessions that were open before the first file need a while to know what they knew
+        since = self._source.begin + (WARM if self._source.sessions else 0)
+        spans = ((max(start, since), end) for start, end in self._spans if end > since)
+        return Reach(reproduced.spans_of(spans), frozenset(self._unread))
+
+    def _parts(self, kind: str, date: str) -> list[tuple[Path, int]]:
+        """What was made of a kind and date: files, each with its hour."""
+        assert self._reader is not None
+        root = self._reader.writer.root
+        return [(root / file.path, file.hour or 0) for file in self._made if file.kind == kind and file.date == date]
+
+    def _let_go(self, dates: Sequence[str]) -> None:
+        """Of what was made for these dates."""
+        assert self._reader is not None
         for file in [file for file in self._made if file.date in dates]:
-            durable.unlink(made / file.path)
+            durable.unlink(self._reader.writer.root / file.path)
             self._made.remove(file)
 
     def _finish(self, reader: Rederivation) -> None:
@@ -293,7 +314,8 @@ class Rederiver:
                     f"{row.session}: {aside.get(row.session, 0):,} of its frames were set aside,"
                     f" {made[row.session]:,} are rejected now"
                 )
-                outcome.findings.append(Finding("error", where, problem, OTHER))
+                hint = "dl reparse takes in what they tell"  # rows that the lake lacks are errors of their own
+                outcome.findings.append(Finding("warning", where, problem, hint))
 
 
 def _start(row: SegmentRow) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from collectors import exchanges
 from collectors.recovery import Stops, settle
 from collectors.service import CollectorsService
 from compactor.bitrot import set_right_missing
@@ -21,6 +22,7 @@ from compactor.service import CompactorService
 from daemon.clock_record import ClockRecord
 from daemon.config import Config
 from daemon.control import Job, Progress
+from daemon.reparsing import control_job
 from daemon.reproducing import advance
 from daemon.safe_mode import Held, SafeMode
 from daemon.space_watch import SpaceWatch, fatal
@@ -80,7 +82,7 @@ async def build(
     )  # fmt: skip
     compactor = CompactorService(
         writer, slot.in_turn(workers), clock, config.compactor, clock_sane=clock_watch.clock_sane,
-        waits=space.compaction_waits,
+        waits=space.compaction_waits, parsers=exchanges.parsers,
     )  # fmt: skip
     scrub = ScrubService(writer, clock, config.scrub, space.compaction_waits)
     services += [Held(service, safe_mode.gate) for service in (transformer, compactor) if service.name in only]
@@ -105,7 +107,9 @@ async def build(
     async def scrub_all(_arguments: Mapping[str, Any], progress: Progress) -> object:
         return msgspec.to_builtins(await scrub.once(progress))
 
-    jobs |= {"silent": partial(_silent, collectors), "transform": transform, "compact": compact, "scrub": scrub_all}
+    reparse = control_job(config, writer, slot.in_turn(workers), clock, slot, compactor)
+    jobs |= {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
+    jobs["silent"] = partial(_silent, collectors)
     return Parts(services, jobs, collectors)
 
 

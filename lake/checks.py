@@ -27,6 +27,10 @@ BOOK_CROSSED = "book_crossed"
 """An order book whose best bid is not below its best ask: counted by whoever rebuilds it."""
 SEAL = "seal"
 """A segment that is not what its seal says."""
+REPARSES = REPARSED, REPARSED_ADDED, REPARSED_REMOVED = "reparsed", "reparsed_added", "reparsed_removed"
+"""Rows of a daily file that were made otherwise of their frames than when they came; that came or went by it, so that
+no line in raw/ tells of them, or of which one still does.
+"""
 
 
 class Finding(msgspec.Struct):

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from lake.checks import DUPLICATE, SEAL
+from lake.checks import DUPLICATE, REPARSED_ADDED, REPARSED_REMOVED, REPARSES, SEAL
 from lake.errors import LakeError
 from lake.finding import LOST, Finding
 from lake.law_ids import MISSING, IdCount, StreamIds, gaps_of
 from lake.law_rows import RowLaw, Tally, dates, lines, readable, rows
 from lake.manifest_reads import Snapshot
-from lake.rows import FRAMES, SegmentRow, SessionRow
+from lake.rows import FRAMES, CheckRow, SegmentRow, SessionRow
 from market.kinds import KINDS, Contiguous
 from market.session import Gap
 
@@ -26,15 +26,17 @@ Report = Callable[[int, int, str], None]
 Stream = tuple[str, str, str]
 GIVEN_UP = frozenset({"shed", "disk_full", "read_only", "storage_failed"})
 """Causes of gaps of events that we held and did not keep."""
+_BEYOND_LINES = {REPARSED_ADDED: 1, REPARSED_REMOVED: -1}
 FINDINGS = 200
 """Findings of one stream that are kept."""
 
 
 class StreamLaw(msgspec.Struct, kw_only=True):
-    """One stream: lines = rows + duplicates + set_aside + waiting + lost, and the law of its ids where it has any.
+    """One stream: lines = rows - reparsed + duplicates + set_aside + waiting + lost, and the law of its ids, if any.
 
-    `lines` counts every sealed line there ever was, `rows` what live files hold of them. `gaps` are those open or
-    unrepairable. `problems`: findings that say where the law does not hold.
+    `lines` counts every sealed line there ever was, `rows` what live files hold of them; `reparsed` of these came when
+    frames were read again (negative where more went). `gaps` are those open or unrepairable. `problems`: findings that
+    say where the law does not hold.
     """
 
     exchange: str
@@ -45,6 +47,7 @@ class StreamLaw(msgspec.Struct, kw_only=True):
     set_aside: int = 0
     duplicates: int = 0
     rows: int = 0
+    reparsed: int = 0
     lost: int = 0
     gaps: int = 0
     ids: IdCount | None = None
@@ -88,7 +91,9 @@ def prove(root: Path, snapshot: Snapshot, broken: set[str], report: Report) -> L
     for row in snapshot.quarantine():
         origins[row.origin] += row.count
     live = {row.path for row in snapshot.files()}
-    checks = [row for row in snapshot.checks() if row.check in (DUPLICATE, SEAL)]
+    every = snapshot.checks()
+    checks = [row for row in every if row.check in (DUPLICATE, SEAL)]
+    reparses = [row for row in every if row.check in REPARSES and row.path in live]
     doubled = Counter[str]()
     for check in checks:
         doubled[check.path] += check.count if check.check == DUPLICATE and check.path in live else 0
@@ -97,7 +102,7 @@ def prove(root: Path, snapshot: Snapshot, broken: set[str], report: Report) -> L
     total = sum(len(snapshot.files(kind, exchange=e, market_type=m)) for e, m, kind in streams)
     done = 0
     for stream in streams:
-        proof = _Stream(root, stream, snapshot, gaps.get(stream, []), broken, origins, doubled, altered)
+        proof = _Stream(root, stream, snapshot, gaps.get(stream, []), broken, origins, doubled, altered, reparses)
         for path in proof.read():
             report(done, total, path)
             done += 1
@@ -122,6 +127,7 @@ class _Stream:
         origins: Counter[str],
         doubled: Mapping[str, int],
         altered: set[str],
+        reparses: Sequence[CheckRow],
     ) -> None:
         exchange, market_type, self.kind = stream
         self.root = root
@@ -139,7 +145,12 @@ class _Stream:
         paths = {row.path for row in held}
         partly = dates(row for row in self.segments if row.rows and row.path not in paths and row.state != "sealed")
         self.aside = aside
-        self.rows_law = RowLaw(root, self.kind, held, self.files, aside, partly)
+        paths = {row.path for row in self.every}
+        mine = [row for row in reparses if row.path in paths]
+        self.reparsed = sum(_BEYOND_LINES.get(row.check, 0) * row.count for row in mine)
+        again = {row.path for row in mine}
+        anew = frozenset((row.symbol, row.date) for row in self.every if row.path in again)
+        self.rows_law = RowLaw(root, self.kind, held, self.files, aside, partly, anew)
         self.contiguous = any(isinstance(check, Contiguous) for check in KINDS[self.kind].checks)
         self.ids = StreamIds()
         self.tally = Tally()
@@ -178,12 +189,13 @@ class _Stream:
         made = StreamLaw(
             exchange=exchange, market_type=market_type, kind=kind, lines=sum(row.rows for row in self.segments),
             waiting=waiting, set_aside=unread + sum(self.aside.values()), duplicates=self.duplicates, rows=self.rows,
-            gaps=sum(gap.state in MISSING for gap in self.gaps),
+            reparsed=self.reparsed, gaps=sum(gap.state in MISSING for gap in self.gaps),
         )  # fmt: skip
         if self.whole:
             self.rows_law.judge(self.tally)
         self.findings += self.rows_law.findings
-        made.lost = max(0, made.lines - made.rows - made.duplicates - made.set_aside - made.waiting)
+        explained = made.rows - made.reparsed + made.duplicates + made.set_aside + made.waiting
+        made.lost = max(0, made.lines - explained)
         self.findings += self._unnamed(made)
         if self.contiguous:
             made.ids, found = self.ids.judge(self.stream, self.gaps, self.coverage)
@@ -197,8 +209,8 @@ class _Stream:
         if left <= 0 or not self.whole:
             return []
         problem = (
-            f"{made.lines:,} lines were sealed, but {made.rows:,} rows + {made.duplicates:,} duplicates +"
-            f" {made.set_aside:,} set aside + {made.waiting:,} waiting = {made.lines - made.lost:,}:"
+            f"{made.lines:,} lines were sealed, but {made.rows - made.reparsed:,} rows + {made.duplicates:,} duplicates"
+            f" + {made.set_aside:,} set aside + {made.waiting:,} waiting = {made.lines - made.lost:,}:"
             f" {left:,} lines are in no table"
         )
         return [

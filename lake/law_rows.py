@@ -6,6 +6,7 @@ any memory; only what does not agree is read again, and then each line that is i
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from lake.finding import LOST, Finding
 from lake.merge import plain_frame
 from lake.rows import FileRow, SegmentRow
 from market import kinds
-from market.times import DAY, HOUR, date_of
+from market.times import DAY, HOUR, date_of, day_start
 
 PIECE = 8 * 1024 * 1024
 """Bytes of lines that are looked at together."""
@@ -159,7 +160,8 @@ def dates(segments: Iterable[SegmentRow]) -> set[str]:
 class RowLaw:
     """Lines against rows of one stream. `files` and `segments` are whole; `set_aside` is path -> lines of it that are.
 
-    `partly` are dates of which some segments are not there any more: rows without a line are no wonder then.
+    `partly` are dates of which some segments are not there any more: rows without a line are no wonder then. `anew` are
+    (symbol or None for all, date) of files whose rows were made again of frames: lines tell nothing of these.
     """
 
     def __init__(
@@ -170,6 +172,7 @@ class RowLaw:
         files: Sequence[FileRow],
         set_aside: Mapping[str, int],
         partly: set[str],
+        anew: frozenset[tuple[str | None, str]] = frozenset(),
     ) -> None:
         self.root = root
         self.kind = kind
@@ -178,6 +181,7 @@ class RowLaw:
         self.files = [row for row in files if row.date in self.dates]
         self.set_aside = set_aside
         self.partly = partly
+        self.anew = anew
         self.missing = 0
         self.findings: list[Finding] = []
 
@@ -188,7 +192,7 @@ class RowLaw:
             for frame, _ in lines(self.root / row.path, self.kind):
                 said.add(frame)
         both = said.cells().join(stored.cells(), on=["symbol", HOUR_OF], how="full", coalesce=True, suffix="_rows")
-        both = both.fill_null(0)
+        both = self._told_by_lines(both.fill_null(0))
         day = pl.col(HOUR_OF) // (DAY // HOUR)
         gone = [int(pl.Series([date]).str.to_date().cast(pl.Int64)[0]) for date in self.partly]
         odd = both.filter((pl.col("n") != pl.col("n_rows")) | (pl.col("s") != pl.col("s_rows")))
@@ -203,6 +207,17 @@ class RowLaw:
             at = date_of(hour * HOUR).isoformat()
             problem = f"{symbol} {at} {hour % 24:02d}h: {n:,} lines in raw/, {n_rows:,} rows (not looked at one by one)"
             self._say(self.kind, problem)
+
+    def _told_by_lines(self, cells: pl.DataFrame) -> pl.DataFrame:
+        """Without those whose rows were made again of frames."""
+        day = (pl.col(HOUR_OF) // (DAY // HOUR)).alias("#day")
+        days = [(symbol, day_start(dt.date.fromisoformat(date)) // DAY) for symbol, date in self.anew]
+        every = [at for symbol, at in days if symbol is None]
+        named = pl.DataFrame(
+            [one for one in days if one[0] is not None], {"symbol": pl.String, "#day": pl.Int64}, orient="row"
+        )
+        cells = cells.with_columns(day).join(named, on=["symbol", "#day"], how="anti")
+        return cells.filter(~pl.col("#day").is_in(every)).drop("#day")
 
     def _look(self, cells: pl.DataFrame, gone: set[int]) -> None:
         """Read the odd cells of both sides again and name what is on one side only."""

@@ -99,6 +99,11 @@ def _joined(parts: Sequence[pa.Table]) -> pa.Table:
     return parts[0] if len(parts) == 1 else pa.concat_tables(parts).unify_dictionaries().combine_chunks()
 
 
+def in_order(kind: str, table: pa.Table) -> pa.Table:
+    """The rows of a table in the kind's order."""
+    return _sorted(table, tables.sort_columns(kind))
+
+
 def _sorted(table: pa.Table, order: Sequence[str]) -> pa.Table:
     keys = plain_frame(table.select(list(order)))
     places = keys.select(pl.arg_sort_by(order, nulls_last=False, maintain_order=True)).to_series()

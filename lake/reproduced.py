@@ -11,6 +11,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -319,15 +320,27 @@ def _open(path: Path, rows: int, columns: Sequence[str] | None) -> Iterator[pa.T
 
 def last_received(root: Path, rows: Iterable[FileRow]) -> int:
     """The newest receive time (us) of these files' rows, from their statistics; 0 where there are none."""
-    newest = 0
+    return max((last for _, last in _received(root, rows)), default=0)
+
+
+def first_received(root: Path, rows: Iterable[FileRow]) -> int | None:
+    """The oldest receive time (us) of these files' rows, from their statistics; None where there are none."""
+    return min((first for first, _ in _received(root, rows)), default=None)
+
+
+def _received(root: Path, rows: Iterable[FileRow]) -> Iterator[tuple[int, int]]:
+    """The first and last receive time (us) of each row group that says them."""
     for row in rows:
         with parquet.open_file(root / row.path) as file:
             place = file.schema_arrow.get_field_index("ts_recv")
             for group in range(file.metadata.num_row_groups):
                 told = file.metadata.row_group(group).column(place).statistics
                 if told is not None and told.has_min_max and told.max is not None:
-                    newest = max(newest, parse(told.max) if not isinstance(told.max, int) else told.max)
-    return newest
+                    yield _us(told.min), _us(told.max)
+
+
+def _us(time: Any) -> int:
+    return time if isinstance(time, int) else parse(time)
 
 
 def spans_of(periods: Iterable[tuple[int, int]]) -> tuple[Interval, ...]:

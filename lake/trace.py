@@ -101,7 +101,7 @@ def _follow(root: Path, snapshot: Snapshot, file: FileRow, row: dict[str, Any]) 
             if _may_hold(held, row):
                 made.steps.append(Step(held.level, path, held.sha256, (root / path).is_file()))
                 queue += held.parents
-        elif (segment := snapshot.segment(path)) is not None and _was_open(segment, row):
+        elif (segment := snapshot.segment(path)) is not None and segment.kind != FRAMES and _was_open(segment, row):
             segments.append(segment)
     sessions = snapshot.sessions(session=row["session"]) if row.get("session") else []
     made.session = sessions[0] if sessions else None

@@ -39,3 +39,20 @@ def reproduction_failed(*, exchange: str, market_type: str, date: str, error: Ba
     reason = error if isinstance(error, str) else error_text(error)
     text = f"{exchange} {market_type} {date}: cannot be made again from its frames now: {reason}"
     say("WARNING", "reproduction_failed", text, exchange=exchange, market_type=market_type, date=date)
+
+
+def day_reparsed(
+    *, exchange: str, market_type: str, kind: str, date: str, files: int, changed: int, added: int, removed: int
+) -> None:
+    """A closed day was read again from its frames, and has new revisions of the files that changed."""
+    text = (
+        f"{exchange} {market_type} {kind} {date}: {files:,} daily files made anew of their frames: {changed:,} rows"
+        f" changed, {added:,} added, {removed:,} removed"
+    )
+    say("INFO", "day_reparsed", text, exchange=exchange, market_type=market_type, kind=kind, date=date)
+
+
+def reparse_failed(*, exchange: str, market_type: str, kind: str, date: str, error: BaseException) -> None:
+    """What frames say of a closed day could not be published; the day is what it was."""
+    text = f"{exchange} {market_type} {kind} {date}: {error_text(error)}"
+    say("WARNING", "reparse_failed", text, exchange=exchange, market_type=market_type, kind=kind, date=date)

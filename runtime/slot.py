@@ -39,6 +39,12 @@ class Slot:
             self._slice = True
             return True
 
+    def wait(self, seconds: float) -> bool:
+        """As `begin`, waiting for it so many seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._jobs or self._slice), seconds)
+            return self.begin()
+
     def end(self) -> None:
         """The slice is over."""
         with self._changed:
@@ -54,6 +60,7 @@ class Slot:
     def leave(self, _done: object = None) -> None:
         with self._changed:
             self._jobs -= 1
+            self._changed.notify_all()
 
 
 class _Counted(Executor):

@@ -41,7 +41,9 @@ def work(writer: LakeWriter, workers: Workers, now: int, config: Config, report:
     """One pass over everything that is ready."""
     import msgspec
 
+    from collectors import exchanges
     from compactor.service import compact_once
 
-    made: dict[str, Any] = msgspec.to_builtins(compact_once(writer, workers, now, config.compactor, report, again=True))
-    return made
+    made = compact_once(writer, workers, now, config.compactor, report, again=True, parsers=exchanges.parsers)
+    told: dict[str, Any] = msgspec.to_builtins(made)
+    return told

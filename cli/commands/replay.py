@@ -29,7 +29,7 @@ def replay(
     something in the files was no frame, or a job failed. Not possible while another process writes the lake.
     """
     from cli.jobs import settings
-    from collectors import venues
+    from collectors import exchanges, venues
     from collectors.replay import Summary
     from collectors.replay import replay as take
     from compactor.service import compact_once
@@ -67,7 +67,9 @@ def replay(
             with progress("transforming", quiet=as_json) as report:
                 transformed = transform_once(writer, workers, clock.now(), told.transformer, report)
             with progress("compacting", quiet=as_json) as report:
-                compacted = compact_once(writer, workers, clock.now(), told.compactor, report, final=True)
+                compacted = compact_once(
+                    writer, workers, clock.now(), told.compactor, report, final=True, parsers=exchanges.parsers
+                )
         finally:
             workers.kill()
     if as_json:

@@ -121,17 +121,17 @@ def _law(streams: Iterable[StreamLaw]) -> None:
     rows = []
     for law in streams:
         ids = law.ids
-        counted = (law.lines, law.rows, law.duplicates, law.set_aside, law.waiting, law.lost, law.gaps)
+        counted = (law.lines, law.rows, law.reparsed, law.duplicates, law.set_aside, law.waiting, law.lost, law.gaps)
         numbered: tuple[int | None, ...] = (None,) * 6
         if ids is not None:
             numbered = (ids.numbered, ids.stored, ids.void, ids.missing, ids.uncollected, ids.unexplained)
         rows.append((law.exchange, law.market_type, law.kind, *counted, *numbered, "yes" if law.holds else "NO"))
     columns = (
-        "exchange", "market", "kind", "lines", "rows", "copies", "set aside", "waiting", "lost", "gaps", "ids",
-        "stored", "void", "missing", "not asked for", "unexplained", "law holds",
+        "exchange", "market", "kind", "lines", "rows", "re-parsed", "copies", "set aside", "waiting", "lost", "gaps",
+        "ids", "stored", "void", "missing", "not asked for", "unexplained", "law holds",
     )  # fmt: skip
-    print_table("lines = rows + copies + set aside + waiting; ids = stored + void + missing + not asked for", columns,
-                rows, "no stream holds anything yet")  # fmt: skip
+    title = "lines = rows - re-parsed + copies + set aside + waiting; ids = stored + void + missing + not asked for"
+    print_table(title, columns, rows, "no stream holds anything yet")
 
 
 def _proofs(proofs: Sequence[Proof]) -> None:

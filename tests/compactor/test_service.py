@@ -268,7 +268,7 @@ def test_what_was_parked_is_named_and_tried_again_by_whoever_asks_for_it(lake, m
         raise WorkerDied("close_day")
 
     with monkeypatch.context() as broken:
-        broken.setattr("compactor.service.close_day", dies)
+        broken.setattr("compactor.passes.close_day", dies)
         for _ in range(3):
             assert compact(lake).failures
         last = compact(lake)

@@ -66,8 +66,10 @@ LIST = {
 }  # fmt: skip
 
 
-def over_midnight() -> list[str]:
-    """A connection and a poll of instruments that go on over midnight; the list is the same every five minutes."""
+def over_midnight(step: int = 10 * SECOND) -> list[str]:
+    """A connection and a poll of instruments that go on over midnight, a trade and a quote each `step` us; the list is
+    the same at every thirtieth of them.
+    """
     venue = exchanges.load(MARKET[0])
     asked = Polled("contract", ("BTCUSDT",))
     (fetch,) = venue.poller(MARKET[1], "box-0-1", asked, venue.ENDPOINTS[MARKET[1]]).start(BEGIN)
@@ -75,7 +77,7 @@ def over_midnight() -> list[str]:
     opened = {"conn": "box-0-1", "dir": "open", "url": "https://fapi.binance.com", "tag": "poll"}
     lines = [line(0, at=BEGIN, headers=recorded.headers(asked), **opened)]
     lines.append(line(0, at=BEGIN, dir="open", url="wss://fstream.binance.com/stream", conn="box-1-1"))
-    for place, at in enumerate(range(BEGIN, END, 10 * SECOND)):
+    for place, at in enumerate(range(BEGIN, END, step)):
         lines.append(line(2 * place + 1, trade(FIRST + place, at=at), at=at + MS, conn="box-1-1"))
         lines.append(line(2 * place + 2, quote(10 + place, at=at), at=at + 2 * MS, conn="box-1-1"))
         if place % 30 == 0:
