@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from market.kinds import Event, kind
-from market.session import Gap, Resume
+from market.session import EVERY_SYMBOL, Gap, Resume
 from market.times import SECOND
 
 HOLD = 2 * SECOND  # of receive time: a missing id may still come, venues reorder and connections differ in speed
@@ -191,11 +191,22 @@ class Memory(ABC):
             for hole in line.holes:
                 self._report(line, hole, now)
             if line.gap is None or line.gap.cause == HANDOVER:
-                unknown = (newest or now) - IN_FLIGHT if self.rare else now  # the first of it may have been under way
-                unknown = shown if cause == SILENT and shown else unknown
-                line.gap = self._gap(line, alive if line.ts else unknown, cause, session, now)
+                line.gap = self._gap(
+                    line, (line.ts and alive) or self._unheard(line, cause, newest, shown, now), cause, session, now
+                )
                 self._give(line.gap)
         return self._take(now)
+
+    def _unheard(self, line: Line, cause: str, newest: int, shown: int, now: int) -> int:
+        """From when on a stream may miss something of which nothing was ever stored under its name, us.
+
+        A socket that fell silent is noticed seconds later: what it showed last is when it was still heard.
+        """
+        if cause in SINGLE:
+            return shown if cause == SILENT and shown else now
+        heard = max(newest, min(shown, now)) or now
+        # the first of it may have been under way
+        return heard - IN_FLIGHT if self.rare or line.symbol == EVERY_SYMBOL else min(heard, now)
 
     def silenced(self, session: str, symbol: str, since: int, now: int, detail: str) -> list[Gap]:
         """One stream of `session` is proven to have missed something: `detail` says by what. Where nothing was ever

@@ -198,3 +198,17 @@ def test_the_first_candle_of_a_symbol_is_missing_where_the_cut_fell_among_the_cl
     held.merge(minute(6, "b-1-1"))
     (gap,) = held.tick(minute(9).ts_recv)
     assert (gap.gap_id, gap.state) == (begun.gap_id, state)
+
+
+@pytest.mark.parametrize("heard,begins", [(T - 30 * SECOND, T - 32 * SECOND), (0, T - 62 * SECOND)])
+def test_orders_of_all_symbols_are_missing_since_their_socket_was_last_heard(heard, begins):
+    held = made("liquidation")
+    held.merge(order(-60 * SECOND))
+    (begun,) = held.interrupt("a-1-1", [EVERY_SYMBOL], "silence", T, heard)
+    assert (begun.symbol, begun.ts_from, begun.ts_to) == (EVERY_SYMBOL, begins, None), "not since that was noticed"
+
+
+def test_a_symbol_of_which_nothing_is_stored_is_missing_since_its_socket_was_last_heard():
+    held = merger("bybit", "spot", "trade", contiguous=False)
+    (begun,) = held.interrupt("a-1-1", ["A"], "silence", T, T - 30 * SECOND)
+    assert begun.ts_from == T - 30 * SECOND

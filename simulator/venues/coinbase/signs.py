@@ -1,4 +1,4 @@
-"""What Coinbase's rows are known by: fills by ids, books by their times, best levels by what they say."""
+"""What Coinbase's rows are known by: fills by ids (futures by texts), books by times, best levels by what they say."""
 
 from __future__ import annotations
 
@@ -10,4 +10,5 @@ _STREAMED = {
     "book_delta": Sign("ts_event", told=time, rising=True),
     "kline": KLINE,
 }
-SIGNS: Signs = {"spot": _STREAMED, "linear": _STREAMED}
+_FUTURES = {**_STREAMED, "trade": Sign("trade_id", read=int, shows=False)}
+SIGNS: Signs = {"spot": _STREAMED, "linear": _FUTURES}
