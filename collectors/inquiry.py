@@ -178,7 +178,7 @@ class Inquiry:
         if change.over:
             events.stream_speaks(**facts, seconds=change.quiet / SECOND)
         if change.alarm:
-            telemetry.silent_stream(**facts, seconds=change.quiet / SECOND)
+            telemetry.silent_stream(**facts, seconds=change.quiet / SECOND, state=change.status)
         if change.status == "stalled" and not self._suspects.judged(stream):
             self._pipeline.stalled(self._link, stream, now)
             self._remedy("replace", "")  # the venue may have forgotten a subscription: ask again on a new one

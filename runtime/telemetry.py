@@ -182,9 +182,11 @@ def refused(*, exchange: str, market_type: str, streams: Sequence[str], reason: 
     say("ERROR", "refused", text, exchange=exchange, market_type=market_type)
 
 
-def silent_stream(*, exchange: str, market_type: str, kind: str, symbol: str, seconds: float) -> None:
-    """A stream sends nothing: never since it was acknowledged, or no more."""
-    text = f"{exchange} {market_type} {kind} {symbol}: acknowledged, but nothing for {seconds:.0f} s"
+def silent_stream(
+    *, exchange: str, market_type: str, kind: str, symbol: str, seconds: float, state: str = "silent"
+) -> None:
+    """A stream sends nothing: its request was not answered, or nothing came since it was acknowledged, or no more."""
+    text = f"{exchange} {market_type} {kind} {symbol}: {state}, nothing for {seconds:.0f} s"
     quiet = ("silent_stream", exchange, market_type, kind)
     say("WARNING", "silent_stream", text, quiet=quiet, exchange=exchange, market_type=market_type, symbol=symbol)
 
