@@ -34,6 +34,11 @@ from market.times import SECOND
 TAKEN, REFUSED, LOST, FAILED = "taken", "refused", "lost", "failed"
 """Words of the shell: ccxt watches it, will never, has let go of what nobody had read yet, or failed at a message."""
 
+FIRST_ALONE = 3 * SECOND
+"""Until so much later, or until something has come: what is asked for while ccxt connects would go out in one burst,
+which some venues answer by cutting the connection.
+"""
+
 
 class CcxtSession:
     """`market.session.Session`; with `learn` the streams are those that the recording asked for."""
@@ -50,6 +55,8 @@ class CcxtSession:
         self._states = {stream.name: StreamState(stream) for stream in connection.streams}
         self._to_ask = deque(self._states.values())
         self._pacer = Pacer(limits.requests_per_second)
+        self._go_on_at = 0
+        """When the others follow the first that is asked for."""
         self._candles: dict[str, Kline] = {}
         """Stream -> the newest candle, which is forming."""
         self._skew = Skew()
@@ -75,6 +82,7 @@ class CcxtSession:
 
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no += 1
+        self._go_on_at = min(self._go_on_at, ts_recv)
         try:
             told = wire.head(frame)
         except BAD_FRAME as error:
@@ -101,7 +109,9 @@ class CcxtSession:
             self._seen_frame, self._seen_at = self.frame_no, now
         if now - self._seen_at >= self._silence:
             return (Leave("silence", f"no frame for {(now - self._seen_at) // SECOND} s"),)
-        if self._to_ask and self._pacer.take(now):
+        if self._to_ask and now >= self._go_on_at and self._pacer.take(now):
+            if not self._go_on_at:
+                self._go_on_at = now + FIRST_ALONE
             return (Send(self._asking(self._to_ask.popleft())),)
         return NOTHING
 
@@ -109,7 +119,7 @@ class CcxtSession:
         if self.learn:
             return None
         silent = self._seen_at + self._silence
-        return min(silent, self._pacer.next_at) if self._to_ask else silent
+        return min(silent, max(self._pacer.next_at, self._go_on_at)) if self._to_ask else silent
 
     def streams(self) -> Iterable[StreamState]:
         return self._states.values()

@@ -22,6 +22,7 @@ from collectors.ccxt.texts import Exact
 from collectors.ccxt.transport import CcxtTransport
 from collectors.config import SourceConfig
 from collectors.transports import Closed
+from daemon.__main__ import main
 from daemon.config import load
 from daemon.errors import ConfigError
 from lake import layout
@@ -44,7 +45,8 @@ def session(market: str = "spot", kinds: tuple[str, ...] = ("trade",), symbol: s
     streams = exchange.streams(market, kinds, [symbol])
     (connection,) = exchange.connections(market, streams, exchange.ENDPOINTS[market])
     made: CcxtSession = exchange.session(connection, "node-1-1")
-    asked = [*made.start(NOON), *(out for step in range(1, len(streams)) for out in made.tick(NOON + step * SECOND))]
+    later = (NOON + (step + 2) * SECOND for step in range(1, len(streams)))
+    asked = [*made.start(NOON), *(out for at in later for out in made.tick(at))]
     assert len(asked) == len(streams)
     for out in asked:
         assert isinstance(out, Send)
@@ -202,6 +204,20 @@ def test_words_of_the_shell_are_acknowledgement_refusal_and_loss() -> None:
     (lost,) = live.receive(frame(tables.TRADES, event=LOST, reason="too many"), NOON)
     assert isinstance(lost, Leave)
     assert lost.cause == "messages_missing"
+
+
+def test_the_first_stream_is_asked_for_alone_and_the_others_when_something_has_come_or_soon() -> None:
+    exchange = venue()
+    streams = exchange.streams("spot", ["trade"], ["A/B", "C/D", "E/F"])
+    (connection,) = exchange.connections("spot", streams, exchange.ENDPOINTS["spot"])
+    live = exchange.session(connection, "node-1-1")
+    assert len(live.start(NOON)) == 1
+    assert live.tick(NOON + SECOND) == ()
+    assert live.next_deadline() == NOON + 3 * SECOND
+    live.receive(frame(tables.TRADES, trade(), symbol="A/B"), NOON + SECOND)
+    assert len(live.tick(NOON + SECOND)) == 1
+    assert live.tick(NOON + SECOND) == (), "four a second"
+    assert len(live.tick(NOON + 2 * SECOND)) == 1
 
 
 def test_a_connection_that_says_nothing_is_left() -> None:
@@ -501,6 +517,17 @@ def test_what_a_venue_has_not_is_refused_by_name_with_what_else_would_do() -> No
         venues.load("ccxt:kraaken")
     with pytest.raises(UnknownVenue, match=r"it has \d+, e\.g\. "):
         venues.load("ccxt:../../etc/passwd")
+
+
+def test_check_says_what_a_start_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yml"
+    text = "collectors: {sources: [{exchange: 'ccxt:%s', market_type: spot, symbols: [BTC/USD], kinds: [quote]}]}"
+    path.write_text(text % "upbit")
+    assert main(["--config", str(path), "--check"]) == 78
+    said = capsys.readouterr().err
+    assert said.startswith("collectors.sources[0].kinds kind of upbit spot by ccxt (that venue has no watchBidsAsks;")
+    path.write_text(text % "kraken")
+    assert main(["--config", str(path), "--check"]) == 0
 
 
 def test_a_configuration_names_the_place_of_what_is_wrong(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 
 from lake import Lake
+from lake.frames import FrameLine, encode_frame_lines
+from market import times
 from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
 from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
@@ -77,9 +79,9 @@ def test_every_trade_of_a_connection_is_stored_once_as_it_was_sent(collected: tu
         told = sent[int(row["trade_id"])]
         side = "sell" if told.buyer_is_maker else "buy"
         assert (row["price"], row["qty"], row["side"]) == (float(told.price), float(told.qty), side)
-    assert len(sessions) == 2
+    assert len(sessions) >= 2
+    assert sum(len(ids) > 20 for ids in sessions.values()) >= 2
     for ids in sessions.values():
-        assert len(ids) > 20
         assert ids == list(range(ids[0], ids[-1] + 1)), "between the looks of ccxt's reader nothing is lost"
 
 
@@ -100,7 +102,6 @@ def test_quotes_and_books_keep_the_venues_digits(collected: tuple[Path, Truth]) 
     ]
     for session in {top["session"] for top in tops}:
         mine = [(t["bid"], t["bid_qty"], t["ask"], t["ask_qty"]) for t in tops if t["session"] == session]
-        assert len(mine) > 20
         assert any(told[place : place + len(mine)] == mine for place in range(len(told))), (
             "all of a connection, in order"
         )
@@ -123,3 +124,27 @@ def test_the_lake_proves_itself_and_its_frames_make_the_same_rows_again(collecte
     listed = dl_json("ls", "--lake", lake, "--exchange", "ccxt-binance")
     assert {one["file"]["kind"] for one in listed} == {*KINDS, "contract"}
     assert "exchange=ccxt-binance" in listed[0]["file"]["path"]
+
+
+def test_a_closed_day_of_replayed_frames_says_that_its_guarantees_are_weaker(tmp_path: Path) -> None:
+    start = times.parse("2026-01-02T10:00:00Z")
+    asked = json.dumps({"watch": "watchTrades", "symbol": "BTC/USD"})
+    lines = [
+        FrameLine(ts_recv=start, conn="node-1-1", dir="open", n=0, url="ccxt://kraken/spot"),
+        FrameLine(ts_recv=start, conn="node-1-1", dir="send", n=0, frame=asked),
+    ]
+    for number in range(1, 11):
+        at = start + number * times.SECOND
+        parsed = {"id": f"T{number}", "timestamp": at // 1000, "side": "buy", "price": "9.50", "amount": "0.1"}
+        told = {"channel": "watchTrades", "symbol": "BTC/USD", "rows": [{"parsed": parsed, "info": {"x": number}}]}
+        lines.append(FrameLine(ts_recv=at, conn="node-1-1", dir="recv", n=number, frame=json.dumps(told)))
+    path = tmp_path / "kraken.frames.jsonl"
+    path.write_bytes(encode_frame_lines(lines))
+    lake = tmp_path / "lake"
+    dl("replay", path, "--exchange", "ccxt:kraken", "--market-type", "spot", "--lake", lake)
+    listed = dl_json("ls", "--lake", lake, "--exchange", "ccxt-kraken", "--kind", "trade")
+    assert [one["certificate"]["guarantees"] for one in listed] == ["weaker (ccxt)"]
+    assert listed[0]["certificate"]["rows"] == 10
+    assert "certified, weaker (ccxt)" in dl("ls", "--lake", lake).stdout
+    shown = dl("trace", "trade", "--lake", lake, "--session", "node-1-1", "--frame", "3").stdout
+    assert '"info": {"x": 3}' in shown.replace("\\", ""), "the venue's own words"
