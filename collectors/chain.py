@@ -109,6 +109,8 @@ class ChainMerger(IdMerger):
             self._first(line, event, start, end, ts)
             return True
         if end > line.next:
+            for hole in [hole for hole in line.holes if hole.start < end and start < hole.end]:
+                self._fill(line, hole, start, end, event.ts_recv)  # what a whole came ahead of
             self._ahead(line, event, start, end, ts)
             return True
         new = self._repeated(line, event, start, end, ts)

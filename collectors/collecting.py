@@ -27,7 +27,7 @@ from collectors.patterns import Resolved
 from collectors.pipeline import Pipeline
 from collectors.planning import Changes, Want
 from collectors.polling import CANDLE, FUNDING_RATE, poll
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from lake.lasting import Lasting, lasting
 from lake.manifest import Manifest
 from market.errors import Malformed
@@ -370,7 +370,8 @@ def _want(source: SourceConfig, found: Resolved) -> Want:
     if patterns.has_patterns(source.symbols) and CONTRACT in exchange.OFFERS[source.market_type]:
         kinds = list(dict.fromkeys((*kinds, CONTRACT)))  # where the venue tells of listings, they are heard of at once
     refresh = round((source.book_refresh_seconds or 0) * SECOND)
-    asking = {"rest": endpoint.rest, "book_levels": source.book_levels, "book_refresh": refresh}
+    life = round((source.max_life_seconds or 0) * SECOND)
+    asking = {"rest": endpoint.rest, "book_levels": source.book_levels, "book_refresh": refresh, "life": life}
     return Want(
         exchange, source.market_type, kinds, found.symbols, endpoint, source.channels, source.redundancy, asking
     )

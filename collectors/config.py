@@ -179,6 +179,12 @@ class SourceConfig(_Section):
         description="A book that is in sync is asked for again this often, since its updates say nothing of the levels"
         " beyond its snapshot; null for never.",
     )
+    max_life_seconds: Annotated[float, Field(ge=5, le=2_592_000)] | None = Field(
+        default=None,
+        description="Each connection is handed over after this long to a successor, which has to produce before the old"
+        " one is closed. Where it is not given, and at the latest: an hour before the venue's cut where one is known"
+        " (Binance and KuCoin after 24 h), elsewhere never.",
+    )
     endpoint: EndpointConfig = Field(default=EndpointConfig(), description="Addresses in place of the venue's own.")
 
     @field_validator("exchange")

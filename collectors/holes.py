@@ -13,6 +13,7 @@ from array import array
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from collectors.doubts import DOUBTS, Doubt
 from market.kinds import Event, kind
 from market.session import EVERY_SYMBOL, Gap, Resume
 from market.times import SECOND
@@ -74,8 +75,8 @@ class Line:
     """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
 
     __slots__ = (
-        "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past", "seen", "session", "sessions",
-        "settling", "snapshot", "strays", "symbol", "ts", "twin", "until",
+        "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past", "seen", "session",
+        "sessions", "settling", "snapshot", "strays", "symbol", "ts", "twin", "until",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -90,6 +91,8 @@ class Line:
         """Those that have sent something of it and are not over; of sparse streams those that were taken on."""
         self.entering: dict[str, int] = {}
         """Session -> where it came in, while ids between the others and there are missing."""
+        self.doubts: list[Doubt] = []
+        """Where sessions came in ahead of those that were there, in order."""
         self.joined: set[str] = set()
         """Sessions that are known to overlap with what was there before them."""
         self.gap: Gap | None = None
@@ -128,20 +131,39 @@ class Line:
         if self.settling is not None and self.settling[0] == session:
             self.settling = None
 
-    def meet(self, session: str, at: int, *, joined: bool) -> None:
-        """The first event of a session, at the number `at`; `joined` where nothing can be missing before it."""
+    def meet(self, session: str, at: int, *, joined: bool, ts: int = 0) -> None:
+        """A session's first event, of the number `at` and time `ts`; `joined`: nothing can be missing before it."""
         self.sessions.add(session)
         if joined:
             self.joined.add(session)
         else:
             self.entering[session] = at
+            if ts and (others := self.sessions - {session}):
+                self._doubt(Doubt(at, self.ts, ts, others))
         self.twin = ""
+
+    def _doubt(self, doubt: Doubt) -> None:
+        """Too many at once are one."""
+        if len(self.doubts) == DOUBTS:
+            last = self.doubts.pop()
+            doubt.ts_from, doubt.provers = last.ts_from, doubt.provers | last.provers
+        self.doubts.append(doubt)
 
     def reached(self, session: str, at: int) -> None:
         """A session is at the number `at`: whoever came in by then overlaps with it."""
         for other in [other for other, entry in self.entering.items() if other != session and at >= entry]:
             del self.entering[other]
             self.joined.add(other)
+        if self.doubts:
+            self.doubts = [doubt for doubt in self.doubts if session not in doubt.provers or at < doubt.at]
+
+    def unproven(self, session: str) -> list[Doubt]:
+        """The session has ended: what nobody can prove any more. Said once."""
+        for doubt in self.doubts:
+            doubt.provers.discard(session)
+        gone = [doubt for doubt in self.doubts if not doubt.provers]
+        self.doubts = [doubt for doubt in self.doubts if doubt.provers]
+        return [doubt for doubt in gone if doubt.ts_from < doubt.ts_to]
 
     def calm(self, session: str) -> None:
         """Let copies of `session` be dropped fast, where nothing is in doubt."""
@@ -180,8 +202,13 @@ class Memory(ABC):
         if self.rare:
             newest = max(newest, min(shown, now))
         named = [self._line(symbol) for symbol in symbols]
-        for line in named if cause in SINGLE else {*self._lines.values()}:
+        for line in named if cause in SINGLE else list(self._lines.values()):
             line.leave(session)
+            for doubt in line.unproven(session) if line.doubts else ():
+                if cause != HANDOVER:
+                    between = self._gap(line, doubt.ts_from, cause, session, now)
+                    between.ts_to = doubt.ts_to
+                    self._give(between)
         for line in (line for line in named if not line.sessions):
             alive = line.ts if cause in SINGLE else max(line.ts, newest - IN_FLIGHT)
             if cause == HANDOVER:

@@ -6,6 +6,7 @@ made again, are told by their content. A candle that is told again with other va
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -35,7 +36,7 @@ def _name(event: Any) -> tuple[object, ...]:
 NAMED: dict[str, Callable[[Any], tuple[object, ...]]] = {"trade": _name, "agg_trade": _name}
 """The same for kinds whose ids, where they do not follow each other by one, are names."""
 BOOK_SNAPSHOT = "book_snapshot"
-CANDLE = "kline"
+CANDLE, FORCED = "kline", "liquidation"
 KEPT = 128
 """Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
 again later is let through, and the table's key decides. (Of open interest the last of one time counts: it is told by
@@ -74,11 +75,14 @@ class KeyedMerger(Memory):
         self.rare = kind_name == CANDLE
         self._told: dict[str, dict[int, _Told | None]] = {}
         """Symbol -> hashes of the newest identities in the order they came, of candles with what `_Told` says."""
+        self._frame: tuple[str, int] = ("", 0)
+        self._alike: Counter[int] = Counter()
+        """How many orders of the frame in hand say the same."""
 
     def merge(self, event: Event) -> bool:
         line = self._line(event.symbol)
         told = self._told.setdefault(event.symbol, {})
-        key = hash(self._identity(event))
+        key = self._key(event)
         known, ts = key in told, venue_time(event)
         if event.source == "rest" and self.kind == BOOK_SNAPSHOT:
             line = Line(event.symbol)  # what was asked for is no part of a stream
@@ -94,11 +98,25 @@ class KeyedMerger(Memory):
         line.ts = max(line.ts, ts)
         return True
 
+    def _key(self, event: Event) -> int:
+        """The hash of an event's identity. Forced orders of one frame that say the same are as many orders: the second
+        one of the other connection's frame is a copy of the second one here.
+        """
+        key = hash(self._identity(event))
+        if self.kind != FORCED:
+            return key
+        place = (event.session, event.frame_no)
+        if place != self._frame:
+            self._frame, self._alike = place, Counter()
+        self._alike[key] += 1
+        return key if self._alike[key] == 1 else hash((key, self._alike[key]))
+
     def _of_stream(self, line: Line, event: Event, ts: int, *, known: bool) -> None:
         """An event proves that its session serves the stream."""
         if event.session not in line.sessions:
-            line.meet(event.session, ts, joined=known or not line.ts)
-        if line.entering:
+            follows = isinstance(event, Kline) and event.open_time == line.ts + MS
+            line.meet(event.session, ts, joined=known or follows or not line.ts, ts=ts)
+        if line.entering or line.doubts:
             line.reached(event.session, ts)
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)

@@ -149,8 +149,7 @@ class Pipeline:
 
     def _together(self, link: Link, session: Batching, frames: Sequence[bytes], times: Sequence[int]) -> Sequence[Task]:
         """The hot path. What is no event is seen to after the events before it."""
-        tasks: list[Task] = []
-        place = 0
+        tasks, place = list[Task](), 0
         while place < len(frames):
             taken, said = session.receive_all(frames[place:], times[place:], self._routes.puts)
             place += taken
@@ -218,6 +217,7 @@ class Pipeline:
         elif wanted:
             self._interrupt(link, cause, now)
             self._pass_on(link, link.by_kind(wanted=False), RETIRED, now)
+        self._found(self._routes.release(self.links, self._totals))
         tally(self._totals.ignored, session.ignored)
         row = link.row
         row.closed_at, row.close_cause = now, reason[:200]
@@ -254,6 +254,7 @@ class Pipeline:
             self._found(merger.silenced(session, one, since, now, proof))
         elif link.wants(stream):
             self._found(merger.interrupt(session, [one], STALLED, now))
+        self._found(self._routes.release(self.links, self._totals))
 
     def joined(self, link: Link, stream: Stream) -> bool:
         """Whether what a session sends of a stream is shown to overlap with what was there before it."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.lifetime import allowed
 from collectors.subscriptions import groups
 from market.session import Connection, Endpoint, Exchange, Stream
 
@@ -226,7 +227,7 @@ def _connections(pool: _Pool, number: int, streams: tuple[Stream, ...], exchange
     name = f"{pool.like.name}-{number}"
     if pool.redundancy == 1:
         return [msgspec.structs.replace(pool.like, name=name, streams=streams)]
-    half = (exchange.LIMITS[pool.like.market_type].max_life or 0) // 2
+    half = (allowed(pool.like.life, exchange.LIMITS[pool.like.market_type]) or 0) // 2
     return [
         msgspec.structs.replace(pool.like, name=name + letter, streams=streams, age=age)
         for letter, age in zip(TWINS, (0, half), strict=True)

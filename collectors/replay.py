@@ -21,7 +21,7 @@ from collectors.intake import Intake
 from collectors.links import Link, nonzero
 from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake.frames import FrameLine, FramesReader, read_frames
 from lake.lasting import Lasting

@@ -82,8 +82,8 @@ class MonotonicMerger(Memory):
         known = number is not None and place < len(line.seen) and line.seen[place] == number
         at = ts if number is None else number
         if event.session not in line.sessions:
-            line.meet(event.session, at, joined=known or at < line.next or not line.ts)
-        if line.entering:
+            line.meet(event.session, at, joined=known or at < line.next or not line.ts, ts=ts)
+        if line.entering or line.doubts:
             line.reached(event.session, at)
         gap = line.gap
         if gap is not None and not (known and event.session == gap.session):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from collectors.chain_checked import CheckedMerger
 from collectors.intake import Intake, LaneKey, Lines, MarketKey, lines_of
-from collectors.links import Totals
-from collectors.merger import merger
-from collectors.pushed import pushed
+from collectors.led import LedMerger
+from collectors.links import Link, Totals
 from collectors.shedding import Shedding
 from market.kinds import KIND_OF_EVENT, Event
-from market.session import Exchange, Gap, Merger
+from market.session import Gap, Merger
 from runtime import metrics
 from runtime.channel import Channel
 
@@ -32,6 +30,7 @@ class Route:
         self.tell = tell
         self.merger = merger
         self.merge_all: MergeAll = merger.merge_all
+        self._led = merger if isinstance(merger, LedMerger) else None
         self.channel = channel
         self.found: list[Event] = []
         """Events of the batch of frames in hand that the merger has not seen."""
@@ -47,6 +46,12 @@ class Route:
         if found:
             self.batch += self.merge_all(found)
             found.clear()
+
+    def release(self) -> Sequence[Event]:
+        """What the merger kept back and is new after all, though nothing came with it: into the batch."""
+        owed = self._led.owed() if self._led is not None else ()
+        self.batch += owed
+        return owed
 
     def hand_on(self, totals: Totals, intake: Intake) -> list[Gap]:
         """The batch to its channel, as lines, or nowhere where memory is short; the gaps that begin or end with it."""
@@ -138,6 +143,13 @@ class Routes:
         for route in self._met:
             route.merge()
 
+    def release(self, links: Iterable[Link], totals: Totals) -> list[Gap]:
+        """Hand on what mergers kept back of the sessions that go on, now that another one has ended or stalled."""
+        released = [event for route in self._met for event in route.release()]
+        for link in links:
+            link.row.events += sum(event.session == link.row.session for event in released)
+        return self.hand_on(totals)[1] if released else []
+
     def hand_on(self, totals: Totals) -> tuple[int, list[Gap]]:
         """What was found to its channels, as far as it is new: how many events, and the gaps that begin or end."""
         events, gaps = 0, []
@@ -147,22 +159,3 @@ class Routes:
                 events += len(route.batch)
                 gaps += route.hand_on(totals, self._intake)
         return events, gaps
-
-
-def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:
-    """What makes the memory of a kind in this market: by whether the venue numbers its events one by one.
-
-    Books that it does not number are proven by checksums. `PUSHES` of an adapter names kinds of whose past the venue
-    tells when it is subscribed to.
-    """
-
-    def make(kind: str) -> Merger:
-        offered = kind in exchange.OFFERS.get(market_type, {})
-        contiguous = offered and any(stream.contiguous for stream in exchange.streams(market_type, [kind], ["X"]))
-        if kind == "book_delta" and offered and not contiguous:
-            return CheckedMerger(exchange.NAME, market_type, kind)
-        if kind in getattr(exchange, "PUSHES", ()):
-            return pushed(exchange.NAME, market_type, kind, contiguous=contiguous)
-        return merger(exchange.NAME, market_type, kind, contiguous=contiguous)
-
-    return make

@@ -53,6 +53,7 @@ class Connection(msgspec.Struct, frozen=True):
     age: int = 0
     """By how much (us) its first life ends before the venue would cut it, so that twins change over in turns."""
     ping_every: int = 0  # us between the pings that the venue wants, where it said so beforehand (market.admission)
+    life: int = 0  # us after which a successor takes over, if that is sooner than the venue wants it; 0 for the venue's
 
 
 class Gap(msgspec.Struct):
@@ -152,12 +153,10 @@ Output: TypeAlias = Event | Action
 
 
 class Session(Protocol):
-    """The protocol state of one connection or poller.
-
-    The driver calls `start` once, then `receive` for each frame with the time read on the line after the socket read,
-    `respond` for each answer to a Fetch, and `tick` no later than `next_deadline`. No call raises for what the venue
-    sent: a defect of the peer is data (Rejected) or a reason to Leave.
-    `frame_no` counts received frames and answers from 1; a replayer sets it forward where frames are missing.
+    """The protocol state of one connection or poller. The driver calls `start` once, then `receive` for each frame with
+    the time read on the line after the socket read, `respond` for each answer to a Fetch, and `tick` no later than
+    `next_deadline`. No call raises for what the venue sent: a defect of the peer is data (Rejected) or a reason to
+    Leave. `frame_no` counts received frames and answers from 1; a replayer sets it forward where frames are missing.
     `venue_time` is the newest time the venue has shown (us, 0 before any), `ignored` counts frames of channels that
     were received but belong to no collected kind.
     """

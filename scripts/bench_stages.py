@@ -22,7 +22,7 @@ from collectors import exchanges
 from collectors.config import WritingConfig
 from collectors.intake import Intake
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake.writer import LakeWriter
 from market.kinds import KINDS as KINDS_OF

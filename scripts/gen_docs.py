@@ -1,4 +1,4 @@
-"""Make docs/cli.md, config.md, kinds.md, metrics.md and reliability.md; a test fails where they differ from the code.
+"""Make docs/{cli,config,kinds,metrics,redundancy,reliability}.md; a test fails where they differ from the code.
 
     python scripts/gen_docs.py [--check]
 
@@ -41,7 +41,7 @@ from runtime import (
     reproducing,
     telemetry,
 )
-from scripts import gen_reliability
+from scripts import gen_redundancy, gen_reliability
 
 SAYING = (telemetry, changing, polled, probed, health, guarding, caring, pressing, reproducing, drifting)
 """The modules whose functions are the events."""
@@ -341,6 +341,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "config.md": config_page,
     "kinds.md": kinds_page,
     "metrics.md": metrics_page,
+    "redundancy.md": lambda: gen_redundancy.page(MADE, table),
     "reliability.md": gen_reliability.page,
 }
 

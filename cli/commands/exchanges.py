@@ -15,12 +15,15 @@ from market.session import Evidence, Exchange
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One kind of one market; `channel` is the venue's stream or route, None where it has none."""
+    """One kind of one market; `channel` is the venue's stream or route, None where it has none, and `copies` by what
+    two connections' events are told to be the same (docs/redundancy.md).
+    """
 
     exchange: str
     market_type: str
     kind: str
     channel: str | None
+    copies: str | None
     evidence: Evidence
     as_of: str | None
     """The date of what the adapter was written from."""
@@ -43,6 +46,9 @@ def exchanges(
     Evidence: `live` was checked against the venue on the date named, `recorded` against real frames or answers, which
     are named, `documentation` against the venue's documents only. `--exchange ccxt:<id>`: what may be had of any other
     venue by ccxt. Below stands the date that each adapter is of, and what its venue has taken away or will.
+
+    Copies: by what the same event is told on two connections (`redundancy: 2`, handovers); docs/redundancy.md says what
+    each word means.
     """
     from collectors import exchanges as registry
     from collectors import venues as known
@@ -65,12 +71,12 @@ def exchanges(
     shown = [cell for cell in cells if absent or cell.evidence.basis != "absent"]
     rows = [
         [
-            cell.exchange, cell.market_type, cell.kind, cell.channel, cell.evidence.basis, cell.evidence.source or None,
-            cell.evidence.note or None,
+            cell.exchange, cell.market_type, cell.kind, cell.channel, cell.copies, cell.evidence.basis,
+            cell.evidence.source or None, cell.evidence.note or None,
         ]
         for cell in shown
     ]  # fmt: skip
-    columns = ["exchange", "market", "kind", "channel", "evidence", "source", "note"]
+    columns = ["exchange", "market", "kind", "channel", "copies", "evidence", "source", "note"]
     print_table("", columns, rows, "no exchange offers anything like that")
     today = times.date_of(SystemClock().now())
     for venue in chosen:
@@ -82,10 +88,14 @@ def exchanges(
 
 
 def _cells(venue: Exchange) -> list[Cell]:
+    from collectors.redundancy import way_of
+
     as_of, ends = (venue.AS_OF, venue.ENDS) if isinstance(venue, Described) else (None, ())
     of = {market: tuple(one for one in ends if not one.markets or market in one.markets) for market in venue.EVIDENCE}
-    return [
-        Cell(venue.NAME, market, kind, venue.OFFERS[market].get(kind), evidence, as_of, of[market])
-        for market, kinds in venue.EVIDENCE.items()
-        for kind, evidence in kinds.items()
-    ]
+    found = []
+    for market, kinds in venue.EVIDENCE.items():
+        for kind, evidence in kinds.items():
+            channel = venue.OFFERS[market].get(kind)
+            copies = way_of(venue, market, kind).name if channel is not None else None
+            found.append(Cell(venue.NAME, market, kind, channel, copies, evidence, as_of, of[market]))
+    return found

@@ -7,14 +7,14 @@ and for the first of them here.
 
 from __future__ import annotations
 
-import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from collectors.adapters.lifetime import lifetime
 from collectors.adapters.subscribing import Subscriber
 from market.session import Connection, Leave, Limits, Output, Rejected, Send, Stream, StreamState
-from market.times import MINUTE, SECOND
+from market.times import SECOND
 
 LABELS_LIMIT = 200
 LABEL_LENGTH = 64
@@ -22,7 +22,6 @@ NAME_LIMIT = 128
 STATES_LIMIT = 20_000
 GARBAGE_LIMIT = 100
 """Rejected frames in a row after which the connection is given up."""
-LIFE_JITTER = 10 * MINUTE
 NOTHING: tuple[Output, ...] = ()
 
 
@@ -44,7 +43,7 @@ class StreamingSession(ABC):
         self.states = {stream.name: StreamState(stream) for stream in connection.streams}
         self.subscriber = Subscriber(() if learn else connection.streams, self.states, limits, self._write)
         self._limits = limits
-        self._age = connection.age
+        self._life = lifetime(connection, limits, session_id)
         self._ping_every = ping_every
         self._ping_at = 0
         self._placed = True
@@ -194,9 +193,7 @@ class StreamingSession(ABC):
                 state.since = self.venue_time
 
     def _end_of_life(self) -> int:
-        """Staggered by the session's name, so that connections opened together are not renewed together."""
-        life = (self._limits.max_life or 365 * 24 * 60 * MINUTE) - self._age
-        return self._started + life - zlib.crc32(self.session_id.encode()) % LIFE_JITTER
+        return self._started + self._life
 
     def _first_by(self) -> int | None:
         """By when something must have come; None where it has, or where all streams may be silent for long."""

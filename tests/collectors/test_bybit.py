@@ -6,7 +6,7 @@ import json
 import pytest
 
 from collectors import exchanges
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract
 from market.session import Acknowledged, Booked, Fetch, Informed, Leave, Polled, Refused, Rejected, Send

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from collectors import exchanges
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.book import Book, levels
 from market.kinds import BookDelta, BookSnapshot, Contract, FundingRate, Kline, Quote, Trade
 from market.session import Connection, Polled, Rejected

@@ -8,7 +8,7 @@ import pytest
 
 from collectors import exchanges
 from collectors.exchanges.coinbase.wire import micros
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract, Kline, Trade
 from market.session import Acknowledged, Booked, Fetch, Informed, Leave, Polled, Refused, Rejected, Resume, Send

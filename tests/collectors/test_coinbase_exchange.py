@@ -5,7 +5,7 @@ import json
 import pytest
 
 from collectors import exchanges
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Trade
 from market.session import Acknowledged, Connection, Endpoint, Leave, Refused, Send

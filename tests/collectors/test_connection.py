@@ -16,7 +16,7 @@ from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Answer, Http, HttpFailed
 from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.transports import ConnectFailed
 from market.admission import Admission
 from market.session import Connection, Fetch, Leave

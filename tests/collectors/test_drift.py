@@ -13,7 +13,7 @@ from collectors.config import CollectorsConfig, EndpointConfig, SourceConfig
 from collectors.drift import A_LOOK, CONFIRMED, EVERY, FIRST, MOST_FRAME, WAITING, Drift
 from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake.writer import LakeWriter
 from market.described import Sunset

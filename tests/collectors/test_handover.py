@@ -17,7 +17,7 @@ from collectors.http import Http
 from collectors.intake import Intake, Pass
 from collectors.links import Link
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.transports import ConnectFailed
 from market.session import Fetch, Limits, Output
 from market.times import HOUR, SECOND

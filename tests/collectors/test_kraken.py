@@ -10,7 +10,7 @@ from collectors.chain_checked import CheckedMerger
 from collectors.exchanges.kraken import texts
 from collectors.exchanges.kraken.instruments import alternative, symbol_of
 from collectors.pushed import PushedIds, PushedNames
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract, Kline, Liquidation, Trade
 from market.session import Acknowledged, Booked, Heeding, Leave, Refused, Rejected, Send

@@ -10,7 +10,7 @@ import pytest
 from collectors import exchanges
 from collectors.exchanges.kraken import texts
 from collectors.exchanges.kraken.ladder import Ladder, digest
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.book import Book, levels
 from market.kinds import BookDelta, Contract, FundingRate, Kline, MarkPrice, OpenInterest, Quote, Trade
 from market.session import Connection, Polled, Rejected

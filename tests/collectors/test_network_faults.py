@@ -20,7 +20,7 @@ from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Http
 from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from tests.support import toy
 from tests.support.clock import ManualClock
 from tests.support.lines import events_of, frames_of

@@ -8,7 +8,7 @@ import pytest
 
 from collectors import exchanges
 from collectors.exchanges.okx.klines import end_of
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract, Trade
 from market.session import Acknowledged, Booked, Heeding, Informed, Leave, Polled, Refused, Rejected, Send

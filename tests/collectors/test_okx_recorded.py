@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from collectors import exchanges
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.book import Book, levels
 from market.kinds import AggTrade, BookDelta, BookSnapshot, Contract, FundingRate, Kline, Quote
 from market.session import Connection, Polled, Rejected

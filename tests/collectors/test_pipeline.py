@@ -8,7 +8,7 @@ from collectors.config import WritingConfig
 from collectors.intake import Intake, Pass, may_shed
 from collectors.links import Link
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.kinds import KINDS
 from market.session import Fetch, Leave, Resume, Send
 from market.times import SECOND

@@ -15,7 +15,7 @@ from collectors.config import WritingConfig
 from collectors.intake import Intake, lines_of
 from collectors.links import Link
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake import durable
 from lake.frames import read_frames

@@ -8,7 +8,7 @@ from collectors.config import WritingConfig
 from collectors.intake import MOST_ROWS, Intake, RejectedFrame
 from collectors.links import Link
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.shedding import LAST, ORDER, Shedding, rank, stopped_kinds
 from market.kinds import KINDS
 from market.session import Coverage, Gap

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from collectors import exchanges
 from collectors.merger import merger
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.instruments import MARKET_TYPES
 from market.kinds import KIND_OF_EVENT, KINDS, Contract, Event, Quote

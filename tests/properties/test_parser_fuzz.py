@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from collectors import exchanges
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from lake.rows import SegmentRow
 from lake.segments import decode_line, encode_lines
 from market.kinds import KIND_OF_EVENT, KINDS, Event

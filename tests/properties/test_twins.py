@@ -10,7 +10,7 @@ from collectors.holes import HOLD
 from collectors.intake import Intake
 from collectors.merger import merger
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.kinds import BookDelta, Quote, Trade
 from market.times import SECOND
 from tests.support import toy

@@ -6,7 +6,7 @@ from collectors.config import WritingConfig
 from collectors.exchanges import load
 from collectors.intake import Intake
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.session import Fetch
 from market.times import MINUTE
 from tests.support.lines import events_of

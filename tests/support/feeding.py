@@ -17,7 +17,7 @@ from collectors.intake import Intake
 from collectors.links import Link
 from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake import Lake
 from lake.manifest import Manifest

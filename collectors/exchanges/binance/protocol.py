@@ -6,7 +6,6 @@ payloads of raw connections, frames of other channels, garbage) takes the cold p
 
 from __future__ import annotations
 
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from collectors.adapters.dated import Dated, reader
+from collectors.adapters.lifetime import lifetime
 from collectors.adapters.skew import Skew
 from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.booking import Booking
@@ -22,7 +22,6 @@ from collectors.exchanges.binance.depth import Books, Depth
 from collectors.exchanges.binance.silence import silence_limit
 from market.kinds import Contract, Event
 from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Rejected, Stream, StreamState
-from market.times import MINUTE
 
 Parsed = Event | Sequence[Output]
 """What a frame says: one event, which is what nearly all say, or any number of outputs."""
@@ -42,7 +41,6 @@ LABELS_LIMIT = 200
 LABEL_LENGTH = 64
 GARBAGE_LIMIT = 100
 """Rejected frames in a row after which the connection is given up."""
-LIFE_JITTER = 10 * MINUTE
 SHUTDOWN = "serverShutdown"
 NOTHING: tuple[Output, ...] = ()
 
@@ -96,7 +94,7 @@ class StreamSession(Booking):
         """Symbol -> what one contract is worth, where quantities are contracts."""
         self.contracts: dict[str, Contract] = {}
         """Symbol -> what the reference data last said of it."""
-        self._age = connection.age
+        self._life = lifetime(connection, limits, session_id)
         self._raw = bare.names(connection.url)
         self._channels = channels
         self._limits = limits
@@ -172,7 +170,7 @@ class StreamSession(Booking):
         out = self._subscriber.tick(now)
         out += self.books.tick(now)
         if now >= self._end_of_life():
-            out.append(Leave("planned", "the venue cuts every connection after 24 hours"))
+            out.append(Leave("planned", "its life is over: the venue cuts every connection after 24 hours"))
         elif (limit := silence_limit(self._states.values(), self._limits)) is not None:
             if self._checked_frame != self.frame_no:
                 self._checked_frame, self._checked_at = self.frame_no, now
@@ -387,9 +385,7 @@ class StreamSession(Booking):
     # Life and silence
 
     def _end_of_life(self) -> int:
-        """Staggered by the session's name, so that connections opened together are not renewed together."""
-        life = (self._limits.max_life or 365 * 24 * 60 * MINUTE) - self._age
-        return self._started + life - zlib.crc32(self.session_id.encode()) % LIFE_JITTER
+        return self._started + self._life
 
     def _leave_silent(self, now: int) -> Leave:
         quiet = (now - self._checked_at) // 1_000_000

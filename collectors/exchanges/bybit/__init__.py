@@ -32,12 +32,14 @@ OFFERS = _OFFERING.offers
 PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
 connections = _OFFERING.connections
+LED = {"linear": frozenset({"mark_price"}), "inverse": frozenset({"mark_price"})}
+"""Market -> kinds that say nothing by which two connections' copies can be told: a ticker has its frame's time."""
 TRADING = frozenset({"Trading"})
 ENDED = frozenset({"Delivering", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more: its list names what trades only."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
     "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 

@@ -32,12 +32,14 @@ _OFFERING = Offering(NAME, ADVANCED, CHANNELS, POLLS, LIMITS, EVIDENCE)
 OFFERS = _OFFERING.offers
 PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
+LED = {"spot": frozenset({"quote"})}
+"""Market -> kinds that say nothing by which two connections' copies can be told: `ticker` has the message's time."""
 TRADING = frozenset({ONLINE, "post_only", "limit_only", "auction_mode"})
 ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
     "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 

@@ -50,12 +50,16 @@ streams = _OFFERING.streams
 connections = _OFFERING.connections
 PUSHES = frozenset({"trade"})
 """Kinds of which the newest are told when they are subscribed to (`collectors.pushed`)."""
+LED = dict.fromkeys(MARKETS, frozenset({"quote", "mark_price"}))
+"""Market -> kinds that say nothing by which two connections' copies can be told: no page says that the times of
+`ticker` are the same on each.
+"""
 TRADING = frozenset({"online", futures_polls.TRADEABLE, futures_polls.POST_ONLY})
 ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
     "PUSHES", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 

@@ -35,14 +35,16 @@ OFFERS = _OFFERING.offers
 PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
 connections = _OFFERING.connections
+LED = {"spot": frozenset({"quote"})}
+"""Market -> kinds that say nothing by which two connections' copies can be told: `level1` has no number."""
 TRADING = frozenset({"Trading", "Open"})
 ENDED = frozenset({"BeingSettled", "Settled", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
-    "SHAPES", "TRADING", "admission", "admitted", "connections", "described", "poller", "probe", "probed",
-    "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
+    "SHAPES", "TRADING", "admission", "admitted", "connections", "described", "poller", "probe", "probed", "session",
+    "streams",
 ]  # fmt: skip
 
 

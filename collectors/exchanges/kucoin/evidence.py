@@ -57,7 +57,7 @@ EVIDENCE: Mapping[str, Mapping[str, Evidence]] = {
     "spot": {
         "trade": _recorded("cf_20210423_ticker_match", "ids ascend and do not follow by one"),
         "agg_trade": _NO_AGGREGATES,
-        "quote": _documented("nothing numbers level1, so two connections' copies are both rows; ticker is numbered"),
+        "quote": _documented("nothing numbers level1: of two connections one leads; ticker is numbered"),
         "book_delta": _recorded(_SPOT, "a snapshot holds 100 levels a side: the whole book wants a key"),
         "book_snapshot": _recorded("cf_20210425", "REST only, 100 levels at most"),
         "liquidation": _absent("spot has no forced orders"),

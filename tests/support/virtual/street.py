@@ -20,7 +20,7 @@ from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.intake import Intake
 from collectors.pipeline import Pipeline
-from collectors.routes import merger_maker
+from collectors.redundancy import merger_maker
 from market.session import Gap, StreamState
 from market.times import SECOND
 from simulator import hub as hubs

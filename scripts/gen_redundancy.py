@@ -1,0 +1,64 @@
+"""docs/redundancy.md: by what two connections' events are told to be the same, of every kind of every market."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from collectors import exchanges
+from collectors.redundancy import WAYS, way_of
+from market.times import HOUR
+
+HEAD = """\
+# Two connections of one stream
+
+A stream is carried by two connections while one hands over to its successor, and always with `redundancy: 2` of a
+source. What both say is stored once. By what copies are told follows from what the venue's events say of themselves
+(`collectors/redundancy.py`); `dl exchanges` shows it too.
+"""
+HANDOVERS = """\
+## Handovers
+
+A connection is handed over before the venue's cut, at the venue's announcement of one, after `max_life_seconds` of its
+source, for a stream that has stalled, and where the plan changes. The successor is opened and subscribed first; the old
+one is closed when every stream of it is shown to overlap (the column *a handover is proven by*), at the latest after
+30 s. Streams on which nothing comes meanwhile have nothing to show: that the venue has taken them on is enough for
+those that may be silent for long. The old session's row says how many streams were `joined by ids` (or by what else
+tells copies), taken on, quiet, or silent on the new one; a stream that only the old one still sent is a gap until the
+new one sends it. A planned handover leaves no gap row. Twins take turns: the second one's first life is half as long.
+"""
+
+
+def page(made: str, table: Callable[[Iterable[str], Iterable[Iterable[str]]], str]) -> str:
+    """The page; `made` is its first line, `table` makes one of Markdown."""
+    return "\n".join([made, HEAD, *_ways(table), *_markets(table), HANDOVERS, *_cuts(table)])
+
+
+def _ways(table: Callable[[Iterable[str], Iterable[Iterable[str]]], str]) -> Iterator[str]:
+    yield "## Ways\n"
+    rows = [(f"`{way.name}`", way.by, way.lost, way.proof) for way in WAYS.values()]
+    yield table(("way", "copies are told by", "when a connection is lost", "a handover is proven by"), rows)
+
+
+def _markets(table: Callable[[Iterable[str], Iterable[Iterable[str]]], str]) -> Iterator[str]:
+    yield "## Kinds of every market\n"
+    held = {
+        (venue, market): {kind: way_of(exchanges.load(venue), market, kind).name for kind in offered}
+        for venue in exchanges.names()
+        for market, offered in exchanges.load(venue).OFFERS.items()
+    }
+    kinds = list(dict.fromkeys(kind for ways in held.values() for kind in ways))
+    rows = [(f"{venue} {market}", *(ways.get(kind, "") for kind in kinds)) for (venue, market), ways in held.items()]
+    yield table(("market", *(f"`{kind}`" for kind in kinds)), rows)
+
+
+def _cuts(table: Callable[[Iterable[str], Iterable[Iterable[str]]], str]) -> Iterator[str]:
+    rows = []
+    for venue in exchanges.names():
+        for market, limits in exchanges.load(venue).LIMITS.items():
+            life = (
+                f"after {limits.max_life / HOUR:g} h"
+                if limits.max_life
+                else "no cut is known: never, unless configured"
+            )
+            rows.append((f"{venue} {market}", life))
+    yield table(("market", "handed over"), rows)

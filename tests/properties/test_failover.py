@@ -1,0 +1,236 @@
+"""Two connections of every way of telling copies: each row once, and what is not a row lies in a gap."""
+
+from collections import deque
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.chain_checked import CheckedMerger
+from collectors.holes import HANDOVER, HOLD
+from collectors.led import LedMerger
+from collectors.merger import merger
+from collectors.pushed import pushed
+from market.kinds import BookDelta, Kline, Liquidation, MarkPrice, Quote, Trade
+from market.times import MINUTE, MS, SECOND
+
+T = 1_785_701_700_000_000
+EMPTY = msgspec.Raw(b"[]")
+LENGTH = 40
+
+
+class Venue:
+    """What happens at the venue: the event `n` is of the time `at[n]` and says `n % words`."""
+
+    def __init__(self, at, words=1_000):
+        self.at, self.words = at, words
+        self.told = {}
+        """Session -> place of its newest message of a book without ids: its time, and a slot."""
+
+    def place(self, n, session, late=0):
+        time = self.at[n] + late
+        return ("A", "s", time, None, time + 500, session, n + 1, 0, "ws")
+
+    def quote(self, n, session, late=0):
+        return Quote(*self.place(n, session, late), str(n % self.words), "1", "2000", "1", None)
+
+    def mark(self, n, session):
+        return MarkPrice(*self.place(n, session), str(n), None, None, None)
+
+    def trade(self, n, session):
+        return Trade(*self.place(n, session), "1", "1", "buy", None, "market", f"name {n}")
+
+    def counted(self, n, session):
+        return Trade(*self.place(n, session), "1", "1", "buy", 5_000_000 + n, "market")
+
+    def order(self, n, session):
+        return Liquidation(*self.place(n, session), "sell", "9", None, str(n))
+
+    def candle(self, n, session):
+        return Kline(
+            *self.place(n, session), "1m", self.at[n] - MINUTE + MS, "1", "2", "1", "2", "5", "9", 3, "1", str(n)
+        )
+
+    def summed(self, n, session):
+        before, self.told[session] = self.told.get(session), self.at[n] * 1024
+        return BookDelta(*self.place(n, session), EMPTY, EMPTY, None, self.told[session], before, n)
+
+    def whole(self, n, session):
+        """The book as of the event `n`, by which a connection begins."""
+        self.told[session] = self.at[n] * 1024 + 1023
+        return BookDelta(*self.place(n, session), EMPTY, EMPTY, None, self.told[session], None, n, ("snapshot",))
+
+    def update(self, n, session):
+        return BookDelta(*self.place(n, session), EMPTY, EMPTY, 5_000_000 + n, 5_000_000 + n, None)
+
+    def linked(self, n, session):
+        """An update of a book whose ids leap, or are times."""
+        before, self.told[session] = self.told.get(session, 5_000_000 + 10 * n - 10), 5_000_000 + 10 * n
+        return BookDelta(*self.place(n, session), EMPTY, EMPTY, None, self.told[session], before)
+
+    def taken(self, n, session):
+        """Its whole, taken somewhat later than the event `n`."""
+        self.told[session] = 5_000_000 + 10 * n + 3
+        row = BookDelta(*self.place(n, session), EMPTY, EMPTY, None, self.told[session], None, None, ("snapshot",))
+        row.ts_event += MS // 2
+        return row
+
+    def best(self, n, session):
+        return Quote(*self.place(n, session), "1", "1", "2", "1", 5_000_000 + 3 * n)
+
+
+WAYS = {
+    "led": (lambda: LedMerger("x", "spot", "quote"), Venue.quote),
+    "alike, marks": (lambda: merger("x", "linear", "mark_price", contiguous=False), Venue.mark),
+    "alike, orders": (lambda: merger("x", "linear", "liquidation", contiguous=False), Venue.order),
+    "alike, candles": (lambda: merger("x", "linear", "kline", contiguous=False), Venue.candle),
+    "named": (lambda: merger("x", "spot", "trade", contiguous=False), Venue.trade),
+    "named, pushed": (lambda: pushed("x", "spot", "trade", contiguous=False), Venue.trade),
+    "numbered": (lambda: merger("x", "spot", "trade", contiguous=True), Venue.counted),
+    "numbered, pushed": (lambda: pushed("x", "spot", "trade", contiguous=True), Venue.counted),
+    "rising": (lambda: merger("x", "spot", "quote", contiguous=False), Venue.best),
+    "chained": (lambda: merger("x", "spot", "book_delta", contiguous=True), Venue.update),
+    "chained, with wholes": (lambda: merger("x", "spot", "book_delta", contiguous=True), Venue.linked),
+    "summed": (lambda: CheckedMerger("x", "spot", "book_delta"), Venue.summed),
+}
+WHOLES = {"summed": Venue.whole, "chained, with wholes": Venue.taken}
+"""What a connection begins with."""
+STEPS = ("venue", "venue", "venue", "venue", "a", "a", "b", "b", "cut a", "cut b", "hand over a", "hand over b")
+
+
+class Run:
+    """Two connections to a venue; `rows` are the numbers of its events in the order that they became rows."""
+
+    def __init__(self, venue, way, *, late=None):
+        make, self.say = WAYS[way]
+        self.venue, self.held, self.late = venue, make(), late or {}
+        self.rows, self.wholes, self.gaps, self.reach = [], [], {}, set()
+        self.next = 0
+        self.lives = {"a": 0, "b": 0}
+        self.under_way = {"a": deque(), "b": deque()}
+        self.whole = WHOLES.get(way)
+        self.begins("a")
+        self.begins("b")
+
+    def session(self, twin):
+        return f"{twin}-{self.lives[twin]}-1"
+
+    def begins(self, twin):
+        self.under_way[twin].clear()
+        if self.whole is not None and self.next:
+            self.under_way[twin].append(self.whole(self.venue, self.next - 1, self.session(twin)))
+
+    def happens(self):
+        if self.next == len(self.venue.at):
+            return
+        for twin, queue in self.under_way.items():
+            late = {"late": self.late[twin]} if twin in self.late else {}
+            queue.append(self.say(self.venue, self.next, self.session(twin), **late))
+        self.next += 1
+
+    def comes(self, twin):
+        if not self.under_way[twin]:
+            return
+        event = self.under_way[twin].popleft()
+        self.keep(self.held.merge_all([event]))
+        self.take(self.held.tick(event.ts_recv))
+
+    def ends(self, twin, cause):
+        found = self.held.interrupt(self.session(twin), ["A"] if self.alone(twin) else [], cause, self.now)
+        self.take(found)
+        if isinstance(self.held, LedMerger):
+            self.keep(self.held.owed())
+        self.lives[twin] += 1
+        self.begins(twin)
+
+    def alone(self, twin):
+        """Whether the other connection has not sent anything, as the pipeline knows it."""
+        other = "b" if twin == "a" else "a"
+        return self.session(other) not in self.held._line("A").sessions
+
+    @property
+    def now(self):
+        return self.venue.at[max(self.next - 1, 0)] + SECOND
+
+    def safe(self, twin):
+        """Whether a connection is shown to have all that the other one would send."""
+        doubts = self.held._line("A").doubts or getattr(self.held, "_joints", {}).get("A")
+        return self.held.joined(self.session(twin), "A") and not doubts
+
+    def keep(self, events):
+        for event in events:
+            n, book = event.frame_no - 1, event if isinstance(event, BookDelta) else None
+            if book is not None and "snapshot" in book.flags:
+                self.wholes.append(n)
+            elif book is None or n not in self.rows or (n, book.prev_id) in self.reach:
+                self.rows.append(n)  # an update that reaches further back than the stored one of its id is no copy
+            self.reach.add((n, book.prev_id if book is not None else None))
+
+    def take(self, gaps):
+        self.gaps |= {gap.gap_id: gap for gap in gaps}
+
+    def finish(self):
+        while self.next < len(self.venue.at):
+            self.happens()
+        for twin in ("a", "b"):
+            while self.under_way[twin]:
+                self.comes(twin)
+        self.take(self.held.tick(self.now + 10 * HOLD))
+        return [gap for gap in self.gaps.values() if gap.state == "open" and gap.cause != HANDOVER]
+
+    def go(self, steps, *, safely):
+        """Carry out steps; `safely`: a connection only ends where the other one is shown to have what it sends."""
+        for step in steps:
+            twin = step[-1]
+            other = "b" if twin == "a" else "a"
+            if step == "venue":
+                self.happens()
+            elif len(step) == 1:
+                self.comes(twin)
+            elif step.startswith("cut") and (not safely or self.safe(other)):
+                self.ends(twin, "disconnect")
+            elif step.startswith("hand") and self.safe(other):
+                self.ends(twin, HANDOVER)
+
+
+spaces = st.lists(st.sampled_from([MS, 20 * MS, 300 * MS, 600 * MS]), min_size=LENGTH, max_size=LENGTH)
+wide = st.lists(st.sampled_from([MS, 300 * MS, 3 * SECOND, MINUTE]), min_size=LENGTH, max_size=LENGTH)
+steps = st.lists(st.sampled_from(STEPS), max_size=6 * LENGTH)
+
+
+def times(apart):
+    return [T + sum(apart[: n + 1]) for n in range(len(apart))]
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+@given(spaces, steps)
+def test_each_event_is_one_row_and_there_is_no_gap_while_a_connection_that_was_joined_lives(way, apart, steps):
+    run = Run(Venue(times(apart)), way)
+    run.go(steps, safely=True)
+    gaps = run.finish()
+    first = 0 if run.whole is None else min(run.rows, default=0)
+    assert sorted(run.rows) == list(range(first, LENGTH))
+    assert gaps == []
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+@given(wide, steps)
+def test_whatever_ends_no_row_is_doubled_and_what_is_no_row_lies_in_a_gap(way, apart, steps):
+    venue = Venue(times(apart))
+    run = Run(venue, way)
+    run.go(steps, safely=False)
+    gaps = run.finish()
+    assert len(run.rows) == len(set(run.rows))
+    for n in range(min(run.rows, default=0), max(run.rows, default=0)):
+        if n not in run.rows and n not in run.wholes:
+            assert any(gap.ts_from <= venue.at[n] < gap.ts_to for gap in gaps if gap.ts_to is not None), n
+
+
+@given(st.lists(st.sampled_from([100 * MS, 300 * MS, 700 * MS]), min_size=LENGTH, max_size=LENGTH), steps,
+       st.integers(-40, 40), st.integers(2, 5))  # fmt: skip
+def test_of_two_connections_with_times_of_their_own_each_thing_said_is_one_row(apart, steps, late, words):
+    run = Run(Venue(times(apart), words), "led", late={"b": late * MS})
+    run.go(steps, safely=True)
+    assert run.finish() == []
+    assert sorted(run.rows) == list(range(LENGTH))
