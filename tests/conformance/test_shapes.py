@@ -4,6 +4,8 @@ Frames and answers that it reads are as it says, and a field that is added anywh
 """
 
 import datetime as dt
+import gzip
+from collections import Counter
 
 import msgspec
 import pytest
@@ -16,6 +18,7 @@ from tests.conformance.test_exchanges import (
     FIXTURES,
     MEMBERS,
     POLLED,
+    SAMPLES,
     STREAMED,
     answers_of,
     frames_of,
@@ -91,6 +94,25 @@ def test_an_adapter_says_as_of_when_and_what_ends(venue, market):
         assert ending.source
         assert set(ending.markets) <= set(adapter.OFFERS)
         ending.said(dt.date(2026, 11, 20))
+
+
+@pytest.mark.parametrize(
+    "name", ["bybit/cf_v5_spot_20260809.jsonl.gz", "coinbase/cf_advtrade_20260809_first300.jsonl.gz"]
+)
+def test_what_venues_really_sent_lately_looks_as_the_adapter_says(name):
+    path = SAMPLES / name
+    if not path.is_file():
+        pytest.skip(f"no recording {path}; LAKE_SAMPLES names the folder")
+    adapter, compared = exchanges.load(name.partition("/")[0]), Counter()
+    for line in gzip.decompress(path.read_bytes()).splitlines():
+        held = msgspec.json.decode(line)
+        if held["t"] == "recv":
+            message, part = adapter.described(msgspec.json.decode(held["data"]))
+            known = adapter.SHAPES["spot"].get(message)
+            assert known is None or not differences(known, part), (message, differences(known, part))
+            compared[message] += known is not None
+    assert sum(compared.values()) > 250
+    assert len(compared) > 3
 
 
 def objects(value):

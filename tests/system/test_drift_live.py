@@ -63,7 +63,6 @@ def test_changes_of_two_venues_are_said_once_and_lose_nothing(tmp_path):
     assert {(one["exchange"], one["message"], one["change"], one["path"]) for one in shown} >= {
         (venue, *one) for venue, held in wanted.items() for one in held
     }
-    assert "drift: okx linear trades-all: added data[].drifted (text) since" in dl("status", "--config", config).stdout
     dl("transform", "--config", config)
     for venue in SYMBOLS:
         assert Lake(lake).read("trade", exchange=venue).num_rows > 10
