@@ -48,7 +48,7 @@ def in_sync(port: int) -> bool:
 def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
     folder = tmp_path_factory.mktemp("okx")
     lake, port = folder / "lake", free_port()
-    with simulator(folder, "--venue", "okx", "--markets", ",".join(MARKETS), "--rate", "300") as exchange:
+    with simulator(folder, "--venue", "okx", "--markets", ",".join(MARKETS), "--rate", "1200") as exchange:
         sources = [
             exchange.source(market, names, SPOT if market == "spot" else FUTURES) for market, names in MARKETS.items()
         ]
