@@ -136,14 +136,14 @@ def test_a_disk_that_is_too_small_is_said_with_the_day_and_the_fix() -> None:
 
 
 def test_too_many_connections_and_requests_and_what_a_venue_has_not_are_warnings() -> None:
-    many = [f"S{number}USDT" for number in range(900)]
+    many = [f"S{number}USDT" for number in range(300)]
     sources = [source(symbols=many), source(market_type="linear", symbols=many, kinds=["open_interest"],
                                             polls={"open_interest_seconds": 10})]  # fmt: skip
     told = config(*sources)
-    connections = told.collectors.connections.model_copy(update={"max_connections": 2})
+    connections = told.collectors.connections.model_copy(update={"max_connections": 1})
     told = told.model_copy(update={"collectors": told.collectors.model_copy(update={"connections": connections})})
     found = estimate(told, Lake(), ROOMY)
-    assert any("more than collectors.connections.max_connections = 2" in one for one in found.warnings)
+    assert any("more than collectors.connections.max_connections = 1" in one for one in found.warnings)
     assert any("requests a minute of polls are more than the 1,200" in one for one in found.warnings)
     lacking = config(source(exchange="ccxt:upbit", symbols=["BTC/KRW"], kinds=["quote"]))
     (warning,) = estimate(lacking, Lake(), ROOMY).warnings

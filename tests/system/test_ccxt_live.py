@@ -12,7 +12,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from cli.app import app
 from lake import Lake
 from lake.frames import FrameLine, encode_frame_lines
 from market import times
@@ -62,6 +64,13 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
     return lake, truth
 
 
+def ask(*arguments: str | Path, expect: int = 0) -> str:
+    """What `dl` says, in this process."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == expect, done.output
+    return done.stdout
+
+
 def rows(lake: Path, kind: str, symbol: str) -> list[dict[str, Any]]:
     table = Lake(lake).read(kind, exchange="ccxt-binance", market_type="spot", symbol=symbol)
     return pl.DataFrame(pl.from_arrow(table)).sort("session", "frame_no", "item").to_dicts()
@@ -87,7 +96,7 @@ def test_every_trade_of_a_connection_is_stored_once_as_it_was_sent(collected: tu
 
 def test_the_connection_that_was_lost_is_a_gap_of_time_of_every_stream(collected: tuple[Path, Truth]) -> None:
     lake, _ = collected
-    gaps = [gap for gap in dl_json("gaps", "--lake", lake, expect=1) if gap["cause"] == "disconnect"]
+    gaps = [gap for gap in json.loads(ask("gaps", "--lake", lake, "--json", expect=1)) if gap["cause"] == "disconnect"]
     assert {(gap["kind"], gap["symbol"]) for gap in gaps} == {(kind, symbol) for kind in KINDS for symbol in SYMBOLS}
     assert {(gap["exchange"], gap["proof"], gap["id_from"]) for gap in gaps} == {("ccxt-binance", "interval", None)}
 
@@ -121,7 +130,7 @@ def test_the_lake_proves_itself_and_its_frames_make_the_same_rows_again(collecte
     for day in market["days"]:
         assert (day["lost"], day["waiting"], day["unreachable"], day["different"]) == ({}, 0, 0, 0), day["kind"]
         assert day["derived"] == day["rows"]
-    listed = dl_json("ls", "--lake", lake, "--exchange", "ccxt-binance")
+    listed = json.loads(ask("ls", "--lake", lake, "--exchange", "ccxt-binance", "--json"))
     assert {one["file"]["kind"] for one in listed} == {*KINDS, "contract"}
     assert "exchange=ccxt-binance" in listed[0]["file"]["path"]
 
@@ -142,9 +151,9 @@ def test_a_closed_day_of_replayed_frames_says_that_its_guarantees_are_weaker(tmp
     path.write_bytes(encode_frame_lines(lines))
     lake = tmp_path / "lake"
     dl("replay", path, "--exchange", "ccxt:kraken", "--market-type", "spot", "--lake", lake)
-    listed = dl_json("ls", "--lake", lake, "--exchange", "ccxt-kraken", "--kind", "trade")
+    listed = json.loads(ask("ls", "--lake", lake, "--exchange", "ccxt-kraken", "--kind", "trade", "--json"))
     assert [one["certificate"]["guarantees"] for one in listed] == ["weaker (ccxt)"]
     assert listed[0]["certificate"]["rows"] == 10
-    assert "certified, weaker (ccxt)" in dl("ls", "--lake", lake).stdout
-    shown = dl("trace", "trade", "--lake", lake, "--session", "node-1-1", "--frame", "3").stdout
+    assert "certified, weaker (ccxt)" in ask("ls", "--lake", lake)
+    shown = ask("trace", "trade", "--lake", lake, "--session", "node-1-1", "--frame", "3")
     assert '"info": {"x": 3}' in shown.replace("\\", ""), "the venue's own words"
