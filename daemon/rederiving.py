@@ -37,6 +37,7 @@ BEHIND = 2 * SECOND
 ENOUGH = 24 * 1024 * 1024
 """Bytes of lines that wait in the temporary folder before they become rows."""
 KINDS_WITH_TIMES = ("funding_rate",)
+TAKEN_IN = "dl reparse takes in what they tell"
 Stream = tuple[str, str, str]
 Span = tuple[int, int]
 FOREVER = 2**62
@@ -314,8 +315,8 @@ class Rederiver:
                     f"{row.session}: {aside.get(row.session, 0):,} of its frames were set aside,"
                     f" {made[row.session]:,} are rejected now"
                 )
-                hint = "dl reparse takes in what they tell"  # rows that the lake lacks are errors of their own
-                outcome.findings.append(Finding("warning", where, problem, hint))
+                # rows that the lake lacks are errors of their own
+                outcome.findings.append(Finding("warning", where, problem, TAKEN_IN))
 
 
 def _start(row: SegmentRow) -> int:

@@ -11,9 +11,10 @@ import msgspec
 import polars as pl
 
 from collectors.config import CollectorsConfig
+from collectors.rederive import Rederivation
 from compactor.jobs import day_span
 from compactor.reproduce import Lost, TooLarge
-from daemon.rederiving import WARM, Rederiver, Stream, Wanted
+from daemon.rederiving import TAKEN_IN, WARM, Rederiver, Stream, Wanted
 from daemon.reproducing import LOWEST, resident
 from lake import parquet, reparsed, reproduced
 from lake.manifest_reads import Snapshot
@@ -110,8 +111,14 @@ class Reparser(Rederiver):
     def result(self) -> DayChange:
         """What was found, once `step` has said that there is no more."""
         self.change.frames = self.outcome.frames
-        self.change.warnings = [f"{f.problem}: {f.hint}" for f in self.outcome.findings if f.severity != "error"]
+        if not self.change.refused:
+            self.change.warnings = [f"{found.problem}: {found.hint}" for found in self.outcome.findings]
         return self.change
+
+    def _finish(self, reader: Rederivation) -> None:
+        """Frames that are read now and once were not are what this is for."""
+        super()._finish(reader)
+        self.outcome.findings = [found for found in self.outcome.findings if found.hint != TAKEN_IN]
 
     def _dates(self, snapshot: Snapshot) -> dict[str, int]:
         """Rows that the lake lacks may have come last of all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +19,12 @@ from collectors.adapters.dated import Dated
 from collectors.config import CollectorsConfig
 from collectors.exchanges.binance import linear
 from collectors.replay import replay
-from compactor.service import compact_once
+from compactor.service import CompactorService, compact_once
 from daemon import reparser
 from daemon.config import Config
 from daemon.rederiving import Rederiver
 from daemon.rederiving import Wanted as Frames
-from daemon.reparsing import Done, Tools, Wanted, publisher, reparse, reparse_job
+from daemon.reparsing import Done, Tools, Wanted, control_job, publisher, reparse, reparse_job
 from lake import Lake, layout, parquet
 from lake.errors import WrongQuestion
 from lake.manifest import Manifest
@@ -37,6 +38,7 @@ from market.times import DAY, MINUTE
 from runtime.slot import Slot
 from runtime.workers import InlineExecutor
 from tests.support import golden, proven, written
+from tests.support.clock import ManualClock
 from tests.support.crash import quick_folder
 from tests.support.proven import LATER
 from transformer.config import TransformerConfig
@@ -479,6 +481,20 @@ def test_it_needs_room_and_memory_and_hears_a_stop(lake: Path, monkeypatch: pyte
     finally:
         manifest.close()
     assert stopped == []
+
+
+def test_the_daemon_does_it_for_who_asks_and_makes_the_bars_again(
+    lake: Path, right: Digests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.reparsing.Workers", InlineExecutor)
+    clock = ManualClock(LATER)
+    with LakeWriter.open(lake, "box", LATER) as writer:
+        compactor = CompactorService(writer, InlineExecutor(), clock, CONFIG.compactor)
+        job = control_job(CONFIG, writer, InlineExecutor(), clock, Slot(), compactor)
+        told: Any = asyncio.run(job({"first": DATES[0], "last": DATES[1]}, lambda *_: None))
+    assert (told["ok"], told["compacted"]["bars"]) == (True, 2)
+    assert [day["warnings"] for day in told["days"]] == [[], []]
+    assert digests(lake) == right
 
 
 @pytest.mark.parametrize("asked", [{}, {"first": 1, "last": "2025-11-20"}, {"first": "x", "last": "y", "more": 1}])
