@@ -83,6 +83,10 @@ class Lane:
         """Those of which the loss of one event shows."""
         return [kind for kind in kinds if kind in self.signs and self.signs[kind].shows]
 
+    def silenced(self, *kinds: str) -> list[str]:
+        """Those of which a silence shows by what follows: their numbers go on."""
+        return [kind for kind in self.showing(*kinds) if not self.signs[kind].rising]
+
     def named(self, *kinds: str) -> list[str]:
         """Those whose events are known again."""
         return [kind for kind in kinds if kind in self.signs and self.signs[kind].named]
@@ -175,13 +179,13 @@ def answers(scale: Scale, lane: Lane) -> list[Step]:
     """Times, one silent stream, answers to subscriptions, close codes, numbering."""
     first, second, third = (lane.symbols[n % len(lane.symbols)] for n in range(3))
     timed = lane.named("trade", "agg_trade", "quote", "book_delta")
-    quiet = lane.showing("trade", "book_delta")[0]
+    quiet = lane.silenced("trade", "book_delta")[:1]
     return [
         Step(25, "F46 times of another age or unit", [
             *({"fault": "bad_time", "kind": kind, "symbol": first, "count": 7} for kind in timed),
         ]),
         Step(80, "F35 one silent stream", [
-            {"fault": "silence", "kind": quiet, "symbol": second, "seconds": scale(60, 8)},
+            {"fault": "silence", "kind": kind, "symbol": second, "seconds": scale(60, 8)} for kind in quiet
         ]),
         Step(50, "F43 no answer", [{"fault": "acks", "form": "none"}, {"fault": "cut"}]),
         Step(70, "F43 half taken on", [{"fault": "acks", "form": "partial"}, {"fault": "cut"}]),
@@ -204,7 +208,7 @@ def asked(scale: Scale, lane: Lane) -> list[Step]:
     listings += [{"symbol": lane.new, "status": "TRADING"}] if lane.new else []
     # quotes may rest for a minute before that is an alarm; a gap in ids is one at once
     timely = (lane.patience.get("quote") or 2 * MINUTE) <= MINUTE and scale.of > SILENCES
-    quiet = "quote" if timely else lane.showing("agg_trade", "trade", "book_delta")[0]
+    quiet = ["quote"] if timely else lane.silenced("agg_trade", "trade", "book_delta")[:1]
     return [
         Step(15, "F51 F52 REST", [dict(body) for body in REST]),
         Step(60, "F43 a contract ends, one is listed", listings),
@@ -212,7 +216,9 @@ def asked(scale: Scale, lane: Lane) -> list[Step]:
         Step(60, "F33 upgrades answered 503", [
             {"fault": "refuse", "form": "status", "seconds": scale(20, 3)}, {"fault": "cut"},
         ]),
-        Step(100, "F35 one silent kind", [{"fault": "silence", "kind": quiet, "seconds": scale(90, 6)}]),
+        Step(100, "F35 one silent kind", [
+            {"fault": "silence", "kind": kind, "seconds": scale(90, 6)} for kind in quiet
+        ]),
         Step(60, "F36 RST", [{"fault": "reset"}]),
     ]  # fmt: skip
 

@@ -35,6 +35,8 @@ OF_EVENTS = ("drop_ids", "bad_price", "bad_time")
 """Faults that leave connections alone: they spoil the judgement of no handover, and their gaps are jumps of ids."""
 SLACK = SECOND
 """How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
+CANDLE = 4 * SECOND
+"""The same of candles, whose gaps begin a little before what caused them."""
 IN_FLIGHT = 15 * SECOND
 """What was sent so shortly before the stop, and after all that is stored of its kind, was still on its way."""
 AFTERWARDS = 3 * SECOND
@@ -297,9 +299,10 @@ class _Stream:
         end = gap.ts_to if gap.ts_to is not None else max(told.times[-1], gap.ts_from + 2 * SLACK)
         self.verdict.empty_gaps += 1
         self.verdict.empty_gap_seconds += max(0, end - gap.ts_from) / SECOND
-        if self.ended is not None and end >= self.ended:
+        if self.ended is not None and (gap.ts_to is None or end >= self.ended):
             return  # its silence is what was to come
-        if not self.windows.near(gap.market_type, gap.ts_from - SLACK, end + SLACK):
+        until = end + (CANDLE if self.key[0] == "kline" else SLACK)
+        if not self.windows.near(gap.market_type, gap.ts_from - SLACK, until):
             self._say("unexplained_gap", 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) ids {gap.id_from} {gap.id_to}")
 
     def _near(self, gap: Gap) -> range:
@@ -327,7 +330,9 @@ def _handovers(witness: Witness, gaps: list[Gap], verdict: Verdict, others: Wind
             Finding("planned_gap", gap.kind, market, gap.symbol, 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to})")
             for gap in gaps
             if gap.market_type == market and gap.ts_from < end and (gap.ts_to is None or gap.ts_to > start)
+            # a candle's goes back to the one before it, whenever the connection was lost that was to tell the next
             if gap.cause != "jump"
+            if gap.kind != "kline" or (gap.ts_from >= start and gap.detected_at <= end)
         ]
     return found
 
