@@ -43,10 +43,10 @@ VENUES: dict[str, dict[str, tuple[list[str], list[str]]]] = {
         "spot": (["BTC/USDT", "ETH/USDT"], SPOT), "linear": (["PF_XBTUSD"], LINEAR),
     },
 }  # fmt: skip
-QUICK = ("kucoin",)
-"""The one that has most of the ways of telling copies: the others take minutes together."""
+QUICK = ("kucoin", "replaced")
+"""The venue that has most of the ways of telling copies: all of them take minutes."""
 PARAMETERS = [
-    pytest.param((venue, how), id=f"{venue}-{how}", marks=() if venue in QUICK else pytest.mark.slow)
+    pytest.param((venue, how), id=f"{venue}-{how}", marks=() if (venue, how) == QUICK else pytest.mark.slow)
     for venue in VENUES
     for how in ("replaced", "killed")
 ]
@@ -213,7 +213,11 @@ def test_every_quote_and_mark_is_one_row(run: Run) -> None:
             stored = stored[1:]  # told on subscribing
         if (run.venue, kind) == ("bybit", "mark_price"):  # told where it has changed, and whole on subscribing
             stored, events = list(dict.fromkeys(stored)), list({event.mark: event for event in events}.values())
-        if events:
+        if (run.venue, kind) == ("kucoin", "mark_price"):  # once in a while a rate is told in place of a mark
+            told = [(float(event.mark),) for event in events]
+            assert not Counter(stored) - Counter(told), (market, symbol)
+            assert len(told) - len(stored) <= 1 + len(told) // 30, (market, symbol)
+        elif events:
             same(stored, [tuple(float(getattr(e, name)) for name in names) for e in events], (kind, market, symbol))
         else:  # told with another kind's events
             assert len({row["ts_event"] for row in rows}) == len(rows) >= LEAST, (kind, market, symbol)
