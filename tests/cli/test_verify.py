@@ -27,7 +27,7 @@ def ask(*arguments: object, expect: int = 0) -> Result:
 def test_the_law_is_one_table_and_the_same_as_json(lake: Path) -> None:
     shown = ask("verify", "--lake", lake).output
     line = next(text.split() for text in shown.splitlines() if text.startswith("binance   linear  trade"))
-    assert line[3:] == ["37", "37", "0", "0", "0", "0", "1", "50", "37", "0", "3", "10", "0", "yes"]
+    assert line[3:] == ["37", "37", "0", "0", "0", "0", "0", "1", "50", "37", "0", "3", "10", "0", "yes"]
     assert shown.rstrip().endswith("verified")
     told = json.loads(ask("verify", "--lake", lake, "--json").stdout)
     assert told["ok"]
