@@ -160,8 +160,10 @@ def judge(
     for key in set(wanted) - stored.keys():
         if key not in witness.told or not by_stream.get(key):
             verdict.findings.append(Finding("never_stored", *key, 1, "was to be collected"))
+    compared = {key[:2] for key in witness.told}
     for gap in open_gaps:
         strange = (gap.kind, gap.market_type, gap.symbol) not in witness.told and gap.symbol != EVERY_SYMBOL
+        strange = strange and (gap.kind, gap.market_type) in compared
         if strange and gap.kind in COMPARED and not windows.near(gap.market_type, gap.ts_from, gap.ts_to or until):
             text = f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) of a stream without an event"
             verdict.findings.append(Finding("unexplained_gap", gap.kind, gap.market_type, gap.symbol, 1, text))
