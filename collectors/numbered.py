@@ -64,13 +64,14 @@ class IdMerger(Memory):
     def _look(self, event: Event, seq: int) -> bool:
         """Everything but the next id of the stream that is flowing."""
         line, ts = self._line(event.symbol), venue_time(event)
+        told = (seq, ts) in line.odd
         for past in line.past:
             if self._was_of(past, line, seq, ts):
-                return self._of_past(past, event, seq, ts)
+                self.duplicates += told
+                return not told and self._of_past(past, event, seq, ts)
         self._present(line, event.session, seq, seq + 1)
         if not line.odd:
             return self._judge(line, event, seq, ts)
-        told = (seq, ts) in line.odd
         new = self._judge(line, event, seq, ts)
         if any(0 <= number - line.next <= FAR for number, _ in line.odd):
             line.session = line.twin = ""  # one of these is near: look at every event until it is passed

