@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from lake.checks import DUPLICATE, REPARSED_ADDED, REPARSED_REMOVED, REPARSES, SEAL
 from lake.errors import LakeError
@@ -18,7 +19,7 @@ from lake.finding import LOST, Finding
 from lake.law_ids import MISSING, IdCount, StreamIds, gaps_of
 from lake.law_rows import RowLaw, Tally, dates, lines, readable, rows
 from lake.manifest_reads import Snapshot
-from lake.rows import FRAMES, CheckRow, SegmentRow, SessionRow
+from lake.rows import FILES, FRAMES, CheckRow, SegmentRow, SessionRow
 from market.kinds import KINDS, Contiguous
 from market.session import Gap
 
@@ -168,9 +169,10 @@ class _Stream:
                 continue
             try:
                 for frame in rows(self.root / row.path, self.kind):
-                    self.rows += frame.height
+                    mine = frame.filter(~pl.col("source").is_in(FILES))
+                    self.rows += mine.height
                     if counted:
-                        self.tally.add(frame)
+                        self.tally.add(mine)
                     if self.contiguous and seq is not None:
                         self.ids.add(frame, seq)
             except LakeError as error:
@@ -226,6 +228,8 @@ def _markets(snapshot: Snapshot, origins: Mapping[str, int]) -> Iterable[MarketL
         return found.setdefault((row.exchange, row.market_type), made)
 
     for session in snapshot.sessions():
+        if session.source in FILES:
+            continue
         held = of(session)
         told = session.closed_at is not None and session.close_cause != "crash"
         held.sessions += 1

@@ -14,6 +14,8 @@ SegmentState = Literal["open", "sealed", "transformed", "quarantined", "deleting
 Level = Literal["part", "hour", "day"]
 FRAMES = "frames"
 """The `kind` of a segment row that is a frames file."""
+FILES = ("archive", "import")
+"""The `source` of sessions that are files: their rows never were lines of a segment."""
 
 
 class SegmentRow(msgspec.Struct, kw_only=True):

@@ -5,37 +5,16 @@ Both ways of reading lines end here, so that good lines give the same table eith
 
 from __future__ import annotations
 
-from functools import cache
-from typing import NamedTuple
-
 import polars as pl
 import pyarrow as pa
 
 from lake import scaled, tables
+from lake.field_rules import Rule, rules
 from lake.rows import SegmentRow
-from market import kinds
 from market.instruments import MARKET_SIZING
-from market.kinds import CONDITIONS
-from market.numbers import DECIMAL_PATTERN
 from market.times import DAY
 from transformer.cutting import Texts, Values, repeated
 from transformer.levels import Levels
-
-EARLIEST = 365 * DAY
-LATEST = 230 * 365 * DAY
-"""Times outside [1971, 2199) are no times in us: seconds, ms and ns taken for us all fall out of it."""
-SOURCES = ("ws", "rest", "archive", "import", "derived")
-SIDES = ("buy", "sell")
-_SIGNED = ("rate", "predicted_rate")
-"""Numbers that may be below zero."""
-_TIMES = ("ts_event", "ts_publish", "ts_recv")
-_NO_TIME = "no time in microseconds"
-_ONE_OF = {"source": SOURCES, "side": SIDES, "condition": CONDITIONS, "qty_unit": ("base", "quote", "contract")}
-
-
-def number_pattern(name: str) -> str:
-    """What the text of a decimal column must be."""
-    return DECIMAL_PATTERN if name in _SIGNED else DECIMAL_PATTERN.removeprefix("-?")
 
 
 class Columns:
@@ -58,21 +37,21 @@ class Columns:
         """Whether no row breaks a rule. The texts of numbers are proven already: they are `number_pattern`."""
         if not self.rows:
             return True
-        rules = _rules(self.kind, tuple(self.found), numbers=False)
+        held = rules(self.kind, tuple(self.found), numbers=False)
         # a rule looks at one value alone, and one of times at its size: the different values speak for all rows
-        seen = {rule.name: _different(self.found[rule.name]) for rule in rules}
+        seen = {rule.name: _different(self.found[rule.name]) for rule in held}
         frame = pl.concat([values.to_frame(name) for name, values in seen.items()], how="horizontal_extend")
-        return not frame.select_seq(pl.any_horizontal(rule.broken.any() for rule in rules)).item()
+        return not frame.select_seq(pl.any_horizontal(rule.broken.any() for rule in held)).item()
 
     def faults(self) -> pl.Series:
         """For each row the first rule it breaks, null where it breaks none."""
         if not self.rows:
             return pl.Series([], dtype=pl.String)
         frame = pl.DataFrame({name: _each(column) for name, column in self.found.items()})
-        broken = [rule.reason() for rule in _rules(self.kind, tuple(self.found), numbers=True)]
+        broken = [rule.reason() for rule in rules(self.kind, tuple(self.found), numbers=True)]
         for name, parsed in self.levels.items():
             wrong = pl.lit(pl.Series([reason is not None for reason in parsed.wrong], dtype=pl.Boolean))
-            broken.append(_Rule(wrong, name, "no list of [price, quantity, ...] texts").reason())
+            broken.append(Rule(wrong, name, "no list of [price, quantity, ...] texts").reason())
         return frame.select(pl.coalesce(broken)).to_series()
 
     def keep(self, wanted: pl.Series) -> None:
@@ -127,38 +106,6 @@ class Columns:
                 if texts.null_count() < texts.len():
                     made[tables.text_name(name)] = _arrow(column.rows(texts)).cast(pa.string())
         return numbers
-
-
-class _Rule(NamedTuple):
-    """`broken` is true for the rows that break it; a null value breaks no rule but those of its struct."""
-
-    broken: pl.Expr
-    name: str
-    what: str
-
-    def reason(self) -> pl.Expr:
-        """What is wrong with the row, null where nothing is."""
-        shown = pl.col(self.name).cast(pl.String).str.head(60)
-        return pl.when(self.broken).then(pl.concat_str(pl.lit(f"{self.name}: {self.what}: "), shown)).otherwise(None)
-
-
-@cache
-def _rules(kind: str, names: tuple[str, ...], *, numbers: bool) -> list[_Rule]:
-    """What rows with these columns must not be; `numbers`: the texts of numbers are not proven yet."""
-    rules: list[_Rule] = []
-    bounds = dict.fromkeys(_TIMES, (EARLIEST, LATEST)) | {
-        column.name: (0, LATEST) for column in kinds.kind(kind).columns if column.type == "time"
-    }
-    for name, (low, high) in bounds.items():
-        rules.append(_Rule(~pl.col(name).is_between(low, high), name, _NO_TIME))
-    rules.append(_Rule(~pl.col("skew_us").is_between(-DAY, DAY), "skew_us", "more than a day"))
-    for name in tables.decimal_columns(kind) if numbers else ():
-        rules.append(_Rule(~pl.col(name).str.contains(scaled.STRICT), name, "no plain decimal"))
-        if name not in _SIGNED:
-            rules.append(_Rule(pl.col(name).str.starts_with("-"), name, "below zero"))
-    rules.append(_Rule(pl.col("symbol") == "", "symbol", "empty"))
-    rules += [_Rule(~pl.col(name).is_in(allowed), name, "unknown") for name, allowed in _ONE_OF.items()]
-    return [rule for rule in rules if rule.name in names]
 
 
 def _ints(column: Values) -> pl.Series:

@@ -22,12 +22,13 @@ import pyarrow as pa
 
 from lake import segments, tables
 from lake.errors import CorruptSegment
+from lake.field_rules import number_pattern
 from lake.rows import SegmentRow
 from lake.segments import BadLine
 from market import kinds
 from market.kinds import Event
 from transformer import cutting
-from transformer.columns import Columns, number_pattern
+from transformer.columns import Columns
 from transformer.cutting import Field, Texts, Values
 
 _INT64 = 2**63

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from collectors import exchanges
 from collectors.redundancy import merger_maker
+from lake.field_rules import EARLIEST, LATEST
 from lake.rows import SegmentRow
 from lake.segments import decode_line, encode_lines
 from market.kinds import KIND_OF_EVENT, KINDS, Event
@@ -55,7 +56,6 @@ from tests.conformance.test_exchanges import (
 )
 from tests.support import hostile
 from tests.support.faults import FULL
-from transformer.columns import EARLIEST, LATEST
 from transformer.reader import read_segment
 
 pytestmark = pytest.mark.timeout(3600 if FULL else 120)
