@@ -19,7 +19,6 @@ from tests.support.live import Daemon, free_port, get, simulator, wait_for, writ
 pytestmark = pytest.mark.timeout(300)
 
 PRODUCTS = ["BTC-USDT", "ETH-USDT"]
-"""As the venue spells them -> as the twin's truth does."""
 FUTURES = ["contract", "open_interest", "funding_rate", "trade", "book_delta"]
 KINDS = ["trade", "quote", "book_delta", "kline", "contract"]
 
@@ -178,7 +177,7 @@ def test_a_replay_of_the_frames_gives_the_same_rows(collected: tuple[Path, Truth
 @pytest.mark.parametrize("symbol", PRODUCTS)
 def test_trades_of_futures_are_counted_in_contracts_of_their_size(collected: tuple[Path, Truth], symbol: str) -> None:
     lake, truth = collected
-    sent = truth.sent("trade", "linear", PRODUCTS[symbol])
+    sent = truth.sent("trade", "linear", symbol)
     stored = Lake(lake).read("trade", market_type="linear", symbol=symbol).to_pylist()
     assert len(stored) > 10
     assert {(row["qty_unit"], row["multiplier"], row["seq"]) for row in stored} == {("contract", 0.01, None)}
