@@ -13,13 +13,9 @@ from __future__ import annotations
 
 import msgspec
 
-from collectors.links import Link
+from collectors.links import LAG, Link
 from collectors.pipeline import Pipeline
 from market.session import Stream, StreamState
-from market.times import SECOND
-
-LAG = 2 * SECOND
-"""By how much one connection may be behind another."""
 
 
 class Overlap(msgspec.Struct, frozen=True):

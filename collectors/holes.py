@@ -195,11 +195,11 @@ class Memory(ABC):
         `shown` is the newest venue time (us) of anything that came on it; of SILENT streams that sent nothing, from
         when on they should have.
 
-        But for SINGLE causes the session is over, and its other streams have been taken over. The gap of a HANDOVER is
-        given out only when ids are missing; otherwise it comes out closed, and tells that its time is covered.
+        But for SINGLE causes the session is over, and its other streams have been taken over. A HANDOVER's gap is given
+        out only when ids are missing; else it comes out closed, and tells that its time is covered.
         """
         newest = max((line.ts for line in self._lines.values() if line.session == session), default=0)
-        if self.rare:
+        if self.rare or cause == HANDOVER:
             newest = max(newest, min(shown, now))
         named = [self._line(symbol) for symbol in symbols]
         for line in named if cause in SINGLE else list(self._lines.values()):
@@ -218,6 +218,7 @@ class Memory(ABC):
             for hole in line.holes:
                 self._report(line, hole, now)
             if line.gap is None or line.gap.cause == HANDOVER:
+                alive = alive if line.gap is None or self.rare else min(alive, line.gap.ts_from)  # nothing came since
                 line.gap = self._gap(
                     line, (line.ts and alive) or self._unheard(line, cause, newest, shown, now), cause, session, now
                 )

@@ -26,7 +26,7 @@ from runtime import telemetry
 from runtime.clock import Clock, pause
 from runtime.clock_watch import SLEPT_SECONDS, Steady
 
-STAMPS = ("desired_at", "acknowledged_at", "first_recv", "last_recv", "excused", "proven")
+STAMPS = ("desired_at", "acknowledged_at", "first_recv", "last_recv", "excused", "ordinary", "proven")
 """Times of our own clock in a `StreamState`."""
 TURN_FRAMES = 256
 """Frames handled before every other task of the loop gets its turn."""

@@ -13,6 +13,7 @@ from collectors.drift import Radar, Sampler
 from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
 from market.session import Batching, Booked, Fetch, Gap, Output, Refused, Rejected, Session, Stream
+from market.times import SECOND
 from runtime import metrics, telemetry
 
 
@@ -23,6 +24,12 @@ class Recalling(Protocol):
     """
 
     def recall(self, begun: Callable[[str, str], bool]) -> None: ...
+
+
+LAG = 2 * SECOND
+"""By how much one connection may be behind another."""
+TORN = (None, 1002, 1005, 1006, 1007, 1009)
+"""Close codes of an end without the venue's word: none, or our own. What it has sent last may be lost."""
 
 
 class Link:
@@ -42,6 +49,8 @@ class Link:
         """Streams that the venue has accepted or refused."""
         self.rejected = 0
         self.ended = False
+        self.heard = 0
+        """When (us) frames came last."""
         self.unwanted: dict[tuple[str, str], int] = {}
         """(kind, symbol) of the streams that a new plan left out, and since when (us): it may go on sending them."""
 
@@ -93,6 +102,18 @@ class Link:
         """(kind, symbol) of the streams that have sent something and not stalled."""
         for state in self.session.streams():
             if liveness.status(state, now) == "producing":
+                yield state.stream.kind, state.stream.symbol
+
+    def standing_by(self, heard: int, now: int) -> Iterator[tuple[str, str]]:
+        """(kind, symbol) of the streams without an event yet that it was told it has, while another connection that
+        was `heard` until then (us) still had them: between the two nothing is missing, if this one does send them.
+
+        Where ids follow each other they say it better.
+        """
+        for state in self.session.streams():
+            since = state.acknowledged_at
+            taken = 0 < since <= heard - LAG and not state.stream.contiguous
+            if taken and liveness.status(state, now) == "acknowledged":
                 yield state.stream.kind, state.stream.symbol
 
 

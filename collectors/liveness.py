@@ -61,7 +61,9 @@ def status(state: StreamState, now: int, silent_after: int = SILENT_AFTER) -> St
             return "stalled"
         limit = allowed_silence(state)
         return (
-            "stalled" if limit is not None and now - state.last_recv > limit and now >= state.excused else "producing"
+            "stalled"
+            if limit is not None and now - state.last_recv > limit and now >= max(state.excused, state.ordinary)
+            else "producing"
         )
     if state.acknowledged_at:
         if state.proven:

@@ -15,7 +15,7 @@ from collectors.coverage import CoverageTracker
 from collectors.drift import Radar
 from collectors.holes import HANDOVER, STALLED, Memory
 from collectors.intake import Intake, Lines, line_of, lines_of_frames
-from collectors.links import Gaps, Link, Recalling, Totals, tally
+from collectors.links import TORN, Gaps, Link, Recalling, Totals, tally
 from collectors.pressed import Sieve
 from collectors.rhythm import Rhythms
 from collectors.routes import Route, Routes
@@ -131,6 +131,7 @@ class Pipeline:
         if self._frames is not None and sieve is None:
             kept = lines_of_frames(session.session_id, times, session.frame_no + 1, frames)
             self._frames.offer((kept,), len(kept.data))
+        link.heard = times[-1]
         self._totals.frames += len(frames)
         self._totals.nbytes += sum(map(len, frames))
         try:
@@ -189,14 +190,7 @@ class Pipeline:
             session.sent(text, now)
 
     def close(
-        self,
-        link: Link,
-        cause: str,
-        now: int,
-        *,
-        code: int | None = None,
-        detail: str = "",
-        wanted: bool = True,
+        self, link: Link, cause: str, now: int, *, code: int | None = None, detail: str = "", wanted: bool = True
     ) -> None:
         """The session is over. While its streams are still `wanted` they stand interrupted, unless another session
         produces them already; the causes HANDOVER and RETIRED say themselves what is wanted.
@@ -215,7 +209,7 @@ class Pipeline:
         if cause in (HANDOVER, RETIRED):
             self._pass_on(link, link.by_kind(), cause, now)
         elif wanted:
-            self._interrupt(link, cause, now)
+            self._interrupt(link, cause, now, link.heard if code in TORN else now)
             self._pass_on(link, link.by_kind(wanted=False), RETIRED, now)
         self._found(self._routes.release(self.links, self._totals))
         tally(self._totals.ignored, session.ignored)
@@ -307,13 +301,18 @@ class Pipeline:
             self._intake.record(coverage=self._covered.values())
             self._covered.clear()
 
-    def _interrupt(self, link: Link, cause: str, now: int) -> None:
-        """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet."""
+    def _interrupt(self, link: Link, cause: str, now: int, heard: int) -> None:
+        """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet. Those
+        that another one stood by to produce, when this one was `heard` last, are handed over to it.
+        """
         served = {stream for other in self.links for stream in other.producing(now)}
+        standing = {stream for other in self.links for stream in other.standing_by(heard, now)}
         for kind, symbols in link.by_kind().items():
-            named = [one for one in symbols if (kind, one) not in served and (kind, one) not in link.unwanted]
             merger, session = self.route(kind).merger, link.session
-            self._found(merger.interrupt(session.session_id, named, cause, now, session.venue_time))
+            named = [one for one in symbols if (kind, one) not in served and (kind, one) not in link.unwanted]
+            handed = [one for one in named if (kind, one) in standing and merger.begun(one)]
+            for some, why in (([one for one in named if one not in handed], cause), (handed, HANDOVER)):
+                self._found(merger.interrupt(session.session_id, some, why, now, session.venue_time))
 
     def _pass_on(self, link: Link, streams: Mapping[str, Sequence[str]], cause: str, now: int) -> None:
         """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is.

@@ -81,6 +81,11 @@ class Rhythm:
         most = MOST if max_silence is None else max(max_silence, TWICE * (usual or 0))
         return max(LEAST, min(asked, most, MOST))
 
+    @property
+    def known(self) -> bool:
+        """Whether anything was learnt of the windows that the last `bound` looked at."""
+        return self._usual is not None
+
     def _ordinary(self, window: int) -> int | None:
         yesterday = window - DAY_WINDOWS
         alike = [*range(window - RECENT + 1, window + 1), *range(yesterday - AROUND + 1, yesterday + AROUND + 1)]

@@ -9,6 +9,9 @@ quotes. The verdict is
   the connection replaced where that does not help, or where half of its streams are suspected together;
 - `unknown`: there was no answer that says anything.
 
+Of quotes a venue tells what they are now: two answers are compared. Where it has no such route and tells of a trade,
+that is no proof, for it may leave the best prices as they are: several are, where the symbol's trades are collected.
+
 A stream that comes while it is being asked about is no suspect any more, and nothing was ever said of it.
 """
 
@@ -16,19 +19,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Literal, Protocol
-
-import msgspec
+from typing import Literal
 
 from collectors.rhythm import LEAST, MOST, WINDOW, Rhythms, young
+from collectors.suspicion import IMPLIED, NEAR, Ask, Doubt, Facts, Finding, Seen, newer
 from market.probing import Newest
-from market.session import EVERY_SYMBOL, Fetch, Stream, StreamState
-from market.times import HOUR, MINUTE, MS, SECOND
+from market.session import EVERY_SYMBOL, Stream, StreamState
+from market.times import HOUR, MINUTE, SECOND
 
-Verdict = Literal["quiet", "missed", "unknown"]
+__all__ = [
+    "AGAIN", "ANSWER_WITHIN", "GRACE", "TRADES", "Ask", "Finding", "Seen", "Suspects", "newer",
+]  # fmt: skip
 TRADES = frozenset({"trade", "agg_trade"})
-IMPLIED = frozenset({"quote", "book_delta"})
-"""Kinds that a trade of their symbol moves too."""
+QUOTE = "quote"
 GRACE = 3 * SECOND
 """What is newer may still be on its way: it has missed what has not come so long after the answer."""
 ANSWER_WITHIN = 12 * SECOND
@@ -36,14 +39,14 @@ ANSWER_WITHIN = 12 * SECOND
 PATIENCE = 30 * SECOND
 """So long a suspect that waits to be asked about is excused, and what has never sent anything for FRESH_EXCUSE."""
 FRESH_EXCUSE = 55 * SECOND
+COMPARED = 5 * SECOND
+"""Between two answers that tell what is, and no event."""
 WATCHED = 10 * SECOND
 """How long the trades of a symbol are watched."""
 MOVES = 3
 """Of its trades while a stream said nothing: one may be of a sort that moves no book."""
 FRESH_PART = 4 / 9
 """Of the time after which an acknowledged stream is reported as silent: then it is asked about."""
-NEAR = 5 * SECOND
-"""By how much another stream's event, or a time that our clock gave, must be newer to mean anything."""
 AT_ONCE = 4
 """Requests of one connection that are under way together."""
 SHORT = LEAST // 3
@@ -56,92 +59,6 @@ CONNECTION = "connection"
 HALF = 2
 FEWEST = 3
 """Streams that must be suspected together before it is the connection that is suspected."""
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """The newest that is stored of a stream, from whichever connection: venue time (us) and id, 0 and None before."""
-
-    ts: int = 0
-    seq: int | None = None
-
-
-class Facts(Protocol):
-    """What the connection knows beside its own streams' states."""
-
-    def seen(self, stream: Stream) -> Seen:
-        """The newest that is stored of a stream."""
-        ...
-
-    def probe(self, stream: Stream) -> Fetch | None:
-        """The request that tells of a stream."""
-        ...
-
-    def twin(self, stream: Stream) -> int | None:
-        """When (us) another connection last had something of the same stream; None where none carries it."""
-        ...
-
-    def trades(self, symbol: str) -> int | None:
-        """How many trades of a symbol have come; None where none are collected."""
-        ...
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """Carry out `fetch` and tell `Suspects.answer` what came of it."""
-
-    stream: Stream
-    fetch: Fetch
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """A verdict on a stream. `quiet` is how long (us) it had said nothing, `proof` what the verdict rests on; `remedy`
-    says what is to be done: ask for the `stream` anew, `replace` the connection, `leave` it at once, or nothing.
-    """
-
-    stream: Stream
-    verdict: Verdict
-    proof: str
-    quiet: int
-    remedy: Literal["", "stream", "replace", "leave"] = ""
-    first: bool = True
-    """Whether it is news: the stream was not known to have missed anything."""
-    since: int = 0
-    """From when on (us) it should have had what it missed, where it never had anything."""
-
-
-class Doubt:
-    """One suspected stream."""
-
-    __slots__ = ("asked_at", "due", "events", "found", "mark", "misses", "since", "state", "told", "waits")
-
-    def __init__(self, state: StreamState, now: int) -> None:
-        self.state = state
-        self.events = state.events
-        self.since = now
-        """When it was suspected; 0 once it is reported, since nothing was to be learnt of it."""
-        self.waits = True
-        """Whether it is still to be asked about, at `due` at the earliest."""
-        self.due = now
-        self.asked_at = 0
-        self.found: str | None = None
-        """The proof that something newer exists, while that may be on its way."""
-        self.mark: int | None = None
-        """Trades of its symbol when they began to be watched."""
-        self.misses = 0
-        self.told = 0
-        """The newest time that the last miss was about."""
-
-
-def newer(newest: Newest, seen: Seen, *, kind: str, since: int) -> bool:
-    """Whether the venue knows of something that should have come: by ids where both have them, else by time. A stream
-    that has sent nothing yet should have sent what happened `since` (us, 0 where it has) it was taken on.
-    """
-    if since:
-        return newest.ts > since + NEAR
-    if kind in IMPLIED:
-        return newest.ts > seen.ts + NEAR
-    if newest.seq is not None and seen.seq is not None:
-        return newest.seq > seen.seq
-    return newest.ts > seen.ts + MS
 
 
 class Suspects:
@@ -160,6 +77,8 @@ class Suspects:
         self._window = -1
         self._doubts: dict[str, Doubt] = {}
         self._judged: set[str] = set()
+        self._told: dict[str, tuple[int, str]] = {}
+        """Name of a stream -> how many events it had when an answer told what is, and what that was."""
         self._known: set[str] = set()
         """Streams that were found to have nothing to say."""
         self.verdicts: Counter[str] = Counter()
@@ -198,8 +117,8 @@ class Suspects:
                 continue
             if state.events:
                 self._learn(state, now, turned=turned)
-            if now - last > LEAST and now >= state.excused and now - last > self._bound(state, now):
-                self._suspect(state, now)
+            if now - last > LEAST and now >= state.excused:
+                self._weigh(state, last, now)
         for doubt in list(self._doubts.values()):
             out += self._pursue(doubt, now, eligible)
         return [*out, *self._ask(now)]
@@ -218,10 +137,32 @@ class Suspects:
         state, stream = doubt.state, doubt.state.stream
         if state.events != doubt.events:
             return []  # the next look sees that it has come
+        if newest.state:
+            return self._compared(doubt, newest, now)
         since = 0 if state.events else state.since or state.acknowledged_at
         if not newer(newest, self._facts.seen(stream), kind=stream.kind, since=since) or newest.ts <= doubt.told:
             return [self._quiet(doubt, newest.said, now)]
-        doubt.found, doubt.due, doubt.told = newest.said, now + GRACE, newest.ts
+        doubt.told = newest.ts
+        if stream.kind == QUOTE and state.events:  # a trade may leave the best prices as they are: see if more follow
+            doubt.mark, doubt.due = self._facts.trades(stream.symbol), now + WATCHED
+            if doubt.mark is None:
+                return [self._unknown(doubt, f"{newest.said}, which may have moved no quote", now)]
+        else:
+            doubt.found, doubt.due = newest.said, now + GRACE
+        self._excuse(doubt, doubt.due + 2 * SECOND)
+        return []
+
+    def _compared(self, doubt: Doubt, newest: Newest, now: int) -> list[Ask | Finding]:
+        """An answer tells what is, and no event: what changed between two of them, while nothing came, was missed."""
+        events, name = doubt.state.events, doubt.state.stream.name
+        before = self._told.get(name)
+        self._told[name] = (events, newest.state)
+        if before is not None and before == self._told[name]:
+            return [self._quiet(doubt, f"{newest.said}, as before", now)]
+        if before is None or before[0] != events:
+            doubt.waits, doubt.due = True, now + COMPARED
+        else:
+            doubt.found, doubt.due = f"{newest.said}, after {before[1]}", now + GRACE
         self._excuse(doubt, doubt.due + 2 * SECOND)
         return []
 
@@ -244,6 +185,14 @@ class Suspects:
             return self._fresh
         stream = state.stream
         return self._rhythms.of(stream.kind, stream.symbol).bound(now, stream.max_silence, young(state))
+
+    def _weigh(self, state: StreamState, last: int, now: int) -> None:
+        """It is suspected, or what is usual for it is written down, for those who know its connection only."""
+        bound, stream = self._bound(state, now), state.stream
+        if now - last > bound:
+            self._suspect(state, now)
+        elif state.events and self._rhythms.of(stream.kind, stream.symbol).known:
+            state.ordinary = last + bound
 
     def _suspect(self, state: StreamState, now: int) -> None:
         """Where there is anyone to ask."""

@@ -192,6 +192,7 @@ class StreamState(msgspec.Struct, gc=False):
     first_event: int = 0
     since: int = 0
     excused: int = 0  # until when its silence is no alarm: it is asked about, or nothing newer exists (`suspects`)
+    ordinary: int = 0  # until when its silence is no more than is usual for it (`rhythm`), whichever connection has it
     proven: int = 0  # when its silence was found to be a fault; an event after that ends it
 
 

@@ -76,3 +76,9 @@ def newest(time: int | None, name: object, seq: int | None = None) -> Newest:
     if time is None or not EARLIEST <= time < LAST:
         raise NoData("impossible time")
     return Newest(time, seq, f"REST: trade {name} of {times.text(time)}"[:200])
+
+
+def best(bid: str, bid_qty: str, ask: str, ask_qty: str) -> Newest:
+    """The best prices of an answer, in the venue's own digits."""
+    state = f"{bid} x {bid_qty} / {ask} x {ask_qty}"[:100]
+    return Newest(0, None, f"REST: {state}", state)

@@ -1,4 +1,4 @@
-"""How Binance is asked for the newest trade of a symbol (`market.probing`). Pure.
+"""How Binance is asked for the newest trade of a symbol, and for its best prices (`market.probing`). Pure.
 
 Spot: the newest aggregate, which names the last trade in it and costs a sixth of the trades themselves. Futures'
 `trades` leave out those of the insurance fund and of ADL: an id that is not newer may hide one of these.
@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from collectors.adapters.probing import NONE, Probes, Route, newest
+from collectors.adapters.asking import NoData
+from collectors.adapters.probing import NONE, Probes, Route, best, newest
 from collectors.adapters.reading import Id, Millis
 from market.probing import Newest
 from market.times import MS
@@ -27,8 +28,16 @@ class _Trade(msgspec.Struct):
     time: Millis
 
 
+class _Best(msgspec.Struct):
+    bidPrice: str  # noqa: N815 -- the venue's spelling
+    bidQty: str  # noqa: N815
+    askPrice: str  # noqa: N815
+    askQty: str  # noqa: N815
+
+
 _aggregates = msgspec.json.Decoder(list[_Aggregate]).decode
 _trades = msgspec.json.Decoder(list[_Trade]).decode
+_tops = msgspec.json.Decoder(_Best | list[_Best]).decode
 
 
 def _aggregate(body: bytes, kind: str) -> Newest:
@@ -49,18 +58,32 @@ def _trade(body: bytes, kind: str) -> Newest:
     return newest(last.time * MS, last.id, last.id)
 
 
+def _best(body: bytes, kind: str) -> Newest:
+    del kind
+    said = _tops(body)
+    found = said if isinstance(said, list) else [said]  # COIN-M answers with a list, even of one symbol
+    if len(found) != 1:
+        raise NoData("no answer about one symbol")
+    return best(found[0].bidPrice, found[0].bidQty, found[0].askPrice, found[0].askQty)
+
+
 def _route(path: str, weight: int, read: Callable[[bytes, str], Newest]) -> Route:
     return Route(path + "?symbol={symbol}&limit=1", weight, read)
+
+
+def _quotes(api: str) -> Route:
+    return Route(f"/{api}/ticker/bookTicker?symbol={{symbol}}", 2, _best)
 
 
 _spot = _route("/api/v3/aggTrades", 4, _aggregate)
 _PROBES = Probes(
     {
-        "spot": {"trade": _spot, "agg_trade": _spot},
+        "spot": {"trade": _spot, "agg_trade": _spot, "quote": _quotes("api/v3")},
         **{
             market: {
                 "trade": _route(f"/{api}/v1/trades", 5, _trade),
                 "agg_trade": _route(f"/{api}/v1/aggTrades", 20, _aggregate),
+                "quote": _quotes(f"{api}/v1"),
             }
             for market, api in (("linear", "fapi"), ("inverse", "dapi"))
         },

@@ -19,7 +19,7 @@ from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.booking import Booking
 from collectors.exchanges.binance.commands import Subscriber
 from collectors.exchanges.binance.depth import Books, Depth
-from collectors.exchanges.binance.silence import silence_limit
+from collectors.exchanges.binance.silence import ordinary_until, silence_limit
 from market.kinds import Contract, Event
 from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Rejected, Stream, StreamState
 
@@ -174,7 +174,7 @@ class StreamSession(Booking):
         elif (limit := silence_limit(self._states.values(), self._limits)) is not None:
             if self._checked_frame != self.frame_no:
                 self._checked_frame, self._checked_at = self.frame_no, now
-            elif now >= self._checked_at + limit:
+            elif now >= self._checked_at + limit and now >= ordinary_until(self._states.values()):
                 out.append(self._leave_silent(now))
         return out
 

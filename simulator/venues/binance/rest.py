@@ -20,14 +20,25 @@ from simulator.venues.binance.asking import Asked, BadRequest
 from simulator.venues.binance.payloads import pair
 
 PREFIX = {"spot": "/api/v3", "linear": "/fapi/v1", "inverse": "/dapi/v1"}
+BEST = "ticker/bookTicker"
 BUDGET = {"spot": 6000, "linear": 2400, "inverse": 2400}
 """A minute; the two futures markets share theirs."""
 FUNDING_BUDGET = (500, 300)
 """Requests and seconds of USD-M's own limit for its funding routes, which cost no weight."""
-_SPOT = {"ping": 1, "time": 1, "exchangeInfo": 20, "trades": 25, "historicalTrades": 25, "aggTrades": 4, "klines": 2}
+_SPOT = {
+    "ping": 1,
+    "time": 1,
+    BEST: 2,
+    "exchangeInfo": 20,
+    "trades": 25,
+    "historicalTrades": 25,
+    "aggTrades": 4,
+    "klines": 2,
+}
 _FUTURES = {
     "ping": 1,
     "time": 1,
+    BEST: 2,
     "exchangeInfo": 1,
     "trades": 5,
     "historicalTrades": 200,
@@ -68,7 +79,7 @@ class Rest:
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request: the budget first, then the answer or the venue's error body."""
-        name = request.path.rsplit("/", 1)[-1]
+        name = request.path.partition(f"{PREFIX[self.market]}/")[2]
         refusal = self._pay(name, request.query)
         headers = {"X-MBX-USED-WEIGHT-1M": str(self._budget.used)}
         if refusal is not None:
@@ -120,6 +131,19 @@ def _ping(_asked: Asked) -> Any:
 
 def _time(asked: Asked) -> Any:
     return {"serverTime": asked.now // asked.unit}
+
+
+def _best(asked: Asked) -> Any:
+    """The best prices of one symbol, which is all that anybody asks for here."""
+    book = asked.book()
+    sides = [msgspec.json.decode(side.best(1)) for side in (book.ladder.bids, book.ladder.asks)]
+    (bid, bid_qty), (ask, ask_qty) = (side[0] if side else ("0", "0") for side in sides)
+    said: dict[str, Any] = {
+        "symbol": book.symbol, "bidPrice": bid, "bidQty": bid_qty, "askPrice": ask, "askQty": ask_qty,
+    }  # fmt: skip
+    if not asked.spot:
+        said |= {"time": (book.ladder.ts or asked.now) // 1000}
+    return [said | {"pair": pair(book)}] if asked.market == "inverse" else said
 
 
 def _exchange_info(asked: Asked) -> Any:
@@ -237,6 +261,7 @@ def _json(body: object, status: int, headers: Mapping[str, str]) -> web.Response
 ANSWERS: dict[str, Answer] = {
     "ping": _ping,
     "time": _time,
+    BEST: _best,
     "exchangeInfo": _exchange_info,
     "trades": _trades,
     "historicalTrades": _historical_trades,

@@ -42,8 +42,6 @@ QUIET = (("unexplained_gap", "stalled"), ("unexplained_gap", "id_reset"))
 """No findings: a quote in twenty seconds is less than a venue ever sends, and its silence is a stall by declaration;
 and what lies between two numberings nobody can tell.
 """
-UNMOVED = ("unexplained_gap", "silent_stream")
-"""Nor this of quotes: trades of this market move none, as those of a venue do."""
 SILENT = ("stalled", "silent_stream", "no_first_message")
 """Causes that bring a handover about, and none that one could have: a stream has said nothing for too long."""
 
@@ -83,7 +81,7 @@ class Judge:
         said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
         for found in verdict.findings:
             told = (found.rule, found.detail.partition(" ")[0])
-            if told in QUIET or (told == UNMOVED and found.kind == "quote"):
+            if told in QUIET:
                 self.quiet += found.count
                 continue
             where = f"{found.market} {found.kind} {found.symbol}"

@@ -80,6 +80,8 @@ class Process:
         self.workers = FlakyExecutor()
         self.writer: LakeWriter | None = None
         self.collectors: CollectorsService | None = None
+        self.parts: wiring.Parts | None = None
+        """Once it is up."""
         self._loop = loop
         self._clock = clock
         self._venue = venue
@@ -119,7 +121,7 @@ class Process:
 
     async def _supervise(self, writer: LakeWriter, safe_mode: SafeMode) -> int:
         """As `daemon.lifecycle`, without HTTP, control port, signals and service manager."""
-        parts = await wiring.build(
+        self.parts = parts = await wiring.build(
             self._config, ("collectors", "transformer", "compactor"), self._clock, writer, self.workers, safe_mode
         )
         self.collectors = parts.collectors
@@ -129,6 +131,11 @@ class Process:
 
     async def _apart(self, work: Callable[[], Any]) -> Any:
         return await self._loop.run_in_executor(None, work)
+
+    async def compact(self, parts: wiring.Parts) -> None:
+        """What `dl transform` and `dl compact` ask a running daemon for."""
+        for name in ("transform", "compact"):
+            await parts.jobs[name]({}, lambda *_: None)
 
     def ask_to_stop(self) -> None:
         self._stop.set()

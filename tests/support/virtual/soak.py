@@ -128,7 +128,7 @@ def _plan(days: float, acts: Sequence[schedule.Act]) -> list[tuple[float, schedu
 
 def _judge_day(world: World, judge: Judge, report: Report, tell: Callable[[str], None]) -> None:
     midnight = times.floor_to(world.exchange.clock.now(), DAY)
-    world.finish()
+    world.catch_up()
     known = len(judge.findings)
     verdict = judge.span(midnight - MINUTE)
     judge.findings += closed_days(world.root, midnight)
