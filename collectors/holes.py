@@ -191,7 +191,6 @@ class Memory(ABC):
 
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]:
         """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
-
         `shown` is the newest venue time (us) of anything that came on it; of SILENT streams that sent nothing, from
         when on they should have.
 
@@ -267,8 +266,7 @@ class Memory(ABC):
 
     def joined(self, session: str, symbol: str) -> bool:
         """Whether what `session` sends of a symbol is shown to overlap with what was there before it."""
-        line = self._lines.get(symbol)
-        return line is not None and session in line.joined
+        return symbol in self._lines and session in self._lines[symbol].joined
 
     def forget(self, symbols: Iterable[str], now: int) -> list[Gap]:
         """These are wanted no more since `now`: what was missing of them is missing until then, and not for ever.
@@ -276,8 +274,7 @@ class Memory(ABC):
         Should they come again, what lies between is no loss.
         """
         for symbol in symbols:
-            line = self._lines.pop(symbol, None)
-            if line is None:
+            if (line := self._lines.pop(symbol, None)) is None:
                 continue
             for hole in line.holes:
                 self._report(line, hole, now)
@@ -303,8 +300,12 @@ class Memory(ABC):
 
     def begun(self, symbol: str) -> bool:
         """Whether anything of a symbol was merged, or stored before a restart."""
+        return self.seen(symbol)[0] > 0
+
+    def awaits(self, symbol: str) -> bool:
+        """Whether a symbol was handed over to a session that has sent nothing of it yet."""
         line = self._lines.get(symbol)
-        return line is not None and line.ts > 0
+        return line is not None and line.gap is not None and line.gap.cause == HANDOVER
 
     def resume(self, last: Mapping[str, Resume]) -> None:
         """Seed what was stored before a restart; each stream's interruption comes out of the next `tick`."""
@@ -340,8 +341,7 @@ class Memory(ABC):
                 self._end(gap, now)
 
     def _line(self, symbol: str) -> Line:
-        line = self._lines.get(symbol)
-        if line is None:
+        if (line := self._lines.get(symbol)) is None:
             line = self._lines[symbol] = Line(symbol)
         return line
 

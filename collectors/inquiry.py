@@ -7,7 +7,7 @@ and says and counts which are reported.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from collectors.holes import Memory
 from collectors.http import Fetching, HttpFailed
@@ -16,7 +16,7 @@ from collectors.liveness import Change, Watch
 from collectors.pipeline import Pipeline
 from collectors.suspects import TRADES, Ask, Finding, Seen, Suspects
 from market.probing import Newest, Probing, Renewing
-from market.session import Connection, Fetch, Stream
+from market.session import Connection, Fetch, Stream, StreamState
 from market.times import SECOND
 from runtime import probed as events
 from runtime import telemetry
@@ -55,6 +55,7 @@ class Inquiry:
         self._clock, self._http, self._spend = clock, http, spend
         self._remedy, self._spawn = remedy, spawn
         self._watch = Watch(silent_after)
+        self._silent_after = silent_after
         self._suspects = Suspects(self, pipeline.rhythms, silent_after, connection.name)
         self._alarmed: Counter[str] = Counter()
         self._asking: set[str] = set()
@@ -106,6 +107,7 @@ class Inquiry:
             self._do(act, now)
         for change in self._watch.look(wanted, now):
             self._changed(change, now)
+        self._hold_to_their_word(wanted, now)
 
     def reset(self) -> None:
         """The wall clock was stepped."""
@@ -182,6 +184,19 @@ class Inquiry:
         if change.status == "stalled" and not self._suspects.judged(stream):
             self._pipeline.stalled(self._link, stream, now)
             self._remedy("replace", "")  # the venue may have forgotten a subscription: ask again on a new one
+
+    def _hold_to_their_word(self, states: Iterable[StreamState], now: int) -> None:
+        """Streams that another connection left to this one, since the venue said that it has them, and that never came
+        though their silence says something: that was no more than a word.
+        """
+        for state in states:
+            longest = state.stream.max_silence
+            if state.events or longest is None or not state.acknowledged_at or now < state.excused:
+                continue
+            if now - state.acknowledged_at > max(longest, self._silent_after):
+                merger = self._pipeline.route(state.stream.kind).merger
+                if isinstance(merger, Memory) and merger.awaits(state.stream.symbol):
+                    self._pipeline.stalled(self._link, state.stream, now)
 
     def _facts(self, stream: Stream) -> dict[str, str]:
         plan = self._connection

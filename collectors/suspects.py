@@ -9,8 +9,8 @@ quotes. The verdict is
   the connection replaced where that does not help, or where half of its streams are suspected together;
 - `unknown`: there was no answer that says anything.
 
-Of quotes a venue tells what they are now: two answers are compared. Where it has no such route and tells of a trade,
-that is no proof, for it may leave the best prices as they are: several are, where the symbol's trades are collected.
+Of quotes and books some venues tell what they are now: two answers are compared. Of quotes one newer trade is no proof,
+for it may leave the best prices as they are; MOVES of them are.
 
 A stream that comes while it is being asked about is no suspect any more, and nothing was ever said of it.
 """
@@ -28,7 +28,7 @@ from market.session import EVERY_SYMBOL, Stream, StreamState
 from market.times import HOUR, MINUTE, SECOND
 
 __all__ = [
-    "AGAIN", "ANSWER_WITHIN", "GRACE", "TRADES", "Ask", "Finding", "Seen", "Suspects", "newer",
+    "AGAIN", "ANSWER_WITHIN", "COMPARED", "GRACE", "TRADES", "WATCHED", "Ask", "Finding", "Seen", "Suspects", "newer",
 ]  # fmt: skip
 TRADES = frozenset({"trade", "agg_trade"})
 QUOTE = "quote"
@@ -77,8 +77,8 @@ class Suspects:
         self._window = -1
         self._doubts: dict[str, Doubt] = {}
         self._judged: set[str] = set()
-        self._told: dict[str, tuple[int, str]] = {}
-        """Name of a stream -> how many events it had when an answer told what is, and what that was."""
+        self._told: dict[str, tuple[int, Newest]] = {}
+        """Name of a stream -> how many events it had when an answer told what is, and that answer."""
         self._known: set[str] = set()
         """Streams that were found to have nothing to say."""
         self.verdicts: Counter[str] = Counter()
@@ -88,6 +88,7 @@ class Suspects:
         for doubt in self._doubts.values():
             doubt.state.excused = 0
         self._doubts.clear()
+        self._told.clear()
         self._last.clear()
 
     def asks(self, stream: Stream) -> bool:
@@ -142,8 +143,8 @@ class Suspects:
         since = 0 if state.events else state.since or state.acknowledged_at
         if not newer(newest, self._facts.seen(stream), kind=stream.kind, since=since) or newest.ts <= doubt.told:
             return [self._quiet(doubt, newest.said, now)]
-        doubt.told = newest.ts
-        if stream.kind == QUOTE and state.events:  # a trade may leave the best prices as they are: see if more follow
+        doubt.told, doubt.moves = newest.ts, doubt.moves + 1
+        if stream.kind == QUOTE and state.events and doubt.moves < MOVES:  # one may leave the best prices as they are
             doubt.mark, doubt.due = self._facts.trades(stream.symbol), now + WATCHED
             if doubt.mark is None:
                 return [self._unknown(doubt, f"{newest.said}, which may have moved no quote", now)]
@@ -156,13 +157,13 @@ class Suspects:
         """An answer tells what is, and no event: what changed between two of them, while nothing came, was missed."""
         events, name = doubt.state.events, doubt.state.stream.name
         before = self._told.get(name)
-        self._told[name] = (events, newest.state)
-        if before is not None and before == self._told[name]:
-            return [self._quiet(doubt, f"{newest.said}, as before", now)]
+        self._told[name] = (events, newest)
         if before is None or before[0] != events:
             doubt.waits, doubt.due = True, now + COMPARED
+        elif before[1].state == newest.state:
+            return [self._quiet(doubt, f"{newest.said}, as before", now)]
         else:
-            doubt.found, doubt.due = f"{newest.said}, after {before[1]}", now + GRACE
+            doubt.found, doubt.due = f"{newest.said}, before {before[1].said}", now + GRACE
         self._excuse(doubt, doubt.due + 2 * SECOND)
         return []
 
@@ -257,7 +258,9 @@ class Suspects:
         moves = 0 if count is None or doubt.mark is None else count - doubt.mark
         said = f"{moves} trades of the symbol in {WATCHED // SECOND} s"
         doubt.mark = None
-        return self._missed(doubt, said, now, eligible) if moves >= MOVES else self._quiet(doubt, said, now)
+        if moves >= MOVES:
+            return self._missed(doubt, said, now, eligible)
+        return self._unknown(doubt, said, now) if doubt.moves else self._quiet(doubt, said, now)
 
     def _came(self, doubt: Doubt, now: int) -> None:
         state = doubt.state

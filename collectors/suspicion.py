@@ -70,7 +70,7 @@ class Finding(msgspec.Struct, frozen=True):
 class Doubt:
     """One suspected stream."""
 
-    __slots__ = ("asked_at", "due", "events", "found", "mark", "misses", "since", "state", "told", "waits")
+    __slots__ = ("asked_at", "due", "events", "found", "mark", "misses", "moves", "since", "state", "told", "waits")
 
     def __init__(self, state: StreamState, now: int) -> None:
         self.state = state
@@ -85,6 +85,8 @@ class Doubt:
         """The proof that something newer exists, while that may be on its way."""
         self.mark: int | None = None
         """Trades of its symbol when they began to be watched."""
+        self.moves = 0
+        """Newer trades that answers told of, where one alone is no proof."""
         self.misses = 0
         self.told = 0
         """The newest time that the last miss was about."""

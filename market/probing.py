@@ -14,7 +14,7 @@ class Newest(msgspec.Struct, frozen=True):
     """The newest event that the venue knows of, by another way than the stream: its time (us, 0 where there is none
     at all), its id where the stream's ids are of the same numbering, and `said`, what a gap's row may quote.
 
-    A route that tells no event but what is (the best prices) gives that as `state`: two answers are compared.
+    A route that tells of no event, but what is (the best prices), gives that as `state`: two answers are compared.
     """
 
     ts: int

@@ -25,6 +25,12 @@ one is closed when every stream of it is shown to overlap (the column *a handove
 those that may be silent for long. The old session's row says how many streams were `joined by ids` (or by what else
 tells copies), taken on, quiet, or silent on the new one; a stream that only the old one still sent is a gap until the
 new one sends it. A planned handover leaves no gap row. Twins take turns: the second one's first life is half as long.
+
+A connection that ends before it is handed over, or one of two twins, leaves no gap of streams without ids that follow
+each other if the other connection's subscription was answered while the ending one was still heard: up to its close
+frame, or to its last message where it was torn. The first event of the other one confirms that answer. Where none comes
+(it ends too, is found silent, or says nothing for longer than the channel declares) the time is a gap since the last
+event that is stored.
 """
 
 

@@ -218,6 +218,18 @@ def test_a_socket_that_falls_silent_is_left():
     assert [o.cause for o in made.tick(T + 17 * SECOND)] == ["silence"]
 
 
+def test_a_young_socket_is_not_left_for_a_silence_that_is_usual_for_its_streams():
+    made, _ = live()
+    made.receive(b'{"result":null,"id":1}', T)
+    for n in range(2):
+        made.receive(spot_quote(n), T)
+    made.tick(T)
+    for state in made.streams():
+        state.ordinary = T + 200 * SECOND
+    left = [[o.cause for o in made.tick(T + n * SECOND) if isinstance(o, Leave)] for n in (17, 199, 200)]
+    assert left == [[], [], ["silence"]]
+
+
 def test_answers_over_http_do_not_hide_that_the_socket_is_silent():
     made, _ = live()
     made.receive(b'{"result":null,"id":1}', T)

@@ -25,7 +25,7 @@ from tests.support import toy
 from tests.support.clock import ManualClock
 from tests.support.lines import events_of
 from tests.support.toy import T0, ToySession, q, t
-from tests.support.transport import CUT, HANG, ScriptedVenue
+from tests.support.transport import CUT, END, HANG, ScriptedVenue
 
 MARKET = ("binance", "spot")
 
@@ -186,6 +186,40 @@ async def test_a_cut_during_a_handover_is_a_bounded_gap() -> None:
     assert ends == {
         "trade": ("disconnect", 2, 4, T0 + 6 * SECOND + 1), "quote": ("disconnect", None, None, T0 + 6 * SECOND),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [[5.0, END], [4.0, t(2, 4000), 0.5, CUT]], ids=["closed in order", "torn"])
+async def test_a_quiet_stream_is_handed_over_by_time_where_the_old_one_was_heard_behind_the_new_ones_answer(
+    end: list[object],
+) -> None:
+    """An end in order comes behind all that was sent; of a torn one only what was heard before is sure."""
+    bench = Bench(
+        [b"ack", [t(1, 0), q(1, 0)], b"leave planned", *end],
+        [b"ack", 40.0, [t(3, 45_000), q(2, 45_000)], HANG],
+    )
+    work = await bench.run(*[1.0] * 50)
+    assert endings(work)[0].startswith("disconnect")
+    assert [gap for gap in work.gaps if gap.kind == "quote"] == []
+    assert covered(work, "quote") == [(0, 45_000)]
+
+
+async def test_a_successor_that_ends_before_it_has_sent_anything_has_proven_nothing() -> None:
+    bench = Bench(
+        [b"ack", [t(1, 0), q(1, 0)], b"leave planned", 5.0, END],
+        [b"ack", 8.0, CUT],
+        [b"ack", [t(2, 14_000), q(2, 14_000)], HANG],
+    )
+    work = await bench.run(*[1.0] * 30)
+    told = [(gap.cause, gap.ts_from, gap.ts_to, gap.state) for gap in work.gaps if gap.kind == "quote"]
+    assert told[-1] == ("disconnect", T0, T0 + 14 * SECOND, "open")
+    assert len({gap.gap_id for gap in work.gaps if gap.kind == "quote"}) == 1
+
+
+async def test_a_successor_that_only_said_that_it_has_a_stream_is_a_gap_from_the_last_that_came() -> None:
+    bench = Bench([b"ack", [t(1, 0), q(1, 0)], b"leave planned", 5.0, END], [b"ack", HANG])
+    quiet = await bench.run(*[1.0] * 90)
+    (gap,) = [gap for gap in quiet.gaps if gap.kind == "quote"]
+    assert (gap.cause, gap.ts_from, gap.ts_to, gap.state) == ("stalled", T0, None, "open")
 
 
 async def test_a_successor_that_is_cut_leaves_the_old_connection_and_another_one_comes() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from collectors.liveness import Watch, status
 from collectors.rhythm import MOST, Rhythms
-from collectors.suspects import AGAIN, ANSWER_WITHIN, GRACE, Ask, Finding, Seen, Suspects, newer
+from collectors.suspects import AGAIN, ANSWER_WITHIN, COMPARED, GRACE, WATCHED, Ask, Finding, Seen, Suspects, newer
 from market.probing import Newest
 from market.session import EVERY_SYMBOL, Fetch, Stream, StreamState
 from market.times import HOUR, MINUTE, MS, SECOND
@@ -79,6 +79,11 @@ class World:
     def answer(self, name: str, ts: int, seq: int | None = None) -> None:
         of = next(state.stream for state in self.states if state.stream.name == name)
         self.take(self.suspects.answer(of, Newest(ts, seq, f"REST: trade {seq}"), self.now))
+
+    def tell(self, name: str, state: str) -> None:
+        """An answer that tells what is, and of no event."""
+        of = next(state.stream for state in self.states if state.stream.name == name)
+        self.take(self.suspects.answer(of, Newest(0, None, f"REST: {state}", state), self.now))
 
     def fail(self, name: str) -> None:
         of = next(state.stream for state in self.states if state.stream.name == name)
@@ -249,6 +254,79 @@ def test_trades_of_the_symbol_tell_of_its_quotes(moves: int) -> None:
         world.counts["A"] += moves
         world.run(1)
     assert world.verdicts()[0][:2] == ("A@quote", "missed" if moves else "quiet")
+
+
+def test_what_is_told_as_it_stands_is_asked_for_twice_and_a_difference_is_the_proof() -> None:
+    world = silenced(stream("A", "quote", max_silence=MINUTE), stream("B"), silent=("A@quote",))
+    world.tell("A@quote", "1 / 2")
+    assert world.found == []
+    world.run(COMPARED // SECOND)
+    assert len(world.asked) == 2
+    world.tell("A@quote", "1 / 3")
+    world.run(GRACE // SECOND)
+    assert world.verdicts() == [("A@quote", "missed", "stream")]
+    assert world.found[0].proof == "REST: 1 / 3, before REST: 1 / 2"
+
+
+def test_what_stands_as_before_is_quiet_and_remembered_for_the_next_time() -> None:
+    world = silenced(stream("A", "quote", max_silence=MINUTE), stream("B"), silent=("A@quote",))
+    world.tell("A@quote", "1 / 2")
+    world.run(COMPARED // SECOND)
+    world.tell("A@quote", "1 / 2")
+    assert world.verdicts() == [("A@quote", "quiet", "")]
+    assert not [one for one in world.alarms if one[2] != "producing"]
+    while len(world.asked) < 3:
+        world.run(1)
+    world.tell("A@quote", "1 / 3")
+    world.run(GRACE // SECOND)
+    assert world.verdicts()[1][:2] == ("A@quote", "missed"), "nothing came since it was told the first time"
+
+
+def test_what_came_between_two_answers_makes_the_first_one_old() -> None:
+    world = silenced(stream("A", "quote", max_silence=MINUTE), stream("B"), silent=("A@quote",))
+    world.tell("A@quote", "1 / 2")
+    world.silent.clear()
+    world.run(3)
+    world.silent.add("A@quote")
+    while len(world.asked) < 2:
+        world.run(1)
+    world.tell("A@quote", "1 / 3")
+    world.run(COMPARED // SECOND)
+    world.tell("A@quote", "1 / 3")
+    assert [one[1] for one in world.verdicts()] == ["quiet"]
+
+
+def test_one_newer_trade_is_no_proof_that_a_quote_was_missed_and_several_are() -> None:
+    world = silenced(stream("A", "quote", max_silence=MINUTE), stream("B"), silent=("A@quote",))
+    for asked in (1, 2, 3):
+        while len(world.asked) < asked:
+            world.run(1)
+        world.answer("A@quote", world.now, asked)
+    world.run(GRACE // SECOND)
+    assert [one[1] for one in world.verdicts()] == ["unknown", "unknown", "missed"]
+
+
+def test_where_trades_are_collected_those_that_follow_tell_of_quotes() -> None:
+    world = silenced(stream("A", "quote", max_silence=MINUTE), stream("A"), silent=("A@quote",))
+    world.counts["A"] = 0
+    world.answer("A@quote", world.now, 9)
+    for _ in range(WATCHED // SECOND):
+        world.counts["A"] += 1
+        world.run(1)
+    assert world.verdicts() == [("A@quote", "missed", "stream")]
+
+
+def test_a_young_connection_is_judged_by_what_is_usual_for_its_streams() -> None:
+    rhythms = Rhythms()
+    rhythms.of("quote", "A").learn(100 * SECOND, T)
+    world = World(stream("A", "quote", max_silence=MINUTE), rest=False)
+    world.suspects = Suspects(world, rhythms, SILENT_AFTER)
+    world.run(3)
+    world.silent.add("A@quote")
+    world.run(199)
+    assert [one[2] for one in world.alarms] == [], "three events in a row are no rhythm"
+    world.run(10)
+    assert [one[2] for one in world.alarms] == ["stalled"], "twice what is usual is too long"
 
 
 def test_whom_nobody_can_be_asked_about_is_left_to_what_he_declares() -> None:

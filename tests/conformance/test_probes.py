@@ -1,8 +1,8 @@
 """What a venue answers that is asked for the newest trade, as its documentation has it, and what is read in it.
 
 `tests/fixtures/exchanges/<name>/probes.json` has a case a row: market, kind, symbol; the path that is asked, the
-answer, and the id (null where ids say nothing) and time (us) that are to be found in it; what the venue answers of a
-symbol that it does not know; and whether it is told nothing before it has said something (`speaks_after`).
+answer, and the id (null where ids say nothing) and time (us) that are to be found in it, or the `state` of routes that
+tell of no event; what the venue answers of a symbol that it does not know; and whether it is told nothing before it has said something (`speaks_after`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Case(msgspec.Struct, forbid_unknown_fields=True):
     answer: str
     seq: int | None
     ts: int
+    state: str = ""
 
 
 class Refusal(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,8 +75,9 @@ def test_the_newest_trade_is_asked_for_and_read(venue: str, case: Case) -> None:
     assert fetch.weight >= 1
     found = exchange.probed(plan, stream, 200, case.answer.encode())
     assert isinstance(found, Newest)
-    assert (found.seq, found.ts) == (case.seq, case.ts)
-    assert found.said.endswith("of 2026-01-01T00:00:00.123Z")
+    assert (found.seq, found.ts, found.state) == (case.seq, case.ts, case.state)
+    assert found.said.startswith("REST: ")
+    assert case.state or found.said.endswith("of 2026-01-01T00:00:00.123Z")
 
 
 @pytest.mark.parametrize("venue", exchanges.names())

@@ -64,6 +64,18 @@ async def test_linear_history_wants_a_key_and_leaves_out_non_market_prints(simul
         assert {logged[row["id"]].condition for row in rows} == {"MARKET"}
 
 
+async def test_the_best_prices_are_the_books(simulate):
+    async with simulate("--rate", "1") as sim:
+        for path, name in ((SPOT, "BTCUSDT"), (LINEAR, "BTCUSDT"), ("/inverse/dapi/v1", "BTCUSD_PERP")):
+            before = (await sim.get(f"{path}/depth?symbol={name}&limit=5"))[2]
+            said = (await sim.get(f"{path}/ticker/bookTicker?symbol={name}"))[2]
+            after = (await sim.get(f"{path}/depth?symbol={name}&limit=5"))[2]
+            (best,) = said if path.startswith("/inverse") else [said]
+            told = [[best["bidPrice"], best["bidQty"]], [best["askPrice"], best["askQty"]]]
+            assert told in [[book["bids"][0], book["asks"][0]] for book in (before, after)]
+        assert (await sim.get(f"{SPOT}/ticker/bookTicker?symbol=NO"))[2]["code"] == -1121
+
+
 async def test_aggregates_follow_the_paging_rules(simulate):
     async with simulate("--rate", "12000") as sim:
         book = (await filled(sim))["spot"]

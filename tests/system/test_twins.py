@@ -24,7 +24,9 @@ KILLING_SECONDS = float(os.environ.get("TWINS_SECONDS", "20"))
 """How long sockets are killed: a minute where it is asked for."""
 APART = 1.0
 SETTLED = 0.3
-"""How long a socket is open before the other one of its pair is killed."""
+"""How long a socket is open, at least, before the other one of its pair is killed."""
+RARE = "forceOrder"
+"""In the names of streams that have nothing to send for minutes."""
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 KINDS = {
     "spot": ["trade", "agg_trade", "quote", "book_delta", "book_snapshot", "kline"],
@@ -48,15 +50,24 @@ def sockets(exchange: Simulator, others: set[int]) -> tuple[int, Sockets]:
     return state["now"], found
 
 
-def kill(exchange: Simulator, others: set[int]) -> int:
+def producing(port: int) -> bool:
+    """Whether all connections of a daemon have taken something of every stream: that the venue has sent it is not
+    enough where the daemon has not come to read it.
+    """
+    connections = [each for report in status(port).values() for each in report["connections"]]
+    return all(RARE in name for each in connections for name in each.get("not_producing", {"none": ""}))
+
+
+def kill(exchange: Simulator, others: set[int], port: int) -> int:
     """Kill a socket a second, the older one of each pair in turn, once the younger one is there; how many."""
-    killed, until, turn = 0, time.monotonic() + KILLING_SECONDS, 0
-    while time.monotonic() < until:
+    killed, since, turn = 0, time.monotonic(), 0
+    while killed < KILLING_SECONDS * 0.8 or time.monotonic() < since + KILLING_SECONDS:
+        assert time.monotonic() < since + 3 * KILLING_SECONDS + 60, f"{killed} killed: the twins do not come back"
         began = time.monotonic()
         now, pairs = sockets(exchange, others)
         held = pairs[sorted(pairs)[turn % len(pairs)]]
         older, younger = sorted(held, key=held.__getitem__) if len(held) == 2 else (0, 0)
-        if older and now - held[younger] > SETTLED * 1_000_000:
+        if older and now - held[younger] > SETTLED * 1_000_000 and producing(port):
             exchange.fault("cut", connection=older)
             killed, turn = killed + 1, turn + 1
             time.sleep(max(0.0, began + APART - time.monotonic()))
@@ -106,7 +117,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         _, pairs = sockets(exchange, others)
         assert sorted(map(len, pairs.values())) == [2, 2, 2], "twins of every path"
         time.sleep(2)
-        killed = kill(exchange, others)
+        killed = kill(exchange, others, port)
         time.sleep(3)
         wait_for("books in sync after it", lambda: in_sync(port))
         for daemon in daemons:

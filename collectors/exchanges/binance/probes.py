@@ -1,4 +1,4 @@
-"""How Binance is asked for the newest trade of a symbol, and for its best prices (`market.probing`). Pure.
+"""How Binance is asked for the newest trade of a symbol, and for its best prices and levels (`market.probing`). Pure.
 
 Spot: the newest aggregate, which names the last trade in it and costs a sixth of the trades themselves. Futures'
 `trades` leave out those of the insurance fund and of ADL: an id that is not newer may hide one of these.
@@ -35,9 +35,16 @@ class _Best(msgspec.Struct):
     askQty: str  # noqa: N815
 
 
+class _Depth(msgspec.Struct):
+    lastUpdateId: Id  # noqa: N815
+    bids: list[tuple[str, str]]
+    asks: list[tuple[str, str]]
+
+
 _aggregates = msgspec.json.Decoder(list[_Aggregate]).decode
 _trades = msgspec.json.Decoder(list[_Trade]).decode
 _tops = msgspec.json.Decoder(_Best | list[_Best]).decode
+_depth = msgspec.json.Decoder(_Depth).decode
 
 
 def _aggregate(body: bytes, kind: str) -> Newest:
@@ -67,23 +74,33 @@ def _best(body: bytes, kind: str) -> Newest:
     return best(found[0].bidPrice, found[0].bidQty, found[0].askPrice, found[0].askQty)
 
 
+def _levels(body: bytes, kind: str) -> Newest:
+    """The best levels: of what changes deeper a quiet book's next look tells."""
+    del kind
+    said = _depth(body)
+    return Newest(0, None, f"REST: book at update {said.lastUpdateId}", f"{said.bids} / {said.asks}")
+
+
 def _route(path: str, weight: int, read: Callable[[bytes, str], Newest]) -> Route:
     return Route(path + "?symbol={symbol}&limit=1", weight, read)
 
 
-def _quotes(api: str) -> Route:
-    return Route(f"/{api}/ticker/bookTicker?symbol={{symbol}}", 2, _best)
+def _tops_of(api: str, weight: int) -> dict[str, Route]:
+    return {
+        "quote": Route(f"/{api}/ticker/bookTicker?symbol={{symbol}}", 2, _best),
+        "book_delta": Route(f"/{api}/depth?symbol={{symbol}}&limit=5", weight, _levels),
+    }
 
 
 _spot = _route("/api/v3/aggTrades", 4, _aggregate)
 _PROBES = Probes(
     {
-        "spot": {"trade": _spot, "agg_trade": _spot, "quote": _quotes("api/v3")},
+        "spot": {"trade": _spot, "agg_trade": _spot, **_tops_of("api/v3", 5)},
         **{
             market: {
                 "trade": _route(f"/{api}/v1/trades", 5, _trade),
                 "agg_trade": _route(f"/{api}/v1/aggTrades", 20, _aggregate),
-                "quote": _quotes(f"{api}/v1"),
+                **_tops_of(f"{api}/v1", 2),
             }
             for market, api in (("linear", "fapi"), ("inverse", "dapi"))
         },
