@@ -303,10 +303,10 @@ class Pipeline:
 
     def _interrupt(self, link: Link, cause: str, now: int, heard: int) -> None:
         """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet. Those
-        that another one stood by to produce, when this one was `heard` last, are handed over to it.
+        this one produced, and another stood by to produce when this one was `heard` last, are handed over to it.
         """
         served = {stream for other in self.links for stream in other.producing(now)}
-        standing = {stream for other in self.links for stream in other.standing_by(heard, now)}
+        standing = {stream for other in self.links for stream in other.standing_by(heard, now)} & {*link.producing(now)}
         for kind, symbols in link.by_kind().items():
             merger, session = self.route(kind).merger, link.session
             named = [one for one in symbols if (kind, one) not in served and (kind, one) not in link.unwanted]
