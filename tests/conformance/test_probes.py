@@ -1,8 +1,9 @@
 """What a venue answers that is asked for the newest trade, as its documentation has it, and what is read in it.
 
 `tests/fixtures/exchanges/<name>/probes.json` has a case a row: market, kind, symbol; the path that is asked, the
-answer, and the id (null where ids say nothing) and time (us) that are to be found in it, or the `state` of routes that
-tell of no event; what the venue answers of a symbol that it does not know; and whether it is told nothing before it has said something (`speaks_after`).
+answer, and the id (null where ids say nothing) and time (us) that are to be found in it, or the `state` of a route
+that tells of no event; what the venue answers of a symbol that it does not know; and whether it is told nothing before
+it has said something (`speaks_after`).
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ async def test_linear_history_wants_a_key_and_leaves_out_non_market_prints(simul
 
 
 async def test_the_best_prices_are_the_books(simulate):
-    async with simulate("--rate", "1") as sim:
+    async with simulate("--rate", "1", "--markets", "spot,linear,inverse") as sim:
         for path, name in ((SPOT, "BTCUSDT"), (LINEAR, "BTCUSDT"), ("/inverse/dapi/v1", "BTCUSD_PERP")):
             before = (await sim.get(f"{path}/depth?symbol={name}&limit=5"))[2]
             said = (await sim.get(f"{path}/ticker/bookTicker?symbol={name}"))[2]
