@@ -26,6 +26,7 @@ STALLED = "stalled"
 SILENT = "silent_stream"
 """Cause of an interruption that was proven: the venue has newer events of a stream that has sent none."""
 SINGLE = (STALLED, SILENT)
+SILENCE = "silence"
 HANDOVER = "handover"
 """Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
 JUMP = "jump"

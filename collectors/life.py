@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from collectors.config import ConnectionConfig
-from collectors.holes import SILENT
+from collectors.holes import SILENCE, SILENT
 from collectors.http import Fetching, HttpFailed
 from collectors.inquiry import Inquiry
 from collectors.liveness import status as liveness_of
@@ -260,7 +260,7 @@ class Life:
         silent = self._tools.config.silent_socket_seconds
         quiet = self._clock.monotonic() - self._heard
         if silent is not None and quiet > silent and not self._pipeline.full:
-            self._end("silence", f"no frame for {quiet:.0f} s")
+            self._end(SILENCE, f"no frame for {quiet:.0f} s")
 
     def _heed_steps(self) -> None:
         """Where the wall clock was stepped, what is known of the streams is moved with it, and a successor asked for:

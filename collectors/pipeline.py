@@ -13,7 +13,7 @@ import msgspec
 from collectors import drifted
 from collectors.coverage import CoverageTracker
 from collectors.drift import Radar
-from collectors.holes import HANDOVER, STALLED, Memory
+from collectors.holes import HANDOVER, SILENCE, SINGLE, STALLED, Memory
 from collectors.intake import Intake, Lines, line_of, lines_of_frames
 from collectors.links import TORN, Gaps, Link, Recalling, Totals, tally
 from collectors.pressed import Sieve
@@ -221,9 +221,8 @@ class Pipeline:
     # --- time ---
 
     def advance(self, now: int, *, covered: bool = False) -> None:
-        """Time has passed for the market: what the mergers no longer wait for, and what has been counted.
-
-        With `covered`, also what every session has covered so far: asked for before segments are sealed.
+        """Time has passed for the market: what the mergers no longer wait for, what has been counted; with `covered`
+        also what every session has covered so far: asked for before segments are sealed.
         """
         for route in self._routes:
             self._found(route.merger.tick(now))
@@ -311,13 +310,14 @@ class Pipeline:
             merger, session = self.route(kind).merger, link.session
             named = [one for one in symbols if (kind, one) not in served and (kind, one) not in link.unwanted]
             handed = [one for one in named if (kind, one) in standing and merger.begun(one)]
-            for some, why in (([one for one in named if one not in handed], cause), (handed, HANDOVER)):
+            lost = [one for one in named if one not in handed]
+            # a cause of single streams too is the end of all: those that others serve have lost this session
+            for some, why in ((lost, cause), ((), SILENCE if cause in SINGLE else cause), (handed, HANDOVER)):
                 self._found(merger.interrupt(session.session_id, some, why, now, session.venue_time))
 
     def _pass_on(self, link: Link, streams: Mapping[str, Sequence[str]], cause: str, now: int) -> None:
-        """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is.
-
-        A handover to nobody that is known (a replay of some of the frames) leaves it to the ids to say what is missing.
+        """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is. Of a
+        handover to nobody that is known (a replay of some of the frames) ids say what is missing.
         """
         others = (other.by_kind(wanted=True).items() for other in self.links)
         elsewhere = {(kind, one) for carried in others for kind, held in carried for one in held}

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal
 
-from collectors.rhythm import LEAST, MOST, WINDOW, Rhythms, young
+from collectors.rhythm import LEAST, MOST, WINDOW, YOUNG_EVENTS, YOUNG_SPAN, Rhythms, young
 from collectors.suspicion import IMPLIED, NEAR, Ask, Doubt, Facts, Finding, Seen, newer
 from market.probing import Newest
 from market.session import EVERY_SYMBOL, Stream, StreamState
@@ -74,6 +74,8 @@ class Suspects:
         self._fresh = round(silent_after * FRESH_PART)
         self._last: dict[str, int] = {}
         """Name of a stream -> receive time of its newest event at the last look."""
+        self._grown: set[str] = set()
+        """Streams of which the session has seen enough to know their rhythm."""
         self._window = -1
         self._doubts: dict[str, Doubt] = {}
         self._judged: set[str] = set()
@@ -173,6 +175,9 @@ class Suspects:
         """The spell that has ended since the last look, if it was one."""
         name, last = state.stream.name, state.last_recv
         before = self._last.get(name, 0)
+        if name not in self._grown and state.events >= YOUNG_EVENTS and last - state.first_recv >= YOUNG_SPAN:
+            self._grown.add(name)  # longer spells were learnt as they ended
+            self._rhythms.of(state.stream.kind, state.stream.symbol).learn(SHORT, now)
         if last != before:
             self._last[name] = last
             spell = last - before if before else 0

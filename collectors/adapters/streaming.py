@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from collectors.adapters.lifetime import lifetime
+from collectors.adapters.silence import silent_at
 from collectors.adapters.subscribing import Subscriber
 from market.session import Connection, Leave, Limits, Output, Rejected, Send, Stream, StreamState
 from market.times import SECOND
@@ -51,6 +52,8 @@ class StreamingSession(ABC):
         self._garbage = self._garbage_at = 0
         self._started = 0
         self._checked_frame = self._checked_at = 0
+        self._forsaken = False
+        """Whether it has said that nothing comes any more, though it is answered."""
 
     # --- what a member says ---
 
@@ -128,8 +131,7 @@ class StreamingSession(ABC):
             times.append(max(asked, self._subscribes_at()))
         if (more := self._more_at()) is not None:
             times.append(more)
-        if (first := self._first_by()) is not None:
-            times.append(first)
+        times += [due for due in (self._first_by(), self._data_by()) if due is not None]
         return min(times)
 
     def streams(self) -> Iterable[StreamState]:
@@ -209,4 +211,12 @@ class StreamingSession(ABC):
             return Leave("no_first_message", f"no stream sent anything in {quiet} s: restricted address?")
         if now >= self._checked_at + self._limits.silent_socket:
             return Leave("silence", f"no frame for {(now - self._checked_at) // SECOND} s")
+        if (due := self._data_by()) is not None and now >= due:
+            self._forsaken = True
+            quiet = now - max(state.last_recv for state in self.states.values())
+            return Leave("silence", f"nothing of any stream for {quiet // SECOND} s, though it answers")
         return None
+
+    def _data_by(self) -> int | None:
+        """By when the next event must come; None where nothing says so, or where it was said already."""
+        return None if self._forsaken else silent_at(self.states.values())

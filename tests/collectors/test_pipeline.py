@@ -128,6 +128,19 @@ def test_a_handover_leaves_no_gap() -> None:
     assert bench.passed(T0 + 5 * SECOND).gaps == []
 
 
+def test_a_connection_left_for_its_silent_streams_has_lost_those_that_another_one_serves_by_now() -> None:
+    bench = Bench()
+    old = bench.open("n-1-1")
+    bench.pipeline.receive(old, [b"ack", t(1, 0), q(1, 1)], T0)
+    heir = bench.open("n-1-2")
+    bench.pipeline.receive(heir, [b"ack", q(9, 20_000)], T0 + 20 * SECOND)
+    bench.pipeline.close(old, "silent_stream", T0 + 26 * SECOND, detail="trade:AAA sent nothing for 26 s")
+    gaps = {gap.kind: gap for gap in bench.passed(T0 + 30 * SECOND).gaps}
+    assert gaps["trade"].ts_to is None
+    quote = gaps["quote"]
+    assert (quote.ts_from, quote.ts_to, quote.state) == (T0 + 1_000, T0 + 20_000_000, "open")
+
+
 def test_a_stalled_stream_is_a_gap_until_it_sends_again() -> None:
     bench = Bench()
     link = bench.open()

@@ -1,0 +1,31 @@
+"""When a connection that is still answered has been without data for too long. Pure.
+
+Answers to pings and heartbeats are frames and no data: a venue may keep both up while it has forgotten every stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from market.session import StreamState
+from market.times import MINUTE, SECOND
+
+LEAST = 15 * SECOND
+SLOW_FACTOR = 20
+"""It is silent when it has been quiet for this many of its own mean gaps."""
+ENOUGH = 100
+"""Events that a mean gap is taken from; with fewer it has YOUNG, so that a quiet market is not left again and again."""
+YOUNG = MINUTE
+
+
+def silent_at(states: Iterable[StreamState]) -> int | None:
+    """By when (us) the next event of any stream must have come; None where nothing has come yet, or where none of what
+    has come declares a `max_silence`.
+    """
+    heard = [state for state in states if state.events]
+    if all(state.stream.max_silence is None for state in heard):
+        return None
+    events = sum(state.events for state in heard)
+    newest = max(state.last_recv for state in heard)
+    mean_gap = (newest - min(state.first_recv for state in heard)) // max(1, events - 1)
+    return newest + max(LEAST if events >= ENOUGH else YOUNG, SLOW_FACTOR * mean_gap)
