@@ -55,7 +55,7 @@ def test_pongs_are_no_data(venue: str) -> None:
     quotes.acknowledged_at = quotes.first_recv = T0
     quotes.events, quotes.last_recv = 1_000, T0 + 9 * SECOND
     left = [(at, out) for at, out in told(session, 26) if isinstance(out, Leave)]
-    assert {out.cause for _, out in left} == {"silence"}
+    assert "silence" in {out.cause for _, out in left}
     data = [at for at, out in left if "nothing of any" in out.detail]
     if not any("no frame" in out.detail for _, out in left):  # venues whose heartbeats come every second
         assert len(data) == 1, "said once"
