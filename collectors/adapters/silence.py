@@ -18,6 +18,14 @@ ENOUGH = 100
 YOUNG = MINUTE
 
 
+def ordinary_until(states: Iterable[StreamState]) -> int:
+    """Until when (us) its silence is no more than is usual for each of its channels that has spoken; 0 for never.
+
+    A connection that is young has said too little to be judged by that alone.
+    """
+    return min((state.ordinary for state in states if state.events and state.stream.max_silence is not None), default=0)
+
+
 def silent_at(states: Iterable[StreamState]) -> int | None:
     """By when (us) the next event of any stream must have come; None where nothing has come yet, or where none of what
     has come declares a `max_silence`.
@@ -28,4 +36,5 @@ def silent_at(states: Iterable[StreamState]) -> int | None:
     events = sum(state.events for state in heard)
     newest = max(state.last_recv for state in heard)
     mean_gap = (newest - min(state.first_recv for state in heard)) // max(1, events - 1)
-    return newest + max(LEAST if events >= ENOUGH else YOUNG, SLOW_FACTOR * mean_gap)
+    quiet = max(LEAST if events >= ENOUGH else YOUNG, SLOW_FACTOR * mean_gap)
+    return max(newest + quiet, ordinary_until(heard))

@@ -14,12 +14,13 @@ import msgspec
 
 from collectors.adapters.dated import Dated, reader
 from collectors.adapters.lifetime import lifetime
+from collectors.adapters.silence import ordinary_until
 from collectors.adapters.skew import Skew
 from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.booking import Booking
 from collectors.exchanges.binance.commands import Subscriber
 from collectors.exchanges.binance.depth import Books, Depth
-from collectors.exchanges.binance.silence import ordinary_until, silence_limit
+from collectors.exchanges.binance.silence import silence_limit
 from market.kinds import Contract, Event
 from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Rejected, Stream, StreamState
 

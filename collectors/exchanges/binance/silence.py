@@ -10,14 +10,6 @@ SLOW_FACTOR = 20
 """A socket is silent when it has been quiet for this many of its own mean gaps."""
 
 
-def ordinary_until(states: Collection[StreamState]) -> int:
-    """Until when (us) its silence is no more than is usual for each of its channels that has spoken; 0 for never.
-
-    A connection that is young has said too little to be judged by that alone.
-    """
-    return min((state.ordinary for state in states if state.events and state.stream.max_silence is not None), default=0)
-
-
 def silence_limit(states: Collection[StreamState], limits: Limits) -> int | None:
     """us; None where its channels say nothing about silence.
 
