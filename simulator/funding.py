@@ -26,6 +26,11 @@ def settled(seed: str, at: int) -> int:
     return 10_000 + chance(seed, "funding", at // INTERVAL) % 30_001 - 15_000
 
 
+def settlements(last: int, after: int) -> range:
+    """The times of settlements up to `last` that are later than `after`, us, newest first."""
+    return range(last - last % INTERVAL, after, -INTERVAL)
+
+
 def predicted(seed: str, time: int) -> int:
     """The estimate at `time` of the rate to be settled next; it nears it as the settlement nears."""
     to_come = next_funding(time)

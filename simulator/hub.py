@@ -299,6 +299,11 @@ class Hub:
         for event in events:
             self._send(event, group, [connection], now - now % 1000)
 
+    def listed(self, market: str, symbol: str) -> Book | None:
+        """The book of a symbol as the venue writes it; None where it is not listed."""
+        book = self.market.named.get((market, symbol.lower()))
+        return book if book is not None and book.listed and book.symbol == symbol else None
+
     # -- connections -------------------------------------------------------------------------------------------------
 
     def open(self, market: str, route: str, path: str, transport: asyncio.Transport) -> Connection:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from simulator import venues
 from simulator.answers import rest_faults
+from simulator.asking import respond
 from simulator.clock import Clock
 from simulator.faults import Fault, Scheduled
 from simulator.hub import Hub
@@ -48,20 +49,20 @@ class Control:
         try:
             fault = msgspec.json.decode(await request.read(), type=Fault)
         except msgspec.DecodeError as error:
-            return _json({"error": str(error)}, 400)
-        return _json(_shown(self._hub.begin(fault)))
+            return respond({"error": str(error)}, 400)
+        return respond(_shown(self._hub.begin(fault)))
 
     async def get_faults(self, _request: web.Request) -> web.Response:
         """Faults in force."""
-        return _json([_shown(fault) for fault in self._hub.faults])
+        return respond([_shown(fault) for fault in self._hub.faults])
 
     async def delete_fault(self, request: web.Request) -> web.Response:
         """End a fault before its time."""
         for fault in self._hub.faults:
             if str(fault.id) == request.match_info["id"]:
                 self._hub.end_fault(fault)
-                return _json(_shown(fault))
-        return _json({"error": "no such fault in force"}, 404)
+                return respond(_shown(fault))
+        return respond({"error": "no such fault in force"}, 404)
 
     async def post_contract(self, request: web.Request) -> web.Response:
         """A symbol's status changes: exchangeInfo says it, and notices of contracts. 400 says what is wrong.
@@ -71,15 +72,15 @@ class Control:
         try:
             asked = msgspec.json.decode(await request.read(), type=ContractChange)
         except msgspec.DecodeError as error:
-            return _json({"error": str(error)}, 400)
+            return respond({"error": str(error)}, 400)
         market = self._hub.market
         book = market.named.get((asked.market, asked.symbol.lower()))
         if book is None:
-            return _json({"error": f"no {asked.symbol} on {asked.market}"}, 404)
+            return respond({"error": f"no {asked.symbol} on {asked.market}"}, 404)
         now, notices = self._hub.clock.now(), self._hub.notices if book.market != "spot" else ()
         market.change(book, asked.status, asked.delivery, now, notices)
         self._hub.log.line("status", book.market, book.symbol, book.status, book.delivery, now)
-        return _json({"market": book.market, "symbol": book.symbol, "status": book.status, "delivery": book.delivery})
+        return respond({"market": book.market, "symbol": book.symbol, "status": book.status, "delivery": book.delivery})
 
     async def get_state(self, _request: web.Request) -> web.Response:
         """The clock, what was produced, and the connections with their streams."""
@@ -95,17 +96,11 @@ class Control:
             for one in hub.connections.values()
         ]
         produced = hub.market.produced
-        return _json({"now": hub.clock.now(), "produced": produced, "opened": hub.opened, "connections": connections})
+        return respond({"now": hub.clock.now(), "produced": produced, "opened": hub.opened, "connections": connections})
 
 
 def _shown(fault: Fault) -> dict[str, Any]:
     return {"id": fault.id, "fault": fault.fault} | fault.parameters()
-
-
-def _json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(body), status=status, headers=headers or {}, content_type="application/json"
-    )
 
 
 def build(options: Options, twin: Twin, reality: Reality | None = None, start: int | None = None) -> Hub:

@@ -1,25 +1,17 @@
 """Bybit's twin: its answers, the wholes that topics begin with, and its REST envelope."""
 
-import asyncio
 import json
 
 import pytest
 
 from simulator.venues.bybit import rest
+from tests.support.told import until
 
 VENUE = ("--venue", "bybit", "--markets", "spot,linear,inverse", "--symbols", "BTCUSDT,ETHUSDT")
 
 
 async def ask(socket, **request):
     await socket.send_str(json.dumps(request))
-
-
-async def until(socket, good):
-    """Messages up to the first that is `good`."""
-    found = []
-    while not found or not good(found[-1]):
-        found.append(json.loads((await asyncio.wait_for(socket.receive(), 10)).data))
-    return found
 
 
 async def test_a_topic_begins_with_a_whole_and_goes_on_by_one(simulate):

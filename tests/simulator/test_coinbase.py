@@ -9,6 +9,7 @@ from collectors import exchanges
 from market.kinds import KIND_OF_EVENT, BookDelta, Event, Trade
 from market.session import Send
 from simulator.venues.coinbase import rest, stream
+from tests.support.told import until
 
 VENUE = ("--venue", "coinbase", "--markets", "spot", "--symbols", "BTCUSDT,ETHUSDT")
 
@@ -16,14 +17,6 @@ VENUE = ("--venue", "coinbase", "--markets", "spot", "--symbols", "BTCUSDT,ETHUS
 async def ask(socket, channel, *products, what="subscribe"):
     named = {"product_ids": list(products)} if products else {}
     await socket.send_str(json.dumps({"type": what, "channel": channel, **named}))
-
-
-async def until(socket, good):
-    """Messages up to the first that is `good`."""
-    found = []
-    while not found or not good(found[-1]):
-        found.append(json.loads((await asyncio.wait_for(socket.receive(), 10)).data))
-    return found
 
 
 def listed(message):

@@ -3,17 +3,12 @@
 import asyncio
 import json
 import zlib
+from functools import partial
+
+from tests.support import told
 
 VENUE = ("--venue", "kraken", "--markets", "spot,linear,inverse", "--symbols", "BTCUSDT,ETHUSDT", "--rate", "400")
-
-
-async def until(socket, good):
-    """Messages up to the first that is `good`."""
-    found = []
-    while not found or not good(found[-1]):
-        text = (await asyncio.wait_for(socket.receive(), 10)).data
-        found.append(json.loads(text, parse_float=str, parse_int=str))
-    return found
+until = partial(told.until, parse_float=str, parse_int=str)
 
 
 async def ask(socket, method, **params):

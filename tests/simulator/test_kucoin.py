@@ -9,20 +9,13 @@ import pytest
 
 from simulator.venues.kucoin import rest
 from simulator.venues.kucoin.names import read, spell
+from tests.support.told import until
 
 VENUE = ("--venue", "kucoin", "--markets", "spot,linear,inverse", "--symbols", "BTC-USDT,ETH-USDT")
 
 
 async def ask(socket, **request):
     await socket.send_str(json.dumps({"response": True, "privateChannel": False, **request}))
-
-
-async def until(socket, good):
-    """Messages up to the first that is `good`."""
-    found = []
-    while not found or not good(found[-1]):
-        found.append(json.loads((await asyncio.wait_for(socket.receive(), 10)).data))
-    return found
 
 
 @contextlib.asynccontextmanager

@@ -9,8 +9,8 @@ import zlib
 import aiohttp
 import pytest
 
+from simulator import spoiling
 from simulator.faults import FORMS
-from simulator.venues.binance import spoiling
 
 TRADES = "/spot/stream?streams=btcusdt@trade/ethusdt@trade"
 TEXT = aiohttp.WSMsgType.TEXT

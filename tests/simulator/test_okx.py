@@ -6,20 +6,13 @@ import json
 import pytest
 
 from simulator.venues.okx import rest
+from tests.support.told import until
 
 VENUE = ("--venue", "okx", "--markets", "spot,linear,inverse", "--symbols", "BTC-USDT,ETH-USDT")
 
 
 async def ask(socket, op, *args, number="1"):
     await socket.send_str(json.dumps({"id": number, "op": op, "args": list(args)}))
-
-
-async def until(socket, good):
-    """Messages up to the first that is `good`."""
-    found = []
-    while not found or not good(found[-1]):
-        found.append(json.loads((await asyncio.wait_for(socket.receive(), 10)).data))
-    return found
 
 
 async def test_a_book_begins_with_a_whole_and_each_change_names_the_one_before(simulate):

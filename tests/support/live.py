@@ -146,6 +146,18 @@ class Daemon:
             self._log.close()
 
 
+@contextmanager
+def collecting(config: Path, port: int) -> Iterator[Daemon]:
+    """A daemon that is ready, stopped when the block ends; it has ended well."""
+    daemon = Daemon(config, config.with_name("daemon.log"))
+    try:
+        daemon.wait_until_ready(port)
+        yield daemon
+    finally:
+        code = daemon.stop()
+    assert code == 0, daemon.log.read_text()[-4000:]
+
+
 def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: int, **sections: Any) -> Path:
     """A configuration for tests: short seals, loopback, no log files."""
     document = {

@@ -20,7 +20,7 @@ from lake.frames import FrameLine, encode_frame_lines
 from market import times
 from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
-from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
+from tests.support.live import collecting, free_port, get, simulator, wait_for, write_config
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -48,17 +48,12 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
     with simulator(folder, "--markets", "spot", "--symbols", ",".join(SYMBOLS.values()), "--rate", RATE) as exchange:
         source = {**exchange.source("spot", list(SYMBOLS), KINDS), "exchange": "ccxt:binance"}
         config = write_config(folder / "config.json", lake, [source], port)
-        daemon = Daemon(config, folder / "daemon.log")
-        try:
-            daemon.wait_until_ready(port)
+        with collecting(config, port):
             wait_for("streams", lambda: producing(port, 1))
             time.sleep(1.0)
             exchange.fault("cut")
             wait_for("streams of a second connection", lambda: producing(port, 2))
             time.sleep(1.0)
-        finally:
-            code = daemon.stop()
-        assert code == 0, daemon.log.read_text()[-4000:]
         truth = exchange.stop()
     dl("transform", "--config", config)
     return lake, truth

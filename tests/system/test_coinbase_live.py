@@ -8,19 +8,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from lake import Lake
-from simulator.truth import Truth
-from tests.support.commands import dl, dl_json
-from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
+from tests.support.commands import dl
+from tests.support.live import collecting, free_port, get, simulator, wait_for, write_config
+from tests.support.venue_live import Collected, Venue, in_sync
 
 pytestmark = pytest.mark.timeout(300)
 
 PRODUCTS = ["BTC-USDT", "ETH-USDT"]
-FUTURES = ["contract", "open_interest", "funding_rate", "trade", "book_delta"]
+MARKETS = {"spot": PRODUCTS, "linear": PRODUCTS}
 KINDS = ["trade", "quote", "book_delta", "kline", "contract"]
+FUTURES = ["contract", "open_interest", "funding_rate", "trade", "book_delta"]
+LOST = ("spot", "BTC-USDT")
+VENUE = Venue("coinbase", MARKETS, KINDS, FUTURES, [LOST])
 
 
 def report(port: int) -> dict[str, Any]:
@@ -29,63 +31,39 @@ def report(port: int) -> dict[str, Any]:
     return found
 
 
-def in_sync(port: int) -> bool:
+def spot_in_sync(port: int) -> bool:
     """Whether every stream but those of candles is producing and every book is in sync, by the daemon's own word."""
-    connections = report(port).get("connections", [])
-    quiet = {name for each in connections for name in each.get("not_producing", {"none": ""})}
-    talking = all(name.startswith("candles:") for name in quiet)
-    return len(connections) == 1 and talking and all(each.get("books_out_of_sync") == [] for each in connections)
+    return in_sync([report(port)], 1, "candles:")
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
     folder = tmp_path_factory.mktemp("coinbase")
     lake, port = folder / "lake", free_port()
-    markets = (
-        "--venue",
-        "coinbase",
-        "--markets",
-        "spot,linear",
-        "--symbols",
-        ",".join(PRODUCTS),
-        "--rate",
-        "200",
-    )
-    with simulator(folder, *markets) as exchange:
-        source = exchange.source("spot", PRODUCTS, KINDS)
-        futures = exchange.source("linear", PRODUCTS, FUTURES)
-        config = write_config(folder / "config.json", lake, [source, futures], port)
-        daemon = Daemon(config, folder / "daemon.log")
-        try:
-            daemon.wait_until_ready(port)
-            wait_for("books in sync", lambda: in_sync(port))
-            exchange.fault("drop_ids", market="spot", kind="book_delta", symbol="BTC-USDT", count=1)
+    options = ("--markets", ",".join(MARKETS), "--symbols", ",".join(PRODUCTS), "--rate", "200")
+    with simulator(folder, "--venue", "coinbase", *options) as exchange:
+        sources = [exchange.source(market, names, VENUE.kinds(market)) for market, names in MARKETS.items()]
+        config = write_config(folder / "config.json", lake, sources, port)
+        with collecting(config, port):
+            wait_for("books in sync", lambda: spot_in_sync(port))
+            exchange.fault("drop_ids", market=LOST[0], kind="book_delta", symbol=LOST[1], count=1)
             wait_for("the loss to be known", lambda: report(port)["gaps"] >= 1)
             state = f"{exchange.address['control']}/state"
             wait_for("the connection to be made again", lambda: json.loads(get(state)[1])["opened"] >= 2)
             time.sleep(1.0)  # status is that of the last second
-            wait_for("books in sync again", lambda: in_sync(port))
+            wait_for("books in sync again", lambda: spot_in_sync(port))
             time.sleep(2.0)  # what is asked of futures comes one by one
-        finally:
-            code = daemon.stop()
-        assert code == 0, daemon.log.read_text()[-4000:]
         truth = exchange.stop()
     dl("transform", "--config", config)
-    return lake, truth
-
-
-def rows(lake: Path, kind: str, symbol: str) -> list[dict[str, Any]]:
-    table = Lake(lake).read(kind, market_type="spot", symbol=symbol)
-    return pl.DataFrame(pl.from_arrow(table)).sort("session", "frame_no", "item").to_dicts()
+    return Collected(VENUE, lake, truth)
 
 
 @pytest.mark.parametrize("symbol", PRODUCTS)
 def test_every_trade_is_stored_once_with_the_takers_side_and_what_lies_before_is_history(
-    collected: tuple[Path, Truth], symbol: str
+    collected: Collected, symbol: str
 ) -> None:
-    lake, truth = collected
-    sent = truth.sent("trade", "spot", symbol)
-    stored = {row["seq"]: row for row in rows(lake, "trade", symbol)}
+    sent = collected.truth.sent("trade", "spot", symbol)
+    stored = {row["seq"]: row for row in collected.rows("trade", "spot", symbol)}
     ids = sorted(stored)
     assert ids == list(range(ids[0], ids[-1] + 1)), "what was sent while nobody was connected came as history"
     assert len(ids) > 10
@@ -99,11 +77,9 @@ def test_every_trade_is_stored_once_with_the_takers_side_and_what_lies_before_is
 
 
 @pytest.mark.parametrize("symbol", PRODUCTS)
-def test_the_stored_rows_give_books_and_a_loss_is_one_new_whole_of_each(
-    collected: tuple[Path, Truth], symbol: str
-) -> None:
-    lake, truth = collected
-    updates = rows(lake, "book_delta", symbol)
+def test_the_stored_rows_give_books_and_a_loss_is_one_new_whole_of_each(collected: Collected, symbol: str) -> None:
+    lake, truth = collected.lake, collected.truth
+    updates = collected.rows("book_delta", "spot", symbol)
     flags = Counter(row["flags"] for row in updates)
     assert flags["snapshot"] == 2, "the connection was left, and made again"
     last = updates[-1]
@@ -122,33 +98,31 @@ def test_the_stored_rows_give_books_and_a_loss_is_one_new_whole_of_each(
 
 
 def test_the_only_gaps_are_those_of_the_left_connection_and_the_lake_proves_itself(
-    collected: tuple[Path, Truth],
+    collected: Collected,
 ) -> None:
-    lake, _ = collected
-    missing = [gap for gap in dl_json("gaps", "--lake", lake, expect=1) if gap["cause"] != "stopped"]
+    missing = collected.gaps()
     causes = {gap["cause"] for gap in missing}
     assert causes - {"jump"} == {"messages_missing"}
     assert all(gap["kind"] == "book_delta" for gap in missing if gap["cause"] == "jump"), "known before it was left"
     assert {gap["symbol"] for gap in missing if gap["kind"] == "book_delta"} == set(PRODUCTS)
     assert not [gap for gap in missing if gap["kind"] == "trade"], "ids prove that none is missing"
-    verdict = dl_json("verify", "--lake", lake)
-    assert (verdict["ok"], verdict["findings"]) == (True, [])
+    collected.check_proof()
 
 
-def test_futures_are_told_by_rest(collected: tuple[Path, Truth]) -> None:
+def test_futures_are_told_by_rest(collected: Collected) -> None:
     for kind, columns in (("open_interest", ("oi_unit", "sides")), ("funding_rate", ("rate_kind", "interval_s"))):
-        told = Lake(collected[0]).read(kind, market_type="linear").to_pylist()
+        told = Lake(collected.lake).read(kind, market_type="linear").to_pylist()
         assert {row["symbol"] for row in told} == set(PRODUCTS)
         wanted = {"open_interest": ("contract", 1), "funding_rate": ("ratio", 28_800)}[kind]
         assert {tuple(row[name] for name in columns) for row in told} == {wanted}
 
 
-def test_products_are_told_with_their_unified_names(collected: tuple[Path, Truth]) -> None:
-    told = Lake(collected[0]).read("contract", market_type="linear").to_pylist()
+def test_products_are_told_with_their_unified_names(collected: Collected) -> None:
+    told = Lake(collected.lake).read("contract", market_type="linear").to_pylist()
     assert {(row["unified"], row["multiplier"]) for row in told} == {
         ("BTC/USDT:USDT-301220", 0.01), ("ETH/USDT:USDT-301220", 0.01),
     }  # fmt: skip
-    rows_of = Lake(collected[0]).read("contract", market_type="spot").to_pylist()
+    rows_of = Lake(collected.lake).read("contract", market_type="spot").to_pylist()
     assert {row["symbol"]: (row["unified"], row["status"]) for row in rows_of} == {
         "BTC-USDT": ("BTC/USDT", "online"), "ETH-USDT": ("ETH/USDT", "online"),
     }  # fmt: skip
@@ -160,25 +134,14 @@ COMPARED = {
 }  # fmt: skip
 
 
-def test_a_replay_of_the_frames_gives_the_same_rows(collected: tuple[Path, Truth], tmp_path: Path) -> None:
-    lake, _ = collected
-    held = (lake / "frames").rglob("market_type=spot/**/*.frames.jsonl*")
-    frames = sorted(path for path in held if path.suffix != ".json")
-    dl("replay", *frames, "--exchange", "coinbase", "--market-type", "spot", "--lake", tmp_path / "again")
-    for kind, columns in COMPARED.items():
-        names = ["symbol", "ts_event", "session", "frame_no", "item", *columns]
-        live, again = (
-            sorted(map(str, Lake(one).read(kind, market_type="spot", columns=names).to_pylist()))
-            for one in (lake, tmp_path / "again")
-        )
-        assert live == again, kind
+def test_a_replay_of_the_frames_gives_the_same_rows(collected: Collected, tmp_path: Path) -> None:
+    collected.check_replay(tmp_path / "again", "spot", COMPARED)
 
 
 @pytest.mark.parametrize("symbol", PRODUCTS)
-def test_trades_of_futures_are_counted_in_contracts_of_their_size(collected: tuple[Path, Truth], symbol: str) -> None:
-    lake, truth = collected
-    sent = truth.sent("trade", "linear", symbol)
-    stored = Lake(lake).read("trade", market_type="linear", symbol=symbol).to_pylist()
+def test_trades_of_futures_are_counted_in_contracts_of_their_size(collected: Collected, symbol: str) -> None:
+    sent = collected.truth.sent("trade", "linear", symbol)
+    stored = Lake(collected.lake).read("trade", market_type="linear", symbol=symbol).to_pylist()
     assert len(stored) > 10
     assert {(row["qty_unit"], row["multiplier"], row["seq"]) for row in stored} == {("contract", 0.01, None)}
     ids = [int(row["trade_id"]) for row in stored]

@@ -11,7 +11,7 @@ import pytest
 from lake import Lake
 from market.times import SECOND
 from tests.support.commands import dl, dl_json
-from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
+from tests.support.live import collecting, free_port, get, simulator, wait_for, write_config
 
 pytestmark = pytest.mark.timeout(120)
 AHEAD = 10 * SECOND
@@ -26,17 +26,12 @@ def test_f49_a_venue_ten_seconds_ahead_is_an_alarm_and_is_shown_and_what_is_stor
     ) as exchange:
         source = exchange.source("linear", ["BTCUSDT"], ["trade", "quote"])
         config = write_config(tmp_path / "config.json", lake, [source], port, transformer={"interval_seconds": 0.5})
-        daemon = Daemon(config, tmp_path / "daemon.log")
-        try:
-            daemon.wait_until_ready(port)
+        with collecting(config, port) as daemon:
             wait_for("the alarm", lambda: "behind that of binance linear" in daemon.said())
             said = json.loads(get(f"http://127.0.0.1:{port}/status")[1])["services"]
             assert {"synchronised", "venues"} <= said["clock_record"]["report"].keys()
             assert b"lake_clock_offset_error_seconds" in get(f"http://127.0.0.1:{port}/metrics")[1]
             wait_for("latencies", lambda: list((lake / "clocks").glob("*")) and _streams(port))
-        finally:
-            code = daemon.stop()
-        assert code == 0, daemon.said()
         truth = exchange.stop()
     dl("transform", "--config", config)
     found = dl_json("latency", "--config", config, expect=1)

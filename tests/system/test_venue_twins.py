@@ -19,7 +19,7 @@ from lake import Lake
 from lake.manifest import Manifest
 from simulator.truth import Happened, Truth
 from tests.support.commands import dl
-from tests.support.live import Daemon, Simulator, free_port, get, simulator, wait_for, write_config
+from tests.support.live import Simulator, collecting, free_port, get, simulator, wait_for, write_config
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -128,9 +128,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         if venue == "kraken":
             sources[0]["channels"] = {"book_delta": "book.25"}
         config = write_config(folder / "config.json", lake, sources, port)
-        daemon = Daemon(config, folder / "daemon.log")
-        try:
-            daemon.wait_until_ready(port)
+        with collecting(config, port):
             wait_for("books in sync", lambda: in_sync(port, len(markets)))
             if how == "killed":
                 cut = kill(exchange, port, len(markets))
@@ -139,9 +137,6 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             else:
                 carried = len(pairs(exchange)[1])
                 wait_for("every connection to be replaced twice", lambda: len(ended(lake, "handover")) >= 2 * carried)
-        finally:
-            code = daemon.stop()
-        assert code == 0, daemon.log.read_text()[-4000:]
         truth = exchange.stop()
     dl("transform", "--config", config)
     return Run(venue, how, lake, truth, cut)

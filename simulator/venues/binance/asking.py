@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
+from simulator import asking
+from simulator.asking import Refused
 from simulator.market import Book
 
 PAGE = {
@@ -26,50 +26,23 @@ PAGE = {
 """Default and greatest page."""
 
 
-class BadRequest(Exception):
-    """An error body of the venue."""
-
-    def __init__(self, code: int, text: str, status: int = 400) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-        self.status = status
-
-
-class Asked:
+class Asked(asking.Asked):
     """One request to one market."""
 
-    def __init__(self, request: web.Request, market: str, books: dict[str, Book], now: int) -> None:
-        self.request = request
-        self.query = request.query
-        self.market = market
-        self.books = books
-        self.now = now
-        """us."""
+    ILLEGAL = (-1100, "Illegal characters found in parameter '{}'; legal range is '^[0-9]{{1,20}}$'.")
 
     @property
     def spot(self) -> bool:
         """Whether it is the spot market, whose rules differ from those of the futures."""
         return self.market == "spot"
 
-    def number(self, name: str) -> int | None:
-        """An integer parameter."""
-        text = self.query.get(name)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit()):
-            raise BadRequest(
-                -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'."
-            )
-        return int(text)
-
     def book(self) -> Book:
         """The symbol asked for."""
         symbol = self.query.get("symbol")
         if symbol is None:
-            raise BadRequest(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
+            raise Refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         if symbol not in self.books:
-            raise BadRequest(-1121, "Invalid symbol.")
+            raise Refused(-1121, "Invalid symbol.")
         return self.books[symbol]
 
     def limit(self, route: str) -> int:
@@ -79,7 +52,7 @@ class Asked:
         if limit is None:
             return default
         if limit < 1:
-            raise BadRequest(-1130, "Data sent for parameter 'limit' is not valid.")
+            raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
         return min(limit, most)
 
     def time(self, name: str) -> int | None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from simulator import funding
+from simulator.asking import Refused
 from simulator.market import Book
-from simulator.venues.binance.asking import Asked, BadRequest
+from simulator.venues.binance.asking import Asked
 from simulator.venues.binance.payloads import pair
 
 LATENESS = 5
@@ -26,7 +27,7 @@ def funding_rate(asked: Asked) -> Any:
     """Settled rates, ascending: the newest ones, or from `startTime` on; both bounds inclusive."""
     limit, start, end = asked.limit("fundingRate"), asked.time("startTime"), asked.time("endTime")
     if start is not None and end is not None and start > end:
-        raise BadRequest(-1023, "Start time is greater than end time.")
+        raise Refused(-1023, "Start time is greater than end time.")
     if "symbol" not in asked.query and asked.market == "inverse":
         asked.book()  # COIN-M needs one; this says so
     books = [asked.book()] if "symbol" in asked.query else list(asked.books.values())

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from market.times import HOUR
+from simulator.asking import Refused
 from simulator.budget import Budget
 from simulator.candles import INTERVALS, Candle, next_open
 from simulator.events import Aggregate, Fill
@@ -16,7 +17,7 @@ from simulator.hub import Hub
 from simulator.market import Book
 from simulator.venues import Settings
 from simulator.venues.binance import derivatives, listing
-from simulator.venues.binance.asking import Asked, BadRequest
+from simulator.venues.binance.asking import Asked
 from simulator.venues.binance.payloads import pair
 
 PREFIX = {"spot": "/api/v3", "linear": "/fapi/v1", "inverse": "/dapi/v1"}
@@ -56,7 +57,7 @@ _BY_LIMIT = {
 """(greatest limit, weight), ascending."""
 DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
 """The only limits of the futures' depth."""
-MISSING_KEY = "API-key format invalid."
+MISSING_KEY = (-2014, "API-key format invalid.")
 Answer = Callable[[Asked], Any]
 
 
@@ -66,16 +67,11 @@ class Rest:
     def __init__(self, hub: Hub, market: str, budget: Budget) -> None:
         self.hub = hub
         self.market = market
-        self._books = [book for book in hub.market.books if book.market == market]
         self._budget = budget
         self._funding = Budget(hub.clock, *FUNDING_BUDGET)
         self.answers: dict[str, Answer] = ANSWERS | {"depth": self._depth}
         if market != "spot":
             self.answers |= derivatives.ANSWERS
-
-    def books(self) -> dict[str, Book]:
-        """What is listed now."""
-        return {book.symbol: book for book in self._books if book.listed}
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request: the budget first, then the answer or the venue's error body."""
@@ -87,10 +83,10 @@ class Rest:
             headers["Retry-After"] = str(seconds)
             return _json({"code": -1003, "msg": "Too many requests."}, status, headers)
         try:
-            asked = Asked(request, self.market, self.books(), self.hub.clock.now())
-            return _json(self.answers[name](asked), 200, headers)
-        except BadRequest as error:
-            return _json({"code": error.code, "msg": error.text}, error.status, headers)
+            return _json(self.answers[name](Asked(self.hub, self.market, request)), 200, headers)
+        except Refused as error:
+            status = 401 if error.code == MISSING_KEY[0] else 400
+            return _json({"code": error.code, "msg": str(error)}, status, headers)
 
     def _pay(self, name: str, query: Mapping[str, str]) -> tuple[int, int] | None:
         refusal = self._budget.pay(self._weight(name, query))
@@ -113,7 +109,7 @@ class Rest:
         """A book as it is now; at equal id its best is the quote's."""
         book, limit = asked.book(), asked.limit("depth")
         if not asked.spot and (asked.number("limit") or limit) not in DEPTHS:
-            raise BadRequest(-1130, "Data sent for parameter 'limit' is not valid.")
+            raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
         ladder = book.ladder
         body: dict[str, Any] = {"lastUpdateId": ladder.update_id}
         if not asked.spot:
@@ -154,11 +150,11 @@ def _exchange_info(asked: Asked) -> Any:
             try:
                 chosen = msgspec.json.decode(wanted, type=list[str])
             except msgspec.DecodeError:
-                raise BadRequest(-1100, "Illegal characters found in parameter 'symbols'.") from None
+                raise Refused(-1100, "Illegal characters found in parameter 'symbols'.") from None
         else:
             chosen = [asked.query["symbol"]] if "symbol" in asked.query else []
         if any(symbol not in asked.books for symbol in chosen):
-            raise BadRequest(-1121, "Invalid symbol.")
+            raise Refused(-1121, "Invalid symbol.")
         listed = [asked.books[symbol] for symbol in chosen] or listed
     return listing.exchange_info(asked.market, listed, asked.now // 1000, BUDGET[asked.market])
 
@@ -170,7 +166,7 @@ def _trades(asked: Asked) -> Any:
 
 def _historical_trades(asked: Asked) -> Any:
     if not asked.spot and not asked.request.headers.get("X-MBX-APIKEY"):
-        raise BadRequest(-2014, MISSING_KEY, 401)
+        raise Refused(*MISSING_KEY)
     book, limit = asked.book(), asked.limit("historicalTrades")
     start = asked.number("fromId")
     held = list(book.trades)
@@ -183,9 +179,9 @@ def _aggregates(asked: Asked) -> Any:
     from_id, start, end = asked.number("fromId"), asked.time("startTime"), asked.time("endTime")
     if not asked.spot:
         if from_id is not None and (start, end) != (None, None):
-            raise BadRequest(-1128, "Combination of optional parameters invalid.")
+            raise Refused(-1128, "Combination of optional parameters invalid.")
         if start is not None and end is not None and end - start >= HOUR:
-            raise BadRequest(-1127, "More than 1 hours between startTime and endTime.")
+            raise Refused(-1127, "More than 1 hours between startTime and endTime.")
     held = [
         one
         for one in book.aggregates
@@ -200,7 +196,7 @@ def _aggregates(asked: Asked) -> Any:
 def _klines(asked: Asked) -> Any:
     book, limit, interval = asked.book(), asked.limit("klines"), asked.query.get("interval", "")
     if interval not in INTERVALS or (not asked.spot and interval == "1s"):
-        raise BadRequest(-1120, "Invalid interval.")
+        raise Refused(-1120, "Invalid interval.")
     start, end = asked.time("startTime"), asked.time("endTime")
     held = [
         candle

@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 
 from simulator.connection import PONG, Connection, frame
 from simulator.hub import Hub
+from simulator.sockets import ending, limit_life, serve, taken
 from simulator.venues import Settings
 from simulator.venues.binance.names import well_formed
 
@@ -43,24 +44,16 @@ def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
 
 def _handler(hub: Hub, settings: Settings, market: str, route: str) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
-        await socket.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return socket
-        connection = hub.open(market, route, request.path_qs, transport)
-        connection.combined = request.path.endswith("/stream")
-        connection.micro = market == "spot" and request.query.get("timeUnit", "").upper() == "MICROSECOND"
-        cause = "client closed"
-        try:
-            if _subscribe_by_path(hub, connection, request):
-                keep(hub, connection, settings)
-                cause = await _listen(hub, connection, socket)
-            else:
+        async def talk(connection: Connection, socket: web.WebSocketResponse) -> str:
+            connection.combined = request.path.endswith("/stream")
+            connection.micro = market == "spot" and request.query.get("timeUnit", "").upper() == "MICROSECOND"
+            if not _subscribe_by_path(hub, connection, request):
                 connection.end("invalid streams in the address", 1008)
-        finally:
-            hub.gone(connection, cause)
-        return socket
+                return "client closed"
+            keep(hub, connection, settings)
+            return await _listen(hub, connection, socket)
+
+        return await serve(hub, market, talk, request, route=route)
 
     return handle
 
@@ -80,9 +73,8 @@ def keep(hub: Hub, connection: Connection, settings: Settings) -> None:
     every, patience = PINGS[connection.market]
     if settings.ping is not None:
         every, patience = settings.ping, 3 * settings.ping
-    loop = asyncio.get_running_loop()
-    loop.call_later(every, hub.ping, connection, every, patience)
-    loop.call_later(settings.max_life, connection.end, "end of life", 1001)
+    asyncio.get_running_loop().call_later(every, hub.ping, connection, every, patience)
+    limit_life(connection, settings.max_life)
 
 
 async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
@@ -99,7 +91,7 @@ async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketRespons
         elif message.type == WSMsgType.BINARY:
             connection.say(_error(2, "Invalid request: binary frames are not supported", None))
         connection.flush()
-    return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
+    return ending(socket)
 
 
 def heard(hub: Hub, connection: Connection, text: str) -> None:
@@ -157,7 +149,7 @@ def _change(hub: Hub, connection: Connection, names: list[Any], number: int | st
     answer = hub.strikes.answered(connection, names) if joins else "good"
     if answer == "error":
         return _error(2, "Invalid request: invalid stream", number)
-    hub.subscribe(connection, names[: (len(names) + 1) // 2] if answer == "partial" else names, joins)
+    hub.subscribe(connection, taken(answer, names), joins)
     return "" if answer == "none" else _result(None, number)
 
 

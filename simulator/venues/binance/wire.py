@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from simulator.connection import Connection
-from simulator.events import Aggregate, Event, Fill, Streamed, Top
+from simulator.events import Aggregate, Delta, Event, Fill, Forced, Kline, Mark, Partial, Streamed, Top
 from simulator.feeds import Wanted
-from simulator.venues.binance import names, payloads, spoiling
+from simulator.spoiling import LEVEL, field, spoiled
+from simulator.venues.binance import names, payloads
 from simulator.venues.binance.payloads import ST
 
+_PRICE = {
+    Fill: field("p"), Aggregate: field("p"), Top: field("b"), Mark: field("p"), Forced: field("p"), Kline: field("c"),
+    Delta: LEVEL, Partial: LEVEL,
+}  # fmt: skip
+_TIME = dict.fromkeys((Fill, Aggregate, Top, Delta, Forced), re.compile(r'("[ET]":)(\d+)'))
 CHANNEL = {"trade": "trade", "agg_trade": "aggTrade", "quote": "bookTicker"}
 
 
@@ -49,7 +57,7 @@ class Wire:
 
     def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
         """The message with a price or its times in a form that no venue sends."""
-        return spoiling.spoiled(event, payload, fault, form)
+        return spoiled(payload, fault, form, _PRICE.get(type(event)), _TIME.get(type(event)))
 
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The bare message."""

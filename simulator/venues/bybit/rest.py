@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import web
 
 from market.times import MS
-from simulator import funding
+from simulator import asking, funding
+from simulator.asking import Refused, respond
 from simulator.budget import Budget
 from simulator.candles import INTERVALS, Candle
 from simulator.hub import Hub
@@ -27,38 +28,11 @@ PAGE = {"instruments-info": (500, 1000), "orderbook": (25, 500), "funding/histor
 """Default and greatest page."""
 
 
-class Refused(Exception):
-    """An answer with a retCode."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Asked:
+class Asked(asking.Asked):
     """One request to one market."""
 
-    def __init__(self, hub: Hub, market: str, request: web.Request) -> None:
-        self.hub, self.market, self.query = hub, market, request.query
-        self.now = hub.clock.now()
-        """us."""
-        self.books = {book.symbol: book for book in hub.market.books if book.market == market and book.listed}
-
-    def book(self) -> Book:
-        """The symbol asked for."""
-        book = self.books.get(self.query.get("symbol", ""))
-        if book is None:
-            raise Refused(10001, "params error: symbol invalid")
-        return book
-
-    def number(self, name: str) -> int | None:
-        """An integer parameter."""
-        text = self.query.get(name)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit()):
-            raise Refused(10001, f"params error: {name} invalid")
-        return int(text)
+    UNKNOWN = (10001, "params error: symbol invalid")
+    ILLEGAL = (10001, "params error: {} invalid")
 
     def limit(self, route: str) -> int:
         """The page size."""
@@ -127,13 +101,13 @@ def _funding(asked: Asked) -> Any:
     start, end = asked.number("startTime"), asked.number("endTime")
     if start is not None and end is None:
         raise Refused(10001, "params error: endTime is missing")
-    last = min(asked.now, (end * MS) if end is not None else asked.now)
-    at = last - last % funding.INTERVAL
-    rows: list[dict[str, str]] = []
-    while len(rows) < limit and at >= (start or 0) * MS and at > asked.now - 400 * funding.INTERVAL:
-        rate = funding.text(funding.settled(book.seed, at))
-        rows.append({"symbol": book.symbol, "fundingRate": rate, "fundingRateTimestamp": str(at // MS)})
-        at -= funding.INTERVAL
+    oldest = max((start or 0) * MS - 1, asked.now - 400 * funding.INTERVAL)
+    times = funding.settlements(asked.now if end is None else min(asked.now, end * MS), oldest)
+    rows = [
+        {"symbol": book.symbol, "fundingRate": funding.text(funding.settled(book.seed, at)),
+         "fundingRateTimestamp": str(at // MS)}
+        for at in times[:limit]
+    ]  # fmt: skip
     return {"category": asked.market, "list": rows}
 
 
@@ -194,7 +168,8 @@ class Rest:
             return web.Response(status=FORBIDDEN, text="access too frequent", content_type="text/html")
         now = self.hub.clock.now() // MS
         name = request.path.rpartition("/v5/market/")[2]
-        code, message, result = 0, "OK", {}
+        code: int | str = 0
+        message, result = "OK", {}
         try:
             if request.query.get("category", self.market) != self.market:
                 raise Refused(10001, "params error: category invalid")  # noqa: TRY301 -- as every other refusal
@@ -202,7 +177,7 @@ class Rest:
         except Refused as error:
             code, message = error.code, str(error)
         body = {"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": now}
-        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+        return respond(body)
 
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from simulator.connection import PONG, Connection, frame
+from simulator.connection import Connection
 from simulator.hub import Hub
 from simulator.market import Book
+from simulator.sockets import cut_when_idle, decoded, limit_life, listen, serve, taken
 from simulator.venues import Settings
 from simulator.venues.bybit.wire import Wire
 
@@ -21,63 +21,23 @@ SPOT_TOPICS = 10
 """Topics of one request on spot."""
 IDLE = 600.0
 """Seconds without a word of the client after which its connection is cut."""
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """`/<market>` + the documented path."""
-    return [web.get(f"/{one}/v5/public/{one}", _handler(hub, settings, one)) for one in settings.markets]
 
+    async def talk(connection: Connection, socket: web.WebSocketResponse) -> str:
+        limit_life(connection, settings.max_life)
+        cut_when_idle(connection, IDLE, 30.0)
+        return await listen(hub, connection, socket, answers)
 
-def _handler(hub: Hub, settings: Settings, market: str) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
-        await socket.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return socket
-        connection = hub.open(market, "", request.path_qs, transport)
-        cause = "client closed"
-        try:
-            loop = asyncio.get_running_loop()
-            loop.call_later(settings.max_life, connection.end, "end of life", 1001)
-            _cut_when_idle(connection)
-            cause = await _listen(hub, connection, socket)
-        finally:
-            hub.gone(connection, cause)
-        return socket
-
-    return handle
-
-
-def _cut_when_idle(connection: Connection) -> None:
-    loop = asyncio.get_running_loop()
-    if loop.time() - connection.last_pong > IDLE:
-        connection.end("idle")
-    elif not connection.transport.is_closing():
-        loop.call_later(30.0, _cut_when_idle, connection)
-
-
-async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
-    """Answer until the connection ends; the result says why."""
-    async for message in socket:
-        connection.last_pong = asyncio.get_running_loop().time()
-        if message.type == WSMsgType.TEXT:
-            for reply in answers(hub, connection, message.data):
-                connection.say(reply)
-        elif message.type == WSMsgType.PING:
-            connection.out.append(frame(message.data, PONG))
-        connection.flush()
-    return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
+    return [web.get(f"/{one}/v5/public/{one}", partial(serve, hub, one, talk)) for one in settings.markets]
 
 
 def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
     """What is said to one message: the answer, and the wholes of topics that begin with one."""
-    try:
-        request = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return [_reply(connection, "", "", "Params Error")]
-    if not isinstance(request, dict):
+    request = decoded(text)
+    if request is None:
         return [_reply(connection, "", "", "Params Error")]
     if hub.strikes.mutes(connection):
         return []
@@ -102,10 +62,10 @@ def _change(hub: Hub, connection: Connection, names: Any, number: str, what: str
     answer = hub.strikes.answered(connection, names)
     if answer == "error":
         return [_reply(connection, number, what, f"error:handler not found,topic:{names[0]}")]
-    taken = names[: (len(names) + 1) // 2] if answer == "partial" else names
-    alone = {name: not any(name in one.streams for one in hub.connections.values()) for name in taken}
-    hub.subscribe(connection, taken)
-    wholes = [_whole(hub, connection, name, alone=alone[name]) for name in taken]
+    names = taken(answer, names)
+    alone = {name: not any(name in one.streams for one in hub.connections.values()) for name in names}
+    hub.subscribe(connection, names)
+    wholes = [_whole(hub, connection, name, alone=alone[name]) for name in names]
     said = [] if answer == "none" else [_reply(connection, number, what)]
     return [*(whole for whole in wholes if whole is not None), *said]
 
@@ -125,8 +85,7 @@ def _problem(hub: Hub, connection: Connection, names: list[str]) -> str | None:
 
 
 def _book(hub: Hub, connection: Connection, name: str) -> Book | None:
-    book = hub.market.named.get((connection.market, name.rpartition(".")[2].lower()))
-    return book if book is not None and book.listed and name.endswith(f".{book.symbol}") else None
+    return hub.listed(connection.market, name.rpartition(".")[2])
 
 
 def _known(hub: Hub, connection: Connection, name: str) -> bool:

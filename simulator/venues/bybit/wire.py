@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
 
 from market.times import MS
-from simulator.connection import Connection
 from simulator.events import Delta, Event, Fill, Forced, Kline, Mark, Top
 from simulator.feeds import MarkFeed, Wanted
 from simulator.market import Book
+from simulator.plain import Plain
+from simulator.spoiling import LEVEL, field, spoiled
 
 INTERVALS = {
     "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h",
@@ -22,31 +23,10 @@ _SPELT = {ours: theirs for theirs, ours in INTERVALS.items()}
 DEPTHS = {"50": 50 * MS, "200": 100 * MS, "1000": 200 * MS}
 """Levels -> how often (us) changes are told; the 20 ms of 50 levels are finer than the hub's steps."""
 CHANNEL = {"trade": "publicTrade", "quote": "orderbook.1"}
-_NAMED = {Fill: "p", Mark: "markPrice", Forced: "p", Kline: "close"}
-_LEVEL = re.compile(r'(\[\[)"[^"]*"')
+_PRICE = {
+    Fill: field("p"), Mark: field("markPrice"), Forced: field("p"), Kline: field("close"), Delta: LEVEL, Top: LEVEL,
+}  # fmt: skip
 _TIME = re.compile(r'("(?:T|ts|cts)":)(\d+)')
-PRICES = {
-    "nan": '"NaN"',
-    "bare_nan": "NaN",
-    "inf": '"inf"',
-    "underscore": '"1_000"',
-    "arabic": '"\u0661\u0662\u0663"',
-    "exponent": '"1e400"',
-    "negative": '"-1.5"',
-    "zero": '"0"',
-    "digits": f'"{"1234567890" * 4}"',
-}
-"""Form -> JSON text in place of a price."""
-TIMES: dict[str, Callable[[int], int]] = {
-    "zero": lambda _: 0,
-    "epoch": lambda _: 86_400_000,
-    "year_3000": lambda _: 32_503_680_000_000,
-    "seconds": lambda ms: ms // 1000,
-    "micro": lambda ms: ms * 1000,
-    "nano": lambda ms: ms * 1_000_000,
-    "negative": lambda ms: -ms,
-}
-"""Form -> what becomes of a time in ms."""
 
 
 def trade_id(fill: Fill) -> str:
@@ -74,7 +54,7 @@ class Ticker:
         return found
 
 
-class Wire:
+class Wire(Plain):
     """The venue as `simulator.hub.Venue` asks for it."""
 
     def __init__(self) -> None:
@@ -99,41 +79,9 @@ class Wire:
             return Wanted("mark_price", symbol.lower(), 100 * MS, feed=partial(Ticker, told=self._marks))
         return Wanted("liquidation", symbol.lower(), 500 * MS) if channel == "allLiquidation" else None
 
-    def notices(self, market: str) -> str | None:
-        """Listings are told by REST only."""
-        del market
-        return None
-
-    def wrapped(self, stream: str, payload: str) -> str:
-        """Every message names its topic."""
-        del stream
-        return payload
-
-    def serves(self, market: str, route: str, stream: str) -> bool:
-        """A market has one path."""
-        del market, route, stream
-        return True
-
-    def announces(self, market: str) -> bool:
-        """No."""
-        del market
-        return False
-
-    def farewell(self, connection: Connection, now: int) -> str | None:
-        """No words."""
-        del connection, now
-        return None
-
     def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
         """The message with a price or its times in a form that no venue sends."""
-        if fault == "bad_time":
-            found, count = _TIME.subn(lambda m: f"{m[1]}{TIMES[form](int(m[2]))}", payload)
-        elif isinstance(event, Delta | Top):
-            found, count = _LEVEL.subn(lambda m: m[1] + PRICES[form], payload, count=1)
-        else:
-            name = _NAMED.get(type(event), "none")
-            found, count = re.subn(rf'("{name}":)"[^"]*"', lambda m: m[1] + PRICES[form], payload, count=1)
-        return found if count else None
+        return spoiled(payload, fault, form, _PRICE.get(type(event)), _TIME)
 
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The message of an event."""

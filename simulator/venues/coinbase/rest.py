@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import web
 
 from market.times import MS, SECOND
-from simulator import funding
+from simulator import asking, funding
+from simulator.asking import Refused, respond
 from simulator.budget import Budget
 from simulator.hub import Hub
 from simulator.market import Book
@@ -31,119 +32,73 @@ EXPIRY = "2030-12-20T16:00:00Z"
 _levels = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
-class Refused(Exception):
-    """An answer with an error; its status."""
-
-    def __init__(self, status: int, error: str, text: str) -> None:
-        super().__init__(text)
-        self.status, self.error = status, error
+STATUS = {"NOT_FOUND": 404, "INVALID_ARGUMENT": 400}
 
 
-class Rest:
-    """One market's routes."""
+class Asked(asking.Asked):
+    """One request to one market."""
 
-    def __init__(self, hub: Hub, market: str, budget: Budget) -> None:
-        self.hub, self.market, self._budget = hub, market, budget
-        self.answers: dict[str, Callable[[web.Request], Any]] = {
-            "/time": self._time,
-            "/market/products": self._products,
-            "/market/products/{product_id}": self._product,
-            "/market/products/{product_id}/ticker": self._ticker,
-            "/market/products/{product_id}/candles": self._candles,
-            "/market/product_book": self._product_book,
-        }
+    SYMBOL = "product_id"
+    UNKNOWN = ("NOT_FOUND", "product {} not found")
+    ILLEGAL = ("INVALID_ARGUMENT", "{} is no number")
 
-    def handler(self, answer: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
-        """One route: the budget first, then the answer or the venue's error."""
-
-        async def handle(request: web.Request) -> web.Response:
-            if self._budget.pay(1) is not None:
-                return web.Response(status=429, text="Too many requests")
-            status = 200
-            try:
-                body = answer(request)
-            except Refused as refused:
-                status = refused.status
-                body = {"error": refused.error, "code": 5, "message": str(refused), "details": []}
-            return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
-
-        return handle
-
-    def _books(self) -> dict[str, Book]:
-        books = self.hub.market.books
-        return {book.symbol: book for book in books if book.market == self.market and book.listed}
-
-    def _book(self, name: str) -> Book:
-        book = self._books().get(name)
-        if book is None:
-            raise Refused(404, "NOT_FOUND", f"product {name} not found")
-        return book
-
-    def _told(self, name: str, book: Book) -> dict[str, Any]:
-        return _product(name, book) if self.market == "spot" else _future(name, book, self.hub.clock.now())
-
-    def _time(self, request: web.Request) -> Any:
-        del request
-        now = self.hub.clock.now()
-        return {"iso": stamp(now), "epochSeconds": str(now // SECOND), "epochMillis": str(now // MS)}
-
-    def _products(self, request: web.Request) -> Any:
-        """All of them, by pages where a limit is given."""
-        kind = request.query.get("product_type", TYPES[self.market])
-        books = self._books() if kind == TYPES[self.market] else {}
-        held = [self._told(name, book) for name, book in books.items()]
-        start, limit = _number(request, "offset") or 0, _number(request, "limit") or len(held)
-        return {"products": held[start : start + limit], "num_products": len(held), "pagination": None}
-
-    def _product(self, request: web.Request) -> Any:
-        name = request.match_info["product_id"]
-        return self._told(name, self._book(name))
-
-    def _product_book(self, request: web.Request) -> Any:
-        name = request.query.get("product_id", "")
-        book = self._book(name)
-        limit = _number(request, "limit") or 1000
-        ladder, now = book.ladder, self.hub.clock.now()
-        self.hub.log.line("depth", book.market, book.symbol, ladder.update_id, limit, now)
-        bids, asks = (
-            [{"price": price, "size": size} for price, size in _levels(side.best(limit))]
-            for side in (ladder.bids, ladder.asks)
-        )
-        told = {"product_id": name, "bids": bids, "asks": asks, "time": stamp(ladder.ts or now)}
-        return {"pricebook": told, "last": book.price(book.bid)}
-
-    def _ticker(self, request: web.Request) -> Any:
-        """The newest trades, newest first."""
-        book, limit = self._book(request.match_info["product_id"]), _number(request, "limit")
-        if limit is None:
-            raise Refused(400, "INVALID_ARGUMENT", "limit is required")
-        held = list(book.trades)[-limit:] if limit else []
-        told = [msgspec.Raw(trade(one).encode()) for one in reversed(held)]
-        return {"trades": told, "best_bid": book.price(book.bid), "best_ask": book.price(book.bid + book.spread)}
-
-    def _candles(self, request: web.Request) -> Any:
-        """Newest first, the newest may be forming; both bounds are needed."""
-        book = self._book(request.match_info["product_id"])
-        start, end = _number(request, "start"), _number(request, "end")
-        interval = INTERVALS.get(request.query.get("granularity", ""))
-        if start is None or end is None or interval is None:
-            raise Refused(400, "INVALID_ARGUMENT", "start, end and granularity are required")
-        held = [one for one in book.candles.read(interval) if start * SECOND <= one.open_time <= end * SECOND]
-        told = [
-            {"start": str(one.open_time // SECOND), "low": book.price(one.low), "high": book.price(one.high),
-             "open": book.price(one.open), "close": book.price(one.close), "volume": book.qty(one.base)}
-            for one in reversed(held[-CANDLES:])
-        ]  # fmt: skip
-        return {"candles": told}
+    def told(self, name: str, book: Book) -> dict[str, Any]:
+        """A product."""
+        return _product(name, book) if self.market == "spot" else _future(name, book, self.now)
 
 
-def _number(request: web.Request, name: str) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit()):
-        raise Refused(400, "INVALID_ARGUMENT", f"{name} is no number")
-    return int(text)
+def _time(asked: Asked) -> Any:
+    return {"iso": stamp(asked.now), "epochSeconds": str(asked.now // SECOND), "epochMillis": str(asked.now // MS)}
+
+
+def _products(asked: Asked) -> Any:
+    """All of them, by pages where a limit is given."""
+    kind = asked.query.get("product_type", TYPES[asked.market])
+    books = asked.books if kind == TYPES[asked.market] else {}
+    held = [asked.told(name, book) for name, book in books.items()]
+    start, limit = asked.number("offset") or 0, asked.number("limit") or len(held)
+    return {"products": held[start : start + limit], "num_products": len(held), "pagination": None}
+
+
+def _one(asked: Asked) -> Any:
+    return asked.told(asked.name, asked.book())
+
+
+def _product_book(asked: Asked) -> Any:
+    book, limit, ladder = asked.book(), asked.number("limit") or 1000, asked.book().ladder
+    asked.hub.log.line("depth", book.market, book.symbol, ladder.update_id, limit, asked.now)
+    bids, asks = (
+        [{"price": price, "size": size} for price, size in _levels(side.best(limit))]
+        for side in (ladder.bids, ladder.asks)
+    )
+    told = {"product_id": book.symbol, "bids": bids, "asks": asks, "time": stamp(ladder.ts or asked.now)}
+    return {"pricebook": told, "last": book.price(book.bid)}
+
+
+def _ticker(asked: Asked) -> Any:
+    """The newest trades, newest first."""
+    book, limit = asked.book(), asked.number("limit")
+    if limit is None:
+        raise Refused("INVALID_ARGUMENT", "limit is required")
+    held = list(book.trades)[-limit:] if limit else []
+    told = [msgspec.Raw(trade(one).encode()) for one in reversed(held)]
+    return {"trades": told, "best_bid": book.price(book.bid), "best_ask": book.price(book.bid + book.spread)}
+
+
+def _candles(asked: Asked) -> Any:
+    """Newest first, the newest may be forming; both bounds are needed."""
+    book = asked.book()
+    start, end = asked.number("start"), asked.number("end")
+    interval = INTERVALS.get(asked.query.get("granularity", ""))
+    if start is None or end is None or interval is None:
+        raise Refused("INVALID_ARGUMENT", "start, end and granularity are required")
+    held = [one for one in book.candles.read(interval) if start * SECOND <= one.open_time <= end * SECOND]
+    told = [
+        {"start": str(one.open_time // SECOND), "low": book.price(one.low), "high": book.price(one.high),
+         "open": book.price(one.open), "close": book.price(one.close), "volume": book.qty(one.base)}
+        for one in reversed(held[-CANDLES:])
+    ]  # fmt: skip
+    return {"candles": told}
 
 
 def _product(name: str, book: Book) -> dict[str, Any]:
@@ -171,11 +126,37 @@ def _future(name: str, book: Book, now: int) -> dict[str, Any]:
     return _product(name, book) | said | {"base_increment": "1", "future_product_details": details}
 
 
+Answer = Callable[[Asked], Any]
+ANSWERS: dict[str, Answer] = {
+    "/time": _time,
+    "/market/products": _products,
+    "/market/products/{product_id}": _one,
+    "/market/products/{product_id}/ticker": _ticker,
+    "/market/products/{product_id}/candles": _candles,
+    "/market/product_book": _product_book,
+}
+
+
+def _handler(hub: Hub, market: str, budget: Budget, answer: Answer) -> Callable[[web.Request], Any]:
+    """One route: the budget first, then the answer or the venue's error."""
+
+    async def handle(request: web.Request) -> web.Response:
+        if budget.pay(1) is not None:
+            return web.Response(status=429, text="Too many requests")
+        try:
+            return respond(answer(Asked(hub, market, request)))
+        except Refused as refused:
+            body: dict[str, Any] = {"error": refused.code, "code": 5, "message": str(refused), "details": []}
+            return respond(body, STATUS[str(refused.code)])
+
+    return handle
+
+
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """`/<market>` + the documented paths."""
     budget = Budget(hub.clock, *BUDGET)
-    found: list[web.RouteDef] = []
-    for market in settings.markets:
-        rest = Rest(hub, market, budget)
-        found += [web.get(f"/{market}{BASE}{path}", rest.handler(answer)) for path, answer in rest.answers.items()]
-    return found
+    return [
+        web.get(f"/{market}{BASE}{path}", _handler(hub, market, budget, answer))
+        for market in settings.markets
+        for path, answer in ANSWERS.items()
+    ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from simulator.connection import PONG, Connection, frame
+from simulator.connection import Connection
 from simulator.hub import Hub
 from simulator.market import Book
+from simulator.sockets import limit_life, listen, serve, taken
 from simulator.venues import Settings
 from simulator.venues.coinbase import exchange
 from simulator.venues.coinbase.wire import CHANNEL, Wire, message, numbering, stamp
@@ -23,51 +24,23 @@ BOOKS = 30
 BEAT = "heartbeats"
 BEAT_EVERY = 1.0
 CHANNELS = frozenset(CHANNEL.values())
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """`/<market>/ws`."""
-    return [web.get(f"/{one}/ws", _handler(hub, settings, one)) for one in settings.markets]
 
-
-def _handler(hub: Hub, settings: Settings, market: str) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
-        await socket.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return socket
-        connection = hub.open(market, "", request.path_qs, transport)
+    async def talk(connection: Connection, socket: web.WebSocketResponse) -> str:
         connection.number_messages(numbering())
-        cause = "client closed"
-        try:
-            loop = asyncio.get_running_loop()
-            loop.call_later(settings.max_life, connection.end, "end of life", 1001)
-            loop.call_later(FIRST_WITHIN, _cut_when_idle, connection)
-            cause = await _listen(hub, connection, socket)
-        finally:
-            hub.gone(connection, cause)
-        return socket
+        limit_life(connection, settings.max_life)
+        asyncio.get_running_loop().call_later(FIRST_WITHIN, _cut_when_idle, connection)
+        return await listen(hub, connection, socket, answers)
 
-    return handle
+    return [web.get(f"/{one}/ws", partial(serve, hub, one, talk)) for one in settings.markets]
 
 
 def _cut_when_idle(connection: Connection) -> None:
     if not connection.streams:
         connection.end("no subscription")
-
-
-async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
-    """Answer until the connection ends; the result says why."""
-    async for told in socket:
-        if told.type == WSMsgType.TEXT:
-            for reply in answers(hub, connection, told.data):
-                connection.say(reply)
-        elif told.type == WSMsgType.PING:
-            connection.out.append(frame(told.data, PONG))
-        connection.flush()
-    return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
 
 
 def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
@@ -91,7 +64,7 @@ def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
         return [_state(hub, connection)]
     if channel not in CHANNELS or not isinstance(products, list):
         return [_error(f"channel {channel} is not supported")]
-    books = {one: book for one in products if isinstance(one, str) and (book := _book(hub, connection, one))}
+    books = {one: book for one in products if isinstance(one, str) and (book := hub.listed(connection.market, one))}
     names = [f"{channel}:{one}" for one in books]
     if not joins:
         hub.subscribe(connection, [name for name in names if name in connection.streams], joins=False)
@@ -108,7 +81,7 @@ def _exchange(hub: Hub, connection: Connection, request: dict[str, Any], *, join
     assert isinstance(wire, Wire)
     if isinstance(asked, str) or connection.market != "spot":
         return [exchange.error(asked if isinstance(asked, str) else "not a spot product")]
-    books = {one: _book(hub, connection, one) for _, one in asked}
+    books = {one: hub.listed(connection.market, one) for _, one in asked}
     for product, book in books.items():
         if book is None:
             return [exchange.error(f"{product} is not a valid product")]
@@ -136,20 +109,14 @@ def _join(hub: Hub, connection: Connection, channel: str, books: dict[str, Book]
     answer = hub.strikes.answered(connection, list(names))
     if answer == "error":
         return [_error("failed to subscribe")]
-    taken = list(names)[: (len(names) + 1) // 2] if answer == "partial" else list(names)
-    hub.subscribe(connection, taken)
+    begun = taken(answer, list(names))
+    hub.subscribe(connection, begun)
     if connection.mute:
         return []
     wire, now = hub.venue, hub.clock.now()
     assert isinstance(wire, Wire)
-    wholes = [wire.whole(names[name], channel, now) for name in taken]
+    wholes = [wire.whole(names[name], channel, now) for name in begun]
     return [*(one for one in wholes if one is not None), *([] if answer == "none" else [_state(hub, connection)])]
-
-
-def _book(hub: Hub, connection: Connection, name: str) -> Book | None:
-    book = hub.market.named.get((connection.market, name.lower()))
-    known = book is not None and book.listed and hub.venue.stream(book.symbol, "trade").endswith(f":{name}")
-    return book if known else None
 
 
 def _state(hub: Hub, connection: Connection) -> str:
@@ -185,7 +152,7 @@ def _beats(hub: Hub, connection: Connection, feed: exchange.Feed) -> None:
     if not connection.mute and not hub.strikes.mutes(connection):
         for stream in connection.streams:
             channel, _, product = stream.partition(":")
-            book = _book(hub, connection, product) if channel == exchange.BEAT else None
+            book = hub.listed(connection.market, product) if channel == exchange.BEAT else None
             if book is not None:
                 connection.say(feed.beat(product, book, stamp(hub.clock.now())))
         connection.flush()

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from simulator.candles import Candle
-from simulator.connection import Connection
 from simulator.events import Delta, Event, Fill, Kline, Top
 from simulator.feeds import Wanted
 from simulator.market import Book
+from simulator.plain import Plain
+from simulator.spoiling import field, replaced, spoiled
 from simulator.venues.coinbase.exchange import Feed
 
 PLACE = '"sequence_num":0'
@@ -22,20 +23,8 @@ SAID = {"level2": "l2_data"}
 HISTORY = 100
 """Trades, and candles, that a subscription begins with."""
 DEPTH_EVERY, CANDLES_EVERY = 50_000, 1_000_000
-_NAMED = {Fill: "price", Top: "best_bid", Delta: "price_level", Kline: "close"}
+_PRICE = {Fill: field("price"), Top: field("best_bid"), Delta: field("price_level"), Kline: field("close")}
 _TIME = re.compile(r'("(?:time|event_time|timestamp)":)"([^"]*)"')
-PRICES = {
-    "nan": '"NaN"',
-    "bare_nan": "NaN",
-    "inf": '"inf"',
-    "underscore": '"1_000"',
-    "arabic": '"\u0661\u0662\u0663"',
-    "exponent": '"1e400"',
-    "negative": '"-1.5"',
-    "zero": '"0"',
-    "digits": f'"{"1234567890" * 4}"',
-}
-"""Form -> JSON text in place of a price."""
 TIMES: dict[str, str] = {
     "zero": '"0"',
     "epoch": '"1970-01-02T00:00:00Z"',
@@ -56,7 +45,7 @@ def stamp(us: int) -> str:
     return f"{text}.{part}Z" if part else f"{text}Z"
 
 
-class Wire:
+class Wire(Plain):
     """The venue as `simulator.hub.Venue` asks for it. A stream is named `<channel>:<product>`."""
 
     def __init__(self) -> None:
@@ -84,39 +73,16 @@ class Wire:
             return Wanted("book_delta", symbol, DEPTH_EVERY)
         return Wanted("kline", symbol, CANDLES_EVERY, interval="5m") if channel == "candles" else None
 
-    def notices(self, market: str) -> str | None:
-        """Listings are told by REST."""
-        del market
-        return None
-
     def wrapped(self, stream: str, payload: str) -> str:
         """The same in the words of the feed Exchange, for connections that speak those."""
         del stream
         return self.exchange.told(payload)
 
-    def serves(self, market: str, route: str, stream: str) -> bool:
-        """A market has one path."""
-        del market, route, stream
-        return True
-
-    def announces(self, market: str) -> bool:
-        """No."""
-        del market
-        return False
-
-    def farewell(self, connection: Connection, now: int) -> str | None:
-        """No words."""
-        del connection, now
-        return None
-
     def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
         """The message with a price or its times in a form that no venue sends."""
         if fault == "bad_time":
-            found, count = _TIME.subn(lambda m: m[1] + TIMES[form], payload)
-        else:
-            name = _NAMED.get(type(event), "none")
-            found, count = re.subn(rf'("{name}":)"[^"]*"', lambda m: m[1] + PRICES[form], payload, count=1)
-        return found if count else None
+            return replaced(payload, _TIME, TIMES[form])
+        return spoiled(payload, fault, form, _PRICE.get(type(event)), None)
 
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The message of an event."""

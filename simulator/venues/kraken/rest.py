@@ -10,7 +10,8 @@ import msgspec
 from aiohttp import web
 
 from market.times import HOUR, SECOND
-from simulator import funding
+from simulator import asking, funding
+from simulator.asking import Refused
 from simulator.budget import Budget
 from simulator.hub import Hub
 from simulator.market import Book
@@ -28,32 +29,25 @@ RATES = 48
 _RENAMED = {"BTC": "XBT", "DOGE": "XDG"}
 
 
-class Refused(Exception):
-    """An answer with an error."""
-
-
 def _alternative(book: Book) -> str:
     held = book.instrument
     return _RENAMED.get(held.base, held.base) + _RENAMED.get(held.quote, held.quote)
 
 
-class Asked:
+class Asked(asking.Asked):
     """One request to one market."""
 
-    def __init__(self, hub: Hub, market: str, request: web.Request) -> None:
-        self.hub, self.market, self.query = hub, market, request.query
-        self.now = hub.clock.now()
-        """us."""
-        self.name = request.match_info.get("symbol") or request.query.get("symbol", "")
-        self.books = [book for book in hub.market.books if book.market == market and book.listed]
+    UNKNOWN = ("notFound", "")
 
     def book(self) -> Book:
-        """The symbol asked for."""
-        asked = self.query.get("pair", "") if self.market == "spot" else self.name
-        for book in self.books:
-            if asked in (_alternative(book) if self.market == "spot" else book.symbol, f"X{_alternative(book)}"):
+        """The symbol asked for; spot has two names for a pair."""
+        if self.market != "spot":
+            return super().book()
+        asked = self.query.get("pair", "")
+        for book in self.books.values():
+            if asked in (_alternative(book), f"X{_alternative(book)}"):
                 return book
-        raise Refused("EQuery:Unknown asset pair" if self.market == "spot" else "notFound")
+        raise Refused("EQuery:Unknown asset pair")
 
 
 def _time(asked: Asked) -> Any:
@@ -62,7 +56,7 @@ def _time(asked: Asked) -> Any:
 
 def _pairs(asked: Asked) -> Any:
     rows = {}
-    for book in asked.books:
+    for book in asked.books.values():
         held = book.instrument
         names = [_RENAMED.get(one, one) for one in (held.base, held.quote)]
         rows[_alternative(book)] = {
@@ -186,8 +180,8 @@ def _spot(hub: Hub, budget: Budget, answer: Callable[[Asked], Any]) -> Callable[
                 raise Refused("EAPI:Rate limit exceeded")  # noqa: TRY301 -- as every other refusal
             body = {"error": [], "result": answer(Asked(hub, "spot", request))}
         except Refused as error:
-            body = {"error": [str(error)]}
-        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+            body = {"error": [error.code]}
+        return asking.respond(body)
 
     return handle
 
@@ -198,9 +192,9 @@ def _futures(hub: Hub, market: str, answer: Callable[[Asked], Any]) -> Callable[
         try:
             body = {"result": "success", **answer(Asked(hub, market, request))}
         except Refused as error:
-            body = {"result": "error", "error": str(error)}
+            body = {"result": "error", "error": error.code}
         body["serverTime"] = iso(hub.clock.now())
-        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+        return asking.respond(body)
 
     return handle
 

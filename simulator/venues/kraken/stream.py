@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from market.times import MS
-from simulator.connection import PONG, Connection, frame
+from simulator.connection import Connection
 from simulator.hub import Hub
-from simulator.market import Book
+from simulator.sockets import decoded, limit_life, listen, serve
 from simulator.venues import Settings
 from simulator.venues.kraken.wire import INSTRUMENT, Wire, iso, pairs
 
@@ -22,38 +22,19 @@ HEARTBEATS = "heartbeat"
 IDLE = 60.0
 """Seconds without a word of the client after which its connection is cut."""
 PATHS = {"spot": "/v2", "linear": "/ws/v1", "inverse": "/ws/v1"}
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """`/<market>` + the documented path."""
-    return [web.get(f"/{one}{PATHS[one]}", _handler(hub, settings, one)) for one in settings.markets]
 
+    async def talk(connection: Connection, socket: web.WebSocketResponse) -> str:
+        limit_life(connection, settings.max_life)
+        connection.say(_status(connection) if connection.market == "spot" else '{"event":"info","version":1}')
+        connection.flush()
+        _beat(hub, connection)
+        return await listen(hub, connection, socket, answers)
 
-def _handler(hub: Hub, settings: Settings, market: str) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
-        await socket.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return socket
-        connection = hub.open(market, "", request.path_qs, transport)
-        cause = "client closed"
-        try:
-            loop = asyncio.get_running_loop()
-            loop.call_later(settings.max_life, connection.end, "end of life", 1001)
-            if market == "spot":
-                connection.say(_status(connection))
-            else:
-                connection.say('{"event":"info","version":1}')
-            connection.flush()
-            _beat(hub, connection)
-            cause = await _listen(hub, connection, socket)
-        finally:
-            hub.gone(connection, cause)
-        return socket
-
-    return handle
+    return [web.get(f"/{one}{PATHS[one]}", partial(serve, hub, one, talk)) for one in settings.markets]
 
 
 def _status(connection: Connection) -> str:
@@ -77,31 +58,16 @@ def _beat(hub: Hub, connection: Connection) -> None:
     loop.call_later(HEARTBEAT, _beat, hub, connection)
 
 
-async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
-    """Answer until the connection ends; the result says why."""
-    async for message in socket:
-        connection.last_pong = asyncio.get_running_loop().time()
-        if message.type == WSMsgType.TEXT:
-            answer = spot_answers if connection.market == "spot" else futures_answers
-            for reply in () if hub.strikes.mutes(connection) else answer(hub, connection, message.data):
-                connection.say(reply)
-        elif message.type == WSMsgType.PING:
-            connection.out.append(frame(message.data, PONG))
-        connection.flush()
-    return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
-
-
-def _decoded(text: str) -> dict[str, Any]:
-    try:
-        request = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return {}
-    return request if isinstance(request, dict) else {}
+def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
+    """What is said to one message."""
+    if hub.strikes.mutes(connection):
+        return []
+    return (spot_answers if connection.market == "spot" else futures_answers)(hub, connection, text)
 
 
 def spot_answers(hub: Hub, connection: Connection, text: str) -> list[str]:
     """What is said to one message: an answer a symbol, and the wholes behind them."""
-    request = _decoded(text)
+    request = decoded(text) or {}
     method, number, asked = request.get("method"), request.get("req_id"), request.get("params")
     now = iso(hub.clock.now())
     times = {"time_in": now, "time_out": now}
@@ -143,16 +109,10 @@ def _problem(hub: Hub, connection: Connection, name: str, symbol: str, *, joins:
         return "Already subscribed"
     if name == INSTRUMENT:
         return ""
-    book = _book(hub, connection.market, symbol)
-    if book is None:
+    if hub.listed(connection.market, symbol) is None:
         return f"Currency pair not supported {symbol}"
     known = name in (f"trade.{symbol}", f"ticker.{symbol}") or hub.venue.wanted(connection.market, name) is not None
     return "" if known else "Channel not found"
-
-
-def _book(hub: Hub, market: str, symbol: str) -> Book | None:
-    book = hub.market.named.get((market, symbol.lower()))
-    return book if book is not None and book.listed and book.symbol == symbol else None
 
 
 def _whole(hub: Hub, connection: Connection, name: str, symbol: str) -> Iterable[str]:
@@ -160,7 +120,7 @@ def _whole(hub: Hub, connection: Connection, name: str, symbol: str) -> Iterable
     assert isinstance(wire, Wire)
     if name == INSTRUMENT:
         return [pairs([book for book in hub.books if book.market == "spot" and book.listed], "snapshot")]
-    book = _book(hub, connection.market, symbol)
+    book = hub.listed(connection.market, symbol)
     said = None if book is None else wire.whole(book, name, hub.clock.now())
     if book is not None and name.startswith("book."):
         number = wire.books[name].count if connection.market == "spot" else book.told[name]
@@ -170,7 +130,7 @@ def _whole(hub: Hub, connection: Connection, name: str, symbol: str) -> Iterable
 
 def futures_answers(hub: Hub, connection: Connection, text: str) -> list[str]:
     """What is said to one message: an answer for all products, and their wholes; errors name nothing."""
-    request = _decoded(text)
+    request = decoded(text) or {}
     event, feed, products = request.get("event"), request.get("feed"), request.get("product_ids", [])
     if event not in ("subscribe", "unsubscribe"):
         return ['{"event":"error","message":"Json Error"}']
@@ -180,7 +140,7 @@ def futures_answers(hub: Hub, connection: Connection, text: str) -> list[str]:
     if feed not in ("trade", "book", "ticker", "ticker_lite"):
         return ['{"event":"error","message":"Invalid feed"}']
     joins = event == "subscribe"
-    if any(_book(hub, connection.market, product) is None for product in products):
+    if any(hub.listed(connection.market, product) is None for product in products):
         return ['{"event":"error","message":"Invalid product id"}']
     answer = hub.strikes.answered(connection, list(products)) if joins else ""
     if answer == "error":

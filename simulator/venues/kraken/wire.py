@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import msgspec
 
 from market.times import MS
-from simulator.connection import Connection
+from simulator import spoiling
 from simulator.events import Delta, Event, Fill, Kline, Mark, Notice, Top
 from simulator.feeds import Feed, Wanted
 from simulator.market import Book
+from simulator.plain import Plain
 from simulator.venues.kraken.books import FuturesFeed, SpotFeed
 
 INTERVALS = {"1": "1m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "240": "4h", "1440": "1d", "10080": "1w"}
@@ -26,17 +27,8 @@ PAST = {"spot": 50, "linear": 100, "inverse": 100}
 _PRICE = re.compile(r'("(?:price|bid|markPrice|close)":)[-0-9.]+')
 _MILLIS = re.compile(r'("(?:time|timestamp)":)(\d+)')
 _STAMP = re.compile(r'("timestamp":)"[^"]*"')
-PRICES = {
-    "nan": '"NaN"', "bare_nan": "NaN", "inf": '"inf"', "underscore": '"1_000"', "arabic": '"\u0661\u0662\u0663"',
-    "exponent": "1e400", "negative": "-1.5", "zero": '"0"', "digits": "1234567890" * 4,
-}  # fmt: skip
-"""Form -> JSON text in place of a price."""
-TIMES: dict[str, Callable[[int], int]] = {
-    "zero": lambda _: 0, "epoch": lambda _: 86_400_000, "year_3000": lambda _: 32_503_680_000_000,
-    "seconds": lambda ms: ms // 1000, "micro": lambda ms: ms * 1000, "nano": lambda ms: ms * 1_000_000,
-    "negative": lambda ms: -ms,
-}  # fmt: skip
-"""Form -> what becomes of a time in ms."""
+PRICES = spoiling.PRICES | {"exponent": "1e400", "negative": "-1.5", "digits": "1234567890" * 4}
+"""Form -> JSON text in place of a price, which is a number here."""
 
 
 def spelt(market: str, base: str, quote: str) -> str:
@@ -87,7 +79,7 @@ def _data(channel: str, what: str, items: Iterable[str]) -> str:
     return f'{{"channel":"{channel}","type":"{what}","data":[{",".join(items)}]}}'
 
 
-class Wire:
+class Wire(Plain):
     """The venue as `simulator.hub.Venue` asks for it."""
 
     def __init__(self) -> None:
@@ -125,35 +117,13 @@ class Wire:
         """Changes of pairs are told on spot."""
         return INSTRUMENT if market == "spot" else None
 
-    def wrapped(self, stream: str, payload: str) -> str:
-        """Every message names its channel."""
-        del stream
-        return payload
-
-    def serves(self, market: str, route: str, stream: str) -> bool:
-        """A market has one path."""
-        del market, route, stream
-        return True
-
-    def announces(self, market: str) -> bool:
-        """No."""
-        del market
-        return False
-
-    def farewell(self, connection: Connection, now: int) -> str | None:
-        """No words."""
-        del connection, now
-        return None
-
     def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
         """The message with a price or its times in a form that no venue sends."""
         if fault == "bad_price":
-            found, count = _PRICE.subn(lambda m: m[1] + PRICES[form], payload, count=1)
-        elif event.book.market == "spot":
-            found, count = _STAMP.subn(lambda m: f'{m[1]}"{form}"', payload)
-        else:
-            found, count = _MILLIS.subn(lambda m: f"{m[1]}{TIMES[form](int(m[2]))}", payload)
-        return found if count else None
+            return spoiling.replaced(payload, _PRICE, PRICES[form], once=True)
+        if event.book.market == "spot":
+            return spoiling.replaced(payload, _STAMP, f'"{form}"')
+        return spoiling.retimed(payload, _MILLIS, spoiling.TIMES[form])
 
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The message of an event."""

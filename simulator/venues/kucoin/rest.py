@@ -10,7 +10,8 @@ import msgspec
 from aiohttp import web
 
 from market.times import MS, SECOND
-from simulator import funding
+from simulator import asking, funding
+from simulator.asking import Refused, refusal, respond
 from simulator.budget import Budget
 from simulator.hub import Hub
 from simulator.market import Book
@@ -28,38 +29,18 @@ LOT = "0.001"
 """What a linear lot is worth, in base."""
 
 
-class Refused(Exception):
-    """An answer with another code than the good one."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Asked:
+class Asked(asking.Asked):
     """One request to one market."""
 
-    def __init__(self, hub: Hub, market: str, request: web.Request) -> None:
-        self.hub, self.market, self.query = hub, market, request.query
-        self.name = request.match_info.get("symbol", request.query.get("symbol", ""))
-        self.host, self.path = request.host, request.path
-        self.now = hub.clock.now()
-        """us."""
-        self.books = {book.symbol: book for book in hub.market.books if book.market == market and book.listed}
-
-    def book(self) -> Book:
-        """The symbol asked for."""
-        book = self.books.get(self.name)
-        if book is None:
-            raise Refused("200003", "Invalid symbol.")
-        return book
+    UNKNOWN = ("200003", "Invalid symbol.")
+    ILLEGAL = ("400100", "Parameter Error: {}")
 
     def number(self, name: str) -> int:
-        """An integer parameter."""
-        text = self.query.get(name, "")
-        if not (text.isascii() and text.isdigit()):
-            raise Refused("400100", f"Parameter Error: {name}")
-        return int(text)
+        """An integer parameter, which is needed."""
+        value = super().number(name)
+        if value is None:
+            raise refusal(self.ILLEGAL, name)
+        return value
 
 
 def _time(asked: Asked) -> Any:
@@ -105,7 +86,7 @@ def _number(text: str) -> msgspec.Raw:
 def _depth(asked: Asked) -> Any:
     """20 or 100 levels, by the path; the whole book where it names none."""
     book, ladder = asked.book(), asked.book().ladder
-    given = _LEVELS(asked.path)
+    given = _LEVELS(asked.request.path)
     limit = int(given[0]) if given is not None else 100_000
     bids, asks = levels(ladder.bids.best(limit)), levels(ladder.asks.best(limit))
     if book.market == "spot":
@@ -132,21 +113,19 @@ def _trades(asked: Asked) -> Any:
 def _funding(asked: Asked) -> Any:
     """Settled rates of a time, newest first."""
     book, start, end = asked.book(), asked.number("from"), asked.number("to")
-    last = min(asked.now, end * MS)
-    at = last - last % funding.INTERVAL
-    rows: list[dict[str, Any]] = []
-    while at >= start * MS and len(rows) < 100:
-        rate = _number(funding.text(funding.settled(book.seed, at)))
-        rows.append({"symbol": book.symbol, "fundingRate": rate, "timepoint": at // MS})
-        at -= funding.INTERVAL
-    return rows
+    times = funding.settlements(min(asked.now, end * MS), start * MS - 1)
+    return [
+        {"symbol": book.symbol, "fundingRate": _number(funding.text(funding.settled(book.seed, at))),
+         "timepoint": at // MS}
+        for at in times[:100]
+    ]  # fmt: skip
 
 
 def _candles(asked: Asked) -> Any:
     """Rows [ms, open, high, low, close, lots] of a time, oldest first, the newest perhaps forming."""
     book, start, end = asked.book(), asked.number("from") * MS, asked.number("to") * MS
     if asked.number("granularity") != 1:
-        raise Refused("400100", "Parameter Error: granularity")
+        raise refusal(asked.ILLEGAL, "granularity")
     held = [one for one in book.candles.read("1m") if start <= one.open_time <= end][:CANDLES]
     return [
         [one.open_time // MS, *(_number(book.price(ticks)) for ticks in (one.open, one.high, one.low, one.close)),
@@ -200,7 +179,7 @@ class Rest:
                 body = {"code": "200000", "data": answer(Asked(self.hub, self.market, request))}
             except Refused as error:
                 body = {"code": error.code, "msg": str(error)}
-            return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers)
+            return respond(body, headers=headers)
 
         return handle
 
@@ -209,7 +188,7 @@ class Rest:
         token = f"twin-{len(self._tokens) + 1}-{asked.now // SECOND}"
         self._tokens.add(token)
         server = {
-            "endpoint": f"ws://{asked.host}/{self.market}/", "encrypt": False, "protocol": "websocket",
+            "endpoint": f"ws://{asked.request.host}/{self.market}/", "encrypt": False, "protocol": "websocket",
             "pingInterval": 18000, "pingTimeout": 10000,
         }  # fmt: skip
         return {"token": token, "instanceServers": [server]}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import msgspec
 
 from market.times import MS
-from simulator.connection import Connection
+from simulator import spoiling
 from simulator.events import Delta, Event, Fill, Kline, Mark, Top
 from simulator.feeds import Wanted
+from simulator.plain import Plain
 from simulator.venues.kucoin.levels import LevelFeed
 
 INTERVALS = {
@@ -27,21 +27,10 @@ CANDLES, INSTRUMENT = "/market/candles", "/contract/instrument"
 KNOWN = frozenset({*TOPICS["spot"].values(), *TOPICS["futures"].values(), CANDLES, INSTRUMENT})
 _PRICE = re.compile(r'("(?:price|bestBidPrice|change|markPrice)":)("[^",]*|[0-9.]+)|("(?:bids|asks)":\[+)("[^"]*")')
 _TIME = re.compile(r'("(?:time|ts|timestamp)":"?)(\d+)')
-PRICES = {
-    "nan": "NaN", "bare_nan": "NaN", "inf": "inf", "underscore": "1_000", "arabic": "\u0661\u0662\u0663",
-    "exponent": "1e400", "negative": "-1.5", "zero": "0", "digits": "1234567890" * 4,
-}  # fmt: skip
-"""Form -> text in place of a price."""
-TIMES: dict[str, Callable[[int], int]] = {
-    "zero": lambda _: 0,
-    "epoch": lambda _: 86_400_000,
-    "year_3000": lambda time: 18 * time,
-    "seconds": lambda time: time // 1000,
-    "micro": lambda time: time * 1000,
-    "nano": lambda time: time * 1_000_000,
-    "negative": lambda time: -time,
-}
-"""Form -> what becomes of a time."""
+PRICES = {form: text.strip('"') for form, text in spoiling.PRICES.items()}
+"""Form -> text in place of a price, which is a number in some messages."""
+TIMES = spoiling.TIMES | {"year_3000": lambda time: 18 * time}
+"""Form -> what becomes of a time, whose unit is not the same in all messages."""
 _pairs = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 
@@ -65,7 +54,7 @@ def futures(market: str) -> bool:
     return market != "spot"
 
 
-class Wire:
+class Wire(Plain):
     """The venue as `simulator.hub.Venue` asks for it. Streams are named by symbol only, so both hosts' names differ."""
 
     def stream(self, symbol: str, kind: str) -> str:
@@ -87,37 +76,11 @@ class Wire:
             return Wanted("kline", symbol.lower(), 1000 * MS, interval=INTERVALS[interval])
         return None
 
-    def notices(self, market: str) -> str | None:
-        """Listings are told by REST only."""
-        del market
-        return None
-
-    def wrapped(self, stream: str, payload: str) -> str:
-        """Every message names its topic."""
-        del stream
-        return payload
-
-    def serves(self, market: str, route: str, stream: str) -> bool:
-        """A market has one path."""
-        del market, route, stream
-        return True
-
-    def announces(self, market: str) -> bool:
-        """No."""
-        del market
-        return False
-
-    def farewell(self, connection: Connection, now: int) -> str | None:
-        """No words."""
-        del connection, now
-        return None
-
     def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
         """The message with a price or its times in a form that no venue sends."""
         del event
         if fault == "bad_time":
-            found, count = _TIME.subn(lambda m: f"{m[1]}{TIMES[form](int(m[2]))}", payload)
-            return found if count else None
+            return spoiling.retimed(payload, _TIME, TIMES[form])
 
         def spoil(found: re.Match[str]) -> str:
             head, old = (found[1], found[2]) if found[1] else (found[3], found[4])

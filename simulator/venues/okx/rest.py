@@ -9,7 +9,8 @@ import msgspec
 from aiohttp import web
 
 from market.times import MS
-from simulator import funding
+from simulator import asking, funding
+from simulator.asking import Refused, respond
 from simulator.budget import Budget
 from simulator.hub import Hub
 from simulator.market import Book
@@ -27,38 +28,17 @@ TYPES = {"spot": ("SPOT",), "linear": ("SWAP", "FUTURES"), "inverse": ("SWAP", "
 MOST_LEVELS, MOST_RATES, MOST_TRADES = 400, 400, 100
 
 
-class Refused(Exception):
-    """An answer with a code."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-class Asked:
+class Asked(asking.Asked):
     """One request to one market."""
 
-    def __init__(self, hub: Hub, market: str, request: web.Request) -> None:
-        self.hub, self.market, self.query = hub, market, request.query
-        self.now = hub.clock.now()
-        """us."""
-        self.books = {book.symbol: book for book in hub.market.books if book.market == market and book.listed}
+    SYMBOL = "instId"
+    UNKNOWN = ("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
+    ILLEGAL = ("51000", "Parameter {} error")
 
-    def book(self) -> Book:
-        """The instrument asked for."""
-        book = self.books.get(self.query.get("instId", ""))
-        if book is None:
-            raise Refused("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
-        return book
-
-    def number(self, name: str, default: int) -> int:
+    def number(self, name: str, default: int = 0) -> int:
         """An integer parameter."""
-        text = self.query.get(name)
-        if text is None:
-            return default
-        if not (text.isascii() and text.isdigit()):
-            raise Refused("51000", f"Parameter {name} error")
-        return int(text)
+        value = super().number(name)
+        return default if value is None else value
 
 
 def _time(asked: Asked) -> Any:
@@ -109,17 +89,13 @@ def _rates(asked: Asked) -> Any:
     """Settled rates, newest first: `before` is newer than a time, `after` older."""
     book, limit = asked.book(), min(asked.number("limit", MOST_RATES), MOST_RATES)
     newer, older = asked.number("before", 0) * MS, min(asked.number("after", asked.now // MS + 1) * MS, asked.now + 1)
-    at = (older - 1) - (older - 1) % funding.INTERVAL
-    rows: list[dict[str, str]] = []
-    while len(rows) < limit and at > newer and at > asked.now - 300 * funding.INTERVAL:
-        rate = funding.text(funding.settled(book.seed, at))
-        estimate = funding.text(funding.predicted(book.seed, at - 1))
-        rows.append(
-            {"instType": "SWAP", "instId": book.symbol, "fundingRate": estimate, "realizedRate": rate,
-             "fundingTime": str(at // MS)}
-        )  # fmt: skip
-        at -= funding.INTERVAL
-    return rows
+    times = funding.settlements(older - 1, max(newer, asked.now - 300 * funding.INTERVAL))
+    return [
+        {"instType": "SWAP", "instId": book.symbol,
+         "fundingRate": funding.text(funding.predicted(book.seed, at - 1)),
+         "realizedRate": funding.text(funding.settled(book.seed, at)), "fundingTime": str(at // MS)}
+        for at in times[:limit]
+    ]  # fmt: skip
 
 
 def _interest(asked: Asked) -> Any:
@@ -169,9 +145,8 @@ class Rest:
             return _answer(error.code, str(error), [])
 
 
-def _answer(code: str, message: str, data: Any, status: int = 200) -> web.Response:
-    body = msgspec.json.encode({"code": code, "msg": message, "data": data})
-    return web.Response(status=status, body=body, content_type="application/json")
+def _answer(code: int | str, message: str, data: Any, status: int = 200) -> web.Response:
+    return respond({"code": code, "msg": message, "data": data}, status)
 
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from simulator.connection import PONG, Connection, frame
+from simulator.connection import Connection
 from simulator.hub import Hub
-from simulator.market import Book
+from simulator.sockets import cut_when_idle, limit_life, listen, serve
 from simulator.venues import Settings
 from simulator.venues.okx.wire import Wire
 
@@ -24,58 +24,21 @@ COMMANDS = 480
 """An hour and connection."""
 EVERY = "liquidation-orders"
 """The channel that is asked for by a type of instruments."""
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """`/<market>` + the documented paths."""
+
+    async def talk(connection: Connection, socket: web.WebSocketResponse) -> str:
+        limit_life(connection, settings.max_life)
+        cut_when_idle(connection, IDLE, 5.0, 4004)
+        return await listen(hub, connection, socket, answers)
+
     return [
-        web.get(f"/{market}/ws/v5/{route}", _handler(hub, settings, market, route))
+        web.get(f"/{market}/ws/v5/{route}", partial(serve, hub, market, talk, route=route))
         for market in settings.markets
         for route in ROUTES
     ]
-
-
-def _handler(hub: Hub, settings: Settings, market: str, route: str) -> Handler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
-        await socket.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return socket
-        connection = hub.open(market, route, request.path_qs, transport)
-        cause = "client closed"
-        try:
-            loop = asyncio.get_running_loop()
-            loop.call_later(settings.max_life, connection.end, "end of life", 1001)
-            _cut_when_idle(connection)
-            cause = await _listen(hub, connection, socket)
-        finally:
-            hub.gone(connection, cause)
-        return socket
-
-    return handle
-
-
-def _cut_when_idle(connection: Connection) -> None:
-    loop = asyncio.get_running_loop()
-    if loop.time() - connection.last_pong > IDLE:
-        connection.end("idle", 4004)
-    elif not connection.transport.is_closing():
-        loop.call_later(5.0, _cut_when_idle, connection)
-
-
-async def _listen(hub: Hub, connection: Connection, socket: web.WebSocketResponse) -> str:
-    """Answer until the connection ends; the result says why."""
-    async for message in socket:
-        connection.last_pong = asyncio.get_running_loop().time()
-        if message.type == WSMsgType.TEXT:
-            for reply in answers(hub, connection, message.data):
-                connection.say(reply)
-        elif message.type == WSMsgType.PING:
-            connection.out.append(frame(message.data, PONG))
-        connection.flush()
-    return "reset" if socket.close_code in (None, 1006) else f"client closed {socket.close_code}"
 
 
 def answers(hub: Hub, connection: Connection, text: str) -> list[str]:
@@ -123,22 +86,17 @@ def _whom(arg: dict[str, Any]) -> str:
     return str(arg.get("instType" if arg.get("channel") == EVERY else "instId"))
 
 
-def _book(hub: Hub, connection: Connection, whom: str) -> Book | None:
-    book = hub.market.named.get((connection.market, whom.lower()))
-    return book if book is not None and book.listed and whom == book.symbol else None
-
-
 def _known(hub: Hub, connection: Connection, channel: str, whom: str) -> bool:
     if channel == EVERY:
         return whom in ("SWAP", "FUTURES") and connection.market != "spot"
     fixed = channel in ("trades", "trades-all", "bbo-tbt")
-    return _book(hub, connection, whom) is not None and (
+    return hub.listed(connection.market, whom) is not None and (
         fixed or hub.venue.wanted(connection.market, f"{channel}:{whom}") is not None
     )
 
 
 def _whole(hub: Hub, connection: Connection, name: str) -> str | None:
-    book, wire = _book(hub, connection, name.partition(":")[2]), hub.venue
+    book, wire = hub.listed(connection.market, name.partition(":")[2]), hub.venue
     assert isinstance(wire, Wire)
     if book is None or connection.mute:
         return None

@@ -6,7 +6,6 @@ A stream is named `<channel>:<instrument>`, or `<channel>:<type>` where it tells
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from decimal import Decimal
 
 from market.times import MS, SECOND
@@ -15,6 +14,8 @@ from simulator.connection import Connection
 from simulator.events import Aggregate, Delta, Event, Fill, Forced, Kline, Mark, Top
 from simulator.feeds import MarkFeed, Wanted
 from simulator.market import Book
+from simulator.plain import Plain
+from simulator.spoiling import LEVEL, field, spoiled
 
 INTERVALS = {
     "1s": "1s", "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",
@@ -28,32 +29,11 @@ WORTH = Decimal("0.01")
 """Coins that a linear contract is worth."""
 INTEREST, FUNDING = "open-interest", "funding-rate"
 MILLIS = 100 * MS
-_NAMED = {Fill: "px", Aggregate: "px", Mark: "markPx", Forced: "bkPx"}
-_LEVEL = re.compile(r'(\[\[)"[^"]*"')
-_CANDLE = re.compile(r'(\[\["[0-9]+",)"[^"]*"')
-_TIME = re.compile(r'("ts":")(\d+)(")')
-PRICES = {
-    "nan": '"NaN"',
-    "bare_nan": "NaN",
-    "inf": '"inf"',
-    "underscore": '"1_000"',
-    "arabic": '"\u0661\u0662\u0663"',
-    "exponent": '"1e400"',
-    "negative": '"-1.5"',
-    "zero": '"0"',
-    "digits": f'"{"1234567890" * 4}"',
-}
-"""Form -> JSON text in place of a price."""
-TIMES: dict[str, Callable[[int], int]] = {
-    "zero": lambda _: 0,
-    "epoch": lambda _: 86_400_000,
-    "year_3000": lambda _: 32_503_680_000_000,
-    "seconds": lambda ms: ms // 1000,
-    "micro": lambda ms: ms * 1000,
-    "nano": lambda ms: ms * 1_000_000,
-    "negative": lambda ms: -ms,
-}
-"""Form -> what becomes of a time in ms."""
+_PRICE = {
+    Fill: field("px"), Aggregate: field("px"), Mark: field("markPx"), Forced: field("bkPx"), Delta: LEVEL, Top: LEVEL,
+    Kline: re.compile(r'(\[\["[0-9]+",)"[^"]*"'),
+}  # fmt: skip
+_TIME = re.compile(r'("ts":")(\d+)(?=")')
 
 
 def size(book: Book) -> str:
@@ -71,7 +51,7 @@ def levels(side: str) -> str:
     return side.replace('"]', '","0","1"]')
 
 
-class Wire:
+class Wire(Plain):
     """The venue as `simulator.hub.Venue` asks for it."""
 
     def stream(self, symbol: str, kind: str) -> str:
@@ -93,16 +73,6 @@ class Wire:
         periods = {"mark-price": 2 * MILLIS, INTEREST: 3 * SECOND, FUNDING: 30 * SECOND}
         return Wanted("mark_price", symbol, periods[channel]) if channel in periods else None
 
-    def notices(self, market: str) -> str | None:
-        """Listings are told by REST only."""
-        del market
-        return None
-
-    def wrapped(self, stream: str, payload: str) -> str:
-        """Every message names its argument."""
-        del stream
-        return payload
-
     def serves(self, market: str, route: str, stream: str) -> bool:
         """Fills by themselves and candles are on the business address."""
         del market
@@ -121,15 +91,7 @@ class Wire:
 
     def spoiled(self, event: Event, payload: str, fault: str, form: str) -> str | None:
         """The message with a price or its times in a form that no venue sends."""
-        if fault == "bad_time":
-            found, count = _TIME.subn(lambda m: f"{m[1]}{TIMES[form](int(m[2]))}{m[3]}", payload)
-        elif isinstance(event, Delta | Top | Kline):
-            place = _CANDLE if isinstance(event, Kline) else _LEVEL
-            found, count = place.subn(lambda m: m[1] + PRICES[form], payload, count=1)
-        else:
-            name = _NAMED.get(type(event), "none")
-            found, count = re.subn(rf'("{name}":)"[^"]*"', lambda m: m[1] + PRICES[form], payload, count=1)
-        return found if count else None
+        return spoiled(payload, fault, form, _PRICE.get(type(event)), _TIME)
 
     def payload(self, event: Event, published: int, micro: bool) -> str:
         """The message of an event."""
