@@ -9,6 +9,7 @@ import typer
 
 from cli import output
 from cli.commands import (
+    archive,
     book,
     compact,
     estimate,
@@ -60,6 +61,7 @@ app.command("verify")(verify.verify)
 app.command("scrub")(scrub.scrub)
 app.command("rebuild")(rebuild.rebuild)
 app.command("trace")(trace.trace)
+app.command("archive")(archive.archive)
 app.command("replay")(replay.replay)
 app.command("reparse")(reparse.reparse)
 app.command("reload")(reload.reload)

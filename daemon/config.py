@@ -17,6 +17,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from collectors.config import CollectorsConfig
+from collectors.files.archive.config import ArchivesConfig
 from compactor.config import BackupConfig, CompactorConfig, ScrubConfig
 from daemon import environment, problems, yaml_file
 from daemon.environment import Override
@@ -170,6 +171,9 @@ class Config(_Section):
     )
     scrub: ScrubConfig = Field(
         default_factory=lambda: ScrubConfig.model_validate({}), description="Stored files, read and hashed again."
+    )
+    archives: ArchivesConfig = Field(
+        default_factory=lambda: ArchivesConfig.model_validate({}), description="History as files, which venues publish."
     )
     disk: DiskConfig = Field(default_factory=DiskConfig, description="What happens as the disk fills up.")
     workers: WorkersConfig = Field(default_factory=WorkersConfig, description="Processes for CPU work.")

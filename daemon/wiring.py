@@ -19,6 +19,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
+from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord
 from daemon.config import Config
 from daemon.control import Job, Progress
@@ -109,7 +110,7 @@ async def build(
 
     reparse = control_job(config, writer, slot.in_turn(workers), clock, slot, compactor)
     jobs |= {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
-    jobs["silent"] = partial(_silent, collectors)
+    jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
     return Parts(services, jobs, collectors)
 
 

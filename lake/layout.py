@@ -28,6 +28,7 @@ QUARANTINE: Final = "quarantine"
 LEDGER: Final = "ledger"
 BACKUPS: Final = "backups"
 CLOCKS: Final = "clocks"
+ARCHIVES: Final = "archives"
 LOGS: Final = "logs"
 MANIFEST: Final = "manifest.db"
 LOCK: Final = ".lock"
@@ -49,6 +50,7 @@ _ENCODED = re.compile(r"(?:[A-Z0-9._-]|%[0-9A-F]{2})+")
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NODE = re.compile(r"[a-z0-9]{1,32}")
+_ARCHIVED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
 _HASH = re.compile(r"[0-9a-f]{8,64}")
 _SAFE_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
@@ -256,6 +258,14 @@ def parse_clocks(path: str) -> tuple[str, str, bool]:
         raise Malformed("path of a record of clocks", path)
     _day(match[1])
     return match[1], match[2], match[3] is not None
+
+
+def archive_path(exchange: str, path: str) -> str:
+    """What is known of a file of a venue's archive, and its bytes while they are needed; `path` is its own."""
+    parts = path.split("/")
+    if not all(_ARCHIVED.fullmatch(part) for part in parts):
+        raise Malformed("path in an archive", path)
+    return f"{ARCHIVES}/{_check(_EXCHANGE, 'exchange', exchange)}/{'/'.join(parts)}"
 
 
 def backup_path(at: int) -> str:

@@ -1,0 +1,163 @@
+"""`dl archive`: history as files that a venue publishes, proven line by line and taken into the lake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.output import ERR, OUT, print_json, print_table, size
+from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cli.jobs import Report
+    from daemon.config import Config
+    from lake.writer import LakeWriter
+    from runtime.workers import Workers
+
+SymbolsOption = Annotated[list[str], typer.Option("--symbol", help="A symbol as the venue spells it; more than once.")]
+FromOption = Annotated[str, typer.Option("--from", help="The first date (UTC), e.g. 2026-05-08.")]
+ToOption = Annotated[
+    str | None, typer.Option("--to", help="The last date, included (default: the first).", show_default=False)
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A folder or an https:// address with the archive's own paths, in place of archives.base of config.yml."
+    ),
+]
+SizeOption = Annotated[
+    str | None, typer.Option("--contract-size", help="What one contract of an inverse market is worth, e.g. 100.")
+]
+
+
+@command
+def archive(
+    symbols: SymbolsOption,
+    first: FromOption,
+    last: ToOption = None,
+    lake: LakeOption = None,
+    exchange: Annotated[str, typer.Option(help="Whose archive.")] = "binance",
+    market_type: Annotated[str, typer.Option("--market-type", help="spot, linear or inverse.")] = "spot",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="trade, agg_trade, kline; of futures also quote, funding_rate, open_interest; of inverse liquidation."
+        ),
+    ] = "trade",
+    interval: Annotated[str | None, typer.Option(help="Of klines: 1m, 1h, 1d, …")] = None,
+    source: SourceOption = None,
+    contract_size: SizeOption = None,
+    holes: Annotated[bool, typer.Option("--holes", help="Take files whose ids have holes.")] = False,
+    any_unit: Annotated[
+        bool, typer.Option("--any-unit", help="Take times in ms where us are documented, and the other way.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files it would take.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Take history from a venue's archive: whole months as monthly files, daily files at the edges.
+
+    A file must be what its CHECKSUM says, hold one CSV of its own name, and lines of its own day or month, in order,
+    with ids that go on; anything else is refused by name, and nothing of it is in the lake. A file that is there
+    already changes nothing. Downloads go on where they ended. Done by the daemon where one writes the lake. Exit code
+    1 where a file was refused, lines went to quarantine, or dates are not published.
+    """
+    root = lake_root(lake, config)
+    told = {
+        "exchange": exchange, "market_type": market_type, "kind": kind, "symbols": symbols, "first": first,
+        "last": last or first, "interval": interval, "source": _place(source), "contract_size": contract_size,
+        "holes": holes, "any_unit": any_unit,
+    }  # fmt: skip
+    wanted = {name: value for name, value in told.items() if value is not None}
+    done = _look(root, config, wanted) if dry_run else _take(root, config, wanted, as_json)
+    if as_json:
+        print_json(done)
+    else:
+        _say(done)
+    return 0 if done["ok"] else 1
+
+
+def _place(source: str | None) -> str | None:
+    """A folder as the daemon sees it, which runs elsewhere."""
+    from pathlib import Path
+
+    return source if source is None or "://" in source else str(Path(source).expanduser().resolve())
+
+
+def _take(root: Path, config: Path | None, wanted: Mapping[str, Any], quiet: bool) -> dict[str, Any]:
+    from cli.jobs import run_job, settings
+
+    def work(writer: LakeWriter, workers: Workers, now: int, told: Config, report: Report) -> dict[str, Any]:
+        from collectors import exchanges
+        from compactor.service import compact_once
+        from daemon.archiving import archive_job
+        from runtime.clock import SystemClock
+
+        done = archive_job(writer, workers, SystemClock(), wanted, told, report)
+        if done.taken:
+            done.compacted = compact_once(
+                writer, workers, now, told.compactor, report, retention=False, parsers=exchanges.parsers
+            )
+        return done.told()
+
+    made: dict[str, Any] = run_job("archive", wanted, root, settings(config), quiet, work)
+    return made
+
+
+def _look(root: Path, config: Path | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Without writing: no lock is needed, and no daemon asked."""
+    from cli.jobs import settings
+    from daemon.archiving import look
+    from runtime.clock import SystemClock
+
+    return look(root, SystemClock(), wanted, settings(config)).told()
+
+
+def _say(done: Mapping[str, Any]) -> None:
+    rows = [
+        (
+            one["name"], one["state"], one["rows"], one["duplicates"] + one["repeated"], one["quarantined"],
+            one["missing_ids"], {True: "yes", False: "NO", None: None}[one["joined"]], size(one["bytes"]),
+            one["sha256"][:12] or None,
+        )
+        for one in done["files"]
+    ]  # fmt: skip
+    columns = ("file", "state", "rows", "repeated", "quarantined", "ids missing", "goes on", "bytes", "sha256")
+    print_table("", columns, rows, "no files of that are published")
+    for one in done["files"]:
+        if one["state"] == "refused":
+            ERR.print(f"refused: {one['name']}: {one['rule']}: {one['what']} ({one['fix']})", markup=False)
+        elif one["what"]:
+            ERR.print(f"quarantined: {one['name']}: {one['what']}", markup=False)
+        if one["replaces"]:
+            OUT.print(f"{one['name']} was changed by its publisher: {_changes(one)}", markup=False)
+            for text in one["examples"]:
+                OUT.print(f"    {text}", markup=False)
+    for symbol, dates in done["missing"].items():
+        shown = ", ".join(dates[:5]) + (f" and {len(dates) - 5:,} more" if len(dates) > 5 else "")
+        ERR.print(f"not published: {symbol} {shown}", markup=False)
+    _end(done)
+
+
+def _changes(one: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{one[sort]:,} rows {sort}" for sort in ("added", "changed", "removed"))
+    return f"{counts}; new revisions of {len(one['revised']):,} days" if one["revised"] else "no row is otherwise"
+
+
+def _end(done: Mapping[str, Any]) -> None:
+    states = [one["state"] for one in done["files"]]
+    if done["dry_run"]:
+        OUT.print(f"{states.count('wanted'):,} files would be fetched, {states.count('known'):,} are in the lake")
+        return
+    rows = sum(one["rows"] for one in done["files"] if one["state"] == "taken")
+    counts = ", ".join(f"{states.count(state):,} {state}" for state in ("taken", "replaced", "known", "refused"))
+    OUT.print(f"{counts}; {rows:,} rows")
+    made = done["compacted"] or {}
+    if made.get("days"):
+        OUT.print(f"{made['days']:,} days closed")
+    for failure in made.get("failures", ()):
+        ERR.print(f"failed: {failure}", markup=False)

@@ -1,0 +1,206 @@
+"""A file of an archive on its way into the lake: what any process can do of it, and what only the writer does."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from collectors.files.archive import memory
+from collectors.files.archive.getting import Got
+from collectors.files.archive.memory import Had, Remembered
+from collectors.files.archive.refused import Refused
+from collectors.files.archive.rows import Allowed, Facts, Hole, Reading
+from collectors.files.archive.vision import EXCHANGE, ArchiveFile
+from collectors.files.archive.zips import Caps, blocks
+from lake import adopting
+from lake.adopting import Adopted, FileSource, Published
+from lake.writer import LakeWriter
+from market.session import Coverage, Gap
+from market.times import Interval, date_of, union
+
+NUMBERED = ("trade", "agg_trade")
+"""Kinds whose ids go on from file to file."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a worker needs to read one file."""
+
+    root: str
+    source: FileSource
+    file: ArchiveFile
+    path: str
+    allowed: Allowed
+    caps: Caps
+    now: int
+
+
+class Taken(msgspec.Struct):
+    """What was made of it: nobody sees it yet."""
+
+    published: Published
+    facts: Facts
+    coverage: list[Interval]
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What became of one file.
+
+    `state`: taken, known (these bytes are in the lake), replaced (its publisher had changed it), refused; of a dry run
+    wanted or known. `rule`, `what` and `fix` say why it was refused; `replaces` is the SHA-256 of the version before,
+    whose days `revised` have new revisions now, with so many rows `added`, `changed` and `removed`.
+    """
+
+    name: str
+    path: str
+    state: str
+    rows: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    repeated: int = 0
+    bytes: int = 0
+    sha256: str = ""
+    unit: str = ""
+    session: str = ""
+    missing_ids: int = 0
+    joined: bool | None = None
+    """Whether its first id follows the last one of the file before it; None where that is not known."""
+    replaces: str = ""
+    added: int = 0
+    changed: int = 0
+    removed: int = 0
+    revised: list[str] = []
+    examples: list[str] = []
+    rule: str = ""
+    what: str = ""
+    fix: str = ""
+
+
+def refused(file: ArchiveFile, error: Refused) -> Outcome:
+    return Outcome(name=file.name, path=file.path, state="refused", rule=error.rule, what=error.what, fix=error.fix)
+
+
+def read(job: Job) -> Taken:
+    """The rows of a file as parts under their durable names. Raises Refused (nothing is left), StorageFailed."""
+    reading = Reading(job.file, job.allowed)
+    with Path(job.path).open("rb") as opened:
+        lines = blocks(opened, job.file.name, job.file.member, job.caps)
+        run = f"archive-{job.source.session}"
+        made = adopting.publish_rows(Path(job.root), job.source, reading.batches(lines), run=run, now=job.now)
+    return Taken(made, reading.facts, reading.coverage)
+
+
+def take(
+    writer: LakeWriter, workers: Executor, node: str, file: ArchiveFile, got: Got, allowed: Allowed, caps: Caps,
+    now: Callable[[], int],
+) -> Outcome:  # fmt: skip
+    """Take one file in, or find that it is there. Raises Refused, StorageFailed, Fenced, CommitConflict."""
+    told: dict[str, Any] = {"name": file.name, "path": file.path, "bytes": got.had.bytes, "sha256": got.had.sha256}
+    before = memory.recall(writer.root, file)
+    series = file.series
+    source = adopting.begin(
+        writer, node, exchange=EXCHANGE, market_type=series.market_type, kind=series.kind, source="archive",
+        url=got.had.url, sha256=got.had.sha256, how=how_of(file, allowed), now=now(),
+    )  # fmt: skip
+    if isinstance(source, Adopted):
+        if before is None:  # it came in, and the process ended before it was written down
+            memory.remember(writer.root, file, Remembered(had=got.had, session=source.session, rows=source.rows))
+        return Outcome(state="known", session=source.session, rows=source.rows, **told)
+    job = Job(str(writer.root), source, file, str(got.path), allowed, caps, now())
+    try:
+        taken = workers.submit(read, job).result()
+    except Refused as error:
+        adopting.abandon(writer, source, None, str(error), now=now())
+        raise
+    near = neighbours(writer.root, file, taken.facts)
+    done = finish(writer, source, file, taken.published, [*taken.coverage, *near.reach], now())
+    record_holes(writer, source, file, [*taken.facts.holes, *near.holes], now())
+    memory.remember(writer.root, file, _remembered(got.had, taken, done))
+    return Outcome(
+        state="taken", session=done.session, rows=done.rows, duplicates=done.duplicates,
+        quarantined=done.quarantined, repeated=taken.facts.repeated, unit=taken.facts.unit, joined=near.joined,
+        missing_ids=sum(hole.id_to - hole.id_from for hole in taken.facts.holes),
+        what="; ".join(done.reasons), **told,
+    )  # fmt: skip
+
+
+def how_of(file: ArchiveFile, allowed: Allowed) -> str:
+    """What else its rows depend on."""
+    return f"{file.name} x{allowed.contract_size}" if allowed.contract_size is not None else file.name
+
+
+def finish(
+    writer: LakeWriter, source: FileSource, file: ArchiveFile, published: Published, spans: Iterable[Interval], now: int
+) -> Adopted:
+    """The file is in the lake, and covers what it proves."""
+    symbol = file.series.symbol
+    first, *others = union(spans)
+    done = adopting.finish(writer, source, published, now=now, coverage={symbol: first})
+    # afterwards: a crash in between costs coverage, and claims none
+    stream = (source.exchange, source.market_type, source.kind, symbol, source.session)
+    writer.record_coverage([Coverage(*stream, one.start, one.end) for one in others])
+    return done
+
+
+class Near(msgspec.Struct):
+    """How a file's ids lie to those of the files beside it: whether they go on from the one before (None: not
+    known), the time in between that is then proven to be without a row, and the ids that are missing.
+    """
+
+    joined: bool | None = None
+    reach: list[Interval] = []
+    holes: list[Hole] = []
+
+
+def neighbours(root: Path, file: ArchiveFile, facts: Facts) -> Near:
+    """Raises CorruptFile."""
+    near = Near(reach=[], holes=[])
+    if file.series.kind not in NUMBERED or facts.first_id is None or facts.last_id is None:
+        return near
+    before, after = (_known(root, file, date_of(at)) for at in (file.span.start - 1, file.span.end))
+    if before is not None and before.last_id is not None:
+        near.joined = before.last_id + 1 == facts.first_id
+        if near.joined and before.last < facts.first:
+            near.reach.append(Interval(before.last, facts.first))
+        if before.last_id + 1 < facts.first_id:
+            near.holes.append(Hole(before.last_id + 1, facts.first_id, before.last, facts.first))
+    if after is not None and after.first_id is not None and facts.last_id + 1 < after.first_id:
+        near.holes.append(Hole(facts.last_id + 1, after.first_id, facts.last, after.first))
+    return near
+
+
+def _known(root: Path, file: ArchiveFile, day: dt.date) -> Remembered | None:
+    """The file of that day, or of the month that begins or ends with it, where the lake has it."""
+    edge = day.day == 1 or (day + dt.timedelta(days=1)).day == 1
+    for date in (day.isoformat(), *([f"{day:%Y-%m}"] if edge else [])):
+        if (known := memory.recall(root, ArchiveFile(date, file.series))) is not None:
+            return known
+    return None
+
+
+def record_holes(writer: LakeWriter, source: FileSource, file: ArchiveFile, holes: Iterable[Hole], now: int) -> None:
+    """Missing ids are gaps, until rows of any source bring them."""
+    symbol = file.series.symbol
+    stream = (source.exchange, source.market_type, source.kind, symbol)
+    writer.record_gaps(
+        [
+            Gap(
+                "-".join(("archive", *stream, str(hole.id_from), str(hole.id_to))), *stream, hole.ts_from,
+                max(hole.ts_to, hole.ts_from), hole.id_from, hole.id_to, "archive", "ids", "open", source.session, now,
+                detail=file.name,
+            )
+            for hole in holes
+        ]
+    )  # fmt: skip
+
+
+def _remembered(had: Had, taken: Taken, done: Adopted) -> Remembered:
+    facts = taken.facts
+    return Remembered(
+        had=had, session=done.session, rows=done.rows, quarantined=done.quarantined, first_id=facts.first_id,
+        last_id=facts.last_id, first=facts.first, last=facts.last,
+    )  # fmt: skip
