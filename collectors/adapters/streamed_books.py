@@ -6,9 +6,11 @@ again; more and more patiently, and the other books go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from market.session import Stream, StreamState
+from collectors.adapters.booking import Booking
+from collectors.adapters.subscribing import Subscriber
+from market.session import Output, Stream, StreamState
 from market.times import MINUTE, SECOND
 
 FIRST_PAUSE = SECOND
@@ -66,10 +68,16 @@ class StreamedBook:
 
 
 class StreamedBooks:
-    """The books of one session, by symbol."""
+    """The books of one session, by symbol: of those of `states` that are streams of books, and who else is followed.
 
-    def __init__(self) -> None:
+    They begin in the stream, so that nobody has to be told of any.
+    """
+
+    def __init__(self, states: Iterable[StreamState] = ()) -> None:
         self._books: dict[str, StreamedBook] = {}
+        for state in states:
+            if state.stream.kind == "book_delta":
+                self.follow(state)
 
     def follow(self, state: StreamState) -> StreamedBook:
         """The book of a stream."""
@@ -78,6 +86,16 @@ class StreamedBooks:
     def out_of_sync(self) -> list[str]:
         """Symbols whose book is not known."""
         return [symbol for symbol, book in self._books.items() if not book.known]
+
+    def asked(self) -> list[str]:
+        """Nothing is asked for that would serve another session."""
+        return []
+
+    def known(self, symbol: str, last_id: int) -> None:
+        """Each session is sent a whole book when it subscribes."""
+
+    def awaited(self, symbols: Iterable[str], now: int) -> None:
+        """Another session's book is not this one's."""
 
     def given_up(self, symbols: Iterable[str]) -> None:
         """Updates of these are not stored."""
@@ -103,3 +121,18 @@ class StreamedBooks:
     def deadline(self) -> int | None:
         """When `anew` has something."""
         return min((due for book in self._books.values() if (due := book.due()) is not None), default=None)
+
+
+class StreamedBooking(Booking):
+    """For streaming sessions with such books: those that are to be begun anew are subscribed to anew."""
+
+    books: StreamedBooks
+    subscriber: Subscriber
+
+    def _more(self, now: int) -> Sequence[Output]:
+        if streams := self.books.anew(now):
+            self.subscriber.renew(streams)
+        return ()
+
+    def _more_at(self) -> int | None:
+        return self.books.deadline()

@@ -10,8 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from collectors.adapters.lifetime import lifetime
+from collectors.adapters.reading import BAD_FRAME
 from collectors.adapters.silence import silent_at
 from collectors.adapters.subscribing import Subscriber
 from market.session import Connection, Leave, Limits, Output, Rejected, Send, Stream, StreamState
@@ -69,6 +71,10 @@ class StreamingSession(ABC):
     def _ping(self, now: int) -> str:
         """The ping of ours, where the venue wants one."""
 
+    @abstractmethod
+    def _asked(self, text: str, now: int) -> None:
+        """What a frame of ours in a recording asked for (`desire`). Raises BAD_FRAME."""
+
     def _subscribes_at(self) -> int:
         """From when on (us) it subscribes to anything."""
         return 0
@@ -101,6 +107,12 @@ class StreamingSession(ABC):
         self._checked_frame += self._checked_frame == self.frame_no  # no sign of life of the socket
         self.frame_no += 1
         return self.reject("an answer to nothing that was asked", None, self.frame_no)
+
+    def sent(self, text: str, now: int) -> None:
+        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
+        if self.learn:
+            with suppress(*BAD_FRAME):
+                self._asked(text, now)
 
     def tick(self, now: int) -> Sequence[Output]:
         if self.learn:
@@ -184,6 +196,20 @@ class StreamingSession(ABC):
         self._placed = False
         self._place()
         return outputs
+
+    def refused(self, outputs: Sequence[Output] | None, number: int) -> Sequence[Output]:
+        """What the venue's refusal led to, None where no request explains it."""
+        if outputs is None and not self.learn:
+            return self.reject("the venue reports an error that no request explains", None, number)
+        return self.answered(outputs)
+
+    def desire(self, asked: int, states: Iterable[StreamState | None], now: int) -> list[StreamState]:
+        """Request `asked` of a recording wanted these: its answer is then understood. None are left out."""
+        found = [state for state in states if state is not None]
+        for state in found:
+            state.desired_at = state.desired_at or now
+        self.subscriber.sent(asked, tuple(state.stream for state in found), now)
+        return found
 
     # --- inside ---
 

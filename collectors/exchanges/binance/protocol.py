@@ -12,12 +12,12 @@ from typing import Literal
 
 import msgspec
 
+from collectors.adapters.booking import Booking
 from collectors.adapters.dated import Dated, reader
 from collectors.adapters.lifetime import lifetime
 from collectors.adapters.silence import ordinary_until
 from collectors.adapters.skew import Skew
 from collectors.exchanges.binance import bare, wire
-from collectors.exchanges.binance.booking import Booking
 from collectors.exchanges.binance.commands import Subscriber
 from collectors.exchanges.binance.depth import Books, Depth
 from collectors.exchanges.binance.silence import silence_limit
@@ -89,7 +89,7 @@ class StreamSession(Booking):
         self.venue_time = 0
         self.ignored: Counter[str] = Counter()
         self.skew = Skew()
-        self.books = Books(connection, session_id, depth, self.skew)
+        self.books: Books = Books(connection, session_id, depth, self.skew)
         self.market_type = connection.market_type
         self.sizes = sizes
         """Symbol -> what one contract is worth, where quantities are contracts."""

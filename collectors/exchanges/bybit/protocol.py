@@ -6,14 +6,14 @@ request (by its number), or of a ping. One market has one address, so a connecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from collectors.adapters.dated import Dated, reader
+from collectors.adapters.dated import Dated
 from collectors.adapters.reading import BAD_FRAME, why
-from collectors.adapters.streamed_books import StreamedBooks
-from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
+from collectors.adapters.topics import TopicSession
 from collectors.exchanges.bybit import wire
 from market.session import Connection, Limits, Output, Stream, StreamState
 from market.times import SECOND
@@ -23,9 +23,6 @@ Parse = Callable[[bytes, int, int], Sequence[Output]]
 Maker = Callable[["BybitSession", StreamState], Parse]
 
 PING_EVERY = 20 * SECOND
-TOPIC = b'"topic":"'
-SEARCHED = 64
-"""Bytes of a frame in which its topic begins, where the venue wrote it."""
 HELD = "already subscribed"
 PING = "ping"
 
@@ -58,7 +55,7 @@ class _Command(msgspec.Struct):
 _command = msgspec.json.Decoder(_Command).decode
 
 
-class BybitSession(StreamingSession):
+class BybitSession(StreamedBooking, TopicSession):
     """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -70,64 +67,23 @@ class BybitSession(StreamingSession):
         *,
         learn: bool = False,
     ) -> None:
-        super().__init__(connection, session_id, limits, PING_EVERY, learn=learn)
-        self.books = StreamedBooks()
-        self._channels = channels
-        self._parsers: dict[bytes, Parse] = {}
-        self._pings = 0
-        for state in self.states.values():
-            if state.stream.kind == "book_delta":
-                self.books.follow(state)
-
-    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
-
-    def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book is not known."""
-        return self.books.out_of_sync()
-
-    def books_asked(self) -> list[str]:
-        """Nothing is asked for that would serve another session."""
-        return []
-
-    def book_known(self, symbol: str, last_id: int) -> None:
-        """Each session is sent a whole book when it subscribes."""
-
-    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
-        """Another session's book is not this one's."""
-
-    def books_given_up(self, symbols: Iterable[str]) -> None:
-        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
-        self.books.given_up(symbols)
-
-    def books_stored_again(self, symbols: Iterable[str]) -> None:
-        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
-        self.books.stored_again(symbols)
+        super().__init__(connection, session_id, channels, limits, PING_EVERY, learn=learn)
+        self.books = StreamedBooks(self.states.values())
 
     # --- collectors.adapters.streaming ---
 
-    def sent(self, text: str, now: int) -> None:
-        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
-        if not self.learn:
-            return
-        try:
-            command = _command(text)
-        except BAD_FRAME:
-            return
-        if command.op != "subscribe":
-            return
-        found = tuple(stream for name in command.args if (stream := self._named(name)) is not None)
-        states = [state for stream in found if (state := self.met(stream, 0)) is not None]
-        for state in states:
-            state.desired_at = state.desired_at or now
-        self.subscriber.sent(_number(command.req_id) or 0, tuple(state.stream for state in states), now)
+    def _asked(self, text: str, now: int) -> None:
+        command = _command(text)
+        if command.op == "subscribe":
+            found = (stream for name in command.args if (stream := self._named(name)) is not None)
+            self.desire(_number(command.req_id) or 0, (self.met(stream, 0) for stream in found), now)
 
-    def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        at = frame.find(TOPIC, 0, SEARCHED)
-        if at >= 0:
-            parse = self._parsers.get(frame[at + 9 : frame.find(b'"', at + 9)])
-            if parse is not None:
-                return parse(frame, ts_recv, number)
-        return self._cold(frame, ts_recv, number)
+    def _parted(self, topic: str) -> tuple[str, str]:
+        channel, _, symbol = topic.rpartition(".")
+        return channel, symbol
+
+    def _label(self, topic: str) -> str:
+        return topic.rpartition(".")[0]
 
     def _write(self, what: str, names: Sequence[str], number: int) -> str:
         return msgspec.json.encode({"req_id": str(number), "op": what, "args": list(names)}).decode()
@@ -136,14 +92,6 @@ class BybitSession(StreamingSession):
         del now
         self._pings += 1
         return msgspec.json.encode({"req_id": f"{PING}-{self._pings}", "op": PING}).decode()
-
-    def _more(self, now: int) -> Sequence[Output]:
-        if streams := self.books.anew(now):
-            self.subscriber.renew(streams)
-        return NOTHING
-
-    def _more_at(self) -> int | None:
-        return self.books.deadline()
 
     # --- the cold path ---
 
@@ -167,34 +115,7 @@ class BybitSession(StreamingSession):
         if found.success:
             return self.answered(self.subscriber.accepted(asked, now))
         reason = found.ret_msg or "refused without a reason"
-        refused = self.subscriber.refused(asked, reason, now, held=HELD in reason)
-        if refused is None and not self.learn:
-            return self.reject("the venue reports an error that no request explains", None, number)
-        return self.answered(refused)
-
-    def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        """Parse a frame of topic `name`, met for the first time or spelled in an unusual way."""
-        if not 0 < len(name) <= NAME_LIMIT:
-            return self.reject("a topic of impossible length", None, number)
-        state = self.states.get(name)
-        if state is None and self.learn and (stream := self._named(name)) is not None:
-            state = self.met(stream, ts_recv)
-        if state is None:
-            return self.ignore(name.rpartition(".")[0] or name)
-        key = name.encode()
-        parse = self._parsers.get(key)
-        if parse is None:
-            maker = self._channels[state.stream.channel].maker
-            parse = self._parsers[key] = reader(maker, ts_recv, self, state)
-        return parse(frame, ts_recv, number)
-
-    def _named(self, name: str) -> Stream | None:
-        """The stream of a topic, where we collect its channel."""
-        channel, _, symbol = name.rpartition(".")
-        known = self._channels.get(channel)
-        if known is None or not symbol or len(name) > NAME_LIMIT or symbol != symbol.upper():
-            return None
-        return known.stream(symbol)
+        return self.refused(self.subscriber.refused(asked, reason, now, held=HELD in reason), number)
 
 
 def _number(text: str | None) -> int | None:

@@ -9,15 +9,15 @@ messages after all: they are looked at no more, and the fact is reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from collectors.adapters.dated import Dated, reader
 from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, why
-from collectors.adapters.streamed_books import StreamedBooks
-from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
+from collectors.adapters.streaming import NAME_LIMIT, StreamingSession
 from collectors.adapters.subscribing import SUBSCRIBE
 from collectors.exchanges.coinbase import exchange_wire, wire
 from collectors.exchanges.coinbase.asked import ListedSubscriber
@@ -81,7 +81,7 @@ class Heartened(Protocol):
         ...
 
 
-class CoinbaseSession(StreamingSession):
+class CoinbaseSession(StreamedBooking, StreamingSession):
     """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -97,7 +97,7 @@ class CoinbaseSession(StreamingSession):
         asked = () if learn else connection.streams
         beats = not any(stream.channel.startswith(wire.EXCHANGE) for stream in asked)
         self.subscriber: ListedSubscriber = ListedSubscriber(asked, self.states, limits, self._write, heartbeats=beats)
-        self.books = StreamedBooks()
+        self.books = StreamedBooks(self.states.values())
         self.sizes: dict[str, str] | None = None if connection.market_type == SPOT else {}
         """Product -> what one contract is worth in base; None where quantities are base units."""
         self.losses = 0
@@ -115,9 +115,6 @@ class CoinbaseSession(StreamingSession):
         """Whether `sequence_num` counts this connection's messages."""
         self._commands = 0
         self._begun: Callable[[str, str], bool] = _nothing_begun
-        for state in self.states.values():
-            if state.stream.kind == "book_delta":
-                self.books.follow(state)
 
     # --- collectors.links.Recalling ---
 
@@ -131,30 +128,6 @@ class CoinbaseSession(StreamingSession):
         """What the market's reference data says of an instrument."""
         if self.sizes is not None and contract.multiplier is not None:
             self.sizes[contract.symbol] = contract.multiplier
-
-    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
-
-    def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book is not known."""
-        return self.books.out_of_sync()
-
-    def books_asked(self) -> list[str]:
-        """Nothing is asked for that would serve another session."""
-        return []
-
-    def book_known(self, symbol: str, last_id: int) -> None:
-        """Each session is sent a whole book when it subscribes."""
-
-    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
-        """Another session's book is not this one's."""
-
-    def books_given_up(self, symbols: Iterable[str]) -> None:
-        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
-        self.books.given_up(symbols)
-
-    def books_stored_again(self, symbols: Iterable[str]) -> None:
-        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
-        self.books.stored_again(symbols)
 
     # --- collectors.adapters.streaming ---
 
@@ -173,10 +146,7 @@ class CoinbaseSession(StreamingSession):
             if not channel.types:
                 self._parsers[wire.SAYS.get(name, name).encode()] = parse
 
-    def sent(self, text: str, now: int) -> None:
-        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
-        if not self.learn:
-            return
+    def _asked(self, text: str, now: int) -> None:
         asked = exchange_wire.asked(text)
         if asked is None:
             return
@@ -220,14 +190,6 @@ class CoinbaseSession(StreamingSession):
             return 0
         sized = (state.stream for state in self.states.values() if state.stream.kind in SIZED)
         return self._started + SIZES_WITHIN if any(one.symbol not in self.sizes for one in sized) else 0
-
-    def _more(self, now: int) -> Sequence[Output]:
-        if streams := self.books.anew(now):
-            self.subscriber.renew(streams)
-        return NOTHING
-
-    def _more_at(self) -> int | None:
-        return self.books.deadline()
 
     # --- for parsers ---
 

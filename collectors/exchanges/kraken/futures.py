@@ -7,14 +7,14 @@ of the feed `trade`, so that one subscription serves two kinds.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from collectors.adapters.dated import Dated, chosen
 from collectors.adapters.reading import BAD_FRAME, why
-from collectors.adapters.streamed_books import StreamedBooks
-from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
+from collectors.adapters.streaming import NAME_LIMIT, StreamingSession
 from collectors.adapters.subscribing import SUBSCRIBE, UNSUBSCRIBE, Request
 from collectors.exchanges.kraken import futures_wire as wire
 from collectors.exchanges.kraken.protocol import Channel
@@ -76,7 +76,7 @@ class FeedSubscriber(SymbolSubscriber):
         return found
 
 
-class FuturesSession(StreamingSession):
+class FuturesSession(StreamedBooking, StreamingSession):
     """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -93,40 +93,13 @@ class FuturesSession(StreamingSession):
         self.subscriber: FeedSubscriber = FeedSubscriber(
             () if learn else connection.streams, self.states, limits, self._write
         )
-        self.books = StreamedBooks()
+        self.books = StreamedBooks(self.states.values())
         self._channels = channels
         self._known = readers
         self._readers: dict[bytes, Parse] = {}
-        self._asked = 0
+        self._commands = 0
         """Requests of a recording."""
         self._lanes = {(state.stream.channel, state.stream.symbol): state for state in self.states.values()}
-        for state in self.states.values():
-            if state.stream.kind == "book_delta":
-                self.books.follow(state)
-
-    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
-
-    def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book is not known."""
-        return self.books.out_of_sync()
-
-    def books_asked(self) -> list[str]:
-        """Nothing is asked for that would serve another session."""
-        return []
-
-    def book_known(self, symbol: str, last_id: int) -> None:
-        """Each session is sent a whole book when it subscribes."""
-
-    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
-        """Another session's book is not this one's."""
-
-    def books_given_up(self, symbols: Iterable[str]) -> None:
-        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
-        self.books.given_up(symbols)
-
-    def books_stored_again(self, symbols: Iterable[str]) -> None:
-        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
-        self.books.stored_again(symbols)
 
     # --- for parsers ---
 
@@ -145,23 +118,15 @@ class FuturesSession(StreamingSession):
 
     # --- collectors.adapters.streaming ---
 
-    def sent(self, text: str, now: int) -> None:
-        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
-        if not self.learn:
-            return
-        try:
-            found = wire.command(text)
-        except BAD_FRAME:
-            return
+    def _asked(self, text: str, now: int) -> None:
+        found = wire.command(text)
         if found.event != SUBSCRIBE:
             return
         channels = [name for name in self._channels if feed_of(name) == found.feed]
-        lanes = [self.lane(name, symbol, 0) for name in channels for symbol in found.product_ids]
-        states = [state for state in lanes if state is not None]
-        for state in states:
-            state.desired_at = state.desired_at or now
-        self._asked += 1
-        self.subscriber.sent(self._asked, tuple(state.stream for state in states), now)
+        self._commands += 1
+        self.desire(
+            self._commands, (self.lane(name, symbol, 0) for name in channels for symbol in found.product_ids), now
+        )
 
     def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         at = frame.find(FEED)
@@ -185,14 +150,6 @@ class FuturesSession(StreamingSession):
         """None: the transport's control pings are what the venue wants."""
         del now
         return ""
-
-    def _more(self, now: int) -> Sequence[Output]:
-        if streams := self.books.anew(now):
-            self.subscriber.renew(streams)
-        return NOTHING
-
-    def _more_at(self) -> int | None:
-        return self.books.deadline()
 
     # --- the cold path ---
 
@@ -222,6 +179,4 @@ class FuturesSession(StreamingSession):
         reason = found.message or "refused without a reason"
         held = AGAIN in reason.lower()
         refused = self.subscriber.refused(None, reason, now, held=held)
-        if refused is None and not self.learn and not held:
-            return self.reject("the venue reports an error that no request explains", None, number)
-        return self.answered(refused)
+        return self.answered(refused) if held else self.refused(refused, number)

@@ -6,14 +6,14 @@ a second; our pings keep an idle connection open.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from collectors.adapters.dated import Dated, chosen
 from collectors.adapters.reading import BAD_FRAME, why
-from collectors.adapters.streamed_books import StreamedBooks
-from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
+from collectors.adapters.streaming import NAME_LIMIT, StreamingSession
 from collectors.exchanges.kraken import texts, wire
 from collectors.exchanges.kraken.subscribing import SymbolSubscriber
 from market.session import EVERY_SYMBOL, Connection, Limits, Output, Stream, StreamState
@@ -57,7 +57,7 @@ def _lane(stream: Stream) -> tuple[str, str]:
     return (word if word == BOOK else stream.channel), stream.symbol
 
 
-class KrakenSession(StreamingSession):
+class KrakenSession(StreamedBooking, StreamingSession):
     """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -74,7 +74,7 @@ class KrakenSession(StreamingSession):
         # instruments last: a replay then knows of whom they are wanted
         streams = () if learn else sorted(connection.streams, key=lambda stream: stream.channel == INSTRUMENT)
         self.subscriber: SymbolSubscriber = SymbolSubscriber(streams, self.states, limits, self._write)
-        self.books = StreamedBooks()
+        self.books = StreamedBooks(self.states.values())
         self.wanted = {stream.symbol for stream in connection.streams} - {EVERY_SYMBOL}
         """Symbols that the connection carries."""
         self.precisions: dict[str, tuple[int, int]] = {}
@@ -86,33 +86,6 @@ class KrakenSession(StreamingSession):
         self._readers: dict[bytes, Read] = {}
         self._lanes = {_lane(state.stream): state for state in self.states.values()}
         self._pings = 0
-        for state in self.states.values():
-            if state.stream.kind == "book_delta":
-                self.books.follow(state)
-
-    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
-
-    def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book is not known."""
-        return self.books.out_of_sync()
-
-    def books_asked(self) -> list[str]:
-        """Nothing is asked for that would serve another session."""
-        return []
-
-    def book_known(self, symbol: str, last_id: int) -> None:
-        """Each session is sent a whole book when it subscribes."""
-
-    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
-        """Another session's book is not this one's."""
-
-    def books_given_up(self, symbols: Iterable[str]) -> None:
-        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
-        self.books.given_up(symbols)
-
-    def books_stored_again(self, symbols: Iterable[str]) -> None:
-        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
-        self.books.stored_again(symbols)
 
     # --- for parsers ---
 
@@ -131,14 +104,8 @@ class KrakenSession(StreamingSession):
 
     # --- collectors.adapters.streaming ---
 
-    def sent(self, text: str, now: int) -> None:
-        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
-        if not self.learn:
-            return
-        try:
-            found = wire.command(text)
-        except BAD_FRAME:
-            return
+    def _asked(self, text: str, now: int) -> None:
+        found = wire.command(text)
         asked = found.params
         if found.method != "subscribe" or asked is None:
             return
@@ -148,12 +115,9 @@ class KrakenSession(StreamingSession):
             return
         symbols = asked.symbol or ([EVERY_SYMBOL] if channel.word == INSTRUMENT else [])
         streams = [channel.stream(symbol) for symbol in symbols if len(symbol) <= NAME_LIMIT]
-        states = [state for stream in streams if (state := self.met(stream, 0)) is not None]
         self.wanted |= set(asked.symbol)
-        for state in states:
-            state.desired_at = state.desired_at or now
+        for state in self.desire(found.req_id or 0, (self.met(stream, 0) for stream in streams), now):
             self._lanes[_lane(state.stream)] = state
-        self.subscriber.sent(found.req_id or 0, tuple(state.stream for state in states), now)
 
     def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         if frame.startswith(CHANNEL):
@@ -180,14 +144,6 @@ class KrakenSession(StreamingSession):
         del now
         self._pings += 1
         return msgspec.json.encode({"method": "ping", "req_id": 1_000_000 + self._pings}).decode()
-
-    def _more(self, now: int) -> Sequence[Output]:
-        if streams := self.books.anew(now):
-            self.subscriber.renew(streams)
-        return NOTHING
-
-    def _more_at(self) -> int | None:
-        return self.books.deadline()
 
     # --- the cold path ---
 
@@ -226,7 +182,5 @@ class KrakenSession(StreamingSession):
         symbol = found.symbol if found.result is None else found.result.symbol
         if found.success:
             return self.answered(self.subscriber.told(found.req_id, symbol, now))
-        refused = self.subscriber.told(found.req_id, symbol, now, found.error or "refused without a reason")
-        if refused is None and not self.learn:
-            return self.reject("the venue reports an error that no request explains", None, number)
-        return self.answered(refused)
+        reason = found.error or "refused without a reason"
+        return self.refused(self.subscriber.told(found.req_id, symbol, now, reason), number)

@@ -7,13 +7,14 @@ once it is known, from the reference data or, where that has not said it yet, fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from collectors.adapters.dated import reader
+from collectors.adapters.booking import Booking
 from collectors.adapters.reading import BAD_FRAME, why
-from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
+from collectors.adapters.streaming import NOTHING
+from collectors.adapters.topics import TopicSession
 from collectors.exchanges.kucoin import wire
 from collectors.exchanges.kucoin.joining import Books
 from collectors.exchanges.kucoin.snapshots import Snapshots
@@ -27,9 +28,6 @@ Parse = Callable[[bytes, int, int], Sequence[Output]]
 PING_EVERY = 18 * SECOND
 """Where the venue has not said it."""
 WELCOME_WITHIN = 10 * SECOND
-TOPIC = b'"topic":"'
-SEARCHED = 64
-"""Bytes of a frame in which its topic begins, where the venue wrote it."""
 
 
 class _Command(msgspec.Struct):
@@ -43,7 +41,7 @@ class _Command(msgspec.Struct):
 _command = msgspec.json.Decoder(_Command).decode
 
 
-class KucoinSession(StreamingSession):
+class KucoinSession(Booking, TopicSession):
     """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -56,13 +54,10 @@ class KucoinSession(StreamingSession):
         learn: bool = False,
     ) -> None:
         every = (connection.ping_every or PING_EVERY) * 5 // 6
-        super().__init__(connection, session_id, limits, every, learn=learn)
-        self.books = Books(refresh=connection.book_refresh)
+        super().__init__(connection, session_id, channels, limits, every, learn=learn)
+        self.books: Books = Books(refresh=connection.book_refresh)
         self.multipliers: dict[str, str] = {}
         """Symbol -> what a lot is worth, on futures."""
-        self._channels = channels
-        self._parsers: dict[bytes, Parse] = {}
-        self._pings = 0
         self._greeted = False
         self._asker = Snapshots(connection, session_id, self.books)
         self._worth = Worth(connection, self.multipliers)
@@ -79,32 +74,6 @@ class KucoinSession(StreamingSession):
         if contract.multiplier is not None and self.market_type != "spot":
             self.multipliers[contract.symbol] = contract.multiplier
 
-    # --- market.session.Booked ---
-
-    def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book has no snapshot that joins its updates."""
-        return self.books.out_of_sync()
-
-    def books_asked(self) -> list[str]:
-        """Symbols whose snapshot is under way."""
-        return self.books.asked()
-
-    def book_known(self, symbol: str, last_id: int) -> None:
-        """What is stored tells this book up to `last_id`: where the updates go on from there, nothing is asked for."""
-        self.books.known(symbol, last_id)
-
-    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
-        """Another session has asked for these books."""
-        self.books.awaited(symbols, now)
-
-    def books_given_up(self, symbols: Iterable[str]) -> None:
-        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
-        self.books.given_up(symbols)
-
-    def books_stored_again(self, symbols: Iterable[str]) -> None:
-        """Updates of these are stored again: their books are asked for with the next `tick`."""
-        self.books.stored_again(symbols)
-
     # --- collectors.adapters.streaming ---
 
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
@@ -117,23 +86,20 @@ class KucoinSession(StreamingSession):
         out = self._asker.respond(tag, status, headers, body, ts_recv, self.frame_no)
         return self.reject("an answer to nothing that was asked", None, self.frame_no) if out is None else out
 
-    def sent(self, text: str, now: int) -> None:
-        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
-        if not self.learn:
-            return
-        try:
-            command = _command(text)
-        except BAD_FRAME:
-            return
+    def _asked(self, text: str, now: int) -> None:
+        command = _command(text)
         prefix, _, symbols = command.topic.partition(":")
         if command.type != "subscribe" or not symbols:
             return
         named = (self._named(f"{prefix}:{symbol}") for symbol in symbols.split(","))
-        states = [state for stream in named if stream is not None and (state := self.met(stream, 0)) is not None]
-        for state in states:
-            state.desired_at = state.desired_at or now
-        asked = number_of(str(command.id))
-        self.subscriber.sent(asked or 0, tuple(state.stream for state in states), now)
+        states = (self.met(stream, 0) for stream in named if stream is not None)
+        self.desire(number_of(str(command.id)) or 0, states, now)
+
+    def _parted(self, topic: str) -> tuple[str, str]:
+        return parted(topic)
+
+    def _label(self, topic: str) -> str:
+        return topic.partition(":")[0]
 
     def _write(self, what: str, names: Sequence[str], number: int) -> str:
         prefix = names[0].partition(":")[0]
@@ -178,14 +144,6 @@ class KucoinSession(StreamingSession):
         self._refused_streams.update(news)
         return (Refused(news, "not in the venue's list of instruments"),) if news else NOTHING
 
-    def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        at = frame.find(TOPIC, 0, SEARCHED)
-        if at >= 0:
-            parse = self._parsers.get(frame[at + 9 : frame.find(b'"', at + 9)])
-            if parse is not None:
-                return parse(frame, ts_recv, number)
-        return self._cold(frame, ts_recv, number)
-
     # --- the cold path ---
 
     def _cold(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
@@ -219,31 +177,4 @@ class KucoinSession(StreamingSession):
         except UnicodeDecodeError as error:
             return self.reject(why(error), None, number)
         reason = f"code {found.code}: {said}"[:300]
-        refused = self.subscriber.refused(number_of(found.id), reason, now)
-        if refused is None and not self.learn:
-            return self.reject("the venue reports an error that no request explains", None, number)
-        return self.answered(refused)
-
-    def _route(self, name: str, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        """Parse a frame of topic `name`, met for the first time or spelled in an unusual way."""
-        if not 0 < len(name) <= NAME_LIMIT:
-            return self.reject("a topic of impossible length", None, number)
-        state = self.states.get(name)
-        if state is None and self.learn and (stream := self._named(name)) is not None:
-            state = self.met(stream, ts_recv)
-        if state is None:
-            return self.ignore(name.partition(":")[0] or name)
-        key = name.encode()
-        parse = self._parsers.get(key)
-        if parse is None:
-            maker = self._channels[state.stream.channel].maker
-            parse = self._parsers[key] = reader(maker, ts_recv, self, state)
-        return parse(frame, ts_recv, number)
-
-    def _named(self, name: str) -> Stream | None:
-        """The stream of a topic, where we collect its channel."""
-        channel, symbol = parted(name)
-        known = self._channels.get(channel)
-        if known is None or not symbol or len(name) > NAME_LIMIT or symbol != symbol.upper():
-            return None
-        return known.stream(symbol)
+        return self.refused(self.subscriber.refused(number_of(found.id), reason, now), number)

@@ -7,13 +7,13 @@ address serves all markets, so a connection knows whose instruments it carries, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from collectors.adapters.dated import Dated, reader
 from collectors.adapters.reading import BAD_FRAME, why
-from collectors.adapters.streamed_books import StreamedBooks
+from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
 from collectors.adapters.subscribing import SUBSCRIBE
 from collectors.exchanges.okx import wire
@@ -78,7 +78,7 @@ class _Command(msgspec.Struct, omit_defaults=True):
 _command = msgspec.json.Decoder(_Command).decode
 
 
-class OkxSession(StreamingSession):
+class OkxSession(StreamedBooking, StreamingSession):
     """`market.session.Session` of one connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -91,7 +91,7 @@ class OkxSession(StreamingSession):
         learn: bool = False,
     ) -> None:
         super().__init__(connection, session_id, limits, PING_EVERY, learn=learn)
-        self.books = StreamedBooks()
+        self.books = StreamedBooks(self.states.values())
         self.sizes: dict[str, str] | None = None if self.market_type == "spot" else {}
         """Symbol -> what one contract is worth; None where quantities are base units."""
         self.rates: dict[str, tuple[str, int]] = {}
@@ -102,9 +102,6 @@ class OkxSession(StreamingSession):
         """Number of a request -> the arguments that no answer has named yet."""
         self._renewed: deque[int] = deque(maxlen=RENEWALS_AN_HOUR)
         """When books were begun anew."""
-        for state in self.states.values():
-            if state.stream.kind == "book_delta":
-                self.books.follow(state)
 
     # --- market.session.Informed ---
 
@@ -112,30 +109,6 @@ class OkxSession(StreamingSession):
         """What the market's reference data says of an instrument."""
         if self.sizes is not None and contract.multiplier is not None:
             self.sizes[contract.symbol] = contract.multiplier
-
-    # --- market.session.Booked: books begin in the stream, so that nobody has to be told of any ---
-
-    def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book is not known."""
-        return self.books.out_of_sync()
-
-    def books_asked(self) -> list[str]:
-        """Nothing is asked for that would serve another session."""
-        return []
-
-    def book_known(self, symbol: str, last_id: int) -> None:
-        """Each session is sent a whole book when it subscribes."""
-
-    def books_awaited(self, symbols: Iterable[str], now: int) -> None:
-        """Another session's book is not this one's."""
-
-    def books_given_up(self, symbols: Iterable[str]) -> None:
-        """Updates of these are not stored: their books are out of sync, and not asked for yet."""
-        self.books.given_up(symbols)
-
-    def books_stored_again(self, symbols: Iterable[str]) -> None:
-        """Updates of these are stored again: their streams are begun anew with the next `tick`."""
-        self.books.stored_again(symbols)
 
     # --- for parsers ---
 
@@ -153,26 +126,14 @@ class OkxSession(StreamingSession):
         unknown = any(one.symbol not in self.sizes for one in named if one.symbol != EVERY_SYMBOL)
         return self._started + SIZES_WITHIN if unknown else 0
 
-    def sent(self, text: str, now: int) -> None:
-        """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
-        if not self.learn or text == PING:
-            return
-        try:
-            command = _command(text)
-        except BAD_FRAME:
-            return
+    def _asked(self, text: str, now: int) -> None:
+        command = _command(text)
         if command.op != SUBSCRIBE:
             return
-        states = []
-        for arg in command.args:
-            stream = self._named(arg.channel, arg.instId or arg.instType)
-            if stream is not None and (state := self.met(stream, 0)) is not None:
-                states.append(state)
-        for state in states:
-            state.desired_at = state.desired_at or now
+        named = (self._named(arg.channel, arg.instId or arg.instType) for arg in command.args)
         number = _number(command.id) or 0
         self._answers[number] = {f"{arg.channel}:{arg.instId or arg.instType}" for arg in command.args}
-        self.subscriber.sent(number, tuple(state.stream for state in states), now)
+        self.desire(number, (self.met(stream, 0) for stream in named if stream is not None), now)
 
     def _frame(self, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         if frame.startswith(ARG):
@@ -238,10 +199,7 @@ class OkxSession(StreamingSession):
         if found.code in LATER:
             return self.ignore(f"error {found.code}")
         self._answers.pop(asked or 0, None)
-        refused = self.subscriber.refused(asked, reason, now)
-        if refused is None and not self.learn:
-            return self.reject("the venue reports an error that no request explains", None, number)
-        return self.answered(refused)
+        return self.refused(self.subscriber.refused(asked, reason, now), number)
 
     def _acknowledged(self, arg: wire.Arg | None, asked: int | None, now: int) -> Sequence[Output]:
         """One answer an argument: a request is answered when each of its arguments was. Data may come before that."""

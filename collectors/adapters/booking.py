@@ -1,10 +1,25 @@
-"""What a Binance session with books answers to the market's other sessions (`market.session.Booked`). Pure."""
+"""What a session with books answers to the market's other sessions (`market.session.Booked`). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
-from collectors.exchanges.binance.depth import Books
+
+class Books(Protocol):
+    """The books of one session, by symbol."""
+
+    def out_of_sync(self) -> list[str]: ...
+
+    def asked(self) -> list[str]: ...
+
+    def known(self, symbol: str, last_id: int) -> None: ...
+
+    def awaited(self, symbols: Iterable[str], now: int) -> None: ...
+
+    def given_up(self, symbols: Iterable[str]) -> None: ...
+
+    def stored_again(self, symbols: Iterable[str]) -> None: ...
 
 
 class Booking:
@@ -13,7 +28,7 @@ class Booking:
     books: Books
 
     def books_out_of_sync(self) -> list[str]:
-        """Symbols whose book has no snapshot that joins its updates."""
+        """Symbols whose book is not known."""
         return self.books.out_of_sync()
 
     def books_asked(self) -> list[str]:
@@ -33,5 +48,5 @@ class Booking:
         self.books.given_up(symbols)
 
     def books_stored_again(self, symbols: Iterable[str]) -> None:
-        """Updates of these are stored again: their books are asked for with the next `tick`."""
+        """Updates of these are stored again: their books begin anew with the next `tick`."""
         self.books.stored_again(symbols)
