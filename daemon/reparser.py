@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,9 +11,8 @@ import polars as pl
 from collectors.config import CollectorsConfig
 from collectors.rederive import Rederivation
 from compactor.jobs import day_span
-from compactor.reproduce import Lost, TooLarge
 from daemon.rederiving import TAKEN_IN, WARM, Rederiver, Stream, Wanted
-from daemon.reproducing import LOWEST, resident
+from daemon.reproducing import Under
 from lake import parquet, reparsed, reproduced
 from lake.manifest_reads import Snapshot
 from lake.merge import plain_frame
@@ -24,7 +21,6 @@ from lake.reproduced import Reach
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
 from market.times import DAY
-from runtime.clock import SystemClock
 
 ROWS = "rows"
 """Folder below a job's own of the rows that it made."""
@@ -179,12 +175,7 @@ class Reparser(Rederiver):
         return sorted({*self._streams(snapshot), *made})
 
 
-class _Under:
-    """What this process is at."""
-
-    job: Job | None = None
-    work: Reparser | None = None
-    done: int = 0
+_under: Under[Reparser] = Under()
 
 
 def advance(
@@ -202,33 +193,12 @@ def advance(
     """Go on with `job` for about `seconds`, in at most `memory` bytes; `fresh` begins it. With `publishing` the rows of
     what changes are below ROWS in `folder` afterwards. Raises Lost, TooLarge, CorruptFile, StorageFailed.
     """
-    clock = SystemClock()
     if fresh:
-        _begin(config, root, job, Path(folder), now, publishing=publishing)
-    work = _Under.work
-    if work is None or job != _Under.job:
-        raise Lost(f"the work on {job.text} was in a process that is gone")
-    end = clock.monotonic() + seconds
-    over = False
-    while not over and clock.monotonic() < end:
-        over = not work.step()
-        _Under.done += not over
-        if not over and (used := resident()) > memory:
-            hint = "raise compactor.reproduce.max_mb where the machine has it"
-            raise TooLarge(f"{job.text} needs {used >> 20} MB of memory, {memory >> 20} MB are allowed", hint)
+        out = Path(folder) / ROWS if publishing else None
+        _under.begin(job, lambda: Reparser(Path(root), job, config, now, Path(folder), out))
+    work, over = _under.advance(job, seconds, memory)
     if not over:
-        return Step(_Under.done, work.total)
+        return Step(_under.done, work.total)
     change = work.result()
-    work.close()
-    _Under.job = _Under.work = None
-    return Step(_Under.done, work.total, change, work.read)
-
-
-def _begin(config: CollectorsConfig, root: str, job: Job, folder: Path, now: int, *, publishing: bool) -> None:
-    if _Under.work is not None:
-        _Under.work.close()
-        _Under.work = None
-    elif hasattr(os, "nice") and multiprocessing.parent_process() is not None:
-        os.nice(LOWEST)
-    _Under.work = Reparser(Path(root), job, config, now, folder, folder / ROWS if publishing else None)
-    _Under.job, _Under.done = job, 0
+    _under.end()
+    return Step(_under.done, work.total, change, work.read)

@@ -109,7 +109,11 @@ class PollSession(ABC):
     def _fetch(self, name: str, now: int) -> Fetch:
         """The request for one of the names."""
         del now
-        return Fetch(f"{self.route} {name}", "GET", f"{self._base}?symbol={quote(name, safe='')}", self._weight)
+        return Fetch(f"{self.route} {name}", "GET", self._url(name), self._weight)
+
+    def _url(self, name: str) -> str:
+        """The address of what one of the names is asked for, where time does not change it."""
+        return f"{self._base}?symbol={quote(name, safe='')}"
 
     @abstractmethod
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:

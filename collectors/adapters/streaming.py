@@ -1,4 +1,4 @@
-"""What sessions of venues with topics and client pings have in common: life, silence, counting. Pure.
+"""What sessions of venues with topics and client pings have in common: life, silence. Pure.
 
 A member says how a frame is read (`_frame`), how it subscribes (`_write`) and how it pings (`_ping`). Of a connection
 whose venue answers pings, a frame of any kind proves the socket; that streams speak is for their own alarms to say,
@@ -8,27 +8,22 @@ and for the first of them here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
+from collectors.adapters.counting import NOTHING, Counting
 from collectors.adapters.lifetime import lifetime
 from collectors.adapters.reading import BAD_FRAME
 from collectors.adapters.silence import silent_at
 from collectors.adapters.subscribing import Subscriber
-from market.session import Connection, Leave, Limits, Output, Rejected, Send, Stream, StreamState
+from market.session import Connection, Leave, Limits, Output, Send, Stream, StreamState
 from market.times import SECOND
 
-LABELS_LIMIT = 200
-LABEL_LENGTH = 64
 NAME_LIMIT = 128
 STATES_LIMIT = 20_000
-GARBAGE_LIMIT = 100
-"""Rejected frames in a row after which the connection is given up."""
-NOTHING: tuple[Output, ...] = ()
 
 
-class StreamingSession(ABC):
+class StreamingSession(Counting, ABC):
     """`market.session.Session` of one connection; with `learn` it sends nothing and takes the streams that it meets.
 
     `ping_every` (us) is how often the venue wants a ping of ours.
@@ -37,12 +32,11 @@ class StreamingSession(ABC):
     def __init__(
         self, connection: Connection, session_id: str, limits: Limits, ping_every: int | None, *, learn: bool
     ) -> None:
+        super().__init__(learn=learn)
         self.session_id = session_id
         self.frame_no = 0
         self.venue_time = 0
-        self.ignored: Counter[str] = Counter()
         self.market_type = connection.market_type
-        self.learn = learn
         self.states = {stream.name: StreamState(stream) for stream in connection.streams}
         self.subscriber = Subscriber(() if learn else connection.streams, self.states, limits, self._write)
         self._limits = limits
@@ -51,7 +45,6 @@ class StreamingSession(ABC):
         self._ping_at = 0
         self._placed = True
         """Whether all acknowledged streams have their `since`."""
-        self._garbage = self._garbage_at = 0
         self._started = 0
         self._checked_frame = self._checked_at = 0
         self._forsaken = False
@@ -156,16 +149,6 @@ class StreamingSession(ABC):
 
     # --- for parsers ---
 
-    def reject(self, reason: str, stream: str | None, number: int) -> Sequence[Output]:
-        """A frame that is not what the documentation says; too many in a row and the connection is given up."""
-        self._garbage = self._garbage + 1 if self._garbage_at == number - 1 else 1
-        self._garbage_at = number
-        rejected = Rejected(reason[:300], number, stream)
-        ours = reason == "impossible time"  # our clock may be the one that is wrong: a new connection has the same
-        if self._garbage % GARBAGE_LIMIT or self.learn or ours:
-            return (rejected,)
-        return (rejected, Leave("garbage", f"{self._garbage} frames in a row were not understood"))
-
     def heard(self, state: StreamState, ts_recv: int, time: int) -> None:
         """A frame of a stream was understood; `time` is its venue time (us)."""
         self.venue_time = max(self.venue_time, time)
@@ -174,14 +157,6 @@ class StreamingSession(ABC):
         if not state.first_recv:
             state.first_recv, state.first_event = ts_recv, time
             self._place()
-
-    def ignore(self, label: str) -> Sequence[Output]:
-        """A frame that is no event, counted by `label`."""
-        label = label[:LABEL_LENGTH]
-        if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:
-            label = "other"
-        self.ignored[label] += 1
-        return NOTHING
 
     def met(self, stream: Stream, ts_recv: int) -> StreamState | None:
         """The state of a stream first met in a recording; None where there are too many."""

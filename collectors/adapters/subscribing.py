@@ -21,6 +21,11 @@ Write = Callable[[str, Sequence[str], int], str]
 """(SUBSCRIBE or UNSUBSCRIBE, names of streams, number of the request) -> the frame to send."""
 
 
+def number_of(text: str | None) -> int | None:
+    """The number of a request, None where an answer names none of ours."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
 class Request(msgspec.Struct):
     """One question to the venue. A `renewal` ends or begins anew what was taken on before: nothing is news of it."""
 

@@ -6,28 +6,27 @@ with a status and ccxt's own class of error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
 from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.asking import NoData, PollSession
+from collectors.adapters.polls import PolledInterest
 from collectors.adapters.reading import BAD_FRAME, EARLIEST, EARLY, PAST, all_good, why
 from collectors.adapters.reference import At, Page, ReferenceSession
+from collectors.adapters.settled import interval
 from collectors.ccxt import tables, wire
 from market.kinds import Contract, FundingRate, OpenInterest
 from market.numbers import is_decimal
-from market.session import Fetch, Output, Polled, Rejected, Stream, StreamState
-from market.times import DAY, HOUR, MS, SECOND
+from market.session import Fetch, Output, Polled, Rejected
+from market.times import DAY, MS, SECOND
 
-SILENCE = 3
-"""A symbol's open interest that is so many intervals late is missing."""
 PAGE = 100
 """So many settled rates in an answer may be a full page: there may be more."""
 REFUSALS = ("BadSymbol", "BadRequest", "NotSupported", "ArgumentsRequired")
 """ccxt's errors that are about the request itself."""
-LONGEST_INTERVAL = 8 * HOUR
 
 
 def address(base: str, method: str, **asked: object) -> str:
@@ -49,43 +48,24 @@ def failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
     return Failure(f"{told.error}: {told.message}"[:300], status, told.error in REFUSALS, pause)
 
 
-class _Asking(PollSession):
+class Asking(PollSession):
     """What both have in common."""
 
     def __init__(self, session_id: str, polled: Polled, base: str) -> None:
         super().__init__(session_id, polled, base, 0)
 
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del now
-        return Fetch(f"{self.route} {name}", "GET", address(self._base, self.route, symbol=name), 0)
+    def _url(self, name: str) -> str:
+        return address(self._base, self.route, symbol=name)
 
     def _failure(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Failure:
         del now
         return failure(status, headers, body)
 
 
-class InterestPoll(_Asking):
+class InterestPoll(PolledInterest, Asking):
     """Contracts that are open, each counted once: ccxt does not say otherwise."""
 
     route = tables.INTEREST
-
-    def __init__(self, session_id: str, polled: Polled, base: str) -> None:
-        super().__init__(session_id, polled, base)
-        silence = SILENCE * polled.every or None
-        self._states = {
-            symbol: StreamState(
-                Stream(f"{self.route} {symbol}", self.route, symbol, "open_interest", False, max_silence=silence)
-            )
-            for symbol in self._symbols
-        }
-
-    def start(self, now: int) -> Sequence[Output]:
-        for state in self._states.values():
-            state.desired_at = state.acknowledged_at = now
-        return super().start(now)
-
-    def streams(self) -> Iterable[StreamState]:
-        return self._states.values()
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del tag
@@ -98,11 +78,7 @@ class InterestPoll(_Asking):
         time = told.timestamp * MS if told.timestamp is not None else ts_recv
         if not EARLY <= ts_recv - time <= PAST:
             raise NoData("impossible time")
-        state = self._states[name]
-        if not state.events:
-            state.first_recv = state.first_event = ts_recv
-        state.last_recv = ts_recv
-        state.events += 1
+        self._heard(name, ts_recv, ts_recv)
         row = OpenInterest(
             name, self.route, time, None, ts_recv, self.session_id, self.frame_no, 0, "rest",
             oi=told.openInterestAmount, oi_unit="contract", sides=1,
@@ -110,7 +86,7 @@ class InterestPoll(_Asking):
         return [row], False
 
 
-class FundingPoll(_Asking):
+class FundingPoll(Asking):
     """Settled rates from the last known one on; where nothing is known from the beginning of the day (UTC)."""
 
     route = tables.FUNDING
@@ -145,7 +121,7 @@ class FundingPoll(_Asking):
             out.append(
                 FundingRate(
                     name, self.route, time, None, ts_recv, self.session_id, self.frame_no, item, "rest", rate=rate,
-                    rate_kind="ratio", interval_s=_interval(times, place), known_at=None,
+                    rate_kind="ratio", interval_s=interval(times, place), known_at=None,
                 )
             )  # fmt: skip
         newest = times[-1] if times else 0
@@ -156,10 +132,7 @@ class FundingPoll(_Asking):
         return out, further
 
 
-def _interval(times: Sequence[int], place: int) -> int | None:
-    """Seconds between settlements, as of the one at `place`; None where no neighbour says it."""
-    near = [times[one] - times[one - 1] for one in (place, place + 1) if 0 < one < len(times)]
-    return next((d // SECOND for d in near if d % HOUR == 0 and d <= LONGEST_INTERVAL), None)
+MEMBERS: Mapping[str, type[Asking]] = {"open_interest": InterestPoll, "funding_rate": FundingPoll}
 
 
 class MarketsPoll(ReferenceSession):

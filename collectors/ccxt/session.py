@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.counting import GARBAGE_LIMIT, LABEL_LENGTH, LABELS_LIMIT, NOTHING
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.skew import Skew
-from collectors.adapters.streaming import GARBAGE_LIMIT, LABEL_LENGTH, LABELS_LIMIT, NOTHING, STATES_LIMIT
+from collectors.adapters.streaming import STATES_LIMIT
 from collectors.ccxt import rows, tables, wire
 from collectors.subscriptions import Pacer
 from market.kinds import Event, Kline

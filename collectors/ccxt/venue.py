@@ -74,7 +74,7 @@ class CcxtVenue:
         base = self.address(market, endpoint)
         if polled.kind == "contract":
             return polls.MarketsPoll(market, session_id, polled.symbols, polled, base)
-        made = {"open_interest": polls.InterestPoll, "funding_rate": polls.FundingPoll}.get(polled.kind)
+        made = polls.MEMBERS.get(polled.kind)
         if made is None or polled.kind not in tables.POLLS[market]:
             raise Malformed(f"kind that {self.NAME} {market} can be polled for", polled.kind)
         return made(session_id, msgspec.structs.replace(polled), base)

@@ -20,7 +20,6 @@ from collectors.config import CollectorsConfig
 from collectors.exchanges.binance import linear
 from collectors.replay import replay
 from compactor.service import CompactorService, compact_once
-from daemon import reparser
 from daemon.config import Config
 from daemon.rederiving import Rederiver
 from daemon.rederiving import Wanted as Frames
@@ -471,7 +470,7 @@ def test_a_revision_of_a_revision_keeps_what_was_said_of_it(lake: Path) -> None:
 
 
 def test_it_needs_room_and_memory_and_hears_a_stop(lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reparser, "resident", lambda: 64_001 << 20)
+    monkeypatch.setattr("daemon.reproducing.resident", lambda: 64_001 << 20)
     assert "are allowed (raise compactor.reproduce.max_mb" in look(lake).days[0].refused
     monkeypatch.setattr("daemon.reparsing.SPARE", 2**62)
     assert "name another one in compactor.reproduce.folder" in look(lake).days[0].refused

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from collectors import exchanges
-from collectors.exchanges.binance.protocol import GARBAGE_LIMIT
+from collectors.adapters.counting import GARBAGE_LIMIT
 from collectors.links import MOST_NAMES, tally
 from lake import Lake
 from market.session import Acknowledged, Connection, Leave, Refused, Send, Stream

@@ -9,6 +9,7 @@ import msgspec
 
 from collectors.adapters.answers import Failure
 from collectors.adapters.schedule import Schedule
+from collectors.adapters.settled import LONGEST_INTERVAL, interval
 from collectors.exchanges.binance import answers, wire
 from collectors.exchanges.binance.asking import Asking
 from collectors.exchanges.binance.wire import BAD_FRAME, EARLY
@@ -20,8 +21,6 @@ from market.times import DAY, HOUR, MS, SECOND
 ROUTE, INFO = "fundingRate", "fundingInfo"
 PAGE = 1000
 """Settled rates in one answer, at most."""
-LONGEST_INTERVAL = 8 * HOUR
-"""Between two settlements; a longer distance between rows is no interval."""
 OVERLAP = SECOND
 """By how much a page begins before the last known rate: its time is rounded."""
 EARLIEST = 1_500_000_000_000_000
@@ -96,8 +95,8 @@ class FundingPoll(Asking):
 
     def _fetch(self, name: str, now: int) -> Fetch:
         since = self._since.get(name, now - now % DAY) - OVERLAP
-        asked = super()._fetch(name, now)
-        return Fetch(asked.tag, "GET", f"{asked.url}&startTime={since // MS}&limit={PAGE}", self._weight)
+        url = f"{self._url(name)}&startTime={since // MS}&limit={PAGE}"
+        return Fetch(f"{self.route} {name}", "GET", url, self._weight)
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         items = _items(body) or []
@@ -135,8 +134,5 @@ class FundingPoll(Asking):
         """Seconds between settlements, as of the one at `place`."""
         if self._hours is not None and symbol in self._hours:
             return self._hours[symbol] * HOUR // SECOND
-        near = [times[one] - times[one - 1] for one in (place, place + 1) if 0 < one < len(times)]
-        for distance in near:
-            if distance % HOUR == 0 and distance <= LONGEST_INTERVAL:
-                return distance // SECOND
-        return LONGEST_INTERVAL // SECOND if self._hours is not None else None
+        near = interval(times, place)
+        return LONGEST_INTERVAL // SECOND if near is None and self._hours is not None else near

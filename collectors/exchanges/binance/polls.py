@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 import msgspec
 
 from collectors.adapters.asking import NoData
+from collectors.adapters.polls import PolledBooks, PolledClock, PolledInterest, levels_of
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.asking import Asking
 from collectors.exchanges.binance.depth import CHANNEL, Depth, read_book
@@ -15,11 +14,9 @@ from collectors.exchanges.binance.wire import EARLY, PAST
 from market.instruments import MARKET_SIZING
 from market.kinds import BookSnapshot, OpenInterest
 from market.numbers import is_decimal
-from market.session import SERVER_TIME, Fetch, Output, Poll, Polled, ServerTime, Stream, StreamState
+from market.session import SERVER_TIME, Output, Poll, Polled, ServerTime
 
 DEPTH, OPEN_INTEREST, TIME = "depth", "openInterest", "time"
-SILENCE = 3
-"""A symbol's open interest that is so many intervals late is missing."""
 
 
 class Routes(msgspec.Struct, frozen=True):
@@ -48,7 +45,7 @@ _time = msgspec.json.Decoder(_Time).decode
 _open_interest = msgspec.json.Decoder(_OpenInterest).decode
 
 
-class DepthPoll(Asking):
+class DepthPoll(PolledBooks, Asking):
     """Books as `book_snapshot` of source rest, whether or not their updates are collected."""
 
     route = DEPTH
@@ -57,15 +54,8 @@ class DepthPoll(Asking):
         self._levels = depth.levels(polled.levels)
         super().__init__(session_id, polled, base, depth.weights[self._levels])
 
-    def _name(self, tag: str) -> str | None:
-        route, _, rest = tag.partition(" ")
-        levels, _, symbol = rest.partition(" ")
-        good = route == DEPTH and levels.isascii() and levels.isdigit() and len(levels) <= 5
-        return symbol if good and symbol in self._symbols else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        asked = super()._fetch(name, now)
-        return Fetch(f"{DEPTH} {self._levels} {name}", "GET", f"{asked.url}&limit={self._levels}", self._weight)
+    def _url(self, name: str) -> str:
+        return f"{super()._url(name)}&limit={self._levels}"
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         answer = read_book(body, ts_recv)
@@ -74,12 +64,12 @@ class DepthPoll(Asking):
         self.venue_time = max(self.venue_time, answer.publish or 0)
         row = BookSnapshot(
             name, CHANNEL, answer.time, answer.publish, ts_recv, self.session_id, self.frame_no, 0, "rest",
-            answer.bids, answer.asks, answer.lastUpdateId, int(tag.split(" ", 2)[1]),
+            answer.bids, answer.asks, answer.lastUpdateId, levels_of(tag),
         )  # fmt: skip
         return [row], False
 
 
-class OpenInterestPoll(Asking):
+class OpenInterestPoll(PolledInterest, Asking):
     """`openInterest` of each symbol: base units on USD-M, contracts on COIN-M; each contract counted once."""
 
     route = OPEN_INTEREST
@@ -87,20 +77,6 @@ class OpenInterestPoll(Asking):
     def __init__(self, session_id: str, polled: Polled, base: str, weight: int, market_type: str) -> None:
         super().__init__(session_id, polled, base, weight)
         self._unit = MARKET_SIZING[market_type].qty_unit
-        self._states = {symbol: StreamState(self._stream(symbol)) for symbol in self._symbols}
-
-    def start(self, now: int) -> Sequence[Output]:
-        for state in self._states.values():
-            state.desired_at = state.acknowledged_at = now
-        return super().start(now)
-
-    def streams(self) -> Iterable[StreamState]:
-        return self._states.values()
-
-    def _stream(self, symbol: str) -> Stream:
-        silence = SILENCE * self._every or None
-        return Stream(f"{self.route} {symbol}", self.route, symbol, "open_interest", contiguous=False,
-                      max_silence=silence)  # fmt: skip
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del tag
@@ -112,11 +88,7 @@ class OpenInterestPoll(Asking):
             raise NoData("open interest that is no number")
         if not EARLY <= ts_recv - time <= PAST:
             raise NoData("impossible time")
-        state = self._states[name]
-        if not state.events:
-            state.first_recv, state.first_event = ts_recv, time
-        state.last_recv = ts_recv
-        state.events += 1
+        self._heard(name, ts_recv, time)
         self.venue_time = max(self.venue_time, time)
         row = OpenInterest(
             name, self.route, time, None, ts_recv, self.session_id, self.frame_no, 0, "rest",
@@ -125,20 +97,10 @@ class OpenInterestPoll(Asking):
         return [row], False
 
 
-class TimePoll(Asking):
+class TimePoll(PolledClock, Asking):
     """The venue's clock."""
 
     route = TIME
-
-    def _names(self) -> Iterable[str]:
-        return (TIME,)
-
-    def _name(self, tag: str) -> str | None:
-        return TIME if tag == TIME else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del name, now
-        return Fetch(TIME, "GET", self._base, self._weight)
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del name, tag, ts_recv

@@ -6,13 +6,13 @@ payloads of raw connections, frames of other channels, garbage) takes the cold p
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from collectors.adapters.booking import Booking
+from collectors.adapters.counting import NOTHING, Counting
 from collectors.adapters.dated import Dated, reader
 from collectors.adapters.lifetime import lifetime
 from collectors.adapters.silence import ordinary_until
@@ -22,7 +22,7 @@ from collectors.exchanges.binance.commands import Subscriber
 from collectors.exchanges.binance.depth import Books, Depth
 from collectors.exchanges.binance.silence import silence_limit
 from market.kinds import Contract, Event
-from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Rejected, Stream, StreamState
+from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Stream, StreamState
 
 Parsed = Event | Sequence[Output]
 """What a frame says: one event, which is what nearly all say, or any number of outputs."""
@@ -38,12 +38,7 @@ HEAD = 40
 a short name is the same in every frame, or nearly.
 """
 ROUTES_LIMIT = 20_000
-LABELS_LIMIT = 200
-LABEL_LENGTH = 64
-GARBAGE_LIMIT = 100
-"""Rejected frames in a row after which the connection is given up."""
 SHUTDOWN = "serverShutdown"
-NOTHING: tuple[Output, ...] = ()
 
 
 class Channel(msgspec.Struct, frozen=True):
@@ -70,7 +65,7 @@ class Channel(msgspec.Struct, frozen=True):
         return Stream(name, self.name, symbol, self.kind, self.contiguous, self.max_silence, self.sparse)
 
 
-class StreamSession(Booking):
+class StreamSession(Booking, Counting):
     """`market.session.Session` of one Binance connection; with `learn` it sends nothing and takes what it meets."""
 
     def __init__(
@@ -84,10 +79,10 @@ class StreamSession(Booking):
         *,
         learn: bool = False,
     ) -> None:
+        super().__init__(learn=learn)
         self.session_id = session_id
         self.frame_no = 0
         self.venue_time = 0
-        self.ignored: Counter[str] = Counter()
         self.skew = Skew()
         self.books: Books = Books(connection, session_id, depth, self.skew)
         self.market_type = connection.market_type
@@ -99,7 +94,6 @@ class StreamSession(Booking):
         self._raw = bare.names(connection.url)
         self._channels = channels
         self._limits = limits
-        self._learn = learn
         self._hot: dict[bytes, Parse] = {}
         self._long: dict[bytes, Parse] = {}
         """As `_hot`, for names that are too long for that."""
@@ -107,8 +101,6 @@ class StreamSession(Booking):
         self._states = {s.name: StreamState(s) for s in connection.streams}
         self._subscriber = Subscriber(() if learn else connection.streams, self._states, limits)
         self._placed = True  # whether all acknowledged streams have their `since`
-        self._garbage = 0
-        self._garbage_at = 0
         self._started = 0
         self._checked_frame = 0
         self._checked_at = 0
@@ -118,7 +110,7 @@ class StreamSession(Booking):
         for state in self._states.values():
             state.desired_at = now
             self.books.desire(state)
-        return NOTHING if self._learn else self._subscriber.tick(now)
+        return NOTHING if self.learn else self._subscriber.tick(now)
 
     def receive(self, frame: bytes, ts_recv: int) -> Sequence[Output]:
         self.frame_no = number = self.frame_no + 1
@@ -160,13 +152,13 @@ class StreamSession(Booking):
 
     def sent(self, text: str, now: int) -> None:
         """A frame that a recorded session sent: the streams it asked for (`market.session.Heeding`)."""
-        if not self._learn:
+        if not self.learn:
             return
         for stream in self._subscriber.sent(text, now, self._asked_for):
             self._states.setdefault(stream.name, StreamState(stream, desired_at=now))
 
     def tick(self, now: int) -> Sequence[Output]:
-        if self._learn:
+        if self.learn:
             return NOTHING
         out = self._subscriber.tick(now)
         out += self.books.tick(now)
@@ -180,7 +172,7 @@ class StreamSession(Booking):
         return out
 
     def next_deadline(self) -> int | None:
-        if self._learn:
+        if self.learn:
             return None
         times = [self._end_of_life()]
         if (asked := self._subscriber.deadline()) is not None:
@@ -199,29 +191,11 @@ class StreamSession(Booking):
         """Ask for these anew with the next `tick` (`market.probing.Renewing`)."""
         self._subscriber.renew(streams)
 
-    def reject(self, reason: str, stream: str | None, number: int) -> Sequence[Output]:
-        """A frame that is not what the documentation says; too many in a row and the connection is given up."""
-        self._garbage = self._garbage + 1 if self._garbage_at == number - 1 else 1
-        self._garbage_at = number
-        rejected = Rejected(reason[:300], number, stream)
-        ours = reason == "impossible time"  # our clock may be the one that is wrong: a new connection has the same
-        if self._garbage % GARBAGE_LIMIT or self._learn or ours:
-            return (rejected,)
-        return (rejected, Leave("garbage", f"{self._garbage} frames in a row were not understood"))
-
     def heard(self, state: StreamState, ts_recv: int, time: int) -> None:
         """A frame of a stream was understood; `time` is its venue time (us, 0 where it has none)."""
         self.venue_time = max(self.venue_time, time)
         state.events += 1
         state.last_recv = ts_recv
-
-    def ignore(self, label: str) -> Sequence[Output]:
-        """A frame that is no event, counted by `label`."""
-        label = label[:LABEL_LENGTH]
-        if label not in self.ignored and len(self.ignored) >= LABELS_LIMIT:
-            label = "other"
-        self.ignored[label] += 1
-        return NOTHING
 
     # The cold path
 
@@ -285,7 +259,7 @@ class StreamSession(Booking):
             self._seen_since()
             return accepted
         refused = self._subscriber.refused(found.id, problem.code, problem.msg or "")
-        if refused is None and not self._learn:
+        if refused is None and not self.learn:
             return self.reject(f"the venue reports error {problem.code}", None, number)
         return refused or self.ignore("answer")
 
@@ -297,7 +271,7 @@ class StreamSession(Booking):
         if parse is None:
             state = self._states.get(name)
             if state is None:
-                state = self._learned(name, frame, ts_recv) if self._learn else None
+                state = self._learned(name, frame, ts_recv) if self.learn else None
             if state is None:
                 return self._foreign(name, frame, number)
             maker = self._channels[state.stream.channel].maker
@@ -360,11 +334,11 @@ class StreamSession(Booking):
         """A frame of a channel that is not collected is counted; one that only looks like ours is not understood."""
         channel = name.partition("@")[2]
         label = name if name.startswith("!") else channel or name
-        if self._learn and channel in self._channels:
+        if self.learn and channel in self._channels:
             if channel.startswith("markPrice") and bare.is_array(frame):  # the contracts of a COIN-M pair together
                 return self.ignore(f"{label} array")
             return self.reject("a payload that is not its stream's", name, number)
-        if self._learn:
+        if self.learn:
             self._promote(name, frame, lambda _frame, _ts_recv, _number: self.ignore(label))
         return self.ignore(label)
 
@@ -379,7 +353,7 @@ class StreamSession(Booking):
 
     def _shutdown(self) -> Sequence[Output]:
         """Announced without lead time: the replacement is to be opened at once. A replay only counts it."""
-        if self._learn:
+        if self.learn:
             return self.ignore(SHUTDOWN)
         return (Leave("server_shutdown", "the venue announced that this server is going down"),)
 

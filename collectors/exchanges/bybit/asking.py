@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -79,6 +80,9 @@ class Asking(PollSession):
     def respond(self, tag: str, status: int, headers: Mapping[str, str], body: bytes, ts_recv: int) -> Sequence[Output]:
         self._headers = headers
         return super().respond(tag, status, headers, body, ts_recv)
+
+    def _url(self, name: str) -> str:
+        return f"{self._base}?category={self._category}&symbol={quote(name, safe='')}"
 
     def _opened(self, body: bytes, result: msgspec.json.Decoder[T], now: int) -> tuple[T, Envelope]:
         """(result, envelope) of an answer. Raises BAD_FRAME, Failed."""

@@ -13,6 +13,7 @@ import msgspec
 from collectors.adapters.dated import Dated
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
+from collectors.adapters.subscribing import number_of
 from collectors.adapters.topics import TopicSession
 from collectors.exchanges.bybit import wire
 from market.session import Connection, Limits, Output, Stream, StreamState
@@ -76,7 +77,7 @@ class BybitSession(StreamedBooking, TopicSession):
         command = _command(text)
         if command.op == "subscribe":
             found = (stream for name in command.args if (stream := self._named(name)) is not None)
-            self.desire(_number(command.req_id) or 0, (self.met(stream, 0) for stream in found), now)
+            self.desire(number_of(command.req_id) or 0, (self.met(stream, 0) for stream in found), now)
 
     def _parted(self, topic: str) -> tuple[str, str]:
         channel, _, symbol = topic.rpartition(".")
@@ -111,13 +112,8 @@ class BybitSession(StreamedBooking, TopicSession):
             return self.ignore("pong")
         if found.op not in ("subscribe", "unsubscribe"):
             return self.ignore("answer")
-        asked = _number(found.req_id)
+        asked = number_of(found.req_id)
         if found.success:
             return self.answered(self.subscriber.accepted(asked, now))
         reason = found.ret_msg or "refused without a reason"
         return self.refused(self.subscriber.refused(asked, reason, now, held=HELD in reason), number)
-
-
-def _number(text: str | None) -> int | None:
-    """The number of a request, None where an answer names none of ours."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None

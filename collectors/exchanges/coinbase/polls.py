@@ -6,19 +6,20 @@ is its id here, as with the books of the stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 import msgspec
 
 from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.asking import NoData, PollSession
-from collectors.adapters.reading import BAD_FRAME, EARLIEST, EARLY, LAST, PAST, all_good
+from collectors.adapters.polls import PolledBooks, PolledClock, PolledInterest, levels_of
+from collectors.adapters.reading import BAD_FRAME, EARLIEST, EARLY, PAST, all_good
 from collectors.exchanges.coinbase import wire
 from collectors.exchanges.coinbase.products import Future
 from market.kinds import BookSnapshot, FundingRate, OpenInterest
 from market.numbers import is_decimal
-from market.session import SERVER_TIME, Fetch, Output, Poll, Polled, ServerTime, Stream, StreamState
+from market.session import SERVER_TIME, Output, Poll, Polled
 from market.times import MS
 
 BOOK, TIME, PRODUCT = "product_book", "time", "product"
@@ -27,8 +28,6 @@ PATHS = {
     TIME: "/api/v3/brokerage/time",
     PRODUCT: "/api/v3/brokerage/market/products",
 }
-SILENCE = 3
-"""A symbol's open interest that is so many intervals late is missing."""
 NOT_FOUND = ("NOT_FOUND", "INVALID_ARGUMENT")
 """Words of an error that are about the product asked for."""
 
@@ -91,7 +90,7 @@ class _Asking(PollSession):
         return failure(status, headers, body)
 
 
-class BookPoll(_Asking):
+class BookPoll(PolledBooks, _Asking):
     """Books as `book_snapshot` of source rest."""
 
     route = BOOK
@@ -100,16 +99,8 @@ class BookPoll(_Asking):
         self._levels = polled.levels
         super().__init__(session_id, polled, rest)
 
-    def _name(self, tag: str) -> str | None:
-        route, _, rest = tag.partition(" ")
-        levels, _, symbol = rest.partition(" ")
-        good = route == BOOK and levels.isascii() and levels.isdigit() and len(levels) <= 5
-        return symbol if good and symbol in self._symbols else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del now
-        url = f"{self._base}?product_id={quote(name, safe='')}&limit={self._levels}"
-        return Fetch(f"{BOOK} {self._levels} {name}", "GET", url, self._weight)
+    def _url(self, name: str) -> str:
+        return f"{self._base}?product_id={quote(name, safe='')}&limit={self._levels}"
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         book = _answer(body).pricebook
@@ -123,7 +114,7 @@ class BookPoll(_Asking):
         self.venue_time = max(self.venue_time, time)
         row = BookSnapshot(
             name, BOOK, time, None, ts_recv, self.session_id, self.frame_no, 0, "rest", _side(book.bids),
-            _side(book.asks), time, int(tag.split(" ", 2)[1]),
+            _side(book.asks), time, levels_of(tag),
         )  # fmt: skip
         return [row], False
 
@@ -138,29 +129,15 @@ def _side(levels: Iterable[_Level]) -> msgspec.Raw:
     return msgspec.Raw(f"[{','.join(told)}]".encode())
 
 
-class TimePoll(_Asking):
+class TimePoll(PolledClock, _Asking):
     """The venue's clock."""
 
     route = TIME
 
-    def _names(self) -> Iterable[str]:
-        return (TIME,)
-
-    def _name(self, tag: str) -> str | None:
-        return TIME if tag == TIME else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del name, now
-        return Fetch(TIME, "GET", self._base, self._weight)
-
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del name, tag
         text = _time(body).epochMillis
-        time = int(text) * MS if text.isascii() and text.isdigit() and len(text) <= 13 else 0
-        if not EARLIEST <= time < LAST:
-            raise NoData("impossible time")
-        self.venue_time = max(self.venue_time, min(time, ts_recv))
-        return [ServerTime(time)], False
+        return self._told(int(text) * MS if text.isascii() and text.isdigit() and len(text) <= 13 else 0, ts_recv)
 
 
 class ProductPoll(_Asking):
@@ -171,9 +148,8 @@ class ProductPoll(_Asking):
 
     route = PRODUCT
 
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del now
-        return Fetch(f"{PRODUCT} {name}", "GET", f"{self._base}/{quote(name, safe='')}", self._weight)
+    def _url(self, name: str) -> str:
+        return f"{self._base}/{quote(name, safe='')}"
 
     def _future(self, name: str, body: bytes) -> Future:
         found = _product(body)
@@ -182,26 +158,8 @@ class ProductPoll(_Asking):
         return found.future_product_details
 
 
-class OpenInterestPoll(ProductPoll):
+class OpenInterestPoll(PolledInterest, ProductPoll):
     """Contracts that are open, each counted once."""
-
-    def __init__(self, session_id: str, polled: Polled, rest: str) -> None:
-        super().__init__(session_id, polled, rest)
-        silence = SILENCE * polled.every or None
-        self._states = {
-            symbol: StreamState(
-                Stream(f"{PRODUCT} {symbol}", PRODUCT, symbol, "open_interest", contiguous=False, max_silence=silence)
-            )
-            for symbol in self._symbols
-        }
-
-    def start(self, now: int) -> Sequence[Output]:
-        for state in self._states.values():
-            state.desired_at = state.acknowledged_at = now
-        return super().start(now)
-
-    def streams(self) -> Iterable[StreamState]:
-        return self._states.values()
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del tag
@@ -210,11 +168,7 @@ class OpenInterestPoll(ProductPoll):
             return [], False
         if not all_good(told):
             raise NoData("open interest that is no number")
-        state = self._states[name]
-        if not state.events:
-            state.first_recv = state.first_event = ts_recv
-        state.last_recv = ts_recv
-        state.events += 1
+        self._heard(name, ts_recv, ts_recv)
         row = OpenInterest(
             name, PRODUCT, ts_recv, None, ts_recv, self.session_id, self.frame_no, 0, "rest", oi=told,
             oi_unit="contract", sides=1,

@@ -6,7 +6,7 @@ nothing of the budget that the venue counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from urllib.parse import quote
 
@@ -14,13 +14,14 @@ import msgspec
 
 from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.asking import Failed, NoData, PollSession
+from collectors.adapters.polls import PolledInterest
 from collectors.adapters.reading import BAD_FRAME, EARLIEST, EARLY, PAST, why
 from collectors.adapters.reference import At, Page, ReferenceSession
 from collectors.exchanges.kraken import texts
 from market import instruments
 from market.kinds import BookSnapshot, Contract, FundingRate, OpenInterest
 from market.numbers import unscale
-from market.session import Fetch, Output, Poll, Polled, Rejected, Stream, StreamState
+from market.session import Output, Poll, Polled, Rejected
 from market.times import DAY, HOUR, SECOND
 
 BASE = "/derivatives/api/v3"
@@ -30,8 +31,6 @@ FUNDED = HOUR // SECOND
 """Seconds that a rate holds."""
 PERPETUAL = ("PF_", "PI_")
 TRADEABLE, HALTED, POST_ONLY = "tradeable", "not_tradeable", "post_only"
-SILENCE = 3
-"""A symbol's open interest that is so many intervals late is missing."""
 _ERROR = b'"error"'
 _REFUSED = ("notFound", "Not Found", "invalidArgument", "contractDoesNotExist")
 
@@ -156,31 +155,13 @@ def _sorted(levels: Sequence[tuple[msgspec.Raw, msgspec.Raw]], *, falling: bool)
     return msgspec.Raw(msgspec.json.encode(made)) if len(made) == len(found) else None
 
 
-class OpenInterestPoll(Asking):
+class OpenInterestPoll(PolledInterest, Asking):
     """`tickers/<symbol>`: base units on linear, contracts of one USD on inverse."""
 
     route = OPEN_INTEREST
 
-    def __init__(self, session_id: str, polled: Polled, base: str, market_type: str) -> None:
-        super().__init__(session_id, polled, base, market_type)
-        self._states = {symbol: StreamState(self._stream(symbol)) for symbol in self._symbols}
-
-    def start(self, now: int) -> Sequence[Output]:
-        for state in self._states.values():
-            state.desired_at = state.acknowledged_at = now
-        return super().start(now)
-
-    def streams(self) -> Iterable[StreamState]:
-        return self._states.values()
-
-    def _stream(self, symbol: str) -> Stream:
-        silence = SILENCE * self._every or None
-        return Stream(f"{self.route} {symbol}", self.route, symbol, "open_interest", contiguous=False,
-                      max_silence=silence)  # fmt: skip
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del now
-        return Fetch(f"{self.route} {name}", "GET", f"{self._base}/{quote(name, safe='')}", self._weight)
+    def _url(self, name: str) -> str:
+        return f"{self._base}/{quote(name, safe='')}"
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del tag
@@ -192,11 +173,7 @@ class OpenInterestPoll(Asking):
             raise NoData("another symbol than the one that was asked for, or no number")
         if time is None or not EARLY <= ts_recv - time <= PAST:
             raise NoData("impossible time")
-        state = self._states[name]
-        if not state.events:
-            state.first_recv, state.first_event = ts_recv, time
-        state.last_recv = ts_recv
-        state.events += 1
+        self._heard(name, ts_recv, time)
         self.venue_time = max(self.venue_time, time)
         unit = instruments.MARKET_SIZING[self._market_type].qty_unit
         row = OpenInterest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import quote
 
@@ -10,11 +10,12 @@ import msgspec
 
 from collectors.adapters.answers import Failure
 from collectors.adapters.asking import NoData, PollSession
-from collectors.adapters.reading import EARLIEST, LAST, good_levels
+from collectors.adapters.polls import PolledBooks, PolledClock, levels_of
+from collectors.adapters.reading import LAST, good_levels
 from collectors.exchanges.kraken.asking import failure, opened
 from collectors.exchanges.kraken.instruments import alternative
 from market.kinds import BookSnapshot
-from market.session import SERVER_TIME, Fetch, Output, Poll, Polled, ServerTime
+from market.session import SERVER_TIME, Output, Poll, Polled
 from market.times import SECOND
 
 BOOK, TIME = "Depth", "Time"
@@ -44,7 +45,7 @@ class Asking(PollSession):
         return failure(status, headers)
 
 
-class BookPoll(Asking):
+class BookPoll(PolledBooks, Asking):
     """Books as `book_snapshot` of source rest, without id and time: nothing joins them to the stream."""
 
     route = BOOK
@@ -53,16 +54,8 @@ class BookPoll(Asking):
         self._levels = min(polled.levels, DEEPEST)
         super().__init__(session_id, polled, base, 1)
 
-    def _name(self, tag: str) -> str | None:
-        route, _, rest = tag.partition(" ")
-        levels, _, symbol = rest.partition(" ")
-        good = route == BOOK and levels.isascii() and levels.isdigit() and len(levels) <= 5
-        return symbol if good and symbol in self._symbols else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del now
-        url = f"{self._base}?pair={quote(alternative(name), safe='')}&count={self._levels}"
-        return Fetch(f"{BOOK} {self._levels} {name}", "GET", url, self._weight)
+    def _url(self, name: str) -> str:
+        return f"{self._base}?pair={quote(alternative(name), safe='')}&count={self._levels}"
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         found = _books(opened(body, ts_recv))
@@ -75,33 +68,19 @@ class BookPoll(Asking):
             return [], False
         row = BookSnapshot(
             name, BOOK, None, None, ts_recv, self.session_id, self.frame_no, 0, "rest", book.bids, book.asks, None,
-            int(tag.split(" ", 2)[1]),
+            levels_of(tag),
         )  # fmt: skip
         return [row], False
 
 
-class TimePoll(Asking):
+class TimePoll(PolledClock, Asking):
     """The venue's clock, which it says in whole seconds: the middle of one is taken."""
 
     route = TIME
 
-    def _names(self) -> Iterable[str]:
-        return (TIME,)
-
-    def _name(self, tag: str) -> str | None:
-        return TIME if tag == TIME else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del name, now
-        return Fetch(TIME, "GET", self._base, self._weight)
-
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del name, tag
-        time = _time(opened(body, ts_recv)).unixtime * SECOND + SECOND // 2
-        if not EARLIEST <= time < LAST:
-            raise NoData("impossible time")
-        self.venue_time = max(self.venue_time, min(time, ts_recv))
-        return [ServerTime(time)], False
+        return self._told(_time(opened(body, ts_recv)).unixtime * SECOND + SECOND // 2, ts_recv)
 
 
 POLLS: Mapping[str, Poll] = {"book_snapshot": Poll(BOOK), SERVER_TIME: Poll(TIME, each=False)}

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 import msgspec
 
 from collectors.adapters.asking import NoData
-from collectors.adapters.reading import EARLIEST, Millis
+from collectors.adapters.polls import PolledClock, PolledInterest
+from collectors.adapters.reading import Millis
 from collectors.exchanges.kucoin import candle_poll, snapshots, wire
 from collectors.exchanges.kucoin.answers import read
 from collectors.exchanges.kucoin.asking import Asking, opened
 from collectors.exchanges.kucoin.funding import ROUTE, FundingPoll
 from market.kinds import BookSnapshot, OpenInterest
-from market.session import SERVER_TIME, Fetch, Output, Poll, Polled, ServerTime, Stream, StreamState
+from market.session import SERVER_TIME, Fetch, Output, Poll, Polled
 from market.times import MS
 
 BOOK, OPEN_INTEREST, TIME = snapshots.TAG, "contracts", "timestamp"
-SILENCE = 3
-"""A symbol's open interest that is so many intervals late is missing."""
 
 
 class BookPoll(Asking):
@@ -60,31 +58,16 @@ class _Contract(msgspec.Struct):
 _contract = msgspec.json.Decoder(_Contract).decode
 
 
-class OpenInterestPoll(Asking):
+class OpenInterestPoll(PolledInterest, Asking):
     """`contracts/<symbol>` of each symbol: lots, without a time of the venue."""
 
     route = OPEN_INTEREST
 
     def __init__(self, session_id: str, polled: Polled, base: str, market: str) -> None:
         super().__init__(session_id, polled, f"{base.rstrip('/')}/api/v1/contracts", market, 3)
-        self._states = {symbol: StreamState(self._stream(symbol)) for symbol in self._symbols}
 
-    def start(self, now: int) -> Sequence[Output]:
-        for state in self._states.values():
-            state.desired_at = state.acknowledged_at = now
-        return super().start(now)
-
-    def streams(self) -> Iterable[StreamState]:
-        return self._states.values()
-
-    def _stream(self, symbol: str) -> Stream:
-        silence = SILENCE * self._every or None
-        return Stream(f"{self.route} {symbol}", self.route, symbol, "open_interest", contiguous=False,
-                      max_silence=silence)  # fmt: skip
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del now
-        return Fetch(f"{self.route} {name}", "GET", f"{self._base}/{quote(name, safe='')}", self._weight)
+    def _url(self, name: str) -> str:
+        return f"{self._base}/{quote(name, safe='')}"
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del tag
@@ -94,11 +77,7 @@ class OpenInterestPoll(Asking):
             raise NoData("another symbol than the one that was asked for")
         if interest is None:
             raise NoData("open interest that is no number")
-        state = self._states[name]
-        if not state.events:
-            state.first_recv = state.first_event = ts_recv
-        state.last_recv = ts_recv
-        state.events += 1
+        self._heard(name, ts_recv, ts_recv)
         row = OpenInterest(
             name, self.route, None, None, ts_recv, self.session_id, self.frame_no, 0, "rest", oi=interest,
             oi_unit="contract", sides=1,
@@ -109,7 +88,7 @@ class OpenInterestPoll(Asking):
 _millis = msgspec.json.Decoder(Millis).decode
 
 
-class TimePoll(Asking):
+class TimePoll(PolledClock, Asking):
     """The venue's clock."""
 
     route = TIME
@@ -117,23 +96,9 @@ class TimePoll(Asking):
     def __init__(self, session_id: str, polled: Polled, base: str, market: str) -> None:
         super().__init__(session_id, polled, f"{base.rstrip('/')}/api/v1/timestamp", market, 3)
 
-    def _names(self) -> Iterable[str]:
-        return (TIME,)
-
-    def _name(self, tag: str) -> str | None:
-        return TIME if tag == TIME else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del name, now
-        return Fetch(TIME, "GET", self._base, self._weight)
-
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del name, tag
-        time = _millis(opened(body)) * MS
-        if time < EARLIEST:
-            raise NoData("impossible time")
-        self.venue_time = max(self.venue_time, min(time, ts_recv))
-        return [ServerTime(time)], False
+        return self._told(_millis(opened(body)) * MS, ts_recv)
 
 
 _MEMBERS: dict[str, type[BookPoll | OpenInterestPoll | TimePoll | FundingPoll | candle_poll.KlinePoll]] = {

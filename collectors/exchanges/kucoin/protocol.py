@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from collectors.adapters.booking import Booking
+from collectors.adapters.counting import NOTHING
 from collectors.adapters.reading import BAD_FRAME, why
-from collectors.adapters.streaming import NOTHING
+from collectors.adapters.subscribing import number_of
 from collectors.adapters.topics import TopicSession
 from collectors.exchanges.kucoin import wire
 from collectors.exchanges.kucoin.joining import Books
 from collectors.exchanges.kucoin.snapshots import Snapshots
-from collectors.exchanges.kucoin.topics import ByTopic, Channel, Worth, number_of, parted
+from collectors.exchanges.kucoin.topics import ByTopic, Channel, Worth, parted
 from market.kinds import Contract
 from market.session import Connection, Leave, Limits, Output, Refused, Stream
 from market.times import SECOND

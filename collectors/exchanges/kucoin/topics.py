@@ -55,11 +55,6 @@ def parted(topic: str) -> tuple[str, str]:
     return f"{CANDLES}_{interval}", symbol
 
 
-def number_of(text: str | None) -> int | None:
-    """The number of a request, None where an answer names none of ours."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
 class ByTopic(Subscriber):
     """Requests of one channel each, since a topic names one; and streams may be added while it works."""
 

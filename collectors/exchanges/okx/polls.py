@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from urllib.parse import quote
 
 import msgspec
 
 from collectors.adapters.asking import NoData
-from collectors.adapters.reading import EARLIEST, EARLY, PAST, Id, good_levels
+from collectors.adapters.polls import PolledBooks, PolledClock, levels_of
+from collectors.adapters.reading import EARLY, PAST, Id, good_levels
 from collectors.exchanges.okx import wire
 from collectors.exchanges.okx.asking import Asking, opened
 from collectors.exchanges.okx.funding import ROUTE, FundingPoll
 from market.kinds import BookSnapshot
-from market.session import SERVER_TIME, Fetch, Output, Poll, Polled, ServerTime
+from market.session import SERVER_TIME, Output, Poll, Polled
 
 BOOK, TIME = "market/books", "public/time"
 PATHS = {BOOK: "/api/v5/market/books", TIME: "/api/v5/public/time", ROUTE: "/api/v5/public/funding-rate-history"}
@@ -36,7 +36,7 @@ _book = msgspec.json.Decoder(_Book).decode
 _time = msgspec.json.Decoder(_Time).decode
 
 
-class BookPoll(Asking):
+class BookPoll(PolledBooks, Asking):
     """Books as `book_snapshot` of source rest; the id is that of the stream's changes."""
 
     route = BOOK
@@ -45,16 +45,8 @@ class BookPoll(Asking):
         self._levels = min(polled.levels, DEEPEST)
         super().__init__(session_id, polled, base)
 
-    def _name(self, tag: str) -> str | None:
-        route, _, rest = tag.partition(" ")
-        levels, _, symbol = rest.partition(" ")
-        good = route == BOOK and levels.isascii() and levels.isdigit() and len(levels) <= 5
-        return symbol if good and symbol in self._symbols else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del now
-        url = f"{self._base}?instId={quote(name, safe='')}&sz={self._levels}"
-        return Fetch(f"{BOOK} {self._levels} {name}", "GET", url, self._weight)
+    def _url(self, name: str) -> str:
+        return f"{self._base}?instId={quote(name, safe='')}&sz={self._levels}"
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         rows = opened(body)
@@ -67,35 +59,23 @@ class BookPoll(Asking):
         if not EARLY <= ts_recv - time <= PAST:
             raise NoData("impossible time")
         self.venue_time = max(self.venue_time, time)
-        place = (self.session_id, self.frame_no, 0, "rest")
-        levels = int(tag.split(" ", 2)[1])
-        return [BookSnapshot(name, BOOK, time, None, ts_recv, *place, book.bids, book.asks, book.seqId, levels)], False
+        row = BookSnapshot(
+            name, BOOK, time, None, ts_recv, self.session_id, self.frame_no, 0, "rest", book.bids, book.asks,
+            book.seqId, levels_of(tag),
+        )  # fmt: skip
+        return [row], False
 
 
-class TimePoll(Asking):
+class TimePoll(PolledClock, Asking):
     """The venue's clock."""
 
     route = TIME
     weight = 4
 
-    def _names(self) -> Iterable[str]:
-        return (TIME,)
-
-    def _name(self, tag: str) -> str | None:
-        return TIME if tag == TIME else None
-
-    def _fetch(self, name: str, now: int) -> Fetch:
-        del name, now
-        return Fetch(TIME, "GET", self._base, self._weight)
-
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del name, tag
         rows = opened(body)
-        time = wire.time_of(_time(rows[0]).ts) if rows else 0
-        if time < EARLIEST:
-            raise NoData("impossible time")
-        self.venue_time = max(self.venue_time, min(time, ts_recv))
-        return [ServerTime(time)], False
+        return self._told(wire.time_of(_time(rows[0]).ts) if rows else 0, ts_recv)
 
 
 def offered(market_type: str) -> dict[str, Poll]:

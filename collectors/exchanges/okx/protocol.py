@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.counting import NOTHING
 from collectors.adapters.dated import Dated, reader
 from collectors.adapters.reading import BAD_FRAME, why
 from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
-from collectors.adapters.streaming import NAME_LIMIT, NOTHING, StreamingSession
-from collectors.adapters.subscribing import SUBSCRIBE
+from collectors.adapters.streaming import NAME_LIMIT, StreamingSession
+from collectors.adapters.subscribing import SUBSCRIBE, number_of
 from collectors.exchanges.okx import wire
 from market.kinds import Contract
 from market.session import EVERY_SYMBOL, Connection, Leave, Limits, Output, Stream, StreamState
@@ -131,7 +132,7 @@ class OkxSession(StreamedBooking, StreamingSession):
         if command.op != SUBSCRIBE:
             return
         named = (self._named(arg.channel, arg.instId or arg.instType) for arg in command.args)
-        number = _number(command.id) or 0
+        number = number_of(command.id) or 0
         self._answers[number] = {f"{arg.channel}:{arg.instId or arg.instType}" for arg in command.args}
         self.desire(number, (self.met(stream, 0) for stream in named if stream is not None), now)
 
@@ -186,7 +187,7 @@ class OkxSession(StreamedBooking, StreamingSession):
         return self.reject("a frame of no documented shape", None, number)
 
     def _answer(self, found: wire.Head, now: int, number: int) -> Sequence[Output]:
-        asked = _number(found.id)
+        asked = number_of(found.id)
         if found.event in ("subscribe", "unsubscribe"):
             return self._acknowledged(found.arg, asked, now)
         if found.event == "notice":
@@ -237,8 +238,3 @@ class OkxSession(StreamedBooking, StreamingSession):
         if known is None or not whom or len(channel) + len(whom) >= NAME_LIMIT or whom != whom.upper():
             return None
         return known.stream(whom) if not known.of_type or whom in wire.TYPES else None
-
-
-def _number(text: str | None) -> int | None:
-    """The number of a request, None where an answer names none of ours."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else None

@@ -43,50 +43,21 @@ def _wrong(data: wire.TradeItem, symbol: str, ts_recv: int) -> str | None:
 
 
 def trade(session: OkxSession, state: StreamState) -> Parse:
-    """`trades-all`: a bad item is rejected and the others go on.
+    """`trades-all`: every fill.
 
     The first frame may tell the last trade before the subscription: it is history, which no bar counts, unless the
     merger has seen the symbol before.
     """
-    stream, source, sizes = state.stream, session.session_id, session.sizes
-    symbol, name, conditions = stream.symbol, stream.name, CONDITIONS
-
-    def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
-        try:
-            found = wire.trades(frame)
-        except BAD_FRAME as error:
-            return session.reject(why(error), name, number)
-        if found.arg.channel != stream.channel or found.arg.instId != symbol:
-            return session.reject("another symbol than its stream's", name, number)
-        size = None if sizes is None else sizes.get(symbol)
-        if size is None and sizes is not None:
-            return (Rejected(UNSIZED, number, name),)
-        unit = None if size is None else "contract"
-        before = 0 if state.events else state.acknowledged_at - SECOND
-        out: list[Output] = []
-        newest = 0
-        for item, data in enumerate(found.data):
-            if (wrong := _wrong(data, symbol, ts_recv)) is not None:
-                out.append(Rejected(wrong, number, name))
-                continue
-            time = wire.time_of(data.ts)
-            newest = max(newest, time)
-            condition = HISTORY if time < before else conditions[data.source]
-            out.append(
-                Trade(
-                    symbol, name, time, None, ts_recv, source, number, item, "ws", data.px, data.sz, data.side,
-                    int(data.tradeId), condition, None, unit, size,
-                )
-            )  # fmt: skip
-        if newest:
-            session.begun(state, ts_recv, newest)
-        return out or session.ignore(f"{stream.channel} without trades")
-
-    return parse
+    return _parser(session, state, aggregated=False)
 
 
 def agg_trade(session: OkxSession, state: StreamState) -> Parse:
     """`trades`: the id of an aggregate is that of its last trade, which follows that of the one before by its count."""
+    return _parser(session, state, aggregated=True)
+
+
+def _parser(session: OkxSession, state: StreamState, *, aggregated: bool) -> Parse:
+    """A bad item is rejected and the others go on."""
     stream, source, sizes = state.stream, session.session_id, session.sizes
     symbol, name, conditions = stream.symbol, stream.name, CONDITIONS
 
@@ -101,6 +72,7 @@ def agg_trade(session: OkxSession, state: StreamState) -> Parse:
         if size is None and sizes is not None:
             return (Rejected(UNSIZED, number, name),)
         unit = None if size is None else "contract"
+        before = 0 if aggregated or state.events else state.acknowledged_at - SECOND
         out: list[Output] = []
         newest = 0
         for item, data in enumerate(found.data):
@@ -109,12 +81,18 @@ def agg_trade(session: OkxSession, state: StreamState) -> Parse:
                 continue
             time, last = wire.time_of(data.ts), int(data.tradeId)
             newest = max(newest, time)
-            out.append(
-                AggTrade(
-                    symbol, name, time, None, ts_recv, source, number, item, "ws", data.px, data.sz, data.side,
-                    None, conditions[data.source], data.tradeId, unit, size, last - int(data.count) + 1, last,
-                )
-            )  # fmt: skip
+            condition = HISTORY if time < before else conditions[data.source]
+            if aggregated:
+                row: Output = AggTrade(
+                    symbol, name, time, None, ts_recv, source, number, item, "ws", data.px, data.sz, data.side, None,
+                    condition, data.tradeId, unit, size, last - int(data.count) + 1, last,
+                )  # fmt: skip
+            else:
+                row = Trade(
+                    symbol, name, time, None, ts_recv, source, number, item, "ws", data.px, data.sz, data.side, last,
+                    condition, None, unit, size,
+                )  # fmt: skip
+            out.append(row)
         if newest:
             session.begun(state, ts_recv, newest)
         return out or session.ignore(f"{stream.channel} without trades")
