@@ -15,6 +15,7 @@ from cli.commands import (
     estimate,
     exchanges,
     gaps,
+    import_,
     latency,
     ls,
     probe,
@@ -68,6 +69,7 @@ app.command("reload")(reload.reload)
 app.command("resume")(resume.resume)
 app.command("transform")(transform.transform)
 app.command("compact")(compact.compact)
+app.command("import")(import_.import_files)
 
 
 def main() -> None:

@@ -42,8 +42,20 @@ def settings(config: Path | None) -> Config:
     return Config() if config is None and not path.is_file() else load_config(path)
 
 
-def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config, quiet: bool, work: Work) -> Any:
-    """The result of `work`, done by whoever may write the lake. Raises LakeLocked, JobFailed, what the job raises."""
+def run_job(
+    name: str,
+    arguments: Mapping[str, Any],
+    root: Path,
+    config: Config,
+    quiet: bool,
+    work: Work,
+    *,
+    create: bool = False,
+) -> Any:
+    """The result of `work`, done by whoever may write the lake; `create` makes one where there is none.
+
+    Raises LakeLocked, JobFailed, what the job raises.
+    """
     with progress(name, quiet=quiet) as report:
         holder = read_lock(root)
         if holder is not None and holder.port:
@@ -53,14 +65,14 @@ def run_job(name: str, arguments: Mapping[str, Any], root: Path, config: Config,
                 f"{root} is being written by process {holder.pid}",
                 "try again when that has ended, or is ready for jobs",
             )
-        return _alone(root, config, report, work)
+        return _alone(root, config, report, work, create=create)
 
 
-def _alone(root: Path, config: Config, report: Report, work: Work) -> Any:
+def _alone(root: Path, config: Config, report: Report, work: Work, *, create: bool) -> Any:
     shut_out_others()
     now = SystemClock().now()
     workers = Workers(config.workers.processes, recycle_after=config.workers.recycle_after)
-    with LakeWriter.open(root, config.collectors.node, now, simulated=None, create=False) as writer:
+    with LakeWriter.open(root, config.collectors.node, now, simulated=None, create=create) as writer:
         try:
             found = writer.recover(now)
             tell(found)

@@ -27,6 +27,7 @@ from daemon.reparsing import control_job
 from daemon.reproducing import advance
 from daemon.safe_mode import Held, SafeMode
 from daemon.space_watch import SpaceWatch, fatal
+from daemon.taking_in import control_job as import_job
 from lake.errors import LakeError
 from lake.recovery import Recovery
 from lake.writer import LakeWriter
@@ -63,7 +64,6 @@ async def build(
         summary=summary_of(recovery),
     )
     services: list[Service] = []
-    jobs: dict[str, Job] = {}
     collectors: CollectorsService | None = None
     if "collectors" in only:
         sources = safe_mode.of(config.collectors.sources)
@@ -109,8 +109,9 @@ async def build(
         return msgspec.to_builtins(await scrub.once(progress))
 
     reparse = control_job(config, writer, slot.in_turn(workers), clock, slot, compactor)
-    jobs |= {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
+    jobs: dict[str, Job] = {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
+    jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
     return Parts(services, jobs, collectors)
 
 

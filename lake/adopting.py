@@ -169,6 +169,30 @@ def publish_rows(
     return made
 
 
+def rehearse(source: FileSource, batches: Iterable[pl.DataFrame], report: Callable[[int], None]) -> Published:
+    """What `publish_rows` would make of the batches, without a file. Raises whatever `batches` raises."""
+    made = Published()
+    for batch in batches:
+        found = typed.typed(source.origin, batch)
+        if found.bad.height:
+            made.quarantine.append(_told(source, found.bad, 0)[0])
+        _ordered_rows(source, found.table, made)
+        report(made.rows + made.quarantined)
+    return made
+
+
+def join(made: Published, more: Published) -> None:
+    """What was made of another piece of the same file, beside what was made before."""
+    made.files += more.files
+    made.checks += more.checks
+    made.quarantine += more.quarantine
+    made.rows += more.rows
+    made.duplicates += more.duplicates
+    for symbol, (start, end) in more.spans.items():
+        low, high = made.spans.get(symbol, (start, end))
+        made.spans[symbol] = (min(low, start), max(high, end))
+
+
 def finish(
     writer: LakeWriter,
     source: FileSource,
@@ -197,6 +221,11 @@ def finish(
     lines = published.rows + published.duplicates + published.quarantined
     ended = _row(source, closed_at=max(now, source.recv), cause=DONE, frames=lines, events=published.rows)
     writer.record(sessions=[ended], coverage=covered, now=now)
+    return told(source, published)
+
+
+def told(source: FileSource, published: Published) -> Adopted:
+    """What was made of a file, in numbers."""
     spans = published.spans.values()
     return Adopted(
         session=source.session, rows=published.rows, duplicates=published.duplicates,
@@ -241,12 +270,7 @@ def _publish_batch(root: Path, source: FileSource, batch: pl.DataFrame, made: Pu
     found = typed.typed(source.origin, batch)
     if found.bad.height:
         made.quarantine.append(_set_aside(root, source, found.bad, now))
-    table, doubled = _ordered(source.kind, found.table)
-    made.rows += table.num_rows
-    made.duplicates += doubled.total()
-    for symbol, (start, end) in _spans(source.kind, table).items():
-        low, high = made.spans.get(symbol, (start, end))
-        made.spans[symbol] = (min(low, start), max(high, end))
+    table, doubled = _ordered_rows(source, found.table, made)
     for start, part in _cut(table, floor_to(now, DAY)):
         placement = Placement(
             kind=source.kind, exchange=source.exchange, market_type=source.market_type, level="part",
@@ -264,6 +288,13 @@ def _publish_batch(root: Path, source: FileSource, batch: pl.DataFrame, made: Pu
             CheckRow(path=file.path, check=DUPLICATE, symbol=symbol, count=doubled.pop(symbol))
             for symbol in sorted(present & doubled.keys())
         ]
+
+
+def _ordered_rows(source: FileSource, table: pa.Table, made: Published) -> tuple[pa.Table, Counter[str]]:
+    table, doubled = _ordered(source.kind, table)
+    spans = _spans(source.kind, table)
+    join(made, Published(rows=table.num_rows, duplicates=doubled.total(), spans=spans))
+    return table, doubled
 
 
 def _ordered(kind: str, table: pa.Table) -> tuple[pa.Table, Counter[str]]:
@@ -318,11 +349,17 @@ class _SetAside(msgspec.Struct):
 
 def _set_aside(root: Path, source: FileSource, bad: pl.DataFrame, now: int) -> QuarantineRow:
     """Writes refused rows with their line and reason; the same rows are always the same file."""
+    row, data = _told(source, bad, now)
+    durable.make_dirs((root / row.path).parent)
+    durable.write_file(root / row.path, data)
+    return row
+
+
+def _told(source: FileSource, bad: pl.DataFrame, now: int) -> tuple[QuarantineRow, bytes]:
     rows = [_SetAside(number, reason, line) for number, reason, line in bad.iter_rows()]
     data = msgspec.json.Encoder().encode_lines(rows)
     path = layout.quarantine_path(source.session, f"lines-{hashlib.sha256(data).hexdigest()[:8]}")
-    durable.make_dirs((root / path).parent)
-    durable.write_file(root / path, data)
     more = f" (and {len(rows) - 1} more lines)" if len(rows) > 1 else ""
     reason = f"line {rows[0].number}: {rows[0].reason}"[:SHOWN] + more
-    return QuarantineRow(path=path, origin=source.session, reason=reason, count=len(rows), bytes=len(data), at=now)
+    row = QuarantineRow(path=path, origin=source.session, reason=reason, count=len(rows), bytes=len(data), at=now)
+    return row, data

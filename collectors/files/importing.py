@@ -1,0 +1,201 @@
+"""One file into the lake: hashed, cut into blocks, made into rows by workers, and visible all at once.
+
+The process that writes the lake reads bytes and waits; rows are made in its workers, a block at a time, so that memory
+stays the same for a file of any size. What stops in between leaves nothing, and is done anew by asking again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from collectors import exchanges
+from collectors.files.blocks import Block, NoFile, blocks, sample_of
+from collectors.files.reading import Options, Reading, Refused, check_kind
+from collectors.files.rows import batches
+from collectors.files.understand import understand
+from lake import adopting, layout
+from lake.adopting import Adopted, FileSource, Published
+from lake.errors import LakeError
+from lake.writer import LakeWriter
+from market import times
+from market.errors import MarketError
+from market.instruments import check_market_type
+
+Report = Callable[[int, int, str], None]
+_PIECE = 4 * 1024 * 1024
+KEPT: Literal["import"] = "import"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file (an absolute path) and how it is read. `again` takes in what was taken in before, read otherwise."""
+
+    path: str
+    exchange: str
+    market_type: str
+    reading: Reading
+    member: str | None = None
+    again: bool = False
+
+
+class Imported(msgspec.Struct, kw_only=True):
+    """What became of a file. `ts_from` and `ts_to` (us) bound its rows; `reasons` are of the first set aside."""
+
+    path: str
+    sha256: str
+    kind: str
+    dialect: str
+    session: str | None
+    already: bool
+    rows: int
+    duplicates: int
+    quarantined: int
+    files: int
+    symbols: list[str]
+    ts_from: int | None
+    ts_to: int | None
+    reasons: list[str]
+
+
+def request_of(path: Path, options: Options, *, again: bool = False) -> Request:
+    """What a file is understood as. Raises Refused, Unclear, UnknownKind, Malformed."""
+    check_market_type(options.market_type)
+    layout.hot_dir(options.exchange, options.market_type, "trade", "2024-01-01", 0)  # a name that no path can hold
+    if options.kind is not None:
+        check_kind(options.kind)
+    where = path.absolute()
+    sample = sample_of(where, options)
+    reading = understand(sample, options, numbered=_numbered(options))
+    return Request(
+        path=str(where), exchange=options.exchange, market_type=options.market_type, reading=reading,
+        member=options.member, again=again,
+    )  # fmt: skip
+
+
+def _numbered(options: Options) -> bool:
+    """Whether ids of trades follow by one at this exchange; who is not known here is taken not to number so."""
+    kind = options.kind or "trade"
+    if options.exchange not in exchanges.names() or "trade" not in kind:
+        return False
+    try:
+        streams = exchanges.load(options.exchange).streams(options.market_type, [kind], [options.symbol or "X"])
+    except (MarketError, KeyError):
+        return False
+    return any(stream.contiguous for stream in streams if stream.kind == kind)
+
+
+def take_in(
+    writer: LakeWriter,
+    executor: Executor,
+    node: str,
+    now: int,
+    request: Request,
+    report: Report,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Imported:
+    """The file as rows of the lake. Blocks; nothing of it is left where it raises Refused, StorageFailed, Fenced."""
+    path = Path(request.path)
+    sha256, seen = _hashed(path, report)
+    _check_new(writer, request, sha256)
+    source = adopting.begin(
+        writer, node, exchange=request.exchange, market_type=request.market_type, kind=request.reading.kind,
+        source=KEPT, url=path.as_posix(), sha256=sha256, how=request.reading.how, now=now,
+    )  # fmt: skip
+    if isinstance(source, Adopted):
+        return _imported(request, sha256, source)
+    made = Published()
+    try:
+        for block, done in blocks(path, request.reading, request.member):
+            _check_going(path, stopping)
+            job = executor.submit(work, str(writer.root), source, request.reading, request.path, block, now)
+            adopting.join(made, job.result())
+            report(done, seen.st_size, f"{made.rows:,} rows")
+        _check_same(path, seen)
+        return _imported(request, sha256, adopting.finish(writer, source, made, now=now))
+    except BaseException as error:
+        with contextlib.suppress(LakeError):
+            adopting.abandon(writer, source, made, _why(error), now=now)
+        raise
+
+
+def rehearse(request: Request, now: int, report: Report) -> Imported:
+    """What `take_in` would say of the file, without a lake. Raises Refused."""
+    path = Path(request.path)
+    sha256, seen = _hashed(path, report)
+    source = FileSource(
+        exchange=request.exchange, market_type=request.market_type, kind=request.reading.kind, source=KEPT,
+        url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="",
+    )  # fmt: skip
+    made = Published()
+    for block, done in blocks(path, request.reading, request.member):
+        adopting.join(made, adopting.rehearse(source, batches(path, request.reading, block), lambda _: None))
+        report(done, seen.st_size, f"{made.rows:,} rows")
+    return _imported(request, sha256, adopting.told(source, made))
+
+
+def work(root: str, source: FileSource, reading: Reading, path: str, block: Block, now: int) -> Published:
+    """One block in a worker process."""
+    return adopting.publish_rows(Path(root), source, batches(Path(path), reading, block), run=source.session, now=now)
+
+
+def _hashed(path: Path, report: Report) -> tuple[str, os.stat_result]:
+    try:
+        with path.open("rb") as file:
+            seen = os.fstat(file.fileno())
+            digest = hashlib.sha256()
+            for piece in _pieces(file.read):
+                digest.update(piece)
+                report(file.tell(), seen.st_size, "hashing")
+    except OSError as error:
+        raise NoFile(f"{path} cannot be read: {error.strerror or error}", "check its name") from error
+    return digest.hexdigest(), seen
+
+
+def _pieces(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    while piece := read(_PIECE):
+        yield piece
+
+
+def _check_going(path: Path, stopping: Callable[[], bool]) -> None:
+    if stopping():
+        raise Refused(f"{path.name} was not taken in: the daemon stops", "run it again")
+
+
+def _check_same(path: Path, seen: os.stat_result) -> None:
+    found = path.stat()
+    if (seen.st_size, seen.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+        raise Refused(f"{path.name} changed while it was read", "run it again when it is whole")
+
+
+def _why(error: BaseException) -> str:
+    return error.message if isinstance(error, LakeError) else f"{type(error).__name__} {error}"
+
+
+def _check_new(writer: LakeWriter, request: Request, sha256: str) -> None:
+    """Raises Refused where these bytes are in the lake as the same kind, read in another way."""
+    mark = adopting.identity(sha256, request.reading.kind, request.reading.how)
+    of_kind = f"#{adopting.identity(sha256, request.reading.kind, '')}"
+    for row in adopting.earlier(writer, request.exchange, request.market_type, sha256):
+        same_kind = of_kind in row.url and not row.url.endswith(mark)
+        if same_kind and row.close_cause == adopting.DONE and not request.again:
+            raise Refused(
+                f"{Path(request.path).name} was imported at {times.text(row.opened_at)} as {request.reading.kind}, read"
+                f" otherwise: {row.url.partition('&as=')[2]}; now: {request.reading.how}",
+                "say --again to have the rows of both",
+            )
+
+
+def _imported(request: Request, sha256: str, made: Adopted) -> Imported:
+    return Imported(
+        path=request.path, sha256=sha256, kind=request.reading.kind, dialect=request.reading.dialect,
+        session=made.session or None, already=made.already, rows=made.rows, duplicates=made.duplicates,
+        quarantined=made.quarantined, files=made.files, symbols=made.symbols, ts_from=made.ts_from, ts_to=made.ts_to,
+        reasons=made.reasons,
+    )  # fmt: skip

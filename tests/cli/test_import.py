@@ -1,0 +1,71 @@
+"""`dl import` as it is typed: what it shows, asks and refuses, and that a dry run writes nothing."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.app import app
+from cli.commands import import_
+from tests.support.crash import quick_folder
+
+MARKET = ("--exchange", "bitstamp", "--market", "spot", "--symbol", "BTC/USD")
+TEXT = "time,open,high,low,close,volume\n" + "".join(f"2020-01-01 00:0{n}:00,1,2,1,1.50,{n}\n" for n in range(6))
+
+
+@pytest.fixture
+def folder():
+    with quick_folder() as made:
+        (made / "a.csv").write_text(TEXT)
+        yield made
+
+
+def run(*arguments, expect=0):
+    done = CliRunner().invoke(app, ["import", *map(str, arguments)], env={"COLUMNS": "200"})
+    assert isinstance(done.exception, SystemExit | None), done.output
+    assert done.exit_code == expect, done.output
+    return done
+
+
+def test_a_file_becomes_rows_once(folder):
+    asked = (folder / "a.csv", *MARKET, "--timezone", "UTC", "--lake", folder / "lake")
+    dry = run(*asked, "--dry-run")
+    assert "kline in the dialect columns (csv, ',' between columns, utf-8)" in dry.stdout
+    assert "columns: time -> open_time, open -> open" in dry.stdout
+    assert "from 2020-01-01T00:00:00Z to 2020-01-01T00:05:59.999Z" in dry.stdout
+    assert "a.csv: 6 lines would become 6 rows of BTC/USD" in dry.stdout
+    assert not (folder / "lake").exists()
+    assert "a.csv: 6 lines became 6 rows of BTC/USD" in run(*asked).stdout
+    again = json.loads(run(*asked, "--json").stdout)
+    assert (again["files"][0]["already"], again["files"][0]["rows"]) == (True, 6)
+    assert again["understood"][0]["rows"][0]["close"] == "1.50"
+    assert "imported already as session" in run(*asked).stdout
+
+
+def test_what_is_not_clear_is_refused_without_a_terminal(folder):
+    done = run(folder / "a.csv", *MARKET, "--lake", folder / "lake", expect=2)
+    assert "say --timezone UTC, an offset" in done.stderr
+    assert not (folder / "lake").exists()
+
+
+def test_a_terminal_is_asked(folder, monkeypatch):
+    monkeypatch.setattr(import_, "_terminal", lambda: True)
+    asked = ["import", str(folder / "a.csv"), *MARKET, "--lake", str(folder / "lake")]
+    no = CliRunner().invoke(app, asked, input="UTC\nn\n")
+    assert (no.exit_code, "nothing was written" in no.stderr) == (1, True)
+    assert not (folder / "lake").exists()
+    gone = CliRunner().invoke(app, asked, input="")
+    assert (gone.exit_code, "interrupted" in gone.stderr) == (130, True)
+    yes = CliRunner().invoke(app, asked, input="UTC\ny\n")
+    assert yes.exit_code == 0, yes.output
+    assert "does not say in which zone it is" in yes.stderr
+    assert "6 lines became 6 rows" in yes.stdout
+
+
+def test_rows_set_aside_and_files_that_are_missing_have_exit_codes(folder):
+    (folder / "a.csv").write_text(TEXT + "2020-01-01 00:06:00,NaN,2,1,1,1\n")
+    done = run(folder / "a.csv", *MARKET, "--timezone", "UTC", "--lake", folder / "lake", "--dry-run", expect=1)
+    assert "set aside: line 8: open: no plain decimal: NaN" in done.stderr
+    run(folder / "none.csv", *MARKET, "--lake", folder / "lake", expect=66)
+    run(folder / "a.csv", *MARKET, "--map", "time", "--lake", folder / "lake", expect=2)
+    run(folder / "a.csv", *MARKET, "--dates", "ydm", "--lake", folder / "lake", expect=2)
