@@ -268,10 +268,14 @@ class _Stream:
         why, time = self.told.lost.get(n, ""), self.told.times[n]
         if not self.told.shows and why in SPOILED:
             self.verdict.in_quarantine += 1
-        elif kind in SPARSE and why == NOBODY and self.windows.near(market, time, time, "acks"):
+        elif n in self.told.repeated or self._may_be_unknown(kind, why, market, time):
             self.verdict.undetectable += 1
         else:
             uncovered.append(n)
+
+    def _may_be_unknown(self, kind: str, why: str, market: str, time: int) -> bool:
+        """Whether it is of a rare stream that the venue did not take on."""
+        return kind in SPARSE and why == NOBODY and self.windows.near(market, time, time, "acks")
 
     def _shown(self, places: list[int]) -> str:
         told = self.told

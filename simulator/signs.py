@@ -33,6 +33,8 @@ class Sign(msgspec.Struct, frozen=True):
     """Whether the number of one that is not above the number before it is one more than that."""
     shows: bool = True
     """Whether the loss of one event shows in those around it, so that a gap has to name it."""
+    repeats: bool = False
+    """Whether what is in force is told again to who subscribes: nothing new, so that nobody has to have it twice."""
     stream: str = ""
     """How the names of its streams begin, where others tell events of the kind too."""
     of: str = ""

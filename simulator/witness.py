@@ -34,6 +34,8 @@ class Told(msgspec.Struct):
     """Place -> why nobody was sent it as it is; those not in it were sent."""
     zeros: set[int] = set()
     """Places of events that left with a price of zero, which is a price."""
+    repeated: set[int] = set()
+    """Places of events that say again what the one before them said."""
     shows: bool = True
     """Whether the loss of one event shows in those around it (`simulator.signs`)."""
 
@@ -109,6 +111,8 @@ def _add(found: Witness, key: Key, sign: Sign, number: int, time: int, value: in
         told = found.told[key] = Told(array("q"), array("q"), array("q"), shows=sign.shows)
     if sign.rising and told.ids and number <= told.ids[-1]:
         number = told.ids[-1] + 1
+    if sign.repeats and told.values and told.values[-1] == value:
+        told.repeated.add(len(told.ids))
     if not sent:
         faults = sorted(set(msgspec.json.decode(dropped, type=dict[str, str]).values()))
         told.lost[len(told.ids)] = "+".join(faults) or NOBODY

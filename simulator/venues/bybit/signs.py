@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from simulator.signs import KLINE, LIQUIDATION, MARK, Sign, Signs
 
 _SPOT = {
@@ -13,7 +15,7 @@ _SPOT = {
 _FUTURES = {
     **_SPOT,
     "trade": Sign("trade_id", read=lambda name: int(name[:8], 16), shows=False),
-    "mark_price": MARK,
+    "mark_price": msgspec.structs.replace(MARK, repeats=True),
     "liquidation": LIQUIDATION,
 }
 SIGNS: Signs = {"spot": _SPOT, "linear": _FUTURES, "inverse": _FUTURES}
