@@ -10,6 +10,7 @@ import typer
 from cli import output
 from cli.commands import (
     archive,
+    backfill,
     book,
     compact,
     estimate,
@@ -27,6 +28,7 @@ from cli.commands import (
     resume,
     scrub,
     status,
+    symbols,
     trace,
     transform,
     verify,
@@ -52,6 +54,7 @@ app = typer.Typer(
 app.command("status")(status.status)
 app.command("ls")(ls.ls)
 app.command("exchanges")(exchanges.exchanges)
+app.command("symbols")(symbols.symbols)
 app.command("estimate")(estimate.estimate)
 app.command("probe")(probe.probe)
 app.command("read")(read.read)
@@ -63,6 +66,7 @@ app.command("scrub")(scrub.scrub)
 app.command("rebuild")(rebuild.rebuild)
 app.command("trace")(trace.trace)
 app.command("archive")(archive.archive)
+app.command("backfill")(backfill.backfill)
 app.command("replay")(replay.replay)
 app.command("reparse")(reparse.reparse)
 app.command("reload")(reload.reload)

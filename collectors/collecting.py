@@ -300,12 +300,12 @@ class Collecting:
             )
             tools = self._tools[market] = Tools(
                 clock=self._clock, config=connections, connect=connect, http=http,
-                next_session=self._next_session, turn=self._pacer.turn, random=self._random,
+                next_session=self.next_session, turn=self._pacer.turn, random=self._random,
                 spend=partial(self._budget.spend, exchange.LIMITS[market[1]]),
             )  # fmt: skip
         return tools
 
-    def _next_session(self) -> str:
+    def next_session(self) -> str:
         return f"{self._config.node}-{self._clock.now()}-{next(self._numbers)}"
 
     # --- listings ---

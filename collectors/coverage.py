@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from market.history import Past
 from market.session import Coverage, Gap, Session
 
 BRIDGING = ("empty", "repaired", "void")
@@ -27,7 +28,7 @@ class CoverageTracker:
     def update(self, session: Session) -> list[Coverage]:
         """The rows of `session` that are new or longer than when they were last given."""
         rows = []
-        for state in session.streams():
+        for state in session.covered() if isinstance(session, Past) else session.streams():
             key = (session.session_id, state.stream.name)
             if not state.events:
                 continue

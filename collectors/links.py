@@ -12,6 +12,7 @@ from collectors import liveness
 from collectors.drift import Radar, Sampler
 from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
+from market.history import Past
 from market.session import Batching, Booked, Fetch, Gap, Output, Refused, Rejected, Session, Stream
 from market.times import SECOND
 from runtime import metrics, telemetry
@@ -42,6 +43,7 @@ class Link:
         """Which of its frames the drift radar wants to see."""
         self.booked = session if isinstance(session, Booked) else None
         self.batching = session if isinstance(session, Batching) else None
+        self.past = isinstance(session, Past)
         self.row = row
         self.name = name
         self.streams = sum(1 for _ in session.streams())

@@ -162,7 +162,7 @@ class Pipeline:
     ) -> Sequence[Task]:
         """The answer to a Fetch, read at `ts_recv`."""
         session = link.session
-        outputs = session.respond(asked.tag, status, headers, body, ts_recv)
+        outputs = self._routes.past(link, session.respond(asked.tag, status, headers, body, ts_recv))
         self._inform(outputs)
         link.answered(asked, status, body, outputs, ts_recv)
         self._note(

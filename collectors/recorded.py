@@ -20,9 +20,9 @@ EARLIEST = 946_684_800_000_000
 MOST_FRAMES = 2**53
 REFERENCE = "reference"
 """Tag in older recordings of a session that asks for instruments."""
-KIND, SYMBOLS, KNOWN = "kind", "symbols", "known"
-"""Headers of the open line of a session that only fetches: what it asks for, a JSON list of whom it asks about, and
-the instruments that it was told of, as JSON.
+KIND, SYMBOLS, KNOWN, SPAN = "kind", "symbols", "known", "span"
+"""Headers of the open line of a session that only fetches: what it asks for, a JSON list of whom it asks about, the
+instruments that it was told of, as JSON, and of history the period, [from, to] in us.
 """
 LAST = 2**63 - 1
 
@@ -54,6 +54,8 @@ def headers(asked: Polled) -> dict[str, str]:
     said = {KIND: asked.kind, SYMBOLS: msgspec.json.encode(asked.symbols).decode()}
     if asked.known:
         said[KNOWN] = msgspec.json.encode(asked.known).decode()
+    if asked.span is not None:
+        said[SPAN] = msgspec.json.encode(asked.span).decode()
     return said
 
 
@@ -70,6 +72,7 @@ def polled(line: FrameLine) -> Polled | None:
             "contract" if line.tag == REFERENCE else said[KIND],
             msgspec.json.decode(said.get(SYMBOLS, "[]"), type=tuple[str, ...]),
             known=msgspec.json.decode(said.get(KNOWN, "[]"), type=tuple[Contract, ...]),
+            span=msgspec.json.decode(said.get(SPAN, "null"), type=tuple[int, int] | None),
         )
     except (KeyError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("what a session that only fetches asks for", str(said)[:200]) from error

@@ -8,7 +8,7 @@ doing it once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
@@ -18,7 +18,7 @@ from collectors.intake import LaneKey
 from collectors.merger import HOLD, IdMerger, merger, venue_time
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
-from lake.rows import FRAMES, SegmentRow, SessionRow
+from lake.rows import FRAMES, HISTORY, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, Contiguous, Event
@@ -50,10 +50,11 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     stops = _with_frames(found)
     tails = {row.session: _Tail(polled=row.source == REST) for row in found.unclosed}
     held: dict[LaneKey, IdMerger] = {}
+    past = frozenset(row.session for row in writer.manifest.sessions() if row.source == HISTORY)
     for segment in sorted(found.interrupted, key=lambda row: (row.period_start, row.path)):
         if segment.kind != FRAMES and segment.rows:
-            _read(segment, _events(writer, segment), tails, held)
-    gaps = [*_crash_gaps(writer, stops, now), *_unsaid(writer, held, now), *_closings(writer, stops, now)]
+            _read(segment, _events(writer, segment), tails, held, past)
+    gaps = [*_crash_gaps(writer, stops, now), *_unsaid(writer, held, now), *_closings(writer, stops, past, now)]
     coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
     sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
     if sessions or coverage or gaps:
@@ -93,8 +94,12 @@ def _numbered(kind: str) -> bool:
     return any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
 
 
-def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
-    """Ends of gaps that are stored as lines, where the crash came before they were recorded as gaps' ends."""
+def _closings(
+    writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], past: Collection[str], now: int
+) -> Iterator[Gap]:
+    """Ends of gaps that are stored as lines, where the crash came before they were recorded as gaps' ends. What
+    sessions of history brought is of no stream.
+    """
     growing: dict[LaneKey, dict[str, list[Gap]]] = {}
     for gap in writer.manifest.gaps(state="open"):
         lane = (gap.exchange, gap.market_type, gap.kind)
@@ -108,7 +113,7 @@ def _closings(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]],
         resumed: dict[str, tuple[int | None, int]] = {}
         for segment in _newest(writer, lane):
             for event in _events(writer, segment):
-                for gap in symbols.get(event.symbol, ()):
+                for gap in symbols.get(event.symbol, ()) if event.session not in past else ():
                     _note_resumption(resumed, gap, event)
         stopped = stops.get(lane, {})
         begun = _interruptions(lane, stopped, now)
@@ -208,20 +213,26 @@ def _unsaid(writer: LakeWriter, held: Mapping[LaneKey, IdMerger], now: int) -> I
 
 
 def _read(
-    segment: SegmentRow, events: Iterator[Event], tails: Mapping[str, _Tail], held: dict[LaneKey, IdMerger]
+    segment: SegmentRow,
+    events: Iterator[Event],
+    tails: Mapping[str, _Tail],
+    held: dict[LaneKey, IdMerger],
+    past: Collection[str],
 ) -> None:
     lane = (segment.exchange, segment.market_type, segment.kind)
     memory = held.setdefault(lane, IdMerger(*lane)) if _numbered(segment.kind) else None
     for event in events:
-        if memory is not None:
+        if memory is not None and event.session not in past:
             memory.merge(event)
         tail = tails.get(event.session)
         if tail is None:
             continue
-        time = venue_time(event)
-        tail.newest = max(tail.newest, time)
         tail.last_recv = max(tail.last_recv, event.ts_recv)
         tail.last_frame = max(tail.last_frame, event.frame_no)
+        if event.session in past:
+            continue  # what it covers was recorded page by page
+        time = venue_time(event)
+        tail.newest = max(tail.newest, time)
         if segment.kind == ASIDE and event.source == REST and not tail.polled:
             continue  # asked for where a book had to begin anew: no stream brought it
         key = (segment.kind, event.symbol)

@@ -20,7 +20,7 @@ from lake.errors import CorruptFile
 from lake.frames import FrameLine, read_frames
 from lake.lasting import Lasting
 from lake.reproduced import Taken
-from lake.rows import SegmentRow, SessionRow
+from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.writer import LakeWriter
 from market.errors import Malformed
 from runtime.saying import hushed
@@ -135,9 +135,9 @@ def opening(rows: Iterable[SessionRow], files: Sequence[Path]) -> tuple[list[Fra
     lines = [
         FrameLine(ts_recv=row.opened_at, conn=row.session, dir="open", url=row.url)
         for row in wanted.values()
-        if row.source != REST
+        if row.source not in (REST, HISTORY)
     ]
-    asked = {name for name, row in wanted.items() if row.source == REST}
+    asked = {name for name, row in wanted.items() if row.source in (REST, HISTORY)}
     for path in files:
         if not asked:
             break

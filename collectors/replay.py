@@ -25,6 +25,7 @@ from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake.frames import FrameLine, FramesReader, read_frames
 from lake.lasting import Lasting
+from lake.rows import HISTORY
 from lake.writer import LakeWriter
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Exchange, Fetch, Session
@@ -328,7 +329,7 @@ class Run:
         session, polled = self._session(line)
         session.frame_no = known
         self._seed(line.conn)
-        source = "ws" if polled is None else "rest"
+        source = "ws" if polled is None else HISTORY if recorded.SPAN in polled else "rest"
         link, _ = self._pipeline.open(
             session, name=line.conn, source=source, url=line.url or "", now=line.ts_recv, polled=polled
         )

@@ -9,7 +9,7 @@ from collectors.led import LedMerger
 from collectors.links import Link, Totals
 from collectors.shedding import Shedding
 from market.kinds import KIND_OF_EVENT, Event
-from market.session import Gap, Merger
+from market.session import Gap, Merger, Output
 from runtime import metrics
 from runtime.channel import Channel
 
@@ -137,6 +137,21 @@ class Routes:
             self._met.append(route)
             self.puts[type(event)] = route.found.append
         self.puts[type(event)](event)
+
+    def past(self, link: Link, outputs: Sequence[Output]) -> Sequence[Output]:
+        """Of what a session of history said all but its events: they go past the mergers, which know streams only."""
+        if not link.past:
+            return outputs
+        events = [out for out in outputs if isinstance(out, Event)]
+        if (
+            events
+        ):  # a page: all of one kind, and received together; it is not shed, its asker waits until it is written
+            route = self.of(KIND_OF_EVENT[type(events[0])])
+            lines = lines_of(events)
+            route.channel.put((lines,), len(lines.data))
+            route.new += len(events)
+            link.row.events += len(events)
+        return [out for out in outputs if not isinstance(out, Event)]
 
     def merge(self) -> None:
         """Let the mergers see what was found so far."""

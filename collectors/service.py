@@ -10,16 +10,20 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+from collectors.backfill import Backfill, Report, Summary
+from collectors.beside import Beside
 from collectors.budget import Budget
 from collectors.clocks import Reading
 from collectors.collecting import Change, Collecting
 from collectors.config import CollectorsConfig, SourceConfig
+from collectors.history_plan import Wish
+from collectors.http import Http
 from collectors.intake import Intake, LaneKey
 from collectors.passes import PENDING, Outage, Passes
 from collectors.writing import GroupCommit
 from lake.refused import Sort
 from lake.writer import LakeWriter
-from market.session import Resume
+from market.session import Endpoint, Exchange, Resume
 from market.times import SECOND
 from runtime.clock import Clock, pause
 from runtime.service import EXIT_INTERNAL, Fatal
@@ -52,9 +56,12 @@ class CollectorsService:
         self._executor = executor
         self._intake = Intake(config.writing)
         known = writer.manifest.bans(active_at=clock.now())
-        budget = Budget(clock, known, lambda ban: self._intake.record(bans=[ban]))
-        self._collecting = Collecting(config, clock, random, self._intake, writer.manifest, last or {}, budget)
+        self._budget = Budget(clock, known, lambda ban: self._intake.record(bans=[ban]))
+        self._collecting = Collecting(config, clock, random, self._intake, writer.manifest, last or {}, self._budget)
         self._commit = GroupCommit(writer, config.node, config.writing)
+        self._stop = asyncio.Event()
+        self._turned = asyncio.Event()
+        """Set when the write pass that is next, or under way, has ended; another one takes its place."""
         self._begun: list[LaneKey] = []
         """Lanes that the writing thread has been told to begin."""
         self._passed = clock.monotonic()
@@ -64,6 +71,7 @@ class CollectorsService:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until `stop`; everything received by then is sealed when this returns."""
+        self._stop = stop
         with self._executor or ThreadPoolExecutor(1, thread_name_prefix="group-commit") as thread:
             try:
                 await self._in(thread, self._collecting.recall)
@@ -81,6 +89,25 @@ class CollectorsService:
     async def change(self, sources: Sequence[SourceConfig], *, dry_run: bool = False) -> Change:
         """Make `sources` what is collected, without dropping what stays (see `Collecting.change`)."""
         return await self._collecting.change(sources, dry_run=dry_run)
+
+    async def backfill(
+        self, exchange: Exchange, market_type: str, endpoint: Endpoint, chunks: Sequence[Wish], report: Report
+    ) -> Summary:
+        """Bring in history beside what is collected, as far as it comes before the stop (see `collectors.beside`)."""
+        sink = Beside(self._intake, self._clock, self._collecting.next_session, self._written)
+        limits, frames = exchange.LIMITS[market_type], self._config.writing.frames
+        async with Http(self._clock, exchange.NAME, market_type, limits=limits, budget=self._budget) as http:
+            work = Backfill(
+                exchange, market_type, endpoint, sink, http, self._budget, self._clock, report, frames=frames
+            )
+            return await work.run(chunks, self._stop)
+
+    async def _written(self) -> None:
+        """Return when a pass that began after this was called has ended well."""
+        for _ in range(2):  # one may be under way
+            await self._turned.wait()
+        while self.outage is not None:
+            await self._turned.wait()
 
     def status(self) -> Mapping[str, object]:
         """What `/status` says of collecting."""
@@ -154,12 +181,15 @@ class CollectorsService:
         while not await pause(self._clock, ended, seconds):
             now = await self._passes.turn(thread)
             self._passed = self._clock.monotonic()
+            self._turned.set()
+            self._turned = asyncio.Event()
             if now is not None and len(self._begun) != len(self._intake.lanes):
                 try:
                     await self._begin(thread, now)  # whatever has come of the new ones by then has its segment
                 except PENDING as error:
                     self._passes.note_failure(error)
         await self._passes.turn(thread, final=True)
+        self._turned.set()
 
     @staticmethod
     async def _in(thread: Executor, work: Callable[..., None], *arguments: object) -> None:

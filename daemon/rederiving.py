@@ -23,7 +23,7 @@ from lake.lasting import lasting
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
 from lake.reproduced import DayResult, Different, Reach
-from lake.rows import FRAMES, FileRow, SegmentRow, SessionRow
+from lake.rows import FRAMES, HISTORY, FileRow, SegmentRow, SessionRow
 from lake.scratch import Scratch
 from market.kinds import KINDS
 from market.times import MINUTE, SECOND, day_start, text
@@ -208,7 +208,7 @@ class Rederiver:
 
     def _opened(self, every: Sequence[SegmentRow]) -> list[FrameLine]:
         """Lines that open the sessions which were open already; what they asked is in an earlier file."""
-        times = [row.opened_at for row in self._source.sessions if row.source == REST]
+        times = [row.opened_at for row in self._source.sessions if row.source in (REST, HISTORY)]
         files = [
             self.root / row.path
             for row in every

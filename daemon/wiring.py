@@ -19,6 +19,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
+from daemon import backfilling
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord
 from daemon.config import Config
@@ -66,8 +67,7 @@ async def build(
     services: list[Service] = []
     collectors: CollectorsService | None = None
     if "collectors" in only:
-        sources = safe_mode.of(config.collectors.sources)
-        collecting = config.collectors.model_copy(update={"sources": sources})
+        collecting = config.collectors.model_copy(update={"sources": safe_mode.of(config.collectors.sources)})
         collectors = CollectorsService(collecting, writer, clock, random.random, stops)
         services.append(collectors)
     clock_watch = ClockWatch(
@@ -112,6 +112,7 @@ async def build(
     jobs: dict[str, Job] = {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
     jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
+    jobs["backfill"] = backfilling.control_job(config, writer, clock, collectors)
     return Parts(services, jobs, collectors)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -18,7 +18,7 @@ from lake import parquet
 from lake.errors import LakeError
 from lake.frames import read_frames
 from lake.manifest_reads import Snapshot
-from lake.rows import FRAMES, FileRow, SegmentRow, SessionRow
+from lake.rows import FRAMES, HISTORY, FileRow, SegmentRow, SessionRow
 from market.kinds import KINDS, kind
 from market.session import EVERY_SYMBOL, Resume
 from market.times import DAY
@@ -58,17 +58,27 @@ class _Last(msgspec.Struct, frozen=True, order=True):
     session: str
 
 
+class _Told(NamedTuple):
+    """Sessions that only fetch: what `polls` brought is a stream, what those of the `past` brought is none."""
+
+    polls: frozenset[str]
+    past: frozenset[str]
+
+
 def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> dict[StreamKey, dict[str, Resume]]:
     """The last event of every recently covered symbol of every collected stream."""
     broken = {row.session for row in unclosed}
     sessions = snapshot.sessions()
     causes = {row.session: (row.close_cause or "").partition(": ")[0] for row in sessions}
-    polls = frozenset(row.session for row in sessions if row.source == REST)
+    told = _Told(
+        frozenset(row.session for row in sessions if row.source == REST),
+        frozenset(row.session for row in sessions if row.source == HISTORY),
+    )
     points: dict[StreamKey, dict[str, Resume]] = {}
     for stream in snapshot.streams():
         if KINDS[stream[2]].derived:
             continue
-        last = _last_events(root, snapshot, stream, polls)
+        last = _last_events(root, snapshot, stream, told)
         if last:
             points[stream] = {
                 symbol: Resume(
@@ -82,17 +92,14 @@ def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]
     return points
 
 
-def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey, polls: frozenset[str]) -> dict[str, _Last]:
-    """The newest files first: lines not yet transformed, then parts, hours and days back in time.
-
-    `polls` are the sessions that only fetch: what they brought is a stream.
-    """
+def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey, told: _Told) -> dict[str, _Last]:
+    """The newest files first: lines not yet transformed, then parts, hours and days back in time."""
     exchange, market_type, name = stream
     found: dict[str, _Last] = {}
     for segment in snapshot.segments(exchange, market_type, name, "sealed"):
-        for symbol, event in _of_lines(root / segment.path, name, polls) if segment.rows else ():
+        for symbol, event in _of_lines(root / segment.path, name, told) if segment.rows else ():
             _keep(found, symbol, event)
-    coverage = snapshot.coverage(exchange, market_type, name)
+    coverage = [row for row in snapshot.coverage(exchange, market_type, name) if row.session not in told.past]
     newest = max((row.ts_to for row in coverage), default=0)
     wanted = {row.symbol for row in coverage if row.ts_to > newest - RECENT} | found.keys()
     # a session that lasted for an instant covers nothing, and yet its gap waits for its end
@@ -107,7 +114,7 @@ def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey, polls: froze
             break
         seen: set[str] = set()
         for file in group:
-            for symbol, event in _of_table(root, file, frozenset(wanted), polls):
+            for symbol, event in _of_table(root, file, frozenset(wanted), told):
                 _keep(found, symbol, event)
                 seen.add(symbol)
         wanted -= seen
@@ -134,7 +141,7 @@ def _by_time(files: Iterable[FileRow]) -> Iterator[list[FileRow]]:
         yield group
 
 
-def _of_lines(path: Path, name: str, polls: frozenset[str]) -> Iterator[tuple[str, _Last]]:
+def _of_lines(path: Path, name: str, told: _Told) -> Iterator[tuple[str, _Last]]:
     """The last event of each symbol of a segment; lines that are no events are the transformer's to report."""
     decoder = _line_decoder(name)
     newest: dict[str, _Last] = {}
@@ -149,7 +156,9 @@ def _of_lines(path: Path, name: str, polls: frozenset[str]) -> Iterator[tuple[st
             continue
         if isinstance(held, _BookLine) and SNAPSHOT in held.flags:
             continue
-        if name == ASIDE and held.source == REST and held.session not in polls:
+        if name == ASIDE and held.source == REST and held.session not in told.polls:
+            continue
+        if held.session in told.past:
             continue
         time = held.ts_event if held.ts_event is not None else held.ts_recv - (held.skew_us or 0)
         _keep(newest, held.symbol, _Last(time, -1 if held.seq is None else held.seq, held.session))
@@ -186,7 +195,7 @@ def _line_decoder(name: str) -> msgspec.json.Decoder[_Line]:
     return _DECODERS[_LINES.get(kind(name).seq, _Line)]
 
 
-def _of_table(root: Path, file: FileRow, symbols: frozenset[str], polls: frozenset[str]) -> Iterator[tuple[str, _Last]]:
+def _of_table(root: Path, file: FileRow, symbols: frozenset[str], told: _Told) -> Iterator[tuple[str, _Last]]:
     """The last row of each of `symbols` in a file, which is sorted by symbol and order.
 
     A file that is damaged, missing or another than it should be is `dl verify`'s to report; its symbols start anew.
@@ -199,18 +208,21 @@ def _of_table(root: Path, file: FileRow, symbols: frozenset[str], polls: frozens
         if path.stat().st_size != file.bytes or parquet.read_footer(path).kind != file.kind:
             return
         for table in parquet.iterate(path, columns, symbols=symbols):
-            yield from _ends(_of_streams(table, file.kind, polls), seq, symbols)
+            yield from _ends(_of_streams(table, file.kind, told), seq, symbols)
     except (LakeError, FileNotFoundError):
         return
 
 
-def _of_streams(table: pa.Table, name: str, polls: frozenset[str]) -> pa.Table:
+def _of_streams(table: pa.Table, name: str, told: _Told) -> pa.Table:
     """The rows that streams and polls brought, without the snapshots of books that they began from."""
+    if told.past:
+        session = table.column("session").cast(pa.string())
+        table = table.filter(pc.invert(pc.is_in(session, pa.array(sorted(told.past), pa.string()))))
     if name == "book_delta":
         return table.filter(pc.invert(pc.match_substring(table.column("flags").cast(pa.string()), SNAPSHOT)))
     if name == ASIDE:
         asked = pc.equal(table.column("source").cast(pa.string()), REST)
-        polled = pc.is_in(table.column("session").cast(pa.string()), pa.array(sorted(polls), pa.string()))
+        polled = pc.is_in(table.column("session").cast(pa.string()), pa.array(sorted(told.polls), pa.string()))
         return table.filter(pc.or_(pc.invert(asked), polled))
     return table
 

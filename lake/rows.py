@@ -16,6 +16,8 @@ FRAMES = "frames"
 """The `kind` of a segment row that is a frames file."""
 FILES = ("archive", "import")
 """The `source` of sessions that are files: their rows never were lines of a segment."""
+HISTORY = "history"
+"""The `source` of a session that asked a venue for what is past: its rows (of source rest) are of no stream."""
 
 
 class SegmentRow(msgspec.Struct, kw_only=True):

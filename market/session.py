@@ -340,8 +340,8 @@ class Polled(msgspec.Struct, frozen=True):
     levels: int = 1000  # a side of a book
     since: Mapping[str, int] = {}
     """Symbol -> time (us) of the newest row that is stored: what a history goes on from."""
-    known: tuple[Contract, ...] = ()
-    """Instruments of earlier sessions, as they were last said to be."""
+    known: tuple[Contract, ...] = ()  # instruments of earlier sessions, as they were last said to be
+    span: tuple[int, int] | None = None  # of history, [from, to) us: it is asked for once
 
 
 SERVER_TIME = "server_time"

@@ -12,7 +12,7 @@ from types import ModuleType
 import msgspec
 
 from collectors.adapters.dated import registered
-from collectors.exchanges.binance import inverse, linear, polls, probes, spot
+from collectors.exchanges.binance import history, inverse, linear, polls, probes, spot
 from collectors.exchanges.binance.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.binance.protocol import StreamSession
 from collectors.exchanges.binance.rest import ALL, DELISTED, ReferenceSession
@@ -51,6 +51,8 @@ OFFERS: Mapping[str, Mapping[str, str]] = {
 }
 PARSERS = registered({name: market.CHANNELS for name, market in _MARKETS.items()}, lambda _, channel: channel.maker)
 probe, probed = probes.probe, probes.probed
+HISTORY = history.OFFERED
+"""market_type -> kind -> what of its past can be asked for, or why not (`market.history`)."""
 TRADING = frozenset({"TRADING"})
 ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", DELISTED})
 """The last is our own word, for a listing that the venue names no more. A spot symbol that is over says BREAK, as one
@@ -58,8 +60,8 @@ does that rests for an hour: it stays until it is gone.
 """
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "POLLS", "SHAPES",
-    "TRADING", "connections", "described", "poller", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LIMITS", "LIQUID", "NAME", "OFFERS", "POLLS",
+    "SHAPES", "TRADING", "connections", "described", "poller", "session", "streams",
 ]  # fmt: skip
 
 
@@ -129,8 +131,13 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
 
 
 def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-    """A session that only fetches: instruments, books, open interest, funding, the clock. Raises Malformed."""
+    """A session that only fetches: instruments, books, open interest, funding, the clock, history.
+
+    Raises Malformed.
+    """
     market = _market(market_type)
+    if polled.span is not None:
+        return history.session(market_type, session_id, polled, endpoint.rest)
     symbols = tuple(symbol.upper() for symbol in polled.symbols)
     if polled.kind == CONTRACT:
         asked = Fetch(ALL, "GET", endpoint.rest.rstrip("/") + market.EXCHANGE_INFO, market.EXCHANGE_INFO_WEIGHT)

@@ -21,6 +21,7 @@ PAGE = {
         "klines": (500, 1500),
         "depth": (500, 1000),
         "fundingRate": (100, 1000),
+        "openInterestHist": (30, 500),
     },
 }
 """Default and greatest page."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from market.times import DAY
 from simulator import funding
 from simulator.asking import Refused
+from simulator.candles import INTERVALS
 from simulator.market import Book
 from simulator.venues.binance.asking import Asked
 from simulator.venues.binance.payloads import pair
 
+PERIODS = {name: INTERVALS[name] for name in ("5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d")}
+MONTH = 30 * DAY
 LATENESS = 5
 """ms by which a settlement's time may be off the hour."""
 
@@ -60,6 +64,39 @@ def open_interest(asked: Asked) -> Any:
     return row | ({"pair": pair(book), "contractType": "PERPETUAL"} if asked.market == "inverse" else {})
 
 
+def open_interest_hist(asked: Asked) -> Any:
+    """Of every so many minutes of the last month, ascending, the newest page of a period; COIN-M is asked by pair."""
+    period, limit = PERIODS.get(asked.query.get("period", "")), asked.limit("openInterestHist")
+    if period is None:
+        raise Refused(-1130, "Data sent for parameter 'period' is not valid.")
+    book = _of_pair(asked) if asked.market == "inverse" else asked.book()
+    start, end = asked.time("startTime"), asked.time("endTime")
+    if start is not None and start < asked.now - MONTH:
+        raise Refused(-1130, "parameter 'startTime' is invalid.")
+    last = min(asked.now, asked.now if end is None else end) // period * period
+    first = last - (limit - 1) * period if start is None else -(-start // period) * period
+    times = range(first, last + 1, period)[-limit:]
+    return [_interest(book, at) for at in times]
+
+
+def _of_pair(asked: Asked) -> Book:
+    """The perpetual of the pair asked for."""
+    if asked.query.get("contractType") != "PERPETUAL":
+        raise Refused(-1130, "Data sent for parameter 'contractType' is not valid.")
+    found = [book for book in asked.books.values() if pair(book) == asked.query.get("pair")]
+    if not found:
+        raise Refused(-1130, "Data sent for parameter 'pair' is not valid.")
+    return found[0]
+
+
+def _interest(book: Book, at: int) -> dict[str, Any]:
+    lots = funding.open_interest(book.seed, at)
+    worth = book.amount(book.candles.amount(book.instrument.start_ticks, lots))
+    row: dict[str, Any] = {"sumOpenInterest": book.qty(lots), "sumOpenInterestValue": worth, "timestamp": at // 1000}
+    named = {"pair": pair(book), "contractType": "PERPETUAL"} if book.market == "inverse" else {"symbol": book.symbol}
+    return named | row
+
+
 def _premium(book: Book, now: int) -> dict[str, Any]:
     mark, index = (funding.text(value) for value in book.reference(now))
     last = funding.next_funding(now) - funding.INTERVAL
@@ -93,4 +130,5 @@ ANSWERS: dict[str, Callable[[Asked], Any]] = {
     "fundingRate": funding_rate,
     "fundingInfo": funding_info,
     "openInterest": open_interest,
+    "openInterestHist": open_interest_hist,
 }

@@ -26,6 +26,8 @@ BUDGET = {"spot": 6000, "linear": 2400, "inverse": 2400}
 """A minute; the two futures markets share theirs."""
 FUNDING_BUDGET = (500, 300)
 """Requests and seconds of USD-M's own limit for its funding routes, which cost no weight."""
+DATA, DATA_BUDGET = ("openInterestHist",), (1000, 300)
+"""Routes below /futures/data, and the limit of all that cost no weight."""
 _SPOT = {
     "ping": 1,
     "time": 1,
@@ -47,8 +49,9 @@ _FUTURES = {
     "fundingRate": 1,
     "fundingInfo": 0,
     "openInterest": 1,
+    "openInterestHist": 1,
 }
-WEIGHT = {"spot": _SPOT, "linear": _FUTURES | {"fundingRate": 0}, "inverse": _FUTURES}
+WEIGHT = {"spot": _SPOT, "linear": _FUTURES | {"fundingRate": 0, "openInterestHist": 0}, "inverse": _FUTURES}
 _BY_LIMIT = {
     ("spot", "depth"): ((100, 5), (500, 25), (1000, 50), (5000, 250)),
     ("futures", "depth"): ((50, 2), (100, 5), (500, 10), (1000, 20)),
@@ -69,13 +72,14 @@ class Rest:
         self.market = market
         self._budget = budget
         self._funding = Budget(hub.clock, *FUNDING_BUDGET)
+        self._data = Budget(hub.clock, *DATA_BUDGET)
         self.answers: dict[str, Answer] = ANSWERS | {"depth": self._depth}
         if market != "spot":
             self.answers |= derivatives.ANSWERS
 
     async def handle(self, request: web.Request) -> web.Response:
         """One request: the budget first, then the answer or the venue's error body."""
-        name = request.path.partition(f"{PREFIX[self.market]}/")[2]
+        name = request.path.partition(f"{PREFIX[self.market]}/")[2] or request.path.rpartition("/")[2]
         refusal = self._pay(name, request.query)
         headers = {"X-MBX-USED-WEIGHT-1M": str(self._budget.used)}
         if refusal is not None:
@@ -92,6 +96,8 @@ class Rest:
         refusal = self._budget.pay(self._weight(name, query))
         if refusal is None and self.market == "linear" and name.startswith("funding"):
             return self._funding.pay(1)
+        if refusal is None and self.market == "linear" and name in DATA:
+            return self._data.pay(1)
         return refusal
 
     def _weight(self, name: str, query: Mapping[str, str]) -> int:
@@ -274,5 +280,6 @@ def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
         prefix = PREFIX[market]
         rest = Rest(hub, market, Budget(hub.clock, BUDGET["spot"]) if market == "spot" else futures)
         handle: Callable[[web.Request], Awaitable[web.Response]] = rest.handle
-        found += [web.get(f"/{market}{prefix}/{name}", handle) for name in rest.answers]
+        paths = ("/futures/data" if name in DATA else prefix for name in rest.answers)
+        found += [web.get(f"/{market}{path}/{name}", handle) for path, name in zip(paths, rest.answers, strict=True)]
     return found

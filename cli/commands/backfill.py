@@ -1,0 +1,248 @@
+"""`dl backfill`: what a venue's REST routes give of the past, into a lake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.output import ERR, OUT, print_json, print_table, progress
+from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
+from lake.errors import LakeLocked
+from lake.layout import MANIFEST
+
+if TYPE_CHECKING:
+    from collectors.backfill import Summary
+    from collectors.history_plan import Plan, Refusal, Wish
+    from daemon.backfilling import Done, Wanted
+    from daemon.config import Config
+    from lake.lock import LockInfo
+    from lake.writer import LakeWriter
+
+SHOWN = 20
+EARLIEST = "2017-07-14"
+"""Of --full: no venue is older."""
+
+
+@command
+def backfill(
+    exchange: Annotated[str, typer.Option(help="Which venue, e.g. binance.")],
+    market_type: Annotated[str, typer.Option("--market", help="Which market: spot, linear, …")],
+    symbol: Annotated[list[str], typer.Option(help="Which symbol, as the venue spells it; may be given often.")],
+    kind: Annotated[list[str], typer.Option(help="Which kind, e.g. kline; may be given often.")],
+    start: Annotated[str | None, typer.Option("--from", help="From this time on (UTC): 2026-11-01.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Before this time (UTC); now if not given.")] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="The last so many days, in place of --from.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="As far back as the venue goes, in place of --from.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and ask nothing.")] = False,
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Ask a venue for its past; the lake is made where there is none.
+
+    Never asks for what the lake covers already: run it again after an interruption, or with another period, and it
+    goes on where that ended; holes inside are filled as the ends are, and open gaps that it fills are closed. Candles
+    are those of a minute, and never one that still forms. Where a daemon writes the lake it does the work, beside what
+    it collects; else what came is transformed, and days that are over are closed. Exit code 1 where something was not
+    brought in: the venue does not give it (said for each part), or it failed.
+    """
+    from collectors import venues
+    from daemon.backfilling import Wanted
+    from lake.lock import read_lock
+    from runtime.clock import SystemClock
+
+    venue = venues.load(exchange)
+    if market_type not in venue.ENDPOINTS:
+        raise UsageError(f"{exchange} has no market {market_type!r}", f"one of {', '.join(venue.ENDPOINTS)}")
+    first, last = _span(start, end, days, SystemClock().now(), full=full)
+    wanted = Wanted(exchange, market_type, tuple(kind), tuple(symbol), first, last)
+    wanted.wishes()
+    root = lake_root(lake, config, must_exist=False)
+    if dry_run:
+        return _dry(root, wanted, as_json=as_json)
+    holder = read_lock(root)
+    if holder is None:
+        return _alone(root, wanted, config, as_json=as_json)
+    return _asked(root, holder, wanted, as_json=as_json)
+
+
+def _span(start: str | None, end: str | None, days: int | None, now: int, *, full: bool) -> tuple[int, int]:
+    from market.times import DAY, parse, text
+
+    if [start is not None, days is not None, full].count(True) != 1:
+        raise UsageError(
+            "one of --from, --days and --full is needed", "--days 30, or --from 2026-11-01 --to 2026-11-08"
+        )
+    to = now if end is None else min(parse(end), now)
+    first = parse(EARLIEST) if full else to - (days or 0) * DAY if start is None else parse(start)
+    if first >= to:
+        raise UsageError(f"{text(first)} is not before {text(to)}", "--to itself is not included, and never after now")
+    return first, to
+
+
+def _dry(root: Path, wanted: Wanted, *, as_json: bool) -> int:
+    from collectors import venues
+    from collectors.backfill import held, offers
+    from collectors.history_plan import Held, plan
+    from lake.manifest import Manifest
+    from runtime.clock import SystemClock
+
+    known = Held()
+    if (root / MANIFEST).is_file():
+        manifest = Manifest.read_only(root)
+        try:
+            known = held(root, manifest, venues.load(wanted.exchange).NAME, wanted.market_type)
+        finally:
+            manifest.close()
+    made = plan(wanted.wishes(), offers(venues.load(wanted.exchange), wanted.market_type), known, SystemClock().now())
+    if as_json:
+        print_json({"planned": made})
+    else:
+        _show_plan(made)
+    return 1 if made.refused else 0
+
+
+def _asked(root: Path, holder: LockInfo, wanted: Wanted, *, as_json: bool) -> int:
+    """Let the daemon do it."""
+    import msgspec
+
+    from cli.jobs import ask
+    from daemon.backfilling import Done
+
+    if not holder.port:
+        raise LakeLocked(f"{root} is being written by process {holder.pid}", "try again when that has ended")
+    with progress("asking", quiet=as_json) as report:
+        answer = ask(holder, "backfill", msgspec.to_builtins(wanted), report)
+    done = msgspec.convert(answer, Done)
+    return _tell(done, {}, as_json=as_json)
+
+
+def _alone(root: Path, wanted: Wanted, config: Path | None, *, as_json: bool) -> int:
+    from cli.jobs import settings, tell
+    from collectors.recovery import settle
+    from daemon.backfilling import Done, closed, planned
+    from lake.place import shut_out_others
+    from lake.writer import LakeWriter
+    from runtime.clock import SystemClock
+
+    shut_out_others()
+    told, clock = settings(config), SystemClock()
+    with LakeWriter.open(root, told.collectors.node, clock.now(), simulated=None) as writer:
+        found = writer.recover(clock.now())
+        tell(found)
+        settle(writer, found, clock.now())
+        done = Done(planned=planned(writer, wanted, clock.now()))
+        if done.planned.chunks:
+            done.fetched = _fetch(wanted, done.planned.chunks, writer, told, quiet=as_json)
+            done.fetched.repaired = closed(writer, wanted, clock.now())
+        published = _publish(writer, told, quiet=as_json)
+    return _tell(done, published, as_json=as_json)
+
+
+def _fetch(wanted: Wanted, chunks: tuple[Wish, ...], writer: LakeWriter, told: Config, *, quiet: bool) -> Summary:
+    """Carry out a plan. Ctrl-C ends it in order: what came is kept."""
+    from collectors import venues
+    from collectors.backfill import alone
+    from daemon.backfilling import endpoint_of
+    from runtime.clock import SystemClock
+
+    venue = venues.load(wanted.exchange)
+    endpoint = endpoint_of(venue, wanted.market_type, told)
+    with progress("asking", quiet=quiet) as report:
+        work = alone(
+            venue, wanted.market_type, endpoint, writer, told.collectors, SystemClock(), chunks, report, asyncio.Event()
+        )
+        return asyncio.run(work)
+
+
+def _publish(writer: LakeWriter, told: Config, *, quiet: bool) -> dict[str, Any]:
+    """What came, to parts, hours and days."""
+    from collectors import exchanges
+    from compactor.service import compact_once
+    from runtime.clock import SystemClock
+    from runtime.workers import Workers
+    from transformer.service import transform_once
+
+    clock = SystemClock()
+    workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
+    try:
+        with progress("transforming", quiet=quiet) as report:
+            transformed = transform_once(writer, workers, clock.now(), told.transformer, report)
+        with progress("compacting", quiet=quiet) as report:
+            compacted = compact_once(
+                writer, workers, clock.now(), told.compactor, report, final=True, parsers=exchanges.parsers
+            )
+    finally:
+        workers.kill()
+    return {"transformed": transformed, "compacted": compacted}
+
+
+def _tell(done: Done, published: Mapping[str, Any], *, as_json: bool) -> int:
+    """The end of the command: its exit code. `published` is empty where the daemon sees to that."""
+    transformed, compacted = published.get("transformed"), published.get("compacted")
+    if as_json:
+        print_json({"planned": done.planned, "fetched": done.fetched, **published})
+    else:
+        _show(done.fetched)
+        if transformed is not None and compacted is not None:
+            OUT.print(
+                f"  transformed {transformed.rows:,} rows · {compacted.files} daily files, "
+                f"{len(compacted.certificates)} certificates"
+            )
+            for line in compacted.failures:
+                _say(line)
+        _refusals(done.planned)
+    bad = transformed is not None and any(
+        (transformed.failed, transformed.parked, transformed.altered, transformed.quarantined)
+    )
+    return 1 if not done.ok or bad or (compacted is not None and compacted.failures) else 0
+
+
+def _show_plan(made: Plan) -> None:
+    from market.times import text
+
+    rows = [(one.kind, one.symbol, text(one.start), text(one.end)) for one in made.chunks[:SHOWN]]
+    nothing = "nothing to ask for: what the venue gives of it is held already"
+    print_table("would ask for", ("kind", "symbol", "from", "to"), rows, nothing)
+    if len(made.chunks) > SHOWN:
+        OUT.print(f"and {len(made.chunks) - SHOWN:,} more parts (--json lists all)")
+    _refusals(made)
+
+
+def _show(fetched: Summary | None) -> None:
+    if fetched is None:
+        OUT.print("nothing to ask for: what the venue gives of it is held already")
+        return
+    OUT.print(
+        f"{fetched.rows:,} rows in {fetched.requests:,} requests; {fetched.done:,} of {fetched.chunks:,} parts whole"
+    )
+    if fetched.repaired:
+        OUT.print(f"  {fetched.repaired:,} open gaps are closed")
+    if fetched.lacking:
+        OUT.print(f"  {fetched.lacking:,} ids are in no answer of the venue: dl gaps names them")
+    for one in fetched.failed[:SHOWN]:
+        again = "asking again changes nothing" if one.permanent else "run it again to go on"
+        _say(f"{_part(one.chunk)}: {one.reason} ({again})")
+    if len(fetched.failed) > SHOWN:
+        _say(f"and {len(fetched.failed) - SHOWN:,} more parts that failed (--json lists all)")
+
+
+def _refusals(made: Plan) -> None:
+    for one in made.refused[:SHOWN]:
+        _say(f"not given: {_part(one)}: {one.why}")
+    if len(made.refused) > SHOWN:
+        _say(f"and {len(made.refused) - SHOWN:,} more parts that are not given (--json lists all)")
+
+
+def _part(one: Wish | Refusal) -> str:
+    from collectors.history_plan import said
+
+    return said(one)
+
+
+def _say(line: str) -> None:
+    ERR.print(f"  {line}", markup=False)

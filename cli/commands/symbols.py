@@ -1,0 +1,129 @@
+"""`dl symbols`: the instruments of a venue, as it says now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from cli.output import ERR, OUT, print_json, print_table, when
+from cli.places import ConfigOption, JsonOption, UsageError, command
+
+if TYPE_CHECKING:
+    from collectors.http import Fetching
+    from daemon.config import Config
+    from market.kinds import Contract
+    from market.session import Endpoint, Exchange, Output
+
+MOST_REQUESTS = 200
+UNREACHABLE = 69
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One instrument. Times us."""
+
+    exchange: str
+    market_type: str
+    symbol: str
+    unified: str | None
+    status: str
+    tick: str | None
+    lot: str | None
+    listed: int | None
+    expiry: int | None
+
+
+@command
+def symbols(
+    exchange: Annotated[str, typer.Option(help="Which venue, e.g. binance.")],
+    market_type: Annotated[str | None, typer.Option("--market", help="Only this market: spot, linear, …")] = None,
+    match: Annotated[str | None, typer.Option(help="Only symbols like this: BTC*, ?USDT.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Ask a venue for its instruments and list them; nothing is stored. Exit code 69 where a market does not answer."""
+    from cli.jobs import settings
+    from collectors import venues
+
+    venue = venues.load(exchange)
+    markets = [market for market, polls in venue.POLLS.items() if "contract" in polls]
+    if market_type is not None and market_type not in markets:
+        raise UsageError(f"{exchange} lists no market {market_type!r}", f"one of {', '.join(markets)}")
+    chosen = [market_type] if market_type is not None else markets
+    found, failed = asyncio.run(_ask(venue, chosen, settings(config)))
+    pattern = match.upper() if match is not None else "*"
+    shown = [one for one in found if fnmatchcase(one.symbol.upper(), pattern)]
+    if as_json:
+        print_json({"symbols": shown, "failed": failed})
+    else:
+        rows = [
+            (
+                one.market_type,
+                one.symbol,
+                one.unified,
+                one.status,
+                one.tick,
+                one.lot,
+                when(one.listed),
+                when(one.expiry),
+            )
+            for one in shown
+        ]
+        columns = ("market", "symbol", "unified", "status", "tick", "lot", "listed", "expiry")
+        print_table("", columns, rows, "no instrument is like that")
+        OUT.print(f"{len(shown):,} of {len(found):,} instruments")
+        for market, reason in failed.items():
+            ERR.print(f"{exchange} {market}: {reason}", markup=False)
+    return UNREACHABLE if failed else 0
+
+
+async def _ask(venue: Exchange, markets: Sequence[str], told: Config) -> tuple[list[Listed], dict[str, str]]:
+    """The instruments of the markets that answered, and why the others did not."""
+    from collectors.budget import Budget
+    from collectors.http import Http
+    from daemon.backfilling import endpoint_of
+    from runtime.clock import SystemClock
+
+    clock, found, failed = SystemClock(), list[Listed](), dict[str, str]()
+    budget = Budget(clock)
+    for market in markets:
+        async with Http(clock, venue.NAME, market, limits=venue.LIMITS[market], budget=budget) as http:
+            said, reason = await _of(venue, market, endpoint_of(venue, market, told), http, clock.now())
+        if reason:
+            failed[market] = reason
+        found += [
+            Listed(venue.NAME, market, one.symbol, one.unified, one.status, one.tick, one.lot, one.listed, one.expiry)
+            for one in said
+        ]
+    return sorted(found, key=lambda one: (one.market_type, one.symbol)), failed
+
+
+async def _of(venue: Exchange, market: str, endpoint: Endpoint, http: Fetching, now: int) -> tuple[list[Contract], str]:
+    """One market's instruments, page by page; the first answer without any ends it."""
+    from collectors.http import HttpFailed
+    from market.kinds import Contract
+    from market.session import Fetch, Polled, Rejected
+
+    session = venue.poller(market, "n-1-1", Polled("contract", ()), endpoint)
+    found: dict[str, Contract] = {}
+    said: Sequence[Output] = session.start(now)
+    for _ in range(MOST_REQUESTS):
+        asked = next((out for out in said if isinstance(out, Fetch)), None)
+        if asked is None:
+            break
+        try:
+            answer = await http.fetch(asked.method, asked.url)
+        except HttpFailed as error:
+            return list(found.values()), str(error)
+        said = session.respond(asked.tag, answer.status, answer.headers, answer.body, now)
+        contracts = [out for out in said if isinstance(out, Contract)]
+        found |= {one.symbol: one for one in contracts}
+        if not contracts and (wrong := next((out for out in said if isinstance(out, Rejected)), None)) is not None:
+            return list(found.values()), wrong.reason
+        if not any(isinstance(out, Fetch) for out in said):
+            said = session.tick(now)
+    return list(found.values()), "" if found else "no instruments in its answer"

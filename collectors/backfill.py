@@ -1,0 +1,327 @@
+"""Backfill: carrying out chunks of history, each a session of its own, some at a time, within the venue's budget.
+
+A page is asked for when the page before it is durable and its coverage recorded: a kill costs the page in hand and no
+more, and who plans again goes on where that ended. Every attempt at a chunk is a row of the sessions table (source
+`history`), whose end says what came of it. Nothing passes through a merger: history is no stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from collectors import recorded
+from collectors.adapters.paging import Jump, Pages
+from collectors.budget import BACKFILL, Budget
+from collectors.config import CollectorsConfig
+from collectors.history_plan import FOREVER, Held, Wish, repaired, said
+from collectors.holes import gap_id
+from collectors.http import Fetching, Http, HttpFailed
+from collectors.intake import Intake
+from collectors.links import Link
+from collectors.pipeline import Pipeline, Task
+from collectors.redundancy import merger_maker
+from collectors.writing import GroupCommit
+from lake.lasting import lasting
+from lake.manifest import Manifest
+from lake.rows import HISTORY
+from lake.writer import LakeWriter
+from market.errors import Malformed
+from market.history import Absent, Offer
+from market.session import Endpoint, Exchange, Fetch, Gap, Polled
+from market.times import SECOND, Interval
+from runtime import polled as events
+from runtime.clock import Clock
+
+AT_ONCE = 4
+"""Chunks under way together: a slow answer holds up no other."""
+LACKING = "venue_lacks"
+"""Cause of a gap of ids that the venue's own history does not have."""
+DONE, FAILED, REFUSED, STOPPED = "done", "failed", "refused", "stopped"
+"""How an attempt at a chunk ends; a crash has its own word."""
+Report = Callable[[int, int, str], None]
+"""(seconds of venue time that are done, of how many, what is at hand)."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A chunk that was not brought in whole. `permanent`: asking the same again changes nothing."""
+
+    chunk: Wish
+    reason: str
+    permanent: bool
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a backfill did."""
+
+    chunks: int = 0
+    done: int = 0
+    rows: int = 0
+    requests: int = 0
+    repaired: int = 0
+    """Open gaps that are closed now."""
+    lacking: int = 0
+    """Ids that the venue's own history lacks: gaps that cannot be repaired."""
+    failed: list[Failure] = []
+
+
+def offers(exchange: Exchange, market_type: str) -> Mapping[str, Offer | Absent]:
+    """What of a market's past can be asked for. Raises Malformed where the venue's adapter asks for none."""
+    known: Mapping[str, Mapping[str, Offer | Absent]] = getattr(exchange, "HISTORY", {})
+    if market_type not in known:
+        raise Malformed("venue whose history is asked for over REST (binance is so far)", exchange.NAME)
+    return known[market_type]
+
+
+def held(root: Path, manifest: Manifest, exchange: str, market_type: str) -> Held:
+    """What the lake has of a market, and when its instruments were listed as far as their rows say it."""
+    market = (exchange, market_type)
+    with manifest.snapshot() as now:
+        past = frozenset(row.session for row in now.sessions(*market) if row.source == HISTORY)
+        contracts = lasting(root, now, *market).contracts
+        listed: dict[str, list[Interval]] = {}
+        for one in contracts:
+            end = FOREVER if one.expiry is None else one.expiry
+            listed.setdefault(one.symbol, []).append(Interval(one.listed or 0, end))
+        return Held(now.coverage(*market), now.gaps(*market), past, listed)
+
+
+def close_gaps(writer: LakeWriter, exchange: Exchange, market_type: str, now: int) -> int:
+    """Close the open gaps that history has filled; how many."""
+    known = held(writer.root, writer.manifest, exchange.NAME, market_type)
+    gaps = repaired(offers(exchange, market_type), known, now)
+    if gaps:
+        writer.record(gaps=gaps, now=now)
+    return len(gaps)
+
+
+class Sink(Protocol):
+    """Where what comes goes: a pipeline of its own fills `intake`, `write` makes it last."""
+
+    intake: Intake
+
+    def next_session(self) -> str: ...
+
+    async def room(self) -> None:
+        """Return when more may be asked for: history waits for everything else."""
+        ...
+
+    async def write(self, pipeline: Pipeline, *, final: bool = False) -> None:
+        """What has come is on disk when this returns, and then what it covers in the manifest."""
+        ...
+
+
+class Alone:
+    """A sink where nobody else collects into the lake: it writes by itself. Close it."""
+
+    def __init__(self, writer: LakeWriter, config: CollectorsConfig, clock: Clock) -> None:
+        self.intake = Intake(config.writing)
+        self._clock = clock
+        self._node = config.node
+        self._numbers = itertools.count(1)
+        self._commit = GroupCommit(writer, config.node, config.writing)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
+        self._writing = asyncio.Lock()
+
+    def next_session(self) -> str:
+        return f"{self._node}-{self._clock.now()}-{next(self._numbers)}"
+
+    async def room(self) -> None:
+        """There is always room: a page is written before the next is asked for."""
+
+    async def write(self, pipeline: Pipeline, *, final: bool = False) -> None:
+        async with self._writing:
+            now = self._clock.now()
+            pipeline.advance(now, covered=True)
+            work = self.intake.collect(now, sync=True, final=final)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit.commit, work)
+
+    def close(self) -> None:
+        """Leave what is open to recovery."""
+        self._commit.close()
+        self._thread.shutdown()
+
+
+async def alone(
+    exchange: Exchange,
+    market_type: str,
+    endpoint: Endpoint,
+    writer: LakeWriter,
+    config: CollectorsConfig,
+    clock: Clock,
+    chunks: Sequence[Wish],
+    report: Report,
+    stop: asyncio.Event,
+) -> Summary:
+    """Carry out chunks where nobody else collects into the lake of `writer`. Raises StorageFailed, Fenced."""
+    sink = Alone(writer, config, clock)
+    known = writer.manifest.bans(active_at=clock.now())
+    budget = Budget(clock, known, lambda row: sink.intake.record(bans=[row]))
+    try:
+        async with Http(clock, exchange.NAME, market_type, limits=exchange.LIMITS[market_type], budget=budget) as http:
+            frames = config.writing.frames
+            work = Backfill(exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames)
+            return await work.run(chunks, stop)
+    finally:
+        sink.close()
+
+
+class Backfill:
+    """One market's chunks. `http` and `budget` are whoever else's asks this venue from here."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        market_type: str,
+        endpoint: Endpoint,
+        sink: Sink,
+        http: Fetching,
+        budget: Budget,
+        clock: Clock,
+        report: Report,
+        *,
+        frames: bool = True,
+    ) -> None:
+        self._exchange = exchange
+        self._market = (exchange.NAME, market_type)
+        self._endpoint = endpoint
+        self._sink = sink
+        self._http = http
+        self._budget = budget
+        self._clock = clock
+        self._report = report
+        self._limits = exchange.LIMITS[market_type]
+        self._pipeline = Pipeline(*self._market, sink.intake, merger_maker(exchange, market_type), frames=frames)
+        self._left: deque[Wish] = deque()
+        self._total = self._finished = 0
+        self._going: dict[str, Pages] = {}
+        self.summary = Summary()
+
+    async def run(self, chunks: Sequence[Wish], stop: asyncio.Event) -> Summary:
+        """All of `chunks`, or as many as came before `stop`. Raises StorageFailed, Fenced."""
+        self._left.extend(chunks)
+        self._total = sum(one.end - one.start for one in chunks)
+        self.summary.chunks = len(chunks)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(chunks))):
+                    group.create_task(self._work(stop))
+        except BaseExceptionGroup as failed:
+            raise _first(failed) from failed
+        finally:
+            await self._sink.write(self._pipeline, final=True)
+        return self.summary
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        while self._left and not stop.is_set():
+            await self._one(self._left.popleft(), stop)
+
+    async def _one(self, chunk: Wish, stop: asyncio.Event) -> None:
+        """One attempt at a chunk: a session from its opening to its end."""
+        polled = Polled(chunk.kind, (chunk.symbol,), span=(chunk.start, chunk.end))
+        name = self._sink.next_session()
+        try:
+            session = self._exchange.poller(self._market[1], name, polled, self._endpoint)
+        except Malformed as error:
+            self.summary.failed.append(Failure(chunk, str(error), permanent=True))
+            return
+        assert isinstance(session, Pages), "an adapter that offers history pages it"
+        self._going[name] = session
+        link, tasks = self._pipeline.open(
+            session, name=f"history {said(chunk)}", source=HISTORY, url=self._endpoint.rest, now=self._clock.now(),
+            polled=recorded.headers(polled),
+        )  # fmt: skip
+        cause, detail = STOPPED, ""
+        try:
+            while not session.done and not stop.is_set():
+                for task in tasks:
+                    if isinstance(task, Fetch):
+                        await self._carry_out(link, task, chunk, session)
+                tasks = await self._wait(link, session, stop)
+            if session.done:
+                cause, detail = _outcome(session), session.failed or said(chunk)
+        finally:
+            self._pipeline.close(link, cause, self._clock.now(), detail=detail, wanted=False)
+            del self._going[name]
+        self._count(chunk, link, session, cause)
+        await self._sink.write(self._pipeline)
+
+    async def _wait(self, link: Link, session: Pages, stop: asyncio.Event) -> Sequence[Task]:
+        """What the session wants next, when it wants it."""
+        deadline = session.next_deadline()
+        while deadline is not None and not stop.is_set() and (left := (deadline - self._clock.now()) / SECOND) > 0:
+            await self._clock.sleep(min(left, 1.0))
+        return self._pipeline.tick(link, self._clock.now())
+
+    async def _carry_out(self, link: Link, fetch: Fetch, chunk: Wish, session: Pages) -> None:
+        await self._sink.room()
+        await self._budget.spend(self._limits, fetch.weight, BACKFILL)
+        try:
+            answer = await self._http.fetch(fetch.method, fetch.url)
+        except HttpFailed as error:
+            status, headers, body = 0, {"error": str(error)}, b""
+        else:
+            status, headers, body = answer.status, dict(answer.headers), answer.body
+        known, rejected = len(session.jumps), link.rejected
+        self._pipeline.respond(link, fetch, status, headers, body, self._clock.now())
+        self._sink.intake.record(gaps=self._lacking(chunk, session, session.jumps[known:]))
+        if link.rejected > rejected:
+            self._tell(chunk, session, headers.get("error") or f"no data in an answer with status {status}")
+        await self._sink.write(self._pipeline)
+        under_way = sum(one.venue_time - one.start_at for one in self._going.values())
+        done = self._finished + under_way
+        self._report(done // SECOND, self._total // SECOND, link.name.removeprefix("history "))
+
+    def _tell(self, chunk: Wish, session: Pages, reason: str) -> None:
+        deadline = session.next_deadline()
+        wait = None if deadline is None else max(0.0, (deadline - self._clock.now()) / SECOND)
+        events.poll_failed(
+            exchange=self._market[0], market_type=self._market[1], kind=f"{chunk.kind} of {chunk.symbol}",
+            reason=reason[:300], retry_seconds=wait,
+        )  # fmt: skip
+
+    def _count(self, chunk: Wish, link: Link, session: Pages, cause: str) -> None:
+        summary = self.summary
+        summary.rows += link.row.events
+        summary.requests += session.requests
+        self._finished += (chunk.end if cause == DONE else session.venue_time) - chunk.start
+        if cause == DONE:
+            summary.done += 1
+        elif cause != STOPPED:
+            summary.failed.append(Failure(chunk, session.failed, session.refused))
+
+    def _lacking(self, chunk: Wish, session: Pages, jumps: Sequence[Jump]) -> list[Gap]:
+        """Ids that are not there, twice asked, as gaps that nothing will fill."""
+        now, found = self._clock.now(), []
+        for jump in jumps:
+            self.summary.lacking += jump.end - jump.first
+            name = gap_id(*self._market, chunk.kind, chunk.symbol, jump.first - 1, jump.after)
+            detail = "the venue's own history lacks these ids: it was asked twice"
+            found.append(
+                Gap(
+                    name, *self._market, chunk.kind, chunk.symbol, jump.after, jump.before, jump.first, jump.end,
+                    LACKING, "ids", "unrepairable", session.session_id, now, now, None, detail,
+                )
+            )  # fmt: skip
+        return found
+
+
+def _outcome(session: Pages) -> str:
+    if not session.failed:
+        return DONE
+    return REFUSED if session.refused else FAILED
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ends it: the first that went wrong."""
+    first: BaseException = failed
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -1,0 +1,39 @@
+"""What a venue's REST routes give of its past, as data: a kind's `Offer`, or `Absent` with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from market.session import StreamState
+from market.times import MS
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A kind that can be asked for. Times us."""
+
+    reach: int | None = None
+    """How far back from now, None without limit."""
+    width: int | None = None
+    """What one session asks for at most; None for ids, which go on however long the period is."""
+    grain: int = MS
+    """Periods begin and end at multiples of it."""
+    same: bool = True
+    """Whether its rows are those that a stream brings, so that each fills the other's holes."""
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """A kind that cannot; `why` is a sentence for who asked."""
+
+    why: str
+
+
+@runtime_checkable
+class Past(Protocol):
+    """A session that asks for what is past. Nothing of it is of a stream: no merger sees it, its end is no hole."""
+
+    def covered(self) -> Iterable[StreamState]:
+        """What everything is known of, from `since` to the session's `venue_time`."""
+        ...
