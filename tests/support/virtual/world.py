@@ -133,6 +133,8 @@ class World:
         self._failed = 0
         """Starts in a row that ended by themselves soon."""
         self._began = 0.0
+        self._hindered = 0.0
+        """When it was last started, or one of its jobs may have failed."""
         self._down_until: float | None = None
         self._fault: tuple[durable.Fault, float] | None = None
         self.before_start: list[Callable[[], None]] = []
@@ -200,6 +202,7 @@ class World:
             fault, until = self._fault
             if self.now >= until or (fault.struck and not fault.repeat):
                 self.fired[fault.kind] += fault.struck
+                self._hindered = self.now
                 durable.inject(None)
                 self._fault = None
 
@@ -212,7 +215,7 @@ class World:
             work()
         self.before_start.clear()
         self.starts += 1
-        self._began = self.now
+        self._began = self._hindered = self.now
         self.process = Process(self.loop, self.clock, self.exchange.network, self.config)
         self.process.start()
 
@@ -249,12 +252,12 @@ class World:
             self.run_until(self._down_until + 1.0)
 
     def catch_up(self) -> None:
-        """Have done what the passes of a daemon that began not long ago have not come to, as `dl compact` asks."""
+        """Have done what the passes of a daemon hindered not long ago have not come to, as `dl compact` asks."""
         self.finish()
         while (parts := self.process.parts) is None:
             self.run_until(self.now + 1.0)
             self.finish()
-        if self.now - self._began < PASSES_SECONDS:
+        if self.now - self._hindered < PASSES_SECONDS:
             asked = self.loop.create_task(self.process.compact(parts))
             self.loop.run_task(asked, self.now + 60.0)
             asked.result()
@@ -378,6 +381,7 @@ class World:
 
     def _kill_worker(self, told: dict[str, Any]) -> None:
         self.process.workers.deaths += told["deaths"]
+        self._hindered = self.now
 
     def _inject(self, fault: durable.Fault, seconds: float) -> None:
         if self._down_until is None:
