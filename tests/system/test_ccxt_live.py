@@ -130,6 +130,7 @@ def test_the_lake_proves_itself_and_its_frames_make_the_same_rows_again(collecte
     assert "exchange=ccxt-binance" in listed[0]["file"]["path"]
 
 
+@pytest.mark.slow
 def test_a_closed_day_of_replayed_frames_says_that_its_guarantees_are_weaker(tmp_path: Path) -> None:
     start = times.parse("2026-01-02T10:00:00Z")
     asked = json.dumps({"watch": "watchTrades", "symbol": "BTC/USD"})
