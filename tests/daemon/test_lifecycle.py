@@ -120,7 +120,7 @@ def test_the_control_port_can_stop_it_and_names_what_it_does_not_know(place):
         while (info := read_lock(place / "data")) is None or not info.port:
             assert process.poll() is None
             time.sleep(0.02)
-        with pytest.raises(LakeError, match="unknown job 'drop'; jobs: .*compact, .*stop, transform"):
+        with pytest.raises(LakeError, match=r"unknown job 'drop'; jobs: .*compact, .*stop, transform"):
             ask(info, "drop", {}, lambda *_: None)
         assert ask(info, "stop", {}, lambda *_: None) == {"stopping": True}
         code, output = end(process)
