@@ -70,10 +70,10 @@ def test_the_unit_restarts_what_a_restart_may_cure_and_nothing_else() -> None:
 def test_the_engines_work_without_memory_that_is_written_and_executed(tmp_path: Path) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux can forbid it")
-    name, value = unit()["Service"]["Environment"].split("=")
+    settings = dict(one.split("=") for one in unit()["Service"]["Environment"].split())
     done = subprocess.run(
         [sys.executable, "-c", ENGINES, str(tmp_path / "x.parquet")],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), name: value},
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), **settings},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode == 77:
