@@ -41,8 +41,7 @@ BOOK_DELTA, BOOK_SNAPSHOT = "book_delta", "book_snapshot"
 """Books begin from snapshots, which are rows too."""
 LOOK_SECONDS = 5.0
 """How often it is looked whether instruments have come that patterns wait for."""
-SETTLE_SECONDS = 0.2
-"""Instruments come many at a time."""
+SETTLE_SECONDS = 0.2  # instruments come many at a time
 
 Stops = Mapping[LaneKey, Mapping[str, Resume]]
 

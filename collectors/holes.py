@@ -28,8 +28,7 @@ SILENT = "silent_stream"
 SINGLE, SILENCE = (STALLED, SILENT), "silence"
 HANDOVER = "handover"
 """Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
-JUMP = "jump"
-RESET = "id_reset"
+JUMP, RESET = "jump", "id_reset"
 CONFIRM = 3  # rising ids in a row on the far side: the venue numbers anew, and no frame was damaged
 SEEN = 4_096  # identities remembered a symbol
 

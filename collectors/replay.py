@@ -33,8 +33,7 @@ from market.times import SECOND
 
 BATCH = 256
 """Frames of one session with one receive time that are handed on together, at most."""
-TICK = SECOND // 4
-"""How often, in receive time, the mergers are told the time."""
+TICK = SECOND // 4  # how often, in receive time, the mergers are told the time
 PASS = 10 * SECOND
 """How much receive time a write pass takes at most: frames are never far ahead of the lines made from them."""
 _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -324,8 +324,7 @@ class Poll(msgspec.Struct, frozen=True):
     """A REST route that is asked at an interval. `route` is the venue's name for it."""
 
     route: str
-    each: bool = True
-    """Whether every symbol is a request of its own."""
+    each: bool = True  # whether every symbol is a request of its own
 
 
 class Polled(msgspec.Struct, frozen=True):

@@ -40,11 +40,7 @@ def replay(
     from runtime.workers import Workers
     from transformer.service import transform_once
 
-    for path in files:
-        if not path.is_file():
-            raise NotALake(f"there is no frames file {path}", "scripts/frames_from.py makes them of text recordings")
-        with path.open("rb"):
-            pass  # what cannot be read ends this before anything is written
+    _look(files)
     offered = venues.load(exchange).ENDPOINTS
     if market_type not in offered:
         raise UsageError(f"{exchange} has no market {market_type!r}", f"use --market-type {' or '.join(offered)}")
@@ -78,6 +74,14 @@ def replay(
         _say(done, transformed, compacted)
     failed = transformed.failed or transformed.parked or transformed.altered or transformed.quarantined
     return 1 if done.rejected or done.damaged or failed or compacted.failures else 0
+
+
+def _look(files: list[Path]) -> None:
+    """What cannot be read ends this before anything is written."""
+    for path in files:
+        if not path.is_file():
+            raise NotALake(f"there is no frames file {path}", "scripts/frames_from.py makes them of text recordings")
+        path.open("rb").close()
 
 
 def _say(done: Any, transformed: Any, compacted: Any) -> None:

@@ -54,11 +54,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
                 "meta": meta,
                 "writer": None if holder is None else {"pid": holder.pid, "port": holder.port},
                 "stats": stats,
-                "streams": [
-                    {"exchange": e, "market_type": m, "kind": k, "watermark": w,
-                     "open_gaps": _open(open_gaps, e, m, k), "latency_us": delays.get((e, m, k))}
-                    for e, m, k, w in streams
-                ],
+                "streams": [_stream(*stream, open_gaps, delays) for stream in streams],
                 "clock": clock,
                 "silent": silent,
                 "parked": stuck,
@@ -129,6 +125,20 @@ def _show(silent: list[dict[str, str]] | None, why: str) -> None:
 
 def _open(gaps: list, exchange: str, market_type: str, kind: str) -> int:  # type: ignore[type-arg]  # market.session.Gap, imported late
     return sum((g.exchange, g.market_type, g.kind) == (exchange, market_type, kind) for g in gaps)
+
+
+def _stream(  # a row of the JSON
+    exchange: str,
+    market_type: str,
+    kind: str,
+    watermark: int | None,
+    gaps: list,
+    delays: dict,  # type: ignore[type-arg]
+) -> dict[str, object]:
+    return {
+        "exchange": exchange, "market_type": market_type, "kind": kind, "watermark": watermark,
+        "open_gaps": _open(gaps, exchange, market_type, kind), "latency_us": delays.get((exchange, market_type, kind)),
+    }  # fmt: skip
 
 
 def _delays(found: Latencies) -> dict[str, int] | None:

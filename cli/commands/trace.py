@@ -20,6 +20,9 @@ from cli.places import (
     reading,
 )
 
+FROM_FILES = ("archive", "import")
+"""Sources of rows whose session is a file and whose frame is a line of it."""
+
 
 @command
 def trace(
@@ -60,6 +63,9 @@ def trace(
             OUT.print(f"           sha256 {step.sha256}", markup=False)
         if one.session is not None:
             OUT.print(f"  session  {one.session.session}  {one.session.url}", markup=False)
+        if one.row.get("source") in FROM_FILES:
+            OUT.print(f"  line     {one.row['frame_no']:,} of that file, which the lake does not keep", markup=False)
+            continue
         OUT.print("line", style="bold")
         OUT.print(f"  {one.line or 'its segment is no longer kept'}", markup=False)
         OUT.print("frame", style="bold")

@@ -40,6 +40,12 @@ def test_a_file_becomes_rows_once(folder):
     assert (again["files"][0]["already"], again["files"][0]["rows"]) == (True, 6)
     assert again["understood"][0]["rows"][0]["close"] == "1.50"
     assert "imported already as session" in run(*asked).stdout
+    session = again["files"][0]["session"]
+    found = ["trace", "kline", "--session", session, "--frame", "2", "--lake", str(folder / "lake")]
+    traced = CliRunner().invoke(app, found, env={"COLUMNS": "200"})
+    assert (traced.exit_code, "line     2 of that file, which the lake does not keep" in traced.stdout) == (0, True)
+    assert "a.csv" in traced.stdout
+    assert "segment" not in traced.stdout
 
 
 def test_what_is_not_clear_is_refused_without_a_terminal(folder):
