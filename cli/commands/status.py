@@ -9,11 +9,16 @@ from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root,
 from market import times
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from collectors.drift import Drift
     from lake.clock_files import ClockLook, Latencies
     from lake.lock import LockInfo
+    from market.session import Gap
+
+    Delays: TypeAlias = Mapping[tuple[str, str, str], dict[str, int] | None]
 
 SOON_SECONDS = 5.0
 """The daemon's own word on its streams is waited for no longer."""
@@ -123,18 +128,14 @@ def _show(silent: list[dict[str, str]] | None, why: str) -> None:
         print_table("silent streams", ["exchange", "market", "stream", "state", "connection"], rows, "")
 
 
-def _open(gaps: list, exchange: str, market_type: str, kind: str) -> int:  # type: ignore[type-arg]  # market.session.Gap, imported late
+def _open(gaps: Sequence[Gap], exchange: str, market_type: str, kind: str) -> int:
     return sum((g.exchange, g.market_type, g.kind) == (exchange, market_type, kind) for g in gaps)
 
 
-def _stream(  # a row of the JSON
-    exchange: str,
-    market_type: str,
-    kind: str,
-    watermark: int | None,
-    gaps: list,
-    delays: dict,  # type: ignore[type-arg]
+def _stream(
+    exchange: str, market_type: str, kind: str, watermark: int | None, gaps: Sequence[Gap], delays: Delays
 ) -> dict[str, object]:
+    """A row of the JSON."""
     return {
         "exchange": exchange, "market_type": market_type, "kind": kind, "watermark": watermark,
         "open_gaps": _open(gaps, exchange, market_type, kind), "latency_us": delays.get((exchange, market_type, kind)),
