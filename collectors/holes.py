@@ -28,7 +28,8 @@ SILENT = "silent_stream"
 SINGLE, SILENCE = (STALLED, SILENT), "silence"
 HANDOVER = "handover"
 """Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
-JUMP, RESET = "jump", "id_reset"
+JUMP = "jump"
+RESET = "id_reset"
 CONFIRM = 3  # rising ids in a row on the far side: the venue numbers anew, and no frame was damaged
 SEEN = 4_096  # identities remembered a symbol
 
@@ -101,8 +102,7 @@ class Line:
         self.holes: list[Hole] = []
         self.strays: list[tuple[int, int]] = []
         """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
-        self.odd: tuple[tuple[int, int], ...] = ()
-        """Those that were strays lately."""
+        self.odd: tuple[tuple[int, int], ...] = ()  # those that were strays lately
         self.past: tuple[Line, ...] = ()
         """Earlier numberings, the newest first."""
         self.until = 0
