@@ -280,15 +280,15 @@ def frames_first(root: Path, seen: Look) -> Iterator[str]:
 def quick_engines() -> Iterator[None]:
     """Statements are compiled once for all the lakes that a test opens, not once for each of them."""
     cache: LRUCache[Any, Any] = LRUCache(2_000)
-    first: list[Engine] = []
     make = manifest_source.create_engine
+    first = make("sqlite+pysqlite://")  # of no lake: the first that a test opens may be a damaged one
+    with first.connect():
+        dialect = first.dialect
+    first.dispose()
 
     def create(*args: Any, **options: Any) -> Engine:
         engine = make(*args, **options)
-        if not first:
-            with engine.connect():
-                first.append(engine)
-        engine.dialect = engine.pool._dialect = first[0].dialect
+        engine.dialect = engine.pool._dialect = dialect
         engine._compiled_cache = cache
         return engine
 
