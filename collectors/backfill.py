@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -18,12 +18,14 @@ from typing import Protocol
 import msgspec
 
 from collectors import recorded
+from collectors.adapters.answers import FIRST_PAUSE
 from collectors.adapters.paging import Jump, Pages
 from collectors.budget import BACKFILL, Budget
 from collectors.config import CollectorsConfig
-from collectors.history_plan import FOREVER, Held, Wish, repaired, said
+from collectors.history_plan import CANDLE, FOREVER, Held, Wish, repaired, said
 from collectors.holes import gap_id
 from collectors.http import Fetching, Http, HttpFailed
+from collectors.instruments import NOTHING, instruments
 from collectors.intake import Intake
 from collectors.links import Link
 from collectors.pipeline import Pipeline, Task
@@ -32,9 +34,11 @@ from collectors.writing import GroupCommit
 from lake.lasting import lasting
 from lake.manifest import Manifest
 from lake.rows import HISTORY
+from lake.widths import sessions_of
 from lake.writer import LakeWriter
 from market.errors import Malformed
 from market.history import Absent, Offer
+from market.kinds import Contract
 from market.session import Endpoint, Exchange, Fetch, Gap, Polled
 from market.times import SECOND, Interval
 from runtime import polled as events
@@ -44,6 +48,10 @@ AT_ONCE = 4
 """Chunks under way together: a slow answer holds up no other."""
 LACKING = "venue_lacks"
 """Cause of a gap of ids that the venue's own history does not have."""
+INTERVAL = "1m"
+"""The candles that are asked for, of every venue."""
+LISTED_TRIES = 5
+"""Times that a list of instruments is asked for."""
 DONE, FAILED, REFUSED, STOPPED = "done", "failed", "refused", "stopped"
 """How an attempt at a chunk ends; a crash has its own word."""
 Report = Callable[[int, int, str], None]
@@ -76,13 +84,15 @@ def offers(exchange: Exchange, market_type: str) -> Mapping[str, Offer | Absent]
     """What of a market's past can be asked for. Raises Malformed where the venue's adapter asks for none."""
     known: Mapping[str, Mapping[str, Offer | Absent]] = getattr(exchange, "HISTORY", {})
     if market_type not in known:
-        raise Malformed("venue whose history is asked for over REST (binance is so far)", exchange.NAME)
+        raise Malformed("venue whose history is asked for over REST", f"{exchange.NAME} {market_type}")
     return known[market_type]
 
 
-def held(root: Path, manifest: Manifest, exchange: str, market_type: str) -> Held:
-    """What the lake has of a market, and when its instruments were listed as far as their rows say it."""
-    market = (exchange, market_type)
+def held(root: Path, manifest: Manifest, exchange: str, market_type: str, symbols: Iterable[str] = ()) -> Held:
+    """What the lake has of a market, and when its instruments were listed as far as their rows say it. `symbols` are
+    those of whose candles it matters how wide they are.
+    """
+    market, wanted = (exchange, market_type), set(symbols)
     with manifest.snapshot() as now:
         past = frozenset(row.session for row in now.sessions(*market) if row.source == HISTORY)
         contracts = lasting(root, now, *market).contracts
@@ -90,7 +100,10 @@ def held(root: Path, manifest: Manifest, exchange: str, market_type: str) -> Hel
         for one in contracts:
             end = FOREVER if one.expiry is None else one.expiry
             listed.setdefault(one.symbol, []).append(Interval(one.listed or 0, end))
-        return Held(now.coverage(*market), now.gaps(*market), past, listed)
+        coverage = now.coverage(*market)
+        streamed = {row.symbol for row in coverage if row.kind == CANDLE and row.session not in past} & wanted
+        minutes = sessions_of(root, now, *market, streamed, INTERVAL)
+        return Held(coverage, now.gaps(*market), past, listed, minutes)
 
 
 def close_gaps(writer: LakeWriter, exchange: Exchange, market_type: str, now: int) -> int:
@@ -202,6 +215,11 @@ class Backfill:
         self._left: deque[Wish] = deque()
         self._total = self._finished = 0
         self._going: dict[str, Pages] = {}
+        known = offers(exchange, market_type)
+        self._sized = {kind for kind, offer in known.items() if isinstance(offer, Offer) and offer.sized}
+        self._contracts: dict[str, Contract] = {}
+        self._unlisted = ""
+        """Why some instrument is not known."""
         self.summary = Summary()
 
     async def run(self, chunks: Sequence[Wish], stop: asyncio.Event) -> Summary:
@@ -209,6 +227,7 @@ class Backfill:
         self._left.extend(chunks)
         self._total = sum(one.end - one.start for one in chunks)
         self.summary.chunks = len(chunks)
+        await self._list(tuple(dict.fromkeys(one.symbol for one in chunks if one.kind in self._sized)), stop)
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(AT_ONCE, len(chunks))):
@@ -223,9 +242,34 @@ class Backfill:
         while self._left and not stop.is_set():
             await self._one(self._left.popleft(), stop)
 
+    async def _list(self, symbols: Sequence[str], stop: asyncio.Event) -> None:
+        """Ask what the contracts of these symbols are worth."""
+        exchange, market = self._exchange, self._market[1]
+        for number in range(LISTED_TRIES if symbols else 0):
+            found, self._unlisted = await instruments(
+                exchange, market, self._endpoint, self._http, self._clock.now(), symbols, self._turn
+            )
+            self._contracts |= {one.symbol: one for one in found}
+            if self._unlisted in ("", NOTHING) or stop.is_set():
+                return
+            await self._clock.sleep(FIRST_PAUSE * 2**number / SECOND)
+
+    async def _turn(self, weight: int) -> None:
+        await self._sink.room()
+        await self._budget.spend(self._limits, weight, BACKFILL)
+
     async def _one(self, chunk: Wish, stop: asyncio.Event) -> None:
         """One attempt at a chunk: a session from its opening to its end."""
-        polled = Polled(chunk.kind, (chunk.symbol,), span=(chunk.start, chunk.end))
+        known: tuple[Contract, ...] = ()
+        if chunk.kind in self._sized:
+            contract = self._contracts.get(chunk.symbol)
+            if contract is None:
+                reason = f"what a contract is worth is not known: {self._unlisted or 'the venue does not list it'}"
+                passing = self._unlisted not in ("", NOTHING)
+                self.summary.failed.append(Failure(chunk, reason, permanent=not passing))
+                return
+            known = (contract,)
+        polled = Polled(chunk.kind, (chunk.symbol,), known=known, span=(chunk.start, chunk.end))
         name = self._sink.next_session()
         try:
             session = self._exchange.poller(self._market[1], name, polled, self._endpoint)
@@ -261,8 +305,7 @@ class Backfill:
         return self._pipeline.tick(link, self._clock.now())
 
     async def _carry_out(self, link: Link, fetch: Fetch, chunk: Wish, session: Pages) -> None:
-        await self._sink.room()
-        await self._budget.spend(self._limits, fetch.weight, BACKFILL)
+        await self._turn(fetch.weight)
         try:
             answer = await self._http.fetch(fetch.method, fetch.url)
         except HttpFailed as error:

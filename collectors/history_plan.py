@@ -20,6 +20,7 @@ SETTLE = MINUTE
 MARGIN = 15 * MINUTE
 """How much less than the venue's reach is asked for: what waits for its turn grows older."""
 FOREVER = 2**62
+CANDLE = "kline"
 REPAIRED = "rest"
 """What a gap that history closed was repaired from."""
 
@@ -45,19 +46,23 @@ class Refusal(msgspec.Struct, frozen=True, order=True):
 
 class Held(msgspec.Struct, frozen=True):
     """What is known of one market: `past` are the sessions of history among those of `coverage`; `listed` is when each
-    symbol was listed, where that is known.
+    symbol was listed, where that is known; `minutes` are the (symbol, session) of streams and files that brought
+    candles of a minute: what others cover are wider ones.
     """
 
     coverage: Sequence[Coverage] = ()
     gaps: Sequence[Gap] = ()
     past: frozenset[str] = frozenset()
     listed: Mapping[str, Sequence[Interval]] = {}
+    minutes: frozenset[tuple[str, str]] = frozenset()
 
     def streams(self) -> dict[tuple[str, str], Stream]:
         """(kind, symbol) -> what is known of it."""
         found: dict[tuple[str, str], Stream] = {}
         for row in self.coverage:
             mine = found.setdefault((row.kind, row.symbol), Stream())
+            if row.kind == CANDLE and row.session not in self.past and (row.symbol, row.session) not in self.minutes:
+                continue
             (mine.asked if row.session in self.past else mine.streamed).append(Interval(row.ts_from, row.ts_to))
         for gap in self.gaps:
             found.setdefault((gap.kind, gap.symbol), Stream()).gaps.append(gap)

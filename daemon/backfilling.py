@@ -35,8 +35,12 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for kind in self.kinds:
             if kind not in known:
                 raise WrongQuestion(f"no history of {kind!r} is asked for", f"one of {', '.join(known)}")
-        symbols = dict.fromkeys(symbol.upper() for symbol in self.symbols)
-        return [Wish(kind, one, self.start, self.end) for kind in dict.fromkeys(self.kinds) for one in symbols]
+        return [Wish(kind, one, self.start, self.end) for kind in dict.fromkeys(self.kinds) for one in self.named]
+
+    @property
+    def named(self) -> list[str]:
+        """The symbols as the venue spells them, each once."""
+        return list(dict.fromkeys(symbol.upper() for symbol in self.symbols))
 
 
 class Done(msgspec.Struct, kw_only=True):
@@ -61,7 +65,7 @@ def endpoint_of(venue: Exchange, market_type: str, config: Config) -> Endpoint:
 def planned(writer: LakeWriter, wanted: Wanted, now: int) -> Plan:
     """What of it is to be asked for. Reads the manifest: call it in a thread where a loop runs."""
     venue = venues.load(wanted.exchange)
-    known = held(writer.root, writer.manifest, venue.NAME, wanted.market_type)
+    known = held(writer.root, writer.manifest, venue.NAME, wanted.market_type, wanted.named)
     return plan(wanted.wishes(), offers(venue, wanted.market_type), known, now)
 
 

@@ -22,6 +22,8 @@ class Offer(msgspec.Struct, frozen=True):
     """Periods begin and end at multiples of it."""
     same: bool = True
     """Whether its rows are those that a stream brings, so that each fills the other's holes."""
+    sized: bool = False
+    """Whether its session has to be told what a contract is worth (`Polled.known`)."""
 
 
 class Absent(msgspec.Struct, frozen=True):

@@ -95,7 +95,7 @@ def _dry(root: Path, wanted: Wanted, *, as_json: bool) -> int:
     if (root / MANIFEST).is_file():
         manifest = Manifest.read_only(root)
         try:
-            known = held(root, manifest, venues.load(wanted.exchange).NAME, wanted.market_type)
+            known = held(root, manifest, venues.load(wanted.exchange).NAME, wanted.market_type, wanted.named)
         finally:
             manifest.close()
     made = plan(wanted.wishes(), offers(venues.load(wanted.exchange), wanted.market_type), known, SystemClock().now())

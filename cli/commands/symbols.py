@@ -14,12 +14,9 @@ from cli.output import ERR, OUT, print_json, print_table, when
 from cli.places import ConfigOption, JsonOption, UsageError, command
 
 if TYPE_CHECKING:
-    from collectors.http import Fetching
     from daemon.config import Config
-    from market.kinds import Contract
-    from market.session import Endpoint, Exchange, Output
+    from market.session import Exchange
 
-MOST_REQUESTS = 200
 UNREACHABLE = 69
 
 
@@ -85,6 +82,7 @@ async def _ask(venue: Exchange, markets: Sequence[str], told: Config) -> tuple[l
     """The instruments of the markets that answered, and why the others did not."""
     from collectors.budget import Budget
     from collectors.http import Http
+    from collectors.instruments import instruments
     from daemon.backfilling import endpoint_of
     from runtime.clock import SystemClock
 
@@ -92,7 +90,7 @@ async def _ask(venue: Exchange, markets: Sequence[str], told: Config) -> tuple[l
     budget = Budget(clock)
     for market in markets:
         async with Http(clock, venue.NAME, market, limits=venue.LIMITS[market], budget=budget) as http:
-            said, reason = await _of(venue, market, endpoint_of(venue, market, told), http, clock.now())
+            said, reason = await instruments(venue, market, endpoint_of(venue, market, told), http, clock.now())
         if reason:
             failed[market] = reason
         found += [
@@ -100,30 +98,3 @@ async def _ask(venue: Exchange, markets: Sequence[str], told: Config) -> tuple[l
             for one in said
         ]
     return sorted(found, key=lambda one: (one.market_type, one.symbol)), failed
-
-
-async def _of(venue: Exchange, market: str, endpoint: Endpoint, http: Fetching, now: int) -> tuple[list[Contract], str]:
-    """One market's instruments, page by page; the first answer without any ends it."""
-    from collectors.http import HttpFailed
-    from market.kinds import Contract
-    from market.session import Fetch, Polled, Rejected
-
-    session = venue.poller(market, "n-1-1", Polled("contract", ()), endpoint)
-    found: dict[str, Contract] = {}
-    said: Sequence[Output] = session.start(now)
-    for _ in range(MOST_REQUESTS):
-        asked = next((out for out in said if isinstance(out, Fetch)), None)
-        if asked is None:
-            break
-        try:
-            answer = await http.fetch(asked.method, asked.url)
-        except HttpFailed as error:
-            return list(found.values()), str(error)
-        said = session.respond(asked.tag, answer.status, answer.headers, answer.body, now)
-        contracts = [out for out in said if isinstance(out, Contract)]
-        found |= {one.symbol: one for one in contracts}
-        if not contracts and (wrong := next((out for out in said if isinstance(out, Rejected)), None)) is not None:
-            return list(found.values()), wrong.reason
-        if not any(isinstance(out, Fetch) for out in said):
-            said = session.tick(now)
-    return list(found.values()), "" if found else "no instruments in its answer"

@@ -7,11 +7,13 @@ from random import Random
 import msgspec
 import pytest
 
+from collectors.exchanges import binance
 from collectors.exchanges.binance import history
-from collectors.history_plan import MARGIN, Wish
+from collectors.history_plan import MARGIN, Held, Wish, plan
 from collectors.replay import replay
 from lake import Lake
 from lake.rows import FRAMES, HISTORY
+from lake.widths import sessions_of
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
 from market.times import HOUR, MINUTE, MS, SECOND
@@ -226,6 +228,28 @@ async def test_a_hole_inside_what_was_streamed_is_filled_and_its_gap_closed(tmp_
         with venue.writer() as writer:
             (closed,) = writer.manifest.gaps()
             assert (closed.state, closed.source) == ("repaired", "rest")
+
+
+async def test_a_stream_of_wider_candles_holds_none_of_a_minute(tmp_path: Path):
+    async with past(tmp_path, "spot", symbols="1") as venue:
+        (book,) = venue.books("spot")
+        await venue.bring("spot", ["kline"], (FROM, FROM + 10 * MINUTE))
+        with venue.writer() as writer:
+            live = [Coverage("binance", "spot", "kline", book.symbol, "n-1-1", *SPAN)]
+            writer.record(coverage=live, now=venue.clock.now())  # its rows, if any, are of five minutes
+            (chunk,) = venue.plan(writer, "spot", [Wish("kline", book.symbol, *SPAN)]).chunks
+            assert (chunk.start, chunk.end) == (FROM + 10 * MINUTE, TO)
+            (mine,) = {row.session for row in writer.manifest.sessions()}
+            market = ("binance", "spot", [book.symbol])
+            for interval, told in (("1m", {(book.symbol, mine)}), ("5m", set())):
+                with writer.manifest.snapshot() as now:
+                    assert sessions_of(writer.root, now, *market, interval) == told
+            transform_once(writer, InlineExecutor(), venue.clock.now(), TransformerConfig())
+            for interval, told in (("1m", {(book.symbol, mine)}), ("5m", set())):
+                with writer.manifest.snapshot() as now:
+                    assert sessions_of(writer.root, now, *market, interval) == told
+            held = Held(live, minutes=frozenset({(book.symbol, "n-1-1")}))
+            assert plan([Wish("kline", book.symbol, *SPAN)], binance.HISTORY["spot"], held, END).chunks == ()
 
 
 async def test_ids_that_the_venue_lacks_are_a_gap_that_nothing_repairs(tmp_path: Path):

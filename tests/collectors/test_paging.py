@@ -33,12 +33,16 @@ def made_rows(body, made):
 
 
 class Venue:
-    """Rows of (key, at); answers both sorts of paging. `newest` counts a page back from its end, as COIN-M does."""
+    """Rows of (key, at); answers both sorts of paging. `newest` counts a page back from its end, as COIN-M does, and
+    `reverse` tells it newest first; `excluded` are bounds that are not among the rows.
+    """
 
-    def __init__(self, rows, limit, *, newest=False):
+    def __init__(self, rows, limit, *, newest=False, reverse=False, excluded=False):
         self.rows = rows
         self.limit = limit
-        self.newest = newest
+        self.newest = newest or reverse
+        self.reverse = reverse
+        self.excluded = excluded
         self.by = 1 if rows and rows[0][0] < MINUTE else 0  # ids are small, and times are keys
         self.told = []
         self.asked = 0
@@ -51,7 +55,9 @@ class Venue:
         elif "endTime" in asked:
             low, high = asked["startTime"] * MS, asked["endTime"] * MS
             page = [row for row in self.rows if low <= row[0] <= high]
+            page = [row for row in page if low < row[0] < high] if self.excluded else page
             page = page[-asked["limit"] :] if self.newest else page[: asked["limit"]]
+            page = page[::-1] if self.reverse else page
         else:
             page = [row for row in self.rows if row[self.by] >= asked["startTime"] * MS][: asked["limit"]]
         if asked["limit"] > 1:
@@ -133,13 +139,16 @@ def test_candles_are_asked_for_in_windows_that_a_page_holds(minutes, limit, newe
 @settings(max_examples=150, deadline=None)
 @given(
     moments=st.sets(st.integers(0, 3000), max_size=60), limit=st.integers(2, 9), window=st.integers(1, 900),
-    low=st.integers(0, 2000), long=st.integers(1, 2000),
+    low=st.integers(0, 2000), long=st.integers(1, 2000), reverse=st.booleans(), excluded=st.booleans(),
 )  # fmt: skip
-def test_moments_come_once_however_many_a_window_has(moments, limit, window, low, long):
+def test_moments_come_once_however_many_a_window_has(moments, limit, window, low, long, reverse, excluded):
     rows = [(START + n * SECOND, START + n * SECOND) for n in sorted(moments)]
     span = (START + low * SECOND, START + (low + long) * SECOND)
-    session = TimePages("n-1-1", STREAM, span, route(limit, window=window * SECOND))
-    ids, rejected = finish(session, Venue(rows, limit).answer)
+    told = route(
+        limit, window=window * SECOND, newest_first=reverse, start_included=not excluded, end_included=not excluded
+    )
+    session = TimePages("n-1-1", STREAM, span, told)
+    ids, rejected = finish(session, Venue(rows, limit, reverse=reverse, excluded=excluded).answer)
     assert ids == [key for key, at in rows if span[0] <= at < span[1]]
     assert not rejected
     assert session.venue_time == span[1]

@@ -1,4 +1,4 @@
-"""A simulated Binance that has traded for hours already, on a real port, and a clock that nobody waits for.
+"""A simulated venue that has traded for hours already, on a real port, and a clock that nobody waits for.
 
 What was asked is written down with its time, so that tests can tell a request that should not have been made; a process
 can be killed in the middle of one.
@@ -30,7 +30,7 @@ from lake.rows import SegmentRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
 from market.kinds import Event
-from market.session import Endpoint
+from market.session import Endpoint, Exchange
 from market.times import HOUR, MINUTE, SECOND
 from simulator import options, venues
 from simulator.hub import Hub
@@ -82,8 +82,9 @@ class Killed(BaseException):
 class Past:
     """The venue, what was asked of it, and the lake that it is brought into."""
 
-    def __init__(self, hub: Hub, host: str, root: Path, clock: Quick) -> None:
+    def __init__(self, hub: Hub, host: str, root: Path, clock: Quick, venue: Exchange) -> None:
         self.hub = hub
+        self.venue = venue
         self.host = host
         self.root = root
         self.clock = clock
@@ -106,8 +107,9 @@ class Past:
             yield writer
 
     def plan(self, writer: LakeWriter, market: str, wishes: Sequence[Wish]) -> Plan:
-        known = held(self.root, writer.manifest, "binance", market)
-        return plan(wishes, offers(exchanges.load("binance"), market), known, self.clock.now())
+        symbols = {wish.symbol for wish in wishes}
+        known = held(self.root, writer.manifest, self.venue.NAME, market, symbols)
+        return plan(wishes, offers(self.venue, market), known, self.clock.now())
 
     async def bring(self, market: str, kinds: Sequence[str], span: tuple[int, int] = (BEGAN, END)) -> Summary:
         """One run of the command's inside: recover, plan, ask, close gaps. Raises Killed."""
@@ -116,13 +118,13 @@ class Past:
             made = self.plan(writer, market, wishes)
             with self._watched():
                 done = await self.carry_out(market, writer, made, asyncio.Event())
-            done.repaired = close_gaps(writer, exchanges.load("binance"), market, self.clock.now())
+            done.repaired = close_gaps(writer, self.venue, market, self.clock.now())
             return done
 
     async def carry_out(self, market: str, writer: LakeWriter, made: Plan, stop: asyncio.Event) -> Summary:
-        rest = Endpoint(rest=f"http://{self.host}/{market}", ws={})
+        rest = Endpoint(rest=venues.load(self.venue.NAME).bases(market, self.host)[0], ws={})
         return await backfill.alone(
-            exchanges.load("binance"), market, rest, writer, CONFIG, self.clock, made.chunks, lambda *_: None, stop
+            self.venue, market, rest, writer, CONFIG, self.clock, made.chunks, lambda *_: None, stop
         )
 
     @contextlib.contextmanager
@@ -166,15 +168,17 @@ class Past:
 
 
 @contextlib.asynccontextmanager
-async def past(folder: Path, markets: str = "spot", symbols: str = "2", rate: str = "2") -> AsyncIterator[Past]:
+async def past(
+    folder: Path, markets: str = "spot", symbols: str = "2", rate: str = "2", venue: str = "binance"
+) -> AsyncIterator[Past]:
     """The venue on a port, with trades since BEGAN."""
     clock, known = Quick(), {name: venues.load(name).MARKETS for name in venues.names()}
     (given,) = options.parse(
-        ["--rate", rate, "--log", str(folder / "truth.jsonl"), "--venue", "binance", "--symbols", symbols, "--markets",
+        ["--rate", rate, "--log", str(folder / "truth.jsonl"), "--venue", venue, "--symbols", symbols, "--markets",
          markets],
         known,
     )  # fmt: skip
-    twin = venues.load("binance")
+    twin = venues.load(venue)
     hub = build(given, twin, start=BEGAN)
     hub.clock = clock  # type: ignore[assignment]
     for time in range(BEGAN, END, SECOND):
@@ -183,7 +187,8 @@ async def past(folder: Path, markets: str = "spot", symbols: str = "2", rate: st
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        yield Past(hub, "{}:{}".format(*runner.addresses[0][:2]), folder / "lake", clock)
+        host = "{}:{}".format(*runner.addresses[0][:2])
+        yield Past(hub, host, folder / "lake", clock, exchanges.load(venue))
     finally:
         await runner.cleanup()
         hub.log.close(clock.now())

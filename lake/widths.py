@@ -1,0 +1,59 @@
+"""Which sessions brought candles of a width: a row of coverage says that candles were received, not how wide they are.
+
+From live files and from sealed segments that are no files yet. What cannot be read is left out: it will be asked for,
+and stored, again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import polars as pl
+
+from lake.errors import LakeError
+from lake.manifest_reads import Snapshot
+from lake.reading import EVER, Wanted, check, choose
+from lake.segments import BadLine, read_lines
+from market.kinds import Kline
+
+CANDLE = "kline"
+
+
+def sessions_of(
+    root: Path, snapshot: Snapshot, exchange: str, market_type: str, symbols: Collection[str], interval: str
+) -> frozenset[tuple[str, str]]:
+    """The (symbol, session) of these symbols that have a candle of `interval` in the lake."""
+    if not symbols:
+        return frozenset()
+    found = _of_files(root, snapshot, (exchange, market_type), symbols, interval)
+    for segment in snapshot.segments(exchange, market_type, CANDLE, "sealed"):
+        path = root / segment.path
+        if segment.rows and path.is_file():
+            for event in read_lines(CANDLE, path.read_bytes()):
+                if isinstance(event, Kline) and not isinstance(event, BadLine) and event.interval == interval:
+                    found.add((event.symbol, event.session))
+    return frozenset((symbol, session) for symbol, session in found if symbol in symbols)
+
+
+def _of_files(
+    root: Path, snapshot: Snapshot, market: tuple[str, str], symbols: Collection[str], interval: str
+) -> set[tuple[str, str]]:
+    files = snapshot.files(CANDLE, exchange=market[0], market_type=market[1])
+    chosen = choose(CANDLE, files, [Wanted(*market, symbol) for symbol in symbols], EVER).files
+    try:
+        check(root, chosen)
+    except LakeError:
+        return set()  # a damaged file is `dl verify`'s to report
+    if not chosen:
+        return set()
+    names = [pl.col("symbol").cast(pl.String), pl.col("session").cast(pl.String)]
+    rows = (
+        pl.scan_parquet([root / file.path for file in chosen], hive_partitioning=False, glob=False)
+        .filter(pl.col("interval").cast(pl.String) == interval)
+        .select(names)
+        .drop_nulls()
+        .unique()
+        .collect()
+    )
+    return set(rows.iter_rows())
