@@ -15,6 +15,7 @@ from cli.commands import (
     compact,
     estimate,
     exchanges,
+    export,
     gaps,
     import_,
     latency,
@@ -74,6 +75,7 @@ app.command("resume")(resume.resume)
 app.command("transform")(transform.transform)
 app.command("compact")(compact.compact)
 app.command("import")(import_.import_files)
+app.command("export")(export.export)
 
 
 def main() -> None:

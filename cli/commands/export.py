@@ -1,0 +1,122 @@
+"""`dl export`: days of a lake as files for other programs."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import ERR, OUT, print_json, print_table, progress, size
+from cli.places import (
+    ConfigOption,
+    EndOption,
+    ExchangeOption,
+    JsonOption,
+    LakeOption,
+    MarketTypeOption,
+    StartOption,
+    UsageError,
+    command,
+    lake_root,
+    span_of,
+)
+
+if TYPE_CHECKING:
+    from lake.exporting import Exported, Task
+
+SHOWN = 20
+
+
+class Format(enum.Enum):
+    """Of the files."""
+
+    TARDIS = "tardis-csv"
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSONL = "jsonl"
+
+
+@command
+def export(
+    out: Annotated[Path, typer.Option(help="The folder for the files; made where it is missing.")],
+    form: Annotated[Format, typer.Option("--format", help="tardis.dev's CSV datasets, or our own tables.")],
+    what: Annotated[
+        list[str],
+        typer.Option(
+            "--type",
+            help="What to export, may be repeated: trades, quotes, book_ticker, incremental_book_L2, book_snapshot_N, "
+            "derivative_ticker, liquidations; of our own tables a kind: trade, quote, bar_1m, …",
+        ),
+    ],
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; may be repeated.")] = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Name the files, and write none.")] = False,
+) -> int:
+    """Write one file a day, symbol and type. A file of that name gives way to the new one once that is whole.
+
+    tardis-csv has their names, columns and units, `<exchange>_<type>_<YYYY-MM-DD>_<SYMBOL>.csv.gz` in order of arrival,
+    for nautilus, hftbacktest and other readers of them; docs/export.md says what it cannot carry. Exit code 1 where
+    nothing is stored of what is asked for.
+    """
+    from collectors.replaying import named
+    from lake import Lake, exporting
+
+    span = span_of(start, end)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is no folder", "name a folder")
+    with Lake(lake_root(lake, config)) as held:
+        if form is Format.TARDIS:
+            exporting.data_types(what)
+        tasks = exporting.plan(held, form.value, what, exchange, market_type, symbol or [], span, named)
+        if not tasks:
+            ERR.print("nothing is stored of that; dl ls says what is", markup=False)
+            return 1
+        if dry_run:
+            _plan(tasks, as_json)
+            return 0
+        made: list[Exported] = []
+        with progress("exporting", quiet=as_json) as report:
+            for done, task in enumerate(tasks):
+                report(done, len(tasks), task.name)
+                made.append(exporting.export(held, task, form.value, out))
+    if as_json:
+        print_json({"files": made})
+    else:
+        _say(made, out)
+    return 0
+
+
+def _plan(tasks: list[Task], as_json: bool) -> None:
+    if as_json:
+        print_json({"files": [task.name for task in tasks]})
+        return
+    for task in tasks[:SHOWN]:
+        OUT.print(f"would write {task.name}", markup=False)
+    if len(tasks) > SHOWN:
+        OUT.print(f"and {len(tasks) - SHOWN:,} more (--json names them)", markup=False)
+
+
+def _say(made: list[Exported], out: Path) -> None:
+    rows = [[Path(one.path).name, one.rows, size(one.bytes), *_said(one)] for one in made[:SHOWN]]
+    print_table("", ("file", "rows", "size", "left out", "unheard", "disordered"), rows, "")
+    whole = f"{sum(one.rows for one in made):,} rows in {len(made):,} files, {size(sum(one.bytes for one in made))}"
+    OUT.print(f"{whole}, in {out}", markup=False)
+    for count, why in (
+        (sum(one.left_out for one in made), "left out: the form cannot tell them from others, or they say nothing new"),
+        (sum(one.unheard for one in made), "unheard: fetched long after they happened, they arrive at their own time"),
+        (sum(one.disordered for one in made), "disordered: they stand behind rows that arrived later"),
+    ):
+        if count:
+            OUT.print(f"  {count:,} rows {why}", markup=False)
+
+
+def _said(one: Exported) -> list[int | None]:
+    return [count or None for count in (one.left_out, one.unheard, one.disordered)]
