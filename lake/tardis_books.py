@@ -139,7 +139,7 @@ class Ladder:
     """The levels of one side, best first."""
 
     def __init__(self, *, falling: bool) -> None:
-        self._sign = -1 if falling else 1
+        self._falling = falling
         self._prices: list[Decimal] = []
         self._held: dict[Decimal, Level] = {}
         self._bound: Decimal | None = None
@@ -153,7 +153,7 @@ class Ladder:
     def apply(self, levels: Iterable[Level]) -> None:
         """New quantities; a zero takes the level away, known or not."""
         for price, qty in levels:
-            key = Decimal(price) * self._sign
+            key = Decimal(price).copy_negate() if self._falling else Decimal(price)
             if Decimal(qty):
                 if key not in self._held:
                     insort(self._prices, key)
