@@ -39,8 +39,9 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def named(self) -> list[str]:
-        """The symbols as the venue spells them, each once."""
-        return list(dict.fromkeys(symbol.upper() for symbol in self.symbols))
+        """The symbols as the venue spells them, each once; of some venues case counts."""
+        cased = getattr(venues.load(self.exchange), "CASED", False)
+        return list(dict.fromkeys(symbol if cased else symbol.upper() for symbol in self.symbols))
 
 
 class Done(msgspec.Struct, kw_only=True):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 EARLIEST = "2017-07-14"
-"""Of --full: no venue is older."""
+"""Of --full, where a venue does not say when it began."""
 
 
 @command
@@ -53,12 +53,14 @@ def backfill(
     from collectors import venues
     from daemon.backfilling import Wanted
     from lake.lock import read_lock
+    from market.times import parse
     from runtime.clock import SystemClock
 
     venue = venues.load(exchange)
     if market_type not in venue.ENDPOINTS:
         raise UsageError(f"{exchange} has no market {market_type!r}", f"one of {', '.join(venue.ENDPOINTS)}")
-    first, last = _span(start, end, days, SystemClock().now(), full=full)
+    began = getattr(venue, "BEGAN", parse(EARLIEST)) if full else None
+    first, last = _span(start, end, days, SystemClock().now(), began)
     wanted = Wanted(exchange, market_type, tuple(kind), tuple(symbol), first, last)
     wanted.wishes()
     root = lake_root(lake, config, must_exist=False)
@@ -70,15 +72,17 @@ def backfill(
     return _asked(root, holder, wanted, as_json=as_json)
 
 
-def _span(start: str | None, end: str | None, days: int | None, now: int, *, full: bool) -> tuple[int, int]:
+def _span(start: str | None, end: str | None, days: int | None, now: int, began: int | None) -> tuple[int, int]:
+    """[from, to) us; `began` of --full is when the venue did."""
     from market.times import DAY, parse, text
 
-    if [start is not None, days is not None, full].count(True) != 1:
+    if [start is not None, days is not None, began is not None].count(True) != 1:
         raise UsageError(
             "one of --from, --days and --full is needed", "--days 30, or --from 2026-11-01 --to 2026-11-08"
         )
     to = now if end is None else min(parse(end), now)
-    first = parse(EARLIEST) if full else to - (days or 0) * DAY if start is None else parse(start)
+    first = to - (days or 0) * DAY if start is None else parse(start)
+    first = first if began is None else began
     if first >= to:
         raise UsageError(f"{text(first)} is not before {text(to)}", "--to itself is not included, and never after now")
     return first, to

@@ -96,7 +96,7 @@ class IdPages(Pages):
             self._doubted = jumps[0]
             raise Unstable(f"ids {jumps[0].first} to {jumps[0].end - 1} are not in the page")
         last = rows[-1]
-        if last.at < self.end_at and len(rows) < self._route.limit:
+        if last.at < self.end_at and self._ends(rows):
             self._whole(ts_recv)
         else:
             self.venue_time = max(self.venue_time, min(last.at, self.end_at))  # more may share its time
@@ -104,6 +104,10 @@ class IdPages(Pages):
         new = rows[1:] if self._border is not None else rows
         self._border, self._from = last, last.key
         return new
+
+    def _ends(self, rows: Sequence[Row]) -> bool:
+        """Whether nothing is behind a page."""
+        return len(rows) < self._route.limit
 
     def _whole(self, ts_recv: int) -> None:
         """The venue has nothing newer; whole where the period is over."""

@@ -30,6 +30,13 @@ def test_as_far_back_as_the_venue_goes(tmp_path):
     assert text(chunk["start"]) == "2017-07-14T00:00:00Z"
 
 
+def test_a_venues_own_beginning_and_its_own_spelling(tmp_path):
+    asked = ("backfill", "--exchange", "kraken", "--market", "linear", "--symbol", "PF_AAPLxUSD", "--full", "--dry-run")
+    said = json.loads(ask(*asked, "--kind", "funding_rate", "--lake", tmp_path / "l", "--json").stdout)
+    first = said["planned"]["chunks"][0]
+    assert (text(first["start"]), first["symbol"]) == ("2013-09-01T00:00:00Z", "PF_AAPLxUSD")
+
+
 @pytest.mark.parametrize(
     "more, why",
     [

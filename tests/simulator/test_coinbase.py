@@ -82,6 +82,17 @@ async def test_rest_routes_speak_as_documented(simulate):
         assert (status, body["error"]) == (404, "NOT_FOUND")
         status, _, body = await sim.get(f"{base}/market/products/BTC-USDT/candles?start=1")
         assert status == 400
+        wide = f"granularity=ONE_MINUTE&start=0&end={350 * 60}"
+        status, _, body = await sim.get(f"{base}/market/products/BTC-USDT/candles?{wide}")
+        assert (status, "less than 350" in body["message"]) == (400, True)
+        (book,) = (one for one in sim.hub.market.books if one.symbol == "BTC-USDT")
+        while len(book.trades) < 3:
+            await asyncio.sleep(0.05)
+        newest = list(book.trades)[-1].id
+        _, headers, body = await sim.get(f"/spot/products/BTC-USDT/trades?limit=2&after={newest}")
+        assert [one["trade_id"] for one in body] == [newest - 1, newest - 2]
+        assert (headers["CB-BEFORE"], headers["CB-AFTER"]) == (str(newest - 1), str(newest - 2))
+        assert (await sim.get("/spot/products/NOT/trades"))[0] == 404
         _, _, body = await sim.get(f"{base}/market/products/BTC-USDT/ticker?limit=3")
         assert body["best_bid"] < body["best_ask"]
         _, _, body = await sim.get(f"{base}/time")

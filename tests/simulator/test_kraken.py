@@ -88,9 +88,19 @@ async def test_rest_answers_come_in_their_envelopes(simulate):
         _, _, ticker = await sim.get(f"{base}/tickers/PF_XBTUSD")
         assert ticker["ticker"]["openInterest"] > 0
         _, _, rates = await sim.get(f"{base}/historical-funding-rates?symbol=PF_XBTUSD")
-        assert len(rates["rates"]) == 48
+        assert len(rates["rates"]) == 1000
         _, _, unknown = await sim.get(f"{base}/tickers/NOT")
         assert (unknown["result"], unknown["error"]) == ("error", "notFound")
+        (pair,) = (one for one in sim.hub.market.books if one.symbol == "BTC/USDT")
+        while len(pair.trades) < 3:
+            await asyncio.sleep(0.05)
+        first, second = list(pair.trades)[:2]
+        _, _, page = await sim.get(f"/spot/0/public/Trades?pair=XBTUSDT&since={first.ts * 1000 - 1}&count=2")
+        assert [row[6] for row in page["result"]["XXBTUSDT"]] == [first.id, second.id], "behind it, oldest first"
+        _, _, page = await sim.get(f"/spot/0/public/Trades?pair=XBTUSDT&since={first.ts * 1000}&count=1")
+        assert page["result"]["XXBTUSDT"][0][2] > first.ts / 1e6, "the bound itself is not included"
+        _, _, page = await sim.get("/spot/0/public/OHLC?pair=XBTUSDT&interval=1")
+        assert [len(row) for row in page["result"]["XXBTUSDT"]] == [8] * len(page["result"]["XXBTUSDT"])
 
 
 async def test_names_of_the_venue_are_read_back(simulate):

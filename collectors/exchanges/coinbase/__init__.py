@@ -13,7 +13,7 @@ import msgspec
 from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
-from collectors.exchanges.coinbase import polls
+from collectors.exchanges.coinbase import history, polls
 from collectors.exchanges.coinbase.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.coinbase.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS
 from collectors.exchanges.coinbase.probes import probe, probed
@@ -32,6 +32,7 @@ _OFFERING = Offering(NAME, ADVANCED, CHANNELS, POLLS, LIMITS, EVIDENCE)
 OFFERS = _OFFERING.offers
 PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
+BEGAN, HISTORY = history.BEGAN, history.OFFERED
 LED = {"spot": frozenset({"quote"})}
 """Market -> kinds that say nothing by which two connections' copies can be told: `ticker` has the message's time."""
 TRADING = frozenset({ONLINE, "post_only", "limit_only", "auction_mode"})
@@ -39,8 +40,9 @@ ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
-    "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "BEGAN", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS",
+    "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session",
+    "streams",
 ]  # fmt: skip
 
 
@@ -62,9 +64,11 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
 
 
 def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-    """A session that only fetches: products, books, open interest, funding, the clock. Raises Malformed."""
+    """A session that only fetches: products, books, open interest, funding, the clock, history. Raises Malformed."""
     market = _OFFERING.known(market_type)
     symbols = _OFFERING.symbols(polled.symbols)
+    if polled.span is not None:
+        return history.session(market, session_id, msgspec.structs.replace(polled, symbols=symbols), endpoint.rest)
     if polled.kind == CONTRACT:
         return CoinbaseReference(market, session_id, symbols, polled, endpoint.rest)
     made = polls.poller(market, session_id, msgspec.structs.replace(polled, symbols=symbols), endpoint.rest)

@@ -12,7 +12,7 @@ import msgspec
 from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
-from collectors.exchanges.kraken import charts, futures_polls, polls
+from collectors.exchanges.kraken import charts, futures_polls, history, polls
 from collectors.exchanges.kraken.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.kraken.futures import FuturesSession
 from collectors.exchanges.kraken.instruments import ROUTE, KrakenReference
@@ -48,6 +48,9 @@ PARSERS = registered(
 )
 streams = _OFFERING.streams
 connections = _OFFERING.connections
+BEGAN, HISTORY = history.BEGAN, history.OFFERED
+CASED = True
+"""Symbols differ by case: `PF_AAPLxUSD`."""
 PUSHES = frozenset({"trade"})
 """Kinds of which the newest are told when they are subscribed to (`collectors.pushed`)."""
 LED = dict.fromkeys(MARKETS, frozenset({"quote", "mark_price"}))
@@ -59,8 +62,9 @@ ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
-    "PUSHES", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "BEGAN", "CASED", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME",
+    "OFFERS", "PARSERS", "POLLS", "PUSHES", "SHAPES", "TRADING", "connections", "described", "poller", "probe",
+    "probed", "session", "streams",
 ]  # fmt: skip
 
 
@@ -73,9 +77,11 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
 
 
 def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-    """A session that only fetches: instruments, books, open interest, funding, the clock. Raises Malformed."""
+    """A session that only fetches: instruments, books, open interest, funding, the clock, history. Raises Malformed."""
     market = _OFFERING.known(market_type)
     polled = msgspec.structs.replace(polled, symbols=_OFFERING.symbols(polled.symbols))
+    if polled.span is not None:
+        return history.session(market, session_id, polled, endpoint.rest)
     if polled.kind == CONTRACT and market == SPOT:
         return KrakenReference(session_id, polled.symbols, polled, endpoint.rest)
     if polled.kind == CONTRACT:

@@ -104,7 +104,7 @@ _instrument = msgspec.json.Decoder(_Instrument).decode
 _instruments = msgspec.json.Decoder(_Instruments).decode
 
 
-def _opened(body: bytes) -> int | None:
+def opened(body: bytes) -> int | None:
     """The venue's time (us) of an answer with data. Raises BAD_FRAME, and Failed where it says that there is none."""
     found = _envelope(body)
     if bytes(found.result) != _ERROR:
@@ -132,7 +132,7 @@ class BookPoll(Asking):
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del tag
-        time, book = _opened(body), _books(body).orderBook
+        time, book = opened(body), _books(body).orderBook
         bids, asks = _sorted(book.bids, falling=True), _sorted(book.asks, falling=False)
         if bids is None or asks is None:
             raise NoData("levels that are no price and quantity")
@@ -165,7 +165,7 @@ class OpenInterestPoll(PolledInterest, Asking):
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
         del tag
-        time, said = _opened(body), _tickers(body).ticker
+        time, said = opened(body), _tickers(body).ticker
         if said is None:
             return [], False
         oi = texts.number(said.openInterest)
@@ -196,7 +196,7 @@ class FundingPoll(Asking):
         self._since = dict(polled.since)
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
-        _opened(body)
+        opened(body)
         since = self._since.get(name, ts_recv - ts_recv % DAY - 1)
         good: dict[int, tuple[int, str]] = {}
         out: list[Output] = []
@@ -240,7 +240,7 @@ class FuturesReference(ReferenceSession):
         return self._url, 1
 
     def _page(self, body: bytes) -> Page:
-        time = _opened(body)
+        time = opened(body)
         return Page([raw for raw in _instruments(body).instruments if self._of_market(raw)], time)
 
     def _of_market(self, raw: msgspec.Raw) -> bool:

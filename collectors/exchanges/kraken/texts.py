@@ -75,6 +75,11 @@ def time(text: str | None) -> int | None:
     return start + int(hours) * 60 * MINUTE + int(minutes) * MINUTE + int(seconds) * SECOND + micros
 
 
+def written(time: int) -> str:
+    """A time (us) as RFC 3339 with microseconds."""
+    return dt.datetime.fromtimestamp(time // SECOND, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time % SECOND:06d}Z"
+
+
 def heard_past(session: StreamingSession, state: StreamState, ts_recv: int, time: int) -> None:
     """What was told on subscribing was heard: it was before the stream began, so that coverage begins behind it."""
     first = not state.events or state.first_recv == ts_recv

@@ -12,6 +12,8 @@ from market.times import MS, SECOND
 from simulator import asking, funding
 from simulator.asking import Refused, respond
 from simulator.budget import Budget
+from simulator.candles import INTERVALS as WIDTHS
+from simulator.events import Fill
 from simulator.hub import Hub
 from simulator.market import Book
 from simulator.venues import Settings
@@ -26,6 +28,8 @@ INTERVALS = {
     "TWO_HOUR": "2h", "FOUR_HOUR": "4h", "SIX_HOUR": "6h", "ONE_DAY": "1d",
 }  # fmt: skip
 CANDLES = 350
+TRADES = 1000
+"""Of a page of Exchange."""
 TYPES = {"spot": "SPOT", "linear": "FUTURE"}
 FUNDED_EVERY = f"{funding.INTERVAL // SECOND}s"
 EXPIRY = "2030-12-20T16:00:00Z"
@@ -86,12 +90,14 @@ def _ticker(asked: Asked) -> Any:
 
 
 def _candles(asked: Asked) -> Any:
-    """Newest first, the newest may be forming; both bounds are needed."""
+    """Newest first, the newest may be forming; both bounds are needed, and no more than a page between them."""
     book = asked.book()
     start, end = asked.number("start"), asked.number("end")
     interval = INTERVALS.get(asked.query.get("granularity", ""))
     if start is None or end is None or interval is None:
         raise Refused("INVALID_ARGUMENT", "start, end and granularity are required")
+    if (end - start) * SECOND // WIDTHS[interval] >= CANDLES:
+        raise Refused("INVALID_ARGUMENT", f"number of candles requested should be less than {CANDLES}")
     held = [one for one in book.candles.read(interval) if start * SECOND <= one.open_time <= end * SECOND]
     told = [
         {"start": str(one.open_time // SECOND), "low": book.price(one.low), "high": book.price(one.high),
@@ -152,10 +158,48 @@ def _handler(hub: Hub, market: str, budget: Budget, answer: Answer) -> Callable[
     return handle
 
 
+def _trades(hub: Hub, market: str, budget: Budget) -> Callable[[web.Request], Any]:
+    """Exchange's trades: newest first, `after` an id those before it, `before` an id the newest of those behind it; the
+    cursors of the pages beside are headers.
+    """
+
+    async def handle(request: web.Request) -> web.Response:
+        if budget.pay(1) is not None:
+            return respond({"message": "Public rate limit exceeded"}, 429)
+        asked = Asked(hub, market, request)
+        try:
+            held = [(one.id, _match(one)) for one in asked.book().trades]
+            after, before = asked.number("after"), asked.number("before")
+            limit = min(asked.number("limit") or TRADES, TRADES)
+        except Refused as refused:
+            return respond(
+                {"message": "NotFound" if refused.code == "NOT_FOUND" else str(refused)}, STATUS[str(refused.code)]
+            )
+        chosen = [one for one in held if (after is None or one[0] < after) and (before is None or one[0] > before)]
+        page = chosen[-limit:][::-1]
+        cursors = {"CB-BEFORE": str(page[0][0]), "CB-AFTER": str(page[-1][0])} if page else {}
+        return respond([row for _, row in page], headers=cursors)
+
+    return handle
+
+
+def _match(fill: Fill) -> dict[str, Any]:
+    """`side` is the maker's."""
+    return {
+        "time": stamp(fill.ts), "trade_id": fill.id, "price": fill.price, "size": fill.qty,
+        "side": "buy" if fill.maker else "sell",
+    }  # fmt: skip
+
+
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
-    """`/<market>` + the documented paths."""
-    budget = Budget(hub.clock, *BUDGET)
-    return [
+    """`/<market>` + the documented paths; Exchange, which is another host at the venue, has spot only."""
+    budget, exchange = Budget(hub.clock, *BUDGET), Budget(hub.clock, *BUDGET)
+    trades = [
+        web.get(f"/{market}/products/{{product_id}}/trades", _trades(hub, market, exchange))
+        for market in settings.markets
+        if market == "spot"
+    ]
+    return trades + [
         web.get(f"/{market}{BASE}{path}", _handler(hub, market, budget, answer))
         for market in settings.markets
         for path, answer in ANSWERS.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from market.times import HOUR, SECOND
+from market.times import HOUR, MINUTE, SECOND
 from simulator import asking, funding
 from simulator.asking import Refused
 from simulator.budget import Budget
 from simulator.hub import Hub
 from simulator.market import Book
 from simulator.venues import Settings
-from simulator.venues.kraken.wire import bare, iso
+from simulator.venues.kraken.wire import bare, forced, iso, uid
 
 BUDGET = (120, 60)
 """Requests and seconds on spot."""
@@ -24,8 +25,15 @@ LISTED = "2022-03-22T13:18:45.000000Z"
 CANDLES = 2000
 """Of one answer."""
 TRADES = 1000
-RATES = 48
+NEWEST = 720
+"""Candles of spot that are told at all."""
+RATES = 1000
 """Hours of funding that are told."""
+FILLS = 100
+"""Of an answer of futures' history."""
+RESOLUTIONS = ("1m", "5m", "15m", "30m", "1h", "4h", "12h", "1d", "1w")
+NS, LEAST_NS = 1000, 10**14
+"""ns of one us; what is less is a time in seconds."""
 _RENAMED = {"BTC": "XBT", "DOGE": "XDG"}
 
 
@@ -38,6 +46,7 @@ class Asked(asking.Asked):
     """One request to one market."""
 
     UNKNOWN = ("notFound", "")
+    ILLEGAL = ("EGeneral:Invalid arguments", "")
 
     def book(self) -> Book:
         """The symbol asked for; spot has two names for a pair."""
@@ -126,34 +135,66 @@ def _rates(asked: Asked) -> Any:
 
 
 def _charts(asked: Asked) -> Any:
-    """Minutes of a time, oldest first, the newest perhaps forming."""
+    """Candles of a time, oldest first, the newest perhaps forming."""
     book, start, end = asked.book(), *(int(asked.query.get(name, "0")) for name in ("from", "to"))
-    held = [one for one in book.candles.read("1m") if start <= one.open_time // 1_000_000 <= end]
+    resolution = asked.request.match_info["resolution"]
+    if resolution not in RESOLUTIONS:
+        raise Refused("notFound")
+    count = min(asked.number("count") or CANDLES, CANDLES)
+    held = [one for one in book.candles.read(resolution) if start <= one.open_time // 1_000_000 <= end]
     told = [
         {"time": one.open_time // 1000, "open": book.price(one.open), "high": book.price(one.high),
          "low": book.price(one.low), "close": book.price(one.close), "volume": _number(book.qty(one.base))}
-        for one in held[:CANDLES]
+        for one in held[:count]
     ]  # fmt: skip
-    return {"candles": told, "more_candles": len(held) > CANDLES}
+    return {"candles": told, "more_candles": len(held) > count}
 
 
 def _trades(asked: Asked) -> Any:
-    """The newest of a pair, oldest first, keyed by its other name."""
-    book = asked.book()
-    held = list(book.trades)[-TRADES:]
+    """Those of a pair after `since`, or the newest, oldest first, keyed by its other name."""
+    book, since = asked.book(), asked.number("since")
+    count = min(asked.number("count") or TRADES, TRADES)
+    if since is None:
+        held = list(book.trades)[-count:]
+    else:
+        after = since if since >= LEAST_NS else since * SECOND * NS
+        held = [one for one in book.trades if one.ts * NS > after][:count]
     rows = [
         [one.price, one.qty, one.ts / SECOND, "s" if one.maker else "b", "m", "", one.id] for one in held
     ]  # fmt: skip
-    return {f"X{_alternative(book)}": rows, "last": f"{held[-1].ts if held else asked.now}000"}
+    last = str(held[-1].ts * NS) if held else str(since or asked.now * NS)
+    return {f"X{_alternative(book)}": rows, "last": last}
+
+
+def _ohlc(asked: Asked) -> Any:
+    """The newest minutes of a pair, oldest first, the last one forming; those without trades are told too."""
+    book, since = asked.book(), (asked.number("since") or 0) * SECOND
+    if asked.number("interval") not in (None, 1):
+        raise Refused("EGeneral:Invalid arguments")
+    held, rows = {one.open_time: one for one in book.candles.read("1m")}, []
+    before = next(iter(held.values()), None)
+    first = max(min(held, default=asked.now), asked.now - asked.now % MINUTE - (NEWEST - 1) * MINUTE)
+    for at in range(first, asked.now + 1, MINUTE):
+        one = held.get(at)
+        before = one or before
+        if before is None or at <= since:
+            continue
+        ticks = (before.close,) * 4 if one is None else (one.open, one.high, one.low, one.close)
+        prices = [book.price(tick) for tick in ticks]
+        volume, count = ("0.00000000", 0) if one is None else (book.qty(one.base), one.count)
+        rows.append([at // SECOND, *prices, prices[3], volume, count])
+    return {f"X{_alternative(book)}": rows, "last": asked.now // SECOND - 60}
 
 
 def _history(asked: Asked) -> Any:
-    """The newest hundred of a contract, newest first."""
-    book = asked.book()
+    """The newest hundred of a contract, or those before `lastTime`, newest first."""
+    book, last = asked.book(), asked.query.get("lastTime")
+    held = list(book.trades)
+    held = held if last is None else held[: bisect_left(held, last, key=lambda one: iso(one.ts))]
     rows = [
         {"time": iso(one.ts), "trade_id": one.id, "price": _number(one.price), "size": _number(one.qty),
-         "side": "sell" if one.maker else "buy", "type": "fill", "uid": f"{book.symbol}-{one.id}"}
-        for one in reversed(list(book.trades)[-100:])
+         "side": "sell" if one.maker else "buy", "type": "liquidation" if forced(one) else "fill", "uid": uid(one)}
+        for one in reversed(held[-FILLS:])
     ]  # fmt: skip
     return {"history": rows}
 
@@ -161,13 +202,14 @@ def _history(asked: Asked) -> Any:
 Answers = dict[str, Callable[[Asked], Any]]
 SPOT: Answers = {
     "/0/public/Time": _time, "/0/public/AssetPairs": _pairs, "/0/public/Depth": _depth, "/0/public/Trades": _trades,
+    "/0/public/OHLC": _ohlc,
 }  # fmt: skip
 FUTURES: Answers = {
     "/derivatives/api/v3/instruments": _instruments,
     "/derivatives/api/v3/orderbook": _orderbook,
     "/derivatives/api/v3/tickers/{symbol}": _ticker,
     "/derivatives/api/v3/historical-funding-rates": _rates,
-    "/api/charts/v1/trade/{symbol}/1m": _charts,
+    "/api/charts/v1/trade/{symbol}/{resolution}": _charts,
     "/derivatives/api/v3/history": _history,
 }
 

@@ -1,0 +1,163 @@
+"""Coinbase's history: the documented rows as events, what is refused, and its twin's past in a lake, each row once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from collectors.exchanges import load
+from collectors.exchanges.coinbase import history
+from market.errors import Malformed
+from market.history import Absent
+from market.session import Polled, Rejected
+from market.times import HOUR, MINUTE, SECOND
+from tests.support.past import BEGAN, END, Killed, past
+
+COINBASE = load("coinbase")
+AT = 1_712_192_400
+"""s. (The documentation's candle.)"""
+LATER = (AT + 400 * 86_400) * SECOND
+SPAN = (BEGAN + 10 * MINUTE, END - 10 * MINUTE)
+
+
+def session(kind, width=HOUR, market="spot"):
+    asked = Polled(kind, ("btc-usd",), span=(AT * SECOND, AT * SECOND + width))
+    return COINBASE.poller(market, "n-1-1", asked, COINBASE.ENDPOINTS[market])
+
+
+def rows_of(made, *bodies):
+    """The events of a session that is given these answers in turn, and what it asked for."""
+    found, asked, tasks = [], [], list(made.start(0))
+    for body in bodies:
+        (fetch,) = tasks
+        asked.append(fetch.url)
+        found += made.respond(fetch.tag, 200, {}, body if isinstance(body, bytes) else msgspec.json.encode(body), LATER)
+        tasks = list(made.tick(LATER))
+    return found, [*asked, *(fetch.url for fetch in tasks)]
+
+
+def fill(number, second, side="buy"):
+    """A trade as the venue's page shows it, `second` from the period's beginning."""
+    time = f"2024-04-04T01:00:{second:02d}.578544Z" if second >= 0 else "2024-04-04T00:59:59.000001Z"
+    return {"time": time, "trade_id": number, "price": "10.00000000", "size": "0.01000000", "side": side}
+
+
+def test_the_first_trade_is_searched_for_and_the_side_is_turned_round():
+    page = [fill(7, 20, "sell"), fill(6, 10), fill(5, -1)]
+    found, asked = rows_of(session("trade"), [fill(7, 20)], page)
+    assert [(one.seq, one.side, one.ts_event, one.source) for one in found] == [
+        (6, "sell", AT * SECOND + 10_578_544, "rest"), (7, "buy", AT * SECOND + 20_578_544, "rest"),
+    ]  # fmt: skip
+    base = "https://api.exchange.coinbase.com/products/BTC-USD/trades"
+    assert asked == [f"{base}?limit=1", f"{base}?limit=7&after=8"]
+
+
+def test_addresses_of_a_configuration_hold_for_both_hosts():
+    asked = Polled("trade", ("BTC-USD",), span=(AT * SECOND, AT * SECOND + HOUR))
+    elsewhere = msgspec.structs.replace(COINBASE.ENDPOINTS["spot"], rest="http://proxy/x/")
+    (fetch,) = COINBASE.poller("spot", "n-1-1", asked, elsewhere).start(0)
+    assert fetch.url == "http://proxy/x/products/BTC-USD/trades?limit=1"
+
+
+def test_candles_begin_where_the_days_do_and_come_newest_first():
+    def candle(minute):
+        return {"start": str(AT + 60 * minute), "low": "66055.14", "high": "66331.99", "open": "66312.4",
+                "close": "66181.6", "volume": "355.82896243"}  # fmt: skip
+
+    day = candle(0) | {"start": str(AT - AT % 86_400)}
+    made = session("kline", width=3 * MINUTE)
+    found, asked = rows_of(made, {"candles": [day]}, {"candles": [candle(2), candle(0), candle(-1)]})
+    assert [(one.open_time, one.low, one.volume_base, one.volume_quote) for one in found] == [
+        ((AT + 60 * n) * SECOND, "66055.14", "355.82896243", None) for n in (0, 2)
+    ]
+    assert f"start={AT - 60}&end={AT + 121}&limit=350" in asked[1]
+    made = session("kline")
+    rows_of(made, {"candles": []})
+    assert (made.done, made.failed, made.requests) == (True, "", 1)
+
+
+NO_DATA = [
+    ("trade", b"<html>busy</html>"), ("trade", b'{"message":"busy"}'), ("trade", b"[null]"),
+    ("trade", b'[{"trade_id":1'),
+    ("trade", [fill(7, 5) | {"price": "NaN"}]), ("trade", [fill(7, 5) | {"side": "x"}]),
+    ("trade", [fill(7, 5) | {"time": "1970-01-01T00:00:00Z"}]), ("kline", b"{}"),
+    ("kline", b'{"candles":[[null,null]]}'),
+    ("kline", {"candles": [{"start": "x", "low": "1", "high": "1", "open": "1", "close": "1", "volume": "1"}]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, body", NO_DATA)
+def test_what_is_no_data_is_asked_for_again_and_never_a_row(kind, body):
+    made = session(kind)
+    said, _ = rows_of(made, body)
+    assert [type(one) for one in said] == [Rejected]
+    assert (made.failed, made.venue_time) == ("", made.start_at)
+
+
+@pytest.mark.parametrize(
+    "kind, status, body, refused",
+    [
+        ("trade", 404, b'{"message":"NotFound"}', True),
+        ("trade", 429, b'{"message":"Public rate limit exceeded"}', False),
+        ("trade", 503, b"", False), ("kline", 404, b'{"error":"NOT_FOUND","message":"product not found"}', True),
+        ("kline", 500, b'{"error":"INTERNAL","message":"x"}', False),
+    ],
+)  # fmt: skip
+def test_an_unknown_product_is_refused_for_good_and_nothing_else_is(kind, status, body, refused):
+    made = session(kind)
+    (fetch,) = made.start(0)
+    made.respond(fetch.tag, status, {}, body, LATER)
+    assert (made.refused, bool(made.failed)) == (refused, refused)
+
+
+def test_what_is_not_given_says_why():
+    for market, kinds in COINBASE.HISTORY.items():
+        for kind, offer in kinds.items():
+            if isinstance(offer, Absent):
+                with pytest.raises(Malformed, match=kind):
+                    session(kind, market=market)
+            else:
+                assert len(session(kind, market=market).start(0)) == 1
+
+
+async def test_the_twins_past_comes_once_over_kills_and_bad_answers(tmp_path: Path, monkeypatch):
+    random, kills = Random(1), 0
+    monkeypatch.setattr(history, "PAGE", 100)
+    async with past(tmp_path, "spot", "1", venue="coinbase") as venue:
+        for fault in ({"fault": "html_200"}, {"fault": "short_body"}, {"fault": "http_status", "status": 503},
+                      {"fault": "http_status", "status": 429, "retry_after": 40}):  # fmt: skip
+            await venue.fault(**fault)
+        for _ in range(10):
+            venue.kill_after = random.choice([6, 9]) if kills < 2 else None
+            try:
+                done = await venue.bring("spot", ["trade", "kline"], SPAN)
+                break
+            except Killed:
+                kills += 1
+        assert (done.failed, kills) == ([], 2)
+        (book,) = venue.books("spot")
+        stored = {one.seq: (one.ts_event, one.price, one.qty, one.side) for one in venue.events("trade", book.symbol)}
+        assert stored == {
+            one.id: (one.ts, one.price, one.qty, "sell" if one.maker else "buy")
+            for one in book.trades
+            if SPAN[0] <= one.ts < SPAN[1]
+        }
+        minutes = sorted({one.open_time for one in venue.events("kline", book.symbol)})
+        assert minutes == [one.open_time for one in book.candles.read("1m") if SPAN[0] <= one.open_time < SPAN[1]]
+        assert (await venue.bring("spot", ["trade", "kline"], SPAN)).requests == 0
+        silence = next(one for one in venue.asked if one.status == 429)
+        assert not [one for one in venue.asked if silence.came < one.left < silence.came + 38 * SECOND]
+        pages = [one.body for one in venue.asked if one.route == "trades" and one.query["limit"] != "1"]
+        told = [number for body in pages for number in ids(body)]
+        assert len(told) - len(set(told)) <= len(pages), "a border a page, and no more"
+
+
+def ids(body):
+    """Of a page of trades; none of what is none."""
+    try:
+        return [row["trade_id"] for row in msgspec.json.decode(body)]
+    except (msgspec.DecodeError, TypeError):
+        return []
