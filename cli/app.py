@@ -23,6 +23,7 @@ from cli.commands import (
     probe,
     read,
     rebuild,
+    reconcile,
     reload,
     reparse,
     replay,
@@ -68,6 +69,7 @@ app.command("rebuild")(rebuild.rebuild)
 app.command("trace")(trace.trace)
 app.command("archive")(archive.archive)
 app.command("backfill")(backfill.backfill)
+app.command("reconcile")(reconcile.reconcile)
 app.command("replay")(replay.replay)
 app.command("reparse")(reparse.reparse)
 app.command("reload")(reload.reload)

@@ -52,6 +52,15 @@ class ReproduceConfig(BaseModel):
     )
 
 
+class AuditConfig(BaseModel):
+    """Holding closed days against what the lake has of the venue's own word, every night (`dl reconcile`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: int = Field(2, ge=0, le=31, description="So many closed days, the newest, are looked at a night; 0: none.")
+    from_hour: int = Field(3, ge=0, le=23, description="The hour (UTC) at which that begins.")
+
+
 class CompactorConfig(BaseModel):
     """When hours and days are closed, and how long what they replaced is kept."""
 
@@ -90,6 +99,10 @@ class CompactorConfig(BaseModel):
     reproduce: ReproduceConfig = Field(
         default_factory=lambda: ReproduceConfig.model_validate({}),
         description="Closed days made again from their frames.",
+    )
+    audit: AuditConfig = Field(
+        default_factory=lambda: AuditConfig.model_validate({}),
+        description="Closed days held against the venue's own word.",
     )
 
     def rules(self) -> Rules:

@@ -14,7 +14,7 @@ from lake.writer import LakeWriter
 from market import times
 from runtime import health, metrics
 from runtime.clock import Clock, pause
-from runtime.clock_watch import STEP_US
+from runtime.clock_watch import STEP_US, Step
 from runtime.kernel_clock import KernelClock, kernel_clock
 
 EVERY_SECONDS = 60.0
@@ -109,3 +109,12 @@ class ClockRecord:
                 self._writer.clocks.tidy(look.at, self._keep)
         except LakeError as error:
             health.clock_record_failed(error=error)
+
+
+def noted(writer: LakeWriter, step: Step, now: int) -> bool:
+    """A step of the clock in the ledger; False where that cannot be written now."""
+    try:
+        writer.note({"clock_step": msgspec.to_builtins(step), "now": now}, now)
+    except LakeError:
+        return False
+    return True

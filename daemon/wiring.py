@@ -15,13 +15,14 @@ import msgspec
 from collectors import exchanges
 from collectors.recovery import Stops, settle
 from collectors.service import CollectorsService
+from compactor.audit import AuditService
 from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
 from daemon import backfilling
 from daemon.archiving import control_job as archive_job
-from daemon.clock_record import ClockRecord
+from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
 from daemon.control import Job, Progress
 from daemon.reparsing import control_job
@@ -29,12 +30,11 @@ from daemon.reproducing import advance
 from daemon.safe_mode import Held, SafeMode
 from daemon.space_watch import SpaceWatch, fatal
 from daemon.taking_in import control_job as import_job
-from lake.errors import LakeError
 from lake.recovery import Recovery
 from lake.writer import LakeWriter
 from runtime import telemetry
 from runtime.clock import Clock
-from runtime.clock_watch import ClockWatch, Step
+from runtime.clock_watch import ClockWatch
 from runtime.saying import some
 from runtime.service import Service
 from runtime.slot import Slot
@@ -64,14 +64,13 @@ async def build(
         problems=sum(map(len, (recovery.unclosed, recovery.missing, recovery.strangers, recovery.quarantined))),
         summary=summary_of(recovery),
     )
-    services: list[Service] = []
     collectors: CollectorsService | None = None
     if "collectors" in only:
         collecting = config.collectors.model_copy(update={"sources": safe_mode.of(config.collectors.sources)})
         collectors = CollectorsService(collecting, writer, clock, random.random, stops)
-        services.append(collectors)
+    services: list[Service] = [] if collectors is None else [collectors]
     clock_watch = ClockWatch(
-        clock, lambda step: _noted(writer, step, clock.now()), collectors.clock_offsets if collectors else tuple
+        clock, lambda step: noted(writer, step, clock.now()), collectors.clock_offsets if collectors else tuple
     )
     space = SpaceWatch(clock, writer.root, config.disk, collectors)
     await space.look()  # what must not write on a full disk is not to find out by doing it
@@ -91,8 +90,9 @@ async def build(
         writer, Workers, partial(advance, config.collectors), clock, config.compactor.reproduce,
         waits=space.compaction_waits, slot=slot,
     )  # fmt: skip
+    audit = AuditService(writer, slot.in_turn(workers), clock, config.compactor.audit, waits=space.compaction_waits)
     if compactor.name in only:
-        services += [Held(scrub, safe_mode.gate), Held(proof, safe_mode.gate)]
+        services += [Held(one, safe_mode.gate) for one in (scrub, proof, audit)]
     record = ClockRecord(
         writer, clock, config.compactor.clocks_days, collectors.clock_readings if collectors else tuple,
         clock_watch.clock_sane,
@@ -111,18 +111,9 @@ async def build(
     reparse = control_job(config, writer, slot.in_turn(workers), clock, slot, compactor)
     jobs: dict[str, Job] = {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
-    jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
+    jobs |= {"reconcile": audit.job, "import": import_job(writer, slot.in_turn(workers), config.collectors.node, clock)}
     jobs["backfill"] = backfilling.control_job(config, writer, clock, collectors)
     return Parts(services, jobs, collectors)
-
-
-def _noted(writer: LakeWriter, step: Step, now: int) -> bool:
-    """A step of the clock in the ledger; False where that cannot be written now."""
-    try:
-        writer.note({"clock_step": msgspec.to_builtins(step), "now": now}, now)
-    except LakeError:
-        return False
-    return True
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:

@@ -250,7 +250,8 @@ class Lake:
         )
         sure: frozenset[str] = frozenset()
         if q.min_state == "verified" and files:
-            sure = frozenset(c.path for c in snapshot.certificates(exchange=q.exchange, kind=q.kind) if c.verified)
+            newest = {c.path: c.verified for c in snapshot.certificates(exchange=q.exchange, kind=q.kind)}
+            sure = frozenset(path for path, verified in newest.items() if verified)
         selection = choose(q.kind, files, wanted, around, q.min_state, sure)
         if not q.across_listings:
             refuse_two_listings(known, wanted, _extent(selection, q.span))

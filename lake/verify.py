@@ -14,6 +14,8 @@ import msgspec
 import pyarrow as pa
 
 from lake import layout, parquet
+from lake.audit_bars import UNEXPLAINED
+from lake.audits import CHECKS
 from lake.digest import SPECS, ContentDigest
 from lake.errors import LakeError
 from lake.finding import AGAIN, LOST, Finding
@@ -107,6 +109,7 @@ def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
     result.streams, result.markets = law.streams, law.markets
     result.findings += law.findings
     _proofs(files, certificates, result)
+    result.findings += _disputed(files, snapshot)
     result.findings += _ledger(root, snapshot)
     result.findings += _strangers(root, files, known, snapshot.files(state="retired"))
     return result
@@ -133,6 +136,19 @@ def _proofs(files: list[FileRow], certificates: dict[str, CertificateRow], resul
         hint = f"dl verify --frames --kind {row.kind} --date {row.date} says which rows"
         result.findings.append(Finding("error", row.path, problem, hint))
     result.proofs = [found[key] for key in sorted(found)]
+
+
+def _disputed(files: list[FileRow], snapshot: Snapshot) -> list[Finding]:
+    """Daily files of which the venue says something else, and nothing explains it."""
+    live = {row.path: row for row in files}
+    found: list[Finding] = []
+    for check in snapshot.checks():
+        if check.check == CHECKS + UNEXPLAINED and check.count and check.path in live:
+            row = live[check.path]
+            hint = f"dl reconcile --exchange {row.exchange} --symbol {check.symbol} --day {row.date} says more"
+            problem = f"{check.count:,} values are not what the venue says: {check.detail}"
+            found.append(Finding("warning", check.path, problem, hint))
+    return found
 
 
 def _about(path: Path, error: LakeError) -> str:

@@ -140,6 +140,14 @@ REPRODUCED_DAY = Gauge(
     "lake_reproduced_day_seconds", "The newest closed day that its frames made again (unix)",
     ("exchange", "market_type"), registry=REGISTRY,
 )  # fmt: skip
+AUDITED = Counter(
+    "lake_audited_files", "Certified files held against the venue's word: verified, unexplained, not_told, failed",
+    ("result",), registry=REGISTRY,
+)  # fmt: skip
+VERIFIED_DAY = Gauge(
+    "lake_verified_day_seconds", "The newest closed day that the venue's word confirmed (unix)",
+    ("exchange", "market_type"), registry=REGISTRY,
+)  # fmt: skip
 DISK_LEVEL = Gauge("lake_disk_level", "How full the lake's disk is: 0 ok, 1 low, 2 critical, 3 full", registry=REGISTRY)
 DISK_FREE = Gauge("lake_disk_free_bytes", "Bytes that are free on the lake's disk", registry=REGISTRY)
 DISK_TOTAL = Gauge("lake_disk_total_bytes", "Bytes of the lake's disk, free and used", registry=REGISTRY)

@@ -29,6 +29,7 @@ from daemon import arguments, explain, problems
 from daemon.config import Config
 from market import kinds
 from runtime import (
+    auditing,
     caring,
     changing,
     drifting,
@@ -43,7 +44,7 @@ from runtime import (
 )
 from scripts import gen_redundancy, gen_reliability
 
-SAYING = (telemetry, changing, polled, probed, health, guarding, caring, pressing, reproducing, drifting)
+SAYING = (telemetry, changing, polled, probed, health, guarding, caring, pressing, reproducing, auditing, drifting)
 """The modules whose functions are the events."""
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"

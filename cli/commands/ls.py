@@ -61,7 +61,7 @@ def ls(
     for row in held:
         told = certified.get(row.path)
         weaker = "" if told is None or told.guarantees == "full" else f", {told.guarantees}"
-        state = row.level if told is None else f"certified{weaker}"
+        state = row.level if told is None else f"{'verified' if told.verified else 'certified'}{weaker}"
         key = (row.exchange, row.market_type, row.kind, row.symbol or "(all)", row.date, state)
         total = groups.setdefault(key, [0, 0, 0])
         total[0] += 1
