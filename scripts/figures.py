@@ -23,6 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "docs" / "reliability-figures.json"
 PROMISES = ROOT / "scripts" / "promises.toml"
+FIGURE = "figure: "
+"""Before the name of a figure that a test tells by `record_property`: (count, unit)."""
 FIELDS = ("figure", "value", "unit", "command", "date", "machine")
 
 

@@ -1,6 +1,36 @@
-"""What holds for every test: hypothesis knows no deadline, since the machine may be busy with other tests."""
+"""What holds for every test: hypothesis knows no deadline, since the machine may be busy with other tests.
 
+And what tests have measured is added up, whichever folder they are in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
 from hypothesis import settings
+
+from scripts import figures
 
 settings.register_profile("lake", deadline=None, print_blob=True)
 settings.load_profile("lake")
+
+_measured: Counter[tuple[str, str]] = Counter()
+"""By figure and unit, what the tests of this run told of (`record_property("figure: name", (count, unit))`)."""
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Figures add up in the process that reports, whichever worker ran the test."""
+    if report.when == "call" and report.passed:
+        for name, told in report.user_properties:
+            if name.startswith(figures.FIGURE):
+                count, unit = told
+                _measured[name.removeprefix(figures.FIGURE), unit] += count
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A whole campaign without a failure writes its figures down (`make test-faults`)."""
+    whole = exitstatus == 0 and not hasattr(session.config, "workerinput") and _measured
+    if whole and os.environ.get("LAKE_FIGURES"):
+        figures.record({name: (count, unit) for (name, unit), count in _measured.items()}, "make test-faults")

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import loguru
 import pytest
 
-from scripts import figures
 from tests.support import invariants
-from tests.support.faults import FIGURE, SEED, Lives, memory
-
-_measured: Counter[tuple[str, str]] = Counter()
-"""By figure and unit, what the tests of this run told of (`record_property("figure: name", (count, unit))`)."""
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Figures add up in the process that reports, whichever worker ran the test."""
-    if report.when == "call" and report.passed:
-        for name, told in report.user_properties:
-            if name.startswith(FIGURE):
-                count, unit = told
-                _measured[name.removeprefix(FIGURE), unit] += count
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A whole campaign without a failure writes its figures down (`make test-faults`)."""
-    whole = exitstatus == 0 and not hasattr(session.config, "workerinput") and _measured
-    if whole and os.environ.get("LAKE_FIGURES"):
-        figures.record({name: (count, unit) for (name, unit), count in _measured.items()}, "make test-faults")
+from tests.support.faults import SEED, Lives, memory
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from lake.writer import LakeWriter
 from market.kinds import BookDelta
 from runtime.workers import InlineExecutor
 from tests.support import invariants, life
-from tests.support.faults import FULL, SEED, Lives, some
+from tests.support.faults import FIGURE, FULL, SEED, Lives, some
 from tests.support.life import NODE, NOW_AFTER, Id, Promise
 from transformer.service import transform_once
 
@@ -208,7 +208,7 @@ def refuses(root: Path, row: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("stage", ["merge", "end"])
 def test_f20_every_flipped_bit_of_a_table_is_noticed_by_reader_and_verification(
-    lives: Lives, place: Path, stage: str
+    lives: Lives, place: Path, stage: str, record_property: Callable[[str, object], None]
 ) -> None:
     root = lives.before(stage, place / "flipped")
     wrong = []
@@ -224,6 +224,7 @@ def test_f20_every_flipped_bit_of_a_table_is_noticed_by_reader_and_verification(
         path.write_bytes(data)
     assert wrong == []
     assert verified(root).ok
+    record_property(FIGURE + "flipped bits of tables noticed", (FLIPS // 2, "flips, each noticed"))
 
 
 def cut_short(path: Path, _other: Path) -> None:

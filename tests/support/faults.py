@@ -13,18 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from scripts.figures import FIGURE
 from tests.support import life
 from tests.support.life import Promise
 
+__all__ = ["FIGURE", "FULL", "SEED", "Lives", "memory", "some"]
 T = TypeVar("T")
 FULL = os.environ.get("LAKE_FAULTS") == "full"
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
 SEED = int(os.environ.get("LAKE_SEED") or (random.Random(_RUN) if _RUN else random.SystemRandom()).randrange(2**32))
 """The same in all processes of one run."""
-
-
-FIGURE = "figure: "
-"""Before the name of a figure (scripts/promises.toml) that a test tells by `record_property`: (count, unit)."""
 
 
 def some(items: Sequence[T], count: int, salt: str = "") -> list[T]:
