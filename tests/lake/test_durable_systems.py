@@ -145,6 +145,11 @@ def test_room_is_set_aside_by_writing_where_it_cannot_be_by_asking(
     assert (tmp_path / "room").stat().st_size == durable.COPY_CHUNK + 5
 
 
+def test_room_is_set_aside_as_this_system_does_it(tmp_path: Path) -> None:
+    durable.reserve(tmp_path / "room", 70_000)
+    assert (tmp_path / "room").stat().st_size == 70_000
+
+
 def test_room_that_is_not_there_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> None:
         raise OSError(errno.ENOSPC, "full")

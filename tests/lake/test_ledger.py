@@ -8,7 +8,7 @@ import pytest
 
 from lake import durable
 from lake.errors import StorageFailed, UnknownVersion
-from lake.ledger import BadEntry, Entry, Ledger, encode_entry, read_ledger
+from lake.ledger import BadEntry, Entry, Ledger, encode_entry, notes, read_ledger
 from lake.rows import QuarantineRow
 from market.errors import Malformed
 from market.session import Gap
@@ -171,6 +171,19 @@ def test_an_unknown_type_and_a_bad_node_are_refused(tmp_path: Path) -> None:
         ledger.append([("poem", "x")], T)
     with pytest.raises(Malformed):
         Ledger(tmp_path, "Box 1")
+
+
+def test_notes_are_found_by_day_and_time_and_nothing_else_is_decoded(tmp_path: Path) -> None:
+    assert list(notes(tmp_path, 0)) == []
+    with Ledger(tmp_path, "box1") as ledger:
+        ledger.append([("note", "old")], T - DAY)
+        ledger.append([("note", "too soon"), ("gap", GAP)], T - 1)
+        ledger.append([("note", "harmed"), ("note", "good")], T)
+    place = next((tmp_path / "ledger").glob("2026-11-20-*"))
+    place.write_bytes(place.read_bytes().replace(b"harmed", b"hormed"))
+    (tmp_path / "ledger" / "notes.jsonl").write_bytes(b'{"type":"note"}\n')
+    assert texts(list(notes(tmp_path, T))) == ["good"]
+    assert texts(list(notes(tmp_path, T - DAY))) == ["old", "too soon", "good"]
 
 
 @pytest.mark.parametrize("step", ["write", "sync"])

@@ -1,5 +1,6 @@
 """What seldom happens to a manifest: read-only media, a writer that comes in between, damage that shows late."""
 
+import contextlib
 import os
 import sqlite3
 
@@ -313,6 +314,28 @@ def test_differences_are_not_counted_without_end_and_damage_cannot_be_compared(l
     db.close()
     with pytest.raises(CorruptManifest):
         manifest_compare.compare(lake, lake / "manifest.db", other / "manifest.db")
+
+
+def test_an_index_that_lacks_a_row_is_damage_and_cannot_be_compared(lake, tmp_path):
+    """The row itself may be read, by one way and not by another."""
+    other = tmp_path / "other"
+    with LakeWriter.open(other, "node", NOW):
+        pass
+    with contextlib.closing(sqlite3.connect(other / "manifest.db", isolation_level=None)) as db:
+        name, root, said = db.execute(
+            "SELECT name, rootpage, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'gaps' AND sql <> ''"
+        ).fetchone()
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("DELETE FROM sqlite_master WHERE name = ?", (name,))
+        db.execute("PRAGMA writable_schema = RESET")
+        columns = [(row[1], row[2]) for row in db.execute("PRAGMA table_info(gaps)")]
+        values = {"gap_id": "g", "state": "open"}
+        row = [values.get(column, 1 if sort.startswith("INT") else "x") for column, sort in columns]
+        db.execute(f"INSERT INTO gaps VALUES ({','.join('?' * len(row))})", row)
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("INSERT INTO sqlite_master VALUES ('index', ?, 'gaps', ?, ?)", (name, root, said))
+    with pytest.raises(CorruptManifest, match="missing from index"):
+        manifest_compare.compare(other, other / "manifest.db", lake / "manifest.db")
 
 
 def test_an_older_manifest_lacks_the_tables_that_came_after_it(lake, tmp_path):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,10 +54,19 @@ def run(planned: Sequence[Lane], processes: int, tell: Callable[[str], None]) ->
 def _one(lane: Lane, tell: Callable[[str], None]) -> Report:
     command = [sys.executable, str(SCRIPT), "--seed", str(lane.seed), "--days", f"{lane.days:g}"]
     command += ["--faults", str(lane.faults), "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if not done.stdout.strip():
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
-    report = msgspec.json.decode(done.stdout, type=Report)
+    with tempfile.TemporaryFile("w+") as told:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.PIPE, text=True)
+        last = deque[str](maxlen=20)
+        for line in process.stderr or ():
+            last.append(line)
+            if line.startswith(("--", "   !")):
+                tell(f"seed {lane.seed}: {line.rstrip()}")
+        code = process.wait()
+        told.seek(0)
+        found = told.read()
+    if not found.strip():
+        raise RuntimeError(f"{' '.join(command)} ended with {code}: {''.join(last)}")
+    report = msgspec.json.decode(found, type=Report)
     tell(
         f"seed {lane.seed}: {report.days:g} days, {sum(report.faults.values())} faults, {report.events:,} events,"
         f" {report.handovers} handovers, {len(report.findings)} findings, {report.cpu_seconds:.0f} s of CPU"

@@ -221,7 +221,7 @@ def main(given: Sequence[str] | None = None) -> int:
             options.out or Path(folder),
             only={int(n) for n in options.only.split(",") if n}, kinds=[k for k in options.kinds.split(",") if k],
             until=options.until,
-            tell=lambda text: None if options.json else print(text, flush=True),
+            tell=lambda text: print(text, file=sys.stderr if options.json else sys.stdout, flush=True),
         )  # fmt: skip
     print(msgspec.json.format(msgspec.json.encode(report)).decode()) if options.json else show(report)
     return 1 if report.findings else 0
