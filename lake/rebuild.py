@@ -184,8 +184,6 @@ def _present(root: Path) -> _Present:
             held = manifest.meta()
         finally:
             manifest.close()
-    except CorruptManifest:
-        return _Present()
     except (NotALake, UnknownVersion):
         raise
     except LakeError:

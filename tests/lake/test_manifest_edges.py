@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from lake import durable, layout, manifest_compare, manifest_source
+from lake import backup, durable, layout, manifest_compare, manifest_source
 from lake.commits import Commit, Newest
 from lake.errors import (
     CommitConflict,
@@ -17,6 +17,7 @@ from lake.errors import (
     ManifestBusy,
     NotALake,
     StorageFailed,
+    UnknownVersion,
 )
 from lake.ledger import Ledger, entries_of
 from lake.manifest import Manifest
@@ -368,3 +369,45 @@ def test_a_function_that_its_schema_does_not_spell_right_is_damage():
         db.execute("SELECT ifnuln(1, 2)")
     db.close()
     assert isinstance(manifest_source.explain(raised.value), CorruptManifest)
+
+
+def test_a_manifest_that_must_not_be_replaced_stays_and_one_that_cannot_be_read_gives_way(lake, monkeypatch):
+    def held(_root):
+        raise ManifestBusy("manifest.db: database is locked", "another program holds it; try again")
+
+    with monkeypatch.context() as busy:
+        busy.setattr("lake.rebuild.Manifest.read_only", held)
+        assert rebuild(lake, "node", NOW, dry_run=True).live == 0
+    with contextlib.closing(sqlite3.connect(lake / "manifest.db")) as db, db:
+        db.execute("UPDATE meta SET schema_version = 99")
+    before = (lake / "manifest.db").read_bytes()
+    with pytest.raises(UnknownVersion, match="schema version 99"):
+        rebuild(lake, "node", NOW)
+    assert (lake / "manifest.db").read_bytes() == before
+
+
+def test_manifests_that_are_moved_aside_at_one_moment_have_names_of_their_own(lake):
+    moved = [path for _ in range(3) for path in rebuild(lake, "node", NOW).moved]
+    assert len(set(moved)) == len(moved)
+    assert sum("-" not in path.rpartition("-00000")[2] for path in moved) == 3, "the rest is what SQLite kept beside"
+    assert all((lake / path).is_file() for path in moved)
+
+
+def test_a_dry_run_without_a_manifest_has_nothing_to_compare_with_and_counts_what_it_reads(lake):
+    (lake / "manifest.db").unlink()
+    with Ledger(lake, "node") as ledger:
+        ledger.append([("note", n) for n in range(10_000)], NOW)
+    told = []
+    made = rebuild(lake, "node", NOW, dry_run=True, report=lambda *said: told.append(said))
+    assert (made.differences, made.unreadable) == (None, "there is no manifest.db")
+    assert (10_000, 0, "entries of the ledger") in told
+
+
+def test_a_copy_knows_more_than_a_manifest_that_lacks_one_of_its_reports(lake, tmp_path):
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        before = lake / backup.make(lake, NOW).path
+        session = SessionRow(session="n-1-1", exchange="x", market_type="spot", source="ws", url="u", opened_at=NOW)
+        writer.record_sessions([session])
+        after = lake / backup.make(lake, NOW).path
+    assert backup.knows_more(after, before)
+    assert not backup.knows_more(before, after)

@@ -1,5 +1,6 @@
 """Publication: one verified file under its unique name, or nothing at all."""
 
+import msgspec
 import pytest
 
 from lake import durable, layout, parquet, tables
@@ -120,3 +121,12 @@ def test_the_footer_says_whose_time_orders_the_rows(tmp_path, estimated, clock):
     quotes = table("quote", [quote(T0 + n, "1", "2", n, ts_estimated=flag) for n, flag in enumerate(estimated)])
     row = publish(tmp_path, Placement(**DAY | {"kind": "quote"}), [quotes], run="r", now=5)
     assert parquet.read_footer(tmp_path / row.path).clock == clock
+
+
+def test_a_file_that_reads_back_another_number_of_rows_is_not_published(tmp_path, monkeypatch):
+    """As a writer would leave it that loses a row group and tells nobody."""
+    real = parquet.write
+    monkeypatch.setattr(parquet, "write", lambda *given, **more: msgspec.structs.replace(real(*given, **more), rows=11))
+    with pytest.raises(VerifyFailed, match="holds 10 rows, 11 were written"):
+        publish(tmp_path, PART, [rows(10)], run="r", now=5)
+    assert everything(tmp_path) == []

@@ -340,3 +340,23 @@ def test_a_segment_that_waits_since_long_is_not_the_last_word(tmp_path):
     found = lake.writer.recover(T0 + MINUTE)
     assert found.last["binance", "linear", "trade"]["BTCUSDT"].seq == 5
     lake.close()
+
+
+def test_who_stopped_is_told_by_what_can_be_read_and_a_stream_of_damaged_files_starts_anew(tmp_path):
+    lake = TestLake(tmp_path)
+    writer = lake.writer
+    writer.record_sessions([session(SESSION)])
+    cover(writer, "trade", "BTCUSDT", "ETHUSDT", "XRPUSDT")
+    harmed = lake.part("trade", [trade(T0 - SECOND, "1", "1", seq=2, symbol="ETHUSDT")])
+    with (writer.root / harmed.path).open("ab") as file:
+        file.write(b"longer")
+    gone = lake.part("trade", [trade(T0 - MINUTE, "1", "1", seq=1, symbol="XRPUSDT")])
+    (writer.root / gone.path).unlink()
+    row = written(writer, "trade", [event(11), event(12), event(9)], tail=b'{"symbol":3}\n')
+    missing = written(writer, "trade", [event(13)], number=2)
+    writer.recover(T0 + MINUTE)
+    (writer.root / missing.path).unlink()
+    assert (writer.root / row.path).is_file()
+    found = writer.recover(T0 + MINUTE).last["binance", "linear", "trade"]
+    assert {symbol: stop.seq for symbol, stop in found.items()} == {"BTCUSDT": 12}
+    lake.close()
