@@ -12,6 +12,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -24,11 +25,12 @@ from collectors.budget import BACKFILL, Budget
 from collectors.config import CollectorsConfig
 from collectors.history_plan import CANDLE, FOREVER, Held, Wish, repaired, said
 from collectors.holes import gap_id
-from collectors.http import Fetching, Http, HttpFailed
+from collectors.http import Fetching, HttpFailed
 from collectors.instruments import NOTHING, instruments
 from collectors.intake import Intake
 from collectors.links import Link
 from collectors.pipeline import Pipeline, Task
+from collectors.reaching import ask
 from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake.lasting import lasting
@@ -178,8 +180,8 @@ async def alone(
     known = writer.manifest.bans(active_at=clock.now())
     budget = Budget(clock, known, lambda row: sink.intake.record(bans=[row]))
     try:
-        async with Http(clock, exchange.NAME, market_type, limits=exchange.LIMITS[market_type], budget=budget) as http:
-            frames = config.writing.frames
+        async with AsyncExitStack() as stack:
+            http, frames = await ask(exchange, market_type, clock, budget, stack), config.writing.frames
             work = Backfill(exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames)
             return await work.run(chunks, stop)
     finally:

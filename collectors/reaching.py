@@ -18,8 +18,15 @@ async def reach(
     exchange: Exchange, market_type: str, config: ConnectionConfig, clock: Clock, budget: Budget, stack: AsyncExitStack
 ) -> tuple[Connect, Fetching]:
     """What connects to a market and what asks its routes, until `stack` is closed."""
+    client = await ask(exchange, market_type, clock, budget, stack)
+    if isinstance(client, Carrier):
+        return client.connect, client
+    return transports.load_or_reference(config.transport, config.compression), client
+
+
+async def ask(exchange: Exchange, market_type: str, clock: Clock, budget: Budget, stack: AsyncExitStack) -> Fetching:
+    """What asks the routes of a market, until `stack` is closed."""
     if (venue := venues.by_ccxt(exchange)) is not None:
-        carrier = await stack.enter_async_context(Carrier(venue.ccxt_id, market_type, clock))
-        return carrier.connect, carrier
+        return await stack.enter_async_context(Carrier(venue.ccxt_id, market_type, clock))
     client = Http(clock, exchange.NAME, market_type, limits=exchange.LIMITS[market_type], budget=budget)
-    return transports.load_or_reference(config.transport, config.compression), await stack.enter_async_context(client)
+    return await stack.enter_async_context(client)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack
 
 from collectors.backfill import Backfill, Report, Summary
 from collectors.beside import Beside
@@ -17,9 +18,9 @@ from collectors.clocks import Reading
 from collectors.collecting import Change, Collecting
 from collectors.config import CollectorsConfig, SourceConfig
 from collectors.history_plan import Wish
-from collectors.http import Http
 from collectors.intake import Intake, LaneKey
 from collectors.passes import PENDING, Outage, Passes
+from collectors.reaching import ask
 from collectors.writing import GroupCommit
 from lake.refused import Sort
 from lake.writer import LakeWriter
@@ -95,8 +96,9 @@ class CollectorsService:
     ) -> Summary:
         """Bring in history beside what is collected, as far as it comes before the stop (see `collectors.beside`)."""
         sink = Beside(self._intake, self._clock, self._collecting.next_session, self._written)
-        limits, frames = exchange.LIMITS[market_type], self._config.writing.frames
-        async with Http(self._clock, exchange.NAME, market_type, limits=limits, budget=self._budget) as http:
+        frames = self._config.writing.frames
+        async with AsyncExitStack() as stack:
+            http = await ask(exchange, market_type, self._clock, self._budget, stack)
             work = Backfill(
                 exchange, market_type, endpoint, sink, http, self._budget, self._clock, report, frames=frames
             )

@@ -22,6 +22,7 @@ MARKETS_SECONDS = 60.0
 """For a venue's whole list of instruments."""
 ANSWER_SECONDS = 30.0
 LIMITED, REFUSED, FAILED = 429, 400, 500
+_PAST = (tables.TRADES_PAST, tables.CANDLES_PAST, tables.INTEREST_PAST)
 
 
 class Carrier:
@@ -98,8 +99,10 @@ class Carrier:
             return [texts.told(called, await asker.fetch_open_interest(symbol))]
         if called == tables.FUNDING:
             since = int(asked.get("since", "0")) or None
-            found = await asker.fetch_funding_rate_history(symbol, since)
+            found = await asker.fetch_funding_rate_history(symbol, since, _most(asked))
             return [texts.told(called, rate) for rate in found]
+        if called in _PAST:
+            return await _past(asker, called, asked)
         raise library.errors().NotSupported(f"{called} is not asked for here")
 
     @staticmethod
@@ -125,6 +128,22 @@ class Carrier:
 
     def _make(self, url: str) -> Any:
         return library.make(self._id, self._market_type, *_place(url))
+
+
+async def _past(asker: Any, called: str, asked: Mapping[str, str]) -> Sequence[Any]:
+    """The rows of one method since a time, oldest first."""
+    symbol, since, most = asked.get("symbol", ""), int(asked.get("since", "0")), _most(asked)
+    if called == tables.TRADES_PAST:
+        return [texts.told(called, one) for one in await asker.fetch_trades(symbol, since, most)]
+    timeframe = asked.get("timeframe", "1m")
+    if called == tables.CANDLES_PAST:
+        return [texts.told_candle(one) for one in await asker.fetch_ohlcv(symbol, timeframe, since, most)]
+    return [texts.told(called, one) for one in await asker.fetch_open_interest_history(symbol, timeframe, since, most)]
+
+
+def _most(asked: Mapping[str, str]) -> int | None:
+    """How many rows are wanted; None for as many as the venue gives."""
+    return int(asked.get("limit", "0")) or None
 
 
 def _place(url: str) -> tuple[str, str]:

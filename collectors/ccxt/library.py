@@ -74,6 +74,12 @@ def load(ccxt_id: str) -> type[Any]:
     return found
 
 
+@functools.cache
+def has(ccxt_id: str, method: str) -> bool:
+    """Whether a venue has a method by itself. Raises UnknownVenue."""
+    return load(ccxt_id)().has.get(method) is True
+
+
 def errors() -> Any:
     """Ccxt's module of errors."""
     return importlib.import_module("ccxt.base.errors")  # the package gives the name `base` to a list
@@ -142,6 +148,13 @@ def _watched(ccxt_id: str) -> type[Any]:
             if isinstance(obj, list):
                 return self.safe_float(obj, key, defaultNumber)
             return super().safe_number(obj, key, defaultNumber)
+
+        async def fetch(self, *given: Any, **named: Any) -> Any:
+            """As ccxt's, whose parsers would read rows of nothing from a web page."""
+            said = await super().fetch(*given, **named)
+            if isinstance(said, str):
+                raise errors().ExchangeNotAvailable(f"an answer that is no JSON: {said[:100]!r}")
+            return said
 
         def order_book(self, *given: Any) -> Any:
             return _comparing(super().order_book(*given))

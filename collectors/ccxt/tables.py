@@ -16,6 +16,7 @@ MARKETS = ("spot", "linear", "inverse")
 TRADES, BIDS_ASKS, TICKER = "watchTrades", "watchBidsAsks", "watchTicker"
 BOOK, CANDLES, LIQUIDATIONS, MARKS = "watchOrderBook", "watchOHLCV", "watchLiquidations", "watchMarkPrice"
 MARKETS_ROUTE, INTEREST, FUNDING = "fetchMarkets", "fetchOpenInterest", "fetchFundingRateHistory"
+TRADES_PAST, CANDLES_PAST, INTEREST_PAST = "fetchTrades", "fetchOHLCV", "fetchOpenInterestHistory"
 INTERVALS: Mapping[str, int] = {
     **{f"{count}m": count * MINUTE for count in (1, 3, 5, 15, 30)},
     **{f"{count}h": count * 60 * MINUTE for count in (1, 2, 4, 6, 8, 12)},

@@ -76,6 +76,8 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "watchLiquidations": {"timestamp": whole, "side": word, "price": text, "contracts": text},
     "watchMarkPrice": {"timestamp": whole, "markPrice": text, "indexPrice": text},
     "fetchOpenInterest": {"timestamp": whole, "openInterestAmount": text, "openInterestValue": text},
+    "fetchTrades": {"id": word, "timestamp": whole, "side": word, "price": text, "amount": text},
+    "fetchOpenInterestHistory": {"timestamp": whole, "openInterestAmount": text, "openInterestValue": text},
     "fetchFundingRateHistory": {"timestamp": whole, "fundingRate": text},
 }
 """Method -> the fields of ccxt's structure that rows are made of, and how each is told."""

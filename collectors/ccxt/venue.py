@@ -7,16 +7,18 @@ Addresses are `ccxt://<id>/<market>`; those that a configuration gives in place 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from urllib.parse import quote
 
 import msgspec
 
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
-from collectors.ccxt import polls, tables
+from collectors.ccxt import history, library, polls, tables
 from collectors.ccxt.session import CcxtSession
 from collectors.ccxt.tables import Channel
 from market.errors import Malformed
+from market.history import Absent, Offer
 from market.session import Connection, Endpoint, Evidence, Limits, Poll, Polled, Session, Stream
 
 SPELLED = "ccxt:"
@@ -32,6 +34,7 @@ class CcxtVenue:
     """The venue with ccxt's `id`."""
 
     PUSHES = ("trade",)
+    CASED = True
     TRADING = frozenset({"active", "unknown"})
     ENDED = frozenset({DELISTED})
     POLLS: Mapping[str, Mapping[str, Poll]] = tables.POLLS
@@ -53,6 +56,11 @@ class CcxtVenue:
         )
         self.OFFERS: Mapping[str, Mapping[str, str]] = self._offering.offers
 
+    @property
+    def HISTORY(self) -> Mapping[str, Mapping[str, Offer | Absent]]:  # noqa: N802 -- as the modules of venues name it
+        """What of the past the venue gives by ccxt, which is imported for it."""
+        return history.offered(partial(library.has, self.ccxt_id))
+
     def streams(
         self, market_type: str, kinds: Sequence[str], symbols: Sequence[str], channels: Mapping[str, str] | None = None
     ) -> list[Stream]:
@@ -69,9 +77,11 @@ class CcxtVenue:
         return CcxtSession(connection, session_id, self.LIMITS[market], learn=learn)
 
     def poller(self, market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-        """A session that only fetches: instruments, open interest, settled rates. Raises Malformed."""
+        """A session that only fetches: instruments, open interest, settled rates, history. Raises Malformed."""
         market = self._offering.known(market_type)
         base = self.address(market, endpoint)
+        if polled.span is not None:
+            return history.session(market, session_id, polled, base)
         if polled.kind == "contract":
             return polls.MarketsPoll(market, session_id, polled.symbols, polled, base)
         made = polls.MEMBERS.get(polled.kind)
