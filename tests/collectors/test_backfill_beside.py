@@ -9,7 +9,7 @@ from typing import Self
 from unittest import mock
 from urllib.parse import parse_qs, urlsplit
 
-from collectors import service
+from collectors import reaching
 from collectors.exchanges import binance
 from collectors.history_plan import Wish
 from collectors.http import Answer
@@ -61,7 +61,7 @@ def test_a_live_stream_goes_on_beside_it(tmp_path: Path) -> None:
             wish = Wish("kline", "AAA", *SPAN)
             done.append(await station.service.backfill(binance, "spot", rest, [wish], lambda *_: None))
 
-        with mock.patch.object(service, "Http", Http):
+        with mock.patch.object(reaching, "Http", Http):
             asyncio.run(station.run(40.0, bring))
         assert station.stored() == list(range(1, 60))
         assert station.stored("quote") == list(range(1, 60))
