@@ -6,6 +6,7 @@ The directory is the registry: a venue exists because its folder does.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from typing import cast
@@ -35,8 +36,9 @@ def parsers(exchange: str, market_type: str, kind: str, date: str) -> str:
     return in_force(load(exchange).PARSERS.get(market_type, {}).get(kind, {}), date)
 
 
+@functools.cache
 def load(name: str) -> Exchange:
-    """The adapter of that venue. Raises UnknownExchange."""
+    """The adapter of that venue. Raises UnknownExchange."""  # kept: it is asked for with every look at the status
     if name not in names():
         raise UnknownExchange(name, names())
     return cast("Exchange", importlib.import_module(f"{__name__}.{name}"))

@@ -22,7 +22,7 @@ DEFAULT = "picows"
 REFERENCE = "websockets"
 BATCH_FRAMES = 256
 """Most frames of one `receive`: what is done before the loop gets another turn."""
-TURN_SECONDS = 0.005
+TURN_SECONDS = 0.02
 """A live feed wakes the process up for every frame: what is done about them is done once in this time for all of them,
 while the data and the code are in the processor's caches.
 """
