@@ -15,25 +15,24 @@ import pyarrow as pa
 
 from lake import scaled
 from lake.audit_fills import Fill, book_of, fills_of, moved, off_book
+from lake.audit_words import (
+    LATE_PRINT,
+    MISSING_ID,
+    NOT_COLLECTED,
+    OFF_BOOK,
+    ROUNDING,
+    UNEXPLAINED,
+    VENUE_REVISION,
+    Difference,
+)
 from lake.merge import plain_frame
-from market.times import DAY, Interval, covers, floor_to, intersect, text
+from market.times import DAY, Interval, covers, floor_to, intersect
 
 PRICES = ("open", "high", "low", "close")
 VALUES = (*PRICES, "volume_base", "volume_quote", "trade_count", "taker_buy_base", "taker_buy_quote")
 """What a candle says, as far as the venue gives it."""
 _BASE, _QUOTE = ("volume_base", "taker_buy_base"), ("volume_quote", "taker_buy_quote")
 
-VENUE_REVISION, ROUNDING, MISSING_ID, NOT_COLLECTED = "venue_revision", "rounding", "missing_id", "not_collected"
-OFF_BOOK, LATE_PRINT, UNEXPLAINED = "off_book", "late_print", "unexplained"
-MEANING = {
-    VENUE_REVISION: "the venue said what we have, and changed it later",
-    ROUNDING: "a sum of products that the venue rounds",
-    MISSING_ID: "an open gap lies in it: the candle holds what we lack",
-    NOT_COLLECTED: "not collected at that time",
-    OFF_BOOK: "trades outside of the book count in one of the two",
-    LATE_PRINT: "the venue counts the same trades in the window beside it",
-    UNEXPLAINED: "nothing here explains it",
-}
 Values = Mapping[str, str | None]
 Load = Callable[[Interval], pa.Table]
 """Rows of the trades that bars are made of, of one symbol, whose event time lies in an interval (or some more)."""
@@ -58,22 +57,6 @@ class Compared(msgspec.Struct):
     untold: list[int] = []
     decimals: dict[str, int] = {}
     """Digits after the point that the venue gives of each value."""
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """One window, id or book that is not the same, why (`what`), and the values of both sides."""
-
-    what: str
-    at: int
-    detail: str
-
-    @property
-    def explained(self) -> bool:
-        return self.what != UNEXPLAINED
-
-    @property
-    def place(self) -> str:
-        return f"{text(self.at)}: {self.detail}"
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake import bars, parquet, reading, sources, tables
-from lake.audit_bars import UNEXPLAINED, VALUES, Difference, Known, compare, explained
+from lake.audit_bars import VALUES, Known, compare, explained
+from lake.audit_words import OPEN, UNEXPLAINED, Difference
 from lake.bars import EVERY_SYMBOL
 from lake.errors import CorruptFile, WrongQuestion
 from lake.manifest_reads import Snapshot
@@ -68,7 +69,7 @@ class Audit(msgspec.Struct, kw_only=True):
 
     @property
     def unexplained(self) -> int:
-        return self.counts.get(UNEXPLAINED, 0)
+        return sum(self.counts.get(name, 0) for name in OPEN)
 
     def judged(self) -> Audit:
         """With the sentence of the certificate, where the day is verified."""
@@ -193,7 +194,7 @@ def _folded(root: Path, seconds: FileRow, minutes: FileRow, audit: Audit) -> Aud
     made = msgspec.structs.replace(audit, kind=seconds.kind, path=seconds.path)
     if not folded.equals(parquet.read(root / minutes.path).select(names)):
         at = parse(minutes.date)
-        made.counts = {**audit.counts, UNEXPLAINED: audit.unexplained + 1}
+        made.counts = {**audit.counts, UNEXPLAINED: audit.counts.get(UNEXPLAINED, 0) + 1}
         made.examples = [*audit.examples, Difference(UNEXPLAINED, at, "its seconds do not fold to its minutes")]
         made.verified, made.hint = None, "dl verify"
     return made

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from lake import layout, parquet
-from lake.audit_bars import UNEXPLAINED
+from lake.audit_words import OPEN
 from lake.audits import CHECKS
 from lake.digest import SPECS, ContentDigest
 from lake.errors import LakeError
@@ -143,7 +143,7 @@ def _disputed(files: list[FileRow], snapshot: Snapshot) -> list[Finding]:
     live = {row.path: row for row in files}
     found: list[Finding] = []
     for check in snapshot.checks():
-        if check.check == CHECKS + UNEXPLAINED and check.count and check.path in live:
+        if check.check.removeprefix(CHECKS) in OPEN and check.count and check.path in live:
             row = live[check.path]
             hint = f"dl reconcile --exchange {row.exchange} --symbol {check.symbol} --day {row.date} says more"
             problem = f"{check.count:,} values are not what the venue says: {check.detail}"

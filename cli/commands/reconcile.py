@@ -128,7 +128,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _differences(found: list[dict[str, Any]]) -> None:
     """Some of each sort, with what it means."""
-    from lake.audit_bars import MEANING
+    from lake.audit_words import MEANING
     from market.times import text
 
     shown = [(one, example) for one in found if one["kind"] != "bar_1s" for example in one["examples"]]

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.audit_bars import Compared, Difference, Known, compare, explained
+from lake.audit_bars import Compared, Known, compare, explained
+from lake.audit_words import Difference
 from market.times import DAY, MINUTE, SECOND, Interval
 from tests.support.candles import candle, candles_of, empty, klines
 from tests.support.lakes import bar_table
