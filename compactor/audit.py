@@ -7,7 +7,7 @@ explained. Nothing of the files changes, so there is no new revision. Doing it t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 
 from compactor.config import AuditConfig
 from compactor.jobs import day_span
-from lake.audits import CHECKS, Audit, Wanted, audits, each, wanted_of
+from lake.audits import CHECKS, Audit, Wanted, audits, each
 from lake.errors import StorageFailed
 from lake.manifest import Manifest
 from lake.rows import CertificateRow, CheckRow
@@ -142,10 +142,6 @@ class AuditService:
                 auditing.audit_failed(exchange=exchange, market_type=market, date=day, error=error)
             else:
                 self._tell(exchange, market, day, done)
-
-    async def job(self, arguments: Mapping[str, Any], progress: Report) -> object:
-        """What the control port runs. Raises WrongQuestion."""
-        return (await self.once(wanted_of(arguments), progress)).told()
 
     async def once(self, wanted: Wanted, progress: Report, stopping: Callable[[], bool] = never) -> Audited:
         """What is meant, a symbol and day at a time, each written down when it was looked at."""

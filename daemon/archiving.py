@@ -179,7 +179,7 @@ def look(root: Path, clock: Clock, arguments: Mapping[str, Any], config: Config)
     wanted = wanted_of(arguments)
 
     async def run() -> Done:
-        async with _source(root, clock, wanted, config, lambda: False) as source:
+        async with source_of(root, clock, wanted, config, lambda: False) as source:
             files, missing = await _planned(source, wanted, clock)
         return Done(True, [_seen(root, file) for file in files], missing)
 
@@ -197,7 +197,7 @@ def _seen(root: Path, file: ArchiveFile) -> Outcome:
 
 
 @asynccontextmanager
-async def _source(
+async def source_of(
     root: Path, clock: Clock, wanted: Wanted, config: Config, stopping: Callable[[], bool]
 ) -> AsyncIterator[Source]:
     """The configured archive, or what --source names."""
@@ -236,7 +236,7 @@ async def _run(
     stopping: Callable[[], bool],
 ) -> Done:  # fmt: skip
     wanted.series()  # before anything is asked
-    async with _source(writer.root, clock, wanted, config, stopping) as source:
+    async with source_of(writer.root, clock, wanted, config, stopping) as source:
         files, missing = await _planned(source, wanted, clock)
         done = Done(False, [], missing)
         room = asyncio.Semaphore(config.archives.parallel)

@@ -20,7 +20,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
-from daemon import backfilling
+from daemon import auditing, backfilling
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
@@ -111,7 +111,8 @@ async def build(
     reparse = control_job(config, writer, slot.in_turn(workers), clock, slot, compactor)
     jobs: dict[str, Job] = {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
-    jobs |= {"reconcile": audit.job, "import": import_job(writer, slot.in_turn(workers), config.collectors.node, clock)}
+    jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
+    jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers))
     jobs["backfill"] = backfilling.control_job(config, writer, clock, collectors)
     return Parts(services, jobs, collectors)
 

@@ -7,9 +7,8 @@ with its count. Its day is verified where something is the same, nothing is left
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import polars as pl
@@ -20,7 +19,7 @@ from lake import bars, parquet, reading, sources, tables
 from lake.audit_bars import VALUES, Known, compare, explained
 from lake.audit_words import OPEN, UNEXPLAINED, Difference
 from lake.bars import EVERY_SYMBOL
-from lake.errors import CorruptFile, WrongQuestion
+from lake.errors import CorruptFile
 from lake.manifest_reads import Snapshot
 from lake.rows import FileRow
 from market.times import DAY, HOUR, MINUTE, Interval, covers, date_of, day_start, floor_to, parse, to_datetime, union
@@ -87,14 +86,6 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     market: str | None = None
     symbol: str | None = None
     day: str | None = None
-
-
-def wanted_of(arguments: Mapping[str, Any]) -> Wanted:
-    """Raises WrongQuestion."""
-    try:
-        return msgspec.convert(dict(arguments), Wanted)
-    except msgspec.ValidationError as error:
-        raise WrongQuestion(f"what is to be reconciled: {error}", "see dl reconcile --help") from error
 
 
 def each(snapshot: Snapshot, wanted: Wanted) -> list[Wanted]:

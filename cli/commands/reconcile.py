@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from cli.jobs import Report
+    from cli.jobs import Report, Work
+    from daemon.auditing import Question
     from daemon.config import Config
     from lake.writer import LakeWriter
     from runtime.workers import Workers
@@ -33,6 +34,13 @@ MarketOption = Annotated[
     str | None, typer.Option("--market", "--market-type", help="Only this market: spot, linear, …", show_default=False)
 ]
 DayOption = Annotated[str | None, typer.Option(help="Only this date (UTC): 2026-11-20.", show_default=False)]
+ArchiveOption = Annotated[
+    bool, typer.Option("--archive", help="Hold trades against the file that the venue publishes of the day, too.")
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(help="A folder or address with the archive's paths, with --archive.", show_default=False),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Compare and tell, and write nothing.")]
 
 
@@ -43,26 +51,32 @@ def reconcile(
     market: MarketOption = None,
     symbol: SymbolOption = None,
     day: DayOption = None,
+    archive: ArchiveOption = False,
+    source: SourceOption = None,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Hold the final bars of closed days against the venue's own candles, and certify the days that it confirms.
 
-    Compares what the lake holds: rows of `kline`, streamed, backfilled or from an archive. Each difference is told
-    with its reason (late_print, off_book, missing_id, not_collected, venue_revision, rounding) or as unexplained. A
-    day without an unexplained one, of which the venue tells everything, is verified: its certificate says so with the
-    counts. Done by the daemon where one writes the lake. Exit code 1 where a day that was looked at is not verified.
+    Compares what the lake holds: rows of `kline`, streamed, backfilled or from an archive; with --archive also trades
+    with the published file of their day, by id both ways, which is fetched for that and enters no lake. Each difference
+    is told with its reason (late_print, off_book, missing_id, not_collected, venue_revision, rounding) or as
+    unexplained. A day without an unexplained one, of which the venue tells everything, is verified: its certificate
+    says so with the counts. Done by the daemon where one writes the lake. Exit code 1 where a day that was looked at
+    is not verified.
     """
     from cli.jobs import run_job, settings
+    from daemon.auditing import question_of
 
     root = lake_root(lake, config)
-    told = {"exchange": exchange, "market": market, "symbol": symbol, "day": day}
+    told = {"exchange": exchange, "market": market, "symbol": symbol, "day": day, "archive": archive, "source": source}
     wanted = {name: value for name, value in told.items() if value is not None}
+    asked = question_of(wanted)
     if dry_run:
-        done = _look(root, wanted, quiet=as_json)
+        done = _look(root, asked, settings(config), quiet=as_json)
     else:
-        done = run_job("reconcile", wanted, root, settings(config), as_json, work(wanted))
+        done = run_job("reconcile", wanted, root, settings(config), as_json, work(asked))
     if not done["audits"]:
         raise UsageError("no closed day with bars is meant", "dl ls says what the lake has; dl compact closes days")
     if as_json:
@@ -72,25 +86,24 @@ def reconcile(
     return 0 if done["ok"] else 1
 
 
-def _look(root: Path, wanted: Mapping[str, Any], *, quiet: bool) -> dict[str, Any]:
+def _look(root: Path, asked: Question, config: Config, *, quiet: bool) -> dict[str, Any]:
     """Beside whoever writes the lake."""
-    from compactor.audit import Audited
-    from lake.audits import audits, wanted_of
+    from daemon.auditing import look
+    from runtime.clock import SystemClock
+    from runtime.workers import InlineExecutor
 
-    with reading(root) as manifest, manifest.snapshot() as now, progress("comparing", quiet=quiet) as report:
-        return Audited(audits(root, now, wanted_of(wanted), report)).told()
+    with reading(root) as manifest, progress("comparing", quiet=quiet) as report:
+        return look(root, manifest, InlineExecutor(), SystemClock(), asked, config, report).told()
 
 
-def work(wanted: Mapping[str, Any]) -> Any:
+def work(asked: Question) -> Work:
     """The job where nobody else writes the lake."""
 
-    def run(writer: LakeWriter, _workers: Workers, now: int, _config: Config, report: Report) -> dict[str, Any]:
-        from compactor.audit import Audited, record
-        from lake.audits import audits, wanted_of
+    def run(writer: LakeWriter, workers: Workers, _now: int, config: Config, report: Report) -> dict[str, Any]:
+        from daemon.auditing import reconcile_job
+        from runtime.clock import SystemClock
 
-        with writer.manifest.snapshot() as snapshot:
-            found = audits(writer.root, snapshot, wanted_of(wanted), report)
-        return Audited(found, record(writer, found, now)).told()
+        return reconcile_job(writer, workers, SystemClock(), asked, config, report).told()
 
     return run
 

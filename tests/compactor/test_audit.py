@@ -16,8 +16,9 @@ from cli.app import app
 from compactor.audit import AuditService, look, record
 from compactor.config import AuditConfig, CompactorConfig
 from compactor.service import compact_once
+from daemon.auditing import question_of
 from lake import Lake
-from lake.audits import Wanted, wanted_of
+from lake.audits import Wanted
 from lake.errors import WrongQuestion
 from lake.verify import verify_lake
 from market.times import DAY, HOUR, MINUTE, SECOND
@@ -188,4 +189,4 @@ def test_a_damaged_file_is_told_and_a_question_that_is_none_is_refused(held: Tes
     assert (found.verified, "is not what was written" in found.failed or found.failed != "") == (None, True)
     assert record(held.writer, [found], LATER) == 0
     with pytest.raises(WrongQuestion, match="reconciled"):
-        wanted_of({"days": 3})
+        question_of({"days": 3})
