@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -99,22 +99,26 @@ async def build(
     )  # fmt: skip
     services += [clock_watch, record, space, BackupService(writer.root, clock, config.backup, space.transform_waits)]
 
-    async def transform(_arguments: Mapping[str, Any], progress: Progress) -> object:
-        return msgspec.to_builtins(await transformer.once(progress))
-
     async def compact(arguments: Mapping[str, Any], progress: Progress) -> object:
         return msgspec.to_builtins(await compactor.compact(progress, final=arguments.get("final") is True, again=True))
 
-    async def scrub_all(_arguments: Mapping[str, Any], progress: Progress) -> object:
-        return msgspec.to_builtins(await scrub.once(progress))
-
     reparse = control_job(config, writer, slot.in_turn(workers), clock, slot, compactor)
-    jobs: dict[str, Job] = {"transform": transform, "compact": compact, "scrub": scrub_all, "reparse": reparse}
+    jobs: dict[str, Job] = {"compact": compact, "reparse": reparse}
+    jobs |= {"transform": _job(transformer.once), "scrub": _job(scrub.once)}
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
     jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
     jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers))
     jobs["backfill"] = backfilling.control_job(config, writer, clock, collectors)
     return Parts(services, jobs, collectors)
+
+
+def _job(once: Callable[[Progress], Awaitable[object]]) -> Job:
+    """A job without arguments."""
+
+    async def run(_arguments: Mapping[str, Any], progress: Progress) -> object:
+        return msgspec.to_builtins(await once(progress))
+
+    return run
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:
