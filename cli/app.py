@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from cli import output
@@ -20,6 +22,7 @@ from cli.commands import (
     import_,
     latency,
     ls,
+    older,
     probe,
     read,
     rebuild,
@@ -78,6 +81,14 @@ app.command("transform")(transform.transform)
 app.command("compact")(compact.compact)
 app.command("import")(import_.import_files)
 app.command("export")(export.export)
+
+OLDER: dict[str, Callable[..., None]] = {
+    "init": older.init, "download-symbols": symbols.symbols, "download-history": older.download_history,
+    "ingest": older.download_history, "list": ls.ls,
+}  # fmt: skip
+"""Names of commands in other lakes, left out of the list of commands."""
+for name, function in OLDER.items():
+    app.command(name, hidden=True)(function)
 
 
 def main() -> None:

@@ -90,7 +90,8 @@ def _dl() -> Iterator[str]:
     yield f"## `dl`\n\n{flowing(group.help)}\n"
     yield "Exit codes (what 1 means of a command is said with it):\n"
     yield table(("code", "meaning"), re.findall(r"(\d+) (.+?)(?=, \d|\.$)", dl.EXIT_CODES))
-    for name, command in group.commands.items():
+    shown = {name: command for name, command in group.commands.items() if not command.hidden}
+    for name, command in shown.items():
         named = [param for param in command.params if param.opts[0].startswith("-")]
         given = [param for param in command.params if param not in named]
         usage = " ".join([f"dl {name}", *(_metavar(param) for param in given), "[OPTIONS]"])
@@ -98,6 +99,9 @@ def _dl() -> Iterator[str]:
         rows = [(f"`{_metavar(param)}`", param.help or "") for param in given]
         rows += [(f"`{', '.join(param.opts)}`", _meaning(param)) for param in named]
         yield table(("option", "meaning"), rows)
+    yield "### Names of other lakes\n\nThey work as well: their options are those that `--help` shows.\n"
+    older = [(f"`dl {name}`", flowing(group.commands[name].help)) for name in dl.OLDER]
+    yield table(("command", "what it does"), older)
 
 
 def _metavar(param: Any) -> str:

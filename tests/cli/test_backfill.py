@@ -24,6 +24,23 @@ def test_a_dry_run_says_what_would_be_asked_for_and_makes_nothing(tmp_path):
     assert not (tmp_path / "lake").exists()
 
 
+def test_names_that_other_lakes_gave_the_commands(tmp_path):
+    lake = ("--lake", tmp_path / "lake")
+    asked = ("--exchange", "binance", "--symbol", "btcusdt", "--futures", "--funding", "--dry-run", "--json", *lake)
+    for name in ("download-history", "ingest"):
+        done = ask(name, *asked, "--days", "3", "--timeframe", "1h")
+        assert "1h fold from them" in done.stderr
+        said = json.loads(done.stdout)["planned"]
+        assert {one["kind"] for one in said["chunks"]} == {"kline", "funding_rate"}
+        assert sum(one["end"] - one["start"] for one in said["chunks"] if one["kind"] == "kline") <= 3 * 24 * HOUR
+    assert "two markets" in ask("ingest", *asked, "--market", "inverse", expect=2).output
+    assert "is an empty lake" in ask("init", *lake).stderr
+    assert "is a lake already" in ask("init", *lake).stderr
+    assert ask("list", *lake).stdout == ask("ls", *lake).stdout
+    assert "--exchange" in ask("download-symbols", "--help").stdout
+    assert "download-history" not in ask("--help").stdout
+
+
 def test_as_far_back_as_the_venue_goes(tmp_path):
     said = json.loads(ask(*SPOT, "--kind", "trade", "--full", "--lake", tmp_path / "l", "--dry-run", "--json").stdout)
     (chunk,) = said["planned"]["chunks"]
