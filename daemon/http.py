@@ -79,16 +79,16 @@ class HttpService:
 
 def guarded(*, most: int = 1024) -> web.Application:
     """An application for programs on this machine; a request's body may have `most` bytes."""
-    app = web.Application(middlewares=[only_local, _in_words], client_max_size=most)
-    app.on_response_prepare.append(_with_headers)
+    app = web.Application(middlewares=[only_local, in_words], client_max_size=most)
+    app.on_response_prepare.append(with_headers)
     return app
 
 
-async def listen(app: web.Application, host: str, port: int, hint: str) -> tuple[web.AppRunner, str]:
-    """Start serving `app`; the runner to clean up and its address `http://host:port`."""
-    runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=1.0, max_line_size=MAX_TARGET, max_field_size=MAX_TARGET
-    )
+async def listen(
+    app: web.Application, host: str, port: int, hint: str, target: int = MAX_TARGET
+) -> tuple[web.AppRunner, str]:
+    """Start serving `app`; the runner to clean up and its address `http://host:port`. `target` bytes in a line."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, max_line_size=target, max_field_size=MAX_TARGET)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -112,7 +112,7 @@ async def only_local(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 @web.middleware
-async def _in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Whatever goes wrong is one sentence: no page of a library's, no traceback (it is in the log)."""
     try:
         return await handler(request)
@@ -123,7 +123,7 @@ async def _in_words(request: web.Request, handler: Handler) -> web.StreamRespons
         return _json({"error": "internal error; the log says more"}, 500)
 
 
-async def _with_headers(_request: web.Request, response: web.StreamResponse) -> None:
+async def with_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """What every answer says; what the server is made of it does not say."""
     response.headers.update(HEADERS)
     response.headers.popall("Server", None)

@@ -70,7 +70,7 @@ def days(span: Interval) -> Iterator[Interval]:
         start = end
 
 
-def slices(lake: Lake, stream: Stream, day: Interval, rows: int = SLICE_ROWS) -> list[Interval]:
+def slices(lake: Lake, stream: Stream, day: Interval, rows: int) -> list[Interval]:
     """A day in equal parts, of `rows` rows or fewer where they are spread evenly; none where nothing is stored."""
     date = date_of(day.start).isoformat()
     files = lake.manifest.files(
@@ -99,13 +99,15 @@ def in_order(
                 yield found
 
 
-def by_arrival(lake: Lake, stream: Stream, span: Interval, counts: Arrived | None = None) -> Iterator[pl.DataFrame]:
-    """The rows whose event times lie in `span`, in order of arrival, with the column LOCAL."""
+def by_arrival(
+    lake: Lake, stream: Stream, span: Interval, counts: Arrived | None = None, rows: int | None = None
+) -> Iterator[pl.DataFrame]:
+    """The rows whose event times lie in `span`, in order of arrival, with the column LOCAL; `rows` make a slice."""
     counts = counts or Arrived()
     order = [LOCAL, *kind(stream.kind).order]
     held: pl.DataFrame | None = None
     last = -_NEVER
-    for part, bound in _bounded(lake, stream, span):
+    for part, bound in _bounded(lake, stream, span, rows or SLICE_ROWS):
         found = _scan(lake, stream, part).with_columns(arrival().alias(LOCAL), heard().alias("#heard")).collect()
         counts.rows += found.height
         counts.unheard += found.height - int(found.get_column("#heard").sum())
@@ -127,11 +129,11 @@ def _scan(lake: Lake, stream: Stream, span: Interval) -> pl.LazyFrame:
     )  # fmt: skip
 
 
-def _bounded(lake: Lake, stream: Stream, span: Interval) -> Iterator[tuple[Interval, int]]:
+def _bounded(lake: Lake, stream: Stream, span: Interval, rows: int) -> Iterator[tuple[Interval, int]]:
     """Each slice, and before when nothing of the rest of its day and of the next one arrived."""
     waiting: list[tuple[Interval, int]] = []
     for day in days(span):
-        parts = _with_lows(lake, stream, day)
+        parts = _with_lows(lake, stream, day, rows)
         bound = min((low for _, low in parts), default=_NEVER)
         yield from _suffix(waiting, bound)
         waiting = parts
@@ -146,9 +148,9 @@ def _suffix(parts: list[tuple[Interval, int]], bound: int) -> list[tuple[Interva
     return made[::-1]
 
 
-def _with_lows(lake: Lake, stream: Stream, day: Interval) -> list[tuple[Interval, int]]:
+def _with_lows(lake: Lake, stream: Stream, day: Interval, rows: int) -> list[tuple[Interval, int]]:
     """The slices of a day that hold rows, each with its earliest arrival."""
-    parts = slices(lake, stream, day)
+    parts = slices(lake, stream, day, rows)
     if not parts:
         return []
     width = parts[0].length

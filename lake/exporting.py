@@ -10,7 +10,7 @@ import contextlib
 import csv
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,6 +34,7 @@ FORMATS = get_args(Format)
 _ENDINGS = {"csv": "csv", "parquet": "parquet", "jsonl": "jsonl"}
 _PIECE = 1 << 20
 _OWN_ROWS = 200_000
+_LAST = 9_000 * 365 * DAY
 Namer = Callable[[str, str, str], str]
 """(exchange, market type, symbol) -> what tardis.dev calls that exchange."""
 
@@ -97,7 +98,7 @@ def plan(
     made: dict[str, Task] = {}
     for what in whats:
         of = tardis.data_type(what) if form == "tardis-csv" else None
-        for stream, date in _held(lake, of.kind if of else what, exchange, market_type, symbols):
+        for stream, date in stored(lake, of.kind if of else what, exchange, market_type, symbols, span):
             day = Interval(date, date + DAY) if span is None else Interval(date, date + DAY).clip(span)
             if day.empty:
                 continue
@@ -116,11 +117,19 @@ def _name(stream: Stream, what: str, form: Format, venue: str, date: str) -> str
     return f"{'_'.join(parts)}.{_ENDINGS[form]}"
 
 
-def _held(
-    lake: Lake, name: str, exchange: str | None, market_type: str | None, symbols: list[str]
+def stored(
+    lake: Lake,
+    name: str,
+    exchange: str | None,
+    market_type: str | None,
+    symbols: Collection[str] = (),
+    span: Interval | None = None,
 ) -> Iterator[tuple[Stream, int]]:
-    """Streams and days (us) of a kind. Files of all symbols are asked which they hold."""
-    files = lake.manifest.files(kind(name).name, exchange=exchange, market_type=market_type)
+    """Streams and days (us) of a kind, of all symbols where none is named. Files of all are asked which they hold."""
+    dates = (None, None) if span is None else (_date(span.start), _date(span.end - 1))
+    files = lake.manifest.files(
+        kind(name).name, exchange=exchange, market_type=market_type, date_from=dates[0], date_to=dates[1]
+    )
     found: dict[tuple[str, str, str], set[str]] = {}
     for file in files:
         day = found.setdefault((file.exchange, file.market_type, file.date), set())
@@ -137,6 +146,10 @@ def _held(
         for symbol in sorted(held):
             if not symbols or symbol in symbols:
                 yield Stream(name, venue, market, symbol), start
+
+
+def _date(time: int) -> str | None:
+    return date_of(time).isoformat() if 0 <= time < _LAST else None
 
 
 def export(lake: Lake, task: Task, form: Format, folder: Path) -> Exported:
@@ -206,20 +219,26 @@ def _tardis(lake: Lake, task: Task, made: Exported, file: durable.AppendFile) ->
 
 
 def tardis_rows(
-    lake: Lake, of: DataType, stream: Stream, venue: str, span: Interval, made: Exported | None = None
+    lake: Lake,
+    of: DataType,
+    stream: Stream,
+    venue: str,
+    span: Interval,
+    made: Exported | None = None,
+    slice_rows: int | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """Rows of a data type, books apart, in order of arrival."""
+    """Rows of a data type, books apart, in order of arrival, `slice_rows` or so at a time."""
     counts, others = Arrived(), Arrived()
     given = 0
     interest: pl.DataFrame | None = None
     if of.name == "derivative_ticker":
         found = [
             tardis.open_interest(venue, rows.filter(pl.col("period").is_null()))
-            for rows in by_arrival(lake, stream._replace(kind="open_interest"), span, others)
+            for rows in by_arrival(lake, stream._replace(kind="open_interest"), span, others, slice_rows)
         ]
         interest = pl.concat(found) if found else None
     last: str | None = None
-    for rows in by_arrival(lake, stream, span, counts):
+    for rows in by_arrival(lake, stream, span, counts, slice_rows):
         frame = tardis.columns(of, venue, rows)
         given += frame.height
         if interest is not None:

@@ -232,6 +232,12 @@ def levels(side: Iterable[tuple[str, str]]) -> str:
     return "[" + ",".join(f'{{"price":{price},"amount":{qty}}}' for price, qty in side) + "]"
 
 
+def names(exchange: str, symbol: str) -> str:
+    """Symbol and exchange as fields in JSON."""
+    return ",".join(f'"{key}":{msgspec.json.encode(one).decode()}' for key, one in
+                    (("symbol", symbol), ("exchange", exchange)))  # fmt: skip
+
+
 def disconnect(exchange: str, symbols: Sequence[str], at: int) -> bytes:
     """That a connection by which these symbols were collected ended."""
     named = msgspec.json.encode(list(symbols)).decode()

@@ -1,33 +1,87 @@
-"""`dl replay`: recorded frames through the pipeline of live data, up to certified daily files."""
+"""`dl replay`: recorded frames through the pipeline of live data, up to certified daily files; or history served."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from cli.output import ERR, OUT, print_json, progress
+from cli.output import ERR, OUT, print_json, progress, write_bytes
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
 from lake.errors import LakeLocked, NotALake
 
 REASONS_SHOWN = 10
+LOOPBACK, PORT = "127.0.0.1", 8000
 
 
 @command
 def replay(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Frames files, plain or zstd, oldest first.")],
-    exchange: Annotated[str, typer.Option(help="Whose frames they are, e.g. binance.")],
-    market_type: Annotated[str, typer.Option("--market-type", help="Which market's: spot, linear, …")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE…", help="Frames files, plain or zstd, oldest first.", show_default=False),
+    ] = None,
+    exchange: Annotated[str | None, typer.Option(help="Whose frames they are, e.g. binance.")] = None,
+    market_type: Annotated[str | None, typer.Option("--market-type", help="Which market's: spot, linear, …")] = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the lake's history on tardis-machine's routes (docs/replay.md).")
+    ] = False,
+    host: Annotated[str, typer.Option(help="Where to listen; other than loopback only with --token-file.")] = LOOPBACK,
+    port: Annotated[int, typer.Option(min=0, max=65534, help="The port; WebSockets also at the one above it.")] = PORT,
+    speed: Annotated[
+        float,
+        typer.Option(min=0, max=1e6, help="Times as fast as it happened, where a client does not say; 0: at once."),
+    ] = 0,
+    connections: Annotated[int, typer.Option(min=1, max=64, help="Replays at a time, at most.")] = 8,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="A file (mode 600) with the token that clients have to send.")
+    ] = None,
 ) -> int:
     """Take frames files into a lake (made where there is none), transform them, and close days that are past.
 
     Replaying the same frames again adds nothing. Exit code 1 where frames were rejected (they are in quarantine/),
     something in the files was no frame, or a job failed. Not possible while another process writes the lake.
+
+    With --serve nothing is taken: what is stored is sent again over HTTP and WebSocket until Ctrl-C, as the venue's own
+    frames or normalised, from any date and at any speed, beside a daemon or without one.
     """
+    if serve:
+        if files or exchange or market_type:
+            raise UsageError("--serve takes no files, exchange or market", "clients say what they want")
+        return _serve(lake_root(lake, config), host, port, (connections, speed), token_file, as_json=as_json)
+    if not files or exchange is None or market_type is None:
+        raise UsageError("files, --exchange and --market-type are needed", "or --serve, to serve what is stored")
+    return _take(files, exchange, market_type, lake, config, as_json)
+
+
+def _serve(root: Path, host: str, port: int, most: tuple[int, float], token_file: Path | None, *, as_json: bool) -> int:
+    from daemon.replay_server import Limits
+    from daemon.replay_serving import run, token_of
+    from lake import Lake
+    from runtime.clock import SystemClock
+
+    token = token_of(host, token_file)
+
+    def ready(addresses: list[str]) -> None:
+        if as_json:
+            write_bytes(msgspec.json.encode({"serving": addresses}) + b"\n")
+            return
+        for address in addresses:
+            OUT.print(f"serving {root} on {address} and {address.replace('http', 'ws', 1)}", markup=False)
+        OUT.print("Ctrl-C ends it")
+
+    with Lake(root) as held:
+        run(held, SystemClock(), Limits(*most), host, port, token, ready)
+    return 0
+
+
+def _take(
+    files: list[Path], exchange: str, market_type: str, lake: Path | None, config: Path | None, as_json: bool
+) -> int:
     from cli.jobs import settings
     from collectors import exchanges, venues
     from collectors.replay import Summary

@@ -40,3 +40,13 @@ def addressed(frame: bytes) -> tuple[str, str] | None:
         return None
     symbol, _, channel = stream.partition("@")
     return (symbol[1:], "") if stream.startswith("!") else (channel, symbol)
+
+
+def answered(url: str, body: bytes) -> tuple[str, str, bytes] | None:
+    """(channel, symbol, message) of an answer that tells a whole book, in the form in which tardis.dev keeps those."""
+    path, _, query = url.partition("?")
+    symbol = dict(pair.partition("=")[::2] for pair in query.split("&")).get("symbol", "")
+    if not path.endswith("/depth") or not symbol.isascii() or not symbol.replace("_", "").isalnum():
+        return None
+    stream = f"{symbol.lower()}@depthSnapshot"
+    return "depthSnapshot", symbol, b'{"stream":"' + stream.encode() + b'","generated":true,"data":' + body + b"}"

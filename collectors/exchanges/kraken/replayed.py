@@ -17,7 +17,7 @@ class _Row(msgspec.Struct):
 
 class _Frame(msgspec.Struct):
     channel: str = ""
-    data: list[_Row] = []
+    data: list[_Row] | dict[str, msgspec.Raw] = []
     feed: str = ""
     product_id: str = ""
     event: str = ""
@@ -51,5 +51,5 @@ def addressed(frame: bytes) -> tuple[str, str] | None:
         return (held.feed, held.product_id) if held.feed not in _NO_DATA else None
     if not held.channel or held.channel in _NO_DATA:
         return None
-    symbols = {row.symbol for row in held.data}
+    symbols = {row.symbol for row in held.data} if isinstance(held.data, list) else set()
     return held.channel, symbols.pop() if len(symbols) == 1 else ""

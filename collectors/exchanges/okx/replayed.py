@@ -20,7 +20,7 @@ class _Row(msgspec.Struct):
 
 class _Pushed(msgspec.Struct):
     arg: _Of
-    data: list[_Row]
+    data: list[_Row | list[msgspec.Raw]]
 
 
 _DECODER = msgspec.json.Decoder(_Pushed)
@@ -49,5 +49,5 @@ def addressed(frame: bytes) -> tuple[str, str] | None:
         pushed = _DECODER.decode(frame)
     except msgspec.MsgspecError:
         return None
-    symbols = {pushed.arg.instId or row.instId for row in pushed.data}
+    symbols = {pushed.arg.instId} if pushed.arg.instId else {r.instId for r in pushed.data if isinstance(r, _Row)}
     return pushed.arg.channel, symbols.pop() if len(symbols) == 1 else ""

@@ -1,0 +1,101 @@
+"""Frames of a market as they were received: all files of a span, in the order of their receive times.
+
+A file is opened when its time comes, and read as it is asked for. Connections are written one after the other within a
+pass, so lines wait for what was received before them; how long, and in how many bytes, has an end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lake.frames import FrameLine, read_frames
+from lake.rows import FRAMES, SegmentRow
+from lake.segment_files import place_of
+from market.times import SECOND, Interval
+
+REORDER = 2 * SECOND
+"""How far behind a line, in receive time, another of its file may still come."""
+MOST_HELD = 32 * 1024 * 1024
+"""Bytes of lines that wait at most."""
+TWIN = 10 * SECOND
+"""How far apart two connections of one stream bring the same frame, at most."""
+
+
+def files(segments: Iterable[SegmentRow], span: Interval) -> list[SegmentRow]:
+    """Of all segments the frames files that may hold lines of the span, oldest first."""
+    return sorted(
+        (
+            row
+            for row in segments
+            if row.kind == FRAMES
+            and row.state not in ("deleting", "deleted", "quarantined")
+            and row.period_start < span.end
+            and (row.period_end is None or row.period_end > span.start)
+        ),
+        key=lambda row: (row.period_start, row.path),
+    )
+
+
+def lines(root: Path, rows: Iterable[SegmentRow], span: Interval) -> Iterator[FrameLine]:
+    """Lines received in the span, by receive time. Raises Malformed for what is no frames file at all."""
+    held: list[tuple[int, int, FrameLine]] = []
+    size = number = 0
+    newest = span.start
+    for line in _merged(root, rows):
+        if not span.start <= line.ts_recv < span.end:
+            continue
+        number += 1
+        size += len(line.frame or "")
+        newest = max(newest, line.ts_recv)
+        heapq.heappush(held, (line.ts_recv, number, line))
+        while held and (held[0][0] < newest - REORDER or size > MOST_HELD):
+            first = heapq.heappop(held)[2]
+            size -= len(first.frame or "")
+            yield first
+    while held:
+        yield heapq.heappop(held)[2]
+
+
+def _merged(root: Path, rows: Iterable[SegmentRow]) -> Iterator[FrameLine]:
+    """Files side by side where their periods overlap."""
+    waiting = deque(rows)
+    reading: list[tuple[int, int, FrameLine, Iterator[FrameLine]]] = []
+    number = 0
+    while waiting or reading:
+        if waiting and (not reading or waiting[0].period_start <= reading[0][0]):
+            source = _read(root, waiting.popleft())
+        else:
+            _, _, line, source = heapq.heappop(reading)
+            yield line
+        following = next(source, None)
+        if following is not None:
+            number += 1
+            heapq.heappush(reading, (following.ts_recv, number, following, source))
+
+
+def _read(root: Path, row: SegmentRow) -> Iterator[FrameLine]:
+    place = place_of(root, row.path)
+    if place is not None:  # retention may have been here
+        yield from read_frames(place)
+
+
+class Twins:
+    """Frames that a second connection of the same stream brought too: only the first of them is given out."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, str] = {}
+        self._order: deque[tuple[int, bytes]] = deque()
+
+    def again(self, line: FrameLine) -> bool:
+        """Whether another connection brought this very frame a moment ago."""
+        while self._order and self._order[0][0] < line.ts_recv - TWIN:
+            self._seen.pop(self._order.popleft()[1], None)
+        key = hashlib.blake2b((line.frame or "").encode(), digest_size=16).digest()
+        first = self._seen.setdefault(key, line.conn)
+        if first == line.conn:
+            self._order.append((line.ts_recv, key))
+        return first != line.conn

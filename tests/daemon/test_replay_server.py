@@ -1,0 +1,279 @@
+"""A lake's history on the routes of tardis-machine, over real sockets on loopback and under a clock of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import urllib.parse
+
+import aiohttp
+import pytest
+
+from daemon import replay_server, replay_serving
+from daemon.errors import StartFailed
+from daemon.replay_server import Limits
+from lake import Lake
+from market.times import MS, SECOND
+from tests.support.clock import ManualClock
+from tests.support.crash import quick_folder
+from tests.support.feeding import Feed, finished
+from tests.support.market_rows import T0
+
+FROM, TO = "2024-07-19", "2024-07-20"
+TRADE = {"e": "trade", "s": "BTCUSDT", "p": "1.5", "q": "2", "X": "MARKET", "m": False, "st": 1}
+QUOTE = {"e": "bookTicker", "s": "ETHUSDT", "ps": "ETHUSDT", "b": "1.4", "B": "3", "a": "1.6", "A": "4", "st": 1}
+
+
+def frame(stream, said, n, number):
+    ms = (T0 + n * SECOND) // MS
+    return json.dumps({"stream": stream, "data": said | {"E": ms, "T": ms, number: n + 1}}, separators=(",", ":"))
+
+
+def trade_of(n):
+    return frame("btcusdt@trade", TRADE, n, "t")
+
+
+def quote_of(n):
+    return frame("ethusdt@bookTicker", QUOTE, n, "u")
+
+
+@pytest.fixture(scope="module")
+def root():
+    """Ten trades and ten quotes, a second apart, and an answer that is no data."""
+    with quick_folder() as folder:
+        feed = Feed(folder / "lake", T0)
+        feed.receive(['{"result":null,"id":1}'], T0 + 1)
+        for n in range(10):
+            feed.receive([trade_of(n), quote_of(n)], T0 + n * SECOND + 5 * MS)
+        finished(feed)
+        yield folder / "lake"
+
+
+@contextlib.asynccontextmanager
+async def served(root, clock=None, token=None, **limits):
+    """The address of a server."""
+    found: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    with Lake(root) as lake:
+        task = asyncio.ensure_future(
+            replay_serving.serve(
+                lake, clock or ManualClock(), Limits(**limits), "127.0.0.1", 0, token, found.set_result, stop
+            )
+        )
+        try:
+            async with aiohttp.ClientSession() as client:
+                yield client, (await found)[0]
+        finally:
+            stop.set()
+            await task
+
+
+def asked(route, options, **more):
+    query = {"options": json.dumps(options)} if options is not None else {}
+    return f"{route}?{urllib.parse.urlencode(query | more)}"
+
+
+RAW = {"exchange": "binance-futures", "from": FROM, "to": TO}
+NORMAL = {**RAW, "symbols": ["BTCUSDT"], "dataTypes": ["trade"]}
+
+
+async def body(client, address, route, options, status=200, **more):
+    async with client.get(address + asked(route, options, **more)) as answer:
+        assert answer.status == status, await answer.text()
+        return [json.loads(line) if line else None for line in (await answer.text()).split("\n")[:-1]]
+
+
+async def test_frames_come_as_they_were_received_by_channel_and_symbol(root):
+    async with served(root) as (client, address):
+        lines = await body(
+            client, address, "/replay", {**RAW, "filters": [{"channel": "trade", "symbols": ["btcusdt"]}]}
+        )
+        assert [line["message"] for line in lines] == [json.loads(trade_of(n)) for n in range(10)]
+        assert lines[1]["localTimestamp"] == "2024-07-19T00:00:01.0050000Z"
+        every = await body(client, address, "/replay", RAW)
+        assert len(every) == 20, "what is no data is left out"
+        later = await body(client, address, "/replay", {**RAW, "from": "2024-07-19T00:00:08Z", "withDisconnects": True})
+        assert (len(later), later[-1]) == (5, None)
+        assert await body(client, address, "/replay", {**RAW, "from": "2024-07-19 12:00"}) == [], "the end of the data"
+        assert (
+            await body(client, address, "/replay", {**RAW, "filters": [{"channel": "trade", "symbols": ["x"]}]}) == []
+        )
+
+
+async def test_messages_of_all_types_are_merged_by_arrival(root):
+    async with served(root) as (client, address):
+        both = [{**NORMAL, "symbols": None}, {**RAW, "symbols": ["ethusdt"], "dataTypes": ["book_ticker"]}]
+        lines = await body(client, address, "/replay-normalized", both)
+        assert [line["type"] for line in lines[:4]] == ["trade", "book_ticker"] * 2
+        assert lines[0] == {
+            "type": "trade", "symbol": "BTCUSDT", "exchange": "binance-futures", "id": "1", "price": 1.5, "amount": 2,
+            "side": "buy", "timestamp": "2024-07-19T00:00:00.000Z", "localTimestamp": "2024-07-19T00:00:00.005Z",
+        }  # fmt: skip
+        assert len(lines) == 20
+        cut = {**NORMAL, "from": "2024-07-19T00:00:03.005Z", "to": "2024-07-19T00:00:05.005Z"}
+        assert [line["id"] for line in await body(client, address, "/replay-normalized", cut)] == ["4", "5"]
+
+
+@pytest.mark.parametrize(
+    "route, options, said",
+    [
+        ("/replay", None, "the query has no options"),
+        ("/replay", {**RAW, "from": "sdf"}, "sdf"),
+        ("/replay", {**RAW, "to": "2024-07-18"}, "is not before"),
+        ("/replay", {**RAW, "to": "2034-07-18"}, "one request may ask for 400"),
+        ("/replay", {**RAW, "exchange": "deribit"}, "nothing of an exchange 'deribit'; it has"),
+        ("/replay", {**RAW, "filters": [{"channel": "trade"}] * 201}, "at most 200 filters"),
+        ("/replay", {**RAW, "filters": [{"channel": "x" * 200}]}, "channel or symbol"),
+        ("/replay-normalized", [], "0 options"),
+        ("/replay-normalized", {**NORMAL, "dataTypes": ["trade_bar_1s"]}, "read bars with dl read"),
+        ("/replay-normalized", {**NORMAL, "dataTypes": ["book_snapshot_9999_1s"]}, "is not served"),
+        ("/replay-normalized", {**NORMAL, "symbols": ["A"] * 501}, "at most 500 symbols"),
+        ("/replay-normalized", {**NORMAL, "exchange": 7}, "Expected `str`"),
+        ("/ws-replay-normalized", {**NORMAL, "dataTypes": []}, "1 to 20 dataTypes"),
+    ],
+)
+async def test_what_is_not_possible_is_one_sentence(root, route, options, said):
+    async with served(root) as (client, address):
+        (answer,) = await body(client, address, route, options, status=400)
+        assert said in answer["error"]
+        assert "Traceback" not in answer["error"]
+
+
+async def test_speed_is_kept_by_the_clock_and_without_one_nothing_waits(root):
+    clock = ManualClock()
+    async with served(root, clock) as (client, address):
+        socket = await client.ws_connect(address + asked("/ws-replay-normalized", NORMAL, speed="2"))
+        assert json.loads((await socket.receive()).data)["id"] == "1"
+        for n in range(2, 11):
+            await _until(lambda: clock.sleeping)
+            await clock.advance(0.49)
+            assert clock.sleeping, "not due yet"
+            await clock.advance(0.01)
+            assert json.loads((await socket.receive()).data)["id"] == str(n)
+        end = await socket.receive()
+        assert (end.type, end.data, end.extra) == (aiohttp.WSMsgType.CLOSE, 1000, "WS replay finished")
+        await socket.close()
+        for speed in ("-1", "nan", "x", "1e9"):
+            (answer,) = await body(client, address, "/replay-normalized", NORMAL, status=400, speed=speed)
+            assert "speed is a number" in answer["error"]
+
+
+async def _until(reached):
+    for _ in range(2000):
+        if reached():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("not reached")
+
+
+async def _all(socket):
+    return [message.data async for message in socket]
+
+
+async def test_sockets_of_a_venue_are_subscribed_to_in_its_own_way_and_may_share_an_order(root):
+    clock = ManualClock()
+    query = {"exchange": "binance-futures", "from": FROM, "to": TO, "session": "one"}
+    async with served(root, clock) as (client, address):
+        url = address + asked("/ws-replay", None, **query)
+        first, second = await client.ws_connect(url), await client.ws_connect(url)
+        await first.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@trade"], "id": 1})
+        await first.send_str("no JSON at all")
+        await second.send_json({"method": "SUBSCRIBE", "params": ["ethusdt@bookTicker"], "id": 1})
+        await asyncio.sleep(0.05)
+        await _until(lambda: clock.sleeping)
+        await clock.advance(replay_server.GATHER_SECONDS)
+        assert await _all(first) == [trade_of(n) for n in range(10)]
+        assert await _all(second) == [quote_of(n) for n in range(10)]
+        assert (first.close_code, second.close_code) == (1000, 1000)
+
+
+async def test_who_subscribes_to_nothing_is_told_so(root):
+    clock = ManualClock()
+    query = {"exchange": "binance-futures", "from": FROM, "to": TO}
+    async with served(root, clock) as (client, address):
+        socket = await client.ws_connect(address + asked("/ws-replay", None, **query))
+        await _until(lambda: clock.sleeping)
+        await clock.advance(replay_server.GATHER_SECONDS)
+        end = await socket.receive()
+        assert (end.data, "no subscription came within 2 s" in end.extra) == (1011, True)
+        await socket.close()
+        (answer,) = await body(client, address, "/ws-replay", None, status=400, **(query | {"exchange": "x"}))
+        assert "nothing of an exchange" in answer["error"]
+
+
+async def test_a_slow_reader_holds_up_the_reading_and_a_gone_one_ends_it(root, monkeypatch):
+    read = []
+
+    def endless(lake, options):
+        for n in range(10**9):
+            read.append(n)
+            yield T0 + n, b'{"n":"' + b"x" * 1000 + b'"}'
+
+    monkeypatch.setattr(replay_server.replay_sources, "messages", endless)
+    async with served(root, connections=1) as (client, address):
+        socket = await client.ws_connect(address + asked("/ws-replay-normalized", NORMAL))
+        for _ in range(200):
+            await asyncio.sleep(0.005)
+            before = len(read)
+            await asyncio.sleep(0.02)
+            if before == len(read) > 0:
+                break
+        assert len(read) == before, "it does not read on"
+        assert len(read) < 60_000, "socket buffers, and a batch"
+        (answer,) = await body(client, address, "/replay", RAW, status=503)
+        assert "1 replays are under way" in answer["error"]
+        await socket.close()
+        async with client.get(address + "/health-check") as health:
+            assert (await health.json())["possible"] == 1
+        for _ in range(400):
+            async with client.get(address + "/health-check") as health:
+                if not (await health.json())["replays"]:
+                    break
+            await asyncio.sleep(0.005)
+        else:
+            raise AssertionError("the replay goes on for nobody")
+
+
+async def test_web_pages_and_other_machines_are_refused(root, tmp_path):
+    async with served(root) as (client, address):
+        for headers in ({"Origin": "http://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            async with client.get(address + asked("/replay", RAW), headers=headers) as answer:
+                assert answer.status == 403
+                assert "Server" not in answer.headers
+        async with client.get(address + "/nothing") as answer:
+            assert (answer.status, await answer.json()) == (404, {"error": "Not Found"})
+    held = tmp_path / "token"
+    held.write_text("t" * 40 + "\n")
+    held.chmod(0o600)
+    token = replay_serving.token_of("0.0.0.0", held)
+    async with served(root, token=token) as (client, address):
+        for given in ("", "Bearer wrong"):
+            async with client.get(address + asked("/replay", RAW), headers={"Authorization": given}) as answer:
+                assert answer.status == 401
+        known = {"Authorization": f"Bearer {token}"}
+        async with client.get(address + asked("/replay", RAW), headers=known) as answer:
+            assert answer.status == 200
+        async with client.get(address + asked("/replay", RAW), headers=known | {"Origin": "http://x"}) as answer:
+            assert answer.status == 401
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_an_address_that_others_reach_wants_a_token(host, tmp_path):
+    with pytest.raises(StartFailed, match="name a file with a token"):
+        replay_serving.token_of(host, None)
+    held = tmp_path / "token"
+    held.write_text("short")
+    held.chmod(0o600)
+    with pytest.raises(StartFailed, match="holds no token"):
+        replay_serving.token_of(host, held)
+    held.write_text("t" * 40)
+    held.chmod(0o644)
+    with pytest.raises(StartFailed, match="chmod 600"):
+        replay_serving.token_of(host, held)
+
+
+def test_loopback_wants_none():
+    assert [replay_serving.token_of(host, None) for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9")] == [
+        None
+    ] * 4
