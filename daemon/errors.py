@@ -4,6 +4,7 @@ DaemonError(message)
  +-- ConfigError     the configuration is wrong: every error found, one a line, each with its place (exit 78)
  +-- NoConfig        there is no configuration file (exit 66)
  +-- StartFailed     something the start needs could not be had: a port, the simulator (exit 70)
+ +-- NotServed       an address or a token that replays are not served at (exit 2)
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,10 @@ class NoConfig(DaemonError):
 
 class StartFailed(DaemonError):
     pass
+
+
+class NotServed(DaemonError):
+    exit_code = 2
 
 
 def code_of(error: BaseException) -> int:

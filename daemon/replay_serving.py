@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.errors import StartFailed
+from daemon.errors import NotServed
 from daemon.http import listen
 from daemon.replay_server import MAX_TARGET, Limits, ReplayServer
 from lake.reader import Lake
@@ -30,20 +30,22 @@ def is_loopback(host: str) -> bool:
 
 
 def token_of(host: str, file: Path | None) -> str | None:
-    """What is asked for at `host`. Raises StartFailed: other machines reach it and there is no token, or a bad one."""
+    """What is asked for at `host`. Raises NotServed: other machines reach it and there is no token, or a bad one."""
     if file is None:
         if not is_loopback(host):
-            raise StartFailed(
+            raise NotServed(
                 f"other machines can reach {host}, and nothing is asked of them: name a file with a token of at least"
                 f" {LEAST_TOKEN} characters (--token-file), or listen on 127.0.0.1"
             )
         return None
+    if not file.is_file():
+        raise NotServed(f"there is no file {file}: make one of mode 600 with a token of {LEAST_TOKEN} characters")
     with file.open("rb") as held:
         text = held.read(MOST_TOKEN + 1).decode("ascii", "replace").strip()
     if not LEAST_TOKEN <= len(text) <= MOST_TOKEN or not text.isascii() or any(one.isspace() for one in text):
-        raise StartFailed(f"{file} holds no token: {LEAST_TOKEN} to {MOST_TOKEN} ASCII characters without spaces")
+        raise NotServed(f"{file} holds no token: {LEAST_TOKEN} to {MOST_TOKEN} ASCII characters without spaces")
     if file.stat().st_mode & 0o077 and hasattr(file, "owner"):
-        raise StartFailed(f"others may read {file}: chmod 600 it")
+        raise NotServed(f"others may read {file}: chmod 600 it")
     return text
 
 

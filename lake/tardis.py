@@ -178,9 +178,7 @@ def messages(made: DataType, frame: pl.DataFrame) -> list[tuple[int, bytes]]:
     kind = {"trades": "trade", "liquidations": "liquidation"}.get(made.name, made.name)
     kind = "book_ticker" if kind == "quotes" else kind
     fields: list[pl.Series] = []
-    for column in made.header:
-        if column in ("timestamp", "local_timestamp", "predicted_funding_rate", "last_price"):
-            continue
+    for column in ("symbol", "exchange", *_FIELDS[made.kind]):
         values = frame.get_column(column)
         if column == "funding_timestamp":
             values = quoted(_iso(values))
@@ -199,6 +197,12 @@ def messages(made: DataType, frame: pl.DataFrame) -> list[tuple[int, bytes]]:
     return [(at, one.encode()) for at, one in zip(local, made_of, strict=True)]
 
 
+_FIELDS = {
+    "trade": ("id", "price", "amount", "side"), "liquidation": ("id", "price", "amount", "side"),
+    "quote": ("ask_amount", "ask_price", "bid_price", "bid_amount"),
+    "mark_price": ("open_interest", "funding_rate", "funding_timestamp", "index_price", "mark_price"),
+}  # fmt: skip
+"""In the order in which they are told there."""
 _KEYS = {
     "ask_amount": "askAmount", "ask_price": "askPrice", "bid_price": "bidPrice", "bid_amount": "bidAmount",
     "funding_timestamp": "fundingTimestamp", "funding_rate": "fundingRate", "open_interest": "openInterest",

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from daemon import replay_server, replay_serving
-from daemon.errors import StartFailed
+from daemon.errors import NotServed
 from daemon.replay_server import Limits
 from lake import Lake
 from market.times import MS, SECOND
@@ -260,16 +260,16 @@ async def test_web_pages_and_other_machines_are_refused(root, tmp_path):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
 def test_an_address_that_others_reach_wants_a_token(host, tmp_path):
-    with pytest.raises(StartFailed, match="name a file with a token"):
+    with pytest.raises(NotServed, match="name a file with a token"):
         replay_serving.token_of(host, None)
     held = tmp_path / "token"
     held.write_text("short")
     held.chmod(0o600)
-    with pytest.raises(StartFailed, match="holds no token"):
+    with pytest.raises(NotServed, match="holds no token"):
         replay_serving.token_of(host, held)
     held.write_text("t" * 40)
     held.chmod(0o644)
-    with pytest.raises(StartFailed, match="chmod 600"):
+    with pytest.raises(NotServed, match="chmod 600"):
         replay_serving.token_of(host, held)
 
 

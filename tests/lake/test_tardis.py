@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
+from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from lake import tardis
 from lake.tardis_books import Change, Top, change_lines, difference, top_line
 from market.book import Book
+from market.times import parse
+from tests.support import tardis as samples
 from tests.support.market_rows import T0, quote, table, trade
 
 HEADERS = {
@@ -181,3 +186,56 @@ def test_beyond_the_last_level_of_a_partial_snapshot_nothing_is_known():
     assert change_lines("x", "S", Change(2, 3, True, [("8", "5")], [("9", "0")])) == (
         "x,S,2,3,true,bid,8,5\nx,S,2,3,true,ask,9,0\n"
     )
+
+
+SAMPLES = Path(os.environ.get("LAKE_SAMPLES", Path(__file__).parents[2].parent / "shared" / "samples"))
+NAMES = {"trade": "trades", "liquidation": "liquidations", "book_ticker": "book_ticker"}
+TOLD = (
+    "okex messages", "okex-swap messages", "bybit messages", "bybit spot messages", "kucoin messages",
+    "kucoin-futures messages", "coinbase messages", "kraken v2 messages", "cryptofacilities messages",
+)  # fmt: skip
+
+
+def stored(told, local):
+    """The row of ours that says what a message says."""
+    at = parse(told["timestamp"])
+    held = trade(at, "1", "1", None, symbol=told["symbol"], ts_recv=local)
+    plain = {name: format(Decimal(repr(value)), "f") for name, value in told.items() if isinstance(value, int | float)}
+    if told["type"] == "book_ticker":
+        for name in ("qty_unit", "multiplier", "price", "qty", "seq", "side", "condition"):
+            del held[name]
+        sizes = {"bid_qty": plain.get("bidAmount"), "ask_qty": plain.get("askAmount")}
+        return held | {"bid": plain["bidPrice"], "ask": plain["askPrice"], **sizes}
+    side = None if told["side"] == "unknown" else told["side"]
+    held |= {"price": plain["price"], "qty": plain["amount"], "side": side}
+    if told["type"] == "liquidation":
+        del held["condition"]
+        return held | {"seq": int(told["id"]) if "id" in told else None}
+    return held | {"trade_id": told.get("id")}
+
+
+def fields(message):
+    """In their order; of times only what they mean, since there the venue decides how many digits are told."""
+    return [(name, parse(value) if name.lower().endswith("timestamp") else value) for name, value in message.items()]
+
+
+def test_messages_are_those_of_the_vendors_own_tests_field_by_field():
+    if not (SAMPLES / "multi" / "tardis_mappers.snapshot.gz").is_file():
+        pytest.skip(f"no recordings in {SAMPLES}; LAKE_SAMPLES names the folder")
+    seen = Counter()
+    for held in samples.expected(SAMPLES / "multi", TOLD).values():
+        for whole in (one for many in held.values() for one in many):
+            wanted = {name: value for name, value in whole.items() if value is not None}
+            odd = wanted["type"] == "liquidation" and not wanted.get("id", "1").isdigit()
+            if wanted["type"] not in NAMES or odd or ("bidPrice" in wanted) != ("askPrice" in wanted):
+                continue
+            of = tardis.data_type(NAMES[wanted["type"]])
+            local = parse(wanted["localTimestamp"])
+            frame = pl.DataFrame(table(of.kind, [stored(wanted, local)])).with_columns(
+                pl.lit(local).alias(tardis.LOCAL)
+            )
+            ((at, message),) = tardis.messages(of, tardis.columns(of, wanted["exchange"], frame))
+            assert fields(json.loads(message)) == fields(wanted)
+            assert at == local
+            seen[wanted["type"]] += 1
+    assert set(seen) == set(NAMES), seen
