@@ -89,7 +89,7 @@ def run(
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows: a KeyboardInterrupt ends it
+            with contextlib.suppress(RuntimeError):  # Windows: a KeyboardInterrupt ends it
                 loop.add_signal_handler(number, stop.set)
         await serve(lake, clock, limits, host, port, token, ready, stop)
 
