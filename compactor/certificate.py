@@ -67,9 +67,11 @@ class Measure:
             self.ids.add(frame.get_column(seq), frame.get_column("ts_event"))
         latency = frame.select("ts_estimated", us=pl.col("ts_recv") - pl.col("ts_event")).drop_nulls()
         estimated = latency.get_column("ts_estimated")
-        self.estimated += int(estimated.sum())
-        _tally(self._latency, latency.filter(~estimated).get_column("us"))
-        _tally(self._skew, latency.filter(estimated).get_column("us"))
+        if estimated.any():
+            self.estimated += int(estimated.sum())
+            _tally(self._skew, latency.filter(estimated).get_column("us"))
+            latency = latency.filter(~estimated)
+        _tally(self._latency, latency.get_column("us"))
         second_end = pl.col("ts_event") - pl.col("ts_event") % times.SECOND + times.SECOND
         late = ~pl.col("ts_estimated") & (pl.col("ts_recv") > second_end + LATENESS)
         self.late += int(frame.select(late.fill_null(value=False).sum()).item())
@@ -90,9 +92,9 @@ def _tally(counts: Counter[int], values: pl.Series) -> None:
         return
     digits = pl.col("v").abs().cast(pl.String).str.len_bytes().cast(pl.Int64)
     unit = pl.lit(10, dtype=pl.Int64).pow((digits - 3).clip(lower_bound=0))
-    bucket = pl.col("v").sign() * (pl.col("v").abs() // unit * unit)
-    frame = pl.DataFrame({"v": values.cast(pl.Int64)}).group_by(bucket.cast(pl.Int64).alias("b")).len()
-    for value, count in frame.iter_rows():
+    bucket = (pl.col("v").sign() * (pl.col("v").abs() // unit * unit)).cast(pl.Int64)
+    distinct = pl.DataFrame({"v": values.cast(pl.Int64)}).group_by("v").len()  # they repeat, and are rounded once
+    for value, count in distinct.group_by(bucket.alias("b")).agg(pl.col("len").sum()).iter_rows():
         counts[value] += count
 
 

@@ -79,7 +79,7 @@ class Flow:
         self._back = checks.Sums(kind)
         self.dropped: Counter[str] = Counter()
         self._sources: list[Sequence[FileRow]] = []
-        self._extents: dict[str, Extent | None] = {}
+        self._looks: dict[str, extents.Look | None] = {}
 
     def source(self, files: Sequence[FileRow]) -> None:
         """Files that are sorted when read one after the other."""
@@ -93,13 +93,25 @@ class Flow:
             opened = self._opener(files, rows)
             extent = self.extent(files[0]) if len(files) == 1 else None
             sources.append(opened if extent is None else merge.Bounded(opened, extent))
-        return merge.merge(self.kind, sources, self.counts, self._drop)
+        together = None if self.kind == KIND else self._together
+        return merge.merge(self.kind, sources, self.counts, self._drop, together)
 
     def extent(self, file: FileRow) -> Extent | None:
         """The bounds of a file, where its statistics tell them."""
-        if file.path not in self._extents:
-            self._extents[file.path] = extents.extent(self.root / file.path, self.kind, file.bytes)
-        return self._extents[file.path]
+        found = self._look(file)
+        return None if found is None else found.extent
+
+    def _look(self, file: FileRow) -> extents.Look | None:
+        if file.path not in self._looks:
+            self._looks[file.path] = extents.look(self.root / file.path, self.kind, file.bytes)
+        return self._looks[file.path]
+
+    def _together(self, places: Sequence[int]) -> pa.Table:
+        files = [self._sources[place][0] for place in places]
+        looks = [found for found in map(self._look, files) if found is not None]
+        table = extents.read_together([self.root / file.path for file in files], self.kind, looks)
+        self.sums.add(table)
+        return table
 
     def _opener(self, files: Sequence[FileRow], rows: int) -> merge.Source:
         def opened(columns: Sequence[str] | None) -> Iterator[pa.Table]:

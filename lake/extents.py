@@ -1,14 +1,17 @@
-"""What a Parquet file of the lake holds, told by as little of it as does: its bounds and its symbols."""
+"""What a Parquet file of the lake holds, told by as little of it as does: bounds, symbols, what never changes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pyarrow.parquet import Statistics
+import msgspec
+import pyarrow as pa
+from pyarrow.parquet import FileMetaData, Statistics
 
-from lake import parquet, tables
+from lake import merge, parquet, tables
 from lake.windows import Extent
 from market import kinds
 
@@ -21,8 +24,24 @@ def symbols(path: Path) -> set[str]:
     return found
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What the footer of a file tells: its bounds, and columns with their value where every row has the same."""
+
+    extent: Extent
+    told: Mapping[str, Any]
+
+
 def extent(path: Path, kind: str, size: int) -> Extent | None:
     """Bounds of the file of `size` bytes from its statistics alone, None where they do not tell or it has no rows.
+
+    Raises CorruptFile.
+    """
+    found = look(path, kind, size)
+    return None if found is None else found.extent
+
+
+def look(path: Path, kind: str, size: int) -> Look | None:
+    """What the statistics of the file of `size` bytes tell, None where they do not tell its bounds or it has no rows.
 
     Raises CorruptFile.
     """
@@ -30,17 +49,60 @@ def extent(path: Path, kind: str, size: int) -> Extent | None:
     if seq is None or tables.sort_columns(kind)[:3] != ("symbol", "ts_event", seq):
         return None
     with parquet.open_file(path) as file:
-        bounds: list[tuple[Any, Any]] = []
-        for name in ("symbol", "ts_event", seq):
-            place = _leaf(kind, name)
-            told = [file.metadata.row_group(g).column(place).statistics for g in range(file.metadata.num_row_groups)]
-            if not told or any(one is None or not one.has_min_max or not _full(one) for one in told):
-                return None
-            bounds.append((min(one.min_raw for one in told), max(one.max_raw for one in told)))
-        names, times, ids = bounds
-        if names[0] != names[1]:
+        held = file.metadata
+    bounds: list[tuple[Any, Any]] = []
+    for name in ("symbol", "ts_event", seq):
+        place = _leaf(kind, name)
+        told = [held.row_group(g).column(place).statistics for g in range(held.num_row_groups)]
+        if not told or any(one is None or not one.has_min_max or not _full(one) for one in told):
             return None
-        return Extent(names[0].decode(), file.metadata.num_rows, size, times, ids)
+        bounds.append((min(one.min_raw for one in told), max(one.max_raw for one in told)))
+    names, times, ids = bounds
+    if names[0] != names[1]:
+        return None
+    return Look(Extent(names[0].decode(), held.num_rows, size, times, ids), _told(held, kind, seq))
+
+
+def _told(held: FileMetaData, kind: str, seq: str) -> dict[str, Any]:
+    """Columns that statistics tell whole, None where all rows are null.
+
+    Never of floats: what is no number is not in their statistics, and both zeros are one there.
+    """
+    if held.num_row_groups != 1:
+        return {}
+    group = held.row_group(0)
+    found: dict[str, Any] = {}
+    for name, place, exact in _leaves(kind):
+        statistics = group.column(place).statistics
+        if name in ("ts_event", seq) or statistics is None or not statistics.has_null_count:
+            continue
+        if statistics.null_count == held.num_rows:
+            found[name] = None
+        elif exact and statistics.null_count == 0 and statistics.has_min_max:
+            low = statistics.min_raw
+            if low == statistics.max_raw:
+                found[name] = low.decode() if isinstance(low, bytes) else low
+    return found
+
+
+def read_together(paths: Sequence[Path], kind: str, looks: Sequence[Look]) -> pa.Table:
+    """Small files one after the other as one table. What all of them tell alike is not read. Raises CorruptFile."""
+    told = dict(looks[0].told)
+    for one in looks[1:]:
+        told = told if one.told == told else {n: v for n, v in told.items() if n in one.told and one.told[n] == v}
+    names = [name for name in tables.schema(kind).names if name not in told]
+    found = merge.joined([parquet.read(path, names) for path in paths])
+    return tables.conform(found, kind, {name: value for name, value in told.items() if value is not None})
+
+
+@cache
+def _leaves(kind: str) -> tuple[tuple[str, int, bool], ...]:
+    """Columns that are one column in a file too: their numbers there, and whether their bounds are values of theirs."""
+    nested = {name for level in tables.level_columns(kind) for name in (level, tables.text_name(level))}
+    return tuple(
+        (field.name, _leaf(kind, field.name), not pa.types.is_floating(field.type))
+        for field in tables.schema(kind) if field.name not in nested
+    )  # fmt: skip
 
 
 @cache

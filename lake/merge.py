@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from lake import tables
 from lake.rising import Rising, rising_column, symbol_runs
+from lake.sortedness import unsorted
 from lake.windows import Extent, windows
 from market import kinds
 
@@ -58,43 +59,52 @@ def piece_rows(sources: int) -> int:
 
 
 def merge(
-    kind: str, sources: Sequence[Source], counts: Merged, on_drop: Callable[[pa.Table], None] | None = None
+    kind: str,
+    sources: Sequence[Source],
+    counts: Merged,
+    on_drop: Callable[[pa.Table], None] | None = None,
+    together: Callable[[Sequence[int]], pa.Table] | None = None,
 ) -> Iterator[pa.Table]:
     """The rows of all sources in the kind's order, one of each identity, in tables of moderate size.
 
     Each source is sorted by `tables.sort_columns(kind)`. Of rows with one identity the first received stays, of
     open_interest the last, of bars the highest revision (of the last source). `counts` is complete at the end;
     `on_drop` is given the rows that are left out. Small sources whose bounds say that they follow each other are read
-    once, many together; every other twice, the first time its ids only (twice more where ids do not only rise).
+    once, many together (by `together`, which is given their places in `sources` and joins their rows in that order);
+    every other twice, the first time its ids only (twice more where ids do not only rise).
     """
     extents = [source.extent if isinstance(source, Bounded) else None for source in sources]
     for window in windows(extents, _WINDOW_ROWS, _WINDOW_BYTES):
         some = [sources[place] for place in window.places]
         if window.small:
-            yield from _together(kind, some, counts, on_drop)
+            parts = [piece for source in some for piece in source(None) if piece.num_rows] if together is None else []
+            yield from _small(kind, joined(parts) if together is None else together(window.places), counts, on_drop)
         else:
             yield from _merged(kind, some, counts, on_drop)
 
 
-def _together(
-    kind: str, sources: Sequence[Source], counts: Merged, on_drop: Callable[[pa.Table], None] | None
+def _small(
+    kind: str, table: pa.Table, counts: Merged, on_drop: Callable[[pa.Table], None] | None
 ) -> Iterator[pa.Table]:
-    """The merge of sources that fit in memory."""
+    """The merge of sources that fit in memory, from their rows one source after the other."""
     order = tables.sort_columns(kind)
-    parts = [piece for source in sources for piece in source(None) if piece.num_rows]
-    losers = duplicates(kind, [functools.partial(_held, parts)]).get(0)
-    if losers is None:
-        yield from _in_order([_Taken(part, 0) for part in parts], order, counts)
-    else:
-        kept = _without(_joined(parts), losers, on_drop)
-        yield from _in_order([kept._replace(table=_sorted(kept.table, order))], order, counts)
+    counts.rows_in += table.num_rows
+    losers = duplicates(kind, [functools.partial(_held, table)]).get(0)
+    if losers is not None:
+        counts.duplicates += losers.len()
+        table = _without(table, losers, on_drop).table
+    if unsorted(table, order):
+        table = _sorted(table, order)
+    if table.num_rows:
+        counts.rows_out += table.num_rows
+        yield table
 
 
-def _held(parts: Sequence[pa.Table], columns: Sequence[str] | None) -> Iterator[pa.Table]:
-    yield _joined([part if columns is None else part.select(list(columns)) for part in parts])
+def _held(table: pa.Table, columns: Sequence[str] | None) -> Iterator[pa.Table]:
+    yield table if columns is None else table.select(list(columns))
 
 
-def _joined(parts: Sequence[pa.Table]) -> pa.Table:
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
     """The tables as one whose columns lie in one piece: what looks at them costs as much a piece as for many rows."""
     return parts[0] if len(parts) == 1 else pa.concat_tables(parts).unify_dictionaries().combine_chunks()
 
@@ -141,7 +151,7 @@ def _in_order(taken: list[_Taken], order: Sequence[str], counts: Merged) -> Iter
     if not pieces:
         return
     keyed = sorted(((_key(p.table, 0, order), _key(p.table, -1, order), p.table) for p in pieces), key=lambda k: k[0])
-    table = _joined([piece for _, _, piece in keyed])
+    table = joined([piece for _, _, piece in keyed])
     if any(before[1] > after[0] for before, after in itertools.pairwise(keyed)):
         table = _sorted(table, order)
     counts.rows_out += table.num_rows
@@ -369,6 +379,15 @@ def cut(pieces: Iterable[pa.Table], column: str, start: int, end: int) -> Iterat
 
 def plain_frame(table: pa.Table) -> pl.DataFrame:
     """The table in polars, its dictionaries as strings, which sort by their UTF-8 bytes."""
-    made = pl.from_arrow(table)
-    assert isinstance(made, pl.DataFrame)
-    return made.with_columns(pl.col(pl.Categorical).cast(pl.String))
+    return pl.DataFrame([plain_series(table.column(name)).alias(name) for name in table.column_names])
+
+
+def plain_series(column: pa.ChunkedArray) -> pl.Series:
+    """The column in polars, a dictionary as strings: told once where all rows have the same."""
+    if not pa.types.is_dictionary(column.type):
+        return pl.Series(pl.from_arrow(column))
+    whole = column.unify_dictionaries().combine_chunks()
+    texts = pl.Series(pl.from_arrow(whole.dictionary))
+    if len(texts) == 1 and not whole.null_count:
+        return pl.repeat(texts[0], len(whole), dtype=pl.String, eager=True)
+    return texts.gather(pl.Series(pl.from_arrow(whole.indices)))

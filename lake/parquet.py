@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 
 from lake import scaled, tables
 from lake.errors import CorruptFile, VerifyFailed
-from lake.merge import duplicates, plain_frame
+from lake.merge import duplicates
 from lake.rising import Rising
+from lake.sortedness import unsorted
 from market import kinds
 
 _PIECE_ROWS = 64 * 1024
@@ -94,7 +95,8 @@ class Stats(msgspec.Struct):
         """Counts one more table of the file."""
         self.count(table, kind)
         self.estimated += int(pc.sum(table.column("ts_estimated")).as_py() or 0)
-        self.symbols.update(table.column("symbol").unique().to_pylist())
+        for names in table.column("symbol").chunks:
+            self.symbols.update(names.dictionary.take(names.indices.unique()).to_pylist())
         decimals = ((n, table.column(n), table.column(tables.text_name(n))) for n in tables.decimal_columns(kind))
         for name, floats, texts in (*decimals, *tables.flat_levels(table, kind)):
             filled = len(texts) - texts.null_count
@@ -117,10 +119,11 @@ def _decimals(floats: pa.ChunkedArray, texts: pa.ChunkedArray) -> int:
     values = _series(floats)
     if values.null_count() == values.len():
         return 0
+    spelt = _series(texts) if texts.null_count < len(texts) else None
     try:
-        return scaled.from_table(values, _series(texts)).exponent
+        return scaled.from_table(values, spelt).exponent
     except scaled.Overflow:
-        return scaled.exponent_of(scaled.texts_of(values, _series(texts)))
+        return scaled.exponent_of(scaled.texts_of(values, spelt))
 
 
 def _series(column: pa.ChunkedArray) -> pl.Series:
@@ -233,7 +236,8 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The whole file, or some columns of it, with checksums verified. Raises CorruptFile."""
     with open_file(path) as file:
         try:
-            return file.read(columns=None if columns is None else list(columns))
+            # one thread: handing columns around costs more than small ones, and the other cores have work
+            return file.read(columns=None if columns is None else list(columns), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
 
@@ -254,7 +258,6 @@ def iterate(
         groups = [group for group in _groups(file, symbols) if between is None or _touches(file, group, *between)]
         try:
             wanted = None if columns is None else list(columns)
-            # one thread: handing columns around costs more than small ones, and the other cores have work
             for batch in file.iter_batches(
                 _lighter(file, columns, rows), row_groups=groups, columns=wanted, use_threads=False
             ):
@@ -361,22 +364,12 @@ class _OrderCheck:
     def __init__(self, kind: str, name: str) -> None:
         self.name = name
         self.order = tables.sort_columns(kind)
-        self.last: pl.DataFrame | None = None
+        self.last: pa.Table | None = None
 
     def add(self, table: pa.Table) -> None:
         """One more piece of the file. Raises VerifyFailed where its rows are not in order."""
-        frame = plain_frame(table.select(list(self.order)))
-        joined = frame if self.last is None else pl.concat([self.last, frame])
-        if joined.select(unordered(self.order)).to_series().any():
+        keys = table.select(list(self.order))
+        edge = [] if self.last is None else [pa.concat_tables([self.last, keys.slice(0, 1)])]
+        if any(unsorted(rows, self.order) for rows in (*edge, keys)):
             raise VerifyFailed(f"{self.name} is not sorted by {', '.join(self.order)}")
-        self.last = frame.tail(1)
-
-
-def unordered(order: Sequence[str]) -> pl.Expr:
-    """Per row, whether it sorts before the row above it (nulls first); false for the first row."""
-    after: pl.Expr = pl.lit(value=False)
-    for name in reversed(order):
-        here, above = pl.col(name), pl.col(name).shift(1)
-        less = (here.is_null() & above.is_not_null()) | (here < above).fill_null(value=False)
-        after = less | (here.eq_missing(above) & after)
-    return after & (pl.int_range(pl.len()) > 0)
+        self.last = keys.take([keys.num_rows - 1])

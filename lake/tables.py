@@ -196,7 +196,7 @@ def conform(table: pa.Table, kind: str, constants: Mapping[str, Any] | None = No
 
 def _constant(value: Any, rows: int, to: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_dictionary(to) and value is not None:
-        indices = pa.array([0], pa.int32()).take(pa.repeat(pa.scalar(0, pa.int32()), rows))
+        indices = pa.repeat(pa.scalar(0, pa.int32()), rows)
         return pa.chunked_array([pa.DictionaryArray.from_arrays(indices, pa.array([value], pa.string()))], type=to)
     return pa.chunked_array([pa.repeat(pa.scalar(value, to), rows)], type=to)
 

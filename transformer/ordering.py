@@ -14,7 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import merge, parquet, tables
+from lake import merge, tables
+from lake.sortedness import unsorted
 from market import kinds
 
 
@@ -42,9 +43,10 @@ def _places(kind: str, table: pa.Table) -> pa.Array:
     places = pc.array_sort_indices(ranks)  # a stable sort
     if _rising(kind, table, ranks, places):
         return places
-    keys = merge.plain_frame(table.select(order).take(places))
-    if not keys.select(parquet.unordered(order).any()).item():
+    taken = table.select(order).take(places)
+    if not unsorted(taken, order):
         return places
+    keys = merge.plain_frame(taken)
     again = keys.select(pl.arg_sort_by(order, nulls_last=False, maintain_order=True)).to_series()
     return places.take(again.to_arrow())
 

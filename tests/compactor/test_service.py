@@ -310,8 +310,8 @@ def test_a_merge_that_loses_a_digit_is_never_committed(lake, monkeypatch):
     lake.part("trade", ticks("BTCUSDT", range(10)))
     real = merge.merge
 
-    def wrong(kind, sources, counts, on_drop=None):
-        for piece in real(kind, sources, counts, on_drop):
+    def wrong(*given):
+        for piece in real(*given):
             place = piece.schema.get_field_index("price")
             yield piece.set_column(place, "price", pa.compute.add(piece.column("price"), 0.1))
 

@@ -45,3 +45,35 @@ def test_of_several_symbols_or_rows_without_an_id_no_bounds_are_told(path):
     assert extents.extent(path, "trade", 7) is None
     write(path, "trade", table("trade", []))
     assert extents.extent(path, "trade", 7) is None
+
+
+def read_together(paths):
+    return extents.read_together(paths, "trade", [extents.look(path, "trade", 7) for path in paths])
+
+
+def test_columns_that_statistics_tell_are_those_of_the_pages(tmp_path):
+    paths = [tmp_path / f"{number}.parquet" for number in range(3)]
+    made = [trade(T0 + n, "100.5", "0.5", n) for n in range(9)]
+    made[4]["ts_publish"] = T0
+    for place, path in enumerate(paths):
+        write(path, "trade", table("trade", made[3 * place : 3 * place + 3]))
+    whole = pa.concat_tables([parquet.read(path) for path in paths]).unify_dictionaries().combine_chunks()
+    assert read_together(paths).combine_chunks().equals(whole)
+    told = extents.look(paths[0], "trade", 7).told
+    assert {"ts_publish": None, "symbol": "BTCUSDT", "price_text": None, "ts_estimated": False}.items() <= told.items()
+    assert "ts_publish" not in extents.look(paths[1], "trade", 7).told
+    assert not {"price", "qty", "multiplier", "ts_event", "seq"} & told.keys()
+
+
+def test_only_what_several_files_tell_alike_is_not_read(tmp_path):
+    paths = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for place, path in enumerate(paths):
+        write(path, "trade", table("trade", [trade(T0 + place, "1", "1", place) | {"session": f"n-{place}-1"}]))
+    assert read_together(paths).column("session").to_pylist() == ["n-0-1", "n-1-1"]
+
+
+def test_of_a_file_of_several_row_groups_every_column_is_read(path, monkeypatch):
+    monkeypatch.setattr(tables, "ROW_GROUP_ROWS", 4)
+    write(path, "trade", table("trade", rows(9)))
+    assert extents.look(path, "trade", 7).told == {}
+    assert read_together([path]).equals(parquet.read(path))
