@@ -76,7 +76,7 @@ class Line:
 
     __slots__ = (
         "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past", "seen", "session",
-        "sessions", "settling", "snapshot", "strays", "symbol", "ts", "twin", "until",
+        "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts", "twin", "until",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -103,15 +103,13 @@ class Line:
         self.strays: list[tuple[int, int]] = []
         """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
         self.odd: tuple[tuple[int, int], ...] = ()  # those that were strays lately
-        self.past: tuple[Line, ...] = ()
-        """Earlier numberings, the newest first."""
-        self.until = 0
-        """Of an earlier numbering: when the one after it began."""
+        self.past: tuple[Line, ...] = ()  # earlier numberings, the newest first
+        self.until = 0  # of an earlier numbering: when the one after it began
         self.seen = array("q")
-        self.snapshot: int | None = None
-        """The id of the newest snapshot that a book begins from."""
-        self.lost = 0
-        """Ids below it were merged, and some of them not stored: a book begins behind them."""
+        self.snapshot: int | None = None  # the id of the newest snapshot that a book begins from
+        self.lost = 0  # ids below it were merged, and some of them not stored: a book begins behind them
+        self.since = 0
+        """Of what has no ids: when (us) the venue took it on, so that what was missing before then is told."""
 
     def leave_behind(self, *, until: int) -> Line:
         """What is known of its numbering, of which nothing more comes but what is late or repeated."""
@@ -208,7 +206,7 @@ class Memory(ABC):
                     between.ts_to = doubt.ts_to
                     self._give(between)
         for line in (line for line in named if not line.sessions):
-            alive = line.ts if cause in SINGLE else max(line.ts, newest - IN_FLIGHT)
+            alive = max(line.ts, line.since, 0 if cause in SINGLE else newest - IN_FLIGHT)
             if cause == HANDOVER:
                 if line.gap is None and line.ts:
                     line.gap = self._gap(line, alive, cause, session, now)
@@ -230,9 +228,9 @@ class Memory(ABC):
         """
         if cause in SINGLE:
             return shown if cause == SILENT and shown else now
-        heard = max(newest, min(shown, now)) or now
-        # the first of it may have been under way
-        return heard - IN_FLIGHT if self.rare or line.symbol == EVERY_SYMBOL else min(heard, now)
+        heard = max(newest, min(shown, now)) or line.since or now
+        early = IN_FLIGHT if self.rare or line.symbol == EVERY_SYMBOL else 0  # the first of it may have been under way
+        return min(max(heard - early, line.since), now)
 
     def silenced(self, session: str, symbol: str, since: int, now: int, detail: str) -> list[Gap]:
         """One stream of `session` is proven to have missed something: `detail` says by what. Where nothing was ever
@@ -290,6 +288,7 @@ class Memory(ABC):
         for line in map(self._line, symbols):
             line.sessions.add(session)
             if line.gap is None:
+                line.since = line.since or (0 if self.begun(line.symbol) else now)
                 continue
             if line.settling is None:
                 self._settling.append(line)
@@ -337,6 +336,7 @@ class Memory(ABC):
             else:
                 gap, line.gap = line.gap, None
                 gap.ts_to, line.settling = max(line.settling[1], gap.ts_from + 1), None
+                line.since = gap.ts_to if line.next < 0 else 0  # with ids it is the same gap that goes on
                 self._end(gap, now)
 
     def _line(self, symbol: str) -> Line:

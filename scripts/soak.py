@@ -78,7 +78,10 @@ class Soak:
         )  # fmt: skip
         try:
             port = processes.free_port()
-            config = processes.write_config(self.folder, self._sources(simulator), port, short=self.seconds < SHORT)
+            config = processes.write_config(
+                self.folder, self._sources(simulator), port, short=self.seconds < SHORT,
+                stop_seconds=60.0 if self.options.lenient else 10.0,
+            )  # fmt: skip
             daemon = processes.Daemon(config, self.folder / "daemon.log", port)
             try:
                 daemon.wait_until_ready()
@@ -236,7 +239,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--redundancy", type=int, choices=(1, 2), default=1)
     parser.add_argument("--faults", choices=("all", "none"), default="all")
-    parser.add_argument("--lenient", action="store_true", help="memory and the loop's delay are shown, not judged")
+    parser.add_argument("--lenient", action="store_true", help="memory and delays are not judged; stops have a minute")
     parser.add_argument("--pattern", action=argparse.BooleanOptionalAction, default=True, help="inverse collects `*`")
     parser.add_argument("--judge", action="store_true", help="compare again what the last run left in --out")
     parser.add_argument("--burst", action="store_true")

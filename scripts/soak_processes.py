@@ -121,8 +121,12 @@ class Daemon:
         self.process.wait()
 
 
-def write_config(folder: Path, sources: list[dict[str, Any]], port: int, *, short: bool) -> Path:
-    """The daemon's configuration; a JSON document is YAML too."""
+def write_config(
+    folder: Path, sources: list[dict[str, Any]], port: int, *, short: bool, stop_seconds: float = 10.0
+) -> Path:
+    """The daemon's configuration; a JSON document is YAML too. A stop that takes longer than `stop_seconds` is broken
+    off, and what is then not written is a gap of the next start only, which a soak has none of.
+    """
     collectors: dict[str, Any] = {"node": "soak", "sources": sources}
     if short:
         collectors["writing"] = {"seal_seconds": 5, "slow_seal_seconds": 10}
@@ -130,7 +134,10 @@ def write_config(folder: Path, sources: list[dict[str, Any]], port: int, *, shor
             "silent_socket_seconds": 4, "silent_stream_seconds": 5,
             "backoff_first_seconds": 0.2, "backoff_max_seconds": 2,
         }  # fmt: skip
-    document = {"lake": str(folder / "lake"), "http": {"port": port}, "logs": {"file": False}, "collectors": collectors}
+    document = {
+        "lake": str(folder / "lake"), "http": {"port": port}, "logs": {"file": False}, "collectors": collectors,
+        "shutdown_seconds": stop_seconds,
+    }  # fmt: skip
     path = folder / "config.json"
     path.write_text(json.dumps(document, indent=1))
     return path

@@ -128,6 +128,28 @@ def test_an_interruption_of_a_stream_that_is_silent_by_nature_ends_when_the_venu
     assert held.tick(T + 60 * SECOND) == []
 
 
+def test_a_stream_that_was_taken_on_again_and_cut_before_anything_came_is_missing_since_then_and_no_longer():
+    """Found by the virtual soak: the second interruption began with the last order, hours before, over time that was
+    covered; where both began with the same order, the row of the first said that it was over while the second went on.
+    """
+    held = made("liquidation")
+    held.merge(order(1))
+    (first,) = held.interrupt("a-1-1", ["A"], "disconnect", T + 3600 * SECOND)
+    held.acknowledged("b-1-1", ["A"], T + 3700 * SECOND)
+    held.tick(T + 3700 * SECOND + SETTLED)
+    (second,) = held.interrupt("b-1-1", ["A"], "disconnect", T + 7200 * SECOND)
+    assert (second.ts_from, second.ts_to) == (T + 3700 * SECOND, None)
+    assert second.gap_id != first.gap_id
+
+
+def test_a_stream_of_which_nothing_ever_came_is_missing_since_the_venue_took_it_on():
+    held = made("contract")
+    held.acknowledged("a-1-1", [EVERY_SYMBOL], T)
+    held.acknowledged("a-1-1", [EVERY_SYMBOL], T + SECOND)
+    (begun,) = held.interrupt("a-1-1", [EVERY_SYMBOL], "disconnect", T + 720 * SECOND)
+    assert begun.ts_from == T, "and not since it was noticed"
+
+
 def minute(n, session="a-1-1"):
     """The candle of the minute `n`; its event is at its last millisecond."""
     start = T - T % MINUTE + n * MINUTE

@@ -2,13 +2,14 @@
 
 Each example is a short life of a session: documented frames or answers, most of them harmed (`tests.support.hostile`),
 and time that passes between them. A parser never raises and never takes long; it counts every frame, and what it lets
-through can be merged and stored. `LAKE_FAULTS=full` takes 5,000 examples of each.
+through can be merged and stored. `LAKE_FAULTS=full` takes 5,000 examples of each, `LAKE_EXAMPLES=…` so many.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,9 +59,8 @@ from tests.support import hostile
 from tests.support.faults import FULL
 from transformer.reader import read_segment
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
-
-EXAMPLES = 5_000 if FULL else 12
+EXAMPLES = int(os.environ.get("LAKE_EXAMPLES") or (5_000 if FULL else 12))
+pytestmark = pytest.mark.timeout(max(120, EXAMPLES))
 SESSION = "n-1-1"
 LABELS, LABEL_LENGTH, REASON_LENGTH = 201, 64, 300
 """What a session may count by, and say: metrics and memory hold all of it."""
