@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collectors.holes import IN_FLIGHT, Line, venue_time
+from collectors.holes import IN_FLIGHT, venue_time
+from collectors.line import Line
 from collectors.numbered import PAST, IdMerger
 from market.kinds import BookDelta, Event
 
@@ -138,7 +139,7 @@ class ChainMerger(IdMerger):
             self._report(line, hole, now)
         line.past = (line.leave_behind(until=ts), *line.past[: PAST - 1])
         line.holes, line.snapshot, line.lost, line.twin = [], None, 0, ""
-        line.low, line.next, line.session = last, last + 1, event.session
+        line.low, line.next, line.session, line.began = last, last + 1, event.session, ts
         return True
 
     @staticmethod

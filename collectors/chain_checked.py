@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from collectors.chain import CLEAR, SNAPSHOT
-from collectors.holes import HANDOVER, SINGLE, Line, Memory, gap_id, venue_time
+from collectors.holes import HANDOVER, SINGLE, Memory, gap_id, venue_time
+from collectors.line import Line
 from market.kinds import BookDelta, Event
 from market.session import Gap
 

@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from collectors.departures import RETIRED
 from collectors.handover import Overlap, overlap
 from collectors.holes import HANDOVER
 from collectors.http import HttpFailed
 from collectors.life import DISCONNECT, STOPPED, Ending, Life, Tools
-from collectors.pipeline import RETIRED, Pipeline
+from collectors.pipeline import Pipeline
 from collectors.transports import ConnectFailed, Transport
 from collectors.waits import Waits
 from market.admission import Admission, Admitting

@@ -1,4 +1,4 @@
-"""What all mergers share: the holes of a symbol, the interruptions of its streams, and the queue of gaps to give out.
+"""What all mergers share: the interruptions of streams, and the queue of gaps to give out.
 
 Pure. A hole that was found is held for a moment, since venues reorder and connections differ in speed, then it is a
 gap row; the row changes when the hole is filled or its end becomes known.
@@ -9,11 +9,10 @@ from __future__ import annotations
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from array import array
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from collectors.doubts import DOUBTS, Doubt
+from collectors.line import Hole, Line
 from market.kinds import Event, kind
 from market.session import EVERY_SYMBOL, Gap, Resume
 from market.times import SECOND
@@ -54,120 +53,6 @@ def without(events: Sequence[Event], places: Collection[int]) -> Sequence[Event]
     return [event for place, event in enumerate(events) if place not in places] if places else events
 
 
-class Hole:
-    """Ids [start, end) that were not seen. `gap` is its row, once it has one; `silent` holes are no loss of ours."""
-
-    __slots__ = ("end", "found_at", "gap", "reported", "session", "silent", "start", "ts_from", "ts_to")
-
-    def __init__(self, start: int, end: int, found_at: int, ts_from: int, ts_to: int, session: str) -> None:
-        self.start = start
-        self.end = end
-        self.found_at = found_at
-        self.ts_from = ts_from
-        self.ts_to = max(ts_to, ts_from + 1)
-        self.session = session
-        self.gap: Gap | None = None
-        self.reported = False
-        self.silent = False
-
-
-class Line:
-    """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
-
-    __slots__ = (
-        "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past", "seen", "session",
-        "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts", "twin", "until",
-    )  # fmt: skip
-
-    def __init__(self, symbol: str) -> None:
-        self.symbol = symbol
-        self.low = self.next = -1
-        self.ts = 0
-        self.session = ""
-        """The session of the newest event; any other session's event is looked at closely."""
-        self.twin = ""
-        """Another session that serves it, where no hole, stray or other doubt is: its copies are dropped fast."""
-        self.sessions: set[str] = set()
-        """Those that have sent something of it and are not over; of sparse streams those that were taken on."""
-        self.entering: dict[str, int] = {}
-        """Session -> where it came in, while ids between the others and there are missing."""
-        self.doubts: list[Doubt] = []
-        """Where sessions came in ahead of those that were there, in order."""
-        self.joined: set[str] = set()
-        """Sessions that are known to overlap with what was there before them."""
-        self.gap: Gap | None = None
-        """The interruption that waits for its end."""
-        self.settling: tuple[str, int] | None = None
-        """(session, time) that will have ended the interruption, if the session lasts."""
-        self.holes: list[Hole] = []
-        self.strays: list[tuple[int, int]] = []
-        """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
-        self.odd: tuple[tuple[int, int], ...] = ()  # those that were strays lately
-        self.past: tuple[Line, ...] = ()  # earlier numberings, the newest first
-        self.until = 0  # of an earlier numbering: when the one after it began
-        self.seen = array("q")
-        self.snapshot: int | None = None  # the id of the newest snapshot that a book begins from
-        self.lost = 0  # ids below it were merged, and some of them not stored: a book begins behind them
-        self.since = 0
-        """Of what has no ids: when (us) the venue took it on, so that what was missing before then is told."""
-
-    def leave_behind(self, *, until: int) -> Line:
-        """What is known of its numbering, of which nothing more comes but what is late or repeated."""
-        past = Line(self.symbol)
-        past.low, past.next, past.ts, past.holes, past.until = self.low, self.next, self.ts, self.holes, until
-        return past
-
-    def leave(self, session: str) -> None:
-        """The session serves it no more."""
-        self.sessions.discard(session)
-        self.joined.discard(session)
-        self.entering.pop(session, None)
-        self.twin = ""
-        if self.session == session:
-            self.session = ""
-        if self.settling is not None and self.settling[0] == session:
-            self.settling = None
-
-    def meet(self, session: str, at: int, *, joined: bool, ts: int = 0) -> None:
-        """A session's first event, of the number `at` and time `ts`; `joined`: nothing can be missing before it."""
-        self.sessions.add(session)
-        if joined:
-            self.joined.add(session)
-        else:
-            self.entering[session] = at
-            if ts and (others := self.sessions - {session}):
-                self._doubt(Doubt(at, self.ts, ts, others))
-        self.twin = ""
-
-    def _doubt(self, doubt: Doubt) -> None:
-        """Too many at once are one."""
-        if len(self.doubts) == DOUBTS:
-            last = self.doubts.pop()
-            doubt.ts_from, doubt.provers = last.ts_from, doubt.provers | last.provers
-        self.doubts.append(doubt)
-
-    def reached(self, session: str, at: int) -> None:
-        """A session is at the number `at`: whoever came in by then overlaps with it."""
-        for other in [other for other, entry in self.entering.items() if other != session and at >= entry]:
-            del self.entering[other]
-            self.joined.add(other)
-        if self.doubts:
-            self.doubts = [doubt for doubt in self.doubts if session not in doubt.provers or at < doubt.at]
-
-    def unproven(self, session: str) -> list[Doubt]:
-        """The session has ended: what nobody can prove any more. Said once."""
-        for doubt in self.doubts:
-            doubt.provers.discard(session)
-        gone = [doubt for doubt in self.doubts if not doubt.provers]
-        self.doubts = [doubt for doubt in self.doubts if doubt.provers]
-        return [doubt for doubt in gone if doubt.ts_from < doubt.ts_to]
-
-    def calm(self, session: str) -> None:
-        """Let copies of `session` be dropped fast, where nothing is in doubt."""
-        if not (self.holes or self.strays or self.entering or self.gap or session == self.session):
-            self.twin = session
-
-
 class Memory(ABC):
     """Interruptions, and the queue of gaps to give out: what all mergers share."""
 
@@ -200,6 +85,10 @@ class Memory(ABC):
         named = [self._line(symbol) for symbol in symbols]
         for line in named if cause in SINGLE else list(self._lines.values()):
             line.leave(session)
+            for hole in line.holes:
+                if hole.silent and hole.session == session:  # it was to come on the one that is lost
+                    hole.silent = False
+                    self._report(line, hole, now)
             for doubt in line.unproven(session) if line.doubts else ():
                 if cause != HANDOVER:
                     between = self._gap(line, doubt.ts_from, cause, session, now)
@@ -231,6 +120,18 @@ class Memory(ABC):
         heard = max(newest, min(shown, now)) or line.since or now
         early = IN_FLIGHT if self.rare or line.symbol == EVERY_SYMBOL else 0  # the first of it may have been under way
         return min(max(heard - early, line.since), now)
+
+    def missed(self, session: str, symbol: str, heard: int, since: int, cause: str, now: int) -> list[Gap]:
+        """Of a stream whose silence is ordinary nobody had what came between `heard` (us), when `session` was heard
+        last, and `since`, when another one was taken on.
+        """
+        line = self._line(symbol)
+        if line.gap is None:
+            gap = self._gap(line, max(line.ts, line.since, heard - IN_FLIGHT), cause, session, now)
+            gap.ts_to = max(since, gap.ts_from + 1)
+            line.since = gap.ts_to if line.next < 0 else 0
+            self._give(gap)
+        return self._take(now)
 
     def silenced(self, session: str, symbol: str, since: int, now: int, detail: str) -> list[Gap]:
         """One stream of `session` is proven to have missed something: `detail` says by what. Where nothing was ever
@@ -311,7 +212,7 @@ class Memory(ABC):
             line = self._lines[symbol] = Line(symbol)
             line.ts = stop.ts_event
             if stop.seq is not None:
-                line.low, line.next = stop.seq, stop.seq + 1
+                line.low, line.next, line.began = stop.seq, stop.seq + 1, stop.ts_event
                 line.seen.append(stop.seq)
             line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
             line.gap.detail = stop.detail

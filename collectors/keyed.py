@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from collectors.holes import SEEN, Line, Memory, venue_time
+from collectors.holes import SEEN, Memory, venue_time
+from collectors.line import Line
 from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL, Gap
 from market.times import MS

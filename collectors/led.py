@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from collectors.holes import HANDOVER, IN_FLIGHT, SINGLE, STALLED, Line, Memory, venue_time
+from collectors.holes import HANDOVER, IN_FLIGHT, SINGLE, STALLED, Memory, venue_time
+from collectors.line import Line
 from market.kinds import Event
 from market.session import Gap, Resume
 from market.times import SECOND

@@ -88,6 +88,8 @@ class Life:
         self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._ending: Ending | None = None
+        self._code: int | None = None
+        """How the socket ended, whoever wanted it."""
         self.born = self._heard = self._clock.monotonic()
         self._steady = Steady(self._clock)
         self._moved = 0
@@ -120,7 +122,8 @@ class Life:
             self._inquiry.close()
             ending = self._ending or Ending("cancelled")
             self._pipeline.close(
-                self.link, ending.cause, self._clock.now(), code=ending.code, detail=ending.detail,
+                self.link, ending.cause, self._clock.now(), detail=ending.detail,
+                code=self._code if ending.planned else ending.code,
                 wanted=not (ending.planned and ending.cause == STOPPED),
             )  # fmt: skip
         return ending
@@ -179,6 +182,7 @@ class Life:
         try:
             await part
         except Closed as closed:
+            self._code = closed.code
             self._end(DISCONNECT, str(closed), closed.code)
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is None or task.cancelling():

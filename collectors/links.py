@@ -29,7 +29,7 @@ class Recalling(Protocol):
 
 LAG = 2 * SECOND
 """By how much one connection may be behind another."""
-TORN = (None, 1002, 1005, 1006, 1007, 1009)
+TORN = (None, 1002, 1005, 1006, 1007, 1009, 1011)
 """Close codes of an end without the venue's word: none, or our own. What it has sent last may be lost."""
 
 
@@ -117,6 +117,22 @@ class Link:
             taken = 0 < since <= heard - LAG and not state.stream.contiguous
             if taken and liveness.status(state, now) == "acknowledged":
                 yield state.stream.kind, state.stream.symbol
+
+
+def taken_late(link: Link, others: Iterable[Link], heard: int) -> Iterator[tuple[str, str, int]]:
+    """(kind, symbol, since) of the sparse streams of `link`, which was `heard` last (us), that others were taken on for
+    only after that, and since when: between the two nobody had them, and their silence proves nothing.
+    """
+    since: dict[tuple[str, str], int] = {}
+    for state in (state for other in others for state in other.session.streams()):
+        if state.stream.sparse and (at := state.acknowledged_at):
+            key = (state.stream.kind, state.stream.symbol)
+            since[key] = min(at, since.get(key, at))
+    for state in link.session.streams():
+        kind, symbol = state.stream.kind, state.stream.symbol
+        at = since.get((kind, symbol), 0)
+        if 0 < state.acknowledged_at < at and at > heard - LAG and link.wants(state.stream):
+            yield kind, symbol, at
 
 
 MOST_NAMES = 500

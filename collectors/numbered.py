@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collectors.holes import CONFIRM, HANDOVER, RESET, Hole, Line, Memory, venue_time, without
+from collectors.holes import CONFIRM, HANDOVER, RESET, Memory, venue_time, without
+from collectors.line import Hole, Line
 from market.kinds import Event, Trade
 
 FAR = 1_000  # an id this much below the newest repeats nothing recent; nor does one below half of it
@@ -118,7 +119,7 @@ class IdMerger(Memory):
             line.reached(session, end)
 
     def _first(self, line: Line, event: Event, start: int, end: int, ts: int) -> None:
-        line.low, line.next, line.session = start, end, event.session
+        line.low, line.next, line.session, line.began = start, end, event.session, ts
         if line.gap is not None:
             line.gap.ts_to = max(ts + 1, line.gap.ts_from + 1)
             self._end(line.gap, event.ts_recv)
@@ -150,7 +151,7 @@ class IdMerger(Memory):
         if len(line.holes) > HOLES:
             forgotten = line.holes.pop(0)
             self._report(line, forgotten, now)
-            line.low = forgotten.end
+            line.low, line.began = forgotten.end, forgotten.ts_to
 
     def _behind(self, line: Line, event: Event, seq: int, ts: int) -> bool:
         """Not newer than the newest: fills a hole, repeats, or belongs to another numbering."""
@@ -172,9 +173,10 @@ class IdMerger(Memory):
     def _unknown(self, line: Line, event: Event, start: int, end: int) -> None:
         """Ids [start, end) below all that is known: what lies between is no loss of ours."""
         ts = venue_time(event)
-        unknown = Hole(end, line.low, event.ts_recv, ts, ts, event.session)
+        history = isinstance(event, Trade) and event.condition == HISTORY
+        unknown = Hole(end, line.low, event.ts_recv, ts, line.began, "" if history else event.session)
         unknown.silent = True
-        line.low = start
+        line.low, line.began = start, ts
         if unknown.start < unknown.end:
             self._hold(line, unknown, event.ts_recv)
         self.out_of_order += 1
@@ -233,7 +235,7 @@ class IdMerger(Memory):
         self._give(gap)
         line.past = (line.leave_behind(until=ts), *line.past[: PAST - 1])
         strays, line.strays, line.holes, line.gap = line.strays, [], [], None
-        line.low, line.next = strays[0][0], strays[0][0] + 1
+        line.low, line.next, line.began = strays[0][0], strays[0][0] + 1, ts
         line.ts = max(line.ts, ts)
         for number, time in strays[1:]:
             self._ahead(line, event, number, number + 1, time)

@@ -12,10 +12,11 @@ import msgspec
 
 from collectors import drifted
 from collectors.coverage import CoverageTracker
+from collectors.departures import Departures
 from collectors.drift import Radar
-from collectors.holes import HANDOVER, SILENCE, SINGLE, STALLED, Memory
+from collectors.holes import HANDOVER, STALLED, Memory
 from collectors.intake import Intake, Lines, line_of, lines_of_frames
-from collectors.links import TORN, Gaps, Link, Recalling, Totals, tally
+from collectors.links import Gaps, Link, Recalling, Totals, tally
 from collectors.pressed import Sieve
 from collectors.rhythm import Rhythms
 from collectors.routes import Route, Routes
@@ -48,8 +49,6 @@ from runtime.channel import Channel
 
 POLL = "poll"
 """Tag of the open line of a session that only fetches; its headers say what it asks for (`collectors.recorded`)."""
-RETIRED = "retired"
-"""Cause of an end after which the streams are wanted no more, or by other connections only."""
 Task = Send | Fetch | Leave | ServerTime
 """What a session asks of its driver."""
 
@@ -77,6 +76,7 @@ class Pipeline:
         self.rhythms = Rhythms()  # how quiet each stream may be, whichever connection carries it
         self._gaps = Gaps()
         self._told = Told(self.links, self.route)
+        self._departures = Departures(self.links, self.route, self._found)
         self._routes = Routes(self.market, intake, merger, self._told.given_up, self._blocking)
 
     def route(self, kind: str) -> Route:
@@ -206,11 +206,7 @@ class Pipeline:
         self._note(closing)
         self._cover(self._coverage.close(session))
         self._hand_over_coverage()
-        if cause in (HANDOVER, RETIRED):
-            self._pass_on(link, link.by_kind(), cause, now)
-        elif wanted:
-            self._interrupt(link, cause, now, link.heard if code in TORN else now)
-            self._pass_on(link, link.by_kind(wanted=False), RETIRED, now)
+        self._departures.over(link, cause, now, code, wanted=wanted)
         self._found(self._routes.release(self.links, self._totals))
         tally(self._totals.ignored, session.ignored)
         row = link.row
@@ -299,36 +295,6 @@ class Pipeline:
         if self._covered:
             self._intake.record(coverage=self._covered.values())
             self._covered.clear()
-
-    def _interrupt(self, link: Link, cause: str, now: int, heard: int) -> None:
-        """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet. Those
-        this one produced, and another stood by to produce when this one was `heard` last, are handed over to it.
-        """
-        served = {stream for other in self.links for stream in other.producing(now)}
-        standing = {stream for other in self.links for stream in other.standing_by(heard, now)} & {*link.producing(now)}
-        for kind, symbols in link.by_kind().items():
-            merger, session = self.route(kind).merger, link.session
-            named = [one for one in symbols if (kind, one) not in served and (kind, one) not in link.unwanted]
-            handed = [one for one in named if (kind, one) in standing and merger.begun(one)]
-            lost = [one for one in named if one not in handed]
-            # a cause of single streams too is the end of all: those that others serve have lost this session
-            for some, why in ((lost, cause), ((), SILENCE if cause in SINGLE else cause), (handed, HANDOVER)):
-                self._found(merger.interrupt(session.session_id, some, why, now, session.venue_time))
-
-    def _pass_on(self, link: Link, streams: Mapping[str, Sequence[str]], cause: str, now: int) -> None:
-        """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is. Of a
-        handover to nobody that is known (a replay of some of the frames) ids say what is missing.
-        """
-        others = (other.by_kind(wanted=True).items() for other in self.links)
-        elsewhere = {(kind, one) for carried in others for kind, held in carried for one in held}
-        carried = {kind: [one for one in held if (kind, one) in elsewhere] for kind, held in streams.items()}
-        if cause == HANDOVER and not any(carried.values()):
-            carried = {kind: list(held) for kind, held in streams.items()}
-        for kind, held in streams.items():
-            merger = self.route(kind).merger
-            self._found(merger.interrupt(link.session.session_id, carried[kind], HANDOVER, now))
-            for one in set(held).difference(carried[kind]):
-                self._found(merger.forget([one], link.unwanted.get((kind, one), now)))
 
     def _cover(self, rows: Iterable[Coverage]) -> None:
         """Coverage so far; a row that has grown takes the place of its shorter self."""

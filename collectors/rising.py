@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from collectors.holes import CONFIRM, SEEN, Line, Memory, venue_time, without
+from collectors.holes import CONFIRM, SEEN, Memory, venue_time, without
+from collectors.line import Line
 from market.kinds import Event, kind
 
 NEAR = 16

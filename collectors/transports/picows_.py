@@ -232,7 +232,9 @@ class _Inbox(WSListener):
         """How it ended where the peer has not said it: picows' word to the peer, or ours, or that there was none."""
         handshake = self.ws.close_handshake
         sent = handshake.sent if handshake is not None else None
-        return Closed(sent.code.value, sent.reason) if sent is not None else Closed(1006, "no closing handshake")
+        if sent is None or sent.code is WSCloseCode.OK:  # that was our asking, and nobody agreed
+            return Closed(1006, "no closing handshake")
+        return Closed(sent.code.value, sent.reason)
 
     def _linger(self) -> None:
         """It is the peer that closes the socket; but it is not waited for for ever."""

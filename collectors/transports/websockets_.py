@@ -223,7 +223,9 @@ class WebsocketsTransport:
         """The peer's word on the end, else ours (a frame too large, a ping unanswered), else that there was none."""
         protocol = self._connection.protocol
         word = protocol.close_rcvd or protocol.close_sent
-        return Closed(word.code, word.reason) if word is not None else Closed(1006, "no closing handshake")
+        if word is None or (protocol.close_rcvd is None and word.code == CloseCode.NORMAL_CLOSURE):
+            return Closed(1006, "no closing handshake")  # none, or only our asking for one
+        return Closed(word.code, word.reason)
 
 
 async def connect(

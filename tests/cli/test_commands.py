@@ -252,7 +252,7 @@ def test_ctrl_c_ends_a_replay_with_130_and_another_one_finishes_it(lake: Path) -
     running = subprocess.Popen(
         [sys.executable, "-m", "cli", *command],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "LAKE_FAULT": "write:1+:DELAY=0.03"},  # so that it is still at it, however busy the machine
+        env={**os.environ, "LAKE_FAULT": "write:1+:DELAY=0.1"},  # so that it is still at it, however busy the machine
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (target / "raw").exists() and time.monotonic() < deadline:

@@ -81,6 +81,16 @@ def test_reordering_at_the_very_start_is_no_gap_and_no_loss():
     assert made.tick(T + 60 * SECOND) == []
 
 
+@pytest.mark.parametrize("cause", ["disconnect", "handover"])
+def test_what_was_under_way_before_the_first_event_is_missing_once_its_connection_is_lost(cause):
+    made = ids()
+    feed(made, trade(104, session="n-1-2"), trade(101), trade(102))
+    assert made.tick(T + 60 * SECOND) == []
+    (gap,) = made.interrupt("n-1-1", [], cause, T + 60 * SECOND)
+    assert (gap.id_from, gap.id_to, gap.state) == (103, 104, "open")
+    assert gap.ts_from <= trade(103).ts_event < gap.ts_to
+
+
 def test_repeated_ids_are_dropped_and_counted():
     made = ids()
     assert feed(made, trade(100), trade(100), trade(101), trade(100)) == [True, False, True, False]

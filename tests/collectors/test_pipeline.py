@@ -141,6 +141,41 @@ def test_a_connection_left_for_its_silent_streams_has_lost_those_that_another_on
     assert (quote.ts_from, quote.ts_to, quote.state) == (T0 + 1_000, T0 + 20_000_000, "open")
 
 
+@pytest.mark.parametrize(
+    "cause, code, lost",
+    [
+        ("silence", None, True),
+        ("disconnect", 1011, True),
+        ("handover", 1006, True),
+        ("handover", 1000, False),
+        ("handover", None, False),
+        ("disconnect", 1000, False),
+    ],
+)
+def test_a_stream_taken_on_after_its_connection_was_heard_last_has_lost_what_came_between(
+    cause: str, code: int | None, lost: bool
+) -> None:
+    """Forced orders while a connection is frozen: its successor was there in time, as far as it knows."""
+    bench, streams = Bench(), (("trade", "AAA"), ("liquidation", "AAA"))
+    old = bench.open("n-1-1", *streams)
+    bench.pipeline.receive(old, [b"ack", t(1, 1_000)], T0 + SECOND)
+    heir = bench.open("n-1-2", *streams)
+    bench.pipeline.receive(heir, [b"ack", t(2, 12_000)], T0 + 12 * SECOND)
+    bench.pipeline.close(old, cause, T0 + 16 * SECOND, code=code)
+    gaps = [gap for gap in bench.passed(T0 + 30 * SECOND).gaps if gap.kind == "liquidation"]
+    assert [(gap.ts_from, gap.ts_to, gap.state) for gap in gaps] == [(T0 - SECOND, T0 + 12 * SECOND, "open")] * lost
+
+
+def test_a_stream_taken_on_in_time_has_lost_nothing() -> None:
+    bench, streams = Bench(), (("trade", "AAA"), ("liquidation", "AAA"))
+    old, heir = bench.open("n-1-1", *streams), bench.open("n-1-2", *streams)
+    for link in (old, heir):
+        bench.pipeline.receive(link, [b"ack", t(1, 1_000)], T0 + SECOND)
+    bench.pipeline.receive(old, [t(2, 5_000)], T0 + 5 * SECOND)
+    bench.pipeline.close(old, "silence", T0 + 20 * SECOND)
+    assert [gap for gap in bench.passed(T0 + 30 * SECOND).gaps if gap.kind == "liquidation"] == []
+
+
 def test_a_stalled_stream_is_a_gap_until_it_sends_again() -> None:
     bench = Bench()
     link = bench.open()

@@ -34,7 +34,7 @@ from transformer.service import transform_once
 
 pytestmark = pytest.mark.timeout(7200 if FULL else 240)
 
-LIVES, STEPS = (1_000, 50) if FULL else (10, 25)
+LIVES, STEPS = (1_000, 50) if FULL else (5, 25)
 
 
 class LakeModel(Beside, RuleBasedStateMachine):

@@ -71,6 +71,8 @@ async def bridges(sim, market, symbol):
         snapshot = (await sim.get(f"{PREFIX[market]}/depth?symbol={symbol}&limit=1000"))[2]
         later, more = await frames(ws, 6, depth)
         book, last = Client(snapshot), snapshot["lastUpdateId"]
+        while later[-4]["u"] <= last:  # on a busy machine they lag behind the answer
+            later, more = later + (next_ := await frames(ws, 1, depth))[0], more + next_[1]
         quotes = {m["u"]: (m["b"], m["B"], m["a"], m["A"]) for m in others + more if "A" in m}
         if market == "spot":
             tops = {m["lastUpdateId"]: (m["bids"], m["asks"]) for m in others + more if "lastUpdateId" in m}

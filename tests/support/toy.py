@@ -156,7 +156,8 @@ class ToyReference(ToySession):
 
 
 def stream(kind: str, symbol: str) -> Stream:
-    return Stream(f"{symbol}@{kind}", kind, symbol, kind, kind == "trade", None if kind == "trade" else 60 * SECOND)
+    quiet = None if kind in ("trade", "liquidation") else 60 * SECOND
+    return Stream(f"{symbol}@{kind}", kind, symbol, kind, kind == "trade", quiet, sparse=kind == "liquidation")
 
 
 def streams(

@@ -51,8 +51,9 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
         with collecting(config, port):
             wait_for("streams", lambda: producing(port, 1))
             time.sleep(1.0)
+            attempts = report(port)["connections"][0]["attempts"]
             exchange.fault("cut")
-            wait_for("streams of a second connection", lambda: producing(port, 2))
+            wait_for("streams of a second connection", lambda: producing(port, attempts + 1))
             time.sleep(1.0)
         truth = exchange.stop()
     dl("transform", "--config", config)

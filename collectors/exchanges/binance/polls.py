@@ -9,12 +9,12 @@ from collectors.adapters.polls import PolledBooks, PolledClock, PolledInterest, 
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.asking import Asking
 from collectors.exchanges.binance.depth import CHANNEL, Depth, read_book
-from collectors.exchanges.binance.funding import EARLIEST, ROUTE, FundingPoll
+from collectors.exchanges.binance.funding import ROUTE, FundingPoll
 from collectors.exchanges.binance.wire import EARLY, PAST
 from market.instruments import MARKET_SIZING
 from market.kinds import BookSnapshot, OpenInterest
 from market.numbers import is_decimal
-from market.session import SERVER_TIME, Output, Poll, Polled, ServerTime
+from market.session import SERVER_TIME, Output, Poll, Polled
 
 DEPTH, OPEN_INTEREST, TIME = "depth", "openInterest", "time"
 
@@ -103,12 +103,8 @@ class TimePoll(PolledClock, Asking):
     route = TIME
 
     def _read(self, name: str, tag: str, body: bytes, ts_recv: int) -> tuple[list[Output], bool]:
-        del name, tag, ts_recv
-        time = wire.to_us(_time(body).serverTime)
-        if not EARLIEST <= time < wire.LAST:
-            raise NoData("impossible time")
-        self.venue_time = max(self.venue_time, time)
-        return [ServerTime(time)], False
+        del name, tag
+        return self._told(wire.to_us(_time(body).serverTime), ts_recv)
 
 
 def offered(routes: Routes) -> dict[str, Poll]:

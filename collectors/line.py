@@ -1,0 +1,129 @@
+"""What is known of one symbol of a stream: its ids and holes, the sessions that serve it, its interruption. Pure."""
+
+from __future__ import annotations
+
+from array import array
+
+from collectors.doubts import DOUBTS, Doubt
+from market.session import Gap
+
+
+class Hole:
+    """Ids [start, end) that were not seen. `gap` is its row, once it has one; `silent` holes are no loss of ours."""
+
+    __slots__ = ("end", "found_at", "gap", "reported", "session", "silent", "start", "ts_from", "ts_to")
+
+    def __init__(self, start: int, end: int, found_at: int, ts_from: int, ts_to: int, session: str) -> None:
+        self.start = start
+        self.end = end
+        self.found_at = found_at
+        self.ts_from = ts_from
+        self.ts_to = max(ts_to, ts_from + 1)
+        self.session = session
+        self.gap: Gap | None = None
+        self.reported = False
+        self.silent = False
+
+
+class Line:
+    """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
+
+    __slots__ = (
+        "began", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past", "seen",
+        "session", "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts", "twin", "until",
+    )  # fmt: skip
+
+    def __init__(self, symbol: str) -> None:
+        self.symbol = symbol
+        self.low = self.next = -1
+        self.began = 0
+        """The time of the id `low`, 0 where nobody has said it."""
+        self.ts = 0
+        self.session = ""
+        """The session of the newest event; any other session's event is looked at closely."""
+        self.twin = ""
+        """Another session that serves it, where no hole, stray or other doubt is: its copies are dropped fast."""
+        self.sessions: set[str] = set()
+        """Those that have sent something of it and are not over; of sparse streams those that were taken on."""
+        self.entering: dict[str, int] = {}
+        """Session -> where it came in, while ids between the others and there are missing."""
+        self.doubts: list[Doubt] = []
+        """Where sessions came in ahead of those that were there, in order."""
+        self.joined: set[str] = set()
+        """Sessions that are known to overlap with what was there before them."""
+        self.gap: Gap | None = None
+        """The interruption that waits for its end."""
+        self.settling: tuple[str, int] | None = None
+        """(session, time) that will have ended the interruption, if the session lasts."""
+        self.holes: list[Hole] = []
+        self.strays: list[tuple[int, int]] = []
+        """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
+        self.odd: tuple[tuple[int, int], ...] = ()  # those that were strays lately
+        self.past: tuple[Line, ...] = ()
+        """Earlier numberings, the newest first."""
+        self.until = 0
+        """Of an earlier numbering: when the one after it began."""
+        self.seen = array("q")
+        self.snapshot: int | None = None
+        """The id of the newest snapshot that a book begins from."""
+        self.lost = 0
+        """Ids below it were merged, and some of them not stored: a book begins behind them."""
+
+        self.since = 0
+        """Of what has no ids: when (us) the venue took it on, so that what was missing before then is told."""
+
+    def leave_behind(self, *, until: int) -> Line:
+        """What is known of its numbering, of which nothing more comes but what is late or repeated."""
+        past = Line(self.symbol)
+        past.low, past.next, past.ts, past.holes, past.until = self.low, self.next, self.ts, self.holes, until
+        return past
+
+    def leave(self, session: str) -> None:
+        """The session serves it no more."""
+        self.sessions.discard(session)
+        self.joined.discard(session)
+        self.entering.pop(session, None)
+        self.twin = ""
+        if self.session == session:
+            self.session = ""
+        if self.settling is not None and self.settling[0] == session:
+            self.settling = None
+
+    def meet(self, session: str, at: int, *, joined: bool, ts: int = 0) -> None:
+        """A session's first event, of the number `at` and time `ts`; `joined`: nothing can be missing before it."""
+        self.sessions.add(session)
+        if joined:
+            self.joined.add(session)
+        else:
+            self.entering[session] = at
+            if ts and (others := self.sessions - {session}):
+                self._doubt(Doubt(at, self.ts, ts, others))
+        self.twin = ""
+
+    def _doubt(self, doubt: Doubt) -> None:
+        """Too many at once are one."""
+        if len(self.doubts) == DOUBTS:
+            last = self.doubts.pop()
+            doubt.ts_from, doubt.provers = last.ts_from, doubt.provers | last.provers
+        self.doubts.append(doubt)
+
+    def reached(self, session: str, at: int) -> None:
+        """A session is at the number `at`: whoever came in by then overlaps with it."""
+        for other in [other for other, entry in self.entering.items() if other != session and at >= entry]:
+            del self.entering[other]
+            self.joined.add(other)
+        if self.doubts:
+            self.doubts = [doubt for doubt in self.doubts if session not in doubt.provers or at < doubt.at]
+
+    def unproven(self, session: str) -> list[Doubt]:
+        """The session has ended: what nobody can prove any more. Said once."""
+        for doubt in self.doubts:
+            doubt.provers.discard(session)
+        gone = [doubt for doubt in self.doubts if not doubt.provers]
+        self.doubts = [doubt for doubt in self.doubts if doubt.provers]
+        return [doubt for doubt in gone if doubt.ts_from < doubt.ts_to]
+
+    def calm(self, session: str) -> None:
+        """Let copies of `session` be dropped fast, where nothing is in doubt."""
+        if not (self.holes or self.strays or self.entering or self.gap or session == self.session):
+            self.twin = session
