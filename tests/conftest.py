@@ -1,5 +1,6 @@
 """What holds for every test: hypothesis knows no deadline, since the machine may be busy with other tests.
 
+A landing is judged by the same examples twice; the campaign (`LAKE_FAULTS=full`) looks for new ones.
 And what tests have measured is added up, whichever folder they are in.
 """
 
@@ -13,7 +14,7 @@ from hypothesis import settings
 
 from scripts import figures
 
-settings.register_profile("lake", deadline=None, print_blob=True)
+settings.register_profile("lake", deadline=None, print_blob=True, derandomize=os.environ.get("LAKE_FAULTS") != "full")
 settings.load_profile("lake")
 
 _measured: Counter[tuple[str, str]] = Counter()
