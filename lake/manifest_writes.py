@@ -75,18 +75,28 @@ def upsert_coverage(conn: Connection, rows: Sequence[Coverage]) -> int:
 
 
 def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
-    """A gap found again under its id: a closed one is not opened again, a known end is not forgotten."""
+    """A gap found again under its id: one that was closed is not opened again, a known end is not forgotten.
+
+    With its end come its ids: none, where what follows is numbered anew. Where a stream is interrupted anew behind the
+    same event after its gap was closed (what came proved that nothing was missing so far, and nothing new followed),
+    it is another gap, which takes the place of the closed one.
+    """
     t = schema.gaps
     if not rows:
         return 0
     new = insert(t)
-    changed: dict[str, Any] = {name: new.excluded[name] for name in ("ts_from", "cause", "proof", "state")}
-    changed |= {
-        name: func.coalesce(new.excluded[name], t.c[name])
-        for name in ("ts_to", "id_from", "id_to", "session", "closed_at", "source", "detail")
-    }
-    changed["detected_at"] = func.min(t.c.detected_at, new.excluded.detected_at)
-    forward = or_(t.c.state == "open", new.excluded.state != "open")
+    said, held = new.excluded, t.c
+    anew = and_(held.state != "open", said.state == "open", said.detected_at > held.closed_at)
+    ended = said.ts_to.is_not(None)
+    changed: dict[str, Any] = {name: said[name] for name in ("ts_from", "cause", "proof", "state")}
+    for name in ("ts_to", "session", "closed_at", "source", "detail"):
+        changed[name] = case((anew, said[name]), else_=func.coalesce(said[name], held[name]))
+    for name in ("id_from", "id_to"):
+        changed[name] = case((or_(anew, ended), said[name]), else_=func.coalesce(said[name], held[name]))
+    changed["detected_at"] = case((anew, said.detected_at), else_=func.min(held.detected_at, said.detected_at))
+    stale = and_(held.state == "open", said.closed_at < held.detected_at, said.session.is_distinct_from(held.session))
+    """The end of the gap before it, told again."""
+    forward = and_(or_(held.state == "open", said.state != "open", anew), func.coalesce(stale, 0) == 0)
     statement = new.on_conflict_do_update(index_elements=["gap_id"], set_=changed, where=forward)
     conn.execute(statement, _values(t, rows))
     return len(rows)

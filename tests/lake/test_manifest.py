@@ -258,6 +258,24 @@ def test_gaps_are_written_once_however_often_they_are_told(manifest):
     assert len(manifest.gaps(state=["repaired", "empty"])) == 1
 
 
+def test_a_stream_that_is_interrupted_again_behind_the_same_event_has_lost_what_comes_now(manifest):
+    """A venue repeats its last quote to who comes again, which proves the first interruption empty; then it is cut."""
+    manifest.upsert_gaps([gap(ts_to=None, id_to=None, session="a")])
+    manifest.upsert_gaps([gap(state="empty", closed_at=NOW + 9, session="a", detail="so it was")])
+    manifest.upsert_gaps([gap(ts_to=None, id_to=None, detected_at=NOW + 10, session="b")])
+    (again,) = manifest.gaps()
+    assert (again.state, again.ts_to, again.id_to, again.closed_at, again.detail) == ("open", None, None, None, None)
+    assert (again.session, again.detected_at) == ("b", NOW + 10)
+    manifest.upsert_gaps([gap(state="empty", closed_at=NOW + 9, session="a")])
+    assert manifest.gaps(state="open") == [again], "the old word, told again, closes nothing"
+
+
+def test_a_gap_whose_end_is_numbered_anew_has_no_ids(manifest):
+    manifest.upsert_gaps([gap(ts_to=None, id_to=None)])
+    manifest.upsert_gaps([gap(id_from=None, id_to=None, proof="interval")])
+    assert [(g.id_from, g.id_to, g.ts_to) for g in manifest.gaps()] == [(None, None, 20)]
+
+
 def test_a_gap_overlaps_half_open_and_a_growing_one_all_that_follows(manifest):
     manifest.upsert_gaps([gap("closed"), gap("grows", ts_from=30, ts_to=None), gap("point", ts_from=25, ts_to=25)])
 

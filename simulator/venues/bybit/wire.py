@@ -50,6 +50,8 @@ class Ticker:
             before = self._last
         if not found or (before is not None and _fields(found[0]) == _fields(before)):
             return ()
+        if before is not None and found[0].ts // MS == before.ts // MS:  # it has told of this millisecond
+            return ()
         self._last = found[0]
         return found
 
