@@ -68,7 +68,6 @@ class Line:
         """The id of the newest snapshot that a book begins from."""
         self.lost = 0
         """Ids below it were merged, and some of them not stored: a book begins behind them."""
-
         self.since = 0
         """Of what has no ids: when (us) the venue took it on, so that what was missing before then is told."""
 
