@@ -163,7 +163,7 @@ def test_a_stream_taken_on_after_its_connection_was_heard_last_has_lost_what_cam
     bench.pipeline.receive(heir, [b"ack", t(2, 12_000)], T0 + 12 * SECOND)
     bench.pipeline.close(old, cause, T0 + 16 * SECOND, code=code)
     gaps = [gap for gap in bench.passed(T0 + 30 * SECOND).gaps if gap.kind == "liquidation"]
-    assert [(gap.ts_from, gap.ts_to, gap.state) for gap in gaps] == [(T0 - SECOND, T0 + 12 * SECOND, "open")] * lost
+    assert [(gap.ts_from, gap.ts_to, gap.state) for gap in gaps] == [(T0 + SECOND, T0 + 12 * SECOND, "open")] * lost
 
 
 def test_a_stream_taken_on_in_time_has_lost_nothing() -> None:
