@@ -168,17 +168,17 @@ def _trades(hub: Hub, market: str, budget: Budget) -> Callable[[web.Request], An
             return respond({"message": "Public rate limit exceeded"}, 429)
         asked = Asked(hub, market, request)
         try:
-            held = [(one.id, _match(one)) for one in asked.book().trades]
+            held = asked.book().trades
             after, before = asked.number("after"), asked.number("before")
             limit = min(asked.number("limit") or TRADES, TRADES)
         except Refused as refused:
             return respond(
                 {"message": "NotFound" if refused.code == "NOT_FOUND" else str(refused)}, STATUS[str(refused.code)]
             )
-        chosen = [one for one in held if (after is None or one[0] < after) and (before is None or one[0] > before)]
+        chosen = [one for one in held if (after is None or one.id < after) and (before is None or one.id > before)]
         page = chosen[-limit:][::-1]
-        cursors = {"CB-BEFORE": str(page[0][0]), "CB-AFTER": str(page[-1][0])} if page else {}
-        return respond([row for _, row in page], headers=cursors)
+        cursors = {"CB-BEFORE": str(page[0].id), "CB-AFTER": str(page[-1].id)} if page else {}
+        return respond([_match(one) for one in page], headers=cursors)
 
     return handle
 
