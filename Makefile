@@ -7,7 +7,7 @@ AUDIT  := .venv-audit
 CODE   := market lake runtime collectors transformer compactor daemon cli simulator
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run check test test-faults bench scale soak burst lock audit sbom clean
+.PHONY: help install demo run check test test-faults bench scale soak prove burst lock audit sbom clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -55,6 +55,9 @@ scale: install ## days of 500 symbols and of fewer, of several rates, of several
 
 soak: install ## ten minutes under every network fault, then lake and truth compared (EXCHANGES=binance, or all; MINUTES=10 SYMBOLS=200 RATE=5000; RECORD=1 writes the figures)
 	$(BIN)/python scripts/soak.py --exchanges $(or $(EXCHANGES),binance) --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000) $(if $(RECORD),--record)
+
+prove: install ## 30 days of every venue's past over 20 SIGKILLs, compared row by row with what simulated venues had (DAYS=30 KILLS=20)
+	$(BIN)/python scripts/prove_backfill.py --days $(or $(DAYS),30) --kills $(or $(KILLS),20)
 
 burst: install ## 60,000 frames a second for ten seconds
 	$(BIN)/python scripts/soak.py --burst --out bench-out/burst

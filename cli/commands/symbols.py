@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,15 +82,16 @@ def symbols(
 async def _ask(venue: Exchange, markets: Sequence[str], told: Config) -> tuple[list[Listed], dict[str, str]]:
     """The instruments of the markets that answered, and why the others did not."""
     from collectors.budget import Budget
-    from collectors.http import Http
     from collectors.instruments import instruments
+    from collectors.reaching import ask
     from daemon.backfilling import endpoint_of
     from runtime.clock import SystemClock
 
     clock, found, failed = SystemClock(), list[Listed](), dict[str, str]()
     budget = Budget(clock)
     for market in markets:
-        async with Http(clock, venue.NAME, market, limits=venue.LIMITS[market], budget=budget) as http:
+        async with AsyncExitStack() as stack:
+            http = await ask(venue, market, clock, budget, stack)
             said, reason = await instruments(venue, market, endpoint_of(venue, market, told), http, clock.now())
         if reason:
             failed[market] = reason

@@ -101,8 +101,8 @@ class CursorPages(IdPages):
         self._search_on()
 
     def _search_on(self) -> None:
-        """Once one page holds both, the search is over: the page begins with the row before the period."""
-        if self._known - self._before < max(self._route.limit // 2, 2):
+        """Once nothing lies between, the search is over: the first page begins with the row before the period."""
+        if self._known - self._before <= 1:
             self._from, self._first = max(self._before, 1), self._known
 
     def _ends(self, rows: Sequence[Row]) -> bool:
@@ -170,7 +170,7 @@ class WholePage(Pages):
 
 class BackPages(Pages):
     """By time, newest first, a page of what lies before a moment: back to the row before the period, and then all of
-    it at once, whose ids have to follow each other by one. `address` takes the moment (us), which is not included.
+    it at once, whose ids have to follow each other by one. `address` takes the moment (us); rows of it may come too.
 
     What is told back to a time only is no whole period: unless the row with the id 1 is the oldest, it is refused.
     """
@@ -199,7 +199,7 @@ class BackPages(Pages):
         if ts_recv < self.end_at + SETTLED:
             raise Unstable("the period is not over yet")
         page, held = self._read(body, ts_recv), self._held
-        if any(row.at >= self._until for row in page):
+        if any(row.at > self._until for row in page):
             raise Unstable("a row from behind the time that was asked for")
         if held:
             if not any(row.key == held[0].key and row.said == held[0].said for row in page):

@@ -173,7 +173,8 @@ class SincePages(Pages):
         if self._lead >= LONGEST_LEAD or self._since == 0:
             days = LONGEST_LEAD // DAY
             why = f"no row from the {days} days before it came: it cannot be told from one that gives its newest only"
-            raise Failed(Failure(f"the venue does not tell this period by ccxt ({why})", refused=True))
+            hint = "begin where it had traded already"
+            raise Failed(Failure(f"the venue does not tell this period by ccxt ({why}; {hint})", refused=True))
         self._lead = min(self._lead * 8, LONGEST_LEAD)
         self._since = max(self.start_at - self._lead, 0)
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from collectors import backfill, venues
+from collectors import backfill, reaching, venues
+from collectors.budget import Budget
 from collectors.ccxt import history, library, texts
 from collectors.ccxt.carrier import Carrier
 from collectors.history_plan import Wish
@@ -222,6 +224,13 @@ async def test_ccxts_methods_are_called_with_since_and_limit(monkeypatch: pytest
         ("trades", SYMBOL, (START - MINUTE) // MS, history.PAGE),
         ("ohlcv", SYMBOL, "1m", (START - 2 * MINUTE) // MS, history.PAGE),
     ]
+
+
+async def test_what_asks_such_a_venue_is_the_library() -> None:
+    clock = ManualClock()
+    async with AsyncExitStack() as stack:
+        exchange = venues.load("ccxt:kraken")
+        assert isinstance(await reaching.ask(exchange, "spot", clock, Budget(clock), stack), Carrier)
 
 
 async def test_a_page_of_the_web_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:

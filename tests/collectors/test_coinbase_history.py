@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from collectors.exchanges import load
 from collectors.exchanges.coinbase import history
 from market.errors import Malformed
 from market.history import Absent
+from market.kinds import Contract
 from market.session import Polled, Rejected
 from market.times import HOUR, MINUTE, SECOND
 from tests.support.past import BEGAN, END, Killed, past
@@ -46,13 +48,22 @@ def fill(number, second, side="buy"):
 
 
 def test_the_first_trade_is_searched_for_and_the_side_is_turned_round():
-    page = [fill(7, 20, "sell"), fill(6, 10), fill(5, -1)]
-    found, asked = rows_of(session("trade"), [fill(7, 20)], page)
+    fills = [*(fill(number, -1) for number in range(1, 6)), fill(6, 10), fill(7, 20, "sell")]
+    made, found, asked = session("trade"), [], []
+    tasks = list(made.start(0))
+    while tasks:
+        (fetch,) = tasks
+        asked.append(fetch.url)
+        query = {name: int(values[0]) for name, values in parse_qs(urlsplit(fetch.url).query).items()}
+        page = [one for one in fills if one["trade_id"] < query.get("after", 99)][-query["limit"] :][::-1]
+        found += made.respond(fetch.tag, 200, {}, msgspec.json.encode(page), LATER)
+        tasks = list(made.tick(LATER))
     assert [(one.seq, one.side, one.ts_event, one.source) for one in found] == [
         (6, "sell", AT * SECOND + 10_578_544, "rest"), (7, "buy", AT * SECOND + 20_578_544, "rest"),
     ]  # fmt: skip
     base = "https://api.exchange.coinbase.com/products/BTC-USD/trades"
-    assert asked == [f"{base}?limit=1", f"{base}?limit=7&after=8"]
+    halves = [f"{base}?limit=1&after={middle + 1}" for middle in (3, 5, 6)]
+    assert asked == [f"{base}?limit=1", *halves, f"{base}?limit=3&after=8"]
 
 
 def test_addresses_of_a_configuration_hold_for_both_hosts():
@@ -60,6 +71,21 @@ def test_addresses_of_a_configuration_hold_for_both_hosts():
     elsewhere = msgspec.structs.replace(COINBASE.ENDPOINTS["spot"], rest="http://proxy/x/")
     (fetch,) = COINBASE.poller("spot", "n-1-1", asked, elsewhere).start(0)
     assert fetch.url == "http://proxy/x/products/BTC-USD/trades?limit=1"
+
+
+def test_candles_of_futures_count_contracts_of_the_size_that_their_listing_tells():
+    with pytest.raises(Malformed, match="what one is worth"):
+        session("kline", market="linear")
+    listed = Contract(
+        "BTC-USD", "products", 0, None, 0, "n-1-1", 1, 0, "rest", uid="x", unified="x", base="BTC", quote="USD",
+        settle="USD", tick=None, lot=None, multiplier="0.01", contract_size="0.01", status="online", listed=None,
+        expiry=None, funding_interval_s=None, valid_from=None, valid_to=None, known_from=0, known_to=None,
+    )  # fmt: skip
+    polled = Polled("kline", ("BTC-USD",), known=(listed,), span=(AT * SECOND, AT * SECOND + MINUTE))
+    made = COINBASE.poller("linear", "n-1-1", polled, COINBASE.ENDPOINTS["linear"])
+    candle = {"start": str(AT), "low": "1", "high": "3", "open": "2", "close": "2", "volume": "150"}
+    (one,), _ = rows_of(made, {"candles": [candle]}, {"candles": [candle]}, {"candles": [candle]})
+    assert (one.volume_base, one.close) == ("1.50", "2")
 
 
 def test_candles_begin_where_the_days_do_and_come_newest_first():
@@ -116,8 +142,8 @@ def test_an_unknown_product_is_refused_for_good_and_nothing_else_is(kind, status
 def test_what_is_not_given_says_why():
     for market, kinds in COINBASE.HISTORY.items():
         for kind, offer in kinds.items():
-            if isinstance(offer, Absent):
-                with pytest.raises(Malformed, match=kind):
+            if isinstance(offer, Absent) or offer.sized:
+                with pytest.raises(Malformed):
                     session(kind, market=market)
             else:
                 assert len(session(kind, market=market).start(0)) == 1

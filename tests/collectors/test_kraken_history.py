@@ -186,9 +186,13 @@ def had(kind, book):
 
 
 @pytest.mark.parametrize(
-    "market, kinds", [("spot", ["trade", "kline"]), ("linear", ["trade", "kline"]),
-                      pytest.param("inverse", ["trade", "kline"], marks=pytest.mark.slow)],
-)  # fmt: skip
+    "market, kinds",
+    [
+        ("linear", ["trade", "kline"]),
+        pytest.param("inverse", ["trade", "kline"], marks=pytest.mark.slow),
+        pytest.param("spot", ["trade", "kline"], marks=pytest.mark.slow),
+    ],
+)
 async def test_the_twins_past_comes_once_over_kills_and_bad_answers(tmp_path: Path, monkeypatch, market, kinds):
     random, kills = Random(market), 0
     monkeypatch.setattr(history, "PAGE", 100)

@@ -23,6 +23,7 @@ from collectors.exchanges.coinbase.polls import failure
 from market.errors import Malformed
 from market.history import Absent, Offer
 from market.kinds import Kline, Trade
+from market.numbers import product
 from market.session import Polled, Stream
 from market.times import DAY, MINUTE, MS, SECOND
 
@@ -45,7 +46,7 @@ OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "linear": {
         "trade": Absent("no route tells those of futures by id or page by page: they are streamed only"),
         "agg_trade": Absent("the venue tells every fill by itself"),
-        "kline": Absent("they count contracts whose size no answer tells with them: bars come from trade"),
+        "kline": Offer(width=7 * DAY, grain=MINUTE, sized=True),
         "funding_rate": _CURRENT_ONLY, "open_interest": _CURRENT_ONLY,
     },
 }  # fmt: skip
@@ -101,11 +102,12 @@ def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pag
             Route(TRADES, f"{host}/products/{name}/trades", 1, PAGE, rows, _exchange_failure, newest_first=True),
         )  # fmt: skip
     stream = Stream(f"{CANDLES} {symbol}", CANDLES, symbol, "kline", contiguous=False)
+    size = None if market_type == "spot" else _size(polled, symbol)
     path = f"{base}/api/v3/brokerage/market/products/{name}/candles?granularity="
     start, end = polled.span
     probe = Probe(f"{path}{DAYS}&start={(start - start % DAY) // SECOND}&end={end // SECOND}", 1, _first)
     route = Route(
-        CANDLES, f"{path}{MINUTES}", 1, CANDLE_PAGE, partial(_minutes, symbol), failure, start="start", end="end",
+        CANDLES, f"{path}{MINUTES}", 1, CANDLE_PAGE, partial(_minutes, symbol, size), failure, start="start", end="end",
         unit=SECOND, newest_first=True, end_included=False, width=MINUTE, window=(CANDLE_PAGE - 2) * MINUTE,
     )  # fmt: skip
     return TimePages(session_id, stream, polled.span, route, probe)
@@ -151,20 +153,29 @@ def _first(body: bytes) -> int | None:
     return min((_opened(_candle(raw)) for raw in _candles(body).candles), default=None)
 
 
-def _minutes(symbol: str, body: bytes, made: Made) -> list[Row]:
-    """Candles; volumes are base units."""
+def _size(polled: Polled, symbol: str) -> str:
+    """Base units of one contract, as its listing says. Raises Malformed."""
+    sizes = [one.contract_size for one in polled.known if one.symbol == symbol and one.contract_size is not None]
+    if not sizes:
+        raise Malformed("history of contracts (what one is worth has to be known)", symbol)
+    return sizes[-1]
+
+
+def _minutes(symbol: str, size: str | None, body: bytes, made: Made) -> list[Row]:
+    """Candles; volumes are base units, of futures contracts of `size` base units."""
     found = []
     for item, raw in enumerate(_candles(body).candles):
         data = _candle(raw)
-        opened, texts = _opened(data), (data.open, data.high, data.low, data.close, data.volume)
+        opened, prices = _opened(data), (data.open, data.high, data.low, data.close)
         if opened % MINUTE or not BEGAN <= opened < LAST:
             raise Unstable("a candle that is not of one minute")
-        if not all_good(*texts):
+        if not all_good(*prices, data.volume):
             raise Unstable("not a decimal number")
+        volume = data.volume if size is None else product(data.volume, size)
         closes = opened + MINUTE - MS
         event = Kline(
             symbol, f"{CANDLES} {INTERVAL}", closes, None, made.ts_recv, made.session, made.frame_no, item, "rest",
-            INTERVAL, opened, *texts, None, None, None, None,
+            INTERVAL, opened, *prices, volume, None, None, None, None,
         )  # fmt: skip
         found.append(Row(opened, closes, bytes(raw), event))
     return found
