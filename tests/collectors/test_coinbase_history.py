@@ -84,7 +84,7 @@ def test_candles_of_futures_count_contracts_of_the_size_that_their_listing_tells
     polled = Polled("kline", ("BTC-USD",), known=(listed,), span=(AT * SECOND, AT * SECOND + MINUTE))
     made = COINBASE.poller("linear", "n-1-1", polled, COINBASE.ENDPOINTS["linear"])
     candle = {"start": str(AT), "low": "1", "high": "3", "open": "2", "close": "2", "volume": "150"}
-    (one,), _ = rows_of(made, {"candles": [candle]}, {"candles": [candle]}, {"candles": [candle]})
+    (one,), _ = rows_of(made, {"candles": [candle]}, {"candles": [candle]})
     assert (one.volume_base, one.close) == ("1.50", "2")
 
 
