@@ -16,7 +16,7 @@ import msgspec
 
 from compactor.config import AuditConfig
 from compactor.jobs import day_span
-from lake.audits import CHECKS, Audit, Wanted, audits, each
+from lake.audits import CHECKS, Audit, Wanted, audits, book_audits, each
 from lake.errors import StorageFailed
 from lake.manifest import Manifest
 from lake.rows import CertificateRow, CheckRow
@@ -45,12 +45,14 @@ class Audited(msgspec.Struct):
         return {"ok": self.ok, **msgspec.to_builtins(self)}
 
 
-def look(root: str, wanted: Wanted) -> list[Audit]:
-    """What there is to say, without writing. Runs in any process. Raises Malformed, CorruptManifest."""
+def look(root: str, wanted: Wanted, books: bool = False) -> list[Audit]:
+    """What there is to say of bars, or of order books, without writing. Runs in any process. Raises Malformed,
+    CorruptManifest.
+    """
     manifest = Manifest.read_only(Path(root))
     try:
         with manifest.snapshot() as now:
-            return audits(Path(root), now, wanted, lambda _done, _total, _what: None)
+            return (book_audits if books else audits)(Path(root), now, wanted, silent)
     finally:
         manifest.close()
 
@@ -143,16 +145,19 @@ class AuditService:
             else:
                 self._tell(exchange, market, day, done)
 
-    async def once(self, wanted: Wanted, progress: Report, stopping: Callable[[], bool] = never) -> Audited:
-        """What is meant, a symbol and day at a time, each written down when it was looked at."""
+    async def once(
+        self, wanted: Wanted, progress: Report, stopping: Callable[[], bool] = never, *, books: bool = False
+    ) -> Audited:
+        """What is meant, a symbol and day at a time, each written down when it was looked at; `books`: these too."""
         with self._writer.manifest.snapshot() as now:
-            todo = each(now, wanted)
+            todo = [(one, False) for one in each(now, wanted)]
+            todo += [(one, True) for one in each(now, wanted, "book_delta")] if books else []
         done = Audited()
-        for place, one in enumerate(todo):
+        for place, (one, of_book) in enumerate(todo):
             if stopping():
                 break
             progress(place, len(todo), f"{one.exchange} {one.market} {one.symbol} {one.day}")
-            found = await asyncio.to_thread(self._look, one)
+            found = await asyncio.to_thread(self._look, one, of_book)
             done.audits += found
             done.written += await asyncio.to_thread(record, self._writer, found, self._clock.now())
         return done
@@ -161,8 +166,8 @@ class AuditService:
         """What the last night came to, for /status."""
         return {"last": self._last}
 
-    def _look(self, wanted: Wanted) -> list[Audit]:
-        return self._executor.submit(look, str(self._writer.root), wanted).result()
+    def _look(self, wanted: Wanted, of_book: bool) -> list[Audit]:
+        return self._executor.submit(look, str(self._writer.root), wanted, of_book).result()
 
     def _due(self) -> list[tuple[str, str, str]]:
         """(exchange, market, date) of the newest dates, where some bars are not verified."""

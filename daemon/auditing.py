@@ -24,7 +24,7 @@ from daemon import archiving
 from daemon.config import Config
 from lake import durable
 from lake.audit_ids import Explaining
-from lake.audits import Audit, Wanted, audits
+from lake.audits import Audit, Wanted, audits, book_audits
 from lake.bars import EVERY_SYMBOL
 from lake.books import MISSING
 from lake.errors import CorruptFile, WrongQuestion
@@ -41,12 +41,15 @@ Report = Callable[[int, int, str], None]
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which days; `archive` holds trades against published files too, had from `source` (default: the configured)."""
+    """Which days; `books` rebuilds order books too, `archive` holds trades against published files, had from `source`
+    (default: the configured).
+    """
 
     exchange: str | None = None
     market: str | None = None
     symbol: str | None = None
     day: str | None = None
+    books: bool = False
     archive: bool = False
     source: str | None = None
 
@@ -74,6 +77,7 @@ def look(
     """What there is to say, without writing. Blocks. Raises WrongQuestion, Malformed, Refused, StorageFailed."""
     with manifest.snapshot() as now:
         found = audits(root, now, asked.wanted, report)
+        found += book_audits(root, now, asked.wanted, report) if asked.books else []
         todo = published(now, asked) if asked.archive else []
     if todo:
         found += asyncio.run(against(root, todo, executor, clock, asked, config, report))
@@ -96,7 +100,7 @@ def control_job(
 
     async def reconcile(arguments: Mapping[str, Any], progress: Report) -> object:
         asked = question_of(arguments)
-        done = await audit.once(asked.wanted, progress)
+        done = await audit.once(asked.wanted, progress, books=asked.books)
         if asked.archive:
             with writer.manifest.snapshot() as now:
                 todo = published(now, asked)

@@ -33,6 +33,8 @@ VALUES = (*PRICES, "volume_base", "volume_quote", "trade_count", "taker_buy_base
 """What a candle says, as far as the venue gives it."""
 _BASE, _QUOTE = ("volume_base", "taker_buy_base"), ("volume_quote", "taker_buy_quote")
 
+MOST = 300
+"""Windows of a day whose trades are looked at: where more differ, something else is wrong."""
 Values = Mapping[str, str | None]
 Load = Callable[[Interval], pa.Table]
 """Rows of the trades that bars are made of, of one symbol, whose event time lies in an interval (or some more)."""
@@ -143,9 +145,8 @@ def explained(found: Compared, known: Known, load: Load) -> list[Difference]:
         made = {one.at: _simple(found, one, known) for one in found.differing}
         slices: dict[int, list[Fill]] = {}
         own: dict[int, list[Fill]] = {}
-        for one in found.differing:
-            if made[one.at] is None:
-                made[one.at] = _by_trades(found, one, known, load, slices, own)
+        for one in [one for one in found.differing if made[one.at] is None][:MOST]:
+            made[one.at] = _by_trades(found, one, known, load, slices, own)
         _only_conserved(slices, own, found, made)
         return [made[one.at] or Difference(UNEXPLAINED, one.at, _told(one.ours, one.theirs)) for one in found.differing]
 

@@ -7,7 +7,7 @@ with its count. Its day is verified where something is the same, nothing is left
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,10 +15,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import bars, parquet, reading, sources, tables
+from lake import bars, book_files, books, parquet, reading, sources, tables
 from lake.audit_bars import VALUES, Known, compare, explained
+from lake.audit_books import SAID_COLUMNS, runs, told
+from lake.audit_books import compare as compare_books
 from lake.audit_words import OPEN, UNEXPLAINED, Difference
 from lake.bars import EVERY_SYMBOL
+from lake.books import KIND
 from lake.errors import CorruptFile
 from lake.manifest_reads import Snapshot
 from lake.rows import FileRow
@@ -30,7 +33,7 @@ CHECKS = "audit_"
 """Begins the name of the check row that counts one sort of difference."""
 _BARS = ("symbol", "window_start", *VALUES, *(f"{n}_text" for n in VALUES[4:] if n != "trade_count"))
 _CANDLES = (
-    "symbol", "interval", "open_time", "ts_recv", "revision", *VALUES,
+    "symbol", "source", "interval", "open_time", "ts_recv", "revision", *VALUES,
     *(f"{n}_text" for n in VALUES[4:] if n != "trade_count"),
 )  # fmt: skip
 _TRADES = (
@@ -88,23 +91,23 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     day: str | None = None
 
 
-def each(snapshot: Snapshot, wanted: Wanted) -> list[Wanted]:
+def each(snapshot: Snapshot, wanted: Wanted, kind: str = "bar_1m") -> list[Wanted]:
     """The symbols and closed days that are meant, one by one. Raises Malformed for a bad date."""
-    return [Wanted(row.exchange, row.market_type, row.symbol, row.date) for row in _days(snapshot, wanted)]
+    return [Wanted(row.exchange, row.market_type, row.symbol, row.date) for row in _days(snapshot, wanted, kind)]
 
 
-def _days(snapshot: Snapshot, wanted: Wanted) -> list[FileRow]:
+def _days(snapshot: Snapshot, wanted: Wanted, kind: str) -> list[FileRow]:
     date = None if wanted.day is None else date_of(parse(wanted.day)).isoformat()
     rows = snapshot.files(
-        "bar_1m", exchange=wanted.exchange, market_type=wanted.market, symbol=wanted.symbol, level="day",
-        date_from=date, date_to=date, parents=True,
+        kind, exchange=wanted.exchange, market_type=wanted.market, symbol=wanted.symbol, level="day", date_from=date,
+        date_to=date, parents=True,
     )  # fmt: skip
     return sorted(rows, key=lambda row: (row.exchange, row.market_type, row.date, row.symbol or ""))
 
 
 def audits(root: Path, snapshot: Snapshot, wanted: Wanted, report: Report) -> list[Audit]:
     """Every closed day that is meant, by (exchange, market, date, symbol). Raises Malformed for a bad date."""
-    minutes = _days(snapshot, wanted)
+    minutes = _days(snapshot, wanted, "bar_1m")
     made: list[Audit] = []
     for place, row in enumerate(minutes):
         report(place, len(minutes), f"{row.exchange} {row.market_type} {row.symbol} {row.date}")
@@ -139,7 +142,7 @@ def _against_candles(root: Path, snapshot: Snapshot, row: FileRow, audit: Audit)
     files = snapshot.files("kline", exchange=stream[0], market_type=stream[1], date_from=row.date, date_to=row.date)
     reading.check(root, [row, *files])
     candles = pa.concat_tables(
-        [tables.empty("kline").select(list(_CANDLES)), *_of(root, files, _CANDLES, audit.symbol)]
+        [tables.empty("kline").select(list(_CANDLES)), *_own(_of(root, files, _CANDLES, audit.symbol))]
     ).unify_dictionaries()
     interval = _interval(candles)
     audit.hint = (
@@ -251,6 +254,12 @@ def _of(
             yield mine if span is None else _between(mine, span)
 
 
+def _own(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Without what files of others say of the venue."""
+    for piece in pieces:
+        yield piece.filter(pc.not_equal(piece.column("source").cast(pa.string()), "import"))
+
+
 def _between(table: pa.Table, span: Interval) -> pa.Table:
     at = table.column("ts_event").cast(pa.int64())
     return table.filter(pc.and_(pc.greater_equal(at, span.start), pc.less(at, span.end)))
@@ -263,3 +272,42 @@ def _interval(candles: pa.Table) -> tuple[str, int] | None:
     widths = [(int(name[:-1]) * units[name[-1]], name) for name in names if name[-1] in units]
     fitting = sorted((width, name) for width, name in widths if DAY % width == 0)
     return (fitting[0][1], fitting[0][0]) if fitting else None
+
+
+def book_audits(root: Path, snapshot: Snapshot, wanted: Wanted, report: Report) -> list[Audit]:
+    """Every closed day of order books that is meant: rebuilt, against what the venue said of them by the way."""
+    rows = _days(snapshot, wanted, KIND)
+    made: list[Audit] = []
+    for place, row in enumerate(rows):
+        report(place, len(rows), f"the book of {row.exchange} {row.market_type} {row.symbol} {row.date}")
+        made.append(_book(root, snapshot, row))
+    return made
+
+
+def _book(root: Path, snapshot: Snapshot, row: FileRow) -> Audit:
+    audit = Audit(
+        exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or "", date=row.date,
+        path=row.path, against="books",
+    )  # fmt: skip
+    said = snapshot.files(
+        "book_snapshot", exchange=row.exchange, market_type=row.market_type, symbol=row.symbol, level="day",
+        date_from=row.date, date_to=row.date,
+    )  # fmt: skip
+    try:
+        reading.check(root, [row, *said])
+        pieces = book_files.daily(root, row)
+        others = told(_own(_of(root, said, SAID_COLUMNS, audit.symbol)))
+        found = [
+            one for run in runs(pieces(books.ID_COLUMNS, -(2**62), 2**62)) for one in compare_books(pieces, run, others)
+        ]
+    except CorruptFile as error:
+        audit.failed, audit.hint = error.message, error.hint or ""
+        return audit
+    differing = [one for one in found if one is not None]
+    audit.total, audit.equal = len(found), len(found) - len(differing)
+    _count(audit, differing)
+    if not found:
+        audit.hint = "polls.depth_seconds of a source asks for books to compare with"
+    elif differing:
+        audit.hint = f"dl book {row.symbol} --at TIME shows it; dl verify --frames says whether its rows are its frames"
+    return audit.judged()

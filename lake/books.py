@@ -170,7 +170,7 @@ def _straight(chain: Chain[None], table: pa.Table, at: int) -> bool:
     return bool((before[1:] == last[:-1]).all() and (last >= before).all())
 
 
-class _Side:
+class Side:
     """The last word on every price of one side, with what inexact floats need to be told apart."""
 
     def __init__(self) -> None:
@@ -192,7 +192,7 @@ class _Side:
         self.levels = held.unique(["price"] if exact else ["price", "price_text"], keep="last", maintain_order=True)
 
 
-def _flat(table: pa.Table, side: str) -> pl.DataFrame:
+def flat(table: pa.Table, side: str) -> pl.DataFrame:
     """Every level of one side, row by row, with its row's id."""
     found = {name: (floats, texts) for name, floats, texts in tables.flat_levels(table, KIND) if name.startswith(side)}
     owners = pc.list_parent_indices(table.column(side).combine_chunks())
@@ -236,7 +236,7 @@ def rebuild(pieces: Pieces, chain: Chain[None], at: int) -> Rebuilt:
     base = chain.base
     assert base is not None
     start = min(chain.since, base.at)
-    sides = {"bids": _Side(), "asks": _Side()}
+    sides = {"bids": Side(), "asks": Side()}
     first: pa.Table | None = None
     newest: pa.Table | None = None
     for table in pieces(LEVEL_COLUMNS, start, at):
@@ -249,7 +249,7 @@ def rebuild(pieces: Pieces, chain: Chain[None], at: int) -> Rebuilt:
         if wanted.any():
             updates = table if wanted.all() else table.filter(wanted.to_arrow())
             for name, side in sides.items():
-                side.add(_flat(updates, name))
+                side.add(flat(updates, name))
             last = (wanted & (ids == chain.last)).arg_true()
             newest = table.slice(int(last[0]), 1) if newest is None and last.len() else newest
     assert first is not None, "the chain began from a row of these files"
@@ -261,14 +261,14 @@ def _origin(row: pa.Table) -> Origin:
     return Origin(**held | {"ts_event": times.from_datetime(held["ts_event"])})
 
 
-def _finished(first: pa.Table, newest: pa.Table, sides: dict[str, _Side]) -> Rebuilt:
+def _finished(first: pa.Table, newest: pa.Table, sides: dict[str, Side]) -> Rebuilt:
     snapshot = _origin(first)
-    shown = {name: _flat(first, name) for name in sides}
+    shown = {name: flat(first, name) for name in sides}
     most = max(levels.height for levels in shown.values())
     made: dict[str, list[Level]] = {}
     bounds: dict[str, str | None] = {}
     for name, side in sides.items():
-        whole = _Side()
+        whole = Side()
         whole.add(shown[name].with_columns(id=pl.lit(_NO_TIME, dtype=pl.Int64)))
         whole.add(side.levels)
         # where one side has fewer levels than the other it was all there; of a carried book nobody knows

@@ -34,6 +34,9 @@ MarketOption = Annotated[
     str | None, typer.Option("--market", "--market-type", help="Only this market: spot, linear, …", show_default=False)
 ]
 DayOption = Annotated[str | None, typer.Option(help="Only this date (UTC): 2026-11-20.", show_default=False)]
+BooksOption = Annotated[
+    bool, typer.Option("--books", help="Rebuild order books, and hold them against those that the venue told of, too.")
+]
 ArchiveOption = Annotated[
     bool, typer.Option("--archive", help="Hold trades against the file that the venue publishes of the day, too.")
 ]
@@ -51,6 +54,7 @@ def reconcile(
     market: MarketOption = None,
     symbol: SymbolOption = None,
     day: DayOption = None,
+    books: BooksOption = False,
     archive: ArchiveOption = False,
     source: SourceOption = None,
     dry_run: DryRunOption = False,
@@ -59,9 +63,10 @@ def reconcile(
 ) -> int:
     """Hold the final bars of closed days against the venue's own candles, and certify the days that it confirms.
 
-    Compares what the lake holds: rows of `kline`, streamed, backfilled or from an archive; with --archive also trades
-    with the published file of their day, by id both ways, which is fetched for that and enters no lake. Each difference
-    is told with its reason (late_print, off_book, missing_id, not_collected, venue_revision, rounding) or as
+    Compares what the lake holds: rows of `kline`, streamed, backfilled or from an archive; with --books also order
+    books, rebuilt, with those that the venue told of at the same update id; with --archive also trades with the
+    published file of their day, by id both ways, which is fetched for that and enters no lake. Each difference is told
+    with its reason (late_print, off_book, missing_id, not_collected, venue_revision, rounding) or as
     unexplained. A day without an unexplained one, of which the venue tells everything, is verified: its certificate
     says so with the counts. Done by the daemon where one writes the lake. Exit code 1 where a day that was looked at
     is not verified.
@@ -70,7 +75,8 @@ def reconcile(
     from daemon.auditing import question_of
 
     root = lake_root(lake, config)
-    told = {"exchange": exchange, "market": market, "symbol": symbol, "day": day, "archive": archive, "source": source}
+    told = {"exchange": exchange, "market": market, "symbol": symbol, "day": day, "books": books, "archive": archive,
+            "source": source}  # fmt: skip
     wanted = {name: value for name, value in told.items() if value is not None}
     asked = question_of(wanted)
     if dry_run:

@@ -93,6 +93,8 @@ def verified(held: TestLake) -> int:
 
 def test_a_day_that_the_venue_confirms_is_verified_once(held: TestLake) -> None:
     assert reconcile(held) == (0, {"bar_1s": None, "bar_1m": None})
+    tell(held, [row | {"source": "import"} for row in candles_of(rows())])
+    assert reconcile(held) == (0, {"bar_1s": None, "bar_1m": None}), "whoever made that file is not the venue"
     tell(held, candles_of(rows()))
     said = "candles 1m: 5 of 5 the same"
     revision = {row.path: row.revision for row in held.writer.manifest.files("bar_1m")}
