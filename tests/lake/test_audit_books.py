@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +12,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compactor.audit import look, record
-from compactor.config import CompactorConfig
+from compactor.audit import AuditService, look, silent
+from compactor.config import AuditConfig, CompactorConfig
 from compactor.service import compact_once
 from lake import tables
 from lake.audit_books import Run, Said, compare, runs, told
@@ -21,6 +22,7 @@ from lake.audits import Wanted
 from market.times import DAY, MINUTE, SECOND
 from runtime.workers import InlineExecutor
 from tests.support.book_rows import delta, levels, table, whole
+from tests.support.clock import ManualClock
 from tests.support.lakes import TestLake
 from tests.support.market_rows import T0
 
@@ -151,7 +153,9 @@ def test_a_day_of_a_book_is_verified_by_what_was_told_of_it(tmp_path: Path) -> N
     assert (audit_.total, audit_.hint) == (0, "polls.depth_seconds of a source asks for books to compare with")
     held.part("book_snapshot", snapshots([whole(T0 + MINUTE, 15, [("100", "1.5"), *BIDS[1:]], ASKS)]))
     compact_once(held.writer, InlineExecutor(), T0 + 2 * DAY, config, final=True, retention=False)
-    found = look(str(held.root), Wanted(day="2024-07-19"), books=True)
-    assert record(held.writer, found, T0 + 2 * DAY) == 1
+    clock = ManualClock(T0 + 2 * DAY)
+    service = AuditService(held.writer, InlineExecutor(), clock, AuditConfig.model_validate({}))
+    done = asyncio.run(service.once(Wanted(day="2024-07-19"), silent, books=True))
+    assert ([one.kind for one in done.audits], done.written, done.ok) == (["book_delta"], 1, True)
     assert held.writer.manifest.certificates(kind="book_delta")[-1].verified == "books: 1 of 1 the same"
     held.close()
