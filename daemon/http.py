@@ -85,10 +85,16 @@ def guarded(*, most: int = 1024) -> web.Application:
 
 
 async def listen(
-    app: web.Application, host: str, port: int, hint: str, target: int = MAX_TARGET
+    app: web.Application, host: str, port: int, hint: str, target: int = MAX_TARGET, *, cancelling: bool = False
 ) -> tuple[web.AppRunner, str]:
-    """Start serving `app`; the runner to clean up and its address `http://host:port`. `target` bytes in a line."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, max_line_size=target, max_field_size=MAX_TARGET)
+    """Start serving `app`; the runner to clean up and its address `http://host:port`.
+
+    A request line may have `target` bytes; with `cancelling` an answer that nobody waits for any more is given up.
+    """
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=1.0, max_line_size=target, max_field_size=MAX_TARGET,
+        handler_cancellation=cancelling,
+    )  # fmt: skip
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

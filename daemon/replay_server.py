@@ -149,9 +149,8 @@ class ReplayServer:
         speed = replay_requests.speed(request.query, self._limits.speed)
         pace = Pace(self._clock, speed)
         batches = ahead(lines, lambda line: len(line[1]))
-        first: list[tuple[int, bytes]] = await anext(
-            batches, []
-        )  # what is wrong with the files is said before the answer begins
+        # what is wrong with the files is said before the answer begins
+        first: list[tuple[int, bytes]] = await anext(batches, [])
         response = web.StreamResponse(headers={"Content-Type": "application/x-json-stream"})
         await response.prepare(request)
         try:
@@ -165,7 +164,7 @@ class ReplayServer:
             await response.write_eof()
         except ConnectionError:
             pass  # nobody listens any more
-        except (LakeError, MarketError) as error:
+        except Exception as error:  # noqa: BLE001 - the answer has begun: that it is not whole is all that can be said
             guarding.request_failed(path=request.path, error=error)
             _cut(request)
         return response
@@ -208,29 +207,31 @@ class ReplayServer:
             if not leads:
                 await session.done.wait()
                 return
-            try:
-                await self._clock.sleep(GATHER_SECONDS)
-                session.started = True
-                await self._run(session, pace)
-            finally:
-                session.done.set()
-                if key:
-                    self._sessions.pop(key, None)
+            await self._clock.sleep(GATHER_SECONDS)
+            session.started = True
+            await self._run(session, pace)
 
-        return await self._talk(request, send, heard, mine.socket)
+        try:
+            return await self._talk(request, send, heard, mine.socket)
+        finally:
+            if leads:
+                session.started = True
+                session.done.set()
+                self._sessions.pop(key or "", None)
 
     async def _run(self, session: _Session, pace: Pace) -> None:
         """Frames of all members of a session, each to who asked for it, in one order."""
-        silent = [one for one in session.members if not one.wanted]
+        members = [one for one in session.members if not one.socket.closed]
+        silent = [one for one in members if not one.wanted]
         if silent:
             raise BadRequest(f"no subscription came within {GATHER_SECONDS:g} s for {silent[0].venue}")
-        source = await asyncio.to_thread(self._together, session.members)
+        source = await asyncio.to_thread(self._together, members)
         async for batch in ahead(source, lambda held: len(held[2])):
             for at, place, frame in batch:
                 await pace.wait(at)
                 with contextlib.suppress(ConnectionError):
-                    await session.members[place].socket.send_frame(frame, WSMsgType.TEXT)
-            if all(one.socket.closed for one in session.members):
+                    await members[place].socket.send_frame(frame, WSMsgType.TEXT)
+            if all(one.socket.closed for one in members):
                 return
 
     def _together(self, members: list[_Subscriber]) -> Iterator[tuple[int, int, bytes]]:
@@ -261,6 +262,9 @@ class ReplayServer:
             code, why = FAILED, redacted(str(errors.exceptions[0]))
         except* ConnectionError:
             pass  # nobody listens any more
+        except* Exception as errors:  # noqa: BLE001 - a defect of ours: the client learns that much, the log the rest
+            guarding.request_failed(path=request.path, error=errors.exceptions[0])
+            code, why = FAILED, "internal error; the log says more"
         await socket.close(code=code, message=why.encode()[:120])
         return socket
 

@@ -67,7 +67,9 @@ async def serve(
     async with contextlib.AsyncExitStack() as stack:
         addresses = []
         for one in (port, port + 1) if port else (0,):
-            runner, address = await listen(server.application(), host, one, "choose another with --port", MAX_TARGET)
+            runner, address = await listen(
+                server.application(), host, one, "choose another with --port", MAX_TARGET, cancelling=True
+            )
             stack.push_async_callback(runner.cleanup)
             addresses.append(address)
         ready(addresses)

@@ -9,15 +9,17 @@ from typing import NamedTuple, TypeAlias
 from collectors import replaying
 from daemon.replay_requests import BadRequest, Normalised, span
 from lake import frame_order, normalised, tardis
+from lake.arrivals import Stream
 from lake.errors import WrongQuestion
 from lake.exporting import stored
 from lake.frames import FrameLine
 from lake.normalised import Message, Part
 from lake.reader import Lake
+from lake.sources import TRADE, TRADES
 from market.replayed import Filter, Replayed
 from market.times import Interval
 
-MOST_PARTS = 1_000
+MOST_PARTS = 200
 """Symbols times data types of one request: each reads its own files."""
 _SHAPES = ("X", "X-SWAP")
 """Symbols by which a venue's names at tardis.dev may differ."""
@@ -133,15 +135,22 @@ def _parts(lake: Lake, one: Normalised, period: Interval) -> Iterator[Part]:
         if one.exchange not in names:
             continue
         for of in asked:
-            for stream in dict.fromkeys(
-                stream for stream, _ in stored(lake, of.kind, exchange, market_type, (), period)
-            ):
+            for stream in _streams(lake, of.kind, exchange, market_type, period):
                 venue = replaying.named(exchange, market_type, stream.symbol)
                 if venue == one.exchange and (not named or stream.symbol.upper() in named):
                     yield Part(of, stream, venue)
     if one.exchange not in known:
         said = ", ".join(sorted(known)) or "none"
         raise BadRequest(f"the lake has nothing of an exchange {one.exchange[:60]!r}; it has {said}")
+
+
+def _streams(lake: Lake, name: str, exchange: str, market_type: str, period: Interval) -> Iterable[Stream]:
+    """Of each symbol that has any; aggregated trades of those whose trades are not collected."""
+    found: dict[str, Stream] = {}
+    for one in TRADES if name == TRADE else (name,):
+        for stream, _ in stored(lake, one, exchange, market_type, (), period):
+            found.setdefault(stream.symbol, stream)
+    return found.values()
 
 
 def frame_line(at: int, frame: bytes | None) -> bytes:

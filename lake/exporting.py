@@ -10,7 +10,7 @@ import contextlib
 import csv
 import io
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lake import durable, tables, tardis, tardis_books
+from lake import durable, sources, tables, tardis, tardis_books
 from lake.arrivals import Arrived, Stream, by_arrival, in_order
 from lake.errors import WrongQuestion
 from lake.layout import encode_name
@@ -98,7 +98,8 @@ def plan(
     made: dict[str, Task] = {}
     for what in whats:
         of = tardis.data_type(what) if form == "tardis-csv" else None
-        for stream, date in stored(lake, of.kind if of else what, exchange, market_type, symbols, span):
+        kinds = sources.TRADES if of and of.kind == "trade" else (of.kind if of else what,)
+        for stream, date in first_stored(lake, kinds, exchange, market_type, symbols, span):
             day = Interval(date, date + DAY) if span is None else Interval(date, date + DAY).clip(span)
             if day.empty:
                 continue
@@ -115,6 +116,26 @@ def _name(stream: Stream, what: str, form: Format, venue: str, date: str) -> str
         return tardis.file_name(venue, what, date, stream.symbol)
     parts = (stream.exchange, stream.market_type, what, date, encode_name(stream.symbol))
     return f"{'_'.join(parts)}.{_ENDINGS[form]}"
+
+
+def first_stored(
+    lake: Lake,
+    kinds: Sequence[str],
+    exchange: str | None,
+    market_type: str | None,
+    symbols: Collection[str] = (),
+    span: Interval | None = None,
+) -> Iterator[tuple[Stream, int]]:
+    """Streams and days of the first of some kinds that a symbol has on a day: trades, or else aggregated ones."""
+    seen: set[tuple[str, str, str, int]] = set()
+    for name in kinds:
+        found = [
+            (stream, day)
+            for stream, day in stored(lake, name, exchange, market_type, symbols, span)
+            if (*stream[1:], day) not in seen
+        ]
+        seen |= {(*stream[1:], day) for stream, day in found}
+        yield from found
 
 
 def stored(
@@ -228,29 +249,51 @@ def tardis_rows(
     slice_rows: int | None = None,
 ) -> Iterator[pl.DataFrame]:
     """Rows of a data type, books apart, in order of arrival, `slice_rows` or so at a time."""
-    counts, others = Arrived(), Arrived()
-    given = 0
-    interest: pl.DataFrame | None = None
+    found = _arrived(lake, of, stream, venue, span, made, slice_rows)
     if of.name == "derivative_ticker":
-        found = [
-            tardis.open_interest(venue, rows.filter(pl.col("period").is_null()))
-            for rows in by_arrival(lake, stream._replace(kind="open_interest"), span, others, slice_rows)
-        ]
-        interest = pl.concat(found) if found else None
-    last: str | None = None
+        return _with_interest(lake, stream, venue, span, found, slice_rows)
+    return found
+
+
+def _arrived(
+    lake: Lake, of: DataType, stream: Stream, venue: str, span: Interval, made: Exported | None, slice_rows: int | None
+) -> Iterator[pl.DataFrame]:
+    counts = Arrived()
+    given = 0
     for rows in by_arrival(lake, stream, span, counts, slice_rows):
         frame = tardis.columns(of, venue, rows)
         given += frame.height
-        if interest is not None:
-            upto = frame.get_column("local_timestamp")[-1]
-            frame, interest = tardis.joined(frame, interest, upto, last)
-            last = frame.get_column("open_interest")[-1]
         if frame.height:
             yield frame
-    if interest is not None and interest.height:
-        yield interest
     if made is not None:
         made.left_out, made.unheard, made.disordered = counts.rows - given, counts.unheard, counts.disordered
+
+
+def _with_interest(
+    lake: Lake, stream: Stream, venue: str, span: Interval, marks: Iterator[pl.DataFrame], slice_rows: int | None = None
+) -> Iterator[pl.DataFrame]:
+    """Marks, with the open interest that was polled among them, and beside those behind it."""
+    polled = (
+        tardis.open_interest(venue, rows.filter(pl.col("period").is_null()))
+        for rows in by_arrival(lake, stream._replace(kind="open_interest"), span, None, slice_rows)
+    )
+    held = next(polled, None)
+    newest: str | None = None
+    for frame in marks:
+        upto = int(frame.get_column("local_timestamp")[-1])
+        while held is not None and (not held.height or held.get_column("local_timestamp")[-1] <= upto):
+            following = next(polled, None)
+            if following is None:
+                break
+            held = pl.concat([held, following])
+        if held is None:
+            yield frame
+            continue
+        both, held = tardis.joined(frame, held, upto, newest)
+        newest = both.get_column("open_interest")[-1]
+        yield both
+    yield from (rest for rest in ([] if held is None else [held]) if rest.height)
+    yield from (rest for rest in polled if rest.height)
 
 
 def _book(lake: Lake, task: Task, of: DataType, made: Exported, out: _Gzip) -> None:
@@ -301,6 +344,8 @@ def _csv(lake: Lake, task: Task, made: Exported, file: durable.AppendFile) -> No
         frame = pl.DataFrame(table)
         file.write(frame.write_csv(include_header=not made.rows).encode())
         made.rows += frame.height
+    if not made.rows:
+        file.write(pl.DataFrame(tables.empty(task.what)).write_csv().encode())
 
 
 def _jsonl(lake: Lake, task: Task, made: Exported, file: durable.AppendFile) -> None:
@@ -316,8 +361,9 @@ def _parquet(lake: Lake, task: Task, made: Exported, file: durable.AppendFile) -
             writer = pq.ParquetWriter(file, table.schema, compression="zstd")
         writer.write_table(table.cast(writer.schema))
         made.rows += table.num_rows
-    if writer is not None:
-        writer.close()
+    if writer is None:
+        writer = pq.ParquetWriter(file, tables.schema(task.what), compression="zstd")
+    writer.close()
 
 
 _WRITERS: dict[str, Callable[[Lake, Task, Exported, durable.AppendFile], None]] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from lake import tardis, tardis_books
-from lake.arrivals import SLICE_ROWS, Stream
+from lake.arrivals import Stream
 from lake.books import MISSING
 from lake.errors import WrongQuestion
 from lake.exporting import tardis_rows
@@ -26,7 +26,9 @@ PLAIN = {
 OFFERED = (*PLAIN, "book_change", "quote", "quote_10s", "book_snapshot_5_100ms")
 _SNAPSHOT = re.compile(r"(?:quote|book_snapshot_([1-9]\d{0,3}))(?:_(\d{1,6})(ms|s|m))?")
 _UNITS = {"ms": MS, "s": SECOND, "m": MINUTE}
-_LEAST_ROWS = 2_000
+ROWS = 100_000
+"""Rows that are held for all parts of a request together, about."""
+_LEAST_ROWS = 500
 
 
 class Asked(NamedTuple):
@@ -64,7 +66,7 @@ class Part(NamedTuple):
 
 def messages(lake: Lake, parts: Sequence[Part], span: Interval, *, disconnects: bool = False) -> Iterator[Message]:
     """All messages that arrived in the span, merged. Memory is shared between the parts."""
-    rows = max(_LEAST_ROWS, SLICE_ROWS // max(1, len(parts)))
+    rows = max(_LEAST_ROWS, ROWS // max(1, len(parts)))
     made = [_part(lake, part, span, rows) for part in parts]
     if disconnects:
         made.append(iter(_holes(lake, parts, span)))
@@ -73,7 +75,7 @@ def messages(lake: Lake, parts: Sequence[Part], span: Interval, *, disconnects: 
 
 def _part(lake: Lake, part: Part, span: Interval, rows: int) -> Iterator[Message]:
     if part.asked.kind == "book_delta":
-        yield from _book(lake, part, span)
+        yield from _book(lake, part, span, min(rows, tardis_books.PIECE_ROWS))
         return
     of = tardis.data_type(PLAIN[part.asked.name])
     assert of is not None
@@ -82,9 +84,9 @@ def _part(lake: Lake, part: Part, span: Interval, rows: int) -> Iterator[Message
         yield from (one for one in tardis.messages(of, frame) if span.start <= one[0] < span.end)
 
 
-def _book(lake: Lake, part: Part, span: Interval) -> Iterator[Message]:
+def _book(lake: Lake, part: Part, span: Interval, rows: int) -> Iterator[Message]:
     own = tardis.names(part.venue, part.stream.symbol)
-    changes = tardis_books.changes(lake, part.stream, span)
+    changes = tardis_books.changes(lake, part.stream, span, rows=rows)
     if part.asked.name == "book_change":
         for change in changes:
             whole = "true" if change.snapshot else "false"

@@ -110,7 +110,10 @@ def _say(made: list[Exported], out: Path) -> None:
     whole = f"{sum(one.rows for one in made):,} rows in {len(made):,} files, {size(sum(one.bytes for one in made))}"
     OUT.print(f"{whole}, in {out}", markup=False)
     for count, why in (
-        (sum(one.left_out for one in made), "left out: the form cannot tell them from others, or they say nothing new"),
+        (
+            sum(one.left_out for one in made),
+            "left out: the form cannot tell such trades from others; of books they repeat, or join no stored snapshot",
+        ),
         (sum(one.unheard for one in made), "unheard: fetched long after they happened, they arrive at their own time"),
         (sum(one.disordered for one in made), "disordered: they stand behind rows that arrived later"),
     ):

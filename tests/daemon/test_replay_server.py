@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import urllib.parse
 
 import aiohttp
 import pytest
+from typer.testing import CliRunner
 
+from cli.app import app
 from daemon import replay_server, replay_serving
 from daemon.errors import NotServed
 from daemon.replay_server import Limits
-from lake import Lake
+from lake import Lake, exporting
 from market.times import MS, SECOND
 from tests.support.clock import ManualClock
 from tests.support.crash import quick_folder
 from tests.support.feeding import Feed, finished
-from tests.support.market_rows import T0
+from tests.support.lakes import TestLake
+from tests.support.market_rows import T0, trade
 
 FROM, TO = "2024-07-19", "2024-07-20"
 TRADE = {"e": "trade", "s": "BTCUSDT", "p": "1.5", "q": "2", "X": "MARKET", "m": False, "st": 1}
@@ -208,7 +212,7 @@ async def test_a_slow_reader_holds_up_the_reading_and_a_gone_one_ends_it(root, m
     def endless(lake, options):
         for n in range(10**9):
             read.append(n)
-            yield T0 + n, b'{"n":"' + b"x" * 1000 + b'"}'
+            yield T0 + n, b'{"n":"' + b"x" * 100_000 + b'"}'
 
     monkeypatch.setattr(replay_server.replay_sources, "messages", endless)
     async with served(root, connections=1) as (client, address):
@@ -220,7 +224,7 @@ async def test_a_slow_reader_holds_up_the_reading_and_a_gone_one_ends_it(root, m
             if before == len(read) > 0:
                 break
         assert len(read) == before, "it does not read on"
-        assert len(read) < 60_000, "socket buffers, and a batch"
+        assert len(read) < 500, "socket buffers, and a batch"
         (answer,) = await body(client, address, "/replay", RAW, status=503)
         assert "1 replays are under way" in answer["error"]
         await socket.close()
@@ -233,6 +237,17 @@ async def test_a_slow_reader_holds_up_the_reading_and_a_gone_one_ends_it(root, m
             await asyncio.sleep(0.005)
         else:
             raise AssertionError("the replay goes on for nobody")
+
+
+async def test_an_answer_that_waits_for_its_time_ends_when_its_reader_goes(root):
+    clock = ManualClock()
+    async with served(root, clock, connections=1) as (client, address):
+        answer = await client.get(address + asked("/replay-normalized", NORMAL, speed="1"))
+        assert json.loads(await answer.content.readline())["id"] == "1"
+        await _until(lambda: clock.sleeping)
+        answer.close()
+        await _until(lambda: not clock.sleeping)
+        assert len(await body(client, address, "/replay-normalized", NORMAL)) == 10
 
 
 async def test_web_pages_and_other_machines_are_refused(root, tmp_path):
@@ -277,3 +292,44 @@ def test_loopback_wants_none():
     assert [replay_serving.token_of(host, None) for host in ("127.0.0.1", "::1", "localhost", "127.9.9.9")] == [
         None
     ] * 4
+
+
+def test_ctrl_c_is_how_it_ends(root):
+    told = []
+
+    def ready(addresses):
+        told.extend(addresses)
+        signal.raise_signal(signal.SIGINT)
+
+    with Lake(root) as lake:
+        replay_serving.run(lake, ManualClock(), Limits(), "127.0.0.1", 0, None, ready)
+    assert told[0].startswith("http://127.0.0.1:")
+
+
+def test_the_command_wants_files_or_a_lake_to_serve(root):
+    def ask(*arguments):
+        done = CliRunner().invoke(app, ["replay", *map(str, arguments), "--lake", str(root)], env={"COLUMNS": "200"})
+        return done.exit_code, done.stderr
+
+    assert ask()[0] == 2
+    assert "files, --exchange and --market-type are needed" in ask()[1]
+    assert "--serve takes no files" in ask("--serve", "--exchange", "binance")[1]
+    code, said = ask("--serve", "--host", "0.0.0.0")
+    assert (code, "name a file with a token" in said) == (2, True)
+    assert "there is no file" in ask("--serve", "--token-file", root / "none")[1]
+
+
+async def test_aggregated_trades_stand_in_for_trades_that_are_not_collected(tmp_path):
+    lake = TestLake(tmp_path)
+    lake.part("agg_trade", [trade(T0, "1", "1", 1), trade(T0 + 1, "1", "1", 2, symbol="ETHUSDT")])
+    lake.part("trade", [trade(T0, "1", "1", 7)])
+    lake.close()
+    async with served(tmp_path) as (client, address):
+        lines = await body(client, address, "/replay-normalized", {**NORMAL, "symbols": []})
+        assert [(line["symbol"], line["id"]) for line in lines] == [("BTCUSDT", "7"), ("ETHUSDT", "2")]
+    with Lake(tmp_path) as held:
+        tasks = exporting.plan(held, "tardis-csv", ["trades"], None, None, [], None, lambda *_: "b")
+        assert [(task.stream.kind, task.stream.symbol) for task in tasks] == [
+            ("trade", "BTCUSDT"),
+            ("agg_trade", "ETHUSDT"),
+        ]

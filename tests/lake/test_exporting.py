@@ -151,6 +151,9 @@ def test_our_own_tables_in_three_forms(lake, tmp_path):
     assert [json.loads(line)["seq"] for line in text(lines).splitlines()] == [1, 2, 3]
     assert pl.read_parquet(parquet.path)["price"].to_list() == [1.1] * 3
     assert {csv.rows, lines.rows, parquet.rows} == {3}
+    nothing = Interval(T0 + SECOND, T0 + 2 * SECOND)
+    empty = [made(lake, tmp_path / "none", form, "trade", span=nothing)[0] for form in ("csv", "parquet")]
+    assert (text(empty[0]).count("\n"), pl.read_parquet(empty[1].path).height) == (1, 0)
     (book,) = made(lake, tmp_path, "jsonl", "book_delta")
     assert json.loads(text(book))["bids"][0] == {"price": 100.0, "qty": 1.0}
     with pytest.raises(WrongQuestion, match="use parquet or jsonl"):
@@ -163,3 +166,22 @@ def test_two_symbols_of_one_file_name_are_refused(lake, tmp_path):
         lake.day("trade", [trade(T0, "1", "1", 1, symbol=symbol)], symbol=symbol)
     with pytest.raises(WrongQuestion, match="would both be"):
         made(lake, tmp_path, "tardis-csv", "trades")
+
+
+def test_open_interest_is_told_among_the_marks_and_behind_them(lake, tmp_path, monkeypatch):
+    monkeypatch.setattr(arrivals, "SLICE_ROWS", 2)
+    left = ("price", "qty", "seq", "side", "qty_unit", "multiplier", "condition")
+    base = {name: value for name, value in trade(T0, "1", "1", 1).items() if name not in left}
+    marks = [base | {"ts_event": T0 + n * HOUR, "ts_recv": T0 + n * HOUR, "mark": f"1{n}"} for n in (1, 9, 17)]
+    held = [
+        base | {"ts_event": T0 + n * HOUR, "ts_recv": T0 + n * HOUR, "oi": f"{n}", "oi_unit": "base", "sides": 1}
+        for n in (4, 5, 20, 23)
+    ]
+    lake.day("mark_price", marks, symbol=None)
+    lake.day("open_interest", [held[0], held[0] | {"period": "5m", "oi": "99", "frame_no": 2}, *held[1:]], symbol=None)
+    (one,) = made(lake, tmp_path, "tardis-csv", "derivative_ticker")
+    told = [line.split(",") for line in text(one).splitlines()[1:]]
+    assert [(row[7], row[10]) for row in told] == [
+        ("", "11"), ("4", ""), ("5", ""), ("5", "19"), ("5", "117"), ("20", ""), ("23", ""),
+    ]  # fmt: skip
+    assert [row[3] for row in told] == sorted(row[3] for row in told)

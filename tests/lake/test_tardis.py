@@ -75,7 +75,7 @@ trades = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(trades, min_size=1, max_size=5))
 def test_a_trade_becomes_a_line_and_the_line_that_trade(held):
     for row, line in zip(held, lines("trades", rows("trade", held, local=7)), strict=True):
@@ -147,7 +147,7 @@ def distinct(side):
     return list(dict(side).items())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.tuples(st.booleans(), levels, levels), min_size=1, max_size=8))
 def test_the_best_levels_are_those_of_the_plain_book(steps):
     plain, top = Book(), Top(3)
@@ -163,7 +163,7 @@ def test_the_best_levels_are_those_of_the_plain_book(steps):
         before = top.shown
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.tuples(levels, levels, levels, levels))
 def test_a_second_whole_book_is_told_as_what_turns_the_first_into_it(sides):
     bids, asks, new_bids, new_asks = ([(p, q) for p, q in distinct(side) if q != "0"] for side in sides)
