@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collectors.exchanges import load
 from collectors.exchanges.binance.sync import FUTURES, SPOT, BookSync, Ids, rule
@@ -101,6 +103,33 @@ def test_after_a_break_the_book_is_unknown_until_another_snapshot():
     assert not sync.snapshot(1), "one that does not join what is held is said to"
     assert sync.snapshot(105), "a book in sync goes on as it is"
     assert (sync.in_sync, sync.last) == (True, 106)
+
+
+@given(
+    st.sampled_from([SPOT, FUTURES]),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["next", "next", "next", "odd", "snapshot", "lost"]),
+            st.integers(0, 30),
+            st.integers(0, 3),
+            st.integers(0, 30),
+        ),
+        max_size=30,
+    ),
+)
+def test_a_step_is_an_update_of_a_book_that_is_not_kept(made, doings):
+    one, other = BookSync(made, held=3), BookSync(made, held=3)
+    for what, number, more, before in doings:
+        if what == "lost":
+            one.lose()
+            other.lose()
+        elif what == "snapshot":
+            assert one.snapshot(number) == other.snapshot(number)
+        else:
+            first, last = (one.seen + 1, one.seen) if what == "next" else (number, before)
+            ids = (first, first + more, None if made is SPOT else last)
+            assert one.update(Ids(*ids)) == other.step(*ids)
+        assert (one.in_sync, one.last, one.seen, one.broken) == (other.in_sync, other.last, other.seen, other.broken)
 
 
 # Recordings that have a snapshot

@@ -18,7 +18,7 @@ import msgspec
 from collectors.adapters.skew import Skew
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.payloads import good_levels
-from collectors.exchanges.binance.sync import BookSync, Ids, rule
+from collectors.exchanges.binance.sync import BookSync, rule
 from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, PAST
 from market.kinds import BookDelta, BookSnapshot
 from market.session import Connection, Fetch, Output, Rejected, StreamState
@@ -150,10 +150,10 @@ class Books:
 
     def follow(self, state: StreamState) -> Chain:
         """What takes the ids of each update of a stream and says with which flags its row is stored."""
-        update = self._book(state).sync.update
+        step = self._book(state).sync.step
 
         def chain(first: int, last: int, before: int | None) -> tuple[str, ...]:
-            return NO_FLAGS if update(Ids(first, last, before)) else GAP_BEFORE
+            return NO_FLAGS if step(first, last, before) else GAP_BEFORE
 
         return chain
 
