@@ -82,6 +82,26 @@ def _alone(root: Path, config: Config, report: Report, work: Work, *, create: bo
             workers.kill()
 
 
+def publish(writer: LakeWriter, told: Config, *, quiet: bool) -> dict[str, Any]:
+    """What was brought in, to parts, hours and days: the summaries of both passes, by name."""
+    from collectors import exchanges
+    from compactor.service import compact_once
+    from transformer.service import transform_once
+
+    clock = SystemClock()
+    workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
+    try:
+        with progress("transforming", quiet=quiet) as report:
+            transformed = transform_once(writer, workers, clock.now(), told.transformer, report)
+        with progress("compacting", quiet=quiet) as report:
+            compacted = compact_once(
+                writer, workers, clock.now(), told.compactor, report, final=True, parsers=exchanges.parsers
+            )
+    finally:
+        workers.kill()
+    return {"transformed": transformed, "compacted": compacted}
+
+
 def tell(found: Recovery) -> None:
     """What bringing the lake to order met, on stderr: nothing of it may go unseen."""
     said = [f"{row.origin}: {row.count} in quarantine: {row.reason}" for row in found.quarantined]

@@ -174,6 +174,7 @@ async def alone(
     chunks: Sequence[Wish],
     report: Report,
     stop: asyncio.Event,
+    priority: int = BACKFILL,
 ) -> Summary:
     """Carry out chunks where nobody else collects into the lake of `writer`. Raises StorageFailed, Fenced."""
     sink = Alone(writer, config, clock)
@@ -182,14 +183,18 @@ async def alone(
     try:
         async with AsyncExitStack() as stack:
             http, frames = await ask(exchange, market_type, clock, budget, stack), config.writing.frames
-            work = Backfill(exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames)
+            work = Backfill(
+                exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames, priority=priority
+            )
             return await work.run(chunks, stop)
     finally:
         sink.close()
 
 
 class Backfill:
-    """One market's chunks. `http` and `budget` are whoever else's asks this venue from here."""
+    """One market's chunks, `at_once` of them side by side. `http` and `budget` are whoever else's asks this venue from
+    here; `priority` is its place in that.
+    """
 
     def __init__(
         self,
@@ -203,7 +208,11 @@ class Backfill:
         report: Report,
         *,
         frames: bool = True,
+        priority: int = BACKFILL,
+        at_once: int = AT_ONCE,
     ) -> None:
+        self._priority = priority
+        self._at_once = at_once
         self._exchange = exchange
         self._market = (exchange.NAME, market_type)
         self._endpoint = endpoint
@@ -232,7 +241,7 @@ class Backfill:
         await self._list(tuple(dict.fromkeys(one.symbol for one in chunks if one.kind in self._sized)), stop)
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(chunks))):
+                for _ in range(min(self._at_once, len(chunks))):
                     group.create_task(self._work(stop))
         except BaseExceptionGroup as failed:
             raise _first(failed) from failed
@@ -258,7 +267,7 @@ class Backfill:
 
     async def _turn(self, weight: int) -> None:
         await self._sink.room()
-        await self._budget.spend(self._limits, weight, BACKFILL)
+        await self._budget.spend(self._limits, weight, self._priority)
 
     async def _one(self, chunk: Wish, stop: asyncio.Event) -> None:
         """One attempt at a chunk: a session from its opening to its end."""

@@ -21,6 +21,8 @@ MARGIN = 15 * MINUTE
 """How much less than the venue's reach is asked for: what waits for its turn grows older."""
 FOREVER = 2**62
 CANDLE = "kline"
+LOST = frozenset({"bitrot", "altered_segment", "unreadable_segment"})
+"""Causes of gaps of what was stored already: what was brought in before they were found is no repair."""
 REPAIRED = "rest"
 """What a gap that history closed was repaired from."""
 
@@ -115,16 +117,17 @@ def plan(wishes: Iterable[Wish], offers: Mapping[str, Offer | Absent], held: Hel
         past = intersect(missing, [Interval(0, reach)])
         refused |= {Refusal(kind, symbol, one.start, one.end, _too_old(offer)) for one in past}
         already += sum(one.length for one in listed) - sum(one.length for one in missing)
-        grains = union(_grained(one, offer.grain) for one in intersect(missing, [Interval(reach, floor)]))
+        grains = union(grained(one, offer.grain) for one in intersect(missing, [Interval(reach, floor)]))
         for one in intersect(grains, [Interval(reach, floor - floor % offer.grain)]):
-            chunks += [Wish(kind, symbol, part.start, part.end) for part in _parts(one, offer.width)]
+            chunks += [Wish(kind, symbol, part.start, part.end) for part in parts(one, offer.width)]
     chunks.sort(key=lambda one: (one.start, one.kind, one.symbol))
     return Plan(tuple(chunks), tuple(sorted(refused)), already)
 
 
 def repaired(offers: Mapping[str, Offer | Absent], held: Held, now: int) -> list[Gap]:
-    """Open gaps over which history has been asked for whole, closed; not where the venue's own history lacks ids, nor
-    where it is something else than what was missed.
+    """Open gaps of ids over which history has been asked for whole, closed; not where the venue's own history lacks
+    ids, nor where it is something else than what was missed. Of gaps without ids what came has to tell
+    (`repair_plan.verdict`).
     """
     found = []
     for (kind, _), stream in sorted(held.streams().items()):
@@ -134,7 +137,7 @@ def repaired(offers: Mapping[str, Offer | Absent], held: Held, now: int) -> list
         lacking = [hole(gap) for gap in stream.gaps if gap.state == "unrepairable"]
         for gap in stream.gaps:
             whole = gap.state == "open" and gap.ts_to is not None and covers(asked, hole(gap))
-            if whole and not any(one.overlaps(hole(gap)) for one in lacking):
+            if whole and gap.missing and gap.cause not in LOST and not any(one.overlaps(hole(gap)) for one in lacking):
                 found.append(msgspec.structs.replace(gap, state="repaired", closed_at=now, source=REPAIRED))
     return found
 
@@ -151,11 +154,12 @@ def _too_old(offer: Offer) -> str:
     return f"the venue gives the last {hours} hours only: its archives have the rest"
 
 
-def _grained(one: Interval, grain: int) -> Interval:
+def grained(one: Interval, grain: int) -> Interval:
+    """The whole grains that hold a time."""
     return Interval(one.start - one.start % grain, -(-one.end // grain) * grain)
 
 
-def _parts(one: Interval, width: int | None) -> list[Interval]:
+def parts(one: Interval, width: int | None) -> list[Interval]:
     """Cut at multiples of the width, so that the same hole is always cut at the same places."""
     if width is None:
         return [one]

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from collectors.backfill import Backfill, Report, Summary
+from collectors.backfill import AT_ONCE, Backfill, Report, Summary
 from collectors.beside import Beside
-from collectors.budget import Budget
+from collectors.budget import BACKFILL, Budget
 from collectors.clocks import Reading
 from collectors.collecting import Change, Collecting
 from collectors.config import CollectorsConfig, SourceConfig
@@ -92,16 +92,18 @@ class CollectorsService:
         return await self._collecting.change(sources, dry_run=dry_run)
 
     async def backfill(
-        self, exchange: Exchange, market_type: str, endpoint: Endpoint, chunks: Sequence[Wish], report: Report
-    ) -> Summary:
+        self, exchange: Exchange, market_type: str, endpoint: Endpoint, chunks: Sequence[Wish], report: Report,
+        *, priority: int = BACKFILL, at_once: int = AT_ONCE,
+    ) -> Summary:  # fmt: skip
         """Bring in history beside what is collected, as far as it comes before the stop (see `collectors.beside`)."""
         sink = Beside(self._intake, self._clock, self._collecting.next_session, self._written)
         frames = self._config.writing.frames
         async with AsyncExitStack() as stack:
             http = await ask(exchange, market_type, self._clock, self._budget, stack)
             work = Backfill(
-                exchange, market_type, endpoint, sink, http, self._budget, self._clock, report, frames=frames
-            )
+                exchange, market_type, endpoint, sink, http, self._budget, self._clock, report, frames=frames,
+                priority=priority, at_once=at_once,
+            )  # fmt: skip
             return await work.run(chunks, self._stop)
 
     async def _written(self) -> None:

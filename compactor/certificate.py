@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import polars as pl
@@ -228,11 +229,7 @@ def certify(
     day = Interval(start, start + times.DAY)
     numbered = measure.contiguous and not _two_numberings(measure.ids, gaps)
     first, last = (measure.ids.first, measure.ids.last) if numbered else (None, None)
-    inside = [] if first is None or last is None else [Interval(first, last + 1)]
-    missing = _ids([gap for gap in gaps if gap.state in MISSING], inside)
-    void = _ids([gap for gap in gaps if gap.state == "void"], inside)
-    open_gaps = [gap for gap in gaps if gap.state in MISSING]
-    dark = times.union(_time(gap, day).clip(day) for gap in open_gaps)
+    holes = _holes(first, last, day, gaps)
     light = times.union(Interval(c.ts_from, c.ts_to).clip(day) for c in coverage)
     return CertificateRow(
         path=file.path,
@@ -247,15 +244,15 @@ def certify(
         rows=measure.rows,
         first_id=first,
         last_id=last,
-        missing=missing,
-        void=void,
+        missing=holes.missing,
+        void=holes.void,
         duplicates=duplicates,
         late=measure.late,
         out_of_order=measure.checks.count(checks.OUT_OF_ORDER),
         crossed=measure.checks.count(checks.CROSSED),
         estimated=measure.estimated,
-        open_gaps=sum(gap.state == "open" for gap in open_gaps),
-        gap_seconds=sum(span.length for span in dark) / times.SECOND,
+        open_gaps=holes.open_gaps,
+        gap_seconds=holes.gap_seconds,
         covered_seconds=sum(span.length for span in light) / times.SECOND,
         latency_p50=measure.latency(0.5),
         latency_p99=measure.latency(0.99),
@@ -264,6 +261,42 @@ def certify(
         parser_version=tables.CODE_VERSION,
         content_digest=file.content_digest or "",
     )
+
+
+class Holes(NamedTuple):
+    """What a certificate says of gaps."""
+
+    missing: int
+    void: int
+    open_gaps: int
+    gap_seconds: float
+
+
+def _holes(first: int | None, last: int | None, day: Interval, gaps: Sequence[Gap]) -> Holes:
+    inside = [] if first is None or last is None else [Interval(first, last + 1)]
+    lacking = [gap for gap in gaps if gap.state in MISSING]
+    dark = times.union(_time(gap, day).clip(day) for gap in lacking)
+    return Holes(
+        _ids(lacking, inside),
+        _ids([gap for gap in gaps if gap.state == "void"], inside),
+        sum(gap.state == "open" for gap in lacking),
+        sum(span.length for span in dark) / times.SECOND,
+    )
+
+
+def retold(row: CertificateRow, gaps: Sequence[Gap], now: int) -> CertificateRow | None:
+    """A newer version of the certificate where its gaps were closed without a new row; None where it says the same.
+
+    `gaps` are all rows of its symbol that touch its day.
+    """
+    start = times.day_start(dt.date.fromisoformat(row.date))
+    holes = _holes(row.first_id, row.last_id, Interval(start, start + times.DAY), gaps)
+    if holes == (row.missing, row.void, row.open_gaps, row.gap_seconds):
+        return None
+    numbered = row.last_id - row.first_id + 1 if row.first_id is not None and row.last_id is not None else None
+    if numbered is not None and numbered != row.rows + holes.void + holes.missing:
+        return None  # what came has still to become rows: that revision tells
+    return msgspec.structs.replace(row, **holes._asdict(), issued_at=max(now, row.issued_at + 1))
 
 
 def signed(row: CertificateRow, parsers: Parsers, *, again: bool) -> CertificateRow:

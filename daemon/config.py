@@ -135,6 +135,23 @@ class DiskConfig(_Section):
         )  # fmt: skip
 
 
+class RepairConfig(_Section):
+    """Closing of open gaps by asking for what is missing, after everything else that a venue is asked for."""
+
+    enabled: bool = Field(
+        default=True, description="Whether the daemon does it by itself; `dl gaps --repair` works anyway."
+    )
+    every_seconds: float = Field(default=60.0, ge=10, le=86_400, description="How often it looks at the open gaps.")
+    gaps_at_once: int = Field(default=50, ge=1, le=10_000, description="Gaps of a market that are asked for at a look.")
+    longest_hours: float = Field(
+        default=24.0, gt=0, le=8_760, description="A longer gap is left to `dl gaps --repair` or `dl backfill`."
+    )
+    archives: bool = Field(
+        default=True,
+        description="Whether a venue's published files are fetched for what its REST routes do not give (`archives`).",
+    )
+
+
 class SimulateConfig(_Section):
     """What `--simulate` does: a local exchange in place of the real ones, on the evening of yesterday."""
 
@@ -175,6 +192,7 @@ class Config(_Section):
     archives: ArchivesConfig = Field(
         default_factory=lambda: ArchivesConfig.model_validate({}), description="History as files, which venues publish."
     )
+    repair: RepairConfig = Field(default_factory=RepairConfig, description="Closing of open gaps.")
     disk: DiskConfig = Field(default_factory=DiskConfig, description="What happens as the disk fills up.")
     workers: WorkersConfig = Field(default_factory=WorkersConfig, description="Processes for CPU work.")
     http: HttpConfig = Field(default_factory=HttpConfig, description="Health, metrics, status.")

@@ -20,7 +20,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
-from daemon import auditing, backfilling
+from daemon import auditing, backfilling, repairing
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
@@ -108,7 +108,7 @@ async def build(
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
     jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
     jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers))
-    jobs["backfill"] = backfilling.control_job(config, writer, clock, collectors)
+    services += [Held(one, safe_mode.gate) for one in _askers(config, writer, clock, collectors, jobs, space)]
     return Parts(services, jobs, collectors)
 
 
@@ -119,6 +119,20 @@ def _job(once: Callable[[Progress], Awaitable[object]]) -> Job:
         return msgspec.to_builtins(await once(progress))
 
     return run
+
+
+def _askers(
+    config: Config, writer: LakeWriter, clock: Clock, collectors: CollectorsService | None, jobs: dict[str, Job],
+    space: SpaceWatch,
+) -> list[Service]:  # fmt: skip
+    """Who asks venues for what is past: their jobs, and what does it by itself."""
+    jobs["backfill"] = backfilling.control_job(config, writer, clock, collectors)
+    jobs["repair"] = repairing.refused
+    if collectors is None:
+        return []
+    mender = repairing.RepairService(config, writer, clock, collectors, jobs["archive"], space.compaction_waits)
+    jobs["repair"] = mender.by_hand
+    return [mender]
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:

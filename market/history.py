@@ -1,4 +1,8 @@
-"""What a venue's REST routes give of its past, as data: a kind's `Offer`, or `Absent` with the reason."""
+"""What a venue's REST routes give of its past, as data: a kind's `Offer`, or `Absent` with the reason.
+
+An adapter that pages its history offers `HISTORY` (market_type -> kind -> one of these) and, of kinds that no source of
+the venue tells of once they have happened, `FLEETING` (market_type -> kind -> why): only their gaps are given up.
+"""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ from runtime import (
     drifting,
     guarding,
     health,
+    mending,
     metrics,
     polled,
     pressing,
@@ -44,7 +45,20 @@ from runtime import (
 )
 from scripts import gen_redundancy, gen_reliability
 
-SAYING = (telemetry, changing, polled, probed, health, guarding, caring, pressing, reproducing, auditing, drifting)
+SAYING = (
+    telemetry,
+    changing,
+    polled,
+    probed,
+    health,
+    guarding,
+    caring,
+    pressing,
+    reproducing,
+    auditing,
+    drifting,
+    mending,
+)
 """The modules whose functions are the events."""
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 MADE = "<!-- made by scripts/gen_docs.py from the code: change it there -->\n"

@@ -126,9 +126,11 @@ def _asked(root: Path, holder: LockInfo, wanted: Wanted, *, as_json: bool) -> in
 
 
 def _alone(root: Path, wanted: Wanted, config: Path | None, *, as_json: bool) -> int:
-    from cli.jobs import settings, tell
+    from cli.jobs import publish, settings, tell
     from collectors.recovery import settle
+    from collectors.repair import Scope
     from daemon.backfilling import Done, closed, planned
+    from daemon.repairing import judged
     from lake.place import shut_out_others
     from lake.writer import LakeWriter
     from runtime.clock import SystemClock
@@ -143,7 +145,11 @@ def _alone(root: Path, wanted: Wanted, config: Path | None, *, as_json: bool) ->
         if done.planned.chunks:
             done.fetched = _fetch(wanted, done.planned.chunks, writer, told, quiet=as_json)
             done.fetched.repaired = closed(writer, wanted, clock.now())
-        published = _publish(writer, told, quiet=as_json)
+        published = publish(writer, told, quiet=as_json)
+        scope = Scope(wanted.exchange, wanted.market_type)
+        if done.fetched is not None and (more := judged(writer, scope, clock.now())):
+            done.fetched.repaired += more
+            publish(writer, told, quiet=as_json)  # bars of what is no gap any more
     return _tell(done, published, as_json=as_json)
 
 
@@ -161,28 +167,6 @@ def _fetch(wanted: Wanted, chunks: tuple[Wish, ...], writer: LakeWriter, told: C
             venue, wanted.market_type, endpoint, writer, told.collectors, SystemClock(), chunks, report, asyncio.Event()
         )
         return asyncio.run(work)
-
-
-def _publish(writer: LakeWriter, told: Config, *, quiet: bool) -> dict[str, Any]:
-    """What came, to parts, hours and days."""
-    from collectors import exchanges
-    from compactor.service import compact_once
-    from runtime.clock import SystemClock
-    from runtime.workers import Workers
-    from transformer.service import transform_once
-
-    clock = SystemClock()
-    workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
-    try:
-        with progress("transforming", quiet=quiet) as report:
-            transformed = transform_once(writer, workers, clock.now(), told.transformer, report)
-        with progress("compacting", quiet=quiet) as report:
-            compacted = compact_once(
-                writer, workers, clock.now(), told.compactor, report, final=True, parsers=exchanges.parsers
-            )
-    finally:
-        workers.kill()
-    return {"transformed": transformed, "compacted": compacted}
 
 
 def _tell(done: Done, published: Mapping[str, Any], *, as_json: bool) -> int:

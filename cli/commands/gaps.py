@@ -21,7 +21,6 @@ from cli.places import (
     command,
     lake_root,
     reading,
-    span_of,
 )
 
 DETAIL_SHOWN = 60
@@ -41,11 +40,21 @@ def gaps(
     symbol: SymbolOption = None,
     start: StartOption = None,
     end: EndOption = None,
+    day: Annotated[str | None, typer.Option(help="Only this day (UTC), in place of --start and --end.")] = None,
     state: Annotated[str, typer.Option(help="open, repaired, empty, void, unrepairable, or all.")] = "open",
+    repair: Annotated[bool, typer.Option("--repair", help="Ask for what is missing in the open ones.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: say what would be done.")] = False,
 ) -> int:
-    """List the gap ledger. Exit code 1 where an open gap is listed, so that a script may ask."""
+    """List the gap ledger. Exit code 1 where an open gap is listed, so that a script may ask.
+
+    With --repair the open ones that are listed are asked for: of the venue, the newest day first and of a day the
+    smallest, or of its archive. One is closed by proof only: repaired (what was missing is here), empty (all of it was
+    asked for, and nothing was missing), unrepairable (the venue's history lacks its ids, or no source tells of what is
+    past). Where a daemon writes the lake it does the work. Exit code 1 where a gap is open still, with the reason.
+    """
     from typing import get_args
 
+    from cli.repairs import carry_out, dry, scope_of
     from market.kinds import kind as declared
     from market.session import GapState
 
@@ -53,7 +62,15 @@ def gaps(
         raise UsageError(f"--state {state} is not known", f"use one of {', '.join(get_args(GapState))}, all")
     if kind is not None:
         declared(kind)
-    span = span_of(start, end)
+    scope = scope_of(exchange, market_type, kind, symbol, start, end, day)
+    if dry_run and not repair:
+        raise UsageError("--dry-run says what --repair would do", "give both")
+    if repair:
+        if state != "open":
+            raise UsageError(f"--state {state} is not repaired", "open gaps are: leave --state out")
+        root = lake_root(lake, config)
+        return dry(root, scope, as_json=as_json) if dry_run else carry_out(root, scope, config, as_json=as_json)
+    span = scope.span
     with reading(lake_root(lake, config)) as manifest:
         found = manifest.gaps(exchange, market_type, kind, symbol, overlapping=span)
     listed = [gap for gap in found if state in ("all", gap.state)]

@@ -79,6 +79,8 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     print_table("files", ["kind", "level", "files", "rows", "bytes"], files, "no files yet")
     counts = ", ".join(f"{count:,} {state}" for state, count in stats.segments.items()) or "none"
     OUT.print(f"segments: {counts} ({size(stats.raw_bytes)}) · quarantined: {stats.quarantined}")
+    holes = ", ".join(f"{count:,} {state}" for state, count in sorted(stats.gaps.items())) or "none"
+    OUT.print(f"gaps: {holes}{' · dl gaps --repair --dry-run says what can be done' if open_gaps else ''}")
     for job in stuck:
         OUT.print(f"parked after too many failures: {job} · dl compact tries it again", markup=False)
     _tell(clock, drifts)

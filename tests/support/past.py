@@ -169,9 +169,10 @@ class Past:
 
 @contextlib.asynccontextmanager
 async def past(
-    folder: Path, markets: str = "spot", symbols: str = "2", rate: str = "2", venue: str = "binance"
-) -> AsyncIterator[Past]:
-    """The venue on a port, with trades since BEGAN."""
+    folder: Path, markets: str = "spot", symbols: str = "2", rate: str = "2", venue: str = "binance",
+    quiet: range = range(0),
+) -> AsyncIterator[Past]:  # fmt: skip
+    """The venue on a port, with trades since BEGAN, but none while it was `quiet` (us)."""
     clock, known = Quick(), {name: venues.load(name).MARKETS for name in venues.names()}
     (given,) = options.parse(
         ["--rate", rate, "--log", str(folder / "truth.jsonl"), "--venue", venue, "--symbols", symbols, "--markets",
@@ -182,7 +183,8 @@ async def past(
     hub = build(given, twin, start=BEGAN)
     hub.clock = clock  # type: ignore[assignment]
     for time in range(BEGAN, END, SECOND):
-        hub.market.advance(time)
+        if not quiet.start <= time < quiet.stop:
+            hub.market.advance(time)
     runner = web.AppRunner(application(hub, given, twin), access_log=None, shutdown_timeout=0.02)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

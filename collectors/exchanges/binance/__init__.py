@@ -53,6 +53,8 @@ PARSERS = registered({name: market.CHANNELS for name, market in _MARKETS.items()
 probe, probed = probes.probe, probes.probed
 HISTORY = history.OFFERED
 """market_type -> kind -> what of its past can be asked for, or why not (`market.history`)."""
+FLEETING = history.FLEETING
+"""market_type -> kind that no source of the venue tells of afterwards -> why."""
 TRADING = frozenset({"TRADING"})
 ENDED = frozenset({"SETTLING", "CLOSE", "DELIVERED", DELISTED})
 """The last is our own word, for a listing that the venue names no more. A spot symbol that is over says BREAK, as one
@@ -60,8 +62,8 @@ does that rests for an hour: it stays until it is gone.
 """
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LIMITS", "LIQUID", "NAME", "OFFERS", "POLLS",
-    "SHAPES", "TRADING", "connections", "described", "poller", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LIMITS", "LIQUID", "NAME", "OFFERS",
+    "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "session", "streams",
 ]  # fmt: skip
 
 

@@ -53,6 +53,15 @@ OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
         "open_interest": _MONTH,
     },
 }  # fmt: skip
+_NOW_ONLY = "the venue tells it when it happens: no REST route and no archive of its has it afterwards"
+_BOOKS = "the venue tells updates of books when they happen: its REST route has the book of now, its archives have none"
+_SPOT_QUOTES = "the venue tells quotes when they happen: no REST route has them afterwards, its archives none of spot"
+FLEETING: Mapping[str, Mapping[str, str]] = {
+    "spot": {"quote": _SPOT_QUOTES, "book_delta": _BOOKS, "book_snapshot": _BOOKS},
+    "linear": {"liquidation": _NOW_ONLY, "mark_price": _NOW_ONLY, "book_delta": _BOOKS, "book_snapshot": _BOOKS},
+    "inverse": {"mark_price": _NOW_ONLY, "book_delta": _BOOKS, "book_snapshot": _BOOKS},
+}
+"""Kinds whose past no source of the venue tells, with the reason: what is missing of them stays missing."""
 
 
 class _Fill(msgspec.Struct):

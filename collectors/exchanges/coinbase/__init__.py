@@ -33,6 +33,11 @@ OFFERS = _OFFERING.offers
 PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 streams = _OFFERING.streams
 BEGAN, HISTORY = history.BEGAN, history.OFFERED
+_LIVE_ONLY = "the venue tells it when it happens: no REST route has it afterwards, and it publishes no archive"
+FLEETING = {
+    market: dict.fromkeys(("quote", "book_delta", "book_snapshot"), _LIVE_ONLY) for market in ENDPOINTS
+}  # fmt: skip
+"""market_type -> kind that no source of the venue tells of afterwards -> why."""
 LED = {"spot": frozenset({"quote"})}
 """Market -> kinds that say nothing by which two connections' copies can be told: `ticker` has the message's time."""
 TRADING = frozenset({ONLINE, "post_only", "limit_only", "auction_mode"})
@@ -40,9 +45,9 @@ ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "BEGAN", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS",
-    "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session",
-    "streams",
+    "AS_OF", "BEGAN", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS", "LIQUID",
+    "NAME", "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe",
+    "probed", "session", "streams",
 ]  # fmt: skip
 
 

@@ -49,6 +49,11 @@ PARSERS = registered(
 streams = _OFFERING.streams
 connections = _OFFERING.connections
 BEGAN, HISTORY = history.BEGAN, history.OFFERED
+_LIVE_ONLY = "the venue tells it when it happens: no REST route has it afterwards, its archives have trades only"
+FLEETING = {
+    market: dict.fromkeys(("quote", "book_delta", "book_snapshot"), _LIVE_ONLY) for market in ENDPOINTS
+}  # fmt: skip
+"""market_type -> kind that no source of the venue tells of afterwards -> why."""
 CASED = True
 """Symbols differ by case: `PF_AAPLxUSD`."""
 PUSHES = frozenset({"trade"})
@@ -62,9 +67,9 @@ ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "BEGAN", "CASED", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME",
-    "OFFERS", "PARSERS", "POLLS", "PUSHES", "SHAPES", "TRADING", "connections", "described", "poller", "probe",
-    "probed", "session", "streams",
+    "AS_OF", "BEGAN", "CASED", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS",
+    "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS", "PUSHES", "SHAPES", "TRADING", "connections", "described",
+    "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 

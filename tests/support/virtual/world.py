@@ -14,7 +14,7 @@ import msgspec
 
 from collectors.config import CollectorsConfig
 from compactor.config import CompactorConfig
-from daemon.config import Config, DiskConfig
+from daemon.config import Config, DiskConfig, RepairConfig
 from lake import durable
 from lake.space import Room
 from market import times
@@ -107,6 +107,7 @@ def config(settings: Settings, root: Path) -> Config:
         transformer=TransformerConfig.model_construct(interval_seconds=TRANSFORM_SECONDS),
         compactor=CompactorConfig.model_validate(compactor),
         disk=DiskConfig(ballast_mb=1, check_seconds=60),
+        repair=RepairConfig(enabled=False),  # what is missing stays missing: the judge counts it
     )  # fmt: skip
 
 

@@ -1,0 +1,355 @@
+"""Which open gaps are closed, from where and in which order, and what it takes to call one closed. Pure.
+
+A gap is asked for of the venue where its history reaches, of its archive where that has the day, and is left alone
+where neither is so: then the reason is said. It is closed by proof only: `repaired` where what was missing is here,
+`empty` where all of its time was asked for and nothing was missing, `unrepairable` where the venue's history lacks
+every id of it, or where what is past is told by no source. The newest day goes first, and of a day the smallest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from collectors.history_plan import CANDLE, LOST, MARGIN, SETTLE, Wish, grained, hole, parts
+from market.history import Absent, Offer
+from market.session import EVERY_SYMBOL, Coverage, Gap
+from market.times import DAY, HOUR, MINUTE, Interval, date_of, floor_to, intersect, subtract, text, union
+
+Road = Literal["rest", "archive"]
+REST: Road = "rest"
+ARCHIVE: Road = "archive"
+FRAMED = LOST | {"crash", "shed"}
+"""Causes of gaps whose frames may have been kept."""
+ARCHIVED = frozenset({"trade", "agg_trade", "kline", "funding_rate"})
+"""Kinds whose archived rows are those that a stream brings."""
+SOONEST, LATEST = MINUTE, DAY
+"""How long a gap rests after the first attempt that failed, and at most: twice as long after each further one."""
+
+
+CALM = HOUR
+"""How long a gap that no source can close is over before that is written down: connections may repeat until then."""
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells of a market's past. `offers` are its REST routes' (None: the adapter has none yet), `archive` the
+    kinds of its files, `fleeting` the kinds that nobody tells of later, each with the reason.
+    """
+
+    offers: Mapping[str, Offer | Absent] | None = None
+    archive: Collection[str] = frozenset()
+    fleeting: Mapping[str, str] = {}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What was asked for and came, whole, on [start, end) of venue time: by a session opened at `at` (us)."""
+
+    kind: str
+    symbol: str
+    span: Interval
+    road: Road
+    session: str
+    at: int
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """Attempts at a gap that failed, and when the last of them ended (us)."""
+
+    at: int
+    times: int
+
+    @property
+    def again(self) -> int:
+        """When it may be asked for again (us)."""
+        return self.at + min(SOONEST << min(self.times - 1, 20), LATEST)
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one market around its open gaps."""
+
+    asked: Sequence[Asked] = ()
+    streamed: Sequence[Coverage] = ()
+    lacking: Sequence[Gap] = ()
+    """Gaps of ids that the venue's own history lacks."""
+    minutes: frozenset[tuple[str, str]] = frozenset()
+    """The (symbol, session) that brought candles of a minute."""
+    frames: Sequence[Interval] = ()
+    """Receive time of which frames are kept."""
+    tried: Mapping[str, Tried] = {}
+    """By the name of the gap."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """A gap that is asked for. `parts` are what of it no step before it asks for already; of an archive whole days."""
+
+    gap: Gap
+    road: Road
+    by: Literal["ids", "time"]
+    parts: tuple[Wish, ...] = ()
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A gap that is not asked for now, and why; `again` (us) is when it may be, where that is known; `rests`: telling
+    why was work, so that it is not told again soon.
+    """
+
+    gap: Gap
+    why: str
+    again: int | None = None
+    rests: bool = False
+
+
+class Hopeless(msgspec.Struct, frozen=True):
+    """A gap that no source can close, and why."""
+
+    gap: Gap
+    why: str
+
+
+class RepairPlan(msgspec.Struct, frozen=True):
+    """Steps in their order; gaps of which all was asked for, so that they wait for a verdict; and the rest."""
+
+    steps: tuple[Step, ...] = ()
+    asked: tuple[Gap, ...] = ()
+    left: tuple[Left, ...] = ()
+    hopeless: tuple[Hopeless, ...] = ()
+
+    def wishes(self, road: Road = REST) -> list[Wish]:
+        """What is asked for on a road, in order."""
+        return [part for step in self.steps if step.road == road for part in step.parts]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What the tables hold on the time of a gap: how many rows only sessions that asked for it brought, and the ids
+    that are stored.
+    """
+
+    new: int
+    ids: Sequence[Interval] = ()
+
+
+def plan(gaps: Iterable[Gap], sources: Sources, known: Known, now: int, *, longest: int | None = None) -> RepairPlan:
+    """What to do about the open ones of `gaps`, all of one market. `now` and `longest` (of a gap's time) us."""
+    steps: list[Step] = []
+    asked: list[Gap] = []
+    left: list[Left] = []
+    hopeless: list[Hopeless] = []
+    taken: dict[tuple[str, str], list[Interval]] = {}
+    for gap in ranked(gap for gap in gaps if gap.state == "open"):
+        match _one(gap, sources, known, now, longest, taken):
+            case Step() as step:
+                steps.append(step)
+                for part in step.parts:
+                    taken.setdefault((part.kind, part.symbol), []).append(Interval(part.start, part.end))
+            case Left() as one:
+                left.append(one)
+            case Hopeless() as one:
+                hopeless.append(one)
+            case None:
+                asked.append(gap)
+    return RepairPlan(tuple(steps), tuple(asked), tuple(left), tuple(hopeless))
+
+
+def ranked(gaps: Iterable[Gap]) -> list[Gap]:
+    """The newest day first, of a day the smallest, of equal ones those whose ids are known."""
+
+    def rank(gap: Gap) -> tuple[int, int, bool, str, str, int, str]:
+        span = hole(gap)
+        place = (gap.kind, gap.symbol, span.start, gap.gap_id)
+        return (-floor_to(span.start, DAY), span.length, gap.missing is None, *place)
+
+    return sorted(gaps, key=rank)
+
+
+def _one(
+    gap: Gap,
+    sources: Sources,
+    known: Known,
+    now: int,
+    longest: int | None,
+    taken: Mapping[tuple[str, str], Sequence[Interval]],
+) -> Step | Left | Hopeless | None:
+    """What to do about one gap; None where all of it was asked for."""
+    span = hole(gap)
+    if gap.ts_to is None:
+        return Left(gap, "it still grows")
+    symbols = symbols_of(gap, known)
+    if not symbols and has_road(gap, sources):
+        return Left(gap, "of which symbols it is cannot be told: nothing of its kind was collected then")
+    missing = {symbol: subtract([span], asked_of(gap, symbol, known)) for symbol in symbols}
+    if symbols and not any(missing.values()):
+        return None
+    offer, archive = _offer(gap, sources), _archived(gap, sources)
+    tried = known.tried.get(gap.gap_id)
+    if tried is not None and now < tried.again:
+        times = "an attempt" if tried.times == 1 else f"{tried.times} attempts"
+        return Left(gap, f"{times} at it came to nothing: it rests until {text(tried.again)}", tried.again)
+    if offer is None and not archive:
+        return _no_road(gap, sources, known, now)
+    if longest is not None and span.length > longest:
+        return Left(gap, f"it is longer than {longest // HOUR} hours: dl gaps --repair, or dl backfill, asks for it")
+    if gap.kind == CANDLE and not _of_minutes(gap, symbols, known):
+        why = "its candles are of another width than a minute: dl archive or dl import may have them"
+        return Left(gap, why, rests=True)
+    if offer is not None and not _too_old(span, offer, now):
+        return _by_rest(gap, offer, missing, now, taken)
+    if not archive:
+        assert offer is not None
+        hours = (offer.reach or 0) // HOUR
+        return Left(gap, f"the venue gives the last {hours} hours only, and no archive of it is read")
+    return _by_archive(gap, missing, now)
+
+
+def has_road(gap: Gap, sources: Sources) -> bool:
+    """Whether anybody can be asked for rows of its kind."""
+    return _offer(gap, sources) is not None or _archived(gap, sources)
+
+
+def _offer(gap: Gap, sources: Sources) -> Offer | None:
+    offer = (sources.offers or {}).get(gap.kind)
+    return offer if isinstance(offer, Offer) and offer.same else None
+
+
+def _archived(gap: Gap, sources: Sources) -> bool:
+    return gap.kind in sources.archive and gap.kind in ARCHIVED
+
+
+def symbols_of(gap: Gap, known: Known) -> list[str]:
+    """Whose rows a gap is of: of EVERY_SYMBOL those that were streamed around it."""
+    if gap.symbol != EVERY_SYMBOL:
+        return [gap.symbol]
+    span = hole(gap)
+    near = (row for row in known.streamed if row.kind == gap.kind and row.symbol != EVERY_SYMBOL)
+    return sorted({row.symbol for row in near if row.ts_from <= span.end and span.start <= row.ts_to})
+
+
+def asked_of(gap: Gap, symbol: str, known: Known) -> list[Interval]:
+    """When a gap's rows of a symbol were asked for and came."""
+    return union(row.span for row in _rows(gap, symbol, known))
+
+
+def _rows(gap: Gap, symbol: str, known: Known) -> list[Asked]:
+    since = gap.detected_at if gap.cause in LOST else 0
+    return [row for row in known.asked if (row.kind, row.symbol) == (gap.kind, symbol) and row.at >= since]
+
+
+def _no_road(gap: Gap, sources: Sources, known: Known, now: int) -> Left | Hopeless:
+    """Nobody can be asked: whether that is so for good."""
+    if gap.cause in FRAMED and intersect([hole(gap)], known.frames):
+        kept = f"its frames are kept: dl reparse --from {date_of(gap.ts_from)} takes in what they tell"
+        return Left(gap, kept, rests=True)
+    if (why := sources.fleeting.get(gap.kind)) is not None:
+        calm = hole(gap).end + CALM
+        return Hopeless(gap, why) if now >= calm else Left(gap, f"{why} (called unrepairable after an hour)", calm)
+    if sources.offers is None:
+        return Left(gap, "the venue's past is not asked for yet: dl archive or dl import may have it")
+    offer = sources.offers.get(gap.kind)
+    if isinstance(offer, Absent):
+        return Left(gap, offer.why)
+    what = "other rows of it" if isinstance(offer, Offer) else "none"
+    return Left(gap, f"the venue's REST routes give {what} afterwards: dl archive or dl import may have it")
+
+
+def _of_minutes(gap: Gap, symbols: Sequence[str], known: Known) -> bool:
+    """Whether what was missed are candles of a minute, which are what history asks for."""
+    near = {row.session for row in known.streamed if row.kind == CANDLE and row.symbol in symbols}
+    sessions = {gap.session} if gap.session in near else near
+    return any((symbol, session) in known.minutes for symbol in symbols for session in sessions)
+
+
+def _too_old(span: Interval, offer: Offer, now: int) -> bool:
+    return offer.reach is not None and span.start < now - offer.reach + MARGIN
+
+
+def _by_rest(
+    gap: Gap,
+    offer: Offer,
+    missing: Mapping[str, Sequence[Interval]],
+    now: int,
+    taken: Mapping[tuple[str, str], Sequence[Interval]],
+) -> Step | Left:
+    wanted = {symbol: [grained(one, offer.grain) for one in spans] for symbol, spans in missing.items()}
+    over = max(one.end for spans in wanted.values() for one in spans) + SETTLE
+    if now < over:
+        return Left(gap, f"it is not over for a minute: asked for from {text(over)} on", over)
+    made = [
+        Wish(gap.kind, symbol, part.start, part.end)
+        for symbol, spans in wanted.items()
+        for one in subtract(spans, taken.get((gap.kind, symbol), ()))
+        for part in parts(one, offer.width)
+    ]
+    return Step(gap, REST, "ids" if _has_ids(gap) and offer.width is None else "time", tuple(made))
+
+
+def _by_archive(gap: Gap, missing: Mapping[str, Sequence[Interval]], now: int) -> Step | Left:
+    """Whole days: a file is of one. That of a day comes on the day after, later in it than not."""
+    days = {symbol: union(grained(one, DAY) for one in spans) for symbol, spans in missing.items()}
+    end = max(one.end for spans in days.values() for one in spans)
+    if now < end + DAY // 2:
+        return Left(gap, f"the venue's archive has it from about {text(end + DAY // 2)} on", end + DAY // 2)
+    made = [Wish(gap.kind, symbol, one.start, one.end) for symbol, spans in days.items() for one in spans]
+    return Step(gap, ARCHIVE, "ids" if _has_ids(gap) else "time", tuple(made))
+
+
+def _has_ids(gap: Gap) -> bool:
+    return (gap.missing or 0) > 0
+
+
+def proven_by_pages(gap: Gap, sources: Sources) -> bool:
+    """Whether the pages of its past prove the ids of a gap by themselves: what they lack are gaps of their own."""
+    offer = (sources.offers or {}).get(gap.kind)
+    return _has_ids(gap) and isinstance(offer, Offer) and offer.width is None
+
+
+def verdict(gap: Gap, sources: Sources, known: Known, found: Found | None, now: int) -> Gap | Left:
+    """A gap of which all was asked for, closed, or why it is not. `found` is None while the tables do not hold all."""
+    rows = [row for symbol in symbols_of(gap, known) for row in _rows(gap, symbol, known)]
+    source: Road = REST if any(row.road == REST and row.span.overlaps(hole(gap)) for row in rows) else ARCHIVE
+    ids = Interval(gap.id_from or 0, gap.id_to or 0)
+    if not _has_ids(gap):
+        if found is None:
+            return Left(gap, "all of it was asked for; the verdict waits until that is in tables")
+        if found.new:
+            return _closed(gap, "repaired", gap.proof, source, f"{found.new:,} rows came that were missing", now)
+        return _closed(gap, "empty", gap.proof, source, "all of it was asked for, and nothing of it was missing", now)
+    lacking = intersect([ids], _ids(known.lacking, gap))
+    if proven_by_pages(gap, sources):
+        left = lacking
+    elif found is None:
+        return Left(gap, "all of it was asked for; the verdict waits until that is in tables")
+    else:
+        left = subtract([ids], found.ids)
+    if not left:
+        return _closed(gap, "repaired", "ids", source, "all of its ids came", now)
+    count = sum(one.length for one in left)
+    if not subtract(left, lacking):
+        told = "the venue's own history lacks"
+        if count == ids.length:
+            return _closed(gap, "unrepairable", "ids", source, f"{told} all of its ids: asked twice", now)
+        told = f"{told} {count:,} of its ids, which have a gap of their own; the others came"
+        return _closed(gap, "repaired", "ids", source, told, now)
+    return Left(gap, f"all of it was asked for, and {count:,} of its ids did not come")
+
+
+def _ids(lacking: Iterable[Gap], gap: Gap) -> list[Interval]:
+    """Ids of the gap's stream that the venue's history lacks."""
+    return [
+        Interval(row.id_from, row.id_to)
+        for row in lacking
+        if (row.kind, row.symbol) == (gap.kind, gap.symbol) and row.id_from is not None and row.id_to is not None
+    ]
+
+
+def _closed(
+    gap: Gap, state: Literal["repaired", "empty", "unrepairable"], proof: str, source: Road, detail: str, now: int
+) -> Gap:
+    said = f"{gap.detail}; {detail}" if gap.detail else detail
+    return msgspec.structs.replace(gap, state=state, proof=proof, source=source, detail=said, closed_at=now)
+
+
+def given_up(one: Hopeless, now: int) -> Gap:
+    """A gap that nothing can close, as it is written down."""
+    said = f"{one.gap.detail}; {one.why}" if one.gap.detail else one.why
+    return msgspec.structs.replace(one.gap, state="unrepairable", detail=said, closed_at=now)

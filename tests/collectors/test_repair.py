@@ -1,0 +1,427 @@
+"""Gaps cut into a recorded day: found, asked of a simulated Binance, closed by proof only, and the day made anew."""
+
+import asyncio
+import atexit
+import itertools
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from collectors import backfill
+from collectors.adapters import paging
+from collectors.backfill import LACKING
+from collectors.budget import REPAIR
+from collectors.exchanges.binance import history
+from collectors.repair import Scope
+from collectors.replay import replay
+from compactor.config import CompactorConfig
+from compactor.service import compact_once
+from daemon.config import Config
+from daemon.repairing import Limits, RepairService, Tools, judge, mend, planned
+from lake import Lake
+from lake.errors import LakeError, WrongQuestion
+from lake.rows import SessionRow
+from lake.verify import verify_lake
+from lake.writer import LakeWriter
+from market.session import Coverage, Endpoint, Gap
+from market.times import DAY, HOUR, MINUTE, MS, SECOND
+from runtime.workers import InlineExecutor
+from tests.cli.test_commands import ask
+from tests.support.lakes import STREAM, TestLake
+from tests.support.market_rows import T0, trade
+from tests.support.past import BEGAN, CONFIG, Killed, Quick, past
+from tests.support.written import combined, line, write
+from transformer.config import TransformerConfig
+from transformer.service import transform_once
+
+SYMBOL = "BTCUSDT"
+CONN = "box-1-1"
+CLOSES = 14 * HOUR
+MADE: list[Path] = []
+CUT = [10, 11, 12, 20, *range(56, 60)]
+"""Places of trades that were missed; the last four before another connection begins."""
+FIRST, LAST = BEGAN + 18 * MINUTE, BEGAN + 23 * MINUTE
+STILL = BEGAN + 20 * MINUTE
+"""A minute in which nothing is traded."""
+
+
+def frame(fill):
+    payload = {"e": "trade", "E": fill.ts // MS, "s": SYMBOL, "t": fill.id, "p": fill.price, "q": fill.qty,
+               "T": fill.ts // MS, "m": fill.maker, "M": True}  # fmt: skip
+    return combined(f"{SYMBOL.lower()}@trade", payload)
+
+
+def recording(fills, turn, folder):
+    """Frames of the fills; those from `turn` on by another connection."""
+    lines, n, conn, last = [], 0, CONN, 0
+    for fill in fills:
+        if fill.id == turn or not lines:
+            if lines:
+                lines.append(line(n, at=last + SECOND, dir="close", reason="disconnect", conn=CONN))
+            conn, n = (CONN, 0) if not lines else ("box-2-1", 0)
+            lines.append(line(0, dir="open", url="wss://stream.binance.com/stream", at=fill.ts, conn=conn))
+        n, last = n + 1, fill.ts + MS
+        lines.append(line(n, frame(fill), at=last, conn=conn))
+    lines.append(line(n, at=last + SECOND, dir="close", reason="stopped", conn=conn))
+    return write(folder / "day.frames.jsonl", lines)
+
+
+class Day:
+    """A venue, and a lake of what was collected of it: some trades are not in the frames."""
+
+    def __init__(self, venue, cut):
+        self.venue = venue
+        (book,) = venue.books("spot")
+        self.book = book
+        self.fills = [fill for fill in book.trades if FIRST <= fill.ts < LAST]
+        self.cut = {self.fills[place].id for place in cut}
+
+    async def record(self, folder):
+        """The lake of that day, which is the same each time: made once, then copied."""
+        await self.venue.clock.sleep(CLOSES / SECOND)
+        if not MADE:
+            kept, now = [fill for fill in self.fills if fill.id not in self.cut], self.venue.clock.now()
+            with self.venue.writer() as writer:
+                done = replay([recording(kept, self.fills[60].id, folder)], "binance", "spot", writer, CONFIG, now)
+                assert done.damage == []
+                publish(writer, now)
+            MADE.append(Path(tempfile.mkdtemp(prefix="repair-")) / "lake")
+            atexit.register(shutil.rmtree, MADE[0].parent, ignore_errors=True)
+            shutil.copytree(self.venue.root, MADE[0])
+        elif not self.venue.root.exists():
+            shutil.copytree(MADE[0], self.venue.root)
+
+    async def ask(self, writer, venue, market, endpoint, wishes, report):
+        rest = Endpoint(rest=f"http://{self.venue.host}/{market}", ws={})
+        return await backfill.alone(
+            venue, market, rest, writer, CONFIG, self.venue.clock, wishes, report, asyncio.Event(), REPAIR
+        )
+
+    async def repair(self, scope=Scope()):  # noqa: B008 -- it is frozen
+        """What the command does where no daemon runs."""
+        with self.venue.writer() as writer, self.venue._watched():
+
+            async def ask(*asked):
+                return await self.ask(writer, *asked)
+
+            done = await mend(writer, Config(), self.venue.clock, scope, Tools(ask), lambda *_: None)
+            await self.venue.clock.sleep(1)
+            publish(writer, self.venue.clock.now())
+            done = judge(writer, scope, done, self.venue.clock.now())
+            publish(writer, self.venue.clock.now())
+            return done
+
+    def gaps(self, **wanted):
+        with self.venue.writer() as writer:
+            return writer.manifest.gaps(**wanted)
+
+    def stored(self):
+        with Lake(self.venue.root) as lake:
+            rows = lake.read("trade", exchange="binance", symbol=SYMBOL)
+            return {seq: (source, price) for seq, source, price in zip(
+                *(rows.column(name).to_pylist() for name in ("seq", "source", "price")), strict=True)}  # fmt: skip
+
+    def certificate(self):
+        with self.venue.writer() as writer:
+            return writer.manifest.certificates(kind="trade")[-1]
+
+    def verified(self):
+        with self.venue.writer() as writer, writer.manifest.snapshot() as now:
+            return verify_lake(self.venue.root, now, lambda *_: None)
+
+
+def publish(writer, now):
+    assert transform_once(writer, InlineExecutor(), now, TransformerConfig()).failed == 0
+    done = compact_once(writer, InlineExecutor(), now, CompactorConfig.model_validate({}), final=True, retention=False)
+    assert done.failures == []
+
+
+@pytest.fixture
+async def day(tmp_path: Path):
+    quiet = range(STILL - 2 * SECOND, STILL + MINUTE + 2 * SECOND)
+    async with past(tmp_path, "spot", symbols=SYMBOL, rate="1", quiet=quiet) as venue:
+        made = Day(venue, CUT)
+        await made.record(tmp_path)
+        yield made
+
+
+def still(day):
+    at = STILL
+    assert [fill for fill in day.fills if at <= fill.ts < at + MINUTE] == []
+    gap = Gap(
+        "still", "binance", "spot", "trade", SYMBOL, at, at + MINUTE - 1, None, None, "stalled", "interval", "open",
+        CONN, at,
+    )  # fmt: skip
+    with day.venue.writer() as opened:
+        opened.record(gaps=[gap], now=day.venue.clock.now())
+
+
+async def test_gaps_cut_into_a_day_are_found_repaired_and_proven_and_a_still_minute_is_empty(day: Day):
+    still(day)
+    before = day.certificate()
+    assert before.missing == len(day.cut) == 8
+    found = [(gap.cause, gap.missing) for gap in day.gaps(state="open")]
+    assert sorted(found, key=str) == [("disconnect", 4), ("jump", 1), ("jump", 3), ("stalled", None)]
+    with day.venue.writer() as writer:
+        told = planned(writer.manifest, Scope(), day.venue.clock.now())
+    assert [(one.will, one.how) for one in told] == told_of(told)
+    done = await day.repair()
+    assert (done.ok, done.problems) == (True, [])
+    closed = {gap.cause: (gap.state, gap.source, gap.proof) for gap in day.gaps(state=("repaired", "empty"))}
+    assert closed == {
+        "disconnect": ("repaired", "rest", "ids"), "jump": ("repaired", "rest", "ids"),
+        "stalled": ("empty", "rest", "interval"),
+    }  # fmt: skip
+    stored = day.stored()
+    assert sorted(stored) == [fill.id for fill in day.fills]
+    assert {seq for seq, (source, _) in stored.items() if source == "rest"} == day.cut
+    after = day.certificate()
+    assert (after.revision, after.missing, after.open_gaps, after.gap_seconds) == (before.revision + 1, 0, 0, 0)
+    assert after.rows == before.rows + len(day.cut)
+    proof = day.verified()
+    assert [one for one in proof.findings if one.severity == "error"] == []
+    (trades,) = [one for one in proof.streams if one.kind == "trade"]
+    assert (trades.ids.missing, trades.ids.unexplained, trades.ids.stored) == (0, 0, len(day.fills))
+    asked = len(day.venue.asked)
+    assert (await day.repair()).requests == 0
+    assert len(day.venue.asked) == asked
+
+
+def told_of(told):
+    """Smallest first; by ids where they are known."""
+    lengths = [one.gap.ts_to - one.gap.ts_from for one in told]
+    assert lengths == sorted(lengths)
+    return [("ask", "rest by time" if one.gap.missing is None else "rest by ids") for one in told]
+
+
+async def test_a_kill_in_the_middle_costs_nothing(day: Day, monkeypatch):
+    monkeypatch.setattr(history, "PAGE", 5)
+    still(day)
+    kills = 0
+    for after in (1, 3, 6, None):
+        day.venue.kill_after = after
+        try:
+            done = await day.repair()
+        except Killed:
+            kills += 1
+        else:
+            break
+    assert kills == 3
+    assert done.ok
+    assert {gap.state for gap in day.gaps()} == {"repaired", "empty"}
+    assert sorted(day.stored()) == [fill.id for fill in day.fills]
+    assert [one for one in day.verified().findings if one.severity == "error"] == []
+
+
+@pytest.mark.slow
+async def test_ids_that_the_venue_lacks_too_are_unrepairable_and_never_asked_for_again(day: Day):
+    gone = {day.fills[place].id for place in (10, 11, 12)}
+    for fill in [fill for fill in day.book.trades if fill.id in gone]:
+        day.book.trades.remove(fill)
+    done = await day.repair()
+    assert done.ok
+    lost = day.gaps(state="unrepairable")
+    assert [(gap.cause, gap.id_from, gap.missing) for gap in lost] == [(LACKING, min(gone), 3)]
+    assert day.certificate().missing == 3
+    assert [one for one in day.verified().findings if one.severity == "error"] == []
+    asked = len(day.venue.asked)
+    assert (await day.repair()).ok
+    assert len(day.venue.asked) == asked
+
+
+async def test_what_the_venue_tells_only_when_it_happens_is_given_up_with_the_reason(day: Day):
+    at = day.fills[30].ts
+    quote = Gap("q", "binance", "spot", "quote", SYMBOL, at, at + SECOND, None, None, "disconnect", "interval", "open",
+                CONN, at)  # fmt: skip
+    grows = msgspec.structs.replace(quote, gap_id="g", ts_to=None)
+    other = msgspec.structs.replace(quote, gap_id="o", exchange="okx", kind="trade")
+    with day.venue.writer() as writer:
+        writer.record(gaps=[quote, grows, other], now=at)
+    done = await day.repair(Scope(kind="quote"))
+    (closed,) = done.closed
+    assert (closed.state, closed.source) == ("unrepairable", None)
+    assert "no REST route has them afterwards" in closed.detail
+    assert [(one.gap.gap_id, one.how) for one in done.left] == [("g", "it still grows")]
+    assert day.venue.asked == []
+    (left,) = (await day.repair(Scope(exchange="okx"))).left
+    assert left.gap.state == "open"
+
+
+class Collectors:
+    """Who collects, as far as a repair needs it."""
+
+    outage = None
+
+    def __init__(self, day, writer):
+        self.asked = []
+        self._day, self._writer = day, writer
+
+    async def backfill(self, venue, market, endpoint, wishes, report, *, priority, at_once=4):
+        self.asked.append((priority, at_once, len(wishes)))
+        return await self._day.ask(self._writer, venue, market, endpoint, wishes, report)
+
+
+async def test_the_daemon_repairs_by_itself_and_waits_longer_after_each_failure(day: Day, monkeypatch):
+    monkeypatch.setattr(paging, "TRIES", 2)
+    clock, stop = day.venue.clock, asyncio.Event()
+    with day.venue.writer() as writer:
+        collectors = Collectors(day, writer)
+        service = RepairService(Config(), writer, clock, collectors, None, lambda: False)
+        host, day.venue.host = day.venue.host, "127.0.0.1:1"
+        looks = []
+        for _ in range(6):
+            await clock.sleep(60)
+            before = len(collectors.asked)
+            await service.once(stop)
+            looks.append(len(collectors.asked) - before)
+        assert looks[0] == 1
+        assert 2 <= sum(looks) <= 3, looks  # after 1 and 2 minutes, and what an attempt takes
+        assert len(writer.manifest.gaps(state="open")) == 3
+        assert "attempts at it came to nothing" in json.dumps(service.status())
+        day.venue.host = host
+        await clock.sleep(DAY / SECOND)
+        await service.once(stop)
+        assert {gap.state for gap in writer.manifest.gaps()} == {"repaired"}
+        assert collectors.asked[-1][:2] == (REPAIR, 1)
+        assert service.status()["closed"] == {"repaired": 3}
+        told = await service.by_hand({"symbol": SYMBOL}, lambda *_: None)
+        assert told["left"] == []
+        with pytest.raises(WrongQuestion, match="dl gaps"):
+            await service.by_hand({"symbols": [SYMBOL]}, lambda *_: None)
+
+
+async def test_the_daemon_looks_until_told_to_stop(tmp_path: Path):
+    clock, stop, asked = Quick(), asyncio.Event(), []
+
+    def waits():
+        asked.append(clock.now())
+        if len(asked) == 4:
+            stop.set()
+        return len(asked) < 3
+
+    with LakeWriter.open(tmp_path / "lake", "n", clock.now()) as writer:
+        collectors = SimpleNamespace(outage=None)
+        service = RepairService(Config(), writer, clock, collectors, None, waits)
+        await service.run(stop)
+        assert [later - one for one, later in itertools.pairwise(asked)] == [MINUTE] * 3
+        assert service.status()["last"]["open"] == 0
+        off = Config.model_validate({"repair": {"enabled": False}})
+        await RepairService(off, writer, clock, collectors, None, waits).run(asyncio.Event())
+        assert len(asked) == 4
+
+
+async def test_the_command_says_what_it_would_do_does_it_and_tells_what_came_of_it(day: Day, monkeypatch, tmp_path):
+    still(day)
+    clock, source = day.venue.clock, {"exchange": "binance", "market_type": "spot", "symbols": [SYMBOL]}
+    source |= {"kinds": ["trade"], "endpoint": {"rest": f"http://{day.venue.host}/spot"}}
+    config = tmp_path / "config.yml"
+    config.write_text(json.dumps({"lake": "lake", "collectors": {"node": "n", "sources": [source]}}))
+    monkeypatch.setattr("runtime.clock.SystemClock", lambda: clock)
+    monkeypatch.setattr("cli.jobs.SystemClock", lambda: clock)
+    monkeypatch.setattr("cli.jobs.Workers", Inline)
+
+    async def dl(*words, expect=0):
+        return await asyncio.to_thread(ask, "gaps", *words, "--config", config, expect=expect)
+
+    shown = (await dl("--repair", "--dry-run", expect=1)).stdout
+    assert "is asked for: rest by ids" in shown
+    assert "is asked for: rest by time" in shown
+    told = json.loads((await dl("--repair", "--dry-run", "--day", "2020-01-01", "--json")).stdout)
+    assert told == {"planned": []}
+    assert day.venue.asked == []
+    done = (await dl("--repair", "--kind", "trade")).stdout
+    print(done)
+    assert "3 repaired" in done
+    assert "1 empty" in done
+    assert "no open gap" in (await dl("--repair")).stdout
+    assert "no open gaps" in (await dl()).stdout
+    for words, why in (
+        (("--dry-run",), "--repair"), (("--repair", "--state", "all"), "open gaps are"),
+        (("--repair", "--day", "2026-11-18", "--start", "2026-11-18"), "--day"),
+        (("--day", "2026-11-18T10:00"), "no date"),
+    ):  # fmt: skip
+        assert why in (await dl(*words, expect=2)).output
+
+
+class Inline(InlineExecutor):
+    def __init__(self, *_, **__):
+        super().__init__()
+
+    def kill(self):
+        pass
+
+
+async def never(*_):
+    raise AssertionError("nobody else is asked")
+
+
+async def test_what_rest_does_not_give_comes_from_the_archive_and_an_attempt_in_vain_is_remembered(tmp_path: Path):
+    lake, asked = TestLake(tmp_path / "lake"), []
+    lake.cover(T0, T0 + DAY)
+    lake.part("trade", [trade(T0 + n * MINUTE, "1.5", "2", n) for n in (1, 2, 6, 7)])
+    lake.gap(T0 + 2 * MINUTE, T0 + 6 * MINUTE + 1, id_from=3, id_to=6, cause="jump", proof="ids", gap_id="g")
+    clock = Quick(T0 + 3 * DAY)
+
+    async def archive(wanted, _report):
+        asked.append(wanted)
+        if len(asked) == 1:
+            raise LakeError("no such file", "wait")
+        came = [trade(T0 + n * MINUTE, "1.5", "2", n, session="n-9-9", source="archive") for n in range(3, 6)]
+        lake.part("trade", came)
+        session = SessionRow(
+            session="n-9-9", **STREAM, source="archive", url="file", opened_at=clock.now(), closed_at=clock.now()
+        )
+        covered = Coverage(**STREAM, kind="trade", symbol="BTCUSDT", session="n-9-9", ts_from=T0, ts_to=T0 + DAY)
+        lake.writer.record(sessions=[session], coverage=[covered], now=clock.now())
+
+    async def look():
+        tools = Tools(never, archive)
+        return await mend(lake.writer, Config(), clock, Scope(), tools, lambda *_: None, limits=Limits(9, DAY))
+
+    vain = await look()
+    assert ["no such file" in one for one in vain.problems] == [True]
+    assert [one.how for one in vain.left] == ["asking for it failed"]
+    assert "it rests until" in (await look()).left[0].how
+    assert asked == [
+        {"market_type": "linear", "kind": "trade", "symbols": ["BTCUSDT"], "first": "2024-07-19", "last": "2024-07-19"}
+    ]
+    await clock.sleep(61)
+    done = await look()
+    assert (len(asked), done.left) == (2, [])
+    (gap,) = lake.writer.manifest.gaps()
+    assert (gap.state, gap.source, gap.proof) == ("repaired", "archive", "ids")
+    lake.close()
+
+
+async def test_of_very_many_gaps_each_has_its_turn():
+    gaps = [
+        Gap(str(n), "b", "s", "trade", "A", n, n + 1, None, None, "jump", "ids", "open", None, 0) for n in range(1200)
+    ]
+    turns = [Limits(9, DAY, turn).some(gaps) for turn in range(4)]
+    assert [len(turn) for turn in turns] == [500, 500, 200, 500]
+    assert {gap.gap_id for turn in turns for gap in turn} == {gap.gap_id for gap in gaps}
+    assert Limits(9, DAY, 7).some([]) == []
+
+
+async def test_a_stop_does_not_wait_for_who_waits_out_a_ban(day: Day):
+    stop, begun = asyncio.Event(), asyncio.Event()
+
+    class Banned(Collectors):
+        async def backfill(self, *_, **__):
+            begun.set()
+            await asyncio.Event().wait()
+
+    with day.venue.writer() as writer:
+        service = RepairService(Config(), writer, day.venue.clock, Banned(day, writer), None, lambda: False)
+        async with asyncio.TaskGroup() as group:
+            look = group.create_task(service.once(stop))
+            await begun.wait()
+            stop.set()
+        assert (look.result().closed, look.result().requests) == ([], 0)
+        assert len(writer.manifest.gaps(state="open")) == 3
+        assert writer.manifest.cursor(f"repair/{writer.manifest.gaps()[0].gap_id}") is None

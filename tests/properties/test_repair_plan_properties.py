@@ -1,0 +1,199 @@
+"""What is done about open gaps: asked for once, in an order that the rows' order does not change; closed by proof."""
+
+from random import Random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors.history_plan import SETTLE, hole
+from collectors.repair_plan import (
+    CALM,
+    LATEST,
+    SOONEST,
+    Asked,
+    Found,
+    Known,
+    Left,
+    Sources,
+    Tried,
+    asked_of,
+    given_up,
+    plan,
+    verdict,
+)
+from market.history import Absent, Offer
+from market.session import Coverage, Gap
+from market.times import DAY, HOUR, MINUTE, Interval, covers, floor_to, text, union
+from tests.support.faults import FULL
+
+SETTINGS = settings(max_examples=2_000 if FULL else 60, deadline=None, print_blob=True)
+T0 = floor_to(1_795_000_000_000_000, DAY)
+NOW = T0 + 2 * DAY
+MARKET = ("binance", "spot")
+SOURCES = Sources(
+    offers={
+        "trade": Offer(), "kline": Offer(width=7 * MINUTE, grain=MINUTE), "agg_trade": Offer(reach=30 * HOUR),
+        "open_interest": Offer(same=False), "funding_rate": Absent("spot has none"),
+    },
+    archive=frozenset({"agg_trade"}), fleeting={"quote": "told when it happens"},
+)  # fmt: skip
+KINDS = ("trade", "kline", "agg_trade", "open_interest", "funding_rate", "quote", "liquidation")
+moments = st.builds(lambda minute, odd: T0 + minute * MINUTE + odd, st.integers(0, 2_880), st.sampled_from([0, 0, 777]))
+kinds = st.sampled_from(KINDS)
+symbols = st.sampled_from(["A", "B", "*"])
+
+
+@st.composite
+def spans(draw):
+    low, high = sorted((draw(moments), draw(moments)))
+    return Interval(low, high + 1)
+
+
+@st.composite
+def gaps_(draw):
+    span, kind, number = draw(spans()), draw(kinds), draw(st.integers(0, 99))
+    ids = (number * 10, number * 10 + 5) if kind in ("trade", "agg_trade") and draw(st.booleans()) else (None, None)
+    end = None if draw(st.integers(0, 9)) == 0 else span.end
+    state = draw(st.sampled_from(["open", "open", "open", "empty", "unrepairable"]))
+    cause = draw(st.sampled_from(["disconnect", "jump", "bitrot", "crash"]))
+    symbol = draw(symbols)
+    name = f"{kind}{symbol}{span.start}-{end}-{ids}"
+    return Gap(name, *MARKET, kind, symbol, span.start, end, *ids, cause, "ids", state, "n-1-1", span.start)
+
+
+asked = st.builds(
+    lambda kind, symbol, span, at: Asked(kind, symbol, span, "rest", f"past-{at}", at),
+    kinds, st.sampled_from(["A", "B"]), spans(), moments,
+)  # fmt: skip
+streamed = st.builds(
+    lambda kind, symbol, span: Coverage(*MARKET, kind, symbol, "n-1-1", span.start, span.end), kinds, symbols, spans()
+)
+knowns = st.builds(
+    lambda a, s, f: Known(asked=a, streamed=s, frames=f, minutes=frozenset({("A", "n-1-1"), ("B", "n-1-1")})),
+    st.lists(asked, max_size=5), st.lists(streamed, max_size=5), st.lists(spans(), max_size=2),
+)  # fmt: skip
+many = st.lists(gaps_(), max_size=8, unique_by=lambda gap: gap.gap_id)
+
+
+@SETTINGS
+@given(gaps=many, known=knowns, seed=st.integers(0, 9))
+def test_every_open_gap_has_one_answer_in_an_order_of_its_own(gaps, known, seed):
+    made = plan(gaps, SOURCES, known, NOW)
+    told = [*(s.gap for s in made.steps), *made.asked, *(o.gap for o in made.left), *(h.gap for h in made.hopeless)]
+    assert sorted(gap.gap_id for gap in told) == sorted(gap.gap_id for gap in gaps if gap.state == "open")
+    mixed = list(gaps)
+    Random(seed).shuffle(mixed)
+    assert plan(mixed, SOURCES, known, NOW) == made
+    order = [(-floor_to(hole(s.gap).start, DAY), hole(s.gap).length) for s in made.steps]
+    assert order == sorted(order)
+
+
+@SETTINGS
+@given(gaps=many, known=knowns)
+def test_what_is_asked_for_covers_the_gaps_once_and_is_final(gaps, known):
+    made = plan(gaps, SOURCES, known, NOW)
+    wishes = made.wishes()
+    for kind in KINDS:
+        for symbol in ("A", "B"):
+            mine = [Interval(one.start, one.end) for one in wishes if (one.kind, one.symbol) == (kind, symbol)]
+            assert sum(one.length for one in union(mine)) == sum(one.length for one in mine), "asked for twice"
+    for one in wishes:
+        assert one.end <= NOW - SETTLE
+        offer = SOURCES.offers[one.kind]
+        assert not one.start % offer.grain
+        assert not one.end % offer.grain
+        assert offer.width is None or one.end - one.start <= offer.width
+    brought = [
+        Asked(w.kind, w.symbol, Interval(w.start, w.end), road, "new", NOW)
+        for road in ("rest", "archive") for w in made.wishes(road)
+    ]  # fmt: skip
+    after = plan(gaps, SOURCES, msgspec.structs.replace(known, asked=[*known.asked, *brought]), NOW)
+    assert after.steps == ()
+    assert {gap.gap_id for gap in after.asked} == {gap.gap_id for gap in (*made.asked, *(s.gap for s in made.steps))}
+
+
+@SETTINGS
+@given(gaps=many, known=knowns, new=st.integers(0, 3))
+def test_a_gap_is_closed_only_where_all_of_it_was_asked_for_and_never_by_what_was_there_before_it_was_lost(
+    gaps, known, new
+):
+    for gap in plan(gaps, SOURCES, known, NOW).asked:
+        for symbol in ["A", "B"] if gap.symbol == "*" else [gap.symbol]:
+            spans = asked_of(gap, symbol, known)
+            if gap.symbol != "*":
+                assert covers(spans, hole(gap))
+            late = [row for row in known.asked if row.at >= gap.detected_at]
+            if gap.cause == "bitrot":
+                assert spans == asked_of(gap, symbol, msgspec.structs.replace(known, asked=late))
+        closed = verdict(gap, SOURCES, known, Found(new), NOW)
+        if gap.missing is None:
+            assert isinstance(closed, Gap)
+            assert closed.state == ("repaired" if new else "empty")
+            assert closed.closed_at == NOW
+
+
+def test_what_no_source_tells_is_given_up_after_an_hour_unless_frames_are_kept():
+    gap = Gap("q", *MARKET, "quote", "A", T0, T0 + MINUTE, None, None, "crash", "interval", "open", "n-1-1", T0)
+    (one,) = plan([gap], SOURCES, Known(), T0 + MINUTE + CALM).left
+    assert one.again == T0 + MINUTE + CALM + 1
+    (hopeless,) = plan([gap], SOURCES, Known(), T0 + MINUTE + CALM + 1).hopeless
+    written = given_up(hopeless, NOW)
+    assert (written.state, written.detail, written.closed_at) == ("unrepairable", "told when it happens", NOW)
+    (kept,) = plan([gap], SOURCES, Known(frames=[Interval(T0, T0 + HOUR)]), NOW).left
+    assert "dl reparse" in kept.why
+    (nobody,) = plan([gap], Sources(), Known(), NOW).left
+    assert "not asked for yet" in nobody.why
+    other = msgspec.structs.replace(gap, kind="liquidation")
+    assert plan([other], SOURCES, Known(), NOW).hopeless == ()
+
+
+def test_the_archive_is_the_road_to_what_the_venue_gives_no_more():
+    gap = Gap("a", *MARKET, "agg_trade", "A", T0 + HOUR, T0 + 2 * HOUR, 5, 7, "jump", "ids", "open", "n-1-1", T0)
+    (step,) = plan([gap], SOURCES, Known(), NOW).steps
+    assert (step.road, step.by) == ("archive", "ids")
+    assert [(one.start, one.end) for one in step.parts] == [(T0, T0 + DAY)]
+    (left,) = plan([gap], msgspec.structs.replace(SOURCES, archive=frozenset()), Known(), NOW).left
+    assert "the last 30 hours only" in left.why
+    only = msgspec.structs.replace(SOURCES, offers={})
+    (early,) = plan([gap], only, Known(), T0 + DAY).left
+    assert text(T0 + DAY + DAY // 2) in early.why
+
+
+def test_attempts_that_failed_make_it_wait_longer_each_time_and_a_long_gap_is_left_to_a_person():
+    gap = Gap("t", *MARKET, "trade", "A", T0, T0 + 3 * HOUR, 5, 7, "jump", "ids", "open", "n-1-1", T0)
+    waits = [Tried(0, times).again for times in range(1, 30)]
+    assert waits[:4] == [SOONEST, 2 * SOONEST, 4 * SOONEST, 8 * SOONEST]
+    assert max(waits) == waits[-1] == LATEST
+    (left,) = plan([gap], SOURCES, Known(tried={"t": Tried(NOW, 2)}), NOW + 1).left
+    assert (left.again, "2 attempts" in left.why) == (NOW + 2 * SOONEST, True)
+    assert len(plan([gap], SOURCES, Known(tried={"t": Tried(NOW, 2)}), NOW + 2 * SOONEST).steps) == 1
+    (long,) = plan([gap], SOURCES, Known(), NOW, longest=2 * HOUR).left
+    assert "dl gaps --repair" in long.why
+    assert len(plan([gap], SOURCES, Known(), NOW, longest=4 * HOUR).steps) == 1
+
+
+def test_ids_that_did_not_come_are_no_repair():
+    by_time = msgspec.structs.replace(SOURCES, offers={"trade": Offer(width=HOUR)})
+    gap = Gap("t", *MARKET, "trade", "A", T0, T0 + MINUTE, 5, 9, "jump", "ids", "open", "n-1-1", T0)
+    known = Known(asked=[Asked("trade", "A", Interval(T0, T0 + HOUR), "rest", "p", NOW)])
+    assert isinstance(verdict(gap, by_time, known, None, NOW), Left)
+    told = verdict(gap, by_time, known, Found(2, [Interval(3, 7)]), NOW)
+    assert isinstance(told, Left)
+    assert "2 of its ids did not come" in told.why
+    assert verdict(gap, by_time, known, Found(4, [Interval(0, 20)]), NOW).state == "repaired"
+    lost = msgspec.structs.replace(gap, gap_id="l", id_from=5, id_to=7, cause="venue_lacks", state="unrepairable")
+    partly = verdict(gap, SOURCES, msgspec.structs.replace(known, lacking=[lost]), None, NOW)
+    assert (partly.state, "2 of its ids" in partly.detail) == ("repaired", True)
+    wholly = msgspec.structs.replace(known, lacking=[msgspec.structs.replace(lost, id_to=9)])
+    assert verdict(gap, SOURCES, wholly, None, NOW).state == "unrepairable"
+
+
+def test_candles_of_another_width_are_not_asked_for():
+    gap = Gap("k", *MARKET, "kline", "A", T0, T0 + HOUR, None, None, "disconnect", "interval", "open", "n-1-1", T0)
+    streamed = [Coverage(*MARKET, "kline", "A", session, T0 - HOUR, T0 + DAY) for session in ("n-1-1", "n-1-2")]
+    wide = Known(streamed=streamed, minutes=frozenset({("A", "n-1-2")}))
+    (left,) = plan([gap], SOURCES, wide, NOW).left
+    assert (left.rests, "another width" in left.why) == (True, True)
+    (step,) = plan([msgspec.structs.replace(gap, session="n-1-2")], SOURCES, wide, NOW).steps
+    assert step.by == "time"
