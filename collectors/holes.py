@@ -91,9 +91,9 @@ class Memory(ABC):
                     self._report(line, hole, now)
             for doubt in line.unproven(session) if line.doubts else ():
                 if cause != HANDOVER:
-                    between = self._gap(line, doubt.ts_from, cause, session, now)
-                    between.ts_to = doubt.ts_to
-                    self._give(between)
+                    self._between(line, doubt.ts_from, doubt.ts_to, cause, session, now)
+                elif shown > doubt.ts_to + IN_FLIGHT:  # it had come that far, without this stream
+                    self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
         for line in (line for line in named if not line.sessions):
             alive = max(line.ts, line.since, 0 if cause in SINGLE else newest - IN_FLIGHT)
             if cause == HANDOVER:
@@ -127,11 +127,17 @@ class Memory(ABC):
         """
         line = self._line(symbol)
         if line.gap is None:
-            gap = self._gap(line, max(line.ts, line.since, heard - IN_FLIGHT), cause, session, now)
-            gap.ts_to = max(since, gap.ts_from + 1)
-            line.since = gap.ts_to if line.next < 0 else 0
-            self._give(gap)
+            ts_from = max(line.ts, line.since, heard - IN_FLIGHT)
+            self._between(line, ts_from, since, cause, session, now)
+            line.since = max(since, ts_from + 1) if line.next < 0 else 0
         return self._take(now)
+
+    def _between(self, line: Line, ts_from: int, ts_to: int, cause: str, session: str, now: int) -> None:
+        """A gap that has its end already. What follows is behind the same id: it is named by its time."""
+        gap = self._gap(line, ts_from, cause, session, now)
+        gap.gap_id = gap_id(self.exchange, self.market_type, self.kind, line.symbol, None, ts_from)
+        gap.ts_to = max(ts_to, ts_from + 1)
+        self._give(gap)
 
     def silenced(self, session: str, symbol: str, since: int, now: int, detail: str) -> list[Gap]:
         """One stream of `session` is proven to have missed something: `detail` says by what. Where nothing was ever

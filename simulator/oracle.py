@@ -37,6 +37,8 @@ SLACK = SECOND
 """How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
 CANDLE = 4 * SECOND
 """The same of candles, whose gaps begin a little before what caused them."""
+LEARNED = 40 * SECOND
+"""A candle whose closing no message says is known this long after it, at the latest."""
 IN_FLIGHT = 15 * SECOND
 """What was sent so shortly before the stop, and after all that is stored of its kind, was still on its way."""
 AFTERWARDS = 3 * SECOND
@@ -109,6 +111,9 @@ class Windows:
 
     def __init__(self, witness: Witness, grace: int) -> None:
         self._spans: dict[str, list[tuple[int, int, str]]] = {}
+        self._untold: dict[str, list[tuple[int, int]]] = {}
+        """Market -> when connections lived whose subscriptions were not answered as they should have been."""
+        self._heed_acks(witness)
         markets = {link.market for link in witness.links.values()}
         ends = {f.id: f.time for f in witness.faults if f.phase in ("applied", "end")}
         for fault in witness.faults:
@@ -117,6 +122,17 @@ class Windows:
             end = max(ends.get(fault.id, 0), fault.time + round(fault.parameters.get("seconds", 0) * SECOND))
             for market in [fault.parameters["market"]] if fault.parameters.get("market") else markets:
                 self._spans.setdefault(market, []).append((fault.time - SECOND, end + grace, fault.name))
+
+    def _heed_acks(self, witness: Witness) -> None:
+        for fault in witness.faults:
+            link = witness.links.get(fault.detail.get("connection", -1))
+            if fault.name == "acks" and fault.phase == "applied" and link is not None:
+                span = (fault.time, link.closed or witness.stopped)
+                self._untold.setdefault(link.market, []).append(span)
+
+    def untold(self, market: str, time: int) -> bool:
+        """Whether a venue may have taken a rare stream on or not, without a word that shows it."""
+        return any(a - SECOND <= time <= b + SLACK for a, b in self._untold.get(market, ()))
 
     def near(self, market: str, start: int, end: int, name: str = "", but: Sequence[str] = ()) -> bool:
         """Whether a fault (of that name, or none of `but`) was in force in [start, end], or shortly before."""
@@ -242,7 +258,8 @@ class _Stream:
         have = set(held)
         first = next((n for n in range(len(told.ids)) if told.lost.get(n) != NOBODY), held[0])
         missing = [n for n in range(max(first, held[0]), len(told.ids)) if n not in have]
-        missing = [n for n in missing if n < held[-1] or told.times[n] < until - SECOND]
+        known = until - (LEARNED if self.key[0] == "kline" else SECOND)
+        missing = [n for n in missing if n < held[-1] or told.times[n] < known]
         verdict.missing += len(missing)
         uncovered: list[int] = []
         alone: list[int] = []
@@ -253,7 +270,11 @@ class _Stream:
             verdict.covered += 1
             why = told.lost.get(n, "")
             self.lost[why or "sent, then the connection ended"] += 1
-            if not why and not self.windows.near(self.key[1], told.times[n] - SLACK, told.times[n] + SLACK):
+            if (
+                not why
+                and n not in told.repeated
+                and not self.windows.near(self.key[1], told.times[n] - SLACK, told.times[n] + SLACK)
+            ):
                 alone.append(n)
         if uncovered:
             self._say("unexplained_loss", len(uncovered), self._shown(uncovered))
@@ -275,7 +296,8 @@ class _Stream:
 
     def _may_be_unknown(self, kind: str, why: str, market: str, time: int) -> bool:
         """Whether it is of a rare stream that the venue did not take on."""
-        return kind in SPARSE and why == NOBODY and self.windows.near(market, time, time, "acks")
+        told = self.windows.near(market, time, time, "acks") or self.windows.untold(market, time)
+        return kind in SPARSE and why == NOBODY and told
 
     def _shown(self, places: list[int]) -> str:
         told = self.told

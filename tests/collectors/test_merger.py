@@ -414,6 +414,34 @@ def test_a_copy_on_the_interrupted_session_itself_ends_no_gap():
     assert (closed.gap_id, closed.ts_to, closed.state) == (gap.gap_id, T + 95 * SECOND, "open")
 
 
+@pytest.mark.parametrize("cause", ["stalled", "disconnect"])
+def test_every_hole_between_connections_that_fell_silent_in_turn_is_a_gap(cause):
+    """A is silent, B sends one quote and is silent, A another: what both then leave behind are three gaps."""
+    held = quotes()
+    feed(held, quote(1, T), quote(90, T + 17 * SECOND, "b-1-1"))
+    first = held.interrupt("n-1-1", ["BTCUSDT"], "silent_stream", T + 20 * SECOND)
+    feed(held, quote(120, T + 22 * SECOND, "a-1-2"))
+    last = held.interrupt("a-1-2", ["BTCUSDT"], "silent_stream", T + 60 * SECOND)
+    last += held.interrupt("b-1-1", ["BTCUSDT"], cause, T + 80 * SECOND)
+    spans = {gap.gap_id: (gap.ts_from, gap.ts_to) for gap in [*first, *last]}
+    assert sorted(spans.values(), key=str) == [
+        (T, T + 17 * SECOND), (T + 17 * SECOND, T + 22 * SECOND), (T + 22 * SECOND, None),
+    ]  # fmt: skip
+
+
+def test_a_handover_from_a_connection_on_which_the_stream_had_fallen_silent_is_a_gap():
+    held = quotes()
+    feed(held, quote(1, T), quote(90, T + 17 * SECOND, "b-1-1"))
+    (gap,) = held.interrupt("n-1-1", ["BTCUSDT"], "handover", T + 40 * SECOND, T + 39 * SECOND)
+    assert (gap.ts_from, gap.ts_to, gap.state, gap.cause) == (T, T + 17 * SECOND, "open", "silent_stream")
+
+
+def test_a_handover_from_a_connection_that_had_not_come_so_far_shows_no_gap():
+    held = quotes()
+    feed(held, quote(1, T), quote(90, T + 17 * SECOND, "b-1-1"))
+    assert held.interrupt("n-1-1", ["BTCUSDT"], "handover", T + 18 * SECOND, T + 17 * SECOND) == []
+
+
 def test_quote_memory_is_bounded():
     made = quotes()
     for n in range(1, 20_000):

@@ -17,7 +17,7 @@ _FUTURES = {
 SIGNS: Signs = {
     "spot": {
         "trade": _TRADE,
-        "quote": Sign("", content=("bid", "bid_qty", "ask", "ask_qty"), shows=False),
+        "quote": Sign("", content=("ts_event", "bid", "bid_qty", "ask", "ask_qty"), shows=False),
         "book_delta": _BOOK,
         "kline": KLINE,
     },
