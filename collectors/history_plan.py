@@ -151,7 +151,7 @@ def _by_stream(wishes: Iterable[Wish]) -> dict[tuple[str, str], list[Interval]]:
 
 def _too_old(offer: Offer) -> str:
     hours = (offer.reach or 0) // (60 * MINUTE)
-    return f"the venue gives the last {hours} hours only: its archives have the rest"
+    return f"the venue gives the last {hours} hours only"
 
 
 def grained(one: Interval, grain: int) -> Interval:

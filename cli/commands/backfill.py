@@ -175,7 +175,10 @@ def _tell(done: Done, published: Mapping[str, Any], *, as_json: bool) -> int:
     if as_json:
         print_json({"planned": done.planned, "fetched": done.fetched, **published})
     else:
-        _show(done.fetched)
+        if done.fetched is None:
+            OUT.print(_nothing(done.planned))
+        else:
+            _show(done.fetched)
         if transformed is not None and compacted is not None:
             OUT.print(
                 f"  transformed {transformed.rows:,} rows · {compacted.files} daily files, "
@@ -194,17 +197,19 @@ def _show_plan(made: Plan) -> None:
     from market.times import text
 
     rows = [(one.kind, one.symbol, text(one.start), text(one.end)) for one in made.chunks[:SHOWN]]
-    nothing = "nothing to ask for: what the venue gives of it is held already"
-    print_table("would ask for", ("kind", "symbol", "from", "to"), rows, nothing)
+    print_table("would ask for", ("kind", "symbol", "from", "to"), rows, _nothing(made))
     if len(made.chunks) > SHOWN:
         OUT.print(f"and {len(made.chunks) - SHOWN:,} more parts (--json lists all)")
     _refusals(made)
 
 
-def _show(fetched: Summary | None) -> None:
-    if fetched is None:
-        OUT.print("nothing to ask for: what the venue gives of it is held already")
-        return
+def _nothing(made: Plan) -> str:
+    """Why there is nothing to ask for."""
+    given = made.held or not made.refused
+    return "nothing to ask for: what the venue gives of it is held already" if given else "nothing to ask for"
+
+
+def _show(fetched: Summary) -> None:
     OUT.print(
         f"{fetched.rows:,} rows in {fetched.requests:,} requests; {fetched.done:,} of {fetched.chunks:,} parts whole"
     )

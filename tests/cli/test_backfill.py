@@ -21,6 +21,8 @@ def test_a_dry_run_says_what_would_be_asked_for_and_makes_nothing(tmp_path):
     assert "2026-01-01T00:00:00Z" in ask(*SPOT, *more).stdout
     refused = ask(*SPOT, *more, "--kind", "open_interest", expect=1)
     assert "there is none on spot" in refused.output
+    alone = ask(*SPOT, *more[2:], "--kind", "open_interest", expect=1)
+    assert "nothing to ask for\n" in alone.output, "which is not to say that it is held"
     assert not (tmp_path / "lake").exists()
 
 
