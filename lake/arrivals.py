@@ -18,7 +18,7 @@ from lake.tardis import LOCAL
 from market.kinds import kind
 from market.times import DAY, MINUTE, Interval, date_of, floor_to
 
-SLICE_ROWS = 300_000
+SLICE_ROWS = 100_000
 MOST_SLICES = 24 * 60
 """A day is cut into minutes at most."""
 MOST_HELD = 2_000_000

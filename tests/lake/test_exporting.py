@@ -115,10 +115,16 @@ def test_a_book_begins_whole_and_goes_on_where_its_ids_join(lake, tmp_path):
     ]  # fmt: skip
 
 
-def test_a_second_day_opens_with_the_book_of_the_first(lake, tmp_path):
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_second_day_opens_with_the_book_of_the_first(lake, tmp_path, closed):
     lake.day("book_delta", books([whole(T0, 10, BIDS, ASKS)]))
     lake.cover(T0, T0 + 2 * DAY, kind="book_delta")
-    lake.part("book_delta", books([delta(T0 + DAY + SECOND, 11, [("99.5", "0")])]))
+    carried = whole(T0 + DAY, 10, BIDS, ASKS, flags="carried", source="derived")
+    following = delta(T0 + DAY + SECOND, 11, [("99.5", "0")])
+    if closed:
+        lake.day("book_delta", books([carried, following]))
+    else:
+        lake.part("book_delta", books([following]))
     found = made(lake, tmp_path / "out", "tardis-csv", "incremental_book_L2")
     told = [line.split(",")[2:] for line in text(found[1]).splitlines()[1:]]
     assert [row[2:] for row in told] == [
