@@ -20,8 +20,8 @@ from lake.books import Pieces, Row, Side, flat, is_whole, plain
 from market.chain import Chain
 from market.times import MINUTE
 
-EVERY = 15 * MINUTE
-"""Of books that are told all the time (partial depth) the first of each quarter of an hour is looked at."""
+EVERY = 5 * MINUTE
+"""Of books that are told all the time the last one of so long is looked at, of each source."""
 SIDES = ("bids", "asks")
 SAID_COLUMNS = ("symbol", "source", "ts_event", "last_id", "bids", "bids_text", "asks", "asks_text")
 _COLUMNS = (*books.LEVEL_COLUMNS, "first_id")
@@ -77,18 +77,21 @@ def _begin(chain: Chain[None], row: Row, found: list[Run]) -> None:
 
 
 def told(pieces: Iterable[pa.Table]) -> list[Said]:
-    """Of rows of `book_snapshot` (with SAID_COLUMNS, by time) the first with an id of each EVERY."""
-    found: list[Said] = []
-    last = -1
+    """Of rows of `book_snapshot` (with SAID_COLUMNS, by time) the last with an id of each source and EVERY."""
+    found: dict[tuple[str, int], Said] = {}
     for table in pieces:
-        at, ids = plain(table.column("ts_event")), plain(table.column("last_id"))
-        frame = pl.DataFrame({"at": at, "id": ids}).with_row_index("row").drop_nulls("id")
-        firsts = frame.with_columns(slot=pl.col("at") // EVERY).unique("slot", keep="first", maintain_order=True)
-        for row, time, number, slot in firsts.iter_rows():
-            if slot > last:
-                found.append(Said(number, time, table.slice(row, 1)))
-                last = slot
-    return found
+        held = {name: plain(table.column(name)) for name in ("source", "ts_event", "last_id")}
+        frame = pl.DataFrame(held).with_row_index("row").drop_nulls("last_id")
+        frame = frame.with_columns(slot=pl.col("ts_event") // EVERY)
+        lasts = frame.unique(["source", "slot"], keep="last", maintain_order=True)
+        for row, source, at, number, slot in lasts.iter_rows():
+            found[source, slot] = Said(number, at, _row(table, row))
+    return list(found.values())
+
+
+def _row(table: pa.Table, place: int) -> pa.Table:
+    """One row by itself: a slice would keep all of its piece in memory."""
+    return table.take(pa.array([place]))
 
 
 def compare(pieces: Pieces, run: Run, said: Sequence[Said]) -> Iterator[Difference | None]:
@@ -117,7 +120,7 @@ class _Book:
             at = plain(table.column("ts_event"))
             whole = flags.str.contains("snapshot") & ~flags.str.contains("carried")
             places = (whole & at.is_between(self._run.since, self._run.until)).arg_true()
-            found += [Said(ids[n], at[n], table.slice(n, 1)) for n in places if ids[n] is not None]
+            found += [Said(ids[n], at[n], _row(table, n)) for n in places if ids[n] is not None]
         return [one for one in found if (one.id, one.at) != (self._run.base.last, self._run.base.at)]
 
     def walk(self, said: Sequence[Said]) -> Iterator[Difference | None]:

@@ -111,10 +111,11 @@ def test_a_book_behind_a_hole_begins_a_run_and_proves_nothing() -> None:
     assert made == []
 
 
-def test_of_what_is_told_all_the_time_the_first_of_a_quarter_of_an_hour_is_looked_at() -> None:
-    rows = [whole(T0 + n * MINUTE, 10 + n, BIDS, ASKS) for n in range(40)]
+def test_of_what_is_told_all_the_time_the_last_of_five_minutes_is_looked_at() -> None:
+    rows = [whole(T0 + n * MINUTE, 10 + n, BIDS, ASKS) for n in range(12)]
     found = told([snapshots(rows[:7]), snapshots(rows[7:])])
-    assert [(one.id, (one.at - T0) // MINUTE) for one in found] == [(10, 0), (25, 15), (40, 30)]
+    assert [(one.id, (one.at - T0) // MINUTE) for one in found] == [(14, 4), (19, 9), (21, 11)]
+    assert [one.row.num_rows for one in found] == [1, 1, 1]
 
 
 @settings(max_examples=12, deadline=None)
