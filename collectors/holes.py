@@ -84,6 +84,8 @@ class Memory(ABC):
             newest = max(newest, min(shown, now))
         named = [self._line(symbol) for symbol in symbols]
         for line in named if cause in SINGLE else list(self._lines.values()):
+            if line.since and cause == HANDOVER and session in line.sessions and len(line.sessions) > 1:
+                line.since = max(line.since, now - IN_FLIGHT)  # who follows was there by then
             line.leave(session)
             for hole in line.holes:
                 if hole.silent and hole.session == session:  # it was to come on the one that is lost
@@ -95,7 +97,7 @@ class Memory(ABC):
                 elif shown > doubt.ts_to + IN_FLIGHT:  # it had come that far, without this stream
                     self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
         for line in (line for line in named if not line.sessions):
-            alive = max(line.ts, line.since, 0 if cause in SINGLE else newest - IN_FLIGHT)
+            alive = line.ts if cause in SINGLE else max(line.ts, line.since, newest - IN_FLIGHT)
             if cause == HANDOVER:
                 if line.gap is None and line.ts:
                     line.gap = self._gap(line, alive, cause, session, now)
@@ -117,9 +119,9 @@ class Memory(ABC):
         """
         if cause in SINGLE:
             return shown if cause == SILENT and shown else now
-        heard = max(newest, min(shown, now)) or line.since or now
+        heard = max(newest, min(shown, now)) or now
         early = IN_FLIGHT if self.rare or line.symbol == EVERY_SYMBOL else 0  # the first of it may have been under way
-        return min(max(heard - early, line.since), now)
+        return max(min(heard - early, now), line.since)
 
     def missed(self, session: str, symbol: str, heard: int, since: int, cause: str, now: int) -> list[Gap]:
         """Of a stream whose silence is ordinary nobody had what came between `heard` (us), when `session` was heard

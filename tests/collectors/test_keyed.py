@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from collectors.holes import SETTLED
+from collectors.holes import HANDOVER, IN_FLIGHT, SETTLED
 from collectors.keyed import KEPT
 from collectors.merger import KeyedMerger, MonotonicMerger, merger
 from market.kinds import BookSnapshot, Contract, Kline, Liquidation, MarkPrice
@@ -142,12 +142,16 @@ def test_a_stream_that_was_taken_on_again_and_cut_before_anything_came_is_missin
     assert second.gap_id != first.gap_id
 
 
-def test_a_stream_of_which_nothing_ever_came_is_missing_since_the_venue_took_it_on():
-    held = made("contract")
-    held.acknowledged("a-1-1", [EVERY_SYMBOL], T)
-    held.acknowledged("a-1-1", [EVERY_SYMBOL], T + SECOND)
-    (begun,) = held.interrupt("a-1-1", [EVERY_SYMBOL], "disconnect", T + 720 * SECOND)
-    assert begun.ts_from == T, "and not since it was noticed"
+def test_what_was_handed_over_after_an_interruption_was_there_until_then():
+    held = made("liquidation")
+    held.merge(order(1))
+    held.interrupt("a-1-1", ["A"], "disconnect", T + 60 * SECOND)
+    held.acknowledged("b-1-1", ["A"], T + 70 * SECOND)
+    held.tick(T + 70 * SECOND + SETTLED)
+    held.acknowledged("c-1-1", ["A"], T + 3500 * SECOND)
+    assert held.interrupt("b-1-1", ["A"], HANDOVER, T + 3600 * SECOND) == []
+    (begun,) = held.interrupt("c-1-1", ["A"], "disconnect", T + 7200 * SECOND)
+    assert begun.ts_from == T + 3600 * SECOND - IN_FLIGHT
 
 
 def minute(n, session="a-1-1"):

@@ -384,3 +384,14 @@ def test_every_venue_and_market_is_fuzzed() -> None:
         for market, kinds in adapter.OFFERS.items():
             fuzzed = {kind for v, m, kind in (*STREAMED, *POLLED) if (v, m) == (name, market)}
             assert set(kinds) <= fuzzed
+
+
+def test_what_is_multiplied_again_and_again_stays_within_what_a_transport_lets_through() -> None:
+    class Most(Random):
+        def choice(self, seq: Any) -> Any:
+            return seq[-1]
+
+    root: list[Any] = [hostile.parsed(b'[[["1.5","2"]]]')]
+    for slot in reversed(list(hostile.slots(root))):
+        hostile._many(slot, root, Most())
+    assert 1_000 < len(hostile.written(root)) < 10 * hostile.LARGEST

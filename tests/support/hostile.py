@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 from market.times import DAY, MINUTE
 
 DEPTH = 2_000
+LARGEST = 1_000_000
+"""Bytes that a value may be multiplied to. Frames and bodies are capped by their transports; without an end, what was
+multiplied twice once took all memory of the machine.
+"""
 
 
 class Pairs(list[list[Any]]):
@@ -121,8 +125,8 @@ def _double(slot: Slot, _root: Any, random: Random) -> None:
 
 
 def _many(slot: Slot, _root: Any, random: Random) -> None:
-    count = random.choice([2, 50, 1_500])
     text = written(slot.value)
+    count = min(random.choice([2, 50, 1_500]), 2 + LARGEST // len(text))
     if isinstance(slot.parent, Pairs):
         slot.put(Token(",".join([text, *(f'"k{n}":{n}' for n in range(count))])))
     else:
