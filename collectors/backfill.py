@@ -108,6 +108,12 @@ def held(root: Path, manifest: Manifest, exchange: str, market_type: str, symbol
         return Held(coverage, now.gaps(*market), past, listed, minutes)
 
 
+def contracts_of(writer: LakeWriter, exchange: str, market_type: str) -> tuple[Contract, ...]:
+    """The instruments as the lake last knew them. Reads files: call it in a thread where a loop runs."""
+    with writer.manifest.snapshot() as now:
+        return lasting(writer.root, now, exchange, market_type).contracts
+
+
 def close_gaps(writer: LakeWriter, exchange: Exchange, market_type: str, now: int) -> int:
     """Close the open gaps that history has filled; how many."""
     known = held(writer.root, writer.manifest, exchange.NAME, market_type)
@@ -183,9 +189,11 @@ async def alone(
     try:
         async with AsyncExitStack() as stack:
             http, frames = await ask(exchange, market_type, clock, budget, stack), config.writing.frames
+            told = contracts_of(writer, exchange.NAME, market_type)
             work = Backfill(
-                exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames, priority=priority
-            )
+                exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames, priority=priority,
+                known=told,
+            )  # fmt: skip
             return await work.run(chunks, stop)
     finally:
         sink.close()
@@ -193,7 +201,7 @@ async def alone(
 
 class Backfill:
     """One market's chunks, `at_once` of them side by side. `http` and `budget` are whoever else's asks this venue from
-    here; `priority` is its place in that.
+    here; `priority` is its place in that; `known` are instruments of which the venue may list some no more.
     """
 
     def __init__(
@@ -210,6 +218,7 @@ class Backfill:
         frames: bool = True,
         priority: int = BACKFILL,
         at_once: int = AT_ONCE,
+        known: Iterable[Contract] = (),
     ) -> None:
         self._priority = priority
         self._at_once = at_once
@@ -226,9 +235,9 @@ class Backfill:
         self._left: deque[Wish] = deque()
         self._total = self._finished = 0
         self._going: dict[str, Pages] = {}
-        known = offers(exchange, market_type)
-        self._sized = {kind for kind, offer in known.items() if isinstance(offer, Offer) and offer.sized}
-        self._contracts: dict[str, Contract] = {}
+        offered = offers(exchange, market_type)
+        self._sized = {kind for kind, offer in offered.items() if isinstance(offer, Offer) and offer.sized}
+        self._contracts = {one.symbol: one for one in known}
         self._unlisted = ""
         """Why some instrument is not known."""
         self.summary = Summary()

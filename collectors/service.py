@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from collectors.backfill import AT_ONCE, Backfill, Report, Summary
+from collectors.backfill import AT_ONCE, Backfill, Report, Summary, contracts_of
 from collectors.beside import Beside
 from collectors.budget import BACKFILL, Budget
 from collectors.clocks import Reading
@@ -98,11 +98,12 @@ class CollectorsService:
         """Bring in history beside what is collected, as far as it comes before the stop (see `collectors.beside`)."""
         sink = Beside(self._intake, self._clock, self._collecting.next_session, self._written)
         frames = self._config.writing.frames
+        known = await asyncio.to_thread(contracts_of, self._writer, exchange.NAME, market_type)
         async with AsyncExitStack() as stack:
             http = await ask(exchange, market_type, self._clock, self._budget, stack)
             work = Backfill(
                 exchange, market_type, endpoint, sink, http, self._budget, self._clock, report, frames=frames,
-                priority=priority, at_once=at_once,
+                priority=priority, at_once=at_once, known=known,
             )  # fmt: skip
             return await work.run(chunks, self._stop)
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from market.session import StreamState
-from market.times import MS
+from market.times import DAY, HOUR, MS
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -34,6 +34,15 @@ class Absent(msgspec.Struct, frozen=True):
     """A kind that cannot; `why` is a sentence for who asked."""
 
     why: str
+
+
+def reach_said(offer: Offer | Absent | None) -> str | None:
+    """How far back a kind can be asked for, in words; None where it cannot."""
+    if not isinstance(offer, Offer):
+        return None
+    if offer.reach is None:
+        return "all"
+    return f"{offer.reach // DAY} days" if offer.reach % DAY == 0 else f"{offer.reach // HOUR} hours"
 
 
 @runtime_checkable

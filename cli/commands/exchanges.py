@@ -11,12 +11,14 @@ from cli.output import OUT, print_json, print_table
 from cli.places import ExchangeOption, JsonOption, KindOption, MarketTypeOption, command
 from market import times
 from market.described import Described, Sunset
+from market.history import reach_said
 from market.session import Evidence, Exchange
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """One kind of one market; `channel` is the venue's stream or route, None where it has none, and `copies` by what
-    two connections' events are told to be the same (docs/redundancy.md).
+    """One kind of one market; `channel` is the venue's stream or route, None where it has none, `copies` by what two
+    connections' events are told to be the same (docs/redundancy.md), and `history` how far back `dl backfill` can ask
+    for it, None where it cannot.
     """
 
     exchange: str
@@ -24,6 +26,7 @@ class Cell(msgspec.Struct, frozen=True):
     kind: str
     channel: str | None
     copies: str | None
+    history: str | None
     evidence: Evidence
     as_of: str | None
     """The date of what the adapter was written from."""
@@ -48,7 +51,7 @@ def exchanges(
     venue by ccxt. Below stands the date that each adapter is of, and what its venue has taken away or will.
 
     Copies: by what the same event is told on two connections (`redundancy: 2`, handovers); docs/redundancy.md says what
-    each word means.
+    each word means. History: how far back `dl backfill` can ask for it; docs/backfill.md.
     """
     from collectors import exchanges as registry
     from collectors import venues as known
@@ -71,12 +74,12 @@ def exchanges(
     shown = [cell for cell in cells if absent or cell.evidence.basis != "absent"]
     rows = [
         [
-            cell.exchange, cell.market_type, cell.kind, cell.channel, cell.copies, cell.evidence.basis,
+            cell.exchange, cell.market_type, cell.kind, cell.channel, cell.copies, cell.history, cell.evidence.basis,
             cell.evidence.source or None, cell.evidence.note or None,
         ]
         for cell in shown
     ]  # fmt: skip
-    columns = ["exchange", "market", "kind", "channel", "copies", "evidence", "source", "note"]
+    columns = ["exchange", "market", "kind", "channel", "copies", "history", "evidence", "source", "note"]
     print_table("", columns, rows, "no exchange offers anything like that")
     today = times.date_of(SystemClock().now())
     for venue in chosen:
@@ -92,10 +95,11 @@ def _cells(venue: Exchange) -> list[Cell]:
 
     as_of, ends = (venue.AS_OF, venue.ENDS) if isinstance(venue, Described) else (None, ())
     of = {market: tuple(one for one in ends if not one.markets or market in one.markets) for market in venue.EVIDENCE}
-    found = []
+    found, past = [], getattr(venue, "HISTORY", {})
     for market, kinds in venue.EVIDENCE.items():
         for kind, evidence in kinds.items():
             channel = venue.OFFERS[market].get(kind)
             copies = way_of(venue, market, kind).name if channel is not None else None
-            found.append(Cell(venue.NAME, market, kind, channel, copies, evidence, as_of, of[market]))
+            history = reach_said(past.get(market, {}).get(kind))
+            found.append(Cell(venue.NAME, market, kind, channel, copies, history, evidence, as_of, of[market]))
     return found

@@ -173,9 +173,7 @@ class TimePages(Pages):
         if not self._sought:
             return self._begin(body, ts_recv)
         route, until, border = self._route, self._until, self._border
-        rows = self._read(body, ts_recv)
-        if rows and not self._cursor <= rows[0].key <= rows[-1].key <= self._last:
-            raise Unstable("a row outside the window that was asked for")
+        rows = self._inside(self._read(body, ts_recv))
         if any(row.at + SETTLED > ts_recv for row in rows if row.at < self.end_at):
             raise Unstable("a row that is not over yet")
         if route.newest_first and not self._begun(rows):
@@ -194,6 +192,17 @@ class TimePages(Pages):
             self._cursor = rows[-1].key if held else until + step
         self.venue_time = max(self.venue_time, min(known, self.end_at))
         return new
+
+    def _inside(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows of what was asked for; one at a bound that should not be among them is passed over."""
+        route, first, last = self._route, self._cursor, self._last
+        low, high = (
+            first - (0 if route.start_included else route.unit),
+            last + (0 if route.end_included else route.unit),
+        )
+        if rows and not low <= rows[0].key <= rows[-1].key <= high:
+            raise Unstable("a row outside the window that was asked for")
+        return [row for row in rows if first <= row.key <= last]
 
     def _begun(self, rows: Sequence[Row]) -> bool:
         """Whether rows that came newest first are the window's first ones; else they are held, and it goes on back."""

@@ -65,7 +65,6 @@ def test_a_venues_own_beginning_and_its_own_spelling(tmp_path):
         (("--kind", "kline", "--from", "2999-01-01"), "is not before"),
         (("--kind", "quote", "--days", "1"), "no history of 'quote'"),
         (("--kind", "kline", "--days", "1", "--market", "option"), "has no market 'option'"),
-        (("--kind", "kline", "--days", "1", "--exchange", "okx"), "okx"),
         (("--kind", "kline", "--days", "1", "--exchange", "nowhere"), "nowhere"),
         (("--kind", "kline", "--from", "yesterday"), "yesterday"),
     ],

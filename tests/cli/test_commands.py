@@ -75,7 +75,9 @@ def test_exchanges_lists_what_is_offered_and_on_what_evidence() -> None:
     assert "documentation" in said
     cells = json.loads(ask("exchanges", "--exchange", "binance", "--json").output)
     (absent,) = [cell for cell in cells if (cell["market_type"], cell["kind"]) == ("spot", "liquidation")]
-    assert (absent["channel"], absent["copies"]) == (None, None)
+    assert (absent["channel"], absent["copies"], absent["history"]) == (None, None, None)
+    told = {(cell["market_type"], cell["kind"]): cell["history"] for cell in cells}
+    assert (told["spot", "trade"], told["linear", "trade"], told["linear", "agg_trade"]) == ("all", None, "2 days")
     assert {cell["copies"] for cell in cells if cell["kind"] == "trade"} == {"numbered"}
     assert absent["evidence"]["basis"] == "absent"
     assert "spot has no forced orders" in ask("exchanges", "--absent").output

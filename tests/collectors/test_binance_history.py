@@ -48,7 +48,7 @@ def test_candles_of_spot_and_linear_say_base_and_quote():
 
 def test_candles_of_inverse_count_contracts_and_base():
     body = [AT, "100.0", "100.0", "100.0", "100.0", "30", AT + 59_999, "30.5", 4, "10", "10.25", "0"]
-    (one,), _ = rows_of(session("inverse", "kline", "BTCUSD_PERP"), [body])
+    (one,), _ = rows_of(session("inverse", "kline", "BTCUSD_PERP"), [body], [body])
     assert (one.volume_base, one.volume_quote) == ("30.5", "3000")
     assert (one.taker_buy_base, one.taker_buy_quote) == ("10.25", "1000")
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.adapters.answers import FIRST_PAUSE
-from collectors.adapters.paging import TRIES, UNSTABLE, IdPages, Made, Route, Row, Seek, TimePages, Unstable
+from collectors.adapters.answers import FIRST_PAUSE, Failure
+from collectors.adapters.asking import Failed
+from collectors.adapters.paging import TRIES, UNSTABLE, IdPages, Made, Probe, Route, Row, Seek, TimePages, Unstable
 from collectors.exchanges.binance import answers
 from market.kinds import Trade
 from market.session import Fetch, Rejected, Stream
@@ -360,3 +361,46 @@ def test_a_page_from_before_what_was_asked_for_is_no_page():
     ids, rejected = finish(session, answer)
     assert ids == list(range(100, 108))
     assert [one.reason for one in rejected] == ["rows: rows from before the id that was asked for"]
+
+
+def test_rows_that_come_newest_first_are_gone_back_over_with_the_oldest_row_again():
+    rows = [(START + n * MINUTE, START + (n + 1) * MINUTE - MS) for n in range(12)]
+    told = route(4, width=MINUTE, window=11 * MINUTE, newest_first=True)
+    span, tags = (START + MINUTE, START + 12 * MINUTE), []
+    venue, session = Venue(rows, 4, reverse=True), TimePages("n-1-1", STREAM, span, told)
+
+    def answer(fetch):
+        tags.append(fetch.tag)
+        body = msgspec.json.decode(venue.answer(fetch))
+        if len(tags) == 2:  # the row that both have, told otherwise
+            body[0][2] = "9.9"
+        return msgspec.json.encode(body)
+
+    ids, rejected = finish(session, answer)
+    assert ids == [key for key, _ in rows[1:]]
+    (one,) = rejected
+    assert one.reason == "rows: a page that does not end with the first row of the page behind it"
+    first = START // MS
+    ends = [int(tag.partition(" ")[2]) for tag in tags]
+    assert {tag.partition(" ")[0] for tag in tags} == {str(first)}
+    assert ends == [first + minutes * 60_000 for minutes in (11, 8, 11, 8, 5, 2)]
+
+
+def test_a_probe_says_where_a_history_begins_and_a_venues_error_inside_of_an_answer_is_none():
+    told = route(4, width=MINUTE, window=3 * MINUTE, newest_first=True)
+    rows = [(START + n * MINUTE, START + (n + 1) * MINUTE - MS) for n in range(3)]
+    venue, bodies = Venue(rows, 4, reverse=True), [b"busy", b"refused"]
+
+    def read(body):
+        if body in bodies:
+            raise Failed(Failure("the venue's word", refused=body == b"refused"))
+        return first(body)
+
+    span = (START - 900 * DAY, START + 3 * MINUTE)
+    session = TimePages("n-1-1", STREAM, span, told, Probe("http://v/probe?x=1", 1, read))
+    answers = iter([b"busy", msgspec.json.encode([[START, START, "1"]])])
+    ids, rejected = finish(session, lambda fetch: next(answers) if fetch.tag == "probe" else venue.answer(fetch))
+    assert (ids, len(rejected), session.requests) == ([key for key, _ in rows], 1, 3)
+    session = TimePages("n-1-1", STREAM, span, told, Probe("http://v/probe?x=1", 1, read))
+    finish(session, lambda _: b"refused")
+    assert (session.refused, session.failed, session.requests) == (True, "the venue's word", 1)

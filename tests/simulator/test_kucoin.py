@@ -129,4 +129,4 @@ async def test_candles_of_futures_are_rows_of_lots_oldest_first(simulate, market
         assert prices[1] >= max(prices[0], prices[3]) >= min(prices[0], prices[3]) >= prices[2] > 0
         assert lots == int(lots) > 0
         assert (await sim.get(f"{base}&from=1&to=2"))[2]["data"] == []
-        assert (await sim.get(base.replace("granularity=1", "granularity=5&from=1&to=2")))[2]["code"] == "400100"
+        assert (await sim.get(base.replace("granularity=1", "granularity=7&from=1&to=2")))[2]["code"] == "400100"

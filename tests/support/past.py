@@ -29,7 +29,7 @@ from lake.manifest import Manifest
 from lake.rows import SegmentRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
-from market.kinds import Event
+from market.kinds import Contract, Event
 from market.session import Endpoint, Exchange
 from market.times import HOUR, MINUTE, SECOND
 from simulator import options, venues
@@ -167,12 +167,18 @@ class Past:
         return found
 
 
-@contextlib.asynccontextmanager
-async def past(
-    folder: Path, markets: str = "spot", symbols: str = "2", rate: str = "2", venue: str = "binance",
-    quiet: range = range(0),
-) -> AsyncIterator[Past]:  # fmt: skip
-    """The venue on a port, with trades since BEGAN, but none while it was `quiet` (us)."""
+def contract(symbol: str, multiplier: str) -> Contract:
+    """An instrument of which nothing else is known."""
+    return Contract(
+        symbol, "", None, None, 0, "n-1-1", 0, 0, "rest", symbol, None, None, None, None, None, None, multiplier, None,
+        "live", None, None, None, None, None, 0, None,
+    )  # fmt: skip
+
+
+def lived(
+    folder: Path, venue: str, markets: str = "spot", symbols: str = "1", rate: str = "2", quiet: range = range(0)
+) -> tuple[Hub, web.Application, Quick]:
+    """A twin with trades since BEGAN, but none while it was `quiet` (us)."""
     clock, known = Quick(), {name: venues.load(name).MARKETS for name in venues.names()}
     (given,) = options.parse(
         ["--rate", rate, "--log", str(folder / "truth.jsonl"), "--venue", venue, "--symbols", symbols, "--markets",
@@ -185,7 +191,17 @@ async def past(
     for time in range(BEGAN, END, SECOND):
         if not quiet.start <= time < quiet.stop:
             hub.market.advance(time)
-    runner = web.AppRunner(application(hub, given, twin), access_log=None, shutdown_timeout=0.02)
+    return hub, application(hub, given, twin), clock
+
+
+@contextlib.asynccontextmanager
+async def past(
+    folder: Path, markets: str = "spot", symbols: str = "2", rate: str = "2", venue: str = "binance",
+    quiet: range = range(0),
+) -> AsyncIterator[Past]:  # fmt: skip
+    """The venue on a port, with trades since BEGAN, but none while it was `quiet` (us)."""
+    hub, app, clock = lived(folder, venue, markets, symbols, rate, quiet)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.02)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from collectors.adapters.paging import IdPages, Made, Pages, Route, Row, Seek, TimePages, Unstable
+from collectors.adapters.paging import IdPages, Made, Pages, Probe, Route, Row, Seek, TimePages, Unstable
 from collectors.adapters.reading import EARLIEST, LAST, Id
 from collectors.exchanges.binance import answers, inverse, wire
 from market.errors import Malformed
@@ -140,7 +140,11 @@ def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pag
         route = Route(name, f"{path}/{name}?{told}", weight, PAGE, _reader(make), answers.failure)
         seek = Seek(f"{path}/aggTrades?{told}", 4 if market_type == "spot" else 20, _first(polled.kind))
         return IdPages(session_id, stream, polled.span, route, seek)
-    return TimePages(session_id, stream, polled.span, _by_time(polled.kind, market_type, symbol, base, path, told))
+    probe = None
+    if polled.kind == "kline" and market_type == "inverse":  # whose page is its newest rows: a start alone is no first
+        probe = Probe(f"{path}/klines?{told}&interval=1M&limit={PAGE}", 5, _first_month)
+    route = _by_time(polled.kind, market_type, symbol, base, path, told)
+    return TimePages(session_id, stream, polled.span, route, probe)
 
 
 def _by_time(kind: str, market_type: str, symbol: str, base: str, path: str, told: str) -> Route:
@@ -187,6 +191,14 @@ def _first(kind: str) -> Callable[[bytes], int | None]:
         return (found[0].a if kind == "agg_trade" else found[0].f) if found else None
 
     return first
+
+
+def _first_month(body: bytes) -> int | None:
+    """The first month with a candle: what has none was not traded."""
+    times = [wire.to_us(_candle(raw).t) for raw in _raws(body)]
+    for time in times:
+        _check(time)
+    return min(times, default=None)
 
 
 def _check(at: int, *texts: str) -> None:

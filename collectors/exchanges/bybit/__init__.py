@@ -12,7 +12,7 @@ import msgspec
 from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
-from collectors.exchanges.bybit import polls
+from collectors.exchanges.bybit import history, polls
 from collectors.exchanges.bybit.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.bybit.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS, PUBLIC
 from collectors.exchanges.bybit.probes import probe, probed
@@ -34,13 +34,16 @@ streams = _OFFERING.streams
 connections = _OFFERING.connections
 LED = {"linear": frozenset({"mark_price"}), "inverse": frozenset({"mark_price"})}
 """Market -> kinds that say nothing by which two connections' copies can be told: a ticker has its frame's time."""
+HISTORY = history.OFFERED
+"""market_type -> kind -> what of its past can be asked for, or why not (`market.history`)."""
 TRADING = frozenset({"Trading"})
 ENDED = frozenset({"Delivering", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more: its list names what trades only."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
-    "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS",
+    "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session",
+    "streams",
 ]  # fmt: skip
 
 
@@ -51,8 +54,10 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
 
 
 def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-    """A session that only fetches: instruments, books, open interest, funding, the clock. Raises Malformed."""
+    """A session that only fetches: instruments, books, open interest, funding, the clock, history. Raises Malformed."""
     market = _OFFERING.known(market_type)
+    if polled.span is not None:
+        return history.session(market, session_id, polled, endpoint.rest)
     symbols = _OFFERING.symbols(polled.symbols)
     if polled.kind == CONTRACT:
         return BybitReference(market, session_id, symbols, polled, endpoint.rest)

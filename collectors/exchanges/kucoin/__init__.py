@@ -14,7 +14,7 @@ from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
 from collectors.exchanges.kucoin import admission as tokens
-from collectors.exchanges.kucoin import polls
+from collectors.exchanges.kucoin import history, polls
 from collectors.exchanges.kucoin.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.kucoin.markets import CHANNELS, ENDPOINTS, LIMITS, MARKETS, PUBLIC
 from collectors.exchanges.kucoin.probes import probe, probed
@@ -37,14 +37,16 @@ streams = _OFFERING.streams
 connections = _OFFERING.connections
 LED = {"spot": frozenset({"quote"})}
 """Market -> kinds that say nothing by which two connections' copies can be told: `level1` has no number."""
+HISTORY = history.OFFERED
+"""market_type -> kind -> what of its past can be asked for, or why not (`market.history`)."""
 TRADING = frozenset({"Trading", "Open"})
 ENDED = frozenset({"BeingSettled", "Settled", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
-    "SHAPES", "TRADING", "admission", "admitted", "connections", "described", "poller", "probe", "probed", "session",
-    "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS",
+    "PARSERS", "POLLS", "SHAPES", "TRADING", "admission", "admitted", "connections", "described", "poller", "probe",
+    "probed", "session", "streams",
 ]  # fmt: skip
 
 
@@ -68,8 +70,10 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
 
 
 def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-    """A session that only fetches: instruments, books, open interest, funding, the clock. Raises Malformed."""
+    """A session that only fetches: instruments, books, open interest, funding, the clock, history. Raises Malformed."""
     market = _OFFERING.known(market_type)
+    if polled.span is not None:
+        return history.session(market, session_id, polled, endpoint.rest)
     symbols = _OFFERING.symbols(polled.symbols)
     if polled.kind == CONTRACT:
         return KucoinReference(market, session_id, symbols, polled, endpoint.rest)

@@ -12,7 +12,7 @@ import msgspec
 from collectors.adapters.dated import registered
 from collectors.adapters.offering import Offering
 from collectors.adapters.reference import DELISTED
-from collectors.exchanges.okx import polls
+from collectors.exchanges.okx import history, polls
 from collectors.exchanges.okx.evidence import AS_OF, ENDS, EVIDENCE, LIQUID
 from collectors.exchanges.okx.markets import (
     BOOKS,
@@ -41,13 +41,15 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 _OFFERING = Offering(NAME, PUBLIC, CHANNELS, POLLS, LIMITS, EVIDENCE, beside=frozenset({FUNDING}))
 OFFERS = _OFFERING.offers
 PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
+HISTORY = history.OFFERED
+"""market_type -> kind -> what of its past can be asked for, or why not (`market.history`)."""
 TRADING = frozenset({"live"})
 ENDED = frozenset({"expired", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS",
-    "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS",
+    "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
 
@@ -93,8 +95,10 @@ def session(connection: Connection, session_id: str, learn: bool = False) -> Ses
 
 
 def poller(market_type: str, session_id: str, polled: Polled, endpoint: Endpoint) -> Session:
-    """A session that only fetches: instruments, books, funding, the clock. Raises Malformed."""
+    """A session that only fetches: instruments, books, funding, the clock, history. Raises Malformed."""
     market = _OFFERING.known(market_type)
+    if polled.span is not None:
+        return history.session(market, session_id, polled, endpoint.rest)
     symbols = _OFFERING.symbols(polled.symbols)
     if polled.kind == CONTRACT:
         return OkxReference(market, session_id, symbols, polled, endpoint.rest)

@@ -24,7 +24,7 @@ BUDGET = (600, 5)
 FORBIDDEN = 403
 LAUNCHED = "1585526400000"
 PAGE = {"instruments-info": (500, 1000), "orderbook": (25, 500), "funding/history": (200, 200), "kline": (200, 1000),
-        "recent-trade": (500, 1000)}  # fmt: skip
+        "recent-trade": (500, 1000), "open-interest": (50, 200)}  # fmt: skip
 """Default and greatest page."""
 
 
@@ -111,6 +111,26 @@ def _funding(asked: Asked) -> Any:
     return {"category": asked.market, "list": rows}
 
 
+PERIODS = {"5min": "5m", "15min": "15m", "30min": "30m", "1h": "1h", "4h": "4h", "1d": "1d"}
+
+
+def _interests(asked: Asked) -> Any:
+    """Open interest of every so many minutes, newest first; both bounds are inclusive."""
+    book, limit = asked.book(), asked.limit("open-interest")
+    if (spelt := asked.query.get("intervalTime", "")) not in PERIODS:
+        raise Refused(10001, "params error: intervalTime invalid")
+    period, start, end = INTERVALS[PERIODS[spelt]], asked.number("startTime"), asked.number("endTime")
+    last = asked.now if end is None else min(asked.now, end * MS)
+    oldest = max(0 if start is None else start * MS, int(LAUNCHED) * MS)
+    times = range(last - last % period, oldest - 1, -period)[:limit]
+    lots = {at: funding.open_interest(book.seed, at) for at in times}
+    rows = [
+        {"openInterest": book.qty(lots[at]), "singleOpenInterest": book.qty(lots[at] // 2), "timestamp": str(at // MS)}
+        for at in times
+    ]
+    return {"category": asked.market, "symbol": book.symbol, "list": rows, "nextPageCursor": ""}
+
+
 def _klines(asked: Asked) -> Any:
     """Newest first, the newest may be open; both bounds are inclusive."""
     book, limit = asked.book(), asked.limit("kline")
@@ -152,7 +172,7 @@ ANSWERS: dict[str, Callable[[Asked], Any]] = {
     "kline": _klines,
     "recent-trade": _trades,
 }
-FUTURES: dict[str, Callable[[Asked], Any]] = {"funding/history": _funding}
+FUTURES: dict[str, Callable[[Asked], Any]] = {"funding/history": _funding, "open-interest": _interests}
 
 
 class Rest:

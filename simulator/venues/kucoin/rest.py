@@ -13,16 +13,21 @@ from market.times import MS, SECOND
 from simulator import asking, funding
 from simulator.asking import Refused, refusal, respond
 from simulator.budget import Budget
+from simulator.candles import Candle
 from simulator.hub import Hub
 from simulator.market import Book
 from simulator.venues import Settings
 from simulator.venues.kucoin.names import currency
-from simulator.venues.kucoin.wire import TOPICS, levels, plain, trade_id
+from simulator.venues.kucoin.wire import INTERVALS, TOPICS, levels, plain, trade_id
 
 BUDGET = (2000, 30)
 """Weight and seconds, over all markets."""
-CANDLES = 500
+CANDLES, SPOT_CANDLES, RATES = 500, 1500, 100
 """Of one answer."""
+GRANULARITY = {
+    1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 120: "2h", 240: "4h", 480: "8h", 720: "12h", 1440: "1d",
+    10080: "1w",
+}  # fmt: skip
 LAUNCHED = 1585555200000
 _LEVELS = re.compile(r"[0-9]+$").search
 LOT = "0.001"
@@ -117,21 +122,37 @@ def _funding(asked: Asked) -> Any:
     return [
         {"symbol": book.symbol, "fundingRate": _number(funding.text(funding.settled(book.seed, at))),
          "timepoint": at // MS}
-        for at in times[:100]
+        for at in times[:RATES]
     ]  # fmt: skip
 
 
 def _candles(asked: Asked) -> Any:
     """Rows [ms, open, high, low, close, lots] of a time, oldest first, the newest perhaps forming."""
     book, start, end = asked.book(), asked.number("from") * MS, asked.number("to") * MS
-    if asked.number("granularity") != 1:
+    interval = GRANULARITY.get(asked.number("granularity"))
+    if interval is None:
         raise refusal(asked.ILLEGAL, "granularity")
-    held = [one for one in book.candles.read("1m") if start <= one.open_time <= end][:CANDLES]
+    held = [one for one in book.candles.read(interval) if start <= one.open_time <= end][:CANDLES]
     return [
         [one.open_time // MS, *(_number(book.price(ticks)) for ticks in (one.open, one.high, one.low, one.close)),
          _number(book.qty(one.base))]
         for one in held
     ]  # fmt: skip
+
+
+def _spot_candles(asked: Asked) -> Any:
+    """Rows [s, open, close, high, low, volume, turnover], newest first; the end is not included."""
+    book, start, end = asked.book(), asked.number("startAt") * SECOND, asked.number("endAt") * SECOND
+    interval = INTERVALS.get(asked.query.get("type", ""))
+    if interval is None:
+        raise refusal(asked.ILLEGAL, "type")
+    held = [one for one in book.candles.read(interval) if start <= one.open_time < end]
+    return [_spot_candle(book, one) for one in reversed(held[-SPOT_CANDLES:])]
+
+
+def _spot_candle(book: Book, one: Candle) -> list[str]:
+    prices = (plain(book.price(ticks)) for ticks in (one.open, one.close, one.high, one.low))
+    return [str(one.open_time // SECOND), *prices, plain(book.qty(one.base)), plain(book.amount(one.quote))]
 
 
 Answer = Callable[[Asked], Any]
@@ -141,6 +162,7 @@ SPOT: dict[str, tuple[int, Answer]] = {
     "/api/v1/market/orderbook/level2_20": (2, _depth),
     "/api/v1/market/orderbook/level2_100": (4, _depth),
     "/api/v1/market/histories": (3, _trades),
+    "/api/v1/market/candles": (3, _spot_candles),
 }
 FUTURES: dict[str, tuple[int, Answer]] = {
     "/api/v1/timestamp": (2, _time),

@@ -12,20 +12,27 @@ from market.times import MS
 from simulator import asking, funding
 from simulator.asking import Refused, respond
 from simulator.budget import Budget
+from simulator.candles import INTERVALS as SPANS
+from simulator.candles import Candle, next_open
+from simulator.events import Fill
 from simulator.hub import Hub
 from simulator.market import Book
 from simulator.venues import Settings
-from simulator.venues.okx.wire import interest, levels, seq, size
+from simulator.venues.okx.wire import INTERVALS, interest, levels, seq, size, sums, worths
 
 BUDGETS = {"market/books": 40, "public/time": 10, "public/instruments": 20, "public/funding-rate-history": 10,
-           "public/open-interest": 20, "market/history-trades": 20,
-           "market/trades": 100}  # fmt: skip
+           "public/open-interest": 20, "market/history-trades": 20, "market/history-candles": 20,
+           "rubik/stat/contracts/open-interest-history": 10, "market/trades": 100}  # fmt: skip
 """Requests in two seconds."""
 SECONDS = 2
 TOO_MANY = 429
 LISTED = "1606468572000"
 TYPES = {"spot": ("SPOT",), "linear": ("SWAP", "FUTURES"), "inverse": ("SWAP", "FUTURES")}
-MOST_LEVELS, MOST_RATES, MOST_TRADES = 400, 400, 100
+MOST_LEVELS, MOST_RATES, MOST_TRADES, MOST_CANDLES, MOST_INTERESTS = 400, 400, 100, 300, 100
+POINTS = 1440
+"""Of the history of open interest, the newest."""
+EVER = 2**52
+"""ms after everything."""
 
 
 class Asked(asking.Asked):
@@ -104,26 +111,68 @@ def _interest(asked: Asked) -> Any:
 
 
 def _trades(asked: Asked) -> Any:
-    """Older than a trade, newest first."""
-    book, limit = asked.book(), min(asked.number("limit", MOST_TRADES), MOST_TRADES)
-    after = asked.number("after", 2**62)
-    held = [one for one in reversed(list(book.trades)) if one.id < after]
+    """The newest, newest first."""
+    return _told(asked, list(asked.book().trades), 500)
+
+
+def _old_trades(asked: Asked) -> Any:
+    """Older than a trade (type 1), or than a time (type 2), newest first."""
+    held, after = list(asked.book().trades), asked.number("after", EVER)
+    if asked.query.get("type", "1") == "2":
+        return _told(asked, [one for one in held if one.ts // MS < after], MOST_TRADES)
+    before = asked.number("before", -1)
+    return _told(asked, [one for one in held if before < one.id < after], MOST_TRADES)
+
+
+def _told(asked: Asked, held: list[Fill], most: int) -> Any:
+    limit, symbol = min(asked.number("limit", 100), most), asked.book().symbol
     return [
-        {"instId": book.symbol, "side": "sell" if one.maker else "buy", "sz": one.qty, "px": one.price, "source": "0",
+        {"instId": symbol, "side": "sell" if one.maker else "buy", "sz": one.qty, "px": one.price, "source": "0",
          "tradeId": str(one.id), "ts": str(one.ts // MS)}
-        for one in held[:limit]
+        for one in reversed(held[-limit:])
     ]  # fmt: skip
+
+
+def _candles(asked: Asked) -> Any:
+    """Older than `after` and newer than `before`, newest first, the newest perhaps forming."""
+    book, limit = asked.book(), min(asked.number("limit", 100), MOST_CANDLES)
+    interval = INTERVALS.get(asked.query.get("bar", "1m"))
+    if interval is None:
+        raise Refused("51000", "Parameter bar error")
+    after, before = asked.number("after", EVER) * MS, asked.number("before", -1) * MS
+    held = [one for one in book.candles.read(interval) if before < one.open_time < after]
+    return [_candle(book, one, next_open(one.open_time, interval) <= asked.now) for one in reversed(held[-limit:])]
+
+
+def _candle(book: Book, one: Candle, closed: bool) -> list[str]:
+    prices = (book.price(ticks) for ticks in (one.open, one.high, one.low, one.close))
+    volumes = sums(book, book.qty(one.base), book.amount(one.quote))
+    return [str(one.open_time // MS), *prices, *volumes, "1" if closed else "0"]
+
+
+def _interests(asked: Asked) -> Any:
+    """Older than `end` and newer than `begin`, newest first, of the newest points."""
+    book, limit = asked.book(), min(asked.number("limit", MOST_INTERESTS), MOST_INTERESTS)
+    period = SPANS.get(asked.query.get("period", "5m"))
+    if period is None:
+        raise Refused("51000", "Parameter period error")
+    newest = asked.now - asked.now % period
+    begin, end = asked.number("begin", -1) * MS, asked.number("end", EVER) * MS
+    times = [at for at in range(newest, newest - POINTS * period, -period) if begin < at < end]
+    return [[str(at // MS), *worths(book, at)] for at in times[:limit]]
 
 
 ANSWERS: dict[str, Callable[[Asked], Any]] = {
     "public/time": _time,
     "public/instruments": _instruments,
     "market/books": _books,
-    "market/history-trades": _trades,
+    "market/history-trades": _old_trades,
+    "market/history-candles": _candles,
     "market/trades": _trades,
 }
 FUTURES: dict[str, Callable[[Asked], Any]] = {
     "public/funding-rate-history": _rates, "public/open-interest": _interest,
+    "rubik/stat/contracts/open-interest-history": _interests,
 }  # fmt: skip
 
 

@@ -179,12 +179,17 @@ def _funding(mark: Mark) -> str:
     return _push(FUNDING, symbol, data)
 
 
+def worths(book: Book, now: int) -> tuple[str, str, str]:
+    """Open contracts of a symbol, in the coin, and in USD."""
+    held = Decimal(book.qty(funding.open_interest(book.seed, now)))
+    return f"{held:f}", f"{held * WORTH:f}", "1000.5"
+
+
 def interest(book: Book, now: int) -> str:
     """Open contracts of a symbol, as channel and route tell them."""
-    held = Decimal(book.qty(funding.open_interest(book.seed, now)))
-    coins = held * WORTH
+    held, coins, money = worths(book, now)
     return (
-        f'{{"instId":"{book.symbol}","instType":"SWAP","oi":"{held:f}","oiCcy":"{coins:f}","oiUsd":"1000.5",'
+        f'{{"instId":"{book.symbol}","instType":"SWAP","oi":"{held}","oiCcy":"{coins}","oiUsd":"{money}",'
         f'"ts":"{now // MS}"}}'
     )
 
@@ -204,16 +209,20 @@ def _forced(event: Forced) -> str:
     return f'{{"arg":{{"channel":"liquidation-orders","instType":"SWAP"}},"data":[{row}]}}'
 
 
-def _kline(event: Kline) -> str:
+def sums(book: Book, base: str, quote: str) -> list[str]:
     """Spot: base, quote, quote; contracts: contracts, base, quote. (An inverse contract's amount is in base.)"""
-    book, volume, amount = event.book, Decimal(event.volume), Decimal(event.amount)
+    volume, amount = Decimal(base), Decimal(quote)
     if book.market == "spot":
-        sums = (volume, amount, amount)
+        found = (volume, amount, amount)
     elif book.market == "inverse":
-        sums = (volume, amount, volume * book.instrument.contract_size)
+        found = (volume, amount, volume * book.instrument.contract_size)
     else:
-        sums = (volume, volume * WORTH, amount * WORTH)
-    texts = ",".join(f'"{value:f}"' for value in sums)
+        found = (volume, volume * WORTH, amount * WORTH)
+    return [f"{value:f}" for value in found]
+
+
+def _kline(event: Kline) -> str:
+    texts = ",".join(f'"{text}"' for text in sums(event.book, event.volume, event.amount))
     prices = f'"{event.open}","{event.high}","{event.low}","{event.close}"'
     channel, _, symbol = event.stream.partition(":")
     return _push(channel, symbol, f'["{event.id // MS}",{prices},{texts},"{"1" if event.closed else "0"}"]')

@@ -1,0 +1,100 @@
+"""KuCoin's history: the documented rows as events of every market.
+
+What pages them is proven by tests/conformance/test_history.py.
+"""
+
+import msgspec
+import pytest
+
+from collectors.exchanges import load
+from market.kinds import Contract
+from market.session import Polled, Rejected
+from market.times import DAY, HOUR, MS, SECOND
+
+KUCOIN = load("kucoin")
+AT = 1_785_672_000_000
+LATER = AT * MS + 10 * DAY
+NAME = "XBTUSDTM"
+SPOT = [str(AT // 1000), "10411.5", "10401.9", "10411.6", "10396.3", "29.11357276", "302889.301529914"]
+
+
+def session(market, kind, worth="0.001"):
+    known = Contract(
+        NAME, "", None, None, 0, "n-1-1", 0, 0, "rest", NAME, None, None, None, None, None, None, worth, None, "Open",
+        None, None, None, None, None, 0, None,
+    )  # fmt: skip
+    asked = Polled(kind, (NAME,), known=(known,), span=(AT * MS, AT * MS + HOUR))
+    return KUCOIN.poller(market, "n-1-1", asked, KUCOIN.ENDPOINTS[market])
+
+
+def body(data, code="200000"):
+    return msgspec.json.encode({"code": code, "data": data})
+
+
+def begun(made):
+    (probe,) = made.start(0)
+    assert "1week" in probe.url or "granularity=10080" in probe.url
+    first = [[1_600_000_000_000, 1, 1, 1, 1, 1]] if "granularity" in probe.url else [["1600000000", *SPOT[1:]]]
+    made.respond(probe.tag, 200, {}, body(first), LATER)
+    (asked,) = made.tick(LATER)
+    return asked
+
+
+def told(made, asked, data, oldest):
+    """What comes of a page, and of the question what lies before its oldest row: nothing but that."""
+    found = made.respond(asked.tag, 200, {}, data, LATER)
+    if not found and not made.done:
+        (asked,) = made.tick(LATER)
+        found = made.respond(asked.tag, 200, {}, oldest, LATER)
+    return found
+
+
+def test_candles_of_spot_are_open_close_high_low():
+    made = session("spot", "kline")
+    asked = begun(made)
+    assert f"&startAt={AT // 1000 - 60}&endAt=" in asked.url
+    before = [str(AT // 1000 - 60), *SPOT[1:]]
+    (one,) = made.respond(asked.tag, 200, {}, body([SPOT, before]), LATER)
+    assert (one.open, one.high, one.low, one.close) == ("10411.5", "10411.6", "10396.3", "10401.9")
+    assert (one.open_time, one.volume_base, one.volume_quote) == (AT * MS, "29.11357276", "302889.301529914")
+
+
+def test_candles_of_futures_count_lots():
+    for market, worth, volumes in (("linear", "0.001", ("5501.167", None)), ("inverse", "1", (None, "5501167"))):
+        made = session(market, "kline", worth)
+        rows = [[AT, 60791.1, 61035, 58940, 60300, 5501167, 1.5]]
+        (one,) = made.respond(begun(made).tag, 200, {}, body(rows), LATER)
+        assert (one.open, one.high, one.low, one.close) == ("60791.1", "61035", "58940", "60300")
+        assert (one.volume_base, one.volume_quote) == volumes
+
+
+def test_settled_rates_may_be_in_scientific_notation_and_an_answer_without_rows_null():
+    made = session("linear", "funding_rate")
+    row = {"symbol": NAME, "fundingRate": msgspec.Raw(b"2.1E-4"), "timepoint": AT}
+    (one,) = told(made, begun(made), body([row]), body([row]))
+    assert (one.rate, one.ts_event) == ("0.00021", AT * MS)
+    made = session("linear", "funding_rate")
+    assert made.respond(begun(made).tag, 200, {}, body(None), LATER) == []
+    assert made.done
+
+
+@pytest.mark.parametrize("bad", [[SPOT[:6]], [["x", *SPOT[1:]]], [[SPOT[0], "NaN", *SPOT[2:]]], [None], {}])
+def test_a_candle_that_breaks_the_rules_refuses_its_page(bad):
+    made = session("spot", "kline")
+    (said,) = made.respond(begun(made).tag, 200, {}, body(bad), LATER)
+    assert isinstance(said, Rejected)
+
+
+def test_a_page_cut_short_at_its_beginning_is_completed():
+    """The venue has answered with its newest hundred where 1500 were asked for."""
+    made = session("spot", "kline")
+    candles = [[str(AT // 1000 + minute * 60), *SPOT[1:]] for minute in range(-1, 60)][::-1]
+    asked, found, urls = begun(made), [], []
+    while not made.done:
+        urls.append(asked.url)
+        end = int(asked.url.partition("endAt=")[2])
+        page = [one for one in candles if int(one[0]) < end][:25]
+        found += made.respond(asked.tag, 200, {}, body(page), LATER)
+        (asked,) = made.tick(LATER) or (None,)
+    assert [one.open_time for one in found] == [AT * MS + minute * 60 * SECOND for minute in range(60)]
+    assert len(urls) == 3
