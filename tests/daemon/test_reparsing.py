@@ -234,6 +234,7 @@ def test_a_revision_says_what_it_was_made_of_and_by_which_parsers(lake: Path, mo
     assert after["quote", DATES[0]] == before["quote", DATES[0]], "what does not change has no new revision"
 
 
+@pytest.mark.slow
 def test_again_is_nothing_and_a_look_changes_nothing(lake: Path) -> None:
     old = state(lake)
     seen = look(lake)
@@ -246,6 +247,7 @@ def test_again_is_nothing_and_a_look_changes_nothing(lake: Path) -> None:
     assert look(lake).days[0].changes == 0
 
 
+@pytest.mark.slow
 def test_rows_that_changed_are_shown_column_by_column(lake: Path) -> None:
     done = look(lake, DATES[0], DATES[0], examples=2)
     (trades,) = [one for one in done.days[0].streams if one.kind == "trade"]
@@ -267,6 +269,7 @@ def test_a_parser_that_was_wrong_from_a_date_on_made_only_those_days_wrong(place
     assert digests(root) == right
 
 
+@pytest.mark.slow
 def test_frames_of_a_day_are_read_by_the_parser_of_that_day(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a venue really said otherwise before a date is not made new by it."""
     parsers = Dated(wrongly(sides_and_a_loss), (DATES[1], RIGHT))
@@ -367,6 +370,7 @@ def test_a_day_whose_frames_are_gone_is_refused_and_says_so(lake: Path) -> None:
     assert state(lake)[1] == old[1]
 
 
+@pytest.mark.slow
 def test_of_a_day_whose_frames_are_partly_gone_the_rest_is_made_right(lake: Path) -> None:
     gone(lake, proven.MIDNIGHT - 13 * MINUTE)
     done = run(lake, DATES[0], DATES[0])

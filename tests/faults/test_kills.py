@@ -90,7 +90,12 @@ def goes_on(lives: Lives, stage: str, root: Path) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("stage", life.STAGES)
+LIKE_OTHERS = ("more", "late")
+"""Stages whose steps are those of others, in another state of the lake."""
+STAGES = [pytest.param(stage, marks=pytest.mark.slow) if stage in LIKE_OTHERS else stage for stage in life.STAGES]
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_f01_a_kill_at_any_step_is_recovered_and_the_life_goes_on(
     lives: Lives, place: Path, stage: str, record_property: Callable[[str, object], None]
 ) -> None:

@@ -53,6 +53,7 @@ async def test_every_client_gets_the_same_frames_once_it_has_asked_for_all(mix, 
     assert all(found == list(range(found[0], found[0] + len(found))) for found in ids.values())
 
 
+@pytest.mark.slow
 def test_the_bench_proves_equal_records_and_gives_ratios(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench_ingest, "OUT", tmp_path)
     code = bench_ingest.main(["--peers", "baseline", "--frames", "1500", "--rounds", "1", "--pace", "0", "--json"])

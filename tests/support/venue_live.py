@@ -17,7 +17,7 @@ from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
 from tests.support.live import Simulator, collecting, free_port, get, simulator, wait_for, write_config
 
-REPLAYED = ["spot", "linear", pytest.param("inverse", marks=pytest.mark.slow)]
+REPLAYED = ["spot", *(pytest.param(market, marks=pytest.mark.slow) for market in ("linear", "inverse"))]
 """Markets: inverse is parsed as linear is."""
 SIDES = {"SELL": "sell", "BUY": "buy"}
 
