@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from collectors.holes import SEEN, Memory, venue_time
+from collectors.holes import Memory, venue_time
 from collectors.line import Line
 from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL, Gap
@@ -42,6 +42,8 @@ KEPT = 128
 """Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
 again later is let through, and the table's key decides. (Of open interest the last of one time counts: it is told by
 its value too, so that a correction passes.)"""
+NAMES = 1_024
+"""Names of trades remembered a symbol: 75 kB, and some seconds of the busiest, by which twins hardly ever differ."""
 _Told: TypeAlias = tuple[int, int]
 """(revision, hash of what was said) of a candle: its texts would be 100 kB a symbol."""
 
@@ -72,7 +74,7 @@ class KeyedMerger(Memory):
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
         super().__init__(exchange, market_type, kind_name)
         self._identity = NAMED[kind_name] if kind_name in NAMED else IDENTITIES[kind_name]
-        self._kept = SEEN if kind_name in NAMED else KEPT
+        self._kept = NAMES if kind_name in NAMED else KEPT
         self.rare = kind_name == CANDLE
         self._told: dict[str, dict[int, _Told | None]] = {}
         """Symbol -> hashes of the newest identities in the order they came, of candles with what `_Told` says."""
