@@ -79,7 +79,7 @@ class Flow:
         self._back = checks.Sums(kind)
         self.dropped: Counter[str] = Counter()
         self._sources: list[Sequence[FileRow]] = []
-        self._looks: dict[str, extents.Look | None] = {}
+        self._looks: dict[str, extents.Look] = {}
 
     def source(self, files: Sequence[FileRow]) -> None:
         """Files that are sorted when read one after the other."""
@@ -87,41 +87,57 @@ class Flow:
 
     def pieces(self) -> Iterator[pa.Table]:
         """The merged rows; sums and counts are complete at the end."""
+        files = [file for held in self._sources for file in held]
+        weight = sum(file.rows for file in files), sum(file.bytes for file in files)
+        if files and weight[0] <= merge.WINDOW_ROWS and weight[1] <= merge.WINDOW_BYTES:
+            yield from merge.small(self.kind, self._together(files), self.counts, self._drop)
+            return
         rows = merge.piece_rows(len(self._sources))
         sources: list[merge.Source] = []
-        for files in self._sources:
-            opened = self._opener(files, rows)
-            extent = self.extent(files[0]) if len(files) == 1 else None
-            sources.append(opened if extent is None else merge.Bounded(opened, extent))
-        together = None if self.kind == KIND else self._together
-        return merge.merge(self.kind, sources, self.counts, self._drop, together)
+        for held in self._sources:
+            opened, alone = self._opener(held, rows), self._opener(held, merge.piece_rows(1))
+            extent = self.extent(held[0]) if len(held) == 1 else None
+            sources.append(opened if extent is None else merge.Bounded(opened, extent, alone))
+
+        def together(places: Sequence[int]) -> pa.Table:
+            return self._together([self._sources[place][0] for place in places])
+
+        yield from merge.merge(self.kind, sources, self.counts, self._drop, together)
 
     def extent(self, file: FileRow) -> Extent | None:
         """The bounds of a file, where its statistics tell them."""
-        found = self._look(file)
-        return None if found is None else found.extent
+        return self._look(file).extent
 
-    def _look(self, file: FileRow) -> extents.Look | None:
+    def _look(self, file: FileRow) -> extents.Look:
         if file.path not in self._looks:
             self._looks[file.path] = extents.look(self.root / file.path, self.kind, file.bytes)
         return self._looks[file.path]
 
-    def _together(self, places: Sequence[int]) -> pa.Table:
-        files = [self._sources[place][0] for place in places]
-        looks = [found for found in map(self._look, files) if found is not None]
-        table = extents.read_together([self.root / file.path for file in files], self.kind, looks)
+    def _together(self, files: Sequence[FileRow]) -> pa.Table:
+        """The rows of small files, one file after the other."""
+        if self.kind == KIND:
+            pieces = [piece for file in files for piece in carry.observed(self.root / file.path, self.kind, None)]
+            table = merge.joined(pieces or [tables.empty(self.kind)])
+        else:
+            paths = [self.root / file.path for file in files]
+            table = extents.read_together(paths, self.kind, [self._look(file) for file in files])
         self.sums.add(table)
         return table
 
     def _opener(self, files: Sequence[FileRow], rows: int) -> merge.Source:
         def opened(columns: Sequence[str] | None) -> Iterator[pa.Table]:
             for file in files:
-                for piece in carry.observed(self.root / file.path, self.kind, columns, rows):
+                for piece in self._read(file, columns, rows):
                     if columns is None:
                         self.sums.add(piece)
                     yield piece
 
         return opened
+
+    def _read(self, file: FileRow, columns: Sequence[str] | None, rows: int) -> Iterator[pa.Table]:
+        if columns is None and self.kind != KIND:
+            return extents.iterate(self.root / file.path, self.kind, self._look(file), rows)
+        return carry.observed(self.root / file.path, self.kind, columns, rows)
 
     def _drop(self, rows: pa.Table) -> None:
         self.sums.add(rows, -1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from lake import merge, parquet, tables
 from lake.windows import Extent
 from market import kinds
 
+_LONG = 64 * 1024
+"""Rows of a column that is the same all along, of which shorter ones are pieces."""
+
 
 def symbols(path: Path) -> set[str]:
     """The symbols of the file's rows. Raises CorruptFile."""
@@ -25,9 +28,9 @@ def symbols(path: Path) -> set[str]:
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What the footer of a file tells: its bounds, and columns with their value where every row has the same."""
+    """What the footer of a file tells: its bounds where it tells them, and columns that are the same in every row."""
 
-    extent: Extent
+    extent: Extent | None
     told: Mapping[str, Any]
 
 
@@ -36,20 +39,20 @@ def extent(path: Path, kind: str, size: int) -> Extent | None:
 
     Raises CorruptFile.
     """
-    found = look(path, kind, size)
-    return None if found is None else found.extent
+    return look(path, kind, size).extent
 
 
-def look(path: Path, kind: str, size: int) -> Look | None:
-    """What the statistics of the file of `size` bytes tell, None where they do not tell its bounds or it has no rows.
+def look(path: Path, kind: str, size: int) -> Look:
+    """What the statistics of the file of `size` bytes tell. Raises CorruptFile."""
+    with parquet.open_file(path) as file:
+        held = file.metadata
+    return Look(_extent(held, kind, size), _told(held, kind))
 
-    Raises CorruptFile.
-    """
+
+def _extent(held: FileMetaData, kind: str, size: int) -> Extent | None:
     seq = kinds.kind(kind).seq
     if seq is None or tables.sort_columns(kind)[:3] != ("symbol", "ts_event", seq):
         return None
-    with parquet.open_file(path) as file:
-        held = file.metadata
     bounds: list[tuple[Any, Any]] = []
     for name in ("symbol", "ts_event", seq):
         place = _leaf(kind, name)
@@ -58,15 +61,14 @@ def look(path: Path, kind: str, size: int) -> Look | None:
             return None
         bounds.append((min(one.min_raw for one in told), max(one.max_raw for one in told)))
     names, times, ids = bounds
-    if names[0] != names[1]:
-        return None
-    return Look(Extent(names[0].decode(), held.num_rows, size, times, ids), _told(held, kind, seq))
+    return Extent(names[0].decode(), held.num_rows, size, times, ids) if names[0] == names[1] else None
 
 
-def _told(held: FileMetaData, kind: str, seq: str) -> dict[str, Any]:
+def _told(held: FileMetaData, kind: str) -> dict[str, Any]:
     """Columns that statistics tell whole, None where all rows are null.
 
-    Never of floats: what is no number is not in their statistics, and both zeros are one there.
+    Never of floats: what is no number is not in their statistics, and both zeros are one there. Never the time either:
+    something has to say how many rows there are.
     """
     if held.num_row_groups != 1:
         return {}
@@ -74,7 +76,7 @@ def _told(held: FileMetaData, kind: str, seq: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, place, exact in _leaves(kind):
         statistics = group.column(place).statistics
-        if name in ("ts_event", seq) or statistics is None or not statistics.has_null_count:
+        if name == "ts_event" or statistics is None or not statistics.has_null_count:
             continue
         if statistics.null_count == held.num_rows:
             found[name] = None
@@ -90,9 +92,40 @@ def read_together(paths: Sequence[Path], kind: str, looks: Sequence[Look]) -> pa
     told = dict(looks[0].told)
     for one in looks[1:]:
         told = told if one.told == told else {n: v for n, v in told.items() if n in one.told and one.told[n] == v}
-    names = [name for name in tables.schema(kind).names if name not in told]
-    found = merge.joined([parquet.read(path, names) for path in paths])
-    return tables.conform(found, kind, {name: value for name, value in told.items() if value is not None})
+    return _whole(merge.joined([parquet.read(path, _asked(kind, told)) for path in paths]), kind, told)
+
+
+def iterate(path: Path, kind: str, look: Look, rows: int) -> Iterator[pa.Table]:
+    """The file in pieces of at most `rows` rows. What its statistics tell is not read. Raises CorruptFile."""
+    for piece in parquet.iterate(path, _asked(kind, look.told), rows):
+        yield _whole(piece, kind, look.told)
+
+
+def _asked(kind: str, told: Mapping[str, Any]) -> list[str]:
+    return [name for name in tables.schema(kind).names if name not in told]
+
+
+def _whole(found: pa.Table, kind: str, told: Mapping[str, Any]) -> pa.Table:
+    for name, value in told.items():
+        field = tables.schema(kind).field(name)
+        found = found.append_column(field, _same(value, field.type, found.num_rows))
+    return tables.conform(found, kind)
+
+
+def _same(value: Any, to: pa.DataType, rows: int) -> pa.ChunkedArray:
+    """The value in so many rows, mostly a piece of what was made before."""
+    return _held(value, to).slice(0, rows) if rows <= _LONG else _made(value, to, rows)
+
+
+@lru_cache(maxsize=64)
+def _held(value: Any, to: pa.DataType) -> pa.ChunkedArray:
+    return _made(value, to, _LONG)
+
+
+def _made(value: Any, to: pa.DataType, rows: int) -> pa.ChunkedArray:
+    if value is None:
+        return pa.chunked_array([pa.nulls(rows, to)], type=to)
+    return tables.constant(value, rows, to)
 
 
 @cache

@@ -20,7 +20,7 @@ import pyarrow as pa
 from lake import tables
 from lake.rising import Rising, rising_column, symbol_runs
 from lake.sortedness import unsorted
-from lake.windows import Extent, windows
+from lake.windows import Extent, follow, windows
 from market import kinds
 
 Source: TypeAlias = Callable[[Sequence[str] | None], Iterator[pa.Table]]
@@ -28,10 +28,11 @@ Source: TypeAlias = Callable[[Sequence[str] | None], Iterator[pa.Table]]
 
 
 class Bounded(msgspec.Struct, frozen=True):
-    """A source whose bounds are known without opening it."""
+    """A source whose bounds are known without opening it; `alone` reads larger pieces, where it is merged alone."""
 
     source: Source
     extent: Extent
+    alone: Source | None = None
 
     def __call__(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Opens it anew."""
@@ -41,7 +42,7 @@ class Bounded(msgspec.Struct, frozen=True):
 Key: TypeAlias = tuple[tuple[bool, Any], ...]
 _ROW, _SOURCE, _HASH = "#row", "#source", "#hash"
 _HELD_ROWS = 192 * 1024
-_WINDOW_ROWS, _WINDOW_BYTES = 64 * 1024, 2 * 1024 * 1024
+WINDOW_ROWS, WINDOW_BYTES = 64 * 1024, 2 * 1024 * 1024
 """What is read at once of sources that follow each other: books have few rows and many bytes."""
 
 
@@ -74,26 +75,29 @@ def merge(
     every other twice, the first time its ids only (twice more where ids do not only rise).
     """
     extents = [source.extent if isinstance(source, Bounded) else None for source in sources]
-    for window in windows(extents, _WINDOW_ROWS, _WINDOW_BYTES):
+    for window in windows(extents, WINDOW_ROWS, WINDOW_BYTES):
         some = [sources[place] for place in window.places]
         if window.small:
             parts = [piece for source in some for piece in source(None) if piece.num_rows] if together is None else []
-            yield from _small(kind, joined(parts) if together is None else together(window.places), counts, on_drop)
+            table = joined(parts) if together is None else together(window.places)
+            ordered = follow([extent for extent in map(extents.__getitem__, window.places) if extent is not None])
+            yield from small(kind, table, counts, on_drop, ordered)
         else:
-            yield from _merged(kind, some, counts, on_drop)
+            alone = some[0].alone if len(some) == 1 and isinstance(some[0], Bounded) else None
+            yield from _merged(kind, some if alone is None else [alone], counts, on_drop)
 
 
-def _small(
-    kind: str, table: pa.Table, counts: Merged, on_drop: Callable[[pa.Table], None] | None
+def small(
+    kind: str, table: pa.Table, counts: Merged, on_drop: Callable[[pa.Table], None] | None = None, ordered: bool = False
 ) -> Iterator[pa.Table]:
-    """The merge of sources that fit in memory, from their rows one source after the other."""
+    """The merge of sources that fit in memory, from their rows one source after the other, which may be `ordered`."""
     order = tables.sort_columns(kind)
     counts.rows_in += table.num_rows
     losers = duplicates(kind, [functools.partial(_held, table)]).get(0)
     if losers is not None:
         counts.duplicates += losers.len()
         table = _without(table, losers, on_drop).table
-    if unsorted(table, order):
+    if not ordered and unsorted(table, order):
         table = _sorted(table, order)
     if table.num_rows:
         counts.rows_out += table.num_rows

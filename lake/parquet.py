@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
 from lake import scaled, tables
 from lake.errors import CorruptFile, VerifyFailed
@@ -24,6 +25,8 @@ from lake.rising import Rising
 from lake.sortedness import unsorted
 from market import kinds
 
+_LOCAL = LocalFileSystem(use_mmap=False)
+"""Given with each path, so that none is looked at twice, or taken for a URI."""
 _PIECE_ROWS = 64 * 1024
 _LEVELS_A_ROW = 4
 """So many book levels weigh as much as the other columns of a row."""
@@ -219,7 +222,7 @@ def _level_ends(table: pa.Table) -> pl.Series | None:
 def open_file(path: Path) -> pq.ParquetFile:
     """The file, with every page's checksum verified as it is read. Raises CorruptFile where it is no Parquet."""
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True, memory_map=False, pre_buffer=False)
+        return pq.ParquetFile(path, filesystem=_LOCAL, page_checksum_verification=True, pre_buffer=False)
     except FileNotFoundError as error:
         raise CorruptFile(f"{path} is missing", "run: dl verify") from error
     except (OSError, pa.ArrowException) as error:

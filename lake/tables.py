@@ -186,7 +186,7 @@ def conform(table: pa.Table, kind: str, constants: Mapping[str, Any] | None = No
     made: list[pa.ChunkedArray] = []
     for field in wanted:
         if field.name in given:
-            made.append(_constant(given[field.name], table.num_rows, field.type))
+            made.append(constant(given[field.name], table.num_rows, field.type))
         elif field.name in table.column_names:
             made.append(_cast(table.column(field.name), field, kind))
         else:
@@ -194,7 +194,8 @@ def conform(table: pa.Table, kind: str, constants: Mapping[str, Any] | None = No
     return pa.table(made, schema=wanted)
 
 
-def _constant(value: Any, rows: int, to: pa.DataType) -> pa.ChunkedArray:
+def constant(value: Any, rows: int, to: pa.DataType) -> pa.ChunkedArray:
+    """A column of that type with the same value in all rows. Times are us, dates days."""
     if pa.types.is_dictionary(to) and value is not None:
         indices = pa.repeat(pa.scalar(0, pa.int32()), rows)
         return pa.chunked_array([pa.DictionaryArray.from_arrays(indices, pa.array([value], pa.string()))], type=to)

@@ -52,6 +52,14 @@ def windows(extents: Sequence[Extent | None], rows: int, size: int) -> list[Wind
     return [*found, _window(held, rows, size)] if held else found
 
 
+def follow(extents: Sequence[Extent]) -> bool:
+    """Whether the rows of these tables are in order when they are read one table after the other."""
+    return all(
+        before.symbol == after.symbol and before.times[1] <= after.times[0] and before.ids[1] < after.ids[0]
+        for before, after in itertools.pairwise(extents)
+    )
+
+
 def _apart(known: list[tuple[int, Extent]]) -> list[list[tuple[int, Extent]]]:
     """The smallest groups that follow each other."""
     ordered = sorted(known, key=lambda one: (one[1].times, one[1].ids))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from compactor import merge_job
 from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once, parked
 from lake import backup, bars, checks, durable, layout, merge, parquet, tables
@@ -306,16 +307,33 @@ def test_a_hot_file_that_changed_on_disk_is_made_again_from_its_segments(lake):
     assert certificate(lake).rows == 10
 
 
+def test_parts_are_merged_to_the_same_rows_whether_they_fit_in_memory_or_not(lake, monkeypatch):
+    lake.part("trade", ticks("BTCUSDT", range(30)) + ticks("ETHUSDT", range(5)))
+    lake.part("trade", ticks("BTCUSDT", range(20, 40)) + ticks("ETHUSDT", range(9)))
+
+    def merged():
+        flow = merge_job.Flow(lake.root, "trade")
+        for file in lake.writer.manifest.files("trade"):
+            flow.source([file])
+        table = pa.concat_tables(flow.pieces()).unify_dictionaries().combine_chunks()
+        return table.to_pylist(), flow.counts, flow.sums.texts(), flow.dropped
+
+    together = merged()
+    assert together[1] == merge.Merged(64, 49, 15)
+    monkeypatch.setattr(merge, "WINDOW_ROWS", 10)
+    assert merged() == together
+
+
 def test_a_merge_that_loses_a_digit_is_never_committed(lake, monkeypatch):
     lake.part("trade", ticks("BTCUSDT", range(10)))
-    real = merge.merge
+    real = merge.small
 
     def wrong(*given):
         for piece in real(*given):
             place = piece.schema.get_field_index("price")
             yield piece.set_column(place, "price", pa.compute.add(piece.column("price"), 0.1))
 
-    monkeypatch.setattr(merge, "merge", wrong)
+    monkeypatch.setattr(merge, "small", wrong)
     before = tree(lake)
     (failure,) = compact(lake).failures
     assert "sums" in failure
@@ -324,13 +342,13 @@ def test_a_merge_that_loses_a_digit_is_never_committed(lake, monkeypatch):
 
 def test_a_merge_that_loses_a_row_is_never_committed(lake, monkeypatch):
     lake.part("trade", ticks("BTCUSDT", range(10)))
-    real = merge.merge
+    real = merge.small
 
     def wrong(*given):
         for piece in real(*given):
             yield piece.slice(1)
 
-    monkeypatch.setattr(merge, "merge", wrong)
+    monkeypatch.setattr(merge, "small", wrong)
     assert len(compact(lake).failures) == 1
     assert day_files(lake) == {}
 

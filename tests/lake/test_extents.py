@@ -77,3 +77,14 @@ def test_of_a_file_of_several_row_groups_every_column_is_read(path, monkeypatch)
     write(path, "trade", table("trade", rows(9)))
     assert extents.look(path, "trade", 7).told == {}
     assert read_together([path]).equals(parquet.read(path))
+
+
+def test_a_file_of_several_symbols_tells_its_other_columns_in_pieces_too(path):
+    write(path, "trade", table("trade", rows(5, "A") + rows(4, "B")))
+    look = extents.look(path, "trade", 7)
+    assert look.extent is None
+    assert look.told["exchange"] == "binance"
+    assert "symbol" not in look.told
+    pieces = list(extents.iterate(path, "trade", look, 4))
+    assert [piece.num_rows for piece in pieces] == [4, 4, 1]
+    assert pa.concat_tables(pieces).to_pylist() == parquet.read(path).to_pylist()

@@ -117,6 +117,18 @@ def test_known_bounds_change_how_sources_are_read_and_nothing_else(parts):
     assert quick == plain
     assert (quick_counts.rows_in, quick_counts.rows_out) == (plain_counts.rows_in, plain_counts.rows_out)
     assert quick_counts.duplicates == plain_counts.duplicates
+    counts = merge.Merged()
+    assert [key for piece in merge.small("trade", merge.joined(tables_of), counts) for key in keys(piece)] == plain
+    assert counts == plain_counts
+
+
+def test_a_source_that_is_merged_alone_is_read_in_larger_pieces(monkeypatch):
+    monkeypatch.setattr(merge, "WINDOW_ROWS", 5)
+    parts = [trades([("A", k + i, k + i, "n-1-1", i) for i in range(n)]) for k, n in ((0, 9), (20, 4), (22, 7))]
+    sources = [merge.Bounded(bounded(part, 2), bounded(part, 2).extent, source(part, 9)) for part in parts]
+    out = list(merge.merge("trade", sources, merge.Merged()))
+    assert out[0].num_rows == 9
+    assert [key[2] for table in out for key in keys(table)] == [*range(9), *range(20, 29)]
 
 
 def test_sources_that_follow_each_other_are_read_once_and_given_out_together():

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lake.windows import Extent, windows
+from lake.windows import Extent, follow, windows
 
 MOST = 10
 
@@ -51,3 +51,12 @@ def test_without_bounds_or_with_several_symbols_there_is_one_window_that_is_not_
         assert window.places == (0, 1)
         assert not window.small
     assert windows([], MOST, MOST) == []
+
+
+def test_tables_follow_each_other_where_no_time_and_no_id_goes_back():
+    first, second = extent((0, 5), (0, 9)), extent((5, 8), (10, 12))
+    assert follow([first, second])
+    assert not follow([second, first])
+    assert not follow([first, extent((4, 8), (10, 12))])
+    assert not follow([first, extent((5, 8), (9, 12))])
+    assert not follow([first, extent((5, 8), (10, 12), symbol="B")])
