@@ -167,7 +167,7 @@ def _against_candles(root: Path, snapshot: Snapshot, row: FileRow, audit: Audit)
     audit.total = audit.equal + len(made)
     _count(audit, made)
     if not audit.untold:
-        audit.hint = "dl gaps says what is open" if audit.unexplained else ""
+        audit.hint = "dl verify --frames says whether the rows are what their frames make" if audit.unexplained else ""
 
 
 def _count(audit: Audit, made: Sequence[Difference]) -> None:

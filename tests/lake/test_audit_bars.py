@@ -137,7 +137,7 @@ def test_a_rounded_sum_of_products_is_told_as_such_and_nothing_else_is() -> None
     assert {one.what for one in audit(rows(), off)[1]} == {"unexplained"}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.data())
 def test_whatever_is_printed_late_is_explained_and_whatever_is_altered_is_not(data: st.DataObject) -> None:
     gaps = data.draw(st.lists(st.integers(1, 25), min_size=8, max_size=24))

@@ -118,7 +118,7 @@ def test_of_what_is_told_all_the_time_the_last_of_five_minutes_is_looked_at() ->
     assert [one.row.num_rows for one in found] == [1, 1, 1]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_a_plain_book_says_the_same_and_any_other_quantity_is_seen(data: st.DataObject) -> None:
     book: Book = {"bids": dict(BIDS), "asks": dict(ASKS)}

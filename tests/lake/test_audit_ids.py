@@ -69,7 +69,7 @@ def test_gaps_of_time_explain_too() -> None:
     assert compared([], rows(3), dark).counts == {"missing_id": 3}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_counts_are_those_of_sets(data: st.DataObject) -> None:
     ids = st.sets(st.integers(0, 60))
