@@ -155,7 +155,7 @@ def _first(body: bytes) -> int | None:
 
 def _size(polled: Polled, symbol: str) -> str:
     """Base units of one contract, as its listing says. Raises Malformed."""
-    sizes = [one.contract_size for one in polled.known if one.symbol == symbol and one.contract_size is not None]
+    sizes = [one.multiplier for one in polled.known if one.symbol == symbol and one.multiplier is not None]
     if not sizes:
         raise Malformed("history of contracts (what one is worth has to be known)", symbol)
     return sizes[-1]
