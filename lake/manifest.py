@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, text, update
+from sqlalchemy import Connection, Engine, select, text, union, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from lake import manifest_writes as writes
@@ -25,6 +25,7 @@ from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
 from lake.manifest_source import ReadSource, check_library, damaged, explain, keep_wal, write_engine
 from lake.rows import (
+    FRAMES,
     BanRow,
     CertificateRow,
     CheckRow,
@@ -35,6 +36,7 @@ from lake.rows import (
     SegmentState,
     SessionRow,
 )
+from market.kinds import KINDS
 from market.session import Coverage, Gap
 
 T = TypeVar("T")
@@ -73,6 +75,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
                 if reached is not None:
                     _as_far(conn, reached)
                 migrations.migrate(conn, secrets.token_hex(8), bool(simulated), now)
+                _known_kinds(conn)
                 if simulated is not None:
                     _same_world(conn, root, simulated)
                 epoch = conn.execute(text("UPDATE meta SET epoch = epoch + 1 RETURNING epoch")).scalar_one()
@@ -244,6 +247,14 @@ def _quick_check(conn: Connection) -> None:
     said = conn.execute(text("PRAGMA quick_check(1)")).scalar_one()
     if said != "ok":
         raise damaged(str(said))
+
+
+def _known_kinds(conn: Connection) -> None:
+    """One flipped bit makes another word of a kind, which SQLite cannot see and nobody could go by."""
+    named = union(select(schema.segments.c.kind), select(schema.files.c.kind))
+    unknown = {str(name) for name in conn.execute(named).scalars()} - KINDS.keys() - {FRAMES}
+    if unknown:
+        raise damaged(f"there is no kind {min(unknown)!r}")
 
 
 def _as_far(conn: Connection, reached: Newest) -> None:

@@ -219,6 +219,21 @@ def test_a_value_that_no_table_allows_is_damage(lake):
         LakeWriter.open(lake, "node", NOW)
 
 
+def test_a_kind_that_there_is_not_is_damage_and_put_right_at_the_start(lake):
+    """One flipped bit, found by the whole campaign: the start ended in a traceback."""
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        writer.seal(SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1))
+    with contextlib.closing(sqlite3.connect(lake / "manifest.db")) as db, db:
+        db.execute("UPDATE segments SET kind = 'tradE'")
+    with pytest.raises(CorruptManifest, match="there is no kind 'tradE'"):
+        LakeWriter.open(lake, "node", NOW)
+    told = []
+    with LakeWriter.open(lake, "node", NOW, on_rebuild=lambda *said: told.append(said)) as writer:
+        assert [row.kind for row in writer.manifest.segments()] == ["trade"]
+        writer.recover(NOW)
+    assert len(told) == 1
+
+
 def test_a_segment_that_is_open_and_has_no_file_is_no_difference(lake):
     with LakeWriter.open(lake, "node", NOW) as writer:
         writer.open_segment(SegmentRow(path="raw/a", **STREAM, state="open", period_start=NOW))
