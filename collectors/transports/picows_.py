@@ -134,10 +134,10 @@ class _Inbox(WSListener):
         self._read = []
         if self.ws.is_close_frame_sent:
             read = self._before_error(read)
-        first = not self.messages
+        first, one = not self.messages, len(read) == 1  # one it is on a live feed
         self.messages += read
-        self.times += [self._now()] * len(read)
-        self.nbytes += sum(map(len, read))
+        self.times += [self._now()] if one else [self._now()] * len(read)
+        self.nbytes += len(read[0]) if one else sum(map(len, read))
         if self.waiter is not None:
             if len(self.messages) >= BATCH_FRAMES:
                 self.wake()
