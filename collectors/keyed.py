@@ -42,8 +42,8 @@ KEPT = 128
 """Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
 again later is let through, and the table's key decides. (Of open interest the last of one time counts: it is told by
 its value too, so that a correction passes.)"""
-NAMES = 1_024
-"""Names of trades remembered a symbol: 75 kB, and some seconds of the busiest, by which twins hardly ever differ."""
+NAMES = 2_048
+"""Names of trades remembered a symbol, 150 kB: twice what a venue repeats to who subscribes (Coinbase 1,000)."""
 _Told: TypeAlias = tuple[int, int]
 """(revision, hash of what was said) of a candle: its texts would be 100 kB a symbol."""
 

@@ -101,11 +101,14 @@ def _closings(
     sessions of history brought is of no stream.
     """
     growing: dict[LaneKey, dict[str, list[Gap]]] = {}
+    ended: set[str] = set()
     for gap in writer.manifest.gaps(state="open"):
         lane = (gap.exchange, gap.market_type, gap.kind)
         if gap.ts_to is None:
             growing.setdefault(lane, {}).setdefault(gap.symbol, []).append(gap)
-        elif gap.id_from == gap.id_to:
+            continue
+        ended.add(gap.gap_id)
+        if gap.id_from == gap.id_to:
             stop = stops.get(lane, {}).get(gap.symbol)
             if stop is not None and _passed(gap, stop):
                 yield msgspec.structs.replace(gap, state="empty", closed_at=now)
@@ -124,6 +127,8 @@ def _closings(
             elif wider is not None and gap.cause == CHECKSUM and wider.ts_from > gap.ts_from:
                 yield _ended(gap, None, wider.ts_from, now)  # the row that says so is the last of the stream
             elif wider is not None and wider.gap_id != gap.gap_id and _stopped_before(stopped[gap.symbol], gap):
+                if wider.gap_id in ended:  # by a row that was never stored: it goes on, as far as is known
+                    wider.ts_to = max(now, gap.ts_from + 1)
                 yield from (wider, _taken_in(gap, wider))
 
 

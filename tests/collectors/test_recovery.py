@@ -230,6 +230,36 @@ def test_a_gap_behind_lines_that_a_power_cut_took_is_part_of_the_wider_one_and_g
         assert (states[before.gap_id], states[wide.gap_id]) == ("empty", "open")
 
 
+@pytest.mark.parametrize("kind", ["trade", "quote"])
+def test_a_gap_that_had_ended_with_lines_that_are_gone_goes_on_where_the_next_one_is_part_of_it(
+    tmp_path: Path, kind: str
+) -> None:
+    event = t if kind == "trade" else q
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [event(1, 0), event(2, 1000)], T0 + SECOND)
+    first.pipeline.close(link, "disconnect", T0 + 2 * SECOND)
+    first.write(T0 + 2 * SECOND)
+    (path,) = (path for path in tmp_path.rglob("*.open") if f"data_type={kind}" in str(path))
+    durable_bytes = path.stat().st_size
+    link = first.open("n-1-2", T0 + 3 * SECOND)
+    first.pipeline.receive(link, [event(7, 4_000), event(8, 5_000)], T0 + 5 * SECOND)
+    first.pipeline.close(link, "disconnect", T0 + 6 * SECOND)
+    first.write(T0 + 6 * SECOND)
+    assert sorted(gap.ts_to is None for gap in first.gaps(kind)) == [False, True]
+    first.die()
+    path.write_bytes(path.read_bytes()[:durable_bytes])
+    with Crash(tmp_path, T0 + 10 * SECOND) as second:
+        (wide,) = (gap for gap in second.gaps(kind) if gap.ts_from == T0 + 1_000_000)
+        assert (wide.state, wide.ts_to, wide.id_to) == ("open", T0 + 10 * SECOND, None)
+        link = second.open("n-2-1")
+        second.pipeline.receive(link, [event(12, 12_000)], T0 + 12 * SECOND)
+        second.write(T0 + 15 * SECOND)
+        (found,) = (gap for gap in second.gaps(kind) if gap.gap_id == wide.gap_id)
+        assert found.ts_to in (T0 + 12 * SECOND, T0 + 12 * SECOND + 1)
+        assert (found.id_from, found.id_to) == ((3, 12) if kind == "trade" else (None, None))
+
+
 def test_a_gap_whose_end_is_not_found_is_no_part_of_one_that_begins_behind_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
