@@ -8,7 +8,8 @@ doing it once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -51,8 +52,11 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     tails = {row.session: _Tail(polled=row.source == REST) for row in found.unclosed}
     held: dict[LaneKey, IdMerger] = {}
     past = frozenset(row.session for row in writer.manifest.sessions() if row.source == HISTORY)
+    before = _before(writer, found.interrupted)
     for segment in sorted(found.interrupted, key=lambda row: (row.period_start, row.path)):
         if segment.kind != FRAMES and segment.rows:
+            if before.get(segment.path):  # what is missing between it and the one read last is in that one
+                held.pop((segment.exchange, segment.market_type, segment.kind), None)
             _read(segment, _events(writer, segment), tails, held, past)
     gaps = [*_crash_gaps(writer, stops, now), *_unsaid(writer, held, now), *_closings(writer, stops, past, now)]
     coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
@@ -60,6 +64,19 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     if sessions or coverage or gaps:
         writer.record(sessions=sessions, coverage=coverage, gaps=gaps, now=now)
     return stops
+
+
+def _before(writer: LakeWriter, read: Sequence[SegmentRow]) -> dict[str, bool]:
+    """Path -> whether the segment with rows that comes before it in its stream is not among those that are `read`."""
+    ours = {row.path for row in read}
+    found: dict[str, bool] = {}
+    for lane in {(row.exchange, row.market_type, row.kind) for row in read}:
+        rows = sorted(
+            (row for row in writer.manifest.segments(*lane) if row.rows), key=lambda row: (row.period_start, row.path)
+        )
+        for earlier, row in pairwise(rows):
+            found[row.path] = earlier.path not in ours
+    return found
 
 
 def _with_frames(found: Recovery) -> Stops:

@@ -23,7 +23,7 @@ from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market.kinds import BookSnapshot, Trade
 from market.session import Gap
-from market.times import SECOND
+from market.times import HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor
 from tests.support import toy
 from tests.support.crash import KILLED, needs_fork, quick_folder, run_until
@@ -161,6 +161,24 @@ def test_a_hole_that_was_not_said_in_time_is_said_at_the_next_start(tmp_path: Pa
     found = {(gap.cause, gap.id_from, gap.id_to) for gap in second.gaps("trade")}
     assert found == {("jump", 2, 5), ("crash", 6, None)}
     second.die()
+
+
+def test_a_segment_that_is_no_longer_there_between_two_that_are_read_again_is_no_hole(tmp_path: Path) -> None:
+    """A session that only asks has no coverage, so that every segment since it began is read; retention took some."""
+    first = Crash(tmp_path)
+    first.pipeline.open(ToySession("n-0-1", []), name="poll", source="rest", url="http://toy", now=T0)
+    link = first.open("n-1-1")
+    for minutes in (0, 10, 20):
+        at = T0 + minutes * MINUTE
+        first.pipeline.receive(link, [t(minutes + n, minutes * 60_000 + n) for n in range(10)], at + SECOND)
+        first.write(at + SECOND, covered=True)
+        first.write(at + 9 * MINUTE, covered=True)
+    rows = [row for row in first.writer.manifest.segments(*MARKET, "trade") if row.rows]
+    assert len(rows) == 3
+    first.writer.publish(segments={rows[1].path: "deleted"}, now=T0 + HOUR)
+    first.die()
+    with Crash(tmp_path, T0 + HOUR) as second:
+        assert [gap for gap in second.gaps("trade") if gap.cause == "jump"] == []
 
 
 def test_a_gap_that_was_none_is_closed_though_the_crash_came_before_it_was_said(tmp_path: Path, crashed: Crash) -> None:
