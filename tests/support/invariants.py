@@ -45,12 +45,17 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def manifest_rows(root: Path) -> Rows:
-    """Every table of the manifest, without its own counters and what only numbers things."""
+    """Every table of the manifest, without its own counters and what only numbers things. Of names the case says
+    nothing, as in SQLite: a bit of it that is another one changes nothing.
+    """
     with contextlib.closing(sqlite3.connect(f"file:{root / 'manifest.db'}?mode=ro", uri=True)) as db:
         db.row_factory = sqlite3.Row
-        held = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name"
+        held = "SELECT lower(name) FROM sqlite_master WHERE lower(type) IN ('table', 'view') ORDER BY 1"
         names = [row[0] for row in db.execute(held) if row[0] not in NUMBERED]
-        tables = {name: [dict(row) for row in db.execute(f'SELECT * FROM "{name}"')] for name in names}
+        tables = {
+            name: [{key.lower(): row[key] for key in row.keys()} for row in db.execute(f'SELECT * FROM "{name}"')]  # noqa: SIM118
+            for name in names
+        }
     for row in tables.get("meta", ()):
         row.pop("epoch", None)
         row.pop("version", None)
