@@ -125,7 +125,8 @@ def write_config(
     folder: Path, sources: list[dict[str, Any]], port: int, *, short: bool, stop_seconds: float = 10.0
 ) -> Path:
     """The daemon's configuration; a JSON document is YAML too. A stop that takes longer than `stop_seconds` is broken
-    off, and what is then not written is a gap of the next start only, which a soak has none of.
+    off, and what is then not written is a gap of the next start only, which a soak has none of. What is missing stays
+    missing: what streams alone make of it is compared.
     """
     collectors: dict[str, Any] = {"node": "soak", "sources": sources}
     if short:
@@ -136,7 +137,7 @@ def write_config(
         }  # fmt: skip
     document = {
         "lake": str(folder / "lake"), "http": {"port": port}, "logs": {"file": False}, "collectors": collectors,
-        "shutdown_seconds": stop_seconds,
+        "shutdown_seconds": stop_seconds, "repair": {"enabled": False},
     }  # fmt: skip
     path = folder / "config.json"
     path.write_text(json.dumps(document, indent=1))
