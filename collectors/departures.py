@@ -66,6 +66,7 @@ class Departures:
             carried = {kind: list(held) for kind, held in streams.items()}
         for kind, held in streams.items():
             merger = self._route(kind).merger
-            self._found(merger.interrupt(link.session.session_id, carried[kind], HANDOVER, now))
+            shown = link.session.venue_time
+            self._found(merger.interrupt(link.session.session_id, carried[kind], HANDOVER, now, shown))
             for one in set(held).difference(carried[kind]):
                 self._found(merger.forget([one], link.unwanted.get((kind, one), now)))

@@ -37,6 +37,8 @@ SLACK = SECOND
 """How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
 CANDLE = 4 * SECOND
 """The same of candles, whose gaps begin a little before what caused them."""
+ASKED = 15 * SECOND
+"""A stream that is silent for less than this is not asked about (`collectors.inquiry`)."""
 LEARNED = 40 * SECOND
 """A candle whose closing no message says is known this long after it, at the latest."""
 IN_FLIGHT = 15 * SECOND
@@ -213,12 +215,8 @@ class _Stream:
         lost: Counter[str],
         ended: int | None = None,
     ) -> None:
-        self.key = key
-        self.told = told
-        self.gaps = gaps
-        self.windows = windows
-        self.verdict = verdict
-        self.lost = lost
+        self.key, self.told, self.gaps = key, told, gaps
+        self.windows, self.verdict, self.lost = windows, verdict, lost
         self.ended = ended
         """When its symbol was taken from the market, us."""
 
@@ -276,8 +274,9 @@ class _Stream:
                 and not self.windows.near(self.key[1], told.times[n] - SLACK, told.times[n] + SLACK)
             ):
                 alone.append(n)
-        if uncovered:
-            self._say("unexplained_loss", len(uncovered), self._shown(uncovered))
+        if shown := [n for n in uncovered if not self._short(n, held)]:
+            self._say("unexplained_loss", len(shown), self._shown(shown))
+        verdict.undetectable += len(uncovered) - len(shown)
         if alone:
             self._say("lost_without_fault", len(alone), self._shown(alone))
         gone = set(missing)
@@ -294,10 +293,18 @@ class _Stream:
         else:
             uncovered.append(n)
 
+    def _short(self, n: int, held: array[int]) -> bool:
+        """Whether its stream fell silent for less than anybody asks about: where ids only rise nothing shows it."""
+        if self.key[0] in NUMBERED or self.told.lost.get(n) != "silence":
+            return False
+        place = bisect_left(held, n)
+        times = self.told.times
+        return 0 < place < len(held) and times[held[place]] - times[held[place - 1]] < ASKED
+
     def _may_be_unknown(self, kind: str, why: str, market: str, time: int) -> bool:
         """Whether it is of a rare stream that the venue did not take on."""
-        told = self.windows.near(market, time, time, "acks") or self.windows.untold(market, time)
-        return kind in SPARSE and why == NOBODY and told
+        near = self.windows.near(market, time, time, "acks") or self.windows.untold(market, time)
+        return kind in SPARSE and why == NOBODY and near
 
     def _shown(self, places: list[int]) -> str:
         told = self.told

@@ -128,6 +128,19 @@ def test_a_handover_leaves_no_gap() -> None:
     assert bench.passed(T0 + 5 * SECOND).gaps == []
 
 
+def test_a_handover_from_a_connection_on_which_a_stream_had_fallen_silent_says_what_is_missing() -> None:
+    bench = Bench()
+    old = bench.open("n-1-1")
+    bench.pipeline.receive(old, [b"ack", t(1, 0), q(1, 1)], T0)
+    heir = bench.open("n-1-2")
+    bench.pipeline.receive(heir, [b"ack", q(9, 20_000)], T0 + 20 * SECOND)
+    for link in (old, heir):
+        bench.pipeline.receive(link, [t(2, 30_000)], T0 + 30 * SECOND)
+    bench.pipeline.close(old, "handover", T0 + 31 * SECOND, code=1000)
+    (gap,) = bench.passed(T0 + 40 * SECOND).gaps
+    assert (gap.kind, gap.ts_from, gap.ts_to, gap.state) == ("quote", T0 + 1_000, T0 + 20 * SECOND, "open")
+
+
 def test_a_connection_left_for_its_silent_streams_has_lost_those_that_another_one_serves_by_now() -> None:
     bench = Bench()
     old = bench.open("n-1-1")
