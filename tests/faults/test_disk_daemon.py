@@ -39,7 +39,12 @@ def filling_up(folder: Path) -> dict[str, Any]:
             found["ready_critical"] = get(f"{url}/ready")[0]
             filler = narrow.fill(folder, leave=300_000, name="rest")
             found["full"] = wait_for("full", lambda: seen("full"))
-            code, body = wait_for("not ready", lambda: (a := get(f"{url}/ready"))[0] == 503 and a)
+
+            def refused() -> Any:
+                code, body = get(f"{url}/ready")
+                return code == 503 and "collectors" in json.loads(body)["waiting"] and (code, body)
+
+            code, body = wait_for("not ready, nor the collectors", refused)
             found["ready_full"], found["waiting"] = code, json.loads(body)["waiting"]
             metrics = get(f"{url}/metrics")[1].decode()
             found["metrics"] = [
