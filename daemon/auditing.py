@@ -24,7 +24,7 @@ from daemon import archiving
 from daemon.config import Config
 from lake import durable
 from lake.audit_ids import Explaining
-from lake.audits import Audit, Wanted, audits, book_audits
+from lake.audits import Audit, Wanted, audits, begun, book_audits
 from lake.bars import EVERY_SYMBOL
 from lake.books import MISSING
 from lake.errors import CorruptFile, WrongQuestion
@@ -159,10 +159,7 @@ async def against(
 async def _one(
     root: Path, row: FileRow, known: Explaining, executor: Executor, config: Config, source: Source
 ) -> Audit:
-    audit = Audit(
-        exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or "", date=row.date,
-        path=row.path, against="archive",
-    )  # fmt: skip
+    audit = begun(row, "archive")
     try:
         file = ArchiveFile(row.date, vision.series(row.market_type, row.kind, row.symbol or "", None))
         said = await source.sum_of(file)

@@ -116,16 +116,26 @@ def audits(root: Path, snapshot: Snapshot, wanted: Wanted, report: Report) -> li
     return made
 
 
-def _bars(root: Path, snapshot: Snapshot, row: FileRow) -> list[Audit]:
-    """The bars of a symbol and day against its candles."""
-    audit = Audit(
+def begun(row: FileRow, against: str) -> Audit:
+    """The audit of a daily file, in which nothing is compared yet."""
+    return Audit(
         exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or "", date=row.date,
-        path=row.path, against="candles",
+        path=row.path, against=against,
     )  # fmt: skip
-    narrow = snapshot.files(
-        "bar_1s", exchange=row.exchange, market_type=row.market_type, symbol=row.symbol, level="day",
+
+
+def _beside(snapshot: Snapshot, row: FileRow, kind: str) -> Sequence[FileRow]:
+    """The daily files of another kind, of the same symbol and day."""
+    return snapshot.files(
+        kind, exchange=row.exchange, market_type=row.market_type, symbol=row.symbol, level="day",
         date_from=row.date, date_to=row.date,
     )  # fmt: skip
+
+
+def _bars(root: Path, snapshot: Snapshot, row: FileRow) -> list[Audit]:
+    """The bars of a symbol and day against its candles."""
+    audit = begun(row, "candles")
+    narrow = _beside(snapshot, row, "bar_1s")
     try:
         _against_candles(root, snapshot, row, audit)
         made = [audit.judged(), *(_folded(root, seconds, row, audit) for seconds in narrow)]
@@ -285,14 +295,8 @@ def book_audits(root: Path, snapshot: Snapshot, wanted: Wanted, report: Report) 
 
 
 def _book(root: Path, snapshot: Snapshot, row: FileRow) -> Audit:
-    audit = Audit(
-        exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or "", date=row.date,
-        path=row.path, against="books",
-    )  # fmt: skip
-    said = snapshot.files(
-        "book_snapshot", exchange=row.exchange, market_type=row.market_type, symbol=row.symbol, level="day",
-        date_from=row.date, date_to=row.date,
-    )  # fmt: skip
+    audit = begun(row, "books")
+    said = _beside(snapshot, row, "book_snapshot")
     try:
         reading.check(root, [row, *said])
         pieces = book_files.daily(root, row)

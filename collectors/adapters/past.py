@@ -25,14 +25,18 @@ Prices = tuple[str, str, str, str]
 """Open, high, low, close."""
 
 
-def asked(name: str, offered: Mapping[str, Offer | Absent], market_type: str, polled: Polled) -> str:
-    """The symbol that a history is asked for. Raises Malformed for what is not given, and for more than one."""
+def asked(
+    name: str, offered: Mapping[str, Offer | Absent], market_type: str, polled: Polled
+) -> tuple[str, tuple[int, int]]:
+    """Symbol and period [from, to) (us) that a history is asked for. Raises Malformed for what is not given, and for
+    more than one.
+    """
     if polled.span is None or len(polled.symbols) != 1:
         raise Malformed("history (it is of one symbol and a period)", polled.symbols)
     offer = offered.get(polled.kind, Absent("no route gives it"))
     if isinstance(offer, Absent):
         raise Malformed(f"history of {name} {market_type} ({offer.why})", polled.kind)
-    return polled.symbols[0].upper()
+    return polled.symbols[0], polled.span
 
 
 def worth(polled: Polled, symbol: str) -> str:

@@ -3,12 +3,15 @@
 What pages them is proven by tests/conformance/test_history.py.
 """
 
+from functools import partial
+
 import msgspec
 import pytest
 
 from collectors.exchanges import load
 from market.session import Polled, Rejected
 from market.times import DAY, HOUR, MINUTE, MS
+from tests.support.pages import told_back
 
 BYBIT = load("bybit")
 AT = 1_670_608_800_000
@@ -36,13 +39,7 @@ def begun(made):
     return asked
 
 
-def told(made, asked, data, oldest):
-    """What comes of a page, and of the question what lies before its oldest row: nothing but that."""
-    found = made.respond(asked.tag, 200, {}, data, LATER)
-    if not found and not made.done:
-        (asked,) = made.tick(LATER)
-        found = made.respond(asked.tag, 200, {}, oldest, LATER)
-    return found
+told = partial(told_back, LATER)
 
 
 def test_volume_and_turnover_change_places_on_inverse():

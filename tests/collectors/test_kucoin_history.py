@@ -3,6 +3,8 @@
 What pages them is proven by tests/conformance/test_history.py.
 """
 
+from functools import partial
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from collectors.exchanges import load
 from market.kinds import Contract
 from market.session import Polled, Rejected
 from market.times import DAY, HOUR, MS, SECOND
+from tests.support.pages import told_back
 
 KUCOIN = load("kucoin")
 AT = 1_785_672_000_000
@@ -40,13 +43,7 @@ def begun(made):
     return asked
 
 
-def told(made, asked, data, oldest):
-    """What comes of a page, and of the question what lies before its oldest row: nothing but that."""
-    found = made.respond(asked.tag, 200, {}, data, LATER)
-    if not found and not made.done:
-        (asked,) = made.tick(LATER)
-        found = made.respond(asked.tag, 200, {}, oldest, LATER)
-    return found
+told = partial(told_back, LATER)
 
 
 def test_candles_of_spot_are_open_close_high_low():

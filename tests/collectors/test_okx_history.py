@@ -3,6 +3,8 @@
 What pages them is proven by tests/conformance/test_history.py.
 """
 
+from functools import partial
+
 import msgspec
 import pytest
 
@@ -11,6 +13,7 @@ from market.errors import Malformed
 from market.kinds import Contract
 from market.session import Polled, Rejected
 from market.times import DAY, HOUR, MINUTE, MS
+from tests.support.pages import told_back
 
 OKX = load("okx")
 AT = 1_785_672_000_000
@@ -40,13 +43,7 @@ def begun(made):
     return asked
 
 
-def told(made, asked, data, oldest):
-    """What comes of a page, and of the question what lies before its oldest row: nothing but that."""
-    found = made.respond(asked.tag, 200, {}, data, LATER)
-    if not found and not made.done:
-        (asked,) = made.tick(LATER)
-        found = made.respond(asked.tag, 200, {}, oldest, LATER)
-    return found
+told = partial(told_back, LATER)
 
 
 def test_candles_say_base_and_quote_by_market():

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from collectors.adapters import past
 from collectors.adapters.paging import IdPages, Made, Pages, Probe, Route, Row, Seek, TimePages, Unstable
 from collectors.adapters.reading import EARLIEST, LAST, Id
 from collectors.exchanges.binance import answers, inverse, wire
@@ -38,11 +39,10 @@ _CANDLES = Offer(width=7 * DAY, grain=MINUTE)
 _RATES = Offer(width=360 * DAY, grain=SECOND)
 _MONTH = Offer(width=5 * DAY, grain=SECOND, reach=30 * DAY, same=False)  # of five minutes; polls are of a moment
 _KEYED = Absent("its historicalTrades need an API key; agg_trade, or the archives, tell the same fills")
-_FUTURES_ONLY = Absent("there is none on spot")
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "spot": {
-        "trade": Offer(), "agg_trade": Offer(), "kline": _CANDLES, "funding_rate": _FUTURES_ONLY,
-        "open_interest": _FUTURES_ONLY,
+        "trade": Offer(), "agg_trade": Offer(), "kline": _CANDLES, "funding_rate": past.NO_FUTURES,
+        "open_interest": past.NO_FUTURES,
     },
     "linear": {
         "trade": _KEYED, "agg_trade": Offer(reach=2 * DAY), "kline": _CANDLES, "funding_rate": _RATES,
@@ -124,11 +124,8 @@ Make = Callable[[msgspec.Raw, Made, int], Row]
 
 def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pages:
     """The session that fetches one symbol's rows of one kind over `polled.span`. Raises Malformed."""
-    if polled.span is None or len(polled.symbols) != 1:
-        raise Malformed("history (it is of one symbol and a period)", polled.symbols)
-    offer, symbol = OFFERED[market_type].get(polled.kind, Absent("no route gives it")), polled.symbols[0].upper()
-    if isinstance(offer, Absent):
-        raise Malformed(f"history of binance {market_type} ({offer.why})", polled.kind)
+    symbol, span = past.asked("binance", OFFERED[market_type], market_type, polled)
+    symbol = symbol.upper()
     name, base = NAMES[polled.kind], rest.rstrip("/")
     stream = Stream(f"{name} {symbol}", name, symbol, polled.kind, contiguous=False)
     told = f"symbol={quote(symbol, safe='')}"
@@ -139,12 +136,12 @@ def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pag
             make, weight = _aggregates(symbol, market_type), 4 if market_type == "spot" else 20
         route = Route(name, f"{path}/{name}?{told}", weight, PAGE, _reader(make), answers.failure)
         seek = Seek(f"{path}/aggTrades?{told}", 4 if market_type == "spot" else 20, _first(polled.kind))
-        return IdPages(session_id, stream, polled.span, route, seek)
+        return IdPages(session_id, stream, span, route, seek)
     probe = None
     if polled.kind == "kline" and market_type == "inverse":  # whose page is its newest rows: a start alone is no first
         probe = Probe(f"{path}/klines?{told}&interval=1M&limit={PAGE}", 5, _first_month)
     route = _by_time(polled.kind, market_type, symbol, base, path, told)
-    return TimePages(session_id, stream, polled.span, route, probe)
+    return TimePages(session_id, stream, span, route, probe)
 
 
 def _by_time(kind: str, market_type: str, symbol: str, base: str, path: str, told: str) -> Route:

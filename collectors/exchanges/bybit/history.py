@@ -77,13 +77,13 @@ _interest = msgspec.json.Decoder(_Interest).decode
 
 def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pages:
     """The session that fetches one symbol's rows of one kind over `polled.span`. Raises Malformed."""
-    symbol = past.asked("bybit", OFFERED[market_type], market_type, polled)
-    assert polled.span is not None, "a history has a period"
+    symbol, span = past.asked("bybit", OFFERED[market_type], market_type, polled)
+    symbol = symbol.upper()
     base, told = f"{rest.rstrip('/')}/v5/market", f"category={market_type}&symbol={quote(symbol, safe='')}"
     monthly = Probe(f"{base}/{CANDLES}?{told}&interval=M&limit={PAGES[CANDLES]}", 1, _first)
     route = _route(polled.kind, market_type, symbol, base, told)
     stream = past.stream_of(route.name, symbol, polled.kind)
-    return TimePages(session_id, stream, polled.span, route, monthly)
+    return TimePages(session_id, stream, span, route, monthly)
 
 
 def _route(kind: str, market: str, symbol: str, base: str, told: str) -> Route:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from collectors.adapters import past
 from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.numbered_pages import CursorPages
 from collectors.adapters.paging import Made, Pages, Probe, Route, Row, TimePages, Unstable
@@ -20,7 +21,6 @@ from collectors.adapters.reading import BAD_FRAME, LAST, Id, all_good
 from collectors.exchanges.coinbase import exchange_wire, wire
 from collectors.exchanges.coinbase.markets import ENDPOINTS
 from collectors.exchanges.coinbase.polls import failure
-from market.errors import Malformed
 from market.history import Absent, Offer
 from market.kinds import Kline, Trade
 from market.numbers import product
@@ -34,14 +34,13 @@ INTERVAL, MINUTES, DAYS = "1m", "ONE_MINUTE", "ONE_DAY"
 PAGE, CANDLE_PAGE = 1000, 350
 BEGAN = 1_414_800_000_000_000
 """2014-11-01 (us): the venue has nothing older."""
-_NO_FUTURES = Absent("there is none on spot")
 _CURRENT_ONLY = Absent("its product tells the newest only, and there is no history of it")
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "spot": {
         "trade": Offer(),
         "agg_trade": Absent("the venue tells every fill by itself: ask for trade"),
         "kline": Offer(width=7 * DAY, grain=MINUTE),
-        "funding_rate": _NO_FUTURES, "open_interest": _NO_FUTURES,
+        "funding_rate": past.NO_FUTURES, "open_interest": past.NO_FUTURES,
     },
     "linear": {
         "trade": Absent("no route tells those of futures by id or page by page: they are streamed only"),
@@ -87,30 +86,26 @@ Rows = Callable[[bytes, Made], list[Row]]
 
 def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pages:
     """The session that fetches one symbol's rows of one kind over `polled.span`. Raises Malformed."""
-    if polled.span is None or len(polled.symbols) != 1:
-        raise Malformed("history (it is of one symbol and a period)", polled.symbols)
-    offer, symbol = OFFERED[market_type].get(polled.kind, Absent("no route gives it")), polled.symbols[0]
-    if isinstance(offer, Absent):
-        raise Malformed(f"history of coinbase {market_type} ({offer.why})", polled.kind)
+    symbol, span = past.asked("coinbase", OFFERED[market_type], market_type, polled)
     name, base = quote(symbol, safe=""), rest.rstrip("/")
     if polled.kind == "trade":
         stream = Stream(f"{TRADES} {symbol}", TRADES, symbol, "trade", contiguous=False)
         host = EXCHANGE_REST if base == ENDPOINTS["spot"].rest else base
         rows: Rows = partial(_fills, symbol)
         return CursorPages(
-            session_id, stream, polled.span,
+            session_id, stream, span,
             Route(TRADES, f"{host}/products/{name}/trades", 1, PAGE, rows, _exchange_failure, newest_first=True),
         )  # fmt: skip
     stream = Stream(f"{CANDLES} {symbol}", CANDLES, symbol, "kline", contiguous=False)
-    size = None if market_type == "spot" else _size(polled, symbol)
+    size = None if market_type == "spot" else past.worth(polled, symbol)
     path = f"{base}/api/v3/brokerage/market/products/{name}/candles?granularity="
-    start, end = polled.span
+    start, end = span
     probe = Probe(f"{path}{DAYS}&start={(start - start % DAY) // SECOND}&end={end // SECOND}", 1, _first)
     route = Route(
         CANDLES, f"{path}{MINUTES}", 1, CANDLE_PAGE, partial(_minutes, symbol, size), failure, start="start", end="end",
         unit=SECOND, newest_first=True, end_included=False, width=MINUTE, window=(CANDLE_PAGE - 2) * MINUTE,
     )  # fmt: skip
-    return TimePages(session_id, stream, polled.span, route, probe)
+    return TimePages(session_id, stream, span, route, probe)
 
 
 def _exchange_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
@@ -151,14 +146,6 @@ def _opened(data: _Candle) -> int:
 def _first(body: bytes) -> int | None:
     """When the first candle of an answer opened."""
     return min((_opened(_candle(raw)) for raw in _candles(body).candles), default=None)
-
-
-def _size(polled: Polled, symbol: str) -> str:
-    """Base units of one contract, as its listing says. Raises Malformed."""
-    sizes = [one.multiplier for one in polled.known if one.symbol == symbol and one.multiplier is not None]
-    if not sizes:
-        raise Malformed("history of contracts (what one is worth has to be known)", symbol)
-    return sizes[-1]
 
 
 def _minutes(symbol: str, size: str | None, body: bytes, made: Made) -> list[Row]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from collectors.adapters import past
 from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.numbered_pages import BackPages, SincePages, WholePage
 from collectors.adapters.paging import Made, Pages, Probe, Route, Row, TimePages, Unstable
@@ -21,7 +22,6 @@ from collectors.exchanges.kraken import futures_polls, futures_wire, texts
 from collectors.exchanges.kraken.asking import failure, opened
 from collectors.exchanges.kraken.futures_parsing import ID_LIMIT
 from collectors.exchanges.kraken.instruments import alternative
-from market.errors import Malformed
 from market.history import Absent, Offer
 from market.kinds import FundingRate, Kline, Trade
 from market.session import Polled, Stream
@@ -39,7 +39,6 @@ MOST_RATES = 2**20
 BEGAN = 1_377_993_600_000_000
 """2013-09-01 (us): the venue has nothing older."""
 _FILLS = Absent("the venue tells every fill by itself: ask for trade")
-_NO_FUTURES = Absent("there is none on spot")
 _FUTURES: Mapping[str, Offer | Absent] = {
     "trade": Offer(reach=7 * DAY, width=HOUR),
     "agg_trade": _FILLS,
@@ -50,7 +49,7 @@ _FUTURES: Mapping[str, Offer | Absent] = {
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "spot": {
         "trade": Offer(), "agg_trade": _FILLS, "kline": Offer(reach=NEWEST * MINUTE, width=DAY, grain=MINUTE),
-        "funding_rate": _NO_FUTURES, "open_interest": _NO_FUTURES,
+        "funding_rate": past.NO_FUTURES, "open_interest": past.NO_FUTURES,
     },
     "linear": _FUTURES,
     "inverse": _FUTURES,
@@ -139,26 +138,22 @@ Rows = Callable[[bytes, Made], list[Row]]
 
 def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pages:
     """The session that fetches one symbol's rows of one kind over `polled.span`. Raises Malformed."""
-    if polled.span is None or len(polled.symbols) != 1:
-        raise Malformed("history (it is of one symbol and a period)", polled.symbols)
-    offer, symbol = OFFERED[market_type].get(polled.kind, Absent("no route gives it")), polled.symbols[0]
-    if isinstance(offer, Absent):
-        raise Malformed(f"history of kraken {market_type} ({offer.why})", polled.kind)
+    symbol, span = past.asked("kraken", OFFERED[market_type], market_type, polled)
     name, base = quote(symbol, safe=""), rest.rstrip("/")
     if market_type == "spot":
-        return _spot(session_id, polled.kind, symbol, polled.span, f"{base}/0/public")
+        return _spot(session_id, polled.kind, symbol, span, f"{base}/0/public")
     if polled.kind == "kline":
-        return _charts(session_id, symbol, polled.span, f"{base}/api/charts/v1/trade/{name}", market_type)
+        return _charts(session_id, symbol, span, f"{base}/api/charts/v1/trade/{name}", market_type)
     rows: Rows
     if polled.kind == "trade":
         url = f"{base}{futures_polls.BASE}/{FILLS}?symbol={name}"
         rows = partial(_executed, symbol)
         route = Route(FILLS, url, 1, FILL_PAGE, rows, _futures_failure, newest_first=True)
-        return BackPages(session_id, _stream(FILLS, symbol, polled.kind), polled.span, route, partial(_before, url))
+        return BackPages(session_id, _stream(FILLS, symbol, polled.kind), span, route, partial(_before, url))
     url = f"{base}{futures_polls.BASE}/{RATES}?symbol={name}"
     rows = partial(_settled, symbol)
     route = Route(RATES, url, 1, MOST_RATES, rows, _futures_failure)
-    return WholePage(session_id, _stream(RATES, symbol, polled.kind), polled.span, route)
+    return WholePage(session_id, _stream(RATES, symbol, polled.kind), span, route)
 
 
 def _stream(name: str, symbol: str, kind: str) -> Stream:

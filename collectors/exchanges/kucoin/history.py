@@ -58,8 +58,8 @@ _settled = msgspec.json.Decoder(_Settled).decode
 
 def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pages:
     """The session that fetches one symbol's rows of one kind over `polled.span`. Raises Malformed."""
-    symbol = past.asked("kucoin", OFFERED[market_type], market_type, polled)
-    assert polled.span is not None, "a history has a period"
+    symbol, span = past.asked("kucoin", OFFERED[market_type], market_type, polled)
+    symbol = symbol.upper()
     base, told = f"{rest.rstrip('/')}/api/v1", f"symbol={quote(symbol, safe='')}"
     if polled.kind == "funding_rate":
         # no symbol settles more often than once an hour, and no page says whether bounds are included
@@ -74,7 +74,7 @@ def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pag
         make = _candles(symbol, past.worth(polled, symbol), inverse=market_type == "inverse")
         route = _candle_route(CANDLES, f"{base}/{CANDLES}?{told}&granularity=1", make)
     stream = past.stream_of(route.name, symbol, polled.kind)
-    return TimePages(session_id, stream, polled.span, route, _weekly(market_type, base, told, polled.span[1]))
+    return TimePages(session_id, stream, span, route, _weekly(market_type, base, told, span[1]))
 
 
 def _candle_route(name: str, url: str, make: past.Make) -> Route:

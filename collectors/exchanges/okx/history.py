@@ -63,8 +63,8 @@ _number = msgspec.json.Decoder(Id).decode
 
 def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pages:
     """The session that fetches one symbol's rows of one kind over `polled.span`. Raises Malformed."""
-    symbol = past.asked("okx", OFFERED[market_type], market_type, polled)
-    assert polled.span is not None, "a history has a period"
+    symbol, span = past.asked("okx", OFFERED[market_type], market_type, polled)
+    symbol = symbol.upper()
     base, told = f"{rest.rstrip('/')}/api/v5", f"instId={quote(symbol, safe='')}"
     if polled.kind == "trade":
         size = None if market_type == "spot" else past.worth(polled, symbol)
@@ -72,13 +72,13 @@ def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pag
         fills = _reader(_trades(symbol, size))
         route = Route(TRADES, f"{url}&type=1", weight, PAGES[TRADES], fills, failure, end="after", newest_first=True)
         before = Before(f"{url}&type=2&limit=1", weight, _last(symbol))
-        return DensePages(session_id, past.stream_of(TRADES, symbol, "trade"), polled.span, route, before)
+        return DensePages(session_id, past.stream_of(TRADES, symbol, "trade"), span, route, before)
     if polled.kind == "funding_rate" and not symbol.endswith(wire.PERPETUAL):
         raise Malformed(f"history of okx {market_type} funding_rate (there is none of dated contracts)", symbol)
     monthly = Probe(f"{base}/market/{CANDLES}?{told}&bar=1Mutc&limit={PAGES[CANDLES]}", WEIGHTS[CANDLES], _first)
     route = _route(polled.kind, market_type, symbol, base, told)
     stream = past.stream_of(route.name, symbol, polled.kind)
-    return TimePages(session_id, stream, polled.span, route, monthly if polled.kind == "kline" else None)
+    return TimePages(session_id, stream, span, route, monthly if polled.kind == "kline" else None)
 
 
 def _route(kind: str, market: str, symbol: str, base: str, told: str) -> Route:
