@@ -11,11 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from lake import job_writes, schema
 from lake import manifest_writes as writes
-from lake import schema
 from lake.commits import Commit, Start, Void
 from lake.errors import CommitConflict
 from lake.history_files import FileTale
+from lake.jobs import JobChange
 from lake.ledger import BadEntry, Entry
 from lake.manifest_reads import chunks
 from lake.rows import BanRow, CertificateRow, QuarantineRow, SegmentRow, SegmentState, SessionRow
@@ -34,6 +35,7 @@ _ROWS: dict[str, tuple[type[Any], Callable[[Connection, Any], int]]] = {
     "quarantine": (QuarantineRow, writes.upsert_quarantine),
     "certificate": (CertificateRow, writes.upsert_certificates),
     "ban": (BanRow, writes.upsert_bans),
+    "job": (JobChange, job_writes.write),
 }
 
 

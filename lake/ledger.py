@@ -22,7 +22,7 @@ from market import times
 from market.errors import Malformed
 
 EntryType = Literal[
-    "start", "commit", "void", "seal", "gap", "session", "coverage", "certificate", "quarantine", "ban", "note"
+    "start", "commit", "void", "seal", "gap", "session", "coverage", "certificate", "quarantine", "ban", "job", "note"
 ]
 FORMAT_VERSION: Final = 1
 _HEAD: Final = b'{"crc":"'

@@ -17,10 +17,12 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, select, text, union, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from lake import job_writes, migrations, schema
 from lake import manifest_writes as writes
-from lake import migrations, schema
 from lake.commits import Newest
 from lake.errors import CommitConflict, CorruptManifest, Fenced, LakeError, LakeMismatch, LostManifest, NotALake
+from lake.job_reads import JobReads
+from lake.jobs import JobChange
 from lake.layout import MANIFEST
 from lake.manifest_reads import FileReads, HoleReads, SegmentReads, Snapshot, StateReads
 from lake.manifest_source import ReadSource, check_library, damaged, explain, keep_wal, write_engine
@@ -42,7 +44,7 @@ from market.session import Coverage, Gap
 T = TypeVar("T")
 
 
-class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
+class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
     """One open manifest. Safe to share between threads: writes follow each other, reads never wait for them."""
 
     def __init__(self, root: Path, engine: Engine | None, epoch: int) -> None:
@@ -163,6 +165,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
         gaps: Sequence[Gap] = (),
         quarantine: Sequence[QuarantineRow] = (),
         bans: Sequence[BanRow] = (),
+        jobs: Sequence[JobChange] = (),
     ) -> int:
         """Reports of what happened, in one transaction, idempotent by key. Raises Fenced."""
         with self._transaction() as conn:
@@ -172,6 +175,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads):
             touched += writes.upsert_gaps(conn, gaps)
             touched += writes.upsert_quarantine(conn, quarantine)
             touched += writes.upsert_bans(conn, bans)
+            touched += job_writes.write(conn, jobs)
             return _bump(conn, touched)
 
     def upsert_segments(self, rows: Sequence[SegmentRow]) -> int:

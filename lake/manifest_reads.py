@@ -16,6 +16,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from lake import schema
 from lake.errors import CorruptManifest
+from lake.job_reads import JobReads
 from lake.rows import (
     FRAMES,
     BanRow,
@@ -386,7 +387,7 @@ def _stats(conn: Connection) -> Stats:
     )
 
 
-class Snapshot(SegmentReads, FileReads, HoleReads, StateReads):
+class Snapshot(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
     """Every question answered from one read transaction: the lake as it was at one moment."""
 
     def __init__(self, conn: Connection) -> None:

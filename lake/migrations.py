@@ -160,7 +160,27 @@ _INPUTS = (
         ) AS inputs, parser_version, content_digest, reproduced, verified FROM certified""",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE, _INPUTS)
+_JOBS = (
+    """CREATE TABLE jobs (
+        job TEXT NOT NULL PRIMARY KEY, what TEXT NOT NULL, work TEXT NOT NULL, arguments TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'paused', 'done', 'failed', 'cancelled')),
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, asked_by TEXT NOT NULL, error TEXT
+    ) WITHOUT ROWID""",
+    "CREATE INDEX jobs_by_state ON jobs (state, priority, created_at)",
+    """CREATE TABLE job_chunks (
+        job TEXT NOT NULL, chunk INTEGER NOT NULL, exchange TEXT NOT NULL, market_type TEXT NOT NULL,
+        kind TEXT NOT NULL, symbol TEXT NOT NULL, ts_from INTEGER NOT NULL, ts_to INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')), PRIMARY KEY (job, chunk)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE job_attempts (
+        job TEXT NOT NULL, chunk INTEGER NOT NULL, attempt INTEGER NOT NULL, started_at INTEGER NOT NULL,
+        ended_at INTEGER, rows INTEGER NOT NULL, requests INTEGER NOT NULL, error TEXT, permanent BOOLEAN,
+        PRIMARY KEY (job, chunk, attempt)
+    ) WITHOUT ROWID""",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE, _INPUTS, _JOBS)
 VERSION = len(MIGRATIONS)
 
 

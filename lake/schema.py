@@ -158,6 +158,34 @@ scrubs = _table(
     *_key("path"),
     *_int("at"),
 )
+jobs = _table(
+    "jobs",
+    *_key("job"),
+    *_text("what", "work", "arguments"),
+    *_int("priority"),
+    *_text("state"),
+    *_int("created_at", "updated_at"),
+    *_text("asked_by"),
+    *_text("error", null=True),
+)
+job_chunks = _table(
+    "job_chunks",
+    *_key("job"),
+    *_key("chunk", kind=Integer),
+    *_text(*_MARKET, "symbol"),
+    *_int("ts_from", "ts_to"),
+    *_text("state"),
+)
+job_attempts = _table(
+    "job_attempts",
+    *_key("job"),
+    *_key("chunk", "attempt", kind=Integer),
+    *_int("started_at"),
+    *_int("ended_at", null=True),
+    *_int("rows", "requests"),
+    *_text("error", null=True),
+    *_bool("permanent", null=True),
+)
 
 VIEWS = (lineage, certificates)
 NUMBERED = (inputs, input_sets, made_of, certified)

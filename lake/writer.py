@@ -21,6 +21,7 @@ from lake import durable, links, recovery
 from lake.clock_files import ClockFiles
 from lake.commits import Commit, Start, Void, commit_of, newest
 from lake.errors import CorruptManifest, Fenced, LakeError, LostManifest, NotALake
+from lake.jobs import JobChange
 from lake.layout import HOT, LEDGER, MANIFEST, RAW, TABLES, VERSIONS
 from lake.ledger import Ledger
 from lake.lock import LakeLock
@@ -149,6 +150,7 @@ class LakeWriter:
         gaps: Sequence[Gap] = (),
         quarantine: Sequence[QuarantineRow] = (),
         bans: Sequence[BanRow] = (),
+        jobs: Sequence[JobChange] = (),
         now: int | None = None,
     ) -> None:
         """All of these at once: one ledger write, one transaction. `now` None is the newest time seen here."""
@@ -160,6 +162,7 @@ class LakeWriter:
             *(("gap", gap) for gap in gaps),
             *(("quarantine", row) for row in quarantine),
             *(("ban", row) for row in bans),
+            *(("job", change) for change in jobs),
         ]
         seen = [row.period_end or 0 for row in seals] + [gap.closed_at or gap.detected_at for gap in gaps]
         seen += [row.at for row in bans]
@@ -169,8 +172,9 @@ class LakeWriter:
                 row.recorded_at = row.recorded_at or self._latest
             self._write_ledger(entries, self._latest)
             self.manifest.record(
-                segments=segments, sessions=sessions, coverage=coverage, gaps=gaps, quarantine=quarantine, bans=bans
-            )
+                segments=segments, sessions=sessions, coverage=coverage, gaps=gaps, quarantine=quarantine, bans=bans,
+                jobs=jobs,
+            )  # fmt: skip
 
     def check_held(self) -> None:
         """Whether the lake is still this writer's: a process that stood still for long asks before it writes on.
