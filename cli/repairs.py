@@ -118,7 +118,7 @@ def _alone(root: Path, scope: Scope, config: Path | None, *, quiet: bool) -> tup
 
 
 def _tools(writer: LakeWriter, told: Config, clock: Any) -> Tools:
-    from collectors.backfill import alone
+    from collectors.alone import alone
     from collectors.budget import REPAIR
     from daemon.archiving import archive_job
     from daemon.repairing import Tools

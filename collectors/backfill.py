@@ -8,11 +8,8 @@ more, and who plans again goes on where that ended. Every attempt at a chunk is 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +19,6 @@ from collectors import recorded
 from collectors.adapters.answers import FIRST_PAUSE
 from collectors.adapters.paging import Jump, Pages
 from collectors.budget import BACKFILL, Budget
-from collectors.config import CollectorsConfig
 from collectors.history_plan import CANDLE, FOREVER, Held, Wish, repaired, said
 from collectors.holes import gap_id
 from collectors.http import Fetching, HttpFailed
@@ -30,9 +26,7 @@ from collectors.instruments import NOTHING, instruments
 from collectors.intake import Intake
 from collectors.links import Link
 from collectors.pipeline import Pipeline, Task
-from collectors.reaching import ask
 from collectors.redundancy import merger_maker
-from collectors.writing import GroupCommit
 from lake.lasting import lasting
 from lake.manifest import Manifest
 from lake.rows import HISTORY
@@ -123,6 +117,24 @@ def close_gaps(writer: LakeWriter, exchange: Exchange, market_type: str, now: in
     return len(gaps)
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """How one attempt at a chunk ended: `outcome` is DONE, FAILED, REFUSED or STOPPED, `reason` is why not DONE."""
+
+    chunk: Wish
+    outcome: str
+    reason: str = ""
+    rows: int = 0
+    requests: int = 0
+
+
+class Watcher(Protocol):
+    """Who is told of each attempt, before it begins and once what it brought is durable."""
+
+    async def begun(self, chunk: Wish) -> None: ...
+
+    async def ended(self, attempt: Attempt) -> None: ...
+
+
 class Sink(Protocol):
     """Where what comes goes: a pipeline of its own fills `intake`, `write` makes it last."""
 
@@ -137,66 +149,6 @@ class Sink(Protocol):
     async def write(self, pipeline: Pipeline, *, final: bool = False) -> None:
         """What has come is on disk when this returns, and then what it covers in the manifest."""
         ...
-
-
-class Alone:
-    """A sink where nobody else collects into the lake: it writes by itself. Close it."""
-
-    def __init__(self, writer: LakeWriter, config: CollectorsConfig, clock: Clock) -> None:
-        self.intake = Intake(config.writing)
-        self._clock = clock
-        self._node = config.node
-        self._numbers = itertools.count(1)
-        self._commit = GroupCommit(writer, config.node, config.writing)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="group-commit")
-        self._writing = asyncio.Lock()
-
-    def next_session(self) -> str:
-        return f"{self._node}-{self._clock.now()}-{next(self._numbers)}"
-
-    async def room(self) -> None:
-        """There is always room: a page is written before the next is asked for."""
-
-    async def write(self, pipeline: Pipeline, *, final: bool = False) -> None:
-        async with self._writing:
-            now = self._clock.now()
-            pipeline.advance(now, covered=True)
-            work = self.intake.collect(now, sync=True, final=final)
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._commit.commit, work)
-
-    def close(self) -> None:
-        """Leave what is open to recovery."""
-        self._commit.close()
-        self._thread.shutdown()
-
-
-async def alone(
-    exchange: Exchange,
-    market_type: str,
-    endpoint: Endpoint,
-    writer: LakeWriter,
-    config: CollectorsConfig,
-    clock: Clock,
-    chunks: Sequence[Wish],
-    report: Report,
-    stop: asyncio.Event,
-    priority: int = BACKFILL,
-) -> Summary:
-    """Carry out chunks where nobody else collects into the lake of `writer`. Raises StorageFailed, Fenced."""
-    sink = Alone(writer, config, clock)
-    known = writer.manifest.bans(active_at=clock.now())
-    budget = Budget(clock, known, lambda row: sink.intake.record(bans=[row]))
-    try:
-        async with AsyncExitStack() as stack:
-            http, frames = await ask(exchange, market_type, clock, budget, stack), config.writing.frames
-            told = contracts_of(writer, exchange.NAME, market_type)
-            work = Backfill(
-                exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames, priority=priority,
-                known=told,
-            )  # fmt: skip
-            return await work.run(chunks, stop)
-    finally:
-        sink.close()
 
 
 class Backfill:
@@ -219,7 +171,9 @@ class Backfill:
         priority: int = BACKFILL,
         at_once: int = AT_ONCE,
         known: Iterable[Contract] = (),
+        watch: Watcher | None = None,
     ) -> None:
+        self._watch = watch
         self._priority = priority
         self._at_once = at_once
         self._exchange = exchange
@@ -260,7 +214,13 @@ class Backfill:
 
     async def _work(self, stop: asyncio.Event) -> None:
         while self._left and not stop.is_set():
-            await self._one(self._left.popleft(), stop)
+            chunk = self._left.popleft()
+            if self._watch is not None:
+                await self._watch.begun(chunk)
+            attempt = await self._one(chunk, stop)
+            self._count(attempt)
+            if self._watch is not None:
+                await self._watch.ended(attempt)
 
     async def _list(self, symbols: Sequence[str], stop: asyncio.Event) -> None:
         """Ask what the contracts of these symbols are worth."""
@@ -278,7 +238,7 @@ class Backfill:
         await self._sink.room()
         await self._budget.spend(self._limits, weight, self._priority)
 
-    async def _one(self, chunk: Wish, stop: asyncio.Event) -> None:
+    async def _one(self, chunk: Wish, stop: asyncio.Event) -> Attempt:
         """One attempt at a chunk: a session from its opening to its end."""
         known: tuple[Contract, ...] = ()
         if chunk.kind in self._sized:
@@ -286,16 +246,14 @@ class Backfill:
             if contract is None:
                 reason = f"what a contract is worth is not known: {self._unlisted or 'the venue does not list it'}"
                 passing = self._unlisted not in ("", NOTHING)
-                self.summary.failed.append(Failure(chunk, reason, permanent=not passing))
-                return
+                return Attempt(chunk, FAILED if passing else REFUSED, reason)
             known = (contract,)
         polled = Polled(chunk.kind, (chunk.symbol,), known=known, span=(chunk.start, chunk.end))
         name = self._sink.next_session()
         try:
             session = self._exchange.poller(self._market[1], name, polled, self._endpoint)
         except Malformed as error:
-            self.summary.failed.append(Failure(chunk, str(error), permanent=True))
-            return
+            return Attempt(chunk, REFUSED, str(error))
         assert isinstance(session, Pages), "an adapter that offers history pages it"
         self._going[name] = session
         link, tasks = self._pipeline.open(
@@ -314,8 +272,9 @@ class Backfill:
         finally:
             self._pipeline.close(link, cause, self._clock.now(), detail=detail, wanted=False)
             del self._going[name]
-        self._count(chunk, link, session, cause)
+        self._finished += (chunk.end if cause == DONE else session.venue_time) - chunk.start
         await self._sink.write(self._pipeline)
+        return Attempt(chunk, cause, session.failed, link.row.events, session.requests)
 
     async def _wait(self, link: Link, session: Pages, stop: asyncio.Event) -> Sequence[Task]:
         """What the session wants next, when it wants it."""
@@ -350,15 +309,14 @@ class Backfill:
             reason=reason[:300], retry_seconds=wait,
         )  # fmt: skip
 
-    def _count(self, chunk: Wish, link: Link, session: Pages, cause: str) -> None:
+    def _count(self, attempt: Attempt) -> None:
         summary = self.summary
-        summary.rows += link.row.events
-        summary.requests += session.requests
-        self._finished += (chunk.end if cause == DONE else session.venue_time) - chunk.start
-        if cause == DONE:
+        summary.rows += attempt.rows
+        summary.requests += attempt.requests
+        if attempt.outcome == DONE:
             summary.done += 1
-        elif cause != STOPPED:
-            summary.failed.append(Failure(chunk, session.failed, session.refused))
+        elif attempt.outcome != STOPPED:
+            summary.failed.append(Failure(attempt.chunk, attempt.reason, attempt.outcome == REFUSED))
 
     def _lacking(self, chunk: Wish, session: Pages, jumps: Sequence[Jump]) -> list[Gap]:
         """Ids that are not there, twice asked, as gaps that nothing will fill."""

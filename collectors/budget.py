@@ -1,8 +1,8 @@
 """What may be asked of a venue's REST routes: its weights, spread evenly and never more than half of what it allows.
 
-Who asks waits in one queue a weight pool. Nothing is reserved: a turn is paid for when it comes, so one who is
-cancelled while it waits delays nobody. What the venue itself says is used, by whoever asks from this address, counts
-too, and a host that asked for silence silences its pool.
+Who asks waits in one queue a weight pool; whose turn it is, and when, is decided in `collectors.turns`. Nothing is
+reserved: a turn is paid for when it comes, so one who is cancelled while it waits delays nobody. What the venue itself
+says is used, by whoever asks from this address, counts too, and a host that asked for silence silences its pool.
 """
 
 from __future__ import annotations
@@ -14,29 +14,23 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from collectors.bans import Bans
+from collectors.turns import BACKFILL, HEAD_START_SECONDS, POLL, REPAIR, RESYNC, SHARE, Asking, Known, decide, minute
 from lake.rows import BanRow
 from market.session import Limits
-from market.times import MINUTE, SECOND
 from runtime import metrics
 from runtime.clock import Clock, pause
 
-SHARE = 0.5
-"""The part of a venue's weight a minute that is used: the rest is for whoever else asks from this address."""
-RESYNC, POLL, REPAIR, BACKFILL = range(4)
-"""Priorities: books that are out of sync, live polls, repair of holes, history."""
-HEAD_START_SECONDS = 60.0
-"""How much earlier each priority is taken than the next: first come, first served among equals, and nobody starves."""
-TURN_MARGIN = SECOND
-"""The venue's minute is taken to turn this much after ours, since the clocks differ."""
+__all__ = ["BACKFILL", "HEAD_START_SECONDS", "POLL", "REPAIR", "RESYNC", "SHARE", "Budget"]
+
 _NOW = 1e-6
 """Seconds that are no wait: less is what sums of floats leave behind."""
 
 
 class _Turn(NamedTuple):
-    """One that waits: `rank` and `number` order the queue, `look` tells it that its place has changed."""
+    """One that waits; `look` tells it that its place has changed."""
 
-    rank: float
-    number: int
+    rank: tuple[float, int]
+    asking: Asking
     look: asyncio.Event
 
 
@@ -52,7 +46,7 @@ class _Pool:
 
     def leave(self, turn: _Turn) -> None:
         """Its place is free, and the one behind it learns when it was first."""
-        at = bisect.bisect_left(self.queue, turn)
+        at = bisect.bisect_left(self.queue, turn.rank, key=_rank)
         del self.queue[at]
         if at == 0 and self.queue:
             self.queue[0].look.set()
@@ -77,17 +71,18 @@ class Budget:
         if not limits.weight_per_minute:
             return
         pool = self._pool(limits)
-        rank = self._clock.monotonic() + priority * HEAD_START_SECONDS
-        turn = _Turn(rank, next(self._numbers), asyncio.Event())
-        bisect.insort(pool.queue, turn)
+        asking = Asking(self._clock.monotonic(), priority, next(self._numbers), weight)
+        turn = _Turn(asking.rank, asking, asyncio.Event())
+        bisect.insort(pool.queue, turn, key=_rank)
         waiting = metrics.REST_WAITING.labels(limits.weight_pool)
         waiting.set(len(pool.queue))
         try:
             while True:
                 turn.look.clear()
-                if pool.queue[0] is not turn:
+                first, left = self._decide(limits, pool)
+                if first is not asking:
                     await turn.look.wait()
-                elif (left := self._left(limits, pool, weight)) > _NOW:
+                elif left > _NOW:
                     await pause(self._clock, turn.look, left)
                 else:
                     break
@@ -103,12 +98,12 @@ class Budget:
         text = headers.get(limits.weight_header, "") if limits.weight_header else ""
         if not (text.isascii() and text.isdigit() and len(text) <= 9) or path.endswith(limits.weight_unsaid):
             return
-        minute = _minute(self._clock.now())
-        if _minute(asked_at) != minute:
+        this = minute(self._clock.now())
+        if minute(asked_at) != this:
             return
         pool = self._pool(limits)
-        pool.used = max(pool.used, int(text)) if pool.minute == minute else int(text)
-        pool.minute = minute
+        pool.used = max(pool.used, int(text)) if pool.minute == this else int(text)
+        pool.minute = this
         pool.share = int(text) / limits.weight_per_minute if limits.weight_per_minute else 0.0
         metrics.REST_USED.labels(limits.weight_pool).set(pool.share)
 
@@ -129,20 +124,16 @@ class Budget:
     def _pool(self, limits: Limits) -> _Pool:
         return self._pools.setdefault(limits.weight_pool, _Pool())
 
-    def _left(self, limits: Limits, pool: _Pool, weight: int) -> float:
-        """Seconds until a request of that weight may go; it is the first of its queue."""
-        left = max(pool.free_at - self._clock.monotonic(), self.bans.left_of(limits.weight_pool))
-        now = self._clock.now()
-        share = limits.weight_per_minute * SHARE
-        if pool.minute == _minute(now) and (pool.used >= share or (pool.used and pool.used + weight > share)):
-            left = max(left, (MINUTE - (now - TURN_MARGIN) % MINUTE) / SECOND)
-        return left
+    def _decide(self, limits: Limits, pool: _Pool) -> tuple[Asking, float]:
+        known = Known(pool.free_at, self.bans.left_of(limits.weight_pool), pool.minute, pool.used)
+        waiting = (turn.asking for turn in pool.queue)
+        return decide(waiting, known, limits, self._clock.monotonic(), self._clock.now())
 
     def _pay(self, limits: Limits, pool: _Pool, weight: int) -> None:
         pool.free_at = self._clock.monotonic() + weight * 60 / (limits.weight_per_minute * SHARE)
-        if pool.minute == _minute(self._clock.now()):
+        if pool.minute == minute(self._clock.now()):
             pool.used += weight
 
 
-def _minute(time: int) -> int:
-    return (time - TURN_MARGIN) // MINUTE
+def _rank(turn: _Turn) -> tuple[float, int]:
+    return turn.rank

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from collectors.backfill import AT_ONCE, Backfill, Report, Summary, contracts_of
+from collectors.backfill import AT_ONCE, Backfill, Report, Summary, Watcher, contracts_of
 from collectors.beside import Beside
 from collectors.budget import BACKFILL, Budget
 from collectors.clocks import Reading
@@ -93,7 +93,7 @@ class CollectorsService:
 
     async def backfill(
         self, exchange: Exchange, market_type: str, endpoint: Endpoint, chunks: Sequence[Wish], report: Report,
-        *, priority: int = BACKFILL, at_once: int = AT_ONCE,
+        *, priority: int = BACKFILL, at_once: int = AT_ONCE, watch: Watcher | None = None,
     ) -> Summary:  # fmt: skip
         """Bring in history beside what is collected, as far as it comes before the stop (see `collectors.beside`)."""
         sink = Beside(self._intake, self._clock, self._collecting.next_session, self._written)
@@ -103,7 +103,7 @@ class CollectorsService:
             http = await ask(exchange, market_type, self._clock, self._budget, stack)
             work = Backfill(
                 exchange, market_type, endpoint, sink, http, self._budget, self._clock, report, frames=frames,
-                priority=priority, at_once=at_once, known=known,
+                priority=priority, at_once=at_once, known=known, watch=watch,
             )  # fmt: skip
             return await work.run(chunks, self._stop)
 

@@ -51,10 +51,12 @@ class JobReads:
         wanted = select(t).where(t.c.job == job).order_by(t.c.chunk)
         return self.run(lambda conn: [ChunkRow(**row) for row in _rows(conn, wanted)])
 
-    def job_attempts(self: Runs, job: str) -> list[AttemptRow]:
-        """The attempts at the chunks of a job by (chunk, attempt)."""
+    def job_attempts(self: Runs, job: str, chunk: int | None = None) -> list[AttemptRow]:
+        """The attempts at the chunks of a job, or at one of them, by (chunk, attempt)."""
         t = schema.job_attempts
         wanted = select(t).where(t.c.job == job).order_by(t.c.chunk, t.c.attempt)
+        if chunk is not None:
+            wanted = wanted.where(t.c.chunk == chunk)
         return self.run(lambda conn: [AttemptRow(**row) for row in _rows(conn, wanted)])
 
     def job_status(self: Runs, job: str, now: int) -> JobStatus | None:

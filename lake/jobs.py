@@ -50,7 +50,8 @@ class JobRow(msgspec.Struct, kw_only=True):
 class ChunkRow(msgspec.Struct, kw_only=True):
     """A part of a job that is asked for by itself: one symbol's rows of one kind on [ts_from, ts_to) of venue time.
 
-    `chunk` counts from 0 in its job.
+    `chunk` counts from 0 in its job; `tries` are the attempts that failed for a passing reason since it was last asked
+    for by hand, and `due_at` (us) is when a queued one may be tried again (None: now).
     """
 
     job: str
@@ -62,6 +63,8 @@ class ChunkRow(msgspec.Struct, kw_only=True):
     ts_from: int
     ts_to: int
     state: ChunkState = "queued"
+    tries: int = 0
+    due_at: int | None = None
 
     @property
     def length(self) -> int:

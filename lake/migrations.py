@@ -171,7 +171,8 @@ _JOBS = (
     """CREATE TABLE job_chunks (
         job TEXT NOT NULL, chunk INTEGER NOT NULL, exchange TEXT NOT NULL, market_type TEXT NOT NULL,
         kind TEXT NOT NULL, symbol TEXT NOT NULL, ts_from INTEGER NOT NULL, ts_to INTEGER NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')), PRIMARY KEY (job, chunk)
+        state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed')), tries INTEGER NOT NULL,
+        due_at INTEGER, PRIMARY KEY (job, chunk)
     ) WITHOUT ROWID""",
     """CREATE TABLE job_attempts (
         job TEXT NOT NULL, chunk INTEGER NOT NULL, attempt INTEGER NOT NULL, started_at INTEGER NOT NULL,

@@ -175,6 +175,8 @@ job_chunks = _table(
     *_text(*_MARKET, "symbol"),
     *_int("ts_from", "ts_to"),
     *_text("state"),
+    *_int("tries"),
+    *_int("due_at", null=True),
 )
 job_attempts = _table(
     "job_attempts",

@@ -156,7 +156,7 @@ def _alone(root: Path, wanted: Wanted, config: Path | None, *, as_json: bool) ->
 def _fetch(wanted: Wanted, chunks: tuple[Wish, ...], writer: LakeWriter, told: Config, *, quiet: bool) -> Summary:
     """Carry out a plan. Ctrl-C ends it in order: what came is kept."""
     from collectors import venues
-    from collectors.backfill import alone
+    from collectors.alone import alone
     from daemon.backfilling import endpoint_of
     from runtime.clock import SystemClock
 

@@ -17,7 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 import aiohttp
 from aiohttp import web
 
-from collectors import backfill, exchanges
+from collectors import exchanges
+from collectors.alone import alone
 from collectors.backfill import Summary, close_gaps, held, offers
 from collectors.config import CollectorsConfig
 from collectors.history_plan import Plan, Wish, plan
@@ -123,9 +124,7 @@ class Past:
 
     async def carry_out(self, market: str, writer: LakeWriter, made: Plan, stop: asyncio.Event) -> Summary:
         rest = Endpoint(rest=venues.load(self.venue.NAME).bases(market, self.host)[0], ws={})
-        return await backfill.alone(
-            self.venue, market, rest, writer, CONFIG, self.clock, made.chunks, lambda *_: None, stop
-        )
+        return await alone(self.venue, market, rest, writer, CONFIG, self.clock, made.chunks, lambda *_: None, stop)
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
