@@ -1,5 +1,6 @@
-"""The book of jobs: everything that is written about them, by who holds the lake. Blocks: call it in a thread where a
-loop runs. Raises StorageFailed and Fenced, and what is said below.
+"""The book of jobs: everything that is written about them, by who holds the lake.
+
+Calls block: make them in a thread where a loop runs. They raise StorageFailed and Fenced, and what is said below.
 """
 
 from __future__ import annotations
