@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow as pa
 
-from lake import scaled, tables
+from lake import level_texts, scaled, tables
 from lake.errors import VerifyFailed
 from lake.field_rules import rules
 from market.instruments import MARKET_SIZING
@@ -22,10 +22,13 @@ BAD, LINE = "#bad", "#line"
 that is kept of a refused row.
 """
 _FILLED = {"item": 0, "condition": "market", "revision": 0}
-_GIVEN = ("exchange", "market_type", "session", "source", "ts_recv", "ts_estimated", "date")
+_GIVEN = ("exchange", "market_type", "session", "date")
 """Columns that no file gives: they follow from what it is."""
+_KNOWN = ("source", "ts_recv", "ts_estimated")
+"""Columns that only files of ours give; of others they follow from what it is, too."""
 _TYPES: dict[str, Any] = {
     "dict": pl.String, "text": pl.String, "decimal": pl.String, "int": pl.Int64, "time": pl.Int64, "bool": pl.Boolean,
+    "levels": level_texts.TEXTS,
 }  # fmt: skip
 
 
@@ -50,12 +53,14 @@ class Typed(NamedTuple):
 def typed(origin: Origin, batch: pl.DataFrame) -> Typed:
     """The rows of `batch` as a table, without those that break a rule of the kind.
 
-    Columns are named as the kind's: decimals and names as texts, times (us) and other integers as Int64. Raises
-    VerifyFailed for a column that the kind does not have, or one of another type: a defect of the batch's reader.
+    Columns are named as the kind's: decimals and names as texts, times (us) and other integers as Int64, levels as
+    lists of texts. Raises VerifyFailed for a column that the kind does not have, or one of another type: a defect of
+    the batch's reader.
     """
     frame = _complete(origin, batch)
     names = tuple(name for name in frame.columns if not name.startswith("#"))
     found = [pl.col(BAD), *_missing(origin.kind, names), *(r.reason() for r in rules(origin.kind, names, numbers=True))]
+    found += [level_texts.wrong(name) for name in tables.level_columns(origin.kind)]
     frame = frame.with_columns(pl.coalesce(found).alias(BAD))
     bad = frame.filter(pl.col(BAD).is_not_null()).select("frame_no", BAD, LINE)
     good = frame.filter(pl.col(BAD).is_null()) if bad.height else frame
@@ -89,7 +94,7 @@ def _cast(name: str, to: Any, instead: Any) -> pl.Expr:
 
 def _missing(kind: str, names: tuple[str, ...]) -> list[pl.Expr]:
     """For each required column the reason where a row lacks it. Raises VerifyFailed where the batch has no such one."""
-    needed = [c.name for c in tables.columns(kind) if c.required and c.name not in _GIVEN]
+    needed = [c.name for c in tables.columns(kind) if c.required and c.name not in (*_GIVEN, *_KNOWN)]
     needed += ["frame_no"]
     if absent := [name for name in needed if name not in names]:
         raise VerifyFailed(f"a batch of {kind} lacks {', '.join(absent)}")
@@ -109,6 +114,8 @@ def _table(origin: Origin, frame: pl.DataFrame) -> pa.Table:
         nothing = (numbers["price"] == 0) | (numbers["qty"] == 0)
         if nothing.any():
             frame = frame.with_columns(frame["condition"].set(nothing, "void"))
+    for name in tables.level_columns(origin.kind):
+        made[name], made[tables.text_name(name)] = level_texts.columns(frame[name])
     wanted = tables.schema(origin.kind)
     for name in frame.columns:
         if name not in made:
@@ -117,6 +124,7 @@ def _table(origin: Origin, frame: pl.DataFrame) -> pa.Table:
         "exchange": origin.exchange, "market_type": origin.market_type, "source": origin.source,
         "session": origin.session, "ts_recv": origin.recv, "ts_estimated": False,
     }  # fmt: skip
+    constants = {name: value for name, value in constants.items() if name not in made}
     return tables.conform(pa.table(made), origin.kind, constants)
 
 

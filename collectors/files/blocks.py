@@ -18,6 +18,7 @@ from typing import IO, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from collectors.files import changes
 from collectors.files.reading import Options, Reading, Refused, Sample
 from collectors.files.sniff import ROWS, by_lines, encoding_of, sample
 from collectors.files.typed_columns import texts_of
@@ -26,6 +27,8 @@ HEAD = 256 * 1024
 BLOCK = 8 * 1024 * 1024
 """Bytes of text that are made into rows at once."""
 LINE = 1024 * 1024
+MESSAGE = 8 * BLOCK
+"""Bytes of the lines of one message of a book, at most."""
 _RATIO, _FREE = 1000, 64 * 1024 * 1024
 """No table is packed smaller than this; the first bytes are free."""
 _BETWEEN = re.compile(rb"[\]}]\s*,\s*(?=[\[{])")
@@ -172,7 +175,7 @@ def blocks(path: Path, reading: Reading, member: str | None) -> Iterator[tuple[B
         source = content if reading.encoding == "utf-8" else _Decoded(content, reading.encoding)
         first = source.read(HEAD)
         arrays = reading.format == "json" and not by_lines(first.lstrip().partition(b"\n")[0].decode(errors="replace"))
-        cut = _elements(source, first, content) if arrays else _lines(source, first, content, reading.skip)
+        cut = _elements(source, first, content) if arrays else _lines(source, first, content, reading)
         for block in cut:
             yield block, content.consumed
 
@@ -196,14 +199,16 @@ class _Decoded:
         return text.encode()
 
 
-def _lines(source: _Bytes, first: bytes, content: Content, skip: int) -> Iterator[Block]:
-    held, number = first, 1
+def _lines(source: _Bytes, first: bytes, content: Content, reading: Reading) -> Iterator[Block]:
+    held, number, skip = first, 1, reading.skip
     while True:
         data = source.read(BLOCK)
         held += data
         cut = held.rfind(b"\n") + 1 if data else len(held)
+        if data and reading.dialect == changes.CHANGES:
+            cut = _message(held, cut)
         if data and not cut:
-            if len(held) > LINE:
+            if len(held) > (LINE if reading.dialect != changes.CHANGES else MESSAGE):
                 raise Refused(f"{content.name}: line {number} is longer than {LINE:,} bytes", "is it a table?")
             continue
         piece, held = held[:cut], held[cut:]
@@ -215,6 +220,18 @@ def _lines(source: _Bytes, first: bytes, content: Content, skip: int) -> Iterato
             number += piece.count(b"\n")
         if not data:
             return
+
+
+def _message(held: bytes, end: int) -> int:
+    """Where the last message of some whole lines begins: more of it may come."""
+    last: tuple[bytes, ...] | None = None
+    while end:
+        start = held.rfind(b"\n", 0, end - 1) + 1
+        one = changes.message_of(held[start : end - 1])
+        if last is not None and one != last:
+            return end
+        last, end = one, start
+    return 0
 
 
 def _elements(source: _Bytes, first: bytes, content: Content) -> Iterator[Block]:

@@ -89,6 +89,15 @@ DIALECTS = (
         }},
     ),
     Dialect(
+        name="tardis-options", what="tardis.dev CSV `options_chain`: quotes or marks (--kind says which)",
+        header=(*_TARDIS, "type", "strikeprice", "expiration", "openinterest", "lastprice", "bidprice", "bidamount",
+                "bidiv", "askprice", "askamount", "askiv", "markprice", "markiv", "underlyingindex", "underlyingprice",
+                "delta", "gamma", "vega", "theta", "rho"),
+        fields={"quote": _TARDIS_QUOTE, "mark_price": {
+            "symbol": "symbol", TIME: "timestamp", "mark": "markprice", "index": "underlyingprice",
+        }},
+    ),
+    Dialect(
         name="freqtrade", what="freqtrade's `…-trades.json`; its trades of Binance are aggregated ones",
         shape=(r"\d{12,13}", r"[^,]*", r".*", r"buy|sell", _NUMBER, _NUMBER, _NUMBER),
         fields={"trade": _FREQTRADE, "agg_trade": _FREQTRADE}, aggregated="binance",
@@ -196,4 +205,4 @@ def dialect(name: str) -> Dialect | None:
 
 def names() -> tuple[str, ...]:
     """What --dialect takes."""
-    return (*(one.name for one in DIALECTS), "lean", COLUMNS)
+    return (*(one.name for one in DIALECTS), "tardis-book", "tardis-book-snapshot", "lean", "lake", COLUMNS)

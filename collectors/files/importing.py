@@ -69,7 +69,7 @@ def request_of(path: Path, options: Options, *, again: bool = False) -> Request:
     check_market_type(options.market_type)
     layout.hot_dir(options.exchange, options.market_type, "trade", "2024-01-01", 0)  # a name that no path can hold
     if options.kind is not None:
-        check_kind(options.kind)
+        check_kind(options.kind, own=True)
     where = path.absolute()
     sample = sample_of(where, options)
     reading = understand(sample, options, numbered=_numbered(options))

@@ -79,6 +79,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     scale: int = 0
     interval: str = ""
     label: Literal["open", "close"] = "open"
+    base: int = 0
+    """What ids count on from, where they are the lines of the file."""
 
     @property
     def how(self) -> str:
@@ -144,12 +146,20 @@ def plain(name: str) -> str:
 
 
 IMPORTED = ("trade", "agg_trade", "quote", "kline", "liquidation", "mark_price")
+"""Kinds that columns of any file can be."""
+_BOOKS = ("book_delta", "book_snapshot")
 
 
-def check_kind(name: str) -> str:
-    """A kind that files can be imported as. Raises UnknownKind, Refused."""
+def check_kind(name: str, *, own: bool = False) -> str:
+    """A kind that files can be imported as; `own`: files of ours. Raises UnknownKind, Refused."""
     if kinds.kind(name).derived:
-        raise Refused(f"{name} is made here, of trades", "candles of others are --kind kline")
-    if name not in IMPORTED:
-        raise Refused(f"{name} is not imported from files", f"kinds that are: {', '.join(IMPORTED)}")
+        raise Refused(
+            f"{name} is made here, of {'books' if name == 'book_sample' else 'trades'}",
+            "import what it is made of; candles of others are --kind kline",
+        )
+    if not own and name not in IMPORTED:
+        whose = "dl export and books of tardis.dev" if name in _BOOKS else "dl export"
+        raise Refused(
+            f"{name} is imported from files of {whose} only", f"kinds that are of any file: {', '.join(IMPORTED)}"
+        )
     return name

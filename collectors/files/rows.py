@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from collectors.files import texts
+from collectors.files import changes, own, texts
 from collectors.files.blocks import Block, tables_of
 from collectors.files.reading import PRICES, Reading, Refused
 from collectors.files.sniff import JSON, cells
@@ -32,8 +32,14 @@ def batches(path: Path, reading: Reading, block: Block) -> Iterator[pl.DataFrame
     if reading.format == "parquet":
         first = block.first
         for table in tables_of(path, block.group, BATCH_ROWS):
-            yield from _batches(reading, _counted(texts_of(table), first))
+            if reading.dialect == own.DIALECT:
+                yield own.of_table(reading, table, first)
+            else:
+                yield from _batches(reading, _counted(texts_of(table), first))
             first += table.num_rows
+        return
+    if reading.dialect == own.DIALECT and reading.format == "json":
+        yield own.of_lines(reading, path.name, block.data, block.first)
         return
     cut = _of_csv(path, reading, block) if reading.format == "csv" else _of_json(path, reading, block)
     yield from _batches(reading, _counted(cut, block.first))
@@ -43,8 +49,12 @@ def _batches(reading: Reading, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Lines without anything are no rows."""
     cells = [pl.col(name) for name in frame.columns if name != _NUMBER]
     frame = frame.filter(~pl.all_horizontal(cell.is_null() | (cell == "") for cell in cells))
+    if reading.dialect in changes.DIALECTS:  # a block holds whole messages
+        yield from [changes.batch(reading, frame)] if frame.height else []
+        return
     for start in range(0, frame.height, BATCH_ROWS):
-        yield _batch(reading, frame.slice(start, BATCH_ROWS))
+        cut = frame.slice(start, BATCH_ROWS)
+        yield own.of_texts(reading, cut) if reading.dialect == own.DIALECT else _batch(reading, cut)
 
 
 def _counted(frame: pl.DataFrame, first: int) -> pl.DataFrame:
@@ -163,6 +173,8 @@ def _values(reading: Reading, name: str, kind: str, column: pl.Series, wrong: li
         wrong.append(_reasons(made.is_null() & plain.is_not_null(), f"{name}: no whole number", column))
         return made
     plain = column.str.strip_chars()
+    if reading.dialect.startswith("tardis-"):
+        plain = texts.unguarded(plain)
     if name == "side":
         lower = plain.str.to_lowercase()
         return lower.replace(list(_SIDES), list(_SIDES.values()))

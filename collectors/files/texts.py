@@ -47,6 +47,11 @@ def numbers(texts: pl.Series, *, comma: bool = False, scale: int = 0) -> pl.Seri
     return made
 
 
+def unguarded(values: pl.Series) -> pl.Series:
+    """Texts without the apostrophe that keeps a spreadsheet from taking them for formulas."""
+    return values.str.replace(r"^'([=+\-@\t\r])", "$1")
+
+
 def _shifted(column: scaled.Scaled, scale: int) -> scaled.Scaled:
     return scaled.Scaled(column.values, column.exponent + scale)
 

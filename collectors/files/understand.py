@@ -16,7 +16,7 @@ from itertools import pairwise
 import msgspec
 import polars as pl
 
-from collectors.files import dialects, texts
+from collectors.files import changes, dialects, own, texts
 from collectors.files.dialects import ADJUSTED, CLOCK, COLUMNS, DATE, ID, MAPPED, NEEDED, TIME, Dialect
 from collectors.files.reading import (
     INTERVALS,
@@ -33,6 +33,7 @@ from collectors.files.stamping import Found, times_of
 from lake import tables
 
 _LEAN = re.compile(r"(?:(\d{4})(\d{2})(\d{2})_)([a-z0-9.]+)_(tick|second|minute)_(trade|quote)\.csv", re.IGNORECASE)
+_LEAN_BARS = {"second": "1s", "minute": "1m"}
 _LARGE = 10_000
 """Whole prices from here on are no prices of a currency, and of few shares: they may be scaled."""
 _ASKED_OF = ("fx", "equity")
@@ -44,6 +45,12 @@ def understand(sample: Sample, options: Options, *, numbered: bool) -> Reading:
 
     Raises Refused, Unclear, UnknownKind.
     """
+    mine = own.kind_of(sample)
+    if mine is not None and options.dialect in (None, own.DIALECT) and not options.columns:
+        return own.reading(sample, mine, options)
+    book = changes.dialect_of(sample)
+    if book is not None and options.dialect in (None, book) and not options.columns:
+        return changes.reading(sample, book, options)
     names = sample.header or tuple(str(place + 1) for place in range(len(sample.rows[0])))
     found = _found(sample, names, options)
     _check_needed(sample.name, found, names)
@@ -74,25 +81,42 @@ def understand(sample: Sample, options: Options, *, numbered: bool) -> Reading:
 
 
 def _found(sample: Sample, names: Sequence[str], options: Options) -> Found:
+    lean = _LEAN.search(sample.name) if sample.header is None else None
     if options.columns:
         fields = _mapped(names, options.columns)
-        return Found(dialect=MAPPED, kind=_kind(sample, options, fields), fields=fields)
-    lean = _LEAN.search(sample.name)
-    if options.dialect == "lean" or (options.dialect is None and lean is not None and sample.header is None):
+        kind = _kind(sample, options, fields)
+        if lean is None:
+            return Found(dialect=MAPPED, kind=kind, fields=fields)
+        return Found(
+            dialect=MAPPED, kind=kind, fields=fields, zone=_lean_zone(options), base=_lean_date(lean),
+            interval=_LEAN_BARS.get(lean[5].lower()),
+        )  # fmt: skip
+    if options.dialect == "lean" or (options.dialect is None and lean is not None):
         return _lean(sample, lean, options)
     chosen = _dialect(sample, options)
     if chosen is not None:
         return _of_dialect(sample, names, chosen, options)
     if sample.header is None:
-        raise Refused(
-            f"{sample.name} has no header, and its first row is in no known dialect: {_shown(sample.rows[0])}",
-            "say what the columns are, e.g. --kind kline --map 1=time --map 2=open --map 3=high --map 4=low"
-            " --map 5=close --map 6=volume",
-        )
+        raise _unknown(sample)
     fields = dialects.named(sample.header)
     kind = _kind(sample, options, fields)
     used = {TIME, DATE, CLOCK, "symbol", ADJUSTED, *([ID] if "trade" in kind else []), *_offered(kind)}
     return Found(dialect=COLUMNS, kind=kind, fields={name: place for name, place in fields.items() if name in used})
+
+
+def _unknown(sample: Sample) -> Refused:
+    """What to say of a file without names whose rows nobody knows, or that looks like those of one exchange."""
+    alike = [one for one in dialects.DIALECTS if one.only and one.fits(sample)]
+    hint = "say what the columns are, e.g. " + (
+        "--kind kline --map 1=time --map 2=open --map 3=high --map 4=low --map 5=close --map 6=volume"
+        if len(sample.rows[0]) > 4
+        else "--kind trade --map 1=time --map 2=price --map 3=qty"
+    )
+    if alike:
+        hint = f"if it is {alike[0].what.partition(':')[0]}, say --dialect {alike[0].name}; else {hint}"
+    return Refused(
+        f"{sample.name} has no header, and its first row is in no known dialect: {_shown(sample.rows[0])}", hint
+    )
 
 
 def _dialect(sample: Sample, options: Options) -> Dialect | None:
@@ -126,11 +150,11 @@ def _of_dialect(sample: Sample, names: Sequence[str], chosen: Dialect, options: 
 
 
 def _lean(sample: Sample, named: re.Match[str] | None, options: Options) -> Found:
-    if named is None or sample.header is not None:
+    if named is None:
         raise Refused(
             f"{sample.name} is not named as Lean names its files", "e.g. 20161007_btcusd_minute_trade.csv in a zip"
         )
-    year, month, day, symbol, width, what = (part.lower() for part in named.groups())
+    symbol, width, what = (part.lower() for part in named.groups()[3:])
     columns = len(sample.rows[0])
     shapes: Mapping[tuple[str, str, int], tuple[str, tuple[str, ...]]] = {
         ("tick", "quote", 3): ("quote", (TIME, "bid", "ask")),
@@ -142,17 +166,25 @@ def _lean(sample: Sample, named: re.Match[str] | None, options: Options) -> Foun
     if shape is None:
         raise Refused(
             f"{sample.name} holds Lean's bars of bids and asks ({width} {what}, {columns} columns), no kind here",
-            "import its tick file, or --kind kline --map 2=open … for the bars of one side",
+            "import its tick file, or the bars of one side, e.g. bids: --kind kline --map 1=time --map 2=open"
+            " --map 3=high --map 4=low --map 5=close --symbol …",
         )
     kind, order = shape
     if options.kind not in (None, kind):
         raise Refused(f"{sample.name} (lean) holds no {options.kind}", f"it holds {kind}")
-    zones = {"equity": "America/New_York", "fx": None}
     return Found(
         dialect="lean", kind=kind, fields={field: place for place, field in enumerate(order)},
-        zone=zones.get(options.market_type, texts.UTC), interval={"second": "1s", "minute": "1m"}.get(width),
-        scale=4 if options.market_type == "equity" else 0, symbol=symbol.upper(), base=f"{year}-{month}-{day}",
+        zone=_lean_zone(options), interval=_LEAN_BARS.get(width),
+        scale=4 if options.market_type == "equity" else 0, symbol=symbol.upper(), base=_lean_date(named),
     )  # fmt: skip
+
+
+def _lean_date(named: re.Match[str]) -> str:
+    return "-".join(named.groups()[:3])
+
+
+def _lean_zone(options: Options) -> str | None:
+    return {"equity": "America/New_York", "fx": None}.get(options.market_type, texts.UTC)
 
 
 def _mapped(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:

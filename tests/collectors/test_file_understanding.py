@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from collectors.files.dialects import DIALECTS
+from collectors.files.dialects import names
 from collectors.files.importing import rehearse, request_of
 from collectors.files.preview import preview
 from collectors.files.reading import Options, Refused, Unclear
@@ -79,7 +79,7 @@ def test_dialects_are_told_by_their_looks(tmp_path, name, text, changed, told):
 
 def test_every_dialect_is_documented():
     page = (ROOT / "docs" / "import.md").read_text()
-    assert not [one.name for one in DIALECTS if f"| `{one.name}` |" not in page]
+    assert not [name for name in names() if f"| `{name}` |" not in page]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_the_file_does_not_say_is_asked_for_by_its_option(tmp_path, option,
         (candles(*MINUTES), {"columns": {"Colour": "close"}}, "no column has that name.*1 time"),
         (candles(*MINUTES), {"columns": {"time": "time", "open": "price"}, "kind": "trade"}, "known to be qty"),
         (candles(*MINUTES), {"kind": "bar_1m"}, "made here, of trades.*--kind kline"),
-        (candles(*MINUTES), {"kind": "book_delta"}, "not imported from files"),
+        (candles(*MINUTES), {"kind": "book_delta"}, "imported from files of dl export and books of tardis.dev only"),
         (candles(*MINUTES), {"timezone": "UTC", "scale": 300}, "no power of ten"),
         ("PK\x03\x04rest", {}, "cannot be unpacked"),
         ("ARROW1__", {}, "Feather"),

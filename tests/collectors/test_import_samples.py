@@ -54,6 +54,30 @@ ASKED = {
 }
 
 
+SIDE = {"columns": {"1": "time", "2": "open", "3": "high", "4": "low", "5": "close"}, "kind": "kline"}
+
+
+@pytest.mark.parametrize("width, rows", [("minute", 1363), ("second", None)])
+def test_of_bars_of_bids_and_asks_one_side_is_taken_as_the_refusal_says(width, rows):
+    options = Options(exchange="oanda", market_type="fx", timezone="UTC", symbol="EURUSD", **SIDE)
+    made = rehearse(request_of(sample(f"csv/{FX}/{width}/eurusd/20140501_quote.zip"), options), NOW, lambda *_: None)
+    assert made.quarantined == 0
+    assert rows is None or made.rows == rows
+    assert parse("2014-05-01") <= made.ts_from < made.ts_to <= parse("2014-05-02")
+
+
+def test_trades_that_look_like_the_archive_of_one_exchange_ask_whether_they_are():
+    path = sample("kraken/freqtrade_trades_BCHEUR.csv")
+    with pytest.raises(Refused, match=r"if it is Kraken's trade archive, say --dialect kraken-trades; else .*2=price"):
+        request_of(path, Options(exchange="x", market_type="spot", symbol="BCH/EUR"))
+    made = rehearse(request_of(path, Options(exchange="kraken", market_type="spot", symbol="BCH/EUR")), NOW, quiet)
+    assert (made.rows, made.quarantined) == (148, 0)
+
+
+def quiet(*_):
+    pass
+
+
 def names():
     root = SAMPLES / "csv"
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
