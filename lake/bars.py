@@ -92,20 +92,23 @@ def fold(
     quotes: Frame | None = None,
     coverage: Intervals | None = None,
     gaps: Intervals | None = None,
+    origin: int = 0,
 ) -> pa.Table:
     """Bars of `width` us from narrower ones of one (exchange, market_type) whose width divides it.
+
+    `origin` (us) is where a window begins; the narrow width divides it too.
 
     Everything that comes from trades equals bars made from the trades, bit for bit. A quote in a narrow window without
     a trade is in no bar, and neither is what was not covered there: give `quotes`, `coverage` and `gaps` to have those
     columns from the source too; without them they are folded from the rows (last quote, any partial, any gap).
     """
     rows = _needed(bars, _FOLDED).with_columns(narrow=pl.col("window_start"))
-    rows = _in_order(rows.with_columns(window_start=pl.col("narrow") - pl.col("narrow") % width), "narrow")
+    rows = _in_order(rows.with_columns(window_start=pl.col("narrow") - (pl.col("narrow") - origin) % width), "narrow")
     folded = pl.concat([_folded(piece) for piece in _pieces(rows)], how="diagonal")
     market = (pl.lit(value).alias(name) for name, value in _market(bars).items())
     folded = folded.with_columns(*market, pl.col("symbol").cast(pl.String))
     if quotes is not None:
-        folded = _with_quotes(folded.drop(_QUOTE), quotes, width)
+        folded = _with_quotes(folded.drop(_QUOTE), quotes, width, origin)
     if coverage is not None:
         folded = folded.with_columns(partial=~_inside(folded, coverage, width))
     if gaps is not None:
@@ -270,7 +273,7 @@ def _counted(trades: Frame, coverage: Intervals, width: int, span: Interval | No
     )
 
 
-def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.DataFrame:
+def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int, origin: int = 0) -> pl.DataFrame:
     """Bars with the last quote inside each window; null columns where there is none."""
     if quotes is None:
         nulls = [pl.lit(None, dtype=pl.Float64).alias(name) for name in _QUOTE[:5]]
@@ -278,7 +281,7 @@ def _with_quotes(bars: pl.DataFrame, quotes: Frame | None, width: int) -> pl.Dat
             *nulls, pl.lit(None, dtype=pl.Int64).alias("ts_quote"), pl.lit(value=False).alias("ts_estimated")
         )
     rows = _needed(quotes, _QUOTED)
-    rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
+    rows = rows.with_columns(window_start=pl.col("ts_event") - (pl.col("ts_event") - origin) % width)
     ends = [pl.col(name).to_physical() for name in ("symbol", "window_start")]
     rows = _in_order(rows, "ts_event", "update_id")
     last = rows.filter(pl.any_horizontal(end.ne_missing(end.shift(-1)) for end in ends))

@@ -7,11 +7,13 @@ LakeError(message, hint)
  +-- LakeMismatch         simulated against real, or a lake of another kind (exit 78)
  +-- UnknownVersion       a manifest, segment or table newer than this program (exit 78)
  +-- WrongQuestion        an option, a column or a query that cannot be answered (exit 2)
+ +-- NotHeld              a day, revision or certificate that the lake does not have, or no longer has
  +-- ManifestBusy         another program holds the manifest's lock; trying again is the cure
  +-- CommitConflict       what a committer believed is no longer so; planning again is the retry
  +-- Fenced               this writer's epoch is over: another took the lake
  +-- CorruptSegment       a sealed segment that no longer is what its seal says
  +-- CorruptFile          a Parquet file that no longer is what the manifest says
+ |    +-- MissingFile     one that is not there
  |    +-- CorruptManifest manifest.db is not what SQLite wrote (exit 74)
  +-- BookUnknown          an order book that the stored rows do not prove at that time
  |    +-- BookCrossed     one whose best bid is not below its best ask
@@ -55,6 +57,10 @@ class WrongQuestion(LakeError):
     exit_code = 2
 
 
+class NotHeld(LakeError):
+    pass
+
+
 class ManifestBusy(LakeError):
     pass
 
@@ -72,6 +78,10 @@ class CorruptSegment(LakeError):
 
 
 class CorruptFile(LakeError):
+    pass
+
+
+class MissingFile(CorruptFile):
     pass
 
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from lake.errors import WrongQuestion
 from market.kinds import KINDS
+from market.session import EVERY_SYMBOL
 from market.times import Interval, floor_to, union
 
 Fill: TypeAlias = Literal["none", "empty", "previous"]
@@ -42,13 +43,17 @@ def hide_gaps(bars: pl.DataFrame, width: int, gaps: Spans) -> pl.DataFrame:
 
 
 def filled(  # the rows, what they are, and what is known about the windows without one
-    bars: pl.DataFrame, width: int, fill: Fill, span: Interval, coverage: Spans, gaps: Spans
+    bars: pl.DataFrame, width: int, fill: Fill, span: Interval, coverage: Spans, gaps: Spans, origin: int = 0
 ) -> pl.DataFrame:
-    """A row for every window of `span` (us, limited to what has rows or coverage), sorted by symbol and window."""
+    """A row for every window of `span` (us, limited to what has rows or coverage), sorted by symbol and window.
+
+    `origin` (us) is where a window begins.
+    """
     grids = []
     total = 0
-    for key in sorted({*coverage, *bars.select(pl.col(MARKET).cast(pl.String)).unique().iter_rows()}):
-        grid = _grid(bars, key, width, span, coverage.get(key, ()))
+    named = {key for key in coverage if key[2] != EVERY_SYMBOL}
+    for key in sorted({*named, *bars.select(pl.col(MARKET).cast(pl.String)).unique().iter_rows()}):
+        grid = _grid(bars, key, (width, origin), span, coverage.get(key, ()))
         total += grid.len()
         _limit(total)
         names = [pl.lit(value).alias(name) for name, value in zip(MARKET, key, strict=True)]
@@ -87,15 +92,18 @@ def _limit(windows: int) -> None:
         raise WrongQuestion(f"fill would make more than {MAX_WINDOWS:,} rows", "narrow the range or the symbols")
 
 
-def _grid(bars: pl.DataFrame, key: SymbolKey, width: int, span: Interval, covered: Sequence[Interval]) -> pl.Series:
-    """Starts of all windows of one symbol."""
+def _grid(
+    bars: pl.DataFrame, key: SymbolKey, windows: tuple[int, int], span: Interval, covered: Sequence[Interval]
+) -> pl.Series:
+    """Starts of all windows (width, origin) of one symbol."""
+    width, origin = windows
     mine = bars.filter(*(pl.col(name).cast(pl.String) == value for name, value in zip(MARKET, key, strict=True)))
     starts = mine["window_start"].cast(pl.Int64)
     first = [int(starts.min()), int(starts.max()) + width] if starts.len() else []  # type: ignore[arg-type] # ints
     edges = [*first, *(edge for interval in covered for edge in (interval.start, interval.end))]
-    low = max(span.start, floor_to(min(edges), width)) if span.start <= -(2**61) else span.start
+    low = max(span.start, floor_to(min(edges) - origin, width) + origin) if span.start <= -(2**61) else span.start
     high = min(span.end, max(edges)) if span.end >= 2**61 else span.end
-    first_window = low if low % width == 0 else floor_to(low, width) + width
+    first_window = floor_to(low - origin + width - 1, width) + origin
     _limit((high - first_window) // width)
     grid = pl.int_range(first_window, max(first_window, high), width, dtype=pl.Int64, eager=True)
     return grid.cast(pl.Datetime("us", "UTC")).alias("window_start")
@@ -120,6 +128,11 @@ def _inside(bars: pl.DataFrame, width: int, spans: Spans) -> pl.Series:
 
 
 def _touched(bars: pl.DataFrame, width: int, spans: Spans) -> pl.Series:
-    """Which windows overlap one of the intervals."""
+    """Which windows overlap one of the intervals, or one of EVERY_SYMBOL of their market."""
+    if any(symbol == EVERY_SYMBOL for _, _, symbol in spans):
+        spans = {
+            key: [*spans.get(key, ()), *spans.get((*key[:2], EVERY_SYMBOL), ())]
+            for key in bars.select(pl.col(MARKET).cast(pl.String)).unique().iter_rows()
+        }
     starts = pl.col("window_start").cast(pl.Int64)
     return (_latest(bars, starts + (width - 1), spans) > bars.select(starts).to_series()).fill_null(value=False)

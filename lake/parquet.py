@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
 from lake import scaled, tables
-from lake.errors import CorruptFile, VerifyFailed
+from lake.errors import CorruptFile, MissingFile, VerifyFailed
 from lake.merge import duplicates
 from lake.rising import Rising
 from lake.sortedness import unsorted
@@ -224,7 +224,7 @@ def open_file(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, filesystem=_LOCAL, page_checksum_verification=True, pre_buffer=False)
     except FileNotFoundError as error:
-        raise CorruptFile(f"{path} is missing", "run: dl verify") from error
+        raise MissingFile(f"{path} is missing", "run: dl verify") from error
     except (OSError, pa.ArrowException) as error:
         raise CorruptFile(f"{path} is not a readable Parquet file: {error}", "run: dl verify") from error
 
@@ -312,6 +312,8 @@ def file_sha256(path: Path) -> str:
     try:
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise MissingFile(f"{path} is missing", "run: dl verify") from error
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
 
@@ -319,7 +321,7 @@ def file_sha256(path: Path) -> str:
 def check_sha256(path: Path, expected: str) -> None:
     """Raises CorruptFile where the bytes on disk are not those of the manifest, or there are none."""
     if not path.exists():
-        raise CorruptFile(f"{path} is missing", "run: dl verify")
+        raise MissingFile(f"{path} is missing", "run: dl verify")
     found = file_sha256(path)
     if found != expected:
         raise CorruptFile(f"{path} has SHA-256 {found[:16]}…, the manifest says {expected[:16]}…", "run: dl verify")

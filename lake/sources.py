@@ -26,6 +26,11 @@ INPUTS = (*TRADES, "quote")
 """The kinds that bars are made from."""
 
 
+def bar_cursor(exchange: str, market_type: str) -> str:
+    """The manifest's cursor up to which (us) this market's provisional bars are written."""
+    return f"bars/{exchange}/{market_type}"
+
+
 class _OfSymbol(Protocol):
     @property
     def kind(self) -> str: ...

@@ -83,9 +83,7 @@ class Run(msgspec.Struct, frozen=True):
     lateness: int
 
 
-def cursor_name(exchange: str, market_type: str) -> str:
-    """The manifest's cursor up to which (us) this market's provisional bars are written."""
-    return f"bars/{exchange}/{market_type}"
+cursor_name = sources.bar_cursor
 
 
 def failures_name(exchange: str, market_type: str) -> str:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from lake import Lake, reading, tables
+from lake.asking import bar_kind
 from lake.errors import CorruptFile, LakeError, NotALake
-from lake.reader import bar_kind
 from lake.rows import CertificateRow
 from market.errors import Malformed, UnknownKind
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval

@@ -1,0 +1,174 @@
+"""One read, answered by one snapshot of the manifest: its files, gaps, coverage, and how complete they are.
+
+Nothing behind a plan asks the manifest again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from lake import bars, completeness, sources
+from lake.asking import Question, dates
+from lake.completeness import Completeness, Reached
+from lake.fills import Spans, SymbolKey
+from lake.listings import Listing, listings, refuse_two_listings, resolve
+from lake.manifest_reads import BATCH, Snapshot
+from lake.reading import EVER, Selection, Wanted, choose
+from lake.rows import FileRow
+from market.session import Coverage, Gap, GapState
+from market.times import DAY, Interval, floor_to
+
+MISSING: tuple[GapState, ...] = ("open", "unrepairable")
+"""States of a gap inside which nothing is known."""
+_MARKETS = 16
+"""Choices of markets whose listings are remembered."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a question means: `files` are the live ones of its kind, of which `selection` can hold wanted rows.
+
+    `coverage` (of what bars are made from) ends where their rows end that can be read.
+    """
+
+    question: Question
+    wanted: tuple[Wanted, ...]
+    files: tuple[FileRow, ...]
+    selection: Selection
+    gaps: tuple[Gap, ...]
+    coverage: tuple[Coverage, ...]
+    told: Completeness
+
+    @property
+    def kind(self) -> str:
+        return self.question.kind
+
+    @property
+    def span(self) -> Interval:
+        return self.question.span
+
+    def covered(self) -> Spans:
+        """The coverage of what is asked for, by symbol."""
+        return spans(row for row in self.coverage if takes(self.wanted, row))
+
+
+class Names:
+    """What symbols mean: listings by the contract files that name them, read once for as long as these stay.
+
+    May be shared between threads.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[tuple[str, ...], list[Listing]] = {}
+
+    def listings(self, snapshot: Snapshot, exchange: str | None, market_type: str | None) -> list[Listing]:
+        """Raises CorruptFile."""
+        files = snapshot.files("contract", exchange=exchange, market_type=market_type)
+        key = tuple(file.path for file in files)
+        known = self._known.get(key)
+        if known is None:
+            known = listings(self.root, files)
+            self._known = {**(self._known if len(self._known) < _MARKETS else {}), key: known}
+        return known
+
+    def wanted(
+        self, snapshot: Snapshot, exchange: str | None, market_type: str | None, asked: Iterable[Wanted]
+    ) -> tuple[Wanted, ...]:
+        """What is asked for in the venues' spellings."""
+        held = list(asked)
+        if all(one.symbol is None for one in held):
+            return tuple(held)
+        known = self.listings(snapshot, exchange, market_type)
+        return tuple(venue for one in held for venue in resolve(one, known))
+
+
+def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
+    """The plan of a question. Raises WrongQuestion (two listings of one ticker), CorruptFile."""
+    known = names.listings(snapshot, q.exchange, q.market_type)
+    wanted = tuple(venue for one in q.asked for venue in resolve(one, known))
+    around, symbols = q.around, symbols_of(wanted)
+    first, last = dates(around)
+    files = snapshot.files(
+        q.kind, exchange=q.exchange, market_type=q.market_type, symbol=symbols, date_from=first, date_to=last
+    )
+    sure: frozenset[str] = frozenset()
+    if q.min_state == "verified" and files:
+        newest = {c.path: c.verified for c in snapshot.certificates(exchange=q.exchange, kind=q.kind)}
+        sure = frozenset(path for path, verified in newest.items() if verified)
+    selection = choose(q.kind, files, wanted, around, q.min_state, sure)
+    if not q.across_listings:
+        refuse_two_listings(known, wanted, _extent(selection, q.span))
+    mine = [file for file in files if any(one.takes(file) for one in wanted)]
+    reached = completeness.reached(snapshot, q.kind, mine)
+    gaps, coverage = _holes(snapshot, q, symbols, around)
+    gaps = [gap for gap in gaps if takes(wanted, gap)]
+    inside = [gap for gap in gaps if gap.ts_from < q.span.end]
+    return Plan(
+        question=q, wanted=wanted, files=tuple(files), selection=selection, gaps=tuple(gaps),
+        coverage=tuple(_readable(coverage, reached)), told=completeness.told(version, reached, q.span, inside),
+    )  # fmt: skip
+
+
+def symbols_of(wanted: Sequence[Wanted]) -> list[str] | None:
+    """What the manifest is asked for: whatever says nothing of these symbols cannot be of use. None for all."""
+    names = {one.symbol for one in wanted if one.symbol is not None}
+    return None if len(names) > BATCH or any(one.symbol is None for one in wanted) else sorted(names)
+
+
+def takes(wanted: Iterable[Wanted], row: Gap | Coverage) -> bool:
+    """Whether a row of the manifest says something of what is wanted."""
+    return any(
+        one.exchange in (None, row.exchange)
+        and one.market_type in (None, row.market_type)
+        and (one.symbol in (None, row.symbol) or row.symbol == bars.EVERY_SYMBOL)
+        for one in wanted
+    )
+
+
+def spans(rows: Iterable[Gap | Coverage]) -> Spans:
+    """Intervals by symbol. A gap that still grows has no end, and one between two ids of one us is one us wide."""
+    held: dict[SymbolKey, list[Interval]] = {}
+    for row in rows:
+        end = EVER.end if row.ts_to is None else max(row.ts_to, row.ts_from + 1)
+        held.setdefault((row.exchange, row.market_type, row.symbol), []).append(Interval(row.ts_from, end))
+    return held
+
+
+def _extent(selection: Selection, span: Interval) -> Interval:
+    """The part of `span` that the files reach: an open end is no reason to refuse."""
+    held = selection.files
+    if not held:
+        return Interval(0, 0)
+    return span.clip(Interval(min(file.ts_min for file in held), max(file.ts_max for file in held) + 1))
+
+
+def _holes(
+    snapshot: Snapshot, q: Question, symbols: list[str] | None, span: Interval
+) -> tuple[list[Gap], list[Coverage]]:
+    """Gaps of the kind; and of bars the gaps and coverage of what they were made from: trades, or aggregated ones
+    where trades are not collected.
+    """
+    named = None if symbols is None else [*symbols, bars.EVERY_SYMBOL]
+    if q.bar is None:
+        return snapshot.gaps(q.exchange, q.market_type, q.kind, named, state=MISSING, overlapping=span), []
+    days = Interval(floor_to(span.start, DAY), -floor_to(-span.end, DAY))
+    gaps: list[Gap] = []
+    coverage: list[Coverage] = []
+    for source in sources.TRADES:
+        gaps += snapshot.gaps(q.exchange, q.market_type, source, named, state=MISSING, overlapping=span)
+        coverage += snapshot.coverage(q.exchange, q.market_type, source, named, overlapping=days)
+    inside = [c for c in coverage if c.ts_from < span.end and c.ts_to > span.start]
+    return sources.without_traded(gaps, coverage), sources.without_traded(inside, coverage)
+
+
+def _readable(coverage: Iterable[Coverage], reached: Reached) -> Iterable[Coverage]:
+    """Coverage up to where rows can be read: what has come and is no bar yet is not known to be empty."""
+    for row in coverage:
+        end = reached.get((row.exchange, row.market_type))
+        if end is None or row.ts_to <= end:
+            yield row
+        elif row.ts_from < end:
+            yield msgspec.structs.replace(row, ts_to=end)

@@ -1,0 +1,47 @@
+"""Bars as a reader shows them: folded to any interval, null over gaps, and with the windows that have no trade."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import polars as pl
+
+from lake import bars, fills
+from lake.asking import BarKind
+from lake.bars import EVERY_SYMBOL
+from lake.fills import Fill
+from lake.plans import Plan, spans
+
+
+def shown(plan: Plan, bar: BarKind, rows: pl.LazyFrame, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
+    """Bars of `rows` (stored ones of the plan); at least `columns` of them where nothing needs the others."""
+    if fill == "none" and not bar.folded:
+        needed = fills.NEEDED if plan.gaps else ("gap",)
+        rows = rows.select(list(dict.fromkeys((*needed, *columns))))
+    held = rows.collect()
+    if bar.folded:
+        held = _folded(held, bar, plan)
+        low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (plan.span.start, plan.span.end))
+        held = held.filter((pl.col("window_start") >= low) & (pl.col("window_start") < high))
+    gaps = spans(plan.gaps)
+    made = fills.hide_gaps(held, bar.width, gaps)
+    return made if fill == "none" else fills.filled(made, bar.width, fill, plan.span, plan.covered(), gaps, bar.origin)
+
+
+def hiding(plan: Plan, bar: BarKind) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """The step of a lazy frame of stored bars that takes out what lies over gaps."""
+    width, gaps = bar.width, spans(plan.gaps)
+    return lambda frame: fills.hide_gaps(frame, width, gaps)
+
+
+def _folded(rows: pl.DataFrame, bar: BarKind, plan: Plan) -> pl.DataFrame:
+    """Wider bars, market by market; `partial` where coverage does not contain the wide window."""
+    made: list[pl.DataFrame] = []
+    for key, part in rows.group_by("exchange", "market_type", maintain_order=True):
+        market = tuple(str(name) for name in key)
+        mine = [c for c in plan.coverage if (c.exchange, c.market_type) == market and c.symbol != EVERY_SYMBOL]
+        covered = bars.by_symbol((c.symbol, c.ts_from, c.ts_to) for c in mine)
+        folded = pl.from_arrow(bars.fold(part, bar.width, coverage=covered, origin=bar.origin))
+        assert isinstance(folded, pl.DataFrame)
+        made.append(folded)
+    return pl.concat(made) if made else rows
