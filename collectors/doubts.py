@@ -6,11 +6,30 @@ DOUBTS = 64  # remembered a symbol
 
 
 class Doubt:
-    """A session came in ahead of others: between `ts_from` and its first event at `ts_to` (us), which has the number
-    `at`, nothing is missing once one of the `provers`, who were there before, has come that far.
+    """A session came in ahead of others: between the number `after` at `ts_from` and its first event, `at` at `ts_to`
+    (us), nothing is missing once one of the `provers`, who were there before, has come that far.
+
+    One that was mute for a while shows itself by what it leaves out: the event `after`, or the event `at`.
     """
 
-    __slots__ = ("at", "provers", "ts_from", "ts_to")
+    __slots__ = ("after", "at", "coming", "provers", "ts_from", "ts_to")
 
-    def __init__(self, at: int, ts_from: int, ts_to: int, provers: set[str]) -> None:
-        self.at, self.ts_from, self.ts_to, self.provers = at, ts_from, ts_to, provers
+    def __init__(self, after: int, at: int, ts_from: int, ts_to: int, provers: set[str]) -> None:
+        self.after, self.at, self.ts_from, self.ts_to, self.provers = after, at, ts_from, ts_to, provers
+        self.coming: set[str] = set()
+        """Provers that have sent something of in between."""
+
+    def proven(self, session: str, came: int | None, at: int, apart: int) -> bool:
+        """Whether nothing is missing, `session` going on from `came`, where that is known, to `at`; the numbers of an
+        event on two connections differ by `apart` at most. One that has left an event out proves nothing any more.
+        """
+        if session not in self.provers or at <= self.after:
+            return False
+        if came is None or came >= self.after:
+            if at < self.at:
+                self.coming.add(session)
+                return False
+            if session in self.coming or at <= self.at + apart:
+                return True
+        self.provers.discard(session)
+        return False

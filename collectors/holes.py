@@ -276,6 +276,19 @@ class Memory(ABC):
         hole.gap.id_from, hole.gap.id_to = hole.start, hole.end
         self._give(hole.gap)
 
+    def _come(self, line: Line, event: Event, at: int, newest: int, apart: int = 0) -> None:
+        """An event's session is at the number `at`, which resolves doubts. `newest` is the number of the newest event
+        of all: who left that out was mute, and comes in anew. See Doubt for `apart`.
+        """
+        session, now = event.session, event.ts_recv
+        for doubt in line.reached(session, at, apart):
+            self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
+        if line.was_mute(session, at, newest):
+            if len(line.sessions) > 1:
+                line.meet(session, at, joined=False, ts=venue_time(event))
+            else:
+                self._between(line, line.ts, venue_time(event), SILENT, session, now)
+
     def _resumed(self, line: Line, event: Event, ts: int, *, unbroken: bool) -> None:
         """The stream flows again. An id that we had proves that the new session was there before the old one left."""
         gap, line.gap = line.gap, None

@@ -116,11 +116,11 @@ class KeyedMerger(Memory):
 
     def _of_stream(self, line: Line, event: Event, ts: int, *, known: bool) -> None:
         """An event proves that its session serves the stream."""
+        follows = isinstance(event, Kline) and event.open_time == line.ts + MS
         if event.session not in line.sessions:
-            follows = isinstance(event, Kline) and event.open_time == line.ts + MS
             line.meet(event.session, ts, joined=known or follows or not line.ts, ts=ts)
-        if line.entering or line.doubts:
-            line.reached(event.session, ts)
+        self._come(line, event, ts, 0 if follows else line.ts)
+        line.came[event.session] = ts
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)
 

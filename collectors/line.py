@@ -29,8 +29,8 @@ class Line:
     """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
 
     __slots__ = (
-        "began", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past", "seen",
-        "session", "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts", "twin", "until",
+        "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past",
+        "seen", "session", "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts", "twin", "until",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -43,6 +43,10 @@ class Line:
         """The session of the newest event; any other session's event is looked at closely."""
         self.twin = ""
         """Another session that serves it, where no hole, stray or other doubt is: its copies are dropped fast."""
+        self.copied = -1
+        """The number of the twin's newest copy."""
+        self.came: dict[str, int] = {}
+        """Session -> the number of its newest event, as of when anything was last looked at closely."""
         self.sessions: set[str] = set()
         """Those that have sent something of it and are not over; of sparse streams those that were taken on."""
         self.entering: dict[str, int] = {}
@@ -79,6 +83,8 @@ class Line:
 
     def leave(self, session: str) -> None:
         """The session serves it no more."""
+        self.remember()
+        self.came.pop(session, None)
         self.sessions.discard(session)
         self.joined.discard(session)
         self.entering.pop(session, None)
@@ -88,6 +94,18 @@ class Line:
         if self.settling is not None and self.settling[0] == session:
             self.settling = None
 
+    def remember(self) -> None:
+        """How far the sessions have come whose events are passed fast."""
+        if self.session and self.next >= 0:
+            self.came[self.session] = self.next - 1
+        if self.twin:
+            self.came[self.twin] = self.copied
+
+    def was_mute(self, session: str, at: int, newest: int) -> bool:
+        """Whether a session that goes on at the number `at` has left out the newest one of all."""
+        came = self.came.get(session)
+        return came is not None and came < newest < at and self.gap is None
+
     def meet(self, session: str, at: int, *, joined: bool, ts: int = 0) -> None:
         """A session's first event, of the number `at` and time `ts`; `joined`: nothing can be missing before it."""
         self.sessions.add(session)
@@ -96,7 +114,7 @@ class Line:
         else:
             self.entering[session] = at
             if ts and (others := self.sessions - {session}):
-                self._doubt(Doubt(at, self.ts, ts, others))
+                self._doubt(Doubt(self.next - 1 if self.next >= 0 else self.ts, at, self.ts, ts, others))
         self.twin = ""
 
     def _doubt(self, doubt: Doubt) -> None:
@@ -106,23 +124,32 @@ class Line:
             doubt.ts_from, doubt.provers = last.ts_from, doubt.provers | last.provers
         self.doubts.append(doubt)
 
-    def reached(self, session: str, at: int) -> None:
-        """A session is at the number `at`: whoever came in by then overlaps with it."""
+    def reached(self, session: str, at: int, apart: int = 0) -> list[Doubt]:
+        """A session is at the number `at`: whoever came in by then overlaps with it.
+
+        Those doubts that nobody can resolve any more; said once. See Doubt for `apart`.
+        """
         for other in [other for other, entry in self.entering.items() if other != session and at >= entry]:
             del self.entering[other]
             self.joined.add(other)
-        if self.doubts:
-            self.doubts = [doubt for doubt in self.doubts if session not in doubt.provers or at < doubt.at]
+        if not self.doubts:
+            return []
+        came = self.came.get(session)
+        self.doubts = [doubt for doubt in self.doubts if not doubt.proven(session, came, at, apart)]
+        return self._unprovable()
 
     def unproven(self, session: str) -> list[Doubt]:
         """The session has ended: what nobody can prove any more. Said once."""
         for doubt in self.doubts:
             doubt.provers.discard(session)
+        return self._unprovable()
+
+    def _unprovable(self) -> list[Doubt]:
         gone = [doubt for doubt in self.doubts if not doubt.provers]
         self.doubts = [doubt for doubt in self.doubts if doubt.provers]
         return [doubt for doubt in gone if doubt.ts_from < doubt.ts_to]
 
-    def calm(self, session: str) -> None:
-        """Let copies of `session` be dropped fast, where nothing is in doubt."""
+    def calm(self, session: str, at: int = -1) -> None:
+        """Let copies of `session`, which is at the number `at`, be dropped fast, where nothing is in doubt."""
         if not (self.holes or self.strays or self.entering or self.gap or session == self.session):
-            self.twin = session
+            self.twin, self.copied = session, at

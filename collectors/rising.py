@@ -39,7 +39,10 @@ class MonotonicMerger(Memory):
                 if place == len(seen) or seen[place] != number:
                     return self._look(event, number)
                 self.duplicates += 1
+                line.copied = number
                 return False
+            if line.copied != line.next - 1:
+                return self._look(event, number)
             line.session, line.twin = event.session, line.session  # the twins change places
         line.next = number + 1
         line.seen.append(number)
@@ -84,15 +87,16 @@ class MonotonicMerger(Memory):
         at = ts if number is None else number
         if event.session not in line.sessions:
             line.meet(event.session, at, joined=known or at < line.next or not line.ts, ts=ts)
-        if line.entering or line.doubts:
-            line.reached(event.session, at)
+        line.remember()
+        self._come(line, event, at, line.next - 1 if number is not None else line.ts)
+        line.came[event.session] = at
         gap = line.gap
         if gap is not None and not (known and event.session == gap.session):
             behind = number is not None and number < line.next and ts <= line.ts and event.session != gap.session
             self._resumed(line, event, ts, unbroken=known or behind)
         if known:
             self.duplicates += 1
-            line.calm(event.session)
+            line.calm(event.session, at)
             return False
         line.session, line.twin = event.session, ""
         line.ts = max(line.ts, ts)

@@ -127,7 +127,7 @@ async def test_the_very_next_id_shows_that_nothing_is_missing() -> None:
 
 async def test_a_successor_that_is_ahead_waits_until_the_old_one_gets_there() -> None:
     bench = Bench(
-        [[t(1, 0), q(1, 0)], b"leave planned", 2.0, [t(2, 1), t(3, 2), t(4, 3), q(8, 3)], HANG],
+        [[t(1, 0), q(1, 0)], b"leave planned", 2.0, [t(2, 1), t(3, 2), t(4, 3), q(5, 2), q(8, 3)], HANG],
         [1.0, [t(4, 3), q(5, 2)], 0.5, t(5, 4), HANG],
     )
     work = await bench.run(*[0.5] * 20)

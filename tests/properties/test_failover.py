@@ -1,5 +1,6 @@
 """Two connections of every way of telling copies: each row once, and what is not a row lies in a gap."""
 
+import random
 from collections import deque
 
 import msgspec
@@ -111,6 +112,9 @@ class Run:
         self.next = 0
         self.lives = {"a": 0, "b": 0}
         self.under_way = {"a": deque(), "b": deque()}
+        self.mute, self.missed = "", 0
+        """The connection whose stream is mute, and the first event that it does not have."""
+        self.newest = {"a": -1, "b": -1}
         self.whole = WHOLES.get(way)
         self.begins("a")
         self.begins("b")
@@ -128,13 +132,16 @@ class Run:
             return
         for twin, queue in self.under_way.items():
             late = {"late": self.late[twin]} if twin in self.late else {}
-            queue.append(self.say(self.venue, self.next, self.session(twin), **late))
+            event = self.say(self.venue, self.next, self.session(twin), **late)
+            if twin != self.mute:
+                queue.append(event)
         self.next += 1
 
     def comes(self, twin):
         if not self.under_way[twin]:
             return
         event = self.under_way[twin].popleft()
+        self.newest[twin] = event.frame_no - 1
         self.keep(self.held.merge_all([event]))
         self.take(self.held.tick(event.ts_recv))
 
@@ -144,7 +151,21 @@ class Run:
         if isinstance(self.held, LedMerger):
             self.keep(self.held.owed())
         self.lives[twin] += 1
+        self.newest[twin] = -1
+        self.mute = self.mute.replace(twin, "")
         self.begins(twin)
+
+    def falls_mute(self, twin):
+        """Or goes on: where the other one's newest event shows that it has left out some."""
+        other = "b" if twin == "a" else "a"
+        if not self.mute and self.newest[twin] >= 0:
+            self.mute, self.missed = twin, self.next
+        elif self.mute == twin and self.newest[other] >= self.missed:
+            self.mute = ""
+
+    def may_end(self, twin):
+        """Whether it has shown by then what the mute one leaves out, so that this one can be told from a quiet one."""
+        return self.mute in ("", twin) or self.newest[twin] >= self.missed
 
     def alone(self, twin):
         """Whether the other connection has not sent anything, as the pipeline knows it."""
@@ -157,8 +178,11 @@ class Run:
 
     def safe(self, twin):
         """Whether a connection is shown to have all that the other one would send."""
-        doubts = self.held._line("A").doubts or getattr(self.held, "_joints", {}).get("A")
-        return self.held.joined(self.session(twin), "A") and not doubts
+        return self.held.joined(self.session(twin), "A") and not self.doubts()
+
+    def doubts(self):
+        """What only the connections named can tell to be whole."""
+        return [*self.held._line("A").doubts, *getattr(self.held, "_joints", {}).get("A", ())]
 
     def keep(self, events):
         for event in events:
@@ -173,11 +197,16 @@ class Run:
         self.gaps |= {gap.gap_id: gap for gap in gaps}
 
     def finish(self):
+        if self.mute:
+            self.ends(self.mute, "disconnect")
         while self.next < len(self.venue.at):
             self.happens()
         for twin in ("a", "b"):
             while self.under_way[twin]:
                 self.comes(twin)
+        for twin in ("a", "b"):
+            if any(self.session(twin) in doubt.provers for doubt in self.doubts()):
+                self.ends(twin, "disconnect")
         self.take(self.held.tick(self.now + 10 * HOLD))
         return [gap for gap in self.gaps.values() if gap.state == "open" and gap.cause != HANDOVER]
 
@@ -190,6 +219,10 @@ class Run:
                 self.happens()
             elif len(step) == 1:
                 self.comes(twin)
+            elif step.startswith("mute"):
+                self.falls_mute(twin)
+            elif not self.may_end(twin):
+                continue
             elif step.startswith("cut") and (not safely or self.safe(other)):
                 self.ends(twin, "disconnect")
             elif step.startswith("hand") and self.safe(other):
@@ -227,6 +260,29 @@ def test_whatever_ends_no_row_is_doubled_and_what_is_no_row_lies_in_a_gap(way, a
     for n in range(min(run.rows, default=0), max(run.rows, default=0)):
         if n not in run.rows and n not in run.wholes:
             assert any(gap.ts_from <= venue.at[n] < gap.ts_to for gap in gaps if gap.ts_to is not None), n
+
+
+def promptly(rng):
+    """Steps in which both connections come along, unless one is mute, and one now and then ends or falls mute."""
+    told = ("venue", "a", "b", "a", "b")
+    faults = (*STEPS[-4:], "mute a", "mute b", "venue", "a", "b")
+    return [step for _ in range(LENGTH) for step in (*told, rng.choice(faults), *rng.choices(STEPS, k=2))]
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("led", "summed")])
+def test_a_connection_that_was_mute_and_goes_on_proves_nothing_of_the_meantime(way):
+    """Where one leads, what it does not say for two seconds is not looked for at the other one (decision 0025); the
+    session of a book that is summed notices by the sum.
+    """
+    for seed in range(150):
+        rng = random.Random(seed)
+        venue = Venue(times(rng.choices([MS, 300 * MS, 3 * SECOND, MINUTE], k=LENGTH)))
+        run = Run(venue, way)
+        run.go(["venue", "a", "b", *promptly(rng)], safely=False)
+        gaps = run.finish()
+        assert len(run.rows) == len(set(run.rows)), seed
+        for n in set(range(min(run.rows), max(run.rows))) - {*run.rows, *run.wholes}:
+            assert any(gap.ts_from <= venue.at[n] < gap.ts_to for gap in gaps if gap.ts_to is not None), (seed, n)
 
 
 @given(st.lists(st.sampled_from([100 * MS, 300 * MS, 700 * MS]), min_size=LENGTH, max_size=LENGTH), steps,
