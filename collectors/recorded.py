@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from collectors import slices
 from collectors.pipeline import POLL
 from lake.frames import FrameLine, read_frames
 from market.errors import Malformed
@@ -29,6 +30,9 @@ LAST = 2**63 - 1
 
 def begins(path: Path) -> int:
     """The receive time (us) of a file's first line; files without one come last."""
+    if slices.is_slice(path):
+        first = slices.begins(path)
+        return LAST if first is None else first
     return next((line.ts_recv for line in read_frames(path)), LAST)
 
 

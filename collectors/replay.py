@@ -1,8 +1,8 @@
-"""Replay: frames files through the very pipeline of live data, at full speed, with the frames' own receive times.
+"""Replay: frames through the very pipeline of live data, at full speed, with the frames' own receive times.
 
-What was received once is received again: the same sessions and frame numbers, the same lines, gaps and coverage. The
-frames are stored in the lake too, so that every row can be traced. A frame that the lake already has is passed over,
-so that replaying twice is replaying once, and an interrupted replay is finished by another.
+What was received once is received again: the same sessions, numbers, lines, gaps and coverage. The frames are stored
+too, so that every row can be traced. A frame that the lake already has is passed over: twice is once, and what was
+interrupted is finished by another.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from collectors import polling, recorded, recovery, venues
+from collectors import polling, recorded, recovery, replaying, venues
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.links import Link, nonzero
 from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
+from collectors.slices import Reader, Recording, reader_of
 from collectors.writing import GroupCommit
-from lake.frames import FrameLine, FramesReader, read_frames
+from lake.frames import FrameLine
 from lake.lasting import Lasting
 from lake.rows import HISTORY
 from lake.writer import LakeWriter
@@ -85,9 +86,10 @@ def replay(
 ) -> Summary:
     """Take frames files, oldest first, into the lake of `writer`; sealed and complete when this returns.
 
-    All of one connection's files belong into one call, in any order. `now` (us) is today's time: nothing was received
-    after it. A line that is none, a file without any, and a frame that comes behind later ones of its connection (it
-    cannot be taken any more) is said in `damage` and the rest goes on.
+    Raw data of tardis.dev are taken as well (`collectors.slices`). All of one connection's files belong into one call,
+    in any order. `now` (us) is today's time: nothing was received after it. A line that is none, a file without any,
+    and a frame that comes behind later ones of its connection (it cannot be taken any more) is said in
+    `damage` and the rest goes on.
     Raises UnknownExchange, Malformed for a line that never ends, FileNotFoundError, StorageFailed.
     """
     venue = venues.load(exchange)
@@ -132,7 +134,7 @@ class Run:
         self.unknown: set[str] = set()  # connections of which nothing says what they asked for: they are left out
         self._links: dict[str, Link] = {}
         self._known: dict[str, _Held] = {}
-        self._counts: dict[str, int] = {}
+        self._recording = Recording(replaying.named(exchange.NAME, market_type, "X"), replaying.adapter(exchange.NAME))
         self._skipped: dict[str, list[range]] = {}
         """Frame numbers by connection that later ones were taken before."""
         self._misplaced: Counter[str] = Counter()
@@ -168,7 +170,7 @@ class Run:
 
     def take(self, path: Path) -> None:
         """Every line of one file."""
-        reader = read_frames(path, self._counts)
+        reader = reader_of(path, self._recording)
         wrong: list[tuple[int, str]] = []
         number = refused = 0
         for number, (_, line) in enumerate(reader.pairs(), start=1):
@@ -198,9 +200,7 @@ class Run:
         self._tell(path.name, reader, number, reader.bad + refused, torn, wrong)
         self._tell_misplaced(path.name)
 
-    def _tell(
-        self, name: str, reader: FramesReader, lines: int, bad: int, torn: int, wrong: list[tuple[int, str]]
-    ) -> None:
+    def _tell(self, name: str, reader: Reader, lines: int, bad: int, torn: int, wrong: list[tuple[int, str]]) -> None:
         """Say what of a file was no frames line: nothing is passed over in silence."""
         wrong = sorted([*wrong, *((damage.number, damage.reason) for damage in reader.damage)])
         said = self._summary.damage

@@ -28,6 +28,22 @@ class Filter(NamedTuple):
         return not self.symbols or not symbol or symbol.upper() in self.symbols
 
 
+class Answer(NamedTuple):
+    """What a recorder asked for over REST: the tag that a session's request has, its URL, and the body."""
+
+    tag: str
+    url: str
+    body: bytes
+
+
+class Recorded(Protocol):
+    """The messages of one connection of tardis.dev's recorder, which also made messages of what it asked for."""
+
+    def read(self, message: bytes) -> Sequence[bytes | Answer]:
+        """What a message was: a frame, an answer, both, or nothing yet."""
+        ...
+
+
 def wanted(channel: str, symbols: Iterable[object]) -> Filter:
     """A filter by symbols in any spelling. Raises Malformed for what is no text."""
     held = tuple(symbols)

@@ -20,7 +20,7 @@ LOOPBACK, PORT = "127.0.0.1", 8000
 def replay(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE…", help="Frames files, plain or zstd, oldest first.", show_default=False),
+        typer.Argument(metavar="FILE…", help="Frames files, or raw data of tardis.dev.", show_default=False),
     ] = None,
     exchange: Annotated[str | None, typer.Option(help="Whose frames they are, e.g. binance.")] = None,
     market_type: Annotated[str | None, typer.Option("--market-type", help="Which market's: spot, linear, …")] = None,
@@ -43,8 +43,9 @@ def replay(
 ) -> int:
     """Take frames files into a lake (made where there is none), transform them, and close days that are past.
 
-    Replaying the same frames again adds nothing. Exit code 1 where frames were rejected (they are in quarantine/),
-    something in the files was no frame, or a job failed. Not possible while another process writes the lake.
+    Files are frames of ours, plain or zstd, or what tardis.dev's API of raw data answered, plain or gz. Replaying the
+    same frames again adds nothing. Exit code 1 where frames were rejected (they are in quarantine/), something in the
+    files was no frame, or a job failed. Not possible while another process writes the lake.
 
     With --serve nothing is taken: what is stored is sent again over HTTP and WebSocket until Ctrl-C, as the venue's own
     frames or normalised, from any date and at any speed, beside a daemon or without one.

@@ -18,6 +18,7 @@ from typing import IO, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from collectors import slices
 from collectors.files import changes
 from collectors.files.reading import Options, Reading, Refused, Sample
 from collectors.files.sniff import ROWS, by_lines, encoding_of, sample
@@ -128,6 +129,11 @@ def sample_of(path: Path, options: Options) -> Sample:
         whole = len(head) < HEAD
         if head.startswith(b"PAR1"):
             return _of_parquet(path, content.name)
+        if slices.told(head):
+            raise Refused(
+                f"{content.name} holds messages of a venue, as tardis.dev recorded them",
+                f"dl replay {path.name} --exchange … --market-type … takes them through today's parsers",
+            )
         for magic, what in _FOREIGN.items():
             if head.startswith(magic):
                 raise Refused(f"{content.name} is a {what} file", "save it as CSV, JSON or Parquet")

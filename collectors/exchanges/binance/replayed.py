@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from market.replayed import Filter, part, texts, wanted
+from collectors.exchanges.binance.depth import TAG
+from market.replayed import Answer, Filter, part, texts, wanted
 
 _NAMES = {"spot": "binance", "linear": "binance-futures", "inverse": "binance-delivery"}
 
@@ -40,6 +41,57 @@ def addressed(frame: bytes) -> tuple[str, str] | None:
         return None
     symbol, _, channel = stream.partition("@")
     return (symbol[1:], "") if stream.startswith("!") else (channel, symbol)
+
+
+_LIMITS = (5, 10, 20, 50, 100, 500, 1000, 5000)
+
+
+class _Data(msgspec.Struct):
+    bids: list[msgspec.Raw]
+    asks: list[msgspec.Raw]
+
+
+class _Snapshot(msgspec.Struct):
+    data: msgspec.Raw
+
+
+_SNAPSHOT = msgspec.json.Decoder(_Snapshot)
+_DATA = msgspec.json.Decoder(_Data)
+
+
+class Recorded:
+    """The recorder's messages of one connection: whole books that it asked for are answers to a depth stream."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, str] = {}
+        self._waiting: dict[str, bytes] = {}
+
+    def read(self, message: bytes) -> Sequence[bytes | Answer]:
+        head = message[:200]
+        if b"@depth" not in head:
+            return (message,)
+        try:
+            symbol, _, channel = _DECODER.decode(message).stream.partition("@")
+            if channel == "depthSnapshot" and b'"generated":true' in head.replace(b" ", b""):
+                self._waiting[symbol] = bytes(_SNAPSHOT.decode(message).data)
+                return self._answers(symbol)
+        except msgspec.MsgspecError:
+            return (message,)  # the session says what is wrong with it
+        self._streams[symbol] = f"{symbol}@{channel}"
+        return (message, *self._answers(symbol))
+
+    def _answers(self, symbol: str) -> list[Answer]:
+        """The newest book, once it is known by which stream it goes on: a session is told of both by one name."""
+        stream, body = self._streams.get(symbol), self._waiting.pop(symbol, None)
+        if body is None:
+            return []
+        if stream is None:
+            self._waiting[symbol] = body
+            return []
+        held = _DATA.decode(body)
+        most = max(len(held.bids), len(held.asks))
+        limit = next((one for one in _LIMITS if one >= most), _LIMITS[-1])
+        return [Answer(f"{TAG} {limit} {stream}", f"/depth?symbol={symbol.upper()}&limit={limit}", body)]
 
 
 def answered(url: str, body: bytes) -> tuple[str, str, bytes] | None:
