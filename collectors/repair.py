@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 
 from collectors.backfill import INTERVAL, LACKING, offers
-from collectors.files.archive import vision
+from collectors.files.archive import series
 from collectors.history_plan import CANDLE, FOREVER, hole
 from collectors.repair_plan import (
     ARCHIVE,
@@ -51,8 +51,6 @@ CURSOR = "repair/"
 KEPT: tuple[SegmentState, ...] = ("sealed", "transformed")
 UNDER_WAY: tuple[SegmentState, ...] = ("open", "sealed")
 """States of a segment whose rows are in no table yet."""
-SIZED = ("trade", "agg_trade")
-"""Kinds of which an archive does not say what a contract of an inverse market is worth."""
 
 
 class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,11 +80,12 @@ def sources(exchange: Exchange | None, market_type: str, *, archive: bool = True
     """What tells of a market's past: `exchange` is its adapter, None where there is none; `archive`: look there too."""
     if exchange is None:
         return Sources()
+    published = series.load(exchange.NAME).datasets if archive and exchange.NAME in series.names() else ()
     files = {
-        kind
-        for kind, each in vision.DATASETS.items()
-        if archive and exchange.NAME == vision.EXCHANGE and market_type in each.header and kind in ARCHIVED
-        if "daily" in each.periods and not (market_type == "inverse" and kind in SIZED)
+        each.kind
+        for each in published
+        if each.kind in ARCHIVED and each.streamed and "daily" in each.paths.get(market_type, {})
+        if market_type not in each.sized
     }
     offered: Mapping[str, Offer | Absent] | None
     try:

@@ -17,8 +17,8 @@ from collectors.files.archive.memory import Remembered
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.replacing import PARTS, Changes, DayChange
 from collectors.files.archive.rows import Allowed
+from collectors.files.archive.series import ArchiveFile
 from collectors.files.archive.taking import Outcome
-from collectors.files.archive.vision import EXCHANGE, INTERVALS, ArchiveFile
 from compactor.jobs import Revision, in_order
 from compactor.service import revise
 from daemon.config import Config
@@ -40,7 +40,7 @@ def replace(
     """Take in a new version. Raises Refused (nothing is changed), CommitConflict (again goes on), StorageFailed."""
     series = file.series
     source = adopting.begin(
-        writer, config.collectors.node, exchange=EXCHANGE, market_type=series.market_type, kind=series.kind,
+        writer, config.collectors.node, exchange=series.exchange, market_type=series.market_type, kind=series.kind,
         source="archive", url=got.had.url, sha256=got.had.sha256, how=taking.how_of(file, allowed), now=now(),
     )  # fmt: skip
     if isinstance(source, Adopted):
@@ -97,7 +97,7 @@ def _there(writer: LakeWriter, source: Adopted, file: ArchiveFile, got: Got, bef
 def _days(writer: LakeWriter, source: FileSource, file: ArchiveFile) -> dict[str, FileRow]:
     """The daily files that hold rows of its period. Raises Refused where some are in none yet."""
     # a candle of a week ends in the next month, and a day of open interest may with the next day's first value
-    beyond = max(INTERVALS.get(file.series.interval, 0) - DAY, int(source.kind == "open_interest"))
+    beyond = max(file.series.width - DAY, int(source.kind == "open_interest"))
     symbol = file.series.symbol if kinds.kind(source.kind).grain == "symbol" else None
     first, last = (date_of(at).isoformat() for at in (file.span.start, file.span.end - 1 + max(beyond, 0)))
     rows = writer.manifest.files(

@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from collectors.files.archive import memory, planning, taking, vision
+from collectors.files.archive import memory, planning, taking
 from collectors.files.archive.config import check_address
 from collectors.files.archive.fetching import Host
 from collectors.files.archive.getting import Folder, Got, Remote, Source
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import Allowed
+from collectors.files.archive.series import ArchiveFile, Series, load, series_of
 from collectors.files.archive.taking import Outcome
-from collectors.files.archive.vision import EXCHANGE, ArchiveFile, Series
 from compactor.service import CompactorService
 from compactor.summary import Summary
 from daemon.archive_revision import replace
@@ -41,8 +41,6 @@ from runtime.clock import Clock
 from runtime.slot import Slot
 from runtime.workers import Workers
 
-SIZED = ("trade", "agg_trade", "liquidation")
-"""Kinds whose quantities are contracts in an inverse market."""
 MOST_SYMBOLS = 1000
 Report = Callable[[int, int, str], None]
 
@@ -55,7 +53,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     symbols: tuple[str, ...]
     first: str
     last: str
-    exchange: str = EXCHANGE
+    exchange: str = "binance"
     interval: str | None = None
     source: str | None = None
     contract_size: str | None = None
@@ -64,17 +62,21 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def series(self) -> list[Series]:
         """Raises WrongQuestion for what cannot be meant."""
-        if self.exchange != EXCHANGE:
-            raise WrongQuestion(f"no archive of {self.exchange} is read", f"use {EXCHANGE}")
         if not 0 < len(self.symbols) <= MOST_SYMBOLS:
             raise WrongQuestion(f"{len(self.symbols)} symbols", f"1 to {MOST_SYMBOLS:,} at a time")
-        size = self.contract_size
-        if size is not None and (self.market_type != "inverse" or not is_decimal(size) or float(size) <= 0):
-            raise WrongQuestion(f"--contract-size {size}", "the worth of an inverse contract, e.g. 100 of BTCUSD_PERP")
-        if size is None and self.market_type == "inverse" and self.kind in SIZED:
+        made = [series_of(self.exchange, self.market_type, self.kind, one, self.interval) for one in self.symbols]
+        dataset, size = made[0].dataset, self.contract_size
+        if size is not None and self.market_type not in (*dataset.sized, *dataset.sizeable):
+            what = f"--contract-size {size}: the files of {self.exchange} {self.market_type} {self.kind} need none"
+            raise WrongQuestion(what, "leave it out")
+        if size is not None and (not is_decimal(size) or float(size) <= 0):
+            raise WrongQuestion(f"--contract-size {size}", "the worth of one contract, e.g. 100 of BTCUSD_PERP")
+        if size is None and self.market_type in dataset.sized:
             what = f"a quantity of {self.kind} is in contracts there, and the files do not say what one is worth"
-            raise WrongQuestion(what, "say --contract-size (100 of BTCUSD_*, 10 of the others)")
-        return [vision.series(self.market_type, self.kind, symbol, self.interval) for symbol in self.symbols]
+            raise WrongQuestion(
+                what, "say --contract-size, e.g. 100 of Binance's BTCUSD_PERP, 0.01 of OKX's BTC-USDT-SWAP"
+            )
+        return made
 
     @property
     def allowed(self) -> Allowed:
@@ -201,26 +203,29 @@ async def source_of(
     root: Path, clock: Clock, wanted: Wanted, config: Config, stopping: Callable[[], bool]
 ) -> AsyncIterator[Source]:
     """The configured archive, or what --source names."""
-    settings = config.archives
-    place = wanted.source
+    settings, archive = config.archives, load(wanted.exchange)
+    place, usual = wanted.source, config.archives.place(wanted.exchange)
     if place is not None and "://" not in place:
-        yield Folder(Path(place))
+        yield Folder(Path(place), archive)
         return
-    base, listing = place or settings.base, settings.listing
-    if place is not None and place.rstrip("/") != settings.base.rstrip("/"):
+    base, listing = place or usual.base, usual.listing
+    if place is not None and place.rstrip("/") != usual.base.rstrip("/"):
         listing = None  # a mirror lists its own, if any
     try:
         check_address(base)
     except ValueError as error:
         raise WrongQuestion(f"--source: {error}", "name a folder, or an https:// address") from error
-    if urlsplit(base).netloc not in settings.hosts:
+    allowed = settings.allowed(wanted.exchange)
+    if urlsplit(base).netloc not in allowed:
         raise WrongQuestion(f"--source {base}: its host is not allowed", "name it in archives.hosts of config.yml")
-    async with Host(clock, settings.hosts, settings.caps.packed, stopping) as host:
-        yield Remote(host, base, listing, root)
+    async with Host(clock, allowed, settings.caps.packed, stopping) as host:
+        yield Remote(host, archive, base, listing, root)
 
 
 async def _planned(source: Source, wanted: Wanted, clock: Clock) -> tuple[list[ArchiveFile], dict[str, list[str]]]:
-    first, last = planning.span(wanted.first, wanted.last, date_of(clock.now()))
+    archive = load(wanted.exchange)
+    asked = planning.span(archive, wanted.first, wanted.last, date_of(clock.now()))
+    first, last = planning.file_dates(archive, *asked)
     files: list[ArchiveFile] = []
     missing: dict[str, list[str]] = {}
     for series in wanted.series():
@@ -279,9 +284,9 @@ async def _fetch(
         free = durable.room(root).free
         if free < least:
             raise Refused(file.name, "size", f"the disk has {free:,} bytes free, less than disk.low_mb", "make room")
-        said = await source.sum_of(file)
+        said = await source.stamp(file)
         known = memory.recall(root, file)
-        if known is not None and known.had.sha256 == said:
+        if known is not None and said.is_of(known.had):
             return _seen(root, file)
         return await source.get(file, said)
     except LakeError as error:

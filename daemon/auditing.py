@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from collectors.files.archive import holding, vision
+from collectors.files.archive import holding, series
 from collectors.files.archive.getting import Source
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.vision import EXCHANGE, ArchiveFile
+from collectors.files.archive.series import ArchiveFile, series_of
 from compactor.audit import Audited, AuditService, record
 from daemon import archiving
 from daemon.config import Config
@@ -66,9 +66,21 @@ def question_of(arguments: Mapping[str, Any]) -> Question:
         raise WrongQuestion(f"what is to be reconciled: {error}", "see dl reconcile --help") from error
     if asked.source is not None and not asked.archive:
         raise WrongQuestion("--source says where published files are", "use it with --archive")
-    if asked.archive and asked.exchange not in (None, EXCHANGE):
-        raise WrongQuestion(f"no archive of {asked.exchange} is read", f"use --exchange {EXCHANGE}")
+    if asked.archive and asked.exchange is not None and asked.exchange not in comparable():
+        what = f"no file of {asked.exchange} holds the trades of a day (UTC) by ids that follow by one"
+        raise WrongQuestion(what, f"use --exchange {' or '.join(comparable())}")
     return asked
+
+
+def comparable() -> dict[str, tuple[str, ...]]:
+    """Venue -> markets of which it publishes trades of a day of UTC by ids that follow by one."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in series.names():
+        archive = series.load(name)
+        numbered = [each for each in archive.datasets if each.kind == TRADE and each.numbered and not archive.shift]
+        if numbered:
+            found[name] = tuple(market for each in numbered for market in each.paths)
+    return found
 
 
 def look(
@@ -115,11 +127,12 @@ def control_job(
 def published(snapshot: Snapshot, asked: Question) -> list[tuple[FileRow, Explaining]]:
     """Closed days of trades that an archive may have a file of, with what explains what they lack."""
     date = None if asked.day is None else date_of(parse(asked.day)).isoformat()
+    there = comparable()
     rows = snapshot.files(
-        TRADE, exchange=EXCHANGE, market_type=asked.market, symbol=asked.symbol, level="day", date_from=date,
+        TRADE, exchange=asked.exchange, market_type=asked.market, symbol=asked.symbol, level="day", date_from=date,
         date_to=date,
     )  # fmt: skip
-    return [(row, _explaining(snapshot, row)) for row in rows if row.market_type in vision.FOLDERS]
+    return [(row, _explaining(snapshot, row)) for row in rows if row.market_type in there.get(row.exchange, ())]
 
 
 def _explaining(snapshot: Snapshot, row: FileRow) -> Explaining:
@@ -147,12 +160,14 @@ async def against(
 ) -> list[Audit]:  # fmt: skip
     """Each day against its published file. Raises WrongQuestion for a source that cannot be meant, StorageFailed."""
     made: list[Audit] = []
-    place = archiving.Wanted("spot", TRADE, ("X",), "", "", source=asked.source)
     with Scratch("lake-audit-", config.compactor.reproduce.folder) as scratch:
-        async with archiving.source_of(scratch.path, clock, place, config, lambda: False) as source:
-            for number, (row, known) in enumerate(todo):
-                report(number, len(todo), f"{row.symbol} {row.date}, its published file")
-                made.append(await _one(root, row, known, executor, config, source))
+        for exchange in dict.fromkeys(row.exchange for row, _ in todo):
+            place = archiving.Wanted("spot", TRADE, ("X",), "", "", exchange, source=asked.source)
+            async with archiving.source_of(scratch.path, clock, place, config, lambda: False) as source:
+                for row, known in todo:
+                    if row.exchange == exchange:
+                        report(len(made), len(todo), f"{row.symbol} {row.date}, its published file")
+                        made.append(await _one(root, row, known, executor, config, source))
     return made
 
 
@@ -161,8 +176,8 @@ async def _one(
 ) -> Audit:
     audit = begun(row, "archive")
     try:
-        file = ArchiveFile(row.date, vision.series(row.market_type, row.kind, row.symbol or "", None))
-        said = await source.sum_of(file)
+        file = ArchiveFile(row.date, series_of(row.exchange, row.market_type, row.kind, row.symbol or ""))
+        said = await source.stamp(file)
         got = await source.get(file, said)
         job = holding.Job(str(root), row, file, str(got.path), config.archives.caps, known)
         try:
@@ -173,7 +188,7 @@ async def _one(
     except (Refused, CorruptFile, WrongQuestion) as error:
         audit.failed, audit.hint = error.message, error.hint or ""
         return audit
-    audit.against = f"archive {said[:12]}"
+    audit.against = f"archive {got.had.sha256[:12]}"
     audit.total, audit.equal, audit.counts, audit.examples = found.theirs, found.same, found.counts, found.examples
     size = f" --contract-size {100 if (row.symbol or '').startswith('BTCUSD_') else 10}"
     audit.hint = (

@@ -172,7 +172,7 @@ async def _carry_out(
         if tools.archive is None:
             return
         last = date_of(wish.end - 1).isoformat()
-        wanted = {"market_type": market_type, "kind": wish.kind, "symbols": [wish.symbol],
+        wanted = {"exchange": venue.NAME, "market_type": market_type, "kind": wish.kind, "symbols": [wish.symbol],
                   "first": date_of(wish.start).isoformat(), "last": last}  # fmt: skip
         if wish.kind == "kline":
             wanted["interval"] = "1m"

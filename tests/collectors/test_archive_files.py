@@ -13,27 +13,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.files.archive import planning, vision
+from collectors.files.archive import planning, series
 from collectors.files.archive.getting import read_sum
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import NOTHING, Allowed, Reading
-from collectors.files.archive.vision import ArchiveFile
-from collectors.files.archive.zips import Caps, blocks
+from collectors.files.archive.series import ArchiveFile, series_of
+from collectors.files.archive.unpacking import blocks
+from collectors.files.archive.zips import Caps
 from lake.errors import WrongQuestion
 from market.times import DAY, HOUR, Interval
 from tests.support.archive_host import MS, csv, day_us, trades, zipped
 
 DATE = "2026-05-08"
 START = day_us(DATE)
-TRADES = ArchiveFile(DATE, vision.series("spot", "trade", "BTCUSDT", None))
-KLINES = ArchiveFile(DATE, vision.series("spot", "kline", "BTCUSDT", "1h"))
+TRADES = ArchiveFile(DATE, series_of("binance", "spot", "trade", "BTCUSDT", None))
+KLINES = ArchiveFile(DATE, series_of("binance", "spot", "kline", "BTCUSDT", "1h"))
 SMALL = Caps(packed=1 << 20, unpacked=8 << 20, ratio=200, small=1 << 20)
 
 
 def read(file: ArchiveFile, data: bytes, allowed: Allowed = NOTHING) -> tuple[pl.DataFrame, Reading]:
     """The rows of a zip's bytes."""
     reading = Reading(file, allowed)
-    return pl.concat(reading.batches(blocks(io.BytesIO(data), file.name, file.member, SMALL))), reading
+    return pl.concat(reading.batches(blocks(io.BytesIO(data), file, SMALL))), reading
 
 
 def of(file: ArchiveFile, lines: list[str]) -> bytes:
@@ -41,7 +42,7 @@ def of(file: ArchiveFile, lines: list[str]) -> bytes:
 
 
 def test_names_and_places_are_the_archives_own():
-    funding = ArchiveFile("2026-04", vision.series("linear", "funding_rate", "BTCUSDT", None))
+    funding = ArchiveFile("2026-04", series_of("binance", "linear", "funding_rate", "BTCUSDT", None))
     assert TRADES.path == "data/spot/daily/trades/BTCUSDT/BTCUSDT-trades-2026-05-08.zip"
     assert KLINES.path == "data/spot/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2026-05-08.zip"
     assert funding.path == "data/futures/um/monthly/fundingRate/BTCUSDT/BTCUSDT-fundingRate-2026-04.zip"
@@ -56,17 +57,17 @@ def test_names_and_places_are_the_archives_own():
     "asked,said",
     [
         (("option", "trade", "BTCUSDT", None), "no market option"),
-        (("spot", "funding_rate", "BTCUSDT", None), "spot has no funding_rate"),
-        (("linear", "liquidation", "BTCUSDT", None), "linear has no liquidation"),
-        (("spot", "trade", "../../etc", None), "no symbol of the archive"),
-        (("spot", "trade", "BTCUSDT", "1m"), "--interval is of klines"),
-        (("spot", "kline", "BTCUSDT", None), "--interval None is none of spot"),
-        (("linear", "kline", "BTCUSDT", "1s"), "--interval 1s is none of linear"),
+        (("spot", "funding_rate", "BTCUSDT", None), "binance spot has no funding_rate"),
+        (("linear", "liquidation", "BTCUSDT", None), "binance linear has no liquidation"),
+        (("spot", "trade", "../../etc", None), "no symbol of binance"),
+        (("spot", "trade", "BTCUSDT", "1m"), "--interval is of candles"),
+        (("spot", "kline", "BTCUSDT", None), "--interval is missing"),
+        (("linear", "kline", "BTCUSDT", "1s"), "--interval 1s is none of binance linear"),
     ],
 )
 def test_what_the_archive_does_not_have_is_refused_with_what_it_has(asked, said):
     with pytest.raises(WrongQuestion, match=said):
-        vision.series(*asked)
+        series_of("binance", *asked)
 
 
 def day(text: str) -> dt.date:
@@ -109,10 +110,13 @@ def test_every_date_is_in_one_file_or_named_as_missing(begin: int, length: int, 
 
 def test_a_span_ends_yesterday_and_begins_before_it_ends():
     today = day("2026-05-10")
-    assert planning.span("2026-05-08", "2026-06-08", today) == (day("2026-05-08"), day("2026-05-09"))
+    assert planning.span(series.load("binance"), "2026-05-08", "2026-06-08", today) == (
+        day("2026-05-08"),
+        day("2026-05-09"),
+    )
     for first, last in (("2026-05-08", "2026-05-07"), ("2026-05-10", "2026-05-11"), ("2001-01-01", "2001-01-02")):
         with pytest.raises(WrongQuestion):
-            planning.span(first, last, today)
+            planning.span(series.load("binance"), first, last, today)
 
 
 def test_a_list_names_whole_files_only_and_says_where_it_goes_on():
@@ -125,7 +129,7 @@ def test_a_list_names_whole_files_only_and_says_where_it_goes_on():
     names = ["BTCUSDT-trades-2026-05-08.zip", "BTCUSDT-trades-2026-05-08.zip.CHECKSUM", "BTCUSDT-trades-2026-05-09.zip",
              "BTCUSDT-trades-2026-13-01.zip", "BTCUSDT-trades-2026-13-01.zip.CHECKSUM", "BTCUSDT-trades-2026-05.zip",
              "BTCUSDT-trades-2026-05.zip.CHECKSUM"]  # fmt: skip
-    assert vision.dates_of([f"{folder}/{name}" for name in names], TRADES.series, "daily") == {"2026-05-08"}
+    assert TRADES.series.dates([f"{folder}/{name}" for name in names], "daily") == {"2026-05-08"}
 
 
 @pytest.mark.parametrize(
@@ -240,7 +244,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str, str]] = {
                        "header", "is known"),
     "ms for us": (lambda: of(TRADES, trades(DATE, 100, 9, unit=MS)), "unit", "its times are in ms"),
     "unit changes": (cell(7, 4, str(START // MS + 9)), "unit", "line 8: time is no time in us"),
-    "seconds": (cell(0, 4, str(START // 1_000_000)), "unit", "no time in ms or us"),
+    "seconds": (cell(0, 4, str(START // 1_000_000)), "unit", "its times are in s; those of spot 2026-05-08 are in us"),
     "another day": (lambda: of(TRADES, trades("2026-05-09", 100, 9)), "period", "2026-05-09T00:00:00.629785Z"),
     "one row of another day": (cell(19, 4, str(START + DAY)), "period", "line 20"),
     "ids missing": (lines(lambda held: held.pop(5)), "ids", r"line 6: ids \[105, 106\) are missing"),
@@ -307,7 +311,7 @@ def test_candles_cover_what_they_are_of_and_no_more():
 
 
 def test_inverse_candles_count_base_and_quote_exactly():
-    file = ArchiveFile(DATE, vision.series("inverse", "kline", "BTCUSD_PERP", "1h"))
+    file = ArchiveFile(DATE, series_of("binance", "inverse", "kline", "BTCUSD_PERP", "1h"))
     line = f"{START // MS},100.1,102,99,101,300,{(START + HOUR) // MS - 1},2.97512345,70,120,1.19,0"
     rows, _ = read(file, of(file, [line]), Allowed(contract_size="100"))
     assert rows.select("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote").row(0) == (
@@ -318,7 +322,7 @@ def test_inverse_candles_count_base_and_quote_exactly():
 
 
 def test_futures_trades_may_have_a_header_and_inverse_ones_their_size():
-    file = ArchiveFile(DATE, vision.series("inverse", "trade", "BTCUSD_PERP", None))
+    file = ArchiveFile(DATE, series_of("binance", "inverse", "trade", "BTCUSD_PERP", None))
     head = "id,price,qty,base_qty,time,is_buyer_maker"
     rows, reading = read(
         file, of(file, [head, f"7,100.5,3,2.985,{START // MS + 5},true"]), Allowed(contract_size="100")
@@ -328,7 +332,7 @@ def test_futures_trades_may_have_a_header_and_inverse_ones_their_size():
 
 
 def test_open_interest_may_end_with_the_next_days_first():
-    file = ArchiveFile(DATE, vision.series("linear", "open_interest", "BTCUSDT", None))
+    file = ArchiveFile(DATE, series_of("binance", "linear", "open_interest", "BTCUSDT", None))
     head = file.series.dataset.header["linear"]
     body = "BTCUSDT,105550.985,6858675634.70625,1.2,1.4,1.1,1.5"
     rows, reading = read(file, of(file, [head, f"2026-05-08 00:05:00,{body}", f"2026-05-09 00:00:00,{body}"]))
@@ -344,7 +348,7 @@ def test_open_interest_may_end_with_the_next_days_first():
 
 
 def test_quotes_have_both_clocks_and_forced_orders_are_counted_once():
-    quotes = ArchiveFile("2023-06-15", vision.series("linear", "quote", "BTCUSDT", None))
+    quotes = ArchiveFile("2023-06-15", series_of("binance", "linear", "quote", "BTCUSDT", None))
     start = day_us("2023-06-15") // MS
     head = quotes.series.dataset.header["linear"]
     rows, _ = read(
@@ -353,7 +357,7 @@ def test_quotes_have_both_clocks_and_forced_orders_are_counted_once():
     )
     assert (rows["ts_publish"] - rows["ts_event"]).to_list() == [6000, 1000]
     assert rows["bid"][0] == "1.10"
-    forced = ArchiveFile("2023-06-25", vision.series("inverse", "liquidation", "BTCUSD_PERP", None))
+    forced = ArchiveFile("2023-06-25", series_of("binance", "inverse", "liquidation", "BTCUSD_PERP", None))
     at = day_us("2023-06-25") // MS + 471
     line = f"{at},BUY,LIMIT,IOC,7,30741.3,30631.6,FILLED,6,7"
     head = forced.series.dataset.header["inverse"]

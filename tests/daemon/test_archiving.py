@@ -16,9 +16,8 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from collectors import exchanges
-from collectors.files.archive import vision
 from collectors.files.archive.memory import PART, recall, zip_path
-from collectors.files.archive.vision import ArchiveFile
+from collectors.files.archive.series import ArchiveFile, series_of
 from compactor.service import compact_once
 from compactor.summary import Summary
 from daemon.archiving import Done, archive_job, control_job, look
@@ -37,7 +36,7 @@ from tests.support.clock import ManualClock
 from tests.support.commands import run, sample
 
 NOW = parse("2026-06-01T12:00:00Z")
-SPOT = vision.series("spot", "trade", "BTCUSDT", None)
+SPOT = series_of("binance", "spot", "trade", "BTCUSDT", None)
 DAYS = ("2026-05-08", "2026-05-09", "2026-05-10")
 EACH = 30
 
@@ -73,7 +72,7 @@ def publish(host: ArchiveHost, date: str, lines: list[str], **changed: Any) -> N
 
 
 def config_of(host: ArchiveHost | None, **changed: Any) -> Config:
-    archives = {**(host.config if host is not None else {}), **changed}
+    archives: dict[str, Any] = {**(host.config if host is not None else {}), **changed}
     return Config.model_validate({"archives": archives, "collectors": {"node": "node"}})
 
 
@@ -168,9 +167,9 @@ def test_a_whole_month_is_its_file_and_lists_are_read_to_their_end(root: Path, h
 
 
 def test_a_mirror_without_lists_is_asked_for_every_day(root: Path, host: ArchiveHost):
-    done = ask(root, config=config_of(host, listing=None), last="2026-05-11")
-    assert states(done) == ["taken", "taken", "taken", "refused"]
-    assert (done.files[-1].rule, done.ok) == ("missing", False)
+    done = ask(root, config=config_of(None, mirrors={"binance": {"base": host.address}}), last="2026-05-11")
+    assert states(done) == ["taken", "taken", "taken"]
+    assert (done.missing, done.ok) == ({"BTCUSDT": ["2026-05-11"]}, False)
 
 
 def test_a_defective_file_is_refused_by_name_and_the_others_come_in(root: Path, host: ArchiveHost):
@@ -284,18 +283,16 @@ def test_nothing_is_fetched_onto_a_disk_that_is_low(root: Path, host: ArchiveHos
 
 
 def test_addresses_are_https_of_hosts_that_are_allowed(root: Path, host: ArchiveHost):
-    for base in (
-        "http://data.binance.vision",
-        "https://u:p@data.binance.vision",
-        "https://elsewhere.example",
-        "ftp://a",
-    ):
-        with pytest.raises(ValueError, match=r"https|allowed|hosts|password"):
-            config_of(None, base=base, listing=None)
-        with pytest.raises(WrongQuestion, match=r"https|not allowed|password"):
+    for base in ("http://data.binance.vision", "https://u:p@data.binance.vision", "ftp://a"):
+        with pytest.raises(ValueError, match=r"https|password"):
+            config_of(None, mirrors={"binance": {"base": base}})
+        with pytest.raises(WrongQuestion, match=r"https|password"):
             ask(root, host, source=base)
-    listed = config_of(host).archives
-    assert listed.listing is not None
+    with pytest.raises(WrongQuestion, match="its host is not allowed"):
+        ask(root, host, source="https://elsewhere.example")
+    with pytest.raises(ValueError, match="no archive of nowhere is read"):
+        config_of(None, mirrors={"nowhere": {"base": "https://a.example"}})
+    assert config_of(host).archives.place("binance").listing is not None
     with pytest.raises(WrongQuestion, match="no folder"):
         ask(root, host, source=str(root / "nothing"))
 
@@ -357,7 +354,7 @@ def test_a_file_that_its_publisher_changed_is_a_revision_that_says_what(root: Pa
 
 
 def test_a_candle_that_changed_is_a_new_revision_of_it(root: Path, host: ArchiveHost):
-    klines = ArchiveFile(DAYS[0], vision.series("spot", "kline", "BTCUSDT", "12h"))
+    klines = ArchiveFile(DAYS[0], series_of("binance", "spot", "kline", "BTCUSDT", "12h"))
     start = day_us(DAYS[0])
 
     def candle(place: int, close: str) -> str:

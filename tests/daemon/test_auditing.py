@@ -12,8 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.app import app
-from collectors.files.archive import vision
-from collectors.files.archive.vision import ArchiveFile
+from collectors.files.archive.series import ArchiveFile, series_of
 from compactor.audit import Audited, AuditService
 from compactor.config import AuditConfig, CompactorConfig
 from compactor.service import compact_once
@@ -30,7 +29,7 @@ from tests.support.market_rows import T0, trade
 
 DATE, FIRST, COUNT = "2024-07-19", 100, 200
 LATER = T0 + 2 * DAY
-FILE = ArchiveFile(DATE, vision.series("linear", "trade", "BTCUSDT", None))
+FILE = ArchiveFile(DATE, series_of("binance", "linear", "trade", "BTCUSDT", None))
 LINES = [line.rpartition(",")[0] for line in trades(DATE, FIRST, COUNT, unit=MS)]
 """What the venue publishes: id, price, qty, quote_qty, time, is_buyer_maker."""
 

@@ -79,11 +79,7 @@ class ArchiveHost:
     @property
     def config(self) -> dict[str, object]:
         """The section `archives` of a configuration that asks this host."""
-        return {
-            "base": self.address,
-            "listing": f"{self.address}/list",
-            "hosts": [self.address.removeprefix("http://")],
-        }
+        return {"mirrors": {"binance": {"base": self.address, "listing": f"{self.address}/list"}}}
 
     async def list(self, request: web.Request) -> web.Response:
         prefix, marker = request.query["prefix"], request.query.get("marker", "")
@@ -120,6 +116,8 @@ class ArchiveHost:
         response = web.StreamResponse(status=206 if start else 200, headers=headers)
         response.content_length = len(data) - start
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         if fault == "cut":
             del self.faults[path]
             await response.write(data[start : start + (len(data) - start) // 2])

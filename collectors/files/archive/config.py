@@ -8,37 +8,24 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from collectors.files.archive import vision
+from collectors.files.archive import series
 from collectors.files.archive.zips import Caps
 
 _GB = 1024**3
 
 
-class ArchivesConfig(BaseModel):
-    """Where `dl archive` has files from. Only these hosts are asked, over https, and none is followed elsewhere."""
+class Mirror(BaseModel):
+    """Another host with an archive's own paths."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base: str = Field(
-        default=vision.BASE, description="Base address of Binance's archive, or of a mirror with the same paths."
-    )
+    base: str = Field(description="Its base address.")
     listing: str | None = Field(
-        default=vision.LISTING,
-        description="Where its folders are listed (S3 XML); null for a mirror that lists none: then every file that the"
-        " archive should have is asked for.",
+        default=None,
+        description="Where its folders are listed, as the archive lists its own; null: each date is asked for.",
     )
-    hosts: list[str] = Field(
-        default=[urlsplit(vision.BASE).netloc, urlsplit(vision.LISTING).netloc],
-        description="Hosts that may be asked; an address elsewhere and every redirect are refused.",
-    )
-    parallel: int = Field(default=4, ge=1, le=16, description="Files that are fetched at once.")
-    keep: bool = Field(
-        default=False, description="Keep the zips below `archives/` in the lake once their rows are taken in."
-    )
-    max_gb: float = Field(default=16, gt=0, le=1000, description="A larger zip is refused.")
-    max_unpacked_gb: float = Field(default=64, gt=0, le=4000, description="A file that unpacks to more is refused.")
 
     @field_validator("base", "listing")
     @classmethod
@@ -47,12 +34,45 @@ class ArchivesConfig(BaseModel):
             check_address(value)
         return value
 
-    @model_validator(mode="after")
-    def _listed(self) -> ArchivesConfig:
-        for address in filter(None, (self.base, self.listing)):
-            if urlsplit(address).netloc not in self.hosts:
-                raise ValueError(f"{urlsplit(address).netloc} of {address!r} is not in `hosts`")
-        return self
+
+class ArchivesConfig(BaseModel):
+    """Where `dl archive` has files from. Only known hosts are asked, over https, and none is followed elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mirrors: dict[str, Mirror] = Field(
+        default={},
+        description="Venue -> a mirror of its archive (`base`, `listing`), used in place of its own address.",
+    )
+    hosts: list[str] = Field(
+        default=[],
+        description="Hosts that `--source` may name, beside the archives' own and those of `mirrors`. An address"
+        " elsewhere and every redirect are refused.",
+    )
+    parallel: int = Field(default=4, ge=1, le=16, description="Files that are fetched at once.")
+    keep: bool = Field(
+        default=False, description="Keep the files below `archives/` in the lake once their rows are taken in."
+    )
+    max_gb: float = Field(default=16, gt=0, le=1000, description="A larger file is refused.")
+    max_unpacked_gb: float = Field(default=64, gt=0, le=4000, description="A file that unpacks to more is refused.")
+
+    @field_validator("mirrors")
+    @classmethod
+    def _known(cls, value: dict[str, Mirror]) -> dict[str, Mirror]:
+        if unknown := sorted(value.keys() - set(series.names())):
+            raise ValueError(f"no archive of {', '.join(unknown)} is read: there are {', '.join(series.names())}")
+        return value
+
+    def place(self, exchange: str) -> Mirror:
+        """Where files of a venue are had from, unless somebody says otherwise. Raises WrongQuestion."""
+        own = series.load(exchange)
+        return self.mirrors.get(exchange) or Mirror(base=own.base, listing=own.listing)
+
+    def allowed(self, exchange: str) -> list[str]:
+        """Hosts that may be asked for files of a venue. Raises WrongQuestion."""
+        own, mirror = series.load(exchange), self.place(exchange)
+        addresses = filter(None, (own.base, own.listing, mirror.base, mirror.listing))
+        return [*dict.fromkeys([*(urlsplit(each).netloc for each in addresses), *self.hosts])]
 
     @property
     def caps(self) -> Caps:

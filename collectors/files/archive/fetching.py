@@ -19,8 +19,8 @@ import msgspec
 
 from collectors import transports
 from collectors.files.archive.config import check_address
-from collectors.files.archive.memory import PART, SUFFIX, Had
-from collectors.files.archive.planning import listing_url, read_listing
+from collectors.files.archive.memory import PART, SUFFIX, Had, Stamp
+from collectors.files.archive.planning import listing_url, read_links, read_listing
 from collectors.files.archive.refused import Refused
 from lake import durable, parquet
 from lake.durable import AppendFile
@@ -40,6 +40,7 @@ CHUNK = 256 * 1024
 SYNC_BYTES = 64 * 1024 * 1024
 """A download is made durable this often: a power cut costs no more."""
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_SHOWN = re.compile(r"[^\x20-\x7e]")
 _T = TypeVar("_T")
 _LATER = "run it again: what is there is gone on with"
 
@@ -81,17 +82,41 @@ class Host:
             await self._client.close()
             self._client = None
 
-    async def listed(self, base: str, folder: str, begin: str, end: str) -> list[str]:
+    async def linked(self, url: str, folder: str) -> list[str]:
+        """The paths of what a page of links names, none where there is no such folder. Raises Refused."""
+        body = await self.text(url)
+        try:
+            return [] if body is None else read_links(body, folder)
+        except ValueError as error:
+            raise Refused(folder, "address", f"{url} is no list of it: {error}", "check archives.mirrors") from error
+
+    async def head(self, url: str) -> Stamp | None:
+        """What its host says of a file without giving it, None where there is none (404). Raises Refused."""
+
+        async def once() -> Stamp | None:
+            async with asyncio.timeout(TEXT_SECONDS), self._ask(url, {}, "HEAD") as response:
+                self._heed(url, response)
+                if response.status == 404:
+                    return None
+                if response.status != 200:
+                    raise Refused(_name(url), "address", f"{url} answers {response.status}", _LATER)
+                said, length = response.headers, response.headers.get("Content-Length", "")
+                size = int(length) if length.isascii() and length.isdigit() else None
+                return Stamp(etag=_strong(said.get("ETag")), modified=said.get("Last-Modified"), bytes=size)
+
+        return await self._patiently(url, once)
+
+    async def listed(self, base: str, query: str, folder: str, begin: str, end: str) -> list[str]:
         """The keys of a folder after `begin`, and at least those up to `end`. Raises Refused."""
         keys: list[str] = []
         marker = begin
         for _ in range(MOST_PAGES):
-            body = await self.text(listing_url(base, folder, marker))
+            body = await self.text(listing_url(base, query, folder, marker))
             try:
                 found, following = read_listing(body if body is not None else b"")
             except ValueError as error:
                 raise Refused(
-                    folder, "address", f"{base} gives no list of it: {error}", "check archives.listing"
+                    folder, "address", f"{base} gives no list of it: {error}", "check archives.mirrors"
                 ) from error
             keys += found
             if not following or (found and found[-1] > end):
@@ -99,7 +124,7 @@ class Host:
             if following <= marker:
                 break
             marker = following
-        raise Refused(folder, "address", f"the list of {base} does not end", "check archives.listing")
+        raise Refused(folder, "address", f"the list of {base} does not end", "check archives.mirrors")
 
     async def text(self, url: str, most: int = MOST_TEXT) -> bytes | None:
         """A small body, None where there is no such thing (404). Raises Refused."""
@@ -186,7 +211,7 @@ class Host:
             finally:
                 file.sync()
 
-    def _ask(self, url: str, headers: Mapping[str, str]) -> aiohttp.client._RequestContextManager:
+    def _ask(self, url: str, headers: Mapping[str, str], method: str = "GET") -> aiohttp.client._RequestContextManager:
         if self._client is None:
             raise RuntimeError("Host is used outside its context")
         parts = urlsplit(url)
@@ -196,16 +221,14 @@ class Host:
             raise Refused(_name(url), "address", str(error), "use https://") from error
         if parts.netloc not in self._hosts:
             raise Refused(_name(url), "address", f"{parts.netloc} is not allowed", "name it in archives.hosts")
-        return self._client.get(url, headers=headers, allow_redirects=False)
+        return self._client.request(method, url, headers=headers, allow_redirects=False)
 
     def _heed(self, url: str, response: aiohttp.ClientResponse) -> None:
         """What is no answer: a redirect, or a host that cannot now."""
         if 300 <= response.status < 400:
             to = response.headers.get("Location", "")[:200]
-            raise Refused(
-                _name(url), "address", f"it is redirected to {to!r}", "name that host in archives.base and hosts"
-            )
-        if response.status == 429 or response.status >= 500:
+            raise Refused(_name(url), "address", f"it is redirected to {to!r}", "name that host in archives.mirrors")
+        if response.status in (403, 429) or response.status >= 500:  # 403: a network that has had enough of us
             raise _Again(f"the host answers {response.status}")
 
     async def _patiently(self, url: str, once: Callable[[], Awaitable[_T]]) -> _T:
@@ -214,7 +237,7 @@ class Host:
             try:
                 return await once()
             except (_Again, aiohttp.ClientError, TimeoutError, OSError) as error:
-                why = f"{error}" or type(error).__name__
+                why = _SHOWN.sub("?", f"{error}")[:200] or type(error).__name__
                 if attempt + 1 == TRIES:
                     raise Refused(_name(url), "address", f"not to be had: {why}", _LATER) from error
                 await self._clock.sleep(PAUSE_SECONDS * 2**attempt)

@@ -1,27 +1,34 @@
-"""Where the files of an archive are had from: its host, a mirror of it, or a folder with the same paths."""
+"""Where the files of an archive are had from: its host, a mirror of it, or a folder with the same paths.
+
+Which dates there are is read from lists where the archive has them, and asked for file by file where it has none.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from collectors.files.archive import vision
+from collectors.adapters.archives import Archive, Period
 from collectors.files.archive.fetching import Host
-from collectors.files.archive.memory import Had, zip_path
+from collectors.files.archive.memory import Had, Stamp, zip_path
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.vision import ArchiveFile, Period, Series
+from collectors.files.archive.series import SUM, ArchiveFile, Series, date_in, next_month
 from lake import durable, parquet
 from lake.errors import WrongQuestion
 
-_SUM = re.compile(rb"([0-9a-fA-F]{64}) [ *]?(\S+)\s*")
+_SUM = re.compile(rb"([0-9a-fA-F]{32,64}) [ *]?(\S+)\s*")
+_HEX = {"sha256": 64, "md5": 32}
 _SAYS = 1024
 """Bytes of a CHECKSUM, at most."""
+_PROBES = 8
+"""Dates that are asked for at once."""
 _AGAIN = "fetch it again; if it stays so, the publisher's file is broken"
 
 
@@ -37,114 +44,192 @@ class Source(Protocol):
     """What has files. Every call raises Refused for what is not as it should be."""
 
     async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
-        """Dates of the files that there are; of those that are known."""
+        """Dates of the files that there are from `first` to `last`, as the archive dates them; more may be told."""
         ...
 
-    async def sum_of(self, file: ArchiveFile) -> str:
-        """The SHA-256 that its CHECKSUM says."""
+    async def stamp(self, file: ArchiveFile) -> Stamp:
+        """What the publisher says of it now."""
         ...
 
-    async def get(self, file: ArchiveFile, sha256: str) -> Got:
-        """The file, proven to be of that SHA-256."""
+    async def get(self, file: ArchiveFile, stamp: Stamp) -> Got:
+        """The file, proven to be what the stamp says."""
         ...
 
 
 class Remote:
-    """A host; zips go into the lake at `root`."""
+    """A host; files go into the lake at `root`. `listing` is None where its folders are listed nowhere."""
 
-    def __init__(self, host: Host, base: str, listing: str | None, root: Path) -> None:
-        self._host, self._base, self._listing, self._root = host, base.rstrip("/"), listing, root
+    def __init__(self, host: Host, archive: Archive, base: str, listing: str | None, root: Path) -> None:
+        self._host, self._archive, self._base, self._root = host, archive, base.rstrip("/"), root
+        self._listing = listing if archive.lists else None
 
     async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
-        """Where folders are not listed, all that should be there."""
         if self._listing is None:
-            return _due(of, first, last)
+            return await self._probed(of, first, last)
         found: dict[Period, set[str]] = {}
         for period in of.periods:
-            begin, end = (of.key(period, day) for day in (first, last))
-            keys = await self._host.listed(self._listing, of.folder(period), begin, f"{end}~")
-            found[period] = vision.dates_of(keys, of, period)
+            folder = of.folder(period)
+            if self._archive.lists == "html":
+                keys = await self._host.linked(f"{self._listing.rstrip('/')}/{folder}/", folder)
+            else:
+                begin, end = (of.begins(period, day) for day in (first, last))
+                keys = await self._host.listed(self._listing, self._archive.query, folder, begin, f"{end}~")
+            found[period] = of.dates(keys, period)
         return found
 
-    async def sum_of(self, file: ArchiveFile) -> str:
-        body = await self._host.text(f"{self._base}/{file.path}.CHECKSUM", _SAYS)
+    async def _probed(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
+        """Whole months, days where there is none, and the month where a day of it is not there."""
+        found: dict[Period, set[str]] = {period: set() for period in of.periods}
+        for month, days in _months(first, last):
+            whole = len(days) == (next_month(days[0]) - days[0]).days
+            if "monthly" in found and (whole or "daily" not in found):
+                found["monthly"] |= await self._there(of, [month])
+            if "daily" in found and month not in found.get("monthly", ()):
+                dates = [day.isoformat() for day in days]
+                found["daily"] |= await self._there(of, dates)
+                if "monthly" in found and not whole and not found["daily"].issuperset(dates):
+                    found["monthly"] |= await self._there(of, [month])
+        return found
+
+    async def _there(self, of: Series, dates: list[str]) -> set[str]:
+        room = asyncio.Semaphore(_PROBES)
+
+        async def one(date: str) -> bool | Refused:
+            async with room:
+                try:
+                    return await self._host.head(f"{self._base}/{ArchiveFile(date, of).path}") is not None
+                except Refused as error:
+                    return error
+
+        async with asyncio.TaskGroup() as group:
+            tasks = {date: group.create_task(one(date)) for date in dates}
+        for task in tasks.values():
+            if isinstance(failed := task.result(), Refused):
+                raise failed
+        return {date for date, task in tasks.items() if task.result()}
+
+    async def stamp(self, file: ArchiveFile) -> Stamp:
+        url = f"{self._base}/{file.path}"
+        if not self._archive.sums:
+            said = await self._host.head(url)
+            if said is None:
+                raise Refused(file.name, "missing", f"{self._base} does not have it", "ask later, or another host")
+            return said
+        body = await self._host.text(f"{url}{SUM}", _SAYS)
         if body is None:
             raise Refused(file.name, "missing", f"{self._base} has no CHECKSUM of it", "ask later, or another host")
-        return read_sum(file, body)
+        return Stamp(sum=read_sum(file, body))
 
-    async def get(self, file: ArchiveFile, sha256: str) -> Got:
-        target = zip_path(self._root, file)
-        if target.is_file() and await asyncio.to_thread(parquet.file_sha256, target) == sha256:
-            had = Had(url=f"{self._base}/{file.path}", sha256=sha256, bytes=target.stat().st_size)
+    async def get(self, file: ArchiveFile, stamp: Stamp) -> Got:
+        target, url = zip_path(self._root, file), f"{self._base}/{file.path}"
+        if stamp.sum and target.is_file() and (await _digests(file, target))[1] == stamp.sum:
+            sha256 = await asyncio.to_thread(parquet.file_sha256, target)
+            had = Had(url=url, sha256=sha256, sum=stamp.sum, bytes=target.stat().st_size)
             return Got(target, had, ours=True)
-        fetched = await self._host.download(f"{self._base}/{file.path}", target)
+        fetched = await self._host.download(url, target)
         if fetched is None:
             raise Refused(file.name, "missing", f"{self._base} does not have it", "ask later, or another host")
-        if fetched.sha256 != sha256:
+        try:
+            await _proven(file, target, fetched.bytes, stamp)
+        except Refused:
             durable.unlink(target)
-            raise _unlike(file, fetched.sha256, sha256)
-        return Got(target, fetched, ours=True)
+            raise
+        return Got(target, msgspec.structs.replace(fetched, sum=stamp.sum), ours=True)
 
 
 class Folder:
-    """Files that are here already, in the archive's own folders (with `data/` or from below it). Nothing is changed."""
+    """Files that are here already, in the archive's own folders (or from below the first one). Nothing is changed."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, place: Path, archive: Archive) -> None:
+        self._place, self._archive = place, archive
         if not place.is_dir():
             raise WrongQuestion(f"--source {place} is no folder", "name a folder, or an https:// address")
 
     def _find(self, path: str) -> Path | None:
-        for candidate in (self._place / path, self._place / path.removeprefix("data/")):
-            if candidate.exists():
+        roots = {"", f"{self._archive.root}/" if self._archive.root else ""}
+        for candidate in (self._place / path.removeprefix(root) for root in sorted(roots)):
+            if candidate.is_file():
                 return candidate
         return None
 
     async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
-        del first, last
         found: dict[Period, set[str]] = {}
         for period in of.periods:
-            folder = self._find(of.folder(period))
-            names = [one.name for one in folder.iterdir()] if folder is not None and folder.is_dir() else []
-            keys = [f"{of.folder(period)}/{name}" for name in names]
-            found[period] = vision.dates_of(keys, of, period)
+            days = [first + dt.timedelta(days=place) for place in range((last - first).days + 1)]
+            dates = {date_in(day, period) for day in days}
+            found[period] = {date for date in dates if self._has(ArchiveFile(date, of))}
         return found
 
-    async def sum_of(self, file: ArchiveFile) -> str:
-        found = self._find(f"{file.path}.CHECKSUM")
-        if found is None or not found.is_file() or found.stat().st_size > _SAYS:
-            raise Refused(file.name, "missing", "there is no CHECKSUM beside it", "put the publisher's beside it")
-        return read_sum(file, found.read_bytes())
+    def _has(self, file: ArchiveFile) -> bool:
+        return self._find(file.path) is not None and (
+            not self._archive.sums or self._find(f"{file.path}{SUM}") is not None
+        )
 
-    async def get(self, file: ArchiveFile, sha256: str) -> Got:
-        found = self._find(file.path)
-        if found is None or not found.is_file():
-            raise Refused(file.name, "missing", "it is not in the folder", "fetch it")
-        had = await asyncio.to_thread(parquet.file_sha256, found)
-        if had != sha256:
-            raise _unlike(file, had, sha256)
-        stat = found.stat()
-        what = Had(url=str(found), sha256=had, bytes=stat.st_size, modified=str(stat.st_mtime_ns))
+    async def stamp(self, file: ArchiveFile) -> Stamp:
+        if not self._archive.sums:
+            return _of(self._held(file))
+        found = self._find(f"{file.path}{SUM}")
+        if found is None or found.stat().st_size > _SAYS:
+            raise Refused(file.name, "missing", "there is no CHECKSUM beside it", "put the publisher's beside it")
+        return Stamp(sum=read_sum(file, found.read_bytes()))
+
+    async def get(self, file: ArchiveFile, stamp: Stamp) -> Got:
+        found = self._held(file)
+        size = found.stat().st_size
+        await _proven(file, found, size, stamp)
+        sha256 = await asyncio.to_thread(parquet.file_sha256, found)
+        what = Had(url=str(found), sha256=sha256, sum=stamp.sum, bytes=size, modified=_of(found).modified)
         return Got(found, what, ours=False)
+
+    def _held(self, file: ArchiveFile) -> Path:
+        found = self._find(file.path)
+        if found is None:
+            raise Refused(file.name, "missing", "it is not in the folder", "fetch it")
+        return found
 
 
 def read_sum(file: ArchiveFile, body: bytes) -> str:
-    """The SHA-256 that a CHECKSUM says of its file. Raises Refused where it is of another one, or no such."""
+    """What a CHECKSUM says of its file. Raises Refused where it is of another one, or no such."""
+    kind = file.series.archive.sums
     match = _SUM.fullmatch(body)
-    if match is None:
-        raise Refused(file.name, "checksum", "its CHECKSUM is not `<sha256>  <file>`", _AGAIN)
+    if match is None or len(match[1]) != _HEX[kind]:
+        raise Refused(file.name, "checksum", f"its CHECKSUM is not `<{kind}>  <file>`", _AGAIN)
     if match[2].decode("utf-8", "replace") != file.name:
         raise Refused(file.name, "checksum", f"its CHECKSUM is of {match[2][:100]!r}", _AGAIN)
     return match[1].decode().lower()
 
 
-def _unlike(file: ArchiveFile, found: str, said: str) -> Refused:
-    return Refused(file.name, "checksum", f"its SHA-256 is {found[:12]}…, its CHECKSUM says {said[:12]}…", _AGAIN)
+async def _proven(file: ArchiveFile, path: Path, size: int, stamp: Stamp) -> None:
+    """Raises Refused where the bytes are not those that the publisher says."""
+    if stamp.sum:
+        kind, found = await _digests(file, path)
+        if found != stamp.sum:
+            what = f"its {kind} is {found[:12]}…, its CHECKSUM says {stamp.sum[:12]}…"
+            raise Refused(file.name, "checksum", what, _AGAIN)
+    elif stamp.bytes is not None and stamp.bytes != size:
+        raise Refused(file.name, "size", f"{size:,} bytes came, its host says {stamp.bytes:,}", _AGAIN)
 
 
-def _due(of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
-    """All dates of the span, and the months that are over where it ends."""
-    days = [first + dt.timedelta(days=place) for place in range((last - first).days + 1)]
-    months = {f"{day:%Y-%m}" for day in days if vision.next_month(day) <= last + dt.timedelta(days=1)}
-    found: dict[Period, set[str]] = {"daily": {day.isoformat() for day in days}, "monthly": months}
-    return {period: found[period] for period in of.periods}
+async def _digests(file: ArchiveFile, path: Path) -> tuple[str, str]:
+    """How the archive's sums are called, and that of these bytes."""
+    kind = file.series.archive.sums
+
+    def digest() -> str:
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
+
+    return {"sha256": "SHA-256", "md5": "MD5"}[kind], await asyncio.to_thread(digest)
+
+
+def _of(path: Path) -> Stamp:
+    stat = path.stat()
+    return Stamp(modified=str(stat.st_mtime_ns), bytes=stat.st_size)
+
+
+def _months(first: dt.date, last: dt.date) -> Iterator[tuple[str, list[dt.date]]]:
+    """Each month of a span, and the days of the span in it."""
+    day = first
+    while day <= last:
+        end = min(last, next_month(day) - dt.timedelta(days=1))
+        yield f"{day:%Y-%m}", [day + dt.timedelta(days=place) for place in range((end - day).days + 1)]
+        day = end + dt.timedelta(days=1)

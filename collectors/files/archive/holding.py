@@ -9,8 +9,9 @@ import msgspec
 import polars as pl
 
 from collectors.files.archive.rows import Allowed, Reading
-from collectors.files.archive.vision import ArchiveFile
-from collectors.files.archive.zips import Caps, blocks
+from collectors.files.archive.series import ArchiveFile
+from collectors.files.archive.unpacking import blocks
+from collectors.files.archive.zips import Caps
 from lake import parquet, typed
 from lake.audit_ids import COLUMNS, Explaining, IdsCompared, by_id, rows_of
 from lake.rows import FileRow
@@ -32,7 +33,7 @@ def compare(job: Job) -> IdsCompared:
     parquet.check_sha256(Path(job.root) / job.day.path, job.day.sha256)
     reading = Reading(job.file, Allowed(contract_size=_size(job)))
     with Path(job.path).open("rb") as opened:
-        lines = blocks(opened, job.file.name, job.file.member, job.caps)
+        lines = blocks(opened, job.file, job.caps)
         return by_id(_ours(job), _theirs(job, reading.batches(lines)), job.known)
 
 

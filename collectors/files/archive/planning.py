@@ -5,19 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Collection, Mapping
-from urllib.parse import quote
+from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from collectors.files.archive.vision import ArchiveFile, Period, Series, next_month
+from collectors.adapters.archives import Archive, Period
+from collectors.files.archive.series import ArchiveFile, Series, next_month
 from lake.errors import WrongQuestion
 from market import times
+from market.times import DAY, Interval, date_of, day_start, union
 
-FIRST = dt.date(2017, 1, 1)
 MOST_FILES = 20_000
 """Files of one request."""
 _DOCTYPE = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+_LINK = re.compile(rb"""<a\s[^>]*?href\s*=\s*(["'])([^"'<>]{1,500})\1""", re.IGNORECASE)
 _SPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
@@ -28,20 +30,35 @@ class Plan(msgspec.Struct, frozen=True):
     missing: tuple[str, ...]
 
 
-def span(first: str, last: str, today: dt.date) -> tuple[dt.date, dt.date]:
-    """Both ends included; today is not published yet. Raises WrongQuestion, Malformed."""
-    start, end = (times.date_of(times.parse(text)) for text in (first, last))
+def span(archive: Archive, first: str, last: str, today: dt.date) -> tuple[dt.date, dt.date]:
+    """The dates (UTC) that are asked for, both ends included; today is not over. Raises WrongQuestion, Malformed."""
+    start, end = (date_of(times.parse(text)) for text in (first, last))
     if start > end:
         raise WrongQuestion(f"--from {start} is after --to {end}", "--to is the last date, included")
-    if start < FIRST:
-        raise WrongQuestion(f"--from {start}: the archive begins in {FIRST.year}", f"ask from {FIRST} on")
+    if start < archive.first:
+        raise WrongQuestion(f"--from {start}: the archive begins in {archive.first.year}", f"ask from {archive.first}")
     if start >= today:
-        raise WrongQuestion(f"--from {start} is not over", "a day is published the day after")
+        late = f"{archive.days_late} days" if archive.days_late > 1 else "the day"
+        raise WrongQuestion(f"--from {start} is not over", f"a day is published {late} after it")
     return start, min(end, today - dt.timedelta(days=1))
 
 
+def file_dates(archive: Archive, first: dt.date, last: dt.date) -> tuple[dt.date, dt.date]:
+    """The first and the last date that the archive's days have of these days of UTC."""
+    return (
+        date_of(day_start(first) + archive.shift),
+        date_of(day_start(last) + DAY - 1 + archive.shift),
+    )  # fmt: skip
+
+
+def rest(of: Series, dates: Iterable[str], until: Interval) -> list[Interval]:
+    """What of `until` (us) the files of these dates would have held: what is left to be asked for elsewhere."""
+    spans = union(ArchiveFile(date, of).span for date in dates)
+    return [both for each in spans if not (both := each.clip(until)).empty]
+
+
 def plan(of: Series, first: dt.date, last: dt.date, published: Mapping[Period, Collection[str]]) -> Plan:
-    """`published` says which dates there are (see `vision.dates_of`).
+    """`published` says which dates there are; `first` and `last` are dates of files (see `file_dates`).
 
     A month that is asked for whole, or of which not all days are there, is its monthly file.
     """
@@ -66,10 +83,19 @@ def plan(of: Series, first: dt.date, last: dt.date, published: Mapping[Period, C
     return Plan(tuple(files), tuple(missing))
 
 
-def listing_url(base: str, folder: str, marker: str) -> str:
-    """The page of a folder's list that begins after `marker`."""
-    asked = f"{base.rstrip('/')}?delimiter=/&prefix={quote(folder, safe='/')}/"
+def listing_url(base: str, query: str, folder: str, marker: str) -> str:
+    """The page of S3's list of a folder that begins after `marker`."""
+    asked = f"{base.rstrip('/')}?{query.format(prefix=quote(folder, safe='/') + '/')}"
     return f"{asked}&marker={quote(marker, safe='/')}" if marker else asked
+
+
+def read_links(body: bytes, folder: str) -> list[str]:
+    """The paths of a page of links to what is in a folder. Raises ValueError for what is no such page."""
+    links = [match[2].decode("utf-8", "replace") for match in _LINK.finditer(body)]
+    if not links:
+        raise ValueError("it has no links")
+    names = (unquote(urlsplit(link).path).rstrip("/").rpartition("/")[2] for link in links)
+    return sorted({f"{folder}/{name}" for name in names if name})
 
 
 def read_listing(body: bytes) -> tuple[list[str], str]:

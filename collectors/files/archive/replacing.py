@@ -15,10 +15,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from collectors.adapters.archives import LINES
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import Allowed, Facts, Reading
-from collectors.files.archive.vision import ArchiveFile
-from collectors.files.archive.zips import Caps, blocks
+from collectors.files.archive.series import ArchiveFile
+from collectors.files.archive.unpacking import blocks
+from collectors.files.archive.zips import Caps
 from lake import adopting, merge, parquet, tables
 from lake.adopting import FileSource
 from lake.digest import canonical_lines
@@ -30,11 +32,6 @@ from market.times import DAY, HOUR, Interval, parse
 NEW, PARTS = "new", "parts"
 """Folders below a job's own: the rows of the new version, and the days as they are to be."""
 EXAMPLES = 5
-_KEYS = {
-    "trade": ("seq",), "agg_trade": ("seq",), "quote": ("update_id",), "kline": ("interval", "open_time"),
-    "funding_rate": ("ts_event",), "open_interest": ("period", "ts_event"), "liquidation": ("#line", "#nth"),
-}  # fmt: skip
-"""What tells the rows of two versions apart; forced orders have no ids: equal ones are counted."""
 _LINE, _ROW = "#line", "#row"
 
 
@@ -78,7 +75,7 @@ def compare(job: Job) -> Changes:
     reading = Reading(job.file, job.allowed)
     new = Path(job.folder) / NEW
     with Path(job.path).open("rb") as opened:
-        lines = blocks(opened, job.file.name, job.file.member, job.caps)
+        lines = blocks(opened, job.file, job.caps)
         made = adopting.publish_rows(new, job.source, reading.batches(lines), run="archive", now=job.now)
     if made.quarantine:
         what = f"{made.quarantined:,} of its lines cannot be rows ({made.quarantine[0].reason})"
@@ -99,7 +96,10 @@ class _Day:
     def __init__(self, job: Job, date: str, parts: Sequence[Path], examples: list[str]) -> None:
         self.job = job
         self.kind = job.source.kind
-        self.keys = ["symbol", *_KEYS[self.kind]]
+        dataset = job.file.series.dataset
+        self.counted = dataset.identity == LINES
+        """Whether its rows have no ids: equal ones are counted."""
+        self.keys = ["symbol", *dataset.identity]
         self.symbol = job.file.series.symbol
         self.parts = parts
         self.base = job.days.get(date)
@@ -131,12 +131,12 @@ class _Day:
         )
         kept, old_table = lake.filter(pc.invert(ours)), lake.filter(ours)
         old, new = self._keyed(old_table), self._keyed(mine)
-        if self.kind not in ("kline", "liquidation"):  # elsewhere what came first is the row, whatever its source
+        if self.kind != "kline" and not self.counted:  # elsewhere what came first is the row, whatever its source
             new = new.join(self._keyed(kept), on=self.keys, how="anti")
         if self.kind == "kline":
             old = old.sort("revision").unique(self.keys, keep="last", maintain_order=True)
         both = old.join(new, on=self.keys, suffix="_new")
-        changed = both.filter(pl.col(_LINE) != pl.col(f"{_LINE}_new")) if self.kind != "liquidation" else both.head(0)
+        changed = both.head(0) if self.counted else both.filter(pl.col(_LINE) != pl.col(f"{_LINE}_new"))
         added = new.join(old, on=self.keys, how="anti")
         removed = old.join(new, on=self.keys, how="anti")
         self._say(changed, added, removed)

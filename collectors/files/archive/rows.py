@@ -1,32 +1,36 @@
-"""The lines of a file of data.binance.vision as rows of their kind, each line looked at. Pure, a block at a time.
+"""The lines of a file of an archive as rows of their kind, each line looked at. Pure, a block at a time.
 
 Numbers stay the venue's texts; times become us, ids integers. A file whose lines are not what its name says, or that
-contradicts itself, is refused as a whole: see `Reading`.
+contradicts itself, is refused as a whole: see `Reading`. What a line means is its data set's `read`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 from pyarrow import csv
 
-from collectors.files.archive import kinds_of
-from collectors.files.archive.kinds_of import UNITS
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.vision import ArchiveFile
-from market.times import Interval, text, union
+from collectors.files.archive.series import ArchiveFile
+from lake import scaled
+from market.times import SECOND, Interval, text, union
 
-MICROSECONDS_FROM = 1_735_689_600_000_000
-"""2025-01-01: spot files of this day and later say microseconds, all others milliseconds."""
+UNITS = {"s": (10**9, 10**11, SECOND), "ms": (10**12, 10**14, 1000), "us": (10**15, 10**17, 1)}
+"""Unit -> its times lie in [low, high), and how many us one is."""
 MOST_HOLES = 10_000
+MOST_RUNS = 100_000
+"""Pieces of ids that follow by one, in a file whose lines are in no order."""
 BATCH_ROWS = 250_000
 SMALL = 64 * 1024 * 1024
 _ROW = re.compile(r"Row #(\d+)")
 _INTEGER = r"^(?:0|[1-9][0-9]{0,17})$"
+_TIME = r"^[1-9][0-9]{0,17}(?:\.[0-9]{1,9})?$"
+_SCIENTIFIC = r"^[0-9]+(?:\.[0-9]+)?[eE][+-]?[0-9]{1,2}$"
 _AGAIN = "fetch it again; if it stays so, the publisher's file is broken"
 _HOLES = "--holes takes it all the same: the missing ids are then an open gap"
 _UNIT = "--any-unit takes times by their size, if the publisher has changed the unit"
@@ -38,7 +42,7 @@ class Allowed(msgspec.Struct, frozen=True):
     holes: bool = False
     any_unit: bool = False
     contract_size: str | None = None
-    """What one contract is worth (inverse markets)."""
+    """What one contract is worth, where the files count contracts."""
 
 
 NOTHING = Allowed()
@@ -54,7 +58,7 @@ class Hole(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct):
-    """What the lines of a file were. `unit` is ms, us or seconds; ids where the kind has them; times in us."""
+    """What the lines of a file were. `unit` is s, ms, us or seconds; ids where the kind has them; times in us."""
 
     rows: int = 0
     lines: int = 0
@@ -82,23 +86,23 @@ class Reading:
         self.facts = Facts(holes=[])
         self._allowed = allowed
         self._covered: list[Interval] = []
-        series = file.series
-        self._columns = series.dataset.columns(series.market_type)
-        self._convert: Callable[[pl.DataFrame, Reading], pl.DataFrame] = getattr(kinds_of, series.kind)
+        self._runs: list[tuple[int, int, int, int]] = []
+        self._dataset = file.series.dataset
+        self._columns = tuple(self._dataset.header[file.series.market_type].split(","))
 
     def batches(self, blocks: Iterable[bytes]) -> Iterator[pl.DataFrame]:
         """Columns as `lake.adopting` takes them, from whole lines. Raises Refused."""
-        twice = self.file.series.kind == "liquidation"
-        for block in [self._small(blocks)] if twice else blocks:
+        for block in [self._small(blocks)] if self._dataset.whole else blocks:
             begun = self._begin(block) if not self.facts.lines else block
             frame = self._texts(begun)
             for start in range(0, frame.height, BATCH_ROWS):
                 piece = frame.slice(start, BATCH_ROWS)
-                made = self._convert(piece, self)
+                made = self._dataset.read(piece, self)
                 self.facts.rows += made.height
                 yield made
         if not self.facts.rows:
             raise self.refuse("columns", "it has no rows", _AGAIN)
+        self._joined()
 
     def _small(self, blocks: Iterable[bytes]) -> bytes:
         """All of a file whose lines must be seen together."""
@@ -106,7 +110,7 @@ class Reading:
         for block in blocks:
             whole += block
             if len(whole) > SMALL:
-                raise self.refuse("size", f"more than {SMALL:,} bytes of forced orders in a day", "look at what it is")
+                raise self.refuse("size", f"more than {SMALL:,} bytes of {self._dataset.kind}", "look at what it is")
         return whole
 
     @property
@@ -152,26 +156,34 @@ class Reading:
         return lower == "true"
 
     def times(self, frame: pl.DataFrame, name: str) -> pl.Series:
-        """Times in us; their unit by their size, the same all through the file, and the documented one."""
-        given = self.integers(frame, name)
+        """Times in us; their unit by their size, the same all through the file, and a documented one."""
+        integers = bool(frame[name].str.contains(_INTEGER).all())
+        if integers:
+            given = frame[name].cast(pl.Int64)
+        else:
+            self.all_of(frame, name, frame[name].str.contains(_TIME), "no time")
+            given = frame[name].str.extract(r"^([0-9]+)").cast(pl.Int64)
         unit = next((name for name, (low, high, _) in UNITS.items() if low <= given[0] < high), "")
         if not unit:
-            raise self.refuse("unit", f"line {frame['frame_no'][0]}: {name} {given[0]} is no time in ms or us")
+            raise self.refuse("unit", f"line {frame['frame_no'][0]}: {name} {given[0]} is no time in s, ms or us")
         self._one_unit(unit)
         low, high, scale = UNITS[unit]
         what = f"no time in {unit}, as the lines before it"
         self.all_of(frame, name, given.is_between(low, high, closed="left"), what, "unit")
-        return given * scale
+        if integers:
+            return given * scale
+        rest = frame[name].str.extract(r"\.([0-9]+)$")
+        if unit != "s":
+            self.all_of(frame, name, rest.is_null(), "no integer")
+        return given * scale + rest.fill_null("").str.pad_end(6, "0").str.head(6).cast(pl.Int64)
 
     def _one_unit(self, unit: str) -> None:
         if self.facts.unit not in ("", unit):
             raise self.refuse("unit", f"its times change from {self.facts.unit} to {unit}")
-        spot, start = self.file.series.market_type == "spot", self.file.span.start
-        documented = "us" if spot and start >= MICROSECONDS_FROM else "ms"
-        if unit != documented and not self._allowed.any_unit:
-            what = (
-                f"its times are in {unit}; those of {self.file.series.market_type} {self.file.date} are in {documented}"
-            )
+        market, start = self.file.series.market_type, self.file.span.start
+        documented = self._dataset.units(market, start)
+        if unit not in documented and not self._allowed.any_unit:
+            what = f"its times are in {unit}; those of {market} {self.file.date} are in {' or '.join(documented)}"
             raise self.refuse("unit", what, _UNIT)
         self.facts.unit = unit
 
@@ -211,6 +223,101 @@ class Reading:
                 raise self.refuse("ids", f"more than {MOST_HOLES:,} holes in its ids", "take it from elsewhere")
         self.identified(ids)
 
+    def numbered(self, frame: pl.DataFrame, name: str, ids: pl.Series, times: pl.Series) -> None:
+        """Ids follow by one, in whatever order their lines are; missing ones are holes where these are allowed."""
+        table = pl.DataFrame({"id": ids, "at": times, "line": frame["frame_no"]}).sort("id")
+        step = table["id"].diff()
+        if (step == 0).any():
+            raise self._twice(name, int(table.filter(step == 0)["id"][0]))
+        runs = table.group_by((step > 1).fill_null(value=True).cum_sum().alias("run"), maintain_order=True).agg(
+            pl.col("id").first().alias("a"), pl.col("id").last().alias("b"), pl.col("at").first().alias("c"),
+            pl.col("at").last().alias("d"),
+        )  # fmt: skip
+        self._runs = self._merged(name, [*self._runs, *(row[1:] for row in runs.iter_rows())])
+        if len(self._runs) > MOST_RUNS:
+            raise self.refuse("ids", f"more than {MOST_RUNS:,} pieces of ids in its lines", "take it from elsewhere")
+
+    def _merged(self, name: str, runs: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+        """Runs (first id, last id, their times), those that touch as one."""
+        made: list[tuple[int, int, int, int]] = []
+        for run in sorted(runs):
+            if made and run[0] <= made[-1][1]:
+                raise self._twice(name, run[0])
+            if made and run[0] == made[-1][1] + 1:
+                made[-1] = (made[-1][0], run[1], made[-1][2], run[3])
+            else:
+                made.append(run)
+        return made
+
+    def _twice(self, name: str, which: int) -> Refused:
+        return self.refuse("order", f"{name} {which} is there twice")
+
+    def _joined(self) -> None:
+        """The end of a file of `numbered` lines: what is missing between them."""
+        if not self._runs:
+            return
+        facts = self.facts
+        facts.holes += [
+            Hole(before[1] + 1, after[0], before[3], after[2])
+            for before, after in zip(self._runs, self._runs[1:], strict=False)
+        ]
+        if facts.holes and not self._allowed.holes:
+            hole = facts.holes[0]
+            raise self.refuse("ids", f"ids [{hole.id_from}, {hole.id_to}) are missing", _HOLES)
+        if len(facts.holes) > MOST_HOLES:
+            raise self.refuse("ids", f"more than {MOST_HOLES:,} holes in its ids", "take it from elsewhere")
+        facts.first_id, facts.last_id = self._runs[0][0], self._runs[-1][1]
+
+    def candles(
+        self, frame: pl.DataFrame, name: str, opened: pl.Series, *, offset: int = 0, aligned: bool = True
+    ) -> None:
+        """Candles of the file's interval, rising, each once; `aligned`: they begin at multiples of it from `offset`."""
+        width = self.file.series.width
+        self.inside(frame, name, opened)
+        self.rising(frame, name, opened, self.facts.last if self.facts.rows else None, equal=False)
+        if aligned:
+            what = f"no beginning of a candle of {self.file.series.interval}"
+            self.all_of(frame, name, (opened - offset) % width == 0, what, "period")
+        self.timed(opened)
+        self.covered(opened, width)
+
+    def numbers(self, frame: pl.DataFrame, name: str) -> pl.Series:
+        """Decimals as plain text: `1.2e-05` is 0.000012. What is no number stays, and goes to quarantine."""
+        texts = frame[name]
+        written = texts.str.contains(_SCIENTIFIC)
+        if not written.any():
+            return texts
+        odd = texts.filter(written).unique()
+        plain = pl.Series([format(Decimal(each), "f") for each in odd], dtype=pl.String)
+        return texts.replace(odd, plain)
+
+    def sized(self, rows: int) -> dict[str, pl.Series]:
+        """What a quantity counts, where the market alone does not say it."""
+        if self.file.series.market_type not in self._dataset.sized:
+            return {}
+        return {
+            "qty_unit": pl.repeat("contract", rows, eager=True),
+            "multiplier": pl.repeat(self._allowed.contract_size, rows, dtype=pl.String, eager=True),
+        }
+
+    def worth(self, frame: pl.DataFrame, contracts: pl.Series) -> pl.Series:
+        """Contracts x what one is worth, exactly; unknown where that is not known."""
+        size = self._allowed.contract_size
+        if size is None:
+            return pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+        self.all_of(frame, contracts.name, scaled.valid(contracts), "no plain decimal")
+        factor = scaled.scale(pl.repeat(size, frame.height, eager=True))
+        return scaled.unscale(scaled.product(scaled.scale(contracts), factor))
+
+    @staticmethod
+    def constant(frame: pl.DataFrame, value: str) -> pl.Series:
+        return pl.repeat(value, frame.height, dtype=pl.String, eager=True)
+
+    def made(self, frame: pl.DataFrame, columns: dict[str, pl.Series]) -> pl.DataFrame:
+        """Rows of the file's symbol, each with the number of its line."""
+        symbol = self.constant(frame, self.file.series.symbol)
+        return pl.DataFrame({"symbol": symbol, "frame_no": frame["frame_no"], **columns})
+
     def identified(self, ids: pl.Series) -> None:
         """Remember the ends of the ids."""
         if self.facts.first_id is None:
@@ -227,15 +334,16 @@ class Reading:
         """The first block without its line of names. A file begins with those of its data set, or with data."""
         line, _, rest = block.partition(b"\n")
         first = line.rstrip(b"\r").decode("utf-8", "replace")
-        dataset = self.file.series.dataset
-        wanted = dataset.header[self.file.series.market_type]
-        if first.lower() == wanted:
+        cells, known = first.lower().split(","), [name.lower() for name in self._columns]
+        if len(known) - self._dataset.optional <= len(cells) < len(known):
+            self._columns, known = self._columns[: len(cells)], known[: len(cells)]
+        if cells == known:
             self.facts.header, self.facts.lines = True, 1
             return rest
-        names = first.split(",")[0].lower() == self._columns[0] or not first[:1].isdigit()
-        if names or dataset.headed:
+        names = cells[0] == known[0] or not first[:1].isdigit()
+        if names or self._dataset.headed:
             said = f"its header is {first[:150]!r}" if names else "it has no header"
-            raise self.refuse("header", f"{said}; {wanted!r} is known", "a new version may know it")
+            raise self.refuse("header", f"{said}; {','.join(self._columns)!r} is known", "a new version may know it")
         return block
 
     def _texts(self, block: bytes) -> pl.DataFrame:

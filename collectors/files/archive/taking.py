@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -15,16 +14,14 @@ from collectors.files.archive.getting import Got
 from collectors.files.archive.memory import Had, Remembered
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import Allowed, Facts, Hole, Reading
-from collectors.files.archive.vision import EXCHANGE, ArchiveFile
-from collectors.files.archive.zips import Caps, blocks
+from collectors.files.archive.series import ArchiveFile, file_at
+from collectors.files.archive.unpacking import blocks
+from collectors.files.archive.zips import Caps
 from lake import adopting
 from lake.adopting import Adopted, FileSource, Published
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
-from market.times import Interval, date_of, union
-
-NUMBERED = ("trade", "agg_trade")
-"""Kinds whose ids go on from file to file."""
+from market.times import Interval, union
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -88,7 +85,7 @@ def read(job: Job) -> Taken:
     """The rows of a file as parts under their durable names. Raises Refused (nothing is left), StorageFailed."""
     reading = Reading(job.file, job.allowed)
     with Path(job.path).open("rb") as opened:
-        lines = blocks(opened, job.file.name, job.file.member, job.caps)
+        lines = blocks(opened, job.file, job.caps)
         run = f"archive-{job.source.session}"
         made = adopting.publish_rows(Path(job.root), job.source, reading.batches(lines), run=run, now=job.now)
     return Taken(made, reading.facts, reading.coverage)
@@ -103,12 +100,13 @@ def take(
     before = memory.recall(writer.root, file)
     series = file.series
     source = adopting.begin(
-        writer, node, exchange=EXCHANGE, market_type=series.market_type, kind=series.kind, source="archive",
+        writer, node, exchange=series.exchange, market_type=series.market_type, kind=series.kind, source="archive",
         url=got.had.url, sha256=got.had.sha256, how=how_of(file, allowed), now=now(),
     )  # fmt: skip
     if isinstance(source, Adopted):
-        if before is None:  # it came in, and the process ended before it was written down
-            memory.remember(writer.root, file, Remembered(had=got.had, session=source.session, rows=source.rows))
+        # it came in, and the process ended before it was written down; or its host says other things of the same bytes
+        known = before or Remembered(had=got.had, session=source.session, rows=source.rows)
+        memory.remember(writer.root, file, msgspec.structs.replace(known, had=got.had))
         return Outcome(state="known", session=source.session, rows=source.rows, **told)
     job = Job(str(writer.root), source, file, str(got.path), allowed, caps, now())
     try:
@@ -119,7 +117,7 @@ def take(
     near = neighbours(writer.root, file, taken.facts)
     done = finish(writer, source, file, taken.published, [*taken.coverage, *near.reach], now())
     record_holes(writer, source, file, [*taken.facts.holes, *near.holes], now())
-    memory.remember(writer.root, file, _remembered(got.had, taken, done))
+    memory.remember(writer.root, file, _remembered(got.had, taken, done, allowed))
     return Outcome(
         state="taken", session=done.session, rows=done.rows, duplicates=done.duplicates,
         quarantined=done.quarantined, repeated=taken.facts.repeated, unit=taken.facts.unit, joined=near.joined,
@@ -159,9 +157,9 @@ class Near(msgspec.Struct):
 def neighbours(root: Path, file: ArchiveFile, facts: Facts) -> Near:
     """Raises CorruptFile."""
     near = Near(reach=[], holes=[])
-    if file.series.kind not in NUMBERED or facts.first_id is None or facts.last_id is None:
+    if not file.series.dataset.numbered or facts.first_id is None or facts.last_id is None:
         return near
-    before, after = (_known(root, file, date_of(at)) for at in (file.span.start - 1, file.span.end))
+    before, after = (_known(root, file, at) for at in (file.span.start - 1, file.span.end))
     if before is not None and before.last_id is not None:
         near.joined = before.last_id + 1 == facts.first_id
         if near.joined and before.last < facts.first:
@@ -173,11 +171,12 @@ def neighbours(root: Path, file: ArchiveFile, facts: Facts) -> Near:
     return near
 
 
-def _known(root: Path, file: ArchiveFile, day: dt.date) -> Remembered | None:
-    """The file of that day, or of the month that begins or ends with it, where the lake has it."""
-    edge = day.day == 1 or (day + dt.timedelta(days=1)).day == 1
-    for date in (day.isoformat(), *([f"{day:%Y-%m}"] if edge else [])):
-        if (known := memory.recall(root, ArchiveFile(date, file.series))) is not None:
+def _known(root: Path, file: ArchiveFile, at: int) -> Remembered | None:
+    """The file that holds that time (us), of a day or of a month, where the lake has it and it is another one."""
+    for period in file.series.periods:
+        beside = file_at(file.series, at, period)
+        edge = at in (beside.span.start, beside.span.end - 1)
+        if beside != file and edge and (known := memory.recall(root, beside)) is not None:
             return known
     return None
 
@@ -198,9 +197,9 @@ def record_holes(writer: LakeWriter, source: FileSource, file: ArchiveFile, hole
     )  # fmt: skip
 
 
-def _remembered(had: Had, taken: Taken, done: Adopted) -> Remembered:
+def _remembered(had: Had, taken: Taken, done: Adopted, allowed: Allowed) -> Remembered:
     facts = taken.facts
     return Remembered(
         had=had, session=done.session, rows=done.rows, quarantined=done.quarantined, first_id=facts.first_id,
-        last_id=facts.last_id, first=facts.first, last=facts.last,
+        last_id=facts.last_id, first=facts.first, last=facts.last, contract_size=allowed.contract_size,
     )  # fmt: skip

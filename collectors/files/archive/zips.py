@@ -10,8 +10,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from typing import IO, BinaryIO
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import msgspec
 
@@ -21,6 +21,7 @@ BLOCK = 12 * 1024 * 1024
 """Bytes of text that are worked on at once."""
 _END = struct.Struct("<4sHHHHIIH")
 _AGAIN = "fetch it again; if it stays so, the publisher's file is broken"
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _SHOWN = re.compile(r"[^\x20-\x7e]")
 
 
@@ -34,8 +35,9 @@ class Caps(msgspec.Struct, frozen=True):
     """Bytes up to which the ratio does not matter: a day without a trade packs well."""
 
 
-def blocks(file: BinaryIO, name: str, member: str, caps: Caps) -> Iterator[bytes]:
-    """The lines of `member`, the only file in the zip `file`, whole lines a block. `name` is for what is said.
+def blocks(file: BinaryIO, name: str, member: str | None, caps: Caps) -> Iterator[bytes]:
+    """The lines of `member`, the only file in the zip `file`, whole lines a block. `name` is for what is said. None is
+    a file of any name, but none in a folder.
 
     Raises Refused, for a broken end too: what was yielded before is then worth nothing.
     """
@@ -45,7 +47,7 @@ def blocks(file: BinaryIO, name: str, member: str, caps: Caps) -> Iterator[bytes
         with zipfile.ZipFile(file) as opened:
             entry = _entry(opened, name, member, caps, size)
             with opened.open(entry) as stream:
-                yield from _lines(stream, name, entry.file_size)
+                yield from whole_lines(iter(lambda: stream.read(BLOCK), b""), name, entry.file_size)
     except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError, ValueError) as error:
         raise Refused(name, "zip", f"it cannot be unpacked ({error or 'it ends too soon'})", _AGAIN) from error
 
@@ -65,13 +67,16 @@ def _check_end(file: BinaryIO, size: int, name: str, caps: Caps) -> None:
         raise Refused(name, "zip", f"its list of one file has {listed:,} bytes", "take nothing from it")
 
 
-def _entry(opened: zipfile.ZipFile, name: str, member: str, caps: Caps, size: int) -> zipfile.ZipInfo:
+def _entry(opened: zipfile.ZipFile, name: str, member: str | None, caps: Caps, size: int) -> zipfile.ZipInfo:
     (entry, *others) = opened.infolist()
     if others:
         raise Refused(name, "zip", f"it holds {1 + len(others)} files, one is expected", "take nothing from it")
-    if entry.orig_filename != member:
-        held = _SHOWN.sub("?", entry.orig_filename)[:100]
-        raise Refused(name, "zip", f"it holds {held!r}, {member!r} is expected", "take nothing from it")
+    held = _SHOWN.sub("?", entry.orig_filename)[:100]
+    if entry.orig_filename != member if member is not None else _PLAIN.fullmatch(entry.orig_filename) is None:
+        raise Refused(
+            name, "zip", f"it holds {held!r}, {member or 'a plain name'!r} is expected", "take nothing from it"
+        )
+    member = held
     if entry.flag_bits & 0x1:
         raise Refused(name, "zip", f"{member} is encrypted", "take nothing from it")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -86,10 +91,11 @@ def _entry(opened: zipfile.ZipFile, name: str, member: str, caps: Caps, size: in
     return entry
 
 
-def _lines(stream: IO[bytes], name: str, expected: int) -> Iterator[bytes]:
+def whole_lines(pieces: Iterable[bytes], name: str, expected: int | None) -> Iterator[bytes]:
+    """Blocks that end where a line does; `expected` bytes in all. Raises Refused."""
     rest = b""
     seen = 0
-    while piece := stream.read(BLOCK):
+    for piece in pieces:
         seen += len(piece)
         cut = piece.rfind(b"\n") + 1
         if not cut:
@@ -99,7 +105,7 @@ def _lines(stream: IO[bytes], name: str, expected: int) -> Iterator[bytes]:
             continue
         yield rest + piece[:cut]
         rest = piece[cut:]
-    if seen != expected:
+    if expected is not None and seen != expected:
         raise Refused(name, "zip", f"it holds {seen:,} bytes and says {expected:,}", _AGAIN)
     if rest:
         raise Refused(name, "columns", "its last line has no end: it is cut short", _AGAIN)

@@ -1,0 +1,109 @@
+"""What a venue's public archive is, as data: its data sets, how its files are named, listed and proven. Pure.
+
+A venue that has one offers `ARCHIVE` in the module `archive` of its folder; its being there is the registration. What
+fetches, proves and reads files (`collectors.files.archive`) knows no venue.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from collectors.files.archive.rows import Reading
+
+Period = Literal["daily", "monthly"]
+Packing = Literal["zip", "gz"]
+Read = Callable[["pl.DataFrame", "Reading"], "pl.DataFrame"]
+"""Lines as texts -> rows of the kind. Refuses, by the file's `Reading`, what is not as documented."""
+LINES = ("#line", "#nth")
+"""Identity of rows without ids: what they say, equal ones counted."""
+BOTH: tuple[Period, ...] = ("daily", "monthly")
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """One sort of file, which becomes one kind."""
+
+    kind: str
+    paths: Mapping[str, Mapping[Period, str]]
+    """market_type -> period -> path below the base address; `{symbol}`, `{interval}`, `{date}` (2026-05-08, 2026-05)
+    and `{day}` (20260508, 202605) are filled in."""
+    header: Mapping[str, str]
+    """market_type -> the names of its columns, which are a file's first line, or might be."""
+    read: Read
+    identity: tuple[str, ...]
+    """What tells the rows of two versions of a file apart."""
+    headed: bool = False
+    """Whether a file always begins with its header."""
+    optional: int = 0
+    """So many of the last columns are only in some files."""
+    units: Callable[[str, int], tuple[str, ...]]
+    """(market_type, begin of the file in us) -> the units that its times may have, as documented."""
+    intervals: Mapping[str, Mapping[str, int]] = {}
+    """Of candles: market_type -> interval -> how long (us)."""
+    monthly_only: tuple[str, ...] = ()
+    """Intervals without daily files."""
+    numbered: bool = False
+    """Whether the venue's ids follow by one, in a file and from file to file."""
+    sized: tuple[str, ...] = ()
+    """Markets whose quantities are contracts, what one is worth not being in the files: it has to be told."""
+    sizeable: tuple[str, ...] = ()
+    """Markets where that is used if it is told."""
+    streamed: bool = True
+    """Whether its rows are those that a stream brings, by the same ids."""
+    whole: bool = False
+    """Whether its lines must be seen together; such files are small."""
+    packing: Packing = "zip"
+
+
+class Archive(msgspec.Struct, frozen=True, kw_only=True):
+    """What one venue publishes."""
+
+    base: str
+    listing: str | None
+    """Where its folders are listed; None where they are nowhere: then each date is asked for."""
+    lists: Literal["s3", "html", ""]
+    """How: pages of S3's XML, one page of links a folder."""
+    query: str = ""
+    """Of S3's: what follows the address, with `{prefix}`."""
+    sums: Literal["sha256", "md5", ""]
+    """What `<file>.CHECKSUM` holds; "" where there is none: size, ETag and time of change tell a version."""
+    member_named: bool = False
+    """Whether the one file in a zip is named as the zip."""
+    symbol: str
+    """What a symbol is, as a regular expression."""
+    example: str
+    spelt: Callable[[str, str], str]
+    """(market_type, symbol as the venue's API has it) -> as the archive's paths have it."""
+    shift: int = 0
+    """By so much (us) its days begin before those of UTC."""
+    days_late: int = 1
+    """A day is published so many days after it, at the earliest."""
+    first: dt.date
+    datasets: Sequence[Dataset]
+    root: str = ""
+    """The first folder of all paths, which a local copy may lack."""
+
+    def dataset(self, market_type: str, kind: str) -> Dataset | None:
+        """Its files of that kind and market, if it has any."""
+        found = (each for each in self.datasets if each.kind == kind and market_type in each.paths)
+        return next(found, None)
+
+    @property
+    def markets(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(market for each in self.datasets for market in each.paths))
+
+
+def always(*units: str) -> Callable[[str, int], tuple[str, ...]]:
+    """Files of any market and date have times in one of these units."""
+    return lambda _market, _start: units
+
+
+def unchanged(_market: str, symbol: str) -> str:
+    """The archive spells symbols as the API does."""
+    return symbol

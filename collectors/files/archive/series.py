@@ -1,0 +1,188 @@
+"""Which archives there are, and the files of one: by venue, market, kind, symbol and date. Pure.
+
+The directory is the registry: a venue has an archive because its folder has a module `archive`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import importlib
+import importlib.util
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from collectors import exchanges
+from collectors.adapters.archives import Archive, Dataset, Period
+from lake.errors import WrongQuestion
+from market.times import Interval, date_of, day_start
+
+_DATE = r"(?P<date>\d{4}-\d{2}(?:-\d{2})?)"
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Venues whose archives are read, sorted."""
+    return tuple(each for each in exchanges.names() if importlib.util.find_spec(_module(each)) is not None)
+
+
+@functools.cache
+def load(exchange: str) -> Archive:
+    """The archive of that venue. Raises WrongQuestion naming those there are."""
+    if exchange not in names():
+        raise WrongQuestion(f"no archive of {exchange} is read", f"use one of {', '.join(names())}")
+    found = importlib.import_module(_module(exchange)).ARCHIVE
+    assert isinstance(found, Archive), exchange
+    return found
+
+
+def _module(exchange: str) -> str:
+    return f"{exchanges.__name__}.{exchange}.archive"
+
+
+class Series(msgspec.Struct, frozen=True, order=True):
+    """The files of one symbol and kind, of candles of one interval."""
+
+    exchange: str
+    market_type: str
+    kind: str
+    symbol: str
+    interval: str = ""
+
+    @property
+    def archive(self) -> Archive:
+        return load(self.exchange)
+
+    @property
+    def dataset(self) -> Dataset:
+        found = self.archive.dataset(self.market_type, self.kind)
+        assert found is not None, self
+        return found
+
+    @property
+    def periods(self) -> tuple[Period, ...]:
+        """Which files there are of it."""
+        there = self.dataset.paths[self.market_type]
+        return tuple(each for each in there if each == "monthly" or self.interval not in self.dataset.monthly_only)
+
+    @property
+    def width(self) -> int:
+        """Of its candles, us; 0 of other kinds."""
+        return self.dataset.intervals.get(self.market_type, {}).get(self.interval, 0)
+
+    def path(self, period: Period, date: str) -> str:
+        """Below the archive's base address; `date` may be empty: how paths of the folder begin."""
+        template = self.dataset.paths[self.market_type][period]
+        symbol = self.archive.spelt(self.market_type, self.symbol)
+        return template.format(symbol=symbol, interval=self.interval, date=date, day=date.replace("-", ""))
+
+    def folder(self, period: Period) -> str:
+        """Where its files of a period lie. Only archives that list have one folder for all dates."""
+        return self.path(period, "").rpartition("/")[0]
+
+    def begins(self, period: Period, day: dt.date) -> str:
+        """How the path of the file of that day or month begins: paths sort by date."""
+        date = date_in(day, period)
+        return self.path(period, date).partition(date)[0] + date
+
+    def dates(self, keys: Iterable[str], period: Period) -> set[str]:
+        """Which of these paths are files of the series, by date; where there are CHECKSUMs, those that have one."""
+        held = set(keys)
+        start, _, end = self.path(period, "\0").partition("\0")
+        pattern = re.compile(re.escape(start) + _DATE + re.escape(end))
+        found = set()
+        for key in held:
+            match = pattern.fullmatch(key)
+            if match is None or (self.archive.sums and f"{key}{SUM}" not in held):
+                continue
+            if period_of(match["date"]) == period and _is_date(match["date"]):
+                found.add(match["date"])
+        return found
+
+
+SUM = ".CHECKSUM"
+
+
+class ArchiveFile(msgspec.Struct, frozen=True, order=True):
+    """One file: `date` is YYYY-MM-DD or YYYY-MM, as its name has it."""
+
+    date: str
+    series: Series
+
+    @property
+    def period(self) -> Period:
+        return period_of(self.date)
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def member(self) -> str | None:
+        """The only file in it, where that is known."""
+        return self.name.removesuffix("zip") + "csv" if self.series.archive.member_named else None
+
+    @property
+    def path(self) -> str:
+        """Below the archive's base address."""
+        return self.series.path(self.period, self.date)
+
+    @property
+    def span(self) -> Interval:
+        """[start, end) of what it holds, us of UTC."""
+        first = dt.date.fromisoformat(self.date if self.period == "daily" else f"{self.date}-01")
+        after = first + dt.timedelta(days=1) if self.period == "daily" else next_month(first)
+        shift = self.series.archive.shift
+        return Interval(day_start(first) - shift, day_start(after) - shift)
+
+
+def file_at(series: Series, at: int, period: Period = "daily") -> ArchiveFile:
+    """The file of a series that holds `at` (us)."""
+    return ArchiveFile(date_in(date_of(at + series.archive.shift), period), series)
+
+
+def series_of(exchange: str, market_type: str, kind: str, symbol: str, interval: str | None = None) -> Series:
+    """What is asked for. Raises WrongQuestion, with what there is, where the archive has no such thing."""
+    archive = load(exchange)
+    if market_type not in archive.markets:
+        raise WrongQuestion(
+            f"the archive of {exchange} has no market {market_type}", f"use one of {', '.join(archive.markets)}"
+        )
+    there = [each.kind for each in archive.datasets if market_type in each.paths]
+    dataset = archive.dataset(market_type, kind)
+    if dataset is None:
+        what = f"the archive of {exchange} {market_type} has no {kind}"
+        raise WrongQuestion(what, f"use one of {', '.join(there)}")
+    if re.fullmatch(archive.symbol, symbol) is None:
+        raise WrongQuestion(f"{symbol!r} is no symbol of {exchange}", f"as the venue spells it, e.g. {archive.example}")
+    known = dataset.intervals.get(market_type, {})
+    if not known and interval is not None:
+        raise WrongQuestion(f"--interval is of candles, not of {kind}", "leave it out")
+    if known and interval not in known:
+        said = f"--interval {interval} is none of {exchange} {market_type}" if interval else "--interval is missing"
+        raise WrongQuestion(said, f"use one of {', '.join(known)}")
+    return Series(exchange, market_type, kind, symbol, interval or "")
+
+
+def period_of(date: str) -> Period:
+    return "daily" if len(date) == 10 else "monthly"
+
+
+def date_in(day: dt.date, period: Period) -> str:
+    """How names of files say the day, or its month."""
+    return f"{day:%Y-%m-%d}" if period == "daily" else f"{day:%Y-%m}"
+
+
+def _is_date(date: str) -> bool:
+    try:
+        dt.date.fromisoformat(date if len(date) == 10 else f"{date}-01")
+    except ValueError:
+        return False
+    return True
+
+
+def next_month(day: dt.date) -> dt.date:
+    """The first day of the month after that of `day`."""
+    return dt.date(day.year + day.month // 12, day.month % 12 + 1, 1)
