@@ -56,6 +56,8 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """Markets where that is used if it is told."""
     streamed: bool = True
     """Whether its rows are those that a stream brings, by the same ids."""
+    lines_numbered: bool = False
+    """Whether its ids only number the lines of a file, from 1: rows of a day come from one file, or from elsewhere."""
     whole: bool = False
     """Whether its lines must be seen together; such files are small."""
     packing: Packing = "zip"
@@ -67,11 +69,11 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     listing: str | None
     """Where its folders are listed; None where they are nowhere: then each date is asked for."""
-    lists: Literal["s3", "html", ""]
+    lists: Literal["s3", "html", ""] = ""
     """How: pages of S3's XML, one page of links a folder."""
-    query: str = ""
-    """Of S3's: what follows the address, with `{prefix}`."""
-    sums: Literal["sha256", "md5", ""]
+    query: str = "delimiter=/&prefix={prefix}"
+    """Of S3's: what follows the address."""
+    sums: Literal["sha256", "md5", ""] = ""
     """What `<file>.CHECKSUM` holds; "" where there is none: size, ETag and time of change tell a version."""
     member_named: bool = False
     """Whether the one file in a zip is named as the zip."""

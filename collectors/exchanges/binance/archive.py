@@ -193,7 +193,6 @@ ARCHIVE = Archive(
     base="https://data.binance.vision",
     listing="https://s3-ap-northeast-1.amazonaws.com/data.binance.vision",
     lists="s3",
-    query="delimiter=/&prefix={prefix}",
     sums="sha256",
     member_named=True,
     symbol="[A-Z0-9_]{1,40}",

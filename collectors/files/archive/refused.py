@@ -9,7 +9,7 @@ class Refused(LakeError):
     """A file that is not what its publisher says it is, or that cannot be had. Nothing of it is in the lake.
 
     `rule` is one word: address, checksum, zip, size, columns, header, unit, period, ids, order, value, missing,
-    changed, lake.
+    changed, held, lake; gz of what gzip packed.
     """
 
     def __init__(self, name: str, rule: str, what: str, fix: str) -> None:

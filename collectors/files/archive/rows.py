@@ -257,6 +257,8 @@ class Reading:
         if not self._runs:
             return
         facts = self.facts
+        if self._dataset.lines_numbered and (begin := self._runs[0])[0] != 1:
+            facts.holes.append(Hole(1, begin[0], self.file.span.start, begin[2]))
         facts.holes += [
             Hole(before[1] + 1, after[0], before[3], after[2])
             for before, after in zip(self._runs, self._runs[1:], strict=False)

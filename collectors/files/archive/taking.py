@@ -110,6 +110,7 @@ def take(
         return Outcome(state="known", session=source.session, rows=source.rows, **told)
     job = Job(str(writer.root), source, file, str(got.path), allowed, caps, now())
     try:
+        _alone(writer, source, file)
         taken = workers.submit(read, job).result()
     except Refused as error:
         adopting.abandon(writer, source, None, str(error), now=now())
@@ -124,6 +125,18 @@ def take(
         missing_ids=sum(hole.id_to - hole.id_from for hole in taken.facts.holes),
         what="; ".join(done.reasons), **told,
     )  # fmt: skip
+
+
+def _alone(writer: LakeWriter, source: FileSource, file: ArchiveFile) -> None:
+    """Rows that have no ids of their own come from one file, or from elsewhere. Raises Refused where both would."""
+    if not file.series.dataset.lines_numbered:
+        return
+    rows = writer.manifest.coverage(
+        source.exchange, source.market_type, source.kind, file.series.symbol, overlapping=file.span
+    )
+    if any(row.session != source.session for row in rows):
+        what = "the lake holds trades of that time from elsewhere, and this file has no ids to tell them from its own"
+        raise Refused(file.name, "held", what, "leave these dates to what is there, or take others")
 
 
 def how_of(file: ArchiveFile, allowed: Allowed) -> str:
@@ -183,18 +196,21 @@ def _known(root: Path, file: ArchiveFile, at: int) -> Remembered | None:
 
 def record_holes(writer: LakeWriter, source: FileSource, file: ArchiveFile, holes: Iterable[Hole], now: int) -> None:
     """Missing ids are gaps, until rows of any source bring them."""
-    symbol = file.series.symbol
-    stream = (source.exchange, source.market_type, source.kind, symbol)
-    writer.record_gaps(
-        [
+    stream = (source.exchange, source.market_type, source.kind, file.series.symbol)
+    gaps = []
+    for hole in holes:
+        ids: tuple[int | None, int | None] = (hole.id_from, hole.id_to)
+        name, proof = f"{hole.id_from}-{hole.id_to}", "ids"
+        if file.series.dataset.lines_numbered:  # lines of a file, which mean nothing outside of it
+            ids, name, proof = (None, None), f"{file.name}-{name}", "interval"
+        to = max(hole.ts_to, hole.ts_from)
+        gap_id = "-".join(("archive", *stream, name))
+        gaps.append(
             Gap(
-                "-".join(("archive", *stream, str(hole.id_from), str(hole.id_to))), *stream, hole.ts_from,
-                max(hole.ts_to, hole.ts_from), hole.id_from, hole.id_to, "archive", "ids", "open", source.session, now,
-                detail=file.name,
+                gap_id, *stream, hole.ts_from, to, *ids, "archive", proof, "open", source.session, now, detail=file.name
             )
-            for hole in holes
-        ]
-    )  # fmt: skip
+        )
+    writer.record_gaps(gaps)
 
 
 def _remembered(had: Had, taken: Taken, done: Adopted, allowed: Allowed) -> Remembered:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from simulator import archives
 from simulator.hub import Hub
 from simulator.instruments import BINANCE
 from simulator.signs import PLAIN
 from simulator.venues import Settings
-from simulator.venues.binance import rest, stream
+from simulator.venues.binance import archive, rest, stream
 from simulator.venues.binance.wire import Wire
 
 MARKETS = ("spot", "linear", "inverse")
@@ -26,4 +27,5 @@ def bases(market: str, host: str) -> tuple[str, str]:
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """Everything a client of the venue may ask for."""
-    return [*stream.routes(hub, settings), *rest.routes(hub, settings)]
+    published = archives.routes(hub, archive.files, lists=archive.LISTS, sums=archive.SUMS)
+    return [*stream.routes(hub, settings), *rest.routes(hub, settings), *published]
