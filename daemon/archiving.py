@@ -29,6 +29,7 @@ from collectors.files.archive.series import ArchiveFile, Series, load, series_of
 from collectors.files.archive.taking import Outcome
 from compactor.service import CompactorService
 from compactor.summary import Summary
+from daemon.archive_rest import Rest, rest_of
 from daemon.archive_revision import replace
 from daemon.config import Config
 from daemon.reproducing import LOWEST
@@ -36,7 +37,7 @@ from lake import durable
 from lake.errors import CommitConflict, CorruptFile, LakeError, VerifyFailed, WrongQuestion
 from lake.writer import LakeWriter
 from market.numbers import is_decimal
-from market.times import date_of
+from market.times import DAY, Interval, date_of, day_start, parse
 from runtime.clock import Clock
 from runtime.slot import Slot
 from runtime.workers import Workers
@@ -84,11 +85,14 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Done(msgspec.Struct):
-    """What was found and done. `missing`: dates that no file holds, by symbol; REST is the way to these."""
+    """What was found and done. `missing`: dates of files that are not published, by symbol; `rest`: what of the request
+    no file holds, with the way to it.
+    """
 
     dry_run: bool
     files: list[Outcome] = []
     missing: dict[str, list[str]] = {}
+    rest: list[Rest] = []
     compacted: Summary | None = None
 
     @property
@@ -182,8 +186,8 @@ def look(root: Path, clock: Clock, arguments: Mapping[str, Any], config: Config)
 
     async def run() -> Done:
         async with source_of(root, clock, wanted, config, lambda: False) as source:
-            files, missing = await _planned(source, wanted, clock)
-        return Done(True, [_seen(root, file) for file in files], missing)
+            found = await _planned(source, wanted, clock)
+        return Done(True, [_seen(root, file) for file in found.files], found.missing, found.rest)
 
     return asyncio.run(run())
 
@@ -222,18 +226,26 @@ async def source_of(
         yield Remote(host, archive, base, listing, root)
 
 
-async def _planned(source: Source, wanted: Wanted, clock: Clock) -> tuple[list[ArchiveFile], dict[str, list[str]]]:
-    archive = load(wanted.exchange)
-    asked = planning.span(archive, wanted.first, wanted.last, date_of(clock.now()))
-    first, last = planning.file_dates(archive, *asked)
+class _Planned(msgspec.Struct):
     files: list[ArchiveFile] = []
     missing: dict[str, list[str]] = {}
+    rest: list[Rest] = []
+
+
+async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
+    archive, now = load(wanted.exchange), clock.now()
+    begin, end = planning.span(archive, wanted.first, wanted.last, date_of(now))
+    first, last = planning.file_dates(archive, begin, end)
+    asked = Interval(day_start(begin), day_start(end) + DAY)
+    running = Interval(asked.end, min(parse(wanted.last) + DAY, now))
+    found = _Planned(files=[], missing={}, rest=[])
     for series in wanted.series():
         plan = planning.plan(series, first, last, await source.published(series, first, last))
-        files += plan.files
+        found.files += plan.files
         if plan.missing:
-            missing[series.symbol] = list(plan.missing)
-    return files, missing
+            found.missing[series.symbol] = list(plan.missing)
+        found.rest += rest_of(series, plan.missing, asked, running)
+    return found
 
 
 async def _run(
@@ -242,8 +254,8 @@ async def _run(
 ) -> Done:  # fmt: skip
     wanted.series()  # before anything is asked
     async with source_of(writer.root, clock, wanted, config, stopping) as source:
-        files, missing = await _planned(source, wanted, clock)
-        done = Done(False, [], missing)
+        found = await _planned(source, wanted, clock)
+        files, done = found.files, Done(False, [], found.missing, found.rest)
         room = asyncio.Semaphore(config.archives.parallel)
         least = config.disk.limits().low
         failed: LakeError | None = None
@@ -255,8 +267,8 @@ async def _run(
                     report(place, len(files), file.name)
                     if stopping():
                         break
-                    found = await task
-                    done.files.append(await _taken(writer, workers, clock, wanted, config, file, found))
+                    fetched = await task
+                    done.files.append(await _taken(writer, workers, clock, wanted, config, file, fetched))
                     room.release()
             except LakeError as error:
                 failed = error

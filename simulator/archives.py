@@ -6,6 +6,7 @@ documentation has them.
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import hashlib
 import io
@@ -16,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from aiohttp import web
 
-from market.times import DAY, date_of, floor_to
+from market.times import DAY, date_of, day_start, floor_to
 from simulator.events import Fill
 from simulator.hub import Hub
 from simulator.market import Book
@@ -29,7 +30,7 @@ Files = Callable[[Hub], Iterator[tuple[str, Callable[[], bytes]]]]
 
 
 class Day(NamedTuple):
-    """A day of the archive: its date, and [start, end) in us."""
+    """A day of the archive, or a month: its date, and [start, end) in us."""
 
     date: str
     start: int
@@ -44,6 +45,17 @@ def days(book: Book, now: int, *, shift: int = 0, late: int = 1) -> list[Day]:
     last = min(book.trades[-1].ts, now - late * DAY)
     starts = range(first, last + 1, DAY)
     return [Day(date_of(start + shift).isoformat(), start, start + DAY) for start in starts]
+
+
+def months(book: Book, now: int, *, shift: int = 0, late: int = 1) -> list[Day]:
+    """Months with trades that are over."""
+    made = []
+    for name in sorted({day.date[:7] for day in days(book, now, shift=shift, late=late)}):
+        first = dt.date.fromisoformat(f"{name}-01")
+        after = dt.date(first.year + first.month // 12, first.month % 12 + 1, 1)
+        month = Day(name, day_start(first) - shift, day_start(after) - shift)
+        made += [month] if month.end + (late - 1) * DAY <= now else []
+    return made
 
 
 def fills(book: Book, day: Day) -> list[Fill]:

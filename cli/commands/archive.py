@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lake.writer import LakeWriter
     from runtime.workers import Workers
 
+SHOWN = 20
 SymbolsOption = Annotated[list[str], typer.Option("--symbol", help="A symbol as the venue spells it; more than once.")]
 FromOption = Annotated[str, typer.Option("--from", help="The first date (UTC), e.g. 2026-05-08.")]
 ToOption = Annotated[
@@ -26,11 +27,12 @@ ToOption = Annotated[
 SourceOption = Annotated[
     str | None,
     typer.Option(
-        help="A folder or an https:// address with the archive's own paths, in place of archives.base of config.yml."
+        help="A folder or an https:// address with the archive's own paths, in place of the venue's own address."
     ),
 ]
 SizeOption = Annotated[
-    str | None, typer.Option("--contract-size", help="What one contract of an inverse market is worth, e.g. 100.")
+    str | None,
+    typer.Option("--contract-size", help="What one contract is worth, where files count contracts, e.g. 100."),
 ]
 
 
@@ -40,15 +42,12 @@ def archive(
     first: FromOption,
     last: ToOption = None,
     lake: LakeOption = None,
-    exchange: Annotated[str, typer.Option(help="Whose archive.")] = "binance",
+    exchange: Annotated[str, typer.Option(help="Whose archive: docs/archives.md has the list.")] = "binance",
     market_type: Annotated[str, typer.Option("--market-type", help="spot, linear or inverse.")] = "spot",
     kind: Annotated[
-        str,
-        typer.Option(
-            help="trade, agg_trade, kline; of futures also quote, funding_rate, open_interest; of inverse liquidation."
-        ),
+        str, typer.Option(help="What of it: trade, kline, …; a wrong one is answered with a list.")
     ] = "trade",
-    interval: Annotated[str | None, typer.Option(help="Of klines: 1m, 1h, 1d, …")] = None,
+    interval: Annotated[str | None, typer.Option(help="Of candles: 1m, 1h, 1d, …")] = None,
     source: SourceOption = None,
     contract_size: SizeOption = None,
     holes: Annotated[bool, typer.Option("--holes", help="Take files whose ids have holes.")] = False,
@@ -61,10 +60,11 @@ def archive(
 ) -> int:
     """Take history from a venue's archive: whole months as monthly files, daily files at the edges.
 
-    A file must be what its CHECKSUM says, hold one CSV of its own name, and lines of its own day or month, in order,
-    with ids that go on; anything else is refused by name, and nothing of it is in the lake. A file that is there
-    already changes nothing. Downloads go on where they ended. Done by the daemon where one writes the lake. Exit code
-    1 where a file was refused, lines went to quarantine, or dates are not published.
+    A file must be what its CHECKSUM says, where the venue has them, hold one CSV, and lines of its own day or month,
+    with ids that go on where they follow each other; anything else is refused by name, and nothing of it is in the
+    lake. A file that is there already changes nothing. Downloads go on where they ended. What no file holds is named,
+    with the command that asks the venue's REST routes for it. Done by the daemon where one writes the lake. Exit code 1
+    where a file was refused, lines went to quarantine, or dates are not published.
     """
     root = lake_root(lake, config)
     told = {
@@ -140,6 +140,11 @@ def _say(done: Mapping[str, Any]) -> None:
     for symbol, dates in done["missing"].items():
         shown = ", ".join(dates[:5]) + (f" and {len(dates) - 5:,} more" if len(dates) > 5 else "")
         ERR.print(f"not published: {symbol} {shown}", markup=False)
+    for one in done["rest"][:SHOWN]:
+        way = f"REST has it: {one['command']}" if one["command"] else f"REST has it not: {one['why']}"
+        ERR.print(f"in no file: {one['symbol']} {one['start']} to {one['end']}. {way}", markup=False)
+    if len(done["rest"]) > SHOWN:
+        ERR.print(f"and {len(done['rest']) - SHOWN:,} more periods that are in no file (--json lists all)")
     _end(done)
 
 

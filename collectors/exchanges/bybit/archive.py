@@ -20,7 +20,7 @@ _RPI = {"0": "market", "1": "rpi"}
 
 
 def trade(frame: pl.DataFrame, of: Reading) -> pl.DataFrame:
-    """Fills of futures: seconds with a fraction, in no promised order; ids are the stream's. The side is the taker's."""
+    """Fills of futures: seconds with a fraction, in no promised order. Ids are the stream's, sides the taker's."""
     symbol = of.file.series.symbol
     of.all_of(frame, "symbol", frame["symbol"] == symbol, f"not {symbol}")
     times = of.times(frame, "timestamp")
@@ -68,7 +68,7 @@ ARCHIVE = Archive(
     datasets=(
         Dataset(
             kind="trade", read=trade, identity=("trade_id",), units=always("s"), packing="gz", optional=1,
-            paths=dict.fromkeys(FUTURES, {"daily": "trading/{symbol}/{symbol}{date}.csv.gz"}),
+            paths={each: {"daily": "trading/{symbol}/{symbol}{date}.csv.gz"} for each in FUTURES},
             header=dict.fromkeys(
                 FUTURES,
                 "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional,RPI",

@@ -7,7 +7,7 @@ from functools import partial
 
 from market.times import MINUTE, MS
 from simulator import funding
-from simulator.archives import Day, days, fills, text, zipped
+from simulator.archives import Day, days, fills, months, text, zipped
 from simulator.candles import INTERVALS, Candle
 from simulator.events import Aggregate, Fill
 from simulator.hub import Hub
@@ -28,18 +28,16 @@ def files(hub: Hub) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Every file there is: daily ones of what is over, monthly ones of settled rates."""
     for book in hub.market.books:
         folder, symbol = FOLDERS[book.market], book.symbol
-        there = days(book, hub.clock.now())
-        for day in there:
+        for day in days(book, hub.clock.now()):
             for name, lines in (("trades", _trades), ("aggTrades", _aggregates)):
                 path = f"{folder}/daily/{name}/{symbol}/{symbol}-{name}-{day.date}"
                 yield f"{path}.zip", partial(_zip, path, lines, book, day)
             for width in CANDLES:
                 path = f"{folder}/daily/klines/{symbol}/{width}/{symbol}-{width}-{day.date}"
                 yield f"{path}.zip", partial(_zip, path, partial(_klines, width), book, day)
-        for month in sorted({day.date[:7] for day in there}) if book.market != "spot" else ():
-            inside = [day for day in there if day.date.startswith(month)]
-            path = f"{folder}/monthly/fundingRate/{symbol}/{symbol}-fundingRate-{month}"
-            yield f"{path}.zip", partial(_zip, path, _rates, book, Day(month, inside[0].start, inside[-1].end))
+        for month in months(book, hub.clock.now()) if book.market != "spot" else ():
+            path = f"{folder}/monthly/fundingRate/{symbol}/{symbol}-fundingRate-{month.date}"
+            yield f"{path}.zip", partial(_zip, path, _rates, book, month)
 
 
 def _zip(path: str, lines: Callable[[Book, Day], list[str]], book: Book, day: Day) -> bytes:

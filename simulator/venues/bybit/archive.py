@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from market.times import MS, SECOND
-from simulator.archives import Day, days, fills, packed, text
+from simulator.archives import Day, days, fills, months, packed, text
 from simulator.events import Fill
 from simulator.hub import Hub
 from simulator.market import Book
@@ -22,23 +22,21 @@ _SPOT = "id,timestamp,price,volume,side,rpi"
 def files(hub: Hub) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Every file there is."""
     for book in hub.market.books:
-        symbol, there = book.symbol, days(book, hub.clock.now())
-        for day in there:
+        symbol = book.symbol
+        for day in days(book, hub.clock.now()):
             if book.market == "spot":
-                yield f"spot/{symbol}/{symbol}_{day.date}.csv.gz", partial(_spot, book, [day])
+                yield f"spot/{symbol}/{symbol}_{day.date}.csv.gz", partial(_spot, book, day)
             else:
                 yield f"trading/{symbol}/{symbol}{day.date}.csv.gz", partial(_futures, book, day)
-        for month in sorted({day.date[:7] for day in there}) if book.market == "spot" else ():
-            inside = [day for day in there if day.date.startswith(month)]
-            yield f"spot/{symbol}/{symbol}-{month}.csv.gz", partial(_spot, book, inside)
+        for month in months(book, hub.clock.now()) if book.market == "spot" else ():
+            yield f"spot/{symbol}/{symbol}-{month.date}.csv.gz", partial(_spot, book, month)
 
 
-def _spot(book: Book, inside: list[Day]) -> bytes:
+def _spot(book: Book, day: Day) -> bytes:
     """Numbered from 1 in each file; times in ms."""
-    held = [one for day in inside for one in fills(book, day)]
     lines = (
         f"{number},{one.ts // MS},{one.price},{one.qty},{'sell' if one.maker else 'buy'},0"
-        for number, one in enumerate(held, 1)
+        for number, one in enumerate(fills(book, day), 1)
     )
     return packed(text([_SPOT, *lines]))
 
