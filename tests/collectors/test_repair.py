@@ -388,7 +388,14 @@ async def test_what_rest_does_not_give_comes_from_the_archive_and_an_attempt_in_
     assert [one.how for one in vain.left] == ["asking for it failed"]
     assert "it rests until" in (await look()).left[0].how
     assert asked == [
-        {"market_type": "linear", "kind": "trade", "symbols": ["BTCUSDT"], "first": "2024-07-19", "last": "2024-07-19"}
+        {
+            "exchange": "binance",
+            "market_type": "linear",
+            "kind": "trade",
+            "symbols": ["BTCUSDT"],
+            "first": "2024-07-19",
+            "last": "2024-07-19",
+        }
     ]
     await clock.sleep(61)
     done = await look()
