@@ -32,8 +32,10 @@ from cli.commands import (
     replay,
     resume,
     scrub,
+    serve,
     status,
     symbols,
+    token,
     trace,
     transform,
     verify,
@@ -81,6 +83,8 @@ app.command("transform")(transform.transform)
 app.command("compact")(compact.compact)
 app.command("import")(import_.import_files)
 app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.command("token")(token.token)
 
 OLDER: dict[str, Callable[..., None]] = {
     "init": older.init, "download-symbols": symbols.symbols, "download-history": older.download_history,

@@ -7,7 +7,6 @@ which wins over the file, which wins over the defaults (see `daemon.environment`
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from api.config import ServeConfig
 from collectors.config import CollectorsConfig
 from collectors.files.archive.config import ArchivesConfig
 from compactor.config import BackupConfig, CompactorConfig, ScrubConfig
@@ -24,6 +24,7 @@ from daemon.environment import Override
 from daemon.errors import ConfigError, NoConfig
 from daemon.yaml_file import Document, KeyPath
 from lake.space import Limits
+from runtime.addresses import is_loopback
 from runtime.redaction import HIDDEN, redacted
 from transformer.config import TransformerConfig
 
@@ -53,11 +54,7 @@ class HttpConfig(_Section):
     @field_validator("host")
     @classmethod
     def _loopback(cls, value: str) -> str:
-        try:
-            loopback = value == "localhost" or ipaddress.ip_address(value).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback:
+        if not is_loopback(value):
             raise ValueError(f"{value!r} is no loopback address; status is served on this machine only")
         return value
 
@@ -196,6 +193,9 @@ class Config(_Section):
     disk: DiskConfig = Field(default_factory=DiskConfig, description="What happens as the disk fills up.")
     workers: WorkersConfig = Field(default_factory=WorkersConfig, description="Processes for CPU work.")
     http: HttpConfig = Field(default_factory=HttpConfig, description="Health, metrics, status.")
+    serve: ServeConfig = Field(
+        default_factory=lambda: ServeConfig.model_validate({}), description="The REST API, a process of its own."
+    )
     logs: LogsConfig = Field(default_factory=LogsConfig, description="Console and log files.")
     safe_mode: SafeModeConfig = Field(default_factory=SafeModeConfig, description="After failed starts.")
     simulate: SimulateConfig = Field(default_factory=SimulateConfig, description="The `--simulate` mode.")

@@ -6,7 +6,7 @@ on loopback, port and token from the lake's `.lock` (readable by its owner only)
 any number of `{"progress": {"done": 3, "total": 10, "what": "…"}}`, then one `{"result": …}` or
 `{"error": "…", "exit_code": 1}`. A job that was begun goes on when its asker leaves. Jobs: transform, compact, scrub,
 import, archive, backfill, repair, reconcile, reparse, reload, stop, silent (the streams that should send and do not).
-401 without the token, 429 after too many wrong ones (`daemon.guesses`), 400 for a request that is not this, 404 for an
+401 without the token, 429 after too many wrong ones (`runtime.guesses`), 400 for a request that is not this, 404 for an
 unknown job, 413 for one of more than 64 KB.
 """
 
@@ -22,10 +22,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from daemon.guesses import EACH_SECONDS, Guesses
 from daemon.http import guarded, listen
 from runtime import guarding, telemetry
 from runtime.clock import Clock
+from runtime.guesses import EACH_SECONDS, Guesses
 from runtime.redaction import redacted
 
 Progress = Callable[[int, int, str], None]

@@ -21,7 +21,6 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from daemon import replay_requests, replay_sources
-from daemon.guesses import Guesses
 from daemon.http import Handler, in_words, only_local, with_headers
 from daemon.replay_pace import Pace, ahead
 from daemon.replay_requests import BadRequest
@@ -32,6 +31,7 @@ from market.replayed import Filter
 from market.times import Interval
 from runtime import guarding
 from runtime.clock import Clock
+from runtime.guesses import Guesses
 from runtime.redaction import redacted
 
 MAX_TARGET = 64 * 1024

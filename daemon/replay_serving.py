@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,20 +12,11 @@ from daemon.errors import NotServed
 from daemon.http import listen
 from daemon.replay_server import MAX_TARGET, Limits, ReplayServer
 from lake.reader import Lake
+from runtime.addresses import is_loopback
 from runtime.clock import Clock
 
 LEAST_TOKEN = 32
 MOST_TOKEN = 4096
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def token_of(host: str, file: Path | None) -> str | None:

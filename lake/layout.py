@@ -187,13 +187,17 @@ def _hour(hour: int) -> str:
     return f"{hour:02d}"
 
 
+def dataset_dir(exchange: str, market_type: str, kind: str, symbol: str | None) -> str:
+    """Folder of all daily files in tables/; `symbol` is None for kinds whose daily file holds all symbols."""
+    folder = f"{TABLES}/{_stream(exchange, market_type)}/data_type={kinds.kind(kind).name}"
+    return folder + (f"/symbol={encode_name(symbol)}" if symbol is not None else "")
+
+
 def table_dir(
     exchange: str, market_type: str, kind: str, symbol: str | None, date: str, hour: int | None = None
 ) -> str:
-    """Folder of a daily file in tables/; `symbol` is None for kinds whose daily file holds all symbols."""
-    name = kinds.kind(kind).name
-    folder = f"{TABLES}/{_stream(exchange, market_type)}/data_type={name}"
-    folder += f"/symbol={encode_name(symbol)}" if symbol is not None else ""
+    """Folder of a daily file in tables/."""
+    folder = dataset_dir(exchange, market_type, kind, symbol)
     return f"{folder}/{_day(date)}" + (f"/hour={_hour(hour)}" if hour is not None else "")
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("market", "lake", "runtime", "collectors", "transformer", "compactor", "daemon", "cli", "simulator")
+PACKAGES = (
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "api", "daemon", "cli", "simulator",
+)  # fmt: skip
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 ENTRY_LINES = 60

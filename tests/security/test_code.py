@@ -13,7 +13,9 @@ import pytest
 
 from tests.support.commands import ROOT
 
-PACKAGES = ("market", "lake", "runtime", "collectors", "transformer", "compactor", "daemon", "cli", "simulator")
+PACKAGES = (
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "api", "daemon", "cli", "simulator",
+)  # fmt: skip
 BUILTINS = {"eval", "exec", "compile", "__import__", "input", "breakpoint"}
 MODULES = {
     "pickle",

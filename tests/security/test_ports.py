@@ -15,12 +15,12 @@ from daemon import control as control_module
 from daemon import http as http_module
 from daemon.config import HttpConfig
 from daemon.control import MAX_BODY, ControlService
-from daemon.guesses import EACH_SECONDS, FREE, LATE_SECONDS, WAITING
 from daemon.http import HEADERS, HttpService
 from daemon.status import Status
 from lake.lock import read_lock
 from lake.writer import LakeWriter
 from market import times
+from runtime.guesses import EACH_SECONDS, FREE, LATE_SECONDS, WAITING
 from tests.support.clock import ManualClock
 
 NOW = times.parse("2026-11-20T10:00:00Z")

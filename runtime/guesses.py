@@ -1,4 +1,4 @@
-"""Guesses: wrong tokens at the control port. A few are answered at once, further ones late, and not many at a time.
+"""Guesses: wrong tokens at a port. A few are answered at once, further ones late, and not many at a time.
 
 Who has the right token never waits: it has 256 bits, so that no guess will be right, and whoever could hold its owner
 up by guessing would have more of that than of any guess.

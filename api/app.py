@@ -1,0 +1,107 @@
+"""The application: every route over one lake, behind the guard, described by OpenAPI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import errors, models, pages
+from api.answers import json_answer
+from api.errors import Refused
+from api.guard import Guard, Policy
+from api.routes import datasets, older, quality, reading
+from api.state import Served
+from lake.errors import LakeError
+from market.errors import MarketError
+
+TITLE = "Market data lake"
+ABOUT = """What a market-data lake holds, and how complete it is.
+
+Every answer is made from one snapshot of the manifest. Times are UTC: ISO 8601 text in JSON and CSV, microseconds in
+Parquet and Arrow and wherever a field of the manifest says so. Errors are `{"detail": sentence, "error": word}`.
+Reading is free on this machine; from others, and for whatever changes something, a token is asked for.
+"""
+V1 = "/api/v1"
+_SAID = {
+    400: "The question cannot be answered as it stands.",
+    401: "A token is missing or wrong.",
+    403: "The token may not do that, or another site's page asks.",
+    404: "There is no such thing.",
+    405: "The path has no such method.",
+    409: "The lake is not in a state that allows it.",
+    413: "The body is too large.",
+    414: "The address is too long.",
+    421: "The server is not known by that name.",
+    422: "A parameter is not what it must be.",
+    429: "Too many wrong tokens, or too many answers at a time.",
+    500: "Something of the lake is damaged, or a defect of ours; the log says more.",
+    503: "The answer takes too long, or the manifest is busy.",
+}
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": models.Problem, "description": said} for status, said in _SAID.items()
+}
+
+
+def create(served: Served, host: str | None = None, names: tuple[str, ...] = ()) -> Guard:
+    """The ASGI application over `served`, listening on `host` (its configuration's), also known by `names`."""
+    app = FastAPI(
+        title=TITLE, description=ABOUT, version="1", docs_url=None, redoc_url=None, lifespan=_closing,
+        responses=PROBLEMS, separate_input_output_schemas=False,
+    )  # fmt: skip
+    app.state.served = served
+    app.add_api_route("/health", _health, response_model=models.Health, tags=["server"], summary="Whether it answers")
+    app.include_router(older.router)
+    v1 = APIRouter(prefix=V1)
+    for module in (datasets, reading, quality):
+        v1.include_router(module.router)
+    app.include_router(v1)
+    pages.add(app)
+    for kind in (LakeError, MarketError):
+        app.add_exception_handler(kind, _ours)
+    app.add_exception_handler(Exception, _defect)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    config = served.config
+    listed = frozenset(name.lower() for name in (*config.allowed_hosts, *names))
+    return Guard(app, Policy(host or config.host, listed), served.tokens, served.clock)
+
+
+@asynccontextmanager
+async def _closing(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.served.close()
+
+
+async def _health() -> Response:
+    """`ok`, from whoever is asked; nothing is read for it."""
+    return json_answer({"status": "ok"})
+
+
+async def _ours(_request: Request, error: Exception) -> Response:
+    return json_answer(errors.body_of(error), errors.status_of(error))
+
+
+async def _defect(_request: Request, _error: Exception) -> Response:
+    """The guard says it to the log."""
+    return json_answer(errors.DEFECT, 500)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    name = error.name if isinstance(error, Refused) else errors.NAMES.get(error.status_code, "Refused")
+    answer = json_answer({"detail": str(error.detail), "error": name}, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    said = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()[:10]]
+    return json_answer({"detail": "; ".join(said)[:2000], "error": "WrongQuestion"}, 422)

@@ -1,0 +1,72 @@
+"""What goes wrong, as an answer: `{"detail": sentence, "error": name}` and a status. Nothing of a traceback, ever.
+
+Refused(status, message)   a request that is not taken, with the reason
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from lake.errors import (
+    BookUnknown,
+    CommitConflict,
+    LakeError,
+    LakeLocked,
+    ManifestBusy,
+    NotALake,
+    NotHeld,
+    WrongQuestion,
+)
+from market.errors import MarketError
+from runtime.redaction import redacted
+
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (BookUnknown, 404),
+    (NotHeld, 404),
+    (WrongQuestion, 400),
+    (MarketError, 400),
+    (LakeLocked, 409),
+    (CommitConflict, 409),
+    (ManifestBusy, 503),
+    (NotALake, 503),
+    (LakeError, 500),
+)
+
+
+class Refused(HTTPException):
+    """A request that is not taken. `name` is the word that programs go by."""
+
+    def __init__(self, status: int, message: str, name: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(status, message, headers)
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+def not_found(message: str) -> Refused:
+    """There is no such thing."""
+    return Refused(404, message, "NotFound")
+
+
+def wrong(message: str) -> Refused:
+    """A question that cannot be answered as it stands."""
+    return Refused(400, message, "WrongQuestion")
+
+
+DEFECT = {"detail": "internal error; the log says more", "error": "InternalError"}
+"""Of a defect of ours the asker learns that much."""
+NAMES = {404: "NotFound", 405: "NoSuchMethod", 400: "WrongQuestion", 422: "WrongQuestion"}
+"""Of what the framework refuses."""
+
+
+def status_of(error: Exception) -> int:
+    """The status of an error of ours, 500 for any other."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def body_of(error: Exception) -> dict[str, Any]:
+    """The body of the answer to a request that met an error of ours."""
+    return {"detail": redacted(str(error)), "error": type(error).__name__}

@@ -1,0 +1,116 @@
+"""The shapes of answers, for OpenAPI: models made of our own structs, and those that other systems' clients know."""
+
+from __future__ import annotations
+
+import typing
+from functools import cache
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    detail: str = Field(examples=["unknown kind 'trades'; known kinds: trade, agg_trade, quote"])
+    error: str = Field(description="A word that programs go by.", examples=["UnknownKind"])
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    status: str = Field(examples=["ok"])
+
+
+class DatasetEntry(BaseModel):
+    """One kind of one symbol. `symbol` is null for files that hold all symbols of a market; times are ISO 8601."""
+
+    id: str = Field(examples=["binance:spot:trade:BTCUSDT"])
+    exchange: str = Field(examples=["binance"])
+    symbol: str | None = Field(examples=["BTCUSDT"])
+    market: str = Field(examples=["spot"])
+    timeframe: str | None = Field(description="Of bars: their width.", examples=["1m"])
+    data_type: str = Field(description="The kind.", examples=["trade"])
+    file_path: str = Field(description="The folder of its closed days, in the lake.")
+    file_size_bytes: int = Field(examples=[73400320])
+    last_modified: str | None = Field(examples=["2026-11-20T00:16:02Z"])
+    time_from: str | None = Field(examples=["2026-11-19T00:00:00.102Z"])
+    time_to: str | None = Field(examples=["2026-11-19T23:59:59.981Z"])
+    files: int
+    rows: int = Field(examples=[1204331])
+    days: int = Field(description="Closed days.")
+    verified_days: int = Field(description="Closed days that the venue's own data confirm.")
+    hot: bool = Field(description="Whether rows of its market are in files of all symbols still.")
+    open_gaps: int
+
+
+class Datasets(BaseModel):
+    """One page of the datasets that answer to the filters, and how many there are."""
+
+    datasets: list[DatasetEntry]
+    total: int = Field(examples=[1])
+
+
+class Preview(BaseModel):
+    """The first rows of a dataset."""
+
+    columns: list[str] = Field(examples=[["ts_event", "price", "qty", "side"]])
+    rows: list[dict[str, Any]]
+    total_rows: int
+    metadata: dict[str, Any]
+
+
+class Rows(BaseModel):
+    """Rows in the order of the lake. `count` is how many there are here."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(examples=["trade"])
+    rows: list[dict[str, Any]]
+    count: int = Field(examples=[1])
+
+
+class Candle(BaseModel):
+    """One candle by the names that other lakes use; `ts` in ms."""
+
+    ts: int = Field(examples=[1763596800000])
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: float | None
+
+
+class ListEntry(BaseModel):
+    """One dataset by the names that other lakes use."""
+
+    id: str = Field(examples=["binance:spot:bar_1m:BTCUSDT"])
+    symbol: str | None = Field(examples=["BTCUSDT"])
+    exchange: str = Field(examples=["binance"])
+    market: str = Field(examples=["spot"])
+    path: str
+    type: str = Field(examples=["bar_1m"])
+
+
+@cache
+def model_of(struct: type[msgspec.Struct]) -> type[BaseModel]:
+    """A struct of ours as the model of its JSON."""
+    hints = typing.get_type_hints(struct)
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        fields[field.encode_name] = (_shown(hints[field.name]), ...)
+    return create_model(struct.__name__, __doc__=struct.__doc__, **fields)
+
+
+def _shown(hint: Any) -> Any:
+    """A type with every struct in it as its model."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return model_of(hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is None or not inner or origin is typing.Literal:
+        return hint
+    shown = tuple(_shown(one) for one in inner)
+    if origin in (list, tuple, dict, set):
+        return list[shown[0]] if origin is tuple and inner[-1] is Ellipsis else origin[shown]  # type: ignore[valid-type]
+    return typing.Union[shown]  # noqa: UP007 # of types that are known when it runs only

@@ -1,0 +1,85 @@
+"""Questions in addresses: which parameters there are, what they mean, and the same ones everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from fastapi import Depends, Query
+
+from api.formats import Format
+from api.rows import Asked, named, time_of
+from lake.fills import Fill
+from lake.reading import MinState
+
+MAX_SYMBOLS = 500
+
+Exchange: TypeAlias = Annotated[str | None, Query(max_length=40, description="Only this venue.", examples=["binance"])]
+MarketType: TypeAlias = Annotated[
+    str | None, Query(max_length=20, description="Only this market: spot, linear, inverse, …", examples=["spot"])
+]
+Market: TypeAlias = Annotated[
+    str | None, Query(max_length=20, description="The same as `market_type`, as other lakes name it.")
+]
+Symbol: TypeAlias = Annotated[
+    str | None, Query(max_length=100, description="Only this symbol, as the venue or ccxt spells it.",
+                      examples=["BTCUSDT"])
+]  # fmt: skip
+Symbols: TypeAlias = Annotated[
+    list[str] | None, Query(max_length=MAX_SYMBOLS, description="Only these symbols; may be given often.",
+                            examples=[["BTCUSDT"]])
+]  # fmt: skip
+Start: TypeAlias = Annotated[
+    str | None, Query(max_length=40, description="From this time on (UTC): ISO 8601, or microseconds.",
+                      examples=["2026-11-20T13:00:00Z"])
+]  # fmt: skip
+End: TypeAlias = Annotated[
+    str | None, Query(max_length=40, description="Before this time (UTC).", examples=["2026-11-20T14:00:00Z"])
+]
+Columns: TypeAlias = Annotated[
+    str | None, Query(max_length=2000, description="Only these columns, parted by commas.",
+                      examples=["ts_event,price,qty"])
+]  # fmt: skip
+Fills: TypeAlias = Annotated[Fill, Query(description="Bars: windows without a trade as none, empty or previous.")]
+States: TypeAlias = Annotated[
+    MinState, Query(description="How sure rows must be: `final` reads closed days only, `verified` confirmed ones.")
+]
+Across: TypeAlias = Annotated[bool, Query(description="Whether two listings of one ticker may be joined.")]
+Limit: TypeAlias = Annotated[int | None, Query(ge=0, le=2**53, description="At most so many rows.")]
+Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="Leave so many out at the beginning.")]
+Formats: TypeAlias = Annotated[
+    Format, Query(alias="format", description="json holds at most `serve.max_rows` rows; the others are streamed.")
+]
+Kind: TypeAlias = Annotated[
+    str | None, Query(max_length=40, description="Only this kind: trade, quote, bar_1m, …", examples=["trade"])
+]
+GapStates: TypeAlias = Literal["open", "repaired", "empty", "void", "unrepairable", "all"]
+
+
+def asked(
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    market: Market = None,
+    symbol: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    columns: Columns = None,
+    fill: Fills = "none",
+    min_state: States = "provisional",
+    across_listings: Across = False,
+    limit: Limit = None,
+    offset: Offset = 0,
+) -> Asked:
+    """The question that the parameters of a read ask, but for the kind. Raises Malformed."""
+    return Asked(
+        exchange=lower(exchange), market_type=lower(market_type or market), symbol=tuple(symbol or ()),
+        start=time_of(start), end=time_of(end), columns=named(columns), fill=fill, min_state=min_state,
+        across_listings=across_listings, limit=limit, skip=offset,
+    )  # fmt: skip
+
+
+def lower(name: str | None) -> str | None:
+    """Names of venues and markets have no capitals; how a question spells them does not matter."""
+    return None if name is None or not name.strip() else name.strip().lower()
+
+
+Question: TypeAlias = Annotated[Asked, Depends(asked)]

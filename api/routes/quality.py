@@ -1,0 +1,144 @@
+"""How complete and how sure what is held is: gaps, coverage, certificates, revisions, and where each came from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, create_model
+from starlette.responses import Response
+
+from api.answers import json_answer, page
+from api.models import model_of
+from api.questions import End, Exchange, GapStates, Kind, MarketType, Start, Symbol, Symbols, lower
+from api.rows import time_of
+from api.state import State
+from lake.inventory import Covered
+from lake.revisions import Lineage, Revision
+from lake.rows import CertificateRow
+from market.session import Gap
+
+router = APIRouter(tags=["quality"])
+MAX_PAGE = 10_000
+PathKind = Annotated[str, Path(max_length=40, examples=["trade"])]
+Date = Annotated[str, Query(max_length=10, description="The UTC day.", examples=["2026-11-20"])]
+Number = Annotated[int | None, Query(ge=0, le=2**31, description="Which revision; the current one if not said.")]
+PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows of a page.")]
+PageOffset = Annotated[int, Query(ge=0, le=2**53, description="Where the page begins.")]
+
+
+def _page_of(name: str, struct: Any) -> type[BaseModel]:
+    fields: dict[str, Any] = {name: (list[model_of(struct)], ...), "total": (int, ...)}  # type: ignore[misc] # at run time
+    made: type[BaseModel] = create_model(
+        f"{struct.__name__}Page", __doc__="One page, and how many there are.", **fields
+    )
+    return made
+
+
+@router.get("/gaps", response_model=_page_of("gaps", Gap), summary="Known holes")
+async def gaps(
+    served: State,
+    kind: Kind = None,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    symbol: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    state: Annotated[GapStates, Query(description="Of this state only.")] = "open",
+    limit: PageLimit = 1000,
+    offset: PageOffset = 0,
+) -> Response:
+    """The gap ledger: half-open in venue time and ids, each with cause and proof. Times in microseconds."""
+    held = await served.reading.ask(
+        lambda: served.lake.gaps(
+            **_asked(kind, exchange, market_type, symbol, start, end),
+            state=state,
+        )
+    )
+    return json_answer(page(held, limit, offset, "gaps"))
+
+
+@router.get("/coverage", response_model=_page_of("coverage", Covered), summary="What was collected when")
+async def coverage(
+    served: State,
+    kind: Kind = None,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    symbol: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    limit: PageLimit = 1000,
+    offset: PageOffset = 0,
+) -> Response:
+    """When each stream was collected inside [start, end), what is missing in it, and whether all of it is there."""
+    held = await served.reading.ask(
+        lambda: served.lake.coverage(**_asked(kind, exchange, market_type, symbol, start, end))
+    )
+    return json_answer(page(held, limit, offset, "coverage"))
+
+
+@router.get("/versions/{kind}", response_model=_page_of("versions", Revision), summary="Revisions of closed days")
+async def versions(
+    served: State,
+    kind: PathKind,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    symbol: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    limit: PageLimit = 1000,
+    offset: PageOffset = 0,
+) -> Response:
+    """Every revision of every closed day in [start, end), the current one of a day last."""
+    held = await served.reading.ask(
+        lambda: served.lake.versions(**_asked(kind, exchange, market_type, symbol, start, end))
+    )
+    return json_answer(page(held, limit, offset, "versions"))
+
+
+@router.get("/certificates/{kind}", response_model=model_of(CertificateRow), summary="The certificate of a day")
+async def certificate(
+    served: State,
+    kind: PathKind,
+    date: Date,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    symbol: Symbol = None,
+    revision: Number = None,
+) -> Response:
+    """Rows, ids, missing, late, latency, hashes of the inputs, content digest; 404 where that day has none."""
+    held = await served.reading.ask(
+        lambda: served.lake.certificate(
+            kind, date=date, exchange=lower(exchange), market_type=lower(market_type), symbol=symbol, revision=revision
+        )
+    )
+    return json_answer(held)
+
+
+@router.get("/lineage/{kind}", response_model=model_of(Lineage), summary="What a day was made from")
+async def lineage(
+    served: State,
+    kind: PathKind,
+    date: Date,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    symbol: Symbol = None,
+    revision: Number = None,
+) -> Response:
+    """The files that a daily file was made from, down to the raw segments, with their hashes, and the sessions."""
+    held = await served.reading.ask(
+        lambda: served.lake.lineage(
+            kind, date=date, exchange=lower(exchange), market_type=lower(market_type), symbol=symbol, revision=revision
+        )
+    )
+    return json_answer(held)
+
+
+def _asked(
+    kind: str | None, exchange: str | None, market_type: str | None, symbol: list[str] | None, start: str | None,
+    end: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "kind": kind, "exchange": lower(exchange), "market_type": lower(market_type), "symbol": symbol or None,
+        "start": time_of(start), "end": time_of(end),
+    }  # fmt: skip

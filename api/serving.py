@@ -1,0 +1,87 @@
+"""Serving until told to stop: the socket, uvicorn on it, and who may reach it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import uvicorn
+
+from api.app import create
+from api.config import ServeConfig
+from api.state import Served
+from lake.errors import LakeError
+from runtime.addresses import is_loopback
+from runtime.clock import Clock
+
+STOP_SECONDS = 5
+"""How long answers under way may take to end."""
+MAX_HEAD = 32 * 1024
+"""Bytes of a request's line and headers."""
+CONNECTIONS = 256
+"""Sockets at the same time; who comes then is told to come again."""
+
+
+class NotServed(LakeError):
+    """An address that is not served at: it is taken, or others reach it and there is no token."""
+
+
+def run(root: Path, config: ServeConfig, clock: Clock, ready: Callable[[str], None]) -> None:
+    """Serve the lake at `root` until SIGINT or SIGTERM; `ready` is told the address.
+
+    Raises NotServed, NotALake, UnknownVersion, CorruptFile.
+    """
+    served = Served(root, config, clock)
+    if not is_loopback(config.host) and not served.tokens:
+        served.close()
+        raise NotServed(
+            f"other machines can reach {config.host}, and there is no token to ask of them",
+            "make one with: dl token NAME, or listen on 127.0.0.1",
+        )
+    with _listening(config.host, config.port) as listener:
+        address = _address(config.host, listener)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create(served, config.host),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                http="h11",
+                h11_max_incomplete_event_size=MAX_HEAD,
+                limit_concurrency=CONNECTIONS,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=STOP_SECONDS,
+                proxy_headers=False,
+            )
+        )
+        ready(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens. Raises NotServed."""
+    try:
+        family, kind, number, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, number)
+    except OSError as error:
+        raise NotServed(f"{host} is no address: {error.strerror or error}", "choose another with --host") from error
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(where)
+            listener.listen(128)
+        except OSError as error:
+            said = f"cannot listen on {host}:{port}: {error.strerror or error}"
+            raise NotServed(said, "choose another with --port or --host, or serve.port") from error
+        yield listener
+
+
+def _address(host: str, listener: socket.socket) -> str:
+    name = listener.getsockname()
+    shown = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"http://{'localhost' if host == 'localhost' else shown}:{name[1]}"

@@ -1,0 +1,117 @@
+"""Datasets, quality and the routes of another lake's clients: shapes by name, filters whatever the case."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.state import Served
+from tests.support.asgi import Asgi
+
+
+def plain(value: Any) -> Any:
+    return json.loads(msgspec.json.encode(value))
+
+
+ID = "binance:linear:trade:BTCUSDT"
+
+
+async def test_datasets_are_found_by_filters_and_words_whatever_the_case(api: Asgi) -> None:
+    whole = (await api.get("/api/v1/datasets", limit=100)).json()
+    ids = [one["id"] for one in whole["datasets"]]
+    assert whole["total"] == len(ids)
+    assert {ID, "binance:linear:trade:BTC%2FUSD", "binance:linear:bar_1m:BTCUSDT"} <= set(ids)
+    for query in ({"symbol": "btcusdt", "kind": "TRADE"}, {"q": "BtcUsdt trade"}, {"symbol": "BTC-USDT", "q": "trade"}):
+        assert [one["id"] for one in (await api.get("/api/v1/datasets", **query)).json()["datasets"]] == [ID], query
+    assert (await api.get("/api/v1/datasets", exchange="BINANCE", market="Linear")).json()["total"] == len(ids)
+    assert (await api.get("/api/v1/datasets", data_type="nothing")).json() == {"datasets": [], "total": 0}
+
+
+async def test_pages_are_parts_of_the_whole(api: Asgi) -> None:
+    whole = (await api.get("/api/v1/datasets", limit=100)).json()["datasets"]
+    parts = []
+    for offset in range(len(whole)):
+        said = (await api.get("/api/v1/datasets", limit=1, offset=offset)).json()
+        assert said["total"] == len(whole)
+        parts += said["datasets"]
+    assert parts == whole
+    largest = (await api.get("/api/v1/datasets", sort="size")).json()["datasets"]
+    assert [one["file_size_bytes"] for one in largest] == sorted((d["file_size_bytes"] for d in whole), reverse=True)
+
+
+async def test_a_dataset_says_what_its_rows_are(api: Asgi, served: Served) -> None:
+    said = (await api.get(f"/api/v1/datasets/{ID}")).json()
+    assert (said["rows"], said["days"], said["timeframe"], said["open_gaps"]) == (240, 1, None, 1)
+    assert (said["time_from"], said["time_to"]) == ("2024-07-19T00:00:00Z", "2024-07-19T00:03:59Z")
+    assert (served.root / said["file_path"]).is_dir()
+    preview = (await api.get("/api/v1/datasets/binance:linear:trade:BTC%2FUSD/preview", limit=3, offset=1)).json()
+    assert [row["seq"] for row in preview["rows"]] == [2, 3, 4]
+    assert preview["columns"] == served.lake.read("trade").column_names
+    assert (preview["total_rows"], preview["metadata"]["symbol"]) == (60, "BTC/USD")
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "a:b:c", "binance:linear:trade:ETHUSDT", "binance:linear:nothing:X", "a:b:c:d:e"]
+)
+async def test_what_is_no_dataset_is_not_found(api: Asgi, name: str) -> None:
+    for tail in ("", "/preview", "/export"):
+        said = await api.get(f"/api/v1/datasets/{name}{tail}")
+        assert said.status in (400, 404), tail
+        assert "dataset" in said.json()["detail"]
+
+
+async def test_a_dataset_and_a_symbol_are_exported_whole_as_files(api: Asgi, served: Served) -> None:
+    said = await api.get(f"/api/v1/datasets/{ID}/export")
+    rows = list(csv.DictReader(io.StringIO(said.body.decode())))
+    assert len(rows) == 270, "hot rows too"
+    assert said.headers["content-disposition"] == 'attachment; filename="binance-linear-trade-BTCUSDT.csv"'
+    merged = await api.get("/api/v1/export/Binance/btcusdt", kind="trade")
+    assert merged.body == said.body
+    assert served.lake.read("bar_1m", symbol="BTCUSDT").num_rows == 4
+    bars = await api.get("/api/v1/export/binance/BTCUSDT")
+    assert len(bars.body.splitlines()) == 5
+    assert (await api.get("/api/v1/export/binance/NONE")).status == 404
+
+
+async def test_gaps_coverage_and_revisions_are_those_of_the_lake(api: Asgi, served: Served) -> None:
+    lake = served.lake
+    for path, name, held in (
+        ("gaps", "gaps", lake.gaps()),
+        ("coverage", "coverage", lake.coverage(kind="trade", symbol="BTCUSDT")),
+        ("versions/trade", "versions", lake.versions("trade", symbol="BTCUSDT")),
+    ):
+        query = {} if path == "gaps" else {"kind": "trade", "symbol": "BTCUSDT"}
+        said = (await api.get(f"/api/v1/{path}", **query)).json()
+        assert said == {name: plain(held), "total": len(held)}, path
+        assert held
+    lineage = await api.get("/api/v1/lineage/trade", date="2024-07-19", symbol="BTCUSDT")
+    assert lineage.json() == plain(lake.lineage("trade", date="2024-07-19", symbol="BTCUSDT"))
+    assert (await api.get("/api/v1/certificates/trade", date="2024-07-19", symbol="BTCUSDT")).status == 404
+    assert (await api.get("/api/v1/lineage/trade", date="2024-07-18", symbol="BTCUSDT")).json()["error"] == "NotHeld"
+
+
+async def test_the_routes_of_another_lake_answer_in_its_shapes(api: Asgi) -> None:
+    assert (await api.get("/health")).json() == {"status": "ok"}
+    (one,) = (await api.get("/list", symbol="btcusdt", data_type="BAR_1M", exchange="BINANCE")).json()
+    assert {"id", "symbol", "exchange", "market", "path", "type"} == set(one)
+    candles = (
+        await api.get("/read", exchange="binance", symbol="BTCUSDT", start="2024-07-19", end="2024-07-20")
+    ).json()
+    assert len(candles) == 4
+    assert candles[0] == {
+        "ts": 1721347200000,
+        "open": 100.5,
+        "high": 106.5,
+        "low": 100.5,
+        "close": 103.5,
+        "volume": 30.0,
+    }
+    wide = (await api.get("/read", exchange="binance", symbol="BTCUSDT", data_type="bar_2m")).json()
+    assert [row["ts"] for row in wide] == [1721347200000, 1721347320000]
+    assert (await api.get("/read", exchange="binance", symbol="BTCUSDT", data_type="trade")).status == 400
+    assert (await api.get("/read", exchange="binance")).status == 422

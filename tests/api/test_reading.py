@@ -1,0 +1,128 @@
+"""Rows over HTTP are the rows of `Lake`, in every format, for every question."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+import pytest
+
+from api import formats
+from api.state import Served
+from tests.api.conftest import DAY, TRADES
+from tests.support.asgi import Asgi
+from tests.support.market_rows import T0
+
+QUESTIONS: list[dict[str, Any]] = [
+    {"kind": "trade"},
+    {"kind": "trade", "symbol": "BTCUSDT", "start": T0 + 5_000_000, "end": T0 + DAY + 7_000_000},
+    {"kind": "trade", "symbol": "BTC/USD", "columns": ["ts_event", "price", "qty_quote"]},
+    {"kind": "trade", "min_state": "final"},
+    {"kind": "bar_1m", "symbol": "BTCUSDT", "fill": "empty", "start": T0, "end": T0 + 600_000_000},
+    {"kind": "bar_2m", "symbol": "BTCUSDT"},
+    {"kind": "quote"},
+]
+
+
+def asked(question: dict[str, Any]) -> dict[str, Any]:
+    query = {name: value for name, value in question.items() if name not in ("kind", "columns")}
+    return query | ({"columns": ",".join(question["columns"])} if "columns" in question else {})
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=str)
+async def test_rows_in_arrow_and_parquet_are_those_of_the_lake(api: Asgi, served: Served, question: Any) -> None:
+    wanted = served.lake.read(**question)
+    arrow = await api.get(f"/api/v1/read/{question['kind']}", format="arrow", **asked(question))
+    assert arrow.status == 200, arrow.body
+    got = pa.ipc.open_stream(arrow.body).read_all()
+    assert got.to_pylist() == wanted.to_pylist()
+    assert got.schema.equals(wanted.schema)
+    parquet = await api.get(f"/api/v1/read/{question['kind']}", format="parquet", **asked(question))
+    assert pq.read_table(io.BytesIO(parquet.body)).to_pylist() == wanted.to_pylist()
+
+
+async def test_rows_in_text_formats_are_those_of_the_lake(api: Asgi, served: Served) -> None:
+    wanted = served.lake.read("trade", symbol="BTC/USD")
+    rows = formats.plain_rows(wanted)
+    asking = {"symbol": "BTC/USD"}
+    said = (await api.get("/api/v1/read/trade", **asking)).json()
+    assert said["rows"] == rows
+    assert (said["count"], said["kind"]) == (60, "trade")
+    lines = (await api.get("/api/v1/read/trade", format="jsonl", **asking)).body.splitlines()
+    assert len(lines) == 60
+    text = (await api.get("/api/v1/read/trade", format="csv", **asking)).body.decode()
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert [row["price"] for row in table] == [str(row["price"]) for row in rows]
+    assert table[0]["ts_event"] == "2024-07-19T00:00:00.000000Z"
+
+
+async def test_limit_and_offset_cut_the_same_rows(api: Asgi) -> None:
+    whole = (await api.get("/api/v1/read/trade")).json()["rows"]
+    part = (await api.get("/api/v1/read/trade", limit=7, offset=5)).json()
+    assert part["rows"] == whole[5:12]
+    assert (part["limit"], part["offset"], part["count"]) == (7, 5, 7)
+    assert (await api.get("/api/v1/read/trade", limit=0)).json()["rows"] == []
+
+
+async def test_bars_of_any_interval_are_those_of_the_lake(api: Asgi, served: Served) -> None:
+    said = await api.get("/api/v1/bars", interval="90s", symbol="BTCUSDT", format="arrow")
+    wanted = served.lake.bars("90s", symbol="BTCUSDT")
+    assert pa.ipc.open_stream(said.body).read_all().to_pylist() == wanted.to_pylist()
+
+
+WRONG = [
+    ("/api/v1/read/trades", {}, 400, "UnknownKind"),
+    ("/api/v1/read/bar_7m", {}, 400, "WrongQuestion"),
+    ("/api/v1/read/trade", {"start": "yesterday"}, 400, "Malformed"),
+    ("/api/v1/read/trade", {"columns": "prize"}, 400, "WrongQuestion"),
+    ("/api/v1/read/trade", {"fill": "empty"}, 400, "WrongQuestion"),
+    ("/api/v1/read/trade", {"format": "xlsx"}, 422, "WrongQuestion"),
+    ("/api/v1/read/trade", {"limit": "-1"}, 422, "WrongQuestion"),
+    ("/api/v1/bars", {"interval": "1 fortnight"}, 400, "WrongQuestion"),
+    ("/api/v1/book", {"symbol": "BTCUSDT", "at": "2024-07-19T01:00:00Z"}, 404, "BookUnknown"),
+    ("/api/v1/book", {"symbol": "BTCUSDT", "at": " "}, 400, "WrongQuestion"),
+    ("/api/v1/nothing", {}, 404, "NotFound"),
+]
+
+
+@pytest.mark.parametrize("path, query, status, name", WRONG)
+async def test_what_is_wrong_is_a_sentence_and_a_word(api: Asgi, path: str, query: Any, status: int, name: str) -> None:
+    said = await api.get(path, **query)
+    assert (said.status, said.json()["error"]) == (status, name), said.body
+    assert said.headers["content-type"] == "application/json"
+    assert set(said.json()) == {"detail", "error"}
+
+
+async def test_large_answers_come_in_pieces(api: Asgi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.rows.PIECE", 50)
+    said = await api.get("/api/v1/read/trade", format="arrow")
+    assert said.pieces > 4
+    assert pa.ipc.open_stream(said.body).read_all().num_rows == len(TRADES) + 60 + 30
+
+
+def test_formulas_are_no_formulas_in_csv_and_numbers_stay() -> None:
+    table = pa.table({"a": ["=cmd|x", "+1", "-2.5", "@x", "\tx", "BTC-USD", "-x", None], "b": [-1.0] * 8})
+    text = b"".join(formats.encode("csv", table.schema, [table], {})).decode()
+    assert [row["a"] for row in csv.DictReader(io.StringIO(text))] == [
+        "'=cmd|x", "+1", "-2.5", "'@x", "'\tx", "BTC-USD", "'-x", "",
+    ]  # fmt: skip
+    assert "'-1" not in text
+
+
+def test_lists_in_csv_are_json() -> None:
+    frame = pl.DataFrame({"bids": [[{"price": 1.5, "qty": 2.0}], []]})
+    table = frame.to_arrow()
+    text = b"".join(formats.encode("csv", table.schema, [table], {})).decode()
+    assert text == 'bids\n"[{""price"":1.5,""qty"":2.0}]"\n[]\n'
+
+
+@pytest.mark.parametrize("stem", ["../../etc/passwd", "a\r\nb", 'x"; y', "", "..", "é\0"])
+def test_names_to_save_by_lead_nowhere(stem: str) -> None:
+    name = formats.file_name(stem, "csv")
+    assert not set(name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+    assert not name.startswith(".")
