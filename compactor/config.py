@@ -87,6 +87,9 @@ class CompactorConfig(BaseModel):
     grace_seconds: float = Field(
         900, ge=0, description="How long replaced files stay on disk for readers that still use them."
     )
+    versions_days: float = Field(
+        0, ge=0, description="How long replaced daily files are kept for `version` and `as_of`, beyond `grace_seconds`."
+    )
     forget_days: float = Field(7, ge=1, description="How long the manifest remembers files that are gone.")
     rehash_hours: float = Field(
         24, ge=0, description="How long after a day was closed its files are read again before raw may go."
@@ -124,4 +127,5 @@ class CompactorConfig(BaseModel):
             rehash=round(self.rehash_hours * HOUR),
             raw=round(self.raw_days * DAY),
             frames=round(self.frames_days * DAY),
+            versions=round(self.versions_days * DAY),
         )

@@ -20,13 +20,14 @@ SLACK = times.HOUR
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """How long things are kept, in us."""
+    """How long things are kept, in us; `versions` are replaced daily files."""
 
     grace: int
     forget: int
     rehash: int
     raw: int
     frames: int
+    versions: int = 0
 
 
 class Deletions(msgspec.Struct):
@@ -62,7 +63,8 @@ def plan(
         needed.setdefault((gap.exchange, gap.market_type), []).append(span)
     made = Deletions()
     for row in retired:
-        if row.state == "retired" and row.retired_at is not None and row.retired_at + keep.grace <= now:
+        kept = max(keep.grace, keep.versions) if row.level == "day" else keep.grace
+        if row.state == "retired" and row.retired_at is not None and row.retired_at + kept <= now:
             made.files.append(row.path)
     for segment in segments:
         if segment.period_end is None or segment.state in ("open", "deleting", "deleted"):

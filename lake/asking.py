@@ -161,6 +161,10 @@ class Question(msgspec.Struct, frozen=True):
     span: Interval
     min_state: MinState
     across_listings: bool
+    version: int | None = None
+    """Of closed days only this revision."""
+    as_of: int | None = None
+    """What was live then (us)."""
 
     @property
     def around(self) -> Interval:

@@ -45,7 +45,12 @@ class Completeness(msgspec.Struct, frozen=True, kw_only=True):
 
 def attach(table: pa.Table, told: Completeness) -> pa.Table:
     """The table with what is known of its completeness."""
-    return table.replace_schema_metadata({KEY: msgspec.json.encode(told)})
+    return table.replace_schema_metadata(metadata(told))
+
+
+def metadata(told: Completeness) -> dict[bytes, bytes]:
+    """What the schema of an answer carries."""
+    return {KEY: msgspec.json.encode(told)}
 
 
 def of(answer: pa.Table | pa.RecordBatch | pa.RecordBatchReader) -> Completeness | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lake import bars, completeness, sources
+from lake import bars, completeness, past, sources
 from lake.asking import Question, dates
 from lake.completeness import Completeness, Reached
 from lake.fills import Spans, SymbolKey
@@ -48,6 +48,19 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def span(self) -> Interval:
         return self.question.span
+
+    def narrowed(self, span: Interval, wanted: tuple[Wanted, ...]) -> Plan:
+        """The same for a part of the span and some of the symbols: from the same snapshot."""
+        q = msgspec.structs.replace(self.question, span=span)
+        held = self.selection
+        files = [
+            file
+            for file in held.files
+            if file.ts_max >= q.around.start and file.ts_min < q.around.end and any(w.takes(file) for w in wanted)
+        ]
+        final, hot = (tuple(f for f in files if (f.level == "day") is closed) for closed in (True, False))
+        selection = Selection(held.kind, wanted, q.around, final, hot)
+        return msgspec.structs.replace(self, question=q, wanted=wanted, selection=selection)
 
     def covered(self) -> Spans:
         """The coverage of what is asked for, by symbol."""
@@ -91,9 +104,14 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
     wanted = tuple(venue for one in q.asked for venue in resolve(one, known))
     around, symbols = q.around, symbols_of(wanted)
     first, last = dates(around)
-    files = snapshot.files(
-        q.kind, exchange=q.exchange, market_type=q.market_type, symbol=symbols, date_from=first, date_to=last
-    )
+
+    def found(state: str | None) -> list[FileRow]:
+        return snapshot.files(
+            q.kind, exchange=q.exchange, market_type=q.market_type, symbol=symbols, date_from=first, date_to=last,
+            state=state,
+        )  # fmt: skip
+
+    files = _files(names.root, snapshot, q, wanted, found)
     sure: frozenset[str] = frozenset()
     if q.min_state == "verified" and files:
         newest = {c.path: c.verified for c in snapshot.certificates(exchange=q.exchange, kind=q.kind)}
@@ -103,6 +121,8 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
         refuse_two_listings(known, wanted, _extent(selection, q.span))
     mine = [file for file in files if any(one.takes(file) for one in wanted)]
     reached = completeness.reached(snapshot, q.kind, mine)
+    if q.as_of is not None:
+        reached = {market: None if at is None else min(at, q.as_of) for market, at in reached.items()}
     gaps, coverage = _holes(snapshot, q, symbols, around)
     gaps = [gap for gap in gaps if takes(wanted, gap)]
     inside = [gap for gap in gaps if gap.ts_from < q.span.end]
@@ -110,6 +130,20 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
         question=q, wanted=wanted, files=tuple(files), selection=selection, gaps=tuple(gaps),
         coverage=tuple(_readable(coverage, reached)), told=completeness.told(version, reached, q.span, inside),
     )  # fmt: skip
+
+
+def _files(root: Path, snapshot: Snapshot, q: Question, wanted: Sequence[Wanted], found: past.Files) -> list[FileRow]:
+    """The files of the kind that the question means: live ones, or those of an earlier answer. Raises NotHeld."""
+    if q.version is None and q.as_of is None:
+        return found("live")
+
+    def mine(state: str | None) -> list[FileRow]:
+        return [file for file in found(state) if any(one.takes(file) for one in wanted)]
+
+    if q.version is not None:
+        return past.of_version(root, mine, q.version)
+    assert q.as_of is not None
+    return past.as_of(root, snapshot, mine, q.as_of)
 
 
 def symbols_of(wanted: Sequence[Wanted]) -> list[str] | None:
@@ -152,13 +186,20 @@ def _holes(
     where trades are not collected.
     """
     named = None if symbols is None else [*symbols, bars.EVERY_SYMBOL]
+
+    def missing(kind: str) -> list[Gap]:
+        states = MISSING if q.as_of is None else None
+        held = snapshot.gaps(q.exchange, q.market_type, kind, named, state=states, overlapping=span)
+        at = q.as_of
+        return held if at is None else [gap for gap in held if past.gap_at(gap, at, MISSING)]
+
     if q.bar is None:
-        return snapshot.gaps(q.exchange, q.market_type, q.kind, named, state=MISSING, overlapping=span), []
+        return missing(q.kind), []
     days = Interval(floor_to(span.start, DAY), -floor_to(-span.end, DAY))
     gaps: list[Gap] = []
     coverage: list[Coverage] = []
     for source in sources.TRADES:
-        gaps += snapshot.gaps(q.exchange, q.market_type, source, named, state=MISSING, overlapping=span)
+        gaps += missing(source)
         coverage += snapshot.coverage(q.exchange, q.market_type, source, named, overlapping=days)
     inside = [c for c in coverage if c.ts_from < span.end and c.ts_to > span.start]
     return sources.without_traded(gaps, coverage), sources.without_traded(inside, coverage)

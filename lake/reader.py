@@ -12,10 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, get_args
 
+import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import book_files, completeness, plans, sql, tables, wide_bars
+from lake import batching, book_files, completeness, plans, sql, tables, wide_bars
 from lake.answers import arrow, names_of
 from lake.asking import BarKind, Question, Symbols, Time, asked, bar_kind, bar_of, one_of, span_of, time_of
 from lake.books import OrderBook
@@ -29,6 +30,7 @@ from lake.reading import MinState, Wanted, check, lazy
 from lake.sizes import SIZED, with_sizes
 from lake.telling import Telling
 from market.kinds import kind
+from market.times import Interval
 
 T = TypeVar("T")
 _PLANS = 16
@@ -56,6 +58,8 @@ class Lake(Telling):
         columns: Sequence[str] | None = None,
         fill: Fill = "none",
         min_state: MinState = "provisional",
+        version: int | None = None,
+        as_of: Time | None = None,
         across_listings: bool = False,
     ) -> pa.Table:
         """Rows of a kind in [start, end), sorted by (exchange, market_type, symbol, order).
@@ -63,12 +67,15 @@ class Lake(Telling):
         `kind` is a declared one or a bar of any width that divides a day (`bar_5m`). A bar over an open gap comes back
         null with `gap`; `fill` ("empty", "previous") asks for windows without a trade too. `min_state` leaves out what
         is not that sure yet: "final" reads closed days only, "verified" those that the venue's own data confirm.
+        `version` reads that revision of closed days, `as_of` what was live at a time (and the gaps known then).
         Kinds with quantities also have `qty_base` and `qty_quote`. `lake.completeness.of(table)` says how complete the
         answer is. Raises UnknownKind, Malformed (a time), WrongQuestion (an option, two listings of one ticker),
-        CorruptFile.
+        NotHeld (an earlier answer that is no longer kept), CorruptFile.
         """
         bar = bar_kind(kind)
-        question = _question(kind, bar, exchange, market_type, symbol, start, end, min_state, across_listings)
+        question = _question(
+            kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
+        )
         return self._table(question, columns, fill, kind)
 
     def bars(
@@ -84,6 +91,8 @@ class Lake(Telling):
         columns: Sequence[str] | None = None,
         fill: Fill = "none",
         min_state: MinState = "provisional",
+        version: int | None = None,
+        as_of: Time | None = None,
         across_listings: bool = False,
     ) -> pa.Table:
         """Bars of any interval of whole seconds (`90s`, `15m`, `4h`, `1d`, `1w`, us, a timedelta), as `read` has them.
@@ -94,7 +103,9 @@ class Lake(Telling):
         stored bar with a trade (`ts_quote` says when). Raises what `read` raises.
         """
         bar = bar_of(interval, offset)
-        question = _question(bar.stored, bar, exchange, market_type, symbol, start, end, min_state, across_listings)
+        question = _question(
+            bar.stored, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
+        )
         return self._table(question, columns, fill, bar.stored)
 
     def scan(
@@ -107,6 +118,8 @@ class Lake(Telling):
         start: Time | None = None,
         end: Time | None = None,
         min_state: MinState = "provisional",
+        version: int | None = None,
+        as_of: Time | None = None,
         across_listings: bool = False,
     ) -> pl.LazyFrame:
         """The rows that `read` would give, as a polars LazyFrame over the files of this moment.
@@ -114,7 +127,9 @@ class Lake(Telling):
         Files are hashed now, read later; daily ones stay readable while later revisions are published.
         """
         bar = bar_kind(kind)
-        question = _question(kind, bar, exchange, market_type, symbol, start, end, min_state, across_listings)
+        question = _question(
+            kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
+        )
 
         def frame(plan: Plan) -> pl.LazyFrame:
             rows = self._rows(plan)
@@ -127,6 +142,46 @@ class Lake(Telling):
 
         return self._planned(question, frame)
 
+    def batches(
+        self,
+        kind: str,
+        *,
+        exchange: str | None = None,
+        market_type: str | None = None,
+        symbol: Symbols = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        columns: Sequence[str] | None = None,
+        min_state: MinState = "provisional",
+        version: int | None = None,
+        as_of: Time | None = None,
+        across_listings: bool = False,
+        batch_rows: int = batching.BATCH_ROWS,
+    ) -> pa.RecordBatchReader:
+        """The rows of `read` as Arrow record batches of at most `batch_rows` rows: memory does not grow with them.
+
+        One symbol comes in the order of `read`; several come day by day. `lake.completeness.of(reader)` says how
+        complete they are. What is deleted before its turn (an iteration may take longer than `compactor.grace_seconds`)
+        is read from a new snapshot. Raises what `read` raises; CorruptFile may come with any batch.
+        """
+        bar = bar_kind(kind)
+        question = _question(
+            kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
+        )
+        if not isinstance(batch_rows, int) or batch_rows < 1:
+            raise WrongQuestion(f"batch_rows={batch_rows!r} is no number of rows", "ask for at least 1")
+        plan = self._planned(question, lambda plan: plan)
+        empty = arrow(_empty(plan.kind).collect(), plan.kind)
+        names = names_of(empty.column_names, columns, kind)
+        schema = empty.select(names).schema.with_metadata(completeness.metadata(plan.told))
+
+        def again(span: Interval, wanted: Sequence[Wanted], use: Callable[[Plan], pl.DataFrame]) -> pl.DataFrame:
+            part = msgspec.structs.replace(question, span=span, asked=tuple(wanted), across_listings=True)
+            return self._planned(part, use)
+
+        found = batching.batches(self.root, plan, names, batch_rows, again)
+        return pa.RecordBatchReader.from_batches(schema, found)
+
     def completeness(
         self,
         kind: str,
@@ -137,11 +192,15 @@ class Lake(Telling):
         start: Time | None = None,
         end: Time | None = None,
         min_state: MinState = "provisional",
+        version: int | None = None,
+        as_of: Time | None = None,
         across_listings: bool = False,
     ) -> Completeness:
         """How complete `read` would be if it were asked now: up to when it has everything, and the gaps it meets."""
         bar = bar_kind(kind)
-        question = _question(kind, bar, exchange, market_type, symbol, start, end, min_state, across_listings)
+        question = _question(
+            kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
+        )
         return self._planned(question, lambda plan: plan.told)
 
     def sql(self, query: str) -> pa.Table:
@@ -229,6 +288,13 @@ class Lake(Telling):
         return with_sizes(rows) if plan.kind in SIZED else rows
 
 
+def _empty(name: str) -> pl.LazyFrame:
+    """No rows, in the columns of an answer."""
+    held = pl.from_arrow(tables.empty(name))
+    assert isinstance(held, pl.DataFrame)
+    return with_sizes(held.lazy()) if name in SIZED else held.lazy()
+
+
 def _question(  # the arguments of `read`, in its order
     name: str,
     bar: BarKind | None,
@@ -238,13 +304,19 @@ def _question(  # the arguments of `read`, in its order
     start: Time | None,
     end: Time | None,
     min_state: MinState,
+    version: int | None,
+    as_of: Time | None,
     across_listings: bool,
 ) -> Question:
     """Raises UnknownKind, Malformed, WrongQuestion."""
     stored = kind(bar.stored if bar else name).name
     one_of(min_state, get_args(MinState), "min_state")
+    if version is not None and as_of is not None:
+        raise WrongQuestion("version and as_of both choose a revision", "give one of them")
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
+        raise WrongQuestion(f"version={version!r} is no revision", "they count from 0: Lake.versions lists them")
     return Question(
         kind=stored, bar=bar, exchange=exchange, market_type=market_type,
         asked=tuple(asked(exchange, market_type, symbol)), span=span_of(start, end), min_state=min_state,
-        across_listings=across_listings,
+        across_listings=across_listings, version=version, as_of=None if as_of is None else time_of(as_of, "as_of"),
     )  # fmt: skip

@@ -13,6 +13,7 @@ SIZED = frozenset(
 )
 """Kinds that readers and views give `qty_base` and `qty_quote`."""
 
+SIZES = ("qty_base", "qty_quote")
 MONEY_SQL = "(qty_unit = 'quote' OR (qty_unit = 'contract' AND market_type = 'inverse'))"
 SQL = (
     f"CASE WHEN {MONEY_SQL} THEN qty * multiplier / nullif(price, 0) ELSE qty * multiplier END AS qty_base, "
