@@ -18,7 +18,7 @@ from market.session import Evidence, Exchange
 class Cell(msgspec.Struct, frozen=True):
     """One kind of one market; `channel` is the venue's stream or route, None where it has none, `copies` by what two
     connections' events are told to be the same (docs/redundancy.md), and `history` how far back `dl backfill` can ask
-    for it, None where it cannot.
+    for it, None where it cannot, `archive` which files `dl archive` can take it from.
     """
 
     exchange: str
@@ -27,6 +27,7 @@ class Cell(msgspec.Struct, frozen=True):
     channel: str | None
     copies: str | None
     history: str | None
+    archive: str | None
     evidence: Evidence
     as_of: str | None
     """The date of what the adapter was written from."""
@@ -51,7 +52,8 @@ def exchanges(
     venue by ccxt. Below stands the date that each adapter is of, and what its venue has taken away or will.
 
     Copies: by what the same event is told on two connections (`redundancy: 2`, handovers); docs/redundancy.md says what
-    each word means. History: how far back `dl backfill` can ask for it; docs/backfill.md.
+    each word means. History: how far back `dl backfill` can ask for it; docs/backfill.md. Archive: the files that
+    `dl archive` takes; docs/archives.md.
     """
     from collectors import exchanges as registry
     from collectors import venues as known
@@ -74,12 +76,12 @@ def exchanges(
     shown = [cell for cell in cells if absent or cell.evidence.basis != "absent"]
     rows = [
         [
-            cell.exchange, cell.market_type, cell.kind, cell.channel, cell.copies, cell.history, cell.evidence.basis,
-            cell.evidence.source or None, cell.evidence.note or None,
+            cell.exchange, cell.market_type, cell.kind, cell.channel, cell.copies, cell.history, cell.archive,
+            cell.evidence.basis, cell.evidence.source or None, cell.evidence.note or None,
         ]
         for cell in shown
     ]  # fmt: skip
-    columns = ["exchange", "market", "kind", "channel", "copies", "history", "evidence", "source", "note"]
+    columns = ["exchange", "market", "kind", "channel", "copies", "history", "archive", "evidence", "source", "note"]
     print_table("", columns, rows, "no exchange offers anything like that")
     today = times.date_of(SystemClock().now())
     for venue in chosen:
@@ -91,6 +93,7 @@ def exchanges(
 
 
 def _cells(venue: Exchange) -> list[Cell]:
+    from collectors.files.archive.series import published
     from collectors.redundancy import way_of
 
     as_of, ends = (venue.AS_OF, venue.ENDS) if isinstance(venue, Described) else (None, ())
@@ -101,5 +104,6 @@ def _cells(venue: Exchange) -> list[Cell]:
             channel = venue.OFFERS[market].get(kind)
             copies = way_of(venue, market, kind).name if channel is not None else None
             history = reach_said(past.get(market, {}).get(kind))
-            found.append(Cell(venue.NAME, market, kind, channel, copies, history, evidence, as_of, of[market]))
+            files = ", ".join(published(venue.NAME, market, kind)) or None
+            found.append(Cell(venue.NAME, market, kind, channel, copies, history, files, evidence, as_of, of[market]))
     return found

@@ -57,7 +57,9 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     streamed: bool = True
     """Whether its rows are those that a stream brings, by the same ids."""
     lines_numbered: bool = False
-    """Whether its ids only number the lines of a file, from 1: rows of a day come from one file, or from elsewhere."""
+    """Whether its ids only number the lines of a file, from 1."""
+    alone: bool = False
+    """Whether nothing tells its rows from those of streams or of other files: of a time there are only the ones."""
     whole: bool = False
     """Whether its lines must be seen together; such files are small."""
     packing: Packing = "zip"

@@ -78,6 +78,10 @@ def test_exchanges_lists_what_is_offered_and_on_what_evidence() -> None:
     assert (absent["channel"], absent["copies"], absent["history"]) == (None, None, None)
     told = {(cell["market_type"], cell["kind"]): cell["history"] for cell in cells}
     assert (told["spot", "trade"], told["linear", "trade"], told["linear", "agg_trade"]) == ("all", None, "2 days")
+    files = {(cell["market_type"], cell["kind"]): cell["archive"] for cell in cells}
+    assert (files["spot", "trade"], files["linear", "open_interest"], files["spot", "quote"]) == (
+        "daily, monthly", "daily", None,
+    )  # fmt: skip
     assert {cell["copies"] for cell in cells if cell["kind"] == "trade"} == {"numbered"}
     assert absent["evidence"]["basis"] == "absent"
     assert "spot has no forced orders" in ask("exchanges", "--absent").output

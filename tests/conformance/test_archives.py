@@ -218,8 +218,6 @@ def test_a_file_that_is_not_what_it_says_is_refused_by_rule(case: Case) -> None:
     flipped = bytearray(data)
     flipped[len(data) // 2] ^= 0x40
     name, _ = opened(data)
-    later = case.file.span.length
-    elsewhere = dt.datetime.fromtimestamp((case.file.span.start + later) // 1_000_000, dt.UTC).date()
     defects: dict[str, tuple[bytes, set[str]]] = {
         "flipped byte": (bytes(flipped), {packing, "columns"}),
         "cut": (data[: len(data) * 2 // 3], {packing}),
@@ -231,7 +229,7 @@ def test_a_file_that_is_not_what_it_says_is_refused_by_rule(case: Case) -> None:
         "another unit": (_lines(case, _scaled), {"unit"}),
         "another header": (closed(name, b"a,b,c\n" + opened(data)[1]), {"header"}),
     }
-    after = ArchiveFile(series.date_in(elsewhere, case.file.period), case.series)
+    after = series.file_at(case.series, case.file.span.end, case.file.period)
     if after.path in case.twin.files:
         defects["another period"] = (_lines(case, lambda _, rows: rows, after), {"period"})
     if dataset.numbered or dataset.lines_numbered:

@@ -76,7 +76,7 @@ ARCHIVE = Archive(
         ),
         Dataset(
             kind="trade", read=spot_trade, identity=LINES, units=always("ms"), packing="gz", optional=1,
-            streamed=False, lines_numbered=True,
+            streamed=False, lines_numbered=True, alone=True,
             paths={
                 "spot": {
                     "daily": "spot/{symbol}/{symbol}_{date}.csv.gz", "monthly": "spot/{symbol}/{symbol}-{date}.csv.gz",

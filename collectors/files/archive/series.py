@@ -19,7 +19,7 @@ from collectors.adapters.archives import Archive, Dataset, Period
 from lake.errors import WrongQuestion
 from market.times import Interval, date_of, day_start
 
-_DATE = r"(?P<date>\d{4}-\d{2}(?:-\d{2})?)"
+_DATE = re.compile(r"\d{4}-\d{2}(?:-\d{2})?")
 
 
 @functools.cache
@@ -36,6 +36,12 @@ def load(exchange: str) -> Archive:
     found = importlib.import_module(_module(exchange)).ARCHIVE
     assert isinstance(found, Archive), exchange
     return found
+
+
+def published(exchange: str, market_type: str, kind: str) -> tuple[Period, ...]:
+    """Which files of a kind any venue publishes; none where no archive of it is read."""
+    dataset = load(exchange).dataset(market_type, kind) if exchange in names() else None
+    return () if dataset is None else tuple(dataset.paths[market_type])
 
 
 def _module(exchange: str) -> str:
@@ -90,15 +96,12 @@ class Series(msgspec.Struct, frozen=True, order=True):
     def dates(self, keys: Iterable[str], period: Period) -> set[str]:
         """Which of these paths are files of the series, by date; where there are CHECKSUMs, those that have one."""
         held = set(keys)
-        start, _, end = self.path(period, "\0").partition("\0")
-        pattern = re.compile(re.escape(start) + _DATE + re.escape(end))
         found = set()
         for key in held:
-            match = pattern.fullmatch(key)
-            if match is None or (self.archive.sums and f"{key}{SUM}" not in held):
+            if self.archive.sums and f"{key}{SUM}" not in held:
                 continue
-            if period_of(match["date"]) == period and _is_date(match["date"]):
-                found.add(match["date"])
+            dates = [match[0] for match in _DATE.finditer(key) if period_of(match[0]) == period]
+            found |= {date for date in dates if _is_date(date) and self.path(period, date) == key}
         return found
 
 

@@ -128,14 +128,14 @@ def take(
 
 
 def _alone(writer: LakeWriter, source: FileSource, file: ArchiveFile) -> None:
-    """Rows that have no ids of their own come from one file, or from elsewhere. Raises Refused where both would."""
-    if not file.series.dataset.lines_numbered:
+    """Rows that nothing tells from others' come from one file, or from elsewhere. Raises Refused where both would."""
+    if not file.series.dataset.alone:
         return
     rows = writer.manifest.coverage(
         source.exchange, source.market_type, source.kind, file.series.symbol, overlapping=file.span
     )
     if any(row.session != source.session for row in rows):
-        what = "the lake holds trades of that time from elsewhere, and this file has no ids to tell them from its own"
+        what = "the lake holds rows of that time from elsewhere, and nothing tells for sure which of this file they are"
         raise Refused(file.name, "held", what, "leave these dates to what is there, or take others")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from simulator import archives
 from simulator.hub import Hub
 from simulator.instruments import Custom
 from simulator.venues import Settings
-from simulator.venues.kucoin import rest, stream
+from simulator.venues.kucoin import archive, rest, stream
 from simulator.venues.kucoin.names import read, spell
 from simulator.venues.kucoin.signs import SIGNS
 from simulator.venues.kucoin.wire import Wire
@@ -29,4 +30,5 @@ def bases(market: str, host: str) -> tuple[str, str]:
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """Everything a client of the venue may ask for."""
     tokens: set[str] = set()
-    return [*stream.routes(hub, settings, tokens), *rest.routes(hub, settings, tokens)]
+    published = archives.routes(hub, archive.files, lists=archive.LISTS, sums=archive.SUMS)
+    return [*stream.routes(hub, settings, tokens), *rest.routes(hub, settings, tokens), *published]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from simulator import archives
 from simulator.hub import Hub
 from simulator.instruments import Custom
 from simulator.venues import Settings
-from simulator.venues.okx import rest, stream
+from simulator.venues.okx import archive, rest, stream
 from simulator.venues.okx.signs import SIGNS
 from simulator.venues.okx.wire import Wire
 
@@ -30,4 +31,5 @@ def bases(market: str, host: str) -> tuple[str, str]:
 
 def routes(hub: Hub, settings: Settings) -> list[web.RouteDef]:
     """Everything a client of the venue may ask for."""
-    return [*stream.routes(hub, settings), *rest.routes(hub, settings)]
+    published = archives.routes(hub, archive.files, lists=archive.LISTS, sums=archive.SUMS)
+    return [*stream.routes(hub, settings), *rest.routes(hub, settings), *published]
