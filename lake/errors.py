@@ -8,6 +8,7 @@ LakeError(message, hint)
  +-- UnknownVersion       a manifest, segment or table newer than this program (exit 78)
  +-- WrongQuestion        an option, a column or a query that cannot be answered (exit 2)
  +-- NotHeld              a day, revision or certificate that the lake does not have, or no longer has
+ +-- TooMuch              a query that took more time or memory than it may
  +-- ManifestBusy         another program holds the manifest's lock; trying again is the cure
  +-- CommitConflict       what a committer believed is no longer so; planning again is the retry
  +-- Fenced               this writer's epoch is over: another took the lake
@@ -58,6 +59,10 @@ class WrongQuestion(LakeError):
 
 
 class NotHeld(LakeError):
+    pass
+
+
+class TooMuch(LakeError):
     pass
 
 

@@ -45,6 +45,7 @@ class Lake(Telling):
         root = Path(path)
         super().__init__(root, Manifest.read_only(root))
         self._plans: dict[Question, tuple[Meta, Plan]] = {}
+        self._sql = sql.Asking(self.root, self.manifest)
 
     def read(
         self,
@@ -203,13 +204,13 @@ class Lake(Telling):
         )
         return self._planned(question, lambda plan: plan.told)
 
-    def sql(self, query: str) -> pa.Table:
-        """The answer to one SELECT over a view per kind, and over `gaps`, `coverage`, `certificates` and `files`.
+    def sql(self, query: str, *, limit: int | None = None, timeout: float | None = None) -> pa.Table:
+        """The answer to one SELECT over a view per kind and the tables of the manifest: docs/sql.md.
 
-        Raises WrongQuestion: not one SELECT, or what DuckDB says is wrong with it; CorruptFile.
+        At most `limit` rows, in at most `timeout` seconds. Raises WrongQuestion: not one SELECT, or what DuckDB says is
+        wrong with it; TooMuch; CorruptFile.
         """
-        gathered = self.manifest.run(lambda conn: sql.gather(Snapshot(conn), query))
-        return sql.select(self.root, gathered, query)
+        return self._sql.ask(query, sql.Limits(seconds=timeout, rows=limit)).table
 
     def book(
         self,
@@ -241,6 +242,7 @@ class Lake(Telling):
         return self._fresh(ask, rebuilt)
 
     def close(self) -> None:
+        self._sql.close()
         self.manifest.close()
 
     def __enter__(self) -> Self:

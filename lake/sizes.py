@@ -4,9 +4,14 @@ base: qty x multiplier; quote: that x price. Where a unit is money (qty_unit quo
 it is the other way round: quote is qty x multiplier exactly, base = quote / price.
 """
 
-import polars as pl
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from market.kinds import KINDS
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SIZED = frozenset(
     name for name, kind in KINDS.items() if {"price", "qty", "qty_unit"} <= {column.name for column in kind.columns}
@@ -24,6 +29,8 @@ SQL = (
 
 def with_sizes(rows: pl.LazyFrame) -> pl.LazyFrame:
     """`rows` with float64 columns `qty_base` and `qty_quote`; base is null where a zero price would divide."""
+    import polars as pl  # noqa: PLC0415 # what asks DuckDB has no other use for it
+
     unit = pl.col("qty_unit").cast(pl.String)
     money = (unit == "quote") | ((unit == "contract") & (pl.col("market_type").cast(pl.String) == "inverse"))
     size = pl.col("qty") * pl.col("multiplier")

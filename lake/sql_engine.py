@@ -1,0 +1,239 @@
+"""DuckDB over the files of one query: the views it names, and its answer within limits.
+
+The connection may read the lake's Parquet folders and nothing else, and its settings are locked. Whoever uses it has
+asked `lake.sql_plan` first, which lets through one SELECT that names no file. No manifest is needed here, nor polars.
+"""
+
+# ruff: noqa: S608 # identifiers are declared names, values are quoted, and the user's query is never built into another
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from lake import layout, sql_plan, sql_views, tables
+from lake.errors import CorruptFile, TooMuch
+from lake.sql_views import MARKET
+from market import times
+from market.kinds import BARS, KINDS, PROVENANCE, kind
+
+FOREVER = 2**62
+"""The end of a hole that still grows, us."""
+WIDTHS = {"bar_1s": times.SECOND, "bar_1m": times.MINUTE}
+PARQUET = (layout.HOT, layout.TABLES, layout.VERSIONS)
+"""Folders that a query's files are in."""
+_LISTING = frozenset({"show", "information_schema", "duckdb_tables", "duckdb_views", "duckdb_columns"})
+_BATCH = 8192
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where the rows of a kind are. Paths are relative to the lake's root.
+
+    `closed` are (exchange, market_type, symbol, date) of which hot rows do not count; `holes` (exchange, market_type,
+    symbol, start, end) over which bars are hidden; `span` limits hot rows in time, since of two with one identity the
+    one that is asked for is to stay.
+    """
+
+    kind: str
+    daily: tuple[str, ...] = ()
+    hot: tuple[str, ...] = ()
+    closed: tuple[tuple[str, str, str, str], ...] = ()
+    holes: tuple[tuple[str, str, str, int, int], ...] = ()
+    span: tuple[int | None, int | None] = (None, None)
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What one query may take: seconds, rows and bytes of its answer, and MB of memory. None is no limit."""
+
+    seconds: float | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    memory: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Rows, and the sentence that says that there are more, or None."""
+
+    table: pa.Table
+    capped: str | None = None
+
+
+class Engine:
+    """DuckDB for the queries of one lake, shared by threads."""
+
+    def __init__(self, prefix: str, limits: Limits | None = None, threads: int | None = None) -> None:
+        """`prefix` is the lake's root as DuckDB is to see it, with a slash behind it, or nothing."""
+        self._prefix = prefix
+        held = dict(sql_plan.CONFIG)
+        if threads is not None:
+            held["threads"] = threads
+        if limits is not None and limits.memory is not None:
+            held["memory_limit"] = f"{limits.memory}MB"
+        self._conn = duckdb.connect(":memory:", config=held)
+        run = self._conn.execute
+        run("SET TimeZone = 'UTC'")
+        run("SET enable_external_file_cache = false")  # memory that no query gives back
+        if run("SELECT 1 FROM duckdb_settings() WHERE name = 'asof_loop_join_threshold'").fetchone():
+            run("SET asof_loop_join_threshold = 0")  # a loop takes six times as long where rows are few on one side
+        folders = ", ".join(_quoted(f"{prefix}{name}/") for name in PARQUET)
+        run(f"SET allowed_directories = [{folders}]")
+        sql_plan.lock(self._conn)
+
+    def answer(
+        self, query: str, sources: Mapping[str, Source], rows: Mapping[str, pa.Table], limits: Limits | None = None
+    ) -> Answer:
+        """The answer to a query that the planner let through. Raises WrongQuestion, TooMuch, CorruptFile."""
+        limits = limits or Limits()
+        over = threading.Event()
+        with self._conn.cursor() as conn:
+
+            def stop() -> None:
+                over.set()
+                conn.interrupt()
+
+            timer = None if limits.seconds is None else threading.Timer(limits.seconds, stop)
+            try:
+                self._prepare(conn, query, sources, rows)
+                if timer is not None:
+                    timer.daemon = True
+                    timer.start()
+                return _fetched(conn, query, limits, over)
+            except duckdb.InterruptException as error:
+                raise TooMuch(f"SQL: the query took longer than {limits.seconds:g} s", NARROW) from error
+            except duckdb.OutOfMemoryException as error:
+                raise TooMuch("SQL: the query needs more memory than it may have", NARROW) from error
+            except duckdb.IOException as error:
+                raise CorruptFile(f"SQL: {error}", "run: dl verify") from error
+            except duckdb.Error as error:
+                raise sql_plan.wrong(error) from error
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    def close(self) -> None:
+        self._conn.close()
+
+    def _prepare(
+        self, conn: duckdb.DuckDBPyConnection, query: str, sources: Mapping[str, Source], rows: Mapping[str, pa.Table]
+    ) -> None:
+        """All that the query names, seen by this connection only."""
+        words = set(re.findall(r"[a-z0-9_]+", query.lower()))
+        everything = bool(words & _LISTING)
+        known = (*sql_views.NAMES, *(name for name in sql_views.MACROS if name not in sql_views.VIEWS))
+        wanted = [name for name in known if everything or name in words or name in sources]
+        for name in sql_views.needed(wanted):
+            if name in KINDS:
+                source = sources.get(name) or Source(name)
+                conn.execute(f"CREATE TEMP VIEW {name} AS {self._kind(source)}")
+            elif name in sql_views.ROWS:
+                conn.register(name, rows.get(name, sql_views.rows_table(name, ())))
+            for statement in sql_views.create(name, "TEMP"):
+                conn.execute(statement)
+
+    def _kind(self, source: Source) -> str:
+        parts = []
+        if source.daily:
+            parts.append(f"SELECT * FROM {self._parquet(source.daily)}")
+        if source.hot:
+            parts.append(_hot(source, self._parquet(source.hot)))
+        held = " UNION ALL BY NAME ".join(parts) or sql_views.nothing(source.kind)
+        return sql_views.view_of(source.kind, _hiding(source, held) if source.kind in BARS else held)
+
+    def _parquet(self, files: Sequence[str]) -> str:
+        paths = ", ".join(_quoted(f"{self._prefix}{path}") for path in files)
+        return f"read_parquet([{paths}], hive_partitioning = false)"
+
+
+NARROW = "narrow it by exchange, symbol and date, or ask for less"
+
+
+def _fetched(conn: duckdb.DuckDBPyConnection, query: str, limits: Limits, over: threading.Event) -> Answer:
+    reader = conn.execute(query).to_arrow_reader(_BATCH)
+    held: list[pa.RecordBatch] = []
+    count = size = 0
+    capped = None
+    for batch in reader:
+        if over.is_set():
+            raise duckdb.InterruptException
+        held.append(batch)
+        count += batch.num_rows
+        size += batch.nbytes
+        if limits.rows is not None and count > limits.rows:
+            capped = f"the first {limits.rows:,} rows; there are more"
+            held[-1] = batch.slice(0, batch.num_rows - (count - limits.rows))
+            break
+        if limits.bytes is not None and size > limits.bytes:
+            kept = int(batch.num_rows * max(0.0, 1 - (size - limits.bytes) / batch.nbytes))
+            held[-1] = batch.slice(0, kept)
+            shown = count - batch.num_rows + kept
+            if not shown:
+                raise TooMuch(f"SQL: a row of the answer is larger than {limits.bytes:,} bytes", "ask for less of it")
+            capped = f"the first {shown:,} rows, which are {limits.bytes:,} bytes; there are more"
+            break
+    return Answer(_utc(pa.Table.from_batches(held, reader.schema)), capped)
+
+
+def _utc(table: pa.Table) -> pa.Table:
+    """With times as the files have them: DuckDB calls their zone Etc/UTC."""
+    fields = [
+        field.with_type(tables.TIME) if pa.types.is_timestamp(field.type) and field.type.tz else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def _hot(source: Source, parquet: str) -> str:
+    """Rows of parts and hours without those whose day is closed, one of each identity: see `lake.reading`."""
+    name = source.kind
+    kept = kind(name)
+    columns = ", ".join(f'h."{column}"' for column in tables.schema(name).names)
+    if name in BARS:
+        keys, order = [*MARKET, "window_start"], "h.revision DESC, h.trade_count DESC"
+    else:
+        ids = tables.identity_columns(name)
+        anonymous = " AND ".join(f"h.{column} IS NULL" for column in ids) or "false"
+        keys = [*MARKET, *kept.key, *(f"CASE WHEN {anonymous} THEN h.{column} END" for column in PROVENANCE)]
+        way = " DESC NULLS LAST" if kept.keep == "last" else " ASC NULLS FIRST"
+        order = ", ".join(f"h.{column}{way}" for column in ("ts_recv", *PROVENANCE))
+    identity = ", ".join(key if key.startswith("CASE") else f"h.{key}" for key in keys)
+    low, high = source.span
+    time = "window_start" if name in BARS else "ts_event"
+    where = [] if low is None else [f"h.{time} >= make_timestamptz({low})"]
+    where += [] if high is None else [f"h.{time} <= make_timestamptz({high})"]
+    if source.closed:
+        days = ", ".join(f"({', '.join(map(_quoted, day))})" for day in source.closed)
+        where.append(
+            f"NOT EXISTS (SELECT 1 FROM (VALUES {days}) d(exchange, market_type, symbol, date) WHERE "
+            "d.exchange = h.exchange AND d.market_type = h.market_type AND d.symbol = h.symbol "
+            "AND d.date::DATE = h.date)"
+        )
+    return (
+        f"SELECT {columns} FROM {parquet} h WHERE {' AND '.join(where) or 'true'} "
+        f"QUALIFY row_number() OVER (PARTITION BY {identity} ORDER BY {order}) = 1"
+    )
+
+
+def _hiding(source: Source, held: str) -> str:
+    """Bars with a column that says whether their window touches a gap, or was flagged when they were made."""
+    if not source.holes:
+        return f"SELECT *, gap AS {sql_views.HIDDEN} FROM ({held})"
+    rows = ", ".join(
+        f"({', '.join(map(_quoted, key))}, make_timestamptz({start}), "
+        f"{'make_timestamptz(' + str(end) + ')' if end < FOREVER else 'TIMESTAMPTZ ' + _quoted('infinity')})"
+        for *key, start, end in source.holes
+    )  # fmt: skip
+    width = WIDTHS[source.kind] // times.SECOND
+    same = " AND ".join(f"b.{column} = g.{column}" for column in MARKET)
+    return (
+        f"SELECT b.*, b.gap OR coalesce(g.hole_end > b.window_start, false) AS {sql_views.HIDDEN} FROM ({held}) b "
+        f"ASOF LEFT JOIN (VALUES {rows}) g({', '.join(MARKET)}, hole_start, hole_end) "
+        f"ON {same} AND b.window_start + INTERVAL {width} SECOND > g.hole_start"
+    )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,160 @@
+"""What the manifest says to a query: the files that can hold rows it wants, and rows of the manifest's own tables.
+
+All of it from one snapshot. Files are chosen by exchange, market, symbol, day and time as `Lake.read` chooses them
+(`lake.reading.choose`): hot parts of a closed day are left out, and those who ask hash what is opened.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from lake import bars, sources, sql_plan, sql_views
+from lake.manifest_reads import BATCH, Snapshot
+from lake.reading import EVER, time_column
+from lake.rows import FileRow
+from lake.sql_engine import FOREVER, Source
+from lake.sql_plan import ALL, Ranges, Scan, meets
+from market import times
+from market.kinds import BARS, KINDS
+from market.session import Coverage, Gap
+from market.times import DAY, Interval, floor_to, union
+
+_DAYS = 2_900_000
+"""After 1970: a day that is further away limits nothing."""
+_ASK: dict[str, Callable[[Snapshot], Sequence[msgspec.Struct]]] = {
+    "gaps": lambda snapshot: snapshot.gaps(),
+    "coverage": lambda snapshot: snapshot.coverage(),
+    "files": lambda snapshot: snapshot.files(),
+    "certificates": lambda snapshot: snapshot.certificates(),
+    "sessions": lambda snapshot: snapshot.sessions(),
+    "checks": lambda snapshot: snapshot.checks(),
+}
+assert set(_ASK) == set(sql_views.ROWS)
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """All that one query is answered from: sources by kind, the files in them, and tables of the manifest."""
+
+    sources: dict[str, Source]
+    files: tuple[FileRow, ...]
+    rows: dict[str, pa.Table]
+
+
+def gather(snapshot: Snapshot, scans: Iterable[Scan]) -> Gathered:
+    """What a query that reads `scans` can want, as of this snapshot."""
+    wanted: dict[str, list[Scan]] = {}
+    for scan in scans:
+        wanted.setdefault(scan.table, []).append(scan)
+    found: dict[str, Source] = {}
+    files: list[FileRow] = []
+    for name, mine in wanted.items():
+        if name in KINDS:
+            found[name], held = _source(snapshot, name, mine)
+            files += held
+    rows = {name: sql_views.rows_table(name, ask(snapshot)) for name, ask in _ASK.items() if name in wanted}
+    return Gathered(found, tuple(files), rows)
+
+
+def _source(snapshot: Snapshot, name: str, scans: Sequence[Scan]) -> tuple[Source, list[FileRow]]:
+    time = time_column(name)
+    span = _hull(_times(scan, time) for scan in scans)
+    named: dict[str, Any] = {column: _points(scan.texts.get(column, ALL) for scan in scans) for column in
+                             sql_plan.TEXTS}  # fmt: skip
+    first, last = _hull(_dates(scan, time) for scan in scans)
+    files = snapshot.files(
+        name, **named,
+        date_from=None if first is None else times.date_of(first * DAY).isoformat(),
+        date_to=None if last is None else times.date_of(last * DAY).isoformat(),
+    )  # fmt: skip
+    whole = {(f.exchange, f.market_type, f.date) for f in files if f.level == "day" and f.symbol is None}
+    mine = [f for f in files if any(_takes(scan, f, time) for scan in scans)]
+    daily = [f for f in mine if f.level == "day"]
+    hot = [f for f in mine if f.level != "day" and (f.exchange, f.market_type, f.date) not in whole]
+    dates = {f.date for f in hot}
+    closed = tuple(
+        (f.exchange, f.market_type, f.symbol, f.date)
+        for f in files
+        if f.level == "day" and f.symbol is not None and f.date in dates
+    )
+    holes = _holes(snapshot, name, named, span) if name in BARS and mine else ()
+    source = Source(name, tuple(f.path for f in daily), tuple(f.path for f in hot), closed, holes, span)
+    return source, [*daily, *hot]
+
+
+def _times(scan: Scan, column: str) -> Ranges[int]:
+    """By either time of a bar, which are the same."""
+    return sql_plan.both(scan.numbers.get("ts_event", ALL), scan.numbers.get(column, ALL))
+
+
+def _dates(scan: Scan, column: str) -> Ranges[int]:
+    """Days since 1970 that the times and dates of a scan leave."""
+    days = tuple(
+        (None if low is None else low // DAY, None if high is None else high // DAY)
+        for low, high in _times(scan, column)
+    )
+    near: Ranges[int] = tuple(
+        (
+            low if low is not None and 0 <= low < _DAYS else None,
+            high if high is not None and 0 <= high < _DAYS else None,
+        )
+        for low, high in sql_plan.both(days, scan.numbers.get("date", ALL))
+    )
+    return near
+
+
+def _hull(held: Iterable[Ranges[int]]) -> tuple[int | None, int | None]:
+    """The lowest and the highest edge; None where there is none."""
+    edges = [edge for ranges in held for edge in ranges]
+    lows, highs = [low for low, _ in edges], [high for _, high in edges]
+    low = None if None in lows or not lows else min(one for one in lows if one is not None)
+    high = None if None in highs or not highs else max(one for one in highs if one is not None)
+    return low, high
+
+
+def _points(held: Iterable[Ranges[str]]) -> list[str] | None:
+    """The values that are asked for one by one; None where there is another range, or too many to ask for."""
+    values: set[str] = set()
+    for low, high in (edge for ranges in held for edge in ranges):
+        if low is None or low != high:
+            return None
+        values.add(low)
+    return sorted(values) if 0 < len(values) <= BATCH else None
+
+
+def _takes(scan: Scan, file: FileRow, time: str) -> bool:
+    """Whether a file can hold a row of a scan."""
+    day = times.day_start(dt.date.fromisoformat(file.date)) // DAY
+    return (
+        meets(scan.texts.get("exchange", ALL), file.exchange, file.exchange)
+        and meets(scan.texts.get("market_type", ALL), file.market_type, file.market_type)
+        and (file.symbol is None or meets(scan.texts.get("symbol", ALL), file.symbol, file.symbol))
+        and meets(scan.numbers.get("date", ALL), day, day)
+        and meets(_times(scan, time), file.ts_min, file.ts_max)
+    )
+
+
+def _holes(
+    snapshot: Snapshot, name: str, named: dict[str, Any], span: tuple[int | None, int | None]
+) -> tuple[tuple[str, str, str, int, int], ...]:
+    """Open gaps of what the bars were made from, of each symbol one behind the other: see `lake.reader`."""
+    width = bars.WIDTHS[name]
+    low = EVER.start if span[0] is None else floor_to(span[0], width)
+    around = Interval(low, EVER.end if span[1] is None else floor_to(span[1], width) + width)
+    days = Interval(floor_to(around.start, DAY), -floor_to(-around.end, DAY))
+    symbols = named["symbol"]
+    gaps: list[Gap] = []
+    coverage: list[Coverage] = []
+    for kind in sources.TRADES:
+        gaps += snapshot.gaps(kind=kind, symbol=symbols, state=("open", "unrepairable"), overlapping=around)
+    if any(gap.kind != sources.TRADE for gap in gaps):
+        coverage = snapshot.coverage(kind=sources.TRADE, symbol=symbols, overlapping=days)
+    spans: dict[tuple[str, str, str], list[Interval]] = {}
+    for gap in sources.without_traded(gaps, coverage):
+        end = FOREVER if gap.ts_to is None else max(gap.ts_to, gap.ts_from + 1)
+        spans.setdefault((gap.exchange, gap.market_type, gap.symbol), []).append(Interval(gap.ts_from, end))
+    return tuple((*key, one.start, one.end) for key in sorted(spans) for one in union(spans[key]))
