@@ -53,7 +53,7 @@ def only_read(folders: Iterable[Path]) -> int:
 
 def _allow(libc: ctypes.CDLL, rules: int, folder: Path) -> None:
     try:
-        opened = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+        opened = os.open(folder, os.O_RDONLY | os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         return  # nothing was published yet
     try:
