@@ -20,6 +20,7 @@ from cli.commands import (
     export,
     gaps,
     import_,
+    jobs,
     latency,
     ls,
     older,
@@ -43,7 +44,7 @@ from cli.commands import (
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 something was found or failed, 2 wrong command line, "
-    "66 no such lake, file or configuration, 69 a venue that does not answer, 70 internal error, "
+    "66 no such lake, file or configuration, 69 a venue that does not answer or no daemon, 70 internal error, "
     "73 another process writes the lake, "
     "74 storage failed or manifest.db is damaged, 78 configuration, version or simulated against real, "
     "130 interrupted."
@@ -74,6 +75,7 @@ app.command("rebuild")(rebuild.rebuild)
 app.command("trace")(trace.trace)
 app.command("archive")(archive.archive)
 app.command("backfill")(backfill.backfill)
+app.command("jobs")(jobs.jobs)
 app.command("reconcile")(reconcile.reconcile)
 app.command("replay")(replay.replay)
 app.command("reparse")(reparse.reparse)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import http.client
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +81,14 @@ def _alone(root: Path, config: Config, report: Report, work: Work, *, create: bo
             return work(writer, workers, now, config, report)
         finally:
             workers.kill()
+
+
+def asker(command: str) -> str:
+    """Who asks, for the job's row."""
+    try:
+        return f"{command} ({getpass.getuser()})"
+    except (KeyError, OSError, ImportError):  # a container without such a user
+        return command
 
 
 def publish(writer: LakeWriter, told: Config, *, quiet: bool) -> dict[str, Any]:

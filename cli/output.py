@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lake.jobs import eta
 from market import times
+from runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -68,6 +70,12 @@ def write_bytes(data: bytes) -> None:
         sys.stdout.flush()
 
 
+def _to_stderr(data: bytes) -> None:
+    if sys.stderr is not None:
+        sys.stderr.buffer.write(data)
+        sys.stderr.flush()
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
     """Rows as a table, numbers to the right; `empty` where there are none."""
     if not rows:
@@ -108,9 +116,37 @@ def when(time: int | None) -> str:
     return "-" if time is None else times.text(time - time % times.SECOND)
 
 
+class Pace:
+    """How fast something goes: JSON lines of it, one a second at most, each with the seconds that are left."""
+
+    def __init__(self, label: str, write: Callable[[bytes], None], now: Callable[[], float]) -> None:
+        self._label = label
+        self._write = write
+        self._now = now
+        self._began: tuple[float, int] | None = None
+        self._told = -1e9
+
+    def report(self, done: int, total: int, what: str) -> None:
+        at = self._now()
+        if self._began is None and total:
+            self._began = (at, done)
+        if at - self._told < 1.0 and done < total:
+            return
+        self._told = at
+        began, first = self._began or (at, done)
+        left = eta(done - first, total - first, at - began) if total else None
+        line = {"what": f"{self._label} {what}", "done": done, "total": total, "eta_seconds": left}
+        self._write(msgspec.json.encode({"progress": line}) + b"\n")
+
+
 @contextmanager
-def progress(label: str, quiet: bool) -> Iterator[Report]:
-    """A progress bar on stderr where that is a terminal; silence elsewhere and with `quiet`."""
+def progress(label: str, quiet: bool, *, lines: bool = False) -> Iterator[Report]:
+    """A progress bar on stderr where that is a terminal; silence elsewhere and with `quiet`; JSON lines there with
+    `lines`.
+    """
+    if lines:
+        yield Pace(label, _to_stderr, SystemClock().monotonic).report
+        return
     if quiet or not sys.stderr.isatty():
         yield lambda _done, _total, _what: None
         return

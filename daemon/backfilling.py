@@ -1,26 +1,32 @@
-"""`dl backfill`, for who writes the lake: what is wanted, planned by what is held, and asked for beside the rest."""
+"""`dl backfill`, for who writes the lake: what is wanted, planned by what is held, cut into the chunks of a job."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from collectors import venues
-from collectors.backfill import Report, Summary, close_gaps, held, offers
+from collectors.backfill import Summary, close_gaps, held, offers
 from collectors.history_plan import Plan, Wish, plan
-from collectors.service import CollectorsService
 from daemon.config import Config
-from lake.errors import LakeError, WrongQuestion
+from lake.errors import WrongQuestion
+from lake.job_book import Request
+from lake.job_plan import BACKFILL
+from lake.jobs import ChunkRow
 from lake.writer import LakeWriter
 from market.session import Endpoint, Exchange
-from runtime.clock import Clock
+from market.times import text
+
+WORK = "backfill"
+"""The `work` of its jobs."""
+NAMED = 5
+"""Symbols that are named in a sentence."""
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked for. Times us."""
+    """What is asked for. Times us; `span` says the period in the words of who asked, where it moves with the time."""
 
     exchange: str
     market_type: str
@@ -28,6 +34,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     symbols: tuple[str, ...]
     start: int
     end: int
+    span: str = ""
 
     def wishes(self) -> list[Wish]:
         """Raises WrongQuestion for a kind that no history has."""
@@ -43,12 +50,32 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cased = getattr(venues.load(self.exchange), "CASED", False)
         return list(dict.fromkeys(symbol if cased else symbol.upper() for symbol in self.symbols))
 
+    @property
+    def said(self) -> str:
+        """For a person."""
+        names, few = self.named, self.named[:NAMED]
+        symbols = ", ".join(few) + (f" and {len(names) - len(few):,} more" if len(names) > len(few) else "")
+        period = self.span or f"{text(self.start)} to {text(self.end)}"
+        return f"{self.exchange} {self.market_type}: {', '.join(self.kinds)} of {symbols}, {period}"
+
+
+def wanted_of(arguments: Mapping[str, Any]) -> Wanted:
+    """Raises WrongQuestion."""
+    try:
+        wanted = msgspec.convert(dict(arguments), Wanted)
+    except msgspec.ValidationError as error:
+        raise WrongQuestion(f"what is to be brought in: {error}", "see dl backfill --help") from error
+    if not wanted.start < wanted.end or not wanted.kinds or not wanted.symbols:
+        raise WrongQuestion("what is to be brought in has no kind, no symbol or no time", "see dl backfill --help")
+    return wanted
+
 
 class Done(msgspec.Struct, kw_only=True):
-    """What was planned, and what came of it; None where there was nothing to ask for."""
+    """What was planned, and what came of it, by which job; None where there was nothing to ask for."""
 
     planned: Plan
     fetched: Summary | None = None
+    job: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -75,25 +102,19 @@ def closed(writer: LakeWriter, wanted: Wanted, now: int) -> int:
     return close_gaps(writer, venues.load(wanted.exchange), wanted.market_type, now)
 
 
-def control_job(
-    config: Config, writer: LakeWriter, clock: Clock, collectors: CollectorsService | None
-) -> Callable[[Mapping[str, Any], Report], Awaitable[object]]:
-    """What the daemon's control port runs."""
+def chunks_of(wanted: Wanted, made: Plan) -> list[ChunkRow]:
+    """A plan as the chunks of a job."""
+    return [
+        ChunkRow(
+            job="", chunk=number, exchange=wanted.exchange, market_type=wanted.market_type, kind=one.kind,
+            symbol=one.symbol, ts_from=one.start, ts_to=one.end,
+        )
+        for number, one in enumerate(made.chunks)
+    ]  # fmt: skip
 
-    async def backfill(arguments: Mapping[str, Any], progress: Report) -> object:
-        if collectors is None:
-            raise LakeError("this daemon does not collect", "stop it, or start it without --only")
-        try:
-            wanted = msgspec.convert(dict(arguments), Wanted)
-        except msgspec.ValidationError as error:
-            raise WrongQuestion(f"what is to be brought in: {error}", "see dl backfill --help") from error
-        made = await asyncio.to_thread(planned, writer, wanted, clock.now())
-        done = Done(planned=made)
-        if made.chunks:
-            venue = venues.load(wanted.exchange)
-            endpoint = endpoint_of(venue, wanted.market_type, config)
-            done.fetched = await collectors.backfill(venue, wanted.market_type, endpoint, made.chunks, progress)
-            done.fetched.repaired = await asyncio.to_thread(closed, writer, wanted, clock.now())
-        return msgspec.to_builtins(done)
 
-    return backfill
+def request_of(wanted: Wanted, asked_by: str) -> Request:
+    """The job that is asked for."""
+    return Request(
+        work=WORK, what=wanted.said, arguments=msgspec.to_builtins(wanted), priority=BACKFILL, asked_by=asked_by
+    )

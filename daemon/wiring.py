@@ -20,16 +20,18 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
-from daemon import auditing, backfilling, repairing
+from daemon import auditing, job_backfill, repairing
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
 from daemon.control import Job, Progress
+from daemon.jobs import JobsService, Work
 from daemon.reparsing import control_job
 from daemon.reproducing import advance
 from daemon.safe_mode import Held, SafeMode
 from daemon.space_watch import SpaceWatch, fatal
 from daemon.taking_in import control_job as import_job
+from lake.job_book import JobBook
 from lake.recovery import Recovery
 from lake.writer import LakeWriter
 from runtime import telemetry
@@ -126,13 +128,17 @@ def _askers(
     space: SpaceWatch,
 ) -> list[Service]:  # fmt: skip
     """Who asks venues for what is past: their jobs, and what does it by itself."""
-    jobs["backfill"] = backfilling.control_job(config, writer, clock, collectors)
+    book, works = JobBook(writer), dict[str, Work]()
+    if collectors is not None:
+        works["backfill"] = job_backfill.BackfillWork(writer, book, config, clock, job_backfill.beside(collectors))
+    queue = JobsService(writer, book, clock, works, space.compaction_waits)
+    jobs |= {**queue.control(), "backfill": job_backfill.control_job(queue)}
     jobs["repair"] = repairing.refused
     if collectors is None:
-        return []
+        return [queue]
     mender = repairing.RepairService(config, writer, clock, collectors, jobs["archive"], space.compaction_waits)
     jobs["repair"] = mender.by_hand
-    return [mender]
+    return [queue, mender]
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:

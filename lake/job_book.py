@@ -48,6 +48,10 @@ class JobBook:
                 found.append(self._put(job, "queued", now))
             return found
 
+    def open(self, request: Request) -> JobRow | None:
+        """The job that was asked for in these words and is not over."""
+        return job_plan.same(self._writer.manifest.jobs(), request.work, request.arguments)
+
     def ask(self, request: Request, chunks: Sequence[ChunkRow], now: int) -> JobRow:
         """A new job of these chunks (their `job` and `chunk` are given here), queued; or the one that was asked for in
         the same words and is not over, with what of the chunks it lacks.

@@ -11,7 +11,7 @@ import typer
 
 from cli.output import ERR, OUT, print_json, print_table, progress
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
-from lake.errors import LakeLocked
+from lake.errors import LakeError, LakeLocked
 from lake.layout import MANIFEST
 
 if TYPE_CHECKING:
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
     from collectors.history_plan import Plan, Refusal, Wish
     from daemon.backfilling import Done, Wanted
     from daemon.config import Config
+    from lake.job_book import JobBook
+    from lake.jobs import JobRow
     from lake.lock import LockInfo
     from lake.writer import LakeWriter
 
 SHOWN = 20
 EARLIEST = "2017-07-14"
 """Of --full, where a venue does not say when it began."""
+
+
+class NoDaemon(LakeError):
+    """Something was to be handed to a daemon, and none runs."""
+
+    exit_code = 69
 
 
 @command
@@ -38,6 +46,7 @@ def backfill(
     days: Annotated[int | None, typer.Option(min=1, help="The last so many days, in place of --from.")] = None,
     full: Annotated[bool, typer.Option("--full", help="As far back as the venue goes, in place of --from.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and ask nothing.")] = False,
+    background: Annotated[bool, typer.Option("--background", help="Hand it to the daemon and come back.")] = False,
     lake: LakeOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -46,9 +55,11 @@ def backfill(
 
     Never asks for what the lake covers already: run it again after an interruption, or with another period, and it
     goes on where that ended; holes inside are filled as the ends are, and open gaps that it fills are closed. Candles
-    are those of a minute, and never one that still forms. Where a daemon writes the lake it does the work, beside what
-    it collects; else what came is transformed, and days that are over are closed. Exit code 1 where something was not
-    brought in: the venue does not give it (said for each part), or it failed.
+    are those of a minute, and never one that still forms. It is a job of the lake (dl jobs) from its beginning to its
+    end: asked for again in the same words it goes on. Where a daemon writes the lake it does the work, beside what it
+    collects; else what came is transformed, and days that are over are closed. --json tells progress as JSON lines on
+    stderr. Exit code 1 where something was not brought in: the venue does not give it (said for each part), or it
+    failed.
     """
     from collectors import venues
     from daemon.backfilling import Wanted
@@ -60,20 +71,24 @@ def backfill(
     if market_type not in venue.ENDPOINTS:
         raise UsageError(f"{exchange} has no market {market_type!r}", f"one of {', '.join(venue.ENDPOINTS)}")
     began = getattr(venue, "BEGAN", parse(EARLIEST)) if full else None
-    first, last = _span(start, end, days, SystemClock().now(), began)
-    wanted = Wanted(exchange, market_type, tuple(kind), tuple(symbol), first, last)
+    first, last, said = _span(start, end, days, SystemClock().now(), began)
+    wanted = Wanted(exchange, market_type, tuple(kind), tuple(symbol), first, last, said)
     wanted.wishes()
     root = lake_root(lake, config, must_exist=False)
     if dry_run:
         return _dry(root, wanted, as_json=as_json)
     holder = read_lock(root)
+    if holder is None and background:
+        raise NoDaemon(
+            f"no daemon writes {root}", "start one (python -m daemon), or leave out --background and wait here"
+        )
     if holder is None:
         return _alone(root, wanted, config, as_json=as_json)
-    return _asked(root, holder, wanted, as_json=as_json)
+    return _asked(root, holder, wanted, as_json=as_json, background=background)
 
 
-def _span(start: str | None, end: str | None, days: int | None, now: int, began: int | None) -> tuple[int, int]:
-    """[from, to) us; `began` of --full is when the venue did."""
+def _span(start: str | None, end: str | None, days: int | None, now: int, began: int | None) -> tuple[int, int, str]:
+    """[from, to) us, and what was asked in words; `began` of --full is when the venue did."""
     from market.times import DAY, parse, text
 
     if [start is not None, days is not None, began is not None].count(True) != 1:
@@ -85,7 +100,9 @@ def _span(start: str | None, end: str | None, days: int | None, now: int, began:
     first = first if began is None else began
     if first >= to:
         raise UsageError(f"{text(first)} is not before {text(to)}", "--to itself is not included, and never after now")
-    return first, to
+    said = "as far back as it goes" if began is not None else f"since {text(first)}"
+    said = f"the last {days} days" if days is not None else said
+    return first, to, said if end is None else f"{said}, to {text(to)}"
 
 
 def _dry(root: Path, wanted: Wanted, *, as_json: bool) -> int:
@@ -110,27 +127,48 @@ def _dry(root: Path, wanted: Wanted, *, as_json: bool) -> int:
     return 1 if made.refused else 0
 
 
-def _asked(root: Path, holder: LockInfo, wanted: Wanted, *, as_json: bool) -> int:
+def _asked(root: Path, holder: LockInfo, wanted: Wanted, *, as_json: bool, background: bool) -> int:
     """Let the daemon do it."""
     import msgspec
 
-    from cli.jobs import ask
-    from daemon.backfilling import Done
+    from cli.jobs import ask, asker
+    from collectors.backfill import Summary
+    from collectors.history_plan import Plan
+    from daemon.backfilling import WORK, Done
 
     if not holder.port:
         raise LakeLocked(f"{root} is being written by process {holder.pid}", "try again when that has ended")
-    with progress("asking", quiet=as_json) as report:
-        answer = ask(holder, "backfill", msgspec.to_builtins(wanted), report)
-    done = msgspec.convert(answer, Done)
+    start = {"work": WORK, "arguments": msgspec.to_builtins(wanted), "asked_by": asker("dl backfill")}
+    answer = ask(holder, "job_start", start, lambda *_: None)
+    done = Done(planned=msgspec.convert(answer["planned"], Plan))
+    if answer["job"] is None:
+        return _tell(done, {}, as_json=as_json)
+    done.job = str(answer["job"]["job"])
+    if background:
+        return _handed(done, as_json=as_json)
+    ERR.print(f"job {done.job} of the daemon: it goes on when you leave", markup=False)
+    with progress("asking", quiet=False, lines=as_json) as report:
+        told = ask(holder, "job_follow", {"job": done.job}, report)
+    done.fetched = msgspec.convert(told["result"], Summary) if told["result"] is not None else None
     return _tell(done, {}, as_json=as_json)
 
 
+def _handed(done: Done, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"job": done.job, "planned": done.planned})
+    else:
+        OUT.print(f"job {done.job}: {len(done.planned.chunks):,} parts; dl jobs show {done.job} says how far it is")
+        _refusals(done.planned)
+    return 1 if done.planned.refused else 0
+
+
 def _alone(root: Path, wanted: Wanted, config: Path | None, *, as_json: bool) -> int:
-    from cli.jobs import publish, settings, tell
+    from cli.jobs import asker, publish, settings, tell
     from collectors.recovery import settle
     from collectors.repair import Scope
-    from daemon.backfilling import Done, closed, planned
+    from daemon.backfilling import Done, chunks_of, planned, request_of
     from daemon.repairing import judged
+    from lake.job_book import JobBook
     from lake.place import shut_out_others
     from lake.writer import LakeWriter
     from runtime.clock import SystemClock
@@ -141,10 +179,14 @@ def _alone(root: Path, wanted: Wanted, config: Path | None, *, as_json: bool) ->
         found = writer.recover(clock.now())
         tell(found)
         settle(writer, found, clock.now())
+        book = JobBook(writer)
+        book.settle(clock.now())
         done = Done(planned=planned(writer, wanted, clock.now()))
-        if done.planned.chunks:
-            done.fetched = _fetch(wanted, done.planned.chunks, writer, told, quiet=as_json)
-            done.fetched.repaired = closed(writer, wanted, clock.now())
+        request = request_of(wanted, asker("dl backfill"))
+        if done.planned.chunks or book.open(request):
+            job = book.ask(request, chunks_of(wanted, done.planned), clock.now())
+            done.job = job.job
+            done.fetched = _fetch(job, writer, book, told, as_json=as_json)
         published = publish(writer, told, quiet=as_json)
         scope = Scope(wanted.exchange, wanted.market_type)
         if done.fetched is not None and (more := judged(writer, scope, clock.now())):
@@ -153,27 +195,29 @@ def _alone(root: Path, wanted: Wanted, config: Path | None, *, as_json: bool) ->
     return _tell(done, published, as_json=as_json)
 
 
-def _fetch(wanted: Wanted, chunks: tuple[Wish, ...], writer: LakeWriter, told: Config, *, quiet: bool) -> Summary:
-    """Carry out a plan. Ctrl-C ends it in order: what came is kept."""
-    from collectors import venues
-    from collectors.alone import alone
-    from daemon.backfilling import endpoint_of
+def _fetch(job: JobRow, writer: LakeWriter, book: JobBook, told: Config, *, as_json: bool) -> Summary | None:
+    """Carry out a job. Ctrl-C ends it in order: what came is kept, and the job is paused."""
+    from daemon.job_backfill import BackfillWork, alone
+    from daemon.jobs import carried
     from runtime.clock import SystemClock
 
-    venue = venues.load(wanted.exchange)
-    endpoint = endpoint_of(venue, wanted.market_type, told)
-    with progress("asking", quiet=quiet) as report:
-        work = alone(
-            venue, wanted.market_type, endpoint, writer, told.collectors, SystemClock(), chunks, report, asyncio.Event()
-        )
-        return asyncio.run(work)
+    clock = SystemClock()
+    work = BackfillWork(writer, book, told, clock, alone(writer, told, clock))
+    with progress("asking", quiet=False, lines=as_json) as report:
+        try:
+            return asyncio.run(
+                carried(writer, book, clock, job, lambda: work.run(job, report, asyncio.Event()), lambda: "paused")
+            )
+        except KeyboardInterrupt:
+            ERR.print(f"job {job.job} is paused: the same command goes on with it", markup=False)
+            raise
 
 
 def _tell(done: Done, published: Mapping[str, Any], *, as_json: bool) -> int:
     """The end of the command: its exit code. `published` is empty where the daemon sees to that."""
     transformed, compacted = published.get("transformed"), published.get("compacted")
     if as_json:
-        print_json({"planned": done.planned, "fetched": done.fetched, **published})
+        print_json({"planned": done.planned, "fetched": done.fetched, "job": done.job, **published})
     else:
         if done.fetched is None:
             OUT.print(_nothing(done.planned))

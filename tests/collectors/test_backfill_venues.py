@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from collectors import backfill
+from collectors import alone
 from collectors.history_plan import Wish
 from collectors.replay import replay
 from lake.rows import FRAMES, HISTORY
@@ -100,7 +100,7 @@ async def test_a_contract_that_nobody_lists_is_no_history_and_the_others_come(tm
         same(venue, "linear", ["kline"])
         assert (failed.chunk.symbol, failed.permanent) == ("NOPEUSDTM", True)
         assert "what a contract is worth is not known" in failed.reason
-        known = mock.patch.object(backfill, "contracts_of", return_value=(contract("NOPE", "1"),))
+        known = mock.patch.object(alone, "contracts_of", return_value=(contract("NOPE", "1"),))
         with venue.writer() as writer, known:
             made = venue.plan(writer, "linear", [Wish("kline", "NOPE", *SPAN)])  # which the lake knows, but no list
             done = await venue.carry_out("linear", writer, made, asyncio.Event())

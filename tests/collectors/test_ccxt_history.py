@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from collectors import backfill, reaching, venues
+from collectors import alone, reaching, venues
 from collectors.budget import Budget
 from collectors.ccxt import history, library, texts
 from collectors.ccxt.carrier import Carrier
@@ -255,7 +255,7 @@ async def test_the_twin_of_a_venue_is_asked_by_the_library_itself(tmp_path: Path
         await venue.fault(fault="html_200", path="aggTrades")
         await venue.fault(fault="short_body", path="klines")
         with LakeWriter.open(venue.root, "n", clock.now(), simulated=True) as writer:
-            done = await backfill.alone(
+            done = await alone.alone(
                 exchange, "spot", endpoint, writer, CONFIG, clock, chunks, lambda *_: None, asyncio.Event()
             )
         assert (done.failed, done.done) == ([], 2)

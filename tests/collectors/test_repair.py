@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from collectors import backfill
+from collectors import alone
 from collectors.adapters import paging
 from collectors.backfill import LACKING
 from collectors.budget import REPAIR
@@ -98,7 +98,7 @@ class Day:
 
     async def ask(self, writer, venue, market, endpoint, wishes, report):
         rest = Endpoint(rest=f"http://{self.venue.host}/{market}", ws={})
-        return await backfill.alone(
+        return await alone.alone(
             venue, market, rest, writer, CONFIG, self.venue.clock, wishes, report, asyncio.Event(), REPAIR
         )
 

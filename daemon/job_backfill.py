@@ -1,0 +1,288 @@
+"""A job that asks a venue for its past, carried out: what is due of it, less what is held, until nothing is left.
+
+A chunk that was interrupted is planned again: nothing of it that is held is asked for. One that failed for a passing
+reason waits for its turn (`lake.job_plan`), and the others go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from collectors import venues
+from collectors.alone import alone as asking
+from collectors.backfill import DONE, REFUSED, STOPPED, Attempt, Failure, Report, Summary, Watcher, held, offers
+from collectors.history_plan import Held, Plan, Refusal, Wish, plan
+from collectors.service import CollectorsService
+from daemon.backfilling import (
+    WORK,
+    Done,
+    Wanted,
+    chunks_of,
+    closed,
+    endpoint_of,
+    planned,
+    request_of,
+    wanted_of,
+)
+from daemon.config import Config
+from daemon.jobs import Asked, JobsService
+from lake import job_plan
+from lake.job_book import JobBook
+from lake.jobs import AttemptRow, ChunkRow, JobRow
+from lake.writer import LakeWriter
+from market.history import Absent, Offer
+from market.session import Endpoint, Exchange
+from market.times import SECOND, Interval, intersect
+from runtime.clock import Clock, pause
+
+Ask = Callable[[Exchange, str, Endpoint, Sequence[Wish], Report, Watcher], Awaitable[Summary]]
+"""Whoever asks the venue from here."""
+
+
+class Todo(msgspec.Struct, frozen=True):
+    """What is asked for of the chunks that are due: `wishes` by the number of their chunk, and why a chunk is not given
+    (any more), or not all of it.
+    """
+
+    wishes: Mapping[int, Sequence[Wish]]
+    refused: Mapping[int, str]
+
+
+def todo(chunks: Sequence[ChunkRow], offered: Mapping[str, Offer | Absent], known: Held, now: int) -> Todo:
+    """What of these chunks is not held. Pure."""
+    made = plan([Wish(one.kind, one.symbol, one.ts_from, one.ts_to) for one in chunks], offered, known, now)
+    wishes = {
+        one.chunk: [
+            Wish(wish.kind, wish.symbol, part.start, part.end) for wish in made.chunks for part in _inside(one, wish)
+        ]
+        for one in chunks
+    }
+    refused = {one.chunk: why.why for one in chunks for why in made.refused if _inside(one, why)}
+    return Todo(wishes, refused)
+
+
+def _inside(chunk: ChunkRow, one: Wish | Refusal) -> list[Interval]:
+    if (one.kind, one.symbol) != (chunk.kind, chunk.symbol):
+        return []
+    return intersect([Interval(one.start, one.end)], [Interval(chunk.ts_from, chunk.ts_to)])
+
+
+class BackfillWork:
+    """Carries out jobs of one kind of work: see `daemon.jobs.Work`."""
+
+    def __init__(self, writer: LakeWriter, book: JobBook, config: Config, clock: Clock, ask: Ask) -> None:
+        self._writer = writer
+        self._book = book
+        self._config = config
+        self._clock = clock
+        self._ask = ask
+
+    async def plan(self, arguments: Mapping[str, Any], asked_by: str) -> Asked:
+        """What of it is to be asked for; who asks is told the plan. Raises WrongQuestion, MarketError."""
+        wanted = wanted_of(arguments)
+        made = await asyncio.to_thread(planned, self._writer, wanted, self._clock.now())
+        return Asked(request=request_of(wanted, asked_by), chunks=chunks_of(wanted, made), told=made)
+
+    async def run(self, job: JobRow, report: Report, stop: asyncio.Event) -> Summary:
+        """All that is left of the job, or as much as comes before `stop`. Raises StorageFailed, Fenced, MarketError."""
+        wanted, total = wanted_of(job.arguments), Summary()
+        venue = venues.load(wanted.exchange)
+        endpoint = endpoint_of(venue, wanted.market_type, self._config)
+        ends: dict[int, _Ended] = {}
+        while not stop.is_set():
+            chunks = await asyncio.to_thread(self._writer.manifest.job_chunks, job.job)
+            now = self._clock.now()
+            left = job_plan.left(chunks, now)
+            if not left.due:
+                if left.more_at is None:
+                    break
+                await self._wait(chunks, left.more_at, report, stop)
+                continue
+            asked = await asyncio.to_thread(self._todo, wanted, left.due)
+            watch = _Watch(self._book, self._clock, left.due, asked, ends)
+            try:
+                await watch.begin()
+                wishes = sorted((one for each in asked.wishes.values() for one in each), key=lambda one: one.start)
+                if wishes:
+                    tell = _shifted(report, chunks, left.due, wishes)
+                    _add(total, await self._ask(venue, wanted.market_type, endpoint, wishes, tell, watch))
+            finally:
+                await watch.end()
+            if wishes and not watch.moved:
+                break  # whoever asks from here is stopping
+        return await asyncio.to_thread(self._summed, job, wanted, total, ends)
+
+    def _todo(self, wanted: Wanted, due: Sequence[ChunkRow]) -> Todo:
+        venue, writer = venues.load(wanted.exchange), self._writer
+        known = held(writer.root, writer.manifest, venue.NAME, wanted.market_type, {one.symbol for one in due})
+        return todo(due, offers(venue, wanted.market_type), known, self._clock.now())
+
+    async def _wait(self, chunks: Sequence[ChunkRow], until: int, report: Report, stop: asyncio.Event) -> None:
+        waiting = [one for one in chunks if one.state == "queued"]
+        total = sum(one.length for one in chunks)
+        seconds = max(1.0, (until - self._clock.now()) / SECOND)
+        left = sum(one.length for one in waiting)
+        report((total - left) // SECOND, total // SECOND, f"{len(waiting)} parts are tried again in {seconds:.0f} s")
+        await pause(self._clock, stop, seconds)
+
+    def _summed(self, job: JobRow, wanted: Wanted, total: Summary, ends: Mapping[int, _Ended]) -> Summary:
+        chunks = self._writer.manifest.job_chunks(job.job)
+        total.chunks, total.done = len(chunks), sum(one.state == "done" for one in chunks)
+        total.failed = [
+            Failure(
+                Wish(one.kind, one.symbol, one.ts_from, one.ts_to), ends[one.chunk].reason, ends[one.chunk].permanent
+            )
+            for one in chunks
+            if one.state == "failed" and one.chunk in ends
+        ]
+        total.repaired = closed(self._writer, wanted, self._clock.now())
+        return total
+
+
+class _Ended(msgspec.Struct, frozen=True):
+    reason: str
+    permanent: bool
+
+
+class _Try(msgspec.Struct):
+    """An attempt at a chunk that is under way: of its wishes `left` have not ended."""
+
+    chunk: ChunkRow
+    left: int
+    row: AttemptRow | None = None
+    refused: str = ""
+    failed: str = ""
+    stopped: bool = False
+
+
+class _Watch:
+    """Writes down the attempts at chunks, each of which may be asked for in parts."""
+
+    def __init__(
+        self, book: JobBook, clock: Clock, due: Sequence[ChunkRow], asked: Todo, ends: dict[int, _Ended]
+    ) -> None:
+        self.moved = False
+        """Whether any attempt came to its end."""
+        self._book = book
+        self._clock = clock
+        self._ends = ends
+        self._tries = {
+            one.chunk: _Try(one, len(asked.wishes[one.chunk]), refused=asked.refused.get(one.chunk, "")) for one in due
+        }
+        self._of = {wish: number for number, wishes in asked.wishes.items() for wish in wishes}
+
+    async def begin(self) -> None:
+        """Chunks of which nothing is to be asked for: they are held by now, or not given any more."""
+        idle = [one for one in self._tries.values() if not one.left]
+        held_now = [msgspec.structs.replace(one.chunk, state="done", due_at=None) for one in idle if not one.refused]
+        await asyncio.to_thread(self._book.write_chunks, held_now, self._clock.now())
+        for one in idle:
+            if one.refused:
+                one.row = await asyncio.to_thread(self._book.begun, one.chunk, self._clock.now())
+                await self._end(one)
+            else:
+                del self._tries[one.chunk.chunk]
+
+    async def begun(self, chunk: Wish) -> None:
+        mine = self._tries[self._of[chunk]]
+        if mine.row is None:
+            # what it is until it is written: another part of the chunk may begin meanwhile
+            mine.row = AttemptRow(job=mine.chunk.job, chunk=mine.chunk.chunk, attempt=0, started_at=self._clock.now())
+            told = await asyncio.to_thread(self._book.begun, mine.chunk, mine.row.started_at)
+            mine.row.attempt = told.attempt
+
+    async def ended(self, attempt: Attempt) -> None:
+        mine = self._tries[self._of[attempt.chunk]]
+        assert mine.row is not None, "it was begun"
+        mine.row.rows += attempt.rows
+        mine.row.requests += attempt.requests
+        mine.left -= 1
+        if attempt.outcome == STOPPED:
+            mine.stopped = True
+        elif attempt.outcome == REFUSED:
+            mine.refused = attempt.reason
+        elif attempt.outcome != DONE:
+            mine.failed = attempt.reason
+        if not mine.left and not mine.stopped:
+            await self._end(mine)
+
+    async def end(self) -> None:
+        """What is under way is interrupted; what was not written down as begun yet, the book itself sets right."""
+        for one in [one for one in self._tries.values() if one.row is not None and one.row.attempt]:
+            one.stopped = True
+            await self._end(one)
+
+    async def _end(self, one: _Try) -> None:
+        row = one.row
+        assert row is not None
+        if one.stopped:
+            row.error, row.permanent = job_plan.INTERRUPTED, None
+        elif one.failed or one.refused:
+            row.error, row.permanent = one.failed or one.refused, not one.failed
+            self._ends[row.chunk] = _Ended(row.error, row.permanent)
+        del self._tries[row.chunk]
+        self.moved = self.moved or not one.stopped
+        await asyncio.to_thread(self._book.ended, one.chunk, row, self._clock.now())
+
+
+def _shifted(report: Report, chunks: Sequence[ChunkRow], due: Sequence[ChunkRow], wishes: Sequence[Wish]) -> Report:
+    """Progress of what is asked for now, as progress of the whole job."""
+    total = sum(one.length for one in chunks)
+    numbers = {one.chunk for one in due}
+    waiting = sum(one.length for one in chunks if one.state == "queued" and one.chunk not in numbers)
+    before = total - waiting - sum(one.end - one.start for one in wishes)
+
+    def tell(done: int, _total: int, what: str) -> None:
+        report(before // SECOND + done, total // SECOND, what)
+
+    return tell
+
+
+def _add(total: Summary, one: Summary) -> None:
+    total.rows += one.rows
+    total.requests += one.requests
+    total.lacking += one.lacking
+
+
+def beside(collectors: CollectorsService) -> Ask:
+    """Asks beside what is collected, after it."""
+
+    async def ask(
+        venue: Exchange, market_type: str, endpoint: Endpoint, wishes: Sequence[Wish], report: Report, watch: Watcher
+    ) -> Summary:
+        return await collectors.backfill(venue, market_type, endpoint, wishes, report, watch=watch)
+
+    return ask
+
+
+def alone(writer: LakeWriter, config: Config, clock: Clock) -> Ask:
+    """Asks where nobody else collects into the lake."""
+
+    async def ask(
+        venue: Exchange, market_type: str, endpoint: Endpoint, wishes: Sequence[Wish], report: Report, watch: Watcher
+    ) -> Summary:
+        stop = asyncio.Event()
+        return await asking(
+            venue, market_type, endpoint, writer, config.collectors, clock, wishes, report, stop, watch=watch
+        )
+
+    return ask
+
+
+def control_job(jobs: JobsService) -> Callable[[Mapping[str, Any], Report], Awaitable[object]]:
+    """The control port's job `backfill`: a job that its asker waits for."""
+
+    async def backfill(arguments: Mapping[str, Any], progress: Report) -> object:
+        job, told = await jobs.start(WORK, arguments, "control port")
+        done = Done(planned=msgspec.convert(told, Plan))
+        if job is not None:
+            done.job = job.job
+            _, result = await jobs.follow(job.job, progress)
+            done.fetched = None if result is None else msgspec.convert(result, Summary)
+        return msgspec.to_builtins(done)
+
+    return backfill
