@@ -22,7 +22,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import durable, layout, merge, tables, typed
+from lake import durable, layout, merge, overlaps, tables, typed
 from lake.checks import DUPLICATE, check_table
 from lake.errors import StorageFailed
 from lake.publish import Placement, publish
@@ -58,6 +58,8 @@ class FileSource(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     recv: int
     lake_id: str
+    held: overlaps.Spans = {}
+    """What the lake covers already of each symbol: rows without an id that lie there are left out."""
 
     @property
     def name(self) -> str:
@@ -70,13 +72,15 @@ class FileSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Published(msgspec.Struct):
-    """What was made of a file and waits for `finish`. Law: rows read = rows + duplicates + quarantined."""
+    """What was made of a file and waits for `finish`. Law: rows read = rows + duplicates + covered + quarantined."""
 
     files: list[FileRow] = []
     checks: list[CheckRow] = []
     quarantine: list[QuarantineRow] = []
     rows: int = 0
     duplicates: int = 0
+    covered: int = 0
+    """Rows without an id in times that the lake covers."""
     spans: dict[str, Span] = {}
     """symbol -> from its first row to behind its last one."""
 
@@ -92,6 +96,7 @@ class Adopted(msgspec.Struct, kw_only=True):
     already: bool = False
     rows: int = 0
     duplicates: int = 0
+    covered: int = 0
     quarantined: int = 0
     files: int = 0
     symbols: list[str] = []
@@ -188,6 +193,7 @@ def join(made: Published, more: Published) -> None:
     made.quarantine += more.quarantine
     made.rows += more.rows
     made.duplicates += more.duplicates
+    made.covered += more.covered
     for symbol, (start, end) in more.spans.items():
         low, high = made.spans.get(symbol, (start, end))
         made.spans[symbol] = (min(low, start), max(high, end))
@@ -218,7 +224,7 @@ def finish(
         for symbol, span in sorted(coverage.items())
         if not span.empty
     ]
-    lines = published.rows + published.duplicates + published.quarantined
+    lines = published.rows + published.duplicates + published.covered + published.quarantined
     ended = _row(source, closed_at=max(now, source.recv), cause=DONE, frames=lines, events=published.rows)
     writer.record(sessions=[ended], coverage=covered, now=now)
     return told(source, published)
@@ -229,6 +235,7 @@ def told(source: FileSource, published: Published) -> Adopted:
     spans = published.spans.values()
     return Adopted(
         session=source.session, rows=published.rows, duplicates=published.duplicates,
+        covered=published.covered,
         quarantined=published.quarantined, files=len(published.files), symbols=sorted(published.spans),
         ts_from=min((start for start, _ in spans), default=None), ts_to=max((end for _, end in spans), default=None),
         reasons=[row.reason for row in published.quarantine][:5],
@@ -291,9 +298,10 @@ def _publish_batch(root: Path, source: FileSource, batch: pl.DataFrame, made: Pu
 
 
 def _ordered_rows(source: FileSource, table: pa.Table, made: Published) -> tuple[pa.Table, Counter[str]]:
+    table, covered = overlaps.without(source.kind, table, source.held)
     table, doubled = _ordered(source.kind, table)
     spans = _spans(source.kind, table)
-    join(made, Published(rows=table.num_rows, duplicates=doubled.total(), spans=spans))
+    join(made, Published(rows=table.num_rows, duplicates=doubled.total(), covered=covered, spans=spans))
     return table, doubled
 
 

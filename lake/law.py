@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import polars as pl
 
 from lake.checks import DUPLICATE, REPARSED_ADDED, REPARSED_REMOVED, REPARSES, SEAL
 from lake.errors import LakeError
 from lake.finding import LOST, Finding
 from lake.law_ids import MISSING, IdCount, StreamIds, gaps_of
-from lake.law_rows import RowLaw, Tally, dates, lines, readable, rows
+from lake.law_rows import RowLaw, Tally, dates, lines, ours, readable, rows
 from lake.manifest_reads import Snapshot
 from lake.rows import FILES, FRAMES, CheckRow, SegmentRow, SessionRow
 from market.kinds import KINDS, Contiguous
@@ -151,7 +150,9 @@ class _Stream:
         self.reparsed = sum(_BEYOND_LINES.get(row.check, 0) * row.count for row in mine)
         again = {row.path for row in mine}
         anew = frozenset((row.symbol, row.date) for row in self.every if row.path in again)
-        self.rows_law = RowLaw(root, self.kind, held, self.files, aside, partly, anew)
+        sessions = snapshot.sessions(exchange, market_type)
+        self.taken_in = frozenset(row.session for row in sessions if row.source in FILES)
+        self.rows_law = RowLaw(root, self.kind, held, self.files, aside, partly, anew, self.taken_in)
         self.contiguous = any(isinstance(check, Contiguous) for check in KINDS[self.kind].checks)
         self.ids = StreamIds()
         self.tally = Tally()
@@ -169,7 +170,7 @@ class _Stream:
                 continue
             try:
                 for frame in rows(self.root / row.path, self.kind):
-                    mine = frame.filter(~pl.col("source").is_in(FILES))
+                    mine = ours(frame, self.taken_in)
                     self.rows += mine.height
                     if counted:
                         self.tally.add(mine)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from lake import parquet, tables
 from lake.finding import LOST, Finding
 from lake.merge import plain_frame
-from lake.rows import FileRow, SegmentRow
+from lake.rows import FILES, FileRow, SegmentRow
 from market import kinds
 from market.times import DAY, HOUR, date_of, day_start
 
@@ -114,6 +114,13 @@ def rows(path: Path, kind: str, symbols: frozenset[str] | None = None) -> Iterat
         yield rows_of(table)
 
 
+def ours(frame: pl.DataFrame, taken_in: frozenset[str]) -> pl.DataFrame:
+    """The rows that were lines in raw/: not those of files, nor of sessions that took in a file of ours."""
+    if not taken_in:
+        return frame.filter(~pl.col("source").is_in(FILES))
+    return frame.filter(~pl.col("source").is_in(FILES) & ~pl.col("session").cast(pl.String).is_in(taken_in))
+
+
 def rows_of(table: pa.Table) -> pl.DataFrame:
     """Observed rows of a table with the columns that `rows` reads."""
     frame = plain_frame(table)
@@ -173,6 +180,7 @@ class RowLaw:
         set_aside: Mapping[str, int],
         partly: set[str],
         anew: frozenset[tuple[str | None, str]] = frozenset(),
+        taken_in: frozenset[str] = frozenset(),
     ) -> None:
         self.root = root
         self.kind = kind
@@ -182,6 +190,7 @@ class RowLaw:
         self.set_aside = set_aside
         self.partly = partly
         self.anew = anew
+        self.taken_in = taken_in
         self.missing = 0
         self.findings: list[Finding] = []
 
@@ -232,7 +241,8 @@ class RowLaw:
         held = [
             frame.join(cells, on=["symbol", HOUR_OF], how="semi").with_columns(pl.lit(place).alias("#of"))
             for place, row in enumerate(self.files)
-            for frame in rows(self.root / row.path, self.kind, symbols)
+            for every in rows(self.root / row.path, self.kind, symbols)
+            for frame in [ours(every, self.taken_in)]
         ]
         right = pl.concat(held) if held else left.clear()
         self._missing(left.join(right, on=HASH, how="anti"), right)

@@ -54,6 +54,11 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read all of it, s
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")]
 
 
+OWN = "lake"
+SHOWN = 5
+"""Days with differences that are named one by one."""
+
+
 class Declined(LakeError):
     """The person at the terminal does not want it."""
 
@@ -238,7 +243,8 @@ def _show(look: Preview) -> None:
     OUT.print(f"  {look.kind} in the dialect {look.dialect} ({look.format}, {written}{look.encoding})", markup=False)
     taken = [f"{column} -> {field}" for column, field in look.columns.items() if field]
     left = [column for column, field in look.columns.items() if not field]
-    OUT.print(f"  columns: {', '.join(taken)}" + (f"; left out: {', '.join(left)}" if left else ""), markup=False)
+    told = ", ".join(taken) + (f"; left out: {', '.join(left)}" if left else "")
+    OUT.print(f"  columns: {'those of our own table' if look.dialect == OWN else told}", markup=False)
     for field, form in look.times.items():
         OUT.print(f"  {field}: {form}", markup=False)
     said = [f"symbol {look.symbol}" if look.symbol else "symbols of the file"]
@@ -247,8 +253,12 @@ def _show(look: Preview) -> None:
     OUT.print(f"  {'; '.join(said)}", markup=False)
     OUT.print(f"  from {times.text(look.ts_first)} to {times.text(look.ts_last)}", markup=False)
     for row in look.rows:
-        told = " ".join(f"{name}={value}" for name, value in row.items() if value is not None)
+        told = " ".join(f"{name}={_short(value)}" for name, value in row.items() if value not in (None, ""))
         OUT.print(f"  {told}", markup=False)
+
+
+def _short(value: object) -> object:
+    return f"({counted(len(value), 'level')})" if isinstance(value, list) else value
 
 
 def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
@@ -257,13 +267,37 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
         OUT.print(f"{name}: imported already as session {made['session']}: nothing was changed", markup=False)
         return
     begun = "would become" if dry_run else "became"
-    where = "" if dry_run else f" in {made['files']:,} files, session {made['session']}"
+    where = "" if dry_run else f" in {counted(made['files'], 'file')}, session {made['session']}"
+    left = f"{made['covered']:,} without an id left out where the lake has that time, " if made["covered"] else ""
+    lines = made["rows"] + made["duplicates"] + made["covered"] + made["quarantined"]
+    span = f" of {', '.join(made['symbols'][:5])} from {times.text(made['ts_from'])} to {times.text(made['ts_to'])}"
     OUT.print(
-        f"{name}: {made['rows'] + made['duplicates'] + made['quarantined']:,} lines {begun} {made['rows']:,} rows of"
-        f" {', '.join(made['symbols'][:5]) or 'nobody'} from {times.text(made['ts_from'])} to"
-        f" {times.text(made['ts_to'])}{where}; {made['duplicates']:,} duplicates left out,"
-        f" {made['quarantined']:,} set aside",
+        f"{name}: {counted(lines, 'line')} {begun} {counted(made['rows'], 'row')}{span if made['rows'] else ''}{where};"
+        f" {made['duplicates']:,} duplicates left out, {left}{made['quarantined']:,} set aside",
         markup=False,
     )
+    _say_overlaps(made["overlaps"])
     for reason in made["reasons"]:
         ERR.print(f"set aside: {reason}", markup=False)
+
+
+def _say_overlaps(overlaps: Sequence[Mapping[str, Any]]) -> None:
+    """What of it the lake had already, and where the two differ."""
+    if not overlaps:
+        return
+    total = {name: sum(one[name] for one in overlaps) for name in ("both", "different", "only_here", "only_there")}
+    days = len({one["date"] for one in overlaps})
+    OUT.print(
+        f"  in the lake already, on {counted(days, 'day')}: {total['both']:,} of its rows by their ids, of which"
+        f" {total['different']:,} differ (what was received first stays); {total['only_there']:,} were new, and the"
+        f" lake has {total['only_here']:,} that the file has not",
+        markup=False,
+    )
+    for one in [one for one in overlaps if one["different"]][:SHOWN]:
+        OUT.print(
+            f"  differs: {one['symbol']} {one['date']}: {one['different']:,}, first {one['example']}", markup=False
+        )
+
+
+def counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

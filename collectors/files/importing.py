@@ -17,13 +17,18 @@ from typing import Literal
 import msgspec
 
 from collectors import exchanges
+from collectors.files import changes
 from collectors.files.blocks import Block, NoFile, blocks, sample_of
 from collectors.files.reading import Options, Reading, Refused, check_kind
 from collectors.files.rows import batches
 from collectors.files.understand import understand
-from lake import adopting, layout
+from lake import adopting, layout, overlaps, tables
 from lake.adopting import Adopted, FileSource, Published
+from lake.checks import DIFFERS
 from lake.errors import LakeError
+from lake.overlaps import Overlap
+from lake.reader import Lake
+from lake.rows import CheckRow
 from lake.writer import LakeWriter
 from market import times
 from market.errors import MarketError
@@ -57,11 +62,15 @@ class Imported(msgspec.Struct, kw_only=True):
     rows: int
     duplicates: int
     quarantined: int
+    covered: int
+    """Rows without an id, left out since the lake covers their time."""
     files: int
     symbols: list[str]
     ts_from: int | None
     ts_to: int | None
     reasons: list[str]
+    overlaps: list[Overlap] = []
+    """Where its rows and those that were in the lake are the same events."""
 
 
 def request_of(path: Path, options: Options, *, again: bool = False) -> Request:
@@ -111,6 +120,7 @@ def take_in(
     if isinstance(source, Adopted):
         return _imported(request, sha256, source)
     made = Published()
+    source = msgspec.structs.replace(source, held=_held(writer, source, request))
     try:
         for block, done in blocks(path, request.reading, request.member):
             _check_going(path, stopping)
@@ -118,7 +128,10 @@ def take_in(
             adopting.join(made, job.result())
             report(done, seen.st_size, f"{made.rows:,} rows")
         _check_same(path, seen)
-        return _imported(request, sha256, adopting.finish(writer, source, made, now=now))
+        _check_alone(writer, request, made)
+        found = executor.submit(overlaps.compare, writer.root, made.files, source.session).result()
+        done_with = adopting.finish(writer, source, made, now=now, checks=_differing(made, found))
+        return msgspec.structs.replace(_imported(request, sha256, done_with), overlaps=found)
     except BaseException as error:
         with contextlib.suppress(LakeError):
             adopting.abandon(writer, source, made, _why(error), now=now)
@@ -143,6 +156,45 @@ def rehearse(request: Request, now: int, report: Report) -> Imported:
 def work(root: str, source: FileSource, reading: Reading, path: str, block: Block, now: int) -> Published:
     """One block in a worker process."""
     return adopting.publish_rows(Path(root), source, batches(Path(path), reading, block), run=source.session, now=now)
+
+
+def _held(writer: LakeWriter, source: FileSource, request: Request) -> overlaps.Spans:
+    """What the lake covers already, where rows may have no id. Asked to take a file again, it takes it again."""
+    if not tables.identity_columns(source.kind) or request.reading.dialect == changes.CHANGES:
+        return {}
+    return overlaps.covered(
+        writer.manifest, source.exchange, source.market_type, source.kind, [source.session], files=not request.again
+    )
+
+
+def _check_alone(writer: LakeWriter, request: Request, made: Published) -> None:
+    """Raises Refused for a book whose ids are its lines, on a day of which the lake has updates with other ids."""
+    if request.reading.dialect != changes.CHANGES:
+        return
+    dates = sorted({file.date for file in made.files})
+    with Lake(writer.root) as lake:
+        for date in dates:
+            start = times.parse(date)
+            found = lake.scan(
+                request.reading.kind, exchange=request.exchange, market_type=request.market_type,
+                symbol=sorted(made.spans), start=start, end=start + times.DAY, across_listings=True,
+            )  # fmt: skip
+            if found.head(1).collect().height:
+                raise Refused(
+                    f"the lake has updates of the book of {', '.join(sorted(made.spans))} on {date}, and those of"
+                    f" {Path(request.path).name} have no ids by which to tell which of them are the same",
+                    f"say another --exchange, e.g. {request.exchange}tardis, and read either",
+                )
+
+
+def _differing(made: Published, found: list[Overlap]) -> list[CheckRow]:
+    """What the checks say of rows that the lake has otherwise: beside the first file of their day."""
+    paths = {file.date: file.path for file in reversed(made.files)}
+    return [
+        CheckRow(path=paths[one.date], check=DIFFERS, symbol=one.symbol, count=one.different, detail=one.example)
+        for one in found
+        if one.different
+    ]
 
 
 def _hashed(path: Path, report: Report) -> tuple[str, os.stat_result]:
@@ -196,6 +248,8 @@ def _imported(request: Request, sha256: str, made: Adopted) -> Imported:
     return Imported(
         path=request.path, sha256=sha256, kind=request.reading.kind, dialect=request.reading.dialect,
         session=made.session or None, already=made.already, rows=made.rows, duplicates=made.duplicates,
-        quarantined=made.quarantined, files=made.files, symbols=made.symbols, ts_from=made.ts_from, ts_to=made.ts_to,
+        quarantined=made.quarantined,
+        covered=made.covered, files=made.files, symbols=made.symbols, ts_from=made.ts_from,
+        ts_to=made.ts_to,
         reasons=made.reasons,
     )  # fmt: skip

@@ -1,0 +1,187 @@
+"""Where a file that is taken in tells of what the lake holds already: what is in both, and where the two differ.
+
+Rows with ids are one event by their ids: merges keep the one that was received first, and here it is counted how the
+others differ. A row without an id cannot be told from another; where what the lake holds covers its time, it is left
+out (`Held`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+
+from lake import tables
+from lake.errors import CorruptFile
+from lake.manifest import Manifest
+from lake.merge import plain_frame
+from lake.reader import Lake
+from lake.rows import FILES, FileRow
+from market import kinds, times
+from market.session import Coverage, GapState
+from market.times import Interval
+
+MOST_ROWS = 500_000
+"""Rows of one side that are looked at at once, where they are spread evenly."""
+_MISSING: tuple[GapState, ...] = ("open", "unrepairable")
+Spans = Mapping[str, Sequence[tuple[int, int]]]
+"""Symbol -> [from, to) us."""
+
+
+class Overlap(msgspec.Struct, kw_only=True):
+    """Of one symbol and day: rows in `both`, those of them that are `different`, rows that only one of the two has.
+
+    `only_here`: the lake has them and the file, in its time, has not; `only_there` the other way round.
+    `example` is the first of the different ones in words.
+    """
+
+    symbol: str
+    date: str
+    both: int = 0
+    different: int = 0
+    only_here: int = 0
+    only_there: int = 0
+    example: str = ""
+
+
+def covered(
+    manifest: Manifest, exchange: str, market_type: str, kind: str, sessions: Iterable[str], *, files: bool
+) -> Spans:
+    """When each symbol of a kind was covered by other sessions than these, gaps left out; `files`: by files as well."""
+    ours = set(sessions)
+    if not files:
+        ours |= {row.session for row in manifest.sessions(exchange, market_type) if row.source in FILES}
+    held: dict[str, list[Interval]] = {}
+    for row in manifest.coverage(exchange, market_type, kind):
+        if row.session not in ours:
+            held.setdefault(row.symbol, []).append(_interval(row))
+    holes: dict[str, list[Interval]] = {}
+    for gap in manifest.gaps(exchange, market_type, kind, state=_MISSING):
+        end = gap.ts_to if gap.ts_to is not None else 2**62
+        holes.setdefault(gap.symbol, []).append(Interval(gap.ts_from, end))
+    every = holes.get("*", [])
+    return {
+        symbol: [(one.start, one.end) for one in times.subtract(spans, [*holes.get(symbol, []), *every])]
+        for symbol, spans in held.items()
+    }
+
+
+def _interval(row: Coverage) -> Interval:
+    return Interval(row.ts_from, row.ts_to)
+
+
+def without(kind: str, table: pa.Table, held: Spans) -> tuple[pa.Table, int]:
+    """(the rows without those that have no id and lie in what the lake covers, how many those are)."""
+    ids = tables.identity_columns(kind)
+    if not held or not ids:
+        return table, 0
+    frame = plain_frame(table.select(["symbol", "ts_event", *ids]))
+    at = pl.col("ts_event").to_physical()
+    inside = pl.lit(value=False)
+    present = set(frame["symbol"].cast(pl.String).unique())
+    for symbol in sorted(present & held.keys()):
+        starts = pl.Series([start for start, _ in held[symbol]], dtype=pl.Int64)
+        ends = pl.Series([end for _, end in held[symbol]], dtype=pl.Int64)
+        stamps = frame.select(at).to_series()
+        place = starts.search_sorted(stamps, side="right").cast(pl.Int64) - 1
+        until = ends.gather(place.clip(0)) if ends.len() else stamps
+        within = pl.Series((place >= 0) & (stamps < until))
+        inside |= (pl.col("symbol").cast(pl.String) == symbol) & pl.lit(within)
+    nameless = pl.all_horizontal([pl.col(name).is_null() for name in ids])
+    out = frame.select((inside & nameless).alias("out")).to_series()
+    left = int(out.sum())
+    return (table.filter((~out).to_arrow()), left) if left else (table, 0)
+
+
+def compare(root: Path, files: Sequence[FileRow], session: str) -> list[Overlap]:
+    """How the rows of files that are not published yet agree with those of the lake. Raises CorruptFile."""
+    found: list[Overlap] = []
+    with Lake(root) as lake:
+        for date in sorted({file.date for file in files}):
+            found += _of_day(root, lake, [file for file in files if file.date == date], date, session)
+    return found
+
+
+def _of_day(root: Path, lake: Lake, files: Sequence[FileRow], date: str, session: str) -> list[Overlap]:
+    kind = files[0].kind
+    keys, values = _columns(kind)
+    start, end = min(file.ts_min for file in files), max(file.ts_max for file in files) + 1
+    market = {"exchange": files[0].exchange, "market_type": files[0].market_type}
+    stored = lake.scan(kind, **market, start=start, end=end, across_listings=True)  # type: ignore[arg-type] # names
+    try:
+        theirs = pl.scan_parquet([root / file.path for file in files], glob=False)
+        wanted = ["symbol", "session", *keys, *values]
+        there = theirs.select(wanted)
+        mine = stored.select(wanted).filter(pl.col("session").cast(pl.String) != session)
+        if not mine.head(1).collect().height:
+            return []
+        rows = sum(file.rows for file in files)
+        width = max(1, -(-(end - start) // max(1, rows // MOST_ROWS)))
+        pieces = [
+            _of_slice(mine, there, Interval(at, min(at + width, end)), keys, values) for at in range(start, end, width)
+        ]
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise CorruptFile(f"{files[0].path} cannot be read again: {error}", "run it again") from error
+    return _summed(pl.concat(pieces), date)
+
+
+def _columns(kind: str) -> tuple[list[str], list[str]]:
+    """What tells that two rows are one event, and what they say of it."""
+    ids = tables.identity_columns(kind)
+    keys = list(ids) or [name for name in kinds.kind(kind).key if name != "source"]
+    said = [c.name for c in kinds.kind(kind).columns if c.type in ("decimal", "dict") and c.name not in keys]
+    said = [name for name in said if name not in ("condition", "qty_unit", "multiplier", "flags")]
+    return keys, [*said, *([] if "ts_event" in keys else ["ts_event"])]
+
+
+def _of_slice(
+    mine: pl.LazyFrame, there: pl.LazyFrame, span: Interval, keys: Sequence[str], values: Sequence[str]
+) -> pl.DataFrame:
+    """A row a symbol with the counts of an `Overlap`."""
+    at = pl.col("ts_event").to_physical()
+    named = pl.any_horizontal([pl.col(name).is_not_null() for name in keys])
+    sides = []
+    for frame in (mine, there):
+        some = frame.filter((at >= span.start) & (at < span.end) & named)
+        plain = some.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect()
+        sides.append(plain.unique(["symbol", *keys], keep="first", maintain_order=True).drop("session"))
+    both = sides[0].join(sides[1], on=["symbol", *keys], how="full", nulls_equal=True, suffix="#", coalesce=False)
+    here, other = pl.col("symbol").is_not_null(), pl.col("symbol#").is_not_null()
+    # what one of the two does not say is no difference
+    unlike = [(pl.col(name) != pl.col(f"{name}#")).fill_null(value=False).alias(f"#{name}") for name in values]
+    both = both.with_columns(unlike).with_columns(
+        (pl.any_horizontal([f"#{name}" for name in values]) & here & other).alias("unlike"),
+        pl.coalesce("symbol", "symbol#").alias("of"),
+    )
+    return both.with_columns(_in_words(keys, values)).group_by("of").agg(
+        (here & other).sum().alias("both"), pl.col("unlike").sum().alias("different"),
+        (here & ~other).sum().alias("only_here"), (~here & other).sum().alias("only_there"),
+        pl.col("example").filter("unlike").first(),
+    )  # fmt: skip
+
+
+def _in_words(keys: Sequence[str], values: Sequence[str]) -> pl.Expr:
+    """`seq 7: price 10.0 here, 11.0 in the file`."""
+    told = []
+    for name in values:
+        pair = pl.col(name).cast(pl.String), pl.col(f"{name}#").cast(pl.String)
+        told.append(pl.when(f"#{name}").then(pl.format(f"{name} {{}} here, {{}} in the file", *pair)))
+    ids = []
+    for name in keys:
+        one = pl.format(f"{name} {{}}", pl.col(name).cast(pl.String))
+        ids.append(pl.when(pl.col(name).is_not_null()).then(one))
+    event = pl.concat_str(ids, separator=" ", ignore_nulls=True)
+    return pl.format("{}: {}", event, pl.concat_str(told, separator="; ", ignore_nulls=True)).alias("example")
+
+
+def _summed(pieces: pl.DataFrame, date: str) -> list[Overlap]:
+    counts = ["both", "different", "only_here", "only_there"]
+    whole = pieces.group_by("of").agg(*(pl.col(name).sum() for name in counts), pl.col("example").drop_nulls().first())
+    return [
+        Overlap(symbol=row.pop("of"), date=date, **row | {"example": row["example"] or ""})
+        for row in whole.sort("of").to_dicts()
+        if row["both"] + row["only_here"]
+    ]

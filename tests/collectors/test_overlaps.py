@@ -1,0 +1,106 @@
+"""What is imported beside what the lake has: one event by its ids, nothing doubled, and the differences said."""
+
+import pytest
+
+from collectors.files.importing import request_of, take_in
+from collectors.files.reading import Options, Refused
+from lake.law_rows import ours, rows_of
+from lake.reader import Lake
+from lake.writer import LakeWriter
+from market.times import DAY, parse
+from runtime.workers import InlineExecutor
+from tests.support.book_rows import delta, whole
+from tests.support.book_rows import table as books
+from tests.support.lakes import TestLake
+from tests.support.market_rows import T0, quote, table, trade
+
+NOW = parse("2026-11-20T12:00:00Z")
+MARKET = {"exchange": "binance", "market_type": "linear"}
+TRADES = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
+QUOTES = "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
+BOOK = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Ten trades without the sixth, ten quotes and a book, all of a covered day but for a gap."""
+    held = TestLake(tmp_path / "lake")
+    held.day("trade", [trade(T0 + n * 1000, "10", "1", n + 1) for n in range(10) if n != 5])
+    held.day("quote", [quote(T0 + n * 1000, "9", "11", n + 1) for n in range(10)])
+    held.day("book_delta", books([whole(T0, 10, [("9", "1")], [("11", "1")]), delta(T0 + 5, 11, [("9", "2")])]))
+    for kind in ("trade", "quote", "book_delta"):
+        held.cover(T0, T0 + DAY, kind=kind)
+    held.gap(T0 + 4_000, T0 + 6_000, kind="quote")
+    held.close()
+    return held.root
+
+
+def take(root, text, again=False, **options):
+    file = root.parent / "a.csv"
+    file.write_text(text)
+    with LakeWriter.open(root, "node", NOW) as writer:
+        request = request_of(file, Options(**MARKET | options), again=again)
+        said = take_in(writer, InlineExecutor(), "node", NOW, request, lambda *_: None)
+        return said, writer.manifest.checks()
+
+
+def lines(form, count, start=0):
+    return "".join(form.format(at=T0 + n * 1000, n=n + 1) for n in range(start, count))
+
+
+def test_rows_of_one_id_are_one_and_how_they_differ_is_said(root):
+    text = TRADES + lines("bf,BTCUSDT,{at},1,{n},buy,10,1\n", 12, 2).replace(",4,buy,10,", ",4,sell,11,")
+    said, checks = take(root, text, kind="trade")
+    [found] = said.overlaps
+    assert (found.both, found.different, found.only_there, found.only_here) == (7, 1, 3, 0)
+    assert found.example == "seq 4: price 10.0 here, 11.0 in the file; side buy here, sell in the file"
+    assert [(one.check, one.count, one.detail) for one in checks] == [("differs", 1, found.example)]
+    with Lake(root) as lake:
+        assert lake.read("trade").num_rows == 9, "the day as it was, until it is merged"
+
+
+def test_what_only_the_lake_has_is_counted_within_the_time_of_the_file(root):
+    said, _ = take(
+        root, TRADES + lines("bf,BTCUSDT,{at},1,{n},buy,10,1\n", 9, 7).replace(",8,buy", ",80,buy"), kind="trade"
+    )
+    [found] = said.overlaps
+    assert (found.both, found.only_here, found.only_there) == (1, 1, 1)
+
+
+def test_without_an_overlap_there_is_nothing_to_say(root):
+    said, _ = take(root, TRADES + f"bf,BTCUSDT,{T0 + 3 * DAY},1,900,buy,10,1\n", kind="trade")
+    assert said.overlaps == []
+
+
+def test_quotes_without_ids_fill_gaps_and_double_nothing(root):
+    text = QUOTES + lines("bf,BTCUSDT,{at},1,2,11,9,1\n", 10) + f"bf,BTCUSDT,{T0 + DAY},1,2,11,9,1\n"
+    said, _ = take(root, text)
+    assert (said.rows, said.covered, said.duplicates, said.quarantined) == (3, 8, 0, 0)
+    again, _ = take(root, text + f"bf,BTCUSDT,{T0 + 2 * DAY},1,2,11,9,1\n")
+    assert (again.rows, again.covered) == (3, 9), "what another file brought is covered; the gap of capture is open"
+
+
+def test_a_file_that_is_wanted_again_is_weighed_against_what_was_collected(root):
+    text = QUOTES + f"bf,BTCUSDT,{T0 + DAY},1,2,11,9,1\n" + f"bf,BTCUSDT,{T0 + 1000},1,2,11,9,1\n"
+    first, _ = take(root, text)
+    assert (first.rows, first.covered) == (1, 1)
+    second, _ = take(root, text.replace(",9,1", ",9,3"))
+    assert (second.rows, second.covered) == (0, 2)
+    third, _ = take(root, text.replace(",9,1", ",9,4"), again=True)
+    assert (third.rows, third.covered) == (1, 1)
+
+
+def test_books_without_ids_are_not_mixed_with_others(root):
+    text = BOOK + f"bf,BTCUSDT,{T0},{T0},true,bid,9,1\nbf,BTCUSDT,{T0 + 5},{T0 + 5},false,bid,9,2\n"
+    with pytest.raises(Refused, match=r"has updates of the book of BTCUSDT on 2024-07-19.*say another --exchange"):
+        take(root, text)
+    with Lake(root) as lake:
+        assert lake.read("book_delta").num_rows == 2
+    said, _ = take(root, text, exchange="binancetardis")
+    assert said.rows == 2
+
+
+def test_rows_that_a_file_of_ours_brought_are_no_lines_of_raw():
+    rows = [trade(T0, "1", "1", 1), trade(T0, "1", "1", 2, session="f-1-1"), trade(T0, "1", "1", 3, source="import")]
+    kept = ours(rows_of(table("trade", rows)), frozenset({"f-1-1"}))
+    assert kept["seq"].to_list() == [1]
