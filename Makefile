@@ -45,8 +45,8 @@ test-faults: install ## the whole catalogue of faults: every kill, 20,000 power 
 	LAKE_FAULTS=full LAKE_FIGURES=1 PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/properties tests/scripts tests/system/test_crash_anywhere.py tests/system/test_soak.py
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/cli tests/collectors tests/compactor tests/daemon tests/lake tests/system
 
-bench: install ## every stage against its peers (20 minutes): bench-out/*.json, a page with plots, the figures of docs/performance.md
-	for stage in ingest transform compact read; do $(BIN)/python scripts/bench_$$stage.py --out bench-out/$$stage.json || exit; done
+bench: install ## every stage against its peers (half an hour): bench-out/*.json, a page with plots, the figures of docs/performance.md
+	for stage in ingest transform compact read history; do $(BIN)/python scripts/bench_$$stage.py --out bench-out/$$stage.json || exit; done
 	$(BIN)/python scripts/scale_day.py --book --out bench-out/scale-book.json
 	$(BIN)/python scripts/bench_page.py --table docs/performance.md
 

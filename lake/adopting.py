@@ -27,6 +27,7 @@ from lake.checks import DUPLICATE, check_table
 from lake.errors import StorageFailed
 from lake.publish import Placement, publish
 from lake.rows import FILES, CheckRow, FileRow, QuarantineRow, SessionRow
+from lake.sortedness import unsorted
 from lake.writer import LakeWriter
 from market import kinds
 from market.session import Coverage
@@ -307,7 +308,9 @@ def _ordered_rows(source: FileSource, table: pa.Table, made: Published) -> tuple
 
 def _ordered(kind: str, table: pa.Table) -> tuple[pa.Table, Counter[str]]:
     """(the rows in the kind's order, one of each identity; rows left out, by symbol)."""
-    table = merge.in_order(kind, table.unify_dictionaries().combine_chunks())
+    table = table.unify_dictionaries().combine_chunks()
+    if unsorted(table, tables.sort_columns(kind)):
+        table = merge.in_order(kind, table)
     losers = merge.duplicates(kind, [functools.partial(_pieces, table)]).get(0)
     if losers is None or losers.is_empty():
         return table, Counter()

@@ -197,9 +197,15 @@ def conform(table: pa.Table, kind: str, constants: Mapping[str, Any] | None = No
 def constant(value: Any, rows: int, to: pa.DataType) -> pa.ChunkedArray:
     """A column of that type with the same value in all rows. Times are us, dates days."""
     if pa.types.is_dictionary(to) and value is not None:
-        indices = pa.repeat(pa.scalar(0, pa.int32()), rows)
+        indices = _zeros().slice(0, rows) if rows <= ROW_GROUP_ROWS else pa.repeat(pa.scalar(0, pa.int32()), rows)
         return pa.chunked_array([pa.DictionaryArray.from_arrays(indices, pa.array([value], pa.string()))], type=to)
     return pa.chunked_array([pa.repeat(pa.scalar(value, to), rows)], type=to)
+
+
+@cache
+def _zeros() -> pa.Array:
+    """What points to the first entry of a dictionary, for any number of rows."""
+    return pa.repeat(pa.scalar(0, pa.int32()), ROW_GROUP_ROWS)
 
 
 def _cast(column: pa.ChunkedArray, field: pa.Field, kind: str) -> pa.ChunkedArray:

@@ -6,6 +6,7 @@ a number's text to its columns. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -13,13 +14,14 @@ import pyarrow as pa
 
 from lake import level_texts, scaled, tables
 from lake.errors import VerifyFailed
-from lake.field_rules import rules
+from lake.field_rules import Rule, rules
 from market.instruments import MARKET_SIZING
 from market.times import DAY
 
 BAD, LINE = "#bad", "#line"
 """Columns of a batch beside those of its kind: why its reader refuses a row (null where it does not), and the text
-that is kept of a refused row.
+that is kept of a refused row. Instead of the text a struct may hold the row's cells, each field named by what stands
+between them and a number: they are joined where they are needed.
 """
 _FILLED = {"item": 0, "condition": "market", "revision": 0}
 _GIVEN = ("exchange", "market_type", "session", "date")
@@ -59,12 +61,33 @@ def typed(origin: Origin, batch: pl.DataFrame) -> Typed:
     """
     frame = _complete(origin, batch)
     names = tuple(name for name in frame.columns if not name.startswith("#"))
-    found = [pl.col(BAD), *_missing(origin.kind, names), *(r.reason() for r in rules(origin.kind, names, numbers=True))]
-    found += [level_texts.wrong(name) for name in tables.level_columns(origin.kind)]
-    frame = frame.with_columns(pl.coalesce(found).alias(BAD))
-    bad = frame.filter(pl.col(BAD).is_not_null()).select("frame_no", BAD, LINE)
-    good = frame.filter(pl.col(BAD).is_null()) if bad.height else frame
-    return Typed(_table(origin, good.drop(BAD, LINE)), bad)
+    needed, held = _needed(origin.kind, names), rules(origin.kind, names, numbers=True)
+    levels = [level_texts.wrong(name) for name in tables.level_columns(origin.kind)]
+    bad = frame.head(0)
+    # to say of each row what is wrong costs several times as much as to look
+    if levels or not _sound(frame, needed, held):
+        found = [pl.col(BAD), *map(_missing, needed), *(rule.reason() for rule in held), *levels]
+        frame = frame.with_columns(pl.coalesce(found).alias(BAD))
+        bad, frame = frame.filter(pl.col(BAD).is_not_null()), frame.filter(pl.col(BAD).is_null())
+    return Typed(
+        _table(origin, frame.drop(BAD, LINE)), bad.select("frame_no", BAD, LINE).with_columns(_line(bad[LINE]))
+    )
+
+
+def _line(held: pl.Series) -> pl.Series:
+    """The texts that are kept of rows."""
+    if held.dtype == pl.String:
+        return held
+    cells = held.struct.unnest()
+    joined = pl.concat_str(pl.all(), separator=cells.columns[0].rstrip("0123456789"), ignore_nulls=True)
+    return cells.select(joined.alias(LINE)).to_series()
+
+
+def _sound(frame: pl.DataFrame, needed: Sequence[str], held: Sequence[Rule]) -> bool:
+    """Whether no row is refused."""
+    if frame[BAD].null_count() < frame.height or any(frame[name].null_count() for name in needed):
+        return False
+    return not frame.select_seq(pl.any_horizontal(rule.broken.any() for rule in held)).item() if frame.height else True
 
 
 def _complete(origin: Origin, batch: pl.DataFrame) -> pl.DataFrame:
@@ -72,6 +95,8 @@ def _complete(origin: Origin, batch: pl.DataFrame) -> pl.DataFrame:
     types = {column.name: column.type for column in tables.columns(origin.kind)}
     for name, dtype in batch.schema.items():
         wanted = pl.String if name in (BAD, LINE) else _TYPES.get(types.get(name, ""))
+        if name == LINE and isinstance(dtype, pl.Struct):
+            continue
         if name in _GIVEN or wanted is None or dtype not in (wanted, pl.Null):
             raise VerifyFailed(f"a batch of {origin.kind} has the column {name} of type {dtype}")
     filled: dict[str, Any] = {name: value for name, value in _FILLED.items() if name in types}
@@ -80,10 +105,10 @@ def _complete(origin: Origin, batch: pl.DataFrame) -> pl.DataFrame:
         filled |= {"qty_unit": sizing.qty_unit, "multiplier": sizing.multiplier}
     made = [_cast(name, _TYPES[types[name]], filled.get(name)) for name in batch.columns if name in types]
     made += [pl.lit(value).alias(name) for name, value in filled.items() if name not in batch.columns]
-    made += [
-        pl.col(name).cast(pl.String) if name in batch.columns else pl.lit(None, dtype=pl.String).alias(name)
-        for name in (BAD, LINE)
-    ]
+    for name in (BAD, LINE):
+        cells = isinstance(batch.schema.get(name), pl.Struct)
+        given = pl.col(name) if cells else pl.col(name).cast(pl.String)
+        made.append(given if name in batch.columns else pl.lit(None, dtype=pl.String).alias(name))
     return batch.select(made)
 
 
@@ -92,13 +117,18 @@ def _cast(name: str, to: Any, instead: Any) -> pl.Expr:
     return column if instead is None else column.fill_null(instead)
 
 
-def _missing(kind: str, names: tuple[str, ...]) -> list[pl.Expr]:
-    """For each required column the reason where a row lacks it. Raises VerifyFailed where the batch has no such one."""
+def _needed(kind: str, names: tuple[str, ...]) -> list[str]:
+    """The columns that no row may lack. Raises VerifyFailed where the batch has no such one."""
     needed = [c.name for c in tables.columns(kind) if c.required and c.name not in (*_GIVEN, *_KNOWN)]
     needed += ["frame_no"]
     if absent := [name for name in needed if name not in names]:
         raise VerifyFailed(f"a batch of {kind} lacks {', '.join(absent)}")
-    return [pl.when(pl.col(name).is_null()).then(pl.lit(f"{name}: missing")).otherwise(None) for name in needed]
+    return needed
+
+
+def _missing(name: str) -> pl.Expr:
+    """The reason where a row lacks it."""
+    return pl.when(pl.col(name).is_null()).then(pl.lit(f"{name}: missing")).otherwise(None)
 
 
 def _table(origin: Origin, frame: pl.DataFrame) -> pa.Table:
@@ -106,7 +136,7 @@ def _table(origin: Origin, frame: pl.DataFrame) -> pa.Table:
     numbers: dict[str, pl.Series] = {}
     for name in tables.decimal_columns(origin.kind):
         if name in frame.columns:
-            numbers[name], texts = scaled.split(frame[name])
+            numbers[name], texts = _split(frame[name])
             made[name] = _arrow(numbers[name])
             if texts.null_count() < texts.len():
                 made[tables.text_name(name)] = _arrow(texts).cast(pa.string())
@@ -119,13 +149,33 @@ def _table(origin: Origin, frame: pl.DataFrame) -> pa.Table:
     wanted = tables.schema(origin.kind)
     for name in frame.columns:
         if name not in made:
-            made[name] = _arrow(frame[name]).cast(wanted.field(name).type)
+            to = wanted.field(name).type
+            made[name] = _names(frame[name]) if to == tables.DICT else _arrow(frame[name]).cast(to)
     constants = {
         "exchange": origin.exchange, "market_type": origin.market_type, "source": origin.source,
         "session": origin.session, "ts_recv": origin.recv, "ts_estimated": False,
     }  # fmt: skip
     constants = {name: value for name, value in constants.items() if name not in made}
     return tables.conform(pa.table(made), origin.kind, constants)
+
+
+def _one(values: pl.Series) -> bool:
+    """Whether all rows have the same value: names and sizes of a file mostly do, and need to be looked at once."""
+    return values.len() > 0 and values.null_count() == 0 and bool((values == values[0]).all())
+
+
+def _split(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+    if not _one(texts):
+        return scaled.split(texts)
+    number, text = scaled.split(texts.head(1))
+    return number.new_from_index(0, texts.len()), text.new_from_index(0, texts.len())
+
+
+def _names(texts: pl.Series) -> pa.Array:
+    """A column of texts as the dictionary that a table has of them."""
+    if _one(texts):
+        return tables.constant(texts[0], texts.len(), tables.DICT).chunk(0)
+    return _arrow(texts).dictionary_encode().cast(tables.DICT)
 
 
 def _arrow(values: pl.Series) -> pa.Array:

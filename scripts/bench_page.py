@@ -18,7 +18,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "<!-- figures -->"
-TITLES = {"ingest": "Ingest", "transform": "Transform", "compact": "Compact", "read": "Read", "scale": "Scale of a day"}
+TITLES = {
+    "ingest": "Ingest", "transform": "Transform", "compact": "Compact", "read": "Read", "history": "History",
+    "scale": "Scale of a day",
+}  # fmt: skip
 STYLE = """
 :root {
   --ink: #1b1f24; --soft: #5c6570; --line: #e3e7ec; --paper: #fff; --card: #f6f8fa;
@@ -117,7 +120,7 @@ def bars(part: Mapping[str, Any]) -> str:
     drawn = []
     for place, (name, side) in enumerate(sides):
         y, length = 6 + place * row, max(2.0, width * side["cpu"] / most)
-        colour = "--ours" if name in ours else "--bound" if name in ("codec", "list-polars") else "--peer"
+        colour = "--ours" if name in ours else "--bound" if name in ("codec", "list-polars", "bound") else "--peer"
         times = f"{words(side['cpu'] / part['sides'][ours[0]]['cpu'])} x" if ours and name != ours[0] else ""
         drawn.append(
             f'<text x="{left - 10}" y="{y + 16}" text-anchor="end">{html.escape(name)}</text>'

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from collectors.files import changes, own, texts
+from collectors.files import changes, own, quick, texts
 from collectors.files.blocks import Block, tables_of
 from collectors.files.reading import PRICES, Reading, Refused
 from collectors.files.sniff import JSON, cells
@@ -24,6 +24,7 @@ from lake.typed import BAD, LINE
 from market.times import MS
 
 _NUMBER = "n"
+_WHOLE = "^-?[0-9]{1,18}$"
 _SIDES = {"b": "buy", "s": "sell", "unknown": None, "none": None, "null": None, "": None}
 
 
@@ -47,8 +48,10 @@ def batches(path: Path, reading: Reading, block: Block) -> Iterator[pl.DataFrame
 
 def _batches(reading: Reading, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Lines without anything are no rows."""
-    cells = [pl.col(name) for name in frame.columns if name != _NUMBER]
-    frame = frame.filter(~pl.all_horizontal(cell.is_null() | (cell == "") for cell in cells))
+    first = frame["c0"]
+    if first.dtype == pl.String and (first.null_count() or (first == "").any()):
+        cells = [pl.col(name) for name in frame.columns if name != _NUMBER]
+        frame = frame.filter(~pl.all_horizontal(cell.is_null() | (cell == "") for cell in cells))
     if reading.dialect in changes.DIALECTS:  # a block holds whole messages
         yield from [changes.batch(reading, frame)] if frame.height else []
         return
@@ -63,6 +66,9 @@ def _counted(frame: pl.DataFrame, first: int) -> pl.DataFrame:
 
 def _of_csv(path: Path, reading: Reading, block: Block) -> pl.DataFrame:
     names = [f"c{place}" for place in range(len(reading.names))]
+    proven = quick.columns(block.data, names, _integers(reading), reading.delimiter)
+    if proven is not None:
+        return proven
     try:
         frame = pl.read_csv(
             block.data, has_header=False, separator=reading.delimiter, schema=dict.fromkeys(names, pl.String),
@@ -74,6 +80,18 @@ def _of_csv(path: Path, reading: Reading, block: Block) -> pl.DataFrame:
     if b'"' not in block.data and cuts == frame.height * (len(names) - 1):
         return frame
     return _shortened(frame, reading, block)
+
+
+def _integers(reading: Reading) -> frozenset[str]:
+    """Columns whose texts are nothing but whole numbers to what is made of them."""
+    if reading.dialect == own.DIALECT or reading.dialect in changes.DIALECTS:
+        return frozenset()  # they look at texts
+    types = {column.name: column.type for column in tables.columns(reading.kind)}
+    places = [place for name, place in reading.fields.items() if types[name] in ("int", "time")]
+    counts = (stamp.columns for stamp in reading.times.values() if stamp.form in texts.UNITS)
+    places += [columns[0] for columns in counts if len(columns) == 1]
+    every = [*reading.fields.values(), *(place for stamp in reading.times.values() for place in stamp.columns)]
+    return frozenset(f"c{place}" for place in places if every.count(place) == 1)
 
 
 def _shortened(frame: pl.DataFrame, reading: Reading, block: Block) -> pl.DataFrame:
@@ -141,14 +159,14 @@ def _batch(reading: Reading, cut: pl.DataFrame) -> pl.DataFrame:
     for name, place in reading.fields.items():
         made[name] = _values(reading, name, types[name], cut[f"c{place}"], wrong)
     for name, stamp in reading.times.items():
-        columns = [cut[f"c{place}"].fill_null("") for place in stamp.columns]
+        columns = [cut[f"c{place}"] for place in stamp.columns]
+        columns = [column if column.dtype == pl.Int64 else column.fill_null("") for column in columns]
         made[name] = texts.times(columns, stamp)
         if name != "next_funding":
             wrong.append(_reasons(made[name].is_null(), f"{name}: no time of the form {stamp.form}", columns[0]))
     if reading.kind == "kline":
         _candles(reading, made)
-    line = pl.concat_str([f"c{place}" for place in range(len(reading.names))], separator=reading.delimiter,
-                         ignore_nulls=True)  # fmt: skip
+    line = pl.struct(pl.col(f"c{place}").alias(f"{reading.delimiter}{place}") for place in range(len(reading.names)))
     made[LINE] = cut.select(line).to_series()
     frame = pl.DataFrame({name: series.alias(name) for name, series in made.items()})
     reasons = pl.DataFrame([series.alias(f"r{place}") for place, series in enumerate(wrong)])
@@ -159,7 +177,9 @@ def _batch(reading: Reading, cut: pl.DataFrame) -> pl.DataFrame:
 
 
 def _reasons(where: pl.Series, what: str, shown: pl.Series) -> pl.Series:
-    told = pl.select(pl.concat_str(pl.lit(f"{what}: "), shown.str.head(60))).to_series()
+    if not where.any():
+        return pl.Series([None], dtype=pl.String).new_from_index(0, where.len())
+    told = pl.select(pl.concat_str(pl.lit(f"{what}: "), shown.cast(pl.String).str.head(60))).to_series()
     return pl.select(pl.when(where).then(told).otherwise(None)).to_series()
 
 
@@ -167,6 +187,8 @@ def _values(reading: Reading, name: str, kind: str, column: pl.Series, wrong: li
     if kind == "decimal":
         return texts.numbers(column, comma=reading.comma, scale=reading.scale if name in PRICES else 0)
     if kind in ("int", "time"):
+        if column.dtype == pl.Int64 or column.str.contains(_WHOLE).all():
+            return column.cast(pl.Int64)
         plain = column.str.strip_chars().str.replace(r"\.0+$", "")
         plain = plain.set(plain == "", None)
         made = plain.cast(pl.Int64, strict=False)

@@ -26,12 +26,17 @@ DATES = {
 }
 PATTERNS = {form: date + _CLOCK for form, date in DATES.items()}
 UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_COUNTS = {"s": "^[0-9]{1,12}$", "ms": "^[0-9]{1,15}$", "us": "^[0-9]{1,18}$"}
+"""Whole numbers of a unit that are below _MOST us."""
+_MOST = 10**18
 _DAY_MS = 86_400_000
 UTC = "UTC"
 
 
 def numbers(texts: pl.Series, *, comma: bool = False, scale: int = 0) -> pl.Series:
     """Numbers as plain decimal texts, divided by 10^`scale`; empty texts as null, others as they are."""
+    if not (comma or scale) and texts.str.contains(scaled.STRICT).all():
+        return texts
     made = texts.str.strip_chars()
     made = made.set(made.is_in(["", "null", "NULL", "None"]), None)
     if comma:
@@ -67,8 +72,13 @@ def _plain(text: str) -> str:
 
 def times(columns: list[pl.Series], stamp: Stamp) -> pl.Series:
     """Us since 1970 UTC of each row; null where the texts are no time of that form, or one that its zone has twice
-    or never (when its clocks are set).
+    or never (when its clocks are set). Counts of a unit may be integers already.
     """
+    unit = UNITS.get(stamp.form)
+    if unit is not None and columns[0].dtype == pl.Int64:
+        return pl.select(pl.when(columns[0] < _MOST // unit).then(columns[0] * unit)).to_series()
+    if unit is not None and len(columns) == 1 and columns[0].str.contains(_COUNTS[stamp.form]).all():
+        return columns[0].cast(pl.Int64) * unit
     text = columns[0].str.strip_chars()
     for other in columns[1:]:
         text = text + " " + other.str.strip_chars()
@@ -78,9 +88,8 @@ def times(columns: list[pl.Series], stamp: Stamp) -> pl.Series:
         return _of_text(text, stamp)
     frame = text.str.extract_groups(r"^(?P<w>\d{1,19})(?:\.(?P<f>\d*))?$").struct.unnest()
     whole = frame["w"].cast(pl.Int64, strict=False)
-    if stamp.form == "ns":
+    if unit is None:
         return whole // 1000
-    unit = UNITS[stamp.form]
     digits = len(str(unit)) - 1
     if not digits:
         return whole

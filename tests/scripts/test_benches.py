@@ -11,7 +11,16 @@ import pytest
 from websockets.asyncio.client import connect
 
 from lake import segments
-from scripts import bench_compact, bench_ingest, bench_load, bench_page, bench_read, bench_transform, scale_day
+from scripts import (
+    bench_compact,
+    bench_history,
+    bench_ingest,
+    bench_load,
+    bench_page,
+    bench_read,
+    bench_transform,
+    scale_day,
+)
 
 import bench_harness  # isort: skip -- the benches put their folder on the path
 
@@ -126,6 +135,29 @@ def test_daily_files_of_ours_and_of_a_peer_hold_the_same_rows(tmp_path, monkeypa
     assert told["parts"][0]["equal"] == dict.fromkeys(("ours-merge", "ours", "ours-hours", "polars", "codec"), True)
     assert {"content digest", "certificate", "read back and verify"} <= set(told["parts"][0]["sides"]["ours"]["split"])
     assert told["sizes"]["ours"] == told["sizes"]["ours-hours"]
+
+
+@pytest.mark.timeout(300)
+def test_rows_of_files_of_ours_and_of_a_peer_are_equal(tmp_path, monkeypatch):
+    told = side_by_side(bench_history, monkeypatch, tmp_path, "--rows", "2000", "--sides", "polars")
+    plain, packed = told["parts"]
+    assert plain["equal"] == {"ours-import": True, "polars": True}
+    assert packed["equal"] == {"bound": True, "ours": True, "ours-closed": True}
+    assert [goal["met"] for goal in told["targets"]][0] is None  # no pandas beside it
+
+
+def test_rows_of_files_that_differ_are_found_out():
+    import polars as pl
+
+    frame = pl.DataFrame(
+        {"id": [1, 2], "time": [3, 4], "price": [1.0, 2.0], "qty": [1.0, 1.5], "side": ["buy", "sell"]}
+    )
+    assert bench_history.same(frame, frame)
+    assert bench_history.same(frame, frame.drop("side"))
+    for name in ("id", "time", "price", "qty"):
+        assert not bench_history.same(frame, frame.with_columns(pl.col(name) + pl.Series([0, 1])))
+    assert not bench_history.same(frame, frame.with_columns(side=pl.lit("buy")))
+    assert not bench_history.same(frame, frame.head(0))
 
 
 @pytest.mark.slow
