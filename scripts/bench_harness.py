@@ -102,6 +102,16 @@ def peak_rss_mb() -> float:
         return float(psutil.Process().memory_info().rss) / 2**20
 
 
+class WithoutPandas:
+    """A finder, for `sys.meta_path`: the product is installed without pandas; where there is one, pyarrow loads it at
+    the first list that it is given.
+    """
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
 @contextmanager
 def unsynced() -> Iterator[Iterator[int]]:
     """Inside nothing of ours waits for the disk in this process, for data that are made in haste and for days that pass

@@ -37,19 +37,11 @@ PEERS = ("pandas", "duckdb", "polars", "pyarrow")
 BLOCK = 12 * 1024 * 1024
 
 
-class _WithoutPandas:
-    """The product is installed without pandas; where there is one, pyarrow loads it at the first list it is given."""
-
-    def find_spec(self, name: str, *_: Any) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
 # -- ours -------------------------------------------------------------------------------------------------------------
 
 
 def _writer(load: dict[str, Any], out: Path) -> Any:
-    sys.meta_path.insert(0, _WithoutPandas())
+    sys.meta_path.insert(0, harness.WithoutPandas())
     from lake.writer import LakeWriter
 
     return LakeWriter.open(out / "lake", "bench", load["now"], simulated=True)
@@ -111,28 +103,13 @@ def ours_archive(load: dict[str, Any], out: Path, *, closed: bool = False) -> ha
     """`dl archive` of the zip from a folder that holds it."""
     with _writer(load, out) as writer:
         from collectors import exchanges
-        from collectors.files.archive import getting, zips
         from compactor import service
         from daemon.archiving import archive_job
         from daemon.config import Config
         from runtime.clock import SystemClock
         from runtime.workers import InlineExecutor
 
-        split = _split((getting.parquet, "file_sha256", "hash files"), (service, "compact_once", "close the day"))
-        inflating = zips.blocks
-
-        def counted(*given: Any) -> Any:
-            blocks = inflating(*given)
-            while True:
-                with split.stage("inflate"):
-                    block = next(blocks, None)
-                if block is None:
-                    return
-                yield block
-
-        from collectors.files.archive import taking
-
-        taking.blocks = counted  # type: ignore[assignment]
+        split = _split((zipfile.ZipExtFile, "read", "inflate"), (service, "compact_once", "close the day"))
         config = Config.model_validate({"lake": str(out / "lake"), "disk": {"low_percent": 0, "ballast_mb": 1}})
         wanted = {"market_type": MARKET, "kind": "trade", "symbols": [SYMBOL], "first": load["date"],
                   "last": load["date"], "source": load["archive"]}  # fmt: skip

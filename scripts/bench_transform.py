@@ -51,14 +51,6 @@ FOLDS = ("ours-fold", "pandas-fold", "polars-fold", "duckdb-fold")
 # -- ours -------------------------------------------------------------------------------------------------------------
 
 
-class _WithoutPandas:
-    """The product is installed without pandas; where there is one, pyarrow loads it at the first list it is given."""
-
-    def find_spec(self, name: str, *_: Any) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name)
-
-
 def copied(load: dict[str, Any], out: Path) -> Path:
     """The sealed lake, its segments linked and not copied: nobody writes into them."""
     lake = out / "lake"
@@ -79,7 +71,7 @@ def ours_bars(load: dict[str, Any], out: Path) -> harness.Measured:
 
 def _transformed(lake: Path, load: dict[str, Any]) -> tuple[harness.Measured, float]:
     """(the whole pass, CPU seconds of the part that makes bars)."""
-    sys.meta_path.insert(0, _WithoutPandas())
+    sys.meta_path.insert(0, harness.WithoutPandas())
     from lake import parquet
     from lake.writer import LakeWriter
     from runtime.workers import InlineExecutor
