@@ -53,5 +53,5 @@ def _digits(column: pl.Series) -> int | None:
         return None
     longer = [power for power in _POWERS if power <= high]
     sure = sum(power <= low for power in longer)
-    more: int = sum((column >= power).sum() for power in longer[sure:])
-    return column.len() * (1 + sure) + more
+    found: int = column.len() * (1 + sure) + sum((column >= power).sum() for power in longer[sure:])
+    return found
