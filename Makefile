@@ -57,8 +57,8 @@ scale: install ## days of 500 symbols and of fewer, of several rates, of several
 soak: install ## ten minutes under every network fault, then lake and truth compared (EXCHANGES=binance, or all; MINUTES=10 SYMBOLS=200 RATE=5000; RECORD=1 writes the figures)
 	$(BIN)/python scripts/soak.py --exchanges $(or $(EXCHANGES),binance) --minutes $(or $(MINUTES),10) --symbols $(or $(SYMBOLS),200) --rate $(or $(RATE),5000) $(if $(RECORD),--record)
 
-prove: install ## 30 days of every venue's past over 20 SIGKILLs, compared row by row with what simulated venues had (DAYS=30 KILLS=20)
-	$(BIN)/python scripts/prove_backfill.py --days $(or $(DAYS),30) --kills $(or $(KILLS),20)
+prove: install ## 30 days of every venue's past over 20 SIGKILLs, compared row by row with what simulated venues had (DAYS=30 KILLS=20; RECORD=1 writes the figures)
+	$(BIN)/python scripts/prove_backfill.py --days $(or $(DAYS),30) --kills $(or $(KILLS),20) $(if $(RECORD),--record)
 
 burst: install ## 60,000 frames a second for ten seconds
 	$(BIN)/python scripts/soak.py --burst --out bench-out/burst

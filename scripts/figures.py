@@ -74,6 +74,22 @@ def of_soak(result: Mapping[str, Any], command: str) -> None:
     )
 
 
+def of_backfill(report: Mapping[str, Any], command: str) -> None:
+    """What scripts/prove_backfill.py found; only of a run without fault: its figures count what was the same."""
+    if report["wrong"]:
+        return
+    venues = len({name.partition(" ")[0] for name in report["rows"]})
+    record(
+        {
+            "venues' days of a backfill over kills": (report["days"], f"days of {venues} venues"),
+            "kills of a backfill": (report["kills"], "SIGKILLs"),
+            "rows of it, exactly those of the venues": (sum(report["rows"].values()), "rows"),
+            "requests of it, none for what was held": (report["requests"], "requests"),
+        },
+        command,
+    )
+
+
 def machine() -> str:
     """Where it was measured, without a name: cores, memory, system, Python."""
     try:

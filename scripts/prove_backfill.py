@@ -1,7 +1,7 @@
 """Proves that a backfill loses nothing and asks for nothing twice, over processes that are killed in the middle of it.
 
 Simulated venues have traded for days; `dl backfill` brings it all into one lake, is killed by SIGKILL again and again
-and begun anew, meets 429, 418, 5xx, web pages and torn answers. Then every row of the lake is compared with what the
+and begun anew, meets 429, 418, 5xx, web pages, torn answers and clocks that are seven seconds off. Then every row of the lake is compared with what the
 venues had, and every request with what the lake covered when it was made. Exit code 1 where anything differs.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -36,6 +37,7 @@ from lake.layout import MANIFEST
 from lake.manifest import Manifest
 from market.session import Coverage, Endpoint, Polled
 from market.times import DAY, HOUR, MINUTE, SECOND
+from scripts import figures
 from simulator import market as simulated
 from simulator import options, venues
 from simulator.hub import Hub
@@ -56,6 +58,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
     {"fault": "http_status", "status": 429, "retry_after": 4}, {"fault": "gzip_cut"},
     {"fault": "http_status", "status": 418, "retry_after": 6},
 )  # fmt: skip
+SKEWS = (7 * SECOND, -7 * SECOND)
+"""How far the venues' clocks are from ours, in turn."""
 SILENCES = (418, 429)
 TOLERANCE = 0.5
 """Seconds: what was on its way when the venue asked for silence."""
@@ -82,7 +86,7 @@ class Twin:
     """One market of a simulated venue that has traded from `began` to `ended` (us), on a port."""
 
     def __init__(
-        self, part: tuple[str, str, tuple[str, ...]], folder: Path, span: tuple[int, int], rate: float
+        self, part: tuple[str, str, tuple[str, ...]], folder: Path, span: tuple[int, int], rate: float, skew: int
     ) -> None:
         self.name, self.market, self.kinds = part
         self.span = span
@@ -92,7 +96,8 @@ class Twin:
         known = {name: venues.load(name).MARKETS for name in venues.names()}
         log = folder / f"{self.name}-{self.market}.jsonl"
         (given,) = options.parse(
-            ["--rate", str(rate), "--log", str(log), "--venue", self.name, "--symbols", "1", "--markets", self.market],
+            ["--rate", str(rate), "--log", str(log), "--venue", self.name, "--symbols", "1", "--markets", self.market,
+             "--clock-offset-us", str(skew)],
             known,
         )
         self.hub: Hub = build(given, self._twin, start=span[0])
@@ -327,8 +332,8 @@ async def _twins(
     simulated.CATCH_UP = 2**62  # a venue of tests lets go of what it slept through
     made = []
     try:
-        for part in parts:
-            made.append(Twin(part, folder, span, rate))
+        for part, skew in zip(parts, itertools.cycle(SKEWS), strict=False):
+            made.append(Twin(part, folder, span, rate, skew))
             await made[-1].begin()
             print(f"{part[0]} {part[1]}: {sum(len(one.trades) for one in made[-1].books):,} trades", file=sys.stderr)
         yield made
@@ -368,6 +373,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=0.02, help="events a second of each venue (default: 0.02)")
     parser.add_argument("--venues", type=lambda text: text.split(","), default=[part[0] for part in PARTS])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/reliability-figures.json")
     parser.add_argument("--folder", type=Path, help="keep the lake here; a temporary folder if not given")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="prove-backfill-"))
@@ -378,6 +384,8 @@ def main() -> int:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
     print(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+    if given.record:
+        figures.of_backfill(report, f"scripts/prove_backfill.py --days {given.days:g} --kills {given.kills}")
     return 1 if report["wrong"] else 0
 
 

@@ -288,3 +288,16 @@ def test_a_venue_lists_its_instruments_and_what_a_contract_is_worth(twins, venue
     asked = instruments(adapter, market, endpoint, _Asking(twin), twin.clock.now(), ("NOPE-X",))
     found, wrong = twin.loop.run_until_complete(asked)
     assert (found, bool(wrong)) == ([], True)
+
+
+@pytest.mark.parametrize("venue", exchanges.names())
+def test_what_nobody_tells_of_later_is_collected_and_is_asked_of_nobody(venue):
+    exchange = exchanges.load(venue)
+    assert exchange.FLEETING.keys() == exchange.ENDPOINTS.keys()
+    for market, kinds in exchange.FLEETING.items():
+        offered = {kind for kind, one in exchange.EVIDENCE[market].items() if one.basis != "absent"}
+        assert kinds.keys() <= offered
+        assert "trade" not in kinds, "its archives, or its REST routes, have them"
+        asked = {kind for kind, one in exchange.HISTORY[market].items() if isinstance(one, Offer) and one.same}
+        assert not asked & kinds.keys()
+        assert all(why.startswith("the venue") for why in kinds.values())

@@ -34,16 +34,17 @@ streams = _OFFERING.streams
 connections = _OFFERING.connections
 LED = {"linear": frozenset({"mark_price"}), "inverse": frozenset({"mark_price"})}
 """Market -> kinds that say nothing by which two connections' copies can be told: a ticker has its frame's time."""
-HISTORY = history.OFFERED
-"""market_type -> kind -> what of its past can be asked for, or why not (`market.history`)."""
+HISTORY, FLEETING = history.OFFERED, history.FLEETING
+"""market_type -> kind -> what of its past can be asked for, or why not; what nobody tells of later (`market.history`).
+"""
 TRADING = frozenset({"Trading"})
 ENDED = frozenset({"Delivering", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more: its list names what trades only."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME", "OFFERS",
-    "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session",
-    "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME",
+    "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed",
+    "session", "streams",
 ]  # fmt: skip
 
 

@@ -38,6 +38,14 @@ _FUTURES: Mapping[str, Offer | Absent] = {
     "open_interest": Offer(width=30 * DAY, grain=SECOND, same=False), "mark_price": past.MOMENTS,
 }  # fmt: skip
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {"spot": _SPOT, "linear": _FUTURES, "inverse": _FUTURES}
+_NOW_ONLY = "the venue tells it when it happens: no REST route and no archive of its has it afterwards"
+_QUOTES = "the venue tells quotes when they happen: its archives have books of other depths, ten times a second at most"
+_BOOK = "the venue's REST route has the book of now, its archives what the streams of books say"
+_MARKS = "the venue tells marks when they happen: afterwards it has candles of them"
+_SPOT_GONE = {"quote": _QUOTES, "book_snapshot": _BOOK}
+_FUTURES_GONE = _SPOT_GONE | {"liquidation": _NOW_ONLY, "mark_price": _MARKS}
+FLEETING: Mapping[str, Mapping[str, str]] = {"spot": _SPOT_GONE, "linear": _FUTURES_GONE, "inverse": _FUTURES_GONE}
+"""Kinds whose past no source of the venue tells, with the reason. Updates of books are in its archives."""
 
 
 class _Listed(msgspec.Struct):

@@ -41,6 +41,13 @@ _FUTURES: Mapping[str, Offer | Absent] = {
     "mark_price": past.MOMENTS,
 }  # fmt: skip
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {"spot": _SPOT, "linear": _FUTURES, "inverse": _FUTURES}
+_QUOTES = "the venue tells quotes when they happen: no REST route and no archive of its has them afterwards"
+_BOOKS = "the venue tells updates of books when they happen: its archives have whole books of 50 levels"
+_MARKS = "the venue tells marks when they happen: afterwards its archives have candles of them"
+_SPOT_GONE = {"quote": _QUOTES, "book_delta": _BOOKS}
+_FUTURES_GONE = _SPOT_GONE | {"mark_price": _MARKS}
+FLEETING: Mapping[str, Mapping[str, str]] = {"spot": _SPOT_GONE, "linear": _FUTURES_GONE, "inverse": _FUTURES_GONE}
+"""Kinds whose past no source of the venue tells, with the reason. Whole books are in its archives."""
 
 
 class _Settled(msgspec.Struct):

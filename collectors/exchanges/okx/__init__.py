@@ -41,15 +41,17 @@ POLLS: Mapping[str, Mapping[str, Poll]] = {
 _OFFERING = Offering(NAME, PUBLIC, CHANNELS, POLLS, LIMITS, EVIDENCE, beside=frozenset({FUNDING}))
 OFFERS = _OFFERING.offers
 PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
-HISTORY = history.OFFERED
-"""market_type -> kind -> what of its past can be asked for, or why not (`market.history`)."""
+HISTORY, FLEETING = history.OFFERED, history.FLEETING
+"""market_type -> kind -> what of its past can be asked for, or why not; what nobody tells of later (`market.history`).
+"""
 TRADING = frozenset({"live"})
 ENDED = frozenset({"expired", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "HISTORY", "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS",
-    "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed", "session", "streams",
+    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LIMITS", "LIQUID", "NAME",
+    "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed",
+    "session", "streams",
 ]  # fmt: skip
 
 

@@ -45,6 +45,15 @@ _FUTURES: Mapping[str, Offer | Absent] = {
     "open_interest": Offer(reach=1440 * PERIOD, width=5 * DAY, grain=SECOND, same=False), "mark_price": past.MOMENTS,
 }  # fmt: skip
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {"spot": _SPOT, "linear": _FUTURES, "inverse": _FUTURES}
+_QUOTES = "the venue tells quotes when they happen: its archives have books, no best prices of every change"
+_BOOK = "the venue's REST route has the book of now, its archives updates"
+_MARKS = "the venue tells marks when they happen: afterwards it has candles of them"
+_SPOT_GONE = {"quote": _QUOTES, "book_snapshot": _BOOK}
+_FUTURES_GONE = _SPOT_GONE | {"mark_price": _MARKS}
+FLEETING: Mapping[str, Mapping[str, str]] = {"spot": _SPOT_GONE, "linear": _FUTURES_GONE, "inverse": _FUTURES_GONE}
+"""Kinds whose past no source of the venue tells, with the reason. Updates of books are in its archives, forced orders
+of some days at a REST route that its documentation does not name.
+"""
 
 
 class _Settled(msgspec.Struct):
