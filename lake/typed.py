@@ -28,6 +28,10 @@ _GIVEN = ("exchange", "market_type", "session", "date")
 """Columns that no file gives: they follow from what it is."""
 _KNOWN = ("source", "ts_recv", "ts_estimated")
 """Columns that only files of ours give; of others they follow from what it is, too."""
+_SAMPLE, _FEW = 1024, 4
+"""Rows at the head of a batch that say whether it has few different names, and how many that is: to look for each is
+quicker than to hash all.
+"""
 _TYPES: dict[str, Any] = {
     "dict": pl.String, "text": pl.String, "decimal": pl.String, "int": pl.Int64, "time": pl.Int64, "bool": pl.Boolean,
     "levels": level_texts.TEXTS,
@@ -175,6 +179,12 @@ def _names(texts: pl.Series) -> pa.Array:
     """A column of texts as the dictionary that a table has of them."""
     if _one(texts):
         return tables.constant(texts[0], texts.len(), tables.DICT).chunk(0)
+    few = texts.head(_SAMPLE).drop_nulls().unique(maintain_order=True)
+    if 0 < few.len() <= _FEW:
+        found = [pl.when(pl.lit(texts) == name).then(place) for place, name in enumerate(few)]
+        codes = pl.select(pl.coalesce(found).cast(pl.Int32)).to_series()
+        if codes.null_count() == texts.null_count():
+            return pa.DictionaryArray.from_arrays(_arrow(codes), _arrow(few).cast(pa.string()))
     return _arrow(texts).dictionary_encode().cast(tables.DICT)
 
 

@@ -96,8 +96,20 @@ class Twin:
         known = {name: venues.load(name).MARKETS for name in venues.names()}
         log = folder / f"{self.name}-{self.market}.jsonl"
         (given,) = options.parse(
-            ["--rate", str(rate), "--log", str(log), "--venue", self.name, "--symbols", "1", "--markets", self.market,
-             "--clock-offset-us", str(skew)],
+            [
+                "--rate",
+                str(rate),
+                "--log",
+                str(log),
+                "--venue",
+                self.name,
+                "--symbols",
+                "1",
+                "--markets",
+                self.market,
+                "--clock-offset-us",
+                str(skew),
+            ],
             known,
         )
         self.hub: Hub = build(given, self._twin, start=span[0])
