@@ -111,8 +111,8 @@ def ours_archive(load: dict[str, Any], out: Path, *, closed: bool = False) -> ha
 
         split = _split((zipfile.ZipExtFile, "read", "inflate"), (service, "compact_once", "close the day"))
         config = Config.model_validate({"lake": str(out / "lake"), "disk": {"low_percent": 0, "ballast_mb": 1}})
-        wanted = {"market_type": MARKET, "kind": "trade", "symbols": [SYMBOL], "first": load["date"],
-                  "last": load["date"], "source": load["archive"]}  # fmt: skip
+        wanted = {"exchange": "binance", "market_type": MARKET, "kind": "trade", "symbols": [SYMBOL],
+                  "first": load["date"], "last": load["date"], "source": load["archive"]}  # fmt: skip
         watch = harness.Stopwatch()
         done = archive_job(writer, InlineExecutor(), SystemClock(), wanted, config, lambda *_: None)
         if closed:
@@ -267,14 +267,15 @@ def published(place: Path, rows: int) -> dict[str, Any]:
     import numpy as np
     import polars as pl
 
-    from collectors.files.archive import vision
+    from collectors.files.archive import series
     from market.times import DAY, date_of
 
     made = bench_load.trades(np.random.default_rng(13), rows, [SYMBOL], DAY)
     date = date_of(bench_load.START).isoformat()
-    file = vision.ArchiveFile(date, vision.series(MARKET, "trade", SYMBOL, None))
+    file = series.ArchiveFile(date, series.series_of("binance", MARKET, "trade", SYMBOL))
     packed = place / "archive" / file.path
     packed.parent.mkdir(parents=True)
+    assert file.member is not None
     plain = place / file.member
     worth = (pl.col("price").cast(pl.Float64) * pl.col("qty").cast(pl.Float64)).round(8)
     sold = pl.when(pl.col("side") == "sell").then(pl.lit("True")).otherwise(pl.lit("False"))

@@ -1,8 +1,9 @@
 """Proves that a backfill loses nothing and asks for nothing twice, over processes that are killed in the middle of it.
 
 Simulated venues have traded for days; `dl backfill` brings it all into one lake, is killed by SIGKILL again and again
-and begun anew, meets 429, 418, 5xx, web pages, torn answers and clocks that are seven seconds off. Then every row of the lake is compared with what the
-venues had, and every request with what the lake covered when it was made. Exit code 1 where anything differs.
+and begun anew, meets 429, 418, 5xx, web pages, torn answers and clocks that are seven seconds off. Then every row of
+the lake is compared with what the venues had, and every request with what the lake covered when it was made. Exit code
+1 where anything differs.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from aiohttp.typedefs import Handler
 
 from collectors import exchanges
 from collectors.adapters.pages import Made, Pages
-from lake import Lake
 from lake.layout import MANIFEST
 from lake.manifest import Manifest
 from market.session import Coverage, Endpoint, Polled
 from market.times import DAY, HOUR, MINUTE, SECOND
 from scripts import figures
+from scripts.prove_rows import had, held
 from simulator import market as simulated
 from simulator import options, venues
 from simulator.hub import Hub
@@ -261,7 +262,7 @@ class Proof:
         count = 0
         for book in twin.books:
             for kind in twin.kinds:
-                wanted, got = sorted(_had(twin, kind, book)), sorted(_held(self.lake, twin, kind, book))
+                wanted, got = sorted(had(twin.span, kind, book)), sorted(held(self.lake, twin.name, kind, book))
                 count += len(wanted)
                 if wanted != got:
                     lacking, more = set(wanted) - set(got), set(got) - set(wanted)
@@ -293,45 +294,6 @@ def _pages(twin: Twin, kind: str, symbol: str, asked: list[Asked]) -> Iterator[t
         except Exception:  # noqa: S112 -- spoiled: no rows were told
             continue
         yield one.target, [row.at for row in rows]
-
-
-def _had(twin: Twin, kind: str, book: Book) -> list[tuple[Any, ...]]:
-    """What the venue had of the period."""
-    start, end = twin.span
-    if kind == "kline":
-        texts = [(one.open_time, *(book.price(ticks) for ticks in (one.open, one.high, one.low, one.close)))
-                 for one in book.candles.read("1m") if start <= one.open_time < end]  # fmt: skip
-        return [(at, *map(float, prices)) for at, *prices in texts]
-    rows = book.trades if kind == "trade" else book.aggregates
-    return [
-        (one.id, one.ts, float(one.price), float(one.qty), "sell" if one.maker else "buy")
-        for one in rows
-        if start <= one.ts < end
-    ]
-
-
-def _held(root: Path, twin: Twin, kind: str, book: Book) -> list[tuple[Any, ...]]:
-    """The same, as the lake has it."""
-    with Lake(root) as lake:
-        table = lake.read(kind, exchange=twin.name, market_type=twin.market, symbol=book.symbol)
-    names = (
-        ("open_time", "open", "high", "low", "close")
-        if kind == "kline"
-        else ("seq", "ts_event", "price", "qty", "side")
-    )
-    columns = [table.column(name) for name in names]
-    found = list(zip(*(_values(column) for column in columns), strict=True))
-    if kind != "kline":
-        return found
-    traded = _values(table.column("volume_base"))
-    return [row for row, volume in zip(found, traded, strict=True) if volume != 0]
-
-
-def _values(column: Any) -> list[Any]:
-    """Times as us."""
-    if str(column.type).startswith("timestamp"):
-        return list(column.cast("int64").to_pylist())
-    return list(column.to_pylist())
 
 
 @asynccontextmanager
