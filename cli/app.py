@@ -13,8 +13,11 @@ from cli import output
 from cli.commands import (
     archive,
     backfill,
+    bars,
     book,
+    certificate,
     compact,
+    coverage,
     estimate,
     exchanges,
     export,
@@ -22,6 +25,7 @@ from cli.commands import (
     import_,
     jobs,
     latency,
+    lineage,
     ls,
     older,
     probe,
@@ -66,8 +70,12 @@ app.command("symbols")(symbols.symbols)
 app.command("estimate")(estimate.estimate)
 app.command("probe")(probe.probe)
 app.command("read")(read.read)
+app.command("bars")(bars.bars)
 app.command("book")(book.book)
 app.command("gaps")(gaps.gaps)
+app.command("coverage")(coverage.coverage)
+app.command("certificate")(certificate.certificate)
+app.command("lineage")(lineage.lineage)
 app.command("latency")(latency.latency)
 app.command("verify")(verify.verify)
 app.command("scrub")(scrub.scrub)

@@ -131,7 +131,7 @@ def revision_of(root: Path, snapshot: Snapshot, asked: Filter, revision: int | N
         held = ", ".join(str(one.revision) for one in found)
         raise NotHeld(f"{told} has no {'current revision' if revision is None else f'revision {revision}'}",
                       f"it has {held}")  # fmt: skip
-    raise NotHeld(f"there is no daily file of {told}", "a day has one once it is closed: Lake.versions lists them")
+    raise NotHeld(f"there is no daily file of {told}", "a day gets one when it is closed")
 
 
 def _named(asked: Filter) -> str:

@@ -20,7 +20,6 @@ from cli.places import (
     UsageError,
     command,
     lake_root,
-    reading,
 )
 
 DETAIL_SHOWN = 60
@@ -55,12 +54,14 @@ def gaps(
     from typing import get_args
 
     from cli.repairs import carry_out, dry, scope_of
+    from lake import Lake
+    from lake.asking import bar_kind
     from market.kinds import kind as declared
     from market.session import GapState
 
     if state != "all" and state not in get_args(GapState):
         raise UsageError(f"--state {state} is not known", f"use one of {', '.join(get_args(GapState))}, all")
-    if kind is not None:
+    if kind is not None and bar_kind(kind) is None:
         declared(kind)
     scope = scope_of(exchange, market_type, kind, symbol, start, end, day)
     if dry_run and not repair:
@@ -70,9 +71,11 @@ def gaps(
             raise UsageError(f"--state {state} is not repaired", "open gaps are: leave --state out")
         root = lake_root(lake, config)
         return dry(root, scope, as_json=as_json) if dry_run else carry_out(root, scope, config, as_json=as_json)
-    span = scope.span
-    with reading(lake_root(lake, config)) as manifest:
-        found = manifest.gaps(exchange, market_type, kind, symbol, overlapping=span)
+    with Lake(lake_root(lake, config)) as held:
+        found = held.gaps(
+            kind=kind, exchange=exchange, market_type=market_type, symbol=symbol, state="all",
+            start=scope.start, end=scope.end,
+        )  # fmt: skip
     listed = [gap for gap in found if state in ("all", gap.state)]
     if as_json:
         print_json(listed)

@@ -17,7 +17,6 @@ from cli.places import (
     UsageError,
     command,
     lake_root,
-    reading,
 )
 
 FROM_FILES = ("archive", "import")
@@ -39,15 +38,15 @@ def trace(
     item: Annotated[int | None, typer.Option(help="The row's item in that frame.")] = None,
 ) -> int:
     """Print the row, the files it came through, its line and the frame as received. Exit code 1: no such row."""
-    from lake.trace import Wanted
-    from lake.trace import trace as follow
+    from lake import Lake
 
     if seq is None and (session is None or frame is None):
         raise UsageError(f"which row of {kind} is not said", "give --id, or --session and --frame")
-    root = lake_root(lake, config)
-    wanted = Wanted(kind, exchange, market_type, symbol, seq, session, frame, item)
-    with reading(root) as manifest, manifest.snapshot() as now:
-        found = follow(root, now, wanted)
+    with Lake(lake_root(lake, config)) as held:
+        found = held.trace(
+            kind, exchange=exchange, market_type=market_type, symbol=symbol, id=seq, session=session, frame_no=frame,
+            item=item,
+        )  # fmt: skip
     if as_json:
         print_json(found)
         return 0 if found else 1

@@ -1,0 +1,60 @@
+"""`dl coverage`: when each stream was collected, and what is missing in it."""
+
+from __future__ import annotations
+
+from cli.output import print_json, print_table, when
+from cli.places import (
+    ConfigOption,
+    EndOption,
+    ExchangeOption,
+    JsonOption,
+    KindOption,
+    LakeOption,
+    MarketTypeOption,
+    StartOption,
+    SymbolOption,
+    command,
+    lake_root,
+    span_of,
+)
+
+COLUMNS = ("exchange", "market", "kind", "symbol", "from", "to", "pieces", "hours", "gaps", "missing s", "complete")
+
+
+@command
+def coverage(
+    lake: LakeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    kind: KindOption = None,
+    exchange: ExchangeOption = None,
+    market_type: MarketTypeOption = None,
+    symbol: SymbolOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+) -> int:
+    """When each kind of each symbol was collected, and what open gaps take of it; of bars that of their trades.
+
+    With --start and --end it also says whether all of that time is there: exit code 1 where some of it is not.
+    """
+    from lake import Lake
+
+    span_of(start, end)
+    with Lake(lake_root(lake, config)) as held:
+        found = held.coverage(
+            kind=kind, exchange=exchange, market_type=market_type, symbol=symbol, start=start, end=end
+        )
+    bounded = start is not None and end is not None
+    if as_json:
+        print_json(found)
+    else:
+        rows = [
+            [
+                one.exchange, one.market_type, one.kind, one.symbol, when(one.intervals[0].start),
+                when(one.intervals[-1].end), len(one.intervals), one.covered / 3.6e9, one.gaps, one.missing / 1e6,
+                one.complete,
+            ]
+            for one in found
+        ]  # fmt: skip
+        print_table("", COLUMNS, rows, "nothing of that was collected")
+    return 1 if bounded and (not found or not all(one.complete for one in found)) else 0

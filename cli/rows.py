@@ -1,0 +1,137 @@
+"""Rows of an answer, to the screen or to a file: what `dl read` and `dl bars` do with theirs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.output import ERR, OUT, print_table, size, write_bytes
+from cli.places import UsageError
+from market import times
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHOWN = 20
+ENDINGS = (".parquet", ".csv", ".jsonl")
+LimitOption = Annotated[
+    int, typer.Option(min=0, help=f"At most this many rows on the screen (0: all; default {SHOWN}).")
+]
+ColumnsOption = Annotated[str | None, typer.Option(help="Only these columns, parted by commas.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Write all rows to FILE.parquet, .csv or .jsonl instead of the screen.")
+]
+MinStateOption = Annotated[
+    str, typer.Option(help="provisional (all), final (closed days only) or verified (by the venue's own data).")
+]
+VersionOption = Annotated[int | None, typer.Option("--revision", help="Of closed days only this revision.")]
+AsOfOption = Annotated[str | None, typer.Option(help="What was live at this time (UTC).")]
+AcrossOption = Annotated[bool, typer.Option("--across-listings", help="Join two listings of one ticker.")]
+
+
+def columns_of(columns: str | None) -> list[str] | None:
+    """What --columns names."""
+    return None if columns is None else [name.strip() for name in columns.split(",")]
+
+
+def give(table: pa.Table, nothing: str, *, out: Path | None, as_json: bool, limit: int) -> int:
+    """The exit code: 1 where there are no rows, which `nothing` then says."""
+    if not table.num_rows:
+        ERR.print(nothing, markup=False)
+    if out is not None:
+        _export(table, out)
+        ERR.print(f"{table.num_rows:,} rows written to {out} ({size(out.stat().st_size)})", markup=False)
+    elif as_json:
+        _print_lines(table if limit in (0, SHOWN) else table.slice(0, limit))
+    elif table.num_rows:
+        _show(table, limit)
+    if table.num_rows:
+        _tell(table)
+    return 0 if table.num_rows else 1
+
+
+def _tell(table: pa.Table) -> None:
+    """How complete the answer is, beside it."""
+    from lake import completeness
+
+    told = completeness.of(table)
+    if told is None:
+        return
+    until = "not closed yet" if told.complete_until is None else f"complete until {times.text(told.complete_until)}"
+    missing = ""
+    if told.gaps:
+        first = told.gaps[0]
+        what = f"{times.text(first.ts_from)} ({first.symbol}, {first.cause})"
+        missing = f"; gaps in it: {told.gap_count:,}, the first at {what}"
+    ERR.print(f"{until}{missing}", markup=False)
+
+
+def check_target(out: Path | None) -> None:
+    """What cannot be written is said before anything is read. Raises UsageError."""
+    if out is None:
+        return
+    if out.suffix not in ENDINGS:
+        raise UsageError(f"--out {out} has no known ending", f"use {', '.join(ENDINGS)}")
+    if out.is_dir() or not out.parent.is_dir():
+        what = "is a folder" if out.is_dir() else f"cannot be written: there is no folder {out.parent}"
+        raise UsageError(f"--out {out} {what}", "name a file in an existing folder")
+
+
+def _show(table: pa.Table, limit: int) -> None:
+    """The first rows without columns that are null or the same everywhere, which are said once above them."""
+    shown = table.slice(0, limit) if limit else table
+    same, names = [], []
+    for name in shown.column_names:
+        values = {str(_text(value)) for value in shown.column(name).to_pylist()}
+        if values == {"None"}:
+            continue
+        if len(values) == 1 and shown.num_rows > 1:
+            same.append(f"{name}={values.pop()}")
+        else:
+            names.append(name)
+    rows = [[_text(row[name]) for name in names] for row in shown.to_pylist()]
+    if same and rows:
+        OUT.print(" ".join(same), markup=False)
+    print_table("", names, rows, "")
+    if shown.num_rows < table.num_rows:
+        OUT.print(f"{shown.num_rows:,} of {table.num_rows:,} rows; --limit 0 for all, --out FILE to write them")
+
+
+def _text(value: object) -> object:
+    """A value as a cell; times in the form that --start and --end take."""
+    if isinstance(value, dt.datetime):
+        return times.text(times.from_datetime(value))
+    return value if value is None or isinstance(value, bool) else str(value)
+
+
+def _print_lines(table: pa.Table) -> None:
+    import msgspec
+
+    for batch in table.to_batches(max_chunksize=10_000):
+        write_bytes(msgspec.json.Encoder().encode_lines(batch.to_pylist()))
+
+
+def _export(table: pa.Table, out: Path) -> None:
+    """Write the rows in the form that the file's ending names; the target appears whole or not at all."""
+    import msgspec
+    import polars as pl
+
+    from lake import durable
+
+    frame = pl.DataFrame(table)
+    match out.suffix:
+        case ".parquet":
+            import io
+
+            held = io.BytesIO()
+            frame.write_parquet(held, compression="zstd")
+            data = held.getvalue()
+        case ".csv":
+            nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+            data = frame.drop(nested).write_csv().encode()
+        case _:
+            data = msgspec.json.Encoder().encode_lines(table.to_pylist())
+    durable.write_file(out, data)

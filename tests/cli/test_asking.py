@@ -1,0 +1,92 @@
+"""dl bars, coverage, certificate and lineage: what `Lake` answers, for people and for programs."""
+
+import json
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from cli.app import app
+from lake.rows import CertificateRow
+from lake.tables import Parent
+from market.times import DAY, MINUTE, SECOND, Interval
+from tests.support.lakes import STREAM, TestLake, bar_table
+from tests.support.market_rows import T0, trade
+
+
+def ask(*arguments, expect: int = 0) -> Result:
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+    said = f"dl {' '.join(map(str, arguments))}: {done.exit_code}\n{done.output}"
+    assert isinstance(done.exception, SystemExit | None), said
+    assert done.exit_code == expect, said
+    return done
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """A closed day with a revision, and a gap behind its first hour."""
+    made = TestLake(tmp_path_factory.mktemp("asking") / "lake")
+    rows = [trade(T0 + n * MINUTE, str(100 + n), "2", seq=n + 1) for n in range(60)]
+    first = made.day("trade", rows[:50])
+    row = made.day("trade", rows, remove=[first.path], revision=1, parents=(Parent(first.path, first.sha256),))
+    held = {name: getattr(row, name) for name in ("path", "sha256", "kind", "symbol", "date", "revision", "rows")}
+    made.writer.publish(certificates=[CertificateRow(**STREAM, **held, issued_at=T0, missing=2)], now=T0)
+    made.day("bar_1m", bar_table(rows, covered=Interval(T0, T0 + DAY)))
+    made.cover(T0, T0 + DAY)
+    made.gap(T0 + 60 * MINUTE, T0 + 60 * MINUTE + SECOND)
+    made.close()
+    return made.root
+
+
+def rows_of(lake, *command: str, expect: int = 0) -> list[dict]:
+    return [json.loads(line) for line in ask(*command, "--lake", lake, "--json", expect=expect).stdout.splitlines()]
+
+
+def test_bars_of_any_interval_say_how_complete_they_are(lake):
+    found = rows_of(lake, "bars", "30m", "--offset", "10m", "--columns", "window_start,open,close,partial,gap")
+    assert [(row["open"], row["close"], row["partial"]) for row in found] == [
+        (100.0, 109.0, True), (110.0, 139.0, False), (None, None, False),
+    ]  # fmt: skip
+    said = ask("bars", "1h", "--lake", lake)
+    assert "close=159.0" in said.stdout or "159.0" in said.stdout
+    assert "complete until 2024-07-20T00:00:00Z; gaps in it: 1, the first at 2024-07-19T01:00:00Z" in said.output
+    assert len(rows_of(lake, "bars", "6h", "--fill", "empty", "--start", "2024-07-19", "--end", "2024-07-20")) == 4
+    assert "no rows of bar_1m here" in ask("bars", "--lake", lake, "--exchange", "nyse", expect=1).output
+    assert "use whole seconds" in ask("bars", "0s", "--lake", lake, expect=2).output
+
+
+def test_coverage_with_a_range_is_an_answer_for_scripts(lake):
+    assert "BTCUSDT" in ask("coverage", "--lake", lake).stdout
+    hour = ("--start", "2024-07-19", "--end", "2024-07-19T01:00")
+    ask("coverage", "--lake", lake, "--kind", "bar_15m", *hour)
+    ask("coverage", "--lake", lake, "--kind", "trade", "--start", "2024-07-19", "--end", "2024-07-20", expect=1)
+    ask("coverage", "--lake", lake, "--kind", "quote", *hour, expect=1)
+    (found,) = json.loads(ask("coverage", "--lake", lake, "--json").stdout)
+    assert (found["covered"], found["gaps"], found["missing"]) == (DAY, 1, SECOND)
+
+
+def test_a_day_has_a_certificate_revisions_and_a_lineage(lake):
+    day = ("trade", "--date", "2024-07-19", "--lake", lake)
+    found = json.loads(ask("certificate", *day, "--json").stdout)
+    assert (found["certificate"]["missing"], [one["state"] for one in found["versions"]]) == (
+        2,
+        ["replaced", "current"],
+    )
+    assert "missing          2" in ask("certificate", *day).stdout
+    said = ask("lineage", *day).stdout
+    assert "revision 1, current, 60 rows" in said
+    assert "50 rows" in said
+    assert json.loads(ask("lineage", *day, "--json").stdout)["ancestors"][0]["what"] == "day"
+    assert (
+        "there is no daily file of trade"
+        in ask("certificate", "trade", "--date", "2024-07-20", "--lake", lake, expect=1).output
+    )
+    assert "has no revision 7" in ask("lineage", *day, "--revision", "7", expect=1).output
+    assert "is not a day" in ask("lineage", "trade", "--date", "2024-07-19T01:00", "--lake", lake, expect=2).output
+
+
+def test_rows_of_a_revision_and_of_a_time(lake):
+    assert len(rows_of(lake, "read", "trade", "--revision", "0")) == 50
+    assert "has no revision 4 (it has 0, 1" in ask("read", "trade", "--revision", "4", "--lake", lake, expect=1).output
+    assert "min_state='sure'" in ask("read", "trade", "--min-state", "sure", "--lake", lake, expect=2).output
+    ask("read", "trade", "--as-of", "2024-07-18", "--lake", lake, expect=1)
