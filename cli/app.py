@@ -38,6 +38,7 @@ from cli.commands import (
     resume,
     scrub,
     serve,
+    sql,
     status,
     symbols,
     token,
@@ -71,6 +72,7 @@ app.command("estimate")(estimate.estimate)
 app.command("probe")(probe.probe)
 app.command("read")(read.read)
 app.command("bars")(bars.bars)
+app.command("sql")(sql.sql)
 app.command("book")(book.book)
 app.command("gaps")(gaps.gaps)
 app.command("coverage")(coverage.coverage)

@@ -174,16 +174,46 @@ def _fetched(conn: duckdb.DuckDBPyConnection, query: str, limits: Limits, over: 
                 raise TooMuch(f"SQL: a row of the answer is larger than {limits.bytes:,} bytes", "ask for less of it")
             capped = f"the first {shown:,} rows, which are {limits.bytes:,} bytes; there are more"
             break
-    return Answer(_utc(pa.Table.from_batches(held, reader.schema)), capped)
+    return Answer(_settled(pa.Table.from_batches(held, reader.schema)), capped)
 
 
-def _utc(table: pa.Table) -> pa.Table:
-    """With times as the files have them: DuckDB calls their zone Etc/UTC."""
-    fields = [
-        field.with_type(tables.TIME) if pa.types.is_timestamp(field.type) and field.type.tz else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields))
+def _settled(table: pa.Table) -> pa.Table:
+    """Names once, and types that every format of an answer can hold: docs/sql.md lists what becomes what."""
+    names: list[str] = []
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        made = name
+        while made in names:
+            made += "_"
+        names.append(made)
+        columns.append(_held(column))
+    return pa.table(columns, names=names)
+
+
+def _held(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return column.cast(tables.TIME)  # DuckDB calls the zone Etc/UTC
+    if kind == pa.decimal128(38, 0):
+        try:
+            return column.cast(pa.int64())  # sums of integers
+        except pa.ArrowInvalid:
+            return column
+    if pa.types.is_interval(kind):
+        return pa.chunked_array([pa.array([_interval(value) for value in column.to_pylist()], pa.string())])
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        texts = [None if value is None else value.hex() for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    return column
+
+
+def _interval(value: pa.MonthDayNano | None) -> str | None:
+    """Such as `1 month 2 days 3.5 s`."""
+    if value is None:
+        return None
+    months, days, nanoseconds = value
+    parts = ((months, "months"), (days, "days"), (nanoseconds / 1e9, "s"))
+    return " ".join(f"{count:g} {unit}" for count, unit in parts if count) or "0 s"
 
 
 def _hot(source: Source, parquet: str) -> str:

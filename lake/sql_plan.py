@@ -7,6 +7,7 @@ kind says which of its files can matter: conditions that are not understood limi
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
@@ -154,7 +155,11 @@ def check_one_select(conn: duckdb.DuckDBPyConnection, query: str) -> None:
 
 
 def wrong(error: duckdb.Error) -> WrongQuestion:
-    return WrongQuestion(f"SQL: {error}", f"views: {', '.join(sql_views.NAMES)}")
+    """What DuckDB says of a query, and of a name that there is not also those there are."""
+    # the place in the line is that of what was asked, not of the EXPLAIN before it
+    said = re.sub(r"^(LINE 1: )EXPLAIN (.*\n) {8}", r"\1\2", str(error), flags=re.MULTILINE)
+    unknown = isinstance(error, duckdb.CatalogException)
+    return WrongQuestion(f"SQL: {said}", f"views: {', '.join(sql_views.NAMES)}" if unknown else "")
 
 
 def _scans(plan: Any) -> Iterator[Scan]:

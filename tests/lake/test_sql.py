@@ -80,6 +80,18 @@ def test_kinds_join_with_gaps_coverage_and_files(lake):
     assert lake.sql("SELECT sum(qty_quote) AS q FROM trade WHERE seq < 3").to_pylist() == [{"q": 42.0}]
 
 
+def test_an_answer_can_be_written_in_any_format(lake):
+    row = lake.sql(
+        "SELECT sum(seq), sum(seq) AS \"sum(seq)\", INTERVAL '1 month 2 days' AS i, 'a'::BLOB AS b, now() AS t, "
+        "170141183460469231731687303715884105727 AS wide FROM trade"
+    )
+    assert [str(field.type) for field in row.schema] == [
+        "int64", "int64", "string", "string", "timestamp[us, tz=UTC]", "decimal128(38, 0)"
+    ]  # fmt: skip
+    assert list(row.to_pylist()[0])[:4] == ["sum(seq)", "sum(seq)_", "i", "b"]
+    assert [row[2][0].as_py(), row[3][0].as_py()] == ["1 months 2 days", "61"]
+
+
 def test_all_ways_to_write_one_select_are_taken(lake):
     for query in (
         "FROM trade",
@@ -109,6 +121,8 @@ def test_a_mistake_is_explained_with_the_names_there_are(lake):
     with pytest.raises(LakeError, match="trades does not exist"):
         lake.sql("SELECT * FROM trades")
     with pytest.raises(LakeError, match="views: trade"):
+        lake.sql("SELECT * FROM trades")
+    with pytest.raises(LakeError, match=r'Candidate bindings: "price".*\n\nLINE 1: SELECT prise FROM trade\n {15}\^$'):
         lake.sql("SELECT prise FROM trade")
 
 
