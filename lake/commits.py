@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from lake import layout
+from lake.feature_rows import FeatureRow
 from lake.ledger import Entry, entries_of
 from lake.rows import CertificateRow, CheckRow, FileRow, QuarantineRow, SegmentState
 from market.errors import Malformed
@@ -52,6 +53,7 @@ class Commit(msgspec.Struct, kw_only=True, omit_defaults=True):
     checks: tuple[CheckRow, ...] = ()
     quarantine: tuple[QuarantineRow, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    features: tuple[FeatureRow, ...] = ()
     failed: dict[str, str] = {}
     unlinked: tuple[str, ...] = ()
     forget: int | None = None
@@ -75,12 +77,14 @@ def commit_of(
     checks: Sequence[CheckRow] = (),
     quarantine: Sequence[QuarantineRow] = (),
     gaps: Sequence[Gap] = (),
+    features: Sequence[FeatureRow] = (),
 ) -> Commit:
     """The entry of `Manifest.commit` with these arguments; the writer numbers it."""
     return Commit(
         now=now, add=tuple(_added(row) for row in add), remove=tuple(remove),
         segments=dict(segments or {}), cursors=dict(cursors or {}), certificates=tuple(certificates),
         checks=tuple(checks), quarantine=tuple(quarantine), gaps=tuple(gaps),
+        features=tuple(features),
     )  # fmt: skip
 
 

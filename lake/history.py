@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from lake import job_writes, schema
+from lake import feature_table, job_writes, schema
 from lake import manifest_writes as writes
 from lake.commits import Commit, Start, Void
 from lake.errors import CommitConflict
+from lake.feature_rows import FeatureRow
 from lake.history_files import FileTale
 from lake.jobs import JobChange
 from lake.ledger import BadEntry, Entry
@@ -36,6 +37,7 @@ _ROWS: dict[str, tuple[type[Any], Callable[[Connection, Any], int]]] = {
     "certificate": (CertificateRow, writes.upsert_certificates),
     "ban": (BanRow, writes.upsert_bans),
     "job": (JobChange, job_writes.write),
+    "feature": (FeatureRow, feature_table.upsert),
 }
 
 
@@ -104,7 +106,7 @@ class History:
     def finish(self, exists: Callable[[str], bool]) -> None:
         """The end of the ledger. The last commit took place where its files are there."""
         held, self._held = self._held, None
-        if held is not None and all(exists(row.path) for row in held.add):
+        if held is not None and all(exists(path) for path in _promised(held)):
             self.apply(held)
         elif held is not None:
             self.void = Void(held.epoch, held.version)
@@ -146,6 +148,7 @@ class History:
         self.record("certificate", commit.certificates)
         self.record("quarantine", commit.quarantine)
         self.record("gap", commit.gaps)
+        self.record("feature", commit.features)
         self._files.gone(commit.unlinked, commit.now)
         if commit.forget is not None:
             self._files.flush()
@@ -223,6 +226,11 @@ class History:
             except CommitConflict:
                 self.note(f"{path} failed, and no entry tells its seal")
         self._failed.clear()
+
+
+def _promised(commit: Commit) -> list[str]:
+    """The files that are there if it took place."""
+    return [row.path for row in commit.add] + [row.path for row in commit.features if row.state == "live"]
 
 
 def lines_of(bad: Sequence[BadEntry]) -> list[str]:

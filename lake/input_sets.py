@@ -1,9 +1,9 @@
 """What files and certificates were made of, told once for all that were made of the same.
 
 The hours of a stream are the parents of every symbol's day: 500 symbols refer to one set of 24. `inputs` numbers the
-files, `input_sets` says which belong to a set, `made_of` and `certified` name the set of a child or certificate; the
-views `lineage` and `certificates` read it back. Equal sets of one transaction are one, which is where they occur;
-those of two transactions are not looked for.
+files, `input_sets` says which belong to a set, `made_of`, `certified` and `featured` name the set of a child,
+certificate or feature set; the views `lineage`, `certificates` and `features` read it back. Equal sets of one
+transaction are one, which is where they occur; those of two transactions are not looked for.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def forget_parents(conn: Connection, children: Select[Any]) -> None:
 
 def forget(conn: Connection, sets: Iterable[int]) -> None:
     """Drop those of these sets that nothing refers to any more, and the inputs that are in no other."""
-    i, s, m, c = schema.inputs, schema.input_sets, schema.made_of, schema.certified
-    used = or_(select(m).where(m.c.input_set == s.c.id).exists(), select(c).where(c.c.input_set == s.c.id).exists())
+    i, s = schema.inputs, schema.input_sets
+    users = (schema.made_of, schema.certified, schema.featured)
+    used = or_(*(select(one).where(one.c.input_set == s.c.id).exists() for one in users))
     for some in chunks(sets):
         unused = conn.execute(select(s.c.id, s.c.input).where(s.c.id.in_(some), ~used)).all()
         for numbers in chunks({row.id for row in unused}):

@@ -26,6 +26,7 @@ TABLES: Final = "tables"
 VERSIONS: Final = "versions"
 QUARANTINE: Final = "quarantine"
 LEDGER: Final = "ledger"
+FEATURES: Final = "features"
 BACKUPS: Final = "backups"
 CLOCKS: Final = "clocks"
 ARCHIVES: Final = "archives"
@@ -40,7 +41,7 @@ ZST: Final = ".zst"
 """Suffix of a day's record of clocks that is compressed."""
 META: Final = ".meta.json"
 """Suffix of the seal beside a sealed segment or frames file."""
-TREES: Final = (RAW, FRAMES, HOT, TABLES, VERSIONS, QUARANTINE, LEDGER)
+TREES: Final = (RAW, FRAMES, HOT, TABLES, VERSIONS, FEATURES, QUARANTINE, LEDGER)
 
 MAX_NAME: Final = 120
 """Bytes of an encoded name; a longer one is shortened and ends in a hash, since a file system stops at 255."""
@@ -67,6 +68,9 @@ _TABLE_PATH = re.compile(
 )
 _BACKUP_PATH = re.compile(r"backups/manifest-([0-9]{4}-[0-9]{2}-[0-9]{2})-([0-9]{6})-([0-9]{6})\.db")
 _CLOCKS_PATH = re.compile(r"clocks/([0-9]{4}-[0-9]{2}-[0-9]{2})-([a-z0-9]+)\.jsonl(\.zst)?")
+_FEATURE_PATH = re.compile(
+    rf"features/{_STREAM}/symbol=([^/]+)/feature_set=([a-z0-9_-]+)/([a-z0-9_-]+)-([0-9.]+)-([0-9a-f]{{8}})\.parquet"
+)
 _LEDGER_PATH = re.compile(r"ledger/([0-9]{4}-[0-9]{2}-[0-9]{2})-([a-z0-9]+)\.jsonl")
 
 
@@ -262,6 +266,19 @@ def parse_clocks(path: str) -> tuple[str, str, bool]:
         raise Malformed("path of a record of clocks", path)
     _day(match[1])
     return match[1], match[2], match[3] is not None
+
+
+def feature_path(exchange: str, market_type: str, symbol: str, feature_set: str, version: str, sha256: str) -> str:
+    """One version of a feature set (names as `lake.feature_rows` checks them)."""
+    folder = f"{FEATURES}/{_stream(exchange, market_type)}/symbol={encode_name(symbol)}/feature_set={feature_set}"
+    path = f"{folder}/{feature_set}-{version}-{_check(_HASH, 'SHA-256', sha256)[:8]}.parquet"
+    return _check(_FEATURE_PATH, "path of a feature set", path)
+
+
+def is_feature(path: str) -> bool:
+    """Whether that is the path of a version of a feature set; what it holds is said by its footer."""
+    match = _FEATURE_PATH.fullmatch(path)
+    return match is not None and match[4] == match[5]
 
 
 def archive_path(exchange: str, path: str) -> str:

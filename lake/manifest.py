@@ -17,10 +17,11 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, select, text, union, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from lake import job_writes, migrations, schema
+from lake import feature_table, job_writes, migrations, schema
 from lake import manifest_writes as writes
 from lake.commits import Newest
 from lake.errors import CommitConflict, CorruptManifest, Fenced, LakeError, LakeMismatch, LostManifest, NotALake
+from lake.feature_rows import FeatureRow
 from lake.job_reads import JobReads
 from lake.jobs import JobChange
 from lake.layout import MANIFEST
@@ -137,6 +138,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
         checks: Sequence[CheckRow] = (),
         quarantine: Sequence[QuarantineRow] = (),
         gaps: Sequence[Gap] = (),
+        features: Sequence[FeatureRow] = (),
         now: int,
     ) -> int:
         """Everything or nothing; returns the manifest's version after it.
@@ -154,6 +156,8 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
             touched += writes.upsert_checks(conn, checks)
             touched += writes.upsert_quarantine(conn, quarantine)
             touched += writes.upsert_gaps(conn, gaps)
+            feature_table.check(conn, features)
+            touched += feature_table.upsert(conn, features)
             return _bump(conn, touched)
 
     def record(

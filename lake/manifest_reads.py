@@ -87,7 +87,7 @@ def _structs(conn: Connection, kind: type[S], statement: Select[Any]) -> list[S]
     rows = [kind(**row) for row in conn.execute(statement).mappings()]
     if kind in _PLACED:
         for row in rows:
-            _check_inside(row.path)  # type: ignore[attr-defined] # of these kinds
+            check_inside(row.path)  # type: ignore[attr-defined] # of these kinds
     return rows
 
 
@@ -95,7 +95,7 @@ _PLACED = (SegmentRow, FileRow)
 """What has a path that is opened, moved and removed."""
 
 
-def _check_inside(path: str) -> None:
+def check_inside(path: str) -> None:
     """Whoever made this manifest names no place outside of its lake. Raises CorruptManifest."""
     parts = path.split("/")
     if "" in parts or ".." in parts or "\\" in path or ":" in path or "\0" in path:

@@ -181,7 +181,27 @@ _JOBS = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE, _INPUTS, _JOBS)
+_FEATURES = (
+    """CREATE TABLE featured (
+        feature_id TEXT NOT NULL PRIMARY KEY, exchange TEXT NOT NULL, market_type TEXT NOT NULL, symbol TEXT NOT NULL,
+        feature_set TEXT NOT NULL, version TEXT NOT NULL, path TEXT NOT NULL, rows INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, content_digest TEXT NOT NULL, ts_min INTEGER NOT NULL,
+        ts_max INTEGER NOT NULL, columns TEXT NOT NULL, known TEXT NOT NULL, computed_on TEXT NOT NULL, as_of INTEGER,
+        input_set INTEGER, note TEXT NOT NULL, created_at INTEGER NOT NULL, latest_at INTEGER NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('live', 'deleted')), deleted_at INTEGER
+    ) WITHOUT ROWID""",
+    "CREATE INDEX featured_by_name ON featured (exchange, market_type, symbol, feature_set)",
+    "CREATE INDEX featured_by_set ON featured (input_set)",
+    """CREATE VIEW features AS SELECT feature_id, exchange, market_type, symbol, feature_set, version, path, rows,
+        bytes, sha256, content_digest, ts_min, ts_max, columns, known, computed_on, as_of, (
+            SELECT json_group_object(path, sha256) FROM (
+                SELECT inputs.path, inputs.sha256 FROM input_sets JOIN inputs ON inputs.id = input_sets.input
+                WHERE input_sets.id = featured.input_set ORDER BY inputs.path
+            )
+        ) AS inputs, note, created_at, latest_at, state, deleted_at FROM featured""",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE, _INPUTS, (*_JOBS, *_FEATURES))
 VERSION = len(MIGRATIONS)
 
 

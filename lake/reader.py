@@ -22,6 +22,7 @@ from lake.asking import BarKind, Question, Symbols, Time, asked, bar_kind, bar_o
 from lake.books import OrderBook
 from lake.completeness import Completeness
 from lake.errors import WrongQuestion
+from lake.feature_reads import FeatureReads
 from lake.fills import Fill
 from lake.manifest import Manifest
 from lake.manifest_reads import Meta, Snapshot
@@ -46,6 +47,7 @@ class Lake(Telling):
         super().__init__(root, Manifest.read_only(root))
         self._plans: dict[Question, tuple[Meta, Plan]] = {}
         self._sql = sql.Asking(self.root, self.manifest)
+        self.features = FeatureReads(self)
 
     def read(
         self,

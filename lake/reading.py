@@ -16,6 +16,7 @@ import msgspec
 import polars as pl
 
 from lake import tables
+from lake.feature_rows import FeatureRow
 from lake.parquet import check_sha256
 from lake.rows import FileRow
 from market.kinds import BARS, PROVENANCE, kind
@@ -185,7 +186,7 @@ def _ordered(selection: Selection) -> bool:
 _checked: dict[Path, tuple[str, int, int]] = {}
 
 
-def check(root: Path, files: Sequence[FileRow]) -> None:
+def check(root: Path, files: Sequence[FileRow | FeatureRow]) -> None:
     """Hash each file the first time it is opened here, or when it changed. Raises CorruptFile.
 
     Only pyarrow verifies page checksums, and a flipped bit mostly reads back silently wrong.

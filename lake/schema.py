@@ -189,6 +189,29 @@ job_attempts = _table(
     *_bool("permanent", null=True),
 )
 
-VIEWS = (lineage, certificates)
-NUMBERED = (inputs, input_sets, made_of, certified)
+
+def _features(name: str, of: Column[Any]) -> Table:
+    return _table(
+        name,
+        *_key("feature_id"),
+        *_text("exchange", "market_type", "symbol", "feature_set", "version", "path"),
+        *_int("rows", "bytes"),
+        *_text("sha256", "content_digest"),
+        *_int("ts_min", "ts_max"),
+        *_text("columns", "known", "computed_on"),
+        *_int("as_of", null=True),
+        of,
+        *_text("note"),
+        *_int("created_at", "latest_at"),
+        *_text("state"),
+        *_int("deleted_at", null=True),
+    )
+
+
+featured = _features("featured", *_int("input_set", null=True))
+features = _features("features", *_text("inputs"))
+"""A view of `featured`, each row with its set as JSON."""
+
+VIEWS = (lineage, certificates, features)
+NUMBERED = (inputs, input_sets, made_of, certified, featured)
 """What the views are made of: two manifests that say the same may number it differently."""

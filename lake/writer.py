@@ -21,8 +21,9 @@ from lake import durable, links, recovery
 from lake.clock_files import ClockFiles
 from lake.commits import Commit, Start, Void, commit_of, newest
 from lake.errors import CorruptManifest, Fenced, LakeError, LostManifest, NotALake
+from lake.feature_rows import FeatureRow
 from lake.jobs import JobChange
-from lake.layout import HOT, LEDGER, MANIFEST, RAW, TABLES, VERSIONS
+from lake.layout import FEATURES, HOT, LEDGER, MANIFEST, RAW, TABLES, VERSIONS
 from lake.ledger import Ledger
 from lake.lock import LakeLock
 from lake.manifest import Manifest
@@ -205,6 +206,7 @@ class LakeWriter:
         checks: Sequence[CheckRow] = (),
         quarantine: Sequence[QuarantineRow] = (),
         gaps: Sequence[Gap] = (),
+        features: Sequence[FeatureRow] = (),
         now: int,
     ) -> int:
         """Commit, then move the links in tables/: the old one away, then the new one there. Returns the version.
@@ -214,7 +216,7 @@ class LakeWriter:
         """
         changes: dict[str, Any] = {
             "add": add, "remove": remove, "segments": segments, "cursors": cursors, "certificates": certificates,
-            "checks": checks, "quarantine": quarantine, "gaps": gaps,
+            "checks": checks, "quarantine": quarantine, "gaps": gaps, "features": features,
         }  # fmt: skip
         with self._guard, self._announced(commit_of(**changes, now=now)):
             version = self.manifest.commit(**changes, expect=expect, now=now)
@@ -337,7 +339,7 @@ def _check_place(root: Path, create: bool) -> LostManifest | None:
     what = f"an empty {MANIFEST}" if lost else f"no {MANIFEST}"
     if root.exists() and not root.is_dir():
         raise NotALake(f"{root} is not a folder", "name another place for the lake")
-    data = [name for name in (RAW, HOT, VERSIONS, TABLES, LEDGER) if (root / name).exists()]
+    data = [name for name in (RAW, HOT, VERSIONS, TABLES, FEATURES, LEDGER) if (root / name).exists()]
     if data:
         return LostManifest(f"{root} has {', '.join(data)} but {what}", "run: dl rebuild, or use another folder")
     if not create and not lost:

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    "market", "lake", "runtime", "collectors", "transformer", "compactor", "api", "daemon", "cli", "simulator",
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "daemon", "cli",
+    "simulator",
 )  # fmt: skip
 MODULE_LINES = 400
 FUNCTION_LINES = 60

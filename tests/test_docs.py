@@ -29,7 +29,8 @@ from scripts import gen_docs
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    "market", "lake", "runtime", "collectors", "transformer", "compactor", "api", "daemon", "cli", "simulator",
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "daemon", "cli",
+    "simulator",
 )  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 EXITS = {name: code for name, code in vars(service).items() if name.startswith("EXIT_")}

@@ -14,7 +14,8 @@ import pytest
 from tests.support.commands import ROOT
 
 PACKAGES = (
-    "market", "lake", "runtime", "collectors", "transformer", "compactor", "api", "daemon", "cli", "simulator",
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "daemon", "cli",
+    "simulator",
 )  # fmt: skip
 BUILTINS = {"eval", "exec", "compile", "__import__", "input", "breakpoint"}
 MODULES = {
