@@ -13,7 +13,7 @@ from features.lineage import inputs, stored_kind
 from features.requests import LIMITS, Done, Limits, Put, VersionExists
 from features.rows import rows_of
 from features.sources import open_source
-from lake import durable, feature_files, feature_table, layout, schema
+from lake import durable, feature_care, feature_files, feature_table, layout, schema
 from lake.errors import WrongQuestion
 from lake.feature_files import Content
 from lake.feature_reads import find
@@ -67,7 +67,7 @@ def _taken(
     if before is not None:
         _same_values(before, digest, held)
         if before.state == "live":
-            return Done(rows=[before], changed=False, latest=_latest(held), hints=["it was there with these values"])
+            return _as_it_was(manifest, writer, before, held, rows_of(source, plan, asked, limits, report), now)
     row = _row(manifest, asked, plan, content, digest, now)
     hints = _hints(manifest, row, plan)
     newest = latest(held)
@@ -133,6 +133,19 @@ def _same_values(before: FeatureRow, digest: str, held: Sequence[FeatureRow]) ->
         raise VersionExists(
             f"{before.feature_set} {before.version} of {before.symbol} {how}", f"take the next version: {following}"
         )
+
+
+def _as_it_was(
+    manifest: Manifest, writer: LakeWriter | None, before: FeatureRow, held: Sequence[FeatureRow], tables: Any, now: int
+) -> Done:
+    """The same values again: nothing, unless the file that held them is damaged or gone."""
+    done = Done(rows=[before], changed=False, latest=_latest(held))
+    wrong = feature_care.problem(manifest.root, before)
+    done.hints.append(f"its file {wrong}: it is written again" if wrong else "it was there with these values")
+    if wrong and writer is not None:
+        durable.unlink(writer.root / before.path)
+        done.rows, done.changed = [_published(writer, before, tables, now)], True
+    return done
 
 
 def _row(manifest: Manifest, asked: Put, plan: Plan, content: Content, digest: str, now: int) -> FeatureRow:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lake import durable, frames, layout, parquet, segment_files
+from lake import durable, feature_care, frames, layout, parquet, segment_files
 from lake.errors import CorruptSegment, LakeError
 from lake.manifest_reads import Snapshot
 from lake.resume import FrameRange, StreamKey, resume_points, unwritten_frames
@@ -70,6 +70,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
     with writer.manifest.snapshot() as snapshot:
         orphans, unknown = _orphans(root, snapshot)
         missing = [row.path for row in snapshot.files() if not (root / row.path).is_file()]
+        lost, unnamed = feature_care.settle(root, snapshot, list(files_below(root, layout.FEATURES)))
         unclosed = snapshot.sessions(unclosed=True)
         interrupted = _interrupted(snapshot, unclosed, rows)
         last = resume_points(root, snapshot, unclosed)
@@ -81,8 +82,8 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         segments=tuple(rows),
         quarantined=tuple(quarantined),
         orphans=tuple(orphans),
-        strangers=tuple(sorted(strangers + unknown)),
-        missing=tuple(missing),
+        strangers=tuple(sorted(strangers + unknown + unnamed)),
+        missing=tuple(missing + lost),
         links=writer.relink(),
         unclosed=tuple(unclosed),
         interrupted=tuple(interrupted),

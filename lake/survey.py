@@ -15,11 +15,11 @@ import msgspec
 from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from lake import layout, parquet, schema, segment_files, tables
+from lake import feature_care, layout, parquet, schema, segment_files, tables
 from lake.commits import Added, Commit
 from lake.errors import LakeError
 from lake.history import History
-from lake.manifest_reads import BATCH
+from lake.manifest_reads import BATCH, Snapshot
 from lake.recovery import files_below
 from lake.rows import FRAMES, FileRow, SegmentRow, SegmentState
 from lake.verify import AGAIN, LOST, Finding
@@ -73,6 +73,8 @@ def survey(root: Path, conn: Connection, history: History, now: int, *, thorough
         found.findings.append(Finding("warning", foreign.row.path, problem, "move it away"))
         candidates.remove(foreign)
     _adopt(root, conn, history, candidates, found, now)
+    of_features = list(files_below(root, layout.FEATURES))
+    feature_care.survey(root, Snapshot(conn), history, found, of_features, now, thorough=thorough)
     for path, row in _missing(root, conn):
         hint = LOST if row == "day" else AGAIN
         found.findings.append(Finding("error", path, "is missing", hint))

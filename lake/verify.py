@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from lake import layout, parquet
+from lake import feature_care, feature_table, layout, parquet
 from lake.audit_words import OPEN
 from lake.audits import CHECKS
 from lake.digest import SPECS, ContentDigest
@@ -24,6 +24,7 @@ from lake.law_ids import GapTale
 from lake.ledger import BadEntry, read_ledger
 from lake.links import link_of
 from lake.manifest_reads import Snapshot
+from lake.recovery import files_below
 from lake.rows import CertificateRow, FileRow, SegmentRow
 from market.errors import MarketError
 from market.kinds import Contiguous, kind
@@ -72,6 +73,8 @@ class Verification(msgspec.Struct):
     bytes: int = 0
     segments: int = 0
     certificates: int = 0
+    features: int = 0
+    """Versions of feature sets."""
     laws: list[IdLaw] = []
     """Of daily files."""
     streams: list[StreamLaw] = []
@@ -112,6 +115,11 @@ def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
     result.findings += _disputed(files, snapshot)
     result.findings += _ledger(root, snapshot)
     result.findings += _strangers(root, files, known, snapshot.files(state="retired"))
+    sets = feature_care.verify(root, snapshot, lambda done, _, what: report(total + done, total + len(files), what))
+    result.features, result.bytes = sets.files, result.bytes + sets.bytes
+    result.findings += sets.findings
+    versions = feature_table.features(snapshot, state=None)
+    result.findings += feature_care.strangers(files_below(root, layout.FEATURES), versions)
     return result
 
 

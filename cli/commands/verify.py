@@ -97,6 +97,7 @@ def _whole(root: Path, as_json: bool) -> int:
         f"{result.files:,} files, {result.rows:,} rows, {result.segments:,} segments read back "
         f"({size(result.bytes)}): {result.certificates:,} certificates reproduced, "
         f"id law holds in {held} of {len(result.laws)} daily files"
+        + (f"; {result.features:,} feature sets" if result.features else "")
     )
     return _end(result.findings)
 

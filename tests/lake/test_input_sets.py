@@ -204,9 +204,10 @@ def third(root: Path, edges: list[tuple[str, str]], told: list[CertificateRow]) 
     with contextlib.closing(sqlite3.connect(root / "manifest.db", isolation_level=None)) as db:
         names = [row[1] for row in db.execute("PRAGMA table_info(certificates)")]
         rows = list(db.execute("SELECT * FROM certificates"))
-        for name in ("lineage", "certificates"):
+        for name in ("lineage", "certificates", "features"):
             db.execute(f"DROP VIEW {name}")
-        for name in ("certified", "made_of", "input_sets", "inputs"):
+        later = ("jobs", "job_chunks", "job_attempts", "featured")
+        for name in ("certified", "made_of", "input_sets", "inputs", *later):
             db.execute(f"DROP TABLE {name}")
         for statement in migrations.MIGRATIONS[0]:
             if any(f" {name} " in statement.split("(")[0] + " " for name in ("lineage", "certificates")):
