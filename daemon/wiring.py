@@ -25,6 +25,7 @@ from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
 from daemon.control import Job, Progress
+from daemon.featuring import control_job as features_job
 from daemon.jobs import JobsService, Work
 from daemon.reparsing import control_job
 from daemon.reproducing import advance
@@ -108,6 +109,7 @@ async def build(
     jobs: dict[str, Job] = {"compact": compact, "reparse": reparse}
     jobs |= {"transform": _job(transformer.once), "scrub": _job(scrub.once)}
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
+    jobs["features"] = features_job(writer, clock)
     jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
     jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers))
     services += [Held(one, safe_mode.gate) for one in _askers(config, writer, clock, collectors, jobs, space)]

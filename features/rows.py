@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -129,33 +128,31 @@ def _in_order(tables: Iterable[pa.Table], *, sorted_here: bool) -> Iterator[pa.T
     last: tuple[int, int] | None = None
     row = 1
     for table in tables:
-        keys = [pl.Series(pl.from_arrow(table.column(name))).to_physical() for name in (OWN_TIME, KNOWN_AT)]
-        before: list[Any] = [
-            key.shift(1, fill_value=-1 if last is None else last[place]) for place, key in enumerate(keys)
-        ]
-        same = (keys[0] == before[0]) & (keys[1] == before[1])
-        wrong = same | (keys[0] < before[0]) | ((keys[0] == before[0]) & (keys[1] < before[1]))
-        place = wrong.arg_max() if wrong.any() else None
-        if place is not None:
-            _refuse(
-                row + place,
-                int(keys[0][place]),
-                int(before[0][place]),
-                twice=bool(same[place]),
-                counted=not sorted_here,
-            )
-        last = (int(keys[0][-1]), int(keys[1][-1]))
+        own, known = (_whole(table.column(name)) for name in (OWN_TIME, KNOWN_AT))
+        before_own, before_known = (
+            pa.concat_arrays([pa.array([-1 if last is None else last[place]], pa.int64()), key[:-1]])
+            for place, key in enumerate((own, known))
+        )
+        same = pc.and_(pc.equal(own, before_own), pc.equal(known, before_known))
+        back = pc.and_(pc.equal(own, before_own), pc.less(known, before_known))
+        place = pc.index(pc.or_(pc.or_(same, back), pc.less(own, before_own)), value=True).as_py()
+        if place >= 0:
+            which = "" if sorted_here else f"row {row + place} "
+            _refuse(which, own[place].as_py(), before_own[place].as_py(), twice=same[place].as_py())
+        last = (own[-1].as_py(), known[-1].as_py())
         row += table.num_rows
         yield table
 
 
-def _refuse(row: int, own: int, before: int, *, twice: bool, counted: bool) -> None:
-    which = f"row {row} " if counted else ""
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """Times as int64 us, in one piece."""
+    return pa.concat_arrays(column.cast(pa.int64()).chunks)
+
+
+def _refuse(which: str, own: int, before: int, *, twice: bool) -> None:
     if twice:
         raise WrongQuestion(
-            f"{which}{times.text(own)} comes twice"
-            if not counted
-            else f"{which}has the time of the row before it: {times.text(own)}",
+            f"{which}{'has the time of the row before it' if which else 'one time comes twice'}: {times.text(own)}",
             "one row a time; where the second corrects the first, say since when it is known (--known COLUMN)",
         )
     raise WrongQuestion(
