@@ -58,7 +58,12 @@ def run(writer: LakeWriter, job: Job, now: int, report: Report) -> Done:
     """Carry it out; raises what `features.store` raises."""
     if isinstance(job, PutFile):
         return put(writer, job.path, job.asked, now, report)
-    named = {"exchange": job.exchange, "market_type": job.market_type, "symbol": job.symbol}
     if isinstance(job, Rollback):
-        return rollback(writer, job.feature_set, job.version, **named, now=now)
-    return delete(writer, job.feature_set, job.version, **named, now=now)
+        return rollback(
+            writer, job.feature_set, job.version, exchange=job.exchange, market_type=job.market_type,
+            symbol=job.symbol, now=now,
+        )  # fmt: skip
+    return delete(
+        writer, job.feature_set, job.version, exchange=job.exchange, market_type=job.market_type, symbol=job.symbol,
+        now=now,
+    )  # fmt: skip
