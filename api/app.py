@@ -16,7 +16,7 @@ from api import errors, models, pages
 from api.answers import json_answer
 from api.errors import Refused
 from api.guard import Guard, Policy
-from api.routes import datasets, older, quality, reading
+from api.routes import datasets, live, older, quality, reading, venues
 from api.state import Served
 from lake.errors import LakeError
 from market.errors import MarketError
@@ -59,7 +59,7 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
     app.add_api_route("/health", _health, response_model=models.Health, tags=["server"], summary="Whether it answers")
     app.include_router(older.router)
     v1 = APIRouter(prefix=V1)
-    for module in (datasets, reading, quality):
+    for module in (datasets, reading, quality, live, venues):
         v1.include_router(module.router)
     app.include_router(v1)
     pages.add(app)

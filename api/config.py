@@ -10,6 +10,9 @@ class ServeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    enabled: bool = Field(
+        default=False, description="Whether the daemon runs it, as a process that it starts again where it fails."
+    )
     host: str = Field(
         default="127.0.0.1", min_length=1, description="Address to listen on; any but loopback asks for a token."
     )

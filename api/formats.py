@@ -121,9 +121,10 @@ class _Sink(io.RawIOBase):
 
 def _parquet(schema: pa.Schema, batches: Iterable[pa.Table], _head: Mapping[str, Any]) -> Iterator[bytes]:
     sink = _Sink()
+    schema = schema.remove_metadata()  # under the key that our own files have something else
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for table in batches:
-            writer.write_table(table)
+            writer.write_table(table.replace_schema_metadata())
             yield sink.taken()
     yield sink.taken()
 

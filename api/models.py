@@ -93,6 +93,81 @@ class ListEntry(BaseModel):
     type: str = Field(examples=["bar_1m"])
 
 
+class VenueEntry(BaseModel):
+    """One venue."""
+
+    id: str = Field(examples=["binance"])
+    guarantees: str = Field(examples=["full"])
+
+
+class Exchanges(BaseModel):
+    """Venues that can be collected from."""
+
+    exchanges: list[VenueEntry]
+
+
+class MarketEntry(BaseModel):
+    """One market: kinds that are streamed or polled, and kinds whose past can be asked for."""
+
+    market: str = Field(examples=["spot"])
+    kinds: list[str] = Field(examples=[["trade", "quote"]])
+    history: list[str] = Field(examples=[["trade", "kline"]])
+
+
+class Markets(BaseModel):
+    """The markets of a venue."""
+
+    exchange: str
+    markets: list[MarketEntry]
+
+
+class SymbolEntry(BaseModel):
+    """One instrument, as far as it is known."""
+
+    symbol: str = Field(examples=["BTCUSDT"])
+    unified: str | None = Field(examples=["BTC/USDT"])
+    status: str | None = Field(examples=["TRADING"])
+    tick: str | None = Field(examples=["0.01"])
+    lot: str | None = Field(examples=["0.00001"])
+
+
+class Symbols(BaseModel):
+    """The symbols of a market."""
+
+    exchange: str
+    market: str
+    source: str
+    symbols: list[SymbolEntry]
+    failed: str | None = Field(description="Why the venue did not tell all of them.")
+
+
+class Writer(BaseModel):
+    """The process that writes the lake."""
+
+    pid: int
+    takes_jobs: bool = Field(description="Whether it is a daemon that is ready for jobs.")
+
+
+class Status(BaseModel):
+    """The lake in numbers."""
+
+    model_config = ConfigDict(extra="allow")
+
+    writer: Writer | None
+    lake_id: str
+    simulated: bool
+    version: int = Field(description="Of the manifest: grows with every change.")
+    raw_bytes: int
+    gaps: dict[str, int] = Field(examples=[{"open": 2, "repaired": 14}])
+
+
+class LiveStatus(BaseModel):
+    """What the running daemon says of itself, as on its /status."""
+
+    running: bool
+    status: dict[str, Any] | None
+
+
 @cache
 def model_of(struct: type[msgspec.Struct]) -> type[BaseModel]:
     """A struct of ours as the model of its JSON."""

@@ -44,6 +44,12 @@ States: TypeAlias = Annotated[
     MinState, Query(description="How sure rows must be: `final` reads closed days only, `verified` confirmed ones.")
 ]
 Across: TypeAlias = Annotated[bool, Query(description="Whether two listings of one ticker may be joined.")]
+Version: TypeAlias = Annotated[
+    int | None, Query(ge=0, le=2**31, description="Of closed days this revision, in place of the current one.")
+]
+AsOf: TypeAlias = Annotated[
+    str | None, Query(max_length=40, description="What the lake would have answered at that time.")
+]
 Limit: TypeAlias = Annotated[int | None, Query(ge=0, le=2**53, description="At most so many rows.")]
 Offset: TypeAlias = Annotated[int, Query(ge=0, le=2**53, description="Leave so many out at the beginning.")]
 Formats: TypeAlias = Annotated[
@@ -66,6 +72,8 @@ def asked(
     fill: Fills = "none",
     min_state: States = "provisional",
     across_listings: Across = False,
+    version: Version = None,
+    as_of: AsOf = None,
     limit: Limit = None,
     offset: Offset = 0,
 ) -> Asked:
@@ -73,7 +81,7 @@ def asked(
     return Asked(
         exchange=lower(exchange), market_type=lower(market_type or market), symbol=tuple(symbol or ()),
         start=time_of(start), end=time_of(end), columns=named(columns), fill=fill, min_state=min_state,
-        across_listings=across_listings, limit=limit, skip=offset,
+        version=version, as_of=time_of(as_of), across_listings=across_listings, limit=limit, skip=offset,
     )  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from runtime.clock import Clock
 T = TypeVar("T")
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.Table], Mapping[str, Any]]
 """Of what columns, the rows in pieces, and what a JSON answer says before them."""
+TOLD = {"manifest_version": "X-Lake-Version", "complete_until": "X-Lake-Complete-Until", "gap_count": "X-Lake-Gaps"}
+"""What a JSON answer says of its completeness, as headers of every one."""
 SMALL_AT_ONCE = 8
 """Questions to the manifest that are answered at the same time; further ones wait."""
 
@@ -55,14 +57,14 @@ class Reading:
         What is wrong is known before the answer begins. Raises Refused, what the question raises.
         """
 
-        def begin() -> tuple[Iterator[bytes], bytes]:
+        def begin() -> tuple[Iterator[bytes], bytes, Mapping[str, Any]]:
             schema, tables, head = question()
             pieces = formats.encode(form, schema, tables, head)
-            return pieces, next(pieces)
+            return pieces, next(pieces), head
 
         began = self._clock.monotonic()
-        pieces, first = await self.read(begin)
-        headers = {}
+        pieces, first, head = await self.read(begin)
+        headers = {header: str(head[name]) for name, header in TOLD.items() if head.get(name) is not None}
         if name is not None:
             headers["Content-Disposition"] = f'attachment; filename="{formats.file_name(name, form)}"'
         self._take()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-import polars as pl
 import pyarrow as pa
 
 from api.reading import Rows
-from lake.answers import arrow, names_of
-from lake.asking import bar_kind
+from lake import completeness
 from lake.fills import Fill
 from lake.reader import Lake
 from lake.reading import MinState
@@ -34,6 +32,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = ()
     fill: Fill = "none"
     min_state: MinState = "provisional"
+    version: int | None = None
+    as_of: int | None = None
     across_listings: bool = False
     limit: int | None = None
     skip: int = 0
@@ -54,20 +54,34 @@ def time_of(text: str | None) -> int | None:
 
 
 def read(lake: Lake, asked: Asked) -> Rows:
-    """The rows, in the order of `Lake.read`. Raises what that raises."""
+    """The rows, in pieces: one symbol in the order of `Lake.read`, several day by day. Raises what `Lake` raises."""
     columns = list(asked.columns) or None
-    states: Mapping[str, Any] = {"min_state": asked.min_state, "across_listings": asked.across_listings}
-    whole: pa.Table | None = None
-    if asked.interval is not None:
-        whole = lake.bars(asked.interval, **asked.market(), columns=columns, fill=asked.fill, **states)
-    elif asked.fill != "none" or bar_kind(asked.kind) is not None:
-        whole = lake.read(asked.kind, **asked.market(), columns=columns, fill=asked.fill, **states)
-    if whole is not None:
-        return whole.schema, _pieces(whole.slice(asked.skip, asked.limit)), {}
-    frame = lake.scan(asked.kind, **asked.market(), **states)
-    frame = frame.select(names_of(frame.collect_schema().names(), columns, asked.kind))
-    schema = arrow(frame.collect_schema().to_frame(), asked.kind).schema
-    return schema, _collected(frame.slice(asked.skip, asked.limit), asked.kind, schema), {}
+    how: Mapping[str, Any] = {
+        **asked.market(), "columns": columns, "min_state": asked.min_state, "version": asked.version,
+        "as_of": asked.as_of, "across_listings": asked.across_listings,
+    }  # fmt: skip
+    if asked.interval is None and asked.fill == "none":
+        reader = lake.batches(asked.kind, **how)
+        return reader.schema, _cut(_tables(reader), asked.skip, asked.limit), _told(reader)
+    if asked.interval is None:
+        whole = lake.read(asked.kind, fill=asked.fill, **how)
+    else:
+        whole = lake.bars(asked.interval, fill=asked.fill, **how)
+    return whole.schema, _cut(_pieces(whole), asked.skip, asked.limit), _told(whole)
+
+
+def _told(answer: pa.Table | pa.RecordBatchReader) -> dict[str, Any]:
+    """How complete an answer is, in few words."""
+    told = completeness.of(answer)
+    if told is None:
+        return {}
+    until = None if told.complete_until is None else times.text(told.complete_until)
+    return {"manifest_version": told.manifest_version, "complete_until": until, "gap_count": told.gap_count}
+
+
+def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    for batch in reader:
+        yield pa.Table.from_batches([batch], reader.schema)
 
 
 def _pieces(table: pa.Table) -> Iterator[pa.Table]:
@@ -75,18 +89,19 @@ def _pieces(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(start, PIECE)
 
 
-def _collected(frame: pl.LazyFrame, kind: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    for piece in frame.collect_batches(chunk_size=PIECE, maintain_order=True):
-        yield arrow(piece, kind).cast(schema)
+def _cut(tables: Iterable[pa.Table], skip: int, limit: int | None) -> Iterator[pa.Table]:
+    """`limit` rows after the first `skip`; no more is read than that takes."""
+    left = 2**62 if limit is None else limit
+    for table in tables if left else ():
+        part = table.slice(skip, left)
+        skip = max(0, skip - table.num_rows)
+        left -= part.num_rows
+        if part.num_rows:
+            yield part
+        if not left:
+            return
 
 
 def named(columns: str | None) -> tuple[str, ...]:
     """Names parted by commas."""
     return tuple(name.strip() for name in columns.split(",") if name.strip()) if columns else ()
-
-
-def span(rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None]:
-    """The first and the last time of rows that name `ts_min` and `ts_max`."""
-    low = [row["ts_min"] for row in rows if row["ts_min"] is not None]
-    high = [row["ts_max"] for row in rows if row["ts_max"] is not None]
-    return (min(low) if low else None, max(high) if high else None)

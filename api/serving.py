@@ -11,7 +11,7 @@ import uvicorn
 
 from api.app import create
 from api.config import ServeConfig
-from api.state import Served
+from api.state import Endpoints, Served, own_endpoint
 from lake.errors import LakeError
 from runtime.addresses import is_loopback
 from runtime.clock import Clock
@@ -28,12 +28,18 @@ class NotServed(LakeError):
     """An address that is not served at: it is taken, or others reach it and there is no token."""
 
 
-def run(root: Path, config: ServeConfig, clock: Clock, ready: Callable[[str], None]) -> None:
+def run(
+    root: Path,
+    config: ServeConfig,
+    clock: Clock,
+    ready: Callable[[str], None],
+    endpoint: Endpoints = own_endpoint,
+) -> None:
     """Serve the lake at `root` until SIGINT or SIGTERM; `ready` is told the address.
 
     Raises NotServed, NotALake, UnknownVersion, CorruptFile.
     """
-    served = Served(root, config, clock)
+    served = Served(root, config, clock, endpoint)
     if not is_loopback(config.host) and not served.tokens:
         served.close()
         raise NotServed(

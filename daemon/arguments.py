@@ -13,7 +13,7 @@ import msgspec
 
 from runtime.service import EXIT_USAGE
 
-PARTS = ("collectors", "transformer", "compactor")
+PARTS = ("collectors", "transformer", "compactor", "serve")
 _EPILOG = """\
 exit codes:
     0  stopped as asked                     64  wrong command line

@@ -22,6 +22,7 @@ from daemon.heartbeat import Heartbeat
 from daemon.http import HttpService
 from daemon.reloading import Hangup, Reloader
 from daemon.safe_mode import SafeMode
+from daemon.serving import ServeService
 from daemon.status import Status
 from daemon.stopping import Guard, Stopper
 from daemon.watch import Beat, Timer, Watch
@@ -115,6 +116,7 @@ class _Life:
         self._notifier = Notifier(os.environ)
         self._began = clock.monotonic()
         self._pointed: Callable[[Config], Config] = _as_given
+        self._status: Status | None = None
 
     async def live(self) -> int:
         """Recover, start everything, wait for the end. Returns the exit code."""
@@ -150,6 +152,7 @@ class _Life:
         )
         reloader = Reloader(given, self._options, parts.collectors, self._collected)
         jobs = {**parts.jobs, "reload": reloader.job, "resume": self._safe_mode.job, "stop": self._stop}
+        jobs["status"] = self._tell
         self._safe_mode.on_leave = (self._say_state, partial(self._take_all, parts.collectors, reloader))
         services: list[Service] = [
             Guard(self._stopper),
@@ -165,6 +168,8 @@ class _Life:
             services.append(simulator)
         if self._options.duration is not None:
             services.append(Timer(self._clock, self._options.duration, self._stopper.ask))
+        if self._config.serve.enabled and "serve" in self._options.only:
+            services.append(ServeService(self._config.lake, self._options.config, self._config.serve, self._clock))
         http = HttpService(self._config.http.host, self._config.http.port) if self._config.http.enabled else None
         if http is not None:
             services.append(http)
@@ -174,9 +179,10 @@ class _Life:
             deadline_seconds=self._config.shutdown_seconds * (1 - CLOSING_SHARE),
             fatal=wiring.fatal,
         )
+        mode = "simulate" if self._options.simulate else "live"
+        self._status = Status(self._clock, self._writer.manifest, supervisor, mode, self._safe_mode)
         if http is not None:
-            mode = "simulate" if self._options.simulate else "live"
-            await http.bind(Status(self._clock, self._writer.manifest, supervisor, mode, self._safe_mode))
+            await http.bind(self._status)
         seconds = self._clock.monotonic() - self._began
         telemetry.ready(address=http.address if http is not None else None, seconds=seconds)
         return await supervisor.run(self._stopper.stop, self._stopper.hurry)
@@ -197,6 +203,12 @@ class _Life:
         except DaemonError:
             if collectors is not None:
                 await collectors.change(self._config.collectors.sources)
+
+    async def _tell(self, _arguments: object, _progress: object) -> object:
+        """What /status says, for who asks through the control port."""
+        if self._status is None:
+            return {"ready": False}
+        return await asyncio.to_thread(self._status.report, self._status.services())
 
     async def _stop(self, _arguments: object, _progress: object) -> object:
         self._stopper.ask("asked through the control port")

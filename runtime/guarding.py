@@ -17,3 +17,8 @@ def request_failed(*, path: str, error: BaseException) -> None:
     """A request to one of this process's ports met a defect of ours; its traceback is in the log file."""
     text = f"the answer to {path[:200]} failed ({error_text(error)})"
     say("ERROR", "request_failed", text, quiet=("request_failed", path), error=error)
+
+
+def serving(*, address: str, pid: int) -> None:
+    """The REST API, a process of the daemon's, listens."""
+    say("INFO", "serving", f"REST API at {address}, process {pid}", address=address, pid=pid)

@@ -31,11 +31,13 @@ def serve(
 
     from api.serving import run
     from cli.jobs import settings
+    from daemon.backfilling import endpoint_of
     from runtime.clock import SystemClock
 
     root = lake_root(lake, config)
     changed = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    told = settings(config).serve.model_copy(update=changed)
+    whole = settings(config)
+    told = whole.serve.model_copy(update=changed)
 
     def ready(address: str) -> None:
         if as_json:
@@ -44,5 +46,5 @@ def serve(
         OUT.print(f"serving {root} on {address}; what can be asked: {address}/docs", markup=False)
         OUT.print("Ctrl-C ends it")
 
-    run(root, told, SystemClock(), ready)
+    run(root, told, SystemClock(), ready, lambda venue, market: endpoint_of(venue, market, whole))
     return 0

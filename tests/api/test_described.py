@@ -26,8 +26,12 @@ CHECKS = [
 """Not: that everything of the right shape is taken; a word may have the shape of a kind and be none."""
 
 
-@pytest.fixture(scope="module")
-def served(lake: Path) -> Any:
+@pytest.fixture
+def served(lake: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    async def silent(*_: Any) -> Any:
+        return [], "nobody answers"
+
+    monkeypatch.setattr("api.routes.venues._told", silent)  # no venue is asked
     held = Served(lake, ServeConfig(reads_at_once=8), SystemClock())
     yield held
     held.close()
@@ -38,7 +42,7 @@ def ask_everything(served: Served, examples: int) -> int:
     app = create(served, names=("testserver", "localhost"))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Host": HOST})
     count = 0
-    for found in schema.get_all_operations():
+    for found in schema.exclude(path="/api/v1/live/tail").get_all_operations():  # which has no end
         operation = found.ok()
         count += 1
 

@@ -1,0 +1,127 @@
+"""What happens now: the daemon and its streams, and the events as they come (SSE, WebSocket)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, WebSocket
+from starlette.responses import Response, StreamingResponse
+from starlette.websockets import WebSocketDisconnect
+
+from api import models
+from api.answers import json_answer
+from api.errors import Refused
+from api.questions import MAX_SYMBOLS, Exchange, Kind, MarketType, lower
+from api.state import Served, State
+from api.tailing import EVERY_SECONDS, Batch, Tail, Wish
+
+router = APIRouter(tags=["live"])
+QUIET_STEPS = 60
+"""Steps without an event after which the tail says that it goes on."""
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"example": 'event: trade\ndata: {"symbol":"BTCUSDT","price":"64134.89"}\n\n'}}
+    }
+}
+Symbols = Annotated[
+    list[str] | None, Query(max_length=MAX_SYMBOLS, description="Only these symbols, as the venue spells them.")
+]
+
+
+@router.get("/status", response_model=models.Status, summary="The lake in numbers, and who writes it")
+async def status(served: State) -> Response:
+    """Files, gaps and segments of one snapshot; `writer` is the process that writes the lake, null where none does."""
+
+    def read() -> dict[str, Any]:
+        with served.lake.manifest.snapshot() as now:
+            return {**msgspec.to_builtins(now.meta()), **msgspec.to_builtins(now.stats())}
+
+    holder = await served.control.holder()
+    writer = None if holder is None else {"pid": holder.pid, "takes_jobs": bool(holder.port)}
+    return json_answer({"writer": writer, **await served.reading.ask(read)})
+
+
+@router.get("/live/status", response_model=models.LiveStatus, summary="The daemon's services and streams")
+async def live(served: State) -> Response:
+    """What the running daemon says of itself: services, streams with watermark and lag; `running` is false without."""
+    holder = await served.control.holder()
+    if holder is None or not holder.port:
+        return json_answer({"running": False, "status": None})
+    return json_answer({"running": True, "status": await served.control.ask("status", {})})
+
+
+@router.get("/live/tail", response_class=StreamingResponse, responses=EVENTS, summary="Events as they come (SSE)")
+async def tail(
+    served: State, exchange: Exchange = None, market_type: MarketType = None, kind: Kind = None, symbol: Symbols = None
+) -> Response:
+    """Server-sent events without an end: one a line of the collectors' segments, named by its kind.
+
+    `event: skipped` says how many bytes came faster than they are passed on; a comment every 15 s that it goes on.
+    """
+    wish = Wish(lower(exchange), lower(market_type), lower(kind), tuple(symbol or ()))
+    release = served.listening()
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            async for batch in _batches(served, wish):
+                yield _sse(batch)
+        finally:
+            release()
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+@router.websocket("/live/tail")
+async def socket(
+    websocket: WebSocket,
+    served: State,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    kind: Kind = None,
+    symbol: Symbols = None,
+) -> None:
+    """The same events as text messages, each `{"exchange", "market_type", "kind", "event": line}`."""
+    wish = Wish(lower(exchange), lower(market_type), lower(kind), tuple(symbol or ()))
+    try:
+        release = served.listening()
+    except Refused as refused:
+        await websocket.close(1013, str(refused)[:120])
+        return
+    await websocket.accept()
+    try:
+        async for batch in _batches(served, wish):
+            for exchange_, market_, kind_, line in batch.lines:
+                head = msgspec.json.encode({"exchange": exchange_, "market_type": market_, "kind": kind_})[:-1]
+                await websocket.send_text((head + b',"event":' + line + b"}").decode())
+            if batch.skipped:
+                await websocket.send_text(msgspec.json.encode({"skipped": batch.skipped}).decode())
+    except WebSocketDisconnect:
+        pass  # nobody listens any more
+    finally:
+        release()
+
+
+async def _batches(served: Served, wish: Wish) -> AsyncIterator[Batch]:
+    """Batches with something in them, and an empty one after a while of silence."""
+    tail, quiet = Tail(served.root, served.lake.manifest, wish), 0
+    try:
+        while True:
+            batch = await served.reading.ask(tail.step)
+            quiet += 1
+            if batch.lines or batch.skipped or quiet == QUIET_STEPS:
+                quiet = 0
+                yield batch
+            await served.clock.sleep(EVERY_SECONDS)
+    finally:
+        tail.close()
+
+
+def _sse(batch: Batch) -> bytes:
+    if not batch.lines and not batch.skipped:
+        return b": nothing new\n\n"
+    said = [f"event: {kind}\ndata: ".encode() + line + b"\n\n" for _, _, kind, line in batch.lines]
+    if batch.skipped:
+        said.append(b"event: skipped\ndata: %d\n\n" % batch.skipped)
+    return b"".join(said)
