@@ -10,78 +10,35 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 
 import msgspec
 
 from collectors.files.archive import memory, planning, taking
-from collectors.files.archive.config import check_address
-from collectors.files.archive.fetching import Host
-from collectors.files.archive.getting import Folder, Got, Remote, Source
+from collectors.files.archive.getting import Got, Source
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import Allowed
-from collectors.files.archive.series import ArchiveFile, Series, load, series_of
+from collectors.files.archive.series import ArchiveFile, load
 from collectors.files.archive.taking import Outcome
 from compactor.service import CompactorService
 from compactor.summary import Summary
+from daemon.archive_request import Wanted, remembered, source_of, wanted_of
 from daemon.archive_rest import Rest, rest_of
 from daemon.archive_revision import replace
 from daemon.config import Config
 from daemon.reproducing import LOWEST
 from lake import durable
-from lake.errors import CommitConflict, CorruptFile, LakeError, VerifyFailed, WrongQuestion
+from lake.errors import CommitConflict, CorruptFile, LakeError, VerifyFailed
 from lake.writer import LakeWriter
-from market.numbers import is_decimal
 from market.times import DAY, Interval, date_of, day_start, parse
 from runtime.clock import Clock
 from runtime.slot import Slot
 from runtime.workers import Workers
 
-MOST_SYMBOLS = 1000
 Report = Callable[[int, int, str], None]
-
-
-class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which files: of these symbols, of the dates `first` to `last`, both included. See `dl archive --help`."""
-
-    market_type: str
-    kind: str
-    symbols: tuple[str, ...]
-    first: str
-    last: str
-    exchange: str = "binance"
-    interval: str | None = None
-    source: str | None = None
-    contract_size: str | None = None
-    holes: bool = False
-    any_unit: bool = False
-
-    def series(self) -> list[Series]:
-        """Raises WrongQuestion for what cannot be meant."""
-        if not 0 < len(self.symbols) <= MOST_SYMBOLS:
-            raise WrongQuestion(f"{len(self.symbols)} symbols", f"1 to {MOST_SYMBOLS:,} at a time")
-        made = [series_of(self.exchange, self.market_type, self.kind, one, self.interval) for one in self.symbols]
-        dataset, size = made[0].dataset, self.contract_size
-        if size is not None and self.market_type not in (*dataset.sized, *dataset.sizeable):
-            what = f"--contract-size {size}: the files of {self.exchange} {self.market_type} {self.kind} need none"
-            raise WrongQuestion(what, "leave it out")
-        if size is not None and (not is_decimal(size) or float(size) <= 0):
-            raise WrongQuestion(f"--contract-size {size}", "the worth of one contract, e.g. 100 of BTCUSD_PERP")
-        if size is None and self.market_type in dataset.sized:
-            what = f"a quantity of {self.kind} is in contracts there, and the files do not say what one is worth"
-            raise WrongQuestion(
-                what, "say --contract-size, e.g. 100 of Binance's BTCUSD_PERP, 0.01 of OKX's BTC-USDT-SWAP"
-            )
-        return made
-
-    @property
-    def allowed(self) -> Allowed:
-        return Allowed(self.holes, self.any_unit, self.contract_size)
 
 
 class Done(msgspec.Struct):
@@ -101,19 +58,12 @@ class Done(msgspec.Struct):
 
     @property
     def ok(self) -> bool:
-        return not self.missing and not any(one.state == "refused" or one.quarantined for one in self.files)
+        bad = ("refused", "changed")
+        return not self.missing and not any(one.state in bad or one.quarantined for one in self.files)
 
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
         return {"ok": self.ok, **msgspec.to_builtins(self)}
-
-
-def wanted_of(arguments: Mapping[str, Any]) -> Wanted:
-    """Raises WrongQuestion."""
-    try:
-        return msgspec.convert(dict(arguments), Wanted)
-    except msgspec.ValidationError as error:
-        raise WrongQuestion(f"what is wanted of the archive: {error}", "see dl archive --help") from error
 
 
 def archive_job(
@@ -127,7 +77,7 @@ def archive_job(
 ) -> Done:
     """What `dl archive` asks of who writes the lake. Blocks. Raises WrongQuestion, Refused, StorageFailed, Fenced."""
     wanted = wanted_of(arguments)
-    return asyncio.run(_run(writer, workers, clock, wanted, config, report, stopping))
+    return asyncio.run(_run(_Work(writer, workers, clock.now, config, report, stopping), wanted, clock))
 
 
 def control_job(
@@ -184,12 +134,28 @@ def look(root: Path, clock: Clock, arguments: Mapping[str, Any], config: Config)
     """What it would do; nothing is fetched but lists, and nothing written. Blocks. Raises WrongQuestion, Refused."""
     wanted = wanted_of(arguments)
 
-    async def run() -> Done:
-        async with source_of(root, clock, wanted, config, lambda: False) as source:
+    async def plan() -> Done:
+        async with source_of(root, clock, wanted.exchange, wanted.source, config, lambda: False) as source:
             found = await _planned(source, wanted, clock)
         return Done(True, [_seen(root, file) for file in found.files], found.missing, found.rest)
 
-    return asyncio.run(run())
+    return asyncio.run(_compared(root, clock, wanted, config) if wanted.recheck else plan())
+
+
+async def _compared(root: Path, clock: Clock, wanted: Wanted, config: Config) -> Done:
+    """What the lake has taken in before, and whether its publishers say the same of it still."""
+    done, known = Done(True, []), remembered(root, wanted)
+    for exchange in dict.fromkeys(file.series.exchange for file, _ in known):
+        async with source_of(root, clock, exchange, wanted.source, config, lambda: False) as source:
+            for file, one in known:
+                if file.series.exchange != exchange:
+                    continue
+                try:
+                    same = (await source.stamp(file)).is_of(one.had)
+                    done.files.append(msgspec.structs.replace(_seen(root, file), state="known" if same else "changed"))
+                except Refused as error:
+                    done.files.append(taking.refused(file, error))
+    return done
 
 
 def _seen(root: Path, file: ArchiveFile) -> Outcome:
@@ -202,28 +168,19 @@ def _seen(root: Path, file: ArchiveFile) -> Outcome:
     )  # fmt: skip
 
 
-@asynccontextmanager
-async def source_of(
-    root: Path, clock: Clock, wanted: Wanted, config: Config, stopping: Callable[[], bool]
-) -> AsyncIterator[Source]:
-    """The configured archive, or what --source names."""
-    settings, archive = config.archives, load(wanted.exchange)
-    place, usual = wanted.source, config.archives.place(wanted.exchange)
-    if place is not None and "://" not in place:
-        yield Folder(Path(place), archive)
-        return
-    base, listing = place or usual.base, usual.listing
-    if place is not None and place.rstrip("/") != usual.base.rstrip("/"):
-        listing = None  # a mirror lists its own, if any
-    try:
-        check_address(base)
-    except ValueError as error:
-        raise WrongQuestion(f"--source: {error}", "name a folder, or an https:// address") from error
-    allowed = settings.allowed(wanted.exchange)
-    if urlsplit(base).netloc not in allowed:
-        raise WrongQuestion(f"--source {base}: its host is not allowed", "name it in archives.hosts of config.yml")
-    async with Host(clock, allowed, settings.caps.packed, stopping) as host:
-        yield Remote(host, archive, base, listing, root)
+class _Work(NamedTuple):
+    """Who does it, and for whom."""
+
+    writer: LakeWriter
+    workers: Executor
+    now: Callable[[], int]
+    config: Config
+    report: Report
+    stopping: Callable[[], bool]
+
+    @property
+    def root(self) -> Path:
+        return self.writer.root
 
 
 class _Planned(msgspec.Struct):
@@ -248,72 +205,78 @@ async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
     return found
 
 
-async def _run(
-    writer: LakeWriter, workers: Executor, clock: Clock, wanted: Wanted, config: Config, report: Report,
-    stopping: Callable[[], bool],
-) -> Done:  # fmt: skip
-    wanted.series()  # before anything is asked
-    async with source_of(writer.root, clock, wanted, config, stopping) as source:
+async def _run(work: _Work, wanted: Wanted, clock: Clock) -> Done:
+    if wanted.recheck:
+        return await _recheck(work, wanted, clock)
+    async with source_of(work.root, clock, wanted.exchange, wanted.source, work.config, work.stopping) as source:
         found = await _planned(source, wanted, clock)
-        files, done = found.files, Done(False, [], found.missing, found.rest)
-        room = asyncio.Semaphore(config.archives.parallel)
-        least = config.disk.limits().low
-        failed: LakeError | None = None
-        async with asyncio.TaskGroup() as group:
-            # in the order of the files, so that the next one to be taken in is never the one that waits for room
-            tasks = [group.create_task(_fetch(writer.root, source, file, room, least)) for file in files]
-            try:
-                for place, (file, task) in enumerate(zip(files, tasks, strict=True)):
-                    report(place, len(files), file.name)
-                    if stopping():
-                        break
-                    fetched = await task
-                    done.files.append(await _taken(writer, workers, clock, wanted, config, file, fetched))
-                    room.release()
-            except LakeError as error:
-                failed = error
-            except asyncio.CancelledError:
-                _end(workers)  # the thread that waits for a file would be waited for
-                raise
-            finally:
-                for task in tasks:
-                    task.cancel()
-        if failed is not None:
-            raise failed
-        report(len(files), len(files), "taken in")
+        done = Done(False, [], found.missing, found.rest)
+        await _carry_out(work, source, [(file, wanted.allowed) for file in found.files], done)
     return done
 
 
-async def _fetch(
-    root: Path, source: Source, file: ArchiveFile, room: asyncio.Semaphore, least: int
-) -> Got | Outcome | LakeError:
+async def _recheck(work: _Work, wanted: Wanted, clock: Clock) -> Done:
+    """What the lake has taken in before, against what its publishers say of it now."""
+    done, known = Done(False, []), remembered(work.root, wanted)
+    for exchange in dict.fromkeys(file.series.exchange for file, _ in known):
+        mine = [
+            (file, msgspec.structs.replace(wanted.allowed, contract_size=one.contract_size))
+            for file, one in known
+            if file.series.exchange == exchange
+        ]
+        async with source_of(work.root, clock, exchange, wanted.source, work.config, work.stopping) as source:
+            await _carry_out(work, source, mine, done)
+    return done
+
+
+async def _carry_out(work: _Work, source: Source, files: Sequence[tuple[ArchiveFile, Allowed]], done: Done) -> None:
+    """Fetch files side by side and take them in one after the other."""
+    room = asyncio.Semaphore(work.config.archives.parallel)
+    failed: LakeError | None = None
+    async with asyncio.TaskGroup() as group:
+        # in the order of the files, so that the next one to be taken in is never the one that waits for room
+        tasks = [group.create_task(_fetch(work, source, file, room)) for file, _ in files]
+        try:
+            for place, ((file, allowed), task) in enumerate(zip(files, tasks, strict=True)):
+                work.report(place, len(files), file.name)
+                if work.stopping():
+                    break
+                fetched = await task
+                done.files.append(await _taken(work, file, allowed, fetched))
+                room.release()
+        except LakeError as error:
+            failed = error
+        except asyncio.CancelledError:
+            _end(work.workers)  # the thread that waits for a file would be waited for
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+    if failed is not None:
+        raise failed
+    work.report(len(files), len(files), "taken in")
+
+
+async def _fetch(work: _Work, source: Source, file: ArchiveFile, room: asyncio.Semaphore) -> Got | Outcome | LakeError:
     """A file that is here, or that it is in the lake as its CHECKSUM says, or why it is neither.
 
     Who takes it releases `room`.
     """
     await room.acquire()
     try:
-        free = durable.room(root).free
-        if free < least:
+        free = durable.room(work.root).free
+        if free < work.config.disk.limits().low:
             raise Refused(file.name, "size", f"the disk has {free:,} bytes free, less than disk.low_mb", "make room")
         said = await source.stamp(file)
-        known = memory.recall(root, file)
+        known = memory.recall(work.root, file)
         if known is not None and said.is_of(known.had):
-            return _seen(root, file)
+            return _seen(work.root, file)
         return await source.get(file, said)
     except LakeError as error:
         return error
 
 
-async def _taken(
-    writer: LakeWriter,
-    workers: Executor,
-    clock: Clock,
-    wanted: Wanted,
-    config: Config,
-    file: ArchiveFile,
-    found: Got | Outcome | LakeError,
-) -> Outcome:
+async def _taken(work: _Work, file: ArchiveFile, allowed: Allowed, found: Got | Outcome | LakeError) -> Outcome:
     """What became of a file. Raises what is no fault of the file: StorageFailed, Fenced."""
     if isinstance(found, Outcome):
         return found
@@ -321,9 +284,9 @@ async def _taken(
         if isinstance(found, LakeError):
             raise found
         try:
-            return await asyncio.to_thread(_into_lake, writer, workers, clock, wanted, config, file, found)
+            return await asyncio.to_thread(_into_lake, work, file, allowed, found)
         finally:
-            if found.ours and not config.archives.keep:
+            if found.ours and not work.config.archives.keep:
                 durable.unlink(found.path)
     except Refused as error:
         return taking.refused(file, error)
@@ -331,12 +294,10 @@ async def _taken(
         return taking.refused(file, Refused(file.name, "lake", error.message, error.hint or "run it again"))
 
 
-def _into_lake(
-    writer: LakeWriter, workers: Executor, clock: Clock, wanted: Wanted, config: Config, file: ArchiveFile, got: Got
-) -> Outcome:
+def _into_lake(work: _Work, file: ArchiveFile, allowed: Allowed, got: Got) -> Outcome:
     """A file that is new to the lake, or another version of one that is not."""
-    before = memory.recall(writer.root, file)
+    before, config = memory.recall(work.root, file), work.config
     if before is not None and before.had.sha256 != got.had.sha256:
-        return replace(writer, workers, config, file, got, before, wanted.allowed, clock.now)
+        return replace(work.writer, work.workers, config, file, got, before, allowed, work.now)
     node, caps = config.collectors.node, config.archives.caps
-    return taking.take(writer, workers, node, file, got, wanted.allowed, caps, clock.now)
+    return taking.take(work.writer, work.workers, node, file, got, allowed, caps, work.now)

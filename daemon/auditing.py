@@ -20,7 +20,7 @@ from collectors.files.archive.getting import Source
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.series import ArchiveFile, series_of
 from compactor.audit import Audited, AuditService, record
-from daemon import archiving
+from daemon.archive_request import source_of
 from daemon.config import Config
 from lake import durable
 from lake.audit_ids import Explaining
@@ -162,8 +162,7 @@ async def against(
     made: list[Audit] = []
     with Scratch("lake-audit-", config.compactor.reproduce.folder) as scratch:
         for exchange in dict.fromkeys(row.exchange for row, _ in todo):
-            place = archiving.Wanted("spot", TRADE, ("X",), "", "", exchange, source=asked.source)
-            async with archiving.source_of(scratch.path, clock, place, config, lambda: False) as source:
+            async with source_of(scratch.path, clock, exchange, asked.source, config, lambda: False) as source:
                 for row, known in todo:
                     if row.exchange == exchange:
                         report(len(made), len(todo), f"{row.symbol} {row.date}, its published file")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.output import ERR, OUT, print_json, print_table, size
-from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
+from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from runtime.workers import Workers
 
 SHOWN = 20
-SymbolsOption = Annotated[list[str], typer.Option("--symbol", help="A symbol as the venue spells it; more than once.")]
-FromOption = Annotated[str, typer.Option("--from", help="The first date (UTC), e.g. 2026-05-08.")]
+SymbolsOption = Annotated[
+    list[str] | None, typer.Option("--symbol", help="A symbol as the venue spells it; more than once.")
+]
+FromOption = Annotated[str | None, typer.Option("--from", help="The first date (UTC), e.g. 2026-05-08.")]
 ToOption = Annotated[
     str | None, typer.Option("--to", help="The last date, included (default: the first).", show_default=False)
 ]
@@ -38,47 +40,98 @@ SizeOption = Annotated[
 
 @command
 def archive(
-    symbols: SymbolsOption,
-    first: FromOption,
+    symbols: SymbolsOption = None,
+    first: FromOption = None,
     last: ToOption = None,
     lake: LakeOption = None,
-    exchange: Annotated[str, typer.Option(help="Whose archive: docs/archives.md has the list.")] = "binance",
-    market_type: Annotated[str, typer.Option("--market-type", help="spot, linear or inverse.")] = "spot",
+    exchange: Annotated[
+        str | None, typer.Option(help="Whose archive (default: binance): docs/archives.md has the list.")
+    ] = None,
+    market_type: Annotated[str | None, typer.Option("--market-type", help="spot (default), linear or inverse.")] = None,
     kind: Annotated[
-        str, typer.Option(help="What of it: trade, kline, …; a wrong one is answered with a list.")
-    ] = "trade",
+        str | None, typer.Option(help="trade (default), kline, …; a wrong one is answered with those there are.")
+    ] = None,
     interval: Annotated[str | None, typer.Option(help="Of candles: 1m, 1h, 1d, …")] = None,
     source: SourceOption = None,
     contract_size: SizeOption = None,
     holes: Annotated[bool, typer.Option("--holes", help="Take files whose ids have holes.")] = False,
     any_unit: Annotated[
-        bool, typer.Option("--any-unit", help="Take times in ms where us are documented, and the other way.")
+        bool, typer.Option("--any-unit", help="Take times in another unit than documented, told by their size.")
+    ] = False,
+    rest: Annotated[
+        bool, typer.Option("--rest", help="Then ask the venue's REST routes for what no file holds (dl backfill).")
+    ] = False,
+    recheck: Annotated[
+        bool,
+        typer.Option("--recheck", help="Look at files again that the lake took in: all, or what is named."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files it would take.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Take history from a venue's archive: whole months as monthly files, daily files at the edges.
+    """Take history from a venue's archive: whole months as monthly files, daily ones at the edges.
 
     A file must be what its CHECKSUM says, where the venue has them, hold one CSV, and lines of its own day or month,
     with ids that go on where they follow each other; anything else is refused by name, and nothing of it is in the
     lake. A file that is there already changes nothing. Downloads go on where they ended. What no file holds is named,
-    with the command that asks the venue's REST routes for it. Done by the daemon where one writes the lake. Exit code 1
-    where a file was refused, lines went to quarantine, or dates are not published.
+    with the command that asks the venue's REST routes for it; --rest does that. The lake is made where there is none;
+    where a daemon writes it, that does the work.
+
+    Publishers change files: --recheck asks for each that was taken in whether it is the same still, and takes those
+    that are not as new revisions of their days, with a report of what changed; --dry-run only names them.
+
+    Exit code 1 where a file was refused or (with --dry-run) has changed, lines went to quarantine, or dates are not
+    published.
     """
-    root = lake_root(lake, config)
+    if not recheck and (not symbols or first is None):
+        raise UsageError("which files: --symbol and --from are needed", "--symbol BTCUSDT --from 2026-05-08")
+    if rest and (recheck or dry_run or as_json):
+        raise UsageError("--rest goes with none of --recheck, --dry-run, --json", "`rest` of --json has the commands")
+    root = lake_root(lake, config, must_exist=recheck)
     told = {
-        "exchange": exchange, "market_type": market_type, "kind": kind, "symbols": symbols, "first": first,
+        "exchange": exchange, "market_type": market_type, "kind": kind, "symbols": symbols or None, "first": first,
         "last": last or first, "interval": interval, "source": _place(source), "contract_size": contract_size,
-        "holes": holes, "any_unit": any_unit,
+        "holes": holes, "any_unit": any_unit, "recheck": recheck,
     }  # fmt: skip
     wanted = {name: value for name, value in told.items() if value is not None}
+    wanted = wanted if recheck else {"exchange": "binance", "market_type": "spot", "kind": "trade"} | wanted
+    _check(wanted)
     done = _look(root, config, wanted) if dry_run else _take(root, config, wanted, as_json)
     if as_json:
         print_json(done)
     else:
         _say(done)
+    if rest and (symbols := [one["symbol"] for one in done["rest"] if one["command"]]):
+        return max(_refused(done), _ask(root, config, wanted, symbols, done["rest"]))
     return 0 if done["ok"] else 1
+
+
+def _refused(done: Mapping[str, Any]) -> int:
+    """The exit code of what files there were."""
+    return int(any(one["state"] == "refused" or one["quarantined"] for one in done["files"]))
+
+
+def _ask(root: Path, config: Path | None, wanted: Mapping[str, Any], symbols: list[str], rest: list[Any]) -> int:
+    """`dl backfill` over what is in no file; it never asks for what is held. The exit code."""
+    from cli.commands.backfill import backfill
+
+    begin, end = min(one["start"] for one in rest), max(one["end"] for one in rest)
+    named = list(dict.fromkeys(symbols))
+    OUT.print(f"asking REST for {', '.join(named)}, {begin} to {end}", markup=False)
+    try:
+        backfill(
+            wanted["exchange"], wanted["market_type"], named, [wanted["kind"]], begin, end, lake=root, config=config
+        )
+    except typer.Exit as ended:
+        return ended.exit_code
+    return 0
+
+
+def _check(wanted: Mapping[str, Any]) -> None:
+    """Before a lake is made for what cannot be meant. Raises WrongQuestion."""
+    from daemon.archive_request import wanted_of
+
+    wanted_of(wanted)
 
 
 def _place(source: str | None) -> str | None:
@@ -104,7 +157,7 @@ def _take(root: Path, config: Path | None, wanted: Mapping[str, Any], quiet: boo
             )
         return done.told()
 
-    made: dict[str, Any] = run_job("archive", wanted, root, settings(config), quiet, work)
+    made: dict[str, Any] = run_job("archive", wanted, root, settings(config), quiet, work, create=True)
     return made
 
 
@@ -127,7 +180,7 @@ def _say(done: Mapping[str, Any]) -> None:
         for one in done["files"]
     ]  # fmt: skip
     columns = ("file", "state", "rows", "repeated", "quarantined", "ids missing", "goes on", "bytes", "sha256")
-    print_table("", columns, rows, "no files of that are published")
+    print_table("", columns, rows, "no files of that")
     for one in done["files"]:
         if one["state"] == "refused":
             ERR.print(f"refused: {one['name']}: {one['rule']}: {one['what']} ({one['fix']})", markup=False)
@@ -141,8 +194,8 @@ def _say(done: Mapping[str, Any]) -> None:
         shown = ", ".join(dates[:5]) + (f" and {len(dates) - 5:,} more" if len(dates) > 5 else "")
         ERR.print(f"not published: {symbol} {shown}", markup=False)
     for one in done["rest"][:SHOWN]:
-        way = f"REST has it: {one['command']}" if one["command"] else f"REST has it not: {one['why']}"
-        ERR.print(f"in no file: {one['symbol']} {one['start']} to {one['end']}. {way}", markup=False)
+        way = f"ask REST: {one['command']}" if one["command"] else f"not over REST either: {one['why']}"
+        ERR.print(f"in no file: {one['symbol']} {one['start']} to {one['end']}; {way}", markup=False)
     if len(done["rest"]) > SHOWN:
         ERR.print(f"and {len(done['rest']) - SHOWN:,} more periods that are in no file (--json lists all)")
     _end(done)
@@ -156,7 +209,10 @@ def _changes(one: Mapping[str, Any]) -> str:
 def _end(done: Mapping[str, Any]) -> None:
     states = [one["state"] for one in done["files"]]
     if done["dry_run"]:
-        OUT.print(f"{states.count('wanted'):,} files would be fetched, {states.count('known'):,} are in the lake")
+        changed = f", {states.count('changed'):,} were changed by their publisher" if "changed" in states else ""
+        OUT.print(
+            f"{states.count('wanted'):,} files would be fetched, {states.count('known'):,} are in the lake{changed}"
+        )
         return
     rows = sum(one["rows"] for one in done["files"] if one["state"] == "taken")
     counts = ", ".join(f"{states.count(state):,} {state}" for state in ("taken", "replaced", "known", "refused"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import hashlib
 import io
 import pathlib
 import re
@@ -18,12 +19,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from collectors import exchanges
+from collectors.adapters.archives import LINES
 from collectors.files.archive import memory, series
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import Allowed, Reading
 from collectors.files.archive.series import ArchiveFile, Series
 from collectors.files.archive.unpacking import blocks
 from collectors.files.archive.zips import Caps
+from compactor.config import CompactorConfig
+from compactor.service import compact_once
 from daemon.archiving import Done, archive_job, look
 from daemon.config import Config
 from lake import Lake, layout
@@ -46,6 +50,7 @@ CASES = [
 NOT_TOLD = {("binance", "quote"), ("binance", "open_interest"), ("binance", "liquidation")}
 """What no twin publishes: data sets that have ended, and values that its market does not keep."""
 TOLD = [case for case in CASES if (case[0], case[2]) not in NOT_TOLD]
+ONE_EACH = [(name, market, kind) for name, market, kind in TOLD if kind == "trade" and market != "inverse"]
 TIMES = ("time", "timestamp", "transact_time", "calc_time", "open_time", "trade_time", "created_time")
 
 
@@ -240,6 +245,43 @@ def test_a_file_that_is_not_what_it_says_is_refused_by_rule(case: Case) -> None:
         assert caught.value.rule in rules, (what, str(caught.value))
         assert caught.value.name == case.file.name
         assert caught.value.fix, what
+
+
+@pytest.mark.parametrize("case", ONE_EACH, indirect=True, ids="-".join)
+def test_a_file_that_its_publisher_changed_is_a_revision_that_says_what(tmp_path: pathlib.Path, case: Case) -> None:
+    """From a folder, as from a host: with the same paths, and a CHECKSUM where the venue has them."""
+    root, mirror = tmp_path / "lake", tmp_path / "mirror"
+    for path, make in case.twin.files.items():
+        _lay(case, mirror / path, make())
+    LakeWriter.open(root, "node", NOW).close()
+    done = ask(root, case, DAYS[1], DAYS[1], str(mirror))
+    assert {one.state for one in done.files} == {"taken"}
+    with LakeWriter.open(root, "node", NOW) as writer:
+        assert not compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), retention=False).failures
+    before = told(root, case)
+
+    def cheaper(names: list[str], rows: list[str]) -> list[str]:
+        cells = rows[3].split(",")
+        cells[names.index("price")] = "1.5"
+        return [*rows[:3], ",".join(cells), *rows[4:]]
+
+    _lay(case, mirror / case.file.path, _lines(case, cheaper))
+    again = ask(root, case, DAYS[1], DAYS[1], str(mirror))
+    (one,) = [each for each in again.files if each.state != "known"]
+    changed = (0, 1, 0) if case.series.dataset.identity != LINES else (1, 0, 1)
+    assert (one.state, (one.added, one.changed, one.removed)) == ("replaced", changed), one
+    after = told(root, case)
+    assert len(after) == len(before)
+    assert len(set(after) - set(before)) == 1
+    assert {one.state for one in ask(root, case, DAYS[1], DAYS[1], str(mirror)).files} == {"known"}
+
+
+def _lay(case: Case, path: pathlib.Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    if sums := case.series.archive.sums:
+        digest = hashlib.new(sums, data, usedforsecurity=False).hexdigest()
+        path.with_name(f"{path.name}.CHECKSUM").write_text(f"{digest}  {path.name}\n")
 
 
 @pytest.mark.parametrize("name", series.names())

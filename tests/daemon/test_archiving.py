@@ -353,6 +353,34 @@ def test_a_file_that_its_publisher_changed_is_a_revision_that_says_what(root: Pa
     assert rows(root) == after
 
 
+def again(root: Path, host: ArchiveHost, **wanted: Any) -> Done:
+    with LakeWriter.open(root, "node", NOW) as writer:
+        told = {"recheck": True, **wanted}
+        return archive_job(writer, InlineExecutor(), Quick(NOW), told, config_of(host), lambda *_: None)
+
+
+def test_all_that_was_taken_in_is_looked_at_again(root: Path, host: ArchiveHost):
+    assert states(ask(root, host)) == ["taken"] * 3
+    host.asked.clear()
+    assert states(again(root, host)) == ["known"] * 3
+    assert {path.rpartition(".")[2] for path, _ in host.asked} == {"CHECKSUM"}
+    assert states(again(root, host, symbols=["ETHUSDT"])) == []
+    assert states(again(root, host, exchange="bybit")) == []
+    lines = trades(DAYS[1], 100 + EACH, EACH)
+    publish(host, DAYS[1], [*lines[:5], lines[5].replace(",True,True", ",False,True"), *lines[6:]])
+    del host.files[file(DAYS[2]).path], host.files[f"{file(DAYS[2]).path}.CHECKSUM"]
+    seen = look(root, Quick(NOW), {"recheck": True}, config_of(host))
+    assert (states(seen), seen.ok) == (["known", "changed", "refused"], False)
+    assert states(again(root, host, first=DAYS[0], last=DAYS[0])) == ["known"]
+    done = again(root, host, kind="trade", symbols=["BTCUSDT"])
+    assert (states(done), done.files[2].rule) == (["known", "replaced", "refused"], "missing")
+    assert done.files[1].replaces
+    assert states(again(root, host)) == ["known", "known", "refused"]
+    for wrong in ({"contract_size": "1"}, {"source": str(root)}, {"exchange": "kraken"}):
+        with pytest.raises(WrongQuestion):
+            again(root, host, **wrong)
+
+
 def test_a_candle_that_changed_is_a_new_revision_of_it(root: Path, host: ArchiveHost):
     klines = ArchiveFile(DAYS[0], series_of("binance", "spot", "kline", "BTCUSDT", "12h"))
     start = day_us(DAYS[0])

@@ -48,8 +48,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     """What became of one file.
 
     `state`: taken, known (these bytes are in the lake), replaced (its publisher had changed it), refused; of a dry run
-    wanted or known. `rule`, `what` and `fix` say why it was refused; `replaces` is the SHA-256 of the version before,
-    whose days `revised` have new revisions now, with so many rows `added`, `changed` and `removed`.
+    wanted, known or changed (its publisher says another version than the lake has). `rule`, `what` and `fix` say why it
+    was refused; `replaces` is the SHA-256 of the version before, whose days `revised` have new revisions now, with so
+    many rows `added`, `changed` and `removed`.
     """
 
     name: str
