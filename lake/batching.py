@@ -21,7 +21,7 @@ from lake.errors import MissingFile
 from lake.plans import Plan
 from lake.reading import EVER, Selection, Wanted, check, lazy, time_column
 from lake.rows import FileRow
-from lake.sizes import SIZED, SIZES, with_sizes
+from lake.sizes import SIZED, stored_for, with_sizes
 from market import times
 from market.times import DAY, HOUR, MINUTE, Interval, floor_to
 
@@ -34,7 +34,6 @@ _MOST_SLICES = 720
 """Slices of one hour."""
 _AROUND = MINUTE
 """Copies of a hot row from two connections may differ by so much in an estimated time: each slice looks beyond it."""
-_SIZING = ("price", "qty", "multiplier", "qty_unit", "market_type")
 _MARKET = ("exchange", "market_type", "symbol")
 Again = Callable[[Interval, Sequence[Wanted], Callable[[Plan], pl.DataFrame]], pl.DataFrame]
 """The answer to the same question from a new snapshot, for a part of its span and some of its symbols."""
@@ -63,8 +62,7 @@ def _rows(root: Path, plan: Plan, names: Sequence[str], again: Again) -> Iterato
 def _file(root: Path, plan: Plan, file: FileRow, names: Sequence[str], again: Again) -> Iterator[pl.DataFrame]:
     """The wanted rows of a daily file, piece by piece."""
     wanted = _in_market(plan.wanted, file)
-    needed = dict.fromkeys((*_MARKET, time_column(plan.kind), *names, *(_SIZING if plan.kind in SIZED else ())))
-    columns = [name for name in needed if name not in SIZES]
+    columns = stored_for(plan.kind, (*_MARKET, time_column(plan.kind), *names))
     symbols = None if any(w.symbol is None for w in wanted) else frozenset(w.symbol for w in wanted if w.symbol)
     try:
         check(root, [file])
@@ -159,8 +157,7 @@ def _bars(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: Aga
 
 def _folded(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: Again) -> pl.DataFrame:
     def made(one: Plan) -> pl.DataFrame:
-        check(root, one.selection.files)
-        return wide_bars.shown(one, bar, lazy(root, one.selection, one.files), "none", names)
+        return wide_bars.shown(root, one, bar, "none", names)
 
     try:
         return made(plan)

@@ -28,7 +28,7 @@ from lake.manifest import Manifest
 from lake.manifest_reads import Meta, Snapshot
 from lake.plans import Plan
 from lake.reading import MinState, Wanted, check, lazy
-from lake.sizes import SIZED, with_sizes
+from lake.sizes import SIZED, SIZES, stored_for, with_sizes
 from lake.telling import Telling
 from market.kinds import kind
 from market.times import Interval
@@ -135,13 +135,12 @@ class Lake(Telling):
         )
 
         def frame(plan: Plan) -> pl.LazyFrame:
+            if bar is not None and bar.folded:
+                return wide_bars.shown(self.root, plan, bar, "none", ()).lazy()
             rows = self._rows(plan)
             if bar is None:
                 return rows
-            if bar.folded:
-                return wide_bars.shown(plan, bar, rows, "none", ()).lazy()
-            hidden = wide_bars.hiding(plan, bar)
-            return rows.map_batches(hidden, predicate_pushdown=False, projection_pushdown=False)
+            return rows.map_batches(wide_bars.hiding(plan, bar), predicate_pushdown=False, projection_pushdown=False)
 
         return self._planned(question, frame)
 
@@ -260,11 +259,12 @@ class Lake(Telling):
 
         def answer(plan: Plan) -> pa.Table:
             if bar is None:
-                rows = self._rows(plan)
-                frame = rows.select(names_of(rows.collect_schema().names(), columns, name)).collect()
+                names = names_of((*tables.schema(name).names, *(SIZES if name in SIZED else ())), columns, name)
+                frame = self._rows(plan, names).select(names).collect()
             else:
                 names = names_of(tables.schema(plan.kind).names, columns, name)
-                frame = wide_bars.shown(plan, bar, self._rows(plan), fill, names).select(names)
+                frame = wide_bars.shown(self.root, plan, bar, fill, names)
+                frame = frame if frame.columns == names else frame.select(names)
             return completeness.attach(arrow(frame, plan.kind), plan.told)
 
         return self._planned(question, answer)
@@ -286,9 +286,11 @@ class Lake(Telling):
         self._plans = {**(self._plans if len(self._plans) < _PLANS else {}), question: (now, plan)}
         return plan
 
-    def _rows(self, plan: Plan) -> pl.LazyFrame:
+    def _rows(self, plan: Plan, names: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The rows of a plan, of which the columns `names` are there at least."""
         check(self.root, plan.selection.files)
-        rows = lazy(self.root, plan.selection, plan.files)
+        needed = None if names is None else stored_for(plan.kind, names)
+        rows = lazy(self.root, plan.selection, plan.files, needed)
         return with_sizes(rows) if plan.kind in SIZED else rows
 
 

@@ -8,7 +8,9 @@ last, of bars the highest revision).
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -25,6 +27,7 @@ from market.times import Interval
 Market: TypeAlias = tuple[str, str]
 MinState: TypeAlias = Literal["provisional", "final", "verified"]
 EVER = Interval(-(2**62), 2**62)
+_MARKET = ("exchange", "market_type", "symbol")
 _RUNS = 8
 """Scans that one frame is put together of."""
 
@@ -87,12 +90,17 @@ def choose(
     return Selection(name, tuple(wanted), span, tuple(final), tuple(hot))
 
 
-def lazy(root: Path, selection: Selection, files: Sequence[FileRow]) -> pl.LazyFrame:
-    """All wanted rows, sorted by (exchange, market_type, symbol, order). `files` are the live ones of the kind."""
+def lazy(
+    root: Path, selection: Selection, files: Sequence[FileRow], columns: Sequence[str] | None = None
+) -> pl.LazyFrame:
+    """All wanted rows, sorted by (exchange, market_type, symbol, order). `files` are the live ones of the kind.
+
+    Who needs some `columns` only may say so: the others need not be there.
+    """
     name = selection.kind
     frames: list[pl.LazyFrame] = []
     if selection.final:
-        frames.append(_scan(root, selection.final, selection))
+        frames.append(_scan(root, selection.final, selection, columns if _ordered(selection) else None))
     if selection.hot:
         frames.append(_hot(root, selection, files))
     if not frames:
@@ -103,14 +111,19 @@ def lazy(root: Path, selection: Selection, files: Sequence[FileRow]) -> pl.LazyF
     return whole if _ordered(selection) else whole.sort(_order(name), nulls_last=False, maintain_order=True)
 
 
-def _scan(root: Path, files: Sequence[FileRow], selection: Selection) -> pl.LazyFrame:
+def _scan(
+    root: Path, files: Sequence[FileRow], selection: Selection, columns: Sequence[str] | None = None
+) -> pl.LazyFrame:
     """The wanted rows of these files; a file that holds nothing else is read without looking at each row."""
     runs = [
         (plain, list(held)) for plain, held in itertools.groupby(files, lambda file: _wanted_whole(file, selection))
     ]
     if len(runs) > _RUNS:
         runs = [(False, list(files))]
-    frames = [_scanned(root, held, None if plain else selection) for plain, held in runs]
+    if columns is not None:
+        filtered = () if all(plain for plain, _ in runs) else (*_MARKET, time_column(selection.kind))
+        columns = list(dict.fromkeys((*columns, *filtered)))
+    frames = [_scanned(root, held, None if plain else selection, columns) for plain, held in runs]
     return pl.concat(frames) if len(frames) > 1 else frames[0]
 
 
@@ -120,8 +133,16 @@ def _wanted_whole(file: FileRow, selection: Selection) -> bool:
     return inside and (file.symbol is not None or Wanted() in selection.wanted)
 
 
-def _scanned(root: Path, files: Sequence[FileRow], selection: Selection | None) -> pl.LazyFrame:
-    frame = pl.scan_parquet([root / file.path for file in files], hive_partitioning=False, glob=False)
+def _scanned(
+    root: Path, files: Sequence[FileRow], selection: Selection | None, columns: Sequence[str] | None
+) -> pl.LazyFrame:
+    paths = [f"{root}/{file.path}" for file in files]
+    if columns is None:
+        frame = pl.scan_parquet(paths, hive_partitioning=False, glob=False)
+    else:  # told which columns there are, polars looks at those of each footer only
+        schema = _schema(files[0].kind)
+        some = {name: schema[name] for name in columns}
+        frame = pl.scan_parquet(paths, hive_partitioning=False, glob=False, schema=some, extra_columns="ignore")
     if selection is None:
         return frame
     if selection.span != EVER:
@@ -131,6 +152,13 @@ def _scanned(root: Path, files: Sequence[FileRow], selection: Selection | None) 
     if Wanted() not in selection.wanted:
         frame = frame.filter(pl.any_horizontal([wanted.rows() for wanted in selection.wanted]))
     return frame
+
+
+@cache
+def _schema(name: str) -> pl.Schema:
+    held = pl.from_arrow(tables.empty(name))
+    assert isinstance(held, pl.DataFrame)
+    return held.schema
 
 
 def _hot(root: Path, selection: Selection, files: Sequence[FileRow]) -> pl.LazyFrame:
@@ -183,7 +211,7 @@ def _ordered(selection: Selection) -> bool:
     return None not in {symbol for _, _, symbol in names} or len(selection.final) == 1
 
 
-_checked: dict[Path, tuple[str, int, int]] = {}
+_checked: dict[str, tuple[str, int, int]] = {}
 
 
 def check(root: Path, files: Sequence[FileRow | FeatureRow]) -> None:
@@ -192,13 +220,13 @@ def check(root: Path, files: Sequence[FileRow | FeatureRow]) -> None:
     Only pyarrow verifies page checksums, and a flipped bit mostly reads back silently wrong.
     """
     for file in files:
-        path = root / file.path
+        path = f"{root}/{file.path}"  # a Path costs as much as the look at the file
         try:
-            stat = path.stat()
+            stat = os.stat(path)  # noqa: PTH116
         except FileNotFoundError:
             stat = None
         seen = (file.sha256, stat.st_size, stat.st_mtime_ns) if stat else None
         if seen is None or _checked.get(path) != seen:
-            check_sha256(path, file.sha256)
+            check_sha256(Path(path), file.sha256)
             if seen is not None:
                 _checked[path] = seen

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from market.kinds import KINDS
 
 if TYPE_CHECKING:
-    import polars as pl
+    from collections.abc import Iterable
+
+import polars as pl
 
 SIZED = frozenset(
     name for name, kind in KINDS.items() if {"price", "qty", "qty_unit"} <= {column.name for column in kind.columns}
@@ -19,12 +21,19 @@ SIZED = frozenset(
 """Kinds that readers and views give `qty_base` and `qty_quote`."""
 
 SIZES = ("qty_base", "qty_quote")
+_MADE_OF = ("price", "qty", "multiplier", "qty_unit", "market_type")
 MONEY_SQL = "(qty_unit = 'quote' OR (qty_unit = 'contract' AND market_type = 'inverse'))"
 SQL = (
     f"CASE WHEN {MONEY_SQL} THEN qty * multiplier / nullif(price, 0) ELSE qty * multiplier END AS qty_base, "
     f"CASE WHEN {MONEY_SQL} THEN qty * multiplier ELSE qty * multiplier * price END AS qty_quote"
 )
 """The two columns in DuckDB's words."""
+
+
+def stored_for(kind: str, names: Iterable[str]) -> list[str]:
+    """The columns of the files that an answer with these columns is made of."""
+    made = dict.fromkeys((*names, *(_MADE_OF if kind in SIZED else ())))
+    return [name for name in made if kind not in SIZED or name not in SIZES]
 
 
 def with_sizes(rows: pl.LazyFrame) -> pl.LazyFrame:

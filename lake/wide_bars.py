@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -11,14 +12,17 @@ from lake.asking import BarKind
 from lake.bars import EVERY_SYMBOL
 from lake.fills import Fill
 from lake.plans import Plan, spans
+from lake.reading import check, lazy
 
 
-def shown(plan: Plan, bar: BarKind, rows: pl.LazyFrame, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
-    """Bars of `rows` (stored ones of the plan); at least `columns` of them where nothing needs the others."""
+def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
+    """The bars of a plan; at least `columns` of them where nothing needs the others. Raises CorruptFile."""
+    check(root, plan.selection.files)
     if fill == "none" and not bar.folded:
-        needed = fills.NEEDED if plan.gaps else ("gap",)
-        rows = rows.select(list(dict.fromkeys((*needed, *columns))))
-    held = rows.collect()
+        needed = list(dict.fromkeys((*(fills.NEEDED if plan.gaps else ("gap",)), *columns)))
+        held = lazy(root, plan.selection, plan.files, needed).select(needed).collect()
+    else:
+        held = lazy(root, plan.selection, plan.files).collect()
     if bar.folded:
         held = _folded(held, bar, plan)
         low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (plan.span.start, plan.span.end))
