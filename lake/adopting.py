@@ -31,7 +31,7 @@ from lake.sortedness import unsorted
 from lake.writer import LakeWriter
 from market import kinds
 from market.session import Coverage
-from market.times import DAY, HOUR, MS, Interval, date_of, floor_to
+from market.times import DAY, HOUR, MS, Interval, date_of, floor_to, subtract
 
 BATCH_ROWS = 256 * 1024
 """Rows of a batch, at most, as its readers should cut it: a batch is in memory as texts and as a table."""
@@ -61,6 +61,8 @@ class FileSource(msgspec.Struct, frozen=True, kw_only=True):
     lake_id: str
     held: overlaps.Spans = {}
     """What the lake covers already of each symbol: rows without an id that lie there are left out."""
+    zone: str = ""
+    """Whose days are noted on which there are rows; none where it is empty."""
 
     @property
     def name(self) -> str:
@@ -84,6 +86,8 @@ class Published(msgspec.Struct):
     """Rows without an id in times that the lake covers."""
     spans: dict[str, Span] = {}
     """symbol -> from its first row to behind its last one."""
+    days: dict[str, set[int]] = {}
+    """symbol -> days of the source's zone since 1970 on which it has rows."""
 
     @property
     def quarantined(self) -> int:
@@ -198,6 +202,8 @@ def join(made: Published, more: Published) -> None:
     for symbol, (start, end) in more.spans.items():
         low, high = made.spans.get(symbol, (start, end))
         made.spans[symbol] = (min(low, start), max(high, end))
+    for symbol, days in more.days.items():
+        made.days.setdefault(symbol, set()).update(days)
 
 
 def finish(
@@ -207,12 +213,14 @@ def finish(
     *,
     now: int,
     coverage: Mapping[str, Interval] | None = None,
+    holes: Mapping[str, Sequence[Interval]] | None = None,
     checks: Sequence[CheckRow] = (),
 ) -> Adopted:
     """All of the file becomes visible at once, then its session ends and covers `coverage` (symbol -> us).
 
-    None is what the rows themselves prove: each symbol from its first row to behind its last. Raises CommitConflict,
-    StorageFailed, Fenced: then nothing of it is visible, or all of it, and taking it in again ends it.
+    None is what the rows themselves prove: each symbol from its first row to behind its last, without its `holes`.
+    Raises CommitConflict, StorageFailed, Fenced: then nothing of it is visible, or all of it, and taking it in again
+    ends it.
     """
     if published.files or published.quarantine:
         writer.publish(
@@ -222,8 +230,8 @@ def finish(
         coverage = {symbol: Interval(*span) for symbol, span in published.spans.items()}
     covered = [
         Coverage(source.exchange, source.market_type, source.kind, symbol, source.session, span.start, span.end)
-        for symbol, span in sorted(coverage.items())
-        if not span.empty
+        for symbol, whole in sorted(coverage.items())
+        for span in subtract([whole], (holes or {}).get(symbol, ()))
     ]
     lines = published.rows + published.duplicates + published.covered + published.quarantined
     ended = _row(source, closed_at=max(now, source.recv), cause=DONE, frames=lines, events=published.rows)
@@ -302,7 +310,8 @@ def _ordered_rows(source: FileSource, table: pa.Table, made: Published) -> tuple
     table, covered = overlaps.without(source.kind, table, source.held)
     table, doubled = _ordered(source.kind, table)
     spans = _spans(source.kind, table)
-    join(made, Published(rows=table.num_rows, duplicates=doubled.total(), covered=covered, spans=spans))
+    days = _days(source, table) if source.zone else {}
+    join(made, Published(rows=table.num_rows, duplicates=doubled.total(), covered=covered, spans=spans, days=days))
     return table, doubled
 
 
@@ -333,6 +342,16 @@ def _spans(kind: str, table: pa.Table) -> dict[str, Span]:
     # a candle's time is its last millisecond
     behind = MS if kind == "kline" else 1
     return {str(symbol): (start, end + behind) for symbol, start, end in found.iter_rows()}
+
+
+def _days(source: FileSource, table: pa.Table) -> dict[str, set[int]]:
+    name = "open_time" if source.kind == "kline" else "ts_event"
+    frame = merge.plain_frame(table.select(["symbol", name]))
+    local = pl.col(name).dt.convert_time_zone(source.zone).dt.date().to_physical().alias("day")
+    found: dict[str, set[int]] = {}
+    for symbol, day in frame.select("symbol", local).unique().iter_rows():
+        found.setdefault(str(symbol), set()).add(day)
+    return found
 
 
 def _cut(table: pa.Table, today: int) -> Iterator[tuple[int, pa.Table]]:

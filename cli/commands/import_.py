@@ -276,6 +276,15 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
         f" {made['duplicates']:,} duplicates left out, {left}{made['quarantined']:,} set aside",
         markup=False,
     )
+    for one in made["missing"]:
+        days = one["days"]
+        known = "trading day" if one["sure"] else "weekday"
+        shown = ", ".join(days[:SHOWN]) + (", …" if len(days) > SHOWN else "")
+        OUT.print(
+            f"  no rows of {one['symbol']} on {len(days):,} {known}{'s' if len(days) > 1 else ''}"
+            f"{'' if one['sure'] else ' (its holidays are not known)'}, not covered: {shown}",
+            markup=False,
+        )
     _say_overlaps(made["overlaps"])
     for reason in made["reasons"]:
         ERR.print(f"set aside: {reason}", markup=False)

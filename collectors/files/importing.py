@@ -7,8 +7,10 @@ stays the same for a file of any size. What stops in between leaves nothing, and
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import os
+import zoneinfo
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -19,7 +21,7 @@ import msgspec
 from collectors import exchanges
 from collectors.files import changes
 from collectors.files.blocks import Block, NoFile, blocks, sample_of
-from collectors.files.reading import Options, Reading, Refused, check_kind
+from collectors.files.reading import INTERVALS, Options, Reading, Refused, check_kind
 from collectors.files.rows import batches
 from collectors.files.understand import understand
 from lake import adopting, layout, overlaps, tables
@@ -30,7 +32,7 @@ from lake.overlaps import Overlap
 from lake.reader import Lake
 from lake.rows import CheckRow
 from lake.writer import LakeWriter
-from market import times
+from market import calendars, times
 from market.errors import MarketError
 from market.instruments import check_market_type
 
@@ -48,6 +50,17 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     reading: Reading
     member: str | None = None
     again: bool = False
+
+
+class Missing(msgspec.Struct):
+    """Trading days without a row between the first and the last of a symbol; they are not covered.
+
+    `sure`: the holidays of that market are known.
+    """
+
+    symbol: str
+    days: list[str]
+    sure: bool = True
 
 
 class Imported(msgspec.Struct, kw_only=True):
@@ -69,6 +82,7 @@ class Imported(msgspec.Struct, kw_only=True):
     ts_from: int | None
     ts_to: int | None
     reasons: list[str]
+    missing: list[Missing] = []
     overlaps: list[Overlap] = []
     """Where its rows and those that were in the lake are the same events."""
 
@@ -120,7 +134,7 @@ def take_in(
     if isinstance(source, Adopted):
         return _imported(request, sha256, source)
     made = Published()
-    source = msgspec.structs.replace(source, held=_held(writer, source, request))
+    source = msgspec.structs.replace(source, held=_held(writer, source, request), zone=_zone(request.reading))
     try:
         for block, done in blocks(path, request.reading, request.member):
             _check_going(path, stopping)
@@ -130,8 +144,10 @@ def take_in(
         _check_same(path, seen)
         _check_alone(writer, request, made)
         found = executor.submit(overlaps.compare, writer.root, made.files, source.session).result()
-        done_with = adopting.finish(writer, source, made, now=now, checks=_differing(made, found))
-        return msgspec.structs.replace(_imported(request, sha256, done_with), overlaps=found)
+        missing = _missing(source, made)
+        holes = {one.symbol: [_local_day(source.zone, day) for day in one.days] for one in missing}
+        done_with = adopting.finish(writer, source, made, now=now, holes=holes, checks=_differing(made, found))
+        return msgspec.structs.replace(_imported(request, sha256, done_with), overlaps=found, missing=missing)
     except BaseException as error:
         with contextlib.suppress(LakeError):
             adopting.abandon(writer, source, made, _why(error), now=now)
@@ -144,18 +160,46 @@ def rehearse(request: Request, now: int, report: Report) -> Imported:
     sha256, seen = _hashed(path, report)
     source = FileSource(
         exchange=request.exchange, market_type=request.market_type, kind=request.reading.kind, source=KEPT,
-        url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="",
+        url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="", zone=_zone(request.reading),
     )  # fmt: skip
     made = Published()
     for block, done in blocks(path, request.reading, request.member):
         adopting.join(made, adopting.rehearse(source, batches(path, request.reading, block), lambda _: None))
         report(done, seen.st_size, f"{made.rows:,} rows")
-    return _imported(request, sha256, adopting.told(source, made))
+    told = _imported(request, sha256, adopting.told(source, made))
+    return msgspec.structs.replace(told, missing=_missing(source, made))
 
 
 def work(root: str, source: FileSource, reading: Reading, path: str, block: Block, now: int) -> Published:
     """One block in a worker process."""
     return adopting.publish_rows(Path(root), source, batches(Path(path), reading, block), run=source.session, now=now)
+
+
+def _zone(reading: Reading) -> str:
+    """Whose calendar says which days there should be; of candles wider than a day none does."""
+    if reading.interval in INTERVALS and INTERVALS[reading.interval] > INTERVALS["1d"]:
+        return ""
+    return next(iter(reading.times.values())).zone or "UTC" if reading.times else "UTC"
+
+
+def _missing(source: FileSource, made: Published) -> list[Missing]:
+    epoch = dt.date(1970, 1, 1)
+    found = []
+    for symbol, days in sorted(made.days.items()):
+        held = [epoch + dt.timedelta(days=day) for day in days]
+        lost = calendars.missing(source.market_type, source.exchange, source.zone, held)
+        sure = source.market_type != "equity" or all(
+            calendars.holidays_known(source.exchange, source.zone, day.year) for day in lost
+        )
+        if lost:
+            found.append(Missing(symbol, [day.isoformat() for day in lost], sure))
+    return found
+
+
+def _local_day(zone: str, day: str) -> times.Interval:
+    start = dt.datetime.fromisoformat(day).replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    end = (start + dt.timedelta(days=1)).replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    return times.Interval(times.from_datetime(start), times.from_datetime(end))
 
 
 def _held(writer: LakeWriter, source: FileSource, request: Request) -> overlaps.Spans:

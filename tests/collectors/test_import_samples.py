@@ -22,7 +22,7 @@ WANTED = {
     ),
     "backtestingpy_EURUSD.csv": (Options(exchange="fxcm", market_type="fx", symbol="EURUSD", timezone="UTC"), 5000),
     "backtestingpy_GOOG.csv": (Options(**EQUITY), 2148),
-    "backtrader_2006-day-001.txt": (Options(**EQUITY), 255),
+    "backtrader_2006-day-001.txt": (Options(**EQUITY | {"timezone": "Europe/Berlin"}), 255),
     "backtrader_2006-min-005.txt": (Options(**EQUITY | {"timezone": "Europe/Berlin"}), 2142),
     "backtrader_ticksample.csv": (
         Options(**EQUITY, kind="trade", columns={"Datetime": "time", "Close": "price", "Volume": "qty"}), 135,
@@ -95,6 +95,7 @@ def test_a_real_file_is_read_with_one_command(name):
     request = request_of(sample(f"csv/{name}"), options)
     made = rehearse(request, NOW, lambda *_: None)
     assert made.quarantined == 0, made.reasons
+    assert [one.days for one in made.missing if one.sure] == []
     assert made.rows + made.duplicates == rows or rows is None
     assert made.rows > 100
 

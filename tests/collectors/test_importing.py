@@ -286,3 +286,23 @@ async def test_the_control_port_takes_files_in_one_after_the_other(writer, tmp_p
     with pytest.raises(WrongQuestion, match="no request"):
         await job({"path": "x"}, quiet)
     assert msgspec.convert(asked, Request) == request_of(path, options())
+
+
+@pytest.mark.parametrize(
+    "lost, wanted, covered",
+    [
+        (("2024-03-30", "2024-03-31"), [], [("2024-03-25T04:00:00Z", "2024-04-06T04:00:00Z")]),
+        (("2024-03-29",), [], [("2024-03-25T04:00:00Z", "2024-04-06T04:00:00Z")]),
+        (("2024-04-02",), ["2024-04-02"], [("2024-03-25T04:00:00Z", "2024-04-02T04:00:00Z"),
+                                           ("2024-04-03T04:00:00Z", "2024-04-06T04:00:00Z")]),
+    ],
+)  # fmt: skip
+def test_a_weekend_and_a_holiday_are_no_hole_and_a_missing_day_is_not_covered(writer, tmp_path, lost, wanted, covered):
+    days = [f"2024-03-{day}" for day in range(25, 30)] + [f"2024-04-0{day}" for day in range(1, 6)]
+    rows = [f"{day},1,2,1,2" for day in days if day not in lost and day != "2024-03-29"]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["Date,Open,High,Low,Close", *rows]) + "\n")
+    made = take(writer, path, market_type="equity", exchange="x", timezone="America/New_York", symbol="IBM")
+    assert [day for one in made.missing for day in one.days] == wanted
+    assert [(text(row.ts_from), text(row.ts_to)) for row in writer.manifest.coverage()] == covered
+    assert not writer.manifest.gaps()
