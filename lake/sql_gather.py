@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -26,13 +26,14 @@ from market.times import DAY, Interval, floor_to, union
 
 _DAYS = 2_900_000
 """After 1970: a day that is further away limits nothing."""
-_ASK: dict[str, Callable[[Snapshot], Sequence[msgspec.Struct]]] = {
-    "gaps": lambda snapshot: snapshot.gaps(),
-    "coverage": lambda snapshot: snapshot.coverage(),
-    "files": lambda snapshot: snapshot.files(),
-    "certificates": lambda snapshot: snapshot.certificates(),
-    "sessions": lambda snapshot: snapshot.sessions(),
-    "checks": lambda snapshot: snapshot.checks(),
+_Asked: TypeAlias = dict[str, Any]
+_ASK: dict[str, Callable[[Snapshot, _Asked], Sequence[msgspec.Struct]]] = {
+    "gaps": lambda snapshot, asked: snapshot.gaps(**asked),
+    "coverage": lambda snapshot, asked: snapshot.coverage(**asked),
+    "files": lambda snapshot, asked: snapshot.files(**asked),
+    "certificates": lambda snapshot, asked: snapshot.certificates(**asked),
+    "sessions": lambda snapshot, asked: snapshot.sessions(asked["exchange"], asked["market_type"]),
+    "checks": lambda snapshot, _: snapshot.checks(),
 }
 assert set(_ASK) == set(sql_views.ROWS)
 
@@ -56,18 +57,21 @@ def gather(snapshot: Snapshot, scans: Iterable[Scan]) -> Gathered:
         if name in KINDS:
             found[name], held = _source(snapshot, name, mine)
             files += held
-    rows = {name: sql_views.rows_table(name, ask(snapshot)) for name, ask in _ASK.items() if name in wanted}
+    rows = {
+        name: sql_views.rows_table(name, ask(snapshot, _named(wanted[name])))
+        for name, ask in _ASK.items()
+        if name in wanted
+    }
     return Gathered(found, tuple(files), rows)
 
 
 def _source(snapshot: Snapshot, name: str, scans: Sequence[Scan]) -> tuple[Source, list[FileRow]]:
     time = time_column(name)
     span = _hull(_times(scan, time) for scan in scans)
-    named: dict[str, Any] = {column: _points(scan.texts.get(column, ALL) for scan in scans) for column in
-                             sql_plan.TEXTS}  # fmt: skip
+    named = _named(scans) | {"kind": name}
     first, last = _hull(_dates(scan, time) for scan in scans)
     files = snapshot.files(
-        name, **named,
+        **named,
         date_from=None if first is None else times.date_of(first * DAY).isoformat(),
         date_to=None if last is None else times.date_of(last * DAY).isoformat(),
     )  # fmt: skip
@@ -114,6 +118,11 @@ def _hull(held: Iterable[Ranges[int]]) -> tuple[int | None, int | None]:
     low = None if None in lows or not lows else min(one for one in lows if one is not None)
     high = None if None in highs or not highs else max(one for one in highs if one is not None)
     return low, high
+
+
+def _named(scans: Sequence[Scan]) -> _Asked:
+    """What the manifest is asked for by name: it answers with at least all that the scans want."""
+    return {column: _points(scan.texts.get(column, ALL) for scan in scans) for column in sql_plan.TEXTS}
 
 
 def _points(held: Iterable[Ranges[str]]) -> list[str] | None:

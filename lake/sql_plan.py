@@ -28,7 +28,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-TEXTS = ("exchange", "market_type", "symbol")
+TEXTS = ("exchange", "market_type", "symbol", "kind")
 NUMBERS = ("date", "ts_event", "window_start")
 """Of files known: days since 1970, and us."""
 MAX_QUERY = 100_000

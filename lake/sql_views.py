@@ -216,15 +216,25 @@ def _sum(name: str) -> str:
     return f"sum(try_cast({text} AS DECIMAL(38, 12)))::VARCHAR::DOUBLE AS {name}"
 
 
+_HOLE = (
+    "EXISTS (SELECT 1 FROM gaps g WHERE g.exchange = f.exchange AND g.market_type = f.market_type "
+    "AND g.symbol = f.symbol AND g.state IN ('open', 'unrepairable') AND g.since < f.window_start + width::INTERVAL "
+    "AND coalesce(greatest(g.until, g.since + INTERVAL 1 MICROSECOND), 'infinity'::TIMESTAMPTZ) > f.window_start "
+    "AND g.kind = CASE WHEN EXISTS (SELECT 1 FROM coverage c WHERE c.exchange = f.exchange "
+    "AND c.market_type = f.market_type AND c.symbol = f.symbol AND c.kind = 'trade') THEN 'trade' ELSE 'agg_trade' END)"
+)
+_SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
+_VALUES = ("open", "high", "low", "close", *_SUMS, "trade_count")
 _FOLDED = (
-    "(width, venue, ticker, since := NULL, until := NULL) AS TABLE SELECT exchange, market_type, symbol, "
-    "bucket(width, b.window_start) AS window_start, "
+    "(width, venue, ticker, since := NULL, until := NULL) AS TABLE SELECT exchange, market_type, symbol, window_start, "
+    f"{', '.join(f'CASE WHEN NOT hidden THEN {name} END AS {name}' for name in _VALUES)}, hidden AS gap FROM ("
+    f"SELECT f.*, holed OR {_HOLE} AS hidden FROM ("
+    "SELECT exchange, market_type, symbol, bucket(width, b.window_start) AS window_start, "
     "arg_min(open, b.window_start) AS open, max(high) AS high, min(low) AS low, "
-    "arg_max(close, b.window_start) AS close, "
-    f"{', '.join(_sum(name) for name in ('volume_base', 'volume_quote', 'taker_buy_base', 'taker_buy_quote'))}, "
-    "sum(trade_count)::BIGINT AS trade_count, bool_or(partial) AS partial, bool_or(gap) AS gap FROM bar_1m b "
+    f"arg_max(close, b.window_start) AS close, {', '.join(map(_sum, _SUMS))}, "
+    "sum(trade_count)::BIGINT AS trade_count, bool_or(gap) AS holed FROM bar_1m b "
     f"WHERE exchange = venue AND symbol = ticker AND {_SPAN.format(time='b.window_start')} "
-    "GROUP BY exchange, market_type, symbol, bucket(width, b.window_start)"
+    "GROUP BY exchange, market_type, symbol, bucket(width, b.window_start)) f)"
 )
 _PLURAL = {name: f"{name}s" for name in KINDS if name not in BARS}
 MACROS: dict[str, Made] = {
@@ -233,7 +243,7 @@ MACROS: dict[str, Made] = {
     **{made: _ranged(name, "ts_event") for name, made in _PLURAL.items()},
     "bars_1s": _ranged("bar_1s", "window_start"),
     "bars_1m": _ranged("bar_1m", "window_start"),
-    "bars": Made(("bar_1m", "bucket"), _FOLDED),
+    "bars": Made(("bar_1m", "gaps", "coverage", "bucket"), _FOLDED),
     "trades_quoted": Made(
         ("trade", "quote"),
         f"{_GIVEN} AS TABLE SELECT t.*, q.ts_event AS quote_time, q.bid, q.bid_qty, q.ask, q.ask_qty "
