@@ -20,7 +20,9 @@ from collectors.files.archive.getting import Source
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.series import ArchiveFile, series_of
 from compactor.audit import Audited, AuditService, record
+from daemon import audit_fetch
 from daemon.archive_request import source_of
+from daemon.audit_fetch import Jobs, Reconciled
 from daemon.config import Config
 from lake import durable
 from lake.audit_ids import Explaining
@@ -52,6 +54,8 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     books: bool = False
     archive: bool = False
     source: str | None = None
+    fetch: bool = False
+    """Ask the venue for the candles that are missing, first."""
 
     @property
     def wanted(self) -> Wanted:
@@ -98,28 +102,42 @@ def look(
 
 def reconcile_job(
     writer: LakeWriter, executor: Executor, clock: Clock, asked: Question, config: Config, report: Report
-) -> Audited:
-    """The same, written down. Blocks. Raises what `look` raises, Fenced."""
+) -> Reconciled:
+    """The same, written down; before that the venue is asked for what is missing, where that is wanted. Blocks.
+
+    Raises what `look` raises, Fenced.
+    """
+    fetched = None
+    if asked.fetch:
+        with writer.manifest.snapshot() as now:
+            found = audits(writer.root, now, asked.wanted, report)
+        fetched = asyncio.run(audit_fetch.fetch(found, audit_fetch.alone(writer, executor, clock, config), report))
     done = look(writer.root, writer.manifest, executor, clock, asked, config, report)
-    done.written = record(writer, done.audits, clock.now())
-    return done
+    return Reconciled(done.audits, record(writer, done.audits, clock.now()), fetched)
 
 
 def control_job(
-    config: Config, writer: LakeWriter, clock: Clock, audit: AuditService, executor: Executor
+    config: Config, writer: LakeWriter, clock: Clock, audit: AuditService, executor: Executor, jobs: Jobs
 ) -> Callable[[Mapping[str, Any], Report], Awaitable[object]]:
-    """What the daemon's control port runs: a symbol and day at a time, between its other work."""
+    """What the control port runs: a symbol and day at a time, between other work. `jobs` are the port's others."""
 
     async def reconcile(arguments: Mapping[str, Any], progress: Report) -> object:
         asked = question_of(arguments)
         done = await audit.once(asked.wanted, progress, books=asked.books)
+        fetched = None
+        if asked.fetch:
+            fetched = await audit_fetch.fetch(done.audits, audit_fetch.by_jobs(jobs), progress)
+            if fetched.rows:
+                again = await audit.once(asked.wanted, progress, books=asked.books)
+                again.written += done.written
+                done = again
         if asked.archive:
             with writer.manifest.snapshot() as now:
                 todo = published(now, asked)
             more = await against(writer.root, todo, executor, clock, asked, config, progress)
             done.audits += more
             done.written += await asyncio.to_thread(record, writer, more, clock.now())
-        return done.told()
+        return Reconciled(done.audits, done.written, fetched).told()
 
     return reconcile
 

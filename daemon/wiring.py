@@ -111,7 +111,7 @@ async def build(
     jobs |= {"silent": partial(_silent, collectors), "archive": archive_job(config, writer, clock, slot, compactor)}
     jobs["features"] = features_job(writer, clock)
     jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
-    jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers))
+    jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers), jobs)
     services += [Held(one, safe_mode.gate) for one in _askers(config, writer, clock, collectors, jobs, space)]
     return Parts(services, jobs, collectors)
 

@@ -44,6 +44,9 @@ SourceOption = Annotated[
     str | None,
     typer.Option(help="A folder or address with the archive's paths, with --archive.", show_default=False),
 ]
+FetchOption = Annotated[
+    bool, typer.Option("--fetch", help="Ask the venue for candles that the lake lacks, first (as dl backfill does).")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Compare and tell, and write nothing.")]
 
 
@@ -57,6 +60,7 @@ def reconcile(
     books: BooksOption = False,
     archive: ArchiveOption = False,
     source: SourceOption = None,
+    fetch: FetchOption = False,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -65,8 +69,9 @@ def reconcile(
 
     Compares what the lake holds: rows of `kline`, streamed, backfilled or from an archive; with --books also order
     books, rebuilt, with those that the venue told of at the same update id; with --archive also trades with the
-    published file of their day, by id both ways, which is fetched for that and enters no lake. Each difference is told
-    with its reason (late_print, off_book, missing_id, not_collected, venue_revision, rounding) or as
+    published file of their day, by id both ways, which is fetched for that and enters no lake. With --fetch the venue
+    is asked for the candles that are missing, which become rows of the lake; --dry-run asks for none. Each difference
+    is told with its reason (late_print, off_book, missing_id, not_collected, venue_revision, rounding) or as
     unexplained. A day without an unexplained one, of which the venue tells everything, is verified: its certificate
     says so with the counts. Done by the daemon where one writes the lake. Exit code 1 where a day that was looked at
     is not verified.
@@ -76,7 +81,7 @@ def reconcile(
 
     root = lake_root(lake, config)
     told = {"exchange": exchange, "market": market, "symbol": symbol, "day": day, "books": books, "archive": archive,
-            "source": source}  # fmt: skip
+            "source": source, "fetch": fetch or None}  # fmt: skip
     wanted = {name: value for name, value in told.items() if value is not None}
     asked = question_of(wanted)
     if dry_run:
@@ -136,6 +141,12 @@ def _say(done: Mapping[str, Any], *, dry_run: bool) -> None:
         ERR.print(f"  {hint}", markup=False)
     if len(hints) > SHOWN:
         ERR.print(f"  and {len(hints) - SHOWN:,} more (--json has all)", markup=False)
+    if fetched := done.get("fetched"):
+        OUT.print(
+            f"{fetched['rows']:,} candles came in {fetched['requests']:,} requests, for {fetched['days']:,} symbol days"
+        )
+        for problem in fetched["problems"][:SHOWN]:
+            ERR.print(f"  {problem}", markup=False)
     good = sum(one["verified"] is not None for one in done["audits"])
     kept = "nothing was written" if dry_run else f"{done['written']:,} certificates written"
     OUT.print(f"{good:,} of {len(done['audits']):,} daily files are verified; {kept}")

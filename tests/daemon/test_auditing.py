@@ -133,7 +133,7 @@ def test_the_command_and_the_daemon_do_the_same(
 ) -> None:
     close(held, streamed())
     service = AuditService(held.writer, InlineExecutor(), ManualClock(LATER), AuditConfig.model_validate({}))
-    job = control_job(Config(), held.writer, ManualClock(LATER), service, InlineExecutor())
+    job = control_job(Config(), held.writer, ManualClock(LATER), service, InlineExecutor(), {})
     done = asyncio.run(job({"archive": True, "source": str(folder)}, lambda *_: None))
     assert isinstance(done, dict)
     assert [(one["kind"], bool(one["verified"])) for one in done["audits"]] == [
