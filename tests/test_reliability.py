@@ -15,7 +15,7 @@ TOLD = gen_reliability.promises()
 PROMISES = {promise["id"]: promise for promise in TOLD["promises"]}
 IDS = [*(f"P{n}" for n in range(1, 22)), "P21b", *(f"P{n}" for n in range(22, 33))]
 
-COMMANDS = ("make", "scripts/soak.py", "scripts/virtual_soak.py", "systemd-analyze")
+COMMANDS = ("make", "scripts/soak.py", "scripts/prove_backfill.py", "scripts/virtual_soak.py", "systemd-analyze")
 
 
 def test_every_promise_and_every_fault_is_there_in_its_order() -> None:
