@@ -21,6 +21,8 @@ from cli.commands import (
     estimate,
     exchanges,
     export,
+    feature_changes,
+    features,
     gaps,
     import_,
     jobs,
@@ -95,12 +97,13 @@ app.command("transform")(transform.transform)
 app.command("compact")(compact.compact)
 app.command("import")(import_.import_files)
 app.command("export")(export.export)
+app.add_typer(features.app, name="features")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 
 OLDER: dict[str, Callable[..., None]] = {
     "init": older.init, "download-symbols": symbols.symbols, "download-history": older.download_history,
-    "ingest": older.download_history, "list": ls.ls,
+    "ingest": older.download_history, "list": ls.ls, "upload-feature": feature_changes.put,
 }  # fmt: skip
 """Names of commands in other lakes, left out of the list of commands."""
 for name, function in OLDER.items():

@@ -25,6 +25,8 @@ from market.times import Interval
 
 Report = Callable[[int, int, str], None]
 RUN = "features"
+EVERY = "all"
+"""In the place of a version: every live one."""
 
 
 def silent(_done: int, _total: int, _what: str) -> None:
@@ -207,31 +209,41 @@ def rollback(
     market_type: str | None = None,
     symbol: str | None = None,
     now: int,
-    dry_run: bool = False,
 ) -> Done:
     """Let `latest` mean `version`, or where none is given the live one before it. Nothing else changes.
 
     Raises WrongQuestion: no such version, or none before it.
     """
-    current = find(writer.manifest, feature_set, LATEST, exchange, market_type, symbol)
-    held = feature_table.features(
-        writer.manifest, exchange=current.exchange, market_type=current.market_type, symbol=current.symbol,
-        feature_set=current.feature_set,
-    )  # fmt: skip
-    held = [row for row in held if row.symbol == current.symbol]
+    done = plan_rollback(writer.manifest, feature_set, version, exchange, market_type, symbol, now)
+    if not done.hints:
+        writer.publish(features=[msgspec.structs.replace(row, inputs={}) for row in done.rows], now=now)
+        done.changed = True
+    return done
+
+
+def plan_rollback(
+    manifest: Manifest,
+    feature_set: str,
+    version: str | None,
+    exchange: str | None,
+    market_type: str | None,
+    symbol: str | None,
+    now: int,
+) -> Done:
+    """What `rollback` would do; a hint where that is nothing."""
+    current = find(manifest, feature_set, LATEST, exchange, market_type, symbol)
+    held = _live_of(manifest, current)
     if version is None:
         older = [row for row in held if version_key(row.version) < version_key(current.version)]
         if not older:
             raise WrongQuestion(f"{current.feature_set} has no version before {current.version}", "put one in")
         wanted = max(older, key=lambda row: version_key(row.version))
     else:
-        wanted = find(writer.manifest, feature_set, version, current.exchange, current.market_type, current.symbol)
+        wanted = find(manifest, feature_set, version, current.exchange, current.market_type, current.symbol)
     if wanted.version == current.version:
         return Done(rows=[wanted], changed=False, latest=current.version, hints=["it is the latest already"])
     wanted.latest_at = max([now, *(row.latest_at + 1 for row in held)])
-    if not dry_run:
-        writer.publish(features=[msgspec.structs.replace(wanted, inputs={})], now=now)
-    return Done(rows=[wanted], changed=not dry_run, latest=wanted.version)
+    return Done(rows=[wanted], changed=False, latest=wanted.version)
 
 
 def delete(
@@ -243,22 +255,39 @@ def delete(
     market_type: str | None = None,
     symbol: str | None = None,
     now: int,
-    dry_run: bool = False,
 ) -> Done:
     """Delete one version, or with `all` every live one: the file goes at once, the row stays and names its digest.
 
     A version that was deleted is never used for other values. Raises WrongQuestion, StorageFailed.
     """
-    first = find(writer.manifest, feature_set, LATEST if version == "all" else version, exchange, market_type, symbol)
-    held = feature_table.features(
-        writer.manifest, exchange=first.exchange, market_type=first.market_type, symbol=first.symbol,
-        feature_set=first.feature_set,
-    )  # fmt: skip
-    held = [row for row in held if row.symbol == first.symbol]
-    going = held if version == "all" else [first]
+    done = plan_delete(writer.manifest, feature_set, version, exchange, market_type, symbol, now)
+    writer.publish(features=[msgspec.structs.replace(row, inputs={}) for row in done.rows], now=now)
+    feature_files.clear(writer.root, done.rows)
+    done.changed = True
+    return done
+
+
+def plan_delete(
+    manifest: Manifest,
+    feature_set: str,
+    version: str,
+    exchange: str | None,
+    market_type: str | None,
+    symbol: str | None,
+    now: int,
+) -> Done:
+    """What `delete` would do."""
+    first = find(manifest, feature_set, LATEST if version == EVERY else version, exchange, market_type, symbol)
+    held = _live_of(manifest, first)
+    going = held if version == EVERY else [first]
     left = [row for row in held if row.version not in {one.version for one in going}]
     gone = [msgspec.structs.replace(row, state="deleted", deleted_at=now, latest_at=0) for row in going]
-    if not dry_run:
-        writer.publish(features=[msgspec.structs.replace(row, inputs={}) for row in gone], now=now)
-        feature_files.clear(writer.root, gone)
-    return Done(rows=gone, changed=not dry_run, latest=_latest(left))
+    return Done(rows=gone, changed=False, latest=_latest(left))
+
+
+def _live_of(manifest: Manifest, row: FeatureRow) -> list[FeatureRow]:
+    """The live versions of its set."""
+    held = feature_table.features(
+        manifest, exchange=row.exchange, market_type=row.market_type, symbol=row.symbol, feature_set=row.feature_set
+    )
+    return [one for one in held if one.owner == row.owner]

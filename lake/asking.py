@@ -75,8 +75,8 @@ def bar_of(interval: str | int | dt.timedelta, offset: str | int | dt.timedelta 
     Windows begin at 1970-01-01T00:00Z plus whole intervals plus `offset` (which may be negative); weeks on Mondays.
     Raises WrongQuestion.
     """
-    width = _duration(interval, "interval", "15m")
-    shift = _duration(offset, "offset", "8h")
+    width = duration(interval, "interval", "15m")
+    shift = duration(offset, "offset", "8h")
     if not SECOND <= width <= LONGEST or width % SECOND:
         hint = "bars are folded from those of one second: use whole seconds up to 366d, for example 15m"
         raise WrongQuestion(f"interval={interval!r} is not possible", hint)
@@ -86,7 +86,8 @@ def bar_of(interval: str | int | dt.timedelta, offset: str | int | dt.timedelta 
     return BarKind("bar_1s" if width % MINUTE or origin % MINUTE else "bar_1m", width, origin)
 
 
-def _duration(value: str | int | dt.timedelta, name: str, example: str) -> int:
+def duration(value: str | int | dt.timedelta, name: str, example: str) -> int:
+    """A width (us): `15m`, us, or a timedelta; `name` and `example` are for messages. Raises WrongQuestion."""
     if isinstance(value, dt.timedelta):
         return value // dt.timedelta(microseconds=1)
     if isinstance(value, int) and not isinstance(value, bool):

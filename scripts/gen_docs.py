@@ -104,8 +104,7 @@ def _dl() -> Iterator[str]:
     yield f"## `dl`\n\n{flowing(group.help)}\n"
     yield "Exit codes (what 1 means of a command is said with it):\n"
     yield table(("code", "meaning"), re.findall(r"(\d+) (.+?)(?=, \d|\.$)", dl.EXIT_CODES))
-    shown = {name: command for name, command in group.commands.items() if not command.hidden}
-    for name, command in shown.items():
+    for name, command in commands_of(group):
         named = [param for param in command.params if param.opts[0].startswith("-")]
         given = [param for param in command.params if param not in named]
         usage = " ".join([f"dl {name}", *(_metavar(param) for param in given), "[OPTIONS]"])
@@ -116,6 +115,15 @@ def _dl() -> Iterator[str]:
     yield "### Names of other lakes\n\nThey work as well: their options are those that `--help` shows.\n"
     older = [(f"`dl {name}`", flowing(group.commands[name].help)) for name in dl.OLDER]
     yield table(("command", "what it does"), older)
+
+
+def commands_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """The commands of a group that are shown, with their names; those of groups inside it by both names."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{before}{name} ")
+        elif not command.hidden:
+            yield f"{before}{name}", command
 
 
 def _metavar(param: Any) -> str:

@@ -12,7 +12,7 @@ import pytest
 from features import Put, delete, put, rollback
 from features.jobs import job_of, run
 from features.requests import VersionExists
-from features.store import rehearse, silent
+from features.store import plan_delete, plan_rollback, rehearse, silent
 from lake import Lake, durable, feature_files, feature_table, schema
 from lake.errors import LakeLocked, WrongQuestion
 from lake.manifest import Manifest
@@ -113,7 +113,7 @@ def test_latest_is_the_newest_until_it_is_rolled_back_and_moves_on_with_the_next
     with Lake(lake.root) as held:
         (found,) = held.features.sets()
         assert (found.versions, found.latest) == (("1.0.0", "1.0.1", "1.0.2", "1.0.10"), "1.0.10")
-        assert rollback(lake.writer, "momentum", now=NOW, dry_run=True).latest == "1.0.2"
+        assert plan_rollback(lake.writer.manifest, "momentum", None, *[None] * 3, NOW).latest == "1.0.2"
         assert held.features.get("momentum").version == "1.0.10", "a dry run changes nothing"
         assert rollback(lake.writer, "momentum", now=NOW).latest == "1.0.2"
         assert held.features.get("momentum").version == "1.0.2"
@@ -129,7 +129,7 @@ def test_latest_is_the_newest_until_it_is_rolled_back_and_moves_on_with_the_next
 
 def test_deleting_frees_the_disk_and_says_so_before_it_does(lake):
     row = put(lake.writer, frame(), Put(**OF), NOW).rows[0]
-    delete(lake.writer, "momentum", "1.0.0", now=NOW, dry_run=True)
+    assert not plan_delete(lake.writer.manifest, "momentum", "1.0.0", *[None] * 3, NOW).changed
     assert (lake.root / row.path).exists()
     delete(lake.writer, "momentum", "all", now=NOW)
     assert not (lake.root / row.path).exists()
