@@ -93,9 +93,7 @@ def put(
         print_json({"dry_run": dry_run, **done})
         return 0
     row = done["rows"][0]
-    said = (
-        "would be put in" if dry_run else "was put in" if done["changed"] else "is there already: nothing changed"
-    )
+    said = "would be put in" if dry_run else "was put in" if done["changed"] else "is there already: nothing changed"
     OUT.print(
         f"{named(row)} {said}: {row['rows']:,} rows from {times.text(row['ts_min'])} to {times.text(row['ts_max'])},"
         f" {len(row['columns'])} columns, known by {row['known']}; latest is {done['latest']}",
