@@ -122,6 +122,9 @@ def _tools(writer: LakeWriter, told: Config, clock: Any) -> Tools:
     from collectors.budget import REPAIR
     from daemon.archiving import archive_job
     from daemon.repairing import Tools
+    from daemon.reparsing import Tools as Reading
+    from daemon.reparsing import reparse_job
+    from runtime.slot import Slot
     from runtime.workers import Workers
 
     async def ask(venue: Any, market_type: str, endpoint: Any, wishes: Any, report: Any) -> Any:
@@ -136,7 +139,16 @@ def _tools(writer: LakeWriter, told: Config, clock: Any) -> Tools:
         finally:
             workers.kill()
 
-    return Tools(ask, archive)
+    async def read(wanted: Any, report: Any) -> object:
+        workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
+        tools = Reading(told, Workers, Slot(), report, lambda: False)
+        try:
+            done = await asyncio.to_thread(reparse_job, writer, workers, clock.now(), wanted, tools)
+            return done.told()
+        finally:
+            workers.kill()
+
+    return Tools(ask, archive, read)
 
 
 def _tell(done: Done) -> None:

@@ -6,6 +6,7 @@ What is to be done about them is decided by `repair_plan`; who asks is `backfill
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import polars as pl
@@ -48,6 +49,8 @@ ROADS = {HISTORY: REST, "archive": ARCHIVE}
 """Source of a session -> the road by which its rows came."""
 CURSOR = "repair/"
 """How the names of cursors begin that remember failed attempts, a gap each."""
+REREAD = "reread/"
+"""How those begin that remember that the frames of a gap were read again."""
 KEPT: tuple[SegmentState, ...] = ("sealed", "transformed")
 UNDER_WAY: tuple[SegmentState, ...] = ("open", "sealed")
 """States of a segment whose rows are in no table yet."""
@@ -118,6 +121,7 @@ def known(manifest: Manifest, gaps: Sequence[Gap], told: Sources, now: int, *, p
         framed = [gap for gap in ended if gap.cause in FRAMED and gap.gap_id not in rests and gap not in asks]
         frames = _frames(held, framed[0].exchange, framed[0].market_type) if framed else []
     return Known(
+        reread=reread(manifest, ended),
         asked=[
             Asked(row.kind, row.symbol, Interval(row.ts_from, row.ts_to), ROADS[past[row.session].source], row.session,
                   past[row.session].opened_at)
@@ -161,6 +165,29 @@ def _frames(held: Snapshot, exchange: str, market_type: str) -> list[Interval]:
         for row in held.segments(exchange, market_type, FRAMES, state)
         if row.rows and row.period_end is not None
     )
+
+
+def reread(manifest: Manifest, gaps: Iterable[Gap]) -> dict[str, int]:
+    """Gaps whose frames were read again, and the rows that came."""
+    values = {gap.gap_id: manifest.cursor(REREAD + gap.gap_id) for gap in gaps if gap.cause in FRAMED}
+    return {name: value - 1 for name, value in values.items() if value}
+
+
+def note_reread(writer: LakeWriter, rows: Mapping[str, int], now: int) -> None:
+    """That the frames of these gaps were read again, and how many rows came. Raises StorageFailed, Fenced."""
+    writer.publish(cursors={REREAD + name: count + 1 for name, count in rows.items()}, now=now)
+
+
+def count(root: Path, gap: Gap) -> int:
+    """Rows that the tables hold of a gap's time. Raises CorruptFile."""
+    span = hole(gap)
+    with Lake(root) as lake:
+        rows = lake.scan(
+            gap.kind, exchange=gap.exchange, market_type=gap.market_type,
+            symbol=None if gap.symbol == EVERY_SYMBOL else gap.symbol, start=span.start, end=span.end,
+            across_listings=True,
+        )  # fmt: skip
+        return int(rows.select(pl.len()).collect().item())
 
 
 def remember(writer: LakeWriter, gaps: Iterable[Gap], before: Mapping[str, Tried], now: int) -> None:

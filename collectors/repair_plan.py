@@ -1,9 +1,11 @@
 """Which open gaps are closed, from where and in which order, and what it takes to call one closed. Pure.
 
 A gap is asked for of the venue where its history reaches, of its archive where that has the day, and is left alone
-where neither is so: then the reason is said. It is closed by proof only: `repaired` where what was missing is here,
-`empty` where all of its time was asked for and nothing was missing, `unrepairable` where the venue's history lacks
-every id of it, or where what is past is told by no source. The newest day goes first, and of a day the smallest.
+where neither is so: then the reason is said. Where nobody can be asked but frames of its time are kept, these are read
+again once its day is closed: lines were lost, not what came. It is closed by proof only: `repaired` where what was
+missing is here, `empty` where all of its time was asked for and nothing was missing, `unrepairable` where the venue's
+history lacks every id of it, or where what is past is told by no source. The newest day goes first, and of a day the
+smallest.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ import msgspec
 from collectors.history_plan import CANDLE, LOST, MARGIN, SETTLE, Wish, grained, hole, parts
 from market.history import Absent, Offer
 from market.session import EVERY_SYMBOL, Coverage, Gap
-from market.times import DAY, HOUR, MINUTE, Interval, date_of, floor_to, intersect, subtract, text, union
+from market.times import DAY, HOUR, MINUTE, Interval, floor_to, intersect, subtract, text, union
 
-Road = Literal["rest", "archive"]
+Road = Literal["rest", "archive", "frames"]
 REST: Road = "rest"
 ARCHIVE: Road = "archive"
+OWN: Road = "frames"
 FRAMED = LOST | {"crash", "shed"}
 """Causes of gaps whose frames may have been kept."""
+WHOLE = FRAMED - {"crash"}
+"""Those during which frames went on: kept all the time, they tell all there was. After a crash nobody listened."""
 ARCHIVED = frozenset({"trade", "agg_trade", "kline", "funding_rate"})
 """Kinds whose archived rows are those that a stream brings."""
 SOONEST, LATEST = MINUTE, DAY
@@ -31,6 +36,8 @@ SOONEST, LATEST = MINUTE, DAY
 
 CALM = HOUR
 """How long a gap that no source can close is over before that is written down: connections may repeat until then."""
+CLOSED = HOUR
+"""How long after its end a day is closed for certain: frames of closed days are read again."""
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +84,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     """The (symbol, session) that brought candles of a minute."""
     frames: Sequence[Interval] = ()
     """Receive time of which frames are kept."""
+    reread: Mapping[str, int] = {}
+    """Rows that came when its frames were read again, by the name of the gap."""
     tried: Mapping[str, Tried] = {}
     """By the name of the gap."""
 
@@ -235,12 +244,13 @@ def _rows(gap: Gap, symbol: str, known: Known) -> list[Asked]:
     return [row for row in known.asked if (row.kind, row.symbol) == (gap.kind, symbol) and row.at >= since]
 
 
-def _no_road(gap: Gap, sources: Sources, known: Known, now: int) -> Left | Hopeless:
-    """Nobody can be asked: whether that is so for good."""
-    if gap.cause in FRAMED and intersect([hole(gap)], known.frames):
-        kept = f"its frames are kept: dl reparse --from {date_of(gap.ts_from)} takes in what they tell"
-        return Left(gap, kept, rests=True)
+def _no_road(gap: Gap, sources: Sources, known: Known, now: int) -> Step | Left | Hopeless:
+    """Nobody can be asked: whether its frames are read again, or that is so for good."""
+    rows = known.reread.get(gap.gap_id)
+    if rows is None and gap.cause in FRAMED and intersect([hole(gap)], known.frames):
+        return _by_frames(gap, now)
     if (why := sources.fleeting.get(gap.kind)) is not None:
+        why = why if rows is None else f"its frames were read again, {rows:,} rows came; {why}"
         calm = hole(gap).end + CALM
         return Hopeless(gap, why) if now >= calm else Left(gap, f"{why} (called unrepairable after an hour)", calm)
     if sources.offers is None:
@@ -250,6 +260,24 @@ def _no_road(gap: Gap, sources: Sources, known: Known, now: int) -> Left | Hopel
         return Left(gap, offer.why)
     what = "other rows of it" if isinstance(offer, Offer) else "none"
     return Left(gap, f"the venue's REST routes give {what} afterwards: dl archive or dl import may have it")
+
+
+def _by_frames(gap: Gap, now: int) -> Step | Left:
+    """Whole days."""
+    days = grained(hole(gap), DAY)
+    if now < days.end + CLOSED:
+        return Left(gap, f"its frames are kept: read again from {text(days.end + CLOSED)} on", days.end + CLOSED)
+    return Step(gap, OWN, "time", (Wish(gap.kind, gap.symbol, days.start, days.end),))
+
+
+def read_again(gap: Gap, known: Known, now: int) -> Gap | None:
+    """A gap whose frames were read again, closed; None where that was not done, or they do not tell all of it."""
+    rows = known.reread.get(gap.gap_id)
+    if rows is None or gap.ts_to is None or gap.cause not in WHOLE or subtract([hole(gap)], known.frames):
+        return None
+    state: Literal["repaired", "empty"] = "repaired" if rows else "empty"
+    what = f"{rows:,} rows came that were missing" if rows else "nothing of it was missing"
+    return _closed(gap, state, gap.proof, OWN, f"its frames were read again: {what}", now)
 
 
 def _of_minutes(gap: Gap, symbols: Sequence[str], known: Known) -> bool:

@@ -19,9 +19,10 @@ from collectors.backfill import Report, Summary
 from collectors.budget import REPAIR
 from collectors.history_plan import Wish
 from collectors.repair import Scope
-from collectors.repair_plan import ARCHIVE, Known, RepairPlan, Sources, Step, given_up, plan, ranked
+from collectors.repair_plan import ARCHIVE, OWN, Known, RepairPlan, Sources, Step, given_up, plan, ranked, read_again
 from collectors.service import CollectorsService
 from compactor.recertify import recertify
+from daemon import repair_frames
 from daemon.backfilling import endpoint_of
 from daemon.config import Config
 from lake.errors import LakeError, WrongQuestion
@@ -44,10 +45,11 @@ Fetch = Callable[[Mapping[str, Any], Report], Awaitable[object]]
 
 
 class Tools(msgspec.Struct, frozen=True):
-    """Who asks: venues over REST, and their archives (None: not)."""
+    """Who asks: venues over REST, and their archives; and who reads frames again (None: nobody)."""
 
     ask: Ask
     archive: Fetch | None = None
+    read: Fetch | None = None
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -110,7 +112,8 @@ def look(
 
 def told(made: RepairPlan) -> list[Told]:
     """A plan for a person, in the order of its work."""
-    found = [Told(step.gap, "ask", f"{step.road} by {step.by}") for step in made.steps]
+    roads = {OWN: "its own frames, read again"}
+    found = [Told(step.gap, "ask", roads.get(step.road, f"{step.road} by {step.by}")) for step in made.steps]
     found += [Told(gap, "wait", "all of it was asked for; the verdict waits for the tables") for gap in made.asked]
     found += [Told(one.gap, "give_up", one.why) for one in made.hopeless]
     return found + [Told(one.gap, "leave", one.why) for one in made.left]
@@ -146,11 +149,13 @@ async def mend(
         made, sources, before = await asyncio.to_thread(
             look, writer.manifest, market, mine, clock.now(), limits, archive=archive
         )
-        if limits is not None:
-            made = msgspec.structs.replace(made, steps=made.steps[: limits.most])
+        steps = [step for step in made.steps if tools.read is not None or step.road != OWN]
+        made = msgspec.structs.replace(made, steps=tuple(steps[: None if limits is None else limits.most]))
         venue = _venue(market[0])
         if made.steps and venue is not None:
             await _carry_out(venue, market[1], config, made, tools, report, done)
+        if tools.read is not None:
+            done.problems += await repair_frames.read_again(writer, made.steps, tools.read, report, clock)
         if stop is None or not stop.is_set():
             await asyncio.to_thread(_settle, writer, mine, made, sources, before, clock.now(), done)
     return done
@@ -187,14 +192,19 @@ def _settle(
 ) -> None:
     """Verdicts; gaps that nothing can close; and attempts that came to nothing."""
     closed, waiting = repair.close(writer, gaps, sources, now)
-    hopeless = [given_up(one, now) for one in made.hopeless]
-    if hopeless:
-        writer.record(gaps=hopeless, now=now)
+    after = msgspec.structs.replace(before, reread=repair.reread(writer.manifest, gaps))
+    again = [row for gap in gaps if (row := read_again(gap, after, now)) is not None]
+    over = {row.gap_id for row in again}
+    hopeless = [given_up(one, now) for one in made.hopeless if one.gap.gap_id not in over]
+    if again or hopeless:
+        writer.record(gaps=[*again, *hopeless], now=now)
+    closed += again
     recertify(writer, [*closed, *hopeless], now)
     done.closed += [*closed, *hopeless]
     over = {gap.gap_id for gap in done.closed}
     lost = _not_asked(writer.manifest, made.steps, sources, now)
-    repair.remember(writer, [*lost, *(one.gap for one in made.left if one.rests)], before.tried, now)
+    tried = repair_frames.patient(made.steps, before.tried)
+    repair.remember(writer, [*lost, *(one.gap for one in made.left if one.rests)], tried, now)
     for gap in (*closed, *hopeless):
         telemetry.gap_closed(
             exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, state=gap.state,
@@ -267,12 +277,14 @@ class RepairService:
         collectors: CollectorsService,
         archive: Fetch,
         waits: Callable[[], bool],
+        read: Fetch | None = None,
     ) -> None:
         self._config = config
         self._writer = writer
         self._clock = clock
         self._collectors = collectors
         self._archive = archive
+        self._read = read
         self._waits = waits
         self._one = asyncio.Lock()
         self._looks = 0
@@ -290,7 +302,9 @@ class RepairService:
     async def once(self, stop: asyncio.Event) -> Done:
         """One look. Raises StorageFailed, Fenced."""
         told = self._config.repair
-        tools = Tools(partial(self._ask_one, stop), partial(self._fetch, stop) if told.archives else None)
+        archive = partial(self._until_told, stop, self._archive) if told.archives else None
+        read = None if self._read is None else partial(self._until_told, stop, self._read)
+        tools = Tools(partial(self._ask_one, stop), archive, read)
         limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR), self._looks)
         self._looks += 1
         async with self._one:
@@ -319,13 +333,19 @@ class RepairService:
             raise WrongQuestion(f"which gaps are to be repaired: {error}", "see dl gaps --help") from error
         async with self._one:
             done = await mend(
-                self._writer, self._config, self._clock, scope, Tools(self._ask_many, self._archive), progress
+                self._writer,
+                self._config,
+                self._clock,
+                scope,
+                Tools(self._ask_many, self._archive, self._read),
+                progress,
             )
         self._closed.update(gap.state for gap in done.closed)
         return msgspec.to_builtins(done)
 
-    async def _fetch(self, stop: asyncio.Event, wanted: Mapping[str, Any], report: Report) -> object:
-        return await _until(stop, self._archive(wanted, report))
+    @staticmethod
+    async def _until_told(stop: asyncio.Event, job: Fetch, wanted: Mapping[str, Any], report: Report) -> object:
+        return await _until(stop, job(wanted, report))
 
     async def _ask_one(
         self, stop: asyncio.Event, venue: Exchange, market_type: str, endpoint: Endpoint, wishes: Sequence[Wish],

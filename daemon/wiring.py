@@ -138,7 +138,9 @@ def _askers(
     jobs["repair"] = repairing.refused
     if collectors is None:
         return [queue]
-    mender = repairing.RepairService(config, writer, clock, collectors, jobs["archive"], space.compaction_waits)
+    mender = repairing.RepairService(
+        config, writer, clock, collectors, jobs["archive"], space.compaction_waits, jobs["reparse"]
+    )
     jobs["repair"] = mender.by_hand
     return [queue, mender]
 

@@ -338,6 +338,11 @@ async def test_the_command_says_what_it_would_do_does_it_and_tells_what_came_of_
     print(done)
     assert "3 repaired" in done
     assert "1 empty" in done
+    closed = {gap.cause: (gap.state, gap.source) for gap in day.gaps(state=("repaired", "empty"))}
+    assert closed == {"disconnect": ("repaired", "rest"), "jump": ("repaired", "rest"), "stalled": ("empty", "rest")}
+    assert sorted(day.stored()) == [fill.id for fill in day.fills]
+    assert (day.certificate().missing, day.certificate().open_gaps) == (0, 0)
+    assert [one for one in day.verified().findings if one.severity == "error"] == []
     assert "no open gap" in (await dl("--repair")).stdout
     assert "no open gaps" in (await dl()).stdout
     for words, why in (

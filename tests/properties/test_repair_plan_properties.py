@@ -10,6 +10,7 @@ from collectors.history_plan import SETTLE, hole
 from collectors.repair_plan import (
     CALM,
     LATEST,
+    OWN,
     SOONEST,
     Asked,
     Found,
@@ -20,6 +21,7 @@ from collectors.repair_plan import (
     asked_of,
     given_up,
     plan,
+    read_again,
     verdict,
 )
 from market.history import Absent, Offer
@@ -108,9 +110,15 @@ def test_what_is_asked_for_covers_the_gaps_once_and_is_final(gaps, known):
         Asked(w.kind, w.symbol, Interval(w.start, w.end), road, "new", NOW)
         for road in ("rest", "archive") for w in made.wishes(road)
     ]  # fmt: skip
-    after = plan(gaps, SOURCES, msgspec.structs.replace(known, asked=[*known.asked, *brought]), NOW)
+    reread = {step.gap.gap_id: 1 for step in made.steps if step.road == OWN}
+    then = msgspec.structs.replace(known, asked=[*known.asked, *brought], reread=reread)
+    after = plan(gaps, SOURCES, then, NOW)
     assert after.steps == ()
-    assert {gap.gap_id for gap in after.asked} == {gap.gap_id for gap in (*made.asked, *(s.gap for s in made.steps))}
+    told = {step.gap.gap_id for step in made.steps if step.road != OWN}
+    assert {gap.gap_id for gap in after.asked} == told | {gap.gap_id for gap in made.asked}
+    for gap in (step.gap for step in made.steps if step.road == OWN):
+        closed = read_again(gap, then, NOW)
+        assert (closed is not None) == (gap.cause == "bitrot" and covers(known.frames, hole(gap)))
 
 
 @SETTINGS
@@ -140,8 +148,8 @@ def test_what_no_source_tells_is_given_up_after_an_hour_unless_frames_are_kept()
     (hopeless,) = plan([gap], SOURCES, Known(), T0 + MINUTE + CALM + 1).hopeless
     written = given_up(hopeless, NOW)
     assert (written.state, written.detail, written.closed_at) == ("unrepairable", "told when it happens", NOW)
-    (kept,) = plan([gap], SOURCES, Known(frames=[Interval(T0, T0 + HOUR)]), NOW).left
-    assert "dl reparse" in kept.why
+    (kept,) = plan([gap], SOURCES, Known(frames=[Interval(T0, T0 + HOUR)]), NOW).steps
+    assert (kept.road, [(one.start, one.end) for one in kept.parts]) == (OWN, [(T0, T0 + DAY)])
     (nobody,) = plan([gap], Sources(), Known(), NOW).left
     assert "not asked for yet" in nobody.why
     other = msgspec.structs.replace(gap, kind="liquidation")
