@@ -44,17 +44,19 @@ class DataType(NamedTuple):
     header: tuple[str, ...]
     depth: int = 0
     """Levels a side of `book_snapshot_N`."""
+    lost: str = ""
+    """What its columns have no place for."""
 
 
 DATA_TYPES = {
     made.name: made
     for made in (
-        DataType("trades", "trade", TRADES),
-        DataType("quotes", "quote", QUOTES),
-        DataType("book_ticker", "quote", QUOTES),
-        DataType("incremental_book_L2", "book_delta", CHANGES),
+        DataType("trades", "trade", TRADES, lost="conditions, units and multipliers"),
+        DataType("quotes", "quote", QUOTES, lost="update ids"),
+        DataType("book_ticker", "quote", QUOTES, lost="update ids"),
+        DataType("incremental_book_L2", "book_delta", CHANGES, lost="ids, checksums and flags"),
         DataType("derivative_ticker", "mark_price", TICKER),
-        DataType("liquidations", "liquidation", TRADES),
+        DataType("liquidations", "liquidation", TRADES, lost="ids and average prices"),
     )
 }
 
@@ -67,7 +69,7 @@ def data_type(name: str) -> DataType | None:
     levels = (
         f"{side}[{n}].{of}" for n in range(int(found[1])) for side in ("asks", "bids") for of in ("price", "amount")
     )
-    return DataType(name, "book_delta", (*_STREAM, *levels), int(found[1]))
+    return DataType(name, "book_delta", (*_STREAM, *levels), int(found[1]), "updates and their ids")
 
 
 def file_name(exchange: str, name: str, date: str, symbol: str) -> str:

@@ -68,6 +68,7 @@ def export(
     """
     from collectors.replaying import named
     from lake import Lake, exporting
+    from lake.tardis import data_type
 
     span = span_of(start, end)
     if out.exists() and not out.is_dir():
@@ -87,10 +88,13 @@ def export(
             for done, task in enumerate(tasks):
                 report(done, len(tasks), task.name)
                 made.append(exporting.export(held, task, form.value, out))
+    lost = {name: of.lost for name in what if form is Format.TARDIS and (of := data_type(name)) and of.lost}
     if as_json:
-        print_json({"files": made})
+        print_json({"files": made, "not_carried": lost})
     else:
         _say(made, out)
+        for name, lacks in lost.items():
+            OUT.print(f"  {name} have no place for {lacks} (docs/export.md)", markup=False)
     return 0
 
 

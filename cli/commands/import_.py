@@ -31,7 +31,9 @@ ExchangeOption = Annotated[str, typer.Option(help="Whose prices: a venue, a brok
 MarketOption = Annotated[
     str, typer.Option("--market-type", "--market", help="spot, linear, inverse, option, index, fx or equity.")
 ]
-KindOption = Annotated[str | None, typer.Option(help="trade, agg_trade, quote, kline, liquidation or mark_price.")]
+KindOption = Annotated[
+    str | None, typer.Option(help="trade, agg_trade, quote, kline, liquidation, mark_price; of some files others.")
+]
 SymbolOption = Annotated[str | None, typer.Option(help="Whose prices, where the file does not say it.")]
 DialectOption = Annotated[str | None, typer.Option(help="How it is written (docs/import.md); told by itself.")]
 MapOption = Annotated[
@@ -57,6 +59,9 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before writin
 OWN = "lake"
 SHOWN = 5
 """Days with differences that are named one by one."""
+
+
+MOST_QUESTIONS = 8
 
 
 class Declined(LakeError):
@@ -89,7 +94,7 @@ def import_files(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Import trades, quotes, candles, liquidations and marks from files; docs/import.md lists the dialects.
+    """Import trades, quotes, candles, books, liquidations and marks from files; docs/import.md lists the dialects.
 
     What a file was understood as is shown before anything is written. Where day and month, zone, width, scale or
     adjusted prices are not clear it is asked on a terminal, and refused elsewhere with the option that says it (exit
@@ -187,8 +192,46 @@ def _understood(file: Path, options: Options, again: bool, *, asks: bool) -> Req
             return request_of(file, options, again=again)
         except Unclear as unclear:
             if not asks:
-                raise
+                raise _together(file, options, unclear) from None
             options = _asked(unclear, options)
+
+
+_ANSWERS: Mapping[str, Any] = {
+    "timezone": "UTC", "symbol": "X", "interval": "1d", "raw_prices": True, "scale": 1, "encoding": "latin-1",
+}  # fmt: skip
+"""What is taken for said, only to learn what else is not."""
+
+
+def _together(file: Path, options: Options, first: Unclear) -> Unclear:
+    """All that a file does not say, so that a second try is the last one."""
+    import msgspec
+
+    from collectors.files.importing import request_of
+    from collectors.files.reading import Refused, Unclear
+
+    found = [first]
+    while len(found) < MOST_QUESTIONS:
+        name = option_name(found[-1])
+        answer = _ANSWERS.get(name, next(iter(found[-1].choices), None))
+        options = msgspec.structs.replace(options, **{name: answer})
+        try:
+            request_of(file, options)
+        except Unclear as unclear:
+            if unclear.option in [one.option for one in found]:
+                break
+            found.append(unclear)
+        except Refused:
+            break
+        else:
+            break
+    if len(found) == 1:
+        return first
+    wanted = ", and ".join(one.hint.removeprefix("say ") for one in found)
+    return Unclear("; ".join(one.question for one in found), wanted)
+
+
+def option_name(unclear: Unclear) -> str:
+    return unclear.option.removeprefix("--").replace("-", "_")
 
 
 def _asked(unclear: Unclear, options: Options) -> Options:
@@ -196,7 +239,7 @@ def _asked(unclear: Unclear, options: Options) -> Options:
     import msgspec
 
     ERR.print(unclear.question, markup=False)
-    name = unclear.option.removeprefix("--").replace("-", "_")
+    name = option_name(unclear)
     answer: Any = True
     if name == "raw_prices":
         _confirmed("Take the prices as they are, and leave the adjusted ones out?")

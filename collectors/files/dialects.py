@@ -68,6 +68,8 @@ _TARDIS_QUOTE = {
 }  # fmt: skip
 _YAHOO = {TIME: "date", **_OHLCV, ADJUSTED: "adjclose"}
 _FREQTRADE = _numbered(TIME, ID, "", "side", "price", "qty", "")
+_CCXT = {TIME: "timestamp", ID: "id", "side": "side", "price": "price", "qty": "amount"}
+"""Without the symbol, which is ccxt's and not the exchange's."""
 
 DIALECTS = (
     Dialect(
@@ -101,6 +103,12 @@ DIALECTS = (
         name="freqtrade", what="freqtrade's `…-trades.json`; its trades of Binance are aggregated ones",
         shape=(r"\d{12,13}", r"[^,]*", r".*", r"buy|sell", _NUMBER, _NUMBER, _NUMBER),
         fields={"trade": _FREQTRADE, "agg_trade": _FREQTRADE}, aggregated="binance",
+    ),
+    Dialect(
+        name="freqtrade-old", what="freqtrade's `…-trades.json` before 2020: trades as ccxt tells them",
+        header=("info", "timestamp", "datetime", "symbol", "id", "order", "type", "takerormaker", "side", "price",
+                "amount", "cost", "fee"),
+        fields={"trade": _CCXT, "agg_trade": _CCXT}, aggregated="binance",
     ),
     Dialect(
         name="kraken-ohlcvt", what="Kraken's OHLCVT archive: seconds, open, high, low, close, volume, trades",

@@ -70,9 +70,14 @@ def reading(sample: Sample, kind: str, options: Options) -> Reading:
 
 def of_texts(reading: Reading, cut: pl.DataFrame) -> pl.DataFrame:
     """Rows of texts c0, c1, … and their numbers (a CSV) as a batch."""
+    short = cut[f"c{len(reading.names) - 1}"].is_null()  # an empty cell is no missing one
     held = cut.rename({f"c{place}": name for place, name in enumerate(reading.names)})
     held = held.with_columns(pl.col(name).replace("", None) for name in reading.names)
-    return _batch(reading, held, {"time": _time, "bool": _bool})
+    made = _batch(reading, held, {"time": _time, "bool": _bool})
+    if not short.any():
+        return made
+    why = pl.when(short).then(pl.lit("it has fewer columns than the others")).otherwise(BAD)
+    return made.with_columns(why.alias(BAD))
 
 
 def of_lines(reading: Reading, name: str, data: bytes, first: int) -> pl.DataFrame:

@@ -135,6 +135,8 @@ def _dialect(sample: Sample, options: Options) -> Dialect | None:
 def _of_dialect(sample: Sample, names: Sequence[str], chosen: Dialect, options: Options) -> Found:
     offered = tuple(chosen.fields)
     kind = options.kind
+    if kind is None and chosen.aggregated:
+        kind = "agg_trade" if options.exchange == chosen.aggregated else "trade"
     if kind is None and len(offered) > 1:
         raise Unclear(f"{sample.name} ({chosen.name}) may be of several kinds", "--kind", offered)
     kind = check_kind(kind or offered[0])

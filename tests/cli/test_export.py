@@ -96,6 +96,7 @@ def test_files_are_named_before_they_are_written_and_wrong_questions_are_answere
     assert not (folder / "out").exists()
     said = run(*tardis, "trades").stdout
     assert name in said
+    assert "trades have no place for conditions, units and multipliers" in said
     assert "1 rows left out: the form cannot tell such trades from others" in said
     assert "options_chain is no data type" in run(*tardis, "options_chain", expect=2).stderr
     assert "nothing is stored of that" in run(*tardis, "quotes", expect=1).stderr

@@ -54,6 +54,13 @@ def test_what_is_not_clear_is_refused_without_a_terminal(folder):
     assert not (folder / "lake").exists()
 
 
+def test_all_that_is_not_clear_is_said_at_once(folder):
+    (folder / "b.csv").write_text("Date,Open,High,Low,Close,Adj Close\n2024-01-02,1,2,1,2,2\n2024-01-03,1,2,1,2,2\n")
+    done = run(folder / "b.csv", "--exchange", "x", "--market", "equity", "--lake", folder / "lake", expect=2)
+    for option in ("say --timezone UTC", "and --symbol as its exchange spells it", "and --raw-prices"):
+        assert option in done.stderr.replace("\n", " ")
+
+
 def test_a_terminal_is_asked(folder, monkeypatch):
     monkeypatch.setattr(import_, "_terminal", lambda: True)
     asked = ["import", str(folder / "a.csv"), *MARKET, "--lake", str(folder / "lake")]

@@ -184,38 +184,6 @@ def test_of_an_options_chain_marks_are_taken(writer, tmp_path):
     assert (found["symbol"], found["mark"], found["index"]) == ("BTC-9JUN20-9875-P", 0.0209, 9741.0)
 
 
-FLAT = {
-    "trades": (
-        "trade",
-        [
-            one | {"condition": "market", "qty_unit": "base", "multiplier": "1", "ts_estimated": False}
-            for one in ROWS["trade"]
-            if one["seq"]
-        ],
-        {"kind": "trade"},
-    ),
-    "liquidations": (
-        "liquidation",
-        [one | {"avg_price": None} for one in ROWS["liquidation"]],
-        {"kind": "liquidation"},
-    ),
-    "quotes": (
-        "quote",
-        [one | {"update_id": None, "ts_estimated": False, "frame_no": n} for n, one in enumerate(ROWS["quote"])],
-        {},
-    ),
-    "derivative_ticker": ("mark_price", ROWS["mark_price"], {}),
-}
-
-
-@pytest.mark.parametrize("what", FLAT)
-def test_data_sets_are_the_rows_that_they_were_made_of(tmp_path, what):
-    kind, rows, options = FLAT[what]
-    before, after, said = there_and_back(tmp_path, kind, table(kind, rows), "tardis-csv", what, options)
-    assert said.reasons == []
-    assert before == after
-
-
 numbers = st.decimals(min_value="0.00000001", max_value=10**12, places=8).map(lambda value: format(value, "f"))
 several = st.lists(
     st.builds(
@@ -245,3 +213,15 @@ def test_the_apostrophe_that_guards_a_spreadsheet_is_no_part_of_an_id(writer, tm
     take_in(writer, InlineExecutor(), "node", NOW, request, lambda *_: None)
     [found] = Lake(writer.root).read("trade").to_pylist()
     assert (found["symbol"], found["trade_id"]) == ("-A", "=1+1")
+
+
+def test_a_row_of_ours_that_is_cut_is_set_aside(writer, tmp_path):
+    held = [trade(T0 + n, "1", "1", n + 1, condition="adl") for n in range(3)]
+    _, _, said = there_and_back(tmp_path, "trade", table("trade", held), "csv")
+    assert said.rows == 3
+    [file] = (tmp_path / "files").iterdir()
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:2], lines[2].partition(",adl")[0], lines[3]]) + "\n")
+    cut = take(writer, file)
+    assert (cut.rows, cut.quarantined) == (2, 1)
+    assert "fewer columns" in cut.reasons[0]

@@ -112,8 +112,14 @@ def test_real_freqtrade_trades_are_aggregated_ones_of_binance():
     market = {"exchange": "binance", "market_type": "spot", "symbol": "XRPETH"}
     with pytest.raises(Refused, match="--kind agg_trade"):
         request_of(path, Options(**market, kind="trade"))
-    made = rehearse(request_of(path, Options(**market, kind="agg_trade")), NOW, lambda *_: None)
-    assert (made.rows, made.duplicates, made.quarantined) == (12477, 0, 0)
+    for name in ("XRP_ETH", "XRP_OLD"):
+        request = request_of(sample(f"binance/freqtrade_{name}-trades.json.gz"), Options(**market))
+        made = rehearse(request, NOW, lambda *_: None)
+        assert (made.kind, made.symbols, made.rows, made.duplicates, made.quarantined) == (
+            "agg_trade", ["XRPETH"], 12477, 0, 0,
+        )  # fmt: skip
+    elsewhere = request_of(path, Options(**market | {"exchange": "x"}))
+    assert elsewhere.reading.kind == "trade"
 
 
 def test_a_real_file_is_in_the_lake_with_its_digits(tmp_path):
