@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from collectors import slices
 from collectors.pipeline import POLL
-from lake.frames import FrameLine, read_frames
+from collectors.slices import SliceReader
+from lake.frames import FrameLine, FramesReader, read_frames
 from market.errors import Malformed
 from market.kinds import Contract
 from market.session import Polled
@@ -26,13 +26,12 @@ KIND, SYMBOLS, KNOWN, SPAN = "kind", "symbols", "known", "span"
 instruments that it was told of, as JSON, and of history the period, [from, to] in us.
 """
 LAST = 2**63 - 1
+DAMAGE_SHOWN = 10
+"""Lines of one file that are named one by one where they are none; the others are counted."""
 
 
 def begins(path: Path) -> int:
     """The receive time (us) of a file's first line; files without one come last."""
-    if slices.is_slice(path):
-        first = slices.begins(path)
-        return LAST if first is None else first
     return next((line.ts_recv for line in read_frames(path)), LAST)
 
 
@@ -51,6 +50,34 @@ def problem(line: FrameLine, today: int) -> str | None:
     except Malformed as error:
         return str(error)
     return None
+
+
+def damage(
+    name: str, reader: FramesReader | SliceReader, lines: int, refused: int, wrong: list[tuple[int, str]]
+) -> tuple[list[str], int]:
+    """What of a file was no frame, in words, and how many lines were none: nothing is passed over in silence.
+
+    `refused` lines could be read and not believed, `wrong` are the first of them.
+    """
+    torn = sum(one.torn for one in reader.damage)
+    bad = reader.bad + refused
+    told = sorted([*wrong, *((one.number, one.reason) for one in reader.damage)])
+    if bad == lines:
+        first = f" (line {told[0][0]}: {told[0][1]})" if told else ""
+        if lines:
+            what = f"none of its {lines:,} lines is one"
+        elif told:
+            what = "there is no line in it"
+        else:
+            what = "it is empty" if reader.finished else "its compressed data ends before the first line does"
+        return [f"{name} is no frames file: {what}{first}"], max(bad + torn, 1)
+    said = [f"{name}:{number}: {reason}" for number, reason in told[:DAMAGE_SHOWN]]
+    if bad + torn > DAMAGE_SHOWN:
+        said.append(f"{name}: and {bad + torn - DAMAGE_SHOWN:,} more lines that are none")
+    if not reader.finished and not torn:
+        said.append(f"{name}: its compressed data ends before their end; what was there is taken")
+        return said, bad + 1
+    return said, bad + torn
 
 
 def headers(asked: Polled) -> dict[str, str]:

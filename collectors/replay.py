@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,15 +22,15 @@ from collectors.links import Link, nonzero
 from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
-from collectors.slices import Reader, Recording, reader_of
+from collectors.slices import Recording, SliceReader, Together, is_slice
 from collectors.writing import GroupCommit
-from lake.frames import FrameLine
+from lake.frames import FrameLine, FramesReader, read_frames
 from lake.lasting import Lasting
 from lake.rows import HISTORY
 from lake.writer import LakeWriter
 from market.errors import Malformed
 from market.session import Connection, Endpoint, Exchange, Fetch, Session
-from market.times import SECOND
+from market.times import DAY, SECOND
 
 BATCH = 256
 """Frames of one session with one receive time that are handed on together, at most."""
@@ -38,8 +38,6 @@ TICK = SECOND // 4  # how often, in receive time, the mergers are told the time
 PASS = 10 * SECOND
 """How much receive time a write pass takes at most: frames are never far ahead of the lines made from them."""
 _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,39}")
-DAMAGE_SHOWN = 10
-"""Lines of one file that are named one by one where they are none; the others are counted."""
 _PLANNED = ("stopped", "done", "end_of_frames")
 """Causes of an end after which nothing was wanted any more."""
 
@@ -58,7 +56,7 @@ class Summary(msgspec.Struct, kw_only=True):
     rejected: dict[str, int] = {}
     gaps: int = 0
     damage: list[str] = []
-    """What in the files was no frame: file, line and reason, for the first DAMAGE_SHOWN of a file."""
+    """What in the files was no frame: file, line and reason, for the first of a file."""
     damaged: int = 0
     """Lines that were none, however many."""
 
@@ -98,10 +96,12 @@ def replay(
     stops = recovery.settle(writer, writer.recover(now), now)
     run = Run(venue, market_type, writer, config, stops, now)
     try:
-        for path in sorted(files, key=recorded.begins):
+        raw = [path for path in files if is_slice(path)]
+        for path in sorted((path for path in files if path not in raw), key=recorded.begins):
             run.take(path)
             if on_progress is not None:
                 on_progress(run.summary())
+        run.take_raw(raw, on_progress)
         run.finish()
     finally:
         run.close()
@@ -134,7 +134,7 @@ class Run:
         self.unknown: set[str] = set()  # connections of which nothing says what they asked for: they are left out
         self._links: dict[str, Link] = {}
         self._known: dict[str, _Held] = {}
-        self._recording = Recording(replaying.named(exchange.NAME, market_type, "X"), replaying.adapter(exchange.NAME))
+        self._counts: dict[str, int] = {}
         self._skipped: dict[str, list[range]] = {}
         """Frame numbers by connection that later ones were taken before."""
         self._misplaced: Counter[str] = Counter()
@@ -170,10 +170,27 @@ class Run:
 
     def take(self, path: Path) -> None:
         """Every line of one file."""
-        reader = reader_of(path, self._recording)
+        reader = read_frames(path, self._counts)
+        self._tell(path.name, reader, *self._take(reader.pairs()))
+
+    def take_raw(self, paths: Sequence[Path], on_progress: Progress | None = None) -> None:
+        """Every line of files of raw data, by their times."""
+
+        def ended(reader: SliceReader) -> None:
+            self._flush()
+            self._tell(reader.path.name, reader, reader.lines, 0, [])
+            if on_progress is not None:
+                on_progress(self.summary())
+
+        named = replaying.named(self._exchange.NAME, self._market_type, "X")
+        recording = Recording(named, replaying.adapter(self._exchange.NAME), self._today + DAY)
+        self._take(Together(paths, recording, ended).pairs())
+
+    def _take(self, pairs: Iterable[tuple[bytes, FrameLine | None]]) -> tuple[int, int, list[tuple[int, str]]]:
+        """How many lines there are, how many of them cannot be believed, and the first of those."""
         wrong: list[tuple[int, str]] = []
         number = refused = 0
-        for number, (_, line) in enumerate(reader.pairs(), start=1):
+        for number, (_, line) in enumerate(pairs, start=1):
             if line is None:
                 continue  # the reader counts it
             if (
@@ -189,39 +206,22 @@ class Run:
             problem = recorded.problem(line, self._today)
             if problem is not None:
                 refused += 1
-                if refused <= DAMAGE_SHOWN:
+                if refused <= recorded.DAMAGE_SHOWN:
                     wrong.append((number, problem))
                 continue
             self._advance(line.ts_recv)
             self._line(line)
         self._flush()
-        self._summary.files += 1
-        torn = sum(damage.torn for damage in reader.damage)
-        self._tell(path.name, reader, number, reader.bad + refused, torn, wrong)
-        self._tell_misplaced(path.name)
+        return number, refused, wrong
 
-    def _tell(self, name: str, reader: Reader, lines: int, bad: int, torn: int, wrong: list[tuple[int, str]]) -> None:
-        """Say what of a file was no frames line: nothing is passed over in silence."""
-        wrong = sorted([*wrong, *((damage.number, damage.reason) for damage in reader.damage)])
-        said = self._summary.damage
-        self._summary.damaged += bad + torn
-        if bad == lines:
-            first = f" (line {wrong[0][0]}: {wrong[0][1]})" if wrong else ""
-            if lines:
-                what = f"none of its {lines:,} lines is one"
-            elif wrong:
-                what = "there is no line in it"
-            else:
-                what = "it is empty" if reader.finished else "its compressed data ends before the first line does"
-            said.append(f"{name} is no frames file: {what}{first}")
-            self._summary.damaged = max(self._summary.damaged, 1)
-            return
-        said += [f"{name}:{number}: {reason}" for number, reason in wrong[:DAMAGE_SHOWN]]
-        if bad + torn > DAMAGE_SHOWN:
-            said.append(f"{name}: and {bad + torn - DAMAGE_SHOWN:,} more lines that are none")
-        if not reader.finished and not torn:
-            said.append(f"{name}: its compressed data ends before their end; what was there is taken")
-            self._summary.damaged += 1
+    def _tell(
+        self, name: str, reader: FramesReader | SliceReader, lines: int, refused: int, wrong: list[tuple[int, str]]
+    ) -> None:
+        said, damaged = recorded.damage(name, reader, lines, refused, wrong)
+        self._summary.files += 1
+        self._summary.damage += said
+        self._summary.damaged += damaged
+        self._tell_misplaced(name)
 
     def _tell_misplaced(self, name: str) -> None:
         """Say which frames of the last file came too late to be taken."""

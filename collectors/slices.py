@@ -3,21 +3,25 @@
 Two forms are read, plain or gz: `<time> <message>`, as the API and the caches of its clients have it, and
 `{"localTimestamp": …, "message": …}`, as tardis-machine and `dl replay --serve` send it. An empty line says that the
 connection ended. Files of one folder that follow each other are one connection, as they were there; books that the
-recorder asked for over REST become the answers that they were. Times lose their last digit, which is 100 ns.
+recorder asked for over REST become the answers that they were, once the stream that they belong to is told. Times lose
+their last digit, which is 100 ns.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import msgspec
 
-from lake.frames import MAX_LINE, Damage, FrameLine, FramesReader, payload, read_frames
+from lake.frames import MAX_LINE, Damage, FrameLine, payload
 from market import times
 from market.errors import MarketError
 from market.replayed import Answer, Recorded
@@ -30,6 +34,8 @@ _WRAPPED = re.compile(rb'\s*\{"localTimestamp":\s*"' + _TIME + rb'",\s*"message"
 _GZIP = b"\x1f\x8b"
 _CHUNK = 64 * 1024
 _MOST_SHOWN = 1000
+_EARLIEST = 946_684_800_000_000
+_NEVER = 2**62
 
 
 class _Message(msgspec.Struct):
@@ -46,6 +52,8 @@ class _Connection(msgspec.Struct):
     n: int = 0
     ended: bool = False
     """Whether it ended: that is an interruption only where another message follows."""
+    busy: bool = False
+    """Whether a file that is being read goes on with it."""
 
 
 def told(head: bytes) -> bool:
@@ -65,17 +73,17 @@ def is_slice(path: Path) -> bool:
 
 def begins(path: Path) -> int | None:
     """The time (us) of the first message; None where there is none. Raises FileNotFoundError."""
-    lines = SliceReader(path, Recording("", None)).pairs()
+    lines = SliceReader(path, Recording("", None, _NEVER)).pairs()
     return next((line.ts_recv for _, line in lines if line is not None), None)
 
 
 class Recording:
     """The connections of one recording over all of its files; `named` is what tardis.dev calls the exchange."""
 
-    def __init__(self, named: str, adapter: object) -> None:
+    def __init__(self, named: str, adapter: object, latest: int) -> None:
         self.url = f"{URL}{named}"
-        self.counts: dict[str, int] = {}
-        """Of files of frames: how many each connection has had."""
+        self.latest = latest
+        """Nothing was received after this (us)."""
         self._held: dict[Path, list[_Connection]] = {}
         made: Callable[[], Recorded] | None = getattr(adapter, "Recorded", None)
         self._made = made
@@ -87,10 +95,12 @@ class Recording:
     def connection(self, folder: Path, at: int, message: bytes) -> tuple[_Connection, _Connection | None]:
         """The connection that a file goes on with, and the one that ended before it, itself where it is the first."""
         mine = self._held.setdefault(folder, [])
-        going = max((one for one in mine if one.last <= at), key=lambda one: one.last, default=None)
+        free = (one for one in mine if one.last <= at and not one.busy)
+        going = max(free, key=lambda one: one.last, default=None)
         if going is not None and not going.ended:
+            going.busy = True
             return going, None
-        made = _Connection(f"{NODE}-{at}-{zlib.crc32(self.url.encode() + message) % 10_000}", at)
+        made = _Connection(f"{NODE}-{at}-{zlib.crc32(self.url.encode() + message) % 10_000}", at, busy=True)
         mine.append(made)
         if going is not None:
             mine.remove(going)
@@ -103,7 +113,7 @@ class SliceReader:
     def __init__(self, path: Path, recording: Recording) -> None:
         self.path = path
         self.damage: list[Damage] = []
-        self.bad = 0
+        self.bad = self.lines = 0
         self.finished = False
         self._recording = recording
         self._recorded = recording.recorded()
@@ -111,23 +121,32 @@ class SliceReader:
 
     def pairs(self) -> Iterator[tuple[bytes, FrameLine | None]]:
         """Every line's own bytes, and what it says: None where that is nothing (see `damage`)."""
-        number = 0
         try:
             for text in _lines(self.path):
-                number += 1
+                self.lines += 1
                 message = text.strip()
                 if message:
-                    yield from self._read(number, message)
-                elif self._at is not None:
-                    self._at.ended = True
-                    self._at, self._recorded = None, self._recording.recorded()
+                    yield from self._read(self.lines, message)
+                else:
+                    yield from self._leave(ended=True)
             self.finished = True
         except (EOFError, zlib.error) as error:
-            self.damage.append(Damage(number + 1, b"", f"not readable beyond this: {error}", torn=True))
+            self.damage.append(Damage(self.lines + 1, b"", f"not readable beyond this: {error}", torn=True))
+        yield from self._leave(ended=False)
+
+    def _leave(self, *, ended: bool) -> Iterator[tuple[bytes, FrameLine | None]]:
+        """The file's part of a connection is over; what waited for others of its messages is told as it came."""
+        at = self._at
+        if at is None:
+            return
+        for one in () if self._recorded is None else self._recorded.rest():
+            yield b"", self._line(at.last, one)
+        at.busy, at.ended = False, ended
+        self._at, self._recorded = None, self._recording.recorded()
 
     def _read(self, number: int, text: bytes) -> Iterator[tuple[bytes, FrameLine | None]]:
         try:
-            at, message = _split(text)
+            at, message = _split(text, self._recording.latest)
         except (ValueError, MarketError, msgspec.MsgspecError) as error:
             self.bad += 1
             if self.bad <= _MOST_SHOWN:
@@ -159,12 +178,34 @@ class SliceReader:
         )  # fmt: skip
 
 
-Reader: TypeAlias = FramesReader | SliceReader
+class Together:
+    """The lines of several files by their times, each file's in its order; one is opened when its time has come."""
 
+    def __init__(self, paths: Sequence[Path], recording: Recording, ended: Callable[[SliceReader], None]) -> None:
+        self._waiting = deque(sorted((begins(path) or _NEVER, path) for path in paths))
+        self._recording = recording
+        self._ended = ended
+        self._held: list[tuple[int, int, FrameLine, SliceReader, Iterator[FrameLine]]] = []
+        self._count = itertools.count()
 
-def reader_of(path: Path, recording: Recording) -> Reader:
-    """What reads a file, of frames or of raw data. Raises FileNotFoundError."""
-    return SliceReader(path, recording) if is_slice(path) else read_frames(path, recording.counts)
+    def pairs(self) -> Iterator[tuple[bytes, FrameLine | None]]:
+        """Every good line; `ended` is told of a file when it is read to its end, with what was wrong with it."""
+        while self._waiting or self._held:
+            while self._waiting and (not self._held or self._waiting[0][0] <= self._held[0][0]):
+                at, path = self._waiting.popleft()
+                reader = SliceReader(path, self._recording)
+                self._next(at, reader, (line for _, line in reader.pairs() if line is not None))
+            if self._held:
+                at, _, line, reader, lines = heapq.heappop(self._held)
+                yield b"", line
+                self._next(at, reader, lines)
+
+    def _next(self, at: int, reader: SliceReader, lines: Iterator[FrameLine]) -> None:
+        line = next(lines, None)
+        if line is None:
+            self._ended(reader)
+        else:
+            heapq.heappush(self._held, (max(at, line.ts_recv), next(self._count), line, reader, lines))
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -196,15 +237,19 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         raise EOFError("its compressed data ends before its end")
 
 
-def _split(text: bytes) -> tuple[int, bytes]:
+def _split(text: bytes, latest: int) -> tuple[int, bytes]:
     """When a message came (us), and its bytes. Raises ValueError, Malformed, MsgspecError."""
     found = _PLAIN.fullmatch(text)
     if found is not None:
-        return _us(found[1].decode()), found[2]
-    if text[:1] != b"{":
+        at, message = _us(found[1].decode()), found[2]
+    elif text[:1] == b"{":
+        held = _DECODER.decode(text)
+        at, message = _us(held.localTimestamp), bytes(held.message)
+    else:
         raise ValueError("it does not begin with a time")
-    held = _DECODER.decode(text)
-    return _us(held.localTimestamp), bytes(held.message)
+    if not _EARLIEST <= at <= latest:
+        raise ValueError("its time is not between 2000 and today")
+    return at, message
 
 
 def _us(text: str) -> int:

@@ -43,6 +43,10 @@ class Recorded(Protocol):
         """What a message was: a frame, an answer, both, or nothing yet."""
         ...
 
+    def rest(self) -> Sequence[bytes]:
+        """Messages that still wait for another, as they came."""
+        ...
+
 
 def wanted(channel: str, symbols: Iterable[object]) -> Filter:
     """A filter by symbols in any spelling. Raises Malformed for what is no text."""

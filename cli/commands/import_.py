@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 Dates = Literal["dmy", "mdy"]
 Label = Literal["open", "close"]
 Point = Literal["point", "comma"]
-FilesArgument = Annotated[list[Path], typer.Argument(help="CSV, TSV, JSON, JSON Lines or Parquet; also as gz or zip.")]
+FilesArgument = Annotated[
+    list[Path], typer.Argument(help="CSV, TSV, JSON or JSON Lines, also as gz or zip; Parquet or Feather.")
+]
 ExchangeOption = Annotated[str, typer.Option(help="Whose prices: a venue, a broker, a vendor.")]
 MarketOption = Annotated[
     str, typer.Option("--market-type", "--market", help="spot, linear, inverse, option, index, fx or equity.")

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from collectors import slices
 from collectors.files import changes
-from collectors.files.reading import Options, Reading, Refused, Sample
+from collectors.files.reading import Format, Options, Reading, Refused, Sample
 from collectors.files.sniff import ROWS, by_lines, encoding_of, sample
 from collectors.files.typed_columns import texts_of
 
@@ -34,11 +34,18 @@ _RATIO, _FREE = 1000, 64 * 1024 * 1024
 """No table is packed smaller than this; the first bytes are free."""
 _BETWEEN = re.compile(rb"[\]}]\s*,\s*(?=[\[{])")
 _NO_TABLES = ("__macosx/", ".ds_store")
-_FOREIGN = {b"ARROW1": "Feather", b"\x89HDF": "HDF5", b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\xd0\xcf\x11\xe0": "Excel"}
+_FEATHER = b"ARROW1"
+_FOREIGN = {
+    b"FEA1": "Feather (first version)",
+    b"\x89HDF": "HDF5",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!": "RAR",
+    b"\xd0\xcf\x11\xe0": "Excel",
+}
 
 
 class Block(NamedTuple):
-    """`first` is the number of its first line, element or row, `data` its bytes; of Parquet `group` is all there is."""
+    """`first` is the number of its first line, element or row, `data` its bytes; of tables `group` is all there is."""
 
     first: int
     data: bytes = b""
@@ -127,8 +134,8 @@ def sample_of(path: Path, options: Options) -> Sample:
     with opened(path, options.member) as content:
         head = content.read(HEAD)
         whole = len(head) < HEAD
-        if head.startswith(b"PAR1"):
-            return _of_parquet(path, content.name)
+        if head.startswith((b"PAR1", _FEATHER)):
+            return _of_columns(path, content.name, "parquet" if head.startswith(b"PAR1") else "feather")
         if slices.told(head):
             raise Refused(
                 f"{content.name} holds messages of a venue, as tardis.dev recorded them",
@@ -136,46 +143,61 @@ def sample_of(path: Path, options: Options) -> Sample:
             )
         for magic, what in _FOREIGN.items():
             if head.startswith(magic):
-                raise Refused(f"{content.name} is a {what} file", "save it as CSV, JSON or Parquet")
+                raise Refused(f"{content.name} is a {what} file", "save it as CSV, JSON, Feather or Parquet")
         return sample(content.name, head, encoding_of(head, options), options, whole=whole)
 
 
-def _of_parquet(path: Path, name: str) -> Sample:
-    with _parquet(path) as file:
-        batch = next(file.iter_batches(batch_size=ROWS), None)
-        if batch is None or not batch.num_rows:
-            raise Refused(f"{name} holds no rows", "there is nothing to import")
-        frame = texts_of(pa.Table.from_batches([batch]))
-        return Sample(
-            name=name, format="parquet", header=tuple(batch.schema.names),
-            rows=tuple(tuple(cell or "" for cell in row) for row in frame.iter_rows()),
-        )  # fmt: skip
+def _of_columns(path: Path, name: str, form: Format) -> Sample:
+    first = next(
+        (table for group in range(len(_groups(path, form))) for table in tables_of(path, form, group, ROWS)), None
+    )
+    if first is None or not first.num_rows:
+        raise Refused(f"{name} holds no rows", "there is nothing to import")
+    return Sample(
+        name=name, format=form, header=tuple(first.schema.names),
+        rows=tuple(tuple(cell or "" for cell in row) for row in texts_of(first).iter_rows()),
+    )  # fmt: skip
+
+
+def _groups(path: Path, form: Format) -> list[int]:
+    """Rows of each row group of a Parquet file, or of each batch of a Feather file. Raises Refused."""
+    with _readable(path, form):
+        if form == "parquet":
+            with pq.ParquetFile(path) as file:
+                return [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+        with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as batches:
+            return [batches.get_batch(group).num_rows for group in range(batches.num_record_batches)]
+
+
+def tables_of(path: Path, form: Format, group: int, rows: int) -> Iterator[pa.Table]:
+    """A row group, or a batch, in tables of at most so many rows. Raises Refused."""
+    with _readable(path, form):
+        if form == "parquet":
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
+                    yield pa.Table.from_batches([batch])
+            return
+        with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as batches:
+            table = pa.Table.from_batches([batches.get_batch(group)])
+            for start in range(0, table.num_rows, rows):
+                yield table.slice(start, rows)
 
 
 @contextlib.contextmanager
-def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+def _readable(path: Path, form: Format) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path) as file:
-            yield file
+        yield
     except (pa.ArrowException, OSError) as error:
-        raise Refused(f"{path.name} is no Parquet that can be read: {error}", "fetch it again") from error
-
-
-def tables_of(path: Path, group: int, rows: int) -> Iterator[pa.Table]:
-    """A row group of a Parquet file in tables of at most so many rows. Raises Refused."""
-    with _parquet(path) as file:
-        for batch in file.iter_batches(batch_size=rows, row_groups=[group]):
-            yield pa.Table.from_batches([batch])
+        raise Refused(f"{path.name} is no {form.title()} that can be read: {error}", "fetch it again") from error
 
 
 def blocks(path: Path, reading: Reading, member: str | None) -> Iterator[tuple[Block, int]]:
     """The data of a file in order, each block with the bytes of the file that were read by then. Raises Refused."""
-    if reading.format == "parquet":
-        with _parquet(path) as file:
-            sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    if reading.format in ("parquet", "feather"):
+        sizes = _groups(path, reading.format)
         for group, size in enumerate(sizes):
-            first = 1 + sum(sizes[:group])
-            yield Block(first, group=group), path.stat().st_size * (first + size - 1) // max(1, sum(sizes))
+            before = sum(sizes[:group])
+            yield Block(before + 1, group=group), path.stat().st_size * (before + size) // max(1, sum(sizes))
         return
     with opened(path, member) as content:
         source = content if reading.encoding == "utf-8" else _Decoded(content, reading.encoding)

@@ -105,6 +105,11 @@ DIALECTS = (
         fields={"trade": _FREQTRADE, "agg_trade": _FREQTRADE}, aggregated="binance",
     ),
     Dialect(
+        name="freqtrade-columns", what="freqtrade's `…-trades` as Feather or Parquet",
+        header=("timestamp", "id", "type", "side", "price", "amount", "cost"),
+        fields={"trade": _CCXT, "agg_trade": _CCXT}, aggregated="binance",
+    ),
+    Dialect(
         name="freqtrade-old", what="freqtrade's `…-trades.json` before 2020: trades as ccxt tells them",
         header=("info", "timestamp", "datetime", "symbol", "id", "order", "type", "takerormaker", "side", "price",
                 "amount", "cost", "fee"),

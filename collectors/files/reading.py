@@ -14,7 +14,7 @@ import msgspec
 from lake.errors import LakeError
 from market import kinds
 
-Format = Literal["csv", "json", "parquet"]
+Format = Literal["csv", "json", "parquet", "feather"]
 Form = Literal["s", "ms", "us", "ns", "ymd", "compact", "dmy", "mdy", "of_day"]
 PRICES = ("price", "open", "high", "low", "close", "bid", "ask", "mark", "index")
 """Fields that --scale divides."""

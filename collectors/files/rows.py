@@ -30,9 +30,9 @@ _SIDES = {"b": "buy", "s": "sell", "unknown": None, "none": None, "null": None, 
 
 def batches(path: Path, reading: Reading, block: Block) -> Iterator[pl.DataFrame]:
     """The rows of a block. Raises Refused for what is no row of this file at all."""
-    if reading.format == "parquet":
+    if reading.format in ("parquet", "feather"):
         first = block.first
-        for table in tables_of(path, block.group, BATCH_ROWS):
+        for table in tables_of(path, reading.format, block.group, BATCH_ROWS):
             if reading.dialect == own.DIALECT:
                 yield own.of_table(reading, table, first)
             else:

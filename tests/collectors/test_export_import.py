@@ -193,7 +193,7 @@ several = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(several, st.sampled_from([*FORMS, "tardis-csv"]))
 def test_any_trade_is_the_same_again(tmp_path_factory, held, form):
     rows = [trade(T0 + n, "1", "1") | {"frame_no": n} | one for n, one in enumerate(held)]

@@ -122,6 +122,15 @@ def test_real_freqtrade_trades_are_aggregated_ones_of_binance():
     assert elsewhere.reading.kind == "trade"
 
 
+@pytest.mark.parametrize("width", ["1m", "5m"])
+def test_candles_of_freqtrade_are_read_from_feather(width):
+    path = sample(f"binance/freqtrade_XRP_ETH-{width}.feather")
+    request = request_of(path, Options(exchange="binance", market_type="spot", symbol="XRPETH"))
+    made = rehearse(request, NOW, quiet)
+    assert (request.reading.interval, made.quarantined, made.missing) == (width, 0, [])
+    assert made.rows > 100
+
+
 def test_a_real_file_is_in_the_lake_with_its_digits(tmp_path):
     path = sample("csv/truefx_usdjpy_ticks.csv")
     with LakeWriter.open(tmp_path / "lake", "node", NOW) as writer:

@@ -9,6 +9,7 @@ import zipfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from collectors.files import blocks
 from collectors.files.blocks import NoFile
@@ -88,7 +89,9 @@ def test_every_format_gives_the_same_rows(writer, tmp_path):
     columns = {name: pa.array([row[place] for row in ROWS]) for place, name in enumerate(names)}
     columns["time"] = pa.array([row[0] * 1000 for row in ROWS], pa.timestamp("ms", tz="Europe/Berlin"))
     pq.write_table(pa.table(columns), table, row_group_size=20)
-    for number, path in enumerate((plain, packed, zipped, objects, array, other, table)):
+    batches = tmp_path / "i.feather"
+    feather.write_feather(pa.table(columns), batches, chunksize=20)
+    for number, path in enumerate((plain, packed, zipped, objects, array, other, table, batches)):
         root = tmp_path / f"lake{number}"
         with LakeWriter.open(root, "node", NOW) as held:
             made = take(held, path)

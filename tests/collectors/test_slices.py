@@ -9,12 +9,12 @@ from collectors.config import CollectorsConfig
 from collectors.files.importing import request_of
 from collectors.files.reading import Options, Refused
 from collectors.replay import replay
-from collectors.slices import Recording, SliceReader, is_slice
+from collectors.slices import Recording, Together, is_slice
 from daemon.replay_sources import frame_line
 from lake.frames import FrameLine, encode_frame_lines
 from lake.segments import decode_line
 from lake.writer import LakeWriter
-from market.times import DAY, parse
+from market.times import DAY, HOUR, parse
 
 T0 = parse("2023-01-01T00:00:00Z")
 NOW = T0 + 1000 * DAY
@@ -126,13 +126,44 @@ def test_an_empty_line_ends_a_connection_and_leaves_a_gap(writer, tmp_path):
 
 
 def test_channels_that_lie_in_several_files_of_a_time_are_connections_of_their_own(tmp_path):
-    recording = Recording("binance", None)
-    files = [
-        write(tmp_path / folder / "1", [plain(*one) for one in HELD[start:]]) for folder, start in (("a", 0), ("b", 1))
-    ]
-    names = [{line.conn for _, line in SliceReader(file, recording).pairs()} for file in files]
-    assert [len(one) for one in names] == [1, 1]
-    assert names[0] != names[1]
+    files = [write(tmp_path / f"{n}", [plain(*one) for one in HELD[n:]]) for n in range(2)]
+    ended = []
+    lines = [line for _, line in Together(files, Recording("binance", None, NOW), ended.append).pairs()]
+    opened = [line.conn for line in lines if line.dir == "open"]
+    assert len(set(opened)) == len(opened) == 2
+    assert [line.ts_recv for line in lines] == sorted(line.ts_recv for line in lines)
+    for place, conn in enumerate(opened):
+        numbers = [line.n for line in lines if line.conn == conn and line.dir == "recv"]
+        assert numbers == [*range(1, 6 - place)]
+    assert [(one.path, one.lines) for one in ended] == [(files[0], 5), (files[1], 4)]
+
+
+def test_a_whole_book_whose_stream_is_never_told_is_kept_as_it_came(writer, tmp_path):
+    said = run(writer, write(tmp_path / "1", [plain(*HELD[0]), plain(*HELD[1]), plain(T0 + 300_000, WHOLE)]))
+    assert (said.frames, said.events) == (3, {"trade": 1})
+
+
+def known(writer, kind):
+    """(time, id) of every event, and the dates of the segments."""
+    rows = [(one.ts_event, one.last_id if kind == "book_delta" else one.seq) for one in events(writer, kind)]
+    segments = writer.manifest.segments("binance", "spot", kind)
+    return rows, [row.path.partition("date=")[2][:10] for row in segments if row.rows]
+
+
+def test_files_of_one_time_are_the_rows_that_one_file_of_all_is(writer, tmp_path):
+    """Whole days of several channels, a file each, as who asks a channel at a time has them."""
+    hours = [T0 + n * 2 * HOUR for n in range(30)]
+    trades = [(at, trade(n + 1, at)) for n, at in enumerate(hours)]
+    depths = [(at + 7, depth(2 * n + 1, 2 * n + 2, at)) for n, at in enumerate(hours)]
+    run(
+        writer,
+        *(write(tmp_path / name, [wrapped(*one) for one in held]) for name, held in (("t", trades), ("d", depths))),
+    )
+    with LakeWriter.open(tmp_path / "other", "r", NOW) as other:
+        run(other, write(tmp_path / "all", [wrapped(*one) for one in sorted(trades + depths)]))
+        for kind in ("trade", "book_delta"):
+            assert known(writer, kind) == known(other, kind)
+        assert len(writer.manifest.gaps()) == len(other.manifest.gaps())
 
 
 def test_what_is_no_message_is_named_and_the_rest_goes_on(writer, tmp_path):

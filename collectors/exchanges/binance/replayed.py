@@ -73,25 +73,29 @@ class Recorded:
         try:
             symbol, _, channel = _DECODER.decode(message).stream.partition("@")
             if channel == "depthSnapshot" and b'"generated":true' in head.replace(b" ", b""):
-                self._waiting[symbol] = bytes(_SNAPSHOT.decode(message).data)
-                return self._answers(symbol)
+                stream = self._streams.get(symbol)
+                if stream is not None:
+                    return (_answer(symbol, stream, message),)
+                before = self._waiting.pop(symbol, None)
+                self._waiting[symbol] = message
+                return () if before is None else (before,)
+            self._streams[symbol] = f"{symbol}@{channel}"
+            waited = self._waiting.pop(symbol, None)
+            return (message,) if waited is None else (message, _answer(symbol, self._streams[symbol], waited))
         except msgspec.MsgspecError:
             return (message,)  # the session says what is wrong with it
-        self._streams[symbol] = f"{symbol}@{channel}"
-        return (message, *self._answers(symbol))
 
-    def _answers(self, symbol: str) -> list[Answer]:
-        """The newest book, once it is known by which stream it goes on: a session is told of both by one name."""
-        stream, body = self._streams.get(symbol), self._waiting.pop(symbol, None)
-        if body is None:
-            return []
-        if stream is None:
-            self._waiting[symbol] = body
-            return []
-        held = _DATA.decode(body)
-        most = max(len(held.bids), len(held.asks))
-        limit = next((one for one in _LIMITS if one >= most), _LIMITS[-1])
-        return [Answer(f"{TAG} {limit} {stream}", f"/depth?symbol={symbol.upper()}&limit={limit}", body)]
+    def rest(self) -> Sequence[bytes]:
+        return tuple(self._waiting.values())
+
+
+def _answer(symbol: str, stream: str, message: bytes) -> Answer:
+    """The answer that a whole book was: a session knows it by the name of the stream by which it goes on."""
+    body = bytes(_SNAPSHOT.decode(message).data)
+    held = _DATA.decode(body)
+    most = max(len(held.bids), len(held.asks))
+    limit = next((one for one in _LIMITS if one >= most), _LIMITS[-1])
+    return Answer(f"{TAG} {limit} {stream}", f"/depth?symbol={symbol.upper()}&limit={limit}", body)
 
 
 def answered(url: str, body: bytes) -> tuple[str, str, bytes] | None:
