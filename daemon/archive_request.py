@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,13 +12,16 @@ import msgspec
 
 from collectors.files.archive import memory
 from collectors.files.archive.config import check_address
+from collectors.files.archive.facts import Allowed
 from collectors.files.archive.fetching import Host
 from collectors.files.archive.getting import Folder, Remote, Source
 from collectors.files.archive.memory import Remembered
-from collectors.files.archive.rows import Allowed
 from collectors.files.archive.series import ArchiveFile, Series, load, names, series_of
 from daemon.config import Config
+from lake import layout
 from lake.errors import WrongQuestion
+from lake.lasting import lasting
+from lake.manifest import Manifest
 from market.numbers import is_decimal
 from market.times import DAY, Interval, parse
 from runtime.clock import Clock
@@ -69,16 +72,10 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise WrongQuestion(what, "leave it out")
         if size is not None and (not is_decimal(size) or float(size) <= 0):
             raise WrongQuestion(f"--contract-size {size}", "the worth of one contract, e.g. 100 of BTCUSD_PERP")
-        if size is None and self.market_type in dataset.sized:
-            what = f"a quantity of {self.kind} is in contracts there, and the files do not say what one is worth"
-            raise WrongQuestion(
-                what, "say --contract-size, e.g. 100 of Binance's BTCUSD_PERP, 0.01 of OKX's BTC-USDT-SWAP"
-            )
         return made
 
-    @property
-    def allowed(self) -> Allowed:
-        return Allowed(self.holes, self.any_unit, self.contract_size)
+    def allowed(self, contract_size: str | None = None) -> Allowed:
+        return Allowed(self.holes, self.any_unit, contract_size)
 
 
 def wanted_of(arguments: Mapping[str, Any]) -> Wanted:
@@ -91,6 +88,34 @@ def wanted_of(arguments: Mapping[str, Any]) -> Wanted:
         wanted = msgspec.structs.replace(wanted, exchange="binance")
     wanted.check()
     return wanted
+
+
+def sizes(root: Path, wanted: Wanted) -> dict[str, str]:
+    """What a contract of each symbol is worth, where that is needed: as was said, else as the lake's list of
+    instruments has it. Raises WrongQuestion where nobody says it.
+    """
+    made = wanted.series()
+    dataset, market = made[0].dataset, wanted.market_type
+    if market not in (*dataset.sized, *dataset.sizeable):
+        return {}
+    if wanted.contract_size is not None:
+        return dict.fromkeys(wanted.symbols, wanted.contract_size)
+    known = _listed(root, wanted.exchange, market)
+    unknown = [symbol for symbol in wanted.symbols if symbol not in known]
+    if unknown and market in dataset.sized:
+        what = f"a quantity of {wanted.kind} is in contracts there, and neither files nor lake say what one of"
+        fix = "say --contract-size, e.g. 100 of Binance's BTCUSD_PERP, 0.01 of OKX's BTC-USDT-SWAP"
+        raise WrongQuestion(f"{what} {unknown[0]} is worth", fix)
+    return known
+
+
+def _listed(root: Path, exchange: str, market_type: str) -> dict[str, str]:
+    """Symbol -> what its contract is worth, as the newest rows of `contract` say."""
+    if not (root / layout.MANIFEST).is_file():
+        return {}
+    with closing(Manifest.read_only(root)) as manifest, manifest.snapshot() as snapshot:
+        held = lasting(root, snapshot, exchange, market_type).contracts
+    return {one.symbol: one.multiplier for one in held if one.multiplier is not None}
 
 
 def remembered(root: Path, wanted: Wanted) -> list[tuple[ArchiveFile, Remembered]]:
@@ -121,6 +146,7 @@ async def source_of(
         yield Folder(Path(place), archive)
         return
     base, listing = place or usual.base, usual.listing
+    own = base.rstrip("/") == archive.base.rstrip("/")
     if place is not None and place.rstrip("/") != usual.base.rstrip("/"):
         listing = None  # a mirror lists its own, if any
     try:
@@ -131,4 +157,4 @@ async def source_of(
     if urlsplit(base).netloc not in allowed:
         raise WrongQuestion(f"--source {base}: its host is not allowed", "name it in archives.hosts of config.yml")
     async with Host(clock, allowed, settings.caps.packed, stopping) as host:
-        yield Remote(host, archive, base, listing, root)
+        yield Remote(host, archive, None if own else base, listing, root)

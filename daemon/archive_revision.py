@@ -12,11 +12,11 @@ import msgspec
 
 from collectors import exchanges
 from collectors.files.archive import memory, replacing, taking
+from collectors.files.archive.facts import Allowed
 from collectors.files.archive.getting import Got
 from collectors.files.archive.memory import Remembered
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.replacing import PARTS, Changes, DayChange
-from collectors.files.archive.rows import Allowed
 from collectors.files.archive.series import ArchiveFile
 from collectors.files.archive.taking import Outcome
 from compactor.jobs import Revision, in_order

@@ -10,7 +10,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from collectors.files.archive import memory, planning, taking
+from collectors.files.archive.facts import Allowed
 from collectors.files.archive.getting import Got, Source
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.rows import Allowed
-from collectors.files.archive.series import ArchiveFile, load
+from collectors.files.archive.series import ArchiveFile, Series, load
 from collectors.files.archive.taking import Outcome
 from compactor.service import CompactorService
 from compactor.summary import Summary
-from daemon.archive_request import Wanted, remembered, source_of, wanted_of
+from daemon.archive_request import Wanted, remembered, sizes, source_of, wanted_of
 from daemon.archive_rest import Rest, rest_of
 from daemon.archive_revision import replace
 from daemon.config import Config
@@ -38,12 +38,14 @@ from runtime.clock import Clock
 from runtime.slot import Slot
 from runtime.workers import Workers
 
+THERE = ("held", "changed", "lake")
+"""Rules by which files are refused of whose time the lake has something."""
 Report = Callable[[int, int, str], None]
 
 
 class Done(msgspec.Struct):
     """What was found and done. `missing`: dates of files that are not published, by symbol; `rest`: what of the request
-    no file holds, with the way to it.
+    no file brings, with the way to it.
     """
 
     dry_run: bool
@@ -133,11 +135,13 @@ def _give_way() -> None:
 def look(root: Path, clock: Clock, arguments: Mapping[str, Any], config: Config) -> Done:
     """What it would do; nothing is fetched but lists, and nothing written. Blocks. Raises WrongQuestion, Refused."""
     wanted = wanted_of(arguments)
+    if not wanted.recheck:
+        sizes(root, wanted)
 
     async def plan() -> Done:
         async with source_of(root, clock, wanted.exchange, wanted.source, config, lambda: False) as source:
             found = await _planned(source, wanted, clock)
-        return Done(True, [_seen(root, file) for file in found.files], found.missing, found.rest)
+        return Done(True, [_seen(root, file) for file in found.files], found.missing, found.rest())
 
     return asyncio.run(_compared(root, clock, wanted, config) if wanted.recheck else plan())
 
@@ -184,9 +188,21 @@ class _Work(NamedTuple):
 
 
 class _Planned(msgspec.Struct):
+    """`asked`: the days that are over; `running`: what was asked for of those that are not."""
+
+    series: list[Series]
+    asked: Interval
+    running: Interval
     files: list[ArchiveFile] = []
     missing: dict[str, list[str]] = {}
-    rest: list[Rest] = []
+
+    def rest(self, refused: Collection[ArchiveFile] = ()) -> list[Rest]:
+        """What files do not bring."""
+        made: list[Rest] = []
+        for of in self.series:
+            dates = [*self.missing.get(of.symbol, ()), *(file.date for file in refused if file.series == of)]
+            made += rest_of(of, dates, self.asked, self.running)
+        return made
 
 
 async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
@@ -195,23 +211,26 @@ async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
     first, last = planning.file_dates(archive, begin, end)
     asked = Interval(day_start(begin), day_start(end) + DAY)
     running = Interval(asked.end, min(parse(wanted.last) + DAY, now))
-    found = _Planned(files=[], missing={}, rest=[])
-    for series in wanted.series():
+    found = _Planned(wanted.series(), asked, running, files=[], missing={})
+    for series in found.series:
         plan = planning.plan(series, first, last, await source.published(series, first, last))
         found.files += plan.files
         if plan.missing:
             found.missing[series.symbol] = list(plan.missing)
-        found.rest += rest_of(series, plan.missing, asked, running)
     return found
 
 
 async def _run(work: _Work, wanted: Wanted, clock: Clock) -> Done:
     if wanted.recheck:
         return await _recheck(work, wanted, clock)
+    worth = sizes(work.root, wanted)
     async with source_of(work.root, clock, wanted.exchange, wanted.source, work.config, work.stopping) as source:
         found = await _planned(source, wanted, clock)
-        done = Done(False, [], found.missing, found.rest)
-        await _carry_out(work, source, [(file, wanted.allowed) for file in found.files], done)
+        done = Done(False, [], found.missing)
+        files = [(file, wanted.allowed(worth.get(file.series.symbol))) for file in found.files]
+        await _carry_out(work, source, files, done)
+    pairs = zip(found.files, done.files, strict=False)  # it may have been stopped
+    done.rest = found.rest([file for file, one in pairs if one.state == "refused" and one.rule not in THERE])
     return done
 
 
@@ -219,13 +238,12 @@ async def _recheck(work: _Work, wanted: Wanted, clock: Clock) -> Done:
     """What the lake has taken in before, against what its publishers say of it now."""
     done, known = Done(False, []), remembered(work.root, wanted)
     for exchange in dict.fromkeys(file.series.exchange for file, _ in known):
-        mine = [
-            (file, msgspec.structs.replace(wanted.allowed, contract_size=one.contract_size))
-            for file, one in known
-            if file.series.exchange == exchange
-        ]
+        mine = [(file, wanted.allowed(one.contract_size)) for file, one in known if file.series.exchange == exchange]
         async with source_of(work.root, clock, exchange, wanted.source, work.config, work.stopping) as source:
             await _carry_out(work, source, mine, done)
+    for one in done.files:
+        if one.rule == "missing":
+            one.what, one.fix = f"{one.what} any more", "its rows stay"
     return done
 
 

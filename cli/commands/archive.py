@@ -34,7 +34,9 @@ SourceOption = Annotated[
 ]
 SizeOption = Annotated[
     str | None,
-    typer.Option("--contract-size", help="What one contract is worth, where files count contracts, e.g. 100."),
+    typer.Option(
+        "--contract-size", help="What one contract is worth, where files count contracts and the lake does not say it."
+    ),
 ]
 
 
@@ -95,7 +97,7 @@ def archive(
     }  # fmt: skip
     wanted = {name: value for name, value in told.items() if value is not None}
     wanted = wanted if recheck else {"exchange": "binance", "market_type": "spot", "kind": "trade"} | wanted
-    _check(wanted)
+    _check(root, wanted)
     done = _look(root, config, wanted) if dry_run else _take(root, config, wanted, as_json)
     if as_json:
         print_json(done)
@@ -127,11 +129,13 @@ def _ask(root: Path, config: Path | None, wanted: Mapping[str, Any], symbols: li
     return 0
 
 
-def _check(wanted: Mapping[str, Any]) -> None:
+def _check(root: Path, wanted: Mapping[str, Any]) -> None:
     """Before a lake is made for what cannot be meant. Raises WrongQuestion."""
-    from daemon.archive_request import wanted_of
+    from daemon.archive_request import sizes, wanted_of
 
-    wanted_of(wanted)
+    meant = wanted_of(wanted)
+    if not meant.recheck:
+        sizes(root, meant)
 
 
 def _place(source: str | None) -> str | None:
@@ -195,9 +199,9 @@ def _say(done: Mapping[str, Any]) -> None:
         ERR.print(f"not published: {symbol} {shown}", markup=False)
     for one in done["rest"][:SHOWN]:
         way = f"ask REST: {one['command']}" if one["command"] else f"not over REST either: {one['why']}"
-        ERR.print(f"in no file: {one['symbol']} {one['start']} to {one['end']}; {way}", markup=False)
+        ERR.print(f"not from files: {one['symbol']} {one['start']} to {one['end']}; {way}", markup=False)
     if len(done["rest"]) > SHOWN:
-        ERR.print(f"and {len(done['rest']) - SHOWN:,} more periods that are in no file (--json lists all)")
+        ERR.print(f"and {len(done['rest']) - SHOWN:,} more periods that are not from files (--json lists all)")
     _end(done)
 
 

@@ -26,6 +26,10 @@ LINES = ("#line", "#nth")
 BOTH: tuple[Period, ...] = ("daily", "monthly")
 
 
+def _nothing(_date: str) -> Mapping[str, str]:
+    return {}
+
+
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """One sort of file, which becomes one kind."""
 
@@ -35,6 +39,12 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     and `{day}` (20260508, 202605) are filled in."""
     header: Mapping[str, str]
     """market_type -> the names of its columns, which are a file's first line, or might be."""
+    lines: Literal["csv", "json"] = "csv"
+    """json: each line is an object, and the only column, `line`, its text."""
+    base: str = ""
+    """Where its files lie (and are listed), if not where the archive's others do."""
+    varies: Callable[[str], Mapping[str, str]] = _nothing
+    """Date -> what else of its path is filled in."""
     read: Read
     identity: tuple[str, ...]
     """What tells the rows of two versions of a file apart."""

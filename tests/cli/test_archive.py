@@ -78,7 +78,7 @@ def test_each_defect_is_refused_by_name_and_the_sound_file_comes_in(tmp_path: Pa
         assert why in said
     assert "1 taken, 0 replaced, 0 known, 5 refused; 24 rows" in said
     assert "not published: BTCUSDT 2026-05-02" in said
-    assert "in no file: BTCUSDT 2026-05-02T00:00:00Z to 2026-05-03T00:00:00Z; not over REST either: " in said
+    assert "not from files: BTCUSDT 2026-05-02T00:00:00Z to 2026-05-08T00:00:00Z; not over REST either: " in said
     assert [path.name for path in (lake / "archives").rglob("*") if path.is_file()] == [f"{real.name}.json"]
 
 

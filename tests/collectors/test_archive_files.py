@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.files.archive import planning, series
+from collectors.files.archive.facts import NOTHING, Allowed
 from collectors.files.archive.getting import read_sum
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.rows import NOTHING, Allowed, Reading
+from collectors.files.archive.rows import Reading
 from collectors.files.archive.series import ArchiveFile, series_of
 from collectors.files.archive.unpacking import blocks
 from collectors.files.archive.zips import Caps

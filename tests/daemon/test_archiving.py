@@ -26,14 +26,17 @@ from lake import Lake
 from lake.adopting import DONE, REFUSED
 from lake.errors import WrongQuestion
 from lake.manifest import Manifest
+from lake.publish import Placement
+from lake.publish import publish as publish_part
 from lake.verify import verify_lake
 from lake.writer import LakeWriter
-from market.times import Interval, parse
+from market.times import Interval, date_of, parse
 from runtime.slot import Slot
 from runtime.workers import InlineExecutor
 from tests.support.archive_host import ArchiveHost, archive_host, csv, day_us, summed, trades, zipped
 from tests.support.clock import ManualClock
 from tests.support.commands import run, sample
+from tests.support.market_rows import table
 
 NOW = parse("2026-06-01T12:00:00Z")
 SPOT = series_of("binance", "spot", "trade", "BTCUSDT", None)
@@ -192,6 +195,8 @@ def test_a_defective_file_is_refused_by_name_and_the_others_come_in(root: Path, 
         assert done.files[1].name == middle.name
         assert done.files[1].fix
         assert not done.ok
+        (rest,) = done.rest
+        assert (rest.start[:10], rest.end[:10], rest.command[:11]) == (DAYS[1], DAYS[2], "dl backfill")
     assert len(rows(root)) == 2 * EACH
     assert outside(root) == set()
     assert not [path for path in root.rglob("*") if path.suffix in (".zip", ".part", ".tmp")]
@@ -374,6 +379,7 @@ def test_all_that_was_taken_in_is_looked_at_again(root: Path, host: ArchiveHost)
     assert states(again(root, host, first=DAYS[0], last=DAYS[0])) == ["known"]
     done = again(root, host, kind="trade", symbols=["BTCUSDT"])
     assert (states(done), done.files[2].rule) == (["known", "replaced", "refused"], "missing")
+    assert (done.files[2].what.endswith(" any more"), done.files[2].fix) == (True, "its rows stay")
     assert done.files[1].replaces
     assert states(again(root, host)) == ["known", "known", "refused"]
     for wrong in ({"contract_size": "1"}, {"source": str(root)}, {"exchange": "kraken"}):
@@ -490,3 +496,30 @@ def test_the_venues_own_files_come_in_by_one_command(tmp_path: Path, monkeypatch
     assert (candle["open"], candle["volume_base"], candle["trade_count"]) == (80006.0, 958.06006, 67626)
     assert lake.read("funding_rate").to_pylist()[0]["rate"] == -0.00003449
     assert sound(tmp_path / "lake")
+
+
+def test_what_a_contract_is_worth_is_the_listing_s_where_nobody_says_it(root: Path, host: ArchiveHost):
+    of = series_of("binance", "inverse", "trade", "BTCUSD_PERP")
+    day = ArchiveFile(DAYS[0], of)
+    lines = [line.rpartition(",")[0] for line in trades(DAYS[0], 100, 3, unit=1000)]
+    host.put(day.path, zipped({day.member or "": csv(lines)}))
+    wanted = {"market_type": "inverse", "symbols": ["BTCUSD_PERP"], "last": DAYS[0]}
+    with pytest.raises(WrongQuestion, match="neither files nor lake say what one of BTCUSD_PERP is worth"):
+        ask(root, host, **wanted)
+    listed = {
+        "symbol": "BTCUSD_PERP",
+        "uid": "BTCUSD_PERP",
+        "multiplier": "100",
+        "status": "TRADING",
+        "known_from": NOW,
+    }
+    common = {"exchange": "binance", "market_type": "inverse", "date": date_of(NOW), "ts_event": NOW, "ts_recv": NOW,
+              "ts_estimated": False, "session": "n-1-1", "frame_no": 1, "item": 0, "source": "rest"}  # fmt: skip
+    with LakeWriter.open(root, "node", NOW) as writer:
+        place = Placement(kind="contract", exchange="binance", market_type="inverse", level="part",
+                          date=date_of(NOW).isoformat(), hour=12)  # fmt: skip
+        made = publish_part(root, place, [table("contract", [common | listed])], run="test", now=NOW)
+        writer.publish(add=[made], now=NOW)
+    assert states(ask(root, host, close=False, **wanted)) == ["taken"]
+    held = Lake(root).read("trade", market_type="inverse").to_pylist()
+    assert {(row["qty_unit"], row["multiplier"]) for row in held} == {("contract", 100.0)}

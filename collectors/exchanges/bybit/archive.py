@@ -1,21 +1,31 @@
 """public.bybit.com: every fill, a day a file (of spot also a month), packed with gzip, without CHECKSUM. Pure.
 
-What its host says of a file (size, ETag, time of change) tells its versions apart; gzip's own sum proves its bytes.
+quote-saver.bycsi.com: books, the frames of the stream as lines of JSON in a zip. What a host says of a file (size,
+ETag, time of change) tells its versions apart; the sums in gzip and zip prove its bytes.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from collectors.adapters.archives import LINES, Archive, Dataset, always, unchanged
+from market.times import MS
 
 if TYPE_CHECKING:
     from collectors.files.archive.rows import Reading
 
 FUTURES = ("linear", "inverse")
+BOOKS = "https://quote-saver.bycsi.com"
+DEEP_UNTIL = "2025-08-21"
+_SIDE = pl.List(pl.List(pl.String))
+_FRAME = pl.Struct(
+    {"type": pl.String, "ts": pl.Int64, "cts": pl.Int64,
+     "data": pl.Struct({"s": pl.String, "b": _SIDE, "a": _SIDE, "u": pl.Int64})}
+)  # fmt: skip
 _RPI = {"0": "market", "1": "rpi"}
 
 
@@ -47,6 +57,54 @@ def spot_trade(frame: pl.DataFrame, of: Reading) -> pl.DataFrame:
         "side": frame["side"], **_condition(frame, of, "rpi"),
     }  # fmt: skip
     return of.made(frame, made)
+
+
+def book_delta(frame: pl.DataFrame, of: Reading) -> pl.DataFrame:
+    """Frames of `orderbook`: whole books and changes, each with the next `u`; what does not follow is a hole.
+
+    `ts_event` is the engine's `cts`, where there is one and it is of the file's day: the day's first frame may tell a
+    book that changed last on the day before.
+    """
+    found = of.objects(frame, _FRAME)
+    data, symbol = found["data"].struct.unnest(), of.file.series.symbol
+    start, end = of.file.span.start // MS, of.file.span.end // MS
+    engine = pl.when(pl.col("cts").is_between(start, end, closed="left")).then("cts")
+    frame = frame.with_columns(
+        found["type"], data["s"], data["u"], found["ts"],
+        at=found.select(pl.coalesce(engine, "ts") * MS).to_series(),
+    )  # fmt: skip
+    of.all_of(frame, "s", frame["s"] == symbol, f"not {symbol}")
+    of.all_of(frame, "type", frame["type"].is_in(["snapshot", "delta"]), "neither snapshot nor delta")
+    of.all_of(frame, "u", frame["u"] > 0, "no id")
+    of.all_of(frame, "ts", frame["ts"].is_not_null(), "no time")
+    of.all_of(frame, "ts", frame["ts"].is_between(10**12, 10**14), "no time in ms", "unit")
+    of.facts.unit = "ms"
+    publish = frame["ts"] * MS
+    of.inside(frame, "ts", publish)
+    whole, times = frame["type"] == "snapshot", frame["at"]
+    follows = of.chained(frame, "u", frame["u"], times, begins=whole)
+    of.timed(times)
+    told = pl.DataFrame({"w": whole, "f": follows, "u": frame["u"]}).select(
+        pl.when("w").then(pl.lit("snapshot")).when("f").then(pl.lit("")).otherwise(pl.lit("gap_before")).alias("flags"),
+        pl.when("w").then(None).otherwise("u").alias("first_id"),
+    )
+    made = {
+        "ts_event": times, "ts_publish": publish, "last_id": frame["u"], "first_id": told["first_id"],
+        "flags": told["flags"],
+        **{name: _levels(data[side]) for name, side in (("bids", "b"), ("asks", "a"))},
+    }  # fmt: skip
+    return of.made(frame, made)
+
+
+def _levels(lists: pl.Series) -> pl.Series:
+    """[[price, quantity], …] as levels."""
+    level = pl.struct(price=pl.element().list.get(0, null_on_oob=True), qty=pl.element().list.get(1, null_on_oob=True))
+    return lists.to_frame("levels").select(pl.col("levels").list.eval(level)).to_series()
+
+
+def _depth(date: str) -> Mapping[str, str]:
+    """Files had 500 levels until 2025-08-20, and have 200 since."""
+    return {"levels": "500" if date < DEEP_UNTIL else "200"}
 
 
 def _condition(frame: pl.DataFrame, of: Reading, name: str) -> dict[str, pl.Series]:
@@ -83,6 +141,14 @@ ARCHIVE = Archive(
                 }
             },
             header={"spot": "id,timestamp,price,volume,side,rpi"},
+        ),
+        Dataset(
+            kind="book_delta", read=book_delta, identity=("last_id",), units=always("ms"), base=BOOKS, lines="json",
+            streamed=False, alone=True, varies=_depth, header=dict.fromkeys(("spot", *FUTURES), "line"),
+            paths={
+                each: {"daily": f"orderbook/{each}/{{symbol}}/{{date}}_{{symbol}}_ob{{levels}}.data.zip"}
+                for each in ("spot", *FUTURES)
+            },
         ),
     ),
 )  # fmt: skip

@@ -71,7 +71,9 @@ class ArchivesConfig(BaseModel):
     def allowed(self, exchange: str) -> list[str]:
         """Hosts that may be asked for files of a venue. Raises WrongQuestion."""
         own, mirror = series.load(exchange), self.place(exchange)
-        addresses = filter(None, (own.base, own.listing, mirror.base, mirror.listing))
+        addresses = filter(
+            None, (own.base, own.listing, mirror.base, mirror.listing, *(one.base for one in own.datasets))
+        )
         return [*dict.fromkeys([*(urlsplit(each).netloc for each in addresses), *self.hosts])]
 
     @property

@@ -57,23 +57,35 @@ class Source(Protocol):
 
 
 class Remote:
-    """A host; files go into the lake at `root`. `listing` is None where its folders are listed nowhere."""
+    """A host; files go into the lake at `root`. `listing` is None where its folders are listed nowhere. `base` is None
+    for the archive's own addresses.
+    """
 
-    def __init__(self, host: Host, archive: Archive, base: str, listing: str | None, root: Path) -> None:
-        self._host, self._archive, self._base, self._root = host, archive, base.rstrip("/"), root
-        self._listing = listing if archive.lists else None
+    def __init__(self, host: Host, archive: Archive, base: str | None, listing: str | None, root: Path) -> None:
+        self._host, self._archive, self._root = host, archive, root
+        self._base, self._listing = base, listing if archive.lists else None
+
+    def _at(self, of: Series) -> str:
+        """The address below which its files lie."""
+        return (self._base or of.dataset.base or self._archive.base).rstrip("/")
+
+    def _lists(self, of: Series) -> str | None:
+        """Where its folders are listed."""
+        own = of.dataset.base if self._base is None and self._archive.lists else ""
+        return own or self._listing
 
     async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
-        if self._listing is None:
+        listing = self._lists(of)
+        if listing is None:
             return await self._probed(of, first, last)
         found: dict[Period, set[str]] = {}
         for period in of.periods:
             folder = of.folder(period)
             if self._archive.lists == "html":
-                keys = await self._host.linked(f"{self._listing.rstrip('/')}/{folder}/", folder)
+                keys = await self._host.linked(f"{listing.rstrip('/')}/{folder}/", folder)
             else:
                 begin, end = (of.begins(period, day) for day in (first, last))
-                keys = await self._host.listed(self._listing, self._archive.query, folder, begin, f"{end}~")
+                keys = await self._host.listed(listing, self._archive.query, folder, begin, f"{end}~")
             found[period] = of.dates(keys, period)
         return found
 
@@ -97,7 +109,7 @@ class Remote:
         async def one(date: str) -> bool | Refused:
             async with room:
                 try:
-                    return await self._host.head(f"{self._base}/{ArchiveFile(date, of).path}") is not None
+                    return await self._host.head(f"{self._at(of)}/{ArchiveFile(date, of).path}") is not None
                 except Refused as error:
                     return error
 
@@ -109,26 +121,28 @@ class Remote:
         return {date for date, task in tasks.items() if task.result()}
 
     async def stamp(self, file: ArchiveFile) -> Stamp:
-        url = f"{self._base}/{file.path}"
+        base = self._at(file.series)
+        url = f"{base}/{file.path}"
         if not self._archive.sums:
             said = await self._host.head(url)
             if said is None:
-                raise Refused(file.name, "missing", f"{self._base} does not have it", "ask later, or another host")
+                raise Refused(file.name, "missing", f"{base} does not have it", "ask later, or another host")
             return said
         body = await self._host.text(f"{url}{SUM}", _SAYS)
         if body is None:
-            raise Refused(file.name, "missing", f"{self._base} has no CHECKSUM of it", "ask later, or another host")
+            raise Refused(file.name, "missing", f"{base} has no CHECKSUM of it", "ask later, or another host")
         return Stamp(sum=read_sum(file, body))
 
     async def get(self, file: ArchiveFile, stamp: Stamp) -> Got:
-        target, url = zip_path(self._root, file), f"{self._base}/{file.path}"
+        base, target = self._at(file.series), zip_path(self._root, file)
+        url = f"{base}/{file.path}"
         if stamp.sum and target.is_file() and (await _digests(file, target))[1] == stamp.sum:
             sha256 = await asyncio.to_thread(parquet.file_sha256, target)
             had = Had(url=url, sha256=sha256, sum=stamp.sum, bytes=target.stat().st_size)
             return Got(target, had, ours=True)
         fetched = await self._host.download(url, target)
         if fetched is None:
-            raise Refused(file.name, "missing", f"{self._base} does not have it", "ask later, or another host")
+            raise Refused(file.name, "missing", f"{base} does not have it", "ask later, or another host")
         try:
             await _proven(file, target, fetched.bytes, stamp)
         except Refused:

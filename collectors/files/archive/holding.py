@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from collectors.files.archive.rows import Allowed, Reading
+from collectors.files.archive.facts import Allowed
+from collectors.files.archive.rows import Reading
 from collectors.files.archive.series import ArchiveFile
 from collectors.files.archive.unpacking import blocks
 from collectors.files.archive.zips import Caps

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from collectors.adapters.archives import LINES
+from collectors.files.archive.facts import Allowed, Facts
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.rows import Allowed, Facts, Reading
+from collectors.files.archive.rows import Reading
 from collectors.files.archive.series import ArchiveFile
 from collectors.files.archive.unpacking import blocks
 from collectors.files.archive.zips import Caps

@@ -10,24 +10,23 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-import msgspec
 import polars as pl
 import pyarrow as pa
 from pyarrow import csv
 
 from collectors.files import quick
-from collectors.files.archive.refused import Refused
+from collectors.files.archive.facts import NOTHING, Allowed, Facts
+from collectors.files.archive.ids import AGAIN, IdRules
 from collectors.files.archive.series import ArchiveFile
 from lake import scaled
 from market.times import SECOND, Interval, text, union
 
 UNITS = {"s": (10**9, 10**11, SECOND), "ms": (10**12, 10**14, 1000), "us": (10**15, 10**17, 1)}
 """Unit -> its times lie in [low, high), and how many us one is."""
-MOST_HOLES = 10_000
-MOST_RUNS = 100_000
-"""Pieces of ids that follow by one, in a file whose lines are in no order."""
 BATCH_ROWS = 250_000
 SMALL = 64 * 1024 * 1024
+_NONE = "\x01"
+"""What stands in no line of JSON: a line is one column."""
 _ROW = re.compile(r"Row #(\d+)")
 _INTEGER = r"^(?:0|[1-9][0-9]{0,17})$"
 _TIME = r"^[1-9][0-9]{0,17}(?:\.[0-9]{1,9})?$"
@@ -37,49 +36,10 @@ _INTEGERS = frozenset((
     "event_time", "open_time", "close_time", "count", "timestamp",
 ))  # fmt: skip
 """Columns that hold integers, if their first line says so."""
-_AGAIN = "fetch it again; if it stays so, the publisher's file is broken"
-_HOLES = "--holes takes it all the same: the missing ids are then an open gap"
 _UNIT = "--any-unit takes times by their size, if the publisher has changed the unit"
 
 
-class Allowed(msgspec.Struct, frozen=True):
-    """What is taken although it is not as documented: `holes` in the ids, times in `any_unit`."""
-
-    holes: bool = False
-    any_unit: bool = False
-    contract_size: str | None = None
-    """What one contract is worth, where the files count contracts."""
-
-
-NOTHING = Allowed()
-
-
-class Hole(msgspec.Struct, frozen=True):
-    """Ids [id_from, id_to) that are not there, between two rows' times."""
-
-    id_from: int
-    id_to: int
-    ts_from: int
-    ts_to: int
-
-
-class Facts(msgspec.Struct):
-    """What the lines of a file were. `unit` is s, ms, us or seconds; ids where the kind has them; times in us."""
-
-    rows: int = 0
-    lines: int = 0
-    header: bool = False
-    unit: str = ""
-    first_id: int | None = None
-    last_id: int | None = None
-    first: int = 0
-    last: int = 0
-    repeated: int = 0
-    """Lines that the publisher wrote twice, each counted once (forced orders)."""
-    holes: list[Hole] = []
-
-
-class Reading:
+class Reading(IdRules):
     """One file: `batches` gives its rows, `facts` what they were once that is through, `coverage` what they prove.
 
     Refused are: a header or a number of columns that are not the data set's, values that are no integers, times or
@@ -107,7 +67,7 @@ class Reading:
                 self.facts.rows += made.height
                 yield made
         if not self.facts.rows:
-            raise self.refuse("columns", "it has no rows", _AGAIN)
+            raise self.refuse("columns", "it has no rows", AGAIN)
         self._joined()
 
     def _small(self, blocks: Iterable[bytes]) -> bytes:
@@ -136,9 +96,6 @@ class Reading:
         runs = frame.group_by(begins.alias("run")).agg(pl.col("a").min(), pl.col("b").max())
         self._covered = union([*self._covered, *(Interval(a, b) for _, a, b in runs.iter_rows())])
 
-    def refuse(self, rule: str, what: str, fix: str = _AGAIN) -> Refused:
-        return Refused(self.file.name, rule, what, fix)
-
     @property
     def allowed(self) -> Allowed:
         return self._allowed
@@ -149,13 +106,6 @@ class Reading:
             return frame[name]
         self.all_of(frame, name, frame[name].str.contains(_INTEGER), "no integer")
         return frame[name].cast(pl.Int64)
-
-    def all_of(self, frame: pl.DataFrame, name: str, good: pl.Series, what: str, rule: str = "value") -> None:
-        """Refuses the file where a row is not good."""
-        bad = ~good.fill_null(value=False)
-        if bad.any():
-            row = frame.filter(bad).row(0, named=True)
-            raise self.refuse(rule, f"line {row['frame_no']}: {name} is {what}: {str(row[name])[:60]!r}")
 
     def truths(self, frame: pl.DataFrame, name: str) -> pl.Series:
         """True, False, true, false."""
@@ -206,79 +156,6 @@ class Reading:
             what = f"line {line}: {name} {text(at)} is not in {self.file.date}"
             raise self.refuse("period", what, "it is another period's file, or one with wrong times: fetch it again")
 
-    def rising(self, frame: pl.DataFrame, name: str, values: pl.Series, last: int | None, *, equal: bool) -> None:
-        """Values go up from line to line, over blocks too."""
-        before = values.shift(1, fill_value=last) if last is not None else values.shift(1)
-        good = (values >= before if equal else values > before).fill_null(value=True)
-        if not good.all():
-            line = frame.filter(~good)["frame_no"][0]
-            raise self.refuse("order", f"line {line}: {name} {values.filter(~good)[0]} is not after the line before it")
-
-    def contiguous(self, frame: pl.DataFrame, name: str, ids: pl.Series, times: pl.Series) -> None:
-        """Ids go up by one from line to line; missing ones are holes where these are allowed."""
-        facts = self.facts
-        self.rising(frame, name, ids, facts.last_id, equal=False)
-        before = ids.shift(1, fill_value=facts.last_id) if facts.last_id is not None else ids.shift(1)
-        jumps = (ids - before > 1).fill_null(value=False)
-        if jumps.any():
-            earlier = times.shift(1, fill_value=facts.last) if facts.last_id is not None else times.shift(1)
-            table = pl.DataFrame({"a": before + 1, "b": ids, "c": earlier, "d": times}).filter(jumps)
-            if not self._allowed.holes:
-                first, after = table["a"][0], table["b"][0]
-                what = f"line {frame.filter(jumps)['frame_no'][0]}: ids [{first}, {after}) are missing"
-                raise self.refuse("ids", what, _HOLES)
-            facts.holes += [Hole(*row) for row in table.iter_rows()]
-            if len(facts.holes) > MOST_HOLES:
-                raise self.refuse("ids", f"more than {MOST_HOLES:,} holes in its ids", "take it from elsewhere")
-        self.identified(ids)
-
-    def numbered(self, frame: pl.DataFrame, name: str, ids: pl.Series, times: pl.Series) -> None:
-        """Ids follow by one, in whatever order their lines are; missing ones are holes where these are allowed."""
-        table = pl.DataFrame({"id": ids, "at": times, "line": frame["frame_no"]}).sort("id")
-        step = table["id"].diff()
-        if (step == 0).any():
-            raise self._twice(name, int(table.filter(step == 0)["id"][0]))
-        runs = table.group_by((step > 1).fill_null(value=True).cum_sum().alias("run"), maintain_order=True).agg(
-            pl.col("id").first().alias("a"), pl.col("id").last().alias("b"), pl.col("at").first().alias("c"),
-            pl.col("at").last().alias("d"),
-        )  # fmt: skip
-        self._runs = self._merged(name, [*self._runs, *(row[1:] for row in runs.iter_rows())])
-        if len(self._runs) > MOST_RUNS:
-            raise self.refuse("ids", f"more than {MOST_RUNS:,} pieces of ids in its lines", "take it from elsewhere")
-
-    def _merged(self, name: str, runs: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
-        """Runs (first id, last id, their times), those that touch as one."""
-        made: list[tuple[int, int, int, int]] = []
-        for run in sorted(runs):
-            if made and run[0] <= made[-1][1]:
-                raise self._twice(name, run[0])
-            if made and run[0] == made[-1][1] + 1:
-                made[-1] = (made[-1][0], run[1], made[-1][2], run[3])
-            else:
-                made.append(run)
-        return made
-
-    def _twice(self, name: str, which: int) -> Refused:
-        return self.refuse("order", f"{name} {which} is there twice")
-
-    def _joined(self) -> None:
-        """The end of a file of `numbered` lines: what is missing between them."""
-        if not self._runs:
-            return
-        facts = self.facts
-        if self._dataset.lines_numbered and (begin := self._runs[0])[0] != 1:
-            facts.holes.append(Hole(1, begin[0], self.file.span.start, begin[2]))
-        facts.holes += [
-            Hole(before[1] + 1, after[0], before[3], after[2])
-            for before, after in zip(self._runs, self._runs[1:], strict=False)
-        ]
-        if facts.holes and not self._allowed.holes:
-            hole = facts.holes[0]
-            raise self.refuse("ids", f"ids [{hole.id_from}, {hole.id_to}) are missing", _HOLES)
-        if len(facts.holes) > MOST_HOLES:
-            raise self.refuse("ids", f"more than {MOST_HOLES:,} holes in its ids", "take it from elsewhere")
-        facts.first_id, facts.last_id = self._runs[0][0], self._runs[-1][1]
-
     def candles(
         self, frame: pl.DataFrame, name: str, opened: pl.Series, *, offset: int = 0, aligned: bool = True
     ) -> None:
@@ -291,6 +168,16 @@ class Reading:
             self.all_of(frame, name, (opened - offset) % width == 0, what, "period")
         self.timed(opened)
         self.covered(opened, width)
+
+    def objects(self, frame: pl.DataFrame, shape: pl.Struct) -> pl.DataFrame:
+        """The lines of a file of JSON, with the fields of `shape`; what a line lacks is null."""
+        try:
+            return frame["line"].str.json_decode(shape).struct.unnest()
+        except pl.exceptions.PolarsError as error:
+            said = str(error).partition("\n")[0][:150]
+            raise self.refuse(
+                "columns", f"a line after line {frame['frame_no'][0] - 1} is no such JSON: {said}"
+            ) from error
 
     def numbers(self, frame: pl.DataFrame, name: str) -> pl.Series:
         """Decimals as plain text: `1.2e-05` is 0.000012. What is no number stays, and goes to quarantine."""
@@ -329,12 +216,6 @@ class Reading:
         symbol = self.constant(frame, self.file.series.symbol)
         return pl.DataFrame({"symbol": symbol, "frame_no": frame["frame_no"], **columns})
 
-    def identified(self, ids: pl.Series) -> None:
-        """Remember the ends of the ids."""
-        if self.facts.first_id is None:
-            self.facts.first_id = int(ids[0])
-        self.facts.last_id = int(ids[-1])
-
     def timed(self, times: pl.Series) -> None:
         """Remember the ends of the times."""
         low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]
@@ -343,6 +224,8 @@ class Reading:
 
     def _begin(self, block: bytes) -> bytes:
         """The first block without its line of names. A file begins with those of its data set, or with data."""
+        if self._dataset.lines == "json":
+            return block
         line, _, rest = block.partition(b"\n")
         first = line.rstrip(b"\r").decode("utf-8", "replace")
         cells, known = first.lower().split(","), [name.lower() for name in self._columns]
@@ -374,7 +257,12 @@ class Reading:
             table = csv.read_csv(
                 pa.BufferReader(block),
                 csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(self._columns)),
-                csv.ParseOptions(quote_char=False, escape_char=False, ignore_empty_lines=False),
+                csv.ParseOptions(
+                    delimiter="," if self._dataset.lines == "csv" else _NONE,
+                    quote_char=False,
+                    escape_char=False,
+                    ignore_empty_lines=False,
+                ),
                 csv.ConvertOptions(column_types=dict.fromkeys(self._columns, pa.string()), strings_can_be_null=False),
             )
         except pa.ArrowInvalid as error:

@@ -82,7 +82,8 @@ class Series(msgspec.Struct, frozen=True, order=True):
         """Below the archive's base address; `date` may be empty: how paths of the folder begin."""
         template = self.dataset.paths[self.market_type][period]
         symbol = self.archive.spelt(self.market_type, self.symbol)
-        return template.format(symbol=symbol, interval=self.interval, date=date, day=date.replace("-", ""))
+        more = self.dataset.varies(date)
+        return template.format(symbol=symbol, interval=self.interval, date=date, day=date.replace("-", ""), **more)
 
     def folder(self, period: Period) -> str:
         """Where its files of a period lie. Only archives that list have one folder for all dates."""

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from collectors.files.archive import memory
+from collectors.files.archive.facts import Allowed, Facts, Hole
 from collectors.files.archive.getting import Got
 from collectors.files.archive.memory import Had, Remembered
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.rows import Allowed, Facts, Hole, Reading
+from collectors.files.archive.rows import Reading
 from collectors.files.archive.series import ArchiveFile, file_at
 from collectors.files.archive.unpacking import blocks
 from collectors.files.archive.zips import Caps
