@@ -21,7 +21,7 @@ from lake.answers import arrow, names_of
 from lake.asking import BarKind, Question, Symbols, Time, asked, bar_kind, bar_of, one_of, span_of, time_of
 from lake.books import OrderBook
 from lake.completeness import Completeness
-from lake.errors import WrongQuestion
+from lake.errors import MissingFile, WrongQuestion
 from lake.feature_reads import FeatureReads
 from lake.fills import Fill
 from lake.manifest import Manifest
@@ -127,22 +127,26 @@ class Lake(Telling):
     ) -> pl.LazyFrame:
         """The rows that `read` would give, as a polars LazyFrame over the files of this moment.
 
-        Files are hashed now, read later; daily ones stay readable while later revisions are published.
+        Files are hashed now, read later: of bars with the columns that are needed then, from a new snapshot where some
+        are gone; other kinds by polars itself, which wants them to be there still (`compactor.grace_seconds`).
         """
         bar = bar_kind(kind)
         question = _question(
             kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
 
-        def frame(plan: Plan) -> pl.LazyFrame:
-            if bar is not None and bar.folded:
-                return wide_bars.shown(self.root, plan, bar, "none", ()).lazy()
-            rows = self._rows(plan)
-            if bar is None:
-                return rows
-            return rows.map_batches(wide_bars.hiding(plan, bar), predicate_pushdown=False, projection_pushdown=False)
+        if bar is None:
+            return self._planned(question, self._rows)
+        now = self._planned(question, lambda plan: (check(self.root, plan.selection.files), plan)[1])
 
-        return self._planned(question, frame)
+        def answer(names: Sequence[str]) -> pl.DataFrame:
+            made = lambda plan: wide_bars.shown(self.root, plan, bar, "none", names)  # noqa: E731
+            try:
+                return made(now)
+            except (MissingFile, FileNotFoundError):
+                return self._planned(question, made)
+
+        return wide_bars.lazily(question.kind, answer)
 
     def batches(
         self,

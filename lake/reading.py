@@ -140,7 +140,7 @@ def _scanned(
     if columns is None:
         frame = pl.scan_parquet(paths, hive_partitioning=False, glob=False)
     else:  # told which columns there are, polars looks at those of each footer only
-        schema = _schema(files[0].kind)
+        schema = polars_schema(files[0].kind)
         some = {name: schema[name] for name in columns}
         frame = pl.scan_parquet(paths, hive_partitioning=False, glob=False, schema=some, extra_columns="ignore")
     if selection is None:
@@ -155,7 +155,8 @@ def _scanned(
 
 
 @cache
-def _schema(name: str) -> pl.Schema:
+def polars_schema(name: str) -> pl.Schema:
+    """The columns of the kind's files, as polars has them."""
     held = pl.from_arrow(tables.empty(name))
     assert isinstance(held, pl.DataFrame)
     return held.schema

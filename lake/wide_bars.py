@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from lake import bars, fills
 from lake.asking import BarKind
 from lake.bars import EVERY_SYMBOL
 from lake.fills import Fill
 from lake.plans import Plan, spans
-from lake.reading import check, lazy
+from lake.reading import check, lazy, polars_schema
 
 
 def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
@@ -32,10 +33,20 @@ def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[st
     return made if fill == "none" else fills.filled(made, bar.width, fill, plan.span, plan.covered(), gaps, bar.origin)
 
 
-def hiding(plan: Plan, bar: BarKind) -> Callable[[pl.DataFrame], pl.DataFrame]:
-    """The step of a lazy frame of stored bars that takes out what lies over gaps."""
-    width, gaps = bar.width, spans(plan.gaps)
-    return lambda frame: fills.hide_gaps(frame, width, gaps)
+def lazily(kind: str, answer: Callable[[Sequence[str]], pl.DataFrame]) -> pl.LazyFrame:
+    """A lazy frame of bars that is answered when it is collected, with the columns that are needed then."""
+    schema = polars_schema(kind)
+
+    def give(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        names = list(schema) if columns is None else columns
+        looked_at = () if predicate is None else predicate.meta.root_names()
+        frame = answer(list(dict.fromkeys((*names, *looked_at))))
+        frame = frame if predicate is None else frame.filter(predicate)
+        yield (frame if rows is None else frame.head(rows)).select(names)
+
+    return register_io_source(give, schema=schema)
 
 
 def _folded(rows: pl.DataFrame, bar: BarKind, plan: Plan) -> pl.DataFrame:
