@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import pyarrow as pa
-from sqlalchemy import and_, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from lake import schema
 from lake.bars import LATENESS
@@ -74,30 +74,54 @@ def told(version: int, reached: Reached, span: Interval, gaps: Sequence[Gap]) ->
 def reached(snapshot: Snapshot, kind: str, files: Iterable[FileRow]) -> dict[Market, int | None]:
     """How far the markets of these live files can be read: over closed days, then as far as segments were transformed.
 
-    What is received later than `LATENESS` after its event may still come behind that.
+    What is received later than `LATENESS` after its event may still come behind that; what was received and is not
+    transformed yet stops it, closed days or not.
     """
-    closed: dict[Market, int | None] = {}
+    made: dict[Market, int | None] = {}
+    for market, end in _closed(files).items():
+        if kind in BARS:
+            hot, waits = snapshot.cursor(bar_cursor(*market)), False
+        else:
+            hot, waits = _hot(snapshot, *market, kind)
+        made[market] = hot if waits else max((at for at in (end, hot) if at is not None), default=None)
+    return made
+
+
+def reached_by_days(files: Iterable[FileRow], left_out: Iterable[FileRow]) -> dict[Market, int | None]:
+    """How far closed days go of which none is `left_out`, and none is still hot."""
+    held = list(files)
+    closed = {(file.exchange, file.market_type, file.date) for file in held if file.level == "day"}
+    missing = [f for f in held if f.level != "day" and (f.exchange, f.market_type, f.date) not in closed]
+    made = _closed(held)
+    for file in (*missing, *left_out):
+        market, start = (file.exchange, file.market_type), times.parse(file.date)
+        end = made.get(market)
+        made[market] = start if end is None else min(end, start)
+    return made
+
+
+def _closed(files: Iterable[FileRow]) -> dict[Market, int | None]:
+    """The end of the last closed day of each market, None of one that has none."""
+    ends: dict[Market, int | None] = {}
     for file in files:
         market = (file.exchange, file.market_type)
-        held = closed.setdefault(market, None)
+        held = ends.setdefault(market, None)
         if file.level == "day":
             end = times.parse(file.date) + DAY
-            closed[market] = end if held is None else max(held, end)
-    return {
-        market: max((at for at in (end, _hot(snapshot, *market, kind)) if at is not None), default=None)
-        for market, end in closed.items()
-    }
+            ends[market] = end if held is None else max(held, end)
+    return ends
 
 
-def _hot(snapshot: Snapshot, exchange: str, market_type: str, kind: str) -> int | None:
-    if kind in BARS:
-        return snapshot.cursor(bar_cursor(exchange, market_type))
+def _hot(snapshot: Snapshot, exchange: str, market_type: str, kind: str) -> tuple[int | None, bool]:
+    """How far a stream was transformed, and whether something of it waits for that."""
     t = schema.segments
     mine = and_(t.c.exchange == exchange, t.c.market_type == market_type, t.c.kind == kind)
     waits = select(func.min(t.c.period_start)).where(mine, t.c.state.in_(("open", "sealed")))
     ended = select(func.max(t.c.period_end)).where(mine, t.c.state.in_(("transformed", "deleting", "deleted")))
-    for statement in (waits, ended):
-        time = snapshot.run(lambda conn, asked=statement: conn.execute(asked).scalar_one())  # type: ignore[misc] # bound at once
-        if time is not None:
-            return int(time) - LATENESS
-    return None
+
+    def read(conn: Connection) -> tuple[int | None, bool]:
+        time = conn.execute(waits).scalar_one()
+        last = conn.execute(ended).scalar_one() if time is None else time
+        return None if last is None else int(last) - LATENESS, time is not None
+
+    return snapshot.run(read)

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from lake import held_files
 from lake.asking import dates
 from lake.bars import EVERY_SYMBOL
+from lake.held_files import Held
 from lake.manifest_reads import Snapshot
 from lake.plans import MISSING, symbols_of, takes
 from lake.reading import EVER, Wanted
@@ -91,6 +93,14 @@ class Filter(msgspec.Struct, frozen=True):
             date_from=first, date_to=last, state=state,
         )  # fmt: skip
         return [file for file in found if any(one.takes(file) for one in self.wanted)]
+
+
+def files(snapshot: Snapshot, asked: Filter) -> list[Held]:
+    """The live files that can hold what is asked for."""
+    found = held_files.files(
+        snapshot, asked.kind, asked.exchange, asked.market_type, symbols_of(asked.wanted), dates(asked.span)
+    )
+    return [one for one in found if any(wanted.takes(one.file) for wanted in asked.wanted)]
 
 
 def gaps(snapshot: Snapshot, asked: Filter, states: Sequence[GapState] | None) -> list[Gap]:

@@ -120,7 +120,11 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
     if not q.across_listings:
         refuse_two_listings(known, wanted, _extent(selection, q.span))
     mine = [file for file in files if any(one.takes(file) for one in wanted)]
-    reached = completeness.reached(snapshot, q.kind, mine)
+    if q.min_state == "provisional" and q.version is None:
+        reached = completeness.reached(snapshot, q.kind, mine)
+    else:
+        left_out = [f for f in mine if f.level == "day" and f.path not in sure] if q.min_state == "verified" else []
+        reached = completeness.reached_by_days(mine, left_out)
     if q.as_of is not None:
         reached = {market: None if at is None else min(at, q.as_of) for market, at in reached.items()}
     gaps, coverage = _holes(snapshot, q, symbols, around)

@@ -137,10 +137,17 @@ class Lake(Telling):
 
         if bar is None:
             return self._planned(question, self._rows)
-        now = self._planned(question, lambda plan: (check(self.root, plan.selection.files), plan)[1])
+
+        def checked(plan: Plan) -> Plan:
+            check(self.root, plan.selection.files)
+            return plan
+
+        now = self._planned(question, checked)
 
         def answer(names: Sequence[str]) -> pl.DataFrame:
-            made = lambda plan: wide_bars.shown(self.root, plan, bar, "none", names)  # noqa: E731
+            def made(plan: Plan) -> pl.DataFrame:
+                return wide_bars.shown(self.root, plan, bar, "none", names)
+
             try:
                 return made(now)
             except (MissingFile, FileNotFoundError):

@@ -13,6 +13,7 @@ from typing import TypeVar, get_args
 from lake import inventory, revisions
 from lake.asking import Symbols, Time, asked, bar_kind, date_of, one_of, span_of
 from lake.errors import MissingFile, NotHeld
+from lake.held_files import Held
 from lake.inventory import Covered, Dataset, Filter
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
@@ -53,6 +54,24 @@ class Telling:
         Raises UnknownKind, Malformed, WrongQuestion.
         """
         return self._asked(kind, exchange, market_type, symbol, span_of(start, end), inventory.datasets)
+
+    def files(
+        self,
+        *,
+        kind: str | None = None,
+        exchange: str | None = None,
+        market_type: str | None = None,
+        symbol: Symbols = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        date: Time | None = None,
+    ) -> list[Held]:
+        """The files that a read opens, those of `date` or of days that the span touches, with their certificates.
+
+        Raises UnknownKind, Malformed, WrongQuestion.
+        """
+        span = _day(date) if date is not None else span_of(start, end)
+        return self._asked(kind, exchange, market_type, symbol, span, inventory.files)
 
     def gaps(
         self,

@@ -36,6 +36,7 @@ def ls(
     files: Annotated[bool, typer.Option("--files", help="One line a file, with its SHA-256.")] = False,
 ) -> int:
     """List what is held: a line a kind, symbol and day, or (--files) a line a file."""
+    from lake import held_files
     from market.kinds import kind as declared
 
     if kind is not None:
@@ -43,23 +44,17 @@ def ls(
     if date is not None and not _is_day(date):
         raise UsageError(f"--date {date} is no day", "use YYYY-MM-DD")
     with reading(lake_root(lake, config)) as manifest, manifest.snapshot() as now:
-        held = now.files(kind, exchange=exchange, market_type=market_type, symbol=symbol, date_from=date, date_to=date)
-        certified = {row.path: row for row in now.certificates()}
-        found = now.checks() if as_json else []
+        found = held_files.files(now, kind, exchange, market_type, symbol, (date, date))
     if as_json:
-        checks: dict[str, list[object]] = {}
-        for check in found:
-            checks.setdefault(check.path, []).append(check)
-        listed = [(row, certified.get(row.path), checks.get(row.path, [])) for row in held]
-        print_json([{"file": row, "certificate": told, "checks": said} for row, told, said in listed])
+        print_json(found)
         return 0
     if files:
-        for row in held:
+        for row in (one.file for one in found):
             OUT.print(f"{row.sha256}  {row.rows:>10,} rows  {size(row.bytes):>9}  {row.path}", markup=False)
         return 0
     groups: dict[tuple[str, ...], list[int]] = {}
-    for row in held:
-        told = certified.get(row.path)
+    for one in found:
+        row, told = one.file, one.certificate
         weaker = "" if told is None or told.guarantees == "full" else f", {told.guarantees}"
         state = row.level if told is None else f"{'verified' if told.verified else 'certified'}{weaker}"
         key = (row.exchange, row.market_type, row.kind, row.symbol or "(all)", row.date, state)

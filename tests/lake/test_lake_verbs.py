@@ -82,6 +82,16 @@ def test_gaps_of_bars_are_those_of_their_trades(made, lake):
         lake.gaps(state="broken")
 
 
+def test_files_are_those_that_a_read_opens(made, lake):
+    one = made.day("trade", [trade(T0, "10", "1", seq=1)])
+    certify(made, one)
+    made.day("trade", [trade(T0 + DAY, "10", "1", seq=2)])
+    found = lake.files(kind="trade", date=DATE)
+    assert [(held.file.path, held.certificate is not None, held.checks) for held in found] == [(one.path, True, ())]
+    assert len(lake.files()) == 2
+    assert lake.files(symbol="ETHUSDT") == lake.files(kind="quote") == []
+
+
 def test_coverage_says_what_is_complete(made, lake):
     made.cover(T0, T0 + HOUR)
     made.writer.record_coverage(
@@ -173,6 +183,19 @@ def test_answers_say_up_to_when_they_are_complete_and_which_gaps_they_meet(made,
     assert [gap.ts_from for gap in told.gaps] == [T0 + 7]
     assert told.manifest_version == lake.manifest.version
     assert completeness.of(table.slice(0, 1)) == told
+
+
+def test_who_reads_closed_days_only_is_told_how_far_these_go(made, lake):
+    rows = [made.day("trade", [trade(T0 + n * DAY, "10", "1", seq=n + 1)]) for n in range(3)]
+    for row in (rows[0], rows[2]):
+        certify(made, row, verified="klines")
+    made.part("trade", [trade(T0 + 3 * DAY, "10", "1", seq=9)])
+    segment(made, 4 * 24 * 60)
+    until = {state: lake.completeness("trade", min_state=state).complete_until for state in ("final", "verified")}
+    assert until == {"final": T0 + 3 * DAY, "verified": T0 + DAY}
+    assert lake.completeness("trade", version=0).complete_until == T0 + 3 * DAY
+    segment(made, 5, state="sealed")
+    assert lake.completeness("trade").complete_until == T0 + 5 * MINUTE - 5 * SECOND, "it came, and is not there yet"
 
 
 def test_bars_are_complete_as_far_as_they_are_written_and_partial_beyond(made, lake):
