@@ -23,14 +23,14 @@ import pyarrow as pa
 
 from lake.errors import CorruptFile, LakeError, TooMuch, WrongQuestion
 from lake.manifest import Manifest
-from lake.sql import ATTEMPTS, gathered_for
-from lake.sql_engine import NARROW, Answer, Limits
+from lake.sql import fresh, gathered_for
+from lake.sql_engine import NARROW, PARQUET, Answer, Limits
 from lake.sql_plan import check_text
 from lake.sql_process import LATE, Ask, Files, Said, Start, put, stream, take
 
 OUTSIDE = Limits(seconds=30.0, rows=10_000, bytes=32_000_000, memory=512)
 """What a query of somebody else may take unless it is said otherwise."""
-_KINDS: dict[str, type[LakeError]] = {kind.__name__: kind for kind in (TooMuch, WrongQuestion, CorruptFile)}
+_KINDS: dict[str, type[LakeError]] = {kind.__name__: kind for kind in (TooMuch, WrongQuestion, CorruptFile, LakeError)}
 STARTING = 20.0
 """Seconds in which a process has started."""
 _SAID = 16_000_000
@@ -62,14 +62,7 @@ class Sandbox:
             raise TooMuch("SQL: other queries are being answered", "try again later")
         try:
             own = self.limits if limits is None else _narrower(limits, self.limits)
-            for _ in range(ATTEMPTS - 1):
-                version = self._manifest.version
-                try:
-                    return self._asked(query, own)
-                except CorruptFile:  # replaced and let go of, or really corrupt
-                    if version == self._manifest.version:
-                        raise
-            return self._asked(query, own)
+            return fresh(self._manifest, lambda _: self._asked(query, own))
         finally:
             self._turns.release()
 
@@ -103,7 +96,7 @@ class Sandbox:
     def _take_spare(self) -> _Process:
         with self._lock:
             spare, self._spare = self._spare, None
-        if spare is not None and spare.alive:
+        if spare is not None and spare.alive and spare.folders == _folders(self.root):
             return spare
         if spare is not None:
             spare.end()
@@ -112,21 +105,32 @@ class Sandbox:
     def _prepare(self) -> None:
         with self._lock:
             if self._spare is None and not self._closed:
-                self._spare = _Process(self.root, self.limits)
+                try:
+                    self._spare = _Process(self.root, self.limits)
+                except TooMuch:
+                    return  # the next query tries itself, and is told
 
 
 class _Process:
     """One process, for one query."""
 
     def __init__(self, root: Path, limits: Limits) -> None:
+        self.folders = _folders(root)
+        """Those that it may read: one that is made later it may not."""
         kept = {name: os.environ[name] for name in _PASSED if name in os.environ}
         # what somebody else asks must not find this process's secrets, nor its modules elsewhere
         environment = kept | {"PYTHONPATH": str(_PACKAGE), "ARROW_DEFAULT_MEMORY_POOL": "system"}
-        self._held = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lake.sql_process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
-        )  # fmt: skip
-        self._put(msgspec.json.encode(Start(str(root), limits)))
+        try:
+            self._held = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lake.sql_process"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+            )  # fmt: skip
+        except OSError as error:
+            raise TooMuch(f"SQL: no process could be started: {error.strerror}", "try again later") from error
+        try:
+            self._put(msgspec.json.encode(Start(str(root), limits)))
+        except BrokenPipeError:
+            self._held.kill()  # it is seen to be dead when it is asked
 
     @property
     def alive(self) -> bool:
@@ -183,6 +187,12 @@ class _Process:
     def _take(self, most: int) -> bytes:
         assert self._held.stdout is not None
         return take(self._held.stdout, most)
+
+
+def _folders(root: Path) -> list[tuple[int, int]]:
+    """The Parquet folders that there are, as the file system tells them apart."""
+    stats = [(root / name).stat() for name in PARQUET if (root / name).is_dir()]
+    return [(stat.st_dev, stat.st_ino) for stat in stats]
 
 
 def _narrower(asked: Limits, most: Limits) -> Limits:

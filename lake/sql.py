@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import msgspec
+
 from lake import sql_plan
 from lake.errors import CorruptFile
 from lake.manifest import Manifest
@@ -23,44 +25,60 @@ __all__ = ["Answer", "Asking", "Limits", "fresh", "gathered_for"]
 
 ATTEMPTS = 3
 """How often a query is asked of a new snapshot."""
+REMEMBERED = 16
+"""Questions whose files are remembered."""
 
 
 class Asking:
     """Queries to one lake, in this process. It may be shared between threads."""
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
-        self._root, self._manifest = root.absolute(), manifest
+    def __init__(self, root: Path, manifest: Manifest, memory: int | None = None) -> None:
+        """`memory`: MB that queries may have together; DuckDB's own limit, most of the machine's, where it is None."""
+        self._root, self._manifest, self._memory = root.absolute(), manifest, memory
         self._engine: Engine | None = None
         self._making = threading.Lock()
+        self._held: dict[bytes, tuple[int, Gathered]] = {}
 
     def ask(self, query: str, limits: Limits | None = None) -> Answer:
         """Raises WrongQuestion (not one SELECT, or what is wrong with it), TooMuch, CorruptFile."""
         scans = sql_plan.planner().scans(query)
         with self._making:
             if self._engine is None:
-                self._engine = Engine(f"{self._root.as_posix()}/")
+                self._engine = Engine(f"{self._root.as_posix()}/", Limits(memory=self._memory))
             engine = self._engine
-        return fresh(
-            self._manifest,
-            lambda: gathered_for(self._manifest, self._root, scans),
-            lambda held: engine.answer(query, held.sources, held.rows, limits),
-        )
+
+        def use(version: int) -> Answer:
+            held = self._gathered(scans, version)
+            return engine.answer(query, held.sources, held.rows, limits)
+
+        return fresh(self._manifest, use)
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
 
+    def _gathered(self, scans: list[sql_plan.Scan], version: int) -> Gathered:
+        """What those scans need, remembered for as long as the manifest does not change. Raises CorruptFile."""
+        key = msgspec.json.encode(scans)
+        held = self._held.get(key)
+        if held is not None and held[0] == version:
+            check(self._root, held[1].files)
+            return held[1]
+        found = gathered_for(self._manifest, self._root, scans)
+        self._held = {**(self._held if len(self._held) < REMEMBERED else {}), key: (version, found)}
+        return found
 
-def fresh(manifest: Manifest, gathered: Callable[[], Gathered], use: Callable[[Gathered], Answer]) -> Answer:
-    """`use` of what a query needs, again from a new snapshot where meanwhile its files were replaced and let go of."""
+
+def fresh(manifest: Manifest, use: Callable[[int], Answer]) -> Answer:
+    """`use` of the manifest's version, again where meanwhile files were replaced and let go of."""
     for _ in range(ATTEMPTS - 1):
         version = manifest.version
         try:
-            return use(gathered())
+            return use(version)
         except CorruptFile:
             if version == manifest.version:
                 raise
-    return use(gathered())
+    return use(manifest.version)
 
 
 def gathered_for(manifest: Manifest, root: Path, scans: Iterable[sql_plan.Scan]) -> Gathered:

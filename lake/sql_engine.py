@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lake import layout, sql_plan, sql_views, tables
 from lake.errors import CorruptFile, TooMuch
@@ -26,6 +27,7 @@ FOREVER = 2**62
 WIDTHS = {"bar_1s": times.SECOND, "bar_1m": times.MINUTE}
 PARQUET = (layout.HOT, layout.TABLES, layout.VERSIONS)
 """Folders that a query's files are in."""
+_YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _LISTING = frozenset({"show", "information_schema", "duckdb_tables", "duckdb_views", "duckdb_columns"})
 _BATCH = 8192
 
@@ -192,8 +194,10 @@ def _settled(table: pa.Table) -> pa.Table:
 
 def _held(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
-    if pa.types.is_timestamp(kind) and kind.tz:
-        return column.cast(tables.TIME)  # DuckDB calls the zone Etc/UTC
+    if pa.types.is_date32(kind) or (pa.types.is_timestamp(kind) and kind.unit == "us"):
+        known = _known(column)
+        # DuckDB calls the zone Etc/UTC
+        return known.cast(tables.TIME) if pa.types.is_timestamp(kind) and kind.tz else known
     if kind == pa.decimal128(38, 0):
         try:
             return column.cast(pa.int64())  # sums of integers
@@ -205,6 +209,17 @@ def _held(column: pa.ChunkedArray) -> pa.ChunkedArray:
         texts = [None if value is None else value.hex() for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())])
     return column
+
+
+def _known(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times and dates of the years 1 to 9999, null for others: no format but DuckDB's own knows infinity."""
+    numbers = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+    low, high = _YEARS if pa.types.is_timestamp(column.type) else (edge // times.DAY for edge in _YEARS)
+    held = pc.min_max(numbers).as_py()
+    if held["min"] is None or (held["min"] >= low and held["max"] <= high):
+        return column
+    inside = pc.and_(pc.greater_equal(numbers, low), pc.less_equal(numbers, high))
+    return pc.if_else(inside, numbers, None).cast(column.type)
 
 
 def _interval(value: pa.MonthDayNano | None) -> str | None:

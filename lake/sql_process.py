@@ -104,6 +104,8 @@ def main() -> None:
     start = msgspec.json.decode(take(pipe_in, most), type=Start)
     limits = start.limits
     os.chdir(start.root)
+    if sys.platform != "win32":
+        os.nice(10)  # what somebody asks waits for what is collected
     engine = Engine("", limits, threads=1)
     planner = sql_plan.planner()
     planner.scans("SELECT 1 FROM gaps")
@@ -128,6 +130,9 @@ def main() -> None:
         put(pipe_out, msgspec.json.encode(told))
     except MemoryError:
         told = Said(wrong="SQL: the query needs more memory than it may have", kind=TooMuch.__name__)
+        put(pipe_out, msgspec.json.encode(told))
+    except Exception as error:  # noqa: BLE001 - a defect of ours: nobody sees what this process prints
+        told = Said(wrong=f"SQL: this query could not be answered ({type(error).__name__})", kind=LakeError.__name__)
         put(pipe_out, msgspec.json.encode(told))
     os._exit(0)  # nothing is left to do, and DuckDB's threads need not be waited for
 

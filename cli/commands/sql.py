@@ -39,6 +39,7 @@ def sql(
         typer.Option(min=0, help=f"At most this many rows (0: all; default {SHOWN} on the screen, else {MOST:,})."),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds that the query may take (0: any).")] = 60,
+    memory: Annotated[int, typer.Option(min=50, help="MB of memory that the query may take.")] = 1000,
 ) -> int:
     """Ask one SELECT of DuckDB's SQL; docs/sql.md says what can be asked. Exit code 1 where it takes too long.
 
@@ -56,7 +57,7 @@ def sql(
     on_screen = not (as_json or csv or parquet)
     most = (SHOWN if on_screen else MOST) if limit is None else limit
     manifest = Manifest.read_only(lake_root(lake, config))
-    asking = Asking(manifest.root, manifest)
+    asking = Asking(manifest.root, manifest, memory)
     try:
         answer = asking.ask(asked, Limits(seconds=timeout or None, rows=most or None))
     finally:

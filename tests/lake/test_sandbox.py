@@ -108,6 +108,15 @@ def test_nobody_is_answered_from_a_file_that_is_not_the_manifests(tmp_path):
     held.close()
 
 
+def test_folders_that_came_later_are_read(tmp_path):
+    held = TestLake(tmp_path / "lake")
+    with Sandbox(held.root, LIMITS) as sandbox:
+        assert sandbox.ask("FROM trade").table.num_rows == 0
+        held.part("trade", [trade(T0, "1", "1", seq=1)])
+        assert sandbox.ask("FROM trade").table.num_rows == 1
+    held.close()
+
+
 CONFINED = """
     import os, sys
     from pathlib import Path

@@ -90,6 +90,8 @@ def test_an_answer_can_be_written_in_any_format(lake):
     ]  # fmt: skip
     assert list(row.to_pylist()[0])[:4] == ["sum(seq)", "sum(seq)_", "i", "b"]
     assert [row[2][0].as_py(), row[3][0].as_py()] == ["1 months 2 days", "61"]
+    infinite = lake.sql("SELECT 'infinity'::TIMESTAMPTZ, '-infinity'::TIMESTAMP, 'infinity'::DATE, '2024-07-19'::DATE")
+    assert [str(value) for value in infinite.to_pylist()[0].values()] == ["None", "None", "None", "2024-07-19"]
 
 
 def test_all_ways_to_write_one_select_are_taken(lake):

@@ -103,6 +103,36 @@ def test_the_files_are_those_that_can_hold_wanted_rows(lake, query, files):
         assert rows(lake.sql(asked)) == rows(lake.sql(unpruned))
 
 
+def condition(chance: random.Random, depth: int = 0) -> str:
+    """Any condition on what files are chosen by, and on what they are not."""
+    at = text(T0 + chance.randrange(-1, 5) * DAY + chance.choice((0, HOUR, 2 * HOUR, 2 * HOUR + 1)))
+    day = f"'{at[:10]}'::DATE"
+    how = chance.choice(("=", "<>", "<", "<=", ">", ">="))
+    name = chance.choice((*SYMBOLS, "BTC", "binance", "zz", ""))
+    if depth < 3 and chance.random() < 0.6:
+        parts = [condition(chance, depth + 1) for _ in range(chance.choice((2, 2, 3)))]
+        held = f" {chance.choice(('AND', 'OR'))} ".join(f"({part})" for part in parts)
+        return f"NOT ({held})" if chance.random() < 0.2 else held
+    return chance.choice((
+        f"symbol {how} '{name}'", f"exchange {how} '{name}'", f"date {how} {day}", f"ts_event {how} '{at}'",
+        f"symbol IN ('{name}', 'ETHUSDT')", f"symbol LIKE '{name}%'", f"symbol NOT LIKE '%{name}'",
+        f"date IN ({day}, {day} + 1)", f"ts_event BETWEEN '{at}' AND '{at}'::TIMESTAMPTZ + INTERVAL 20 HOUR",
+        f"ts_event::DATE {how} {day}", f"seq {how} {chance.randrange(50)}", "side IS NULL", "symbol IS NOT NULL",
+        f"'{at}' {how} ts_event", f"coalesce(symbol, 'x') = '{name}'", f"date {how} ts_event::DATE - 1",
+        f"symbol IN (SELECT symbol FROM trade WHERE date {how} {day})", f"ts_event + INTERVAL 1 DAY {how} '{at}'",
+        f"extract('hour' FROM ts_event) {how} 20", "true", "false", f"symbol = ANY(['{name}', 'x'])",
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_asked_no_wanted_row_is_left_out(lake, seed):
+    chance = random.Random(seed)  # conditions of a test
+    for _ in range(15):
+        asked = f"SELECT symbol, seq, ts_event FROM trade WHERE {condition(chance)}"
+        whole = asked.replace("FROM trade", "FROM (SELECT * FROM trade OFFSET 0)", 1)
+        assert rows(lake.sql(asked)) == rows(lake.sql(whole)), asked
+
+
 def rows(answer):
     return sorted(str([*row.values()]) for row in answer.to_pylist())
 
