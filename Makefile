@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 AUDIT  := .venv-audit
-CODE   := market lake runtime collectors transformer compactor api daemon cli simulator
+CODE   := market lake runtime collectors transformer compactor features api client daemon cli simulator
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run check test test-faults bench scale soak prove burst lock audit sbom clean

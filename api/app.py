@@ -16,7 +16,7 @@ from api import errors, models, pages
 from api.answers import json_answer
 from api.errors import Refused
 from api.guard import Guard, Policy
-from api.routes import datasets, live, older, quality, reading, venues
+from api.routes import asking, datasets, deleting, features, jobs, live, older, quality, reading, taking_in, venues
 from api.state import Served
 from lake.errors import LakeError
 from market.errors import MarketError
@@ -58,8 +58,9 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
     app.state.served = served
     app.add_api_route("/health", _health, response_model=models.Health, tags=["server"], summary="Whether it answers")
     app.include_router(older.router)
+    app.include_router(features.plain)
     v1 = APIRouter(prefix=V1)
-    for module in (datasets, reading, quality, live, venues):
+    for module in (datasets, reading, quality, live, venues, taking_in, jobs, features, asking, deleting):
         v1.include_router(module.router)
     app.include_router(v1)
     pages.add(app)
@@ -70,7 +71,10 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
     app.add_exception_handler(RequestValidationError, _invalid)
     config = served.config
     listed = frozenset(name.lower() for name in (*config.allowed_hosts, *names))
-    return Guard(app, Policy(host or config.host, listed), served.tokens, served.clock)
+    most = config.upload_mb * 1024 * 1024
+    bodies = dict.fromkeys((V1 + taking_in.UPLOAD, V1 + features.UPLOAD, features.UPLOAD), most)
+    policy = Policy(host or config.host, listed, asks=frozenset({V1 + asking.SQL}), bodies=bodies)
+    return Guard(app, policy, served.tokens, served.clock)
 
 
 @asynccontextmanager

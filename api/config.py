@@ -30,6 +30,13 @@ class ServeConfig(BaseModel):
     reads_at_once: int = Field(
         default=4, ge=1, le=64, description="Answers that are read at the same time; further ones are refused (429)."
     )
+    upload_mb: int = Field(
+        default=512, ge=1, le=100_000, description="Size of a file that may be sent; it is kept in /tmp until read."
+    )
+    sql: bool = Field(
+        default=False,
+        description="Whether SQL may be asked over HTTP, with a token: each query in a process of its own.",
+    )
     answer_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="How long one answer may take; what takes longer is cut off."
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from collectors.files.reading import Refused as FileRefused
 from lake.errors import (
     BookUnknown,
     CommitConflict,
@@ -17,6 +18,7 @@ from lake.errors import (
     ManifestBusy,
     NotALake,
     NotHeld,
+    TooMuch,
     WrongQuestion,
 )
 from market.errors import MarketError
@@ -26,6 +28,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (BookUnknown, 404),
     (NotHeld, 404),
     (WrongQuestion, 400),
+    (FileRefused, 400),
+    (TooMuch, 400),
     (MarketError, 400),
     (LakeLocked, 409),
     (CommitConflict, 409),

@@ -44,7 +44,7 @@ _OWN = frozenset({"", "none", "same-origin"})
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """What is asked of whom. `asks` says questions that change nothing, though they are posted."""
+    """What is asked of whom. `asks` are paths of questions that are posted: scope read is enough, and needed."""
 
     host: str
     names: frozenset[str] = frozenset()
@@ -65,8 +65,8 @@ class Policy(msgspec.Struct, frozen=True):
 
     def needs(self, method: str, path: str) -> str | None:
         """The scope that a request must have, None where anybody may."""
-        if method not in _SAFE and path not in self.asks:
-            return "admin"
+        if method not in _SAFE:
+            return "read" if path in self.asks else "admin"
         if self.local or any(path == one or (one.endswith("/") and path.startswith(one)) for one in OPEN):
             return None
         return "read"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -166,6 +166,180 @@ class LiveStatus(BaseModel):
 
     running: bool
     status: dict[str, Any] | None
+
+
+class NewJob(BaseModel):
+    """A work of the daemon, with the arguments that its command has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    work: str = Field(max_length=40, examples=["backfill"])
+    arguments: dict[str, Any] = Field(
+        examples=[{
+            "exchange": "binance", "market_type": "spot", "kinds": ["kline"], "symbols": ["BTCUSDT"],
+            "start": 1763596800000000, "end": 1763683200000000,
+        }]
+    )  # fmt: skip
+
+
+class _Downloaded(BaseModel):
+    """What another lake's downloads say. Without a beginning: the last 30 days."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exchange: str = Field(min_length=1, max_length=60, examples=["binance", "ccxt:bitget"])
+    market: str = Field(default="spot", min_length=1, max_length=20, examples=["spot"])
+    timeframe: str = Field(
+        default="1m", max_length=10, description="Candles of a minute are stored; wider ones fold from them."
+    )
+    data_type: Literal["raw", "funding", "both"] = Field(default="raw", description="Candles, settled rates, or both.")
+    kinds: list[str] = Field(
+        default_factory=list, max_length=20, description="In place of data_type: kinds by their names.",
+        examples=[["trade"]],
+    )  # fmt: skip
+    start_date: str | None = Field(default=None, max_length=40, examples=["2026-11-01"])
+    end_date: str | None = Field(default=None, max_length=40, description="Before this; now if not said.")
+    full_history: bool = Field(default=False, description="As far back as the venue goes.")
+
+
+class Download(_Downloaded):
+    """One symbol's past."""
+
+    symbol: str = Field(min_length=1, max_length=100, examples=["BTCUSDT"])
+
+
+class BulkDownload(_Downloaded):
+    """Many symbols' past."""
+
+    symbols: list[str] = Field(min_length=1, max_length=2000, examples=[["BTCUSDT", "ETHUSDT"]])
+
+
+class Task(BaseModel):
+    """A download that was taken."""
+
+    task_id: str | None = Field(description="The job; null where nothing is left to ask for.")
+    status: str = Field(examples=["queued"])
+    message: str
+
+
+class Tasks(BaseModel):
+    """Downloads that are under way."""
+
+    tasks: list[dict[str, Any]]
+
+
+class Started(BaseModel):
+    """A job, and what is planned of it."""
+
+    job: dict[str, Any] | None
+    planned: Any
+
+
+class JobDetail(BaseModel):
+    """A job with its parts."""
+
+    job: dict[str, Any]
+    progress: dict[str, Any]
+    chunks: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+
+
+class Gone(BaseModel):
+    """What was deleted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str = Field(examples=["deleted"])
+    deleted_entries: int
+    deleted_files: int
+    message: str
+
+
+class Confirmation(BaseModel):
+    """What would be deleted; `confirm` is what the header X-Confirm has to say."""
+
+    model_config = ConfigDict(extra="allow")
+
+    detail: str
+    error: str = Field(examples=["ConfirmFirst"])
+    confirm: str
+    deleted_entries: int
+    deleted_files: int
+
+
+class Imported(BaseModel):
+    """What a file was understood as, and what came of it: `result` as `dl import` tells it."""
+
+    dry_run: bool
+    understood: dict[str, Any]
+    result: dict[str, Any]
+
+
+class Feature(BaseModel):
+    """One version of a feature set, by the names that other lakes use."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    exchange: str
+    symbol: str
+    market: str
+    feature_set: str = Field(examples=["momentum"])
+    version: str = Field(examples=["1.0.0"])
+    path: str
+    checksum: str = Field(description="SHA-256 of the file.")
+    created_at: str
+
+
+class FeatureSetEntry(BaseModel):
+    """One feature set of one symbol."""
+
+    name: str
+    exchange: str
+    symbol: str
+    market: str
+    versions: list[str]
+
+
+class FeatureSets(BaseModel):
+    """The feature sets of a lake."""
+
+    feature_sets: list[FeatureSetEntry]
+
+
+class Features(BaseModel):
+    """One page of versions."""
+
+    features: list[Feature]
+    total: int
+
+
+class Query(BaseModel):
+    """One SELECT."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str = Field(
+        min_length=1, max_length=100_000, examples=["SELECT symbol, count(*) AS n FROM trade GROUP BY ALL"]
+    )
+
+
+class SqlRows(BaseModel):
+    """The answer to a query; `capped` says that there are more rows than are given."""
+
+    columns: list[str]
+    rows: list[dict[str, Any]]
+    count: int
+    capped: str | None
+
+
+def page_of(name: str, struct: Any) -> type[BaseModel]:
+    """A page of structs under `name`."""
+    fields: dict[str, Any] = {name: (list[model_of(struct)], ...), "total": (int, ...)}  # type: ignore[misc] # at run time
+    made: type[BaseModel] = create_model(
+        f"{struct.__name__}Page", __doc__="One page, and how many there are.", **fields
+    )
+    return made
 
 
 @cache

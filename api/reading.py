@@ -68,7 +68,7 @@ class Reading:
         if name is not None:
             headers["Content-Disposition"] = f'attachment; filename="{formats.file_name(name, form)}"'
         self._take()
-        return _Streamed(self._rest(pieces, first, began), self._give_back, formats.MEDIA[form], headers)
+        return Streamed(self._rest(pieces, first, began), self._give_back, formats.MEDIA[form], headers)
 
     async def _rest(self, pieces: Iterator[bytes], first: bytes, began: float) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -96,11 +96,15 @@ class Reading:
         self._left += 1
 
 
-class _Streamed(StreamingResponse):
-    """Gives its place back however it ends."""
+class Streamed(StreamingResponse):
+    """An answer in pieces; `ended` is called however it ends, also where it never began."""
 
     def __init__(
-        self, pieces: AsyncIterator[bytes], ended: Callable[[], None], media: str, headers: Mapping[str, str]
+        self,
+        pieces: AsyncIterator[bytes],
+        ended: Callable[[], None],
+        media: str,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(pieces, media_type=media, headers=headers)
         self._ended = ended

@@ -15,6 +15,7 @@ from api.errors import Refused
 from api.reading import Reading
 from api.tokens import Tokens
 from lake.reader import Lake
+from lake.sandbox import Sandbox
 from market.session import Endpoint, Exchange
 from runtime.clock import Clock
 
@@ -41,6 +42,7 @@ class Served:
         self.tokens = Tokens(root)
         self.control = Control(root)
         self._listeners = 0
+        self.sandbox = Sandbox(root) if config.sql else None
         self.reading = Reading(clock, config.reads_at_once, config.answer_seconds)
 
     def listening(self) -> Callable[[], None]:
@@ -56,6 +58,8 @@ class Served:
 
     def close(self) -> None:
         self.reading.close()
+        if self.sandbox is not None:
+            self.sandbox.close()
         self.lake.close()
 
 

@@ -18,6 +18,7 @@ from cli.commands import (
     certificate,
     compact,
     coverage,
+    delete,
     estimate,
     exchanges,
     export,
@@ -98,6 +99,7 @@ app.command("compact")(compact.compact)
 app.command("import")(import_.import_files)
 app.command("export")(export.export)
 app.add_typer(features.app, name="features")
+app.command("delete")(delete.delete)
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 

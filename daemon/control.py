@@ -5,8 +5,9 @@
 on loopback, port and token from the lake's `.lock` (readable by its owner only). The answer is 200 and JSON lines:
 any number of `{"progress": {"done": 3, "total": 10, "what": "…"}}`, then one `{"result": …}` or
 `{"error": "…", "exit_code": 1}`. A job that was begun goes on when its asker leaves. Jobs: transform, compact, scrub,
-import, features, archive, backfill, repair, reconcile, reparse, reload, stop, status (what /status says), silent (the
-streams that should send and do not), and job_start, job_pause, job_resume, job_cancel, job_follow (`daemon.jobs`).
+import, features, delete, archive, backfill, repair, reconcile, reparse, reload, stop, status (what /status says),
+silent (the streams that should send and do not), and job_start, job_pause, job_resume, job_cancel, job_follow
+(`daemon.jobs`).
 401 without the token, 429 after too many wrong ones (`runtime.guesses`), 400 for a request that is not this, 404 for an
 unknown job, 413 for one of more than 64 KB.
 """

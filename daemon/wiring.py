@@ -20,7 +20,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
-from daemon import auditing, job_backfill, repairing
+from daemon import auditing, deleting, job_backfill, repairing
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
@@ -112,6 +112,7 @@ async def build(
     jobs["features"] = features_job(writer, clock)
     jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
     jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers), jobs)
+    jobs["delete"] = deleting.control_job(writer, clock)
     services += [Held(one, safe_mode.gate) for one in _askers(config, writer, clock, collectors, jobs, space)]
     return Parts(services, jobs, collectors)
 

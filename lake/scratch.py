@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from lake.errors import StorageFailed
 
@@ -22,6 +22,16 @@ class Scratch:
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
         except OSError as error:
             raise StorageFailed(f"no folder can be made in {base or tempfile.gettempdir()}: {error}") from error
+
+    def take_in(self, name: str, source: BinaryIO) -> Path:
+        """A file of that name with what `source` holds from where it is. Raises StorageFailed."""
+        path = self.path / name
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+        except OSError as error:
+            raise StorageFailed(f"{path} cannot be written: {error}") from error
+        return path
 
     def remove(self) -> None:
         """Doing it twice is fine."""

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "daemon", "cli",
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "client", "daemon", "cli",
     "simulator",
 )  # fmt: skip
 MODULE_LINES = 400

@@ -29,7 +29,7 @@ from scripts import gen_docs
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "daemon", "cli",
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "client", "daemon", "cli",
     "simulator",
 )  # fmt: skip
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "daemon", "cli")
+PACKAGES = (
+    "market",
+    "lake",
+    "runtime",
+    "collectors",
+    "transformer",
+    "compactor",
+    "features",
+    "api",
+    "client",
+    "daemon",
+    "cli",
+)
 THE_WRITER = ("lake/durable.py", "lake/scratch.py")
 OS_CALLS = {
     "write", "writev", "pwrite", "fsync", "fdatasync", "sync", "rename", "renames", "replace", "unlink", "remove",

@@ -14,10 +14,12 @@ from api import models
 from api.answers import json_answer
 from api.errors import Refused
 from api.questions import MAX_SYMBOLS, Exchange, Kind, MarketType, lower
+from api.reading import Streamed
 from api.state import Served, State
 from api.tailing import EVERY_SECONDS, Batch, Tail, Wish
 
 router = APIRouter(tags=["live"])
+EVENT_STREAM = "text/event-stream"
 QUIET_STEPS = 60
 """Steps without an event after which the tail says that it goes on."""
 EVENTS: dict[int | str, dict[str, Any]] = {
@@ -64,13 +66,10 @@ async def tail(
     release = served.listening()
 
     async def events() -> AsyncIterator[bytes]:
-        try:
-            async for batch in _batches(served, wish):
-                yield _sse(batch)
-        finally:
-            release()
+        async for batch in _batches(served, wish):
+            yield _sse(batch)
 
-    return StreamingResponse(events(), media_type="text/event-stream")
+    return Streamed(events(), release, EVENT_STREAM)
 
 
 @router.websocket("/live/tail")

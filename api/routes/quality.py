@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, create_model
 from starlette.responses import Response
 
 from api.answers import json_answer, page
-from api.models import model_of
+from api.models import model_of, page_of
 from api.questions import End, Exchange, GapStates, Kind, MarketType, Start, Symbol, Symbols, lower
 from api.rows import time_of
 from api.state import State
@@ -27,15 +26,7 @@ PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows of a page.
 PageOffset = Annotated[int, Query(ge=0, le=2**53, description="Where the page begins.")]
 
 
-def _page_of(name: str, struct: Any) -> type[BaseModel]:
-    fields: dict[str, Any] = {name: (list[model_of(struct)], ...), "total": (int, ...)}  # type: ignore[misc] # at run time
-    made: type[BaseModel] = create_model(
-        f"{struct.__name__}Page", __doc__="One page, and how many there are.", **fields
-    )
-    return made
-
-
-@router.get("/gaps", response_model=_page_of("gaps", Gap), summary="Known holes")
+@router.get("/gaps", response_model=page_of("gaps", Gap), summary="Known holes")
 async def gaps(
     served: State,
     kind: Kind = None,
@@ -58,7 +49,7 @@ async def gaps(
     return json_answer(page(held, limit, offset, "gaps"))
 
 
-@router.get("/coverage", response_model=_page_of("coverage", Covered), summary="What was collected when")
+@router.get("/coverage", response_model=page_of("coverage", Covered), summary="What was collected when")
 async def coverage(
     served: State,
     kind: Kind = None,
@@ -77,7 +68,7 @@ async def coverage(
     return json_answer(page(held, limit, offset, "coverage"))
 
 
-@router.get("/versions/{kind}", response_model=_page_of("versions", Revision), summary="Revisions of closed days")
+@router.get("/versions/{kind}", response_model=page_of("versions", Revision), summary="Revisions of closed days")
 async def versions(
     served: State,
     kind: PathKind,

@@ -14,7 +14,7 @@ import pytest
 from tests.support.commands import ROOT
 
 PACKAGES = (
-    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "daemon", "cli",
+    "market", "lake", "runtime", "collectors", "transformer", "compactor", "features", "api", "client", "daemon", "cli",
     "simulator",
 )  # fmt: skip
 BUILTINS = {"eval", "exec", "compile", "__import__", "input", "breakpoint"}

@@ -1,0 +1,165 @@
+"""What the client asks, as plain values: requests from the arguments of a verb, answers from status and body. Pure.
+
+Times are what `Lake` takes: int us, ISO text, date or datetime. Rows are asked for as the Arrow stream.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+import pyarrow as pa
+
+from client.errors import AnswerBroken, ClientError, kind_of
+from market import times
+from market.session import Gap
+
+Time: TypeAlias = int | str | dt.datetime | dt.date
+Symbols: TypeAlias = str | Sequence[str] | None
+V1 = "/api/v1"
+PAGE = 10_000
+"""Rows of a page of gaps, coverage or versions."""
+DATASETS = 1000
+"""Rows of a page of datasets."""
+ATTEMPTS = 4
+AGAIN = frozenset({429, 503})
+"""Statuses after which a question is asked again."""
+LONGEST_WAIT = 30.0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request: `target` is path and question, `body` JSON."""
+
+    method: str
+    target: str
+    body: bytes = b""
+
+
+class Server(msgspec.Struct, frozen=True):
+    """Where the server is."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def base(self) -> str:
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{shown}:{self.port}"
+
+
+def server(address: str) -> Server:
+    """`http://127.0.0.1:8572`. Raises ClientError for what is no such address."""
+    parts = urlsplit(address)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ClientError(f"{address!r} is no address of a server: {error}") from error
+    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username or parts.password)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise ClientError(f"{address!r} is no address of a server: it looks like http://127.0.0.1:8572")
+    return Server(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
+
+
+def headers(token: str | None) -> dict[str, str]:
+    """Of every request."""
+    held = {"Accept-Encoding": "identity", "User-Agent": "market-data-lake client"}
+    return held if token is None else {**held, "Authorization": f"Bearer {token}"}
+
+
+def get(path: str, **query: Any) -> Request:
+    """A question; what is None is not said, times as microseconds."""
+    said = {name: _said(value) for name, value in query.items() if value is not None}
+    asked = urlencode({name: value for name, value in said.items() if value != []}, doseq=True)
+    return Request("GET", V1 + path + (f"?{asked}" if asked else ""))
+
+
+def post(path: str, body: object = None) -> Request:
+    """Something to be done."""
+    return Request("POST", V1 + path, b"" if body is None else msgspec.json.encode(body))
+
+
+def part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dt.datetime | dt.date):
+        return times.parse(value)
+    if isinstance(value, str | int | float):
+        return value
+    return [_said(one) for one in value]
+
+
+def time_of(value: Time | None) -> int | None:
+    """Microseconds. Raises Malformed."""
+    return None if value is None else times.parse(value)
+
+
+def date_of(value: Time) -> str:
+    """The UTC day that holds a time, as YYYY-MM-DD. Raises Malformed."""
+    return times.date_of(times.parse(value)).isoformat()
+
+
+# --- answers ---
+
+
+def error_of(status: int, body: bytes, retry_after: str | None = None) -> ClientError:
+    """What the server says went wrong, and how long it asks to wait."""
+    try:
+        said = msgspec.json.decode(body, type=dict[str, Any])
+        error = kind_of(status)(str(said["detail"]), str(said.get("error", "")), status)
+    except (msgspec.MsgspecError, KeyError):
+        return AnswerBroken(f"the answer has status {status} and is none of this API's", status=status)
+    error.retry_after = retry_after
+    return error
+
+
+def json_of(body: bytes) -> Any:
+    """Raises AnswerBroken."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.MsgspecError as error:
+        raise AnswerBroken(f"the answer is no JSON: {error}") from error
+
+
+def table_of(body: bytes) -> pa.Table:
+    """Rows; their schema says how complete they are, as that of `Lake`. Raises AnswerBroken."""
+    try:
+        return pa.ipc.open_stream(pa.BufferReader(body)).read_all()
+    except pa.ArrowInvalid as error:
+        raise AnswerBroken(f"the answer is no Arrow stream: {error}") from error
+
+
+def page_of(body: bytes, name: str) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a page, and how many there are on all. Raises AnswerBroken."""
+    said = json_of(body)
+    if not isinstance(said, dict) or not isinstance(said.get(name), list) or not isinstance(said.get("total"), int):
+        raise AnswerBroken(f"the answer is no page of {name}")
+    return said[name], said["total"]
+
+
+def gaps_of(rows: Sequence[Mapping[str, Any]]) -> list[Gap]:
+    """Raises AnswerBroken."""
+    try:
+        return [msgspec.convert(row, Gap) for row in rows]
+    except msgspec.ValidationError as error:
+        raise AnswerBroken(f"the answer holds no gaps: {error}") from error
+
+
+def waits(jitter: float) -> Iterator[float]:
+    """Seconds before each further attempt; `jitter` in [0, 1) keeps clients that failed together apart."""
+    for attempt in range(ATTEMPTS - 1):
+        yield min(LONGEST_WAIT, 0.25 * 4**attempt * (1 + jitter))
+
+
+def wait_of(said: str | None, own: float) -> float:
+    """How long to wait: what the server asks for (Retry-After), or longer where we would."""
+    asked = float(said) if said is not None and said.isascii() and said.isdigit() else 0.0
+    return min(LONGEST_WAIT, max(asked, own))

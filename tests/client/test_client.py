@@ -1,0 +1,252 @@
+"""The client: the same rows as `Lake` and REST over a real socket, typed errors, questions asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.ipc
+import pytest
+import uvicorn
+
+from api import tokens
+from api.app import create
+from api.config import ServeConfig
+from api.state import Served
+from client import (
+    AnswerBroken,
+    AsyncDatalakeClient,
+    ClientError,
+    Conflict,
+    DatalakeClient,
+    Denied,
+    NotFound,
+    ServerBusy,
+    Unreachable,
+    WrongQuestion,
+    asking,
+)
+from market import times
+from runtime.clock import SystemClock
+from tests.api.conftest import lake
+from tests.support.market_rows import T0
+
+__all__ = ["lake"]
+QUESTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("trade", {"symbol": "BTCUSDT"}),
+    ("trade", {"symbol": ["BTC/USD"], "start": T0 + 7, "end": "2024-07-19T00:00:30Z", "columns": ["seq", "price"]}),
+    ("bar_1m", {"exchange": "binance", "market_type": "linear", "fill": "previous", "start": times.to_datetime(T0),
+                "end": times.date_of(T0 + 2 * times.DAY), "symbol": "BTCUSDT", "min_state": "final"}),
+]  # fmt: skip
+
+
+@pytest.fixture
+async def address(lake: Path) -> AsyncIterator[str]:
+    """A server on a real socket."""
+    held = Served(lake, ServeConfig(), SystemClock())
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(create(held), log_config=None, access_log=False, lifespan="on")
+        server = uvicorn.Server(config)
+        server.config.setup_event_loop = lambda: None  # type: ignore[method-assign]
+        task = asyncio.ensure_future(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.005)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await task
+
+
+def plain(value: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+async def test_one_question_gives_the_same_rows_from_lake_rest_and_both_clients(address: str, lake: Path) -> None:
+    def synced() -> list[pa.Table]:
+        with DatalakeClient(address) as one:
+            return [one.read(kind, **question) for kind, question in QUESTIONS] + [one.bars("2m", symbol="BTCUSDT")]
+
+    held = Served(lake, ServeConfig(), SystemClock())
+    wanted = [held.lake.read(kind, **question) for kind, question in QUESTIONS]
+    wanted.append(held.lake.bars("2m", symbol="BTCUSDT"))
+    async with AsyncDatalakeClient(address) as other:
+        awaited = [await other.read(kind, **question) for kind, question in QUESTIONS]
+        awaited.append(await other.bars("2m", symbol="BTCUSDT"))
+    for one, two, three in zip(wanted, await asyncio.to_thread(synced), awaited, strict=True):
+        assert one.num_rows > 0, one.schema.names
+        assert one.to_pylist() == two.to_pylist() == three.to_pylist()
+        assert one.schema == two.schema == three.schema
+        assert one.schema.metadata == two.schema.metadata, "and how complete they are"
+    held.close()
+
+
+async def test_what_is_held_and_known_is_the_same(address: str, lake: Path) -> None:
+    def synced() -> list[Any]:
+        with DatalakeClient(address) as one:
+            return [
+                one.gaps(), one.coverage(kind="trade", symbol="BTCUSDT"), one.versions("trade", symbol="BTCUSDT"),
+                one.lineage("trade", date=T0, symbol="BTCUSDT"), one.status()["writer"],
+                [entry["id"] for entry in one.datasets(kind="trade", symbol="btcusdt")], one.jobs(), one.features(),
+                pa.Table.from_batches(list(one.batches("trade", symbol="BTC/USD"))).num_rows,
+            ]  # fmt: skip
+
+    held = Served(lake, ServeConfig(), SystemClock())
+    wanted = [
+        held.lake.gaps(), plain(held.lake.coverage(kind="trade", symbol="BTCUSDT")),
+        plain(held.lake.versions("trade", symbol="BTCUSDT")),
+        plain(held.lake.lineage("trade", date=T0, symbol="BTCUSDT")), None,
+        ["binance:linear:trade:BTCUSDT"], [], [], 60,
+    ]  # fmt: skip
+    held.close()
+    assert await asyncio.to_thread(synced) == wanted
+    async with AsyncDatalakeClient(address) as other:
+        awaited = await asyncio.gather(
+            other.gaps(), other.coverage(kind="trade", symbol="BTCUSDT"), other.versions("trade", symbol="BTCUSDT"),
+            other.lineage("trade", date=T0, symbol="BTCUSDT"),
+        )  # fmt: skip
+    assert awaited == wanted[:4]
+
+
+async def test_errors_have_the_types_of_what_went_wrong(address: str, lake: Path) -> None:
+    token = tokens.make(lake, "client", "read", 0)
+    async with AsyncDatalakeClient(address, token) as reader, AsyncDatalakeClient(address, "guess") as guesser:
+        for kind, wanted, ask in (
+            (WrongQuestion, "UnknownKind", reader.read("trades")),
+            (WrongQuestion, "WrongQuestion", reader.read("trade", columns=["prize"])),
+            (NotFound, "BookUnknown", reader.book("BTCUSDT", at="2024-07-19T01:00:00Z")),
+            (NotFound, "NotHeld", reader.certificate("trade", date="2024-07-18", symbol="BTCUSDT")),
+            (Denied, "ReadOnly", reader.download("binance", "BTCUSDT")),
+            (Denied, "NoToken", guesser.status()),
+        ):
+            with pytest.raises(kind) as said:
+                await ask
+            assert said.value.word == wanted
+            assert said.value.status >= 400
+    tokens.revoke(lake, "client")
+    admin = tokens.make(lake, "client", "admin", 0)
+    with DatalakeClient(address, admin) as client, pytest.raises(Conflict, match="no daemon writes this lake"):
+        await asyncio.to_thread(client.download, "binance", ["BTCUSDT"])
+    tokens.revoke(lake, "client")
+
+
+class Scripted:
+    """A server that answers as a test says, one connection after the other, and counts the questions."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.asked: list[bytes] = []
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(self.answers[min(len(self.asked), len(self.answers)) - 1])
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+def http(status: str, body: bytes, *headers: str, length: int | None = None) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body) if length is None else length}", "Connection: close"]
+    return "\r\n".join([*lines, *headers, "", ""]).encode() + body
+
+
+BUSY = http("429 Too Many Requests", b'{"detail": "busy", "error": "Busy"}', "Retry-After: 7")
+OK = http("200 OK", b'{"version": 3}')
+CUT = http("200 OK", b'{"version"', length=500)
+PAGE = http("502 Bad Gateway", b"<html>no</html>")
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("first", [BUSY, CUT, PAGE, b""], ids=["busy", "cut", "a proxy's page", "closed"])
+async def test_a_question_is_asked_again_where_that_helps(kind: str, first: bytes) -> None:
+    waited: list[float] = []
+    script = Scripted(first, first, OK)
+    async with script as there:
+        assert (await status(kind, there, waited))["version"] == 3
+    assert len(script.asked) == 3
+    assert len(waited) in (1, 2), "aiohttp itself asks once more where a connection was closed"
+    assert waited[0] == 7 if first is BUSY else 0.25 <= waited[0] < 0.5
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_and_not_for_ever(kind: str) -> None:
+    waited: list[float] = []
+    for answer, error in ((BUSY, ServerBusy), (CUT, AnswerBroken)):
+        script = Scripted(answer)
+        async with script as there:
+            with pytest.raises(error):
+                await status(kind, there, waited)
+        assert len(script.asked) == asking.ATTEMPTS
+    script = Scripted(http("404 Not Found", b'{"detail": "no", "error": "NotFound"}'))
+    async with script as there:
+        with pytest.raises(NotFound, match="no"):
+            await status(kind, there, waited)
+    assert len(script.asked) == 1
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_what_changes_something_is_asked_once_unless_it_was_refused(kind: str) -> None:
+    for answer, times_asked in ((CUT, 1), (b"", 1), (BUSY, asking.ATTEMPTS)):
+        script = Scripted(answer)
+        async with script as there:
+            with pytest.raises(ClientError):
+                await status(kind, there, [], change=True)
+        assert len(script.asked) == times_asked
+
+
+async def status(kind: str, there: str, waited: list[float], *, change: bool = False) -> Any:
+    if kind == "sync":
+
+        def ask() -> Any:
+            with DatalakeClient(there, "t0ken", sleep=waited.append) as client:
+                return client.start("backfill", {}) if change else client.status()
+
+        return await asyncio.to_thread(ask)
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async with AsyncDatalakeClient(there, "t0ken", sleep=sleep) as other:
+        return await other.start("backfill", {}) if change else await other.status()
+
+
+async def test_nobody_there_is_said_with_the_address() -> None:
+    with DatalakeClient("http://127.0.0.1:9", sleep=lambda _: None) as client, pytest.raises(Unreachable, match=":9"):
+        await asyncio.to_thread(client.status)
+
+
+async def test_progress_counts_the_bytes(address: str) -> None:
+    seen: list[int] = []
+    async with AsyncDatalakeClient(address, progress=seen.append) as client:
+        await client.read("trade")
+    assert seen
+    assert seen == sorted(seen)
+
+
+async def test_the_token_is_in_no_address() -> None:
+    script = Scripted(OK)
+    async with script as there:
+        await status("sync", there, [])
+    first, _, rest = script.asked[0].partition(b"\r\n")
+    assert b"t0ken" not in first
+    assert b"Authorization: Bearer t0ken" in rest
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://x", "127.0.0.1:8572", "http://", "http://x/path", "http://u:p@x", "http://x:99999", "", "http://x?q"],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(ClientError, match="no address"):
+        DatalakeClient(address)
