@@ -215,7 +215,8 @@ def _settle(
         mending.repair_failed(
             exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, reason=reason
         )
-    how = {gap.gap_id: "asking for it failed" for gap in lost}
+    how = {name: f"its frames, read again, tell {rows:,} rows and not all of it" for name, rows in after.reread.items()}
+    how |= {gap.gap_id: "asking for it failed" for gap in lost}
     how |= {one.gap.gap_id: one.why for one in (*made.left, *waiting)}
     done.left += [
         Told(gap, "leave", how.get(gap.gap_id, "its turn has not come")) for gap in gaps if gap.gap_id not in over

@@ -193,6 +193,16 @@ async def test_a_gap_of_which_frames_tell_nothing_new_is_empty(lake: Path) -> No
         assert len(reader.asked) == 1, "one day, one kind: read once"
 
 
+async def test_after_a_crash_frames_do_not_tell_all_and_that_is_said(lake: Path) -> None:
+    crash = msgspec.structs.replace(GAP, gap_id="crash", cause="crash")
+    with LakeWriter.open(lake, "box", LATER) as writer:
+        writer.record(gaps=[crash], now=LATER)
+        done = await mended(writer, Reader(writer))
+        assert [(one.gap.gap_id, one.how) for one in done.left] == [
+            ("crash", "its frames, read again, tell 3 rows and not all of it")
+        ]
+
+
 async def test_a_day_that_cannot_be_read_again_is_told_and_tried_later(lake: Path) -> None:
     with LakeWriter.open(lake, "box", LATER) as writer:
         done = await mended(writer, Reader(writer, refuse="not all of its frames can be read"))
