@@ -63,7 +63,7 @@ async def test_who_cannot_be_asked_is_told_and_the_others_are_asked() -> None:
 @pytest.fixture
 async def venue(tmp_path: Path) -> AsyncIterator[Past]:
     """A venue whose trades of a day are in the lake, bars of them made, and none of its candles."""
-    async with past(tmp_path, "spot", symbols=SYMBOL) as made:
+    async with past(tmp_path, "spot", symbols=SYMBOL, rate="1") as made:
         await made.bring("spot", ["trade"])
         await made.clock.sleep((floor_to(END, DAY) + DAY + HOUR - made.clock.now()) / SECOND)
         with made.writer() as writer:

@@ -162,18 +162,22 @@ def quotes(lake: Path) -> list[int]:
         return sorted(opened.read("quote", symbol="BTCUSDT").column("update_id").to_pylist())
 
 
-async def test_rows_that_only_frames_have_come_back_and_the_gap_is_repaired(lake: Path) -> None:
+async def test_a_day_is_read_again_once_and_what_its_frames_tell_closes_its_gaps(lake: Path) -> None:
     before = quotes(lake)
     assert not set(before) & set(LOST)
+    still = msgspec.structs.replace(GAP, gap_id="still", ts_from=TO + 2 * STEP, ts_to=TO + 3 * STEP)
     with LakeWriter.open(lake, "box", LATER) as writer:
-        (told,) = planned(writer.manifest, Scope(kind="quote"), LATER)
-        assert (told.will, told.how) == ("ask", "its own frames, read again")
+        writer.record(gaps=[still, msgspec.structs.replace(GAP, gap_id="crash", cause="crash")], now=LATER)
+        told = planned(writer.manifest, Scope(kind="quote"), LATER)
+        assert {(one.will, one.how) for one in told} == {("ask", "its own frames, read again")}
         reader = Reader(writer)
         done = await mended(writer, reader)
-        assert (done.ok, done.problems, done.requests) == (True, [], 0)
-        (closed,) = done.closed
-        assert (closed.state, closed.source) == ("repaired", "frames")
-        assert "3 rows came" in (closed.detail or "")
+        assert (done.problems, done.requests) == ([], 0)
+        closed = {gap.gap_id: (gap.state, gap.source) for gap in done.closed}
+        assert closed == {"slow": ("repaired", "frames"), "still": ("empty", "frames")}
+        assert "3 rows came" in next(gap.detail or "" for gap in done.closed if gap.gap_id == "slow")
+        (left,) = done.left
+        assert (left.gap.gap_id, left.how) == ("crash", "its frames, read again, tell 3 rows and not all of it")
         assert [(one["kind"], one["first"], one["last"]) for one in reader.asked] == [
             ("quote", "2025-11-20", "2025-11-20")
         ]
@@ -182,25 +186,6 @@ async def test_rows_that_only_frames_have_come_back_and_the_gap_is_repaired(lake
         with writer.manifest.snapshot() as now:
             assert [one for one in verify_lake(lake, now, lambda *_: None).findings if one.severity == "error"] == []
     assert quotes(lake) == sorted([*before, *LOST])
-
-
-async def test_a_gap_of_which_frames_tell_nothing_new_is_empty(lake: Path) -> None:
-    still = msgspec.structs.replace(GAP, ts_from=TO + 2 * STEP, ts_to=TO + 3 * STEP)
-    with LakeWriter.open(lake, "box", LATER) as writer:
-        writer.record(gaps=[msgspec.structs.replace(still, gap_id="still")], now=LATER)
-        done = await mended(writer, reader := Reader(writer))
-        assert {gap.gap_id: gap.state for gap in done.closed} == {"slow": "repaired", "still": "empty"}
-        assert len(reader.asked) == 1, "one day, one kind: read once"
-
-
-async def test_after_a_crash_frames_do_not_tell_all_and_that_is_said(lake: Path) -> None:
-    crash = msgspec.structs.replace(GAP, gap_id="crash", cause="crash")
-    with LakeWriter.open(lake, "box", LATER) as writer:
-        writer.record(gaps=[crash], now=LATER)
-        done = await mended(writer, Reader(writer))
-        assert [(one.gap.gap_id, one.how) for one in done.left] == [
-            ("crash", "its frames, read again, tell 3 rows and not all of it")
-        ]
 
 
 async def test_a_day_that_cannot_be_read_again_is_told_and_tried_later(lake: Path) -> None:
