@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import getpass
 import http.client
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from lake.lock import LockInfo, read_lock
 from lake.place import shut_out_others
 from lake.recovery import Recovery
 from lake.writer import LakeWriter
+from market.errors import MarketError
 from runtime.clock import SystemClock
+from runtime.service import exit_code_of
 from runtime.workers import Workers
 
 Report = Callable[[int, int, str], None]
@@ -66,10 +69,12 @@ def run_job(
                 f"{root} is being written by process {holder.pid}",
                 "try again when that has ended, or is ready for jobs",
             )
-        return _alone(root, config, report, work, create=create)
+        return _alone(name, arguments, root, config, report, work, create=create)
 
 
-def _alone(root: Path, config: Config, report: Report, work: Work, *, create: bool) -> Any:
+def _alone(
+    name: str, arguments: Mapping[str, Any], root: Path, config: Config, report: Report, work: Work, *, create: bool
+) -> Any:
     shut_out_others()
     now = SystemClock().now()
     workers = Workers(config.workers.processes, recycle_after=config.workers.recycle_after)
@@ -78,9 +83,43 @@ def _alone(root: Path, config: Config, report: Report, work: Work, *, create: bo
             found = writer.recover(now)
             tell(found)
             settle(writer, found, now)
-            return work(writer, workers, now, config, report)
+            with noted(writer, name, arguments) as told:
+                result = work(writer, workers, now, config, report)
+                told(result)
+            return result
         finally:
             workers.kill()
+
+
+@contextmanager
+def noted(writer: LakeWriter, work: str, arguments: Mapping[str, Any]) -> Iterator[Callable[[Any], None]]:
+    """Work that is done here as the job that a daemon would have made of it; nothing for what is none. The body tells
+    what came of it; ended by Ctrl-C it is paused.
+    """
+    from daemon.job_calls import CALLS, Trying, asked_of
+    from daemon.jobs import outcome
+    from lake.job_book import JobBook
+
+    if work not in CALLS:
+        yield lambda _result: None
+        return
+    clock, book = SystemClock(), JobBook(writer)
+    book.settle(clock.now())
+    asked = asked_of(work, arguments, asker(f"dl {work}"), clock.now())
+    name = book.ask(asked.request, asked.chunks, clock.now()).job
+    trying = Trying(writer, book, book.put(name, "running", clock.now()), clock.now())
+    try:
+        yield lambda result: trying.ended(result, clock.now())
+    except KeyboardInterrupt:
+        book.put(name, "paused", clock.now())
+        raise
+    except (LakeError, MarketError) as error:
+        if exit_code_of(error) is None:
+            trying.failed(error, clock.now())
+            book.put(name, "failed", clock.now(), str(error))
+        raise
+    state, why = outcome(writer, name)
+    book.put(name, state or "queued", clock.now(), why)
 
 
 def asker(command: str) -> str:

@@ -93,7 +93,9 @@ def _asked(root: Path, holder: LockInfo, scope: Scope, *, quiet: bool) -> Done:
 
 
 def _alone(root: Path, scope: Scope, config: Path | None, *, quiet: bool) -> tuple[Done, dict[str, Any]]:
-    from cli.jobs import publish, settings, tell
+    from msgspec import to_builtins
+
+    from cli.jobs import noted, publish, settings, tell
     from collectors.recovery import settle
     from daemon.repairing import judge, mend
     from lake.place import shut_out_others
@@ -106,12 +108,14 @@ def _alone(root: Path, scope: Scope, config: Path | None, *, quiet: bool) -> tup
         found = writer.recover(clock.now())
         tell(found)
         settle(writer, found, clock.now())
-        with progress("repairing", quiet=quiet) as report:
-            tools = _tools(writer, told, clock)
-            done = asyncio.run(mend(writer, told, clock, scope, tools, report))
-        published = publish(writer, told, quiet=quiet)
-        before = len(done.closed)
-        done = judge(writer, scope, done, clock.now())
+        with noted(writer, "repair", to_builtins(scope)) as note:
+            with progress("repairing", quiet=quiet) as report:
+                tools = _tools(writer, told, clock)
+                done = asyncio.run(mend(writer, told, clock, scope, tools, report))
+            published = publish(writer, told, quiet=quiet)
+            before = len(done.closed)
+            done = judge(writer, scope, done, clock.now())
+            note(to_builtins(done))
         if len(done.closed) > before:  # bars of what is no gap any more
             publish(writer, told, quiet=quiet)
         return done, published

@@ -29,6 +29,10 @@ from runtime.service import exit_code_of
 Report = Callable[[int, int, str], None]
 LOOK_SECONDS = 60.0
 """How often it is looked whether a job can begin that nobody said anything of (the disk had no room)."""
+COLLECTING = ("backfill", "repair")
+"""Work that a daemon does beside what it collects, and only there."""
+TOLD = 8
+"""Jobs that are over whose results are kept for who asks what came of them."""
 T = TypeVar("T")
 
 
@@ -77,13 +81,14 @@ async def carried(
             await asyncio.to_thread(book.put, job.job, "failed", clock.now(), str(error))
             working.job_ended(job=job.job, state="failed", why=str(error))
         raise
-    state, why = await asyncio.to_thread(_outcome, writer, job.job)
+    state, why = await asyncio.to_thread(outcome, writer, job.job)
     row = await asyncio.to_thread(book.put, job.job, state or then(), clock.now(), why)
     working.job_ended(job=job.job, state=row.state, why=why)
     return result
 
 
-def _outcome(writer: LakeWriter, name: str) -> tuple[JobState | None, str | None]:
+def outcome(writer: LakeWriter, name: str) -> tuple[JobState | None, str | None]:
+    """How a job ended by what its chunks say, None where something is left of it; and why not all came."""
     chunks = writer.manifest.job_chunks(name)
     failed = {one.chunk: one for one in chunks if one.state == "failed"}
     if not failed:
@@ -130,6 +135,7 @@ class JobsService:
         self._works = dict(works)
         self._waits = waits
         self._live: dict[str, _Live] = {}
+        self._ended: dict[str, _Live] = {}
         self._waiting: dict[str, list[asyncio.Event]] = {}
         """Who follows a job that has not begun."""
         self._look = asyncio.Event()
@@ -176,7 +182,7 @@ class JobsService:
 
     async def start(self, work: str, arguments: Mapping[str, Any], asked_by: str) -> tuple[JobRow | None, object]:
         """The job that carries it out, None where there is nothing to do; and what its asker is told of the plan."""
-        if not self._works:
+        if work in COLLECTING and work not in self._works:
             raise LakeError("this daemon does not collect", "stop it, or start it without --only")
         if work not in self._works:
             raise WrongQuestion(f"no job does {work!r}", f"one of {', '.join(sorted(self._works))}")
@@ -184,6 +190,7 @@ class JobsService:
         if not asked.chunks and await asyncio.to_thread(self._book.open, asked.request) is None:
             return None, asked.told
         job = await asyncio.to_thread(self._book.ask, asked.request, asked.chunks, self._clock.now())
+        self._ended.pop(job.job, None)  # that was its end before it was asked for again
         self._look.set()
         return job, asked.told
 
@@ -191,20 +198,20 @@ class JobsService:
         """The job once it is over and what it came to; progress meanwhile. Raises JobMoved, what the job failed of."""
         while True:
             job = await asyncio.to_thread(self._book.one, name)
-            live = self._live.get(name)
+            live = self._live.get(name) or self._ended.get(name)
             if live is not None:
                 await _listen(live, progress)
                 if live.error is not None:
                     raise live.error
-                return await self._ended(name), live.result
+                return await self._over(name), live.result
             if job.state not in ("queued", "running") or self._stopping:
-                return await self._ended(name), None
+                return await self._over(name), None
             begun = asyncio.Event()
             self._waiting.setdefault(name, []).append(begun)
-            progress(0, 0, "waits for its turn")
+            progress(0, 0, "waits until the disk has room" if self._waits() else "waits for its turn")
             await begun.wait()
 
-    async def _ended(self, name: str) -> JobRow:
+    async def _over(self, name: str) -> JobRow:
         job = await asyncio.to_thread(self._book.one, name)
         if job.state in ("queued", "running"):
             raise JobMoved(f"the daemon stops; job {name} goes on at its next start", f"dl jobs show {name}")
@@ -224,6 +231,7 @@ class JobsService:
             if row.state == live.then:
                 return row
         row = await asyncio.to_thread(self._book.move, name, action, self._clock.now())
+        self._ended.pop(name, None)
         self._look.set()
         self._tell(name)
         return row
@@ -239,6 +247,7 @@ class JobsService:
             return
         jobs = await asyncio.to_thread(self._writer.manifest.jobs, ("queued", "running"))
         for job in job_plan.choose([one for one in jobs if one.work in self._works], self._live):
+            self._ended.pop(job.job, None)
             live = self._live[job.job] = _Live()
             live.task = group.create_task(self._carry(job, live), name=f"job {job.job}")
             self._tell(job.job)
@@ -254,7 +263,9 @@ class JobsService:
                 raise
             live.error = error
         finally:
-            del self._live[job.job]
+            self._ended[job.job] = self._live.pop(job.job)
+            for name in list(self._ended)[:-TOLD]:
+                del self._ended[name]
             live.over.set()
             self._tell(job.job)
             self._look.set()

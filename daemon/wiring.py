@@ -20,7 +20,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
-from daemon import auditing, deleting, job_backfill, repairing
+from daemon import auditing, deleting, job_backfill, job_calls, repairing
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
@@ -134,16 +134,20 @@ def _askers(
     book, works = JobBook(writer), dict[str, Work]()
     if collectors is not None:
         works["backfill"] = job_backfill.BackfillWork(writer, book, config, clock, job_backfill.beside(collectors))
+    jobs["repair"] = repairing.refused
+    found: list[Service] = []
+    if collectors is not None:
+        mender = repairing.RepairService(
+            config, writer, clock, collectors, jobs["archive"], space.compaction_waits, jobs["reparse"]
+        )
+        jobs["repair"] = mender.by_hand
+        found.append(mender)
+    calls = job_calls.CALLS.keys() - ({"repair"} if collectors is None else set())
+    works |= {name: job_calls.CallWork(name, writer, book, clock, jobs[name]) for name in sorted(calls)}
     queue = JobsService(writer, book, clock, works, space.compaction_waits)
     jobs |= {**queue.control(), "backfill": job_backfill.control_job(queue)}
-    jobs["repair"] = repairing.refused
-    if collectors is None:
-        return [queue]
-    mender = repairing.RepairService(
-        config, writer, clock, collectors, jobs["archive"], space.compaction_waits, jobs["reparse"]
-    )
-    jobs["repair"] = mender.by_hand
-    return [queue, mender]
+    jobs |= {name: job_calls.control_job(queue, name) for name in sorted(calls)}
+    return [queue, *found]
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:

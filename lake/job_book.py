@@ -23,13 +23,16 @@ BATCH = 2000
 
 
 class Request(msgspec.Struct, kw_only=True):
-    """What is asked for: see `lake.jobs.JobRow`."""
+    """What is asked for: see `lake.jobs.JobRow`. With `once` a part that its job has done is not asked for again; else
+    it is, since what is held was left out of the parts already.
+    """
 
     work: str
     what: str
     arguments: Mapping[str, Any]
     priority: int
     asked_by: str = ""
+    once: bool = False
 
 
 class JobBook:
@@ -74,7 +77,9 @@ class JobBook:
                 job = msgspec.structs.replace(
                     found, state="queued", updated_at=now, arguments=dict(request.arguments), error=None
                 )
-            new = [msgspec.structs.replace(one, job=job.job) for one in job_plan.beyond(chunks, known)]
+            new = [
+                msgspec.structs.replace(one, job=job.job) for one in job_plan.beyond(chunks, known, once=request.once)
+            ]
             for start in range(0, len(new), BATCH):  # the job last: without it they are nobody's
                 self._write(JobChange(chunks=tuple(new[start : start + BATCH])), now)
             self._write(JobChange(jobs=(job,)), now)
@@ -126,10 +131,10 @@ class JobBook:
             self._write(JobChange(chunks=(running,), attempts=(attempt,)), now)
             return attempt
 
-    def ended(self, chunk: ChunkRow, attempt: AttemptRow, now: int) -> ChunkRow:
-        """It ended as `attempt` says; the chunk as it is then."""
+    def ended(self, chunk: ChunkRow, attempt: AttemptRow, now: int, *, again: bool = True) -> ChunkRow:
+        """It ended as `attempt` says; the chunk as it is then. `again`: a passing reason is tried again by itself."""
         with self._guard:
-            then = job_plan.after_attempt(chunk, attempt, now)
+            then = job_plan.after_attempt(chunk, attempt, now, job_plan.ATTEMPTS if again else 1)
             self._write(JobChange(chunks=(then,), attempts=(msgspec.structs.replace(attempt, ended_at=now),)), now)
             return then
 

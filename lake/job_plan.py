@@ -51,8 +51,8 @@ def left(chunks: Iterable[ChunkRow], now: int) -> Left:
     return Left(tuple(one for one in queued if (one.due_at or 0) <= now), min(later, default=None))
 
 
-def after_attempt(chunk: ChunkRow, attempt: AttemptRow, now: int) -> ChunkRow:
-    """The chunk as an attempt leaves it."""
+def after_attempt(chunk: ChunkRow, attempt: AttemptRow, now: int, attempts: int = ATTEMPTS) -> ChunkRow:
+    """The chunk as an attempt leaves it; so many `attempts` may fail for a passing reason."""
     new = msgspec.structs.replace(chunk, due_at=None)
     if attempt.error is None:
         new.state = "done"
@@ -60,7 +60,7 @@ def after_attempt(chunk: ChunkRow, attempt: AttemptRow, now: int) -> ChunkRow:
         new.state = "queued"
     else:
         new.tries += not attempt.permanent
-        again = not attempt.permanent and new.tries < ATTEMPTS
+        again = not attempt.permanent and new.tries < attempts
         new.state = "queued" if again else "failed"
         new.due_at = now + pause_after(new.tries) if again else None
     return new
@@ -111,13 +111,14 @@ def _asked(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def beyond(wanted: Iterable[ChunkRow], chunks: Iterable[ChunkRow]) -> list[ChunkRow]:
-    """What of `wanted` no open chunk of the job has, numbered behind all its chunks."""
+def beyond(wanted: Iterable[ChunkRow], chunks: Iterable[ChunkRow], *, once: bool = False) -> list[ChunkRow]:
+    """What of `wanted` no open chunk of the job has (with `once`: none that is done either), numbered behind them."""
+    taken = ("queued", "running", "done") if once else ("queued", "running")
     held: dict[tuple[str, str, str, str], list[Interval]] = {}
     number = 0
     for one in chunks:
         number = max(number, one.chunk + 1)
-        if one.state in ("queued", "running"):
+        if one.state in taken:
             held.setdefault(_stream(one), []).append(Interval(one.ts_from, one.ts_to))
     found = []
     for one in wanted:

@@ -119,7 +119,7 @@ async def test_a_job_begins_is_followed_and_is_done(running: Running) -> None:
     assert (row.state, result) == ("done", {"rows": 5})
     assert {one.state for one in running.chunks(job.job)} == {"done"}
     assert running.service.status() == {"running": {}}
-    assert await running.service.follow(job.job, lambda *_: None) == (row, None), "its result is told once"
+    assert await running.service.follow(job.job, lambda *_: None) == (row, result), "who comes too late is told too"
 
 
 async def test_priority_comes_first_and_one_lane_is_one_at_a_time(running: Running) -> None:

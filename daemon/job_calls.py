@@ -1,0 +1,242 @@
+"""Jobs that are one call of what the control port offered before there were jobs: archives, repair and reconciling.
+
+Each of them goes on by itself where it ended (files are told by their checksums, gaps and days by the manifest), so a
+job of theirs that was interrupted is carried out again. What failed is not tried again by itself: asked for again, or
+resumed, it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from collectors.files.archive import planning
+from collectors.files.archive.series import load
+from collectors.repair import Scope
+from daemon import archiving, auditing
+from daemon.jobs import Asked, JobsService, Report
+from lake import job_plan
+from lake.errors import LakeError, WrongQuestion
+from lake.job_book import JobBook, Request
+from lake.job_plan import BACKFILL, REPAIR
+from lake.jobs import AttemptRow, ChunkRow, JobRow
+from lake.writer import LakeWriter
+from market.errors import MarketError
+from market.times import DAY, date_of, parse
+from runtime.clock import Clock
+
+ANY: Final = "*"
+"""What a part is of where nothing narrower was asked for."""
+PASSING: Final = frozenset({"address", "missing"})
+"""Rules by which a file is refused that may hold another time: its host does not answer, or does not have it yet."""
+NAMED = 5
+Job = Callable[[Mapping[str, Any], Report], Awaitable[object]]
+Result = Mapping[str, Any]
+
+
+class Came(msgspec.Struct, frozen=True):
+    """What a call brought for one part; `error` is why not all of it, `permanent` that asking again changes nothing."""
+
+    rows: int = 0
+    requests: int = 0
+    error: str | None = None
+    permanent: bool = False
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One of them: what was asked in words and its parts (raises WrongQuestion), what of it is to be asked for again,
+    and what came of each part.
+    """
+
+    priority: int
+    read: Callable[[Mapping[str, Any], int], tuple[str, list[ChunkRow]]]
+    narrowed: Callable[[Mapping[str, Any], Sequence[ChunkRow]], Mapping[str, Any]]
+    came: Callable[[ChunkRow, Result, Sequence[ChunkRow]], Came]
+
+
+def _part(number: int, exchange: str | None, market: str | None, kind: str | None, symbol: str | None,
+          start: int, end: int) -> ChunkRow:  # fmt: skip
+    return ChunkRow(
+        job="", chunk=number, exchange=exchange or ANY, market_type=market or ANY, kind=kind or ANY,
+        symbol=symbol or ANY, ts_from=start, ts_to=end,
+    )  # fmt: skip
+
+
+def _same(arguments: Mapping[str, Any], _parts: Sequence[ChunkRow]) -> Mapping[str, Any]:
+    return arguments
+
+
+def _names(*words: str | None) -> str:
+    return " ".join(word for word in words if word is not None)
+
+
+# --- archives: a part a symbol ---
+
+
+def _archive(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow]]:
+    wanted = archiving.wanted_of(arguments)
+    wanted.series()
+    first, last = planning.span(load(wanted.exchange), wanted.first, wanted.last, date_of(now))
+    start, end = parse(first.isoformat()), parse(last.isoformat()) + DAY
+    few = wanted.symbols[:NAMED]
+    more = f" and {len(wanted.symbols) - len(few):,} more" if len(wanted.symbols) > len(few) else ""
+    said = f"archive of {wanted.exchange} {wanted.market_type}: {wanted.kind} of {', '.join(few)}{more}"
+    parts = [
+        _part(number, wanted.exchange, wanted.market_type, wanted.kind, symbol, start, end)
+        for number, symbol in enumerate(wanted.symbols)
+    ]
+    return f"{said}, {wanted.first} to {wanted.last}", parts
+
+
+def _symbols(arguments: Mapping[str, Any], parts: Sequence[ChunkRow]) -> Mapping[str, Any]:
+    return {**arguments, "symbols": [one.symbol for one in parts]}
+
+
+def symbol_of(name: str, symbols: Sequence[str]) -> str | None:
+    """Whose file that is, by its name: of those that it begins with the longest."""
+    return max((one for one in symbols if name.startswith(one)), key=len, default=None)
+
+
+def _archived(part: ChunkRow, result: Result, parts: Sequence[ChunkRow]) -> Came:
+    symbols = [one.symbol for one in parts]
+    files = [one for one in result["files"] if symbol_of(one["name"], symbols) in (part.symbol, None)]
+    rows = sum(one["rows"] for one in files if one["state"] in ("taken", "replaced"))
+    refused = [one for one in files if one["state"] == "refused"]
+    if refused:
+        one = refused[0]
+        why = f"{len(refused):,} files are refused: {one['name']}: {one['rule']}: {one['what']}"
+        return Came(rows, len(files), why, all(each["rule"] not in PASSING for each in refused))
+    missing = result["missing"].get(part.symbol, [])
+    if missing:
+        return Came(rows, len(files), f"{len(missing):,} dates are not published: {missing[0]}, …", permanent=False)
+    return Came(rows, len(files))
+
+
+# --- repair by hand ---
+
+
+def _repair(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow]]:
+    try:
+        scope = msgspec.convert(dict(arguments), Scope)
+    except msgspec.ValidationError as error:
+        raise WrongQuestion(f"which gaps are to be repaired: {error}", "see dl gaps --help") from error
+    of = _names(scope.exchange, scope.market_type, scope.kind, scope.symbol)
+    part = _part(0, scope.exchange, scope.market_type, scope.kind, scope.symbol, scope.start or 0, scope.end or now)
+    return f"open gaps{f' of {of}' if of else ''}", [part]
+
+
+def _repaired(_part: ChunkRow, result: Result, _parts: Sequence[ChunkRow]) -> Came:
+    left = result["left"]
+    why = f"{len(left):,} gaps are open still: {left[0]['how']}" if left else None
+    return Came(result["rows"], result["requests"], why)
+
+
+# --- reconciling ---
+
+
+def _reconcile(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow]]:
+    asked = auditing.question_of(arguments)
+    day = None if asked.day is None else parse(asked.day)
+    of = _names(asked.exchange, asked.market, asked.symbol, asked.day)
+    part = _part(0, asked.exchange, asked.market, None, asked.symbol, day or 0, now if day is None else day + DAY)
+    return f"closed days{f' of {of}' if of else ''} against what the venue says of them", [part]
+
+
+def _reconciled(_part: ChunkRow, result: Result, _parts: Sequence[ChunkRow]) -> Came:
+    audits = result["audits"]
+    rows = sum(one["total"] for one in audits)
+    bad = [one for one in audits if one["verified"] is None]
+    why = None if result["ok"] else f"{len(bad):,} of {len(audits):,} daily files are not verified"
+    return Came(rows, len(audits), why)
+
+
+CALLS: Final[Mapping[str, Call]] = {
+    "archive": Call(BACKFILL, _archive, _symbols, _archived),
+    "repair": Call(REPAIR, _repair, _same, _repaired),
+    "reconcile": Call(REPAIR, _reconcile, _same, _reconciled),
+}
+
+
+def asked_of(work: str, arguments: Mapping[str, Any], asked_by: str, now: int) -> Asked:
+    """Such a call as a job. Raises WrongQuestion."""
+    call = CALLS[work]
+    what, parts = call.read(arguments, now)
+    request = Request(work=work, what=what, arguments=arguments, priority=call.priority, asked_by=asked_by, once=True)
+    return Asked(request=request, chunks=parts, told=None)
+
+
+class Trying:
+    """The attempts at the parts of a job that one call makes. Blocks, as the book does."""
+
+    def __init__(self, writer: LakeWriter, book: JobBook, job: JobRow, now: int) -> None:
+        self._book = book
+        self._call = CALLS[job.work]
+        due = job_plan.left(writer.manifest.job_chunks(job.job), now).due
+        self._tries: list[tuple[ChunkRow, AttemptRow]] = [(one, book.begun(one, now)) for one in due]
+        self.arguments = self._call.narrowed(job.arguments, due)
+        """Of the call: what is left to be asked for."""
+
+    @property
+    def any(self) -> bool:
+        return bool(self._tries)
+
+    def ended(self, result: Result, now: int) -> None:
+        """The call gave that."""
+        parts = [part for part, _ in self._tries]
+        for part, attempt in self._tries:
+            self._end(part, attempt, self._call.came(part, result, parts), now)
+
+    def failed(self, error: Exception, now: int) -> None:
+        """The call raised that."""
+        for part, attempt in self._tries:
+            self._end(part, attempt, Came(0, 0, str(error), isinstance(error, WrongQuestion)), now)
+
+    def _end(self, part: ChunkRow, attempt: AttemptRow, came: Came, now: int) -> None:
+        permanent = came.permanent if came.error is not None else None
+        told = msgspec.structs.replace(
+            attempt, rows=came.rows, requests=came.requests, error=came.error, permanent=permanent
+        )
+        self._book.ended(part, told, now, again=False)
+
+
+class CallWork:
+    """See `daemon.jobs.Work`; `job` is what the control port runs without jobs."""
+
+    def __init__(self, work: str, writer: LakeWriter, book: JobBook, clock: Clock, job: Job) -> None:
+        self._work = work
+        self._writer = writer
+        self._book = book
+        self._clock = clock
+        self._job = job
+
+    async def plan(self, arguments: Mapping[str, Any], asked_by: str) -> Asked:
+        """Raises WrongQuestion."""
+        return asked_of(self._work, arguments, asked_by, self._clock.now())
+
+    async def run(self, job: JobRow, report: Report, _stop: asyncio.Event) -> object:
+        """One call, of what is left. Raises what it raises."""
+        trying = await asyncio.to_thread(Trying, self._writer, self._book, job, self._clock.now())
+        if not trying.any:
+            return None
+        try:
+            result: Any = await self._job(trying.arguments, report)
+        except (LakeError, MarketError) as error:
+            await asyncio.to_thread(trying.failed, error, self._clock.now())
+            raise
+        await asyncio.to_thread(trying.ended, result, self._clock.now())
+        return result
+
+
+def control_job(jobs: JobsService, work: str) -> Job:
+    """The control port's job of that name: one that its asker waits for."""
+
+    async def run(arguments: Mapping[str, Any], progress: Report) -> object:
+        job, _ = await jobs.start(work, arguments, f"dl {work}")
+        assert job is not None, "it has parts"
+        _, result = await jobs.follow(job.job, progress)
+        return result
+
+    return run
