@@ -80,9 +80,10 @@ class JobBook:
             new = [
                 msgspec.structs.replace(one, job=job.job) for one in job_plan.beyond(chunks, known, once=request.once)
             ]
-            for start in range(0, len(new), BATCH):  # the job last: without it they are nobody's
-                self._write(JobChange(chunks=tuple(new[start : start + BATCH])), now)
-            self._write(JobChange(jobs=(job,)), now)
+            while len(new) > BATCH:  # the job last: without it they are nobody's
+                self._write(JobChange(chunks=tuple(new[:BATCH])), now)
+                new = new[BATCH:]
+            self._write(JobChange(jobs=(job,), chunks=tuple(new)), now)
             return job
 
     def move(self, name: str, action: Action, now: int) -> JobRow:

@@ -460,7 +460,7 @@ def test_a_download_that_was_killed_goes_on_at_the_next_run(tmp_path: Path, host
         DAYS[0],
         "--json",
     )
-    killed = run(*words, env={"LAKE_FAULT": "write:8:KILL"})
+    killed = run(*words, env={"LAKE_FAULT": "write:11:KILL"})
     assert killed.returncode == -9, killed.stderr
     part = zip_path(lake, day)
     part = part.with_name(part.name + PART)
