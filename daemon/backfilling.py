@@ -115,6 +115,7 @@ def chunks_of(wanted: Wanted, made: Plan) -> list[ChunkRow]:
 
 def request_of(wanted: Wanted, asked_by: str) -> Request:
     """The job that is asked for."""
+    named = msgspec.structs.replace(wanted, symbols=tuple(wanted.named), kinds=tuple(dict.fromkeys(wanted.kinds)))
     return Request(
-        work=WORK, what=wanted.said, arguments=msgspec.to_builtins(wanted), priority=BACKFILL, asked_by=asked_by
+        work=WORK, what=named.said, arguments=msgspec.to_builtins(named), priority=BACKFILL, asked_by=asked_by
     )

@@ -7,8 +7,9 @@ reason waits for its turn (`lake.job_plan`), and the others go on meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+import bisect
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,9 +37,10 @@ from lake.jobs import AttemptRow, ChunkRow, JobRow
 from lake.writer import LakeWriter
 from market.history import Absent, Offer
 from market.session import Endpoint, Exchange
-from market.times import SECOND, Interval, intersect
+from market.times import SECOND, Interval
 from runtime.clock import Clock, pause
 
+P = TypeVar("P", Wish, Refusal)
 Ask = Callable[[Exchange, str, Endpoint, Sequence[Wish], Report, Watcher], Awaitable[Summary]]
 """Whoever asks the venue from here."""
 
@@ -55,20 +57,33 @@ class Todo(msgspec.Struct, frozen=True):
 def todo(chunks: Sequence[ChunkRow], offered: Mapping[str, Offer | Absent], known: Held, now: int) -> Todo:
     """What of these chunks is not held. Pure."""
     made = plan([Wish(one.kind, one.symbol, one.ts_from, one.ts_to) for one in chunks], offered, known, now)
-    wishes = {
-        one.chunk: [
-            Wish(wish.kind, wish.symbol, part.start, part.end) for wish in made.chunks for part in _inside(one, wish)
-        ]
-        for one in chunks
-    }
-    refused = {one.chunk: why.why for one in chunks for why in made.refused if _inside(one, why)}
-    return Todo(wishes, refused)
+    wishes, refused = _by_stream(made.chunks), _by_stream(made.refused)
+    why = {one.chunk: [found.why for found, _ in _inside(one, refused)] for one in chunks}
+    return Todo(
+        {
+            one.chunk: [Wish(one.kind, one.symbol, part.start, part.end) for _, part in _inside(one, wishes)]
+            for one in chunks
+        },
+        {number: found[0] for number, found in why.items() if found},
+    )
 
 
-def _inside(chunk: ChunkRow, one: Wish | Refusal) -> list[Interval]:
-    if (one.kind, one.symbol) != (chunk.kind, chunk.symbol):
-        return []
-    return intersect([Interval(one.start, one.end)], [Interval(chunk.ts_from, chunk.ts_to)])
+def _by_stream(found: Sequence[P]) -> dict[tuple[str, str], list[P]]:
+    """By kind and symbol, each in the order of time: they do not overlap."""
+    made: dict[tuple[str, str], list[P]] = {}
+    for one in sorted(found, key=lambda one: one.start):
+        made.setdefault((one.kind, one.symbol), []).append(one)
+    return made
+
+
+def _inside(chunk: ChunkRow, streams: Mapping[tuple[str, str], Sequence[P]]) -> Iterator[tuple[P, Interval]]:
+    """Those that lie in a chunk, each with the part of it that does."""
+    mine = streams.get((chunk.kind, chunk.symbol), ())
+    for at in range(bisect.bisect_right(mine, chunk.ts_from, key=lambda one: one.end), len(mine)):
+        one = mine[at]
+        if one.start >= chunk.ts_to:
+            return
+        yield one, Interval(max(one.start, chunk.ts_from), min(one.end, chunk.ts_to))
 
 
 class BackfillWork:

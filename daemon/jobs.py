@@ -76,10 +76,12 @@ async def carried(
     except asyncio.CancelledError:
         await asyncio.to_thread(book.put, job.job, then(), clock.now())
         raise
-    except (LakeError, MarketError) as error:
+    except Exception as error:  # whatever it is, the same would come of it at the next start
         if exit_code_of(error) is None:
-            await asyncio.to_thread(book.put, job.job, "failed", clock.now(), str(error))
-            working.job_ended(job=job.job, state="failed", why=str(error))
+            known = isinstance(error, LakeError | MarketError)
+            said = str(error) if known else f"internal error: {type(error).__name__}: {error}"
+            await asyncio.to_thread(book.put, job.job, "failed", clock.now(), said)
+            working.job_ended(job=job.job, state="failed", why=said)
         raise
     state, why = await asyncio.to_thread(outcome, writer, job.job)
     row = await asyncio.to_thread(book.put, job.job, state or then(), clock.now(), why)
@@ -166,7 +168,7 @@ class JobsService:
 
     def status(self) -> Mapping[str, object]:
         """The jobs that are worked on, and how far each is, for /status."""
-        names = ("done_seconds", "total_seconds", "what")
+        names = ("done", "total", "what")
         return {
             "running": {
                 job: dict(zip(names, live.last, strict=True)) if live.last else {} for job, live in self._live.items()
@@ -187,10 +189,12 @@ class JobsService:
         if work not in self._works:
             raise WrongQuestion(f"no job does {work!r}", f"one of {', '.join(sorted(self._works))}")
         asked = await self._works[work].plan(arguments, asked_by)
-        if not asked.chunks and await asyncio.to_thread(self._book.open, asked.request) is None:
+        held = await asyncio.to_thread(self._book.open, asked.request)
+        if held is None and not asked.chunks:
             return None, asked.told
+        if held is not None:
+            self._ended.pop(held.job, None)  # that was its end before it was asked for again
         job = await asyncio.to_thread(self._book.ask, asked.request, asked.chunks, self._clock.now())
-        self._ended.pop(job.job, None)  # that was its end before it was asked for again
         self._look.set()
         return job, asked.told
 
@@ -206,6 +210,8 @@ class JobsService:
                 return await self._over(name), live.result
             if job.state not in ("queued", "running") or self._stopping:
                 return await self._over(name), None
+            if job.work not in self._works:
+                raise LakeError(f"job {name} waits for a daemon that does {job.work}", "start one that collects")
             begun = asyncio.Event()
             self._waiting.setdefault(name, []).append(begun)
             progress(0, 0, "waits until the disk has room" if self._waits() else "waits for its turn")
@@ -258,7 +264,7 @@ class JobsService:
 
         try:
             live.result = await carried(self._writer, self._book, self._clock, job, work, lambda: live.then)
-        except (LakeError, MarketError) as error:
+        except Exception as error:  # the others go on; who follows it is told
             if exit_code_of(error) is not None:
                 raise
             live.error = error

@@ -88,6 +88,7 @@ SEALED_BYTES = Counter("lake_sealed_bytes", "Bytes in sealed segments", STREAM, 
 TABLE_ROWS = Counter("lake_published_rows", "Rows published as Parquet", (*STREAM, "level"), registry=REGISTRY)
 GAPS_OPENED = Counter("lake_gaps_opened", "Holes found", (*STREAM, "cause"), registry=REGISTRY)
 GAPS_CLOSED = Counter("lake_gaps_closed", "Holes closed, by how", (*STREAM, "state"), registry=REGISTRY)
+JOBS_ENDED = Counter("lake_jobs_ended", "Jobs worked on to their end, by how", ("state",), registry=REGISTRY)
 REPAIRS_FAILED = Counter("lake_gap_repairs_failed", "Gaps asked for in vain", STREAM, registry=REGISTRY)
 CERTIFIED = Counter("lake_certified_files", "Daily files certified", STREAM, registry=REGISTRY)
 QUARANTINED = Counter("lake_quarantined_items", "Lines, frames or files set aside", registry=REGISTRY)

@@ -5,6 +5,7 @@ As `runtime.telemetry`, whose rules hold here: one function an event, each one l
 
 from __future__ import annotations
 
+from runtime import metrics
 from runtime.saying import say
 
 
@@ -15,5 +16,6 @@ def job_begun(*, job: str, what: str) -> None:
 
 def job_ended(*, job: str, state: str, why: str | None) -> None:
     """A job is over, or was interrupted; `why` is what kept it from bringing in all."""
+    metrics.JOBS_ENDED.labels(state).inc()
     level = "WARNING" if why else "INFO"
     say(level, "job_ended", f"job {job} is {state}" + (f": {why}" if why else ""), job=job, state=state)

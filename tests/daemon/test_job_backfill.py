@@ -224,6 +224,19 @@ def test_what_has_become_too_old_meanwhile_is_refused_and_the_rest_asked_for() -
     assert sum(one.end - one.start for one in made.wishes[1]) > 9 * DAY
 
 
+def test_each_of_many_chunks_gets_what_lies_in_it() -> None:
+    week, first = 7 * DAY, END - END % DAY - 1000 * DAY
+    chunks = [
+        chunk(symbol * 50 + at, first + at * week, first + (at + 1) * week, symbol=f"S{symbol}")
+        for symbol in range(10) for at in range(50)
+    ]  # fmt: skip
+    made = todo(chunks, offers(binance, "spot"), Held(), END)
+    for one in chunks:
+        mine = made.wishes[one.chunk]
+        assert {wish.symbol for wish in mine} == {one.symbol}
+        assert (mine[0].start, mine[-1].end, sum(w.end - w.start for w in mine)) == (one.ts_from, one.ts_to, week)
+
+
 @pytest.mark.parametrize(
     "changed", [{"start": 5, "end": 5}, {"kinds": []}, {"symbols": []}, {"more": 1}, {"start": "yesterday"}]
 )

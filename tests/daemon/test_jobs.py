@@ -113,7 +113,7 @@ async def test_a_job_begins_is_followed_and_is_done(running: Running) -> None:
     following = asyncio.ensure_future(running.service.follow(job.job, lambda *one: told.append(one)))
     await running.state(job.job, "running")
     await running.until(lambda: (0, 3, "at work") in told)
-    assert running.service.status()["running"] == {job.job: {"done_seconds": 0, "total_seconds": 3, "what": "at work"}}
+    assert running.service.status()["running"] == {job.job: {"done": 0, "total": 3, "what": "at work"}}
     running.fake.go.set()
     row, result = await following
     assert (row.state, result) == ("done", {"rows": 5})
@@ -220,6 +220,17 @@ async def test_a_job_that_fails_says_why_and_the_others_go_on(running: Running) 
     running.fake.fails = None
     running.fake.go.set()
     other = await running.ask(name="other")
+    await running.state(other.job, "done")
+
+
+async def test_a_defect_fails_its_own_job_and_no_other(running: Running) -> None:
+    other = await running.ask(name="other", exchange="okx")
+    await running.state(other.job, "running")
+    running.fake.fails = ZeroDivisionError("division by zero")
+    job = await running.ask(name="broken")
+    await running.state(job.job, "failed")
+    assert running.book.one(job.job).error == "internal error: ZeroDivisionError: division by zero"
+    running.fake.go.set()
     await running.state(other.job, "done")
 
 
