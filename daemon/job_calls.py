@@ -16,7 +16,7 @@ import msgspec
 from collectors.files.archive import planning
 from collectors.files.archive.series import load
 from collectors.repair import Scope
-from daemon import archiving, auditing
+from daemon import archive_request, auditing
 from daemon.jobs import Asked, JobsService, Report
 from lake import job_plan
 from lake.errors import LakeError, WrongQuestion
@@ -77,8 +77,11 @@ def _names(*words: str | None) -> str:
 
 
 def _archive(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow]]:
-    wanted = archiving.wanted_of(arguments)
-    wanted.series()
+    wanted = archive_request.wanted_of(arguments)
+    if wanted.recheck:
+        of = _names(wanted.exchange or None, wanted.market_type or None, wanted.kind or None, *wanted.symbols[:NAMED])
+        whole = _part(0, wanted.exchange, wanted.market_type, wanted.kind, None, 0, now)
+        return f"files that were taken in{f' of {of}' if of else ''}, looked at again", [whole]
     first, last = planning.span(load(wanted.exchange), wanted.first, wanted.last, date_of(now))
     start, end = parse(first.isoformat()), parse(last.isoformat()) + DAY
     few = wanted.symbols[:NAMED]
@@ -92,6 +95,8 @@ def _archive(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow
 
 
 def _symbols(arguments: Mapping[str, Any], parts: Sequence[ChunkRow]) -> Mapping[str, Any]:
+    if arguments.get("recheck"):
+        return arguments
     return {**arguments, "symbols": [one.symbol for one in parts]}
 
 

@@ -7,6 +7,7 @@ times in all, after pauses that grow. An attempt that was interrupted (a stop, a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,7 +25,7 @@ FIRST_PAUSE: Final = MINUTE
 GROWTH: Final = 4
 LONGEST_PAUSE: Final = HOUR
 AT_ONCE: Final = 4
-"""Jobs under way together."""
+"""Jobs of one work under way together."""
 KEPT: Final = 30 * DAY
 """How long a job that is over is remembered."""
 INTERRUPTED: Final = "interrupted"
@@ -76,17 +77,18 @@ def outcome(chunks: Iterable[ChunkRow]) -> JobState | None:
 
 def choose(jobs: Sequence[JobRow], running: Iterable[str]) -> list[JobRow]:
     """The jobs that begin now, beside those that are `running` already: those that are queued, by priority and then in
-    the order in which they were asked for; AT_ONCE at most, and one at a time of the same work at the same market,
-    since what one of them brings in the other need not ask for.
+    the order in which they were asked for; AT_ONCE of a work at most (one may wait for another's to end), and one at a
+    time of the same work at the same market, since what one of them brings in the other need not ask for.
     """
     named = set(running)
     taken = {lane(one) for one in jobs if one.job in named}
+    at_work = Counter(one.work for one in jobs if one.job in named)
     found: list[JobRow] = []
     for one in sorted(jobs, key=lambda one: (one.priority, one.created_at, one.job)):
-        if len(named) + len(found) >= AT_ONCE:
-            break
-        if one.state == "queued" and one.job not in named and lane(one) not in taken:
+        free = lane(one) not in taken and at_work[one.work] < AT_ONCE
+        if one.state == "queued" and one.job not in named and free:
             taken.add(lane(one))
+            at_work[one.work] += 1
             found.append(one)
     return found
 

@@ -109,6 +109,16 @@ async def test_what_is_wrong_with_a_file_itself_is_for_good_and_a_date_may_be_pu
     }
 
 
+async def test_files_that_are_looked_at_again_are_one_part(writer: LakeWriter) -> None:
+    asked = {"recheck": True, "exchange": "binance", "symbols": ["BTCUSDT"]}
+    job = Offered(archived(file("BTCUSDT-trades-2026-01-01.zip", "known", 0), file("x-1.zip", "replaced", 4)))
+    row = await once(writer, "archive", asked, job)
+    assert (row.what, row.state) == ("files that were taken in of binance BTCUSDT, looked at again", "done")
+    assert job.asked == [asked]
+    assert [(one.rows, one.requests) for one in writer.manifest.job_attempts(row.job)] == [(4, 2)]
+    assert (await once(writer, "archive", {"recheck": True}, Offered(archived()))).state == "done"
+
+
 async def test_repair_by_hand_is_done_once_no_gap_is_open(writer: LakeWriter) -> None:
     left = {"left": [{"how": "asking for it failed"}], "rows": 3, "requests": 4, "closed": []}
     row = await once(writer, "repair", {"exchange": "okx", "symbol": "BTC-USDT", "start": 5}, Offered(left))

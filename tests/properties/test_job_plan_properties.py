@@ -76,6 +76,15 @@ def test_what_begins_is_queued_first_in_its_lane_and_not_too_much_at_once(held: 
     assert choose(after, [*running, *chosen]) == [], "asking twice begins nothing twice"
 
 
+def test_jobs_that_wait_for_those_of_another_work_do_not_keep_them_from_beginning() -> None:
+    held = [
+        job(f"r{n}", work="reconcile", state="running", arguments={"exchange": f"e{n}"}, priority=REPAIR)
+        for n in range(AT_ONCE)
+    ]
+    held += [job("r", work="reconcile", arguments={"exchange": "e"}, priority=REPAIR), job("b", work="backfill")]
+    assert [one.job for one in choose(held, [one.job for one in held[:AT_ONCE]])] == ["b"]
+
+
 @given(chunks())
 def test_every_queued_chunk_is_due_or_waits_for_a_time_that_is_told(held: list[ChunkRow]) -> None:
     found = left(held, NOW)
