@@ -70,6 +70,10 @@ class Exported(msgspec.Struct):
     disordered: int = 0
 
 
+Writer = Callable[[Lake, Task, Exported, durable.AppendFile], None]
+"""Puts the rows of a task into the file, and counts them."""
+
+
 def data_types(names: list[str]) -> list[str]:
     """The names, known ones. Raises WrongQuestion."""
     for name in names:
@@ -178,8 +182,13 @@ def export(lake: Lake, task: Task, form: Format, folder: Path) -> Exported:
 
     Raises WrongQuestion (levels in CSV), StorageFailed, CorruptFile.
     """
-    durable.make_dirs(folder)
+    return written(lake, task, _WRITERS[form], folder)
+
+
+def written(lake: Lake, task: Task, write: Writer, folder: Path) -> Exported:
+    """`export` by another writer of rows. Raises StorageFailed, CorruptFile, what `write` raises."""
     target = folder / task.name
+    durable.make_dirs(target.parent)
     temp = durable.temp_path(target, "export")
     durable.unlink(temp)
     made = Exported(
@@ -189,7 +198,7 @@ def export(lake: Lake, task: Task, form: Format, folder: Path) -> Exported:
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(durable.unlink, temp)
         with durable.AppendFile(temp) as file:
-            _WRITERS[form](lake, task, made, file)
+            write(lake, task, made, file)
             file.sync()
             made.bytes = file.size
         durable.rename(temp, target, replace=True)
@@ -366,6 +375,6 @@ def _parquet(lake: Lake, task: Task, made: Exported, file: durable.AppendFile) -
     writer.close()
 
 
-_WRITERS: dict[str, Callable[[Lake, Task, Exported, durable.AppendFile], None]] = {
+_WRITERS: dict[str, Writer] = {
     "tardis-csv": _tardis, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet,
 }  # fmt: skip

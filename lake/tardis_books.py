@@ -208,6 +208,15 @@ def difference(before: Change, after: Change) -> Change:
     return after._replace(snapshot=False, bids=bids, asks=asks)
 
 
+def told_once(changes: Iterable[Change]) -> Iterator[Change]:
+    """The changes; a whole book that follows another at once is told as the levels that differ."""
+    before: Change | None = None
+    for change in changes:
+        again = before is not None and before.snapshot and change.snapshot
+        yield difference(before, change) if before is not None and again else change
+        before = change
+
+
 def _moved(old: list[Level], new: list[Level]) -> list[Level]:
     held, kept = dict(old), {price for price, _ in new}
     return [(price, "0") for price in held if price not in kept] + [

@@ -65,3 +65,18 @@ def test_the_life_of_a_set(dl, tmp_path):
 def test_a_lake_that_is_being_written_says_so(dl, tmp_path):
     with LakeLock.acquire(tmp_path / "lake"):
         assert "is being written by process" in dl("features", "put", "m.csv", *OF, expect=73)
+
+
+def test_an_export_in_another_programs_own_format(dl, tmp_path):
+    out = ("--out", "out", "--symbol", "BTCUSDT")
+    assert "needs --type" in dl("export", *out, "--format", "csv", expect=2)
+    assert "names one symbol for nautilus" in dl(
+        "export", *out, "--format", "hftbacktest", "--instrument", "X.Y", expect=2
+    )
+    assert "nothing is stored of that" in dl("export", *out, "--format", "hftbacktest", expect=1)
+    bars = ("--format", "nautilus", "--type", "bar_1m", "--instrument", "BTCUSDT-PERP.BINANCE")
+    named = "data/bar/BTCUSDT-PERP.BINANCE-1-MINUTE-LAST-EXTERNAL/2024-07-19T00-01-00-000000000Z_2024-07-20T00"
+    assert f"would write {named}" in dl("export", *out, *bars, "--dry-run")
+    assert named in dl("export", *out, *bars)
+    (file,) = (tmp_path / "out").rglob("*.parquet")
+    assert file.stat().st_size > 1000
