@@ -165,10 +165,10 @@ async def _compared(root: Path, clock: Clock, wanted: Wanted, config: Config) ->
 def _seen(root: Path, file: ArchiveFile) -> Outcome:
     known = memory.recall(root, file)
     if known is None:
-        return Outcome(name=file.name, path=file.path, state="wanted")
+        return Outcome(exchange=file.series.exchange, name=file.name, path=file.path, state="wanted")
     return Outcome(
-        name=file.name, path=file.path, state="known", rows=known.rows, bytes=known.had.bytes,
-        sha256=known.had.sha256, session=known.session,
+        exchange=file.series.exchange, name=file.name, path=file.path, state="known", rows=known.rows,
+        bytes=known.had.bytes, sha256=known.had.sha256, session=known.session,
     )  # fmt: skip
 
 

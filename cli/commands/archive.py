@@ -177,14 +177,15 @@ def _look(root: Path, config: Path | None, wanted: Mapping[str, Any]) -> dict[st
 def _say(done: Mapping[str, Any]) -> None:
     rows = [
         (
-            one["name"], one["state"], one["rows"], one["duplicates"] + one["repeated"], one["quarantined"],
+            one["exchange"], one["name"], one["state"], one["rows"], one["duplicates"] + one["repeated"],
+            one["quarantined"],
             one["missing_ids"], {True: "yes", False: "NO", None: None}[one["joined"]], size(one["bytes"]),
             one["sha256"][:12] or None,
         )
         for one in done["files"]
     ]  # fmt: skip
-    columns = ("file", "state", "rows", "repeated", "quarantined", "ids missing", "goes on", "bytes", "sha256")
-    print_table("", columns, rows, "no files of that")
+    counts = ("state", "rows", "repeated", "quarantined", "ids missing", "goes on", "bytes", "sha256")
+    print_table("", ("exchange", "file", *counts), rows, "no files of that")
     for one in done["files"]:
         if one["state"] == "refused":
             ERR.print(f"refused: {one['name']}: {one['rule']}: {one['what']} ({one['fix']})", markup=False)

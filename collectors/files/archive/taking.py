@@ -54,6 +54,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     many rows `added`, `changed` and `removed`.
     """
 
+    exchange: str
     name: str
     path: str
     state: str
@@ -80,7 +81,10 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 def refused(file: ArchiveFile, error: Refused) -> Outcome:
-    return Outcome(name=file.name, path=file.path, state="refused", rule=error.rule, what=error.what, fix=error.fix)
+    return Outcome(
+        exchange=file.series.exchange, name=file.name, path=file.path, state="refused", rule=error.rule,
+        what=error.what, fix=error.fix,
+    )  # fmt: skip
 
 
 def read(job: Job) -> Taken:
@@ -98,7 +102,10 @@ def take(
     now: Callable[[], int],
 ) -> Outcome:  # fmt: skip
     """Take one file in, or find that it is there. Raises Refused, StorageFailed, Fenced, CommitConflict."""
-    told: dict[str, Any] = {"name": file.name, "path": file.path, "bytes": got.had.bytes, "sha256": got.had.sha256}
+    told: dict[str, Any] = {
+        "exchange": file.series.exchange, "name": file.name, "path": file.path, "bytes": got.had.bytes,
+        "sha256": got.had.sha256,
+    }  # fmt: skip
     before = memory.recall(writer.root, file)
     series = file.series
     source = adopting.begin(
