@@ -135,7 +135,8 @@ def _remembered(got: Got, source: FileSource, found: Changes, before: Remembered
 def _told(file: ArchiveFile, got: Got, source: FileSource, found: Changes, before: Remembered) -> Outcome:
     return Outcome(
         exchange=file.series.exchange, name=file.name, path=file.path, state="replaced", rows=found.rows,
-        session=source.session, bytes=got.had.bytes, sha256=got.had.sha256, unit=found.facts.unit, repeated=found.facts.repeated,
+        session=source.session, bytes=got.had.bytes, sha256=got.had.sha256, unit=found.facts.unit,
+        repeated=found.facts.repeated,
         replaces=before.had.sha256,
         added=sum(day.added for day in found.days), changed=sum(day.changed for day in found.days),
         removed=sum(day.removed for day in found.days), revised=[day.date for day in found.days],
