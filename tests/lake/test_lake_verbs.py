@@ -1,6 +1,7 @@
 """What a lake says of itself: data sets, gaps, coverage, certificates, revisions, lineage, and completeness."""
 
 import msgspec
+import polars as pl
 import pytest
 
 from lake import Lake, completeness
@@ -242,3 +243,21 @@ def test_wrong_times_are_named(lake):
     with pytest.raises(WrongQuestion, match="symbol=5 is no name"):
         lake.datasets(symbol=[5])
     assert lake.read("trade", start=T0, end=T0).num_rows == 0
+
+
+def test_a_scan_of_bars_is_answered_when_it_is_collected_with_what_is_needed_then(made, lake):
+    trades = [trade(T0 + n * MINUTE, str(100 + n), str(n + 1), seq=n + 1) for n in range(5)]
+    first = made.day("bar_1m", bar_table(trades, covered=Interval(T0, T0 + DAY)))
+    for kind in ("bar_1m", "bar_2m"):
+        frame = lake.scan(kind)
+        assert frame.collect_schema().names() == lake.read(kind).column_names
+        high = frame.filter(pl.col("high") > 101.5).select("volume_base")
+        expected = [row["volume_base"] for row in lake.read(kind).to_pylist() if row["high"] > 101.5]
+        assert high.collect().to_series().to_list() == expected
+        assert frame.head(2).select("open").collect().height == 2
+        assert frame.select(pl.len()).collect().item() == lake.read(kind).num_rows
+    waiting = lake.scan("bar_1m").select("trade_count")
+    made.day("bar_1m", bar_table(trades[:4], covered=Interval(T0, T0 + DAY)), remove=[first.path], revision=1)
+    assert waiting.collect().height == 5, "it stays with its snapshot"
+    (made.root / first.path).unlink()
+    assert waiting.collect().height == 4, "or where its files are gone gets a new one"
