@@ -36,7 +36,8 @@ def made(tmp_path):
 def unharmed(tmp_path_factory):
     held = build(tmp_path_factory.mktemp("unharmed"))
     before = fingerprint(held.root)
-    yield held
+    with Lake(held.root) as opened:
+        yield held, opened
     assert fingerprint(held.root) == before
     held.close()
 
@@ -107,8 +108,9 @@ def test_all_ways_to_write_one_select_are_taken(lake):
 
 @pytest.mark.parametrize("query", HOSTILE, ids=lambda query: query[:40])
 def test_nothing_but_reading_the_lake_is_possible(unharmed, query):
-    with Lake(unharmed.root) as lake, pytest.raises(LakeError):
-        lake.sql(spelt(query, unharmed.root, unharmed.writer.manifest.files("trade")[0].path))
+    made, lake = unharmed
+    with pytest.raises(LakeError):
+        lake.sql(spelt(query, made.root, made.writer.manifest.files("trade")[0].path))
 
 
 def test_an_answer_has_at_most_so_many_rows_and_takes_so_long(lake):
@@ -132,3 +134,33 @@ def test_only_files_of_the_kinds_that_are_named_are_opened(made, lake):
     gone = made.part("quote", [quote(T0, "1", "2")])
     Path(made.root / gone.path).unlink()
     assert lake.sql("SELECT count(*) AS n FROM trade").to_pylist() == [{"n": 6}]
+
+
+def test_a_query_whose_files_were_replaced_meanwhile_is_asked_of_a_new_snapshot(made, lake):
+    gathered, asked = lake._sql._gathered, []
+
+    def replaced(scans, version):
+        held = gathered(scans, version)
+        if not asked:
+            rows = [trade(T0 + DAY, "11", "1", seq=n) for n in (3, 4)]
+            parts = [file for file in held.files if file.level == "part"]
+            made.day("trade", rows, remove=[file.path for file in parts])
+            for file in parts:
+                (made.root / file.path).unlink()
+        asked.append(version)
+        return held
+
+    lake._sql._gathered = replaced
+    assert lake.sql("SELECT seq FROM trade ORDER BY seq")["seq"].to_pylist() == [1, 2, 3, 4]
+    assert len(asked) == 2
+    gone = made.writer.manifest.files("trade")[0]
+    (made.root / gone.path).unlink()
+    with pytest.raises(LakeError, match="missing"):
+        lake.sql("SELECT seq FROM trade")
+
+
+def test_what_is_remembered_of_a_question_ends_with_the_next_change(made, lake):
+    assert lake.sql("SELECT count(*) AS n FROM trade").to_pylist() == [{"n": 6}]
+    made.part("trade", [trade(T0 + 2 * DAY, "11", "1", seq=9)])
+    assert lake.sql("SELECT count(*) AS n FROM trade").to_pylist() == [{"n": 7}]
+    assert lake.sql("SELECT count(*) AS n FROM trade").to_pylist() == [{"n": 7}]
