@@ -99,9 +99,18 @@ def without(kind: str, table: pa.Table, held: Spans) -> tuple[pa.Table, int]:
 def compare(root: Path, files: Sequence[FileRow], session: str) -> list[Overlap]:
     """How the rows of files that are not published yet agree with those of the lake. Raises CorruptFile."""
     found: list[Overlap] = []
+    days: dict[str, list[FileRow]] = {}
+    for file in files:
+        days.setdefault(file.date, []).append(file)
+    if not days:
+        return found
     with Lake(root) as lake:
-        for date in sorted({file.date for file in files}):
-            found += _of_day(root, lake, [file for file in files if file.date == date], date, session)
+        held = lake.manifest.files(
+            files[0].kind, exchange=files[0].exchange, market_type=files[0].market_type, date_from=min(days),
+            date_to=max(days),
+        )  # fmt: skip
+        for date in sorted({row.date for row in held} & days.keys()):
+            found += _of_day(root, lake, days[date], date, session)
     return found
 
 
@@ -121,7 +130,8 @@ def _of_day(root: Path, lake: Lake, files: Sequence[FileRow], date: str, session
         rows = sum(file.rows for file in files)
         width = max(1, -(-(end - start) // max(1, rows // MOST_ROWS)))
         pieces = [
-            _of_slice(mine, there, Interval(at, min(at + width, end)), keys, values) for at in range(start, end, width)
+            _of_slice(kind, mine, there, Interval(at, min(at + width, end)), keys, values)
+            for at in range(start, end, width)
         ]
     except (pl.exceptions.PolarsError, OSError) as error:
         raise CorruptFile(f"{files[0].path} cannot be read again: {error}", "run it again") from error
@@ -130,24 +140,25 @@ def _of_day(root: Path, lake: Lake, files: Sequence[FileRow], date: str, session
 
 def _columns(kind: str) -> tuple[list[str], list[str]]:
     """What tells that two rows are one event, and what they say of it."""
-    ids = tables.identity_columns(kind)
-    keys = list(ids) or [name for name in kinds.kind(kind).key if name != "source"]
+    keys = [name for name in kinds.kind(kind).key if name != "source"]
     said = [c.name for c in kinds.kind(kind).columns if c.type in ("decimal", "dict") and c.name not in keys]
     said = [name for name in said if name not in ("condition", "qty_unit", "multiplier", "flags")]
     return keys, [*said, *([] if "ts_event" in keys else ["ts_event"])]
 
 
 def _of_slice(
-    mine: pl.LazyFrame, there: pl.LazyFrame, span: Interval, keys: Sequence[str], values: Sequence[str]
+    kind: str, mine: pl.LazyFrame, there: pl.LazyFrame, span: Interval, keys: Sequence[str], values: Sequence[str]
 ) -> pl.DataFrame:
     """A row a symbol with the counts of an `Overlap`."""
     at = pl.col("ts_event").to_physical()
-    named = pl.any_horizontal([pl.col(name).is_not_null() for name in keys])
+    named = pl.any_horizontal([pl.col(name).is_not_null() for name in tables.identity_columns(kind) or keys])
     sides = []
     for frame in (mine, there):
         some = frame.filter((at >= span.start) & (at < span.end) & named)
         plain = some.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect()
         sides.append(plain.unique(["symbol", *keys], keep="first", maintain_order=True).drop("session"))
+    if "interval" in keys:  # candles of another width are no others
+        sides[0] = sides[0].filter(pl.col("interval").is_in(sides[1]["interval"].unique().implode()))
     both = sides[0].join(sides[1], on=["symbol", *keys], how="full", nulls_equal=True, suffix="#", coalesce=False)
     here, other = pl.col("symbol").is_not_null(), pl.col("symbol#").is_not_null()
     # what one of the two does not say is no difference

@@ -330,20 +330,21 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
             f"{'' if one['sure'] else ' (its holidays are not known)'}, not covered: {shown}",
             markup=False,
         )
-    _say_overlaps(made["overlaps"])
+    _say_overlaps(made["overlaps"], made["kind"])
     for reason in made["reasons"]:
         ERR.print(f"set aside: {reason}", markup=False)
 
 
-def _say_overlaps(overlaps: Sequence[Mapping[str, Any]]) -> None:
+def _say_overlaps(overlaps: Sequence[Mapping[str, Any]], kind: str) -> None:
     """What of it the lake had already, and where the two differ."""
     if not overlaps:
         return
     total = {name: sum(one[name] for one in overlaps) for name in ("both", "different", "only_here", "only_there")}
     days = len({one["date"] for one in overlaps})
+    stays = "candles of every source stay" if kind == "kline" else "what was received first stays"
     OUT.print(
         f"  in the lake already, on {counted(days, 'day')}: {total['both']:,} of its rows by their ids, of which"
-        f" {total['different']:,} differ (what was received first stays); {total['only_there']:,} were new, and the"
+        f" {total['different']:,} differ ({stays}); {total['only_there']:,} were new, and the"
         f" lake has {total['only_here']:,} that the file has not",
         markup=False,
     )

@@ -67,6 +67,19 @@ def test_what_only_the_lake_has_is_counted_within_the_time_of_the_file(root):
     assert (found.both, found.only_here, found.only_there) == (1, 1, 1)
 
 
+def test_candles_are_the_same_by_their_width_and_time(root):
+    text = "time,open,high,low,close\n" + "".join(f"{T0 // 10**6 + n * 60},1,2,1,2\n" for n in range(5))
+    first, _ = take(root, text, symbol="BTCUSDT")
+    assert first.overlaps == []
+    second, _ = take(root, text.replace(",1,2\n", ",1,1\n", 1), symbol="BTCUSDT")
+    [found] = second.overlaps
+    assert (found.both, found.different, found.only_here, found.only_there) == (5, 1, 0, 0)
+    assert found.example.startswith("interval 1m open_time 2024-07-19 00:00:00")
+    assert found.example.endswith("close 2.0 here, 1.0 in the file")
+    wider, _ = take(root, text, symbol="BTCUSDT", interval="5m", again=True)
+    assert wider.overlaps == []
+
+
 def test_without_an_overlap_there_is_nothing_to_say(root):
     said, _ = take(root, TRADES + f"bf,BTCUSDT,{T0 + 3 * DAY},1,900,buy,10,1\n", kind="trade")
     assert said.overlaps == []
