@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -59,16 +61,15 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
     app.add_api_route("/health", _health, response_model=models.Health, tags=["server"], summary="Whether it answers")
     app.include_router(older.router)
     app.include_router(features.plain)
-    v1 = APIRouter(prefix=V1)
     for module in (datasets, reading, quality, live, venues, taking_in, jobs, features, asking, deleting):
-        v1.include_router(module.router)
-    app.include_router(v1)
+        app.include_router(module.router, prefix=V1)
     pages.add(app)
     for kind in (LakeError, MarketError):
         app.add_exception_handler(kind, _ours)
     app.add_exception_handler(Exception, _defect)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.openapi = partial(_described, app)  # type: ignore[method-assign] # FastAPI's own way of changing it
     config = served.config
     listed = frozenset(name.lower() for name in (*config.allowed_hosts, *names))
     most = config.upload_mb * 1024 * 1024
@@ -81,6 +82,16 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
 async def _closing(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.served.close()
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    """The description, with the token that any question may have."""
+    if app.openapi_schema is None:
+        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        made.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        made["security"] = [{}, {"token": []}]
+        app.openapi_schema = made
+    return app.openapi_schema
 
 
 async def _health() -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from api.config import ServeConfig
 from api.state import Served
 from market.times import MINUTE, SECOND
 from tests.security.conftest import nothing_said_before, said
-from tests.support.asgi import Asgi, alive
+from tests.support.asgi import Asgi
 from tests.support.clock import ManualClock
 from tests.support.lakes import TestLake, bar_table
 from tests.support.market_rows import T0, trade
@@ -40,16 +40,14 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made.root
 
 
-@pytest.fixture
-async def served(lake: Path) -> AsyncIterator[Served]:
+@pytest.fixture(scope="session")
+def served(lake: Path) -> Iterator[Served]:
     held = Served(lake, ServeConfig(), ManualClock(T0 + 2 * DAY))
     yield held
     held.close()
 
 
-@pytest.fixture
-async def api(served: Served) -> AsyncIterator[Asgi]:
+@pytest.fixture(scope="session")
+def api(served: Served) -> Asgi:
     """The application on loopback."""
-    app = create(served)
-    async with alive(app):
-        yield Asgi(app)
+    return Asgi(create(served))

@@ -24,7 +24,7 @@ SQL = [
 TEXTS = ["<script>alert(1)</script>", "\r\nSet-Cookie: x=1", "é" * 50, "\u202eabc", "🚀" * 20, "=cmd|' /C calc'!A0"]
 
 WORDS = [*PATHS, *SQL, *TEXTS]
-"""Each in a third of the places: all of them are in some."""
+"""Each in a sixth of the places: all of them are in some."""
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ async def test_a_hostile_word_anywhere_reads_nothing_and_changes_nothing(api: As
         (f"/api/v1/datasets/binance:linear:trade:{word}/preview", {}), (f"/api/v1/export/binance/{word}", {}),
         (f"/api/v1/export/{word}/BTCUSDT", {}), (f"/static/{word}", {}), (f"/{word}", {}),
     ]  # fmt: skip
-    mine = WORDS.index(word) % 3
-    for path, query in asked[mine::3]:
+    mine = WORDS.index(word) % 6
+    for path, query in asked[mine::6]:
         said = await api.get(path, **query)
         assert said.status < 500, (path, query, said.body)
         assert b"root:" not in said.body

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from cli.app import app
 from lake import Lake
 from lake.layout import VERSIONS
-from tests.support.commands import dl, dl_json
 from tests.support.lakes import TestLake
 from tests.support.market_rows import T0, trade
+
+
+def dl(*words: object, expect: int = 0) -> Result:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == expect, done.output
+    return done
+
+
+def dl_json(*words: object) -> Any:
+    return json.loads(dl(*words, "--json").stdout)
 
 
 @pytest.fixture
@@ -25,7 +38,7 @@ def lake(tmp_path: Path) -> Path:
 def test_it_deletes_one_symbol_when_it_is_told_so_twice(lake: Path) -> None:
     told = ("--symbol", "BTCUSDT", "--data-type", "trade", "--lake", lake)
     refused = dl("delete", *told, expect=2)
-    assert "--yes" in refused.stderr
+    assert "--yes" in refused.output
     planned = dl_json("delete", *told, "--dry-run")
     assert [(one["of"]["symbol"], one["files"]["rows"]) for one in planned["planned"]] == [("BTCUSDT", 5)]
     with Lake(lake) as held:
