@@ -60,7 +60,7 @@ class Limits(msgspec.Struct, frozen=True):
     columns: int = 1_000
     sorted_rows: int = 20_000_000
     """That are put in order: all of them are held in memory for it."""
-    line_bytes: int = 8 << 20
+    line_bytes: int = 1 << 20
     """Of one line of a CSV."""
     note: int = 2_000
     """Characters."""
