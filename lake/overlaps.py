@@ -24,7 +24,7 @@ from market import kinds, times
 from market.session import Coverage, GapState
 from market.times import Interval
 
-MOST_ROWS = 500_000
+MOST_ROWS = 150_000
 """Rows of one side that are looked at at once, where they are spread evenly."""
 _MISSING: tuple[GapState, ...] = ("open", "unrepairable")
 Spans = Mapping[str, Sequence[tuple[int, int]]]
@@ -119,23 +119,40 @@ def _of_day(root: Path, lake: Lake, files: Sequence[FileRow], date: str, session
     keys, values = _columns(kind)
     start, end = min(file.ts_min for file in files), max(file.ts_max for file in files) + 1
     market = {"exchange": files[0].exchange, "market_type": files[0].market_type}
-    stored = lake.scan(kind, **market, start=start, end=end, across_listings=True)  # type: ignore[arg-type] # names
+    wanted = ["symbol", "session", *keys, *values]
     try:
-        theirs = pl.scan_parquet([root / file.path for file in files], glob=False)
-        wanted = ["symbol", "session", *keys, *values]
-        there = theirs.select(wanted)
-        mine = stored.select(wanted).filter(pl.col("session").cast(pl.String) != session)
-        if not mine.head(1).collect().height:
+        stored = _stored(lake, kind, market, start, end, session)
+        if not stored.select("symbol").head(1).collect().height:
             return []
         rows = sum(file.rows for file in files)
         width = max(1, -(-(end - start) // max(1, rows // MOST_ROWS)))
-        pieces = [
-            _of_slice(kind, mine, there, Interval(at, min(at + width, end)), keys, values)
-            for at in range(start, end, width)
-        ]
+        pieces = []
+        for at in range(start, end, width):
+            until = min(at + width, end)
+            some = [file for file in files if file.ts_min < until and file.ts_max >= at] or files[:1]
+            mine = _stored(lake, kind, market, at, until, session).select(wanted)
+            there = (
+                pl.scan_parquet([root / file.path for file in some], glob=False)
+                .select(wanted)
+                .filter(_within(at, until))
+            )
+            pieces.append(_of_slice(kind, mine, there, keys, values))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise CorruptFile(f"{files[0].path} cannot be read again: {error}", "run it again") from error
     return _summed(pl.concat(pieces), date)
+
+
+def _stored(lake: Lake, kind: str, market: Mapping[str, str], start: int, end: int, session: str) -> pl.LazyFrame:
+    """What the lake has of a time, but for what this session brought."""
+    found = lake.scan(
+        kind, exchange=market["exchange"], market_type=market["market_type"], start=start, end=end, across_listings=True
+    )
+    return found.filter(pl.col("session").cast(pl.String) != session)
+
+
+def _within(start: int, end: int) -> pl.Expr:
+    low, high = (pl.lit(at, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")) for at in (start, end))
+    return (pl.col("ts_event") >= low) & (pl.col("ts_event") < high)
 
 
 def _columns(kind: str) -> tuple[list[str], list[str]]:
@@ -147,15 +164,13 @@ def _columns(kind: str) -> tuple[list[str], list[str]]:
 
 
 def _of_slice(
-    kind: str, mine: pl.LazyFrame, there: pl.LazyFrame, span: Interval, keys: Sequence[str], values: Sequence[str]
+    kind: str, mine: pl.LazyFrame, there: pl.LazyFrame, keys: Sequence[str], values: Sequence[str]
 ) -> pl.DataFrame:
     """A row a symbol with the counts of an `Overlap`."""
-    at = pl.col("ts_event").to_physical()
     named = pl.any_horizontal([pl.col(name).is_not_null() for name in tables.identity_columns(kind) or keys])
     sides = []
     for frame in (mine, there):
-        some = frame.filter((at >= span.start) & (at < span.end) & named)
-        plain = some.with_columns(pl.col(pl.Categorical).cast(pl.String)).collect()
+        plain = frame.filter(named).with_columns(pl.col(pl.Categorical).cast(pl.String)).collect()
         sides.append(plain.unique(["symbol", *keys], keep="first", maintain_order=True).drop("session"))
     if "interval" in keys:  # candles of another width are no others
         sides[0] = sides[0].filter(pl.col("interval").is_in(sides[1]["interval"].unique().implode()))
@@ -167,11 +182,12 @@ def _of_slice(
         (pl.any_horizontal([f"#{name}" for name in values]) & here & other).alias("unlike"),
         pl.coalesce("symbol", "symbol#").alias("of"),
     )
-    return both.with_columns(_in_words(keys, values)).group_by("of").agg(
+    counts = both.group_by("of").agg(
         (here & other).sum().alias("both"), pl.col("unlike").sum().alias("different"),
         (here & ~other).sum().alias("only_here"), (~here & other).sum().alias("only_there"),
-        pl.col("example").filter("unlike").first(),
     )  # fmt: skip
+    first = both.filter("unlike").unique("of", keep="first", maintain_order=True)
+    return counts.join(first.with_columns(_in_words(keys, values)).select("of", "example"), on="of", how="left")
 
 
 def _in_words(keys: Sequence[str], values: Sequence[str]) -> pl.Expr:
