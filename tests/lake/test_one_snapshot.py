@@ -1,7 +1,6 @@
 """Every verb sees one snapshot: while files are merged, replaced and deleted, no row is torn, doubled or missed."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -118,8 +117,7 @@ def test_every_verb_answers_the_same_beside_a_compaction(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1000)
+@pytest.mark.timeout(3600)
 def test_ten_thousand_answers_beside_a_compaction(tmp_path):
-    began = time.monotonic()
-    counts = hunt(tmp_path / "lake", lambda turns, _: turns >= 910 or time.monotonic() - began > 900)
+    counts = hunt(tmp_path / "lake", lambda turns, _: turns >= 910)
     assert sum(counts.values()) >= 10_000
