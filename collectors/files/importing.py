@@ -223,7 +223,7 @@ def _check_alone(writer: LakeWriter, request: Request, made: Published) -> None:
                 request.reading.kind, exchange=request.exchange, market_type=request.market_type,
                 symbol=sorted(made.spans), start=start, end=start + times.DAY, across_listings=True,
             )  # fmt: skip
-            if found.head(1).collect().height:
+            if found.select("symbol").head(1).collect().height:
                 raise Refused(
                     f"the lake has updates of the book of {', '.join(sorted(made.spans))} on {date}, and those of"
                     f" {Path(request.path).name} have no ids by which to tell which of them are the same",
