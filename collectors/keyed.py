@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from collectors.holes import Memory, venue_time
+from collectors.holes import IN_FLIGHT, Memory, venue_time
 from collectors.line import Line
 from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL, Gap
@@ -119,8 +119,11 @@ class KeyedMerger(Memory):
         follows = isinstance(event, Kline) and event.open_time == line.ts + MS
         if event.session not in line.sessions:
             line.meet(event.session, ts, joined=known or follows or not line.ts, ts=ts)
-        self._come(line, event, ts, 0 if follows else line.ts)
-        line.came[event.session] = ts
+        if event.ts_event is None:
+            self._come(line, event, ts, 0, IN_FLIGHT)  # its time is that of its receipt, another one on each connection
+        else:
+            self._come(line, event, ts, 0 if follows else line.ts)
+            line.came[event.session] = ts
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)
 

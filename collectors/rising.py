@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from collectors.holes import CONFIRM, SEEN, Memory, venue_time, without
+from collectors.holes import CONFIRM, IN_FLIGHT, SEEN, Memory, venue_time, without
 from collectors.line import Line
 from market.kinds import Event, kind
 
@@ -87,9 +87,12 @@ class MonotonicMerger(Memory):
         at = ts if number is None else number
         if event.session not in line.sessions:
             line.meet(event.session, at, joined=known or at < line.next or not line.ts, ts=ts)
-        line.remember()
-        self._come(line, event, at, line.next - 1 if number is not None else line.ts)
-        line.came[event.session] = at
+        if number is None:
+            self._come(line, event, at, 0, IN_FLIGHT)  # its time is each connection's own
+        else:
+            line.remember()
+            self._come(line, event, at, line.next - 1)
+            line.came[event.session] = at
         gap = line.gap
         if gap is not None and not (known and event.session == gap.session):
             behind = number is not None and number < line.next and ts <= line.ts and event.session != gap.session

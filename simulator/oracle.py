@@ -232,7 +232,9 @@ class _Stream:
                 self._say("never_stored", len(sent), f"ids {told.ids[sent[0]]} to {told.ids[sent[-1]]}")
             return
         verdict.stored += len(stored.ids)
-        unknown = [number for number in stored.ids if number not in place]
+        # nothing says the closing of a candle in which its symbol ended; the venue tells it as it was left
+        ended = (self.ended or 0) if self.key[0] == "kline" else 0
+        unknown = [n for n in stored.ids if n not in place and not max(told.ids, default=ended) < n <= ended]
         if unknown:
             self._say("unknown", len(unknown), f"ids {unknown[:EXAMPLES]}")
         seen = Counter(stored.ids)

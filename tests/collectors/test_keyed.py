@@ -238,3 +238,21 @@ def test_a_symbol_of_which_nothing_is_stored_is_missing_since_its_socket_was_las
     held = merger("bybit", "spot", "trade", contiguous=False)
     (begun,) = held.interrupt("a-1-1", ["A"], "silence", T, T - 30 * SECOND)
     assert begun.ts_from == T - 30 * SECOND
+
+
+def test_partial_books_without_times_of_the_venue_leave_no_gap_where_one_of_two_connections_is_cut():
+    made = merger("binance", "spot", "book_snapshot", contiguous=False)
+
+    def told(n, session, late):
+        event = book(n, session)
+        event.ts_event, event.ts_recv = None, T + n * 100 * MS + late
+        return event
+
+    for n in range(1, 40):
+        for session, late in (("a-1-1", 3 * MS), ("b-1-1", n % 7 * MS)):
+            if not (session == "b-1-1" and n < 20):
+                made.merge(told(n, session, late))
+    made.interrupt("a-1-1", [], "disconnect", T + 4 * SECOND)
+    for n in range(40, 50):
+        made.merge(told(n, "b-1-1", 0))
+    assert made.tick(T + MINUTE) == []

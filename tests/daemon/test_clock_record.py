@@ -16,7 +16,7 @@ from lake.clock_files import ClockLook, read
 from lake.errors import StorageFailed
 from lake.writer import LakeWriter
 from market.times import DAY, MINUTE
-from runtime import metrics
+from runtime import metrics, saying
 from runtime.kernel_clock import KernelClock
 from tests.support.clock import ManualClock
 
@@ -28,6 +28,7 @@ READING = Reading(exchange="okx", market_type="spot", at=T0 - 5, offset_us=-1200
 
 @pytest.fixture
 def said() -> Iterator[list[tuple[str, str]]]:
+    saying._periods.clear()  # what another test made it say is not kept quiet here
     lines: list[tuple[str, str]] = []
     sink = loguru.logger.add(
         lambda message: lines.append((message.record["level"].name, message.record["extra"].get("event"))),

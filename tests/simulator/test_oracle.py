@@ -143,6 +143,22 @@ def test_streams_that_were_wanted_and_never_came_are_named(tmp_path):
     assert [(f.rule, f.symbol) for f in verdict.findings] == [("never_stored", "ETHUSDT")]
 
 
+@pytest.mark.parametrize("ends, found", [(150, []), (100, [("unknown", 1)]), (None, [("unknown", 1)])])
+def test_a_candle_in_which_its_symbol_ended_may_be_told_as_it_was_left(tmp_path, ends, found):
+    key = ("kline", "spot", "BTCUSDT")
+    opened = [START + n * 60 * SECOND for n in range(3)]
+    lines = []
+    for at, closed in zip(opened, (True, True, False), strict=True):
+        values = ["1", "2", "1", "2", "5", "9", 3, "1", "2"]
+        time = at + 59 * SECOND
+        lines.append(["kline", "spot", "BTCUSDT", at, "btcusdt@kline_1m", "1m", *values, closed, time, time, [1], {}])
+    if ends is not None:
+        lines.append(["status", "spot", "BTCUSDT", "HALT", 0, START + ends * SECOND])
+    told = witness.read(log(tmp_path, *lines)).told[key]
+    held = Stored([*told.ids, opened[2]], [*told.values, 1])
+    assert judged(log(tmp_path, *lines), {key: held})[1] == found
+
+
 async def test_the_compact_reading_of_a_log_is_the_whole_one(simulate):
     streams = ("btcusdt@trade", "btcusdt@aggTrade", "ethusdt@bookTicker", "ethusdt@depth@100ms", "btcusdt@depth5")
     async with simulate("--markets", "spot") as sim, sim.connect("/spot/stream?streams=" + "/".join(streams)) as ws:
