@@ -4,10 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 AUDIT  := .venv-audit
+COVER  := .venv-coverage
 CODE   := market lake runtime collectors transformer compactor features api client daemon cli simulator
 
+# Hundreds of processes are started below: what one has compiled is there for the others (images like to forbid it).
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo run check test test-faults bench scale soak prove burst lock audit sbom clean
+.PHONY: help install demo run check check-types check-rules check-tests test test-faults coverage bench scale soak prove burst lock audit sbom clean
 
 help: ## what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -30,20 +34,33 @@ run: install ## the daemon with config.yml
 	$(BIN)/python -m daemon --config config.yml
 
 check: install ## ruff, mypy --strict, import contracts, budgets
+	@$(MAKE) --no-print-directory -j 2 check-types check-rules
+
+check-types:
+	$(BIN)/mypy
+
+check-rules:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -p no:randomly tests/test_architecture.py
 
-test: check ## make check, then every test in random order, warnings as errors
+check-tests: # what pytest makes of the tests is made once, before its workers need it; what is wrong with them they say
+	@$(BIN)/python -m pytest -qq --collect-only -m "not slow" >/dev/null 2>&1 || :
+
+test: install ## make check, then every test in random order, warnings as errors
+	@$(MAKE) --no-print-directory -j 2 check-types check-tests check-rules
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=40 --durations-min=3
 
 test-faults: install ## the whole catalogue of faults: every kill, 20,000 power cuts, 150 killed daemons; most of an hour
 	@ls /usr/lib/*/faketime/libfaketime*.so.1 >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y faketime >/dev/null; } \
 	  || echo "faketime is not here (apt-get install faketime): the tests that move a real daemon's clock say so and are skipped"
 	LAKE_FAULTS=full LAKE_FIGURES=1 PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults tests/properties tests/scripts tests/system/test_crash_anywhere.py tests/system/test_soak.py
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests/cli tests/collectors tests/compactor tests/daemon tests/lake tests/system
+	LAKE_FIGURES=1 PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow --ignore=tests/faults --ignore=tests/properties --ignore=tests/scripts --ignore=tests/system/test_soak.py
+
+coverage: install ## each line and branch of durable, manifest, recovery and ledger is run by tests (ALL=1: 90 % of everything too; RECORD=1 writes the figures)
+	test -d $(COVER)/coverage || $(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(COVER) coverage==7.17.3
+	$(BIN)/python scripts/cover.py $(COVER) $(if $(ALL),--all) $(if $(RECORD),--record)
 
 bench: install ## every stage against its peers (half an hour): bench-out/*.json, a page with plots, the figures of docs/performance.md
 	for stage in ingest transform compact read history; do $(BIN)/python scripts/bench_$$stage.py --out bench-out/$$stage.json || exit; done
@@ -60,8 +77,8 @@ soak: install ## ten minutes under every network fault, then lake and truth comp
 prove: install ## 30 days of every venue's past over 20 SIGKILLs, compared row by row with what simulated venues had (DAYS=30 KILLS=20; RECORD=1 writes the figures)
 	$(BIN)/python scripts/prove_backfill.py --days $(or $(DAYS),30) --kills $(or $(KILLS),20) $(if $(RECORD),--record)
 
-burst: install ## 60,000 frames a second for ten seconds
-	$(BIN)/python scripts/soak.py --burst --out bench-out/burst
+burst: install ## 60,000 frames a second for ten seconds (RECORD=1 writes the figures)
+	$(BIN)/python scripts/soak.py --burst --out bench-out/burst $(if $(RECORD),--record)
 
 lock: install ## requirements*.txt again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.txt
@@ -77,4 +94,4 @@ sbom: install ## sbom.json: every locked package with version and hashes (Cyclon
 	$(BIN)/python scripts/sbom.py --out sbom.json
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(AUDIT) sbom.json demo-lake bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(AUDIT) $(COVER) sbom.json demo-lake bench-out .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

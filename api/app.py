@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from api import errors, models, pages
 from api.answers import json_answer
@@ -31,6 +31,20 @@ Parquet and Arrow and wherever a field of the manifest says so. Errors are `{"de
 Reading is free on this machine; from others, and for whatever changes something, a token is asked for.
 """
 V1 = "/api/v1"
+TAGS = {
+    "datasets": "What is held: look for it, look into it, take it away as a file, delete it.",
+    "rows": "Rows of any kind, bars of any interval, order books at a time: JSON, JSON lines, CSV, Parquet, Arrow.",
+    "quality": "How complete and how sure it is: gaps, coverage, certificates, revisions, and where a file came from.",
+    "features": "Values computed elsewhere, in versions that never change, and joins of them onto bars.",
+    "live": "What happens now: the daemon's streams, and events as they come.",
+    "venues": "Exchanges, their markets and symbols; files of other origin.",
+    "jobs": "Asking venues for their past: start, watch, pause, cancel. The daemon carries it out.",
+    "sql": "One SELECT, where the configuration allows it.",
+    "server": "Whether it answers.",
+    "by other lakes' names": "Routes and shapes that clients of the dl-datalake project know.",
+}
+"""The sections of the description, in their order."""
+NOWHERE = "there is no such address here: /docs says what can be asked"
 _SAID = {
     400: "The question cannot be answered as it stands.",
     401: "A token is missing or wrong.",
@@ -56,9 +70,11 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
     app = FastAPI(
         title=TITLE, description=ABOUT, version="1", docs_url=None, redoc_url=None, lifespan=_closing,
         responses=PROBLEMS, separate_input_output_schemas=False,
+        openapi_tags=[{"name": name, "description": said} for name, said in TAGS.items()],
     )  # fmt: skip
     app.state.served = served
     app.add_api_route("/health", _health, response_model=models.Health, tags=["server"], summary="Whether it answers")
+    app.add_api_route("/", _start, include_in_schema=False, response_model=None)
     app.include_router(older.router)
     app.include_router(features.plain)
     for module in (datasets, reading, quality, live, venues, taking_in, jobs, features, asking, deleting):
@@ -87,7 +103,9 @@ async def _closing(app: FastAPI) -> AsyncIterator[None]:
 def _described(app: FastAPI) -> dict[str, Any]:
     """The description, with the token that any question may have."""
     if app.openapi_schema is None:
-        made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        made = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+        )
         made.setdefault("components", {})["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         made["security"] = [{}, {"token": []}]
         app.openapi_schema = made
@@ -97,6 +115,11 @@ def _described(app: FastAPI) -> dict[str, Any]:
 async def _health() -> Response:
     """`ok`, from whoever is asked; nothing is read for it."""
     return json_answer({"status": "ok"})
+
+
+async def _start() -> Response:
+    """To the page that says what can be asked."""
+    return RedirectResponse("/docs", 307)
 
 
 async def _ours(_request: Request, error: Exception) -> Response:
@@ -111,7 +134,8 @@ async def _defect(_request: Request, _error: Exception) -> Response:
 async def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     name = error.name if isinstance(error, Refused) else errors.NAMES.get(error.status_code, "Refused")
-    answer = json_answer({"detail": str(error.detail), "error": name}, error.status_code)
+    detail = NOWHERE if error.detail == "Not Found" else str(error.detail)
+    answer = json_answer({"detail": detail, "error": name}, error.status_code)
     answer.headers.update(error.headers or {})
     return answer
 

@@ -83,12 +83,12 @@ def _plain(symbol: str) -> str:
 
 def one_of(lake: Lake, name: str) -> Dataset:
     """The dataset of that id. Raises Refused (no id, no such dataset)."""
-    parts = name.split(":")
+    parts = name.split(":", 3)
     if len(parts) != 4:
         raise wrong("an id of a dataset is exchange:market:kind:symbol, as the list of datasets says it")
     exchange, market_type, kind, _ = parts
     if kind in KINDS:
         for one in lake.datasets(kind=kind, exchange=exchange, market_type=market_type):
-            if id_of(one) == name:
+            if name in (id_of(one), f"{exchange}:{market_type}:{kind}:{one.symbol}"):
                 return one
     raise not_found(f"there is no dataset {name[:200]!r}")

@@ -119,7 +119,7 @@ class Guard:
         most = self._policy.bodies.get(path, MAX_BODY)
         length = headers.get(b"content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length) > most:
-            raise Refused(413, f"a body has at most {most} bytes here", "TooLarge")
+            raise _too_large(most)
         return _limited(receive, most)
 
     async def _may(self, headers: MutableMapping[bytes, str], method: str, path: str) -> None:
@@ -133,7 +133,8 @@ class Guard:
             guarding.request_refused(path=path, why="its token is wrong or missing")
             if given is not None and await self._guesses.too_many():
                 raise Refused(429, "too many wrong tokens", "TooMany", {"Retry-After": str(int(EACH_SECONDS))})
-            said = f"a token of scope {needed or 'read'} is asked for (dl token): Authorization: Bearer <token>"
+            wrong = "" if given is None else "that token is not known here, or is over: "
+            said = f"{wrong}a token of scope {needed or 'read'} is asked for (dl token): Authorization: Bearer <token>"
             raise Refused(401, said, "NoToken", {"WWW-Authenticate": "Bearer"})
         if needed == "admin" and scope != "admin":
             raise Refused(403, "this token may read only; changing anything asks for one of scope admin", "ReadOnly")
@@ -176,6 +177,11 @@ def _from_here(scope: Message, headers: MutableMapping[bytes, str], host: str) -
     return origin in (f"{scheme}://{host}", f"https://{host}")
 
 
+def _too_large(most: int) -> Refused:
+    more = " (serve.upload_mb): dl import and dl features put take larger files" if most > MAX_BODY else ""
+    return Refused(413, f"a body has at most {most:,} bytes here{more}", "TooLarge")
+
+
 def _limited(receive: Receive, most: int) -> Receive:
     """Whatever the header said, no more than `most` bytes of a body are read."""
     read = 0
@@ -186,7 +192,7 @@ def _limited(receive: Receive, most: int) -> Receive:
         if message["type"] == "http.request":
             read += len(message.get("body") or b"")
             if read > most:
-                raise Refused(413, f"a body has at most {most} bytes here", "TooLarge")
+                raise _too_large(most)
         return message
 
     return counted

@@ -200,6 +200,7 @@ class _Downloaded(BaseModel):
     start_date: str | None = Field(default=None, max_length=40, examples=["2026-11-01"])
     end_date: str | None = Field(default=None, max_length=40, description="Before this; now if not said.")
     full_history: bool = Field(default=False, description="As far back as the venue goes.")
+    deleted: bool = Field(default=False, description="Also what was deleted from this lake: ask for it again.")
 
 
 class Download(_Downloaded):
@@ -299,6 +300,7 @@ class FeatureSetEntry(BaseModel):
     symbol: str
     market: str
     versions: list[str]
+    latest: str = Field(description="What `latest` means.", examples=["1.0.0"])
 
 
 class FeatureSets(BaseModel):

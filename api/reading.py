@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
@@ -14,11 +15,12 @@ from starlette.types import Receive, Scope, Send
 from api import formats
 from api.errors import Refused
 from api.formats import Format
-from runtime.clock import Clock
+from runtime.clock import Clock, within
 
 T = TypeVar("T")
 Rows: TypeAlias = tuple[pa.Schema, Iterable[pa.Table], Mapping[str, Any]]
 """Of what columns, the rows in pieces, and what a JSON answer says before them."""
+InTime: TypeAlias = Callable[[Coroutine[Any, Any, None]], Awaitable[None]]
 TOLD = {"manifest_version": "X-Lake-Version", "complete_until": "X-Lake-Complete-Until", "gap_count": "X-Lake-Gaps"}
 """What a JSON answer says of its completeness, as headers of every one."""
 SMALL_AT_ONCE = 8
@@ -60,7 +62,7 @@ class Reading:
         def begin() -> tuple[Iterator[bytes], bytes, Mapping[str, Any]]:
             schema, tables, head = question()
             pieces = formats.encode(form, schema, tables, head)
-            return pieces, next(pieces), head
+            return pieces, next(pieces, b""), head  # no rows may be no bytes
 
         began = self._clock.monotonic()
         pieces, first, head = await self.read(begin)
@@ -68,16 +70,23 @@ class Reading:
         if name is not None:
             headers["Content-Disposition"] = f'attachment; filename="{formats.file_name(name, form)}"'
         self._take()
-        return Streamed(self._rest(pieces, first, began), self._give_back, formats.MEDIA[form], headers)
+        in_time = partial(self._in_time, began)
+        return Streamed(self._rest(pieces, first), self._give_back, formats.MEDIA[form], headers, in_time)
 
-    async def _rest(self, pieces: Iterator[bytes], first: bytes, began: float) -> AsyncIterator[bytes]:
+    async def _rest(self, pieces: Iterator[bytes], first: bytes) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         yield first
         while (piece := await loop.run_in_executor(self._large, next, pieces, None)) is not None:
-            if self._clock.monotonic() - began > self._seconds:
-                raise TimeoutError(f"an answer took more than {self._seconds:g} s (serve.answer_seconds)")
             if piece:
                 yield piece
+
+    async def _in_time(self, began: float, sending: Coroutine[Any, Any, None]) -> None:
+        """Until it is sent: who asks and does not read has no place for ever. Raises TimeoutError."""
+        try:
+            await within(self._clock, began + self._seconds - self._clock.monotonic(), sending)
+        except TimeoutError as error:
+            said = f"an answer took more than {self._seconds:g} s (serve.answer_seconds)"
+            raise TimeoutError(said) from error
 
     async def _within(self, future: asyncio.Future[T]) -> T:
         done, _ = await asyncio.wait([future], timeout=self._seconds)
@@ -105,12 +114,16 @@ class Streamed(StreamingResponse):
         ended: Callable[[], None],
         media: str,
         headers: Mapping[str, str] | None = None,
+        in_time: InTime | None = None,
     ) -> None:
+        """`in_time` lets the sending last so long; what has no end has none."""
         super().__init__(pieces, media_type=media, headers=headers)
         self._ended = ended
+        self._in_time = in_time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            sending = super().__call__(scope, receive, send)
+            await (sending if self._in_time is None else self._in_time(sending))
         finally:
             self._ended()

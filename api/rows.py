@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from api.reading import Rows
 from lake import completeness
+from lake.asking import Duration
+from lake.errors import WrongQuestion
+from lake.feature_reads import At
 from lake.fills import Fill
 from lake.reader import Lake
 from lake.reading import MinState
@@ -20,10 +23,11 @@ PIECE = 65_536
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read: a kind, or bars of any `interval`. Times us."""
+    """What is read: a kind, or bars of any `interval`, whose windows begin `shift` later. Times us."""
 
     kind: str = ""
-    interval: str | None = None
+    interval: Duration | None = None
+    shift: Duration = 0
     exchange: str | None = None
     market_type: str | None = None
     symbol: tuple[str, ...] = ()
@@ -49,8 +53,7 @@ def time_of(text: str | None) -> int | None:
     """A time of a question: ISO 8601, or digits as microseconds. Raises Malformed."""
     if text is None or not text.strip():
         return None
-    stripped = text.strip()
-    return times.parse(int(stripped) if stripped.lstrip("-").isascii() and stripped.lstrip("-").isdigit() else stripped)
+    return times.parse(said(text))
 
 
 def read(lake: Lake, asked: Asked) -> Rows:
@@ -66,8 +69,26 @@ def read(lake: Lake, asked: Asked) -> Rows:
     if asked.interval is None:
         whole = lake.read(asked.kind, fill=asked.fill, **how)
     else:
-        whole = lake.bars(asked.interval, fill=asked.fill, **how)
+        whole = lake.bars(asked.interval, offset=asked.shift, fill=asked.fill, **how)
     return whole.schema, _cut(_pieces(whole), asked.skip, asked.limit), _told(whole)
+
+
+def joined(lake: Lake, sets: list[str], asked: Asked, at: At, max_age: Duration | None) -> Rows:
+    """Rows of one symbol with what was known of feature sets at each. Raises what `Lake.features.join` raises."""
+    if len(asked.symbol) != 1:
+        raise WrongQuestion(f"a join is onto the rows of one symbol, not of {len(asked.symbol)}", "say which: symbol=")
+    whole = lake.features.join(
+        sets, asked.kind, exchange=asked.exchange, market_type=asked.market_type, symbol=asked.symbol[0],
+        start=asked.start, end=asked.end, columns=list(asked.columns) or None, at=at, max_age=max_age, fill=asked.fill,
+        min_state=asked.min_state, version=asked.version, as_of=asked.as_of, across_listings=asked.across_listings,
+    )  # fmt: skip
+    return whole.schema, _cut(_pieces(whole), asked.skip, asked.limit), _told(whole)
+
+
+def said(text: str) -> int | str:
+    """A time or a width of a question: digits are microseconds, anything else is told by its words."""
+    stripped = text.strip()
+    return int(stripped) if stripped.lstrip("-").isascii() and stripped.lstrip("-").isdigit() else stripped
 
 
 def _told(answer: pa.Table | pa.RecordBatchReader) -> dict[str, Any]:

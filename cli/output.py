@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from loguru import logger
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from lake.jobs import eta
 from market import times
-from runtime.clock import SystemClock
+from runtime import hearing
 
 if TYPE_CHECKING:
-    from loguru import Record
+    from loguru import Logger, Record
 
 WIDE = 4000
 """Columns where nobody looks: what goes into a file or a pipe is not folded."""
@@ -42,6 +39,10 @@ Report = Callable[[int, int, str], None]
 
 def quiet_logs() -> None:
     """Of what the packages say while they work, show warnings and errors only."""
+    hearing.settle(_warn)
+
+
+def _warn(logger: Logger) -> None:
     logger.remove()
     # a function, since to a string loguru adds the traceback: an expected error is a sentence
     logger.add(sys.stderr, level="WARNING", format=_log_line, backtrace=False, diagnose=False)
@@ -81,6 +82,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     if not rows:
         OUT.print(empty)
         return
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for index, name in enumerate(columns):
         numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
@@ -145,11 +148,22 @@ def progress(label: str, quiet: bool, *, lines: bool = False) -> Iterator[Report
     `lines`.
     """
     if lines:
+        from runtime.clock import SystemClock
+
         yield Pace(label, _to_stderr, SystemClock().monotonic).report
         return
     if quiet or not sys.stderr.isatty():
         yield lambda _done, _total, _what: None
         return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -16,6 +16,7 @@ from cli.output import ERR, discard_output
 from daemon.errors import DaemonError
 from lake.errors import LakeError, NotALake
 from lake.layout import LEDGER, MANIFEST
+from lake.refused import cure
 from market import times
 from market.errors import MarketError
 from market.times import Interval
@@ -26,17 +27,24 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-LakeOption = Annotated[Path | None, typer.Option("--lake", help="The lake's folder.", show_default=False)]
+LakeOption = Annotated[
+    Path | None, typer.Option("--lake", help="The lake's folder.", show_default=False, readable=False)
+]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="A config.yml that names the lake (default: ./config.yml).")
+    Path | None,
+    typer.Option("--config", help="A config.yml that names the lake (default: ./config.yml).", readable=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 KindOption = Annotated[str | None, typer.Option(help="Only this kind, e.g. trade.")]
 ExchangeOption = Annotated[str | None, typer.Option(help="Only this exchange.")]
-MarketTypeOption = Annotated[str | None, typer.Option("--market-type", help="Only this market: spot, linear, …")]
+MarketTypeOption = Annotated[
+    str | None, typer.Option("--market-type", "--market", help="Only this market: spot, linear, …")
+]
 SymbolOption = Annotated[str | None, typer.Option(help="Only this symbol, as the venue spells it.")]
-StartOption = Annotated[str | None, typer.Option(help="From this time on (UTC): 2026-11-20 or 2026-11-20T13:45:00Z.")]
-EndOption = Annotated[str | None, typer.Option(help="Before this time (UTC).")]
+StartOption = Annotated[
+    str | None, typer.Option("--start", "--from", help="From this time on (UTC): 2026-11-20 or 2026-11-20T13:45:00Z.")
+]
+EndOption = Annotated[str | None, typer.Option("--end", "--to", help="Before this time (UTC).")]
 
 
 def lake_root(lake: Path | None, config: Path | None, *, must_exist: bool = True) -> Path:
@@ -101,7 +109,8 @@ def command(function: Callable[P, int | None]) -> Callable[P, None]:
             _end("interrupted", EXIT_INTERRUPTED)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            _end(f"error: {where}{error.strerror or error}", EXIT_STORAGE)
+            fix = f" ({cure(error)})" if cure(error) else ""
+            _end(f"error: {where}{error.strerror or error}{fix}", EXIT_STORAGE)
         except Exception as error:  # noqa: BLE001 - a defect of ours: one line, and the rest for who asks for it
             if os.environ.get("DL_TRACEBACK"):
                 traceback.print_exc()

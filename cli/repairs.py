@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.output import ERR, OUT, print_json, print_table, progress, when
 from cli.places import UsageError, reading
+from market import times
 
 if TYPE_CHECKING:
     from collectors.repair import Scope
@@ -24,25 +24,30 @@ SHOWN = 40
 WORDS = {"ask": "is asked for", "wait": "waits", "leave": "stays open", "give_up": "is given up"}
 
 
-def scope_of(
-    exchange: str | None, market_type: str | None, kind: str | None, symbol: str | None, start: str | None,
-    end: str | None, day: str | None,
-) -> Scope:  # fmt: skip
-    """Which gaps are meant. Raises Malformed, UsageError."""
-    from collectors.repair import Scope
-    from market import times
-
+def times_of(start: str | None, end: str | None, day: str | None) -> tuple[int | None, int | None]:
+    """From when and to when gaps are meant. Raises Malformed, UsageError."""
     if day is not None:
         if start is not None or end is not None:
             raise UsageError("--day says from when to when already", "leave out --start and --end, or --day")
         first = times.parse(day)
         if first % times.DAY:
             raise UsageError(f"--day {day} is no date", "use for example 2026-11-20")
-        return Scope(exchange, market_type, kind, symbol, first, first + times.DAY)
+        return first, first + times.DAY
     low, high = (None if value is None else times.parse(value) for value in (start, end))
     if low is not None and high is not None and low >= high:
         raise UsageError(f"--start {start} is not before --end {end}", "the end itself is not included")
-    return Scope(exchange, market_type, kind, symbol, low, high)
+    return low, high
+
+
+def asked_for(
+    root: Path, names: tuple[str | None, ...], span: tuple[int | None, ...], config: Path | None, dry_run: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Repair the open gaps of (exchange, market type, kind, symbol) in a span, or say what would be done."""
+    from collectors.repair import Scope
+
+    scope = Scope(*names, *span)  # type: ignore[arg-type] # four names, two times
+    return dry(root, scope, as_json=as_json) if dry_run else carry_out(root, scope, config, as_json=as_json)
 
 
 def dry(root: Path, scope: Scope, *, as_json: bool) -> int:
@@ -93,6 +98,8 @@ def _asked(root: Path, holder: LockInfo, scope: Scope, *, quiet: bool) -> Done:
 
 
 def _alone(root: Path, scope: Scope, config: Path | None, *, quiet: bool) -> tuple[Done, dict[str, Any]]:
+    import asyncio
+
     from msgspec import to_builtins
 
     from cli.jobs import noted, publish, settings, tell
@@ -122,6 +129,8 @@ def _alone(root: Path, scope: Scope, config: Path | None, *, quiet: bool) -> tup
 
 
 def _tools(writer: LakeWriter, told: Config, clock: Any) -> Tools:
+    import asyncio
+
     from collectors.alone import alone
     from collectors.budget import REPAIR
     from daemon.archiving import archive_job

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +13,7 @@ import typer
 
 from cli.output import ERR, OUT, print_table, size, write_bytes
 from cli.places import UsageError
+from cli.written import write_batches
 from market import times
 
 if TYPE_CHECKING:
@@ -22,7 +26,8 @@ LimitOption = Annotated[
 ]
 ColumnsOption = Annotated[str | None, typer.Option(help="Only these columns, parted by commas.")]
 OutOption = Annotated[
-    Path | None, typer.Option(help="Write all rows to FILE.parquet, .csv or .jsonl instead of the screen.")
+    Path | None,
+    typer.Option(help="Write all rows to FILE.parquet, .csv or .jsonl instead of the screen.", readable=False),
 ]
 MinStateOption = Annotated[
     str, typer.Option(help="provisional (all), final (closed days only) or verified (by the venue's own data).")
@@ -42,8 +47,7 @@ def give(table: pa.Table, nothing: str, *, out: Path | None, as_json: bool, limi
     if not table.num_rows:
         ERR.print(nothing, markup=False)
     if out is not None:
-        _export(table, out)
-        ERR.print(f"{table.num_rows:,} rows written to {out} ({size(out.stat().st_size)})", markup=False)
+        _said(write_batches(table.schema, table.to_batches(), out), out)
     elif as_json:
         _print_lines(table if limit in (0, SHOWN) else table.slice(0, limit))
     elif table.num_rows:
@@ -53,7 +57,22 @@ def give(table: pa.Table, nothing: str, *, out: Path | None, as_json: bool, limi
     return 0 if table.num_rows else 1
 
 
-def _tell(table: pa.Table) -> None:
+def give_batches(reader: pa.RecordBatchReader, nothing: Callable[[], str], out: Path) -> int:
+    """The same of rows that come in batches, all of them into a file; memory does not grow with them."""
+    rows = write_batches(reader.schema, reader, out)
+    if not rows:
+        ERR.print(nothing(), markup=False)
+    _said(rows, out)
+    if rows:
+        _tell(reader)
+    return 0 if rows else 1
+
+
+def _said(rows: int, out: Path) -> None:
+    ERR.print(f"{rows:,} rows written to {out} ({size(out.stat().st_size)})", markup=False)
+
+
+def _tell(table: pa.Table | pa.RecordBatchReader) -> None:
     """How complete the answer is, beside it."""
     from lake import completeness
 
@@ -101,9 +120,11 @@ def _show(table: pa.Table, limit: int) -> None:
 
 
 def _text(value: object) -> object:
-    """A value as a cell; times in the form that --start and --end take."""
+    """A value as a cell; times in the form that --start and --end take, numbers without an exponent, of 15 digits."""
     if isinstance(value, dt.datetime):
         return times.text(times.from_datetime(value))
+    if isinstance(value, float) and math.isfinite(value):
+        return format(Decimal(f"{value:.15g}"), "f")
     return value if value is None or isinstance(value, bool) else str(value)
 
 
@@ -112,26 +133,3 @@ def _print_lines(table: pa.Table) -> None:
 
     for batch in table.to_batches(max_chunksize=10_000):
         write_bytes(msgspec.json.Encoder().encode_lines(batch.to_pylist()))
-
-
-def _export(table: pa.Table, out: Path) -> None:
-    """Write the rows in the form that the file's ending names; the target appears whole or not at all."""
-    import msgspec
-    import polars as pl
-
-    from lake import durable
-
-    frame = pl.DataFrame(table)
-    match out.suffix:
-        case ".parquet":
-            import io
-
-            held = io.BytesIO()
-            frame.write_parquet(held, compression="zstd")
-            data = held.getvalue()
-        case ".csv":
-            nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
-            data = frame.drop(nested).write_csv().encode()
-        case _:
-            data = msgspec.json.Encoder().encode_lines(table.to_pylist())
-    durable.write_file(out, data)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -13,14 +15,14 @@ import pyarrow as pa
 from yarl import URL
 
 from client import asking, verbs
-from client.asking import Request, Time
+from client.asking import Duration, Symbols, Time
 from client.errors import AnswerBroken, ServerBusy, Unreachable
-from client.verbs import Asked, Day, Market, Row, Rows
+from client.verbs import Asked, At, Day, Market, Row, Rows, Source
+from client.wire import PIECE, Form, Request
 from market.session import Gap
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
-_PIECE = 1024 * 1024
 _BROKEN = (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError)
 
 
@@ -50,9 +52,32 @@ class AsyncDatalakeClient:
         """`Lake.read`. Raises ClientError."""
         return await self._ask(verbs.read(kind, question))
 
-    async def bars(self, interval: str = "1m", **question: Unpack[Rows]) -> pa.Table:
+    async def bars(self, interval: Duration = "1m", *, offset: Duration = 0, **question: Unpack[Rows]) -> pa.Table:
         """`Lake.bars`. Raises ClientError."""
-        return await self._ask(verbs.bars(interval, question))
+        return await self._ask(verbs.bars(interval, offset, question))
+
+    async def join(
+        self, sets: Symbols, kind: str = "bar_1m", *, at: At = "open", max_age: Duration | None = None,
+        **question: Unpack[Rows],
+    ) -> pa.Table:  # fmt: skip
+        """`Lake.features.join`: rows with what was known of feature sets at each. Raises ClientError."""
+        return await self._ask(verbs.join(sets, kind, question, at=at, max_age=max_age))
+
+    async def batches(self, kind: str, **question: Unpack[Rows]) -> AsyncIterator[pa.RecordBatch]:
+        """`Lake.batches`: rows as they come, for what does not fit in memory. Not asked again once they have begun.
+
+        Raises ClientError.
+        """
+        async with self._answered(verbs.read(kind, question).request) as answer:
+            stream = Arriving(answer.content, asyncio.get_running_loop())
+            try:
+                reader = await asyncio.to_thread(pa.ipc.open_stream, stream)
+                while (batch := await asyncio.to_thread(next, reader, None)) is not None:
+                    yield batch
+            except pa.ArrowInvalid as error:
+                raise AnswerBroken(f"the answer is no Arrow stream: {error}") from error
+            finally:
+                stream.close()
 
     async def book(
         self, symbol: str, *, at: Time, exchange: str | None = None, market_type: str | None = None,
@@ -67,20 +92,26 @@ class AsyncDatalakeClient:
 
     async def tail(self, **question: Any) -> AsyncIterator[Row]:
         """Events as they come, without an end: `exchange, market_type, kind, symbol`. Raises ClientError."""
-        request = asking.get("/live/tail", **question)
-        url = self._server.base.replace("http", "ws", 1) + request.target
-        try:
-            async with self._opened().ws_connect(url, headers=self._headers, max_msg_size=0) as socket:
-                async for message in socket:
-                    yield asking.json_of(message.data.encode())
-        except aiohttp.ClientError as error:
-            raise Unreachable(f"{self._server.base} does not tell: {error}") from error
+        async for _, said in self._events(asking.get("/live/tail", **question)):
+            yield said
 
     # --- what is held, and how sure it is ---
 
     async def datasets(self, **question: Any) -> list[Row]:
         """Datasets by `exchange, symbol, market_type, kind, q, sort`; all pages. Raises ClientError."""
         return await self._all(lambda offset: verbs.datasets(offset, question))
+
+    async def preview(self, dataset: str, **question: Any) -> Row:
+        """The first rows of a dataset by its id; `limit, offset`. Raises ClientError."""
+        return await self._ask(verbs.ask(f"/datasets/{asking.part(dataset)}/preview", **question))
+
+    async def files(self, *, kind: str | None = None, **question: Unpack[Market]) -> list[Row]:
+        """`Lake.files`, as mappings. Raises ClientError."""
+        return await self._all(lambda offset: verbs.page("/files", "files", offset, question, kind=kind))
+
+    async def completeness(self, kind: str, **question: Unpack[Rows]) -> Row:
+        """`Lake.completeness`, as a mapping. Raises ClientError."""
+        return await self._ask(verbs.completeness(kind, question))
 
     async def gaps(self, *, kind: str | None = None, state: str = "open", **question: Unpack[Market]) -> list[Gap]:
         """`Lake.gaps`. Raises ClientError."""
@@ -107,6 +138,10 @@ class AsyncDatalakeClient:
         """The lake in numbers, and who writes it. Raises ClientError."""
         return await self._ask(verbs.ask("/status"))
 
+    async def live_status(self) -> Row:
+        """What the running daemon says of its services and streams. Raises ClientError."""
+        return await self._ask(verbs.ask("/live/status"))
+
     # --- feature sets ---
 
     async def features(self, **question: Any) -> list[Row]:
@@ -118,7 +153,45 @@ class AsyncDatalakeClient:
         """The values of one version; `start, end, columns, known_by`. Raises ClientError."""
         return await self._ask(verbs.rows(f"/features/{asking.part(feature_id)}/download", question))
 
-    # --- jobs of the daemon ---
+    async def feature_sets(self, **question: Any) -> list[Row]:
+        """`Lake.features.sets`, as mappings, by `exchange, symbol, market`. Raises ClientError."""
+        held: list[Row] = (await self._ask(verbs.ask("/features/sets", **question)))["feature_sets"]
+        return held
+
+    async def feature_lineage(self, feature_id: str) -> Row:
+        """What a version was computed on, and what of that was revised since. Raises ClientError."""
+        return await self._ask(verbs.ask(f"/features/{asking.part(feature_id)}/lineage"))
+
+    async def put_feature(self, file: str | Path, **fields: Unpack[verbs.Put]) -> Row:
+        """Put a version in, from a CSV, Parquet or Arrow file here. Raises ClientError."""
+        return await self._ask(verbs.put(file, fields))
+
+    async def rollback_feature(self, feature_id: str) -> Row:
+        """Let `latest` of its set mean this version. Raises ClientError."""
+        return await self._ask(verbs.tell(f"/features/{asking.part(feature_id)}/rollback"))
+
+    async def delete_feature(self, feature_id: str) -> Row:
+        """Delete a version, at once. Raises ClientError."""
+        return await self._ask(verbs.delete(f"/features/{asking.part(feature_id)}"))
+
+    # --- venues ---
+
+    async def exchanges(self) -> list[Row]:
+        """Venues that can be collected from. Raises ClientError."""
+        held: list[Row] = (await self._ask(verbs.ask("/ingest/exchanges")))["exchanges"]
+        return held
+
+    async def markets(self, exchange: str) -> list[Row]:
+        """The markets of a venue, and the kinds that each has. Raises ClientError."""
+        held: list[Row] = (await self._ask(verbs.ask(f"/ingest/exchanges/{asking.part(exchange)}/markets")))["markets"]
+        return held
+
+    async def symbols(self, exchange: str, market_type: str = "spot", *, source: Source = "lake") -> Row:
+        """The symbols of a market, as the lake or the venue itself (now) knows them. Raises ClientError."""
+        path = f"/ingest/exchanges/{asking.part(exchange)}/symbols"
+        return await self._ask(verbs.ask(path, market=market_type, source=source))
+
+    # --- what changes the lake: done by its daemon, with a token of scope admin ---
 
     async def jobs(self, state: str | None = None) -> list[Row]:
         """All jobs, each with how far it is. Raises ClientError."""
@@ -141,6 +214,22 @@ class AsyncDatalakeClient:
     async def move(self, job: str, action: str) -> Row:
         """`pause`, `resume` or `cancel` a job. Raises ClientError."""
         return await self._ask(verbs.tell(f"/jobs/{asking.part(job)}/{asking.part(action)}"))
+
+    async def watch(self, job: str) -> AsyncIterator[tuple[str, Row]]:
+        """What a job says: (`progress`, `{done, total, what}`) until (`done` or `failed`, …). Raises ClientError."""
+        async for event in self._events(asking.get(f"/jobs/{asking.part(job)}/events")):
+            yield event
+
+    async def import_file(self, file: str | Path, **fields: Any) -> Row:
+        """Take in a file of other origin, as `dl import`; `dry_run=True` says what would come. Raises ClientError."""
+        return await self._ask(verbs.take_in(file, fields))
+
+    async def delete(self, dataset: str, confirm: str | None = None) -> Row:
+        """Delete the closed days of a dataset. Without the word `confirm` of the answer before, say what would go.
+
+        Raises ClientError.
+        """
+        return await self._ask(verbs.delete(f"/datasets/{asking.part(dataset)}", confirm))
 
     # --- asking ---
 
@@ -184,28 +273,73 @@ class AsyncDatalakeClient:
                 await self._sleep(asking.wait_of(error.retry_after, pause))
 
     async def _whole(self, request: Request) -> bytes:
-        headers = {**self._headers, "Content-Type": "application/json"} if request.body else self._headers
-        url = self._server.base + request.target
         pieces: list[bytes] = []
         count = 0
+        async with self._answered(request) as answer:
+            async for piece in answer.content.iter_chunked(PIECE):
+                pieces.append(piece)
+                count += len(piece)
+                if self._progress is not None:
+                    self._progress(count)
+        return b"".join(pieces)
+
+    async def _events(self, request: Request) -> AsyncIterator[tuple[str, Any]]:
+        async with self._answered(request) as answer:
+            lines: list[bytes] = []
+            async for line in answer.content:
+                lines.append(line)
+                if not line.strip():
+                    for said in asking.events(lines):
+                        yield said
+                    lines = []
+
+    @asynccontextmanager
+    async def _answered(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer of success whose body is still to be read. Raises ClientError, also for what goes wrong with it."""
+        body = request.body or None if request.form is None else _sent(request.form)
         try:
             async with self._opened().request(
                 request.method,
-                URL(url, encoded=True),
-                data=request.body or None,
-                headers=headers,
+                URL(self._server.base + request.target, encoded=True),
+                data=body,
+                headers={**self._headers, **request.said()},
                 allow_redirects=False,
             ) as answer:
-                async for piece in answer.content.iter_chunked(_PIECE):
-                    pieces.append(piece)
-                    count += len(piece)
-                    if self._progress is not None:
-                        self._progress(count)
-                status, again = answer.status, answer.headers.get("Retry-After")
+                if not request.done(answer.status):
+                    raise asking.error_of(answer.status, await answer.read(), answer.headers.get("Retry-After"))
+                yield answer
         except _BROKEN as error:
             raise AnswerBroken(f"the answer ended in the middle: {error or type(error).__name__}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{self._server.base} does not answer: {error or type(error).__name__}") from error
-        if not 200 <= status < 300:
-            raise asking.error_of(status, b"".join(pieces), again)
+
+
+async def _sent(form: Form) -> AsyncIterator[bytes]:
+    pieces = form.pieces()
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
+
+
+class Arriving:
+    """An answer's body as a file, for a thread that reads it while the loop brings it in."""
+
+    def __init__(self, content: aiohttp.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+        self._content = content
+        self._loop = loop
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        return asyncio.run_coroutine_threadsafe(self._exactly(size), self._loop).result()
+
+    async def _exactly(self, size: int) -> bytes:
+        """`size` bytes, fewer only at the end."""
+        if size < 0:
+            return await self._content.read()
+        pieces, left = [], size
+        while left and (piece := await self._content.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
         return b"".join(pieces)
+
+    def close(self) -> None:
+        self.closed = True

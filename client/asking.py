@@ -6,7 +6,7 @@ Times are what `Lake` takes: int us, ISO text, date or datetime. Rows are asked 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -14,11 +14,14 @@ import msgspec
 import pyarrow as pa
 
 from client.errors import AnswerBroken, ClientError, kind_of
+from client.wire import Request
 from market import times
 from market.session import Gap
 
 Time: TypeAlias = int | str | dt.datetime | dt.date
 Symbols: TypeAlias = str | Sequence[str] | None
+Duration: TypeAlias = int | str | dt.timedelta
+"""us, `15m`, or a timedelta."""
 V1 = "/api/v1"
 PAGE = 10_000
 """Rows of a page of gaps, coverage or versions."""
@@ -28,14 +31,8 @@ ATTEMPTS = 4
 AGAIN = frozenset({429, 503})
 """Statuses after which a question is asked again."""
 LONGEST_WAIT = 30.0
-
-
-class Request(msgspec.Struct, frozen=True):
-    """One request: `target` is path and question, `body` JSON."""
-
-    method: str
-    target: str
-    body: bytes = b""
+CONFIRM = 428
+"""The status of an answer that asks to be asked again with what it says."""
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -72,7 +69,7 @@ def headers(token: str | None) -> dict[str, str]:
 
 def get(path: str, **query: Any) -> Request:
     """A question; what is None is not said, times as microseconds."""
-    said = {name: _said(value) for name, value in query.items() if value is not None}
+    said = {name: said_of(value) for name, value in query.items() if value is not None}
     asked = urlencode({name: value for name, value in said.items() if value != []}, doseq=True)
     return Request("GET", V1 + path + (f"?{asked}" if asked else ""))
 
@@ -82,19 +79,27 @@ def post(path: str, body: object = None) -> Request:
     return Request("POST", V1 + path, b"" if body is None else msgspec.json.encode(body))
 
 
+def delete(path: str, *, confirm: str | None = None, **query: Any) -> Request:
+    """Something to be taken away, and the word that confirms it."""
+    said = () if confirm is None else (("X-Confirm", confirm),)
+    return Request("DELETE", get(path, **query).target, headers=said, also=(CONFIRM,))
+
+
 def part(name: str) -> str:
     """A name as one part of a path."""
     return quote(name, safe="")
 
 
-def _said(value: Any) -> Any:
+def said_of(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dt.timedelta):
+        return value // dt.timedelta(microseconds=1)
     if isinstance(value, dt.datetime | dt.date):
         return times.parse(value)
     if isinstance(value, str | int | float):
         return value
-    return [_said(one) for one in value]
+    return [said_of(one) for one in value]
 
 
 def time_of(value: Time | None) -> int | None:
@@ -151,6 +156,20 @@ def gaps_of(rows: Sequence[Mapping[str, Any]]) -> list[Gap]:
         return [msgspec.convert(row, Gap) for row in rows]
     except msgspec.ValidationError as error:
         raise AnswerBroken(f"the answer holds no gaps: {error}") from error
+
+
+def events(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
+    """Server-sent events, line by line: the name of each, and its JSON. Raises AnswerBroken."""
+    name, data = "", b""
+    for line in lines:
+        word, _, rest = line.rstrip(b"\r\n").partition(b":")
+        if word == b"event":
+            name = rest.strip().decode(errors="replace")
+        elif word == b"data":
+            data += rest.strip()
+        elif not word and not rest and data:
+            yield name, json_of(data)
+            name, data = "", b""
 
 
 def waits(jitter: float) -> Iterator[float]:

@@ -6,21 +6,22 @@ import http.client
 import random
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import pyarrow as pa
 
 from client import asking, verbs
-from client.asking import Request, Time
+from client.asking import Duration, Symbols, Time
 from client.errors import AnswerBroken, ServerBusy, Unreachable
-from client.verbs import Asked, Day, Market, Row, Rows
+from client.verbs import Asked, At, Day, Market, Row, Rows, Source
+from client.wire import PIECE, Request
 from market.session import Gap
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
 """Told how many bytes of an answer have come."""
-_PIECE = 1024 * 1024
 
 
 class DatalakeClient:
@@ -49,16 +50,23 @@ class DatalakeClient:
         """`Lake.read`. Raises ClientError."""
         return self._ask(verbs.read(kind, question))
 
-    def bars(self, interval: str = "1m", **question: Unpack[Rows]) -> pa.Table:
+    def bars(self, interval: Duration = "1m", *, offset: Duration = 0, **question: Unpack[Rows]) -> pa.Table:
         """`Lake.bars`. Raises ClientError."""
-        return self._ask(verbs.bars(interval, question))
+        return self._ask(verbs.bars(interval, offset, question))
+
+    def join(
+        self, sets: Symbols, kind: str = "bar_1m", *, at: At = "open", max_age: Duration | None = None,
+        **question: Unpack[Rows],
+    ) -> pa.Table:  # fmt: skip
+        """`Lake.features.join`: rows with what was known of feature sets at each. Raises ClientError."""
+        return self._ask(verbs.join(sets, kind, question, at=at, max_age=max_age))
 
     def batches(self, kind: str, **question: Unpack[Rows]) -> Iterator[pa.RecordBatch]:
         """`Lake.batches`: rows as they come, for what does not fit in memory. Not asked again once they have begun.
 
-        Ask nothing else before they are all read. Raises ClientError.
+        Raises ClientError.
         """
-        answer = self._begin(verbs.read(kind, question).request)
+        connection, answer = self._apart(verbs.read(kind, question).request)
         try:
             yield from pa.ipc.open_stream(answer)
         except pa.ArrowInvalid as error:
@@ -66,7 +74,7 @@ class DatalakeClient:
         except (OSError, http.client.HTTPException) as error:
             raise AnswerBroken(f"the answer ended in the middle: {error or type(error).__name__}") from error
         finally:
-            self.close()
+            connection.close()
 
     def book(
         self, symbol: str, *, at: Time, exchange: str | None = None, market_type: str | None = None,
@@ -79,11 +87,28 @@ class DatalakeClient:
         """`Lake.sql`, where the server allows it (`serve.sql`). Raises ClientError."""
         return self._ask(verbs.sql(query))
 
+    def tail(self, **question: Any) -> Iterator[Row]:
+        """Events as they come, without an end: `exchange, market_type, kind, symbol`. Raises ClientError."""
+        for _, said in self._events(asking.get("/live/tail", **question)):
+            yield said
+
     # --- what is held, and how sure it is ---
 
     def datasets(self, **question: Any) -> list[Row]:
         """Datasets by `exchange, symbol, market_type, kind, q, sort`; all pages. Raises ClientError."""
         return self._all(lambda offset: verbs.datasets(offset, question))
+
+    def preview(self, dataset: str, **question: Any) -> Row:
+        """The first rows of a dataset by its id; `limit, offset`. Raises ClientError."""
+        return self._ask(verbs.ask(f"/datasets/{asking.part(dataset)}/preview", **question))
+
+    def files(self, *, kind: str | None = None, **question: Unpack[Market]) -> list[Row]:
+        """`Lake.files`, as mappings. Raises ClientError."""
+        return self._all(lambda offset: verbs.page("/files", "files", offset, question, kind=kind))
+
+    def completeness(self, kind: str, **question: Unpack[Rows]) -> Row:
+        """`Lake.completeness`, as a mapping. Raises ClientError."""
+        return self._ask(verbs.completeness(kind, question))
 
     def gaps(self, *, kind: str | None = None, state: str = "open", **question: Unpack[Market]) -> list[Gap]:
         """`Lake.gaps`. Raises ClientError."""
@@ -109,6 +134,10 @@ class DatalakeClient:
         """The lake in numbers, and who writes it. Raises ClientError."""
         return self._ask(verbs.ask("/status"))
 
+    def live_status(self) -> Row:
+        """What the running daemon says of its services and streams. Raises ClientError."""
+        return self._ask(verbs.ask("/live/status"))
+
     # --- feature sets ---
 
     def features(self, **question: Any) -> list[Row]:
@@ -120,7 +149,45 @@ class DatalakeClient:
         """The values of one version; `start, end, columns, known_by`. Raises ClientError."""
         return self._ask(verbs.rows(f"/features/{asking.part(feature_id)}/download", question))
 
-    # --- jobs of the daemon ---
+    def feature_sets(self, **question: Any) -> list[Row]:
+        """`Lake.features.sets`, as mappings, by `exchange, symbol, market`. Raises ClientError."""
+        held: list[Row] = self._ask(verbs.ask("/features/sets", **question))["feature_sets"]
+        return held
+
+    def feature_lineage(self, feature_id: str) -> Row:
+        """What a version was computed on, and what of that was revised since. Raises ClientError."""
+        return self._ask(verbs.ask(f"/features/{asking.part(feature_id)}/lineage"))
+
+    def put_feature(self, file: str | Path, **fields: Unpack[verbs.Put]) -> Row:
+        """Put a version in, from a CSV, Parquet or Arrow file here. Raises ClientError."""
+        return self._ask(verbs.put(file, fields))
+
+    def rollback_feature(self, feature_id: str) -> Row:
+        """Let `latest` of its set mean this version. Raises ClientError."""
+        return self._ask(verbs.tell(f"/features/{asking.part(feature_id)}/rollback"))
+
+    def delete_feature(self, feature_id: str) -> Row:
+        """Delete a version, at once. Raises ClientError."""
+        return self._ask(verbs.delete(f"/features/{asking.part(feature_id)}"))
+
+    # --- venues ---
+
+    def exchanges(self) -> list[Row]:
+        """Venues that can be collected from. Raises ClientError."""
+        held: list[Row] = self._ask(verbs.ask("/ingest/exchanges"))["exchanges"]
+        return held
+
+    def markets(self, exchange: str) -> list[Row]:
+        """The markets of a venue, and the kinds that each has. Raises ClientError."""
+        held: list[Row] = self._ask(verbs.ask(f"/ingest/exchanges/{asking.part(exchange)}/markets"))["markets"]
+        return held
+
+    def symbols(self, exchange: str, market_type: str = "spot", *, source: Source = "lake") -> Row:
+        """The symbols of a market, as the lake or the venue itself (now) knows them. Raises ClientError."""
+        path = f"/ingest/exchanges/{asking.part(exchange)}/symbols"
+        return self._ask(verbs.ask(path, market=market_type, source=source))
+
+    # --- what changes the lake: done by its daemon, with a token of scope admin ---
 
     def jobs(self, state: str | None = None) -> list[Row]:
         """All jobs, each with how far it is. Raises ClientError."""
@@ -143,6 +210,21 @@ class DatalakeClient:
     def move(self, job: str, action: str) -> Row:
         """`pause`, `resume` or `cancel` a job. Raises ClientError."""
         return self._ask(verbs.tell(f"/jobs/{asking.part(job)}/{asking.part(action)}"))
+
+    def watch(self, job: str) -> Iterator[tuple[str, Row]]:
+        """What a job says: (`progress`, `{done, total, what}`) until (`done` or `failed`, …). Raises ClientError."""
+        yield from self._events(asking.get(f"/jobs/{asking.part(job)}/events"))
+
+    def import_file(self, file: str | Path, **fields: Any) -> Row:
+        """Take in a file of other origin, as `dl import`; `dry_run=True` says what would come. Raises ClientError."""
+        return self._ask(verbs.take_in(file, fields))
+
+    def delete(self, dataset: str, confirm: str | None = None) -> Row:
+        """Delete the closed days of a dataset. Without the word `confirm` of the answer before, say what would go.
+
+        Raises ClientError.
+        """
+        return self._ask(verbs.delete(f"/datasets/{asking.part(dataset)}", confirm))
 
     # --- asking ---
 
@@ -180,11 +262,11 @@ class DatalakeClient:
                 self._sleep(asking.wait_of(error.retry_after, pause))
 
     def _whole(self, request: Request) -> bytes:
-        answer = self._begin(request)
+        answer = self._begin(request, self._connection())
         pieces: list[bytes] = []
         count = 0
         try:
-            while piece := answer.read(_PIECE):
+            while piece := answer.read(PIECE):
                 pieces.append(piece)
                 count += len(piece)
                 if self._progress is not None:
@@ -193,23 +275,42 @@ class DatalakeClient:
             raise AnswerBroken(f"the answer ended in the middle: {error or type(error).__name__}") from error
         return b"".join(pieces)
 
-    def _begin(self, request: Request) -> http.client.HTTPResponse:
-        """An answer of success whose body is still to be read. Raises ClientError."""
-        headers = {**self._headers, "Content-Type": "application/json"} if request.body else self._headers
+    def _events(self, request: Request) -> Iterator[tuple[str, Any]]:
+        connection, answer = self._apart(request)
         try:
-            connection = self._connection()
-            connection.request(request.method, request.target, request.body or None, headers)
-            answer = connection.getresponse()
-            if 200 <= answer.status < 300:
-                return answer
-            body = answer.read()
+            yield from asking.events(answer)
         except (OSError, http.client.HTTPException) as error:
-            said = f"{self._server.base} does not answer: {error or type(error).__name__}"
-            raise Unreachable(said) from error
-        raise asking.error_of(answer.status, body, answer.headers.get("Retry-After"))
+            raise AnswerBroken(f"the answer ended in the middle: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+
+    def _apart(self, request: Request) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """An answer on a connection of its own, so that others can be asked for before its end. Raises ClientError."""
+        connection = self._connected()
+        try:
+            return connection, self._begin(request, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _begin(self, request: Request, connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        """An answer of success whose body is still to be read. Raises ClientError."""
+        body = request.body or None if request.form is None else request.form.pieces()
+        try:
+            connection.request(request.method, request.target, body, {**self._headers, **request.said()})
+            answer = connection.getresponse()
+            if request.done(answer.status):
+                return answer
+            said = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            why = f"{self._server.base} does not answer: {error or type(error).__name__}"
+            raise Unreachable(why) from error
+        raise asking.error_of(answer.status, said, answer.headers.get("Retry-After"))
 
     def _connection(self) -> http.client.HTTPConnection:
-        if self._held is None:
-            made = http.client.HTTPSConnection if self._server.scheme == "https" else http.client.HTTPConnection
-            self._held = made(self._server.host, self._server.port, timeout=self._timeout)
+        self._held = self._held or self._connected()
         return self._held
+
+    def _connected(self) -> http.client.HTTPConnection:
+        made = http.client.HTTPSConnection if self._server.scheme == "https" else http.client.HTTPConnection
+        return made(self._server.host, self._server.port, timeout=self._timeout)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeAlias, TypedDict, TypeVar
+from pathlib import Path
+from typing import Any, Generic, Literal, Required, TypeAlias, TypedDict, TypeVar
 
 import msgspec
 import pyarrow as pa
 
-from client import asking
-from client.asking import Request, Symbols, Time, get, part, post
+from client import asking, wire
+from client.asking import Duration, Symbols, Time, get, part, post
+from client.wire import Request
 from market.session import Gap
 
 T = TypeVar("T")
 Fill: TypeAlias = Literal["none", "empty", "previous"]
 MinState: TypeAlias = Literal["provisional", "final", "verified"]
+At: TypeAlias = Literal["open", "close"]
+Source: TypeAlias = Literal["lake", "venue"]
 Row: TypeAlias = dict[str, Any]
 Found: TypeAlias = tuple[list[T], int]
 """One page, and how many rows there are on all pages."""
-_TIMES = ("start", "end", "as_of")
+_TIMES = ("start", "end", "as_of", "known_by")
 
 
 class Market(TypedDict, total=False):
@@ -51,6 +55,25 @@ class Day(TypedDict, total=False):
     revision: int | None
 
 
+class Put(TypedDict, total=False):
+    """A version of a feature set: as `dl features put` takes it."""
+
+    exchange: Required[str]
+    market: Required[str]
+    symbol: Required[str]
+    feature_set: Required[str]
+    version: str
+    time: str | None
+    known: str | None
+    delay: Duration
+    computed_on: Sequence[str]
+    as_of: Time | None
+    lookback: Duration
+    missing: Literal["refuse", "null"]
+    sort: bool
+    note: str
+
+
 class Asked(msgspec.Struct, Generic[T], frozen=True):
     """A request and what its whole answer means."""
 
@@ -77,8 +100,16 @@ def read(kind: str, question: Mapping[str, Any]) -> Asked[pa.Table]:
     return rows(f"/read/{part(kind)}", question)
 
 
-def bars(interval: str, question: Mapping[str, Any]) -> Asked[pa.Table]:
-    return rows("/bars", question, interval=interval)
+def bars(interval: Duration, offset: Duration, question: Mapping[str, Any]) -> Asked[pa.Table]:
+    return rows("/bars", question, interval=interval, window_offset=offset or None)
+
+
+def join(sets: Symbols, kind: str, question: Mapping[str, Any], **more: Any) -> Asked[pa.Table]:
+    return rows("/features/join", question, kind=kind, set=[sets] if isinstance(sets, str) else sets, **more)
+
+
+def completeness(kind: str, question: Mapping[str, Any]) -> Asked[Row]:
+    return ask(f"/completeness/{part(kind)}", **_plain(question))
 
 
 def sql(query: str) -> Asked[pa.Table]:
@@ -124,3 +155,26 @@ def ask(path: str, **asked: Any) -> Asked[Any]:
 def tell(path: str, body: object = None) -> Asked[Any]:
     """Something to be done, answered in JSON."""
     return Asked(post(path, body), asking.json_of)
+
+
+def put(file: str | Path, fields: Mapping[str, Any]) -> Asked[Row]:
+    """A version of a feature set; times of `as_of` as microseconds, several kinds as one text."""
+    as_of = asking.time_of(fields.get("as_of"))
+    return _send("/features/upload", file, {**fields, "as_of": as_of})
+
+
+def take_in(file: str | Path, fields: Mapping[str, Any]) -> Asked[Row]:
+    """A file of other origin; `columns` maps its columns to fields."""
+    columns = fields.get("columns")
+    said = ",".join(f"{name}={field}" for name, field in columns.items()) if isinstance(columns, Mapping) else columns
+    return _send("/ingest/file", file, {**fields, "columns": said})
+
+
+def _send(path: str, file: str | Path, fields: Mapping[str, Any]) -> Asked[Row]:
+    said = {name: asking.said_of(value) for name, value in fields.items() if value is not None}
+    texts = {name: ",".join(map(str, one)) if isinstance(one, list) else str(one) for name, one in said.items()}
+    return Asked(Request("POST", asking.V1 + path, form=wire.form(file, texts)), asking.json_of)
+
+
+def delete(path: str, confirm: str | None = None, **query: Any) -> Asked[Row]:
+    return Asked(asking.delete(path, confirm=confirm, **query), asking.json_of)

@@ -90,7 +90,8 @@ def held(root: Path, manifest: Manifest, exchange: str, market_type: str, symbol
     """
     market, wanted = (exchange, market_type), set(symbols)
     with manifest.snapshot() as now:
-        past = frozenset(row.session for row in now.sessions(*market) if row.source == HISTORY)
+        opened = {row.session: row.opened_at for row in now.sessions(*market) if row.source == HISTORY}
+        past = frozenset(opened)
         contracts = lasting(root, now, *market).contracts
         listed: dict[str, list[Interval]] = {}
         for one in contracts:
@@ -99,7 +100,7 @@ def held(root: Path, manifest: Manifest, exchange: str, market_type: str, symbol
         coverage = now.coverage(*market)
         streamed = {row.symbol for row in coverage if row.kind == CANDLE and row.session not in past} & wanted
         minutes = sessions_of(root, now, *market, streamed, INTERVAL)
-        return Held(coverage, now.gaps(*market), past, listed, minutes)
+        return Held(coverage, now.gaps(*market), past, listed, minutes, opened)
 
 
 def contracts_of(writer: LakeWriter, exchange: str, market_type: str) -> tuple[Contract, ...]:

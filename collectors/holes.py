@@ -25,6 +25,9 @@ STALLED = "stalled"
 SILENT = "silent_stream"
 """Cause of an interruption that was proven: the venue has newer events of a stream that has sent none."""
 SINGLE, SILENCE = (STALLED, SILENT), "silence"
+OPENING = frozenset({"quote", "mark_price", "book_snapshot"})
+"""Kinds of which venues say what is to who subscribes: after a silence that is no proof that more will come."""
+FLOWS = 5 * SECOND  # of venue time: what follows the first message within it shows that nothing was left out
 HANDOVER = "handover"
 """Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
 JUMP = "jump"
@@ -70,6 +73,8 @@ class Memory(ABC):
         self._held: deque[tuple[Line, Hole]] = deque()
         self._out: dict[str, Gap] = {}
         self._settling: list[Line] = []
+        self._clock_ahead = 0
+        """By how much (us) the venue's clock is ahead of ours, as the session said that knew it last."""
 
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]:
         """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
@@ -94,10 +99,12 @@ class Memory(ABC):
             for doubt in line.unproven(session) if line.doubts else ():
                 if cause != HANDOVER:
                     self._between(line, doubt.ts_from, doubt.ts_to, cause, session, now)
+                    if cause in SINGLE and line.ts <= doubt.ts_to:
+                        self._opens(line, line.session, line.ts)
                 elif shown > doubt.ts_to + IN_FLIGHT:  # it had come that far, without this stream
                     self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
         for line in (line for line in named if not line.sessions):
-            alive = line.ts if cause in SINGLE else max(line.ts, line.since, newest - IN_FLIGHT)
+            alive = line.ts if cause in SINGLE or line.opening else max(line.ts, line.since, newest - IN_FLIGHT)
             if cause == HANDOVER:
                 if line.gap is None and line.ts:
                     line.gap = self._gap(line, alive, cause, session, now)
@@ -109,6 +116,7 @@ class Memory(ABC):
                 line.gap = self._gap(
                     line, (line.ts and alive) or self._unheard(line, cause, newest, shown, now), cause, session, now
                 )
+                line.opening = None  # the gap begins there
                 self._give(line.gap)
         return self._take(now)
 
@@ -161,6 +169,18 @@ class Memory(ABC):
         if line is None:
             return 0, None
         return line.ts, line.next - 1 if self.contiguous and line.next >= 0 else None
+
+    def _time(self, event: Event) -> int:
+        """The venue's time of an event (us). A session that knows no skew yet would take a venue whose clock is ahead
+        for one that has not come so far, and an interruption for none.
+        """
+        if event.ts_event is not None:
+            return event.ts_event
+        skew: int | None = getattr(event, "skew_us", None)
+        if skew is None:
+            return event.ts_recv + self._clock_ahead
+        self._clock_ahead = max(0, -skew)
+        return event.ts_recv - skew
 
     @abstractmethod
     def merge(self, event: Event) -> bool:
@@ -225,6 +245,7 @@ class Memory(ABC):
             line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
             line.gap.detail = stop.detail
             self._give(line.gap)
+            self._clock_ahead = max(self._clock_ahead, stop.ahead)
 
     def tick(self, now: int) -> list[Gap]:
         """Gaps that are new or changed since the last call, holes held long enough among them."""
@@ -281,13 +302,29 @@ class Memory(ABC):
         of all: who left that out was mute, and comes in anew. See Doubt for `apart`.
         """
         session, now = event.session, event.ts_recv
+        if line.opening is not None:
+            self._followed(line, session, self._time(event), now)
         for doubt in line.reached(session, at, apart):
             self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
         if line.was_mute(session, at, newest):
             if len(line.sessions) > 1:
-                line.meet(session, at, joined=False, ts=venue_time(event))
+                line.meet(session, at, joined=False, ts=self._time(event))
             else:
-                self._between(line, line.ts, venue_time(event), SILENT, session, now)
+                self._between(line, line.ts, self._time(event), SILENT, session, now)
+
+    def _opens(self, line: Line, session: str, ts: int) -> None:
+        """One message of `session` is all that came of a stream after a silence."""
+        if self.kind in OPENING:
+            line.opening = (session, ts)
+
+    def _followed(self, line: Line, session: str, ts: int, now: int) -> None:
+        """Something came after the message that ended a silence: what took long may have left out what was between."""
+        if line.opening is None or ts <= line.opening[1]:
+            return
+        before, since = line.opening
+        if ts - since > FLOWS:
+            self._between(line, since, ts, STALLED, before, now)
+        line.opening = (session, ts) if session != before else None
 
     def _resumed(self, line: Line, event: Event, ts: int, *, unbroken: bool) -> None:
         """The stream flows again. An id that we had proves that the new session was there before the old one left."""
@@ -297,6 +334,8 @@ class Memory(ABC):
         gap.ts_to = max(ts, gap.ts_from + 1)
         if unbroken:
             self._close(gap, event.ts_recv)
+        elif gap.cause in SINGLE:
+            self._opens(line, event.session, ts)
         self._end(gap, event.ts_recv)
 
     def _end(self, gap: Gap, now: int) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from collectors.holes import IN_FLIGHT, Memory, venue_time
+from collectors.holes import IN_FLIGHT, Memory
 from collectors.line import Line
 from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL, Gap
@@ -86,7 +86,7 @@ class KeyedMerger(Memory):
         line = self._line(event.symbol)
         told = self._told.setdefault(event.symbol, {})
         key = self._key(event)
-        known, ts = key in told, venue_time(event)
+        known, ts = key in told, self._time(event)
         if event.source == "rest" and self.kind == BOOK_SNAPSHOT:
             line = Line(event.symbol)  # what was asked for is no part of a stream
         else:

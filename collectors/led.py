@@ -64,7 +64,7 @@ class LedMerger(Memory):
             if event.session != line.session:
                 rows += self._other(line, event)
                 continue
-            if line.entering or line.doubts:
+            if line.entering or line.doubts or line.opening:
                 self._come(line, event, venue_time(event), 0, APART)
             if self._repeats(event):
                 self.duplicates += 1
@@ -133,7 +133,7 @@ class LedMerger(Memory):
         session, ts = event.session, venue_time(event)
         if session not in line.sessions:
             line.meet(session, ts, joined=ts <= line.ts or not line.ts)
-        if line.entering or line.doubts:
+        if line.entering or line.doubts or line.opening:
             self._come(line, event, ts, 0, APART)
         held = self._waiting.setdefault(line.symbol, {}).setdefault(session, deque(maxlen=WAITING))
         self.duplicates += len(held) == WAITING

@@ -29,8 +29,9 @@ class Line:
     """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
 
     __slots__ = (
-        "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd", "past",
-        "seen", "session", "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts", "twin", "until",
+        "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd",
+        "opening", "past", "seen", "session", "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts",
+        "twin", "until",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -57,6 +58,10 @@ class Line:
         """Sessions that are known to overlap with what was there before them."""
         self.gap: Gap | None = None
         """The interruption that waits for its end."""
+        self.opening: tuple[str, int] | None = None
+        """(session, venue time) of the message that ended a silence, while that session has sent no other: a venue says
+        what is to who subscribes, and that alone does not show that the stream flows.
+        """
         self.settling: tuple[str, int] | None = None
         """(session, time) that will have ended the interruption, if the session lasts."""
         self.holes: list[Hole] = []

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
-from collectors.holes import CONFIRM, IN_FLIGHT, SEEN, Memory, venue_time, without
+from collectors.holes import CONFIRM, IN_FLIGHT, SEEN, Memory, without
 from collectors.line import Line
 from market.kinds import Event, kind
 
@@ -25,6 +25,7 @@ class MonotonicMerger(Memory):
         super().__init__(exchange, market_type, kind_name)
         self._number = attrgetter(kind(kind_name).seq or "item")
         self._numbered = kind(kind_name).seq is not None
+        self._skewed = "skew_us" in getattr(kind(kind_name).struct, "__struct_fields__", ())
 
     def merge(self, event: Event) -> bool:
         line = self._lines.get(event.symbol)
@@ -50,7 +51,7 @@ class MonotonicMerger(Memory):
             del line.seen[: SEEN // 2]
         ts = event.ts_event
         if ts is None:
-            ts = venue_time(event)
+            ts = self._time(event)
         if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
             line.ts = ts
         return True
@@ -59,10 +60,10 @@ class MonotonicMerger(Memory):
         """As `merge` for each: a new id of the stream that is flowing, which is what nearly all are, costs no call."""
         if not self._numbered:
             return super().merge_all(events)
-        line_of, repeated = self._lines.get, set()
-        numbers: Iterable[int | None] = map(self._number, events)
-        for place, (event, number) in enumerate(zip(events, numbers, strict=True)):
-            line = line_of(event.symbol)
+        line_of, number_of, skewed, repeated = self._lines.get, self._number, self._skewed, set()
+        ahead, skew = self._clock_ahead, 0
+        for place, event in enumerate(events):
+            line, number = line_of(event.symbol), number_of(event)
             if line is None or number is None or number < line.next or event.session != line.session:
                 if not self.merge(event):
                     repeated.add(place)
@@ -74,14 +75,17 @@ class MonotonicMerger(Memory):
                 del seen[: SEEN // 2]
             ts = event.ts_event
             if ts is None:
-                ts = event.ts_recv - (getattr(event, "skew_us", None) or 0)
+                skew = event.skew_us if skewed else 0  # type: ignore[attr-defined] # this kind has it
+                ts = event.ts_recv + ahead if skew is None else event.ts_recv - skew
             if ts > line.ts:  # noqa: PLR1730 -- every event passes here, and calling max costs
                 line.ts = ts
+        if skew:
+            self._clock_ahead = max(0, -skew)
         return without(events, repeated)
 
     def _look(self, event: Event, number: int | None) -> bool:
         line = self._line(event.symbol)
-        ts = venue_time(event)
+        ts = self._time(event)
         place = bisect_left(line.seen, number) if number is not None else 0
         known = number is not None and place < len(line.seen) and line.seen[place] == number
         at = ts if number is None else number
@@ -101,11 +105,16 @@ class MonotonicMerger(Memory):
             self.duplicates += 1
             line.calm(event.session, at)
             return False
-        line.session, line.twin = event.session, ""
+        line.session, line.twin = event.session if line.opening is None else "", ""
         line.ts = max(line.ts, ts)
         if number is not None:
             self._place(line, number, place, ts)
         return True
+
+    def _opens(self, line: Line, session: str, ts: int) -> None:
+        """See Memory. What follows is looked at."""
+        super()._opens(line, session, ts)
+        line.session = line.twin = ""
 
     def _place(self, line: Line, number: int, place: int, ts: int) -> None:
         """Remember an id that was not seen, in its order; a run of them below everything is a new numbering."""

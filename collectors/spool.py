@@ -28,8 +28,10 @@ from lake.writer import LakeWriter
 from market import times
 from runtime import metrics, telemetry
 
-PIECE = 1024 * 1024
-"""Bytes written at once, give or take what came together."""
+PIECE = 128 * 1024
+"""Bytes written at once, give or take what came together: they are joined, hashed and written while they are in the
+processor's caches, and their memory is that of the piece before.
+"""
 
 WAITED_FOR = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,

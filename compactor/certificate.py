@@ -94,8 +94,9 @@ def _tally(counts: Counter[int], values: pl.Series) -> None:
     digits = pl.col("v").abs().cast(pl.String).str.len_bytes().cast(pl.Int64)
     unit = pl.lit(10, dtype=pl.Int64).pow((digits - 3).clip(lower_bound=0))
     bucket = (pl.col("v").sign() * (pl.col("v").abs() // unit * unit)).cast(pl.Int64)
-    distinct = pl.DataFrame({"v": values.cast(pl.Int64)}).group_by("v").len()  # they repeat, and are rounded once
-    for value, count in distinct.group_by(bucket.alias("b")).agg(pl.col("len").sum()).iter_rows():
+    distinct = pc.value_counts(values.cast(pl.Int64).to_arrow())  # they repeat, and are rounded once
+    frame = pl.DataFrame({"v": pl.from_arrow(distinct.field(0)), "n": pl.from_arrow(distinct.field(1))})
+    for value, count in frame.group_by(bucket.alias("b")).agg(pl.col("n").sum()).iter_rows():
         counts[value] += count
 
 

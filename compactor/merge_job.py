@@ -194,7 +194,7 @@ def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> M
         parents=parents_of(job.inputs),
         late=sum(row.late for row in job.inputs),
     )
-    rows = _watched(_moderate(flow.pieces()), found.add)
+    rows = _watched(_moderate(kind, flow.pieces()), found.add)
     file = publish(root, placement, rows, run=place.run, now=place.now, seen=flow.seen)
     try:
         flow.check()
@@ -205,9 +205,11 @@ def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> M
     return Made(add=[file], remove=[row.path for row in job.inputs], checks=findings)
 
 
-def _moderate(pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _moderate(kind: str, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in tables of a size that is cheap to look at: what a merge gives out can be very small."""
-    return parquet.regroup(pieces, MODERATE_ROWS, MODERATE_LEVELS)
+    if tables.level_columns(kind):
+        return parquet.regroup(pieces, MODERATE_ROWS, MODERATE_LEVELS)
+    return parquet.gathered(pieces, MODERATE_ROWS)
 
 
 def _watched(pieces: Iterable[pa.Table], *watchers: Callable[[pa.Table], None]) -> Iterator[pa.Table]:
@@ -334,7 +336,7 @@ class Day:
             lake_id=self.place.lake_id,
             parents=parents_of(self.inputs(symbol, base)),
         )
-        rows = _watched(_moderate(pieces), measure.add)
+        rows = _watched(_moderate(kind, pieces), measure.add)
         file = publish(self.root, placement, rows, run=self.place.run, now=self.place.now, seen=flow.seen)
         self.published.append(file)
         self.measures[symbol] = measure

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from collectors import venues
 from collectors.backfill import Summary, close_gaps, held, offers
-from collectors.history_plan import Plan, Wish, plan
+from collectors.history_plan import Held, Plan, Wish, plan
 from daemon.config import Config
 from lake.errors import WrongQuestion
 from lake.job_book import Request
 from lake.job_plan import BACKFILL
 from lake.jobs import ChunkRow
+from lake.manifest import Manifest
 from lake.writer import LakeWriter
 from market.session import Endpoint, Exchange
 from market.times import text
@@ -26,7 +28,9 @@ NAMED = 5
 
 
 class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked for. Times us; `span` says the period in the words of who asked, where it moves with the time."""
+    """What is asked for. Times us; `span` says the period in the words of who asked, where it moves with the time;
+    `deleted`: also what was deleted from the lake.
+    """
 
     exchange: str
     market_type: str
@@ -35,6 +39,7 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: int
     end: int
     span: str = ""
+    deleted: bool = False
 
     def wishes(self) -> list[Wish]:
         """Raises WrongQuestion for a kind that no history has."""
@@ -56,7 +61,13 @@ class Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         names, few = self.named, self.named[:NAMED]
         symbols = ", ".join(few) + (f" and {len(names) - len(few):,} more" if len(names) > len(few) else "")
         period = self.span or f"{text(self.start)} to {text(self.end)}"
-        return f"{self.exchange} {self.market_type}: {', '.join(self.kinds)} of {symbols}, {period}"
+        more = ", also what was deleted" if self.deleted else ""
+        return f"{self.exchange} {self.market_type}: {', '.join(self.kinds)} of {symbols}, {period}{more}"
+
+    def known(self, root: Path, manifest: Manifest) -> Held:
+        """What the lake has of it. Reads the manifest: call it in a thread where a loop runs."""
+        found = held(root, manifest, venues.load(self.exchange).NAME, self.market_type, self.named)
+        return msgspec.structs.replace(found, again=self.deleted)
 
 
 def wanted_of(arguments: Mapping[str, Any]) -> Wanted:
@@ -93,7 +104,7 @@ def endpoint_of(venue: Exchange, market_type: str, config: Config) -> Endpoint:
 def planned(writer: LakeWriter, wanted: Wanted, now: int) -> Plan:
     """What of it is to be asked for. Reads the manifest: call it in a thread where a loop runs."""
     venue = venues.load(wanted.exchange)
-    known = held(writer.root, writer.manifest, venue.NAME, wanted.market_type, wanted.named)
+    known = wanted.known(writer.root, writer.manifest)
     return plan(wanted.wishes(), offers(venue, wanted.market_type), known, now)
 
 

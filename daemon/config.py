@@ -23,6 +23,7 @@ from daemon import environment, problems, yaml_file
 from daemon.environment import Override
 from daemon.errors import ConfigError, NoConfig
 from daemon.yaml_file import Document, KeyPath
+from lake.refused import cure
 from lake.space import Limits
 from runtime.addresses import is_loopback
 from runtime.redaction import HIDDEN, redacted
@@ -258,7 +259,8 @@ def _read(path: Path) -> Document:
     except FileNotFoundError as error:
         raise NoConfig(f"there is no configuration file {path}") from error
     except OSError as error:
-        raise NoConfig(f"{path} cannot be read: {error.strerror}") from error
+        fix = f" ({cure(error)})" if cure(error) else ""
+        raise NoConfig(f"{path} cannot be read: {error.strerror}{fix}") from error
 
 
 def _beside(config: Path, given: Path) -> Path:

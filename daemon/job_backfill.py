@@ -134,6 +134,7 @@ class BackfillWork:
     def _todo(self, wanted: Wanted, due: Sequence[ChunkRow]) -> Todo:
         venue, writer = venues.load(wanted.exchange), self._writer
         known = held(writer.root, writer.manifest, venue.NAME, wanted.market_type, {one.symbol for one in due})
+        known = msgspec.structs.replace(known, again=wanted.deleted)
         return todo(due, offers(venue, wanted.market_type), known, self._clock.now())
 
     async def _wait(self, chunks: Sequence[ChunkRow], until: int, report: Report, stop: asyncio.Event) -> None:

@@ -59,7 +59,8 @@ class Limits(msgspec.Struct, frozen=True):
     rows: int = 500_000_000
     columns: int = 1_000
     sorted_rows: int = 20_000_000
-    """That are put in order: all of them are held in memory for it."""
+    sorted_bytes: int = 256 << 20
+    """That are put in order (`sort`): all of them are held in memory for it, twice."""
     line_bytes: int = 1 << 20
     """Of one line of a CSV."""
     note: int = 2_000

@@ -109,14 +109,14 @@ def _finite(column: pa.Array, name: str, asked: Put, row: int) -> pa.Array:
 
 def _sorted(tables: Iterable[pa.Table], limits: Limits) -> Iterator[pa.Table]:
     held: list[pa.Table] = []
-    rows = 0
+    rows = size = 0
     for table in tables:
         held.append(table)
         rows += table.num_rows
-        if rows > limits.sorted_rows:
-            raise WrongQuestion(
-                f"more than {limits.sorted_rows:,} rows cannot be put in order here", "sort the file by its time first"
-            )
+        size += table.nbytes
+        if rows > limits.sorted_rows or size > limits.sorted_bytes:
+            what = f"{limits.sorted_rows:,} rows, or {limits.sorted_bytes >> 20:,} MiB of values,"
+            raise WrongQuestion(f"more than {what} cannot be put in order here", "sort the file by its time first")
     if held:
         whole = pa.concat_tables(held)
         frame = pl.DataFrame(whole).sort(OWN_TIME, KNOWN_AT, maintain_order=True)

@@ -69,13 +69,13 @@ def _of_file(path: Path, limits: Limits) -> Source:
     with path.open("rb") as file:
         head = file.read(8)
     if not head:
-        raise WrongQuestion(f"{path} is empty", "a file of features begins with the names of its columns")
+        raise WrongQuestion(f"{path.name} is empty", "a file of features begins with the names of its columns")
     if head.startswith(b"PAR1"):
         return _parquet(path)
     if head.startswith(b"ARROW1"):
         return _arrow(path)
     if head.startswith((b"PK\x03\x04", b"(\xb5/\xfd", b"BZh", b"\xfd7zXZ")):
-        raise WrongQuestion(f"{path} is packed", "unpack it first; a CSV may be packed by gzip")
+        raise WrongQuestion(f"{path.name} is packed", "unpack it first; a CSV may be packed by gzip")
     return _csv(path, limits, "gzip" if head.startswith(b"\x1f\x8b") else None)
 
 
@@ -133,8 +133,10 @@ def _header(path: Path, limits: Limits, compression: str | None) -> tuple[list[s
     if "\0" in text or not text.strip():
         raise WrongQuestion(f"{path.name} has no line of column names", "begin it with the names of its columns")
     delimiter = max(",;\t|", key=text.count)
-    names = [name.strip() for name in next(csv.reader([text], delimiter=delimiter))]
-    if names != next(csv.reader([text], delimiter=delimiter)):
+    with _told(path):
+        said = next(csv.reader([text], delimiter=delimiter))
+    names = [name.strip() for name in said]
+    if names != said:
         raise WrongQuestion(f"{path.name}: names of columns have blanks around them", "leave those out")
     return names, delimiter
 

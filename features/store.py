@@ -14,6 +14,7 @@ from features.requests import LIMITS, Done, Limits, Put, VersionExists
 from features.rows import rows_of
 from features.sources import open_source
 from lake import durable, feature_care, feature_files, feature_table, layout, schema
+from lake.asking import LONGEST
 from lake.errors import WrongQuestion
 from lake.feature_files import Content
 from lake.feature_reads import find
@@ -96,6 +97,8 @@ def _checked(manifest: Manifest, asked: Put, limits: Limits) -> Put:
     layout.feature_path(named.exchange, named.market_type, named.symbol, named.feature_set, named.version, "0" * 64)
     if named.delay < 0 or named.lookback < 0:
         raise WrongQuestion("--delay and --lookback cannot be negative", "a row is known at its own time or later")
+    if max(named.delay, named.lookback) > LONGEST:
+        raise WrongQuestion("--delay and --lookback are at most 366 days", "say --known for rows known later than that")
     if len(named.note) > limits.note:
         raise WrongQuestion(f"the note has {len(named.note):,} characters, {limits.note:,} are the limit", "shorten it")
     for kind in named.computed_on:

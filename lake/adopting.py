@@ -22,8 +22,9 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import durable, layout, merge, overlaps, tables, typed
+from lake import day_rows, durable, layout, merge, overlaps, tables, typed
 from lake.checks import DUPLICATE, check_table
+from lake.day_rows import Span
 from lake.errors import StorageFailed
 from lake.publish import Placement, publish
 from lake.rows import FILES, CheckRow, FileRow, QuarantineRow, SessionRow
@@ -31,16 +32,15 @@ from lake.sortedness import unsorted
 from lake.writer import LakeWriter
 from market import kinds
 from market.session import Coverage
-from market.times import DAY, HOUR, MS, Interval, date_of, floor_to, subtract
+from market.times import DAY, HOUR, Interval, date_of, floor_to, subtract
 
 BATCH_ROWS = 256 * 1024
 """Rows of a batch, at most, as its readers should cut it: a batch is in memory as texts and as a table."""
 DONE = "done"
 REFUSED = "refused_file"
 """The causes with which the session of a file ends: it is in the lake as a whole, or nothing of it is."""
+MOST_REASONS = 50
 SHOWN = 300
-Span = tuple[int, int]
-"""[from, to) us."""
 
 
 class FileSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,10 @@ class FileSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Published(msgspec.Struct):
-    """What was made of a file and waits for `finish`. Law: rows read = rows + duplicates + covered + quarantined."""
+    """What was made of a file and waits for `finish`.
+
+    Law: rows read = rows + duplicates + covered + quarantined + other.
+    """
 
     files: list[FileRow] = []
     checks: list[CheckRow] = []
@@ -84,6 +87,10 @@ class Published(msgspec.Struct):
     duplicates: int = 0
     covered: int = 0
     """Rows without an id in times that the lake covers."""
+    other: int = 0
+    """Rows that tell nothing of the kind."""
+    why: dict[str, int] = {}
+    """Reason -> rows that are in quarantine for it, without their values."""
     spans: dict[str, Span] = {}
     """symbol -> from its first row to behind its last one."""
     days: dict[str, set[int]] = {}
@@ -102,6 +109,7 @@ class Adopted(msgspec.Struct, kw_only=True):
     rows: int = 0
     duplicates: int = 0
     covered: int = 0
+    other: int = 0
     quarantined: int = 0
     files: int = 0
     symbols: list[str] = []
@@ -109,6 +117,8 @@ class Adopted(msgspec.Struct, kw_only=True):
     ts_to: int | None = None
     reasons: list[str] = []
     """Why rows are in quarantine, the first ones."""
+    why: dict[str, int] = {}
+    """Reason -> how many of them, most first."""
 
 
 def identity(sha256: str, kind: str, how: str) -> str:
@@ -186,6 +196,7 @@ def rehearse(source: FileSource, batches: Iterable[pl.DataFrame], report: Callab
         found = typed.typed(source.origin, batch)
         if found.bad.height:
             made.quarantine.append(_told(source, found.bad, 0)[0])
+            _tally(made.why, _reasons(found.bad))
         _ordered_rows(source, found.table, made)
         report(made.rows + made.quarantined)
     return made
@@ -199,6 +210,8 @@ def join(made: Published, more: Published) -> None:
     made.rows += more.rows
     made.duplicates += more.duplicates
     made.covered += more.covered
+    made.other += more.other
+    _tally(made.why, more.why)
     for symbol, (start, end) in more.spans.items():
         low, high = made.spans.get(symbol, (start, end))
         made.spans[symbol] = (min(low, start), max(high, end))
@@ -244,10 +257,11 @@ def told(source: FileSource, published: Published) -> Adopted:
     spans = published.spans.values()
     return Adopted(
         session=source.session, rows=published.rows, duplicates=published.duplicates,
-        covered=published.covered,
+        covered=published.covered, other=published.other,
         quarantined=published.quarantined, files=len(published.files), symbols=sorted(published.spans),
         ts_from=min((start for start, _ in spans), default=None), ts_to=max((end for _, end in spans), default=None),
         reasons=[row.reason for row in published.quarantine][:5],
+        why=dict(sorted(published.why.items(), key=lambda each: -each[1])),
     )  # fmt: skip
 
 
@@ -286,8 +300,9 @@ def _publish_batch(root: Path, source: FileSource, batch: pl.DataFrame, made: Pu
     found = typed.typed(source.origin, batch)
     if found.bad.height:
         made.quarantine.append(_set_aside(root, source, found.bad, now))
+        _tally(made.why, _reasons(found.bad))
     table, doubled = _ordered_rows(source, found.table, made)
-    for start, part in _cut(table, floor_to(now, DAY)):
+    for start, part in day_rows.cut(table, floor_to(now, DAY)):
         placement = Placement(
             kind=source.kind, exchange=source.exchange, market_type=source.market_type, level="part",
             date=date_of(start).isoformat(), hour=start % DAY // HOUR, lake_id=source.lake_id,
@@ -309,8 +324,8 @@ def _publish_batch(root: Path, source: FileSource, batch: pl.DataFrame, made: Pu
 def _ordered_rows(source: FileSource, table: pa.Table, made: Published) -> tuple[pa.Table, Counter[str]]:
     table, covered = overlaps.without(source.kind, table, source.held)
     table, doubled = _ordered(source.kind, table)
-    spans = _spans(source.kind, table)
-    days = _days(source, table) if source.zone else {}
+    spans = day_rows.spans(source.kind, table)
+    days = day_rows.days(source.kind, table, source.zone) if source.zone else {}
     join(made, Published(rows=table.num_rows, duplicates=doubled.total(), covered=covered, spans=spans, days=days))
     return table, doubled
 
@@ -330,43 +345,6 @@ def _ordered(kind: str, table: pa.Table) -> tuple[pa.Table, Counter[str]]:
 
 def _pieces(table: pa.Table, columns: Sequence[str] | None) -> Iterator[pa.Table]:
     yield table if columns is None else table.select(list(columns))
-
-
-def _spans(kind: str, table: pa.Table) -> dict[str, Span]:
-    """Symbol -> [first, behind the last) of its rows; a candle begins when it opens."""
-    times = ["open_time", "ts_event"] if kind == "kline" else ["ts_event", "ts_event"]
-    frame = merge.plain_frame(table.select(["symbol", *dict.fromkeys(times)]))
-    found = frame.group_by("symbol").agg(
-        pl.col(times[0]).min().to_physical().alias("start"), pl.col(times[1]).max().to_physical().alias("end")
-    )
-    # a candle's time is its last millisecond
-    behind = MS if kind == "kline" else 1
-    return {str(symbol): (start, end + behind) for symbol, start, end in found.iter_rows()}
-
-
-def _days(source: FileSource, table: pa.Table) -> dict[str, set[int]]:
-    name = "open_time" if source.kind == "kline" else "ts_event"
-    frame = merge.plain_frame(table.select(["symbol", name]))
-    local = pl.col(name).dt.convert_time_zone(source.zone).dt.date().to_physical().alias("day")
-    found: dict[str, set[int]] = {}
-    for symbol, day in frame.select("symbol", local).unique().iter_rows():
-        found.setdefault(str(symbol), set()).add(day)
-    return found
-
-
-def _cut(table: pa.Table, today: int) -> Iterator[tuple[int, pa.Table]]:
-    """The rows of each day, or of each hour of a day that is not over, by the hour of their first; order is kept."""
-    if not table.num_rows:
-        return
-    stamps = pl.Series(pl.from_arrow(table.column("ts_event"))).to_physical()
-    width = pl.when(stamps >= today).then(HOUR).otherwise(DAY)
-    places = pl.select((stamps - stamps % width).alias("place")).to_series()
-    for place in places.unique().sort():
-        chosen = places == place
-        part = table if chosen.all() else table.filter(chosen.to_arrow())
-        first = stamps.filter(chosen).min()
-        assert isinstance(first, int), "a part has rows"
-        yield floor_to(first, HOUR), part
 
 
 class _SetAside(msgspec.Struct):
@@ -393,3 +371,19 @@ def _told(source: FileSource, bad: pl.DataFrame, now: int) -> tuple[QuarantineRo
     reason = f"line {rows[0].number}: {rows[0].reason}"[:SHOWN] + more
     row = QuarantineRow(path=path, origin=source.session, reason=reason, count=len(rows), bytes=len(data), at=now)
     return row, data
+
+
+def _reasons(bad: pl.DataFrame) -> Counter[str]:
+    """Refused rows by reason, of which `name: what: value` is told without the value."""
+    whole = Counter(str(reason) for reason in bad[typed.BAD])
+    told: Counter[str] = Counter()
+    for reason, count in whole.items():
+        name, *what = reason.split(": ")
+        told[f"{name}: {what[0]}" if what and " " not in name else name] += count
+    return told
+
+
+def _tally(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for reason, count in more.items():
+        known = reason in total or len(total) < MOST_REASONS
+        total[reason if known else "else"] = total.get(reason if known else "else", 0) + count

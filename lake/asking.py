@@ -20,6 +20,8 @@ from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 
 Time: TypeAlias = int | str | dt.datetime | dt.date
 Symbols: TypeAlias = str | Sequence[str] | None
+Duration: TypeAlias = int | str | dt.timedelta
+"""us, `15m`, or a timedelta."""
 T = TypeVar("T")
 WEEK = 7 * DAY
 MONDAY = 4 * DAY
@@ -69,7 +71,7 @@ def bar_kind(name: str) -> BarKind | None:
     return BarKind("bar_1s" if width % MINUTE else "bar_1m", width)
 
 
-def bar_of(interval: str | int | dt.timedelta, offset: str | int | dt.timedelta = 0) -> BarKind:
+def bar_of(interval: Duration, offset: Duration = 0) -> BarKind:
     """Bars of an interval: `15m`, `90s`, `4h`, `1d`, `1w`, us, or a timedelta.
 
     Windows begin at 1970-01-01T00:00Z plus whole intervals plus `offset` (which may be negative); weeks on Mondays.
@@ -86,7 +88,7 @@ def bar_of(interval: str | int | dt.timedelta, offset: str | int | dt.timedelta 
     return BarKind("bar_1s" if width % MINUTE or origin % MINUTE else "bar_1m", width, origin)
 
 
-def duration(value: str | int | dt.timedelta, name: str, example: str) -> int:
+def duration(value: Duration, name: str, example: str) -> int:
     """A width (us): `15m`, us, or a timedelta; `name` and `example` are for messages. Raises WrongQuestion."""
     if isinstance(value, dt.timedelta):
         return value // dt.timedelta(microseconds=1)

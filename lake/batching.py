@@ -19,11 +19,11 @@ from lake.answers import arrow
 from lake.asking import LAST, BarKind
 from lake.errors import MissingFile
 from lake.plans import Plan
-from lake.reading import EVER, Selection, Wanted, check, lazy, time_column
+from lake.reading import AROUND, EVER, Selection, Wanted, check, lazy, time_column
 from lake.rows import FileRow
 from lake.sizes import SIZED, stored_for, with_sizes
 from market import times
-from market.times import DAY, HOUR, MINUTE, Interval, floor_to
+from market.times import DAY, HOUR, Interval, floor_to
 
 BATCH_ROWS = 65_536
 _SLICE_ROWS = 200_000
@@ -32,8 +32,6 @@ _SLICE_BYTES = 24_000_000
 """Bytes of hot files that such a slice may come from: rows of books hold many levels."""
 _MOST_SLICES = 720
 """Slices of one hour."""
-_AROUND = MINUTE
-"""Copies of a hot row from two connections may differ by so much in an estimated time: each slice looks beyond it."""
 _MARKET = ("exchange", "market_type", "symbol")
 Again = Callable[[Interval, Sequence[Wanted], Callable[[Plan], pl.DataFrame]], pl.DataFrame]
 """The answer to the same question from a new snapshot, for a part of its span and some of its symbols."""
@@ -86,7 +84,7 @@ def _slice(
     root: Path, plan: Plan, hot: Sequence[FileRow], span: Interval, names: Sequence[str], again: Again
 ) -> pl.DataFrame:
     """The hot rows of a part of a day, in order and without copies."""
-    around = Interval(span.start - _AROUND, span.end + _AROUND)
+    around = Interval(span.start - AROUND, span.end + AROUND)
     wanted = _in_market(plan.wanted, hot[0])
     some = tuple(file for file in hot if file.ts_max >= around.start and file.ts_min < around.end)
     try:

@@ -143,6 +143,8 @@ def _common_flags(flags: pl.Series) -> pl.Series:
 
 def _names(column: pa.ChunkedArray) -> pl.Series | str:
     """Texts with backslash, tab, newline and return escaped, so that no text can forge a field or a line."""
+    if column.null_count == len(column):
+        return pl.Series([None], dtype=pl.String).new_from_index(0, len(column))
     if pa.types.is_dictionary(column.type):
         whole = column.unify_dictionaries().combine_chunks()
         return _gathered(_escaped(_series(whole.dictionary)), whole.indices)
@@ -169,6 +171,9 @@ def _numbers(floats: pa.ChunkedArray, texts: pa.ChunkedArray | None) -> pl.Serie
     """Plain decimal texts; prices and quantities repeat, so each distinct float is spelt once."""
     if texts is not None and texts.null_count < len(texts):
         return scaled.texts_of(_series(floats), _series(texts))
+    values = _series(floats)
+    if scaled.single(values):
+        return str(scaled.float_texts(values.head(1))[0])
     encoded = floats.combine_chunks().dictionary_encode()
     return _gathered(scaled.float_texts(_series(encoded.dictionary)), encoded.indices)
 

@@ -283,5 +283,5 @@ def _pieces(file: pq.ParquetFile, path: Path, columns: list[str] | None = None) 
     try:
         for batch in file.iter_batches(_PIECE_ROWS, columns=columns, use_threads=False):
             yield pa.Table.from_batches([batch])
-    except (OSError, pa.ArrowException) as error:
+    except parquet.BROKEN as error:
         raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error

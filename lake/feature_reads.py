@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from lake import asof, feature_files, feature_table, schema
-from lake.asking import Time, bar_kind
+from lake.asking import LAST, Duration, Time, bar_kind, duration
 from lake.errors import WrongQuestion
 from lake.feature_rows import KNOWN_AT, LATEST, OWN_TIME, FeatureRow, check_name, latest, version_key
 from lake.manifest_reads import Reads, chunks
@@ -190,7 +190,7 @@ class FeatureReads:
         end: Time | None = None,
         columns: Sequence[str] | None = None,
         at: At = "open",
-        max_age: int | None = None,
+        max_age: Duration | None = None,
         **reading: Any,
     ) -> pa.Table:
         """Rows of `Lake.read(kind, …)` of one symbol, and beside each what was known of these sets then.
@@ -198,10 +198,11 @@ class FeatureReads:
         A set is `name`, `name@1.0.0` or, of another symbol of that market, `ETHUSDT:name@1.0.0`; its columns become
         `name__column`, with `name__ts_event` and `name__known_at` of the row they are from. `at` says when a bar asks:
         at its opening, or at its close (then it may also use what became known inside of it). Values of a time more
-        than `max_age` us before are null. `reading` are more options of `Lake.read`.
+        than `max_age` (`1h`, us, a timedelta) before are null. `reading` are more options of `Lake.read`.
         Raises WrongQuestion, Malformed (a time), CorruptFile.
         """
-        if at not in get_args(At) or (max_age is not None and max_age < 0):
+        age = None if max_age is None else min(LAST, duration(max_age, "max_age", "1h"))
+        if at not in get_args(At) or (age is not None and age < 0):
             raise WrongQuestion(f"at={at!r}, max_age={max_age} cannot be", "at is open or close, no age is negative")
         rows = self._lake.read(
             kind, exchange=exchange, market_type=market_type, symbol=symbol, start=start, end=end, **reading
@@ -222,7 +223,7 @@ class FeatureReads:
             if made.keys() & (types.keys() | rows.column_names):
                 raise WrongQuestion(f"{asked} would give a column that is there already", "join one version of a set")
             types |= made
-            asking = asof.join(asking, self._needed(row, asking), prefix, max_age)
+            asking = asof.join(asking, self._needed(row, asking), prefix, age)
         found = asking.select(*types).to_arrow(compat_level=pl.CompatLevel.oldest())
         joined = rows.select(kept)
         for name, to in types.items():

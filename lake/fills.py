@@ -43,17 +43,25 @@ def hide_gaps(bars: pl.DataFrame, width: int, gaps: Spans) -> pl.DataFrame:
 
 
 def filled(  # the rows, what they are, and what is known about the windows without one
-    bars: pl.DataFrame, width: int, fill: Fill, span: Interval, coverage: Spans, gaps: Spans, origin: int = 0
+    bars: pl.DataFrame,
+    width: int,
+    fill: Fill,
+    span: Interval,
+    coverage: Spans,
+    gaps: Spans,
+    origin: int = 0,
+    until: int | None = None,
 ) -> pl.DataFrame:
-    """A row for every window of `span` (us, limited to what has rows or coverage), sorted by symbol and window.
+    """A row for every window of `span` (us), sorted by symbol and window.
 
-    `origin` (us) is where a window begins.
+    None is made that starts where a symbol has neither rows nor coverage any more and nothing is known: at or behind
+    `until` (us), up to which the answer is complete. `origin` (us) is where a window begins.
     """
     grids = []
     total = 0
     named = {key for key in coverage if key[2] != EVERY_SYMBOL}
     for key in sorted({*named, *bars.select(pl.col(MARKET).cast(pl.String)).unique().iter_rows()}):
-        grid = _grid(bars, key, (width, origin), span, coverage.get(key, ()))
+        grid = _grid(bars, key, (width, origin), span, coverage.get(key, ()), until)
         total += grid.len()
         _limit(total)
         names = [pl.lit(value).alias(name) for name, value in zip(MARKET, key, strict=True)]
@@ -93,7 +101,12 @@ def _limit(windows: int) -> None:
 
 
 def _grid(
-    bars: pl.DataFrame, key: SymbolKey, windows: tuple[int, int], span: Interval, covered: Sequence[Interval]
+    bars: pl.DataFrame,
+    key: SymbolKey,
+    windows: tuple[int, int],
+    span: Interval,
+    covered: Sequence[Interval],
+    until: int | None,
 ) -> pl.Series:
     """Starts of all windows (width, origin) of one symbol."""
     width, origin = windows
@@ -102,7 +115,8 @@ def _grid(
     first = [int(starts.min()), int(starts.max()) + width] if starts.len() else []  # type: ignore[arg-type] # ints
     edges = [*first, *(edge for interval in covered for edge in (interval.start, interval.end))]
     low = max(span.start, floor_to(min(edges) - origin, width) + origin) if span.start <= -(2**61) else span.start
-    high = min(span.end, max(edges)) if span.end >= 2**61 else span.end
+    known = max(edges) if until is None or span.end >= 2**61 else max(*edges, until)
+    high = min(span.end, known)
     first_window = floor_to(low - origin + width - 1, width) + origin
     _limit((high - first_window) // width)
     grid = pl.int_range(first_window, max(first_window, high), width, dtype=pl.Int64, eager=True)

@@ -52,8 +52,9 @@ class Dataset(msgspec.Struct, kw_only=True):
 class Covered(msgspec.Struct, kw_only=True):
     """When one kind of one symbol was collected: disjoint `intervals` of venue time, and the holes known in them.
 
-    `covered` and `missing` are us: what was covered, and what of that open or unrepairable gaps take. `complete` says
-    whether all of the asked range was covered and has no such gap (None where no range was asked for).
+    `covered` and `missing` are us: what was covered, and what of that open or unrepairable gaps take, of which
+    `deleted` was deleted by somebody. `complete` says whether all of the asked range was covered and has no such gap
+    (None where no range was asked for).
     """
 
     exchange: str
@@ -65,6 +66,7 @@ class Covered(msgspec.Struct, kw_only=True):
     gaps: int
     missing: int
     complete: bool | None
+    deleted: int = 0
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -155,13 +157,17 @@ def _covered(
         and gap.symbol in (symbol, EVERY_SYMBOL)
     ]
     end = max(asked.span.end if asked.span.end < EVER.end else intervals[-1].end, intervals[-1].end)
-    holes = union(Interval(gap.ts_from, end if gap.ts_to is None else gap.ts_to) for gap in mine)
+
+    def taken(gaps: Iterable[Gap]) -> int:
+        holes = union(Interval(gap.ts_from, end if gap.ts_to is None else gap.ts_to) for gap in gaps)
+        return sum(interval.length for interval in times.intersect(intervals, holes))
+
     total = sum(interval.length for interval in intervals)
-    left = sum(interval.length for interval in times.subtract(intervals, holes))
     bounded = asked.span.start > EVER.start and asked.span.end < EVER.end
     return Covered(
         exchange=exchange, market_type=market_type, kind=kind, symbol=symbol, intervals=tuple(intervals),
-        covered=total, gaps=len(mine), missing=total - left,
+        covered=total, gaps=len(mine), missing=taken(mine),
+        deleted=taken(gap for gap in mine if gap.cause == "deleted"),
         complete=not mine and times.covers(intervals, asked.span) if bounded else None,
     )  # fmt: skip
 

@@ -160,34 +160,29 @@ def of_table(table: pa.Table) -> list[Minute]:
 
 
 class _Piece:
-    """Some rows of a table. Session, minute and bucket are one integer each row: grouping by one costs a third."""
+    """Some rows of a table. Session, minute and bucket are one integer each row, which pyarrow counts in no time."""
 
     def __init__(self, table: pa.Table) -> None:
         names = [name for name in (*_COLUMNS, "condition") if name in table.column_names]
-        table = table.select(names).unify_dictionaries()
+        table = _streamed(table.select(names).unify_dictionaries())
         sessions = table.column("session").combine_chunks()
-        frame = pl.from_arrow(table.drop_columns("session"))
-        assert isinstance(frame, pl.DataFrame)
-        frame = frame.with_columns(pl.Series("session", pl.from_arrow(sessions.indices)).cast(pl.Int64))
-        wanted = pl.col("source") == "ws"
-        if "condition" in names:
-            wanted &= pl.col("condition").ne_missing("history")
-        frame = frame.filter(wanted)
-        event, publish, recv = (frame.get_column(name).to_physical() for name in ("ts_event", "ts_publish", "ts_recv"))
-        event = event.zip_with(~frame.get_column("ts_estimated"), pl.Series([None], dtype=pl.Int64))
+        event, publish, recv = (_series(table.column(name)) for name in ("ts_event", "ts_publish", "ts_recv"))
+        estimated = _series(table.column("ts_estimated"))
+        if estimated.any():
+            event = event.zip_with(~estimated, pl.Series([None], dtype=pl.Int64))
         self._values = dict(zip(MEASURES, (publish - event, recv - publish, recv - event), strict=True))
         minute = recv // MINUTE
         self._names = sessions.dictionary.to_pylist()
         self._first = _int(minute.min())
         self._minutes = _int(minute.max()) - self._first + 1
-        self._places = frame.get_column("session") * self._minutes + (minute - self._first)
+        self._places = _series(sessions.indices).cast(pl.Int64) * self._minutes + (minute - self._first)
 
     def rows(self) -> dict[_Place, int]:
         """How many rows each session has in each minute."""
-        return {self._place(number): count for number, count in self._places.rename("place").value_counts().rows()}
+        return {self._place(number): count for number, count in _counts(self._places)}
 
     def counted(self, measure: str) -> Iterator[tuple[_Place, int, int, int, int]]:
-        """(session and minute, bucket, count, least, most), in any order."""
+        """(session and minute, bucket, count, least and most of that session and minute), in any order."""
         values = self._values[measure]
         places = self._places
         if values.has_nulls():
@@ -195,15 +190,53 @@ class _Piece:
             values, places = values.filter(known), places.filter(known)
         if values.is_empty():
             return
-        keys = places * (2 * _BUCKETS) + (_buckets(values) + _BUCKETS)
-        found = pl.DataFrame({"key": keys, "value": values}).group_by("key")
-        for key, count, low, high in found.agg(pl.len(), low=pl.min("value"), high=pl.max("value")).iter_rows():
+        ends = _ends(places, values)
+        if len(ends) == 1:
+            ((place, (low, high)),) = ends.items()
+            if bucket(low) == bucket(high):  # many venues publish when the event happens
+                yield self._place(place), bucket(low), len(values), low, high
+                return
+        for key, count in _counts(places * (2 * _BUCKETS) + (_buckets(values) + _BUCKETS)):
             place, number = divmod(key, 2 * _BUCKETS)
-            yield self._place(place), number - _BUCKETS, count, low, high
+            yield self._place(place), number - _BUCKETS, count, *ends[place]
 
     def _place(self, number: int) -> _Place:
         session, minute = divmod(number, self._minutes)
         return self._names[session], (self._first + minute) * MINUTE
+
+
+def _streamed(table: pa.Table) -> pa.Table:
+    """The rows that came over a stream and are no history."""
+    wanted = [(pc.equal, "source", "ws")]
+    if "condition" in table.column_names:
+        wanted.append((pc.not_equal, "condition", "history"))
+    for compare, name, value in wanted:
+        column = table.column(name).combine_chunks()
+        # each different text once: mostly that is all there is to it
+        answers = pc.fill_null(compare(column.dictionary, value), compare is pc.not_equal)
+        if column.null_count or not pc.all(answers).as_py():
+            each = pc.fill_null(answers.take(column.indices), compare is pc.not_equal)
+            table = table.filter(each)
+    return table
+
+
+def _ends(places: pl.Series, values: pl.Series) -> dict[int, tuple[int, int]]:
+    """The least and the greatest value of each place."""
+    if (first := places[0]) == places[-1] and (places == first).all():
+        return {first: (_int(values.min()), _int(values.max()))}
+    found = pl.DataFrame({"place": places, "value": values}).group_by("place")
+    return {place: (low, high) for place, low, high in found.agg(low=pl.min("value"), high=pl.max("value")).iter_rows()}
+
+
+def _counts(numbers: pl.Series) -> Iterator[tuple[int, int]]:
+    """Each different number, and how often it is there."""
+    found = pc.value_counts(numbers.to_arrow())
+    return zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)
+
+
+def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:
+    """A column in polars, its times as us."""
+    return pl.Series(pl.from_arrow(column)).to_physical()
 
 
 def _int(value: object) -> int:
@@ -216,11 +249,13 @@ def _buckets(values: pl.Series) -> pl.Series:
 
     Beyond 2^53 us, which are centuries, a value may be one bucket too high.
     """
-    size = values.abs()
+    least = _int(values.min())
+    size = values if least >= 0 else values.abs()
     bits = pc.shift_right(size.cast(pl.Float64).to_arrow().view(pa.int64()), _MANTISSA - (_BITS - 1))
     numbers = pl.Series(pl.from_arrow(bits)) - ((_BIAS + _BITS - 2) * SUB)
-    numbers = numbers.zip_with(size >= 2 * SUB, size)
-    return numbers * values.sign()
+    if least < 2 * SUB:
+        numbers = numbers.zip_with(size >= 2 * SUB, size)
+    return numbers if least >= 0 else numbers * values.sign()
 
 
 def skew_of(minutes: Sequence[Minute], least: int) -> int | None:

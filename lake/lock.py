@@ -18,7 +18,7 @@ from typing import Self
 import msgspec
 
 from lake import ballast, durable, place
-from lake.errors import LakeError, LakeLocked
+from lake.errors import LakeError, LakeLocked, StorageFailed
 from lake.layout import LOCK
 
 ATTEMPTS = 20
@@ -95,13 +95,15 @@ class LakeLock:
 
 
 def read_lock(root: Path) -> LockInfo | None:
-    """Who holds the lake now, None where nobody does. Raises LakeError where this user may not know."""
+    """Who holds the lake now, None where nobody does. Raises StorageFailed where this user may not know."""
     try:
         fd = os.open(root / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         return None
     except PermissionError as error:
-        raise LakeError(f"{root / LOCK} belongs to another user", "run as the user of the lake") from error
+        denied = StorageFailed(f"{root / LOCK} belongs to another user", "run as the user of the lake")
+        denied.errno = error.errno
+        raise denied from error
     try:
         if _try_lock(fd, exclusive=False):
             _unlock(fd)

@@ -78,6 +78,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
                 if reached is not None:
                     _as_far(conn, reached)
                 migrations.migrate(conn, secrets.token_hex(8), bool(simulated), now)
+                _known_columns(conn)
                 _known_kinds(conn)
                 if simulated is not None:
                     _same_world(conn, root, simulated)
@@ -90,7 +91,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
             engine.dispose()
             if "no such" in str(error.orig):  # the application id is ours, and what we made is not there
                 raise damaged(str(error.orig)) from error
-            raise explain(error) from error
+            raise explain(error, path) from error
         except LakeError:
             engine.dispose()
             raise
@@ -255,6 +256,14 @@ def _quick_check(conn: Connection) -> None:
     said = conn.execute(text("PRAGMA quick_check(1)")).scalar_one()
     if said != "ok":
         raise damaged(str(said))
+
+
+def _known_columns(conn: Connection) -> None:
+    """One flipped bit makes another name of a column, which is no damage to SQLite."""
+    held = set(conn.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
+    for table in schema.METADATA.sorted_tables:
+        if table.name in held:
+            conn.execute(select(table).limit(0))
 
 
 def _known_kinds(conn: Connection) -> None:

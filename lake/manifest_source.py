@@ -21,6 +21,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool, StaticPool
 
 from lake.errors import CorruptManifest, ManifestBusy, NotALake, StorageFailed, UnknownVersion
+from lake.refused import PERMIT, SHUT
 
 BUSY_MS = 5_000
 ATTEMPTS = 5
@@ -120,8 +121,8 @@ _ERRNO = {
 """By what SQLite says first: the least byte of its code."""
 
 
-def explain(error: DatabaseError | sqlite3.Error) -> Exception:
-    """What an SQLite error means for whoever asked: busy, damaged, storage, or the error itself."""
+def explain(error: DatabaseError | sqlite3.Error, path: Path | None = None) -> Exception:
+    """What an SQLite error of the manifest at `path` means for whoever asked: busy, damaged, storage, or itself."""
     own = error.orig if isinstance(error, DatabaseError) else error
     said = str(own).replace("Could not", "could not")
     if "locked" in said or "busy" in said:
@@ -129,8 +130,12 @@ def explain(error: DatabaseError | sqlite3.Error) -> Exception:
     if any(word in said for word in ("malformed", "not a database", "could not decode", "no such column")):
         return damaged(said)
     if any(word in said for word in ("disk", "full", "readonly", "I/O", "unable to open")):
-        failed = StorageFailed(f"manifest.db: {said}", "free space, or check the disk and its permissions")
-        failed.errno = _ERRNO.get(getattr(own, "sqlite_errorcode", 0) & 0xFF)
+        number = _ERRNO.get(getattr(own, "sqlite_errorcode", 0) & 0xFF)
+        # too many open files look the same to SQLite
+        denied = number in SHUT and path is not None and not os.access(path, os.R_OK | os.W_OK)
+        hint = PERMIT if denied else "free space, or check the disk and its permissions"
+        failed = StorageFailed(f"{path or 'manifest.db'}: {said}", hint)
+        failed.errno = number
         return failed
     if getattr(own, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR:  # our statements do not vary: the schema in it does
         return damaged(said)
@@ -176,7 +181,7 @@ class ReadSource:
             with self._immutable() as conn:
                 yield conn
         except DatabaseError as error:
-            raise explain(error) from error
+            raise explain(error, self._path) from error
         except UnicodeDecodeError as error:  # what SQLite wanted to say of it is damaged as well
             raise damaged(str(error)) from error
 
@@ -199,7 +204,7 @@ class ReadSource:
                 raise NotALake(f"{self._path} has no manifest in it", "was it made by this program?") from error
             cannot = "unable to open" in said or "readonly" in said
             if not cannot or self._wal.exists() or os.access(self._path.parent, os.W_OK):
-                raise explain(error) from error
+                raise explain(error, self._path) from error
             self._frozen = _read_engine(self._path, immutable=True)
             return False
         self._proven = True

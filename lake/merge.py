@@ -154,7 +154,9 @@ def _in_order(taken: list[_Taken], order: Sequence[str], counts: Merged) -> Iter
     pieces = [piece for piece in taken if piece.table.num_rows]
     if not pieces:
         return
-    keyed = sorted(((_key(p.table, 0, order), _key(p.table, -1, order), p.table) for p in pieces), key=lambda k: k[0])
+    keyed = sorted(
+        ((row_key(p.table, 0, order), row_key(p.table, -1, order), p.table) for p in pieces), key=lambda k: k[0]
+    )
     table = joined([piece for _, _, piece in keyed])
     if any(before[1] > after[0] for before, after in itertools.pairwise(keyed)):
         table = _sorted(table, order)
@@ -162,7 +164,7 @@ def _in_order(taken: list[_Taken], order: Sequence[str], counts: Merged) -> Iter
     yield table
 
 
-def _key(table: pa.Table, row: int, order: Sequence[str]) -> Key:
+def row_key(table: pa.Table, row: int, order: Sequence[str]) -> Key:
     """A row's order as a comparable tuple: nulls come first, texts by their UTF-8 bytes."""
     made: list[tuple[bool, Any]] = []
     for name in order:
@@ -210,14 +212,14 @@ class _Cursor:
     def fill(self) -> bool:
         """Reads on where the piece is used up; False where nothing is left."""
         if self.table is not None and self.start < self.table.num_rows:
-            self.first_key = _key(self.table, self.start, self.order)
+            self.first_key = row_key(self.table, self.start, self.order)
             return True
         if self.table is not None:
             self.read += self.table.num_rows
         self.start, self.table = 0, next((piece for piece in self.pieces if piece.num_rows), None)
         if self.table is None:
             return False
-        self.first_key, self.last_key = _key(self.table, 0, self.order), _key(self.table, -1, self.order)
+        self.first_key, self.last_key = row_key(self.table, 0, self.order), row_key(self.table, -1, self.order)
         return True
 
     def take(self, limit: Key) -> _Taken | None:
@@ -241,7 +243,7 @@ class _Cursor:
         low, high = self.start, self.table.num_rows
         while low < high:
             middle = (low + high) // 2
-            if _key(self.table, middle, self.order) <= limit:
+            if row_key(self.table, middle, self.order) <= limit:
                 low = middle + 1
             else:
                 high = middle

@@ -18,16 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from lake import scaled, tables
+from lake import refused, scaled, tables
 from lake.errors import CorruptFile, MissingFile, VerifyFailed
-from lake.merge import duplicates
+from lake.merge import Key, duplicates, joined, row_key
 from lake.rising import Rising
 from lake.sortedness import unsorted
 from market import kinds
 
+BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)  # of bytes that are no Parquet; the last of columns' names
 _LOCAL = LocalFileSystem(use_mmap=False)
 """Given with each path, so that none is looked at twice, or taken for a URI."""
 _PIECE_ROWS = 64 * 1024
+_VERIFIED_ROWS = 2 * _PIECE_ROWS  # most parts have no more: their checks are asked once
 _LEVELS_A_ROW = 4
 """So many book levels weigh as much as the other columns of a row."""
 
@@ -122,7 +124,12 @@ def _decimals(floats: pa.ChunkedArray, texts: pa.ChunkedArray) -> int:
     values = _series(floats)
     if values.null_count() == values.len():
         return 0
+    if values[0] is not None and values[0] == values[-1] and (values == values[0]).all():  # a multiplier mostly is
+        floats, texts = floats.slice(0, 1), texts if texts.null_count < len(texts) else texts.slice(0, 1)
+        values = values.head(len(texts))
     spelt = _series(texts) if texts.null_count < len(texts) else None
+    if spelt is None and scaled.single(values):
+        values = values.head(1)
     try:
         return scaled.from_table(values, spelt).exponent
     except scaled.Overflow:
@@ -210,6 +217,18 @@ def regroup(batches: Iterable[pa.Table], rows: int, levels: int = tables.ROW_GRO
         yield pa.concat_tables(held)
 
 
+def gathered(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Small tables joined to tables of up to `rows` rows each. None is cut: what looks at two pieces copies them."""
+    held: list[pa.Table] = []
+    for piece in pieces:
+        if held and sum(map(len, held)) + len(piece) > rows:
+            yield joined(held)
+            held = []
+        held.append(piece)
+    if held:
+        yield joined(held)
+
+
 def _level_ends(table: pa.Table) -> pl.Series | None:
     """How many book levels the rows up to each one hold, None where rows of this kind hold none."""
     lists = [column for column in table.columns if column.type == tables.LEVELS]
@@ -225,8 +244,9 @@ def open_file(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path, filesystem=_LOCAL, page_checksum_verification=True, pre_buffer=False)
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is missing", "run: dl verify") from error
-    except (OSError, pa.ArrowException) as error:
-        raise CorruptFile(f"{path} is not a readable Parquet file: {error}", "run: dl verify") from error
+    except BROKEN as error:
+        fix = refused.cure(error, "run: dl verify")
+        raise CorruptFile(f"{path} is not a readable Parquet file: {error}", fix) from error
 
 
 def read_footer(path: Path) -> tables.Footer:
@@ -241,7 +261,7 @@ def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         try:
             # one thread: handing columns around costs more than small ones, and the other cores have work
             return file.read(columns=None if columns is None else list(columns), use_threads=False)
-        except (OSError, pa.ArrowException) as error:
+        except BROKEN as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
 
 
@@ -265,7 +285,7 @@ def iterate(
                 _lighter(file, columns, rows), row_groups=groups, columns=wanted, use_threads=False
             ):
                 yield pa.Table.from_batches([batch])
-        except (OSError, pa.ArrowException) as error:
+        except BROKEN as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
 
 
@@ -315,7 +335,7 @@ def file_sha256(path: Path) -> str:
     except FileNotFoundError as error:
         raise MissingFile(f"{path} is missing", "run: dl verify") from error
     except OSError as error:
-        raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
+        raise CorruptFile(f"{path} cannot be read: {error}", refused.cure(error, "run: dl verify")) from error
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -342,7 +362,7 @@ def verify(path: Path, seen: Callable[[pa.Table], None] | None = None) -> tables
         order = _OrderCheck(footer.kind, path.name)
         rising = Rising(footer.kind)
         try:
-            for batch in file.iter_batches(_lighter(file, None, _PIECE_ROWS), use_threads=False):
+            for batch in file.iter_batches(_lighter(file, None, _VERIFIED_ROWS), use_threads=False):
                 table = pa.Table.from_batches([batch])
                 tables.check_required(table, footer.kind)
                 stats.count(table, footer.kind)
@@ -350,7 +370,7 @@ def verify(path: Path, seen: Callable[[pa.Table], None] | None = None) -> tables
                 rising.add(table)
                 if seen is not None:
                     seen(table)
-        except (OSError, pa.ArrowException) as error:
+        except BROKEN as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
     if not rising.certain:
         twice = duplicates(footer.kind, [lambda columns: iterate(path, columns)])
@@ -364,17 +384,16 @@ def verify(path: Path, seen: Callable[[pa.Table], None] | None = None) -> tables
 
 
 class _OrderCheck:
-    """Whether rows come in order. Holds the last row of what it was given."""
+    """Whether rows come in order. Holds the place of the last row of what it was given."""
 
     def __init__(self, kind: str, name: str) -> None:
         self.name = name
         self.order = tables.sort_columns(kind)
-        self.last: pa.Table | None = None
+        self.last: Key | None = None
 
     def add(self, table: pa.Table) -> None:
         """One more piece of the file. Raises VerifyFailed where its rows are not in order."""
-        keys = table.select(list(self.order))
-        edge = [] if self.last is None else [pa.concat_tables([self.last, keys.slice(0, 1)])]
-        if any(unsorted(rows, self.order) for rows in (*edge, keys)):
+        late = self.last is not None and row_key(table, 0, self.order) < self.last
+        if late or unsorted(table, self.order):
             raise VerifyFailed(f"{self.name} is not sorted by {', '.join(self.order)}")
-        self.last = keys.take([keys.num_rows - 1])
+        self.last = row_key(table, table.num_rows - 1, self.order)

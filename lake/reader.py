@@ -6,7 +6,6 @@ Times are int us, ISO text, date or datetime; `start` is included, `end` is not.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 from lake import batching, book_files, completeness, plans, sql, tables, wide_bars
 from lake.answers import arrow, names_of
-from lake.asking import BarKind, Question, Symbols, Time, asked, bar_kind, bar_of, one_of, span_of, time_of
+from lake.asking import BarKind, Duration, Question, Symbols, Time, asked, bar_kind, bar_of, one_of, span_of, time_of
 from lake.books import OrderBook
 from lake.completeness import Completeness
 from lake.errors import MissingFile, WrongQuestion
@@ -27,7 +26,7 @@ from lake.fills import Fill
 from lake.manifest import Manifest
 from lake.manifest_reads import Meta, Snapshot
 from lake.plans import Plan
-from lake.reading import MinState, Wanted, check, lazy
+from lake.reading import MinState, Wanted, check, collected, in_turn, lazy, streamed, turns
 from lake.sizes import SIZED, SIZES, stored_for, with_sizes
 from lake.telling import Telling
 from market.kinds import kind
@@ -68,8 +67,9 @@ class Lake(Telling):
         """Rows of a kind in [start, end), sorted by (exchange, market_type, symbol, order).
 
         `kind` is a declared one or a bar of any width that divides a day (`bar_5m`). A bar over an open gap comes back
-        null with `gap`; `fill` ("empty", "previous") asks for windows without a trade too. `min_state` leaves out what
-        is not that sure yet: "final" reads closed days only, "verified" those that the venue's own data confirm.
+        null with `gap`; `fill` ("empty", "previous") asks for windows without a trade too, as far as the answer is
+        complete. `min_state` leaves out what is not that sure yet: "final" reads closed days only, "verified" those
+        that the venue's own data confirm.
         `version` reads that revision of closed days, `as_of` what was live at a time (and the gaps known then).
         Kinds with quantities also have `qty_base` and `qty_quote`. `lake.completeness.of(table)` says how complete the
         answer is. Raises UnknownKind, Malformed (a time), WrongQuestion (an option, two listings of one ticker),
@@ -83,14 +83,14 @@ class Lake(Telling):
 
     def bars(
         self,
-        interval: str | int | dt.timedelta = "1m",
+        interval: Duration = "1m",
         *,
         exchange: str | None = None,
         market_type: str | None = None,
         symbol: Symbols = None,
         start: Time | None = None,
         end: Time | None = None,
-        offset: str | int | dt.timedelta = 0,
+        offset: Duration = 0,
         columns: Sequence[str] | None = None,
         fill: Fill = "none",
         min_state: MinState = "provisional",
@@ -136,7 +136,7 @@ class Lake(Telling):
         )
 
         if bar is None:
-            return self._planned(question, self._rows)
+            return self._planned(question, self._lazily)
 
         def checked(plan: Plan) -> Plan:
             check(self.root, plan.selection.files)
@@ -271,12 +271,11 @@ class Lake(Telling):
         def answer(plan: Plan) -> pa.Table:
             if bar is None:
                 names = names_of((*tables.schema(name).names, *(SIZES if name in SIZED else ())), columns, name)
-                frame = self._rows(plan, names).select(names).collect()
+                frame = self._collected(plan, names)
             else:
                 names = names_of(tables.schema(plan.kind).names, columns, name)
                 frame = wide_bars.shown(self.root, plan, bar, fill, names)
-                frame = frame if frame.columns == names else frame.select(names)
-            return completeness.attach(arrow(frame, plan.kind), plan.told)
+            return completeness.attach(arrow(frame, plan.kind).select(names), plan.told)
 
         return self._planned(question, answer)
 
@@ -296,6 +295,21 @@ class Lake(Telling):
         plan = plans.plan(self._names, snapshot, question, now.version)
         self._plans = {**(self._plans if len(self._plans) < _PLANS else {}), question: (now, plan)}
         return plan
+
+    def _lazily(self, plan: Plan) -> pl.LazyFrame:
+        """The rows of a plan, of which hot ones of one symbol are read some hours at a time."""
+        if not in_turn(plan.selection):
+            return self._rows(plan)
+        check(self.root, plan.selection.files)
+        rows = streamed(turns(self.root, plan.selection, plan.files))
+        return with_sizes(rows) if plan.kind in SIZED else rows
+
+    def _collected(self, plan: Plan, names: Sequence[str]) -> pl.DataFrame:
+        """The rows of a plan with just these columns."""
+        if plan.kind in SIZED:
+            return self._rows(plan, names).select(names).collect()
+        check(self.root, plan.selection.files)
+        return collected(self.root, plan.selection, plan.files, names)
 
     def _rows(self, plan: Plan, names: Sequence[str] | None = None) -> pl.LazyFrame:
         """The rows of a plan, of which the columns `names` are there at least."""

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
 import polars as pl
+from polars.io.plugins import register_io_source
 
-from lake import tables
+from lake import joined, tables
 from lake.feature_rows import FeatureRow
 from lake.parquet import check_sha256
 from lake.rows import FileRow
 from market.kinds import BARS, PROVENANCE, kind
-from market.times import Interval
+from market.times import DAY, HOUR, MINUTE, Interval, floor_to
 
 Market: TypeAlias = tuple[str, str]
 MinState: TypeAlias = Literal["provisional", "final", "verified"]
@@ -30,6 +31,10 @@ EVER = Interval(-(2**62), 2**62)
 _MARKET = ("exchange", "market_type", "symbol")
 _RUNS = 8
 """Scans that one frame is put together of."""
+_TURN_ROWS = 200_000
+"""Rows of hot files, of all symbols, that are put in order together."""
+AROUND = MINUTE
+"""Copies of a hot row from two connections may differ by so much in an estimated time: each slice looks beyond it."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -98,17 +103,129 @@ def lazy(
     Who needs some `columns` only may say so: the others need not be there.
     """
     name = selection.kind
+    if in_turn(selection):
+        return pl.concat(turns(root, selection, files))
     frames: list[pl.LazyFrame] = []
     if selection.final:
         frames.append(_scan(root, selection.final, selection, columns if _ordered(selection) else None))
     if selection.hot:
         frames.append(_hot(root, selection, files))
     if not frames:
-        empty = pl.from_arrow(tables.empty(name))
-        assert isinstance(empty, pl.DataFrame)
-        return empty.lazy()
+        return _nothing(name)
     whole = pl.concat(frames) if len(frames) > 1 else frames[0]
     return whole if _ordered(selection) else whole.sort(_order(name), nulls_last=False, maintain_order=True)
+
+
+def _nothing(name: str) -> pl.LazyFrame:
+    empty = pl.from_arrow(tables.empty(name))
+    assert isinstance(empty, pl.DataFrame)
+    return empty.lazy()
+
+
+def streamed(frames: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """The rows of frames that follow each other, each read when the rows of those before it did not suffice."""
+
+    def give(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        left = rows
+        for frame in frames:
+            some = frame if predicate is None else frame.filter(predicate)
+            some = some if columns is None else some.select(columns)
+            held = (some if left is None else some.head(left)).collect()
+            yield held
+            if left is not None:
+                left -= held.height
+                if left <= 0:
+                    return
+
+    return register_io_source(give, schema=frames[0].collect_schema())
+
+
+def in_turn(selection: Selection) -> bool:
+    """Whether hot rows are among what is wanted, all of one symbol: their order is first of all that of time."""
+    if not selection.hot:
+        return False
+    markets = {(file.exchange, file.market_type) for file in selection.files}
+    symbols = {wanted.symbol for wanted in selection.wanted}
+    return len(markets) == 1 and len(symbols) == 1 and None not in symbols
+
+
+def turns(root: Path, selection: Selection, files: Sequence[FileRow]) -> list[pl.LazyFrame]:
+    """The rows of one symbol, hot ones among them, in frames that follow each other.
+
+    A day is closed, or hot, and hot rows are put in order some hours at a time.
+    """
+    order = _order(selection.kind)
+    found: list[tuple[int, FileRow | Interval]] = [(file.ts_min, file) for file in selection.final]
+    found += [(span.start, span) for span in _spans(selection)]
+    found.sort(key=lambda turn: turn[0])
+    frames: list[pl.LazyFrame] = []
+    for closed, some in itertools.groupby(found, lambda turn: isinstance(turn[1], FileRow)):
+        held = [one for _, one in some]
+        if closed:
+            frames.append(_scan(root, [one for one in held if isinstance(one, FileRow)], selection))
+            continue
+        for span in held:
+            assert isinstance(span, Interval)
+            around = Interval(span.start - AROUND, span.end + AROUND)
+            mine = tuple(file for file in selection.hot if file.ts_max >= around.start and file.ts_min < around.end)
+            part = msgspec.structs.replace(selection, span=around, final=(), hot=mine)
+            rows = _hot(root, part, files).filter(_during(selection.kind, span))
+            frames.append(rows.sort(order, nulls_last=False, maintain_order=True))
+    return frames or [_nothing(selection.kind)]
+
+
+def _spans(selection: Selection) -> Iterator[Interval]:
+    """The time that hot files hold, in spans of whole hours, each with about _TURN_ROWS rows or of one hour; a day ends
+    one.
+    """
+    hot = selection.hot
+    last = max(file.ts_max for file in hot) + 1
+    start: int | None = None
+    rows = 0
+    for low in range(floor_to(min(file.ts_min for file in hot), HOUR), last, HOUR):
+        mine = [file for file in hot if file.ts_max >= low and file.ts_min < low + HOUR]
+        if mine and start is None:
+            start, rows = low, 0
+        rows += sum(file.rows for file in mine)
+        if start is not None and (rows >= _TURN_ROWS or (low + HOUR) % DAY == 0 or low + HOUR >= last):
+            span = selection.span.clip(Interval(start, low + HOUR))
+            if not span.empty:
+                yield span
+            start = None
+
+
+def collected(root: Path, selection: Selection, files: Sequence[FileRow], columns: Sequence[str]) -> pl.DataFrame:
+    """The rows of `lazy` with just these columns."""
+    if _joinable(selection):
+        cut = not all(_wanted_whole(file, selection) for file in selection.final)
+        time = time_column(selection.kind)
+        needed = list(dict.fromkeys((*columns, time))) if cut else list(columns)
+        try:
+            frame = joined.read(selection.kind, [f"{root}/{file.path}" for file in selection.final], needed)
+        except joined.Unjoined:
+            pass  # a column that holds lists, another writer's encoding: polars reads the files as they are
+        else:
+            return frame.filter(_during(selection.kind, selection.span)).select(columns) if cut else frame
+    return lazy(root, selection, files, columns).select(columns).collect()
+
+
+def _joinable(selection: Selection) -> bool:
+    """Whether these are small daily files of one symbol each, and nothing else."""
+    held = selection.final
+    size = sum(file.bytes for file in held)
+    return (
+        not selection.hot and len(held) >= joined.FEWEST and size <= min(joined.MOST_BYTES, joined.SMALL * len(held))
+        and all(file.symbol is not None for file in held)
+    )  # fmt: skip
+
+
+def _during(name: str, span: Interval) -> pl.Expr:
+    """Rows of a kind inside a span."""
+    time = pl.col(time_column(name))
+    low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (span.start, span.end))
+    return (time >= low) & (time < high)
 
 
 def _scan(
@@ -146,9 +263,7 @@ def _scanned(
     if selection is None:
         return frame
     if selection.span != EVER:
-        time = time_column(selection.kind)
-        low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (selection.span.start, selection.span.end))
-        frame = frame.filter((pl.col(time) >= low) & (pl.col(time) < high))
+        frame = frame.filter(_during(selection.kind, selection.span))
     if Wanted() not in selection.wanted:
         frame = frame.filter(pl.any_horizontal([wanted.rows() for wanted in selection.wanted]))
     return frame

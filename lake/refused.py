@@ -21,6 +21,7 @@ Sort = Literal["disk_full", "read_only", "storage_failed"]
 """Also the causes of the gaps that come of it."""
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SHUT: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
+PERMIT: Final = "let this user at it and at the folders above it (chmod, chown), or run this as the user who owns it"
 _HINTS: Final = {
     errno.ENOSPC: "free space on this disk; writing resumes by itself",
     errno.EDQUOT: "this user's quota is used up; writing resumes by itself once there is room",
@@ -47,6 +48,11 @@ def no_space(error: BaseException) -> bool:
 def of_one_place(error: BaseException) -> bool:
     """Whether a StorageFailed may be of one folder only, and another write succeed: a permission that is missing."""
     return number_of(error) in (errno.EACCES, errno.EPERM)
+
+
+def cure(error: BaseException, otherwise: str = "") -> str:
+    """What its user can do where a permission is missing; `otherwise` where something else is the matter."""
+    return PERMIT if of_one_place(error) else otherwise
 
 
 def sort_of(error: BaseException) -> Sort:

@@ -56,6 +56,7 @@ class _Last(msgspec.Struct, frozen=True, order=True):
     ts_event: int
     seq: int
     session: str
+    ts_recv: int
 
 
 class _Told(NamedTuple):
@@ -86,6 +87,7 @@ def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]
                     seq=event.seq if event.seq >= 0 else None,
                     session=event.session,
                     cause="crash" if event.session in broken else causes.get(event.session) or "stopped",
+                    ahead=max(0, event.ts_event - event.ts_recv),
                 )
                 for symbol, event in sorted(last.items())
             }
@@ -161,7 +163,7 @@ def _of_lines(path: Path, name: str, told: _Told) -> Iterator[tuple[str, _Last]]
         if held.session in told.past:
             continue
         time = held.ts_event if held.ts_event is not None else held.ts_recv - (held.skew_us or 0)
-        _keep(newest, held.symbol, _Last(time, -1 if held.seq is None else held.seq, held.session))
+        _keep(newest, held.symbol, _Last(time, -1 if held.seq is None else held.seq, held.session, held.ts_recv))
     yield from newest.items()
 
 
@@ -202,7 +204,7 @@ def _of_table(root: Path, file: FileRow, symbols: frozenset[str], told: _Told) -
     """
     seq = kind(file.kind).seq
     more = {"book_delta": ["flags"], ASIDE: ["source"]}.get(file.kind, [])
-    columns = ["symbol", "ts_event", "session", *([seq] if seq else []), *more]
+    columns = ["symbol", "ts_event", "ts_recv", "session", *([seq] if seq else []), *more]
     path = root / file.path
     try:
         if path.stat().st_size != file.bytes or parquet.read_footer(path).kind != file.kind:
@@ -235,8 +237,8 @@ def _ends(table: pa.Table, seq: str | None, symbols: frozenset[str]) -> Iterator
             row = table.slice(end - 1, 1)
             session = row.column("session").cast(pa.string())[0].as_py()
             number = row.column(seq)[0].as_py() if seq else None
-            time = row.column("ts_event").cast(pa.int64())[0].as_py()
-            yield symbol, _Last(time, -1 if number is None else number, session or "")
+            time, received = (row.column(name).cast(pa.int64())[0].as_py() for name in ("ts_event", "ts_recv"))
+            yield symbol, _Last(time, -1 if number is None else number, session or "", received or time)
 
 
 def unwritten_frames(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> list[FrameRange]:

@@ -214,6 +214,12 @@ def from_table(floats: pl.Series, texts: pl.Series | None = None) -> Scaled:
     return scale(texts_of(floats, texts))
 
 
+def single(floats: pl.Series) -> bool:
+    """Whether all floats are the same, of which one tells all there is to tell of them."""
+    same = len(floats) > 0 and floats[0] == floats[-1] and not floats.has_nulls()
+    return bool(same and (floats == floats[0]).all())
+
+
 def _short_decimals(floats: pl.Series) -> Scaled | None:
     column = whole_floats(floats)
     return None if column is None else Scaled(column.values.cast(pl.Int64), column.exponent)

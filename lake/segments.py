@@ -58,10 +58,9 @@ _SPACED = bytes.maketrans(
 
 def extent(events: Sequence[Event]) -> Extent:
     """First and last times of `events` (at least one), given in the order they were received."""
-    venue = [event.ts_event for event in events]
-    timed = [time for time in venue if time is not None] if None in venue else venue
+    timed = [time for event in events if (time := event.ts_event) is not None]
     first, last = events[0].ts_recv, events[-1].ts_recv
-    return Extent(min(first, last), max(first, last), min(timed, default=None), max(timed, default=None))  # type: ignore[type-var] # no None is left in `timed`
+    return Extent(min(first, last), max(first, last), min(timed, default=None), max(timed, default=None))
 
 
 def widen(held: Extent | None, more: Extent | None) -> Extent | None:

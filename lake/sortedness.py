@@ -11,12 +11,22 @@ import pyarrow as pa
 def unsorted(table: pa.Table, order: Sequence[str]) -> bool:
     """Whether a row sorts before the row above it: by the columns of `order`, nulls first, texts by their bytes."""
     tied: pl.Series | None = None
+    level: list[tuple[pl.Series, pl.Series]] = []  # columns that never fall: mostly the next one parts all their rows
     for name in order if table.num_rows > 1 else ():
         column = table.column(name)
         if _one_value(column):
             continue
         values = _series(column)
         above, here = values.slice(0, len(values) - 1), values.slice(1)
+        if values.dtype.is_integer() and not values.has_nulls():
+            if (here > above).all():
+                return False
+            if (here >= above).all():
+                level.append((above, here))
+                continue
+        for before, after in level:
+            tied = before.eq(after) if tied is None else before.eq(after) & tied
+        level.clear()
         same = above.eq_missing(here)
         parted = ~same if tied is None else ~same & tied
         if _falls(above, here, parted):

@@ -21,6 +21,7 @@ from lake.errors import CorruptFile, TooMuch
 from lake.sql_views import MARKET
 from market import times
 from market.kinds import BARS, KINDS, PROVENANCE, kind
+from market.session import EVERY_SYMBOL
 
 FOREVER = 2**62
 """The end of a hole that still grows, us."""
@@ -264,20 +265,26 @@ def _hot(source: Source, parquet: str) -> str:
 
 def _hiding(source: Source, held: str) -> str:
     """Bars with a column that says whether their window touches a gap, or was flagged when they were made."""
-    if not source.holes:
-        return f"SELECT *, gap AS {sql_views.HIDDEN} FROM ({held})"
-    rows = ", ".join(
-        f"({', '.join(map(_quoted, key))}, make_timestamptz({start}), "
-        f"{'make_timestamptz(' + str(end) + ')' if end < FOREVER else 'TIMESTAMPTZ ' + _quoted('infinity')})"
-        for *key, start, end in source.holes
-    )  # fmt: skip
-    width = WIDTHS[source.kind] // times.SECOND
-    same = " AND ".join(f"b.{column} = g.{column}" for column in MARKET)
-    return (
-        f"SELECT b.*, b.gap OR coalesce(g.hole_end > b.window_start, false) AS {sql_views.HIDDEN} FROM ({held}) b "
-        f"ASOF LEFT JOIN (VALUES {rows}) g({', '.join(MARKET)}, hole_start, hole_end) "
-        f"ON {same} AND b.window_start + INTERVAL {width} SECOND > g.hole_start"
-    )
+    joins, touched = "", "b.gap"
+    for name, mine, keys in (
+        ("g", [hole for hole in source.holes if hole[2] != EVERY_SYMBOL], MARKET),
+        ("e", [hole for hole in source.holes if hole[2] == EVERY_SYMBOL], MARKET[:2]),
+    ):
+        if not mine:
+            continue
+        rows = ", ".join(
+            f"({', '.join(map(_quoted, key))}, make_timestamptz({start}), "
+            f"{'make_timestamptz(' + str(end) + ')' if end < FOREVER else 'TIMESTAMPTZ ' + _quoted('infinity')})"
+            for *key, start, end in mine
+        )  # fmt: skip
+        width = WIDTHS[source.kind] // times.SECOND
+        same = " AND ".join(f"b.{column} = {name}.{column}" for column in keys)
+        joins += (
+            f" ASOF LEFT JOIN (VALUES {rows}) {name}({', '.join(MARKET)}, hole_start, hole_end) "
+            f"ON {same} AND b.window_start + INTERVAL {width} SECOND > {name}.hole_start"
+        )
+        touched += f" OR coalesce({name}.hole_end > b.window_start, false)"
+    return f"SELECT b.*, {touched} AS {sql_views.HIDDEN} FROM ({held}) b{joins}"
 
 
 def _quoted(text: str) -> str:

@@ -155,7 +155,7 @@ def _holes(
     low = EVER.start if span[0] is None else floor_to(span[0], width)
     around = Interval(low, EVER.end if span[1] is None else floor_to(span[1], width) + width)
     days = Interval(floor_to(around.start, DAY), -floor_to(-around.end, DAY))
-    symbols = named["symbol"]
+    symbols = named["symbol"] and [*named["symbol"], bars.EVERY_SYMBOL]
     gaps: list[Gap] = []
     coverage: list[Coverage] = []
     for kind in sources.TRADES:

@@ -44,6 +44,8 @@ _FUNCTIONS = frozenset({
     "pragma_version", "range", "repeat", "repeat_row", "summary", "unnest",
 })  # fmt: skip
 """What a query may read besides the lake: what is told of names, and what is made of nothing."""
+_TELLING = frozenset({"current_setting"})
+"""What tells of this machine: settings name the lake's folder."""
 _READING = frozenset(
     f"LOGICAL_{name}"
     for name in (
@@ -152,6 +154,24 @@ def check_one_select(conn: duckdb.DuckDBPyConnection, query: str) -> None:
     statements = conn.extract_statements(query)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise WrongQuestion("SQL: a query is exactly one SELECT", "leave out everything else")
+    if any(name in query.lower() for name in _TELLING):  # names have no other spelling
+        row = conn.execute("SELECT json_serialize_sql(?)", [query]).fetchone()
+        assert row is not None
+        for name in _called(msgspec.json.decode(row[0])):
+            if name in _TELLING:
+                raise WrongQuestion(f"SQL: {name} is not possible", "a query reads the lake's views and nothing else")
+
+
+def _called(parsed: Any) -> Iterator[str]:
+    """The functions that a parsed query names."""
+    if isinstance(parsed, dict):
+        name = parsed.get("function_name")
+        if isinstance(name, str):
+            yield name.lower()
+        parsed = list(parsed.values())
+    if isinstance(parsed, list):
+        for one in parsed:
+            yield from _called(one)
 
 
 def wrong(error: duckdb.Error) -> WrongQuestion:

@@ -13,7 +13,7 @@ from lake.asking import BarKind
 from lake.bars import EVERY_SYMBOL
 from lake.fills import Fill
 from lake.plans import Plan, spans
-from lake.reading import check, lazy, polars_schema
+from lake.reading import check, collected, lazy, polars_schema
 
 
 def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
@@ -21,7 +21,7 @@ def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[st
     check(root, plan.selection.files)
     if fill == "none" and not bar.folded:
         needed = list(dict.fromkeys((*(fills.NEEDED if plan.gaps else ("gap",)), *columns)))
-        held = lazy(root, plan.selection, plan.files, needed).select(needed).collect()
+        held = collected(root, plan.selection, plan.files, needed)
     else:
         held = lazy(root, plan.selection, plan.files).collect()
     if bar.folded:
@@ -30,7 +30,10 @@ def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[st
         held = held.filter((pl.col("window_start") >= low) & (pl.col("window_start") < high))
     gaps = spans(plan.gaps)
     made = fills.hide_gaps(held, bar.width, gaps)
-    return made if fill == "none" else fills.filled(made, bar.width, fill, plan.span, plan.covered(), gaps, bar.origin)
+    if fill == "none":
+        return made
+    until = plan.told.complete_until
+    return fills.filled(made, bar.width, fill, plan.span, plan.covered(), gaps, bar.origin, until)
 
 
 def lazily(kind: str, answer: Callable[[Sequence[str]], pl.DataFrame]) -> pl.LazyFrame:

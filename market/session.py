@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -176,11 +177,10 @@ class Session(Protocol):
     def streams(self) -> Iterable[StreamState]: ...
 
 
-class StreamState(msgspec.Struct, gc=False):
-    """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened.
-
-    `first_event` is the venue's time of its first event (estimated where the venue gives none), `since` the venue's
-    time when it was acknowledged, or the first that the session has seen from then on.
+@dataclass(slots=True)
+class StreamState:
+    """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened; of the
+    venue's time its first event's (`first_event`, perhaps estimated), and the first known since it was acknowledged.
     """
 
     stream: Stream
@@ -281,13 +281,14 @@ class Merger(Protocol):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Where a stored stream stopped: its last event's time and id, its session, and the cause of the interruption."""
+    """Where a stored stream stopped: its last event's time, `ahead` (us) of its receipt, id, session, and the cause."""
 
     ts_event: int
     seq: int | None
     session: str
     cause: str
     detail: str | None = None
+    ahead: int = 0
 
 
 class Limits(msgspec.Struct, frozen=True):

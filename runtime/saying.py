@@ -9,10 +9,11 @@ from contextvars import ContextVar
 
 from loguru import logger
 
-from runtime import metrics
+from runtime import hearing, metrics
 from runtime.clock import SystemClock
 from runtime.redaction import redacted
 
+hearing.begin(logger)
 REPEAT_SECONDS = 10.0
 MAX_LINE = 2000
 _clock = SystemClock()

@@ -54,6 +54,7 @@ def _rows(load: dict[str, Any]) -> list[Any]:
 
 def ours_merge(load: dict[str, Any], out: Path) -> harness.Measured:
     """The compactor's merge into the lake's writer of Parquet, and nothing of what makes a file publishable."""
+    sys.meta_path.insert(0, harness.WithoutPandas())
     from compactor import merge_job
     from lake import parquet
 
@@ -116,6 +117,7 @@ def _close(place: Any, job: Any) -> Any:
 
 def _closed(load: dict[str, Any], out: Path, run: Any) -> harness.Measured:
     """`run` with its CPU seconds split by what it does; the daily file becomes `day.parquet`."""
+    sys.meta_path.insert(0, harness.WithoutPandas())
     from compactor import certificate, merge_job
     from lake import checks, digest, merge, parquet
 

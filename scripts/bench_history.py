@@ -7,7 +7,10 @@ is_best_match), and that CSV in a zip beside its CHECKSUM. Two comparisons:
 
 - *CSV to Parquet*: `ours` is `dl import`: the file hashed, every value checked, typed parts published (written, each
   page read back, hashed, synced, renamed), every step in the manifest. pandas, duckdb, polars (lazy to a sink) and
-  pyarrow (streaming) write one zstd Parquet of the columns as they are, and check nothing;
+  pyarrow (streaming) write one zstd Parquet of the columns as they are, and check nothing: that is less work;
+- *the same work*: `pandas-same` does in memory what a careful user of pandas does by hand to get what ours gives: the
+  file and the result hashed, times as such, sides as words, the columns of the kind that say where a row is from, each
+  id once, in order, prices and quantities above zero, ids that follow, one zstd Parquet, read back and compared;
 - *archive zip to verified Parquet*: `ours` is `dl archive`: besides, the zip held against its CHECKSUM, its CRC, and
   the content against its name (period, unit, order, ids that follow by one). `bound` is what cannot be left out,
   measured alone: inflate, parse, encode the same rows in the lake's columns and encodings. `ours-closed` goes on to
@@ -28,11 +31,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
 
-import bench_harness as harness  # noqa: E402 -- it lies beside this file
+import bench_by_hand  # noqa: E402 -- it lies beside this file
+import bench_harness as harness  # noqa: E402
 
 SYMBOL, MARKET = "BTCUSDT", "spot"
 NAMES = ("id", "price", "qty", "quote_qty", "time", "is_buyer_maker", "is_best_match")
 CSV, ZIP = "CSV to Parquet", "archive zip to verified Parquet"
+SAME = "CSV to Parquet: the same work"
 PEERS = ("pandas", "duckdb", "polars", "pyarrow")
 BLOCK = 12 * 1024 * 1024
 
@@ -254,7 +259,8 @@ def pyarrow(load: dict[str, Any], out: Path) -> harness.Measured:
 
 SIDES = {
     "ours-import": ours_import, "ours": ours_archive, "ours-closed": ours_closed, "bound": bound, "pandas": pandas,
-    "pandas-zip": pandas_zip, "duckdb": duckdb, "polars": polars, "pyarrow": pyarrow,
+    "pandas-zip": pandas_zip, "pandas-same": bench_by_hand.pandas_same, "duckdb": duckdb, "polars": polars,
+    "pyarrow": pyarrow,
 }  # fmt: skip
 
 
@@ -290,7 +296,7 @@ def published(place: Path, rows: int) -> dict[str, Any]:
     )
     return {
         "rows": rows, "date": date, "csv": str(plain), "zip": str(packed), "archive": str(place / "archive"),
-        "now": bench_load.START + 3 * DAY,
+        "now": bench_load.START + 3 * DAY, "market": MARKET, "symbol": SYMBOL, "names": NAMES,
     }  # fmt: skip
 
 
@@ -305,6 +311,8 @@ def rows_of(name: str, out: Path) -> Any:
             pl.col("seq").alias("id"), pl.col("ts_event").to_physical().alias("time"), "price", "qty",
             pl.col("side").cast(pl.String),
         )  # fmt: skip
+    elif "ts_event" in frame.columns:
+        wanted = frame.select("id", pl.col("ts_event").to_physical().alias("time"), "price", "qty")
     else:
         sold = pl.col("is_buyer_maker").cast(pl.String).str.to_lowercase() == "true"
         side = pl.when(sold).then(pl.lit("sell")).otherwise(pl.lit("buy")).alias("side")
@@ -341,7 +349,8 @@ def main(given: list[str] | None = None) -> int:
             return made.height == rows and same(first[0], made)
 
         zipped = ["bound", "ours", "ours-closed", *(["pandas-zip"] if "pandas" in peers else [])]
-        runs, equal = harness.proven([*zipped, "ours-import", *peers], rounds, run, equals)
+        same_work = ["pandas-same"] if "pandas" in peers else []
+        runs, equal = harness.proven([*zipped, "ours-import", *peers, *same_work], rounds, run, equals)
         note = f"{rows:,} trades, {Path(load['csv']).stat().st_size / 1e6:,.0f} MB as CSV, "
         note += f"{Path(load['zip']).stat().st_size / 1e6:,.0f} MB as zip"
 
@@ -349,7 +358,8 @@ def main(given: list[str] | None = None) -> int:
             made = {name: runs[name] for name in names}
             return harness.part(title, made, ours, {name: equal[name] for name in names}, note)
 
-        parts = [part(CSV, ["ours-import", *peers], ["ours-import"]), part(ZIP, zipped, ["ours", "ours-closed"])]
+        parts = [part(CSV, ["ours-import", *peers], ["ours-import"])]
+        parts += [part(SAME, ["ours-import", *same_work], ["ours-import"]), part(ZIP, zipped, ["ours", "ours-closed"])]
     result = {
         "bench": "history", "parts": parts, "curves": [], "targets": targets(*parts),
         "machine": harness.machine("polars", "duckdb", "pyarrow", "pandas"),
@@ -357,11 +367,15 @@ def main(given: list[str] | None = None) -> int:
     return harness.finish(result, options)
 
 
-def targets(plain: dict[str, Any], packed: dict[str, Any]) -> list[dict[str, Any]]:
+def targets(plain: dict[str, Any], alike: dict[str, Any], packed: dict[str, Any]) -> list[dict[str, Any]]:
     """The figures that history has to reach."""
     rss = max(plain["sides"]["ours-import"]["rss_mb"], packed["sides"]["ours"]["rss_mb"])
     return [
         harness.target("CSV to Parquet (dl import), v pandas", plain["ratios"].get("pandas / ours-import"), 1.8, 2.5),
+        harness.target(
+            "CSV to Parquet (dl import), the same work, v pandas", alike["ratios"].get("pandas-same / ours-import"),
+            1.8, 2.5,
+        ),
         harness.target(
             "archive zip to verified Parquet, share of inflate + parse + encode",
             100 * packed["ratios"]["bound / ours"], 60, None, unit="%",

@@ -1,6 +1,6 @@
 """How fast the daemon comes back, and how cleanly it goes: each figure from real processes over a simulated exchange.
 
-    python scripts/bench_restart.py [--files 2000] [--mb 1024] [--stops 50] [--json] [--out FILE]
+    python scripts/bench_restart.py [--files 2000] [--mb 1024] [--stops 50] [--json] [--out FILE] [--record]
 
 - a lake with so many published files: seconds from the start of the process to the first frame (at most 5), and until a
   second daemon is refused (at most 2)
@@ -37,6 +37,7 @@ from lake.segments import Extent  # noqa: E402
 from lake.writer import LakeWriter  # noqa: E402
 from market.times import DAY, MINUTE, date_of, floor_to  # noqa: E402
 from runtime.clock import SystemClock  # noqa: E402
+from scripts import figures  # noqa: E402
 from scripts import soak_processes as processes  # noqa: E402
 from scripts.bench_harness import machine, target  # noqa: E402
 
@@ -68,6 +69,8 @@ def main(given: list[str] | None = None) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found) if options.json else _text(found))
+    if options.record:
+        figures.of_restart(found, " ".join(["scripts/bench_restart.py", *(sys.argv[1:] if given is None else given)]))
     return 1 if found.get("stops", {}).get("lost") else 0
 
 
@@ -281,6 +284,7 @@ def _options(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--place", type=Path, help="folder for the lakes (default: that of temporary files)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     parser.add_argument("--out", type=Path, help="write the JSON object to this file too")
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/reliability-figures.json")
     return parser.parse_args(given)
 
 

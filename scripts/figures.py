@@ -25,6 +25,9 @@ FILE = ROOT / "docs" / "reliability-figures.json"
 PROMISES = ROOT / "scripts" / "promises.toml"
 FIGURE = "figure: "
 """Before the name of a figure that a test tells by `record_property`: (count, unit)."""
+BURST = 50_000
+"""Frames a second from which on a run is a burst, whose queues matter, and no load that goes on."""
+OF_BURST = ("frames", "queue_mb", "shed")
 FIELDS = ("figure", "value", "unit", "command", "date", "machine")
 
 
@@ -68,10 +71,67 @@ def of_soak(result: Mapping[str, Any], command: str) -> None:
             "events stored twice": (of_rule["twice"], "events"),
             "gaps of planned handovers": (of_rule["planned_gap"], f"gaps at {handovers} handovers"),
             "memory of the daemon": (measured["rss_mb"], "MB"),
+            "memory of the daemon and its workers": (measured["rss_with_workers_mb"], "MB"),
             "lateness of the event loop, p99": (round(measured["loop_delay_p99_seconds"] * 1000), "ms"),
         },
         command,
     )
+
+
+def of_burst(result: Mapping[str, Any], command: str) -> None:
+    """What scripts/soak.py --burst found, of a run that kept its promises: of a burst, or of a rate that goes on."""
+    measured = result["measured"]
+    if result["violations"]:
+        return
+    if measured["rate"] >= BURST:
+        found = {"frames of a burst": "frames", "queues in a burst": "MB", "quotes shed in a burst": "quotes"}
+        record(
+            {name: (measured[key], unit) for (name, unit), key in zip(found.items(), OF_BURST, strict=True)}, command
+        )
+        return
+    at = f"at {measured['frames'] / measured['seconds']:,.0f} events a second"
+    ms = {key: round((measured[key] or 0.0) * 1000) for key in measured if key.endswith("_seconds")}
+    record(
+        {
+            "cores of the daemon under load": (measured["cores"], f"cores {at}, {measured['shed']} shed"),
+            "age of what is not yet durable, p99": (ms["durable_lag_p99_seconds"], f"ms {at}"),
+            "lateness of the event loop, most": (ms["loop_delay_most_seconds"], f"ms at most {at}"),
+        },
+        command,
+    )
+
+
+def of_restart(found: Mapping[str, Any], command: str) -> None:
+    """What scripts/bench_restart.py found, of the parts that ran; of stops only where nothing was lost."""
+    told: dict[str, tuple[float, str]] = {}
+    if "many_files" in found:
+        part = found["many_files"]
+        told["first frame over many files"] = (part["first_frame_seconds"], f"s over {part['files']:,} files")
+        told["refusal of a second daemon"] = (part["refused_seconds"], "s")
+    if "unsealed" in found:
+        part = found["unsealed"]
+        size = f"s over {part['bytes'] / 1e9:.2f} GB"
+        told["first frame over unsealed segments"] = (part["first_frame_seconds"], size)
+    if "stops" in found and not found["stops"]["lost"]:
+        part = found["stops"]
+        told["slowest clean stop"] = (part["slowest_seconds"], f"s of {part['stops']} stops, nothing lost")
+    record(told, command)
+
+
+def of_reads(result: Mapping[str, Any], command: str) -> None:
+    """What scripts/soak.py found with readers beside the daemon (`--reads`)."""
+    measured = result["measured"]
+    reads = measured["reads"]
+    rate = f"{reads['mb']:,.0f} MB at {measured['events_a_second']:,} events a second"
+    record(
+        {
+            "heavy reads beside collection": (reads["answers"], f"answers, {rate}"),
+            "lateness of the event loop beside heavy reads, p99": (
+                round(measured["loop_delay_p99_seconds"] * 1000), "ms",
+            ),
+        },
+        command,
+    )  # fmt: skip
 
 
 def of_backfill(report: Mapping[str, Any], command: str) -> None:

@@ -12,8 +12,11 @@ every event that was sent is looked for in the lake, exchange by exchange: it is
 names it, and no gap names more than is missing (`simulator/oracle.py`). Also asked for: loop delay p99 below 50 ms,
 memory below 350 MB that does not grow, a clean end, no gap at a planned handover.
 
+`--reads N`: `dl serve` runs beside the daemon on the lake that is written, and N threads ask it for all of it, all the
+time (`scripts/soak_reads.py`); the loop's delay is judged as ever.
+
 `--burst`: `scripts/blast.py` sends 60,000 frames a second for ten seconds: all are stored, or what was shed is counted
-and in gaps.
+and in gaps. `--burst-rate 20000 --burst-seconds 60` is what a daemon shall take for as long as one likes.
 
 Writes nothing outside `--out`, whose lake, log and truth stay there. Exit code 0, 1 for a violation, 64 for a wrong
 command line. Linux only: memory and CPU time are read from /proc.
@@ -37,13 +40,14 @@ import msgspec  # noqa: E402 -- the packages are one folder up
 import soak_burst  # noqa: E402
 import soak_processes as processes  # noqa: E402
 from soak_compare import compare  # noqa: E402
+from soak_reads import Readers  # noqa: E402
 from soak_schedule import SHORT, Act, Target, schedule  # noqa: E402
 
 from collectors import exchanges  # noqa: E402
 from simulator import oracle, venues  # noqa: E402
 
 LOOP_P99 = 0.05
-BURST_RATE = 60_000
+BURST_RATE, BURST_SECONDS = 60_000, 10
 GROWTH, GROWTH_FROM = 1.15, 480.0
 """What memory may be at the end, of what it was at half time, in runs of so many seconds."""
 BOOKS_EVERY = 60
@@ -85,7 +89,12 @@ class Soak:
             daemon = processes.Daemon(config, self.folder / "daemon.log", port)
             try:
                 daemon.wait_until_ready()
-                self._hold(simulator, daemon)
+                readers = Readers(config, options.reads) if options.reads else None
+                try:
+                    self._hold(simulator, daemon, readers)
+                finally:
+                    if readers is not None:
+                        self.measured["reads"] = readers.stop(self.seconds)
                 until = time.time_ns() // 1000
                 began = time.monotonic()
                 code = daemon.stop()
@@ -111,7 +120,7 @@ class Soak:
             for market, symbols in target.symbols.items()
         ]  # fmt: skip
 
-    def _hold(self, simulator: processes.Exchange, daemon: processes.Daemon) -> None:
+    def _hold(self, simulator: processes.Exchange, daemon: processes.Daemon, readers: Readers | None) -> None:
         """Let it run, throw what is due, look at it once a second."""
         acts: list[Act] = []
         if self.options.faults == "all":
@@ -127,7 +136,7 @@ class Soak:
                 simulator.ask(act.venue, act.route, act.body)
             if now - looked >= 1:
                 looked = now
-                for one in used.values():
+                for one in (*used.values(), *([readers.used] if readers is not None else ())):
                     one.look()
             if daemon.process.poll() is not None:
                 raise SystemExit(f"the daemon ended:\n{daemon.log.read_text(errors='replace')[-4000:]}")
@@ -186,6 +195,9 @@ def violations(
         for rule in dict.fromkeys(finding.rule for finding in verdict.findings):
             count = sum(finding.count for finding in verdict.findings if finding.rule == rule)
             found.append(f"{exchange}: {oracle.RULES[rule]}: {count}")
+    reads = measured.get("reads")
+    if reads and (reads["failed"] or not reads["answers"] or not reads["served_all_the_time"]):
+        found.append(f"of the readers {reads['failed']} questions failed, {reads['answers']} were answered")
     if measured.get("exit_code"):
         found.append(f"the daemon ended with exit code {measured['exit_code']}")
     if not loaded:
@@ -239,17 +251,19 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--redundancy", type=int, choices=(1, 2), default=1)
     parser.add_argument("--faults", choices=("all", "none"), default="all")
+    parser.add_argument("--reads", type=int, default=0, metavar="N", help="threads that read over HTTP all the time")
     parser.add_argument("--lenient", action="store_true", help="memory and delays are not judged; stops have a minute")
     parser.add_argument("--pattern", action=argparse.BooleanOptionalAction, default=True, help="inverse collects `*`")
     parser.add_argument("--judge", action="store_true", help="compare again what the last run left in --out")
     parser.add_argument("--burst", action="store_true")
-    parser.add_argument("--burst-rate", type=float, default=BURST_RATE)
+    parser.add_argument("--burst-rate", type=float, default=BURST_RATE, help="frames a second")
+    parser.add_argument("--burst-seconds", type=float, default=BURST_SECONDS)
     parser.add_argument("--out", type=Path, default=ROOT / "bench-out" / "soak", help="the lake in it is removed first")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--record", action="store_true", help="write the figures to docs/reliability-figures.json")
     options = parser.parse_args(given)
-    if options.minutes <= 0 or options.symbols < 1 or options.rate <= 0:
-        parser.error("--minutes, --symbols and --rate must be above zero")
+    if min(options.minutes, options.symbols, options.rate, options.burst_rate, options.burst_seconds) <= 0:
+        parser.error("--minutes, --symbols, --rate, --burst-rate and --burst-seconds must be above zero")
     options.out = options.out.resolve()
     if options.judge:
         result = Soak(options).judge()
@@ -259,8 +273,10 @@ def main(given: list[str] | None = None) -> int:
         result = soak_burst.run(options) if options.burst else Soak(options).run()
     (options.out / "result.json").write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1)) if options.json else show(result)
-    if options.record and "verdicts" in result:
-        figures.of_soak(result, " ".join(["scripts/soak.py", *(given if given is not None else sys.argv[1:])]))
+    if options.record:
+        of_run = figures.of_reads if options.reads else figures.of_soak
+        record = of_run if "verdicts" in result else figures.of_burst
+        record(result, " ".join(["scripts/soak.py", *(given if given is not None else sys.argv[1:])]))
     return 1 if result["violations"] else 0
 
 

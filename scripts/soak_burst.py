@@ -1,4 +1,4 @@
-"""F44: 60,000 frames a second for ten seconds into one connection of a daemon; part of `scripts/soak.py`."""
+"""F44: 60,000 frames a second for ten seconds, or another load, into one connection; part of `scripts/soak.py`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import soak_processes as processes
 from lake import Lake
 from lake.manifest import Manifest
 
-SECONDS = 10
+QUEUE_MB = 64.0
+"""What may wait of a burst."""
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """What was measured, and what breaks a promise."""
-    frames = round(options.burst_rate * SECONDS)
+    frames = round(options.burst_rate * options.burst_seconds)
     load = processes.Exchange(
         [str(processes.ROOT / "scripts" / "blast.py"), "--frames", str(frames), "--pace", str(options.burst_rate),
          "--symbols", "20", "--mix", "tb", "--hold", "2"]
     )  # fmt: skip
-    measured: dict[str, Any] = {"sent": frames}
+    measured: dict[str, Any] = {"rate": options.burst_rate, "sent": frames}
     try:
         sources = [
             {
@@ -49,20 +50,24 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def _take_in(daemon: processes.Daemon, frames: int) -> dict[str, Any]:
     """Until all has come in, or nothing has for 15 seconds."""
     used = processes.Usage(daemon.process.pid)
-    beats, begun, waiting = processes.delays(daemon.metrics()), 0.0, 0.0
+    beats, begun, waiting, cpu = processes.delays(daemon.metrics()), 0.0, 0.0, 0.0
+    lags: list[float] = []
     got, last = 0, time.monotonic()
     while True:
         metrics = daemon.metrics()
         used.look()
         waiting = max(waiting, processes.total(metrics, "lake_queue_bytes"))
         taken = int(processes.total(metrics, "lake_received_frames_total"))
+        lags.append(processes.total(metrics, "lake_durable_lag_seconds"))
         if taken > got:
+            cpu = cpu or used.cpu()
             begun, got, last = begun or time.monotonic(), taken, time.monotonic()
         if got >= frames or time.monotonic() - last > 15:
             break
         time.sleep(0.1)
-    time.sleep(3)
+    time.sleep(3)  # what waits is written, which is part of what it costs
     metrics = daemon.metrics()
+    beaten = processes.delays(metrics)
     return {
         "frames": got,
         "seconds": round(last - begun, 1),
@@ -70,7 +75,10 @@ def _take_in(daemon: processes.Daemon, frames: int) -> dict[str, Any]:
         "shed": int(processes.total(metrics, "lake_shed_events_total")),
         "rss_mb": round(used.rss_mb, 1),
         "queue_mb": round(waiting / 1e6, 2),
-        "loop_delay_p99_seconds": processes.quantile(beats, processes.delays(metrics), 0.99),
+        "cores": round((used.cpu() - cpu) / max(last - begun, 1e-9), 3),
+        "durable_lag_p99_seconds": round(sorted(lags)[int(0.99 * (len(lags) - 1))], 3),
+        "loop_delay_p99_seconds": processes.quantile(beats, beaten, 0.99),
+        "loop_delay_most_seconds": processes.quantile(beats, beaten, 1.0),
     }
 
 
@@ -89,6 +97,8 @@ def violations(root: Path, measured: dict[str, Any], sent: dict[str, Any]) -> li
         found.append(f"{missing['quote']} quotes are not stored, {measured['shed']} were counted as shed")
     if measured["shed"] and not gaps:
         found.append("quotes were shed, and no gap says so")
+    if measured["queue_mb"] > QUEUE_MB:
+        found.append(f"{measured['queue_mb']} MB waited in queues, promised {QUEUE_MB:g}")
     if measured["exit_code"]:
         found.append(f"the daemon ended with exit code {measured['exit_code']}")
     if measured["rss_mb"] > processes.RSS_MB:

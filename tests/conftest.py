@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from scripts import figures
+from tests.support.engines import quick_engines
 
 settings.register_profile("lake", deadline=None, print_blob=True, derandomize=os.environ.get("LAKE_FAULTS") != "full")
 settings.load_profile("lake")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_engines() -> Iterator[None]:
+    with quick_engines():
+        yield
+
 
 _measured: Counter[tuple[str, str]] = Counter()
 """By figure and unit, what the tests of this run told of (`record_property("figure: name", (count, unit))`)."""

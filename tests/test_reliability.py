@@ -15,7 +15,8 @@ TOLD = gen_reliability.promises()
 PROMISES = {promise["id"]: promise for promise in TOLD["promises"]}
 IDS = [*(f"P{n}" for n in range(1, 22)), "P21b", *(f"P{n}" for n in range(22, 33))]
 
-COMMANDS = ("make", "scripts/soak.py", "scripts/prove_backfill.py", "scripts/virtual_soak.py", "systemd-analyze")
+OWN = ("soak", "bench_restart", "prove_backfill", "virtual_soak")
+COMMANDS = ("make", "systemd-analyze", *(f"scripts/{name}.py" for name in OWN))
 
 
 def test_every_promise_and_every_fault_is_there_in_its_order() -> None:
@@ -79,6 +80,39 @@ def test_a_figure_is_written_with_its_circumstances(tmp_path: Path, monkeypatch:
     assert {name: entry["value"] for name, entry in held.items()} == {"mutants caught": 4, "power-cut states": 20_000}
     assert "cores" in str(held["mutants caught"]["machine"])
     assert figures.main(["invented", "1", "x", "--command", "make"]) == 1
+
+
+def test_what_bursts_and_restarts_show_is_written_where_they_kept_their_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "FILE", tmp_path / "figures.json")
+    seen = {
+        "rate": 60_000, "frames": 600_000, "seconds": 12.0, "queue_mb": 3.5, "shed": 0, "cores": 0.9,
+        "durable_lag_p99_seconds": 0.51, "loop_delay_most_seconds": 0.2,
+    }  # fmt: skip
+    figures.of_burst({"measured": seen, "violations": ["a trade is not stored"]}, "make burst")
+    assert figures.held() == {}
+    figures.of_burst({"measured": seen, "violations": []}, "make burst")
+    burst = {"frames of a burst": 600_000, "queues in a burst": 3.5, "quotes shed in a burst": 0}
+    assert {name: entry["value"] for name, entry in figures.held().items()} == burst
+    figures.of_burst({"measured": seen | {"rate": 20_000, "frames": 240_000}, "violations": []}, "scripts/soak.py")
+    cores, age = (
+        figures.held()[name] for name in ("cores of the daemon under load", "age of what is not yet durable, p99")
+    )
+    assert (cores["value"], cores["unit"]) == (0.9, "cores at 20,000 events a second, 0 shed")
+    assert (age["value"], age["unit"]) == (510, "ms at 20,000 events a second")
+    stops = {"stops": 50, "slowest_seconds": 1.5, "lost": ["2 crash gaps"]}
+    figures.of_restart({"stops": stops}, "scripts/bench_restart.py")
+    assert "slowest clean stop" not in figures.held()
+    started = {"first_frame_seconds": 2.5, "refused_seconds": 0.5}
+    found = {
+        "many_files": {"files": 2000, **started},
+        "unsealed": {"bytes": 2**30, **started},
+        "stops": stops | {"lost": []},
+    }
+    figures.of_restart(found, "scripts/bench_restart.py")
+    assert figures.held()["slowest clean stop"]["unit"] == "s of 50 stops, nothing lost"
+    assert figures.held()["first frame over unsealed segments"]["unit"] == "s over 1.07 GB"
 
 
 def test_the_tests_of_a_fault_are_found_by_their_names() -> None:

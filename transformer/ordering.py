@@ -72,9 +72,24 @@ def _rising(kind: str, table: pa.Table, ranks: pa.Array, places: pa.Array) -> bo
 
 
 def _taken(table: pa.Table, places: pa.Array) -> pa.Table:
-    """These rows, each column in one piece."""
-    made = [column.combine_chunks().take(places) for column in table.columns]
+    """These rows, each column in one piece. What is the same in every row stays where it is."""
+    columns = (column.combine_chunks() for column in table.columns)
+    made = [one.slice(0, len(places)) if _one_value(one) else one.take(places) for one in columns]
     return pa.table(made, schema=table.schema)
+
+
+def _one_value(column: pa.Array) -> bool:
+    """Whether all rows certainly have the same: half the columns of a stream do."""
+    if column.null_count == len(column):
+        return True
+    if column.null_count or pa.types.is_floating(column.type):  # both zeros are equal, and not the same
+        return False
+    if pa.types.is_dictionary(column.type):
+        return len(column.dictionary) == 1
+    if pa.types.is_integer(column.type) or pa.types.is_date(column.type) or pa.types.is_boolean(column.type):
+        ends = pc.min_max(column)
+        return bool(ends["min"] == ends["max"])
+    return False
 
 
 def _series(values: pa.Array) -> pl.Series:

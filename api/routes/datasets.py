@@ -57,14 +57,7 @@ async def listed(
     return json_answer(page([datasets.entry(one) for one in held], limit, offset, "datasets"))
 
 
-@router.get("/datasets/{dataset}", response_model=models.DatasetEntry, summary="One dataset")
-async def one(served: State, dataset: Id) -> Response:
-    """One dataset by its id."""
-    held = await served.reading.ask(lambda: datasets.one_of(served.lake, dataset))
-    return json_answer(datasets.entry(held))
-
-
-@router.get("/datasets/{dataset}/preview", response_model=models.Preview, summary="The first rows of a dataset")
+@router.get("/datasets/{dataset:path}/preview", response_model=models.Preview, summary="The first rows of a dataset")
 async def preview(
     served: State,
     dataset: Id,
@@ -82,7 +75,9 @@ async def preview(
     return json_answer(await served.reading.read(read))
 
 
-@router.get("/datasets/{dataset}/export", response_model=models.Rows, responses=FORMS, summary="A dataset as a file")
+@router.get(
+    "/datasets/{dataset:path}/export", response_model=models.Rows, responses=FORMS, summary="A dataset as a file"
+)
 async def export(served: State, dataset: Id, form: Formats = "csv", start: Start = None, end: End = None) -> Response:
     """All rows of a dataset, streamed as one file: CSV, Parquet, the Arrow stream, JSON lines."""
     held = await served.reading.ask(lambda: datasets.one_of(served.lake, dataset))
@@ -90,7 +85,16 @@ async def export(served: State, dataset: Id, form: Formats = "csv", start: Start
     return await answer(served, question, form, datasets.id_of(held).replace(":", "-"))
 
 
-@router.get("/export/{exchange}/{symbol}", response_model=models.Rows, responses=FORMS, summary="A symbol as a file")
+@router.get("/datasets/{dataset:path}", response_model=models.DatasetEntry, summary="One dataset")
+async def one(served: State, dataset: Id) -> Response:
+    """One dataset by its id."""
+    held = await served.reading.ask(lambda: datasets.one_of(served.lake, dataset))
+    return json_answer(datasets.entry(held))
+
+
+@router.get(
+    "/export/{exchange}/{symbol:path}", response_model=models.Rows, responses=FORMS, summary="A symbol as a file"
+)
 async def merged(
     served: State,
     exchange: Annotated[str, Path(max_length=40, examples=["binance"])],

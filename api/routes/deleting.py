@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -29,7 +30,7 @@ ASKED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.delete("/datasets/{dataset}", response_model=models.Gone, responses=ASKED, summary="Delete a dataset")
+@router.delete("/datasets/{dataset:path}", response_model=models.Gone, responses=ASKED, summary="Delete a dataset")
 async def one(served: State, dataset: Id, x_confirm: Confirm = None) -> Response:
     """Its closed days, for ever. The first answer (428) says what would go and how to confirm it.
 
@@ -82,15 +83,19 @@ async def _delete(served: Served, held: list[Dataset], confirm: str | None) -> R
     }  # fmt: skip
     key = _confirmation(found)
     if confirm is None or not hmac.compare_digest(confirm.encode(), key.encode()):
-        said = f"{total['deleted_files']} files with {total['rows']} rows would be deleted: confirm it with X-Confirm"
+        said = f"{_said(total)} would be deleted: ask again with the header X-Confirm, as `confirm` has it"
         return json_answer({"detail": said, "error": "ConfirmFirst", "confirm": key, **total}, 428)
     for one, planned in found:
         asked = Deletion(
             exchange=one.exchange, market_type=one.market_type, kind=one.kind, symbol=one.symbol, digest=planned.digest
         )
         await served.control.ask("delete", msgspec.to_builtins(asked))
-    message = f"{total['deleted_files']} files with {total['rows']} rows are deleted"
-    return json_answer({"status": "deleted", "message": message, **total})
+    return json_answer({"status": "deleted", "message": f"deleted: {_said(total)}", **total})
+
+
+def _said(total: Mapping[str, Any]) -> str:
+    files, rows = total["deleted_files"], total["rows"]
+    return f"{files:,} daily file{'s' * (files != 1)} with {rows:,} rows"
 
 
 def _confirmation(found: list[tuple[Dataset, Planned]]) -> str:

@@ -14,20 +14,25 @@ from starlette.responses import Response
 from api import models
 from api.answers import json_answer, page
 from api.errors import not_found
-from api.questions import AsOf, Columns, End, Exchange, Formats, Market, Start, Symbol, lower
-from api.routes.reading import FORMS
-from api.rows import named, time_of
+from api.models import model_of
+from api.questions import AsOf, Columns, End, Exchange, Formats, Market, Question, Start, Symbol, lower
+from api.routes.reading import FORMS, answer
+from api.rows import joined, named, said, time_of
 from api.state import Served, State
 from api.uploads import kept
+from features.requests import Missing
 from lake import feature_files
+from lake.asking import duration
 from lake.errors import WrongQuestion
-from lake.feature_reads import FeatureSet
+from lake.feature_reads import At, FeatureSet, Lineage
 from lake.feature_rows import KNOWN_AT, OWN_TIME, FeatureRow
 from market import times
 
 plain = APIRouter(prefix="/features", tags=["by other lakes' names"])
 router = APIRouter(prefix="/features", tags=["features"])
 UPLOAD = "/features/upload"
+MAX_SETS = 50
+"""Of one join."""
 Id = Annotated[str, Path(max_length=100, description="As the list of versions says it.")]
 SetName = Annotated[str | None, Query(max_length=100, description="Only this set.", examples=["momentum"])]
 VersionName = Annotated[str | None, Query(max_length=40, description="Only this version, or `latest`.")]
@@ -84,7 +89,7 @@ async def sets(served: State, exchange: Exchange = None, symbol: Symbol = None, 
     )
     shown = [
         {"name": one.name, "exchange": one.exchange, "symbol": one.symbol, "market": one.market_type,
-         "versions": list(one.versions)}
+         "versions": list(one.versions), "latest": one.latest}
         for one in held
     ]  # fmt: skip
     return json_answer({"feature_sets": shown})
@@ -106,16 +111,67 @@ async def upload(
         str | None, Form(max_length=400, description="Kinds of this lake, parted by commas.")
     ] = None,
     note: Annotated[str, Form(max_length=2000)] = "",
+    delay: Annotated[str, Form(max_length=20, description="Each row is known so much after its time: 1m.")] = "0s",
+    as_of: Annotated[str | None, Form(max_length=40, description="When that data was read (UTC); now.")] = None,
+    lookback: Annotated[
+        str, Form(max_length=20, description="How far before its first row the values reach back: 7d.")
+    ] = "0s",
+    missing: Annotated[
+        Missing, Form(description="NaN, infinities and words for nothing in columns of numbers: refused, or no value.")
+    ] = "refuse",
+    sort: Annotated[bool, Form(description="Put the rows in the order of their time.")] = False,
 ) -> Response:
     """A version never changes: other values under its number are refused, the same ones change nothing."""
     asked = {
         "exchange": exchange.lower(), "market_type": market.lower(), "symbol": symbol, "feature_set": feature_set,
         "version": version, "time": time, "known": known, "computed_on": list(named(computed_on)), "note": note,
+        "delay": duration(said(delay), "delay", "1m"), "as_of": time_of(as_of),
+        "lookback": duration(said(lookback), "lookback", "7d"), "missing": missing, "sort": sort,
     }  # fmt: skip
     async with kept(file) as path:
         done = await served.control.ask("features", {"action": "put", "path": str(path), "asked": asked})
     row = msgspec.convert(done["rows"][0], FeatureRow)
     return json_answer({**entry(row), "changed": done["changed"], "hints": done["hints"]})
+
+
+@router.get("/join", response_model=models.Rows, responses=FORMS, summary="Rows with what was known at each")
+async def join(
+    served: State,
+    question: Question,
+    sets: Annotated[
+        list[str],
+        Query(
+            alias="set",
+            min_length=1,
+            max_length=MAX_SETS,
+            examples=[["momentum"]],
+            description="NAME, NAME@1.0.0, or of another symbol ETHUSDT:NAME@1.0.0; may be given often.",
+        ),
+    ],
+    kind: Annotated[
+        str, Query(max_length=40, description="What is joined onto: bar_1m, bar_5m, trade, …", examples=["bar_5m"])
+    ] = "bar_1m",
+    at: Annotated[At, Query(description="When a bar asks what is known: at its open, or at its close.")] = "open",
+    max_age: Annotated[
+        str | None, Query(max_length=20, description="Values of a time further back are null: 1h.", examples=["1h"])
+    ] = None,
+    form: Formats = "json",
+) -> Response:
+    """Rows of one `symbol`, and beside each what was known of these sets at its time: nothing of the future.
+
+    Columns become `NAME__column`, with `NAME__ts_event` and `NAME__known_at` of the row they are from. `columns`
+    chooses those of the bars.
+    """
+    asked = msgspec.structs.replace(question, kind=kind)
+    age = None if max_age is None else said(max_age)
+    return await answer(served, asked, form, how=lambda lake, one: joined(lake, sets, one, at, age))
+
+
+@router.get("/{feature}/lineage", response_model=model_of(Lineage), summary="What a version was computed on")
+async def lineage(served: State, feature: Id) -> Response:
+    """The files of the lake that it was computed on, by path and SHA-256, and which of them were revised since."""
+    row = await _row(served, feature)
+    return json_answer(await served.reading.ask(lambda: served.lake.features.lineage(row)))
 
 
 @plain.get("/{feature}", response_model=models.Feature, summary="One version")

@@ -142,13 +142,19 @@ async def _download(served: Served, asked: Download | BulkDownload, symbols: Seq
     wanted = {
         "exchange": asked.exchange.strip().lower(), "market_type": asked.market.strip().lower(),
         "kinds": list(asked.kinds) or list(KINDS[asked.data_type]), "symbols": list(symbols), "start": start,
-        "end": min(end, now),
+        "end": min(end, now), **({"deleted": True} if asked.deleted else {}),
     }  # fmt: skip
     said = await _start(served, "backfill", wanted)
     job = said["job"]
-    message = "nothing to ask for: what the venue gives of it is held already" if job is None else job["what"]
+    message = _nothing(said["planned"]) if job is None else job["what"]
     task = {"task_id": None if job is None else job["job"], "status": "done" if job is None else job["state"]}
     return json_answer({**task, "message": message}, 202)
+
+
+def _nothing(planned: Mapping[str, Any]) -> str:
+    if planned.get("deleted"):
+        return "nothing to ask for: some of it was deleted from this lake, and deleted=true asks for that again"
+    return "nothing to ask for: what the venue gives of it is held already"
 
 
 async def _start(served: Served, work: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -22,11 +22,11 @@ router = APIRouter(tags=["live"])
 EVENT_STREAM = "text/event-stream"
 QUIET_STEPS = 60
 """Steps without an event after which the tail says that it goes on."""
-EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {"text/event-stream": {"example": 'event: trade\ndata: {"symbol":"BTCUSDT","price":"64134.89"}\n\n'}}
-    }
-}
+EXAMPLE = (
+    'event: trade\ndata: {"exchange":"binance","market_type":"spot","kind":"trade",'
+    '"event":{"symbol":"BTCUSDT","price":"64134.89"}}\n\n'
+)
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"example": EXAMPLE}}}}
 Symbols = Annotated[
     list[str] | None, Query(max_length=MAX_SYMBOLS, description="Only these symbols, as the venue spells them.")
 ]
@@ -58,7 +58,7 @@ async def live(served: State) -> Response:
 async def tail(
     served: State, exchange: Exchange = None, market_type: MarketType = None, kind: Kind = None, symbol: Symbols = None
 ) -> Response:
-    """Server-sent events without an end: one a line of the collectors' segments, named by its kind.
+    """Server-sent events without an end, each named by its kind: `{"exchange", "market_type", "kind", "event": line}`.
 
     `event: skipped` says how many bytes came faster than they are passed on; a comment every 15 s that it goes on.
     """
@@ -66,6 +66,9 @@ async def tail(
     release = served.listening()
 
     async def events() -> AsyncIterator[bytes]:
+        holder = await served.control.holder()
+        collects = holder is not None and holder.port
+        yield b": listening\n\n" if collects else b": nothing comes until a daemon collects into this lake\n\n"
         async for batch in _batches(served, wish):
             yield _sse(batch)
 
@@ -81,7 +84,7 @@ async def socket(
     kind: Kind = None,
     symbol: Symbols = None,
 ) -> None:
-    """The same events as text messages, each `{"exchange", "market_type", "kind", "event": line}`."""
+    """The same events as text messages."""
     wish = Wish(lower(exchange), lower(market_type), lower(kind), tuple(symbol or ()))
     try:
         release = served.listening()
@@ -91,9 +94,8 @@ async def socket(
     await websocket.accept()
     try:
         async for batch in _batches(served, wish):
-            for exchange_, market_, kind_, line in batch.lines:
-                head = msgspec.json.encode({"exchange": exchange_, "market_type": market_, "kind": kind_})[:-1]
-                await websocket.send_text((head + b',"event":' + line + b"}").decode())
+            for _, said in _told(batch):
+                await websocket.send_text(said.decode())
             if batch.skipped:
                 await websocket.send_text(msgspec.json.encode({"skipped": batch.skipped}).decode())
     except WebSocketDisconnect:
@@ -117,10 +119,17 @@ async def _batches(served: Served, wish: Wish) -> AsyncIterator[Batch]:
         tail.close()
 
 
+def _told(batch: Batch) -> Iterator[tuple[str, bytes]]:
+    """The kind of each event, and what is said of it."""
+    for exchange, market_type, kind, line in batch.lines:
+        head = msgspec.json.encode({"exchange": exchange, "market_type": market_type, "kind": kind})[:-1]
+        yield kind, head + b',"event":' + line + b"}"
+
+
 def _sse(batch: Batch) -> bytes:
     if not batch.lines and not batch.skipped:
         return b": nothing new\n\n"
-    said = [f"event: {kind}\ndata: ".encode() + line + b"\n\n" for _, _, kind, line in batch.lines]
+    said = [f"event: {kind}\ndata: ".encode() + line + b"\n\n" for kind, line in _told(batch)]
     if batch.skipped:
-        said.append(b"event: skipped\ndata: %d\n\n" % batch.skipped)
+        said.append(b'event: skipped\ndata: {"skipped":%d}\n\n' % batch.skipped)
     return b"".join(said)

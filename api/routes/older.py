@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api import datasets, models, rows
 from api.answers import json_answer
+from api.errors import wrong
 from api.questions import End, Exchange, Market, Start, Symbol, lower
 from api.rows import Asked, time_of
 from api.state import Served, State
@@ -56,7 +57,8 @@ async def read(
 ) -> Response:
     """Candles in ms: our bars (`bar_1m`, `bar_15m`, …; what is meant if nothing is said), or the venue's (`kline`).
 
-    At most `serve.max_rows` of them: ask for less than everything. Other kinds are read at `/api/v1/read/{kind}`.
+    Where several markets have such a symbol and `market` is not said, those of spot are meant. At most
+    `serve.max_rows` of them: ask for less than everything. Other kinds are read at `/api/v1/read/{kind}`.
     """
     kind = datasets.kind_of(data_type) or BARS[-1]
     asked = Asked(
@@ -66,11 +68,23 @@ async def read(
     return json_answer(await served.reading.read(lambda: _candles(served, asked)))
 
 
+def _market(served: Served, asked: Asked) -> str | None:
+    """Whose candles are meant. Raises Refused where several markets have some, and none of them is spot."""
+    if asked.market_type is not None:
+        return asked.market_type
+    held = served.lake.datasets(kind=asked.kind, exchange=asked.exchange, symbol=list(asked.symbol))
+    markets = sorted({one.market_type for one in held})
+    if len(markets) > 1 and "spot" not in markets:
+        raise wrong(f"{len(markets)} markets have such a symbol: {', '.join(markets)}; say which with market")
+    return "spot" if len(markets) > 1 else next(iter(markets), None)
+
+
 def _candles(served: Served, asked: Asked) -> list[dict[str, Any]]:
     """Raises WrongQuestion for a kind that has no candles."""
     time = "window_start" if bar_kind(asked.kind) else "open_time"
     columns = (time, "open", "high", "low", "close", "volume_base")
-    _, tables, _ = rows.read(served.lake, msgspec.structs.replace(asked, columns=columns))
+    whole = msgspec.structs.replace(asked, columns=columns, market_type=_market(served, asked))
+    _, tables, _ = rows.read(served.lake, whole)
     found: list[dict[str, Any]] = []
     for table in tables:
         frame = pl.DataFrame(table).rename({time: "ts", "volume_base": "volume"})

@@ -9,9 +9,11 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page
 from api.models import model_of, page_of
-from api.questions import End, Exchange, GapStates, Kind, MarketType, Start, Symbol, Symbols, lower
+from api.questions import End, Exchange, GapStates, Kind, MarketType, Question, Start, Symbol, Symbols, lower
 from api.rows import time_of
 from api.state import State
+from lake.completeness import Completeness
+from lake.held_files import Held
 from lake.inventory import Covered
 from lake.revisions import Lineage, Revision
 from lake.rows import CertificateRow
@@ -123,6 +125,37 @@ async def lineage(
         )
     )
     return json_answer(held)
+
+
+@router.get("/completeness/{kind}", response_model=model_of(Completeness), summary="How complete a read would be")
+async def completeness(served: State, kind: PathKind, question: Question) -> Response:
+    """Up to when a read of the same question has everything, and the gaps it meets. Times in microseconds."""
+    held = await served.reading.read(
+        lambda: served.lake.completeness(
+            kind, **question.market(), min_state=question.min_state, version=question.version, as_of=question.as_of,
+            across_listings=question.across_listings,
+        )
+    )  # fmt: skip
+    return json_answer(held)
+
+
+@router.get("/files", response_model=page_of("files", Held), summary="The files that a read opens")
+async def files(
+    served: State,
+    kind: Kind = None,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    symbol: Symbols = None,
+    start: Start = None,
+    end: End = None,
+    limit: PageLimit = 1000,
+    offset: PageOffset = 0,
+) -> Response:
+    """Live files with their SHA-256, the last certificate of each, and what checks found. Times in microseconds."""
+    held = await served.reading.ask(
+        lambda: served.lake.files(**_asked(kind, exchange, market_type, symbol, start, end))
+    )
+    return json_answer(page(held, limit, offset, "files"))
 
 
 def _asked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -13,9 +14,11 @@ from api.answers import json_answer
 from api.errors import wrong
 from api.formats import Format
 from api.questions import Exchange, Formats, MarketType, Question, lower
+from api.reading import Rows
 from api.rows import Asked, time_of
 from api.state import Served, State
 from lake.books import OrderBook
+from lake.reader import Lake
 
 router = APIRouter(tags=["rows"])
 FORMS: dict[int | str, dict[str, Any]] = {
@@ -45,11 +48,20 @@ async def read(
 async def bars(
     served: State,
     question: Question,
-    interval: Annotated[str, Query(max_length=20, description="Width: 90s, 15m, 4h, 1d, 1w.", examples=["15m"])] = "1m",
+    interval: Annotated[
+        str, Query(max_length=20, description="Width: 90s, 15m, 4h, 1d, 1w, or microseconds.", examples=["15m"])
+    ] = "1m",
+    window_offset: Annotated[
+        str, Query(max_length=20, description="Windows begin so much later: 8h, -30m, …", examples=["8h"])
+    ] = "0s",
     form: Formats = "json",
 ) -> Response:
-    """Bars folded from those of one second or one minute; sums are exact, windows begin at 00:00 UTC."""
-    return await answer(served, msgspec.structs.replace(question, kind="bar_1m", interval=interval), form)
+    """Bars folded from those of one second or one minute; sums are exact.
+
+    Windows begin at 00:00 UTC, weeks on Mondays, each `window_offset` later.
+    """
+    wanted = {"kind": "bar_1m", "interval": rows.said(interval), "shift": rows.said(window_offset)}
+    return await answer(served, msgspec.structs.replace(question, **wanted), form)
 
 
 @router.get("/book", response_model=models.model_of(OrderBook), summary="The order book at a time")
@@ -76,8 +88,14 @@ async def book(
     return json_answer(found)
 
 
-async def answer(served: Served, question: Asked, form: Format, name: str | None = None) -> Response:
-    """The rows of a question in a format; a file to save where it has a name, or is no JSON.
+async def answer(
+    served: Served,
+    question: Asked,
+    form: Format,
+    name: str | None = None,
+    how: Callable[[Lake, Asked], Rows] = rows.read,
+) -> Response:
+    """The rows of a question in a format, read as `how` does; a file to save where it has a name, or is no JSON.
 
     Raises Refused, what `Lake` raises.
     """
@@ -88,15 +106,11 @@ async def answer(served: Served, question: Asked, form: Format, name: str | None
         question = msgspec.structs.replace(question, limit=limit)
         head = {"kind": question.kind, "interval": question.interval, "limit": limit, "offset": question.skip}
     elif name is None:
-        name = "-".join(
-            filter(
-                None,
-                (question.exchange, question.market_type, *question.symbol[:1], question.interval or question.kind),
-            )
-        )
+        what = str(question.interval or question.kind)
+        name = "-".join(filter(None, (question.exchange, question.market_type, *question.symbol[:1], what)))
 
     def ask() -> tuple[Any, Any, dict[str, Any]]:
-        schema, tables, told = rows.read(served.lake, question)
+        schema, tables, told = how(served.lake, question)
         return schema, tables, {**head, **told}
 
     return await served.reading.stream(ask, form, name)

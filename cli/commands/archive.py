@@ -49,7 +49,9 @@ def archive(
     exchange: Annotated[
         str | None, typer.Option(help="Whose archive (default: binance): docs/archives.md has the list.")
     ] = None,
-    market_type: Annotated[str | None, typer.Option("--market-type", help="spot (default), linear or inverse.")] = None,
+    market_type: Annotated[
+        str | None, typer.Option("--market-type", "--market", help="spot (default), linear or inverse.")
+    ] = None,
     kind: Annotated[
         str | None, typer.Option(help="trade (default), kline, …; a wrong one is answered with those there are.")
     ] = None,
@@ -131,11 +133,17 @@ def _ask(root: Path, config: Path | None, wanted: Mapping[str, Any], symbols: li
 
 def _check(root: Path, wanted: Mapping[str, Any]) -> None:
     """Before a lake is made for what cannot be meant. Raises WrongQuestion."""
+    from pathlib import Path
+
+    from collectors.files.archive.getting import Folder
+    from collectors.files.archive.series import load
     from daemon.archive_request import sizes, wanted_of
 
     meant = wanted_of(wanted)
     if not meant.recheck:
         sizes(root, meant)
+    if meant.source and "://" not in meant.source and not root.exists():  # else its daemon may see other folders
+        Folder(Path(meant.source), load(meant.exchange))
 
 
 def _place(source: str | None) -> str | None:

@@ -38,13 +38,16 @@ class NoDaemon(LakeError):
 @command
 def backfill(
     exchange: Annotated[str, typer.Option(help="Which venue, e.g. binance.")],
-    market_type: Annotated[str, typer.Option("--market", help="Which market: spot, linear, …")],
+    market_type: Annotated[str, typer.Option("--market", "--market-type", help="Which market: spot, linear, …")],
     symbol: Annotated[list[str], typer.Option(help="Which symbol, as the venue spells it; may be given often.")],
     kind: Annotated[list[str], typer.Option(help="Which kind, e.g. kline; may be given often.")],
-    start: Annotated[str | None, typer.Option("--from", help="From this time on (UTC): 2026-11-01.")] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Before this time (UTC); now if not given.")] = None,
+    start: Annotated[str | None, typer.Option("--from", "--start", help="From this time on (UTC): 2026-11-01.")] = None,
+    end: Annotated[str | None, typer.Option("--to", "--end", help="Before this time (UTC); now if not given.")] = None,
     days: Annotated[int | None, typer.Option(min=1, help="The last so many days, in place of --from.")] = None,
     full: Annotated[bool, typer.Option("--full", help="As far back as the venue goes, in place of --from.")] = False,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Also what was deleted (dl delete): ask for it again.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for, and ask nothing.")] = False,
     background: Annotated[bool, typer.Option("--background", help="Hand it to the daemon and come back.")] = False,
     lake: LakeOption = None,
@@ -54,12 +57,12 @@ def backfill(
     """Ask a venue for its past; the lake is made where there is none.
 
     Never asks for what the lake covers already: run it again after an interruption, or with another period, and it
-    goes on where that ended; holes inside are filled as the ends are, and open gaps that it fills are closed. Candles
-    are those of a minute, and never one that still forms. It is a job of the lake (dl jobs) from its beginning to its
-    end: asked for again in the same words it goes on. Where a daemon writes the lake it does the work, beside what it
-    collects; else what came is transformed, and days that are over are closed. --json tells progress as JSON lines on
-    stderr. Exit code 1 where something was not brought in: the venue does not give it (said for each part), or it
-    failed.
+    goes on where that ended; holes inside are filled as the ends are, and open gaps that it fills are closed. What was
+    deleted is left alone, which is said; --deleted asks for it again. Candles are those of a minute, and never one
+    that still forms. It is a job of the lake (dl jobs) from its beginning to its end: asked for again in the same words
+    it goes on. Where a daemon writes the lake it does the work, beside what it collects; else what came is transformed,
+    and days that are over are closed. --json tells progress as JSON lines on stderr. Exit code 1 where something was
+    not brought in: the venue does not give it (said for each part), or it failed.
     """
     from collectors import venues
     from daemon.backfilling import Wanted
@@ -72,7 +75,7 @@ def backfill(
         raise UsageError(f"{exchange} has no market {market_type!r}", f"one of {', '.join(venue.ENDPOINTS)}")
     began = getattr(venue, "BEGAN", parse(EARLIEST)) if full else None
     first, last, said = _span(start, end, days, SystemClock().now(), began)
-    wanted = Wanted(exchange, market_type, tuple(kind), tuple(symbol), first, last, said)
+    wanted = Wanted(exchange, market_type, tuple(kind), tuple(symbol), first, last, said, deleted)
     wanted.wishes()
     root = lake_root(lake, config, must_exist=False)
     if dry_run:
@@ -107,7 +110,7 @@ def _span(start: str | None, end: str | None, days: int | None, now: int, began:
 
 def _dry(root: Path, wanted: Wanted, *, as_json: bool) -> int:
     from collectors import venues
-    from collectors.backfill import held, offers
+    from collectors.backfill import offers
     from collectors.history_plan import Held, plan
     from lake.manifest import Manifest
     from runtime.clock import SystemClock
@@ -116,7 +119,7 @@ def _dry(root: Path, wanted: Wanted, *, as_json: bool) -> int:
     if (root / MANIFEST).is_file():
         manifest = Manifest.read_only(root)
         try:
-            known = held(root, manifest, venues.load(wanted.exchange).NAME, wanted.market_type, wanted.named)
+            known = wanted.known(root, manifest)
         finally:
             manifest.close()
     made = plan(wanted.wishes(), offers(venues.load(wanted.exchange), wanted.market_type), known, SystemClock().now())
@@ -249,6 +252,8 @@ def _show_plan(made: Plan) -> None:
 
 def _nothing(made: Plan) -> str:
     """Why there is nothing to ask for."""
+    if made.deleted and not made.held:
+        return "nothing to ask for: it was deleted from this lake"
     given = made.held or not made.refused
     return "nothing to ask for: what the venue gives of it is held already" if given else "nothing to ask for"
 
@@ -269,6 +274,10 @@ def _show(fetched: Summary) -> None:
 
 
 def _refusals(made: Plan) -> None:
+    if made.deleted:
+        hours = made.deleted / 3.6e9
+        _say(f"{hours:,.1f} hours of it were deleted from this lake (cause deleted in dl gaps --state unrepairable);")
+        _say("they are left alone: --deleted asks for them again")
     for one in made.refused[:SHOWN]:
         _say(f"not given: {_part(one)}: {one.why}")
     if len(made.refused) > SHOWN:

@@ -18,7 +18,20 @@ from cli.places import (
     span_of,
 )
 
-COLUMNS = ("exchange", "market", "kind", "symbol", "from", "to", "pieces", "hours", "gaps", "missing s", "complete")
+COLUMNS = (
+    "exchange",
+    "market",
+    "kind",
+    "symbol",
+    "from",
+    "to",
+    "pieces",
+    "hours",
+    "gaps",
+    "missing s",
+    "deleted s",
+    "complete",
+)
 
 
 @command
@@ -33,8 +46,9 @@ def coverage(
     start: StartOption = None,
     end: EndOption = None,
 ) -> int:
-    """When each kind of each symbol was collected, and what open gaps take of it; of bars that of their trades.
+    """When each kind of each symbol was collected, and what gaps take of it; of bars that of their trades.
 
+    Of what is missing `deleted s` was deleted (dl delete); dl gaps --state all says why all of it is.
     With --start and --end it also says whether all of that time is there: exit code 1 where some of it is not.
     """
     from lake import Lake
@@ -52,7 +66,7 @@ def coverage(
             [
                 one.exchange, one.market_type, one.kind, one.symbol, when(one.intervals[0].start),
                 when(one.intervals[-1].end), len(one.intervals), one.covered / 3.6e9, one.gaps, one.missing / 1e6,
-                one.complete,
+                one.deleted / 1e6, one.complete,
             ]
             for one in found
         ]  # fmt: skip

@@ -28,7 +28,9 @@ class Declined(LakeError):
 def delete(
     symbol: Annotated[str, typer.Option(help="Which symbol, as the venue spells it.")],
     exchange: Annotated[str | None, typer.Option(help="Only this exchange.")] = None,
-    market_type: Annotated[str | None, typer.Option("--market", help="Only this market: spot, linear, …")] = None,
+    market_type: Annotated[
+        str | None, typer.Option("--market", "--market-type", help="Only this market: spot, linear, …")
+    ] = None,
     kind: Annotated[
         str | None, typer.Option("--kind", "--data-type", help="Only this kind, e.g. trade; all if not given.")
     ] = None,
@@ -40,9 +42,9 @@ def delete(
 ) -> int:
     """Delete the closed days of one symbol, of all kinds or of one. Exit code 1 where there are none.
 
-    What is gone is told as unrepairable gaps with the cause `deleted`, so that nothing brings it back by itself; the
-    disk is freed after compactor.grace_seconds. Days that are not closed are in files of all symbols, and are left.
-    Where a daemon writes the lake it does the work.
+    What is gone is told as unrepairable gaps with the cause `deleted`, so that nothing brings it back by itself; dl
+    backfill --deleted does, where the venue gives it. The disk is freed after compactor.grace_seconds. Days that are
+    not closed are in files of all symbols, and are left. Where a daemon writes the lake it does the work.
     """
     root = lake_root(lake, config)
     found = _planned(root, exchange, market_type, kind, symbol)

@@ -46,7 +46,7 @@ class Format(enum.Enum):
 
 @command
 def export(
-    out: Annotated[Path, typer.Option(help="The folder for the files; made where it is missing.")],
+    out: Annotated[Path, typer.Option(help="The folder for the files; made where it is missing.", readable=False)],
     form: Annotated[Format, typer.Option("--format", help="tardis.dev's, our own tables, or another program's.")],
     what: Annotated[
         list[str] | None,

@@ -48,7 +48,9 @@ class Missing(enum.Enum):
 @app.command("put")
 @command
 def put(
-    file: Annotated[Path, typer.Argument(help="CSV (plain or gz), Parquet or Arrow; told by its content.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV (plain or gz), Parquet or Arrow; told by its content.", readable=False)
+    ],
     exchange: Annotated[str, typer.Option(help="Of which exchange.")],
     market_type: Annotated[str, typer.Option("--market-type", "--market", help="Of which market: spot, linear, …")],
     symbol: Annotated[str, typer.Option(help="Of which symbol, as the venue spells it.")],

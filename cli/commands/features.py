@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.commands.read import Fill, FillOption
 from cli.output import ERR, OUT, print_json, print_table, size, when
 from cli.places import (
     ConfigOption,
@@ -22,7 +23,20 @@ from cli.places import (
     lake_root,
     span_of,
 )
-from cli.rows import SHOWN, ColumnsOption, LimitOption, OutOption, check_target, columns_of, give
+from cli.rows import (
+    SHOWN,
+    AcrossOption,
+    AsOfOption,
+    ColumnsOption,
+    LimitOption,
+    MinStateOption,
+    OutOption,
+    check_target,
+    columns_of,
+    give,
+)
+from cli.rows import VersionOption as Revision
+from cli.verbs import MARKUP
 from market import times
 
 if TYPE_CHECKING:
@@ -41,6 +55,7 @@ class At(enum.Enum):
 app = typer.Typer(
     help="Sets of values that somebody else computed: put in, listed, read, joined onto bars, rolled back, deleted.",
     no_args_is_help=True,
+    rich_markup_mode=MARKUP,
 )
 
 
@@ -206,6 +221,11 @@ def join(
     max_age: Annotated[str | None, typer.Option(help="Values of a time further back than this are none: 1h.")] = None,
     columns: ColumnsOption = None,
     limit: LimitOption = SHOWN,
+    fill: FillOption = Fill.NONE,
+    min_state: MinStateOption = "provisional",
+    version: Revision = None,
+    as_of: AsOfOption = None,
+    across_listings: AcrossOption = False,
     out: OutOption = None,
 ) -> int:
     """Join sets onto bars, each bar with what was known of them then, and nothing of the future.
@@ -214,14 +234,13 @@ def join(
     Exit code 1 where there are no bars.
     """
     from lake import Lake
-    from lake.asking import duration
 
     span_of(start, end)
     check_target(out)
     with Lake(lake_root(lake, config)) as held:
         table = held.features.join(
             names, kind, exchange=exchange, market_type=market_type, symbol=symbol, start=start, end=end,
-            columns=columns_of(columns), at=at.value,
-            max_age=None if max_age is None else duration(max_age, "--max-age", "1h"),
+            columns=columns_of(columns), at=at.value, max_age=max_age, fill=fill.value, min_state=min_state,
+            version=version, as_of=as_of, across_listings=across_listings,
         )  # fmt: skip
     return give(table, f"no {kind} of {symbol} there", out=out, as_json=as_json, limit=limit)

@@ -53,28 +53,30 @@ def gaps(
     """
     from typing import get_args
 
-    from cli.repairs import carry_out, dry, scope_of
-    from lake import Lake
-    from lake.asking import bar_kind
-    from market.kinds import kind as declared
+    from cli.repairs import asked_for, times_of
     from market.session import GapState
 
     if state != "all" and state not in get_args(GapState):
         raise UsageError(f"--state {state} is not known", f"use one of {', '.join(get_args(GapState))}, all")
-    if kind is not None and bar_kind(kind) is None:
-        declared(kind)
-    scope = scope_of(exchange, market_type, kind, symbol, start, end, day)
+    low, high = times_of(start, end, day)
     if dry_run and not repair:
         raise UsageError("--dry-run says what --repair would do", "give both")
+    root = lake_root(lake, config)
+    from lake.asking import bar_kind
+    from market.kinds import kind as declared
+
+    if kind is not None and bar_kind(kind) is None:
+        declared(kind)
     if repair:
         if state != "open":
             raise UsageError(f"--state {state} is not repaired", "open gaps are: leave --state out")
-        root = lake_root(lake, config)
-        return dry(root, scope, as_json=as_json) if dry_run else carry_out(root, scope, config, as_json=as_json)
-    with Lake(lake_root(lake, config)) as held:
+        return asked_for(root, (exchange, market_type, kind, symbol), (low, high), config, dry_run, as_json)
+    from lake import Lake
+
+    with Lake(root) as held:
         found = held.gaps(
             kind=kind, exchange=exchange, market_type=market_type, symbol=symbol, state="all",
-            start=scope.start, end=scope.end,
+            start=low, end=high,
         )  # fmt: skip
     listed = [gap for gap in found if state in ("all", gap.state)]
     if as_json:
@@ -90,7 +92,9 @@ def gaps(
         ]  # fmt: skip
         print_table("", COLUMNS, rows, f"no {state} gaps" if state != "all" else "no gaps")
         if state != "all" and len(found) > len(listed):
-            OUT.print(f"{len(found) - len(listed)} more in other states: --state all")
+            gone = sum(gap.cause == "deleted" and gap.state != state for gap in found)
+            said = f", {gone} of them of what was deleted" if gone else ""
+            OUT.print(f"{len(found) - len(listed)} more in other states{said}: --state all")
     return 1 if any(gap.state == "open" for gap in listed) else 0
 
 

@@ -27,7 +27,8 @@ Dates = Literal["dmy", "mdy"]
 Label = Literal["open", "close"]
 Point = Literal["point", "comma"]
 FilesArgument = Annotated[
-    list[Path], typer.Argument(help="CSV, TSV, JSON or JSON Lines, also as gz or zip; Parquet or Feather.")
+    list[Path],
+    typer.Argument(help="CSV, TSV, JSON or JSON Lines, also as gz or zip; Parquet or Feather.", readable=False),
 ]
 ExchangeOption = Annotated[str, typer.Option(help="Whose prices: a venue, a broker, a vendor.")]
 MarketOption = Annotated[
@@ -63,6 +64,7 @@ SHOWN = 5
 """Days with differences that are named one by one."""
 
 
+SHOWN_REASONS = 8
 MOST_QUESTIONS = 8
 
 
@@ -314,7 +316,8 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
     begun = "would become" if dry_run else "became"
     where = "" if dry_run else f" in {counted(made['files'], 'file')}, session {made['session']}"
     left = f"{made['covered']:,} without an id left out where the lake has that time, " if made["covered"] else ""
-    lines = made["rows"] + made["duplicates"] + made["covered"] + made["quarantined"]
+    left += f"{made['other']:,} without a mark left out, " if made["other"] else ""
+    lines = made["rows"] + made["duplicates"] + made["covered"] + made["quarantined"] + made["other"]
     span = f" of {', '.join(made['symbols'][:5])} from {times.text(made['ts_from'])} to {times.text(made['ts_to'])}"
     OUT.print(
         f"{name}: {counted(lines, 'line')} {begun} {counted(made['rows'], 'row')}{span if made['rows'] else ''}{where};"
@@ -333,6 +336,9 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
     _say_overlaps(made["overlaps"], made["kind"])
     for reason in made["reasons"]:
         ERR.print(f"set aside: {reason}", markup=False)
+    if len(made["why"]) > 1:
+        why = "; ".join(f"{count:,} {reason}" for reason, count in list(made["why"].items())[:SHOWN_REASONS])
+        ERR.print(f"set aside in all: {why}{'; …' if len(made['why']) > SHOWN_REASONS else ''}", markup=False)
 
 
 def _say_overlaps(overlaps: Sequence[Mapping[str, Any]], kind: str) -> None:

@@ -49,11 +49,15 @@ def probe(
     config: ConfigOption = None,
     against: Annotated[
         Path | None,
-        typer.Option(help="Addresses to ask in place of the venues': a file with what a simulator printed."),
+        typer.Option(
+            help="Addresses to ask in place of the venues': a file with what a simulator printed.", readable=False
+        ),
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Also write the report to this file, as JSON.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the report to this file, as JSON.", readable=False)
+    ] = None,
     keep: Annotated[
-        Path | None, typer.Option(help="Keep what came, a file a route and channel, in this folder.")
+        Path | None, typer.Option(help="Keep what came, a file a route and channel, in this folder.", readable=False)
     ] = None,
     as_json: JsonOption = False,
 ) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,7 @@ from cli.rows import (
     check_target,
     columns_of,
     give,
+    give_batches,
 )
 
 if TYPE_CHECKING:
@@ -69,26 +70,24 @@ def read(
     across_listings: AcrossOption = False,
     out: OutOption = None,
 ) -> int:
-    """Read rows from one snapshot, closed days and hot parts together. Exit code 1 where there are none."""
+    """Read rows from one snapshot, closed days and hot parts together. Exit code 1 where there are none.
+
+    With --out rows are written as they are read, in bounded memory: of one symbol in order, of several day by day.
+    Windows that --fill makes are held first.
+    """
     from lake import Lake
 
     span_of(start, end)
     check_target(out)
+    asked: dict[str, Any] = {
+        "exchange": exchange, "market_type": market_type, "symbol": symbol, "start": start, "end": end,
+        "columns": columns_of(columns), "min_state": min_state, "version": version, "as_of": as_of,
+        "across_listings": across_listings,
+    }  # fmt: skip
     with Lake(lake_root(lake, config)) as held:
-        table = held.read(
-            kind,
-            exchange=exchange,
-            market_type=market_type,
-            symbol=symbol,
-            start=start,
-            end=end,
-            columns=columns_of(columns),
-            fill=fill.value,
-            min_state=min_state,  # type: ignore[arg-type] # Lake looks at it
-            version=version,
-            as_of=as_of,
-            across_listings=across_listings,
-        )
+        if out is not None and fill is Fill.NONE:
+            return give_batches(held.batches(kind, **asked), lambda: nothing_of(held, kind), out)
+        table = held.read(kind, fill=fill.value, **asked)
         nothing = "" if table.num_rows else nothing_of(held, kind)
     return give(table, nothing, out=out, as_json=as_json, limit=limit)
 

@@ -20,10 +20,14 @@ LOOPBACK, PORT = "127.0.0.1", 8000
 def replay(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FILE…", help="Frames files, or raw data of tardis.dev.", show_default=False),
+        typer.Argument(
+            metavar="FILE…", help="Frames files, or raw data of tardis.dev.", show_default=False, readable=False
+        ),
     ] = None,
     exchange: Annotated[str | None, typer.Option(help="Whose frames they are, e.g. binance.")] = None,
-    market_type: Annotated[str | None, typer.Option("--market-type", help="Which market's: spot, linear, …")] = None,
+    market_type: Annotated[
+        str | None, typer.Option("--market-type", "--market", help="Which market's: spot, linear, …")
+    ] = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -38,7 +42,10 @@ def replay(
     ] = 0,
     connections: Annotated[int, typer.Option(min=1, max=64, help="Replays at a time, at most.")] = 8,
     token_file: Annotated[
-        Path | None, typer.Option("--token-file", help="A file (mode 600) with the token that clients have to send.")
+        Path | None,
+        typer.Option(
+            "--token-file", help="A file (mode 600) with the token that clients have to send.", readable=False
+        ),
     ] = None,
 ) -> int:
     """Take frames files into a lake (made where there is none), transform them, and close days that are past.

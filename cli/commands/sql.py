@@ -30,10 +30,12 @@ def sql(
     ] = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
-    file: Annotated[Path | None, typer.Option(help="Read the query from this file.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Read the query from this file.", readable=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of a table.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
-    parquet: Annotated[Path | None, typer.Option(help="Write the rows to this Parquet file instead.")] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(help="Write the rows to this Parquet file instead.", readable=False)
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(min=0, help=f"At most this many rows (0: all; default {SHOWN} on the screen, else {MOST:,})."),

@@ -38,7 +38,9 @@ class Listed(msgspec.Struct, frozen=True):
 @command
 def symbols(
     exchange: Annotated[str, typer.Option(help="Which venue, e.g. binance.")],
-    market_type: Annotated[str | None, typer.Option("--market", help="Only this market: spot, linear, …")] = None,
+    market_type: Annotated[
+        str | None, typer.Option("--market", "--market-type", help="Only this market: spot, linear, …")
+    ] = None,
     match: Annotated[str | None, typer.Option(help="Only symbols like this: BTC*, ?USDT.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

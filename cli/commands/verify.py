@@ -40,7 +40,10 @@ DateOption = Annotated[
 ]
 ScratchOption = Annotated[
     Path | None,
-    typer.Option(help="Where --frames puts what it makes and removes again (default: the system's temporary folder)."),
+    typer.Option(
+        help="Where --frames puts what it makes and removes again (default: the system's temporary folder).",
+        readable=False,
+    ),
 ]
 
 

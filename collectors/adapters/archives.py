@@ -73,6 +73,10 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False
     """Whether its lines must be seen together; such files are small."""
     packing: Packing = "zip"
+    decimals: tuple[str, ...] = ()
+    """Columns of numbers that `read` takes as they are: as floats, where a block's bytes prove that it may."""
+    unread: tuple[str, ...] = ()
+    """Columns that `read` does not look at."""
 
 
 class Archive(msgspec.Struct, frozen=True, kw_only=True):

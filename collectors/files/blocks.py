@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,12 +24,13 @@ from collectors.files import changes
 from collectors.files.reading import Format, Options, Reading, Refused, Sample
 from collectors.files.sniff import ROWS, by_lines, encoding_of, sample
 from collectors.files.typed_columns import texts_of
+from lake.refused import cure
 
 HEAD = 256 * 1024
 BLOCK = 8 * 1024 * 1024
 """Bytes of text that are made into rows at once."""
 LINE = 1024 * 1024
-MESSAGE = 8 * BLOCK
+MESSAGE = 64 * 1024 * 1024
 """Bytes of the lines of one message of a book, at most."""
 _RATIO, _FREE = 1000, 64 * 1024 * 1024
 """No table is packed smaller than this; the first bytes are free."""
@@ -45,11 +47,30 @@ _FOREIGN = {
 
 
 class Block(NamedTuple):
-    """`first` is the number of its first line, element or row, `data` its bytes; of tables `group` is all there is."""
+    """`first` is the number of its first line, element or row, `data` its bytes; of tables `group` is all there is.
+
+    Of a plain file it is `size` bytes from `start` on: who makes rows of them reads them there.
+    """
 
     first: int
     data: bytes = b""
     group: int = -1
+    start: int = 0
+    size: int = 0
+
+    def read(self, path: Path) -> Block:
+        """The same with its bytes. Raises Refused where they are no longer there."""
+        if not self.size:
+            return self
+        try:
+            with path.open("rb") as file:
+                file.seek(self.start)
+                data = file.read(self.size)
+        except OSError as error:
+            raise NoFile(f"{path} cannot be read: {error.strerror or error}", cure(error, "check its name")) from error
+        if len(data) != self.size:
+            raise Refused(f"{path.name} has become shorter while it was read", "import it when nobody writes to it")
+        return Block(self.first, data)
 
 
 class _Bytes(Protocol):
@@ -88,11 +109,7 @@ class Content:
 @contextlib.contextmanager
 def opened(path: Path, member: str | None = None) -> Iterator[Content]:
     """Raises Refused for what is no file, or holds several tables and `member` names none of them."""
-    try:
-        packed = path.open("rb")
-    except OSError as error:
-        raise NoFile(f"{path} cannot be read: {error.strerror or error}", "check its name") from error
-    with packed:
+    with opened_raw(path) as packed:
         size = path.stat().st_size
         magic = packed.read(8)
         packed.seek(0)
@@ -199,6 +216,9 @@ def blocks(path: Path, reading: Reading, member: str | None) -> Iterator[tuple[B
             before = sum(sizes[:group])
             yield Block(before + 1, group=group), path.stat().st_size * (before + size) // max(1, sum(sizes))
         return
+    if reading.format == "csv" and reading.encoding == "utf-8" and reading.dialect != changes.CHANGES and _plain(path):
+        yield from _spans(path, reading)
+        return
     with opened(path, member) as content:
         source = content if reading.encoding == "utf-8" else _Decoded(content, reading.encoding)
         first = source.read(HEAD)
@@ -206,6 +226,48 @@ def blocks(path: Path, reading: Reading, member: str | None) -> Iterator[tuple[B
         cut = _elements(source, first, content) if arrays else _lines(source, first, content, reading)
         for block in cut:
             yield block, content.consumed
+
+
+def _plain(path: Path) -> bool:
+    """Whether the lines of a file lie in it as they are."""
+    with opened_raw(path) as file:
+        return not file.read(4).startswith((b"PK\x03\x04", b"\x1f\x8b"))
+
+
+def opened_raw(path: Path) -> IO[bytes]:
+    """Raises NoFile."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise NoFile(f"{path} cannot be read: {error.strerror or error}", cure(error, "check its name")) from error
+
+
+def _spans(path: Path, reading: Reading) -> Iterator[tuple[Block, int]]:
+    """Where the lines of a plain file lie, and what number each block's first one has."""
+    with opened_raw(path) as file:
+        size = path.stat().st_size  # what comes behind it while it is read is found out by who asked for the blocks
+        start = sum(len(file.readline(LINE)) for _ in range(reading.skip))
+        number, held = 1 + reading.skip, bytearray(BLOCK)
+        while start < size:
+            file.seek(start)
+            read = file.readinto(held)  # type: ignore[attr-defined] # a buffered file has it
+            if not read:
+                return
+            end = read if start + read >= size else held.rfind(b"\n", 0, read) + 1
+            if not end:
+                if len(held) > LINE:
+                    raise Refused(f"{path.name}: line {number} is longer than {LINE:,} bytes", "is it a table?")
+                held = bytearray(2 * len(held))
+                continue
+            yield Block(number, start=start, size=end), start + end
+            number += _feeds(held, end)
+            start += end
+
+
+def _feeds(held: bytearray, size: int) -> int:
+    """Line feeds in the first bytes."""
+    data = pa.Array.from_buffers(pa.uint8(), size, [None, pa.py_buffer(held)])
+    return int((pl.Series(pl.from_arrow(data)) == ord("\n")).sum())
 
 
 class _Decoded:

@@ -16,6 +16,8 @@ from collectors.files.reading import Sample, plain
 
 TIME, DATE, CLOCK, ID, ADJUSTED = "time", "date", "clock", "id", "adjusted"
 """Fields of files that are no columns of a kind: its time in one column or in two, its id, the adjusted price."""
+MAKERS = "binance-"
+"""Dialects whose side says whether the buyer was the maker: true is a sale."""
 COLUMNS, MAPPED = "columns", "map"
 """What a file is called that is read by the names of its columns, or as --map says."""
 _EPOCH = r"\d{9,10}(\.\d+)?"
@@ -40,6 +42,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange whose trades it holds aggregated."""
     only: str = ""
     """The exchange of which alone such columns say by themselves what they are."""
+    markets: tuple[str, ...] = ()
+    """The markets of which alone they do; all where it names none."""
+
+    def of(self, market_type: str) -> bool:
+        """Whether it is one of that market."""
+        return not self.markets or market_type in self.markets
 
     def fits(self, sample: Sample) -> bool:
         if self.header:
@@ -71,7 +79,64 @@ _FREQTRADE = _numbered(TIME, ID, "", "side", "price", "qty", "")
 _CCXT = {TIME: "timestamp", ID: "id", "side": "side", "price": "price", "qty": "amount"}
 """Without the symbol, which is ccxt's and not the exchange's."""
 
+_COUNTED = r"\d{13}|\d{16}"
+_TRUTH = r"[Tt]rue|[Ff]alse"
+_BINANCE_TRADE = _numbered(ID, "price", "qty", "", TIME, "side")
+_BINANCE_AGGREGATE = _numbered(ID, "price", "qty", "first_id", "last_id", TIME, "side")
+_BINANCE_KLINE = _numbered(
+    TIME, *_OHLC, "volume_base", "", "volume_quote", "trade_count", "taker_buy_base", "taker_buy_quote"
+)  # fmt: skip
+_BASE = ("spot", "linear")
+"""Markets of Binance whose quantities are those of their names; COIN-M counts contracts."""
+
 DIALECTS = (
+    Dialect(
+        name="binance-trades", what="data.binance.vision `trades`: the side is told by who was the maker",
+        shape=(r"\d+", _NUMBER, _NUMBER, _NUMBER, _COUNTED, _TRUTH), fields={"trade": _BINANCE_TRADE},
+        only="binance", markets=_BASE,
+    ),
+    Dialect(
+        name="binance-trades-spot", what="the same of spot: whether it was the best match is left out",
+        shape=(r"\d+", _NUMBER, _NUMBER, _NUMBER, _COUNTED, _TRUTH, _TRUTH), fields={"trade": _BINANCE_TRADE},
+        only="binance", markets=_BASE,
+    ),
+    Dialect(
+        name="binance-trades-named", what="the same with names, as of USD-M since 2022",
+        header=("id", "price", "qty", "quoteqty", "time", "isbuyermaker"), only="binance", markets=_BASE,
+        fields={"trade": {ID: "id", TIME: "time", "price": "price", "qty": "qty", "side": "isbuyermaker"}},
+    ),
+    Dialect(
+        name="binance-aggtrades", what="data.binance.vision `aggTrades`",
+        shape=(r"\d+", _NUMBER, _NUMBER, r"\d+", r"\d+", _COUNTED, _TRUTH), fields={"agg_trade": _BINANCE_AGGREGATE},
+        only="binance", markets=_BASE,
+    ),
+    Dialect(
+        name="binance-aggtrades-spot", what="the same of spot",
+        shape=(r"\d+", _NUMBER, _NUMBER, r"\d+", r"\d+", _COUNTED, _TRUTH, _TRUTH),
+        fields={"agg_trade": _BINANCE_AGGREGATE}, only="binance", markets=_BASE,
+    ),
+    Dialect(
+        name="binance-aggtrades-named", what="the same with names, as of USD-M since 2022",
+        header=("aggtradeid", "price", "quantity", "firsttradeid", "lasttradeid", "transacttime", "isbuyermaker"),
+        fields={"agg_trade": {
+            ID: "aggtradeid", TIME: "transacttime", "price": "price", "qty": "quantity", "first_id": "firsttradeid",
+            "last_id": "lasttradeid", "side": "isbuyermaker",
+        }}, only="binance", markets=_BASE,
+    ),
+    Dialect(
+        name="binance-klines", what="data.binance.vision `klines`",
+        shape=(_COUNTED, *(_NUMBER,) * 5, _COUNTED, _NUMBER, r"\d+", *(_NUMBER,) * 3),
+        fields={"kline": _BINANCE_KLINE}, only="binance", markets=_BASE,
+    ),
+    Dialect(
+        name="binance-klines-named", what="the same with names, as of USD-M since 2022",
+        header=("opentime", *_OHLC, "volume", "closetime", "quotevolume", "count", "takerbuyvolume",
+                "takerbuyquotevolume", "ignore"),
+        fields={"kline": {
+            TIME: "opentime", **_OHLCV, "volume_quote": "quotevolume", "trade_count": "count",
+            "taker_buy_base": "takerbuyvolume", "taker_buy_quote": "takerbuyquotevolume",
+        }}, only="binance", markets=_BASE,
+    ),
     Dialect(
         name="tardis-trades", what="tardis.dev CSV `trades` or `liquidations` (--kind says which)",
         header=(*_TARDIS, "id", "side", "price", "amount"),

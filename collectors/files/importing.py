@@ -11,7 +11,7 @@ import datetime as dt
 import hashlib
 import os
 import zoneinfo
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,7 @@ from lake.checks import DIFFERS
 from lake.errors import LakeError
 from lake.overlaps import Overlap
 from lake.reader import Lake
+from lake.refused import cure
 from lake.rows import CheckRow
 from lake.writer import LakeWriter
 from market import calendars, times
@@ -37,7 +38,7 @@ from market.errors import MarketError
 from market.instruments import check_market_type
 
 Report = Callable[[int, int, str], None]
-_PIECE = 4 * 1024 * 1024
+_PIECE = 1024 * 1024
 KEPT: Literal["import"] = "import"
 
 
@@ -77,11 +78,15 @@ class Imported(msgspec.Struct, kw_only=True):
     quarantined: int
     covered: int
     """Rows without an id, left out since the lake covers their time."""
+    other: int
+    """Rows that tell nothing of the kind: of tardis.dev's tickers and options those without a mark."""
     files: int
     symbols: list[str]
     ts_from: int | None
     ts_to: int | None
     reasons: list[str]
+    why: dict[str, int]
+    """Reason -> rows that were set aside for it, most first."""
     missing: list[Missing] = []
     overlaps: list[Overlap] = []
     """Where its rows and those that were in the lake are the same events."""
@@ -162,17 +167,23 @@ def rehearse(request: Request, now: int, report: Report) -> Imported:
         exchange=request.exchange, market_type=request.market_type, kind=request.reading.kind, source=KEPT,
         url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="", zone=_zone(request.reading),
     )  # fmt: skip
-    made = Published()
+    made, other = Published(), list[int]()
     for block, done in blocks(path, request.reading, request.member):
-        adopting.join(made, adopting.rehearse(source, batches(path, request.reading, block), lambda _: None))
+        rows = batches(path, request.reading, block, other=other)
+        adopting.join(made, adopting.rehearse(source, rows, lambda _: None))
         report(done, seen.st_size, f"{made.rows:,} rows")
+    made.other = sum(other)
     told = _imported(request, sha256, adopting.told(source, made))
     return msgspec.structs.replace(told, missing=_missing(source, made))
 
 
 def work(root: str, source: FileSource, reading: Reading, path: str, block: Block, now: int) -> Published:
     """One block in a worker process."""
-    return adopting.publish_rows(Path(root), source, batches(Path(path), reading, block), run=source.session, now=now)
+    other: list[int] = []
+    rows = batches(Path(path), reading, block, other=other)
+    made = adopting.publish_rows(Path(root), source, rows, run=source.session, now=now)
+    made.other = sum(other)
+    return made
 
 
 def _zone(reading: Reading) -> str:
@@ -246,17 +257,13 @@ def _hashed(path: Path, report: Report) -> tuple[str, os.stat_result]:
         with path.open("rb") as file:
             seen = os.fstat(file.fileno())
             digest = hashlib.sha256()
-            for piece in _pieces(file.read):
-                digest.update(piece)
+            held = memoryview(bytearray(_PIECE))
+            while size := file.readinto(held):
+                digest.update(held[:size])
                 report(file.tell(), seen.st_size, "hashing")
     except OSError as error:
-        raise NoFile(f"{path} cannot be read: {error.strerror or error}", "check its name") from error
+        raise NoFile(f"{path} cannot be read: {error.strerror or error}", cure(error, "check its name")) from error
     return digest.hexdigest(), seen
-
-
-def _pieces(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    while piece := read(_PIECE):
-        yield piece
 
 
 def _check_going(path: Path, stopping: Callable[[], bool]) -> None:
@@ -293,7 +300,7 @@ def _imported(request: Request, sha256: str, made: Adopted) -> Imported:
         path=request.path, sha256=sha256, kind=request.reading.kind, dialect=request.reading.dialect,
         session=made.session or None, already=made.already, rows=made.rows, duplicates=made.duplicates,
         quarantined=made.quarantined,
-        covered=made.covered, files=made.files, symbols=made.symbols, ts_from=made.ts_from,
+        covered=made.covered, other=made.other, files=made.files, symbols=made.symbols, ts_from=made.ts_from,
         ts_to=made.ts_to,
-        reasons=made.reasons,
+        reasons=made.reasons, why=made.why,
     )  # fmt: skip

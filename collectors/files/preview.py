@@ -69,7 +69,7 @@ def preview(request: Request, report: Callable[[int, int, str], None]) -> Previe
 
 
 def _rows(request: Request, block: Block) -> pl.DataFrame:
-    made = list(batches(Path(request.path), request.reading, block))
+    made = list(batches(Path(request.path), request.reading, block, verbatim=True))
     return pl.concat(made) if made else pl.DataFrame()
 
 

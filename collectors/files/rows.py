@@ -9,44 +9,58 @@ import contextlib
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
 
-from collectors.files import changes, own, quick, texts
+from collectors.files import changes, dialects, own, proven, quick, texts
 from collectors.files.blocks import Block, tables_of
 from collectors.files.reading import PRICES, Reading, Refused
 from collectors.files.sniff import JSON, cells
 from collectors.files.typed_columns import texts_of
-from lake import tables
+from lake import tables, typed
 from lake.adopting import BATCH_ROWS
 from lake.typed import BAD, LINE
 from market.times import MS
 
 _NUMBER = "n"
 _WHOLE = "^-?[0-9]{1,18}$"
+_MAKERS = {"true": "sell", "false": "buy"}
 _SIDES = {"b": "buy", "s": "sell", "unknown": None, "none": None, "null": None, "": None}
 
 
-def batches(path: Path, reading: Reading, block: Block) -> Iterator[pl.DataFrame]:
-    """The rows of a block. Raises Refused for what is no row of this file at all."""
+def batches(
+    path: Path, reading: Reading, block: Block, *, verbatim: bool = False, other: list[int] | None = None
+) -> Iterator[pl.DataFrame]:
+    """The rows of a block; `verbatim`: numbers as their texts, whatever may be made of them, and every line.
+
+    To `other` is added how many rows there were that tell nothing of the kind, and are left out.
+
+    Raises Refused for what is no row of this file at all.
+    """
+    block = block.read(path)
     if reading.format in ("parquet", "feather"):
         first = block.first
         for table in tables_of(path, reading.format, block.group, BATCH_ROWS):
             if reading.dialect == own.DIALECT:
                 yield own.of_table(reading, table, first)
             else:
-                yield from _batches(reading, _counted(texts_of(table), first))
+                yield from _batches(reading, _counted(texts_of(table), first), other)
             first += table.num_rows
         return
     if reading.dialect == own.DIALECT and reading.format == "json":
         yield own.of_lines(reading, path.name, block.data, block.first)
         return
+    quickly = _proven(reading, block) if reading.format == "csv" and not verbatim else None
+    if quickly is not None:
+        yield from (quickly.slice(start, BATCH_ROWS) for start in range(0, quickly.height, BATCH_ROWS))
+        return
     cut = _of_csv(path, reading, block) if reading.format == "csv" else _of_json(path, reading, block)
-    yield from _batches(reading, _counted(cut, block.first))
+    yield from _batches(reading, _counted(cut, block.first), other)
 
 
-def _batches(reading: Reading, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def _batches(reading: Reading, frame: pl.DataFrame, other: list[int] | None) -> Iterator[pl.DataFrame]:
     """Lines without anything are no rows."""
     first = frame["c0"]
     if first.dtype == pl.String and (first.null_count() or (first == "").any()):
@@ -57,18 +71,39 @@ def _batches(reading: Reading, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
         return
     for start in range(0, frame.height, BATCH_ROWS):
         cut = frame.slice(start, BATCH_ROWS)
-        yield own.of_texts(reading, cut) if reading.dialect == own.DIALECT else _batch(reading, cut)
+        yield own.of_texts(reading, cut) if reading.dialect == own.DIALECT else _batch(reading, cut, other)
 
 
 def _counted(frame: pl.DataFrame, first: int) -> pl.DataFrame:
     return frame.with_columns(pl.int_range(first, first + frame.height, dtype=pl.Int64, eager=True).alias(_NUMBER))
 
 
+def _proven(reading: Reading, block: Block) -> pl.DataFrame | None:
+    """The rows of a block of which nothing is to be doubted or refused, or None; other columns are not looked at."""
+    if reading.comma or reading.scale or not (integers := _integers(reading)):
+        return None
+    types = {column.name: column.type for column in tables.columns(reading.kind)}
+    wanted: dict[str, Any] = {f"c{place}": pl.String for place in reading.fields.values()}
+    wanted |= {f"c{place}": pl.Float64 for name, place in reading.fields.items() if types[name] == "decimal"}
+    wanted |= {f"c{place}": pl.String for stamp in reading.times.values() for place in stamp.columns}
+    wanted |= dict.fromkeys(integers, pl.Int64)
+    names = [f"c{place}" for place in range(len(reading.names))]
+    found = proven.columns(block.data, names, wanted, reading.delimiter)
+    if found is None:
+        return None
+    wrong: list[pl.Series] = []
+    made = _columns(reading, _counted(found, block.first), wrong)
+    if any(reasons.null_count() < reasons.len() for reasons in wrong):
+        return None
+    frame = pl.DataFrame({name: series.alias(name) for name, series in made.items()})
+    return frame if typed.sound(reading.kind, frame) else None
+
+
 def _of_csv(path: Path, reading: Reading, block: Block) -> pl.DataFrame:
     names = [f"c{place}" for place in range(len(reading.names))]
-    proven = quick.columns(block.data, names, _integers(reading), reading.delimiter)
-    if proven is not None:
-        return proven
+    quickly = quick.columns(block.data, names, _integers(reading), reading.delimiter)
+    if quickly is not None:
+        return quickly
     try:
         frame = pl.read_csv(
             block.data, has_header=False, separator=reading.delimiter, schema=dict.fromkeys(names, pl.String),
@@ -148,11 +183,26 @@ def _decoded(data: bytes) -> list[object]:
         return [JSON.decode(line) if line.strip() else [] for line in data.splitlines()]
 
 
-def _batch(reading: Reading, cut: pl.DataFrame) -> pl.DataFrame:
+def _batch(reading: Reading, cut: pl.DataFrame, other: list[int] | None) -> pl.DataFrame:
     """Rows of texts c0, c1, … and their numbers as a batch of the kind."""
     last = f"c{len(reading.names) - 1}"
-    made: dict[str, pl.Series] = {"frame_no": cut[_NUMBER].alias("frame_no")}
     wrong = [_reasons(cut[last].is_null(), "it has fewer columns than the others; it begins", cut["c0"])]
+    made = _columns(reading, cut, wrong)
+    line = pl.struct(pl.col(f"c{place}").alias(f"{reading.delimiter}{place}") for place in range(len(reading.names)))
+    made[LINE] = cut.select(line).to_series()
+    frame = pl.DataFrame({name: series.alias(name) for name, series in made.items()})
+    reasons = pl.DataFrame([series.alias(f"r{place}") for place, series in enumerate(wrong)])
+    frame = frame.with_columns(reasons.select(pl.coalesce(pl.all())).to_series().alias(BAD))
+    if reading.kind == "mark_price":  # rows that tell of something else
+        frame = frame.filter(pl.col("mark").is_not_null() | pl.col(BAD).is_not_null())
+        if other is not None:
+            other.append(cut.height - frame.height)
+    return frame
+
+
+def _columns(reading: Reading, cut: pl.DataFrame, wrong: list[pl.Series]) -> dict[str, pl.Series]:
+    """The columns of the kind; what is wrong with rows is added to `wrong`."""
+    made: dict[str, pl.Series] = {"frame_no": cut[_NUMBER].alias("frame_no")}
     if reading.symbol:
         made["symbol"] = pl.Series([reading.symbol]).new_from_index(0, cut.height)
     types = {column.name: column.type for column in tables.columns(reading.kind)}
@@ -166,14 +216,7 @@ def _batch(reading: Reading, cut: pl.DataFrame) -> pl.DataFrame:
             wrong.append(_reasons(made[name].is_null(), f"{name}: no time of the form {stamp.form}", columns[0]))
     if reading.kind == "kline":
         _candles(reading, made)
-    line = pl.struct(pl.col(f"c{place}").alias(f"{reading.delimiter}{place}") for place in range(len(reading.names)))
-    made[LINE] = cut.select(line).to_series()
-    frame = pl.DataFrame({name: series.alias(name) for name, series in made.items()})
-    reasons = pl.DataFrame([series.alias(f"r{place}") for place, series in enumerate(wrong)])
-    frame = frame.with_columns(reasons.select(pl.coalesce(pl.all())).to_series().alias(BAD))
-    if reading.kind == "mark_price":  # rows that tell of something else
-        frame = frame.filter(pl.col("mark").is_not_null() | pl.col(BAD).is_not_null())
-    return frame
+    return made
 
 
 def _reasons(where: pl.Series, what: str, shown: pl.Series) -> pl.Series:
@@ -185,6 +228,8 @@ def _reasons(where: pl.Series, what: str, shown: pl.Series) -> pl.Series:
 
 def _values(reading: Reading, name: str, kind: str, column: pl.Series, wrong: list[pl.Series]) -> pl.Series:
     if kind == "decimal":
+        if column.dtype == pl.Float64:
+            return column
         return texts.numbers(column, comma=reading.comma, scale=reading.scale if name in PRICES else 0)
     if kind in ("int", "time"):
         if column.dtype == pl.Int64 or column.str.contains(_WHOLE).all():
@@ -199,7 +244,8 @@ def _values(reading: Reading, name: str, kind: str, column: pl.Series, wrong: li
         plain = texts.unguarded(plain)
     if name == "side":
         lower = plain.str.to_lowercase()
-        return lower.replace(list(_SIDES), list(_SIDES.values()))
+        words = _MAKERS if reading.dialect.startswith(dialects.MAKERS) else _SIDES
+        return lower.replace(list(words), list(words.values()))
     return plain.set(plain == "", None)
 
 

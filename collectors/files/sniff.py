@@ -165,7 +165,7 @@ def _values(name: str, text: str, lines: Sequence[str], *, whole: bool) -> list[
         body = text.strip()
         cut = body if whole else body[: _last_end(body)] + "]"
         return list(JSON.decode(cut))[:ROWS]
-    except (msgspec.DecodeError, TypeError) as error:
+    except (msgspec.DecodeError, TypeError, RecursionError) as error:
         raise Refused(
             f"{name} is not readable JSON: {error}", "one object or array a line, or an array of them"
         ) from error
@@ -177,7 +177,7 @@ def by_lines(line: str) -> bool:
         return True
     try:
         found = JSON.decode(line)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     return isinstance(found, list) and not any(isinstance(value, list | dict) for value in found)
 

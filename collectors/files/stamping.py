@@ -54,7 +54,8 @@ def times_of(
 
 
 def _stamp(sample: Sample, names: Sequence[str], columns: tuple[int, ...], found: Found, options: Options) -> Stamp:
-    named = " and ".join(names[place] or f"column {place + 1}" for place in columns)
+    numbered = (f"column {place + 1}" if names[place] in ("", str(place + 1)) else names[place] for place in columns)
+    named = " and ".join(numbered)
     title = f"{sample.name}: {named}"
     if len(columns) > 1:
         held = [" ".join(row[place].strip() for place in columns) for row in sample.rows if len(row) > max(columns)]

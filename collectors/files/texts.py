@@ -76,6 +76,9 @@ def times(columns: list[pl.Series], stamp: Stamp) -> pl.Series:
     """
     unit = UNITS.get(stamp.form)
     if unit is not None and columns[0].dtype == pl.Int64:
+        most = columns[0].max()
+        if isinstance(most, int) and most < _MOST // unit:
+            return columns[0] if unit == 1 else columns[0] * unit
         return pl.select(pl.when(columns[0] < _MOST // unit).then(columns[0] * unit)).to_series()
     if unit is not None and len(columns) == 1 and columns[0].str.contains(_COUNTS[stamp.form]).all():
         return columns[0].cast(pl.Int64) * unit

@@ -121,14 +121,20 @@ def _unknown(sample: Sample) -> Refused:
 
 def _dialect(sample: Sample, options: Options) -> Dialect | None:
     if options.dialect in (None, COLUMNS):
-        fitting = (one for one in dialects.DIALECTS if one.fits(sample) and one.only in ("", options.exchange))
-        return next(fitting, None) if options.dialect is None else None
+        told = (one for one in dialects.DIALECTS if one.only in ("", options.exchange) and one.of(options.market_type))
+        return next((one for one in told if one.fits(sample)), None) if options.dialect is None else None
     chosen = dialects.dialect(str(options.dialect))
     if chosen is None:
         raise Refused(f"no dialect {options.dialect!r} is known", f"dialects: {', '.join(dialects.names())}")
     if not chosen.fits(sample):
         seen = _shown(sample.header or sample.rows[0])
         raise Refused(f"{sample.name} is not in the dialect {chosen.name}: it begins {seen}", "leave out --dialect")
+    if not chosen.of(options.market_type):
+        raise Refused(
+            f"{chosen.name} is of {' and '.join(chosen.markets)}: {options.market_type} counts contracts there",
+            f"say --market {' or '.join(chosen.markets)}; the archive's files of {options.market_type} are taken in by"
+            " dl archive --source FOLDER",
+        )
     return chosen
 
 

@@ -26,6 +26,8 @@ from runtime.turns import turns_of
 
 CONTROL_BYTES = 125
 """No ping, pong or close frame is larger, so that what is larger needs no look at its type."""
+NEVER = 1 << 62
+"""No frame is larger."""
 SAID = frozenset(range(1000, 1015)) - {1004, 1005, 1006}
 """Close codes of the protocol that a peer may send; the others say how a connection ended without one."""
 
@@ -54,8 +56,8 @@ class _Inbox(WSListener):
         self._pieces: list[bytes] = []
         self._begun, self._size = False, 0
         """Whether a message came in part, and the bytes of that part."""
-        self._plain = True
-        """Whether a large frame is a message of its own: there are no fragments, and this is not the end."""
+        self._small = CONTROL_BYTES
+        """A frame of more bytes is a message or a part of one; NEVER within fragments, and at the end."""
         self._said_close = False
         self._stuffed = False
         """Whether the peer has left much of what we sent unread."""
@@ -69,8 +71,7 @@ class _Inbox(WSListener):
         self._timer = self.loop.call_later(transports.PING_SECONDS, self._watch)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:  # noqa: ARG002 -- as picows calls it
-        reserved = frame.rsv1 or frame.rsv2 or frame.rsv3
-        if frame.payload_size > CONTROL_BYTES and frame.fin and self._plain and not reserved:
+        if frame.payload_size > self._small and frame.fin and not (frame.rsv1 or frame.rsv2 or frame.rsv3):
             self._read.append(frame.get_payload_as_bytes())
         else:
             self._look(frame)
@@ -123,7 +124,7 @@ class _Inbox(WSListener):
             self._read.append(b"".join(self._pieces))
             self._pieces.clear()
             self._size = 0
-        self._plain = last and self.closed is None
+        self._small = CONTROL_BYTES if last and self.closed is None else NEVER
 
     def _pass_on(self) -> None:
         """The read is parsed: its messages are there to be received."""
@@ -223,7 +224,7 @@ class _Inbox(WSListener):
     def _end(self, closed: Closed) -> None:
         if self.closed is None:
             self.closed = closed
-        self._plain = False
+        self._small = NEVER
         self._pieces.clear()
         self.read_on()
         self.wake()

@@ -268,7 +268,7 @@ async def test_a_feature_set_is_put_in_read_rolled_back_and_deleted(here: Asgi, 
     assert (await here.get("/api/v1/features", limit=1)).json()["total"] == 2
     (told,) = (await here.get("/features/sets")).json()["feature_sets"]
     assert told == {"name": "momentum", "exchange": "binance", "symbol": "BTCUSDT", "market": "spot",
-                    "versions": ["1.0.0", "1.0.1"]}  # fmt: skip
+                    "versions": ["1.0.0", "1.0.1"], "latest": "1.0.1"}  # fmt: skip
     values = await here.get(f"/features/{entry['id']}/download", format="arrow")
     assert pa.ipc.open_stream(values.body).read_all().column("alpha").to_pylist() == [1.5, 2.5]
     parquet = await here.get(f"/features/{entry['id']}/download")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from api.errors import Refused
+from api.routes import older
+from api.rows import Asked
 from api.state import Served
 from tests.support.asgi import Asgi
 
@@ -53,6 +57,39 @@ async def test_a_dataset_says_what_its_rows_are(api: Asgi, served: Served) -> No
     assert [row["seq"] for row in preview["rows"]] == [2, 3, 4]
     assert preview["columns"] == served.lake.read("trade").column_names
     assert (preview["total_rows"], preview["metadata"]["symbol"]) == (60, "BTC/USD")
+
+
+async def test_an_id_is_taken_as_it_is_listed_and_as_a_server_decodes_it(api: Asgi) -> None:
+    for symbol in ("BTC%2FUSD", "BTC/USD"):
+        name = f"/api/v1/datasets/binance:linear:trade:{symbol}"
+        assert (await api.get(name)).json()["symbol"] == "BTC/USD"
+        assert len((await api.get(f"{name}/export", format="jsonl")).body.splitlines()) == 60
+    assert len((await api.get("/api/v1/export/binance/BTC/USD", kind="trade")).body.splitlines()) == 61
+    assert (await api.get("/api/v1/datasets/binance:linear:trade:BTC/EUR/preview")).json()["error"] == "NotFound"
+
+
+async def test_who_is_lost_is_shown_the_way(api: Asgi) -> None:
+    start = await api.get("/")
+    assert (start.status, start.headers["location"]) == (307, "/docs")
+    lost = await api.get("/api/v1/nothing")
+    assert (lost.status, lost.json()["detail"]) == (404, "there is no such address here: /docs says what can be asked")
+    tags = [one["name"] for one in (await api.get("/openapi.json")).json()["tags"]]
+    assert (tags[:2], tags[-1]) == (["datasets", "rows"], "by other lakes' names")
+
+
+@pytest.mark.parametrize(
+    "markets, meant", [(["linear", "spot"], "spot"), (["linear"], "linear"), ([], None), (["inverse", "linear"], "400")]
+)
+def test_candles_are_of_one_market(markets: list[str], meant: str | None) -> None:
+    held = [SimpleNamespace(market_type=one) for one in markets]
+    served: Any = SimpleNamespace(lake=SimpleNamespace(datasets=lambda **_: held))
+    asked = Asked(kind="bar_1m", exchange="binance", symbol=("BTCUSDT",))
+    if meant == "400":
+        with pytest.raises(Refused, match="2 markets have such a symbol: inverse, linear"):
+            older._market(served, asked)
+    else:
+        assert older._market(served, asked) == meant
+    assert older._market(served, msgspec.structs.replace(asked, market_type="inverse")) == "inverse"
 
 
 @pytest.mark.parametrize(

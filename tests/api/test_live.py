@@ -143,10 +143,18 @@ async def test_events_are_told_as_server_sent_ones(
         writing.say(line("BTC", 7))
         await served.clock.advance(1)
     said = live._sse(await waiting)
-    assert b'event: trade\ndata: {"symbol": "BTC", "seq": 7}\n\n' in said
+    wanted = b'{"exchange":"binance","market_type":"spot","kind":"trade","event":{"symbol": "BTC", "seq": 7}}'
+    assert b"event: trade\ndata: " + wanted + b"\n\n" in said
     await batches.aclose()
     assert live._sse(live.Batch([], 0)).startswith(b":")
-    assert b"event: skipped\ndata: 9\n" in live._sse(live.Batch([], 9))
+    assert b'event: skipped\ndata: {"skipped":9}\n' in live._sse(live.Batch([], 9))
+
+
+async def test_the_tail_says_at_once_whether_anything_can_come(here: Any) -> None:
+    _, served = here
+    answer = await live.tail(served)
+    assert await anext(answer.body_iterator) == b": nothing comes until a daemon collects into this lake\n\n"
+    await answer.body_iterator.aclose()
 
 
 async def test_so_many_listeners_and_no_more(here: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from typing import Any
@@ -59,6 +60,12 @@ async def test_rows_in_text_formats_are_those_of_the_lake(api: Asgi, served: Ser
     table = list(csv.DictReader(io.StringIO(text)))
     assert [row["price"] for row in table] == [str(row["price"]) for row in rows]
     assert table[0]["ts_event"] == "2024-07-19T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize("form", formats.MEDIA)
+async def test_no_rows_are_an_answer_too_in_every_format(api: Asgi, form: str) -> None:
+    said = await asyncio.wait_for(api.get("/api/v1/read/trade", format=form, symbol="NOBODY"), 10)
+    assert (said.status, said.headers["content-type"]) == (200, formats.MEDIA[form])
 
 
 async def test_limit_and_offset_cut_the_same_rows(api: Asgi) -> None:

@@ -62,9 +62,16 @@ def test_each_defect_is_refused_by_name_and_the_sound_file_comes_in(tmp_path: Pa
     )
     lay(7, packed(7, "0" * (8 << 20)))
     lay(8, real.read_bytes())
+    lay(9, packed(9, of_day(text, 9)))
+    (place / "BTCUSDT-1h-2026-05-09.zip.CHECKSUM").unlink()
+    lay(10, packed(10, of_day(text, 10)))
+    (place / "BTCUSDT-1h-2026-05-10.zip.CHECKSUM").write_bytes(summed("BTCUSDT-1h-2026-05-11.zip", b""))
+    in_ns = (line.split(",") for line in of_day(text, 11).splitlines())
+    lay(11, packed(11, "".join(f"{row[0]}000,{','.join(row[1:6])},{row[6]}000,{','.join(row[7:])}\n" for row in in_ns)))
+    lay(12, packed(13, of_day(text, 13)))
     lake = tmp_path / "lake"
     code, said = dl(
-        *NAMED, "--from", "2026-05-02", "--to", "2026-05-08", "--source", tmp_path / "mirror", "--lake", lake
+        *NAMED, "--from", "2026-05-02", "--to", "2026-05-12", "--source", tmp_path / "mirror", "--lake", lake
     )
     assert code == 1
     for date, why in {
@@ -72,11 +79,15 @@ def test_each_defect_is_refused_by_name_and_the_sound_file_comes_in(tmp_path: Pa
         4: "zip: it does not end as a zip does: it is cut short, or no zip (fetch it again",
         5: "period: line 1: open_time 2026-05-06T00:00:00Z is not in 2026-05-05 (it is another period's file",
         6: "unit: its times are in ms; those of spot 2026-05-06 are in us (--any-unit takes times by their size",
-        7: "200 times is taken: a bomb (take nothing from it)",
+        7: "200 times is taken: a bomb (take nothing from it: remove it, and fetch the venue's own file)",
+        9: "missing: there is no CHECKSUM beside it (put the publisher's beside it)",
+        10: "checksum: its CHECKSUM is of 'BTCUSDT-1h-2026-05-11.zip' (fetch it again",
+        11: "unit: line 1: open_time 1778457600000000000 is no time in s, ms or us (fetch it again",
+        12: "zip: it holds 'BTCUSDT-1h-2026-05-13.csv', 'BTCUSDT-1h-2026-05-12.csv' is expected (take nothing from it",
     }.items():
         assert f"refused: BTCUSDT-1h-2026-05-{date:02d}.zip: " in said
         assert why in said
-    assert "1 taken, 0 replaced, 0 known, 5 refused; 24 rows" in said
+    assert "1 taken, 0 replaced, 0 known, 9 refused; 24 rows" in said
     assert "not published: BTCUSDT 2026-05-02" in said
     assert "not from files: BTCUSDT 2026-05-02T00:00:00Z to 2026-05-08T00:00:00Z; not over REST either: " in said
     assert [path.name for path in (lake / "archives").rglob("*") if path.is_file()] == [f"{real.name}.json"]
@@ -118,6 +129,7 @@ def test_what_no_file_holds_is_told_with_its_command_and_asked_for(
         (("--symbol", "BTCUSDT"), "--symbol and --from are needed"),
         ((*NAMED, "--from", "2026-05-02", "--rest", "--json"), "--rest goes with none of"),
         (("--symbol", "BTCUSDT", "--from", "2026-05-02", "--exchange", "kraken"), "no archive of kraken is read"),
+        ((*NAMED, "--from", "2026-05-02", "--source", "/no/such/place"), "--source /no/such/place is no folder"),
         (("--symbol", "BTC/USDT", "--from", "2026-05-02"), "is no symbol of binance"),
         (("--symbol", "BTC-USDT-SWAP", "--from", "2026-05-02", "--exchange", "okx", "--market-type", "linear"),
          "say --contract-size"),

@@ -82,3 +82,38 @@ def test_rows_set_aside_and_files_that_are_missing_have_exit_codes(folder):
     run(folder / "none.csv", *MARKET, "--lake", folder / "lake", expect=66)
     run(folder / "a.csv", *MARKET, "--map", "time", "--lake", folder / "lake", expect=2)
     run(folder / "a.csv", *MARKET, "--dates", "ydm", "--lake", folder / "lake", expect=2)
+
+
+TARDIS = "exchange,symbol,timestamp,local_timestamp,"
+
+
+def test_quotes_of_one_side_are_counted_by_the_side_that_is_missing(folder):
+    at = "deribit,X,15856992{0:02}000000,15856992{0:02}100000"
+    rows = ("10,7,6,2", ",,6,2", "10,7,,", ",,6,2", "10,8,6,2")
+    lines = "".join(f"{at.format(n)},{row}\n" for n, row in enumerate(rows))
+    (folder / "q.csv").write_text(f"{TARDIS}ask_amount,ask_price,bid_price,bid_amount\n{lines}")
+    asked = (folder / "q.csv", "--exchange", "deribit", "--market", "inverse", "--lake", folder / "lake")
+    for options in (("--dry-run",), ()):
+        done = run(*asked, *options, expect=1)
+        assert "q.csv: 5 lines " in done.stdout
+        assert "3 set aside" in done.stdout
+        assert "set aside: line 3: ask: missing (and 2 more lines)" in done.stderr
+        assert "set aside in all: 2 ask: missing; 1 bid: missing" in done.stderr
+    (made,) = json.loads(run(*asked, "--again", "--dry-run", "--json", expect=1).stdout)["files"]
+    assert (made["rows"], made["quarantined"], made["why"]) == (2, 3, {"ask: missing": 2, "bid: missing": 1})
+
+
+def test_tickers_without_a_mark_are_counted(folder):
+    at = "binance-futures,BTCUSDT,158569920{0}000000,158569920{0}100000"
+    rows = ("1585728000000000,0.1,,30,6,6,7", ",,,31,6,,", "1585728000000000,0.1,,31,6,6,8", ",,,,6,,")
+    lines = "".join(f"{at.format(n)},{row}\n" for n, row in enumerate(rows))
+    names = "funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price"
+    (folder / "t.csv").write_text(f"{TARDIS}{names}\n{lines}")
+    asked = (folder / "t.csv", "--exchange", "binance", "--market", "linear", "--lake", folder / "lake")
+    for options in (("--dry-run",), ()):
+        done = run(*asked, *options)
+        assert "left out: exchange, local_timestamp, predicted_funding_rate, open_interest, last_price" in " ".join(
+            done.stdout.split()
+        )
+        assert "t.csv: 4 lines " in done.stdout
+        assert "0 duplicates left out, 2 without a mark left out, 0 set aside" in done.stdout

@@ -5,24 +5,30 @@ import json
 import pytest
 
 from collectors import exchanges
+from simulator import venues
+from simulator.instruments import named_in, names
 from tests.cli.test_commands import ask
 from tests.support.live import Simulator, free_port, simulator, write_config
 
 pytestmark = pytest.mark.timeout(120)
 QUICK = ("bybit", "okx")
 """Whose changes are looked at."""
-LISTED = {
-    ("coinbase", "spot"): "BTC-USDT", ("coinbase", "linear"): "BTC-USDT", ("kraken", "spot"): "BTC/USDT",
-}  # fmt: skip
-"""What twins list in place of the symbol that the venue is asked for."""
+
+
+def listed_at(venue, market):
+    """The symbol that a venue is asked for, or what its twin lists in its place."""
+    held = [named_in(market, name, venues.load(venue).CUSTOM) for name in names(10)]
+    liquid = exchanges.load(venue).LIQUID[market]
+    return liquid if liquid in held else held[0]
 
 
 def pointed(folder, running):
     """A configuration with a source of every market of a simulator."""
     venue, sources = running.venue, []
     for market in running.address["rest"]:
-        symbol = LISTED.get((venue, market), exchanges.load(venue).LIQUID[market])
-        sources.append(running.source(market, [symbol], [next(iter(exchanges.load(venue).OFFERS[market]))]))
+        sources.append(
+            running.source(market, [listed_at(venue, market)], [next(iter(exchanges.load(venue).OFFERS[market]))])
+        )
     return write_config(folder / f"{venue}.json", folder / "lake", sources, free_port())
 
 

@@ -16,7 +16,7 @@ from lake.reader import Lake
 from lake.writer import LakeWriter
 from market.times import DAY, MINUTE, MS, parse
 from runtime.workers import InlineExecutor
-from tests.support.book_rows import delta, whole
+from tests.support.book_rows import delta, levels, whole
 from tests.support.book_rows import table as books
 from tests.support.lakes import TestLake
 from tests.support.market_rows import T0, quote, table, trade
@@ -43,6 +43,11 @@ def kline(n, source, **more):
     return row("kline", (n + 1) * MINUTE - MS, **own) | volumes | prices | more
 
 
+def at(n):
+    """A time that is no event's."""
+    return dt.datetime.fromtimestamp((T0 + n) / 1e6, dt.UTC)
+
+
 LEVELS = [(EXACT, "1"), ("99.5", "2")], [("100.5", "1"), ("101.0", "2")]
 ROWS = {
     "trade": [
@@ -66,9 +71,19 @@ ROWS = {
         whole(T0 + 6, 12, *LEVELS), delta(T0 + 6, 12, [], [(EXACT, "0.10")], flags="gap_before"),
         delta(T0 + 7, 13, [], []), delta(T0 + 8, 14, [], [("101.0", "9")]),
     ],
+    "book_snapshot": [
+        row("book_snapshot", n, bids=LEVELS[0], asks=LEVELS[1] if n else [], last_id=last, depth=5, source=source)
+        for n, (last, source) in enumerate([(10, "ws"), (10, "rest"), (None, "ws")])
+    ],
+    "contract": [
+        row("contract", n, uid="BTCUSDT", unified="BTC/USDT:USDT", base="BTC", quote="USDT", settle="USDT", tick="0.10",
+            lot=EXACT, multiplier="1", contract_size=None, status=status, listed=at(0), expiry=None,
+            funding_interval_s=28800, valid_from=at(0), valid_to=None, known_from=at(n), known_to=None, source="rest")
+        for n, status in enumerate(("trading", "ended"))
+    ],
 }  # fmt: skip
 FORMS = ("csv", "jsonl", "parquet")
-CASES = [(kind, form) for kind in ROWS for form in FORMS if kind != "book_delta" or form != "csv"]
+CASES = [(kind, form) for kind in ROWS for form in FORMS if not kind.startswith("book_") or form != "csv"]
 
 
 @pytest.fixture
@@ -83,13 +98,21 @@ def take(writer, file, **options):
 
 
 def made(kind, rows):
+    if kind == "book_snapshot":
+        sides = {f"{side}{end}": column for side in ("bids", "asks")
+                 for end, column in zip(("", "_text"), levels([row[side] for row in rows]), strict=True)}  # fmt: skip
+        plain = table(kind, [{name: value for name, value in row.items() if name not in sides} for row in rows])
+        for name, column in sides.items():
+            plain = plain.set_column(plain.schema.get_field_index(name), plain.schema.field(name), column)
+        return plain
     return books(rows) if kind == "book_delta" else table(kind, rows)
 
 
 def there_and_back(folder, kind, data, form, what=None, options=None):
     """(digest of the rows that were exported, of those that were imported, what the import said)."""
     held = TestLake(folder / "one")
-    held.day(kind, data, symbol=None if kind not in ("trade", "agg_trade", "quote", "book_delta") else "BTCUSDT")
+    alone = ("trade", "agg_trade", "quote", "book_delta", "book_snapshot")
+    held.day(kind, data, symbol="BTCUSDT" if kind in alone else None)
     held.close()
     with Lake(held.root) as lake:
         tasks = exporting.plan(lake, form, [what or kind], None, None, [], None, named)

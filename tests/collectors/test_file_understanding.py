@@ -48,6 +48,20 @@ def test_candles_by_the_names_of_their_columns(tmp_path):
          "b,BTCUSDT,1570752011620000,1570752011620001,1,2,1,1\n"), {"symbol": None}, "us"),
         ("kraken-ohlcvt", "1570752000,1,2,1,2,5,3\n1570752060,1,2,1,2,5,3\n", {"exchange": "kraken"}, "s"),
         ("kraken-trades", "1570752000.1234,1,2\n", {"exchange": "kraken"}, "s"),
+        ("binance-trades", "7,1.5,2,3,1570752011620,true\n", {"exchange": "binance", "market_type": "linear"}, "ms"),
+        ("binance-trades-spot", "7,1.5,2,3,1770752011620001,True,True\n", {"exchange": "binance"}, "us"),
+        ("binance-trades-named", "id,price,qty,quote_qty,time,is_buyer_maker\n7,1.5,2,3,1570752011620,true\n",
+         {"exchange": "binance", "market_type": "linear"}, "ms"),
+        ("binance-aggtrades", "7,1.5,2,3,4,1570752011620,true\n", {"exchange": "binance"}, "ms"),
+        ("binance-aggtrades-spot", "7,1.5,2,3,4,1770752011620001,True,True\n", {"exchange": "binance"}, "us"),
+        ("binance-aggtrades-named", ("agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,"
+         "is_buyer_maker\n7,1.5,2,3,4,1570752011620,true\n"), {"exchange": "binance"}, "ms"),
+        ("binance-klines", "".join(f"{at},1,2,1,2,5,{at + 59999},6,3,2,3,0\n" for at in (1570752000000, 1570752060000)),
+         {"exchange": "binance"}, "ms"),
+        ("binance-klines-named", "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
+         "taker_buy_quote_volume,ignore\n"
+         + "".join(f"{at},1,2,1,2,5,{at + 59999},6,3,2,3,0\n" for at in (1570752000000, 1570752060000)),
+         {"exchange": "binance"}, "ms"),
         ("truefx", "EUR/USD,20130101 22:00:00.295,1.1,1.2\n", {"symbol": None, "market_type": "fx"}, "compact"),
         ("histdata", "20120201 000000;1.306600;1.306600;1.306560;1.306560;0\n", {"market_type": "fx"}, "compact"),
         ("histdata-ticks", "20120201 000003660,1.306600,1.306770,0\n", {"market_type": "fx"}, "compact"),

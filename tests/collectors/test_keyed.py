@@ -114,6 +114,16 @@ def test_memory_is_bounded():
     assert len(held._told["A"]) <= KEPT
 
 
+def test_one_mark_behind_a_silence_does_not_show_that_the_stream_flows():
+    held = made("mark_price")
+    held.merge(mark(1))
+    found = held.interrupt("a-1-1", ["A"], "stalled", T + 62 * SECOND)
+    for n in (70, 90, 93, 96, 110):
+        held.merge(mark(n, "b-1-1"))
+    spans = {gap.gap_id: (gap.ts_from, gap.ts_to) for gap in [*found, *held.tick(T + 111 * SECOND)]}
+    assert sorted(spans.values()) == [(T + SECOND, T + 70 * SECOND), (T + 70 * SECOND, T + 90 * SECOND)]
+
+
 def test_an_interruption_of_a_stream_that_is_silent_by_nature_ends_when_the_venue_takes_it_on_again():
     held = made("liquidation")
     held.merge(order(1))

@@ -55,6 +55,15 @@ def test_what_came_in_later_than_the_newest_row_of_a_lost_leader_is_behind_a_gap
         assert [(gap.ts_from, gap.ts_to, gap.cause) for gap in found] == gaps
 
 
+def test_what_the_venue_says_to_who_subscribes_does_not_end_a_silence():
+    held = made()
+    held.merge_all([quote(1), quote(2)])
+    found = held.interrupt("a-1-1", ["A"], STALLED, T + 62 * SECOND)
+    assert bids(held.merge_all([quote(70, "b"), quote(90, "b"), quote(97, "b")])) == ["70", "90", "97"]
+    spans = {gap.gap_id: (gap.ts_from, gap.ts_to) for gap in [*found, *held.tick(T + 99 * SECOND)]}
+    assert sorted(spans.values()) == [(T + 2 * SECOND, T + 70 * SECOND), (T + 70 * SECOND, T + 90 * SECOND)]
+
+
 def test_after_a_restart_what_was_stored_last_is_not_stored_again():
     held = made()
     held.resume({"A": Resume(T + 2 * SECOND, 7, "a-1-1", "stopped")})

@@ -374,6 +374,30 @@ def test_untimed_quotes_bound_gaps_by_their_sessions_skew():
     assert gap.ts_from == untimed.ts_recv - 3 * MS
 
 
+def ahead(number, at, session, skew=None):
+    """A quote of a venue whose clock is ten seconds ahead of ours."""
+    return quote(number, at - 10 * SECOND, session, timed=False, skew=skew)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_new_session_that_knows_no_skew_yet_shortens_no_gap_of_a_venue_whose_clock_is_ahead(together):
+    held = quotes()
+    first = [ahead(n, T + n * SECOND, "a-1-1", -10 * SECOND) for n in range(1, 60)]
+    held.merge_all(first) if together else feed(held, *first)
+    held.interrupt("a-1-1", ["BTCUSDT"], "disconnect", T + 50 * SECOND)
+    held.merge_all([ahead(500, T + 65 * SECOND, "b-1-1")])
+    (gap,) = held.tick(T + 300 * SECOND)
+    assert (gap.ts_from, gap.ts_to) == (first[-1].ts_recv + 10 * SECOND, T + 65 * SECOND + 5 * MS)
+
+
+def test_after_a_restart_the_clock_of_a_venue_is_as_far_ahead_as_it_was():
+    held = quotes()
+    held.resume({"BTCUSDT": Resume(T, 7, "a-1-1", "crash", ahead=10 * SECOND)})
+    held.merge_all([ahead(500, T + 6 * SECOND, "b-1-1")])
+    (gap,) = held.tick(T + 300 * SECOND)
+    assert (gap.ts_from, gap.ts_to) == (T, T + 6 * SECOND + 5 * MS)
+
+
 def test_overlapping_update_ids_prove_a_quote_handover():
     made = quotes()
     feed(made, quote(5, T), quote(6, T))
@@ -440,6 +464,42 @@ def test_a_handover_from_a_connection_that_had_not_come_so_far_shows_no_gap():
     held = quotes()
     feed(held, quote(1, T), quote(90, T + 17 * SECOND, "b-1-1"))
     assert held.interrupt("n-1-1", ["BTCUSDT"], "handover", T + 18 * SECOND, T + 17 * SECOND) == []
+
+
+def intervals(*found):
+    return sorted((gap.ts_from, gap.ts_to) for gap in {gap.gap_id: gap for gap in found}.values())
+
+
+def test_what_the_venue_says_to_who_subscribes_does_not_end_a_silence():
+    """A falls mute, its successor B says what is and nothing more, then both go on with the very same quote."""
+    held = quotes()
+    feed(held, quote(1, T, "a-1-1"), quote(90, T + 60 * SECOND, "b-1-1"))
+    found = held.interrupt("a-1-1", ["BTCUSDT"], "stalled", T + 61 * SECOND)
+    feed(held, quote(130, T + 77 * SECOND, "a-1-1"), quote(130, T + 77 * SECOND, "b-1-1"))
+    feed(held, *(quote(131 + n, T + (78 + n) * SECOND, "b-1-1") for n in range(3)))
+    found += held.tick(T + 90 * SECOND)
+    assert intervals(*found) == [(T, T + 60 * SECOND), (T + 60 * SECOND, T + 77 * SECOND)]
+    assert {gap.cause for gap in found} == {"stalled"}
+
+
+@pytest.mark.parametrize("cause", ["stalled", "silent_stream"])
+def test_a_stream_that_goes_on_after_a_silence_leaves_one_gap(cause):
+    held = quotes()
+    feed(held, quote(1, T))
+    found = held.interrupt("n-1-1", ["BTCUSDT"], cause, T + 61 * SECOND)
+    feed(held, *(quote(90 + n, T + (70 + 4 * n) * SECOND) for n in range(5)), quote(99, T + 120 * SECOND))
+    assert intervals(*found, *held.tick(T + 130 * SECOND)) == [(T, T + 70 * SECOND)]
+
+
+def test_a_connection_that_ends_after_one_word_behind_a_silence_was_silent_until_its_end():
+    held = quotes()
+    feed(held, quote(1, T), quote(2, T + SECOND))
+    found = held.interrupt("n-1-1", ["BTCUSDT"], "stalled", T + 61 * SECOND)
+    feed(held, quote(90, T + 70 * SECOND, "b-1-1"))
+    found += held.interrupt("b-1-1", ["BTCUSDT"], "disconnect", T + 80 * SECOND, T + 80 * SECOND)
+    feed(held, quote(120, T + 82 * SECOND, "c-1-1"))
+    found += held.tick(T + 90 * SECOND)
+    assert intervals(*found) == [(T + SECOND, T + 70 * SECOND), (T + 70 * SECOND, T + 82 * SECOND)]
 
 
 def test_quote_memory_is_bounded():

@@ -1,11 +1,12 @@
 """One suite for every venue's history: each offer is driven against the venue's twin, page border by page border.
 
 It finds the members by itself. A venue that offers a kind brings a row of its route in SOURCES.md, its twin's route,
-and its words for errors (`ERRORS`) where those come with status 200.
+and its words for errors (`history.json`) where those come with status 200.
 """
 
 import asyncio
 import itertools
+import json
 import pathlib
 from decimal import Decimal
 from types import SimpleNamespace
@@ -33,19 +34,19 @@ OFFERS = [
     for kind, offer in kinds.items()
     if isinstance(offer, Offer)
 ]
-OWN = [("kraken", "funding_rate")]
-"""What has a truth of its own, which the venue's own tests know: settled every hour, in amounts."""
+
+
+def said(venue):
+    """`history.json` of a venue, where it has anything to say there: kinds whose truth is its `own`, which the venue's
+    own tests know; errors that come with status 200, one that is `passing` and one that is `refusing`; the form of a
+    `symbol` that every market takes.
+    """
+    path = FIXTURES / venue / "history.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
 SMALL = {"trade": 60}
 """Rows of a page of trades, so that there are many pages; of the others 7."""
-ERRORS = {
-    "bybit": (
-        b'{"retCode":10016,"retMsg":"x","result":{}}',
-        b'{"retCode":10001,"retMsg":"symbol invalid","result":{}}',
-    ),
-    "okx": (b'{"code":"50026","msg":"x","data":[]}', b'{"code":"51001","msg":"no such instrument","data":[]}'),
-    "kucoin": (b'{"code":"500000","msg":"x"}', b'{"code":"200003","msg":"Invalid symbol."}'),
-}
-"""Venue -> errors with status 200: one that passes, one that is its word on the request."""
 NO_DATA = [
     (0, b""), (429, b"{}"), (403, b"<html>"), (500, b"x"), (503, b"<html>"), (200, b"<html>busy</html>"), (200, b""),
     (200, b"null"), (200, b"[[null]]"), (200, b"\xff"),
@@ -176,7 +177,7 @@ def spans(twin, kind):
         yield begin + SECOND, begin + HOUR + SECOND
 
 
-TOLD = [one for one in OFFERS if (one[0], one[2]) not in OWN]
+TOLD = [one for one in OFFERS if one[2] not in said(one[0]).get("own", ())]
 
 
 @pytest.mark.parametrize("venue, market, kind", TOLD, ids=["-".join(one) for one in TOLD])
@@ -205,7 +206,7 @@ def test_what_is_no_data_is_asked_for_again_and_a_refusal_is_not(twins, venue, m
     twin = twins(venue, market)
     span = next(spans(twin, kind))
     span = (span[0], min(span[1], span[0] + 30 * MINUTE)) if kind in ("kline", "trade", "agg_trade") else span
-    passing, refusing = ERRORS.get(venue, (b"{}", None))
+    passing, refusing = said(venue).get("passing", "{}").encode(), said(venue).get("refusing")
     whole = []
     expected, _ = finish(twin, session(twin, kind, span), lambda fetch: whole.append(twin.answer(fetch)) or whole[-1])
     cut = (200, whole[-1][1][:-3])
@@ -222,7 +223,7 @@ def test_what_is_no_data_is_asked_for_again_and_a_refusal_is_not(twins, venue, m
     assert len(rejected) == min(len(bad), len(whole))
     if refusing is not None:
         made = session(twin, kind, span)
-        events, _ = finish(twin, made, lambda _: (200, refusing))
+        events, _ = finish(twin, made, lambda _: (200, refusing.encode()))
         assert (events, made.refused, made.requests) == ([], True, 1)
         assert made.failed
 
@@ -230,7 +231,7 @@ def test_what_is_no_data_is_asked_for_again_and_a_refusal_is_not(twins, venue, m
 @pytest.mark.parametrize("venue, market, kind", OFFERS, ids=["-".join(one) for one in OFFERS])
 def test_an_offer_has_its_route_in_sources(venue, market, kind):
     adapter = exchanges.load(venue)
-    symbol = {"okx": "X-USDT-SWAP", "binance": "X_PERP"}.get(venue, "X")
+    symbol = said(venue).get("symbol", "X")
     known = (contract(symbol, "1"),)
     made = adapter.poller(
         market, "n-1-1", Polled(kind, (symbol,), known=known, span=(0, HOUR)), adapter.ENDPOINTS[market]
@@ -244,7 +245,7 @@ def test_an_offer_has_its_route_in_sources(venue, market, kind):
 @pytest.mark.parametrize("venue", sorted({one[0] for one in OFFERS}))
 def test_what_is_not_given_says_why(venue):
     adapter = exchanges.load(venue)
-    docs = (pathlib.Path(__file__).parents[2] / "docs" / "backfill.md").read_text("utf-8")
+    docs = (pathlib.Path(__file__).parents[2] / "docs" / "exchanges" / f"{venue}.md").read_text("utf-8")
     table = next(part for part in docs.split("\n\n") if part.lower().startswith(f"| {venue} |"))
     for market, kinds in adapter.HISTORY.items():
         assert market in adapter.ENDPOINTS

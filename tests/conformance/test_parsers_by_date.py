@@ -1,6 +1,7 @@
 """Every venue's sessions read a frame by the rules of its day: one suite, with a change of rules that is made up."""
 
 import importlib
+import importlib.util
 
 import msgspec
 import pytest
@@ -27,14 +28,15 @@ def dated(venue, market, change, monkeypatch):
     def before(session, _frame, _ts_recv, number):
         return (Rejected(OTHER_RULES, number),)
 
-    if venue == "kraken":
-        tables = importlib.import_module("collectors.exchanges.kraken.markets")
-        readers = tables.READERS if market == "spot" else tables.FUTURES_READERS
-        for word, read in list(readers.items()):
-            monkeypatch.setitem(readers, word, Dated(before, (change, read)))
+    folder = f"collectors.exchanges.{venue}"
+    own = importlib.util.find_spec(f"{folder}.{market}")  # a venue's markets share one table, or each has a module
+    module = importlib.import_module(f"{folder}.{market if own else 'markets'}")
+    channels = module.CHANNELS if own else module.CHANNELS[market]
+    if not hasattr(next(iter(channels.values())), "maker"):  # its frames are read by a word in them
+        for readers in (held for name, held in vars(module).items() if name.endswith("READERS")):
+            for word, read in list(readers.items()):
+                monkeypatch.setitem(readers, word, Dated(before, (change, read)))
         return
-    module = importlib.import_module(f"collectors.exchanges.{venue}.{market if venue == 'binance' else 'markets'}")
-    channels = module.CHANNELS if venue == "binance" else module.CHANNELS[market]
     for name, channel in list(channels.items()):
         made = channel.maker.held[-1] if isinstance(channel.maker, Dated) else channel.maker
         old = lambda session, *_: lambda *given: before(session, *given)  # noqa: E731

@@ -11,40 +11,12 @@ from market.replayed import Filter, Replayed, wanted
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "exchanges"
 ASKED = {
-    ("binance", "linear"): (
-        {"method": "SUBSCRIBE", "params": ["bnbusdt@depth@100ms"], "id": 1}, "book_delta", "trade", "binance-futures",
-    ),
-    ("binance", "spot"): ({"method": "SUBSCRIBE", "params": ["bnbbtc@trade"]}, "trade", "book_delta", "binance"),
-    ("bybit", "linear"): (
-        {"op": "subscribe", "args": ["orderbook.200.BTCUSDT"]}, "book_delta", "quote", "bybit",
-    ),
-    ("bybit", "spot"): ({"op": "subscribe", "args": ["publicTrade.BTCUSDT"]}, "trade", "quote", "bybit-spot"),
-    ("okx", "linear"): (
-        {"op": "subscribe", "args": [{"channel": "books", "instId": "BTC-USDT-SWAP"}]}, "book_delta", "trade",
-        "okex-swap",
-    ),
-    ("okx", "inverse"): (
-        {"op": "subscribe", "args": [{"channel": "liquidation-orders", "instType": "SWAP"}]}, "liquidation", "trade",
-        "okex-swap",
-    ),
-    ("kucoin", "spot"): (
-        {"type": "subscribe", "topic": "/market/match:ETH-USDT,BTC-USDT"}, "trade", "book_delta", "kucoin",
-    ),
-    ("kucoin", "linear"): (
-        {"type": "subscribe", "topic": "/contractMarket/level2:XBTUSDTM"}, "book_delta", "trade", "kucoin-futures",
-    ),
-    ("coinbase", "spot"): (
-        {"type": "subscribe", "channel": "level2", "product_ids": ["BTC-USD"]}, "book_delta", "trade", "coinbase",
-    ),
-    ("kraken", "spot"): (
-        {"method": "subscribe", "params": {"channel": "book", "symbol": ["BTC/USD"]}}, "book_delta", "trade", "kraken",
-    ),
-    ("kraken", "linear"): (
-        {"event": "subscribe", "feed": "book", "product_ids": ["PF_XBTUSD"]}, "book_delta", "trade",
-        "cryptofacilities",
-    ),
-}  # fmt: skip
-"""(venue, market) -> (what a client sends, frames that it asks for, frames that it does not, tardis.dev's name)."""
+    (venue, market): asked
+    for venue in exchanges.names()
+    for market, asked in json.loads((FIXTURES / venue / "replayed.json").read_text()).items()
+}
+"""(venue, market) -> the `request` that a client sends, the kind whose frames are `taken` by it and one whose frames
+are `left`, tardis.dev's `name` of the market."""
 
 
 def frames(venue, market, kind):
@@ -76,17 +48,16 @@ def test_frames_of_data_have_a_channel_and_answers_have_none(venue):
 
 @pytest.mark.parametrize("venue, market", ASKED)
 def test_a_subscription_asks_for_its_frames_and_no_others(venue, market):
-    request, kind, other, name = ASKED[venue, market]
-    held = adapter(venue)
-    filters = held.subscribed(json.loads(json.dumps(request)))
+    asked, held = ASKED[venue, market], adapter(venue)
+    filters = held.subscribed(asked["request"])
 
     def taken(of):
         found = [address for frame in frames(venue, market, of) if (address := held.addressed(frame)) is not None]
         return [any(one.takes(*address) for one in filters) for address in found]
 
-    assert any(taken(kind))
-    assert not any(taken(other))
-    assert held.named(market, "BTC-USD-SWAP" if name == "okex-swap" else "X") == name
+    assert any(taken(asked["taken"]))
+    assert not any(taken(asked["left"]))
+    assert held.named(market, asked.get("symbol", "X")) == asked["name"]
     for nonsense in (None, [], {}, 7, "x", {"op": "subscribe"}, {"method": "subscribe", "params": 1}):
         with_error = False
         try:

@@ -9,7 +9,6 @@ from pathlib import Path
 import loguru
 import pytest
 
-from tests.support import invariants
 from tests.support.faults import SEED, Lives, memory
 
 
@@ -23,12 +22,6 @@ def _replayable() -> None:
 def _quiet() -> None:
     """Hundreds of small lives have nothing to say."""
     loguru.logger.remove()
-
-
-@pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with invariants.quick_engines():
-        yield
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.support import written
 from tests.support.commands import dl_json
 from tests.support.faults import FULL, some
 from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
+from tests.support.moved import FAKE, moved
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
 
@@ -117,15 +117,6 @@ def test_f47_a_leap_second_falls_into_the_second_before_it(tmp_path: Path) -> No
 
 
 # --- F48 on the real process ---
-
-FAKE = next(
-    (p for n in ("faketime/libfaketimeMT.so.1", "faketime/libfaketime.so.1") for p in Path("/usr/lib").glob(f"*/{n}")),
-    None,
-)
-moved = pytest.mark.skipif(
-    FAKE is None or not sys.platform.startswith("linux"),
-    reason="libfaketime is not installed (apt-get install faketime; make test-faults does it where it may)",
-)
 
 
 class Moved:

@@ -146,7 +146,9 @@ def flipped(path: Path, chance: random.Random) -> str:
     return f"bit {bit} of byte {at} of {path.name}"
 
 
-def test_f19_every_flipped_bit_of_a_sealed_segment_is_noticed(lives: Lives, place: Path) -> None:
+def test_f19_every_flipped_bit_of_a_sealed_segment_is_noticed(
+    lives: Lives, place: Path, record_property: Callable[[str, object], None]
+) -> None:
     wrong = []
     for turn in range(FLIPS):
         chance = random.Random(f"{SEED}-{turn}")
@@ -163,6 +165,7 @@ def test_f19_every_flipped_bit_of_a_sealed_segment_is_noticed(lives: Lives, plac
             wrong.append(f"{what}: noticed {noticed}, gap {gap}, {problems}")
         shutil.rmtree(root)
     assert wrong == []
+    record_property(FIGURE + "flipped bits of segments noticed", (FLIPS, "flips, each noticed"))
 
 
 def test_f19_a_bit_in_the_levels_of_a_book_costs_its_line_and_not_its_segment(place: Path) -> None:

@@ -42,11 +42,13 @@ def test_f63_a_campaign_adds_up_what_its_lakes_show(capsys: pytest.CaptureFixtur
     assert sum(lane.faults for lane in planned) == 200
     assert len({lane.seed % 4 for lane in planned}) == 4, "every profile of kinds"
     small = [campaign.Lane(4, 0.1, 1), campaign.Lane(5, 0.1, 0)]
-    reports, seconds = campaign.run(small, 2, print)
+    reports, seconds = campaign.run(small, 2, print, ["--rate", "0.8"])
     found = campaign.measured(reports, seconds)
     assert found["virtual days of one lake"] == (0.1, "days, 0.2 of all lakes")
     assert found["virtual faults"][0] == 1
-    assert found["virtual events"][0] > 4_000
+    assert found["virtual events"][0] > 20_000, (
+        "the lakes do not have the rate that was asked for: half of it is 14,400"
+    )
     assert found["findings of the virtual soak"][0] == 0
     assert set(found) <= set(figures.asked())
     assert "seed 5: 0.1 days" in capsys.readouterr().out

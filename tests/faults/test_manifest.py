@@ -112,6 +112,22 @@ def told(root: Path) -> invariants.Rows:
     return {name: sorted(held, key=repr) for name, held in rows.items()}
 
 
+@pytest.mark.parametrize("table, column", [("meta", "created_at"), ("files", "rows"), ("jobs", "priority")])
+def test_f25_a_flipped_bit_in_the_name_of_a_column_is_noticed_at_the_start(
+    lives: Lives, place: Path, table: str, column: str
+) -> None:
+    """SQLite knows no name but the one that is there."""
+    before, root = told(lives.at("end")), lives.before("end", place / "flipped")
+    path = root / "manifest.db"
+    data = bytearray(path.read_bytes())
+    data[data.index(column.encode(), data.index(f"CREATE TABLE {table} (".encode())) + 1] ^= 1
+    path.write_bytes(data)
+    ((why, _),) = opened(root)
+    assert "no such column" in why
+    found = told(root)
+    assert [name for name in before if found[name] != before[name]] == []
+
+
 def test_f25_a_flipped_bit_of_the_manifest_is_noticed_and_put_right(lives: Lives, place: Path) -> None:
     """At the start where SQLite can see it; a value that is another one, when ledger and manifest are compared."""
     before = told(lives.at("end"))

@@ -21,9 +21,15 @@ WANTED = 21_000 if FULL else 320
 SHARE = dict(zip(life.STAGES, (0.26, 0.1, 0.12, 0.08, 0.2, 0.08, 0.1, 0.06), strict=True))
 
 
+_RECORDED: dict[str, Recording[Promise]] = {}
+"""By stage: nothing is changed in them."""
+
+
 def recorded(lives: Lives, stage: str, place: Path) -> Recording[Promise]:
-    root = lives.before(stage, place / f"recorded-{stage}")
-    return record(lambda tell: life.STAGES[stage](root, tell), root, lives.promises[stage])
+    if stage not in _RECORDED:
+        root = lives.before(stage, place / f"recorded-{stage}")
+        _RECORDED[stage] = record(lambda tell: life.STAGES[stage](root, tell), root, lives.promises[stage])
+    return _RECORDED[stage]
 
 
 def endless(recording: Recording[Promise]) -> Iterator[tuple[str, State, Promise]]:
@@ -71,5 +77,5 @@ def test_f04_every_step_of_every_stage_is_seen(lives: Lives, place: Path) -> Non
     """The search is only as good as what it watches."""
     names = {step.op.name for stage in life.STAGES for step in recorded(lives, stage, place).steps if step.op}
     assert names == {"create", "write", "sync", "fsync", "fsync_dir", "mkdir", "rename", "link", "unlink"}
-    commits = [s for stage in ("collect", "close") for s in recorded(lives, stage, place / stage).steps if s.image]
+    commits = [s for stage in ("collect", "close") for s in recorded(lives, stage, place).steps if s.image]
     assert len(commits) > 20

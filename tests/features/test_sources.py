@@ -166,8 +166,12 @@ def test_what_is_missing_and_what_is_out_of_order_is_taken_where_that_is_said(ma
     with pytest.raises(WrongQuestion, match="column x has 1 values that are none, the first in row 1: nan"):
         taken(manifest, table)
     assert taken(manifest, table, missing="null").rows == 2
-    with pytest.raises(WrongQuestion, match="more than 3 rows cannot be put in order here"):
+    with pytest.raises(WrongQuestion, match="more than 3 rows, or 256 MiB of values, cannot be put in order here"):
         taken(manifest, csv("time,x\n" + "".join(f"{one},1\n" for one in T[:5])), sort=True)
+    tight = Limits(sorted_bytes=1 << 20)
+    many = pa.table({"time": pa.array(range(T0 + 50_000, T0, -1), pa.timestamp("us")), "x": range(50_000)})
+    with pytest.raises(WrongQuestion, match="or 1 MiB of values, cannot be put in order here"):
+        taken(manifest, many, tight, sort=True)
     with pytest.raises(WrongQuestion, match=r"^one time comes twice: 2024"):
         taken(manifest, csv(f"time,x\n{T[0]},1\n{T[0]},1\n"), sort=True)
 

@@ -148,7 +148,7 @@ def test_batches_of_other_columns_are_a_defect_of_their_reader(writer):
     source = adopting.begin(writer, "node", kind="trade", now=NOW, **FILE)
     for batch, word in (
         (trades(DAY0).with_columns(colour=pl.lit("red")), "colour"),
-        (trades(DAY0).with_columns(price=pl.lit(1.5)), "price of type Float64"),
+        (trades(DAY0).with_columns(price=pl.lit(15)), "price of type Int32"),
         (trades(DAY0).drop("qty"), "lacks qty"),
     ):
         with pytest.raises(VerifyFailed, match=word):

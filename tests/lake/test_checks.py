@@ -40,6 +40,27 @@ def test_violations_are_counted_by_symbol_across_pieces(piece):
     }
 
 
+ODD = st.tuples(st.sampled_from("AAAB"), st.sampled_from([1, 1, 1, 2]), st.sampled_from("1110"), st.integers(-1, 3))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(ODD, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_a_quick_look_finds_what_a_close_one_finds(pieces):
+    quick, close = checks.Checks("trade"), checks.Checks("trade")
+    close._sound = lambda _: False
+    at = number = 0
+    for symbol in ("A", "B"):  # in the order of a file, every piece with a dictionary of its own
+        for piece in pieces:
+            rows = []
+            for _, step, price, wait in (row for row in piece if row[0] == symbol):
+                at, number = at + wait, number + step
+                rows.append(trade(T0 + number, price, "1", number, symbol=symbol, ts_recv=T0 + 100 + at))
+            if rows:
+                quick.add(table("trade", rows))
+                close.add(table("trade", rows))
+    assert quick.findings() == close.findings()
+
+
 def test_crossed_quotes_are_counted_with_their_first_example():
     rows = [quote(T0, "2", "1", 1), quote(T0 + 1, "1", "1", 2), quote(T0 + 2, "1", "2", 3)]
     (finding,) = checks.check_table(table("quote", rows), "quote")

@@ -59,6 +59,15 @@ def test_bytes_follow_from_rows_and_not_from_how_they_were_cut(path, tmp_path, m
     assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [40, 40, 20]
 
 
+def test_small_tables_are_joined_and_none_is_cut():
+    whole = table("trade", rows(100))
+    pieces = [whole.slice(start, length) for start, length in ((0, 10), (10, 25), (35, 3), (38, 60), (98, 2))]
+    made = list(parquet.gathered(pieces, 40))
+    assert [len(one) for one in made] == [38, 60, 2]
+    assert pa.concat_tables(made).equals(whole)
+    assert all(column.num_chunks == 1 for one in made for column in one.columns)
+
+
 def test_a_file_reads_back_as_it_was_written_in_one_or_in_pieces(path):
     whole = table("trade", rows(100))
     write(path, whole)
@@ -194,3 +203,19 @@ def test_files_of_many_levels_are_read_in_smaller_pieces(tmp_path):
     assert {piece.num_rows for piece in parquet.iterate(path, ["symbol", "bids"], rows=40)} == {2}
     assert [piece.num_rows for piece in parquet.iterate(path, ["symbol", "last_id"], rows=40)] == [40, 24]
     assert pa.concat_tables(parquet.iterate(path, rows=40)).equals(made)
+
+
+def test_a_name_of_a_column_that_is_no_text_any_more_is_a_corrupt_file_by_its_name(path):
+    """A flipped bit of the footer: pyarrow raises UnicodeDecodeError, which is no word about the manifest."""
+    write(path, table("trade", rows(20)))
+    good = path.read_bytes()
+    at, said = good.find(b"ts_event"), []
+    while at >= 0:
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x80]) + good[at + 1 :])
+        for look in (parquet.read_footer, parquet.read, parquet.verify, lambda path: list(parquet.iterate(path))):
+            try:
+                look(path)
+            except LakeError as error:
+                said.append(error.message)
+        at = good.find(b"ts_event", at + 1)
+    assert [text for text in said if "utf-8" in text and path.name in text], "no bit made a name unreadable"

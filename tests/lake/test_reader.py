@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from lake import Lake, reading, tables
+from lake import Lake, completeness, reading, tables
 from lake.asking import bar_kind
 from lake.errors import CorruptFile, LakeError, NotALake
 from lake.rows import CertificateRow
@@ -310,6 +310,34 @@ def test_filling_without_a_range_goes_as_far_as_rows_and_coverage(made, lake):
     assert [minute for minute, _ in closes(table)] == [1, 2, 3]
     both = lake.read("bar_1m", fill="empty")
     assert both.column("symbol").to_pylist() == ["BTCUSDT"] * 3 + ["ETHUSDT"]
+
+
+def test_filling_ends_where_the_answer_is_complete(made, lake):
+    minutes(made, 2)
+    made.cover(T0, T0 + 4 * MINUTE)
+    for fill in ("empty", "previous"):
+        table = lake.read("bar_1h", fill=fill, symbol="BTCUSDT", end=T0 + 3 * DAY)
+        assert completeness.of(table).complete_until == T0 + DAY, "of a closed day all is known"
+        assert [minute // 60 for minute, _ in closes(table)] == list(range(24))
+    made.cover(T0 + 2 * DAY, T0 + 2 * DAY + MINUTE)
+    assert closes(lake.read("bar_1h", fill="empty", symbol="BTCUSDT", end=T0 + 3 * DAY))[-1] == (23 * 60, None)
+
+
+def test_a_gap_of_every_symbol_hides_as_one_of_a_symbol_does(made, lake):
+    minutes(made, 0, 1, 2, 3)
+    made.gap(T0 + MINUTE + 5, T0 + MINUTE + 6, symbol="*")
+    made.gap(T0 + 3 * MINUTE, T0 + 3 * MINUTE + 1)
+    shown = [100.0, None, 102.0, None]
+    for symbol in (None, "BTCUSDT"):
+        table = lake.read("bar_1m", symbol=symbol)
+        assert table.column("close").to_pylist() == shown
+        assert table.column("gap").to_pylist() == [False, True, False, True]
+        assert lake.scan("bar_1m", symbol=symbol).collect()["close"].to_list() == shown
+        where = "" if symbol is None else "WHERE symbol = 'BTCUSDT'"
+        rows = lake.sql(f"SELECT close, gap FROM bar_1m {where} ORDER BY window_start")
+        assert rows.column("close").to_pylist() == shown, "SQL hides it too"
+        assert rows.column("gap").to_pylist() == [False, True, False, True]
+    assert lake.read("bar_2m", symbol="BTCUSDT").column("gap").to_pylist() == [True, True]
 
 
 def test_other_widths_are_folded_from_what_is_stored(made, lake):

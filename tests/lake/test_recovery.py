@@ -21,7 +21,7 @@ from market.kinds import BookDelta, Quote, Trade
 from market.session import Coverage
 from market.times import MINUTE, SECOND
 from tests.support.lakes import TestLake, date_of
-from tests.support.market_rows import T0, table, trade
+from tests.support.market_rows import T0, quote, table, trade
 
 STREAM = {"exchange": "binance", "market_type": "linear"}
 SESSION = "node-1-1"
@@ -339,6 +339,20 @@ def test_a_segment_that_waits_since_long_is_not_the_last_word(tmp_path):
     lake.part("trade", [trade(T0 + SECOND, "1", "1", seq=5)])
     found = lake.writer.recover(T0 + MINUTE)
     assert found.last["binance", "linear", "trade"]["BTCUSDT"].seq == 5
+    lake.close()
+
+
+def test_where_a_stream_stopped_tells_how_far_ahead_the_venues_clock_was(tmp_path):
+    """In lines that are no table yet, and in a table."""
+    lake = TestLake(tmp_path)
+    cover(lake.writer, "quote", "BTCUSDT", "ETHUSDT")
+    last = book(7)
+    last.skew_us = -10 * SECOND
+    written(lake.writer, "quote", [book(6), last])
+    lake.part("quote", [quote(T0 + SECOND, "1", "2", 9, symbol="ETHUSDT", ts_recv=T0 - 3 * SECOND)])
+    found = lake.writer.recover(T0 + MINUTE).last["binance", "linear", "quote"]
+    assert {symbol: stop.ahead for symbol, stop in found.items()} == {"BTCUSDT": 10 * SECOND, "ETHUSDT": 4 * SECOND}
+    assert found["BTCUSDT"].ts_event == last.ts_recv + 10 * SECOND
     lake.close()
 
 

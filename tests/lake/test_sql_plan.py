@@ -5,6 +5,7 @@ import random
 import pytest
 
 from lake import Lake, sql_plan
+from lake.errors import WrongQuestion
 from lake.manifest_reads import Snapshot
 from lake.sql_gather import gather
 from market.times import DAY, HOUR, MINUTE, text
@@ -200,3 +201,22 @@ def test_two_copies_are_judged_among_what_is_asked_for(tmp_path):
             found = lake.sql(f"SELECT ts_recv FROM trade WHERE ts_event < '{text(end)}'")
             assert found["ts_recv"].to_pylist() == lake.read("trade", end=end)["ts_recv"].to_pylist()
     held.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT current_setting('allowed_directories')",
+        "SELECT \"Current_Setting\"('allowed_directories')",
+        "SELECT system.main.current_setting('temp_directory')",
+        "SELECT list_transform([1], x -> current_setting('allowed_directories'))",
+        "WITH a AS (SELECT 1 b) SELECT * FROM a WHERE b::VARCHAR IN (SELECT current_setting('allowed_paths'))",
+    ],
+)
+def test_no_query_is_told_of_settings_which_name_the_lakes_folder(query):
+    with pytest.raises(WrongQuestion, match="current_setting is not possible"):
+        sql_plan.planner().scans(query)
+
+
+def test_the_name_of_what_tells_of_settings_may_be_said():
+    assert sql_plan.planner().scans("SELECT 'current_setting' AS current_setting FROM trade")[0].table == "trade"

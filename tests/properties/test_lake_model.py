@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +27,7 @@ from lake.writer import LakeWriter
 from market.times import DAY, HOUR, MINUTE, SECOND, floor_to
 from runtime.workers import InlineExecutor
 from tests.support import invariants
-from tests.support.faults import FULL, memory
+from tests.support.faults import FIGURE, FULL, memory
 from tests.support.feeding import MARKET, NODE, VENUE, Feed
 from tests.support.lake_model import GRACE, KEYS, SYMBOLS, Beside, kind_of, lines_in
 from transformer.config import TransformerConfig
@@ -212,7 +213,9 @@ class LakeModel(Beside, RuleBasedStateMachine):
         self._restart(rebuild=False)
 
 
-def test_a_lake_holds_what_came_and_names_what_did_not_whatever_happens_to_it() -> None:
+def test_a_lake_holds_what_came_and_names_what_did_not_whatever_happens_to_it(
+    record_property: Callable[[str, object], None],
+) -> None:
     run_state_machine_as_test(
         LakeModel,
         settings=settings(
@@ -220,6 +223,7 @@ def test_a_lake_holds_what_came_and_names_what_did_not_whatever_happens_to_it() 
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
+    record_property(FIGURE + "lives of the lake model", (LIVES, f"lives of {STEPS} steps at most"))
 
 
 def test_a_gap_ends_after_restarts_although_the_session_before_it_lasted_an_instant() -> None:

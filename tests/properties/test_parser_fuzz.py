@@ -56,7 +56,7 @@ from tests.conformance.test_exchanges import (
     poller,
 )
 from tests.support import hostile
-from tests.support.faults import FULL
+from tests.support.faults import FIGURE, FULL
 from transformer.reader import read_segment
 
 EXAMPLES = int(os.environ.get("LAKE_EXAMPLES") or (5_000 if FULL else 12))
@@ -339,7 +339,7 @@ def tried(
 
 @pytest.mark.parametrize("venue,market,kind", STREAMED)
 def test_f40_f45_f46_whatever_a_stream_sends_can_be_stored_or_is_rejected_or_counted(
-    tmp_path: Path, venue: str, market: str, kind: str
+    tmp_path: Path, venue: str, market: str, kind: str, record_property: Callable[[str, object], None]
 ) -> None:
     stored: list[Event] = []
     struck: list[int] = []
@@ -355,11 +355,12 @@ def test_f40_f45_f46_whatever_a_stream_sends_can_be_stored_or_is_rejected_or_cou
     fuzz()
     assert sum(struck), "nothing was harmed"
     store(tmp_path, market, stored)
+    record_property(FIGURE + "hostile lives of parsers", (len(struck), f"examples, {EXAMPLES:,} of each parser"))
 
 
 @pytest.mark.parametrize("venue,market,kind", POLLED)
 def test_f51_f52_whatever_an_answer_says_can_be_stored_or_is_rejected(
-    tmp_path: Path, venue: str, market: str, kind: str
+    tmp_path: Path, venue: str, market: str, kind: str, record_property: Callable[[str, object], None]
 ) -> None:
     stored: list[Event] = []
     struck: list[int] = []
@@ -375,6 +376,7 @@ def test_f51_f52_whatever_an_answer_says_can_be_stored_or_is_rejected(
     fuzz()
     assert sum(struck), "nothing was harmed"
     store(tmp_path, market, stored)
+    record_property(FIGURE + "hostile lives of parsers", (len(struck), f"examples, {EXAMPLES:,} of each parser"))
 
 
 def test_every_venue_and_market_is_fuzzed() -> None:

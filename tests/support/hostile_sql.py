@@ -37,6 +37,7 @@ HOSTILE = [
     "SET allowed_directories = ['/']",
     "SET disabled_filesystems = ''",
     "RESET lock_configuration",
+    "SELECT current_setting('allowed_directories')",
     "PRAGMA enable_external_access",
     "PRAGMA database_list",
     "PRAGMA enable_profiling = 'json'",

@@ -24,11 +24,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sqlalchemy import Engine
-from sqlalchemy.util import LRUCache
 
 from collectors.recovery import settle
-from lake import manifest_source, schema
+from lake import schema
 from lake.errors import LakeError
 from lake.frames import read_frames
 from lake.rebuild import rebuild
@@ -279,29 +277,6 @@ def frames_first(root: Path, seen: Look) -> Iterator[str]:
     for key, session, frame in () if there else seen.raw:
         if frame > frames.get(session, 0):
             yield f"I1: {key} is durable before its frame {frame} of {session}"
-
-
-@contextlib.contextmanager
-def quick_engines() -> Iterator[None]:
-    """Statements are compiled once for all the lakes that a test opens, not once for each of them."""
-    cache: LRUCache[Any, Any] = LRUCache(2_000)
-    make = manifest_source.create_engine
-    first = make("sqlite+pysqlite://")  # of no lake: the first that a test opens may be a damaged one
-    with first.connect():
-        dialect = first.dialect
-    first.dispose()
-
-    def create(*args: Any, **options: Any) -> Engine:
-        engine = make(*args, **options)
-        engine.dialect = engine.pool._dialect = dialect
-        engine._compiled_cache = cache
-        return engine
-
-    manifest_source.create_engine = create
-    try:
-        yield
-    finally:
-        manifest_source.create_engine = make
 
 
 def differs(root: Path, rows: Rows, files: dict[str, bytes]) -> list[str]:

@@ -20,6 +20,7 @@ from lake import Lake
 from market.times import DAY, MINUTE, SECOND, date_of, parse
 from runtime.workers import InlineExecutor
 from tests.support import invariants
+from tests.support.engines import quick_engines
 from tests.support.faults import memory
 from tests.support.feeding import Feed
 from tests.support.written import quote, trade
@@ -68,7 +69,7 @@ class Beside:
         """Whether frames were let go of, or torn off: a replay cannot tell everything any more."""
         self.seen: list[tuple[int, Lake, dict[str, pl.LazyFrame], Counter[Id]]] = []
         self.engines = contextlib.ExitStack()
-        self.engines.enter_context(invariants.quick_engines())
+        self.engines.enter_context(quick_engines())
         self.feed: Feed
 
     # --- the rules' means ---

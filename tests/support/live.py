@@ -27,10 +27,10 @@ def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | dict(extra or {})
 
 
-def get(url: str) -> tuple[int, bytes]:
+def get(url: str, timeout: float = 5) -> tuple[int, bytes]:
     """Status and body; 0 where nobody answers."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -135,11 +135,11 @@ class Daemon:
         self.process.wait()
         self._log.close()
 
-    def stop(self) -> int:
+    def stop(self, patience: float = PATIENCE) -> int:
         """SIGTERM; its exit code."""
         self.process.terminate()
         try:
-            return self.process.wait(timeout=PATIENCE)
+            return self.process.wait(timeout=patience)
         finally:
             if self.process.poll() is None:
                 self.process.kill()

@@ -24,8 +24,8 @@ from typing import Any
 import loguru
 import pytest
 
-from tests.support import invariants
 from tests.support.commands import ROOT
+from tests.support.engines import quick_engines
 
 MS_RDONLY, MS_REMOUNT, MS_BIND = 1, 32, 4096
 
@@ -127,7 +127,7 @@ def main() -> None:
     for limit, value in json.loads(limits).items():
         number = getattr(resource, f"RLIMIT_{limit}")
         resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
-    with invariants.quick_engines():
+    with quick_engines():
         made = function(Path(folder))
         found = asyncio.run(made) if inspect.iscoroutine(made) else made
     sys.stdout.write(json.dumps(found) + "\n")

@@ -374,11 +374,12 @@ def states(
     extra: int = 4,
     keep: Callable[[int, durable.Op], bool] = lambda number, op: True,
     forgetful: int = 0,
+    begin: int = 0,
 ) -> Iterator[tuple[str, State, P]]:
     """(where, what, what must be in it) of each different state that a power cut during the recording may leave.
 
     The same recording and seed give the same states. For mutants: a step that `keep` refuses is not taken, and the
-    last `forgetful` commits of the manifest may be lost.
+    last `forgetful` commits of the manifest may be lost, and no cut is made before the step `begin`.
     """
     disk = recorded.before.copy()
     seen: set[tuple[int, P]] = set()
@@ -393,7 +394,8 @@ def states(
         elif step.image != disk.manifest[-1]:
             disk.manifest = [*older, disk.manifest[-1], step.image]
             older = disk.manifest[:-1][-forgetful:] if forgetful else []
-        for state in disk.states(random.Random(f"{seed}-{number}"), cuts=cuts, extra=extra):
+        held = disk.states(random.Random(f"{seed}-{number}"), cuts=cuts, extra=extra) if number >= begin else ()
+        for state in held:
             key = (state.key, step.promised)
             if key not in seen:
                 seen.add(key)

@@ -40,7 +40,7 @@ def test_rows_come_out_as_if_each_were_compared_with_each(ids, late):
     assert found.schema == tables.schema("trade")
     wanted = sorted(rows, key=placed)
     assert found["frame_no"].to_pylist() == [row["frame_no"] for row in wanted]
-    assert found["symbol"].to_pylist() == [row["symbol"] for row in wanted]
+    assert found.to_pylist() == table("trade", wanted).to_pylist()
     assert not lost
 
 

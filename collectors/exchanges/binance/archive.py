@@ -208,11 +208,13 @@ ARCHIVE = Archive(
                 "spot": f"{_TRADES},is_best_match", "linear": _TRADES,
                 "inverse": _TRADES.replace("quote_qty", "base_qty"),
             },
+            decimals=("price", "qty"), unread=("quote_qty", "base_qty", "is_best_match"),
         ),
         Dataset(
             kind="agg_trade", paths=_paths("aggTrades", EVERY, BOTH), read=agg_trade, identity=("seq",), numbered=True,
             units=_units, sized=("inverse",),
             header={"spot": f"{_AGGREGATES},is_best_match", "linear": _AGGREGATES, "inverse": _AGGREGATES},
+            decimals=("price", "quantity"), unread=("is_best_match",),
         ),
         Dataset(
             kind="kline", paths=_paths("klines", EVERY, BOTH), read=kline, identity=("interval", "open_time"),
@@ -223,6 +225,7 @@ ARCHIVE = Archive(
         Dataset(
             kind="quote", paths=_paths("bookTicker", FUTURES, BOTH), read=quote, identity=("update_id",), units=_units,
             header=dict.fromkeys(FUTURES, _QUOTES), headed=True,
+            decimals=("best_bid_price", "best_bid_qty", "best_ask_price", "best_ask_qty"),
         ),
         Dataset(
             kind="funding_rate", paths=_paths("fundingRate", FUTURES, ("monthly",)), read=funding_rate,

@@ -49,7 +49,10 @@ def spot_delta(session: StreamSession, state: StreamState) -> Parse:
         if data.u < data.U:
             return session.reject("first update id after the last", name, number)
         skew(ts_recv, delay)
-        session.heard(state, ts_recv, time)
+        if time > session.venue_time:  # noqa: PLR1730 -- as `heard`, without two calls
+            session.venue_time = time
+        state.events += 1
+        state.last_recv = ts_recv
         return BookDelta(
             symbol, name, time, None, ts_recv, source, number, 0, "ws", data.b, data.a, data.U, data.u, None, None,
             chain(data.U, data.u, None),

@@ -168,16 +168,19 @@ class Folder:
 
     async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
         found: dict[Period, set[str]] = {}
+        bare: dict[Period, set[str]] = {}
         for period in of.periods:
             days = [first + dt.timedelta(days=place) for place in range((last - first).days + 1)]
-            dates = {date_in(day, period) for day in days}
-            found[period] = {date for date in dates if self._has(ArchiveFile(date, of))}
+            here = {date for date in (date_in(day, period) for day in days) if self._find(ArchiveFile(date, of).path)}
+            found[period] = {date for date in here if self._proven(ArchiveFile(date, of))}
+            bare[period] = here - found[period]
+        proven = {date[:7] for dates in found.values() for date in dates}
+        for period, dates in bare.items():  # of a month that others bring, these are not needed
+            found[period] |= {date for date in dates if period == "daily" or date not in proven}
         return found
 
-    def _has(self, file: ArchiveFile) -> bool:
-        return self._find(file.path) is not None and (
-            not self._archive.sums or self._find(f"{file.path}{SUM}") is not None
-        )
+    def _proven(self, file: ArchiveFile) -> bool:
+        return not self._archive.sums or self._find(f"{file.path}{SUM}") is not None
 
     async def stamp(self, file: ArchiveFile) -> Stamp:
         if not self._archive.sums:
@@ -208,8 +211,9 @@ def read_sum(file: ArchiveFile, body: bytes) -> str:
     match = _SUM.fullmatch(body)
     if match is None or len(match[1]) != _HEX[kind]:
         raise Refused(file.name, "checksum", f"its CHECKSUM is not `<{kind}>  <file>`", _AGAIN)
-    if match[2].decode("utf-8", "replace") != file.name:
-        raise Refused(file.name, "checksum", f"its CHECKSUM is of {match[2][:100]!r}", _AGAIN)
+    named = match[2].decode("utf-8", "replace")
+    if named != file.name:
+        raise Refused(file.name, "checksum", f"its CHECKSUM is of {named[:100]!r}", _AGAIN)
     return match[1].decode().lower()
 
 

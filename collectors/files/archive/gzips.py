@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.zips import BLOCK, Caps, whole_lines
+from collectors.files.archive.zips import BLOCK, LARGER, OTHER, Caps, whole_lines
 
 PIECE = 256 * 1024
 MOST = 4 * 1024 * 1024
@@ -55,10 +55,10 @@ def _bounded(pieces: Iterator[bytes], name: str, size: int, caps: Caps) -> Itera
     for piece in pieces:
         seen += len(piece)
         if seen > caps.unpacked:
-            raise Refused(name, "size", f"it unpacks to more than {caps.unpacked:,} bytes", "take nothing from it")
+            raise Refused(name, "size", f"it unpacks to more than {caps.unpacked:,} bytes", LARGER)
         if seen > caps.small and seen > caps.ratio * max(size, 1):
             what = f"it unpacks to more than {caps.ratio} times its size: a bomb"
-            raise Refused(name, "size", what, "take nothing from it")
+            raise Refused(name, "size", what, OTHER)
         held += piece
         if len(held) >= BLOCK:
             yield bytes(held)

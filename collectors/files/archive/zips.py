@@ -21,6 +21,8 @@ BLOCK = 12 * 1024 * 1024
 """Bytes of text that are worked on at once."""
 _END = struct.Struct("<4sHHHHIIH")
 _AGAIN = "fetch it again; if it stays so, the publisher's file is broken"
+OTHER = "take nothing from it: remove it, and fetch the venue's own file"
+LARGER = "if it is sound, raise archives.max_unpacked_gb"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _SHOWN = re.compile(r"[^\x20-\x7e]")
 
@@ -55,39 +57,39 @@ def blocks(file: BinaryIO, name: str, member: str | None, caps: Caps) -> Iterato
 def _check_end(file: BinaryIO, size: int, name: str, caps: Caps) -> None:
     """The last record of a zip, before a list of any length is read from it."""
     if size > caps.packed:
-        raise Refused(name, "size", f"{size:,} bytes, {caps.packed:,} are taken", "look at what it is")
+        raise Refused(
+            name, "size", f"{size:,} bytes, {caps.packed:,} are taken", "if it is sound, raise archives.max_gb"
+        )
     file.seek(max(size - _END.size, 0))
     tail = file.read(_END.size)
     if len(tail) < _END.size or not tail.startswith(b"PK\x05\x06"):
         raise Refused(name, "zip", "it does not end as a zip does: it is cut short, or no zip", _AGAIN)
     entries, listed = _END.unpack(tail)[4:6]
     if entries != 1:
-        raise Refused(name, "zip", f"it holds {entries} files, one is expected", "take nothing from it")
+        raise Refused(name, "zip", f"it holds {entries} files, one is expected", OTHER)
     if listed > 64 * 1024:
-        raise Refused(name, "zip", f"its list of one file has {listed:,} bytes", "take nothing from it")
+        raise Refused(name, "zip", f"its list of one file has {listed:,} bytes", OTHER)
 
 
 def _entry(opened: zipfile.ZipFile, name: str, member: str | None, caps: Caps, size: int) -> zipfile.ZipInfo:
     (entry, *others) = opened.infolist()
     if others:
-        raise Refused(name, "zip", f"it holds {1 + len(others)} files, one is expected", "take nothing from it")
+        raise Refused(name, "zip", f"it holds {1 + len(others)} files, one is expected", OTHER)
     held = _SHOWN.sub("?", entry.orig_filename)[:100]
     if entry.orig_filename != member if member is not None else _PLAIN.fullmatch(entry.orig_filename) is None:
-        raise Refused(
-            name, "zip", f"it holds {held!r}, {member or 'a plain name'!r} is expected", "take nothing from it"
-        )
+        raise Refused(name, "zip", f"it holds {held!r}, {member or 'a plain name'!r} is expected", OTHER)
     member = held
     if entry.flag_bits & 0x1:
-        raise Refused(name, "zip", f"{member} is encrypted", "take nothing from it")
+        raise Refused(name, "zip", f"{member} is encrypted", OTHER)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise Refused(name, "zip", f"{member} is packed by method {entry.compress_type}", "pack it with deflate")
     if entry.file_size > caps.unpacked:
         what = f"{member} would have {entry.file_size:,} bytes, {caps.unpacked:,} are taken"
-        raise Refused(name, "size", what, "take nothing from it")
+        raise Refused(name, "size", what, LARGER)
     if entry.file_size > caps.small and entry.file_size > caps.ratio * max(size, 1):
         times = entry.file_size // max(size, 1)
         what = f"{member} would be {times:,} times the zip, {caps.ratio} times is taken: a bomb"
-        raise Refused(name, "size", what, "take nothing from it")
+        raise Refused(name, "size", what, OTHER)
     return entry
 
 

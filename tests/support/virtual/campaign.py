@@ -41,22 +41,26 @@ def lanes(seed: int, days: float, faults: int) -> list[Lane]:
     return [Lane(seed, days, faults // 2), *(Lane(seed + n, days / 5, part) for n, part in enumerate(parts, 1))]
 
 
-def run(planned: Sequence[Lane], processes: int, tell: Callable[[str], None]) -> tuple[list[Report], float]:
-    """The reports in the order of the lanes, and how many seconds all of it took. Raises RuntimeError where a lane
-    does not come to its end.
+def run(
+    planned: Sequence[Lane], processes: int, tell: Callable[[str], None], options: Sequence[str] = ()
+) -> tuple[list[Report], float]:
+    """The reports in the order of the lanes, and how many seconds all of it took. `options` go to every lane. Raises
+    RuntimeError where a lane does not come to its end.
     """
     began = time.monotonic()
     with ThreadPoolExecutor(processes) as pool:
-        reports = list(pool.map(lambda lane: _one(lane, tell), planned))
+        reports = list(pool.map(lambda lane: _one(lane, tell, options), planned))
     return reports, time.monotonic() - began
 
 
-def _one(lane: Lane, tell: Callable[[str], None]) -> Report:
+def _one(lane: Lane, tell: Callable[[str], None], options: Sequence[str]) -> Report:
     command = [sys.executable, str(SCRIPT), "--seed", str(lane.seed), "--days", f"{lane.days:g}"]
-    command += ["--faults", str(lane.faults), "--json"]
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.PIPE, text=True)
-        last = deque[str](maxlen=20)
+    command += ["--faults", str(lane.faults), "--json", *options]
+    last = deque[str](maxlen=20)
+    with (
+        tempfile.TemporaryFile("w+") as told,
+        subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.PIPE, text=True) as process,
+    ):
         for line in process.stderr or ():
             last.append(line)
             if line.startswith(("--", "   !")):
@@ -91,12 +95,13 @@ def measured(reports: Sequence[Report], seconds: float) -> dict[str, tuple[float
     }
 
 
-def main(seed: int, days: float, faults: int, processes: int, *, record: bool) -> int:
+def main(seed: int, days: float, faults: int, processes: int, options: Sequence[str] = (), *, record: bool) -> int:
     """Run it, say what it showed, and with `record` write that down. The exit code: 1 for findings."""
-    reports, seconds = run(lanes(seed, days, faults), processes, lambda text: print(text, flush=True))
+    reports, seconds = run(lanes(seed, days, faults), processes, lambda text: print(text, flush=True), options)
     found = measured(reports, seconds)
     for name, (value, unit) in found.items():
         print(f"  {name:32} {value:,} {unit}")
     if record:
-        figures.record(found, f"scripts/virtual_soak.py --campaign --seed {seed} --days {days:g} --faults {faults}")
+        command = ["scripts/virtual_soak.py --campaign", f"--seed {seed} --days {days:g} --faults {faults}", *options]
+        figures.record(found, " ".join(command))
     return 1 if any(report.findings or report.errors_in_callbacks for report in reports) else 0

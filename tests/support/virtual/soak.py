@@ -208,7 +208,9 @@ def main(given: Sequence[str] | None = None) -> int:
     if options.campaign:
         from tests.support.virtual import campaign
 
-        return campaign.main(options.seed, options.days, faults, options.processes, record=options.record)
+        same = ["--rate", f"{options.rate:g}", "--symbols", options.symbols, *["--wide"] * options.wide]
+        same += ["--kinds", options.kinds] if options.kinds else []
+        return campaign.main(options.seed, options.days, faults, options.processes, same, record=options.record)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         if options.out:
