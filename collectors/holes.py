@@ -297,20 +297,20 @@ class Memory(ABC):
         hole.gap.id_from, hole.gap.id_to = hole.start, hole.end
         self._give(hole.gap)
 
-    def _come(self, line: Line, event: Event, at: int, newest: int, apart: int = 0) -> None:
-        """An event's session is at the number `at`, which resolves doubts. `newest` is the number of the newest event
-        of all: who left that out was mute, and comes in anew. See Doubt for `apart`.
+    def _come(self, line: Line, event: Event, at: int, ts: int, newest: int, apart: int = 0) -> None:
+        """An event's session is at the number `at` and the time `ts`, which resolves doubts. `newest` is the number of
+        the newest event of all: who left that out was mute, and comes in anew. See Doubt for `apart`.
         """
         session, now = event.session, event.ts_recv
         if line.opening is not None:
-            self._followed(line, session, self._time(event), now)
+            self._followed(line, session, ts, now)
         for doubt in line.reached(session, at, apart):
             self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
         if line.was_mute(session, at, newest):
             if len(line.sessions) > 1:
-                line.meet(session, at, joined=False, ts=self._time(event))
+                line.meet(session, at, joined=False, ts=ts)
             else:
-                self._between(line, line.ts, self._time(event), SILENT, session, now)
+                self._between(line, line.ts, ts, SILENT, session, now)
 
     def _opens(self, line: Line, session: str, ts: int) -> None:
         """One message of `session` is all that came of a stream after a silence."""

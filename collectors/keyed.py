@@ -120,9 +120,10 @@ class KeyedMerger(Memory):
         if event.session not in line.sessions:
             line.meet(event.session, ts, joined=known or follows or not line.ts, ts=ts)
         if event.ts_event is None:
-            self._come(line, event, ts, 0, IN_FLIGHT)  # its time is that of its receipt, another one on each connection
+            # its time is that of its receipt, another one on each connection
+            self._come(line, event, ts, ts, 0, IN_FLIGHT)
         else:
-            self._come(line, event, ts, 0 if follows else line.ts)
+            self._come(line, event, ts, ts, 0 if follows else line.ts)
             line.came[event.session] = ts
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)

@@ -65,7 +65,8 @@ class LedMerger(Memory):
                 rows += self._other(line, event)
                 continue
             if line.entering or line.doubts or line.opening:
-                self._come(line, event, venue_time(event), 0, APART)
+                ts = venue_time(event)
+                self._come(line, event, ts, ts, 0, APART)
             if self._repeats(event):
                 self.duplicates += 1
                 continue
@@ -134,7 +135,7 @@ class LedMerger(Memory):
         if session not in line.sessions:
             line.meet(session, ts, joined=ts <= line.ts or not line.ts)
         if line.entering or line.doubts or line.opening:
-            self._come(line, event, ts, 0, APART)
+            self._come(line, event, ts, ts, 0, APART)
         held = self._waiting.setdefault(line.symbol, {}).setdefault(session, deque(maxlen=WAITING))
         self.duplicates += len(held) == WAITING
         held.append(event)

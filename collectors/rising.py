@@ -92,10 +92,10 @@ class MonotonicMerger(Memory):
         if event.session not in line.sessions:
             line.meet(event.session, at, joined=known or at < line.next or not line.ts, ts=ts)
         if number is None:
-            self._come(line, event, at, 0, IN_FLIGHT)  # its time is each connection's own
+            self._come(line, event, ts, ts, 0, IN_FLIGHT)  # its time is each connection's own
         else:
             line.remember()
-            self._come(line, event, at, line.next - 1)
+            self._come(line, event, at, ts, line.next - 1)
             line.came[event.session] = at
         gap = line.gap
         if gap is not None and not (known and event.session == gap.session):

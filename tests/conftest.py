@@ -26,6 +26,16 @@ def _quick_engines() -> Iterator[None]:
         yield
 
 
+SLOW_SECONDS = 3600
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who asks for the slow tests waits for them, on a busy machine too."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
 _measured: Counter[tuple[str, str]] = Counter()
 """By figure and unit, what the tests of this run told of (`record_property("figure: name", (count, unit))`)."""
 

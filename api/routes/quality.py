@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from starlette.responses import Response
 
 from api.answers import json_answer, page
@@ -28,45 +28,47 @@ PageLimit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Rows of a page.
 PageOffset = Annotated[int, Query(ge=0, le=2**53, description="Where the page begins.")]
 
 
-@router.get("/gaps", response_model=page_of("gaps", Gap), summary="Known holes")
-async def gaps(
-    served: State,
-    kind: Kind = None,
+def _filters(
     exchange: Exchange = None,
     market_type: MarketType = None,
     symbol: Symbols = None,
     start: Start = None,
     end: End = None,
+) -> dict[str, Any]:
+    """Which streams and times are asked about, as `Lake` takes them. Raises Malformed."""
+    return {
+        "exchange": lower(exchange), "market_type": lower(market_type), "symbol": symbol or None,
+        "start": time_of(start), "end": time_of(end),
+    }  # fmt: skip
+
+
+Filters: TypeAlias = Annotated[dict[str, Any], Depends(_filters)]
+
+
+@router.get("/gaps", response_model=page_of("gaps", Gap), summary="Known holes")
+async def gaps(
+    served: State,
+    filters: Filters,
+    kind: Kind = None,
     state: Annotated[GapStates, Query(description="Of this state only.")] = "open",
     limit: PageLimit = 1000,
     offset: PageOffset = 0,
 ) -> Response:
     """The gap ledger: half-open in venue time and ids, each with cause and proof. Times in microseconds."""
-    held = await served.reading.ask(
-        lambda: served.lake.gaps(
-            **_asked(kind, exchange, market_type, symbol, start, end),
-            state=state,
-        )
-    )
+    held = await served.reading.ask(lambda: served.lake.gaps(kind=kind, **filters, state=state))
     return json_answer(page(held, limit, offset, "gaps"))
 
 
 @router.get("/coverage", response_model=page_of("coverage", Covered), summary="What was collected when")
 async def coverage(
     served: State,
+    filters: Filters,
     kind: Kind = None,
-    exchange: Exchange = None,
-    market_type: MarketType = None,
-    symbol: Symbols = None,
-    start: Start = None,
-    end: End = None,
     limit: PageLimit = 1000,
     offset: PageOffset = 0,
 ) -> Response:
     """When each stream was collected inside [start, end), what is missing in it, and whether all of it is there."""
-    held = await served.reading.ask(
-        lambda: served.lake.coverage(**_asked(kind, exchange, market_type, symbol, start, end))
-    )
+    held = await served.reading.ask(lambda: served.lake.coverage(kind=kind, **filters))
     return json_answer(page(held, limit, offset, "coverage"))
 
 
@@ -74,18 +76,12 @@ async def coverage(
 async def versions(
     served: State,
     kind: PathKind,
-    exchange: Exchange = None,
-    market_type: MarketType = None,
-    symbol: Symbols = None,
-    start: Start = None,
-    end: End = None,
+    filters: Filters,
     limit: PageLimit = 1000,
     offset: PageOffset = 0,
 ) -> Response:
     """Every revision of every closed day in [start, end), the current one of a day last."""
-    held = await served.reading.ask(
-        lambda: served.lake.versions(**_asked(kind, exchange, market_type, symbol, start, end))
-    )
+    held = await served.reading.ask(lambda: served.lake.versions(kind, **filters))
     return json_answer(page(held, limit, offset, "versions"))
 
 
@@ -142,27 +138,11 @@ async def completeness(served: State, kind: PathKind, question: Question) -> Res
 @router.get("/files", response_model=page_of("files", Held), summary="The files that a read opens")
 async def files(
     served: State,
+    filters: Filters,
     kind: Kind = None,
-    exchange: Exchange = None,
-    market_type: MarketType = None,
-    symbol: Symbols = None,
-    start: Start = None,
-    end: End = None,
     limit: PageLimit = 1000,
     offset: PageOffset = 0,
 ) -> Response:
     """Live files with their SHA-256, the last certificate of each, and what checks found. Times in microseconds."""
-    held = await served.reading.ask(
-        lambda: served.lake.files(**_asked(kind, exchange, market_type, symbol, start, end))
-    )
+    held = await served.reading.ask(lambda: served.lake.files(kind=kind, **filters))
     return json_answer(page(held, limit, offset, "files"))
-
-
-def _asked(
-    kind: str | None, exchange: str | None, market_type: str | None, symbol: list[str] | None, start: str | None,
-    end: str | None,
-) -> dict[str, Any]:  # fmt: skip
-    return {
-        "kind": kind, "exchange": lower(exchange), "market_type": lower(market_type), "symbol": symbol or None,
-        "start": time_of(start), "end": time_of(end),
-    }  # fmt: skip

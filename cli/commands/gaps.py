@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from cli.places import (
     command,
     lake_root,
 )
+
+if TYPE_CHECKING:
+    from market.session import Gap
 
 DETAIL_SHOWN = 60
 COLUMNS = (
@@ -82,20 +85,24 @@ def gaps(
     if as_json:
         print_json(listed)
     else:
-        rows = [
-            [
-                g.exchange, g.market_type, g.kind, g.symbol, g.state, g.cause, when(g.ts_from), when(g.ts_to),
-                "-" if g.id_from is None else f"[{g.id_from}, {g.id_to if g.id_to is not None else '…'})",
-                g.missing, g.proof, _shortened(g.detail),
-            ]
-            for g in listed
-        ]  # fmt: skip
-        print_table("", COLUMNS, rows, f"no {state} gaps" if state != "all" else "no gaps")
-        if state != "all" and len(found) > len(listed):
-            gone = sum(gap.cause == "deleted" and gap.state != state for gap in found)
-            said = f", {gone} of them of what was deleted" if gone else ""
-            OUT.print(f"{len(found) - len(listed)} more in other states{said}: --state all")
+        _show(listed, found, state)
     return 1 if any(gap.state == "open" for gap in listed) else 0
+
+
+def _show(listed: list[Gap], found: list[Gap], state: str) -> None:
+    rows = [
+        [
+            g.exchange, g.market_type, g.kind, g.symbol, g.state, g.cause, when(g.ts_from), when(g.ts_to),
+            "-" if g.id_from is None else f"[{g.id_from}, {g.id_to if g.id_to is not None else '…'})",
+            g.missing, g.proof, _shortened(g.detail),
+        ]
+        for g in listed
+    ]  # fmt: skip
+    print_table("", COLUMNS, rows, f"no {state} gaps" if state != "all" else "no gaps")
+    if state != "all" and len(found) > len(listed):
+        gone = sum(gap.cause == "deleted" and gap.state != state for gap in found)
+        said = f", {gone} of them of what was deleted" if gone else ""
+        OUT.print(f"{len(found) - len(listed)} more in other states{said}: --state all")
 
 
 def _shortened(detail: str | None) -> str | None:
