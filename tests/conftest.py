@@ -50,7 +50,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A whole campaign without a failure writes its figures down (`make test-faults`)."""
+    """A campaign without a failure writes its figures down, as those of the command in LAKE_FIGURES."""
     whole = exitstatus == 0 and not hasattr(session.config, "workerinput") and _measured
-    if whole and os.environ.get("LAKE_FIGURES"):
-        figures.record({name: (count, unit) for (name, unit), count in _measured.items()}, "make test-faults")
+    command = os.environ.get("LAKE_FIGURES")
+    if whole and command:
+        figures.record({name: (count, unit) for (name, unit), count in _measured.items()}, command)
