@@ -83,8 +83,8 @@ def final_bars(place: Place, job: FinalBars, gaps: Sequence[Gap], coverage: Sequ
     quotes = {row.symbol: row for row in job.quotes}
     held = {(row.kind, row.symbol): row for row in job.held}
     made = Made(remove=[row.path for row in job.hot])
-    traded = {row.symbol or "" for row in job.trades if row.kind == sources.TRADE}
-    gaps, coverage = sources.chosen(gaps, traded), sources.chosen(coverage, traded)
+    traded, untraded = ({row.symbol or "" for row in job.trades if row.kind == kind} for kind in sources.TRADES)
+    gaps, coverage = sources.chosen(gaps, traded, untraded), sources.chosen(coverage, traded, untraded)
     dark = _intervals(gaps, day_span(job.date))
     light = bars.by_symbol([(row.symbol, row.ts_from, row.ts_to) for row in coverage])
     try:
@@ -197,8 +197,8 @@ def hour_bars(place: Place, job: HourBars, gaps: Sequence[Gap], coverage: Sequen
     check_inputs(root, job.inputs)
     start = day_span(job.date).start + job.hour * times.HOUR
     span = Interval(start, start + times.HOUR)
-    traded = sources.traded(coverage, start)
-    gaps, coverage = sources.chosen(gaps, traded), sources.chosen(coverage, traded)
+    traded, untraded = sources.traded(coverage, start), sources.untraded(coverage, start)
+    gaps, coverage = sources.chosen(gaps, traded, untraded), sources.chosen(coverage, traded, untraded)
     dark = _intervals(gaps, day_span(job.date))
     light = bars.by_symbol([(row.symbol, row.ts_from, row.ts_to) for row in coverage])
     files = {row.kind: row for row in job.inputs}

@@ -2,6 +2,7 @@
 
 Files that other datasets share are left: hot ones hold all symbols until their day is closed. What was deleted is told
 as gaps with the cause `deleted`, which nothing repairs by itself; bars and samples come from other rows, and have none.
+Bars that were made of trades stay when the trades are deleted, and are read as before (`lake.bar_holes`).
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from lake.bar_holes import DELETED, deletion
 from lake.errors import CommitConflict, WrongQuestion
 from lake.manifest_reads import Reads, Snapshot
 from lake.rows import FileRow
 from lake.writer import LakeWriter
 from market.kinds import Contiguous, kind
 from market.session import Gap
-
-CAUSE = "deleted"
 
 
 class Deletion(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -93,10 +93,10 @@ def _gap(row: FileRow, now: int) -> Gap:
     numbered = any(isinstance(check, Contiguous) for check in kind(row.kind).checks)
     known = numbered and row.symbol is not None and row.seq_min is not None and row.seq_max is not None
     return Gap(
-        gap_id=f"{CAUSE}-{hashlib.sha256(row.path.encode()).hexdigest()[:24]}",
+        gap_id=deletion(row.path),
         exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or "*",
         ts_from=row.ts_min, ts_to=row.ts_max + 1,
         id_from=row.seq_min if known else None, id_to=(row.seq_max or 0) + 1 if known else None,
-        cause="deleted", proof="counted", state="unrepairable", session=None, detected_at=now, closed_at=now,
+        cause=DELETED, proof="counted", state="unrepairable", session=None, detected_at=now, closed_at=now,
         detail=f"{row.path}: {row.rows} rows were deleted by hand",
     )  # fmt: skip

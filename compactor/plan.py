@@ -205,7 +205,7 @@ def _bars(
         )
         trades = [row for kind in sources.TRADES for row in days.get(((exchange, market_type, kind), date), ())]
         traded = {row.symbol or "" for row in trades if row.kind == sources.TRADE}
-        trades = sources.chosen(trades, traded.union(view.traded.get((exchange, market_type, date), ())))
+        trades = sources.files_of(trades, traded.union(view.traded.get((exchange, market_type, date), ())))
         if not ready or not trades:
             continue
         found.append(

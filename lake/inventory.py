@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from lake import held_files
+from lake import bar_holes, held_files, sources
 from lake.asking import dates
 from lake.bars import EVERY_SYMBOL
 from lake.held_files import Held
@@ -17,7 +17,7 @@ from lake.manifest_reads import Snapshot
 from lake.plans import MISSING, symbols_of, takes
 from lake.reading import EVER, Wanted
 from lake.rows import FileRow
-from lake.sources import TRADES, without_traded
+from lake.sources import TRADES
 from market import times
 from market.kinds import BARS
 from market.session import Coverage, Gap, GapState
@@ -81,7 +81,11 @@ class Filter(msgspec.Struct, frozen=True):
     @property
     def sources(self) -> tuple[str | None, ...]:
         """The kinds whose gaps and coverage speak of it: of bars those that they are made from."""
-        return TRADES if self.kind in BARS else (self.kind,)
+        return TRADES if self.of_bars else (self.kind,)
+
+    @property
+    def of_bars(self) -> bool:
+        return self.kind in BARS
 
     @property
     def names(self) -> list[str] | None:
@@ -114,33 +118,29 @@ def gaps(snapshot: Snapshot, asked: Filter, states: Sequence[GapState] | None) -
             asked.exchange, asked.market_type, kind, asked.names, state=states, overlapping=overlapping
         )
     found = [gap for gap in found if takes(asked.wanted, gap)]
-    return without_traded(found, _traded(snapshot, asked, found)) if asked.kind in BARS else found
-
-
-def _traded(snapshot: Snapshot, asked: Filter, found: Iterable[Gap]) -> list[Coverage]:
-    """The coverage of trades on the days of these gaps: who was traded that day, of him aggregates tell nothing."""
-    if all(gap.kind == TRADES[0] for gap in found):
-        return []
-    return snapshot.coverage(asked.exchange, asked.market_type, TRADES[0], asked.names)
+    return (
+        bar_holes.of_bars(snapshot, found, asked.exchange, asked.market_type, asked.names) if asked.of_bars else found
+    )
 
 
 def coverage(snapshot: Snapshot, asked: Filter) -> list[Covered]:
     """What was collected when, a row for each stream of one symbol. Of bars: of the trades that they are made from."""
     whole = None
     if asked.span != EVER:
-        days = asked.kind in BARS  # who is traded is told by the day
-        whole = Interval(floor_to(asked.span.start, DAY), -floor_to(-asked.span.end, DAY)) if days else asked.span
+        days = Interval(floor_to(asked.span.start, DAY), -floor_to(-asked.span.end, DAY))
+        whole = days if asked.of_bars else asked.span  # who is traded is told by the day
     rows: list[Coverage] = []
     for kind in asked.sources:
         rows += snapshot.coverage(asked.exchange, asked.market_type, kind, asked.names, overlapping=whole)
-    rows = without_traded(rows, rows) if asked.kind in BARS else rows
+    rows = sources.of_bars(rows, rows) if asked.of_bars else rows
     held: dict[tuple[str, str, str, str], list[Interval]] = {}
     for row in rows:
         clipped = asked.span.clip(Interval(row.ts_from, row.ts_to))
         if takes(asked.wanted, row) and not clipped.empty:
-            kind = asked.kind if asked.kind in BARS and asked.kind is not None else row.kind
+            kind = asked.kind if asked.of_bars and asked.kind is not None else row.kind
             held.setdefault((row.exchange, row.market_type, kind, row.symbol), []).append(clipped)
     missing = gaps(snapshot, asked, MISSING)
+    missing = bar_holes.hiding(snapshot, missing, asked.files(snapshot)) if asked.of_bars else missing
     return [_covered(key, union(some), missing, asked) for key, some in sorted(held.items())]
 
 
@@ -167,7 +167,7 @@ def _covered(
     return Covered(
         exchange=exchange, market_type=market_type, kind=kind, symbol=symbol, intervals=tuple(intervals),
         covered=total, gaps=len(mine), missing=taken(mine),
-        deleted=taken(gap for gap in mine if gap.cause == "deleted"),
+        deleted=taken(gap for gap in mine if gap.cause == bar_holes.DELETED),
         complete=not mine and times.covers(intervals, asked.span) if bounded else None,
     )  # fmt: skip
 

@@ -191,7 +191,7 @@ class FileReads:
 
         def read(conn: Connection) -> list[FileRow]:
             rows = _structs(conn, FileRow, _of(t, FileRow).where(*where).order_by(*order))
-            return _with_parents(conn, rows) if parents else rows
+            return with_parents(conn, rows) if parents else rows
 
         return self.run(read)
 
@@ -201,7 +201,7 @@ class FileReads:
 
         def read(conn: Connection) -> FileRow | None:
             rows = _structs(conn, FileRow, _of(t, FileRow).where(t.c.path == path))
-            return _with_parents(conn, rows)[0] if rows else None
+            return with_parents(conn, rows)[0] if rows else None
 
         return self.run(read)
 
@@ -259,8 +259,8 @@ class HoleReads:
 
     def gaps(
         self: Reads,
-        exchange: str | None = None,
-        market_type: str | None = None,
+        exchange: str | Sequence[str] | None = None,
+        market_type: str | Sequence[str] | None = None,
         kind: str | None = None,
         symbol: str | Sequence[str] | None = None,
         *,
@@ -289,8 +289,8 @@ class HoleReads:
 
     def coverage(
         self: Reads,
-        exchange: str | None = None,
-        market_type: str | None = None,
+        exchange: str | Sequence[str] | None = None,
+        market_type: str | Sequence[str] | None = None,
         kind: str | None = None,
         symbol: str | Sequence[str] | None = None,
         overlapping: Interval | None = None,
@@ -347,7 +347,7 @@ class StateReads:
         return self.run(_stats)
 
 
-def _with_parents(conn: Connection, rows: list[FileRow]) -> list[FileRow]:
+def with_parents(conn: Connection, rows: list[FileRow]) -> list[FileRow]:
     t = schema.lineage
     parents: dict[str, list[str]] = {}
     for paths in chunks(row.path for row in rows):

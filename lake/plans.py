@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lake import bars, completeness, past, sources
+from lake import bar_holes, bars, completeness, past, sources
 from lake.asking import Question, dates
 from lake.completeness import Completeness, Reached
 from lake.fills import Spans, SymbolKey
@@ -30,7 +30,8 @@ _MARKETS = 16
 class Plan(msgspec.Struct, frozen=True):
     """What a question means: `files` are the live ones of its kind, of which `selection` can hold wanted rows.
 
-    `coverage` (of what bars are made from) ends where their rows end that can be read.
+    `coverage` (of what bars are made from) ends where their rows end that can be read. `gaps` are those that hide bars:
+    `told` also names those of deleted trades whose bars are there.
     """
 
     question: Question
@@ -130,8 +131,9 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
     gaps, coverage = _holes(snapshot, q, symbols, around)
     gaps = [gap for gap in gaps if takes(wanted, gap)]
     inside = [gap for gap in gaps if gap.ts_from < q.span.end]
+    hiding = bar_holes.hiding(snapshot, gaps, files) if q.bar is not None else gaps
     return Plan(
-        question=q, wanted=wanted, files=tuple(files), selection=selection, gaps=tuple(gaps),
+        question=q, wanted=wanted, files=tuple(files), selection=selection, gaps=tuple(hiding),
         coverage=tuple(_readable(coverage, reached)), told=completeness.told(version, reached, q.span, inside),
     )  # fmt: skip
 
@@ -206,7 +208,8 @@ def _holes(
         gaps += missing(source)
         coverage += snapshot.coverage(q.exchange, q.market_type, source, named, overlapping=days)
     inside = [c for c in coverage if c.ts_from < span.end and c.ts_to > span.start]
-    return sources.without_traded(gaps, coverage), sources.without_traded(inside, coverage)
+    holes = sources.of_bars(gaps, coverage, symbols or ())
+    return [gap for gap in holes if gap.ts_to is None or gap.ts_to >= span.start], sources.of_bars(inside, coverage)
 
 
 def _readable(coverage: Iterable[Coverage], reached: Reached) -> Iterable[Coverage]:

@@ -117,6 +117,19 @@ class QuarantineRow(msgspec.Struct, kw_only=True):
     at: int
 
 
+class BarHole(msgspec.Struct, kw_only=True):
+    """A hole in what the bars of a symbol (`*`: of every symbol of the market) are made of: they are null over it.
+
+    Times in us; `ts_to` is None while the hole still grows.
+    """
+
+    exchange: str
+    market_type: str
+    symbol: str
+    ts_from: int
+    ts_to: int | None
+
+
 class BanRow(msgspec.Struct, kw_only=True):
     """A venue told us to wait: no request to `host` before `until` (us). The last one of a host counts.
 

@@ -7,17 +7,18 @@ that day is *traded*, and nothing of its aggregated trades is looked at.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Protocol, TypeVar
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from lake import merge
 from lake.bars import EVERY_SYMBOL
+from lake.rows import FileRow
 from market.session import Coverage, Gap
-from market.times import DAY, Interval, floor_to, subtract
+from market.times import DAY, Interval, floor_to, subtract, union
 
 TRADE, AGG_TRADE = "trade", "agg_trade"
 TRADES = (TRADE, AGG_TRADE)
@@ -31,16 +32,8 @@ def bar_cursor(exchange: str, market_type: str) -> str:
     return f"bars/{exchange}/{market_type}"
 
 
-class _OfSymbol(Protocol):
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def symbol(self) -> str | None: ...
-
-
-R = TypeVar("R", bound=_OfSymbol)
 Hole = TypeVar("Hole", Gap, Coverage)
+Market: TypeAlias = tuple[str, str]
 _FAR = 2**62
 
 
@@ -59,36 +52,94 @@ def aggregated(coverage: Iterable[Coverage], without: Collection[str]) -> bool:
     return not symbols or not symbols.issubset(without)
 
 
-def chosen(rows: Iterable[R], symbols: Collection[str]) -> list[R]:
-    """Of files, coverage or gaps of TRADES all but those of aggregated trades of `symbols`, which are the traded ones.
+def untraded(coverage: Iterable[Coverage], time: int) -> frozenset[str]:
+    """Symbols of which only aggregated trades were collected on the day (UTC) of `time` (us)."""
+    held = list(coverage)
+    day = Interval(time, time + 1)
+    symbols = frozenset(c.symbol for c in held if c.kind == AGG_TRADE and _days(c).contains(day))
+    return symbols - traded(held, time)
 
-    What aggregated trades say of EVERY_SYMBOL counts only where none is traded.
+
+def files_of(rows: Iterable[FileRow], symbols: Collection[str]) -> list[FileRow]:
+    """Of files of TRADES all but those of aggregated trades of `symbols`, which are the traded ones."""
+    return [row for row in rows if row.kind == TRADE or row.symbol not in symbols]
+
+
+def chosen(rows: Iterable[Hole], symbols: Collection[str], others: Collection[str]) -> list[Hole]:
+    """Of coverage and gaps of TRADES, of one day, those that say something of what bars are made from.
+
+    `symbols` are traded, of `others` there are aggregated trades only: neither kind says anything of the other's
+    symbols. Where there are both, what is said of EVERY_SYMBOL is said of each of them whose bars it concerns.
     """
-    hidden = {*symbols, EVERY_SYMBOL} if symbols else set()
-    return [row for row in rows if row.kind == TRADE or row.symbol not in hidden]
-
-
-def without_traded(rows: Iterable[Hole], coverage: Iterable[Coverage]) -> list[Hole]:
-    """The same for any symbols and days: rows of aggregated trades are cut to the days on which nobody traded them.
-
-    `rows` and `coverage` are of TRADES and of any market; `coverage` reaches over whole days.
-    """
-    days: dict[tuple[str, str, str], list[Interval]] = defaultdict(list)
-    for c in coverage:
-        if c.kind == TRADE:
-            days[c.exchange, c.market_type, c.symbol].append(_days(c))
     kept: list[Hole] = []
     for row in rows:
-        collected = () if row.kind == TRADE else days.get((row.exchange, row.market_type, row.symbol), ())
-        if not collected:
+        spared, concerned = (others, symbols) if row.kind == TRADE else (symbols, others)
+        if row.symbol == EVERY_SYMBOL and spared:
+            kept += [msgspec.structs.replace(row, symbol=symbol) for symbol in sorted(concerned)]
+        elif row.symbol not in spared:
+            kept.append(row)
+    return kept
+
+
+def of_bars(rows: Iterable[Hole], coverage: Iterable[Coverage], asked: Collection[str] = ()) -> list[Hole]:
+    """The same for any markets and days: rows are cut to the days on which bars were made from their kind.
+
+    `rows` and `coverage` are of TRADES; `coverage` reaches over whole days. `asked` are symbols that may have bars
+    without being in it.
+    """
+    days, kept = _Days(coverage), list[Hole]()
+    for row in rows:
+        spared = days.spared(row)
+        everyone = row.symbol == EVERY_SYMBOL
+        others = itertools.chain.from_iterable(spared.values()) if everyone else spared.get(row.symbol, ())
+        span = Interval(row.ts_from, _FAR if row.ts_to is None else max(row.ts_to, row.ts_from + 1))
+        mixed = union(span.clip(one) for one in others)
+        if not mixed:
             kept.append(row)
             continue
-        end = _FAR if row.ts_to is None else max(row.ts_to, row.ts_from + 1)
-        kept += [
-            msgspec.structs.replace(row, ts_from=left.start, ts_to=None if left.end == _FAR else left.end)
-            for left in subtract([Interval(row.ts_from, end)], collected)
-        ]
+        kept += _cut(row, row.symbol, subtract([span], mixed))
+        if everyone:
+            for symbol in days.symbols(row, asked):
+                kept += _cut(row, symbol, subtract(mixed, spared.get(symbol, ())))
     return kept
+
+
+class _Days:
+    """Which days of whom are told by which kind: by market, then symbol."""
+
+    def __init__(self, coverage: Iterable[Coverage]) -> None:
+        found: dict[str, dict[Market, dict[str, list[Interval]]]] = {kind: {} for kind in TRADES}
+        for c in coverage:
+            found[c.kind].setdefault((c.exchange, c.market_type), {}).setdefault(c.symbol, []).append(_days(c))
+        self._traded, aggregated = (
+            {market: {symbol: union(some) for symbol, some in mine.items()} for market, mine in found[kind].items()}
+            for kind in TRADES
+        )
+        self._untraded = {
+            market: {
+                symbol: subtract(some, self._traded.get(market, {}).get(symbol, ())) for symbol, some in mine.items()
+            }
+            for market, mine in aggregated.items()
+        }
+
+    def spared(self, row: Gap | Coverage) -> Mapping[str, Sequence[Interval]]:
+        """Symbols of the row's market with the days on which it says nothing of them."""
+        held = self._untraded if row.kind == TRADE else self._traded
+        return held.get((row.exchange, row.market_type), {})
+
+    def symbols(self, row: Gap | Coverage, asked: Collection[str]) -> list[str]:
+        """All that are known in the row's market, and those that are asked for."""
+        market = (row.exchange, row.market_type)
+        known = {*self._traded.get(market, ()), *self._untraded.get(market, ()), *asked}
+        return sorted(known - {EVERY_SYMBOL})
+
+
+def _cut(row: Hole, symbol: str, pieces: Iterable[Interval]) -> list[Hole]:
+    """The row as one of this symbol, for each of these pieces of it."""
+    return [
+        msgspec.structs.replace(row, symbol=symbol, ts_from=one.start, ts_to=None if one.end == _FAR else one.end)
+        for one in pieces
+    ]
 
 
 def by_symbols(found: Mapping[str, Iterable[pa.Table]], symbols: Collection[str], rows: int) -> Iterator[pa.Table]:

@@ -13,15 +13,15 @@ from typing import Any, TypeAlias
 import msgspec
 import pyarrow as pa
 
-from lake import bars, sources, sql_plan, sql_views
+from lake import bar_holes, bars, sources, sql_plan, sql_views
 from lake.manifest_reads import BATCH, Snapshot
+from lake.plans import MISSING, spans
 from lake.reading import EVER, time_column
-from lake.rows import FileRow
+from lake.rows import BarHole, FileRow
 from lake.sql_engine import FOREVER, Source
 from lake.sql_plan import ALL, Ranges, Scan, meets
 from market import times
 from market.kinds import BARS, KINDS
-from market.session import Coverage, Gap
 from market.times import DAY, Interval, floor_to, union
 
 _DAYS = 2_900_000
@@ -34,6 +34,9 @@ _ASK: dict[str, Callable[[Snapshot, _Asked], Sequence[msgspec.Struct]]] = {
     "certificates": lambda snapshot, asked: snapshot.certificates(**asked),
     "sessions": lambda snapshot, asked: snapshot.sessions(asked["exchange"], asked["market_type"]),
     "checks": lambda snapshot, _: snapshot.checks(),
+    "bar_holes": lambda snapshot, asked: _holes(
+        snapshot, asked, EVER, lambda: snapshot.files(**asked | {"kind": "bar_1m"})
+    ),
 }
 assert set(_ASK) == set(sql_views.ROWS)
 
@@ -85,9 +88,18 @@ def _source(snapshot: Snapshot, name: str, scans: Sequence[Scan]) -> tuple[Sourc
         for f in files
         if f.level == "day" and f.symbol is not None and f.date in dates
     )
-    holes = _holes(snapshot, name, named, span) if name in BARS and mine else ()
-    source = Source(name, tuple(f.path for f in daily), tuple(f.path for f in hot), closed, holes, span)
+    holes = _holes(snapshot, named, _around(span, bars.WIDTHS[name]), lambda: files) if name in BARS and mine else ()
+    edges = tuple(
+        (h.exchange, h.market_type, h.symbol, h.ts_from, FOREVER if h.ts_to is None else h.ts_to) for h in holes
+    )
+    source = Source(name, tuple(f.path for f in daily), tuple(f.path for f in hot), closed, edges, span)
     return source, [*daily, *hot]
+
+
+def _around(span: tuple[int | None, int | None], width: int) -> Interval:
+    """A span in whole windows."""
+    low = EVER.start if span[0] is None else floor_to(span[0], width)
+    return Interval(low, EVER.end if span[1] is None else floor_to(span[1], width) + width)
 
 
 def _times(scan: Scan, column: str) -> Ranges[int]:
@@ -148,22 +160,22 @@ def _takes(scan: Scan, file: FileRow, time: str) -> bool:
 
 
 def _holes(
-    snapshot: Snapshot, name: str, named: dict[str, Any], span: tuple[int | None, int | None]
-) -> tuple[tuple[str, str, str, int, int], ...]:
-    """Open gaps of what the bars were made from, of each symbol one behind the other: see `lake.reader`."""
-    width = bars.WIDTHS[name]
-    low = EVER.start if span[0] is None else floor_to(span[0], width)
-    around = Interval(low, EVER.end if span[1] is None else floor_to(span[1], width) + width)
-    days = Interval(floor_to(around.start, DAY), -floor_to(-around.end, DAY))
-    symbols = named["symbol"] and [*named["symbol"], bars.EVERY_SYMBOL]
-    gaps: list[Gap] = []
-    coverage: list[Coverage] = []
-    for kind in sources.TRADES:
-        gaps += snapshot.gaps(kind=kind, symbol=symbols, state=("open", "unrepairable"), overlapping=around)
-    if any(gap.kind != sources.TRADE for gap in gaps):
-        coverage = snapshot.coverage(kind=sources.TRADE, symbol=symbols, overlapping=days)
-    spans: dict[tuple[str, str, str], list[Interval]] = {}
-    for gap in sources.without_traded(gaps, coverage):
-        end = FOREVER if gap.ts_to is None else max(gap.ts_to, gap.ts_from + 1)
-        spans.setdefault((gap.exchange, gap.market_type, gap.symbol), []).append(Interval(gap.ts_from, end))
-    return tuple((*key, one.start, one.end) for key in sorted(spans) for one in union(spans[key]))
+    snapshot: Snapshot, asked: _Asked, around: Interval, files: Callable[[], Iterable[FileRow]]
+) -> list[BarHole]:
+    """Where bars are hidden, of each symbol one behind the other (`lake.bar_holes`). `files` are those of the bars."""
+    named = {column: asked[column] for column in ("exchange", "market_type")}
+    symbols = asked["symbol"] and sorted({*asked["symbol"], bars.EVERY_SYMBOL})
+    gaps = [
+        gap
+        for kind in sources.TRADES
+        for gap in snapshot.gaps(**named, kind=kind, symbol=symbols, state=MISSING, overlapping=around)
+    ]
+    held = spans(bar_holes.hiding(snapshot, bar_holes.of_bars(snapshot, gaps, **named, symbols=symbols), files()))
+    return [
+        BarHole(
+            exchange=key[0], market_type=key[1], symbol=key[2], ts_from=one.start,
+            ts_to=None if one.end >= EVER.end else one.end,
+        )
+        for key in sorted(held)
+        for one in union(held[key])
+    ]  # fmt: skip

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from lake import tables
-from lake.rows import CertificateRow, CheckRow, FileRow, SessionRow
+from lake.rows import BarHole, CertificateRow, CheckRow, FileRow, SessionRow
 from lake.sizes import SIZED, SQL
 from market import kinds
 from market.kinds import BARS, KINDS
@@ -41,6 +41,7 @@ ROWS: dict[str, Rows] = {
     "certificates": Rows(CertificateRow, {"issued_at": "issued"}),
     "sessions": Rows(SessionRow, {"opened_at": "opened", "closed_at": "closed"}),
     "checks": Rows(CheckRow, {}),
+    "bar_holes": Rows(BarHole, {"ts_from": "since", "ts_to": "until"}),
 }
 """Tables of the manifest, in the order in which a mistake lists them."""
 
@@ -217,11 +218,9 @@ def _sum(name: str) -> str:
 
 
 _HOLE = (
-    "EXISTS (SELECT 1 FROM gaps g WHERE g.exchange = f.exchange AND g.market_type = f.market_type "
-    "AND g.symbol = f.symbol AND g.state IN ('open', 'unrepairable') AND g.since < f.window_start + width::INTERVAL "
-    "AND coalesce(greatest(g.until, g.since + INTERVAL 1 MICROSECOND), 'infinity'::TIMESTAMPTZ) > f.window_start "
-    "AND g.kind = CASE WHEN EXISTS (SELECT 1 FROM coverage c WHERE c.exchange = f.exchange "
-    "AND c.market_type = f.market_type AND c.symbol = f.symbol AND c.kind = 'trade') THEN 'trade' ELSE 'agg_trade' END)"
+    "EXISTS (SELECT 1 FROM bar_holes h WHERE h.exchange = venue AND h.symbol IN (ticker, '*') "
+    "AND h.exchange = f.exchange AND h.market_type = f.market_type AND h.since < f.window_start + width::INTERVAL "
+    "AND coalesce(h.until, 'infinity'::TIMESTAMPTZ) > f.window_start)"
 )
 _SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
 _VALUES = ("open", "high", "low", "close", *_SUMS, "trade_count")
@@ -243,7 +242,7 @@ MACROS: dict[str, Made] = {
     **{made: _ranged(name, "ts_event") for name, made in _PLURAL.items()},
     "bars_1s": _ranged("bar_1s", "window_start"),
     "bars_1m": _ranged("bar_1m", "window_start"),
-    "bars": Made(("bar_1m", "gaps", "coverage", "bucket"), _FOLDED),
+    "bars": Made(("bar_1m", "bar_holes", "bucket"), _FOLDED),
     "trades_quoted": Made(
         ("trade", "quote"),
         f"{_GIVEN} AS TABLE SELECT t.*, q.ts_event AS quote_time, q.bid, q.bid_qty, q.ask, q.ask_qty "

@@ -175,13 +175,13 @@ def bar_jobs(
     jobs: list[BarJob] = []
     for hour in sorted(hours):
         span = Interval(hour if cursor is None else max(hour, cursor), min(hour + HOUR, ready))
-        traded = sources.traded(coverage, hour)
+        traded, untraded = sources.traded(coverage, hour), sources.untraded(coverage, hour)
         wanted = sources.TRADES if sources.aggregated(coverage, traded) else (sources.TRADE,)
         inputs = _within([row for row in trades if row.kind in wanted], span)
         if span.empty or not inputs:
             continue
-        covered = by_symbol((c.symbol, c.ts_from, c.ts_to) for c in sources.chosen(coverage, traded))
-        missing = by_symbol((g.symbol, g.ts_from, _end(g)) for g in sources.chosen(gaps, traded))
+        covered = by_symbol((c.symbol, c.ts_from, c.ts_to) for c in sources.chosen(coverage, traded, untraded))
+        missing = by_symbol((g.symbol, g.ts_from, _end(g)) for g in sources.chosen(gaps, traded, untraded))
         jobs.append(
             BarJob(
                 *market, span.start, span.end, inputs, _within(quotes, span), covered, missing, run.lateness,

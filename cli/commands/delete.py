@@ -43,8 +43,9 @@ def delete(
     """Delete the closed days of one symbol, of all kinds or of one. Exit code 1 where there are none.
 
     What is gone is told as unrepairable gaps with the cause `deleted`, so that nothing brings it back by itself; dl
-    backfill --deleted does, where the venue gives it. The disk is freed after compactor.grace_seconds. Days that are
-    not closed are in files of all symbols, and are left. Where a daemon writes the lake it does the work.
+    backfill --deleted does, where the venue gives it. Bars that were made of deleted trades stay readable, unless they
+    are deleted too. The disk is freed after compactor.grace_seconds. Days that are not closed are in files of all
+    symbols, and are left. Where a daemon writes the lake it does the work.
     """
     root = lake_root(lake, config)
     found = _planned(root, exchange, market_type, kind, symbol)

@@ -658,7 +658,7 @@ def bars_made(lake, symbol, kind="bar_1m"):
 
 
 def collected_both_ways(lake):
-    """AAA by its aggregated trades only, BBB by both, CCC by both but without a trade in the day."""
+    """AAA by its aggregated trades only, BBB by both, CCC by both but without a trade; a hole of each kind for all."""
     in_hours(lake, "trade", ticks("BBB", range(5)))
     in_hours(lake, "agg_trade", [row for symbol in ("AAA", "BBB", "CCC") for row in agg_ticks(symbol, range(4))])
     for symbol in ("AAA", "BBB", "CCC"):
@@ -666,10 +666,12 @@ def collected_both_ways(lake):
         lake.gap(T0 + 2 * MINUTE, T0 + 3 * MINUTE, symbol, kind="agg_trade", gap_id=symbol)
     lake.cover(T0, T0 + 4 * MINUTE, "BBB")
     lake.cover(T0, T0 + 4 * MINUTE, "CCC")
+    lake.gap(T0 + MINUTE, T0 + MINUTE + 1, "*", kind="agg_trade", gap_id="aggregated")
+    lake.gap(T0 + 3 * MINUTE, T0 + 3 * MINUTE + 1, "*", gap_id="trades")
 
 
-ONE_BY_ONE = [(1, False, False)] * 4 + [(1, True, False)]
-TWO_BY_TWO = [(2, False, False), (2, False, False), (2, False, True), (2, False, False)]
+ONE_BY_ONE = [(1, False, False)] * 3 + [(1, False, True), (1, True, False)]
+TWO_BY_TWO = [(2, False, False), (2, False, True), (2, False, True), (2, False, False)]
 
 
 def test_final_bars_come_from_aggregated_trades_only_where_trades_are_not_collected(lake):
@@ -679,7 +681,7 @@ def test_final_bars_come_from_aggregated_trades_only_where_trades_are_not_collec
     assert bars_made(lake, "AAA") == TWO_BY_TWO
     assert bars_made(lake, "BBB") == ONE_BY_ONE
     held = certificate(lake, "AAA", "bar_1m")
-    assert (held.open_gaps, held.covered_seconds) == (1, 86400.0)
+    assert (held.open_gaps, held.covered_seconds) == (2, 86400.0)
     assert certificate(lake, "BBB", "bar_1m").covered_seconds == 240.0
     before = dump(lake)
     assert not compact(lake).changed

@@ -111,22 +111,57 @@ def test_aggregated_trades_are_read_only_where_somebody_has_nothing_else():
     assert sources.aggregated([], set())
 
 
-def test_a_traded_symbols_aggregated_trades_have_no_say():
+def test_each_kind_speaks_of_the_symbols_whose_bars_are_made_from_it():
     rows = [gap(symbol, T0, T0 + 1, kind) for kind in sources.TRADES for symbol in ("A", "B", EVERY_SYMBOL)]
-    assert [(row.kind, row.symbol) for row in sources.chosen(rows, {"A"})] == [
-        ("trade", "A"), ("trade", "B"), ("trade", EVERY_SYMBOL), ("agg_trade", "B")]  # fmt: skip
-    assert sources.chosen(rows, ()) == rows
+
+    def named(traded, others):
+        return [(row.kind, row.symbol) for row in sources.chosen(rows, traded, others)]
+
+    assert named({"A"}, ()) == [("trade", "A"), ("trade", "B"), ("trade", EVERY_SYMBOL), ("agg_trade", "B")]
+    assert named({"A"}, {"B", "C"}) == [
+        ("trade", "A"), ("trade", "A"), ("agg_trade", "B"), ("agg_trade", "B"), ("agg_trade", "C")]  # fmt: skip
+    assert named((), {"B"}) == [("trade", "A"), ("agg_trade", "A"), ("agg_trade", "B"), ("agg_trade", EVERY_SYMBOL)]
+    assert sources.chosen(rows, (), ()) == rows
 
 
-def test_holes_of_aggregated_trades_are_cut_to_the_days_without_trades():
+def test_who_has_aggregated_trades_only_is_told_by_the_day():
+    held = [covered("A", T0, T0 + HOUR), covered("A", T0, T0 + 2 * DAY, "agg_trade"),
+            covered("B", T0 + DAY, T0 + 2 * DAY, "agg_trade")]  # fmt: skip
+    assert sources.untraded(held, T0) == set()
+    assert sources.untraded(held, T0 + DAY) == {"A", "B"}
+
+
+def test_holes_are_cut_to_the_days_on_which_bars_are_made_from_their_kind():
     held = [covered("A", T0 + HOUR, T0 + 2 * HOUR), covered("A", T0 - 2 * DAY, T0 + 9 * DAY, "agg_trade")]
-    assert sources.without_traded(held, held) == [held[0], *(
+    assert sources.of_bars(held, held) == [held[0], *(
         msgspec.structs.replace(held[1], ts_from=start, ts_to=end)
         for start, end in ((T0 - 2 * DAY, T0), (T0 + DAY, T0 + 9 * DAY)))]  # fmt: skip
     grows = gap("A", T0 + HOUR, None, "agg_trade")
-    assert sources.without_traded([grows], held) == [msgspec.structs.replace(grows, ts_from=T0 + DAY)]
+    assert sources.of_bars([grows], held) == [msgspec.structs.replace(grows, ts_from=T0 + DAY)]
     others = [gap("A", T0, T0 + 1), gap("B", T0, None, "agg_trade")]
-    assert sources.without_traded(others, held) == others
+    assert sources.of_bars(others, held) == others
+    dead = gap("A", T0, T0 + 2 * DAY)
+    assert sources.of_bars([dead], held) == [msgspec.structs.replace(dead, ts_to=T0 + DAY)], "his bars are of the other"
+
+
+def test_a_hole_of_every_symbol_is_one_of_those_whose_bars_are_made_from_its_kind():
+    held = [
+        covered("A", T0, T0 + 2 * DAY),
+        covered("B", T0, T0 + 2 * DAY, "agg_trade"),
+        covered("B", T0 + DAY, T0 + 2 * DAY),
+    ]
+
+    def of(kind, end=T0 + 3 * DAY, asked=()):
+        made = sources.of_bars([gap(EVERY_SYMBOL, T0 - 5, end, kind)], held, asked)
+        return [(row.symbol, row.ts_from - T0, row.ts_to and row.ts_to - T0) for row in made]
+
+    assert of("agg_trade") == [("*", -5, 0), ("*", 2 * DAY, 3 * DAY), ("B", 0, DAY)], "A never, B before it was traded"
+    assert of("agg_trade", None) == [("*", -5, 0), ("*", 2 * DAY, None), ("B", 0, DAY)]
+    assert of("trade") == [("*", -5, 0), ("*", DAY, 3 * DAY), ("A", 0, DAY)], "B only since it was traded"
+    assert of("agg_trade", T0 + 1, asked=("C", "*")) == [("*", -5, 0), ("B", 0, 1), ("C", 0, 1)], "who knows of C?"
+    others = [msgspec.structs.replace(row, exchange="okx") for row in held]
+    whole = gap(EVERY_SYMBOL, T0, T0 + 1, "agg_trade")
+    assert sources.of_bars([whole], others) == [whole], "of another market nothing is said"
 
 
 def test_tables_of_trades_come_symbol_by_symbol_each_from_its_source():

@@ -164,3 +164,6 @@ def test_coverage_and_gaps_of_a_symbol_are_those_of_its_source():
     assert job.traded == {"A"}
     assert job.coverage == {"A": [Interval(T0 + 3, T0 + HOUR)], "B": [Interval(T0 + 8, T0 + HOUR)]}
     assert job.gaps == {"A": [Interval(T0, T0 + 5)], "B": [Interval(T0, T0 + 7)]}
+    (job,) = plan.bar_jobs(SPOT, None, T0 + HOUR, [file(0, 5), file(0, 5, "agg_trade")], [], coverage=held, run=RUN,
+                           gaps=[gap("trade", "*"), gap("agg_trade", "*")])  # fmt: skip
+    assert job.gaps == {"A": [Interval(T0, T0 + 5)], "B": [Interval(T0, T0 + 7)]}, "nothing that both have"
