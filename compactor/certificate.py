@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import checks, tables
+from lake import checks, heard, tables
 from lake.books import KIND, is_carried
 from lake.checks import REPARSED
 from lake.law_ids import RESET
@@ -66,10 +66,16 @@ class Measure:
         frame = frame.with_columns(pl.col("ts_event", "ts_recv").to_physical())
         if seq is not None:
             self.ids.add(frame.get_column(seq), frame.get_column("ts_event"))
+        self.estimated += int(frame.get_column("ts_estimated").sum())
+        live = heard.live(table)
+        if live is None or live.any():
+            self._time(frame if live is None else frame.filter(live))
+
+    def _time(self, frame: pl.DataFrame) -> None:
+        """Rows that were received live: what they say of the way to us."""
         latency = frame.select("ts_estimated", us=pl.col("ts_recv") - pl.col("ts_event")).drop_nulls()
         estimated = latency.get_column("ts_estimated")
         if estimated.any():
-            self.estimated += int(estimated.sum())
             _tally(self._skew, latency.filter(estimated).get_column("us"))
             latency = latency.filter(~estimated)
         _tally(self._latency, latency.get_column("us"))

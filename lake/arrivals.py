@@ -13,10 +13,11 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
+from lake.heard import heard
 from lake.reader import Lake
 from lake.tardis import LOCAL
 from market.kinds import kind
-from market.times import DAY, MINUTE, Interval, date_of, floor_to
+from market.times import DAY, Interval, date_of, floor_to
 
 SLICE_ROWS = 100_000
 MOST_SLICES = 24 * 60
@@ -51,14 +52,6 @@ def arrival() -> pl.Expr:
     """
     event, received = pl.col("ts_event").cast(pl.Int64), pl.col("ts_recv").cast(pl.Int64)
     return pl.when(heard()).then(received).otherwise(event)
-
-
-def heard() -> pl.Expr:
-    """Which rows were received live: from a stream, or from a poll within a minute of their time."""
-    late = pl.col("ts_recv").cast(pl.Int64) - pl.col("ts_event").cast(pl.Int64)
-    source = pl.col("source").cast(pl.String)
-    polled = (source == "rest") & late.is_between(-MINUTE, MINUTE)
-    return pl.col("ts_recv").is_not_null() & ((source == "ws") | polled)
 
 
 def days(span: Interval) -> Iterator[Interval]:

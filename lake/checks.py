@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import scaled, tables
+from lake import heard, scaled, tables
 from lake.merge import plain_frame
 from market import kinds, numbers, times
 
@@ -54,13 +54,17 @@ class Hole(msgspec.Struct, frozen=True):
 
 
 class Checks:
-    """Counts violations of the checks that the kind declares, and rows that came before their predecessor."""
+    """Counts violations of the checks that the kind declares, and rows that came before their predecessor: of those
+    that were received live, since when a file was taken in says nothing of order.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.declared = kinds.kind(kind).checks
         self._found: dict[tuple[str, str], Finding] = {}
         self._last: pl.DataFrame | None = None
+        self._heard: pl.DataFrame | None = None
+        """The last row that was received live."""
         wanted = ["symbol", "ts_event", "ts_recv"]
         for check in self.declared:
             wanted += [name for name in (*_columns(check), "condition") if name in tables.schema(kind).names]
@@ -70,12 +74,21 @@ class Checks:
         """One more piece of the table."""
         if table.num_rows == 0:
             return
+        live = heard.live(table)
         table = table.select(self.columns)
-        if self._sound(table):
-            self._last = _frame(table.slice(table.num_rows - 1))
-            return
+        rows = table if live is None else table.filter(live.to_arrow())
+        sound = self._sound(table, all_heard=live is None)
+        if not sound or live is not None:
+            self._order(rows)
+        last = _frame(table.slice(table.num_rows - 1))
+        if rows.num_rows:
+            self._heard = last if live is None else _frame(rows.slice(rows.num_rows - 1))
+        if not sound:
+            self._closer(table)
+        self._last = last
+
+    def _closer(self, table: pa.Table) -> None:
         frame = _frame(table)
-        self._order(frame)
         for check in self.declared:
             match check:
                 case kinds.Positive(column):
@@ -86,9 +99,8 @@ class Checks:
                     self._count("ohlc_sane", frame.filter(~_sane()), ("open", "high", "low", "close"))
                 case kinds.Contiguous(column):
                     self._jumps(frame, column)
-        self._last = frame.tail(1)
 
-    def _sound(self, table: pa.Table) -> bool:
+    def _sound(self, table: pa.Table, *, all_heard: bool) -> bool:
         """Whether one look at the numbers of one symbol tells that nothing is broken; if not, a closer one tells."""
         if table.column("symbol").num_chunks != 1 or len(table.column("symbol").chunk(0).dictionary) > 1:
             return False
@@ -97,7 +109,11 @@ class Checks:
         if self._last is not None:
             # of another symbol it is above nothing, which is for the closer look
             frame = pl.concat([self._last.select(plain), frame], rechunk=True)
-        doubts = [pl.col("ts_recv") < pl.col("ts_recv").shift(1)]
+        doubts = [pl.lit(value=False)]
+        if all_heard:
+            if self._heard is not None and self._heard["ts_recv"][0] > table.column("ts_recv")[0].value:
+                return False
+            doubts.append(pl.col("ts_recv") < pl.col("ts_recv").shift(1))
         for check in self.declared:
             match check:
                 case kinds.Positive(column):
@@ -110,8 +126,9 @@ class Checks:
                     doubts.append(pl.col(column) - pl.col(column).shift(1) != 1)
         return not frame.select_seq(pl.any_horizontal(doubt.any() for doubt in doubts)).item()
 
-    def _order(self, frame: pl.DataFrame) -> None:
-        joined = frame if self._last is None else pl.concat([self._last, frame])
+    def _order(self, table: pa.Table) -> None:
+        frame = _frame(table)
+        joined = frame if self._heard is None else pl.concat([self._heard, frame])
         before = (pl.col("ts_recv") < pl.col("ts_recv").shift(1)) & (pl.col("symbol") == pl.col("symbol").shift(1))
         self._count(OUT_OF_ORDER, joined.filter(before), ("ts_recv",))
 

@@ -148,7 +148,8 @@ class CertificateRow(msgspec.Struct, kw_only=True):
     """The quality certificate of one daily file (a versioned row; never inside the file it certifies).
 
     Law: last_id - first_id + 1 = stored (rows) + void + missing, for kinds whose ids are contiguous.
-    Latency percentiles in us (ts_recv - ts_event of rows with a venue time), None where there are none.
+    `late`, `out_of_order`, latencies and `skew` are of rows received live (`lake.heard`); latency percentiles in us
+    (ts_recv - ts_event of those with a venue time), None where there are none.
     """
 
     path: str
