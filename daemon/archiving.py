@@ -141,7 +141,9 @@ def look(root: Path, clock: Clock, arguments: Mapping[str, Any], config: Config)
     async def plan() -> Done:
         async with source_of(root, clock, wanted.exchange, wanted.source, config, lambda: False) as source:
             found = await _planned(source, wanted, clock)
-        return Done(True, [_seen(root, file) for file in found.files], found.missing, found.rest())
+        return Done(
+            True, [*(_seen(root, file) for file in found.files), *found.unproven], found.missing, found.rest()
+        )  # fmt: skip
 
     return asyncio.run(_compared(root, clock, wanted, config) if wanted.recheck else plan())
 
@@ -188,19 +190,24 @@ class _Work(NamedTuple):
 
 
 class _Planned(msgspec.Struct):
-    """`asked`: the days that are over; `running`: what was asked for of those that are not."""
+    """`asked`: the days that are over; `running`: what was asked for of those that are not. `unproven`: files that are
+    there without their CHECKSUM, `bare` the dates that they would have brought, by symbol.
+    """
 
     series: list[Series]
     asked: Interval
     running: Interval
     files: list[ArchiveFile] = []
     missing: dict[str, list[str]] = {}
+    unproven: list[Outcome] = []
+    bare: dict[str, list[str]] = {}
 
     def rest(self, refused: Collection[ArchiveFile] = ()) -> list[Rest]:
         """What files do not bring."""
         made: list[Rest] = []
         for of in self.series:
-            dates = [*self.missing.get(of.symbol, ()), *(file.date for file in refused if file.series == of)]
+            dates = [*self.missing.get(of.symbol, ()), *self.bare.get(of.symbol, ())]
+            dates += [file.date for file in refused if file.series == of]
             made += rest_of(of, dates, self.asked, self.running)
         return made
 
@@ -211,12 +218,14 @@ async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
     first, last = planning.file_dates(archive, begin, end)
     asked = Interval(day_start(begin), day_start(end) + DAY)
     running = Interval(asked.end, min(parse(wanted.last) + DAY, now))
-    found = _Planned(wanted.series(), asked, running, files=[], missing={})
+    found = _Planned(wanted.series(), asked, running)
     for series in found.series:
         plan = planning.plan(series, first, last, await source.published(series, first, last))
         found.files += plan.files
         if plan.missing:
             found.missing[series.symbol] = list(plan.missing)
+        found.bare[series.symbol] = list(plan.bare)
+        found.unproven += [taking.refused(file, source.unproven(file)) for file in dict.fromkeys(plan.bare.values())]
     return found
 
 
@@ -231,6 +240,7 @@ async def _run(work: _Work, wanted: Wanted, clock: Clock) -> Done:
         await _carry_out(work, source, files, done)
     pairs = zip(found.files, done.files, strict=False)  # it may have been stopped
     done.rest = found.rest([file for file, one in pairs if one.state == "refused" and one.rule not in THERE])
+    done.files += found.unproven
     return done
 
 

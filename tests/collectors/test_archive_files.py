@@ -6,16 +6,18 @@ import datetime as dt
 import io
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.adapters.archives import Period
 from collectors.files.archive import planning, series
 from collectors.files.archive.facts import NOTHING, Allowed
 from collectors.files.archive.getting import read_sum
+from collectors.files.archive.planning import There
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import Reading
 from collectors.files.archive.series import ArchiveFile, series_of
@@ -78,17 +80,44 @@ def day(text: str) -> dt.date:
 def test_a_whole_month_is_one_file_and_edges_are_days():
     days = {f"2026-{month:02d}-{n:02d}" for month, last in ((3, 31), (4, 30), (5, 31)) for n in range(1, last + 1)}
     published = {"daily": days - {"2026-05-02"}, "monthly": {"2026-03", "2026-04"}}
-    plan = planning.plan(TRADES.series, day("2026-03-30"), day("2026-05-03"), published)
+    plan = planning.plan(TRADES.series, day("2026-03-30"), day("2026-05-03"), There(published))
     assert [file.date for file in plan.files] == ["2026-03-30", "2026-03-31", "2026-04", "2026-05-01", "2026-05-03"]
     assert plan.missing == ("2026-05-02",)
 
 
 def test_a_month_serves_where_days_of_it_are_not_published():
-    plan = planning.plan(
-        TRADES.series, day("2026-04-10"), day("2026-04-12"), {"daily": {"2026-04-11"}, "monthly": {"2026-04"}}
-    )
+    there = There({"daily": {"2026-04-11"}, "monthly": {"2026-04"}})
+    plan = planning.plan(TRADES.series, day("2026-04-10"), day("2026-04-12"), there)
     assert [file.date for file in plan.files] == ["2026-04"]
     assert plan.missing == ()
+
+
+@pytest.mark.parametrize(
+    "proven,bare,files,unproven,missing",
+    [
+        ({"daily": {"10"}}, {"daily": {"11"}}, ["10"], {"11": "11"}, ["12"]),
+        ({"daily": {"10", "11", "12"}}, {"monthly": {""}}, ["10", "11", "12"], {}, []),
+        ({"daily": {"10"}}, {"monthly": {""}}, ["10"], {"11": "", "12": ""}, []),
+        ({"daily": {"10"}}, {"daily": {"12"}, "monthly": {""}}, ["10"], {"11": "", "12": "12"}, []),
+        ({"monthly": {""}}, {"daily": {"10", "11", "12"}}, [""], {}, []),
+        ({}, {"monthly": {""}, "daily": {"13"}}, [], dict.fromkeys(("10", "11", "12"), ""), []),
+    ],
+)
+def test_a_file_without_its_checksum_stands_for_days_that_no_other_brings(
+    proven: dict[Period, set[str]], bare: dict[Period, set[str]], files: list[str], unproven: dict[str, str],
+    missing: list[str],
+) -> None:  # fmt: skip
+    def dated(days: Iterable[str]) -> list[str]:
+        return [f"2026-04-{one}".rstrip("-") for one in days]
+
+    there = There(
+        {period: dated(days) for period, days in proven.items()}, {period: dated(days) for period, days in bare.items()}
+    )
+    plan = planning.plan(TRADES.series, day("2026-04-10"), day("2026-04-12"), there)
+    assert [file.date for file in plan.files] == dated(files)
+    assert [*plan.missing] == dated(missing)
+    assert list(plan.bare) == dated(unproven)
+    assert [file.date for file in plan.bare.values()] == dated(unproven.values())
 
 
 @given(
@@ -100,7 +129,7 @@ def test_every_date_is_in_one_file_or_named_as_missing(begin: int, length: int, 
     base = day("2026-01-01")
     first, last = (base + dt.timedelta(days=place) for place in (begin, begin + length))
     published = {"daily": {(base + dt.timedelta(days=place)).isoformat() for place in days}, "monthly": months}
-    plan = planning.plan(TRADES.series, first, last, published)
+    plan = planning.plan(TRADES.series, first, last, There(published))
     assert [file.span.start for file in plan.files] == sorted(file.span.start for file in plan.files)
     for place in range(length + 1):
         at = day_us((first + dt.timedelta(days=place)).isoformat())
@@ -131,6 +160,7 @@ def test_a_list_names_whole_files_only_and_says_where_it_goes_on():
              "BTCUSDT-trades-2026-13-01.zip", "BTCUSDT-trades-2026-13-01.zip.CHECKSUM", "BTCUSDT-trades-2026-05.zip",
              "BTCUSDT-trades-2026-05.zip.CHECKSUM"]  # fmt: skip
     assert TRADES.series.dates([f"{folder}/{name}" for name in names], "daily") == {"2026-05-08"}
+    assert TRADES.series.bare([f"{folder}/{name}" for name in names], "daily") == {"2026-05-09"}
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,8 @@ def test_what_is_declared_holds_together(name: str) -> None:
                 assert file.period == period
                 assert file.path.startswith(archive.root)
                 assert of.dates([file.path, f"{file.path}{series.SUM}", "x"], period) == {file.date}
+                assert of.bare([file.path, f"{file.path}{series.SUM}", "x"], period) == set()
+                assert of.bare([file.path, "x"], period) == ({file.date} if archive.sums else set())
                 assert series.file_at(of, file.span.start, period) == file
                 assert dataset.units(market, file.span.start)
             assert {"seq", "trade_id"}.isdisjoint(dataset.identity) or dataset.kind in ("trade", "agg_trade")

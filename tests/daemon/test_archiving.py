@@ -266,6 +266,29 @@ def test_no_redirect_is_followed_and_a_missing_file_is_named(root: Path, host: A
     assert (one.state, said in one.what) == ("refused", True)
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_zip_without_its_checksum_is_said_to_be_that_and_taken_once_it_has_one(
+    root: Path, host: ArchiveHost, lists: bool
+):
+    proof = host.files.pop(f"{file(DAYS[1]).path}.CHECKSUM")
+    config = config_of(host) if lists else config_of(None, mirrors={"binance": {"base": host.address}})
+    done = ask(root, config=config)
+    (one,) = (one for one in done.files if one.state == "refused")
+    assert sorted(states(done)) == ["refused", "taken", "taken"]
+    assert (one.name, one.rule) == (file(DAYS[1]).name, "missing")
+    assert one.what == f"{host.address} has the file and no CHECKSUM of it"
+    assert one.fix == "ask later: its publisher gives each file one; or take both from elsewhere (--source)"
+    assert (done.missing, done.ok) == ({}, False), "it is published"
+    assert [(rest.start, rest.end) for rest in done.rest] == [(f"{DAYS[1]}T00:00:00Z", f"{DAYS[2]}T00:00:00Z")]
+    assert [path for path, _ in host.asked if path == file(DAYS[1]).path] == ([] if lists else [file(DAYS[1]).path] * 2)
+    if lists:
+        told = {"market_type": "spot", "kind": "trade", "symbols": ["BTCUSDT"], "first": DAYS[0], "last": DAYS[-1]}
+        seen = look(root, Quick(NOW), told, config)
+        assert (states(seen), seen.missing, seen.rest) == (["known", "known", "refused"], {}, done.rest)
+    host.files[f"{file(DAYS[1]).path}.CHECKSUM"] = proof
+    assert states(ask(root, config=config)) == ["known", "taken", "known"]
+
+
 def test_a_host_that_drips_is_given_up(root: Path, host: ArchiveHost):
     class Slow(Quick):
         seconds = 0.0

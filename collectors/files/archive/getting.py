@@ -18,6 +18,7 @@ import msgspec
 from collectors.adapters.archives import Archive, Period
 from collectors.files.archive.fetching import Host
 from collectors.files.archive.memory import Had, Stamp, zip_path
+from collectors.files.archive.planning import There
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.series import SUM, ArchiveFile, Series, date_in, next_month
 from lake import durable, parquet
@@ -43,8 +44,12 @@ class Got(msgspec.Struct, frozen=True):
 class Source(Protocol):
     """What has files. Every call raises Refused for what is not as it should be."""
 
-    async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
-        """Dates of the files that there are from `first` to `last`, as the archive dates them; more may be told."""
+    async def published(self, of: Series, first: dt.date, last: dt.date) -> There:
+        """Which files there are from `first` to `last`, as the archive dates them."""
+        ...
+
+    def unproven(self, file: ArchiveFile) -> Refused:
+        """Of a file that is there and has no CHECKSUM: what to do."""
         ...
 
     async def stamp(self, file: ArchiveFile) -> Stamp:
@@ -74,11 +79,12 @@ class Remote:
         own = of.dataset.base if self._base is None and self._archive.lists else ""
         return own or self._listing
 
-    async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
+    async def published(self, of: Series, first: dt.date, last: dt.date) -> There:
         listing = self._lists(of)
         if listing is None:
-            return await self._probed(of, first, last)
+            return There(await self._probed(of, first, last))
         found: dict[Period, set[str]] = {}
+        bare: dict[Period, set[str]] = {}
         for period in of.periods:
             folder = of.folder(period)
             if self._archive.lists == "html":
@@ -86,8 +92,13 @@ class Remote:
             else:
                 begin, end = (of.begins(period, day) for day in (first, last))
                 keys = await self._host.listed(listing, self._archive.query, folder, begin, f"{end}~")
-            found[period] = of.dates(keys, period)
-        return found
+            found[period], bare[period] = of.dates(keys, period), of.bare(keys, period)
+        return There(found, bare)
+
+    def unproven(self, file: ArchiveFile) -> Refused:
+        what = f"{self._at(file.series)} has the file and no CHECKSUM of it"
+        fix = "ask later: its publisher gives each file one; or take both from elsewhere (--source)"
+        return Refused(file.name, "missing", what, fix)
 
     async def _probed(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
         """Whole months, days where there is none, and the month where a day of it is not there."""
@@ -123,15 +134,15 @@ class Remote:
     async def stamp(self, file: ArchiveFile) -> Stamp:
         base = self._at(file.series)
         url = f"{base}/{file.path}"
-        if not self._archive.sums:
-            said = await self._host.head(url)
-            if said is None:
-                raise Refused(file.name, "missing", f"{base} does not have it", "ask later, or another host")
-            return said
-        body = await self._host.text(f"{url}{SUM}", _SAYS)
-        if body is None:
-            raise Refused(file.name, "missing", f"{base} has no CHECKSUM of it", "ask later, or another host")
-        return Stamp(sum=read_sum(file, body))
+        body = await self._host.text(f"{url}{SUM}", _SAYS) if self._archive.sums else None
+        if body is not None:
+            return Stamp(sum=read_sum(file, body))
+        said = await self._host.head(url)
+        if said is None:
+            raise Refused(file.name, "missing", f"{base} does not have it", "ask later, or another host")
+        if self._archive.sums:
+            raise self.unproven(file)
+        return said
 
     async def get(self, file: ArchiveFile, stamp: Stamp) -> Got:
         base, target = self._at(file.series), zip_path(self._root, file)
@@ -166,18 +177,18 @@ class Folder:
                 return candidate
         return None
 
-    async def published(self, of: Series, first: dt.date, last: dt.date) -> Mapping[Period, set[str]]:
+    async def published(self, of: Series, first: dt.date, last: dt.date) -> There:
         found: dict[Period, set[str]] = {}
         bare: dict[Period, set[str]] = {}
+        days = [first + dt.timedelta(days=place) for place in range((last - first).days + 1)]
         for period in of.periods:
-            days = [first + dt.timedelta(days=place) for place in range((last - first).days + 1)]
             here = {date for date in (date_in(day, period) for day in days) if self._find(ArchiveFile(date, of).path)}
             found[period] = {date for date in here if self._proven(ArchiveFile(date, of))}
             bare[period] = here - found[period]
-        proven = {date[:7] for dates in found.values() for date in dates}
-        for period, dates in bare.items():  # of a month that others bring, these are not needed
-            found[period] |= {date for date in dates if period == "daily" or date not in proven}
-        return found
+        return There(found, bare)
+
+    def unproven(self, file: ArchiveFile) -> Refused:
+        return Refused(file.name, "missing", "there is no CHECKSUM beside it", "put the publisher's beside it")
 
     def _proven(self, file: ArchiveFile) -> bool:
         return not self._archive.sums or self._find(f"{file.path}{SUM}") is not None
@@ -187,7 +198,7 @@ class Folder:
             return _of(self._held(file))
         found = self._find(f"{file.path}{SUM}")
         if found is None or found.stat().st_size > _SAYS:
-            raise Refused(file.name, "missing", "there is no CHECKSUM beside it", "put the publisher's beside it")
+            raise self.unproven(file)
         return Stamp(sum=read_sum(file, found.read_bytes()))
 
     async def get(self, file: ArchiveFile, stamp: Stamp) -> Got:

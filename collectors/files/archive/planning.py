@@ -23,11 +23,23 @@ _LINK = re.compile(rb"""<a\s[^>]*?href\s*=\s*(["'])([^"'<>]{1,500})\1""", re.IGN
 _SPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
+class There(msgspec.Struct, frozen=True):
+    """Dates of the files that there are; `bare` are those without the CHECKSUM that proves them. More may be told than
+    was asked for.
+    """
+
+    proven: Mapping[Period, Collection[str]]
+    bare: Mapping[Period, Collection[str]] = {}
+
+
 class Plan(msgspec.Struct, frozen=True):
-    """Files in the order of their time, and the dates that none of them holds: not published, or not over."""
+    """Files in the order of their time, and the dates that none of them holds: not published, or not over. Of `bare`
+    dates there is a file that cannot be proven.
+    """
 
     files: tuple[ArchiveFile, ...]
     missing: tuple[str, ...]
+    bare: Mapping[str, ArchiveFile] = {}
 
 
 def span(archive: Archive, first: str, last: str, today: dt.date) -> tuple[dt.date, dt.date]:
@@ -57,14 +69,17 @@ def rest(of: Series, dates: Iterable[str], until: Interval) -> list[Interval]:
     return [both for each in spans if not (both := each.clip(until)).empty]
 
 
-def plan(of: Series, first: dt.date, last: dt.date, published: Mapping[Period, Collection[str]]) -> Plan:
-    """`published` says which dates there are; `first` and `last` are dates of files (see `file_dates`).
+def plan(of: Series, first: dt.date, last: dt.date, there: There) -> Plan:
+    """`first` and `last` are dates of files (see `file_dates`).
 
-    A month that is asked for whole, or of which not all days are there, is its monthly file.
+    A month that is asked for whole, or of which not all days are there, is its monthly file. A file that cannot be
+    proven stands for the days that no other brings.
     """
     files: list[ArchiveFile] = []
     missing: list[str] = []
-    daily, monthly = (set(published.get(period, ())) for period in ("daily", "monthly"))
+    bare: dict[str, ArchiveFile] = {}
+    daily, monthly = (set(there.proven.get(period, ())) for period in ("daily", "monthly"))
+    days_bare, months_bare = (there.bare.get(period, ()) for period in ("daily", "monthly"))
     day = first
     while day <= last:
         after = next_month(day)
@@ -76,11 +91,14 @@ def plan(of: Series, first: dt.date, last: dt.date, published: Mapping[Period, C
             files.append(ArchiveFile(month, of))
         else:
             files += [ArchiveFile(date, of) for date in days if date in daily]
-            missing += [date for date in days if date not in daily]
+            left = [date for date in days if date not in daily]
+            alone = {date: ArchiveFile(date, of) for date in left if date in days_bare}
+            bare |= (dict.fromkeys(left, ArchiveFile(month, of)) if month in months_bare else {}) | alone
+            missing += [date for date in left if date not in bare]
         day = after
     if len(files) > MOST_FILES:
         raise WrongQuestion(f"these are {len(files):,} files, {MOST_FILES:,} are fetched at a time", "ask for fewer")
-    return Plan(tuple(files), tuple(missing))
+    return Plan(tuple(files), tuple(missing), bare)
 
 
 def listing_url(base: str, query: str, folder: str, marker: str) -> str:

@@ -10,7 +10,7 @@ import functools
 import importlib
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -96,14 +96,18 @@ class Series(msgspec.Struct, frozen=True, order=True):
 
     def dates(self, keys: Iterable[str], period: Period) -> set[str]:
         """Which of these paths are files of the series, by date; where there are CHECKSUMs, those that have one."""
+        return {date for date, proven in self._dated(keys, period) if proven}
+
+    def bare(self, keys: Iterable[str], period: Period) -> set[str]:
+        """Dates of those that lack the CHECKSUM which the archive has of each."""
+        return {date for date, proven in self._dated(keys, period) if not proven}
+
+    def _dated(self, keys: Iterable[str], period: Period) -> Iterator[tuple[str, bool]]:
         held = set(keys)
-        found = set()
         for key in held:
-            if self.archive.sums and f"{key}{SUM}" not in held:
-                continue
-            dates = [match[0] for match in _DATE.finditer(key) if period_of(match[0]) == period]
-            found |= {date for date in dates if _is_date(date) and self.path(period, date) == key}
-        return found
+            proven = not self.archive.sums or f"{key}{SUM}" in held
+            dates = {match[0] for match in _DATE.finditer(key) if period_of(match[0]) == period}
+            yield from ((date, proven) for date in dates if _is_date(date) and self.path(period, date) == key)
 
 
 SUM = ".CHECKSUM"
