@@ -104,9 +104,8 @@ def known(manifest: Manifest, gaps: Sequence[Gap], told: Sources, now: int, *, p
     Who is not `patient` knows of no attempt before.
     """
     ended = [gap for gap in gaps if gap.ts_to is not None]
-    values = {gap.gap_id: manifest.cursor(CURSOR + gap.gap_id) for gap in ended if patient}
-    tried = {name: _unpacked(value) for name, value in values.items() if value}
-    rests = {name for name, one in tried.items() if now < one.again}
+    before = tried(manifest, ended) if patient else {}
+    rests = {name for name, one in before.items() if now < one.again}
     asks = [gap for gap in ended if has_road(gap, told)]
     with manifest.snapshot() as held:
         rows = {row for gap in asks for row in _near(held, gap)}
@@ -132,8 +131,14 @@ def known(manifest: Manifest, gaps: Sequence[Gap], told: Sources, now: int, *, p
         lacking=list(lacking.values()),
         minutes=minutes,
         frames=frames,
-        tried=tried,
+        tried=before,
     )  # fmt: skip
+
+
+def tried(manifest: Manifest, gaps: Iterable[Gap]) -> dict[str, Tried]:
+    """Attempts at these that came to nothing, by the name of the gap."""
+    values = {gap.gap_id: manifest.cursor(CURSOR + gap.gap_id) for gap in gaps}
+    return {name: _unpacked(value) for name, value in values.items() if value}
 
 
 def _near(held: Snapshot, gap: Gap) -> list[Coverage]:
@@ -192,9 +197,9 @@ def count(root: Path, gap: Gap) -> int:
 
 def remember(writer: LakeWriter, gaps: Iterable[Gap], before: Mapping[str, Tried], now: int) -> None:
     """That an attempt at these failed: they are left alone for a while, by a later run too."""
-    tried = {gap.gap_id: Tried(now, before[gap.gap_id].times + 1 if gap.gap_id in before else 1) for gap in gaps}
-    if tried:
-        writer.publish(cursors={CURSOR + name: _packed(one) for name, one in tried.items()}, now=now)
+    vain = {gap.gap_id: Tried(now, before[gap.gap_id].times + 1 if gap.gap_id in before else 1) for gap in gaps}
+    if vain:
+        writer.publish(cursors={CURSOR + name: _packed(one) for name, one in vain.items()}, now=now)
 
 
 def _packed(tried: Tried) -> int:

@@ -15,7 +15,7 @@ import msgspec
 
 from collectors import venues
 from collectors.alone import alone as asking
-from collectors.backfill import DONE, REFUSED, STOPPED, Attempt, Failure, Report, Summary, Watcher, held, offers
+from collectors.backfill import Failure, Report, Summary, Watcher, held, offers
 from collectors.history_plan import Held, Plan, Refusal, Wish, plan
 from collectors.service import CollectorsService
 from daemon.backfilling import (
@@ -30,10 +30,11 @@ from daemon.backfilling import (
     wanted_of,
 )
 from daemon.config import Config
+from daemon.job_attempts import Ended, Todo, Watch
 from daemon.jobs import Asked, JobsService
 from lake import job_plan
 from lake.job_book import JobBook
-from lake.jobs import AttemptRow, ChunkRow, JobRow
+from lake.jobs import ChunkRow, JobRow
 from lake.writer import LakeWriter
 from market.history import Absent, Offer
 from market.session import Endpoint, Exchange
@@ -43,15 +44,6 @@ from runtime.clock import Clock, pause
 P = TypeVar("P", Wish, Refusal)
 Ask = Callable[[Exchange, str, Endpoint, Sequence[Wish], Report, Watcher], Awaitable[Summary]]
 """Whoever asks the venue from here."""
-
-
-class Todo(msgspec.Struct, frozen=True):
-    """What is asked for of the chunks that are due: `wishes` by the number of their chunk, and why a chunk is not given
-    (any more), or not all of it.
-    """
-
-    wishes: Mapping[int, Sequence[Wish]]
-    refused: Mapping[int, str]
 
 
 def todo(chunks: Sequence[ChunkRow], offered: Mapping[str, Offer | Absent], known: Held, now: int) -> Todo:
@@ -107,7 +99,7 @@ class BackfillWork:
         wanted, total = wanted_of(job.arguments), Summary()
         venue = venues.load(wanted.exchange)
         endpoint = endpoint_of(venue, wanted.market_type, self._config)
-        ends: dict[int, _Ended] = {}
+        ends: dict[int, Ended] = {}
         while not stop.is_set():
             chunks = await asyncio.to_thread(self._writer.manifest.job_chunks, job.job)
             now = self._clock.now()
@@ -118,7 +110,7 @@ class BackfillWork:
                 await self._wait(chunks, left.more_at, report, stop)
                 continue
             asked = await asyncio.to_thread(self._todo, wanted, left.due)
-            watch = _Watch(self._book, self._clock, left.due, asked, ends)
+            watch = Watch(self._book, self._clock, left.due, asked, ends)
             try:
                 await watch.begin()
                 wishes = sorted((one for each in asked.wishes.values() for one in each), key=lambda one: one.start)
@@ -145,7 +137,7 @@ class BackfillWork:
         report((total - left) // SECOND, total // SECOND, f"{len(waiting)} parts are tried again in {seconds:.0f} s")
         await pause(self._clock, stop, seconds)
 
-    def _summed(self, job: JobRow, wanted: Wanted, total: Summary, ends: Mapping[int, _Ended]) -> Summary:
+    def _summed(self, job: JobRow, wanted: Wanted, total: Summary, ends: Mapping[int, Ended]) -> Summary:
         chunks = self._writer.manifest.job_chunks(job.job)
         total.chunks, total.done = len(chunks), sum(one.state == "done" for one in chunks)
         total.failed = [
@@ -157,92 +149,6 @@ class BackfillWork:
         ]
         total.repaired = closed(self._writer, wanted, self._clock.now())
         return total
-
-
-class _Ended(msgspec.Struct, frozen=True):
-    reason: str
-    permanent: bool
-
-
-class _Try(msgspec.Struct):
-    """An attempt at a chunk that is under way: of its wishes `left` have not ended."""
-
-    chunk: ChunkRow
-    left: int
-    row: AttemptRow | None = None
-    refused: str = ""
-    failed: str = ""
-    stopped: bool = False
-
-
-class _Watch:
-    """Writes down the attempts at chunks, each of which may be asked for in parts."""
-
-    def __init__(
-        self, book: JobBook, clock: Clock, due: Sequence[ChunkRow], asked: Todo, ends: dict[int, _Ended]
-    ) -> None:
-        self.moved = False
-        """Whether any attempt came to its end."""
-        self._book = book
-        self._clock = clock
-        self._ends = ends
-        self._tries = {
-            one.chunk: _Try(one, len(asked.wishes[one.chunk]), refused=asked.refused.get(one.chunk, "")) for one in due
-        }
-        self._of = {wish: number for number, wishes in asked.wishes.items() for wish in wishes}
-
-    async def begin(self) -> None:
-        """Chunks of which nothing is to be asked for: they are held by now, or not given any more."""
-        idle = [one for one in self._tries.values() if not one.left]
-        held_now = [msgspec.structs.replace(one.chunk, state="done", due_at=None) for one in idle if not one.refused]
-        await asyncio.to_thread(self._book.write_chunks, held_now, self._clock.now())
-        for one in idle:
-            if one.refused:
-                one.row = await asyncio.to_thread(self._book.begun, one.chunk, self._clock.now())
-                await self._end(one)
-            else:
-                del self._tries[one.chunk.chunk]
-
-    async def begun(self, chunk: Wish) -> None:
-        mine = self._tries[self._of[chunk]]
-        if mine.row is None:
-            # what it is until it is written: another part of the chunk may begin meanwhile
-            mine.row = AttemptRow(job=mine.chunk.job, chunk=mine.chunk.chunk, attempt=0, started_at=self._clock.now())
-            told = await asyncio.to_thread(self._book.begun, mine.chunk, mine.row.started_at)
-            mine.row.attempt = told.attempt
-
-    async def ended(self, attempt: Attempt) -> None:
-        mine = self._tries[self._of[attempt.chunk]]
-        assert mine.row is not None, "it was begun"
-        mine.row.rows += attempt.rows
-        mine.row.requests += attempt.requests
-        mine.left -= 1
-        if attempt.outcome == STOPPED:
-            mine.stopped = True
-        elif attempt.outcome == REFUSED:
-            mine.refused = attempt.reason
-        elif attempt.outcome != DONE:
-            mine.failed = attempt.reason
-        if not mine.left and not mine.stopped:
-            await self._end(mine)
-
-    async def end(self) -> None:
-        """What is under way is interrupted; what was not written down as begun yet, the book itself sets right."""
-        for one in [one for one in self._tries.values() if one.row is not None and one.row.attempt]:
-            one.stopped = True
-            await self._end(one)
-
-    async def _end(self, one: _Try) -> None:
-        row = one.row
-        assert row is not None
-        if one.stopped:
-            row.error, row.permanent = job_plan.INTERRUPTED, None
-        elif one.failed or one.refused:
-            row.error, row.permanent = one.failed or one.refused, not one.failed
-            self._ends[row.chunk] = _Ended(row.error, row.permanent)
-        del self._tries[row.chunk]
-        self.moved = self.moved or not one.stopped
-        await asyncio.to_thread(self._book.ended, one.chunk, row, self._clock.now())
 
 
 def _shifted(report: Report, chunks: Sequence[ChunkRow], due: Sequence[ChunkRow], wishes: Sequence[Wish]) -> Report:

@@ -17,6 +17,7 @@ from collectors.files.archive import planning
 from collectors.files.archive.series import load
 from collectors.repair import Scope
 from daemon import archive_request, auditing
+from daemon.came import Came, files_came
 from daemon.jobs import Asked, JobsService, Report
 from lake import job_plan
 from lake.errors import LakeError, WrongQuestion
@@ -30,20 +31,9 @@ from runtime.clock import Clock
 
 ANY: Final = "*"
 """What a part is of where nothing narrower was asked for."""
-PASSING: Final = frozenset({"address", "missing"})
-"""Rules by which a file is refused that may hold another time: its host does not answer, or does not have it yet."""
 NAMED = 5
 Job = Callable[[Mapping[str, Any], Report], Awaitable[object]]
 Result = Mapping[str, Any]
-
-
-class Came(msgspec.Struct, frozen=True):
-    """What a call brought for one part; `error` is why not all of it, `permanent` that asking again changes nothing."""
-
-    rows: int = 0
-    requests: int = 0
-    error: str | None = None
-    permanent: bool = False
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -108,16 +98,7 @@ def symbol_of(name: str, symbols: Sequence[str]) -> str | None:
 def _archived(part: ChunkRow, result: Result, parts: Sequence[ChunkRow]) -> Came:
     symbols = [one.symbol for one in parts]
     files = [one for one in result["files"] if symbol_of(one["name"], symbols) in (part.symbol, None)]
-    rows = sum(one["rows"] for one in files if one["state"] in ("taken", "replaced"))
-    refused = [one for one in files if one["state"] == "refused"]
-    if refused:
-        one = refused[0]
-        why = f"{len(refused):,} files are refused: {one['name']}: {one['rule']}: {one['what']}"
-        return Came(rows, len(files), why, all(each["rule"] not in PASSING for each in refused))
-    missing = result["missing"].get(part.symbol, [])
-    if missing:
-        return Came(rows, len(files), f"{len(missing):,} dates are not published: {missing[0]}, …", permanent=False)
-    return Came(rows, len(files))
+    return files_came(files, result["missing"].get(part.symbol, []))
 
 
 # --- repair by hand ---

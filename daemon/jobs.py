@@ -198,6 +198,11 @@ class JobsService:
         self._look.set()
         return job, asked.told
 
+    def queued(self, name: str) -> None:
+        """A job was written down, or added to, by somebody else here: it begins in its turn."""
+        self._ended.pop(name, None)
+        self._look.set()
+
     async def follow(self, name: str, progress: Report) -> tuple[JobRow, object]:
         """The job once it is over and what it came to; progress meanwhile. Raises JobMoved, what the job failed of."""
         while True:

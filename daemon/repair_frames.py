@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from collectors import repair
+from collectors.history_plan import Wish
 from collectors.repair_plan import OWN, Step, Tried
 from lake.errors import LakeError
 from lake.writer import LakeWriter
@@ -23,32 +24,43 @@ LONG = 11
 """Attempts after which a gap rests for as long as any."""
 Report = Callable[[int, int, str], None]
 Read = Callable[[Mapping[str, Any], Report], Awaitable[object]]
-"""`dl reparse`'s job; None where it was told to stop."""
+"""`dl reparse`'s job."""
 
 
-async def read_again(writer: LakeWriter, steps: Iterable[Step], read: Read, report: Report, clock: Clock) -> list[str]:
-    """Carry out the steps that go this way, a day and kind once; what went wrong. Raises StorageFailed, Fenced."""
+async def read_again(
+    writer: LakeWriter, steps: Iterable[Step], read: Read, report: Report, clock: Clock, *,
+    begun: Callable[[Wish], Awaitable[None]], why: dict[str, str],
+) -> list[str]:  # fmt: skip
+    """Carry out the steps that go this way, a day and kind once; what went wrong, which `why` tells by the names of the
+    gaps too. `begun` is told of each part. Raises StorageFailed, Fenced.
+    """
     work: dict[tuple[str, str, str, str, str], list[Gap]] = {}
+    parts: dict[tuple[str, str, str, str, str], list[Wish]] = {}
     for step in steps:
         for wish in step.parts if step.road == OWN else ():
             first, last = (date_of(at).isoformat() for at in (wish.start, wish.end - 1))
             gap = step.gap
-            work.setdefault((gap.exchange, gap.market_type, gap.kind, first, last), []).append(gap)
+            day = (gap.exchange, gap.market_type, gap.kind, first, last)
+            work.setdefault(day, []).append(gap)
+            parts.setdefault(day, []).append(wish)
     problems: list[str] = []
-    for (exchange, market_type, kind, first, last), gaps in work.items():
+    for day, gaps in work.items():
+        exchange, market_type, kind, first, last = day
+        for wish in dict.fromkeys(parts[day]):
+            await begun(wish)
         wanted = {"first": first, "last": last, "exchange": exchange, "market_type": market_type, "kind": kind,
                   "examples": 0}  # fmt: skip
         try:
             before = await asyncio.to_thread(_counts, writer, gaps)
             told = await read(wanted, report)
-            if told is None:
-                break
-            if why := _refused(told, kind):
-                problems.append(f"{kind} {first}: {why}")
+            if refused := _refused(told, kind):
+                problems.append(f"{kind} {first}: {refused}")
+                why |= {gap.gap_id: refused for gap in gaps}
                 continue
             after = await asyncio.to_thread(_counts, writer, gaps)
         except (LakeError, MarketError) as error:
             problems.append(f"{kind} {first}: {error}")
+            why |= {gap.gap_id: str(error) for gap in gaps}
             continue
         came = {name: max(0, after[name] - rows) for name, rows in before.items()}
         await asyncio.to_thread(repair.note_reread, writer, came, clock.now())

@@ -7,49 +7,66 @@ long enough to be final at the venue, a few at a time, after everything else tha
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
 
 import msgspec
 
 from collectors import repair, venues
 from collectors.backfill import Report, Summary
-from collectors.budget import REPAIR
 from collectors.history_plan import Wish
 from collectors.repair import Scope
-from collectors.repair_plan import ARCHIVE, OWN, Known, RepairPlan, Sources, Step, given_up, plan, ranked, read_again
-from collectors.service import CollectorsService
+from collectors.repair_plan import (
+    ARCHIVE,
+    OWN,
+    REST,
+    Known,
+    RepairPlan,
+    Road,
+    Sources,
+    Step,
+    given_up,
+    plan,
+    ranked,
+    read_again,
+)
 from compactor.recertify import recertify
 from daemon import repair_frames
 from daemon.backfilling import endpoint_of
+from daemon.came import files_came
 from daemon.config import Config
-from lake.errors import LakeError, WrongQuestion
+from lake.errors import LakeError
 from lake.manifest import Manifest
 from lake.writer import LakeWriter
 from market.errors import MarketError
 from market.session import Endpoint, Exchange, Gap
-from market.times import HOUR, date_of
+from market.times import date_of
 from runtime import mending, telemetry
-from runtime.clock import Clock, pause
+from runtime.clock import Clock
 
 WINDOW = 500
 """Open gaps of a market that one look of the daemon considers."""
-SHOWN = 5
-"""Reasons that `/status` names."""
-T = TypeVar("T")
+SHORT = "what came does not cover it"
+Market = tuple[str, str]
 Ask = Callable[[Exchange, str, Endpoint, Sequence[Wish], Report], Awaitable[Summary]]
 Fetch = Callable[[Mapping[str, Any], Report], Awaitable[object]]
 """`dl archive`'s job."""
 
 
+async def nobody(_wish: Wish) -> None:
+    """Who is told of nothing."""
+
+
 class Tools(msgspec.Struct, frozen=True):
-    """Who asks: venues over REST, and their archives; and who reads frames again (None: nobody)."""
+    """Who asks: venues over REST, and their archives; and who reads frames again (None: nobody). `begun` is told of
+    each part that is not asked of a venue over REST.
+    """
 
     ask: Ask
     archive: Fetch | None = None
     read: Fetch | None = None
+    begun: Callable[[Wish], Awaitable[None]] = nobody
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -92,6 +109,16 @@ class Done(msgspec.Struct, kw_only=True):
         return not self.left
 
 
+class Brought(msgspec.Struct):
+    """What was told of gaps that were asked for, by their names: rows of files and frames, and why not all came.
+    `broken_off`: whoever asks venues stopped before the end.
+    """
+
+    rows: dict[str, int] = {}
+    why: dict[str, str] = {}
+    broken_off: bool = False
+
+
 def _venue(name: str) -> Exchange | None:
     """The adapter of an exchange; None where none knows it (a lake may hold what was imported)."""
     try:
@@ -128,6 +155,15 @@ def planned(manifest: Manifest, scope: Scope, now: int) -> list[Told]:
     return found
 
 
+class Looked(msgspec.Struct, frozen=True):
+    """What one market's gaps were found to need, and what was known of them."""
+
+    gaps: Sequence[Gap]
+    made: RepairPlan
+    sources: Sources
+    before: Known
+
+
 async def mend(
     writer: LakeWriter,
     config: Config,
@@ -136,62 +172,93 @@ async def mend(
     tools: Tools,
     report: Report,
     *,
-    limits: Limits | None = None,
-    stop: asyncio.Event | None = None,
+    turn: Callable[[Market], AbstractAsyncContextManager[None]] = lambda _market: nullcontext(),
 ) -> Done:
-    """Ask for what is missing and write down what is proven. Raises StorageFailed, Fenced."""
+    """Ask for what is missing and write down what is proven; a market in its `turn`. Raises StorageFailed, Fenced."""
     done, archive = Done(), tools.archive is not None and not writer.manifest.meta().simulated
     gaps = await asyncio.to_thread(scope.gaps, writer.manifest)
-    for market, every in sorted(repair.markets(gaps).items()):
-        if stop is not None and stop.is_set():
-            break
-        mine = every if limits is None else limits.some(every)
-        made, sources, before = await asyncio.to_thread(
-            look, writer.manifest, market, mine, clock.now(), limits, archive=archive
-        )
-        steps = [step for step in made.steps if tools.read is not None or step.road != OWN]
-        made = msgspec.structs.replace(made, steps=tuple(steps[: None if limits is None else limits.most]))
-        venue = _venue(market[0])
-        if made.steps and venue is not None:
-            await _carry_out(venue, market[1], config, made, tools, report, done)
-        if tools.read is not None:
-            done.problems += await repair_frames.read_again(writer, made.steps, tools.read, report, clock)
-        if stop is None or not stop.is_set():
-            await asyncio.to_thread(_settle, writer, mine, made, sources, before, clock.now(), done)
+    for market, mine in sorted(repair.markets(gaps).items()):
+        async with turn(market):
+            made, sources, before = await asyncio.to_thread(
+                look, writer.manifest, market, mine, clock.now(), None, archive=archive
+            )
+            steps = tuple(step for step in made.steps if tools.read is not None or step.road != OWN)
+            made = msgspec.structs.replace(made, steps=steps)
+            brought = await carry_out(writer, config, clock, market, made, tools, report, done)
+            await asyncio.to_thread(settle, writer, Looked(mine, made, sources, before), brought, clock.now(), done)
     return done
 
 
-async def _carry_out(
-    venue: Exchange, market_type: str, config: Config, made: RepairPlan, tools: Tools, report: Report, done: Done
-) -> None:
-    if wishes := made.wishes():
-        try:
-            fetched = await tools.ask(venue, market_type, endpoint_of(venue, market_type, config), wishes, report)
-        except MarketError as error:
-            done.problems.append(f"{venue.NAME} {market_type}: {error}")
-        else:
-            done.rows += fetched.rows
-            done.requests += fetched.requests
-            done.problems += [f"{one.chunk.kind} {one.chunk.symbol}: {one.reason}" for one in fetched.failed]
-    for wish in made.wishes(ARCHIVE):
-        if tools.archive is None:
-            return
-        last = date_of(wish.end - 1).isoformat()
-        wanted = {"exchange": venue.NAME, "market_type": market_type, "kind": wish.kind, "symbols": [wish.symbol],
-                  "first": date_of(wish.start).isoformat(), "last": last}  # fmt: skip
-        if wish.kind == "kline":
-            wanted["interval"] = "1m"
-        try:
-            await tools.archive(wanted, report)
-        except (LakeError, MarketError) as error:
-            done.problems.append(f"{wish.kind} {wish.symbol} {last}: {error}")
+async def carry_out(
+    writer: LakeWriter, config: Config, clock: Clock, market: Market, made: RepairPlan, tools: Tools, report: Report,
+    done: Done,
+) -> Brought:  # fmt: skip
+    """Ask for the steps of a plan, by each of its roads. Raises StorageFailed, Fenced."""
+    brought, venue = Brought(), _venue(market[0])
+    if venue is not None:
+        if wishes := made.wishes():
+            await _ask(venue, market[1], config, wishes, made, tools, report, done, brought)
+        for wish in dict.fromkeys(made.wishes(ARCHIVE)):
+            if tools.archive is not None:
+                await tools.begun(wish)
+                await _fetch(tools.archive, market, wish, made, report, done, brought)
+    if tools.read is not None:
+        done.problems += await repair_frames.read_again(
+            writer, made.steps, tools.read, report, clock, begun=tools.begun, why=brought.why
+        )
+    return brought
 
 
-def _settle(
-    writer: LakeWriter, gaps: Sequence[Gap], made: RepairPlan, sources: Sources, before: Known, now: int, done: Done
+async def _ask(
+    venue: Exchange, market_type: str, config: Config, wishes: Sequence[Wish], made: RepairPlan, tools: Tools,
+    report: Report, done: Done, brought: Brought,
+) -> None:  # fmt: skip
+    try:
+        fetched = await tools.ask(venue, market_type, endpoint_of(venue, market_type, config), wishes, report)
+    except MarketError as error:
+        done.problems.append(f"{venue.NAME} {market_type}: {error}")
+        return
+    done.rows += fetched.rows
+    done.requests += fetched.requests
+    brought.broken_off = fetched.done + len(fetched.failed) < fetched.chunks
+    done.problems += [f"{one.chunk.kind} {one.chunk.symbol}: {one.reason}" for one in fetched.failed]
+    for one in fetched.failed:
+        brought.why |= dict.fromkeys(_of(made, REST, one.chunk), one.reason)
+
+
+async def _fetch(
+    archive: Fetch, market: Market, wish: Wish, made: RepairPlan, report: Report, done: Done, brought: Brought
 ) -> None:
-    """Verdicts; gaps that nothing can close; and attempts that came to nothing."""
-    closed, waiting = repair.close(writer, gaps, sources, now)
+    last = date_of(wish.end - 1).isoformat()
+    wanted = {"exchange": market[0], "market_type": market[1], "kind": wish.kind, "symbols": [wish.symbol],
+              "first": date_of(wish.start).isoformat(), "last": last}  # fmt: skip
+    if wish.kind == "kline":
+        wanted["interval"] = "1m"
+    mine = _of(made, ARCHIVE, wish)
+    try:
+        told: Any = msgspec.to_builtins(await archive(wanted, report)) or {}
+    except (LakeError, MarketError) as error:
+        done.problems.append(f"{wish.kind} {wish.symbol} {last}: {error}")
+        brought.why |= dict.fromkeys(mine, str(error))
+        return
+    came = files_came(told.get("files", ()), told.get("missing", {}).get(wish.symbol, ()))
+    brought.rows |= dict.fromkeys(mine[:1], came.rows)
+    if came.error is not None:
+        brought.why |= dict.fromkeys(mine, came.error)
+
+
+def _of(made: RepairPlan, road: Road, wish: Wish) -> list[str]:
+    """The gaps, by name, whose step asks for that part."""
+    return [step.gap.gap_id for step in made.steps if step.road == road and wish in step.parts]
+
+
+def settle(writer: LakeWriter, looked: Looked, brought: Brought, now: int, done: Done) -> dict[str, str]:
+    """Verdicts; gaps that nothing can close; and attempts that came to nothing: why, by the name of the gap.
+
+    Reads tables: call it in a thread where a loop runs. Raises StorageFailed, Fenced.
+    """
+    gaps, made, before = looked.gaps, looked.made, looked.before
+    closed, waiting = repair.close(writer, gaps, looked.sources, now)
     after = msgspec.structs.replace(before, reread=repair.reread(writer.manifest, gaps))
     again = [row for gap in gaps if (row := read_again(gap, after, now)) is not None]
     over = {row.gap_id for row in again}
@@ -202,7 +269,7 @@ def _settle(
     recertify(writer, [*closed, *hopeless], now)
     done.closed += [*closed, *hopeless]
     over = {gap.gap_id for gap in done.closed}
-    lost = _not_asked(writer.manifest, made.steps, sources, now)
+    lost = _not_asked(writer.manifest, made.steps, looked.sources, now)
     tried = repair_frames.patient(made.steps, before.tried)
     repair.remember(writer, [*lost, *(one.gap for one in made.left if one.rests)], tried, now)
     for gap in (*closed, *hopeless):
@@ -210,17 +277,20 @@ def _settle(
             exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, state=gap.state,
             source=gap.source,
         )  # fmt: skip
+    vain = {gap.gap_id: brought.why.get(gap.gap_id, done.problems[-1] if done.problems else SHORT) for gap in lost}
     for gap in lost:
-        reason = done.problems[-1] if done.problems else "what came does not cover it"
         mending.repair_failed(
-            exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, reason=reason
-        )
+            exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol,
+            reason=vain[gap.gap_id],
+        )  # fmt: skip
     how = {name: f"its frames, read again, tell {rows:,} rows and not all of it" for name, rows in after.reread.items()}
-    how |= {gap.gap_id: "asking for it failed" for gap in lost}
+    how |= dict.fromkeys(vain, "asking for it failed")
     how |= {one.gap.gap_id: one.why for one in (*made.left, *waiting)}
     done.left += [
         Told(gap, "leave", how.get(gap.gap_id, "its turn has not come")) for gap in gaps if gap.gap_id not in over
     ]
+    brought.rows |= {name: rows for name, rows in after.reread.items() if name not in before.reread}
+    return vain
 
 
 def judge(writer: LakeWriter, scope: Scope, done: Done, now: int) -> Done:
@@ -262,130 +332,6 @@ def _not_asked(manifest: Manifest, steps: Sequence[Step], sources: Sources, now:
     known = repair.known(manifest, gaps, sources, now, patient=False)
     again = {step.gap.gap_id for step in plan(gaps, sources, known, now).steps}
     return [gap for gap in gaps if gap.gap_id in again]
-
-
-class RepairService:
-    """The daemon's repair (runtime.service.Service): a look at the open gaps every `repair.every_seconds`."""
-
-    name = "repair"
-    phase = 0
-
-    def __init__(
-        self,
-        config: Config,
-        writer: LakeWriter,
-        clock: Clock,
-        collectors: CollectorsService,
-        archive: Fetch,
-        waits: Callable[[], bool],
-        read: Fetch | None = None,
-    ) -> None:
-        self._config = config
-        self._writer = writer
-        self._clock = clock
-        self._collectors = collectors
-        self._archive = archive
-        self._read = read
-        self._waits = waits
-        self._one = asyncio.Lock()
-        self._looks = 0
-        self._last: dict[str, object] | None = None
-        self._closed: Counter[str] = Counter()
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Looks until told to stop; what is under way then goes on at the next start."""
-        if not self._config.repair.enabled:
-            return
-        while not await pause(self._clock, stop, self._config.repair.every_seconds):
-            if not self._waits() and self._collectors.outage is None:
-                await self.once(stop)
-
-    async def once(self, stop: asyncio.Event) -> Done:
-        """One look. Raises StorageFailed, Fenced."""
-        told = self._config.repair
-        archive = partial(self._until_told, stop, self._archive) if told.archives else None
-        read = None if self._read is None else partial(self._until_told, stop, self._read)
-        tools = Tools(partial(self._ask_one, stop), archive, read)
-        limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR), self._looks)
-        self._looks += 1
-        async with self._one:
-            done = await mend(
-                self._writer, self._config, self._clock, Scope(), tools, _silent, limits=limits, stop=stop
-            )  # fmt: skip
-        self._closed.update(gap.state for gap in done.closed)
-        if done.closed or done.requests:
-            mending.repaired(closed=len(done.closed), rows=done.rows, requests=done.requests, still_open=len(done.left))
-        why = Counter(one.how for one in done.left)
-        self._last = {
-            "at": self._clock.now(), "closed": len(done.closed), "rows": done.rows, "requests": done.requests,
-            "open": len(done.left), "why": dict(why.most_common(SHOWN)),
-        }  # fmt: skip
-        return done
-
-    def status(self) -> Mapping[str, object]:
-        """What the last look found, and what was closed since the start, for /status."""
-        return {"enabled": self._config.repair.enabled, "last": self._last, "closed": dict(self._closed)}
-
-    async def by_hand(self, arguments: Mapping[str, Any], progress: Report) -> object:
-        """What the control port's job does."""
-        try:
-            scope = msgspec.convert(dict(arguments), Scope)
-        except msgspec.ValidationError as error:
-            raise WrongQuestion(f"which gaps are to be repaired: {error}", "see dl gaps --help") from error
-        async with self._one:
-            done = await mend(
-                self._writer,
-                self._config,
-                self._clock,
-                scope,
-                Tools(self._ask_many, self._archive, self._read),
-                progress,
-            )
-        self._closed.update(gap.state for gap in done.closed)
-        return msgspec.to_builtins(done)
-
-    @staticmethod
-    async def _until_told(stop: asyncio.Event, job: Fetch, wanted: Mapping[str, Any], report: Report) -> object:
-        return await _until(stop, job(wanted, report))
-
-    async def _ask_one(
-        self, stop: asyncio.Event, venue: Exchange, market_type: str, endpoint: Endpoint, wishes: Sequence[Wish],
-        report: Report,
-    ) -> Summary:  # fmt: skip
-        work = self._collectors.backfill(venue, market_type, endpoint, wishes, report, priority=REPAIR, at_once=1)
-        return await _until(stop, work) or Summary()
-
-    async def _ask_many(
-        self, venue: Exchange, market_type: str, endpoint: Endpoint, wishes: Sequence[Wish], report: Report
-    ) -> Summary:
-        return await self._collectors.backfill(venue, market_type, endpoint, wishes, report, priority=REPAIR)
-
-
-async def _until(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
-    """What `work` gives; None where it was told to stop before: who waits out a ban is waited for by nobody."""
-    async with asyncio.TaskGroup() as group:
-        asked, ended = group.create_task(_outcome(work)), group.create_task(stop.wait())
-        await asyncio.wait((asked, ended), return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        ended.cancel()
-    if asked.cancelled():
-        return None
-    value, error = asked.result()
-    if error is not None:
-        raise error
-    return value
-
-
-async def _outcome(work: Awaitable[T]) -> tuple[T | None, Exception | None]:
-    """What is expected to go wrong is a value: it ends nothing else."""
-    try:
-        return await work, None
-    except (LakeError, MarketError) as error:
-        return None, error
-
-
-def _silent(_done: int, _total: int, _what: str) -> None:
-    """Nobody watches."""
 
 
 async def refused(_arguments: Mapping[str, Any], _progress: Report) -> object:

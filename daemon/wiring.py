@@ -20,13 +20,14 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
-from daemon import auditing, deleting, job_backfill, job_calls, repairing
+from daemon import auditing, deleting, job_backfill, job_calls, job_repair, repairing
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
 from daemon.control import Job, Progress
 from daemon.featuring import control_job as features_job
 from daemon.jobs import JobsService, Work
+from daemon.repair_service import RepairService
 from daemon.reparsing import control_job
 from daemon.reproducing import advance
 from daemon.safe_mode import Held, SafeMode
@@ -132,22 +133,24 @@ def _askers(
 ) -> list[Service]:  # fmt: skip
     """Who asks venues for what is past: their jobs, and what does it by itself."""
     book, works = JobBook(writer), dict[str, Work]()
+    jobs["repair"] = repairing.refused
+    repair: job_repair.RepairWork | None = None
     if collectors is not None:
         works["backfill"] = job_backfill.BackfillWork(writer, book, config, clock, job_backfill.beside(collectors))
-    jobs["repair"] = repairing.refused
-    found: list[Service] = []
-    if collectors is not None:
-        mender = repairing.RepairService(
-            config, writer, clock, collectors, jobs["archive"], space.compaction_waits, jobs["reparse"]
-        )
-        jobs["repair"] = mender.by_hand
-        found.append(mender)
+        repair = job_repair.RepairWork(config, writer, book, clock, collectors, jobs["archive"], jobs["reparse"])
+        works[job_repair.WORK], jobs["repair"] = repair, repair.by_hand
     calls = job_calls.CALLS.keys() - ({"repair"} if collectors is None else set())
     works |= {name: job_calls.CallWork(name, writer, book, clock, jobs[name]) for name in sorted(calls)}
     queue = JobsService(writer, book, clock, works, space.compaction_waits)
     jobs |= {**queue.control(), "backfill": job_backfill.control_job(queue)}
     jobs |= {name: job_calls.control_job(queue, name) for name in sorted(calls)}
-    return [queue, *found]
+    if collectors is None or repair is None:
+        return [queue]
+
+    def waits() -> bool:
+        return space.compaction_waits() or collectors.outage is not None
+
+    return [queue, RepairService(config, writer, book, clock, repair, queue.queued, waits)]
 
 
 def _bring_to_order(writer: LakeWriter, now: int) -> tuple[Recovery, Stops]:

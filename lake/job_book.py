@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from lake import job_plan
+from lake import job_plan, job_standing
 from lake.errors import WrongQuestion
 from lake.jobs import OVER, Action, AttemptRow, ChunkRow, JobChange, JobRow, JobState, after, possible
 from lake.writer import LakeWriter
@@ -65,11 +65,7 @@ class JobBook:
             found = job_plan.same(held, request.work, request.arguments)
             known: list[ChunkRow] = []
             if found is None:
-                name = job_plan.name_of(request.work, now, (one.job for one in held))
-                job = JobRow(
-                    job=name, what=request.what, work=request.work, arguments=dict(request.arguments),
-                    priority=request.priority, created_at=now, updated_at=now, asked_by=request.asked_by,
-                )  # fmt: skip
+                job = self._new(request, held, now)
             elif found.state == "running":
                 return found  # its chunks are being asked for: who asks again is told how far it is
             else:
@@ -80,10 +76,27 @@ class JobBook:
             new = [
                 msgspec.structs.replace(one, job=job.job) for one in job_plan.beyond(chunks, known, once=request.once)
             ]
-            while len(new) > BATCH:  # the job last: without it they are nobody's
-                self._write(JobChange(chunks=tuple(new[:BATCH])), now)
-                new = new[BATCH:]
-            self._write(JobChange(jobs=(job,), chunks=tuple(new)), now)
+            self._write_job(job, new, now)
+            return job
+
+    def round(self, request: Request, chunks: Sequence[ChunkRow], now: int) -> JobRow | None:
+        """What the daemon asks for by itself, added to the standing job of its market, or the first of a new one; None
+        where that has to wait (`lake.job_standing`).
+        """
+        with self._guard:
+            held = self._writer.manifest.jobs()
+            self._forget(held, now)
+            mine = job_standing.of(held, request.work, request.arguments)
+            if job_standing.held_up(mine, now) is not None:
+                return None
+            known = self._writer.manifest.job_chunks(mine[0].job) if mine else []
+            if mine and job_standing.takes_more(mine[0], len(known), now):
+                job = msgspec.structs.replace(mine[0], state="queued", updated_at=now, error=None)
+            else:
+                known, job = [], self._new(request, held, now)
+                mine = [job, *mine]
+            new = [msgspec.structs.replace(one, job=job.job) for one in job_standing.added(chunks, known)]
+            self._write_job(job, new, now, job_standing.surplus(mine))
             return job
 
     def move(self, name: str, action: Action, now: int) -> JobRow:
@@ -143,6 +156,19 @@ class JobBook:
         """Chunks as they are now, of which no attempt tells."""
         if chunks:
             self._write(JobChange(chunks=tuple(chunks)), now)
+
+    def _new(self, request: Request, held: Sequence[JobRow], now: int) -> JobRow:
+        return JobRow(
+            job=job_plan.name_of(request.work, now, (one.job for one in held)), what=request.what, work=request.work,
+            arguments=dict(request.arguments), priority=request.priority, created_at=now, updated_at=now,
+            asked_by=request.asked_by,
+        )  # fmt: skip
+
+    def _write_job(self, job: JobRow, chunks: Sequence[ChunkRow], now: int, forget: Sequence[str] = ()) -> None:
+        while len(chunks) > BATCH:  # the job last: without it they are nobody's
+            self._write(JobChange(chunks=tuple(chunks[:BATCH])), now)
+            chunks = chunks[BATCH:]
+        self._write(JobChange(jobs=(job,), chunks=tuple(chunks), forget=tuple(forget)), now)
 
     def _again(self, name: str, chunks: Sequence[ChunkRow]) -> list[ChunkRow]:
         """The chunks that a person asks for again: those that wait, and those that failed for a passing reason."""

@@ -51,7 +51,8 @@ class ChunkRow(msgspec.Struct, kw_only=True):
     """A part of a job that is asked for by itself: one symbol's rows of one kind on [ts_from, ts_to) of venue time.
 
     `chunk` counts from 0 in its job; `tries` are the attempts that failed for a passing reason since it was last asked
-    for by hand, and `due_at` (us) is when a queued one may be tried again (None: now).
+    for by hand, and `due_at` (us) is when a queued one may be tried again (None: now), or a failed one of the daemon's
+    own repair is asked for again.
     """
 
     job: str

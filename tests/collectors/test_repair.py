@@ -22,7 +22,7 @@ from collectors.replay import replay
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
 from daemon.config import Config
-from daemon.repairing import Limits, RepairService, Tools, judge, mend, planned
+from daemon.repairing import Limits, Tools, judge, mend, planned
 from lake import Lake
 from lake.errors import LakeError, WrongQuestion
 from lake.rows import SessionRow
@@ -35,6 +35,7 @@ from tests.cli.test_commands import ask
 from tests.support.lakes import STREAM, TestLake
 from tests.support.market_rows import T0, trade
 from tests.support.past import BEGAN, CONFIG, Killed, Quick, past
+from tests.support.rounds import Rounds, never
 from tests.support.written import combined, line, write
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
@@ -96,10 +97,10 @@ class Day:
         elif not self.venue.root.exists():
             shutil.copytree(MADE[0], self.venue.root)
 
-    async def ask(self, writer, venue, market, endpoint, wishes, report):
+    async def ask(self, writer, venue, market, endpoint, wishes, report, watch=None):
         rest = Endpoint(rest=f"http://{self.venue.host}/{market}", ws={})
         return await alone.alone(
-            venue, market, rest, writer, CONFIG, self.venue.clock, wishes, report, asyncio.Event(), REPAIR
+            venue, market, rest, writer, CONFIG, self.venue.clock, wishes, report, asyncio.Event(), REPAIR, watch=watch
         )
 
     async def repair(self, scope=Scope()):  # noqa: B008 -- it is frozen
@@ -261,57 +262,63 @@ class Collectors:
         self.asked = []
         self._day, self._writer = day, writer
 
-    async def backfill(self, venue, market, endpoint, wishes, report, *, priority, at_once=4):
+    async def backfill(self, venue, market, endpoint, wishes, report, *, priority, at_once=4, watch=None):
         self.asked.append((priority, at_once, len(wishes)))
-        return await self._day.ask(self._writer, venue, market, endpoint, wishes, report)
+        return await self._day.ask(self._writer, venue, market, endpoint, wishes, report, watch)
 
 
 async def test_the_daemon_repairs_by_itself_and_waits_longer_after_each_failure(day: Day, monkeypatch):
     monkeypatch.setattr(paging, "TRIES", 2)
-    clock, stop = day.venue.clock, asyncio.Event()
+    clock = day.venue.clock
     with day.venue.writer() as writer:
         collectors = Collectors(day, writer)
-        service = RepairService(Config(), writer, clock, collectors, None, lambda: False)
+        rounds = Rounds(writer, clock, collectors)
         host, day.venue.host = day.venue.host, "127.0.0.1:1"
         looks = []
         for _ in range(6):
             await clock.sleep(60)
             before = len(collectors.asked)
-            await service.once(stop)
+            await rounds.once()
             looks.append(len(collectors.asked) - before)
         assert looks[0] == 1
         assert 2 <= sum(looks) <= 3, looks  # after 1 and 2 minutes, and what an attempt takes
         assert len(writer.manifest.gaps(state="open")) == 3
-        assert "attempts at it came to nothing" in json.dumps(service.status())
+        assert "attempts at it came to nothing" in json.dumps(rounds.service.status())
         day.venue.host = host
         await clock.sleep(DAY / SECOND)
-        await service.once(stop)
+        await rounds.once()
         assert {gap.state for gap in writer.manifest.gaps()} == {"repaired"}
         assert collectors.asked[-1][:2] == (REPAIR, 1)
-        assert service.status()["closed"] == {"repaired": 3}
-        told = await service.by_hand({"symbol": SYMBOL}, lambda *_: None)
+        told = rounds.service.status()
+        assert told["closed"] == {"repaired": 3}
+        assert told["last"]["closed"] == 3
+        assert told["last"]["rows"] >= len(day.cut)
+        told = await rounds.work.by_hand({"symbol": SYMBOL}, lambda *_: None)
         assert told["left"] == []
         with pytest.raises(WrongQuestion, match="dl gaps"):
-            await service.by_hand({"symbols": [SYMBOL]}, lambda *_: None)
+            await rounds.work.by_hand({"symbols": [SYMBOL]}, lambda *_: None)
 
 
 async def test_the_daemon_looks_until_told_to_stop(tmp_path: Path):
     clock, stop, asked = Quick(), asyncio.Event(), []
 
-    def waits():
-        asked.append(clock.now())
-        if len(asked) == 4:
-            stop.set()
-        return len(asked) < 3
+    class Outages:
+        """Those of who collects, looked at before each look."""
+
+        @property
+        def outage(self):
+            asked.append(clock.now())
+            if len(asked) == 4:
+                stop.set()
+            return "no disk" if len(asked) < 3 else None
 
     with LakeWriter.open(tmp_path / "lake", "n", clock.now()) as writer:
-        collectors = SimpleNamespace(outage=None)
-        service = RepairService(Config(), writer, clock, collectors, None, waits)
+        service = Rounds(writer, clock, Outages()).service
         await service.run(stop)
         assert [later - one for one, later in itertools.pairwise(asked)] == [MINUTE] * 3
         assert service.status()["last"]["open"] == 0
         off = Config.model_validate({"repair": {"enabled": False}})
-        await RepairService(off, writer, clock, collectors, None, waits).run(asyncio.Event())
+        await Rounds(writer, clock, Outages(), config=off).service.run(asyncio.Event())
         assert len(asked) == 4
 
 
@@ -361,10 +368,6 @@ class Inline(InlineExecutor):
         pass
 
 
-async def never(*_):
-    raise AssertionError("nobody else is asked")
-
-
 async def test_what_rest_does_not_give_comes_from_the_archive_and_an_attempt_in_vain_is_remembered(tmp_path: Path):
     lake, asked = TestLake(tmp_path / "lake"), []
     lake.cover(T0, T0 + DAY)
@@ -384,14 +387,9 @@ async def test_what_rest_does_not_give_comes_from_the_archive_and_an_attempt_in_
         covered = Coverage(**STREAM, kind="trade", symbol="BTCUSDT", session="n-9-9", ts_from=T0, ts_to=T0 + DAY)
         lake.writer.record(sessions=[session], coverage=[covered], now=clock.now())
 
-    async def look():
-        tools = Tools(never, archive)
-        return await mend(lake.writer, Config(), clock, Scope(), tools, lambda *_: None, limits=Limits(9, DAY))
-
-    vain = await look()
-    assert ["no such file" in one for one in vain.problems] == [True]
-    assert [one.how for one in vain.left] == ["asking for it failed"]
-    assert "it rests until" in (await look()).left[0].how
+    rounds = Rounds(lake.writer, clock, SimpleNamespace(outage=None, backfill=never), archive=archive)
+    await rounds.once()
+    assert "it rests until" in (await rounds.once()).left[0].how
     assert asked == [
         {
             "exchange": "binance",
@@ -402,11 +400,15 @@ async def test_what_rest_does_not_give_comes_from_the_archive_and_an_attempt_in_
             "last": "2024-07-19",
         }
     ]
+    (job,) = rounds.jobs()
+    assert (job.state, job.error) == ("failed", "1 of 1 parts failed: trade BTCUSDT: no such file (wait)")
     await clock.sleep(61)
-    done = await look()
-    assert (len(asked), done.left) == (2, [])
+    await rounds.once()
+    assert len(asked) == 2
     (gap,) = lake.writer.manifest.gaps()
     assert (gap.state, gap.source, gap.proof) == ("repaired", "archive", "ids")
+    assert [(one.job, one.state) for one in rounds.jobs()] == [(job.job, "done")]
+    assert [one.error for one in lake.writer.manifest.job_attempts(job.job)] == ["no such file (wait)", None]
     lake.close()
 
 
@@ -418,22 +420,3 @@ async def test_of_very_many_gaps_each_has_its_turn():
     assert [len(turn) for turn in turns] == [500, 500, 200, 500]
     assert {gap.gap_id for turn in turns for gap in turn} == {gap.gap_id for gap in gaps}
     assert Limits(9, DAY, 7).some([]) == []
-
-
-async def test_a_stop_does_not_wait_for_who_waits_out_a_ban(day: Day):
-    stop, begun = asyncio.Event(), asyncio.Event()
-
-    class Banned(Collectors):
-        async def backfill(self, *_, **__):
-            begun.set()
-            await asyncio.Event().wait()
-
-    with day.venue.writer() as writer:
-        service = RepairService(Config(), writer, day.venue.clock, Banned(day, writer), None, lambda: False)
-        async with asyncio.TaskGroup() as group:
-            look = group.create_task(service.once(stop))
-            await begun.wait()
-            stop.set()
-        assert (look.result().closed, look.result().requests) == ([], 0)
-        assert len(writer.manifest.gaps(state="open")) == 3
-        assert writer.manifest.cursor(f"repair/{writer.manifest.gaps()[0].gap_id}") is None

@@ -14,7 +14,7 @@ from collectors.repair import Scope
 from compactor.service import compact_once
 from daemon.archiving import archive_job
 from daemon.config import Config
-from daemon.repairing import Limits, Tools, mend
+from daemon.repairing import Tools, mend
 from lake import Lake
 from market.session import Coverage, Gap
 from market.times import DAY, HOUR, SECOND, parse
@@ -60,9 +60,7 @@ async def test_a_gap_of_trades_without_ids_in_order_is_closed_from_the_archive(t
     async def never(*_: Any) -> Any:
         raise AssertionError("no REST route gives trades of then")
 
-    done = await mend(
-        lake.writer, config, clock, Scope(), Tools(never, archive), lambda *_: None, limits=Limits(9, DAY)
-    )
+    done = await mend(lake.writer, config, clock, Scope(), Tools(never, archive), lambda *_: None)
     assert (done.problems, done.left) == ([], [])
     (gap,) = lake.writer.manifest.gaps()
     assert (gap.state, gap.source) == ("repaired", "archive")

@@ -1,0 +1,131 @@
+"""The daemon's own repair: a look at the open gaps every `repair.every_seconds`, a market after the other.
+
+What is in tables by now is judged; what is to be asked for is added to the market's standing job (`lake.job_standing`),
+which `daemon.jobs` begins in its turn and `daemon.job_repair` carries out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from collectors import repair
+from collectors.repair import Scope
+from collectors.repair_plan import Step
+from daemon.config import Config
+from daemon.job_repair import RepairWork, parts_of, request_of
+from daemon.repairing import Brought, Done, Limits, Looked, Market, Told, look
+from lake import job_standing
+from lake.job_book import JobBook
+from lake.writer import LakeWriter
+from market.session import Gap
+from market.times import HOUR
+from runtime import mending
+from runtime.clock import Clock, pause
+
+SHOWN = 5
+"""Reasons that `/status` names."""
+WORKED_ON = "its market is being repaired"
+
+
+class RepairService:
+    """Looks (runtime.service.Service). `queued` is told of a job that is to be worked on; nothing is done while it
+    `waits`.
+    """
+
+    name = "repair"
+    phase = 0
+
+    def __init__(
+        self,
+        config: Config,
+        writer: LakeWriter,
+        book: JobBook,
+        clock: Clock,
+        work: RepairWork,
+        queued: Callable[[str], None],
+        waits: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._writer = writer
+        self._book = book
+        self._clock = clock
+        self._work = work
+        self._queued = queued
+        self._waits = waits
+        self._looks = 0
+        self._last: dict[str, object] | None = None
+        self._before: Counter[str] = Counter()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look until told to stop."""
+        if not self._config.repair.enabled:
+            return
+        while not await pause(self._clock, stop, self._config.repair.every_seconds):
+            if not self._waits():
+                await self.once(stop)
+
+    async def once(self, stop: asyncio.Event) -> Done:
+        """One look. Raises StorageFailed, Fenced."""
+        done, told = Done(), self._config.repair
+        limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR), self._looks)
+        self._looks += 1
+        self._before = Counter(self._work.rounds)
+        gaps = await asyncio.to_thread(Scope().gaps, self._writer.manifest)
+        for market, every in sorted(repair.markets(gaps).items()):
+            mine, turn = limits.some(every), self._work.turns[market]
+            if stop.is_set():
+                break
+            if turn.locked():
+                done.left += [Told(gap, "wait", WORKED_ON) for gap in mine]
+                continue
+            async with turn:
+                await self._one(market, mine, limits, done)
+        if done.closed:
+            mending.repaired(closed=len(done.closed), rows=0, requests=0, still_open=len(done.left))
+        why = Counter(one.how for one in done.left)
+        self._last = {
+            "at": self._clock.now(), "closed": len(done.closed), "open": len(done.left),
+            "why": dict(why.most_common(SHOWN)),
+        }  # fmt: skip
+        return done
+
+    def status(self) -> Mapping[str, object]:
+        """What the last look found and led to, and what was closed since the start, for /status."""
+        last = self._last
+        if last is not None:
+            since = Counter(self._work.rounds)
+            since.subtract(self._before)
+            closed = last["closed"]
+            assert isinstance(closed, int)
+            last = {**last, "closed": closed + since["closed"], "rows": since["rows"], "requests": since["requests"]}
+        return {"enabled": self._config.repair.enabled, "last": last, "closed": dict(self._work.closed)}
+
+    async def _one(self, market: Market, gaps: Sequence[Gap], limits: Limits, done: Done) -> None:
+        manifest, told = self._writer.manifest, self._config.repair
+        archive = told.archives and not manifest.meta().simulated
+        made, sources, before = await asyncio.to_thread(
+            look, manifest, market, gaps, self._clock.now(), limits, archive=archive
+        )
+        steps = made.steps[: limits.most]
+        how = await asyncio.to_thread(self._ask, market, steps) if steps else ""
+        looked = Looked(gaps, msgspec.structs.replace(made, steps=()), sources, before)
+        first = len(done.left)
+        await self._work.judge(looked, done, Brought())
+        asked = {step.gap.gap_id for step in steps}
+        done.left[first:] = [
+            msgspec.structs.replace(one, how=how) if one.gap.gap_id in asked else one for one in done.left[first:]
+        ]
+
+    def _ask(self, market: Market, steps: Sequence[Step]) -> str:
+        """Make them parts of the market's job; what becomes of them, in words."""
+        request, now = request_of(market), self._clock.now()
+        job = self._book.round(request, parts_of(market, steps), now)
+        if job is None:
+            mine = job_standing.of(self._writer.manifest.jobs(), request.work, request.arguments)
+            return job_standing.held_up(mine, now) or "its turn has not come"
+        self._queued(job.job)
+        return f"job {job.job} asks for it"
