@@ -111,7 +111,9 @@ class RepairService:
             look, manifest, market, gaps, self._clock.now(), limits, archive=archive
         )
         steps = made.steps[: limits.most]
-        how = await asyncio.to_thread(self._ask, market, steps) if steps else ""
+        job, how = await asyncio.to_thread(self._ask, market, steps) if steps else (None, "")
+        if job is not None:
+            self._queued(job)
         looked = Looked(gaps, msgspec.structs.replace(made, steps=()), sources, before)
         first = len(done.left)
         await self._work.judge(looked, done, Brought())
@@ -120,12 +122,11 @@ class RepairService:
             msgspec.structs.replace(one, how=how) if one.gap.gap_id in asked else one for one in done.left[first:]
         ]
 
-    def _ask(self, market: Market, steps: Sequence[Step]) -> str:
-        """Make them parts of the market's job; what becomes of them, in words."""
+    def _ask(self, market: Market, steps: Sequence[Step]) -> tuple[str | None, str]:
+        """Make them parts of the market's job, which is named; and what becomes of them, in words."""
         request, now = request_of(market), self._clock.now()
         job = self._book.round(request, parts_of(market, steps), now)
-        if job is None:
-            mine = job_standing.of(self._writer.manifest.jobs(), request.work, request.arguments)
-            return job_standing.held_up(mine, now) or "its turn has not come"
-        self._queued(job.job)
-        return f"job {job.job} asks for it"
+        if job is not None:
+            return job.job, f"job {job.job} asks for it"
+        mine = job_standing.of(self._writer.manifest.jobs(), request.work, request.arguments)
+        return None, job_standing.held_up(mine, now) or "its turn has not come"

@@ -9,10 +9,12 @@ from typing import get_args
 from collectors.backfill import AT_ONCE as PARTS_AT_ONCE
 from daemon import control
 from daemon.job_calls import CALLS
+from daemon.job_repair import WORK
 from daemon.jobs import JobsService
-from lake import migrations
+from lake import job_standing, migrations
 from lake.job_book import JobBook
 from lake.job_plan import AT_ONCE, ATTEMPTS, KEPT, pause_after
+from lake.job_standing import LONG, PARTS
 from lake.jobs import JobState
 from lake.writer import LakeWriter
 from market.times import DAY, MINUTE
@@ -45,6 +47,10 @@ def test_the_numbers_are_the_codes() -> None:
     assert "four at a time" in PAGE
     assert "four parts are asked for side by side" in PAGE
     assert KEPT == 30 * DAY
+    assert (LONG, PARTS, job_standing.KEPT) == (DAY, 500, 5)
+    assert "until that is a day old or has 500 parts" in PAGE
+    assert "the last five of these jobs are kept" in PAGE
+    assert f"`{WORK}-…`" in PAGE
     assert "over for 30 days is forgotten" in PAGE
 
 

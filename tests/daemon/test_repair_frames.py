@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import loguru
@@ -34,6 +35,7 @@ from tests.support import proven, written
 from tests.support.clock import ManualClock
 from tests.support.crash import quick_folder
 from tests.support.proven import BEGIN, LATER, MARKET
+from tests.support.rounds import Rounds, never
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
 
@@ -198,3 +200,27 @@ async def test_a_day_that_cannot_be_read_again_is_told_and_tried_later(lake: Pat
         known = repair.known(writer.manifest, [GAP], repair.sources(None, "linear"), LATER)
         assert known.tried["slow"].again == LATER + LATEST, "to read a day is work"
         assert known.reread == {}
+
+
+async def test_the_daemon_reads_frames_again_as_parts_of_its_job(lake: Path) -> None:
+    still = msgspec.structs.replace(GAP, gap_id="still", ts_from=TO + 2 * STEP, ts_to=TO + 3 * STEP)
+    with LakeWriter.open(lake, "box", LATER) as writer:
+        writer.record(gaps=[still], now=LATER)
+        reader = Reader(writer, refuse="not all of its frames can be read")
+        rounds = Rounds(writer, ManualClock(LATER), SimpleNamespace(outage=None, backfill=never), read=reader.read)
+        await rounds.once()
+        (row,) = rounds.jobs()
+        assert (row.state, row.error) == (
+            "failed", "2 of 2 parts failed: quote BTCUSDT: not all of its frames can be read",
+        )  # fmt: skip
+        assert {one.due_at for one in writer.manifest.job_chunks(row.job)} == {LATER + LATEST}
+        rounds.work._read = Reader(writer).read
+        rounds.book.move(row.job, "resume", LATER)
+        await rounds.carry_out()
+        (row,) = rounds.jobs()
+        assert row.state == "done"
+        last = {one.chunk: one for one in writer.manifest.job_attempts(row.job)}
+        assert sorted((one.attempt, one.rows, one.error) for one in last.values()) == [(2, 0, None), (2, 3, None)]
+        assert {gap.gap_id: gap.state for gap in writer.manifest.gaps(kind="quote") if gap.source} == {
+            "slow": "repaired", "still": "empty",
+        }  # fmt: skip
