@@ -225,7 +225,7 @@ async def test_a_job_that_fails_says_why_and_the_others_go_on(running: Running) 
 
 async def test_a_defect_fails_its_own_job_and_no_other(running: Running) -> None:
     other = await running.ask(name="other", exchange="okx")
-    await running.state(other.job, "running")
+    await running.until(lambda: running.fake.begun == ["other"])
     running.fake.fails = ZeroDivisionError("division by zero")
     job = await running.ask(name="broken")
     await running.state(job.job, "failed")
