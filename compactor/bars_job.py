@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 
 from compactor import certificate
 from compactor.jobs import FinalBars, HourBars, day_span
-from compactor.merge_job import Made, Place, check_inputs, discard, parents_of
+from compactor.merge_job import Made, Place, check_inputs, parents_of
 from lake import bars, merge, parquet, sources, tables
 from lake.bars import EVERY_SYMBOL
 from lake.errors import VerifyFailed
-from lake.publish import Placement, publish
+from lake.publish import Placement, discard, publish
 from lake.rows import FileRow
 from market import kinds, times
 from market.session import Coverage, Gap

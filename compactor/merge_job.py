@@ -7,7 +7,6 @@ inputs are untouched.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,12 +17,12 @@ import pyarrow as pa
 
 from compactor import carry, certificate
 from compactor.jobs import DayClose, HourMerge
-from lake import checks, durable, extents, merge, parquet, tables
+from lake import checks, extents, merge, parquet, tables
 from lake.bars import EVERY_SYMBOL
 from lake.books import KIND
 from lake.checks import BOOK_CROSSED, DUPLICATE
-from lake.errors import StorageFailed, VerifyFailed
-from lake.publish import Placement, publish
+from lake.errors import VerifyFailed
+from lake.publish import Placement, discard, publish
 from lake.rows import CertificateRow, CheckRow, FileRow, SegmentRow
 from lake.windows import Extent
 from market import kinds
@@ -160,13 +159,6 @@ class Flow:
                 f"outputs hold {self._back.rows} rows with sums {self._back.texts()}, inputs without duplicates"
                 f" {self.sums.rows} with {self.sums.texts()}"
             )
-
-
-def discard(root: Path, rows: Iterable[FileRow]) -> None:
-    """Removes files that were published and will not be committed."""
-    for row in rows:
-        with contextlib.suppress(StorageFailed):
-            durable.unlink(root / row.path)
 
 
 def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> Made:

@@ -30,7 +30,7 @@ from compactor.jobs import (
     describe,
     inputs_of,
 )
-from compactor.merge_job import Made, Place, close_day, discard, merge_hour
+from compactor.merge_job import Made, Place, close_day, merge_hour
 from compactor.plan import plan
 from compactor.revise_job import due_after, revise_day, told_before
 from compactor.samples_job import book_samples
@@ -42,6 +42,7 @@ from lake.books import KIND as BOOKS
 from lake.checks import DUPLICATE
 from lake.errors import CommitConflict, CorruptFile, LakeError
 from lake.manifest import Manifest
+from lake.publish import discard
 from lake.refused import of_one_place
 from lake.rows import CheckRow, Expectation, FileRow
 from lake.writer import LakeWriter

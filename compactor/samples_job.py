@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from compactor import certificate
 from compactor.jobs import SAMPLES, BookSamples, day_span
-from compactor.merge_job import Made, Place, check_inputs, discard, parents_of
+from compactor.merge_job import Made, Place, check_inputs, parents_of
 from compactor.sampler import COLUMNS, Sampler
 from lake import parquet
 from lake.bars import EVERY_SYMBOL
 from lake.books import Observed
 from lake.checks import BOOK_CROSSED
-from lake.publish import Placement, publish
+from lake.publish import Placement, discard, publish
 from lake.rows import CheckRow, FileRow
 from market import times
 from market.session import Coverage, Gap

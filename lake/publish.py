@@ -168,3 +168,10 @@ def _digested(batches: Iterable[pa.Table], digest: ContentDigest) -> Iterator[pa
     for batch in batches:
         digest.update(batch)
         yield batch
+
+
+def discard(root: Path, rows: Iterable[FileRow]) -> None:
+    """Removes files that were published and will not be committed."""
+    for row in rows:
+        with contextlib.suppress(StorageFailed):
+            durable.unlink(root / row.path)

@@ -29,6 +29,7 @@ from runtime.workers import WorkerDied
 from transformer import plan
 from transformer.config import TransformerConfig
 from transformer.latencies import Newest
+from transformer.leftovers import Result, finished, let_go, remove
 from transformer.plan import BarJob, Market, TransformJob
 from transformer.run import BarResult, TransformResult, gap_of, run_autopsy, run_bars, run_transform
 from transformer.saying import Summary, say, say_gaps, text_of
@@ -37,7 +38,7 @@ __all__ = ["Summary", "TransformService", "transform_once"]
 Progress = Callable[[int, int, str], None]
 """(done, total, what)"""
 J = TypeVar("J")
-R = TypeVar("R")
+R = TypeVar("R", bound=Result)
 SMALL_JOB_MB = 8
 """Of a job's input where the disk is low: what it makes is on it twice until its inputs go."""
 _AHEAD = 2
@@ -126,12 +127,11 @@ class _Pass:
                     break
                 running.append((job, self.executor.submit(work, self.root, job)))
                 if len(running) > _AHEAD:
-                    yield _finished(running.popleft())
+                    yield finished(running.popleft())
             while running:
-                yield _finished(running.popleft())
+                yield finished(running.popleft())
         finally:
-            for _, future in running:
-                future.cancel()
+            let_go(self.writer, (future for _, future in running))
 
     # --- segments ---
 
@@ -151,6 +151,7 @@ class _Pass:
         try:
             self._commit(job, done, result)
         except CommitConflict as error:
+            remove(self.writer, result.files)
             self.summary.conflicts += 1
             telemetry.commit_conflict(job=f"transform {job.name}", detail=str(error))
             return
@@ -304,6 +305,7 @@ class _Pass:
             self._put_off(job.name, error)
             return False
         except CommitConflict as error:
+            remove(self.writer, future.result().files)
             self.summary.conflicts += 1
             telemetry.commit_conflict(job=job.name, detail=str(error))
             return False
@@ -336,11 +338,6 @@ class _Pass:
             self.writer.publish(cursors={name: failures}, now=self.now)
             self.summary.failed += 1
         return parked
-
-
-def _finished(entry: tuple[J, Future[R]]) -> tuple[J, Future[R]]:
-    entry[1].exception()  # waits
-    return entry
 
 
 class TransformService:

@@ -23,6 +23,7 @@ from tests.support.crash import quick_folder
 from tests.support.market_rows import T0
 from transformer import run, service
 from transformer.config import TransformerConfig
+from transformer.leftovers import remove
 from transformer.service import TransformService, transform_once
 
 CONFIG = TransformerConfig()
@@ -330,6 +331,37 @@ def test_a_commit_that_lost_a_race_is_planned_again(writer, sealed):
 
     assert once(writer, executor=Racing()).conflicts == 1
     assert writer.manifest.files() == []
+    assert on_disk(writer) == []
+
+
+def on_disk(writer):
+    return sorted(path.relative_to(writer.root).as_posix() for path in (writer.root / "hot").rglob("*.parquet"))
+
+
+def test_bars_whose_inputs_were_merged_meanwhile_leave_no_file_behind(writer, sealed):
+    """As at midnight, when a day is closed beside them; a second hour's job is under way already."""
+    covered(writer)
+    sealed([trade(5, 1), trade(HOUR + 5, 2)], 0, HOUR + 20 * MINUTE)
+
+    class Merging(InlineExecutor):
+        def submit(self, fn, *args):
+            done = super().submit(fn, *args)
+            if fn is service.run_bars:
+                writer.publish(remove=[row.path for row in writer.manifest.files("trade")], now=NOW)
+            return done
+
+    assert once(writer, executor=Merging()).conflicts == 1
+    assert writer.manifest.files() == []
+    assert {path.split("data_type=")[1].split("/")[0] for path in on_disk(writer)} == {"trade"}, "those are retired"
+
+
+def test_what_was_published_before_is_not_given_up(writer, sealed):
+    covered(writer)
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+    once(writer)
+    before = on_disk(writer)
+    remove(writer, writer.manifest.files())
+    assert on_disk(writer) == before
 
 
 def test_jobs_and_results_travel_to_a_spawned_worker(writer, sealed):
