@@ -122,8 +122,8 @@ async def _start() -> Response:
     return RedirectResponse("/docs", 307)
 
 
-async def _ours(_request: Request, error: Exception) -> Response:
-    return json_answer(errors.body_of(error), errors.status_of(error))
+async def _ours(request: Request, error: Exception) -> Response:
+    return json_answer(errors.body_of(error, request.app.state.served.root), errors.status_of(error))
 
 
 async def _defect(_request: Request, _error: Exception) -> Response:

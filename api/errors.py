@@ -5,6 +5,7 @@ Refused(status, message)   a request that is not taken, with the reason
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -71,6 +72,9 @@ def status_of(error: Exception) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def body_of(error: Exception) -> dict[str, Any]:
-    """The body of the answer to a request that met an error of ours."""
-    return {"detail": redacted(str(error)), "error": type(error).__name__}
+def body_of(error: Exception, root: Path | None = None) -> dict[str, Any]:
+    """The body of the answer to a request that met an error of ours. Files are named as they lie below `root`."""
+    said = redacted(str(error))
+    for place in () if root is None else (root.absolute(), root.resolve()):
+        said = said.replace(f"{place.as_posix()}/", "")
+    return {"detail": said, "error": type(error).__name__}

@@ -23,8 +23,9 @@ import pyarrow as pa
 
 from lake.errors import CorruptFile, LakeError, TooMuch, WrongQuestion
 from lake.manifest import Manifest
-from lake.sql import fresh, gathered_for
+from lake.sql import fresh, gathered_for, sets_of
 from lake.sql_engine import NARROW, PARQUET, Answer, Limits
+from lake.sql_features import Catalog
 from lake.sql_plan import check_text
 from lake.sql_process import LATE, Ask, Files, Said, Start, put, stream, take
 
@@ -62,7 +63,7 @@ class Sandbox:
             raise TooMuch("SQL: other queries are being answered", "try again later")
         try:
             own = self.limits if limits is None else _narrower(limits, self.limits)
-            return fresh(self._manifest, lambda _: self._asked(query, own))
+            return fresh(self._manifest, lambda _: self._asked(query, own, sets_of(self._manifest, query)))
         finally:
             self._turns.release()
 
@@ -81,17 +82,18 @@ class Sandbox:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _asked(self, query: str, limits: Limits) -> Answer:
+    def _asked(self, query: str, limits: Limits, features: Catalog) -> Answer:
         process = self._take_spare()
         try:
-            return process.ask(query, limits, self._files)
+            return process.ask(Ask(query, limits, features), lambda said: self._files(said, bool(features)))
         finally:
             process.end()
             self._prepare()
 
-    def _files(self, said: Said) -> tuple[Files, list[bytes]]:
-        gathered = gathered_for(self._manifest, self.root, said.scans)
-        return Files(gathered.sources, tuple(gathered.rows)), [stream(table) for table in gathered.rows.values()]
+    def _files(self, said: Said, features: bool) -> tuple[Files, list[bytes]]:
+        gathered = gathered_for(self._manifest, self.root, said.scans, features)
+        told = Files(gathered.sources, tuple(gathered.rows), gathered.features)
+        return told, [stream(table) for table in gathered.rows.values()]
 
     def _take_spare(self) -> _Process:
         with self._lock:
@@ -136,21 +138,21 @@ class _Process:
     def alive(self) -> bool:
         return self._held.poll() is None
 
-    def ask(self, query: str, limits: Limits, files: Callable[[Said], tuple[Files, list[bytes]]]) -> Answer:
+    def ask(self, asked: Ask, files: Callable[[Said], tuple[Files, list[bytes]]]) -> Answer:
         late = threading.Event()
 
         def kill() -> None:
             late.set()
             self._held.kill()
 
-        seconds = limits.seconds
+        limits, seconds = asked.limits, asked.limits.seconds
         # it ends by itself; this is for one that does not
         timer = None if seconds is None else threading.Timer(seconds + LATE + STARTING, kill)
         try:
             if timer is not None:
                 timer.daemon = True
                 timer.start()
-            self._put(msgspec.json.encode(Ask(query, limits)))
+            self._put(msgspec.json.encode(asked))
             wanted, tables = files(self._said())
             for piece in (msgspec.json.encode(wanted), *tables):
                 self._put(piece)

@@ -16,8 +16,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import layout, sql_plan, sql_views, tables
+from lake import layout, sql_features, sql_plan, sql_views, tables
 from lake.errors import CorruptFile, TooMuch
+from lake.sql_features import Catalog, quoted
 from lake.sql_views import MARKET
 from market import times
 from market.kinds import BARS, KINDS, PROVENANCE, kind
@@ -26,10 +27,9 @@ from market.session import EVERY_SYMBOL
 FOREVER = 2**62
 """The end of a hole that still grows, us."""
 WIDTHS = {"bar_1s": times.SECOND, "bar_1m": times.MINUTE}
-PARQUET = (layout.HOT, layout.TABLES, layout.VERSIONS)
+PARQUET = (layout.HOT, layout.TABLES, layout.VERSIONS, layout.FEATURES)
 """Folders that a query's files are in."""
 _YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
-_LISTING = frozenset({"show", "information_schema", "duckdb_tables", "duckdb_views", "duckdb_columns"})
 _BATCH = 8192
 
 
@@ -82,14 +82,22 @@ class Engine:
         run("SET enable_external_file_cache = false")  # memory that no query gives back
         if run("SELECT 1 FROM duckdb_settings() WHERE name = 'asof_loop_join_threshold'").fetchone():
             run("SET asof_loop_join_threshold = 0")  # a loop takes six times as long where rows are few on one side
-        folders = ", ".join(_quoted(f"{prefix}{name}/") for name in PARQUET)
+        folders = ", ".join(quoted(f"{prefix}{name}/") for name in PARQUET)
         run(f"SET allowed_directories = [{folders}]")
         sql_plan.lock(self._conn)
 
     def answer(
-        self, query: str, sources: Mapping[str, Source], rows: Mapping[str, pa.Table], limits: Limits | None = None
+        self,
+        query: str,
+        sources: Mapping[str, Source],
+        rows: Mapping[str, pa.Table],
+        limits: Limits | None = None,
+        features: Catalog = (),
     ) -> Answer:
-        """The answer to a query that the planner let through. Raises WrongQuestion, TooMuch, CorruptFile."""
+        """The answer to a query that the planner let through. Raises WrongQuestion, TooMuch, CorruptFile.
+
+        `features` are told to one query of an engine at most: their schema is everybody's who asks it.
+        """
         limits = limits or Limits()
         over = threading.Event()
         with self._conn.cursor() as conn:
@@ -101,6 +109,10 @@ class Engine:
             timer = None if limits.seconds is None else threading.Timer(limits.seconds, stop)
             try:
                 self._prepare(conn, query, sources, rows)
+                if features:
+                    conn.execute(f"CREATE SCHEMA {sql_features.SCHEMA}")
+                for table in features:
+                    conn.execute(sql_features.view(table, sql_features.select(table, self._prefix)))
                 if timer is not None:
                     timer.daemon = True
                     timer.start()
@@ -125,7 +137,7 @@ class Engine:
     ) -> None:
         """All that the query names, seen by this connection only."""
         words = set(re.findall(r"[a-z0-9_]+", query.lower()))
-        everything = bool(words & _LISTING)
+        everything = bool(words & sql_plan.LISTING)
         known = (*sql_views.NAMES, *(name for name in sql_views.MACROS if name not in sql_views.VIEWS))
         wanted = [name for name in known if everything or name in words or name in sources]
         for name in sql_views.needed(wanted):
@@ -147,7 +159,7 @@ class Engine:
         return sql_views.view_of(source.kind, _hiding(source, held) if source.kind in BARS else held)
 
     def _parquet(self, files: Sequence[str]) -> str:
-        paths = ", ".join(_quoted(f"{self._prefix}{path}") for path in files)
+        paths = ", ".join(quoted(f"{self._prefix}{path}") for path in files)
         return f"read_parquet([{paths}], hive_partitioning = false)"
 
 
@@ -251,7 +263,7 @@ def _hot(source: Source, parquet: str) -> str:
     where = [] if low is None else [f"h.{time} >= make_timestamptz({low})"]
     where += [] if high is None else [f"h.{time} <= make_timestamptz({high})"]
     if source.closed:
-        days = ", ".join(f"({', '.join(map(_quoted, day))})" for day in source.closed)
+        days = ", ".join(f"({', '.join(map(quoted, day))})" for day in source.closed)
         where.append(
             f"NOT EXISTS (SELECT 1 FROM (VALUES {days}) d(exchange, market_type, symbol, date) WHERE "
             "d.exchange = h.exchange AND d.market_type = h.market_type AND d.symbol = h.symbol "
@@ -273,8 +285,8 @@ def _hiding(source: Source, held: str) -> str:
         if not mine:
             continue
         rows = ", ".join(
-            f"({', '.join(map(_quoted, key))}, make_timestamptz({start}), "
-            f"{'make_timestamptz(' + str(end) + ')' if end < FOREVER else 'TIMESTAMPTZ ' + _quoted('infinity')})"
+            f"({', '.join(map(quoted, key))}, make_timestamptz({start}), "
+            f"{'make_timestamptz(' + str(end) + ')' if end < FOREVER else 'TIMESTAMPTZ ' + quoted('infinity')})"
             for *key, start, end in mine
         )  # fmt: skip
         width = WIDTHS[source.kind] // times.SECOND
@@ -285,7 +297,3 @@ def _hiding(source: Source, held: str) -> str:
         )
         touched += f" OR coalesce({name}.hole_end > b.window_start, false)"
     return f"SELECT b.*, {touched} AS {sql_views.HIDDEN} FROM ({held}) b{joins}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -7,19 +7,22 @@ All of it from one snapshot. Files are chosen by exchange, market, symbol, day a
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 import pyarrow as pa
 
-from lake import bar_holes, bars, sources, sql_plan, sql_views
+from lake import bar_holes, bars, feature_table, sources, sql_features, sql_plan, sql_views
+from lake.feature_rows import OWN_TIME, FeatureRow
 from lake.manifest_reads import BATCH, Snapshot
 from lake.plans import MISSING, spans
 from lake.reading import EVER, time_column
 from lake.rows import BarHole, FileRow
 from lake.sql_engine import FOREVER, Source
+from lake.sql_features import Catalog
 from lake.sql_plan import ALL, Ranges, Scan, meets
+from lake.sql_views import MARKET
 from market import times
 from market.kinds import BARS, KINDS
 from market.times import DAY, Interval, floor_to, union
@@ -45,12 +48,13 @@ class Gathered(msgspec.Struct, frozen=True):
     """All that one query is answered from: sources by kind, the files in them, and tables of the manifest."""
 
     sources: dict[str, Source]
-    files: tuple[FileRow, ...]
+    files: tuple[FileRow | FeatureRow, ...]
     rows: dict[str, pa.Table]
+    features: Catalog = ()
 
 
-def gather(snapshot: Snapshot, scans: Iterable[Scan]) -> Gathered:
-    """What a query that reads `scans` can want, as of this snapshot."""
+def gather(snapshot: Snapshot, scans: Iterable[Scan], features: bool = False) -> Gathered:
+    """What a query that reads `scans` can want, as of this snapshot; with all `features` sets where it names some."""
     wanted: dict[str, list[Scan]] = {}
     for scan in scans:
         wanted.setdefault(scan.table, []).append(scan)
@@ -65,7 +69,27 @@ def gather(snapshot: Snapshot, scans: Iterable[Scan]) -> Gathered:
         for name, ask in _ASK.items()
         if name in wanted
     }
-    return Gathered(found, tuple(files), rows)
+    sets, more = _sets(snapshot, wanted) if features else ((), ())
+    return Gathered(found, (*files, *more), rows, sets)
+
+
+def _sets(snapshot: Snapshot, wanted: Mapping[str, Sequence[Scan]]) -> tuple[Catalog, tuple[FeatureRow, ...]]:
+    """All sets, with the files of those that are read."""
+    current = sql_features.current(feature_table.features(snapshot))
+    sets: list[sql_features.Table] = []
+    files: list[FeatureRow] = []
+    for table in sql_features.catalog(current):
+        asked = wanted.get(sql_features.base(table), ())
+        held = [row for row in current if row.feature_set == table.name and any(_holds(scan, row) for scan in asked)]
+        sets.append(msgspec.structs.replace(table, parts=sql_features.parts(held)))
+        files += held
+    return tuple(sets), tuple(files)
+
+
+def _holds(scan: Scan, row: FeatureRow) -> bool:
+    """Whether a version can hold a row of a scan."""
+    names = all(meets(scan.texts.get(name, ALL), *[getattr(row, name)] * 2) for name in MARKET)
+    return names and meets(scan.times(OWN_TIME), row.ts_min, row.ts_max)
 
 
 def _source(snapshot: Snapshot, name: str, scans: Sequence[Scan]) -> tuple[Source, list[FileRow]]:

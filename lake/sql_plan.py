@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self, TypeAlias, TypeVar
 
 import duckdb
 import msgspec
 
-from lake import sql_views
+from lake import sql_features, sql_views
 from lake.errors import WrongQuestion
+from lake.sql_features import Catalog
 from market.kinds import BARS, KINDS
 
 V = TypeVar("V", str, int)
@@ -46,6 +47,8 @@ _FUNCTIONS = frozenset({
 """What a query may read besides the lake: what is told of names, and what is made of nothing."""
 _TELLING = frozenset({"current_setting"})
 """What tells of this machine: settings name the lake's folder."""
+LISTING = frozenset({"show", "information_schema", "duckdb_tables", "duckdb_views", "duckdb_columns"})
+"""Words of a query that asks what there is."""
 _READING = frozenset(
     f"LOGICAL_{name}"
     for name in (
@@ -72,6 +75,7 @@ class Planner:
     """An empty lake in DuckDB, shared by threads. Nothing in it is ever written."""
 
     def __init__(self) -> None:
+        self._names = sql_views.NAMES
         self._conn = duckdb.connect(":memory:", config=CONFIG | {"threads": 1})
         run = self._conn.execute
         run("SET TimeZone = 'UTC'")
@@ -89,6 +93,17 @@ class Planner:
         run(f"SET disabled_optimizers = '{','.join(name for name in known if name not in _OPTIMIZERS)}'")
         lock(self._conn)
 
+    def learn(self, features: Catalog) -> Self:
+        """From now on queries can name these feature sets. Once: a lake's sets are one planner's."""
+        if features:
+            self._conn.execute(f"CREATE SCHEMA {sql_features.SCHEMA}")
+        for table in features:
+            base = sql_features.named(f"{_BASE}{sql_features.base(table)}")
+            self._conn.execute(f"CREATE TABLE {base} ({sql_features.declared(table)})")
+            self._conn.execute(sql_features.view(table, f"SELECT * FROM {base}"))  # noqa: S608 # a quoted name
+        self._names = (*self._names, *map(sql_features.base, features))
+        return self
+
     def scans(self, query: str) -> list[Scan]:
         """What one SELECT reads. Raises WrongQuestion: it is none, is wrong, or would do more than read the lake."""
         check_text(query)
@@ -97,7 +112,7 @@ class Planner:
                 check_one_select(conn, query)
                 row = conn.execute("SELECT json_serialize_plan(?, optimize := true)", [query]).fetchone()
             except duckdb.Error as error:
-                raise wrong(error) from error
+                raise wrong(error, self._names) from error
             assert row is not None
             plan = msgspec.json.decode(row[0])
             if plan["error"]:
@@ -105,26 +120,28 @@ class Planner:
                 raise WrongQuestion(f"SQL: this query cannot be planned: {plan['error_message']}", "write it otherwise")
         return list(_scans(plan["plans"]))
 
-    @staticmethod
-    def _explain(conn: duckdb.DuckDBPyConnection, query: str) -> None:
+    def _explain(self, conn: duckdb.DuckDBPyConnection, query: str) -> None:
         """What is wrong with a query, in the words and with the place that a user is used to."""
         try:
             conn.execute(f"EXPLAIN {query}")
         except duckdb.Error as error:
-            raise wrong(error) from error
+            raise wrong(error, self._names) from error
 
 
-_planner: Planner | None = None
+_planners: dict[Catalog, Planner] = {}
+_PLANNERS = 4
+"""Lakes, or states of their feature sets, whose planners are kept: making one takes some 10 ms."""
 _making = threading.Lock()
 
 
-def planner() -> Planner:
-    """The one of this process."""
-    global _planner  # noqa: PLW0603 # made when first asked for: it takes some ms
+def planner(features: Catalog = ()) -> Planner:
+    """The one of this process for queries that can name these feature sets."""
     with _making:
-        if _planner is None:
-            _planner = Planner()
-        return _planner
+        if features not in _planners:
+            for old in [key for key in _planners if key][: max(0, len(_planners) - _PLANNERS)]:
+                del _planners[old]
+            _planners[features] = Planner().learn(features)
+        return _planners[features]
 
 
 def lock(conn: duckdb.DuckDBPyConnection) -> None:
@@ -174,12 +191,18 @@ def _called(parsed: Any) -> Iterator[str]:
             yield from _called(one)
 
 
-def wrong(error: duckdb.Error) -> WrongQuestion:
+def names_features(query: str) -> bool:
+    """Whether a query may say something of feature sets: it names their schema, or asks what there is."""
+    words = set(re.findall(r"[a-z0-9_]+", query.lower()))
+    return sql_features.SCHEMA in words or bool(words & LISTING)
+
+
+def wrong(error: duckdb.Error, names: Sequence[str] = sql_views.NAMES) -> WrongQuestion:
     """What DuckDB says of a query, and of a name that there is not also those there are."""
     # the place in the line is that of what was asked, not of the EXPLAIN before it
     said = re.sub(r"^(LINE 1: )EXPLAIN (.*\n) {8}", r"\1\2", str(error), flags=re.MULTILINE)
     unknown = isinstance(error, duckdb.CatalogException)
-    return WrongQuestion(f"SQL: {said}", f"views: {', '.join(sql_views.NAMES)}" if unknown else "")
+    return WrongQuestion(f"SQL: {said}", f"views: {', '.join(names)}" if unknown else "")
 
 
 def _scans(plan: Any) -> Iterator[Scan]:

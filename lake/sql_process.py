@@ -20,6 +20,7 @@ import pyarrow as pa
 from lake import confine, sql_plan
 from lake.errors import LakeError, TooMuch
 from lake.sql_engine import PARQUET, Engine, Limits, Source
+from lake.sql_features import Catalog
 from lake.sql_plan import Scan
 
 _HEAD = struct.Struct("!Q")
@@ -37,10 +38,11 @@ class Start(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """The second: a query and what it may take, no more than was said at the start."""
+    """The second: a query, what it may take (no more than was said at the start), and feature sets that it may name."""
 
     query: str
     limits: Limits
+    features: Catalog = ()
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class Files(msgspec.Struct, frozen=True):
 
     sources: dict[str, Source]
     tables: tuple[str, ...]
+    features: Catalog = ()
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -107,7 +110,7 @@ def main() -> None:
     if sys.platform != "win32":
         os.nice(10)  # what somebody asks waits for what is collected
     engine = Engine("", limits, threads=1)
-    planner = sql_plan.planner()
+    planner = sql_plan.Planner()
     planner.scans("SELECT 1 FROM gaps")
     engine.answer("SELECT * FROM gaps", {}, {})  # what DuckDB and pyarrow load when first asked, while it may be
     confine.limited((limits.memory or 1024) * 1_000_000 + BESIDE * 1_000_000, int(4 * (limits.seconds or 3600.0)) + 5)
@@ -115,12 +118,13 @@ def main() -> None:
     try:
         asked = msgspec.json.decode(take(pipe_in, most), type=Ask)
         watchdog = _watchdog(asked.limits)
-        put(pipe_out, msgspec.json.encode(Said(scans=tuple(planner.scans(asked.query)))))
+        scans = planner.learn(asked.features).scans(asked.query)
+        put(pipe_out, msgspec.json.encode(Said(scans=tuple(scans))))
         watchdog.cancel()
         files = msgspec.json.decode(take(pipe_in, most), type=Files)
         rows = {name: pa.ipc.open_stream(take(pipe_in, most)).read_all() for name in files.tables}
         _watchdog(asked.limits)
-        answer = engine.answer(asked.query, files.sources, rows, asked.limits)
+        answer = engine.answer(asked.query, files.sources, rows, asked.limits, files.features)
         put(pipe_out, msgspec.json.encode(Said(capped=answer.capped)))
         put(pipe_out, stream(answer.table))
     except EOFError:

@@ -45,8 +45,9 @@ def sql(
 ) -> int:
     """Ask one SELECT of DuckDB's SQL; docs/sql.md says what can be asked. Exit code 1 where it takes too long.
 
-    Every kind is a view (trade, bar_1m, …), so are gaps, coverage, files, certificates and sessions. Say exchange,
-    symbol and date in WHERE, and only those files are opened: or trades('binance', 'BTCUSDT', '2026-11-20').
+    Every kind is a view (trade, bar_1m, …), so are gaps, coverage, files, certificates and sessions, and feature sets
+    (features.momentum). Say exchange, symbol and date in WHERE, and only those files are opened: or
+    trades('binance', 'BTCUSDT', '2026-11-20').
     """
     from lake.manifest import Manifest
     from lake.sql import Asking, Limits

@@ -293,6 +293,21 @@ async def test_sql_is_off_unless_it_is_allowed_and_asks_for_a_token(api: Asgi, h
     assert (wrong.status, wrong.json()["error"]) == (400, "WrongQuestion")
 
 
+async def test_errors_name_files_as_they_lie_in_the_lake(tmp_path: Path) -> None:
+    made = TestLake(tmp_path / "lake")
+    file = made.day("trade", [trade(T0, "10", "1", 1)])
+    made.close()
+    (made.root / file.path).write_bytes(b"PAR1")
+    token = tokens.make(made.root, "sql", "read", NOW)
+    held = Served(made.root, ServeConfig(sql=True), ManualClock(NOW))
+    api = Asgi(create(held), headers={"authorization": f"Bearer {token}"})
+    said = await post(api, "/api/v1/sql", {"query": "FROM trade"})
+    held.close()
+    assert (said.status, said.json()["error"]) == (500, "CorruptFile")
+    assert said.json()["detail"].startswith(file.path)
+    assert str(made.root) not in said.body.decode()
+
+
 async def test_sql_that_is_off_says_which_setting_allows_it(lake: Path) -> None:
     held = Served(lake, ServeConfig(), ManualClock(NOW))
     token = tokens.make(lake, "sql", "read", NOW)

@@ -137,3 +137,11 @@ def test_other_venues_and_other_markets(lake):
     assert lake.sql(f"SELECT close FROM macro_minute WHERE {cut} ORDER BY ts")["close"].to_pylist() == [
         500.0, 501.0, 502.0, 503.0, 504.0,
     ]  # fmt: skip
+
+
+def test_what_was_known_is_never_of_later(lake):
+    found = rows(lake, "what_was_known")
+    minutes = [round((row["window_start"] - when(T0)).total_seconds() / 60) for row in found]
+    assert [row["momentum"] for row in found] == [None if minute < 1 else minute - 1 for minute in minutes]
+    joined = lake.features.join("momentum", "bar_1m", exchange="binance", symbol="BTCUSDT")
+    assert joined["momentum__x"].to_pylist() == [row["momentum"] for row in found]

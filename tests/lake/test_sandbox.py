@@ -46,6 +46,18 @@ def test_the_answer_is_that_of_the_lake(root, sandbox):
     assert (answer.table.num_rows, answer.capped) == (4, None)
 
 
+@pytest.mark.parametrize("told", ["duckdb_views", "duckdb_columns", "duckdb_tables", "duckdb_functions"])
+def test_nothing_that_is_told_of_names_says_where_the_lake_is(root, told):
+    with Sandbox(root) as sandbox:
+        held = str(sandbox.ask(f"FROM {told}(), trade").table.to_pylist())
+        for query in ("SELECT error(symbol) FROM trade", "FROM nowhere", "SELECT price + side FROM trade"):
+            with pytest.raises(WrongQuestion) as wrong:
+                sandbox.ask(query)
+            held += wrong.value.message + wrong.value.hint
+    assert "trade" in held
+    assert str(root) not in held
+
+
 def test_an_answer_is_cut_short_with_a_sentence(sandbox):
     answer = sandbox.ask("FROM range(1000000000000)")
     assert (answer.table.num_rows, answer.capped) == (5, "the first 5 rows; there are more")
@@ -81,9 +93,9 @@ def test_a_process_that_dies_is_an_error_and_the_next_query_has_another(sandbox,
         taken.append(take())
         return taken[-1]
 
-    def killed(said):
+    def killed(*asked):
         taken[-1]._held.kill()
-        return answered(said)
+        return answered(*asked)
 
     with monkeypatch.context() as changed:
         changed.setattr(sandbox, "_take_spare", took)

@@ -139,8 +139,8 @@ def test_only_files_of_the_kinds_that_are_named_are_opened(made, lake):
 def test_a_query_whose_files_were_replaced_meanwhile_is_asked_of_a_new_snapshot(made, lake):
     gathered, asked = lake._sql._gathered, []
 
-    def replaced(scans, version):
-        held = gathered(scans, version)
+    def replaced(scans, version, *more):
+        held = gathered(scans, version, *more)
         if not asked:
             rows = [trade(T0 + DAY, "11", "1", seq=n) for n in (3, 4)]
             parts = [file for file in held.files if file.level == "part"]

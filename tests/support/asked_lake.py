@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 
+from features import Put, put
 from lake import tables
 from lake.rows import CertificateRow, FileRow, SessionRow
 from market.times import DAY, HOUR, MINUTE, SECOND
@@ -38,6 +40,7 @@ def build(root: Path) -> TestLake:
         quote(T0 + n * 10 * SECOND, f"{60_000 + n % 50 - 25}", f"{60_001 + n % 50 - 25}", update_id=n)
         for n in range(1, 600)
     ])  # fmt: skip
+    _momentum(lake)
     _books(lake)
     _reference(lake, candles.candles_of(held))
     lake.cover(T0, T0 + DAY)
@@ -55,6 +58,13 @@ def certificate(file: FileRow) -> CertificateRow:
         path=file.path, sha256=file.sha256, kind=file.kind, symbol=file.symbol, date=file.date, revision=1,
         issued_at=T0 + DAY, rows=file.rows, missing=8, gap_seconds=120.0, verified="candles", **STREAM,
     )  # fmt: skip
+
+
+def _momentum(lake: TestLake) -> None:
+    """A feature set: of each minute its number, known a minute later."""
+    times = pl.Series("ts_event", [T0 + n * MINUTE for n in range(HOURS * 60)], pl.Datetime("us", "UTC"))
+    rows = pl.DataFrame([times, pl.Series("x", range(HOURS * 60))])
+    put(lake.writer, rows, Put(**STREAM, symbol="BTCUSDT", feature_set="momentum", delay=MINUTE), T0 + DAY)
 
 
 def _books(lake: TestLake) -> None:
