@@ -19,7 +19,7 @@ from collectors.intake import Intake, Lines, line_of, lines_of_frames
 from collectors.links import Gaps, Link, Recalling, Totals, tally
 from collectors.pressed import Sieve
 from collectors.rhythm import Rhythms
-from collectors.routes import Route, Routes
+from collectors.routes import Keeper, Route, Routes
 from collectors.told import Told
 from lake.frames import FrameLine, payload
 from lake.rows import SessionRow
@@ -57,8 +57,9 @@ class Pipeline:
     """One (exchange, market_type). `merger` makes the memory of a kind; `frames` tells whether frames are kept."""
 
     def __init__(
-        self, exchange: str, market_type: str, intake: Intake, merger: Callable[[str], Merger], *, frames: bool = True
-    ) -> None:
+        self, exchange: str, market_type: str, intake: Intake, merger: Callable[[str], Merger], *, frames: bool = True,
+        keeper: Keeper | None = None,
+    ) -> None:  # fmt: skip
         self.exchange = exchange
         self.market_type = market_type
         self.market = (exchange, market_type)
@@ -77,7 +78,7 @@ class Pipeline:
         self._gaps = Gaps()
         self._told = Told(self.links, self.route)
         self._departures = Departures(self.links, self.route, self._found)
-        self._routes = Routes(self.market, intake, merger, self._told.given_up, self._blocking)
+        self._routes = Routes(self.market, intake, merger, self._told.given_up, self._blocking, keeper)
 
     def route(self, kind: str) -> Route:
         """The route of a kind, made at first use."""

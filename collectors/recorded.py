@@ -16,6 +16,9 @@ from market.session import Polled
 from market.times import DAY
 
 _CONN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_CAUSE = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_PLANNED = ("stopped", "done", "end_of_frames")
+"""Causes of an end after which nothing was wanted any more."""
 EARLIEST = 946_684_800_000_000
 """2000-01-01: an earlier `ts_recv` is no receive time in us (but seconds, ms, or nothing)."""
 MOST_FRAMES = 2**53
@@ -33,6 +36,14 @@ DAMAGE_SHOWN = 10
 def begins(path: Path) -> int:
     """The receive time (us) of a file's first line; files without one come last."""
     return next((line.ts_recv for line in read_frames(path)), LAST)
+
+
+def ended(line: FrameLine) -> tuple[str, str, bool]:
+    """Of a line that ends a connection: the cause in a word, what more is said, and whether more was wanted then."""
+    cause, _, detail = (line.reason or "disconnect").partition(": ")
+    if not _CAUSE.fullmatch(cause):  # causes are words of ours, whatever a foreign file says
+        cause, detail = "disconnect", line.reason or ""
+    return cause, detail, cause not in _PLANNED
 
 
 def problem(line: FrameLine, today: int) -> str | None:

@@ -14,6 +14,7 @@ import msgspec
 
 from collectors import recorded, venues
 from collectors.config import CollectorsConfig
+from collectors.nameless import Beside
 from collectors.replay import Run, Summary
 from lake import durable, layout
 from lake.errors import CorruptFile
@@ -36,7 +37,14 @@ class Rederivation:
     """
 
     def __init__(
-        self, exchange: str, market_type: str, scratch: Path, config: CollectorsConfig, known: Lasting, today: int
+        self,
+        exchange: str,
+        market_type: str,
+        scratch: Path,
+        config: CollectorsConfig,
+        known: Lasting,
+        today: int,
+        beside: Beside,
     ) -> None:
         venue = venues.load(exchange)
         if market_type not in venue.ENDPOINTS:
@@ -45,7 +53,9 @@ class Rederivation:
         self._begun: set[str] = set()
         writing = config.writing.model_copy(update={"frames": False})
         with hushed():
-            self._run = Run(venue, market_type, self.writer, config.model_copy(update={"writing": writing}), {}, today)
+            self._run = Run(
+                venue, market_type, self.writer, config.model_copy(update={"writing": writing}), {}, today, beside
+            )
             self._run.recall(known)
 
     def begin(self, opened: Iterable[FrameLine], unread: Iterable[str]) -> None:

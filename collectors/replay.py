@@ -7,7 +7,6 @@ interrupted is finished by another.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.links import Link, nonzero
 from collectors.merger import HOLD
+from collectors.nameless import Beside, beside
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
 from collectors.slices import Recording, SliceReader, Together, is_slice
@@ -37,9 +37,6 @@ BATCH = 256
 TICK = SECOND // 4  # how often, in receive time, the mergers are told the time
 PASS = 10 * SECOND
 """How much receive time a write pass takes at most: frames are never far ahead of the lines made from them."""
-_CAUSE = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_PLANNED = ("stopped", "done", "end_of_frames")
-"""Causes of an end after which nothing was wanted any more."""
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -52,6 +49,8 @@ class Summary(msgspec.Struct, kw_only=True):
     """Frames that the lake had already."""
     events: dict[str, int] = {}
     duplicates: dict[str, int] = {}
+    covered: dict[str, int] = {}
+    """Events without an id of a recording of somebody else, left out where own capture covers their time."""
     ignored: dict[str, int] = {}
     rejected: dict[str, int] = {}
     gaps: int = 0
@@ -94,7 +93,7 @@ def replay(
     if market_type not in venue.ENDPOINTS:
         raise Malformed(f"market_type of {exchange} (one of {', '.join(venue.ENDPOINTS)})", market_type)
     stops = recovery.settle(writer, writer.recover(now), now)
-    run = Run(venue, market_type, writer, config, stops, now)
+    run = Run(venue, market_type, writer, config, stops, now, beside(writer.manifest, venue.NAME, market_type))
     try:
         raw = [path for path in files if is_slice(path)]
         for path in sorted((path for path in files if path not in raw), key=recorded.begins):
@@ -119,8 +118,9 @@ class Run:
         config: CollectorsConfig,
         stops: recovery.Stops,
         today: int,
+        beside: Beside,
     ) -> None:
-        self._today = today
+        self._today, self._beside = today, beside
         self._exchange = exchange
         self._market_type = market_type
         self._writer = writer
@@ -128,8 +128,9 @@ class Run:
         self._intake = Intake(config.writing)
         self._commit = GroupCommit(writer, config.node, config.writing)
         self._pipeline = Pipeline(
-            exchange.NAME, market_type, self._intake, merger_maker(exchange, market_type), frames=config.writing.frames
-        )
+            exchange.NAME, market_type, self._intake, merger_maker(exchange, market_type),
+            frames=config.writing.frames, keeper=beside,
+        )  # fmt: skip
         self._pressure = config.writing.queue_bytes // 2
         self.unknown: set[str] = set()  # connections of which nothing says what they asked for: they are left out
         self._links: dict[str, Link] = {}
@@ -250,7 +251,8 @@ class Run:
             ignored.update(link.session.ignored)
         return msgspec.structs.replace(
             summary, frames=totals.frames, events=nonzero(totals.events), duplicates=nonzero(totals.duplicates),
-            ignored=nonzero(ignored), rejected=nonzero(totals.rejected), gaps=totals.gaps, damage=[*summary.damage],
+            covered=nonzero(self._beside.left), ignored=nonzero(ignored), rejected=nonzero(totals.rejected),
+            gaps=totals.gaps, damage=[*summary.damage],
         )  # fmt: skip
 
     # --- lines ---
@@ -279,10 +281,8 @@ class Run:
         elif line.dir == "send":
             self._pipeline.sent(link, line.data.decode("utf-8", "replace"), line.ts_recv)
         elif line.dir == "close":
-            cause, _, detail = (line.reason or "disconnect").partition(": ")
-            if not _CAUSE.fullmatch(cause):  # causes are words of ours, whatever a foreign file says
-                cause, detail = "disconnect", line.reason or ""
-            self._pipeline.close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=cause not in _PLANNED)
+            cause, detail, wanted = recorded.ended(line)
+            self._pipeline.close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=wanted)
             del self._links[line.conn]
             held = self._held(line.conn)
             self._known[line.conn] = held._replace(here=max(line.n, session.frame_no))
@@ -328,6 +328,7 @@ class Run:
         session, polled = self._session(line)
         session.frame_no = known
         self._seed(line.conn)
+        self._beside.opened(line.conn, line.url or "")
         source = "ws" if polled is None else HISTORY if recorded.SPAN in polled else "rest"
         link, _ = self._pipeline.open(
             session, name=line.conn, source=source, url=line.url or "", now=line.ts_recv, polled=polled

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Protocol
 
 from collectors.intake import Intake, LaneKey, Lines, MarketKey, lines_of
 from collectors.led import LedMerger
@@ -17,19 +19,36 @@ MergeAll = Callable[[Sequence[Event]], Sequence[Event]]
 """Events in a row -> those of them that are new."""
 
 
+class Keeper(Protocol):
+    """Who says which events of a kind may be rows: of those that are new, or (`first`) before a merger sees them."""
+
+    first: bool
+
+    def keep(self, kind: str, events: Sequence[Event]) -> Sequence[Event]: ...
+
+
 class Route:
     """Where events of one kind go: the merger that knows which are new, and the channel for those. Whoever has to know
     of what is given up is told the gaps as they begin and end.
     """
 
     def __init__(
-        self, lane: LaneKey, merger: Merger, channel: Channel[Lines], tell: Callable[[Sequence[Gap]], None]
+        self,
+        lane: LaneKey,
+        merger: Merger,
+        channel: Channel[Lines],
+        tell: Callable[[Sequence[Gap]], None],
+        keeper: Keeper | None = None,
     ) -> None:
         self.kind = lane[2]
         self.lane = lane
         self.tell = tell
         self.merger = merger
         self.merge_all: MergeAll = merger.merge_all
+        self._keep: MergeAll | None = None if keeper is None else partial(keeper.keep, self.kind)
+        if keeper is not None and self._keep is not None:
+            both = (self._keep, merger.merge_all) if keeper.first else (merger.merge_all, self._keep)
+            self.merge_all = _in_turn(*both)
         self._led = merger if isinstance(merger, LedMerger) else None
         self.channel = channel
         self.found: list[Event] = []
@@ -50,6 +69,7 @@ class Route:
     def release(self) -> Sequence[Event]:
         """What the merger kept back and is new after all, though nothing came with it: into the batch."""
         owed = self._led.owed() if self._led is not None else ()
+        owed = owed if self._keep is None else self._keep(owed)
         self.batch += owed
         return owed
 
@@ -86,6 +106,10 @@ class Route:
             self.reported = now
 
 
+def _in_turn(one: MergeAll, other: MergeAll) -> MergeAll:
+    return lambda events: other(one(events))
+
+
 class Routes:
     """The routes of one market: by kind, and by the class of the events. Channels that make reading wait when they are
     full join `blocking`.
@@ -98,6 +122,7 @@ class Routes:
         merger: Callable[[str], Merger],
         tell: Callable[[Sequence[Gap]], None],
         blocking: list[Channel[Lines]],
+        keeper: Keeper | None = None,
     ) -> None:
         self.puts: dict[type, Callable[[Event], None]] = {}
         """Class of events -> what takes one; of those that were met (see `meet`)."""
@@ -106,6 +131,7 @@ class Routes:
         self._merger = merger
         self._tell = tell
         self._blocking = blocking
+        self._keeper = keeper
         self._routes: dict[str, Route] = {}
         self._met: list[Route] = []
 
@@ -117,7 +143,8 @@ class Routes:
         found = self._routes.get(kind)
         if found is None:
             lane = (*self._market, kind)
-            found = self._routes[kind] = Route(lane, self._merger(kind), self._intake.lane(lane), self._tell)
+            channel = self._intake.lane(lane)
+            found = self._routes[kind] = Route(lane, self._merger(kind), channel, self._tell, self._keeper)
             if found.channel.when_full == "block":
                 self._blocking.append(found.channel)
         return found

@@ -14,6 +14,7 @@ from typing import Self
 import msgspec
 
 from collectors.config import CollectorsConfig
+from collectors.nameless import beside
 from collectors.rederive import REST, Rederivation, opening
 from lake import durable, reproduced
 from lake.errors import CorruptFile, LakeError
@@ -112,7 +113,8 @@ class Rederiver:
             self._files = list(self._source.files)
             self.total = len(self._files)
             if self._files:
-                self._reader = Rederivation(*self._market, self._folder.path / "lake", config, known, now)
+                own = beside(self._manifest, *self._market, again=True)
+                self._reader = Rederivation(*self._market, self._folder.path / "lake", config, known, now, own)
                 self._reader.begin(self._opened(every), self._unread)
         except BaseException:
             self.close()

@@ -21,7 +21,7 @@ from lake.merge import plain_frame
 from lake.reader import Lake
 from lake.rows import FILES, FileRow
 from market import kinds, times
-from market.session import Coverage, GapState
+from market.session import EVERY_SYMBOL, GapState
 from market.times import Interval
 
 MOST_ROWS = 150_000
@@ -48,29 +48,48 @@ class Overlap(msgspec.Struct, kw_only=True):
 
 
 def covered(
-    manifest: Manifest, exchange: str, market_type: str, kind: str, sessions: Iterable[str], *, files: bool
+    manifest: Manifest,
+    exchange: str,
+    market_type: str,
+    kind: str,
+    sessions: Iterable[str],
+    *,
+    files: bool,
+    closed: bool = False,
 ) -> Spans:
-    """When each symbol of a kind was covered by other sessions than these, gaps left out; `files`: by files as well."""
-    ours = set(sessions)
-    if not files:
-        ours |= {row.session for row in manifest.sessions(exchange, market_type) if row.source in FILES}
-    held: dict[str, list[Interval]] = {}
+    """When each symbol of a kind was covered by other sessions than these, gaps left out: also those that were closed
+    since, where `closed`. `files`: by files as well. EVERY_SYMBOL stands for symbols that are not named.
+
+    The coverage of a stream ends, and an interruption begins, with an event that is stored: its time is covered.
+    """
+    sources = {row.session: row.source for row in manifest.sessions(exchange, market_type)}
+    ours = {*sessions, *(name for name, source in sources.items() if source in FILES and not files)}
+    held: dict[str, list[Interval]] = {EVERY_SYMBOL: []}
     for row in manifest.coverage(exchange, market_type, kind):
         if row.session not in ours:
-            held.setdefault(row.symbol, []).append(_interval(row))
-    holes: dict[str, list[Interval]] = {}
-    for gap in manifest.gaps(exchange, market_type, kind, state=_MISSING):
-        end = gap.ts_to if gap.ts_to is not None else 2**62
-        holes.setdefault(gap.symbol, []).append(Interval(gap.ts_from, end))
-    every = holes.get("*", [])
+            end = row.ts_to + (sources.get(row.session) == "ws")
+            held.setdefault(row.symbol, []).append(Interval(row.ts_from, end))
+    holes: dict[str, list[Interval]] = {EVERY_SYMBOL: []}
+    for gap in manifest.gaps(exchange, market_type, kind, state=None if closed else _MISSING):
+        start, end = gap.ts_from + (gap.proof == "interval"), gap.ts_to if gap.ts_to is not None else 2**62
+        if start < end:
+            holes.setdefault(gap.symbol, []).append(Interval(start, end))
+    found = {
+        symbol: times.subtract(
+            [*held.get(symbol, ()), *held[EVERY_SYMBOL]], [*holes.get(symbol, ()), *holes[EVERY_SYMBOL]]
+        )
+        for symbol in (held if not held[EVERY_SYMBOL] else held.keys() | holes.keys())
+    }
     return {
-        symbol: [(one.start, one.end) for one in times.subtract(spans, [*holes.get(symbol, []), *every])]
-        for symbol, spans in held.items()
+        symbol: [(one.start, one.end) for one in spans]
+        for symbol, spans in sorted(found.items())
+        if spans or symbol != EVERY_SYMBOL
     }
 
 
-def _interval(row: Coverage) -> Interval:
-    return Interval(row.ts_from, row.ts_to)
+def of_symbol(held: Spans, symbol: str) -> Sequence[tuple[int, int]]:
+    """What is covered of one symbol."""
+    return held.get(symbol, held.get(EVERY_SYMBOL, ()))
 
 
 def without(kind: str, table: pa.Table, held: Spans) -> tuple[pa.Table, int]:
@@ -81,13 +100,15 @@ def without(kind: str, table: pa.Table, held: Spans) -> tuple[pa.Table, int]:
     frame = plain_frame(table.select(["symbol", "ts_event", *ids]))
     at = pl.col("ts_event").to_physical()
     inside = pl.lit(value=False)
-    present = set(frame["symbol"].cast(pl.String).unique())
-    for symbol in sorted(present & held.keys()):
-        starts = pl.Series([start for start, _ in held[symbol]], dtype=pl.Int64)
-        ends = pl.Series([end for _, end in held[symbol]], dtype=pl.Int64)
+    for symbol in sorted(set(frame["symbol"].cast(pl.String).unique())):
+        spans = of_symbol(held, symbol)
+        if not spans:
+            continue
+        starts = pl.Series([start for start, _ in spans], dtype=pl.Int64)
+        ends = pl.Series([end for _, end in spans], dtype=pl.Int64)
         stamps = frame.select(at).to_series()
         place = starts.search_sorted(stamps, side="right").cast(pl.Int64) - 1
-        until = ends.gather(place.clip(0)) if ends.len() else stamps
+        until = ends.gather(place.clip(0))
         within = pl.Series((place >= 0) & (stamps < until))
         inside |= (pl.col("symbol").cast(pl.String) == symbol) & pl.lit(within)
     nameless = pl.all_horizontal([pl.col(name).is_null() for name in ids])

@@ -14,7 +14,7 @@ from api.answers import json_answer
 from api.errors import wrong
 from api.state import State
 from api.uploads import kept
-from collectors.files.importing import Request, rehearse, request_of
+from collectors.files.importing import Request, held, rehearse, request_of
 from collectors.files.reading import Options
 
 router = APIRouter(prefix="/ingest", tags=["venues"])
@@ -58,7 +58,8 @@ async def take_in(
     async with kept(file) as path:
         request: Request = await asyncio.to_thread(lambda: request_of(path, options, again=again))
         if dry_run:
-            done: Any = await served.reading.read(lambda: rehearse(request, served.clock.now(), _silent))
+            there = await served.reading.ask(lambda: held(served.lake.manifest, request))
+            done: Any = await served.reading.read(lambda: rehearse(request, served.clock.now(), _silent, there))
         else:
             done = await served.control.ask("import", msgspec.to_builtins(request))
     result = {name: value for name, value in msgspec.to_builtins(done).items() if name != "path"}

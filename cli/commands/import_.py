@@ -11,6 +11,7 @@ import typer
 
 from cli.output import ERR, OUT, print_json, progress
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
+from cli.previews import counted, show, show_held
 from lake.errors import LakeError
 from market import times
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collectors.files.preview import Preview
     from collectors.files.reading import Options, Unclear
     from daemon.config import Config
+    from lake.overlaps import Spans
     from lake.writer import LakeWriter
     from runtime.workers import Workers
 
@@ -59,7 +61,6 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read all of it, s
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")]
 
 
-OWN = "lake"
 SHOWN = 5
 """Days with differences that are named one by one."""
 
@@ -131,12 +132,17 @@ def _import(
     asks = not as_json and _terminal()
     requests = [_understood(file, options, again, asks=asks) for file in files]
     looks = [_look(request, quiet=as_json) for request in requests]
+    held = [_held(root, request) for request in requests]
     if not as_json:
-        for look in looks:
-            _show(look)
+        for look, spans in zip(looks, held, strict=True):
+            show(look)
+            show_held(look, spans)
     if asks and not (yes or dry_run):
         _confirmed("Write this into the lake?")
-    made = [_taken(root, config, request, dry_run=dry_run, quiet=as_json) for request in requests]
+    made = [
+        _rehearsed(request, spans, quiet=as_json) if dry_run else _taken(root, config, request, quiet=as_json)
+        for request, spans in zip(requests, held, strict=True)
+    ]
     if as_json:
         print_json({"dry_run": dry_run, "files": made, "understood": looks})
     else:
@@ -260,17 +266,36 @@ def _look(request: Request, *, quiet: bool) -> Preview:
         return preview(request, report)
 
 
-def _taken(root: Path, config: Path | None, request: Request, *, dry_run: bool, quiet: bool) -> dict[str, Any]:
+def _held(root: Path, request: Request) -> Spans:
+    """What a lake covers already of what the file may tell without ids."""
+    from collectors.files.importing import held
+    from lake.layout import MANIFEST
+    from lake.manifest import Manifest
+
+    if not (root / MANIFEST).is_file():
+        return {}
+    manifest = Manifest.read_only(root)
+    try:
+        return held(manifest, request)
+    finally:
+        manifest.close()
+
+
+def _rehearsed(request: Request, held: Spans, *, quiet: bool) -> dict[str, Any]:
     import msgspec
 
-    from cli.jobs import run_job, settings
     from collectors.files.importing import rehearse
     from runtime.clock import SystemClock
 
-    if dry_run:
-        with progress("reading", quiet=quiet) as report:
-            told: dict[str, Any] = msgspec.to_builtins(rehearse(request, SystemClock().now(), report))
-            return told
+    with progress("reading", quiet=quiet) as report:
+        told: dict[str, Any] = msgspec.to_builtins(rehearse(request, SystemClock().now(), report, held))
+        return told
+
+
+def _taken(root: Path, config: Path | None, request: Request, *, quiet: bool) -> dict[str, Any]:
+    import msgspec
+
+    from cli.jobs import run_job, settings
 
     def work(writer: LakeWriter, workers: Workers, now: int, config: Config, report: Report) -> dict[str, Any]:
         from collectors.files.importing import take_in
@@ -282,30 +307,6 @@ def _taken(root: Path, config: Path | None, request: Request, *, dry_run: bool, 
     arguments = msgspec.to_builtins(request)
     done: dict[str, Any] = run_job("import", arguments, root, settings(config), quiet, work, create=True)
     return done
-
-
-def _show(look: Preview) -> None:
-    written = f"'{look.delimiter}' between columns, " if look.format == "csv" else ""
-    OUT.print(f"{look.path}", markup=False)
-    OUT.print(f"  {look.kind} in the dialect {look.dialect} ({look.format}, {written}{look.encoding})", markup=False)
-    taken = [f"{column} -> {field}" for column, field in look.columns.items() if field]
-    left = [column for column, field in look.columns.items() if not field]
-    told = ", ".join(taken) + (f"; left out: {', '.join(left)}" if left else "")
-    OUT.print(f"  columns: {'those of our own table' if look.dialect == OWN else told}", markup=False)
-    for field, form in look.times.items():
-        OUT.print(f"  {field}: {form}", markup=False)
-    said = [f"symbol {look.symbol}" if look.symbol else "symbols of the file"]
-    said += [f"candles of {look.interval}, named by their {look.label}"] if look.interval else []
-    said += [f"prices divided by {look.scale}"] if look.scale != 1 else []
-    OUT.print(f"  {'; '.join(said)}", markup=False)
-    OUT.print(f"  from {times.text(look.ts_first)} to {times.text(look.ts_last)}", markup=False)
-    for row in look.rows:
-        told = " ".join(f"{name}={_short(value)}" for name, value in row.items() if value not in (None, ""))
-        OUT.print(f"  {told}", markup=False)
-
-
-def _short(value: object) -> object:
-    return f"({counted(len(value), 'level')})" if isinstance(value, list) else value
 
 
 def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
@@ -358,7 +359,3 @@ def _say_overlaps(overlaps: Sequence[Mapping[str, Any]], kind: str) -> None:
         OUT.print(
             f"  differs: {one['symbol']} {one['date']}: {one['different']:,}, first {one['example']}", markup=False
         )
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -154,6 +154,7 @@ def _say(done: Any, transformed: Any, compacted: Any) -> None:
     for name, counts in (
         ("events", done.events),
         ("duplicates", done.duplicates),
+        ("left out (no id, and own capture covers their time)", done.covered),
         ("ignored (channels not collected)", done.ignored),
     ):
         if counts:

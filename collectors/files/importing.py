@@ -28,6 +28,7 @@ from lake import adopting, layout, overlaps, tables
 from lake.adopting import Adopted, FileSource, Published
 from lake.checks import DIFFERS
 from lake.errors import LakeError
+from lake.manifest import Manifest
 from lake.overlaps import Overlap
 from lake.reader import Lake
 from lake.refused import cure
@@ -139,7 +140,9 @@ def take_in(
     if isinstance(source, Adopted):
         return _imported(request, sha256, source)
     made = Published()
-    source = msgspec.structs.replace(source, held=_held(writer, source, request), zone=_zone(request.reading))
+    source = msgspec.structs.replace(
+        source, held=held(writer.manifest, request, source.session), zone=_zone(request.reading)
+    )
     try:
         for block, done in blocks(path, request.reading, request.member):
             _check_going(path, stopping)
@@ -159,13 +162,14 @@ def take_in(
         raise
 
 
-def rehearse(request: Request, now: int, report: Report) -> Imported:
-    """What `take_in` would say of the file, without a lake. Raises Refused."""
+def rehearse(request: Request, now: int, report: Report, there: overlaps.Spans | None = None) -> Imported:
+    """What `take_in` would say of the file where the lake covers this much (see `held`). Raises Refused."""
     path = Path(request.path)
     sha256, seen = _hashed(path, report)
     source = FileSource(
         exchange=request.exchange, market_type=request.market_type, kind=request.reading.kind, source=KEPT,
-        url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="", zone=_zone(request.reading),
+        url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="", held=there or {},
+        zone=_zone(request.reading),
     )  # fmt: skip
     made, other = Published(), list[int]()
     for block, done in blocks(path, request.reading, request.member):
@@ -213,13 +217,12 @@ def _local_day(zone: str, day: str) -> times.Interval:
     return times.Interval(times.from_datetime(start), times.from_datetime(end))
 
 
-def _held(writer: LakeWriter, source: FileSource, request: Request) -> overlaps.Spans:
+def held(manifest: Manifest, request: Request, session: str = "") -> overlaps.Spans:
     """What the lake covers already, where rows may have no id. Asked to take a file again, it takes it again."""
-    if not tables.identity_columns(source.kind) or request.reading.dialect == changes.CHANGES:
+    kind = request.reading.kind
+    if not tables.identity_columns(kind) or request.reading.dialect == changes.CHANGES:
         return {}
-    return overlaps.covered(
-        writer.manifest, source.exchange, source.market_type, source.kind, [source.session], files=not request.again
-    )
+    return overlaps.covered(manifest, request.exchange, request.market_type, kind, [session], files=not request.again)
 
 
 def _check_alone(writer: LakeWriter, request: Request, made: Published) -> None:

@@ -103,6 +103,25 @@ def test_quotes_of_one_side_are_counted_by_the_side_that_is_missing(folder):
     assert (made["rows"], made["quarantined"], made["why"]) == (2, 3, {"ask: missing": 2, "bid: missing": 1})
 
 
+def test_what_the_lake_covers_is_said_before_anything_is_written(folder):
+    line = "binance-futures,BTCUSDT,{0}000000,{0}100000,,10,7,6,2\n".replace(",,", ",")
+    names = f"{TARDIS}ask_amount,ask_price,bid_price,bid_amount\n"
+    for name, seconds in (("q.csv", range(0, 7201, 600)), ("r.csv", range(3600, 10801, 600))):
+        (folder / name).write_text(names + "".join(line.format(1585699200 + second) for second in seconds))
+    asked = ("--exchange", "binance", "--market", "linear", "--lake", folder / "lake")
+    assert "the lake covers" not in run(folder / "q.csv", *asked).stdout
+    done = run(folder / "r.csv", *asked, "--dry-run").stdout
+    shown = "the lake covers 1.0 h of that time of BTCUSDT, and its rows go first: "
+    assert shown in done
+    assert "rows without an id are left out there, and taken in its gaps and outside" in " ".join(done.split())
+    left = "13 lines {} 6 rows of BTCUSDT from 2020-04-01T02:10:00Z to "
+    assert left.format("would become") in done
+    assert "7 without an id left out where the lake has that time" in done
+    done = run(folder / "r.csv", *asked).stdout
+    assert left.format("became") in done
+    assert done.index(shown) < done.index(left.format("became"))
+
+
 def test_tickers_without_a_mark_are_counted(folder):
     at = "binance-futures,BTCUSDT,158569920{0}000000,158569920{0}100000"
     rows = ("1585728000000000,0.1,,30,6,6,7", ",,,31,6,,", "1585728000000000,0.1,,31,6,6,8", ",,,,6,,")

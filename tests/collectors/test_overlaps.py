@@ -5,9 +5,12 @@ import pytest
 from collectors.files.importing import request_of, take_in
 from collectors.files.reading import Options, Refused
 from lake.law_rows import ours, rows_of
+from lake.overlaps import covered, of_symbol
 from lake.reader import Lake
+from lake.rows import SessionRow
 from lake.writer import LakeWriter
-from market.times import DAY, parse
+from market.session import Coverage
+from market.times import DAY, MINUTE, parse
 from runtime.workers import InlineExecutor
 from tests.support.book_rows import delta, whole
 from tests.support.book_rows import table as books
@@ -88,9 +91,28 @@ def test_without_an_overlap_there_is_nothing_to_say(root):
 def test_quotes_without_ids_fill_gaps_and_double_nothing(root):
     text = QUOTES + lines("bf,BTCUSDT,{at},1,2,11,9,1\n", 10) + f"bf,BTCUSDT,{T0 + DAY},1,2,11,9,1\n"
     said, _ = take(root, text)
-    assert (said.rows, said.covered, said.duplicates, said.quarantined) == (3, 8, 0, 0)
+    assert (said.rows, said.covered, said.duplicates, said.quarantined) == (2, 9, 0, 0), "a gap begins with a quote"
     again, _ = take(root, text + f"bf,BTCUSDT,{T0 + 2 * DAY},1,2,11,9,1\n")
-    assert (again.rows, again.covered) == (3, 9), "what another file brought is covered; the gap of capture is open"
+    assert (again.rows, again.covered) == (2, 10), "what another file brought is covered; the gap of capture is open"
+
+
+def test_what_is_covered_ends_with_an_event_of_a_stream_and_holds_for_every_symbol(root):
+    held = TestLake(root)
+    market = ("binance", "linear", "liquidation")
+    for number, (source, symbol) in enumerate((("ws", "*"), ("rest", "ETHUSDT"))):
+        row = SessionRow(session=f"n-9-{number}", exchange="binance", market_type="linear", source=source, url="",
+                         opened_at=T0)  # fmt: skip
+        held.writer.record_sessions([row])
+        at = T0 + number * MINUTE
+        held.writer.record_coverage([Coverage(*market, symbol, row.session, at, at + 10)])
+    held.gap(T0 + 3, T0 + 6, symbol="BTCUSDT", kind="liquidation")
+    held.gap(T0 + 7, T0 + 8, symbol="BTCUSDT", kind="liquidation", proof="counted", cause="shed")
+    held.gap(T0, T0 + 20, symbol="XRPUSDT", kind="liquidation", proof="counted")
+    spans = covered(held.writer.manifest, *market, [], files=True)
+    held.close()
+    told = {symbol: [(a - T0, b - T0) for a, b in of_symbol(spans, symbol)] for symbol in ("BTCUSDT", "XRPUSDT", "X")}
+    assert told == {"BTCUSDT": [(0, 4), (6, 7), (8, 11)], "XRPUSDT": [], "X": [(0, 11)]}
+    assert [b - a for a, b in of_symbol(spans, "ETHUSDT")] == [11, 10]
 
 
 def test_a_file_that_is_wanted_again_is_weighed_against_what_was_collected(root):

@@ -1,0 +1,149 @@
+"""A recording of somebody else over own capture: one event by its id; what has none fills what own capture lacks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from collectors.config import CollectorsConfig
+from collectors.replay import Summary, replay
+from compactor.config import CompactorConfig
+from compactor.service import compact_once
+from daemon.rederiving import Outcome, Rederiver, Wanted
+from lake.frames import FrameLine, encode_frame_lines
+from lake.reader import Lake
+from lake.writer import LakeWriter
+from market.session import Coverage
+from market.times import DAY, SECOND, parse
+from runtime.workers import InlineExecutor
+from transformer.config import TransformerConfig
+from transformer.service import transform_once
+
+T0 = parse("2026-08-09T10:00:00Z")
+NOW = T0 + 10 * DAY
+CONFIG = CollectorsConfig(node="n")
+MARKET = ("binance", "linear")
+Make = Callable[[int], bytes]
+
+
+def forced(number: int) -> bytes:
+    """A forced order of each second: Binance gives them no ids."""
+    at, price = (T0 + number * SECOND) // 1000, str(9000 + number)
+    order = {"s": "BTCUSDT", "S": "SELL", "o": "LIMIT", "f": "IOC", "q": "1", "p": price, "ap": price, "X": "FILLED"}
+    data = {"e": "forceOrder", "E": at, "o": order | {"l": "1", "z": "1", "T": at}}
+    return json.dumps({"stream": "btcusdt@forceOrder", "data": data}).encode()
+
+
+def trade(number: int) -> bytes:
+    at = (T0 + number * SECOND) // 1000
+    data = {
+        "e": "trade",
+        "E": at,
+        "s": "BTCUSDT",
+        "t": number + 1,
+        "p": "1",
+        "q": "1",
+        "T": at,
+        "X": "MARKET",
+        "m": True,
+    }
+    return json.dumps({"stream": "btcusdt@trade", "data": data}).encode()
+
+
+def own(make: Make) -> bytes:
+    """Ours, of [0, 20) and [25, 60) s: the first connection broke."""
+    lines = []
+    for conn, seconds in (("n-1-1", range(20)), ("n-1-2", range(25, 60))):
+        begin, end = T0 + seconds.start * SECOND, T0 + seconds.stop * SECOND
+        lines.append(FrameLine(ts_recv=begin, conn=conn, dir="open", url="wss://x"))
+        for n, second in enumerate(seconds, 1):
+            at = T0 + second * SECOND + 30_000
+            lines.append(FrameLine(ts_recv=at, conn=conn, dir="recv", n=n, frame=make(second).decode()))
+        cause = "disconnect" if conn == "n-1-1" else "stopped"
+        lines.append(FrameLine(ts_recv=end, conn=conn, dir="close", n=len(seconds), reason=cause))
+    return encode_frame_lines(lines)
+
+
+def recorded(make: Make, seconds: Iterable[int]) -> bytes:
+    """Theirs: they heard everything sooner."""
+    lines = []
+    for second in seconds:
+        when = dt.datetime.fromtimestamp(T0 // SECOND + second, dt.UTC)
+        lines.append(f"{when:%Y-%m-%dT%H:%M:%S}.0120000Z ".encode() + make(second) + b"\n")
+    return b"".join(lines)
+
+
+def take(root: Path, name: str, data: bytes) -> Summary:
+    file = root.parent / name / "frames"
+    file.parent.mkdir()
+    file.write_bytes(data)
+    with LakeWriter.open(root, "n", NOW) as writer:
+        done = replay([file], *MARKET, writer, CONFIG, NOW)
+        transform_once(writer, InlineExecutor(), NOW, TransformerConfig(), lambda *_: None)
+        compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), lambda *_: None, final=True)
+    return done
+
+
+def stored(root: Path, kind: str) -> dict[int, list[str]]:
+    """Second -> who brought its rows."""
+    made: dict[int, list[str]] = {}
+    for row in Lake(root).read(kind, exchange="binance").to_pylist():
+        made.setdefault(round(row["ts_event"].timestamp()) - T0 // SECOND, []).append(row["session"][:6])
+    return made
+
+
+def again(root: Path, scratch: Path) -> Outcome:
+    """All of its frames, the recording's as well, through the parsers once more."""
+    with Rederiver(root, Wanted(*MARKET), CONFIG, NOW, scratch) as work:
+        while work.step():
+            pass
+    return work.outcome
+
+
+def test_without_ids_it_fills_what_own_capture_lacks_and_doubles_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(forced))
+    said = take(root, "theirs", recorded(forced, [*range(5, 61), 80]))
+    assert (said.events, said.covered) == ({"liquidation": 7}, {"liquidation": 50})
+    held = stored(root, "liquidation")
+    assert set(Counter(len(who) for who in held.values())) == {1}
+    assert [second for second, (who,) in held.items() if who == "tardis"] == [20, 21, 22, 23, 24, 60, 80]
+    assert sorted(held) == [*range(61), 80]
+    once_more = take(root, "once more", recorded(forced, [*range(5, 61), 80]))
+    assert (once_more.passed_over, once_more.events, stored(root, "liquidation")) == (57, {}, held)
+
+
+def test_frames_that_are_read_again_become_the_same_rows(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(forced))
+    take(root, "theirs", recorded(forced, [*range(5, 61), 80]))
+    outcome = again(root, tmp_path)
+    assert outcome.findings == []
+    assert [(one.kind, one.rows, one.derived) for one in outcome.days] == [("liquidation", 62, 62)]
+    with LakeWriter.open(root, "n", NOW) as writer:
+        (gap,) = writer.manifest.gaps(state="open")
+        gap.state, gap.source, gap.closed_at = "repaired", "frames", NOW
+        writer.record_gaps([gap])
+    assert again(root, tmp_path).findings == [], "a gap that was closed since was one then"
+
+
+def test_with_ids_both_are_one(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(trade))
+    said = take(root, "theirs", recorded(trade, range(5, 70)))
+    assert (said.events, said.covered) == ({"trade": 65}, {})
+    assert {second: len(who) for second, who in stored(root, "trade").items()} == dict.fromkeys(range(70), 1)
+
+
+@pytest.mark.parametrize("symbol", ["*", "ETHUSDT"])
+def test_a_stream_of_all_symbols_covers_each_of_them(tmp_path: Path, symbol: str) -> None:
+    root = tmp_path / "lake"
+    with LakeWriter.open(root, "n", NOW) as writer:
+        writer.record_coverage([Coverage(*MARKET, "liquidation", symbol, "n-1-1", T0, T0 + 30 * SECOND)])
+    take(root, "theirs", recorded(forced, range(60)))
+    assert sorted(stored(root, "liquidation")) == list(range(30 if symbol == "*" else 0, 60))
