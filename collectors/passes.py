@@ -15,6 +15,7 @@ from collectors.config import WritingConfig
 from collectors.intake import Intake, LaneKey, MarketKey, Pass
 from collectors.merger import HOLD
 from collectors.pipeline import Pipeline
+from collectors.transports import TURN_SECONDS
 from collectors.writing import GroupCommit
 from lake.errors import ManifestBusy, StorageFailed
 from lake.refused import Sort, sort_of
@@ -23,6 +24,7 @@ from runtime import metrics, pressing, telemetry
 from runtime.clock import Clock
 from runtime.clock_watch import Steps
 from runtime.service import EXIT_STORAGE, Fatal
+from runtime.turns import turns_of
 
 AGAIN_SECONDS = 1.0
 """Between attempts on a disk that is full or read-only."""
@@ -85,6 +87,8 @@ class Passes:
         """One pass, or an attempt to end an outage where one is due. Returns up to when (us) all that came is in it;
         None where nothing was taken on. Raises Fatal where the `final` one fails.
         """
+        if turns_of(asyncio.get_running_loop(), TURN_SECONDS).take():
+            await self._clock.sleep(0)  # what was read until now is handed on, and belongs into this pass
         if self.outage is None and not final and (cause := self.hold()) is not None:
             self._begin(cause, "there is no room")
         outage = self.outage

@@ -6,8 +6,10 @@ Pure. Sums are of scaled integers and become a float once, beside its text where
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
@@ -126,14 +128,19 @@ def whole(bars: pl.DataFrame) -> list[scaled.Scaled]:
     return made
 
 
-def quotients(groups: pl.DataFrame, columns: Sequence[scaled.Scaled]) -> pl.DataFrame:
-    """Groups with those totals as the table's floats, and texts where these are not the number."""
-    for column in columns:
-        name = column.values.name
-        total = groups[name].cast(pl.Int64)  # beyond 15 digits it is spelt, which a float is not as an integer
-        floats, texts = scaled.to_table(scaled.Scaled(total, column.exponent))
-        groups = groups.with_columns(floats.alias(name), texts.alias(f"{name}_text"))
-    return groups
+def spelt(groups: Iterable[tuple[pl.DataFrame, Mapping[str, int]]]) -> pl.DataFrame:
+    """Groups whose totals are whole numbers of so many decimals, one after the other, with those as the table's floats
+    and texts where these are not the number. Frames in a row that have the same decimals are done together.
+    """
+    made = []
+    for exponents, run in itertools.groupby(groups, key=operator.itemgetter(1)):
+        together = pl.concat([frame for frame, _ in run], how="diagonal")
+        for name, exponent in exponents.items():
+            total = together[name].cast(pl.Int64)  # beyond 15 digits it is spelt, which a float is not as an integer
+            floats, texts = scaled.to_table(scaled.Scaled(total, exponent))
+            together = together.with_columns(floats.alias(name), texts.alias(f"{name}_text"))
+        made.append(together)
+    return pl.concat(made, how="diagonal")
 
 
 def resummed(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

@@ -104,7 +104,7 @@ def fold(
     """
     rows = _needed(bars, _FOLDED).with_columns(narrow=pl.col("window_start"))
     rows = _in_order(rows.with_columns(window_start=pl.col("narrow") - (pl.col("narrow") - origin) % width), "narrow")
-    folded = pl.concat([_folded(piece) for piece in _pieces(rows)], how="diagonal")
+    folded = bar_sums.spelt(_folded(piece) for piece in _pieces(rows))
     market = (pl.lit(value).alias(name) for name, value in _market(bars).items())
     folded = folded.with_columns(*market, pl.col("symbol").cast(pl.String))
     if quotes is not None:
@@ -156,8 +156,8 @@ def _pieces(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
             return
 
 
-def _folded(rows: pl.DataFrame) -> pl.DataFrame:
-    """Groups of bars, each folded into one."""
+def _folded(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Groups of bars, each folded into one; and the sums that are whole numbers yet, with the decimals of each."""
     whole = bar_sums.whole(rows)
     quoted = pl.col("ts_quote").is_not_null()
     folded = (
@@ -180,11 +180,11 @@ def _folded(rows: pl.DataFrame) -> pl.DataFrame:
             pl.col("ts_estimated").filter(quoted).last().fill_null(value=False),
         )
     )
-    folded = bar_sums.quotients(folded, whole)
+    exponents = {column.values.name: column.exponent for column in whole}
     if len(whole) < len(bar_sums.SUMS):
-        names = [name for name in bar_sums.SUMS if name not in {column.values.name for column in whole}]
+        names = [name for name in bar_sums.SUMS if name not in exponents]
         folded = folded.join(bar_sums.resummed(rows, names), on="g", how="left", maintain_order="left")
-    return folded.drop("g")
+    return folded.drop("g"), exponents
 
 
 def _same(column: pl.Series) -> bool:
@@ -226,19 +226,27 @@ def _in_order(rows: pl.DataFrame, *times: str) -> pl.DataFrame:
 
 
 def _rising(rows: pl.DataFrame, *times: str) -> bool:
-    """Whether symbols come in the order of their texts, each once, and these columns rise within each."""
+    """Whether symbols come in the order of their texts, each once, and these columns rise within each. Rows that tie in
+    one column may come as they do: with nothing else to go by, sorting would not say more.
+    """
     symbol = rows["symbol"]
-    codes = symbol if symbol.dtype == pl.String else symbol.to_physical()
+    runs = (symbol if symbol.dtype == pl.String else symbol.to_physical()).rle().struct.unnest()
+    lengths = runs["len"]
+    if runs["value"].n_unique() < runs.height:
+        return False
+    starts = lengths.cum_sum() - lengths
+    heads = symbol.gather(starts).cast(pl.String).to_list()
+    if not all(before < after for before, after in itertools.pairwise(heads)):
+        return False
+    if len(times) == 1:
+        column = rows[times[0]]
+        return all(column.slice(*run).is_sorted() for run in zip(starts, lengths, strict=True))
     later = pl.lit(value=False)
     for time in reversed(times):
         before = pl.col(time).shift()
         later = (pl.col(time) > before) | ((pl.col(time) == before) & later)
-    look = rows.select(times).with_columns(c=codes)
-    look = look.select(pl.col("c").ne_missing(pl.col("c").shift()).alias("fresh"), later.alias("later"))
-    if not look.select((pl.col("fresh") | pl.col("later")).slice(1).fill_null(value=False).all()).item():
-        return False
-    heads = symbol.filter(look["fresh"]).cast(pl.String).to_list()
-    return all(before < after for before, after in itertools.pairwise(heads))
+    look = rows.select(later.fill_null(value=False).alias("later"))["later"]
+    return int((~look).sum()) == int((~look.gather(starts)).sum())
 
 
 def _grouped(rows: pl.DataFrame) -> pl.DataFrame:

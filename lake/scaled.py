@@ -238,8 +238,14 @@ def whole_floats(floats: pl.Series) -> Scaled | None:
 
 def _decimals_shown(sample: pl.Series) -> int:
     """The most decimals of the shortest texts: with fewer no integer is any of these floats."""
-    exponents = [Decimal(repr(x)).normalize().as_tuple().exponent for x in sample.to_list() if x is not None]
-    return max((0, *(-exponent for exponent in exponents if isinstance(exponent, int))))
+    return max((_decimals(repr(x)) for x in sample.to_list() if x is not None), default=0)
+
+
+def _decimals(text: str) -> int:
+    """Of a float's shortest text, that of 1e-07 too."""
+    digits, _, power = text.partition("e")
+    fraction = digits.partition(".")[2]
+    return max(0, (len(fraction) if fraction != "0" else 0) - int(power or 0))
 
 
 def _as_integers(floats: pl.Series, exponent: int) -> pl.Series | None:

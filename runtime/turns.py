@@ -17,18 +17,24 @@ class Turns:
         self._loop = weakref.ref(loop)
         self._seconds = seconds
         self._ready: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | None = None
 
     def wanted(self, wake: Callable[[], None]) -> None:
-        """Call `wake` with the next turn, which comes `seconds` after the first of those that want it."""
+        """Call `wake` with the next turn, which comes `seconds` after the first of those that want it, or sooner."""
         loop = self._loop()
         if not self._ready and loop is not None:
-            loop.call_later(self._seconds, self._turn)
+            self._timer = loop.call_later(self._seconds, self.take)
         self._ready.append(wake)
 
-    def _turn(self) -> None:
+    def take(self) -> bool:
+        """Wake whoever wants it, now: for those who go on with what comes of it. Whether there was anybody."""
         ready, self._ready = self._ready, []
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         for wake in ready:
             wake()
+        return bool(ready)
 
 
 _turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()

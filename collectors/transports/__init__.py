@@ -22,9 +22,10 @@ DEFAULT = "picows"
 REFERENCE = "websockets"
 BATCH_FRAMES = 256
 """Most frames of one `receive`: what is done before the loop gets another turn."""
-TURN_SECONDS = 0.02
+TURN_SECONDS = 0.06
 """A live feed wakes the process up for every frame: what is done about them is done once in this time for all of them,
-while the data and the code are in the processor's caches.
+while the data and the code are in the processor's caches. A write pass begins with it: at the default of 50 ms between
+passes there is no turn but theirs, and what a pass writes is no older than that.
 """
 PING_SECONDS = 20.0
 """A ping goes out this often; a connection that has sent nothing between two of them ends with code 1011."""
@@ -80,8 +81,9 @@ class Transport(Protocol):
     async def receive(self) -> Frames:
         """Wait for a frame, then return those that have been read, in order (1 to BATCH_FRAMES; text as UTF-8).
 
-        Where frames come one by one they may be handed over together up to TURN_SECONDS later; their times are those
-        of the reads. Frames read before the end come first, then Closed is raised. Cancelling loses nothing.
+        Where frames come one by one they may be handed over together, with a turn (`runtime.turns`) or up to
+        TURN_SECONDS later; their times are those of the reads. Frames read before the end come first, then Closed is
+        raised. Cancelling loses nothing.
         """
         ...
 

@@ -12,6 +12,7 @@ from collectors import exchanges, recovery, transports
 from collectors.config import CollectorsConfig
 from collectors.http import Answer, Http, HttpFailed
 from collectors.service import CollectorsService
+from collectors.transports import Frames
 from lake import durable
 from lake.durable import Fault
 from lake.frames import read_frames
@@ -19,11 +20,12 @@ from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market.times import SECOND
 from runtime.service import Fatal
+from runtime.turns import turns_of
 from runtime.workers import InlineExecutor
 from tests.support import toy
 from tests.support.clock import ManualClock
 from tests.support.toy import T0, q, t
-from tests.support.transport import CUT, HANG, ScriptedVenue
+from tests.support.transport import CUT, HANG, ScriptedTransport, ScriptedVenue
 
 LANE = ("binance", "spot", "trade")
 
@@ -100,6 +102,29 @@ async def test_what_is_received_is_sealed_when_it_returns(monkeypatch: pytest.Mo
     assert [line.dir for line in ws if line.dir != "http"][:2] != []
     assert sum(line.dir == "recv" for line in frames) == 5
     assert not list(writer.root.rglob("*.open"))
+
+
+class Together(ScriptedTransport):
+    """What it reads it hands over with the next turn, as a transport of live frames does."""
+
+    async def receive(self) -> Frames:
+        frames = await super().receive()
+        loop, turn = asyncio.get_running_loop(), asyncio.Event()
+        turns_of(loop, transports.TURN_SECONDS).wanted(turn.set)
+        await turn.wait()
+        return frames
+
+
+async def test_what_was_read_before_a_pass_is_in_it_though_it_waits_for_its_turn(
+    monkeypatch: pytest.MonkeyPatch, writer: LakeWriter
+) -> None:
+    clock = ManualClock(T0)
+    monkeypatch.setattr("tests.support.transport.ScriptedTransport", Together)
+    made = service(monkeypatch, writer, clock, [[b"ack", t(1, 0)], 39.3, t(2, 39_800), 0.2, t(3, 40_200)])
+    await collect(made, clock, 50.0)  # T0 is 40 s before a minute's end
+    held = {row.period_start: row.rows for row in writer.manifest.segments(*LANE)}
+    assert held == {T0: 2, T0 + 40 * SECOND: 1}, "what was read in a minute is sealed with it"
+    assert stored(writer) == [1, 2, 3]
 
 
 async def test_coverage_is_durable_with_every_seal(monkeypatch: pytest.MonkeyPatch, writer: LakeWriter) -> None:

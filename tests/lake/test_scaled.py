@@ -168,6 +168,12 @@ def test_short_decimals_are_recognised_with_as_many_places_as_they_show(values, 
     ]
 
 
+@given(st.floats(allow_nan=False, allow_infinity=False) | small.map(float))
+def test_a_float_shows_the_decimals_of_its_shortest_text(value):
+    exponent = Decimal(repr(value)).normalize().as_tuple().exponent
+    assert scaled._decimals(repr(value)) == max(0, -exponent)
+
+
 @pytest.mark.parametrize("value", [1e22, 123456789012345680.0])
 def test_what_has_more_digits_than_a_float_holds_goes_by_its_text(value):
     found = scaled.from_table(pl.Series([value, 0.5]))
