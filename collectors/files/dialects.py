@@ -44,6 +44,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange of which alone such columns say by themselves what they are."""
     markets: tuple[str, ...] = ()
     """The markets of which alone they do; all where it names none."""
+    never: Mapping[str, tuple[str, str]] = {}
+    """Kinds that it seems to hold: why they cannot be taken from it, and where they are had instead."""
 
     def of(self, market_type: str) -> bool:
         """Whether it is one of that market."""
@@ -74,6 +76,14 @@ _TARDIS_QUOTE = {
     "symbol": "symbol", TIME: "timestamp", "bid": "bidprice", "bid_qty": "bidamount", "ask": "askprice",
     "ask_qty": "askamount",
 }  # fmt: skip
+_NO_INTEREST = (
+    "its open_interest says neither in which unit it is, nor whether both sides count, nor when it was told",
+    "the venue's own values: dl backfill or dl archive --kind open_interest; marks of this file: --kind mark_price",
+)
+_NO_RATES = (
+    "its funding_rate is that of the next settlement, which is no settled rate",
+    "--kind mark_price has it as predicted_rate; settled ones: dl backfill or dl archive --kind funding_rate",
+)
 _YAHOO = {TIME: "date", **_OHLCV, ADJUSTED: "adjclose"}
 _FREQTRADE = _numbered(TIME, ID, "", "side", "price", "qty", "")
 _CCXT = {TIME: "timestamp", ID: "id", "side": "side", "price": "price", "qty": "amount"}
@@ -154,6 +164,7 @@ DIALECTS = (
             "symbol": "symbol", TIME: "timestamp", "mark": "markprice", "index": "indexprice",
             "predicted_rate": "fundingrate", "next_funding": "fundingtimestamp",
         }},
+        never={"open_interest": _NO_INTEREST, "funding_rate": _NO_RATES},
     ),
     Dialect(
         name="tardis-options", what="tardis.dev CSV `options_chain`: quotes or marks (--kind says which)",
@@ -163,6 +174,7 @@ DIALECTS = (
         fields={"quote": _TARDIS_QUOTE, "mark_price": {
             "symbol": "symbol", TIME: "timestamp", "mark": "markprice", "index": "underlyingprice",
         }},
+        never={"open_interest": _NO_INTEREST},
     ),
     Dialect(
         name="freqtrade", what="freqtrade's `…-trades.json`; its trades of Binance are aggregated ones",

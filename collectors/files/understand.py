@@ -145,6 +145,9 @@ def _of_dialect(sample: Sample, names: Sequence[str], chosen: Dialect, options: 
         kind = "agg_trade" if options.exchange == chosen.aggregated else "trade"
     if kind is None and len(offered) > 1:
         raise Unclear(f"{sample.name} ({chosen.name}) may be of several kinds", "--kind", offered)
+    if kind is not None and kind in chosen.never:
+        why, cure = chosen.never[kind]
+        raise Refused(f"{sample.name} ({chosen.name}) gives no {kind}: {why}", cure)
     kind = check_kind(kind or offered[0])
     if kind == "trade" and chosen.aggregated and chosen.aggregated == options.exchange:
         raise Refused(f"{chosen.name} asks {chosen.aggregated} for aggregated trades", "say --kind agg_trade")

@@ -178,6 +178,10 @@ OPTIONS = (
     f"deribit,BTC-9JUN20-9875-P,{T0},{T0 + 5},put,9875,{T0 + DAY},0.1,0.0295,0.0205,37.6,61.2,,,,0.0209,63.5,SYN,9741,"
     "-0.6,0.0007,2.99,-117.6,-0.5\n"
 )
+TICKER = (
+    "exchange,symbol,timestamp,local_timestamp,funding_timestamp,funding_rate,predicted_funding_rate,open_interest,"
+    f"last_price,index_price,mark_price\nbinance-futures,BTCUSDT,{T0},{T0 + 5},{T0 + DAY},0.1,,31345.5,6,6,7\n"
+)
 OURS = {kind: ",".join(tables.schema(kind).names) + "\n" for kind in ("bar_1m", "trade")}
 
 
@@ -188,6 +192,10 @@ OURS = {kind: ",".join(tables.schema(kind).names) + "\n" for kind in ("bar_1m", 
         (BOOK + f"x,A,{T0},5,true,bid,1,1\n", {}, "'5' is no local_timestamp in us"),
         (BOOK + f"x,A,{T0},{T0},true,bid,1,1\n", {"kind": "trade"}, "holds no trade .it holds book_delta"),
         (OPTIONS, {}, "may be of several kinds .say --kind quote or mark_price"),
+        (TICKER, {"kind": "open_interest"}, "gives no open_interest: .* unit it is, nor whether both sides"),
+        (TICKER, {"kind": "open_interest"}, "the venue's own values: dl backfill or dl archive --kind open_interest"),
+        (TICKER, {"kind": "funding_rate"}, "gives no funding_rate: .* the next settlement.* settled ones: dl backfill"),
+        (OPTIONS, {"kind": "open_interest"}, ".tardis-options. gives no open_interest: its open_interest says neither"),
         (OURS["bar_1m"] + "1," * 30, {}, "a table of bars, which are made here, of trades"),
         (OURS["trade"] + "binance,spot,BTC" + ",1" * 18, {}, "of market_type spot .say --market-type spot"),
     ],
