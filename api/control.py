@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 
 from api.errors import Refused
-from lake.lock import LockInfo, read_lock
+from lake.lock import LockInfo, read_lock, seen_lock
 
 MAX_LINE = 16 * 1024 * 1024
 """Bytes of one thing that the daemon says."""
@@ -33,6 +33,10 @@ class Control:
     async def holder(self) -> LockInfo | None:
         """Who writes the lake now."""
         return await asyncio.to_thread(read_lock, self._root)
+
+    async def seen(self) -> tuple[LockInfo | None, str]:
+        """Who writes the lake now, as far as this process may know; a sentence where it may not."""
+        return await asyncio.to_thread(seen_lock, self._root)
 
     async def ask(self, job: str, arguments: Mapping[str, Any]) -> Any:
         """What a job of the daemon answers at its end. Raises Refused: no daemon, or why the job failed."""

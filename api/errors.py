@@ -75,6 +75,11 @@ def status_of(error: Exception) -> int:
 def body_of(error: Exception, root: Path | None = None) -> dict[str, Any]:
     """The body of the answer to a request that met an error of ours. Files are named as they lie below `root`."""
     said = redacted(str(error))
-    for place in () if root is None else (root.absolute(), root.resolve()):
+    return {"detail": said if root is None else in_the_lake(said, root), "error": type(error).__name__}
+
+
+def in_the_lake(said: str, root: Path) -> str:
+    """A sentence that names files as they lie below `root`: nobody else needs to know where that is."""
+    for place in (root.absolute(), root.resolve()):
         said = said.replace(f"{place.as_posix()}/", "")
-    return {"detail": said, "error": type(error).__name__}
+    return said

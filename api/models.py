@@ -154,6 +154,7 @@ class Status(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     writer: Writer | None
+    writer_unknown: str | None = Field(description="Why it is not known who writes the lake; null where it is.")
     lake_id: str
     simulated: bool
     version: int = Field(description="Of the manifest: grows with every change.")

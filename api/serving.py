@@ -11,6 +11,7 @@ import uvicorn
 
 from api.app import create
 from api.config import ServeConfig
+from api.sockets import watched
 from api.state import Endpoints, Served, own_endpoint
 from lake.errors import LakeError
 from runtime.addresses import is_loopback
@@ -48,24 +49,29 @@ def run(
         )
     with _listening(config.host, config.port) as listener:
         address = _address(config.host, listener)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create(served, config.host),
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                lifespan="on",
-                http="h11",
-                h11_max_incomplete_event_size=MAX_HEAD,
-                limit_concurrency=CONNECTIONS,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=STOP_SECONDS,
-                proxy_headers=False,
-            )
-        )
+        server = server_of(served)
         ready(address)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
+
+
+def server_of(served: Served) -> uvicorn.Server:
+    """The HTTP server of an application."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            create(served, served.config.host),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            http=watched(served.config.answer_seconds),
+            h11_max_incomplete_event_size=MAX_HEAD,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            proxy_headers=False,
+        )
+    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ port's token. It is never removed: a lock on a removed file would let two proces
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -111,6 +112,19 @@ def read_lock(root: Path) -> LockInfo | None:
         return _read(fd) or LockInfo(0)
     finally:
         os.close(fd)
+
+
+def seen_lock(root: Path) -> tuple[LockInfo | None, str]:
+    """Who holds the lake now, as `read_lock` says it; where this user may not know, nobody and a sentence why.
+
+    Raises StorageFailed where anything else is wrong.
+    """
+    try:
+        return read_lock(root), ""
+    except StorageFailed as error:
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise
+        return None, str(error)
 
 
 def _read(fd: int) -> LockInfo | None:

@@ -12,7 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from api import models
 from api.answers import json_answer
-from api.errors import Refused
+from api.errors import Refused, in_the_lake
 from api.questions import MAX_SYMBOLS, Exchange, Kind, MarketType, lower
 from api.reading import Streamed
 from api.state import Served, State
@@ -34,15 +34,19 @@ Symbols = Annotated[
 
 @router.get("/status", response_model=models.Status, summary="The lake in numbers, and who writes it")
 async def status(served: State) -> Response:
-    """Files, gaps and segments of one snapshot; `writer` is the process that writes the lake, null where none does."""
+    """Files, gaps and segments of one snapshot; `writer` is the process that writes the lake, null where none does.
+
+    Where another user's process writes it that is not known: `writer_unknown` says why.
+    """
 
     def read() -> dict[str, Any]:
         with served.lake.manifest.snapshot() as now:
             return {**msgspec.to_builtins(now.meta()), **msgspec.to_builtins(now.stats())}
 
-    holder = await served.control.holder()
+    holder, unknown = await served.control.seen()
     writer = None if holder is None else {"pid": holder.pid, "takes_jobs": bool(holder.port)}
-    return json_answer({"writer": writer, **await served.reading.ask(read)})
+    why = in_the_lake(unknown, served.root) if unknown else None
+    return json_answer({"writer": writer, "writer_unknown": why, **await served.reading.ask(read)})
 
 
 @router.get("/live/status", response_model=models.LiveStatus, summary="The daemon's services and streams")

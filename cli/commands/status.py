@@ -36,7 +36,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     from cli.jobs import settings
     from compactor.service import parked
     from lake.clock_files import newest
-    from lake.lock import read_lock
+    from lake.lock import seen_lock
     from runtime.clock import SystemClock
 
     root = lake_root(lake, config)
@@ -47,7 +47,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
             open_gaps = now.gaps(state="open")
             certificates = now.certificates()
         stuck = parked(manifest, SystemClock().now(), settings(config).compactor)
-    holder = read_lock(root)
+    holder, unknown = seen_lock(root)
     clock, heard = newest(root)
     delays = {stream: _delays(found) for stream, found in heard.items()}
     (silent, why), drifts = _silent(holder), _drifts(root)
@@ -58,6 +58,7 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
                 "lake": str(root),
                 "meta": meta,
                 "writer": None if holder is None else {"pid": holder.pid, "port": holder.port},
+                "writer_unknown": unknown or None,
                 "stats": stats,
                 "streams": [_stream(*stream, open_gaps, delays) for stream in streams],
                 "clock": clock,
@@ -70,7 +71,8 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
         return 0
     kind = "simulated" if meta.simulated else "real"
     writer = "nobody writes it" if holder is None else f"written by process {holder.pid}"
-    OUT.print(f"{root}: {kind} lake {meta.lake_id}, schema {meta.schema_version}, {writer}")
+    writer = f"who writes it is not known: {unknown}" if unknown else writer
+    OUT.print(f"{root}: {kind} lake {meta.lake_id}, schema {meta.schema_version}, {writer}", markup=False)
     rows = [[e, m, k, when(w), _open(open_gaps, e, m, k), *_ms(delays.get((e, m, k)))] for e, m, k, w in streams]
     columns = ["exchange", "market", "kind", "watermark", "open gaps", "latency p50 ms", "p99 ms"]
     print_table("streams", columns, rows, "no streams yet")

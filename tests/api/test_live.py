@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from api.routes import live
 from api.state import MOST_LISTENERS, Served
 from api.tailing import MOST_BYTES, Tail, Wish
 from daemon.control import ControlService
+from lake import lock
+from lake.errors import StorageFailed
+from lake.layout import LOCK
 from lake.lock import read_lock
 from lake.rows import SegmentRow
 from lake.writer import LakeWriter
@@ -196,3 +200,17 @@ async def test_venues_their_markets_and_symbols(api: Asgi) -> None:
     assert [one["symbol"] for one in symbols["symbols"]] == ["BTC/USD", "BTCUSDT"]
     assert (await api.get("/api/v1/ingest/exchanges/nobody/markets")).status == 404
     assert (await api.get("/api/v1/ingest/exchanges/binance/symbols", market="moon")).status == 404
+
+
+async def test_status_goes_on_where_nobody_may_know_who_writes(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    api, _ = here
+
+    def denied(root: Path) -> None:
+        error = StorageFailed(f"{root / LOCK} belongs to another user", "run as the user of the lake")
+        error.errno = errno.EACCES
+        raise error
+
+    monkeypatch.setattr(lock, "read_lock", denied)
+    said = (await api.get("/api/v1/status")).json()
+    assert (said["writer"], said["gaps"]) == (None, {})
+    assert said["writer_unknown"] == ".lock belongs to another user (run as the user of the lake)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import sys
@@ -120,6 +121,18 @@ def test_a_lake_that_may_only_be_read(folder: Path) -> None:
     for words in (("import", "a.csv", *SOURCE), ("transform",), ("delete", "--symbol", "BTCUSDT", "--yes")):
         refused(dl(*words, "--lake", "lake"), f"lake/{LOCK}", "run as the user of the lake", 74)
     refused(dl("rebuild", "--lake", "lake"), f"lake/{LOCK}", "make it writable for this user", 74)
+
+
+def test_the_status_of_a_lake_whose_writer_is_another_user(folder: Path) -> None:
+    """As the group of the lake sees it: everything but the lock."""
+    (folder / "lake" / LOCK).chmod(0)
+    said = dl("status", "--lake", "lake")
+    assert said.exit_code == 0
+    assert "who writes it is not known: lake/.lock belongs to another user (run as the user of the lake)" in said.stdout
+    assert "trade" in said.stdout, "what the files say is told"
+    told = json.loads(dl("status", "--lake", "lake", "--json").stdout)
+    assert (told["writer"], told["writer_unknown"]) == (None, str(said.stdout).split("not known: ")[1].splitlines()[0])
+    refused(dl("compact", "--lake", "lake"), f"lake/{LOCK}", "run as the user of the lake", 74)
 
 
 @pytest.mark.parametrize("words", [("ls",), ("import", "a.csv", *SOURCE), ("status",), ("verify",)])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import select
 import socket
 import sys
 import threading
@@ -132,6 +133,28 @@ def test_f57_readers_that_stop_reading_lose_their_place_in_the_end(place: Path) 
         try:
             wait_for("both places taken", lambda: get(f"{address}{HEAVY[0]}")[0] == 429)
             wait_for("a place again", lambda: get(f"{address}{HEAVY[0]}")[0] == 200)
+        finally:
+            for one in silent:
+                one.close()
+
+
+def cut(client: socket.socket) -> bool:
+    """Whether the other side gave a connection up: what is there to be read is not looked at."""
+    look = select.poll()
+    look.register(client, 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in look.poll(0))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no poll")
+def test_f57_readers_that_stop_reading_lose_their_sockets_too(place: Path) -> None:
+    """An answer in pieces, and one that was written whole before anybody saw that it is not read."""
+    root = made(place / "lake")
+    with served_here(root, ServeConfig(answer_seconds=1), kernel=4096) as address:
+        silent = [deaf(address, path) for path in (HEAVY[1], "/openapi.json")]
+        try:
+            for one in silent:
+                wait_for("the end of a connection", lambda one=one: cut(one))
+            assert get(f"{address}/health")[0] == 200
         finally:
             for one in silent:
                 one.close()

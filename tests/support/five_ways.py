@@ -17,13 +17,12 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 import pytest
-import uvicorn
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from api.app import create
 from api.config import ServeConfig
 from api.formats import plain_rows
+from api.serving import server_of
 from api.state import Served
 from cli.app import app
 from client import DatalakeClient
@@ -111,11 +110,16 @@ def served(root: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[st
 
 
 @contextmanager
-def served_here(root: Path, config: ServeConfig | None = None) -> Iterator[str]:
-    """A server in a thread of this process, which starts sooner: its address."""
+def served_here(root: Path, config: ServeConfig | None = None, kernel: int | None = None) -> Iterator[str]:
+    """A server in a thread of this process, which starts sooner: its address.
+
+    `kernel`: bytes of an answer that the system keeps for a client that does not read; its own choice, of MBs, if None.
+    """
     held = Served(root, config or ServeConfig(), SystemClock())
-    server = uvicorn.Server(uvicorn.Config(create(held), log_config=None, access_log=False, lifespan="on"))
+    server = server_of(held)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if kernel is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
         thread.start()
         try:
