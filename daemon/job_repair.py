@@ -30,14 +30,13 @@ from daemon.repairing import Brought, Done, Fetch, Looked, Market, Tools, carry_
 from lake import job_plan
 from lake.errors import WrongQuestion
 from lake.job_book import JobBook, Request
+from lake.job_standing import WORK
 from lake.jobs import ChunkRow, JobRow
 from lake.writer import LakeWriter
 from market.session import EVERY_SYMBOL, Endpoint, Exchange, Gap
 from runtime import mending
 from runtime.clock import Clock, pause
 
-WORK = "auto_repair"
-"""The `work` of its jobs."""
 BROKEN_OFF = 5.0
 """Seconds after which a round goes on that was broken off by who collects."""
 OFF = "the daemon repairs nothing by itself (repair.enabled): dl gaps --repair does"

@@ -103,7 +103,7 @@ class JobBook:
         """Take a job on by hand. Raises WrongQuestion where there is no such job, or that makes no sense now."""
         with self._guard:
             job = self.one(name)
-            state = after(job.state, action)
+            state = after(job.state, action) or job_standing.after(job, action)
             if state is None:
                 only = f"only one that is {possible(action)} can be {_DONE[action]}"
                 raise WrongQuestion(f"job {name} is {job.state}", only)

@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from lake.jobs import OVER, ChunkRow, JobRow
+from lake.jobs import OVER, Action, ChunkRow, JobRow, JobState
 from market.times import DAY, text
 
+WORK: Final = "auto_repair"
+"""The work of such jobs."""
 LONG: Final = DAY
 """How long (us) parts are added to a job, and how long one that was cancelled holds."""
 PARTS: Final = 500
@@ -39,6 +41,13 @@ def held_up(jobs: Iterable[JobRow], now: int) -> str | None:
         if one.state == "cancelled" and now < one.updated_at + LONG:
             return f"job {one.job} was cancelled: its market rests until {text(one.updated_at + LONG)}"
     return None
+
+
+def after(job: JobRow, action: Action) -> JobState | None:
+    """What follows where it is held by hand between two rounds: it is over, but for the next one; None: it is not."""
+    if job.work != WORK or job.state not in ("done", "failed"):
+        return None
+    return {"pause": "paused", "cancel": "cancelled"}.get(action)  # type: ignore[return-value]
 
 
 def takes_more(job: JobRow, parts: int, now: int) -> bool:

@@ -18,13 +18,13 @@ from collectors.history_plan import Wish, hole
 from collectors.repair_plan import ARCHIVE, REST, Hopeless, Known, Left, RepairPlan, Sources, Step
 from daemon.config import Config
 from daemon.job_attempts import Todo, Watch
-from daemon.job_repair import OFF, WORK, parts_of, request_of, round_of
+from daemon.job_repair import OFF, parts_of, request_of, round_of
 from daemon.jobs import JobsService
 from daemon.repairing import Looked
 from lake.errors import LakeError, WrongQuestion
 from lake.job_book import JobBook
 from lake.job_plan import INTERRUPTED
-from lake.job_standing import LONG, PARTS
+from lake.job_standing import LONG, PARTS, WORK
 from lake.jobs import ChunkRow, JobRow
 from lake.writer import LakeWriter
 from market.errors import MarketError
@@ -318,6 +318,22 @@ async def test_switched_off_what_was_left_is_not_asked_for(tmp_path: Path) -> No
         (row,) = rounds.jobs()
         assert row.state == "failed"
         assert (row.error or "").endswith(OFF)
+
+
+async def test_resumed_with_nothing_left_of_it_a_job_is_over_at_once(tmp_path: Path) -> None:
+    async with alone(tmp_path) as rounds:
+        gaps = rounds.writer.manifest.gaps(state="open")
+        row = rounds.book.round(request_of(MARKET), parts_of(MARKET, [Step(gap, REST, "time") for gap in gaps]), END)
+        assert row is not None
+        done = [msgspec.structs.replace(one, state="done") for one in rounds.writer.manifest.job_chunks(row.job)]
+        rounds.book.write_chunks(done, END)
+        rounds.book.put(row.job, "done", END)
+        rounds.book.move(row.job, "pause", END)
+        await rounds.once()
+        assert [one.state for one in rounds.jobs()] == ["paused"]
+        rounds.book.move(row.job, "resume", END)
+        await rounds.carry_out()
+        assert [one.state for one in rounds.jobs()] == ["done"]
 
 
 async def test_a_defect_is_told_and_asked_for_again(tmp_path: Path) -> None:

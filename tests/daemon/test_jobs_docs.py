@@ -9,12 +9,11 @@ from typing import get_args
 from collectors.backfill import AT_ONCE as PARTS_AT_ONCE
 from daemon import control
 from daemon.job_calls import CALLS
-from daemon.job_repair import WORK
 from daemon.jobs import JobsService
 from lake import job_standing, migrations
 from lake.job_book import JobBook
 from lake.job_plan import AT_ONCE, ATTEMPTS, KEPT, pause_after
-from lake.job_standing import LONG, PARTS
+from lake.job_standing import LONG, PARTS, WORK
 from lake.jobs import JobState
 from lake.writer import LakeWriter
 from market.times import DAY, MINUTE

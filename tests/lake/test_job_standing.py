@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake.errors import WrongQuestion
 from lake.job_book import JobBook, Request
 from lake.job_plan import REPAIR
-from lake.job_standing import KEPT, LONG, PARTS, added, held_up, of, surplus, takes_more
+from lake.job_standing import KEPT, LONG, PARTS, WORK, added, held_up, of, surplus, takes_more
 from lake.jobs import OVER, ChunkRow, JobRow
 from lake.rebuild import rebuild
 from lake.writer import LakeWriter
@@ -21,7 +22,7 @@ from tests.lake.test_jobs import NOW, chunk, job
 
 MARKET = {"exchange": "binance", "market_type": "spot"}
 REQUEST = Request(
-    work="auto_repair", what="open gaps", arguments=MARKET, priority=REPAIR, asked_by="the daemon"
+    work=WORK, what="open gaps", arguments=MARKET, priority=REPAIR, asked_by="the daemon"
 )  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def parts(*numbers: int) -> list[ChunkRow]:
 
 
 def one(name: str = "r", **changes: object) -> JobRow:
-    return job(name, work="auto_repair", arguments=MARKET, **changes)
+    return job(name, work=WORK, arguments=MARKET, **changes)
 
 
 # --- what is decided ---
@@ -51,7 +52,7 @@ def test_of_a_market_are_its_own_jobs_the_newest_first() -> None:
     mine = [one(f"r-{n}", created_at=NOW + n) for n in range(3)]
     others = [job("b"), one("elsewhere")]
     others[1].arguments = {**MARKET, "market_type": "linear"}
-    assert [each.job for each in of([*mine, *others], "auto_repair", MARKET)] == ["r-2", "r-1", "r-0"]
+    assert [each.job for each in of([*mine, *others], WORK, MARKET)] == ["r-2", "r-1", "r-0"]
 
 
 def test_a_round_waits_for_the_one_before_it_and_for_who_holds_it_by_hand() -> None:
@@ -137,6 +138,31 @@ def test_paused_and_cancelled_by_hand_nothing_is_added(book: JobBook) -> None:
     new = book.round(REQUEST, parts(1), NOW + 10 * LONG)
     assert new is not None
     assert new.job != first.job
+
+
+@pytest.mark.parametrize("error", [None, "503"])
+def test_between_two_rounds_it_is_held_by_hand_too(book: JobBook, writer: LakeWriter, error: str | None) -> None:
+    first = book.round(REQUEST, parts(0), NOW)
+    assert first is not None
+    ended(book, first.job, NOW, error)
+    assert book.move(first.job, "pause", NOW).state == "paused"
+    assert book.round(REQUEST, parts(1), NOW + LONG) is None
+    assert book.move(first.job, "resume", NOW).state == "queued"
+    (part,) = writer.manifest.job_chunks(first.job)
+    assert part.state == ("queued" if error else "done"), "what failed is asked for at once"
+    ended(book, first.job, NOW, error)
+    assert book.move(first.job, "cancel", NOW + HOUR).state == "cancelled"
+    assert book.round(REQUEST, parts(1), NOW + HOUR + LONG - 1) is None
+    with pytest.raises(WrongQuestion, match="is cancelled"):
+        book.move(first.job, "pause", NOW)
+
+
+def test_another_job_that_is_over_cannot_be_held(book: JobBook) -> None:
+    other = book.ask(msgspec.structs.replace(REQUEST, work="backfill"), parts(0), NOW)
+    ended(book, other.job, NOW)
+    for action in ("pause", "cancel"):
+        with pytest.raises(WrongQuestion, match="is done"):
+            book.move(other.job, action, NOW)
 
 
 def test_of_five_hundred_symbols_with_gaps_every_minute_only_the_newest_are_told(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ import asyncio
 from typing import Any
 
 from daemon.config import Config
-from daemon.job_repair import WORK, RepairWork
+from daemon.job_repair import RepairWork
 from daemon.jobs import carried
 from daemon.repair_service import RepairService
 from daemon.repairing import Done
 from lake.job_book import JobBook
+from lake.job_standing import WORK
 from lake.jobs import JobRow
 from lake.writer import LakeWriter
 
