@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -87,50 +87,51 @@ def of_bars(rows: Iterable[Hole], coverage: Iterable[Coverage], asked: Collectio
     `rows` and `coverage` are of TRADES; `coverage` reaches over whole days. `asked` are symbols that may have bars
     without being in it.
     """
-    days, kept = _Days(coverage), list[Hole]()
-    for row in rows:
-        spared = days.spared(row)
+    held, told = list(rows), list(coverage)
+    if all(row.kind == TRADE for row in held) and all(row.kind == TRADE for row in told):
+        return held  # as nearly everywhere
+    days, kept = _Days(told), list[Hole]()
+    for row in held:
         everyone = row.symbol == EVERY_SYMBOL
-        others = itertools.chain.from_iterable(spared.values()) if everyone else spared.get(row.symbol, ())
+        symbols = days.symbols(row, asked) if everyone else [row.symbol]
+        spared = {symbol: days.spared(row, symbol) for symbol in symbols}
         span = Interval(row.ts_from, _FAR if row.ts_to is None else max(row.ts_to, row.ts_from + 1))
-        mixed = union(span.clip(one) for one in others)
+        mixed = union(span.clip(one) for one in itertools.chain.from_iterable(spared.values()))
         if not mixed:
             kept.append(row)
             continue
         kept += _cut(row, row.symbol, subtract([span], mixed))
-        if everyone:
-            for symbol in days.symbols(row, asked):
-                kept += _cut(row, symbol, subtract(mixed, spared.get(symbol, ())))
+        for symbol in symbols if everyone else ():
+            kept += _cut(row, symbol, subtract(mixed, spared[symbol]))
     return kept
 
 
 class _Days:
-    """Which days of whom are told by which kind: by market, then symbol."""
+    """Which days of whom are told by which kind."""
 
     def __init__(self, coverage: Iterable[Coverage]) -> None:
-        found: dict[str, dict[Market, dict[str, list[Interval]]]] = {kind: {} for kind in TRADES}
+        self._held: dict[str, dict[Market, dict[str, list[Interval]]]] = {kind: {} for kind in TRADES}
         for c in coverage:
-            found[c.kind].setdefault((c.exchange, c.market_type), {}).setdefault(c.symbol, []).append(_days(c))
-        self._traded, aggregated = (
-            {market: {symbol: union(some) for symbol, some in mine.items()} for market, mine in found[kind].items()}
-            for kind in TRADES
-        )
-        self._untraded = {
-            market: {
-                symbol: subtract(some, self._traded.get(market, {}).get(symbol, ())) for symbol, some in mine.items()
-            }
-            for market, mine in aggregated.items()
-        }
+            self._held[c.kind].setdefault((c.exchange, c.market_type), {}).setdefault(c.symbol, []).append(_days(c))
+        self._made: dict[tuple[str, Market, str], list[Interval]] = {}
 
-    def spared(self, row: Gap | Coverage) -> Mapping[str, Sequence[Interval]]:
-        """Symbols of the row's market with the days on which it says nothing of them."""
-        held = self._untraded if row.kind == TRADE else self._traded
-        return held.get((row.exchange, row.market_type), {})
+    def spared(self, row: Gap | Coverage, symbol: str) -> list[Interval]:
+        """The days on which a row says nothing of the bars of a symbol."""
+        return self._from(AGG_TRADE if row.kind == TRADE else TRADE, (row.exchange, row.market_type), symbol)
+
+    def _from(self, kind: str, market: Market, symbol: str) -> list[Interval]:
+        """The days on which a symbol's bars are made from a kind."""
+        key = (kind, market, symbol)
+        if key not in self._made:
+            days = self._held[kind].get(market, {}).get(symbol, ())
+            traded = self._from(TRADE, market, symbol) if days and kind == AGG_TRADE else ()
+            self._made[key] = subtract(days, traded)
+        return self._made[key]
 
     def symbols(self, row: Gap | Coverage, asked: Collection[str]) -> list[str]:
         """All that are known in the row's market, and those that are asked for."""
         market = (row.exchange, row.market_type)
-        known = {*self._traded.get(market, ()), *self._untraded.get(market, ()), *asked}
+        known = set(asked).union(*(self._held[kind].get(market, ()) for kind in TRADES))
         return sorted(known - {EVERY_SYMBOL})
 
 
