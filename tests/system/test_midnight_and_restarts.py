@@ -65,12 +65,12 @@ def test_a_day_closes_although_the_workers_are_killed_again_and_again(tmp_path: 
     sources[1] |= {"kinds": ["trade", "quote", *POLLED], "polls": {"open_interest_seconds": 2}}
     config = write_config(
         tmp_path / "config.json", lake, sources, port, transformer={"interval_seconds": 1},
-        simulate={"seconds_before_midnight": 8, "close_delay_seconds": 1, "seal_seconds": 1, "rate": 300},
+        simulate={"seconds_before_midnight": 12, "close_delay_seconds": 1, "seal_seconds": 1, "rate": 300},
     )  # fmt: skip
     daemon = Daemon(config, tmp_path / "daemon.log", "--simulate", "--lake", str(lake))
     try:
         wait_for("both markets", lambda: daemon.said().count("subscribed") == 2)
-        killed, until = 0, time.monotonic() + 12
+        killed, until = 0, time.monotonic() + 16
         while time.monotonic() < until:
             time.sleep(0.8)
             for worker in workers_of(daemon.process.pid):

@@ -25,6 +25,8 @@ KILLING_SECONDS = float(os.environ.get("TWINS_SECONDS", "20"))
 APART = 1.0
 SETTLED = 0.3
 """How long a socket is open, at least, before the other one of its pair is killed."""
+NOW_AND_THEN = ("kline", "liquidation")
+"""Kinds of which either lake may have few rows or none: what both have seen is told by the trades beside them."""
 RARE = "forceOrder"
 """In the names of streams that have nothing to send for minutes."""
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
@@ -140,11 +142,13 @@ def common(run: Run, market: str, kind: str, symbol: str) -> tuple[pl.DataFrame,
     both = [rows(lake, market, kind, symbol) for lake in (run.twins, run.alone)]
     if kind == "book_delta":
         both = [frame.filter(pl.col("flags").cast(pl.String).fill_null("") != "snapshot") for frame in both]
-    if any(frame.is_empty() for frame in both):
-        return both[0], both[1]
-    keys = [frame[KEYS[kind]] for frame in both]
+    beside, key = both, KEYS[kind]
+    if kind in NOW_AND_THEN:
+        # but for the first and last ones: streams begin and end one by one
+        beside, key = [rows(lake, market, "trade", symbol)[100:-100] for lake in (run.twins, run.alone)], "ts_event"
+    keys = [frame[key] for frame in beside]
     low, high = max(k.min() for k in keys), min(k.max() for k in keys)  # type: ignore[type-var]
-    inside = [frame.filter(pl.col(KEYS[kind]).is_between(low, high)) for frame in both]
+    inside = [frame.filter(pl.col(key).is_between(low, high)) for frame in both]
     return inside[0], inside[1]
 
 
