@@ -52,7 +52,7 @@ test: install ## make check, then every test in random order, warnings as errors
 	@$(MAKE) --no-print-directory -j 2 check-types check-tests check-rules
 	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" --durations=40 --durations-min=3
 
-test-faults: install ## the whole catalogue of faults: every kill, 20,000 power cuts, 150 killed daemons; most of an hour (ONLY=tests/faults/test_kills.py)
+test-faults: install ## the whole catalogue of faults: every kill, 20,000 power cuts, 150 killed daemons; hours (ONLY=tests/faults/test_kills.py)
 	@ls /usr/lib/*/faketime/libfaketime*.so.1 >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && apt-get install -qq -y faketime >/dev/null; } \
 	  || echo "faketime is not here (apt-get install faketime): the tests that move a real daemon's clock say so and are skipped"
 	LAKE_FAULTS=full LAKE_FIGURES="make test-faults$(if $(ONLY), ONLY=$(ONLY))" PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(or $(ONLY),tests/faults tests/properties tests/scripts tests/system/test_crash_anywhere.py tests/system/test_soak.py)
