@@ -191,8 +191,11 @@ class Memory(ABC):
         return [event for event in events if self.merge(event)]
 
     def joined(self, session: str, symbol: str) -> bool:
-        """Whether what `session` sends of a symbol is shown to overlap with what was there before it."""
-        return symbol in self._lines and session in self._lines[symbol].joined
+        """Whether what `session` sends of a symbol is shown to overlap with what was there before it, and nobody else
+        may be about to fill a hole.
+        """
+        line = self._lines.get(symbol)
+        return line is not None and session in line.joined and all(one.reported or one.silent for one in line.holes)
 
     def forget(self, symbols: Iterable[str], now: int) -> list[Gap]:
         """These are wanted no more since `now`: what was missing of them is missing until then, and not for ever.

@@ -113,6 +113,7 @@ class Line:
 
     def meet(self, session: str, at: int, *, joined: bool, ts: int = 0) -> None:
         """A session's first event, of the number `at` and time `ts`; `joined`: nothing can be missing before it."""
+        self.remember()
         self.sessions.add(session)
         if joined:
             self.joined.add(session)

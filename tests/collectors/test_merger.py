@@ -192,6 +192,37 @@ def test_a_stream_that_another_connection_carries_is_not_interrupted():
     assert len(made.interrupt("n-1-2", ["BTCUSDT"], "cut", T + 61 * SECOND)) == 1
 
 
+@pytest.mark.parametrize("timed", [True, False])
+def test_copies_that_come_behind_their_leaders_end_prove_that_the_other_one_was_there_when_a_third_comes_in(timed):
+    """One of two is cut; the other one's copies are read after that, and its successor's first event before the
+    other one's: what the two had in common is known, so that nothing is missing.
+    """
+    made = quotes()
+
+    def said(number, session):
+        return quote(number, T + number * MS, session, timed=timed)
+
+    feed(made, *(said(number, session) for number in (10, 20) for session in ("n-1-1", "n-1-2")))
+    feed(made, said(30, "n-1-1"), said(33, "n-1-1"))
+    gaps = made.interrupt("n-1-1", ["BTCUSDT"], "disconnect", said(33, "n-1-1").ts_recv)
+    assert feed(made, said(30, "n-1-2"), said(33, "n-1-2")) == [False, False]
+    assert feed(made, said(49, "n-1-3"), said(63, "n-1-3")) == [True, True]
+    assert feed(made, said(49, "n-1-2"), said(63, "n-1-2"), said(67, "n-1-2")) == [False, False, True]
+    assert [*gaps, *made.tick(T + 60 * SECOND)] == []
+
+
+def test_a_connection_has_not_taken_over_while_another_one_may_fill_a_hole():
+    made = ids()
+    feed(made, trade(100), trade(105, session="n-1-2"), trade(105, session="n-1-3"))
+    assert not made.joined("n-1-3", "BTCUSDT"), "101 to 104 may be under way on the first one"
+    feed(made, *(trade(number) for number in range(101, 106)))
+    assert made.joined("n-1-3", "BTCUSDT")
+    feed(made, trade(108, session="n-1-3"))
+    assert not made.joined("n-1-3", "BTCUSDT")
+    made.tick(trade(108).ts_recv + 60 * SECOND)
+    assert made.joined("n-1-3", "BTCUSDT"), "it was said to be missing: nobody waits any longer"
+
+
 def test_a_dead_connections_end_is_not_taken_from_what_another_carried_on():
     made = ids()
     feed(made, trade(5, symbol="QUIET"), trade(10), trade(10, session="n-1-2"))

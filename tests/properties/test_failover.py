@@ -249,6 +249,23 @@ def test_each_event_is_one_row_and_there_is_no_gap_while_a_connection_that_was_j
     assert gaps == []
 
 
+def lagging(rng):
+    """Steps in which either connection falls behind by chance, and one of them ends now and then."""
+    told = (*STEPS[:-4], "venue", "a", "b")
+    return [step for _ in range(LENGTH) for step in (*rng.choices(told, k=6), rng.choice((*STEPS[-4:], "a", "b")))]
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in (*BY_NUMBER, *WHOLES)])
+def test_connections_that_lag_behind_each_other_leave_no_gap(way):
+    """Where ids are counted, what only one has that lags by seconds is said to be missing, and is lost with it."""
+    for seed in range(150):
+        rng = random.Random(seed)
+        run = Run(Venue(times(rng.choices([MS, 20 * MS, 300 * MS, 600 * MS], k=LENGTH))), way)
+        run.go(lagging(rng), safely=True)
+        assert run.finish() == [], seed
+        assert sorted(run.rows) == list(range(LENGTH)), seed
+
+
 @pytest.mark.parametrize("way", list(WAYS))
 @given(wide, steps)
 def test_whatever_ends_no_row_is_doubled_and_what_is_no_row_lies_in_a_gap(way, apart, steps):
