@@ -22,6 +22,22 @@ CLEAR = "clear"
 """The flag of a row behind which nothing of the book before it is known."""
 
 
+def ids_of(event: BookDelta) -> tuple[int, int]:
+    """The ids [from, to) that a row covers; (0, 0) for one that takes no place among them. The last of a numbering
+    stands for the id behind what it follows.
+    """
+    last, before = event.last_id, event.prev_id
+    if before is None and event.first_id is not None:
+        before = event.first_id - 1
+    if last is None or (before is None and not (event.source == "ws" and SNAPSHOT in event.flags)):
+        return 0, 0
+    if before is None:
+        return last, last + 1
+    if last < before and event.first_id is None:
+        return before + 1, before + 2
+    return min(before + 1, last), last + 1
+
+
 class ChainMerger(IdMerger):
     """For `book_delta`. Gaps carry the ids that no update covers; how many updates that were only the venue knows."""
 

@@ -13,17 +13,19 @@ from itertools import pairwise
 
 import msgspec
 
-from collectors.chain import SNAPSHOT
-from collectors.chain_checked import CHECKSUM
+from collectors import exchanges
+from collectors.chain import SNAPSHOT, ids_of
+from collectors.chain_checked import CHECKSUM, CheckedMerger
 from collectors.intake import LaneKey
-from collectors.merger import HOLD, IdMerger, merger, venue_time
+from collectors.merger import CHAINED, HOLD, IdMerger, merger, venue_time
+from collectors.redundancy import way_of
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
 from lake.rows import FRAMES, HISTORY, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, Contiguous, Event
-from market.session import Coverage, Gap, Resume
+from market.session import Coverage, Gap, Merger, Resume
 
 CRASH = "crash"
 TAKEN_IN = "all of it is in the gap"
@@ -96,19 +98,34 @@ def _with_frames(found: Recovery) -> Stops:
 
 def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
     """One gap a symbol and kind that a crash interrupted, unless it is recorded already."""
-    for (exchange, market_type, kind), symbols in stops.items():
+    for lane, symbols in stops.items():
         crashed = {symbol: stop for symbol, stop in symbols.items() if stop.cause == CRASH}
-        if not crashed or KINDS[kind].cadence == "reference":
+        if not crashed or KINDS[lane[2]].cadence == "reference":
             continue
-        memory = merger(exchange, market_type, kind, contiguous=_numbered(kind))
+        memory = _memory(lane)
         memory.resume(crashed)
-        known = {gap.gap_id for gap in writer.manifest.gaps(exchange, market_type, kind, state="open")}
+        known = {gap.gap_id for gap in writer.manifest.gaps(*lane, state="open")}
         yield from (gap for gap in memory.tick(now) if gap.gap_id not in known)
 
 
 def _numbered(kind: str) -> bool:
     """Whether the venue numbers the events of a kind one by one."""
     return any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
+
+
+def _summed(lane: LaneKey) -> bool:
+    """Whether a stream is a book whose rows have places made of times (`collectors.chain_checked`), which count
+    nothing.
+    """
+    exchange, market_type, kind = lane
+    if kind != CHAINED or exchange not in exchanges.names():
+        return False
+    return way_of(exchanges.load(exchange), market_type, kind).name == "summed"
+
+
+def _memory(lane: LaneKey) -> Merger:
+    """A merger that names the gaps of a stream as the one of its pipeline will."""
+    return CheckedMerger(*lane) if _summed(lane) else merger(*lane, contiguous=_numbered(lane[2]))
 
 
 def _closings(
@@ -130,12 +147,15 @@ def _closings(
             if stop is not None and _passed(gap, stop):
                 yield msgspec.structs.replace(gap, state="empty", closed_at=now)
     for lane, symbols in growing.items():
+        stopped = stops.get(lane, {})
+        for gap in (gap for held in symbols.values() for gap in held):
+            if _summed(lane) or _numbered_anew(gap, stopped.get(gap.symbol)):
+                gap.id_from = None  # its end is a time
         resumed: dict[str, tuple[int | None, int]] = {}
         for segment in _newest(writer, lane):
             for event in _events(writer, segment):
                 for gap in symbols.get(event.symbol, ()) if event.session not in past else ():
                     _note_resumption(resumed, gap, event)
-        stopped = stops.get(lane, {})
         begun = _interruptions(lane, stopped, now)
         for gap in (gap for held in symbols.values() for gap in held):
             wider = begun.get(gap.symbol)
@@ -153,9 +173,16 @@ def _interruptions(lane: LaneKey, stops: Mapping[str, Resume], now: int) -> dict
     """Symbol -> the gap that the merger begins with, from where the stored stream stopped."""
     if KINDS[lane[2]].cadence == "reference":
         return {}
-    memory = merger(*lane, contiguous=_numbered(lane[2]))
+    memory = _memory(lane)
     memory.resume(stops)
     return {gap.symbol: gap for gap in memory.tick(now)}
+
+
+def _numbered_anew(gap: Gap, stop: Resume | None) -> bool:
+    """Whether the stored stream goes on behind a gap with ids from before it."""
+    if gap.id_from is None or stop is None or stop.seq is None:
+        return False
+    return stop.seq < gap.id_from and stop.ts_event > gap.ts_from
 
 
 def _stopped_before(stop: Resume, gap: Gap) -> bool:
@@ -195,12 +222,23 @@ def _note_resumption(resumed: dict[str, tuple[int | None, int]], gap: Gap, event
         return
     if time < gap.ts_from or (time == gap.ts_from and gap.id_from is None):
         return  # where only times tell, a gap begins with the last event before it
-    seq: int | None = getattr(event, "seq", None) if gap.id_from is not None else None
-    if gap.id_from is not None and (seq is None or seq < gap.id_from):
-        return
+    seq = None
+    if gap.id_from is not None:
+        start, end = _ids(event)
+        if end <= gap.id_from:
+            return
+        seq = max(start, gap.id_from)
     held = resumed.get(gap.gap_id)
     if held is None or ((seq, time) if seq is not None else (time,)) < (held if seq is not None else held[1:]):
         resumed[gap.gap_id] = (seq, time)
+
+
+def _ids(event: Event) -> tuple[int, int]:
+    """The ids [from, to) that an event has, or covers; (0, 0) for one without."""
+    if isinstance(event, BookDelta):
+        return ids_of(event)
+    seq: int | None = getattr(event, "seq", None)
+    return (0, 0) if seq is None else (seq, seq + 1)
 
 
 def _begins_anew(gap: Gap, event: Event) -> bool:

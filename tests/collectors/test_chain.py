@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.chain import ChainMerger
+from collectors.chain import ChainMerger, ids_of
 from collectors.merger import HOLD, merger
 from market.kinds import BookDelta
 from market.session import Resume
@@ -51,6 +51,28 @@ def test_a_chain_has_no_gap(events):
     held = made()
     assert all(held.merge(event) for event in events)
     assert gaps(held) == []
+
+
+@pytest.mark.parametrize(
+    "row,ids",
+    [
+        (spot(5, 9), (5, 10)),
+        (futures(4, 9), (5, 10)),
+        (futures(50, 12, first=10), (12, 13)),
+        (delta(None, 3, 90, "a-1-1", None), (91, 92)),
+        (delta(None, 7, None, "a-1-1", None), (0, 0)),
+        (msgspec.structs.replace(delta(None, 7, None, "a-1-1", None), flags=("snapshot",)), (7, 8)),
+        (msgspec.structs.replace(delta(None, 7, None, "a-1-1", None), flags=("snapshot",), source="rest"), (0, 0)),
+        (msgspec.structs.replace(delta(None, None, None, "a-1-1", T), flags=("clear",)), (0, 0)),
+    ],
+)
+def test_a_row_covers_the_ids_with_which_it_ends_a_gap(row, ids):
+    """As the merger counts them: what a start reads from the disk after a crash ends gaps as the stream would have."""
+    assert ids_of(row) == ids
+    held = made()
+    held.resume({"A": Resume(T, 0, "b-1-1", "crash")})
+    held.merge(row)
+    assert [(gap.id_from, gap.id_to) for gap in gaps(held)] == ([(1, ids[0])] if ids[1] else [(1, None)])
 
 
 def test_an_update_that_claims_to_follow_a_later_one_covers_its_own_last_id():

@@ -11,17 +11,20 @@ import pytest
 from msgspec import Raw
 
 from collectors import recovery
+from collectors.chain_checked import CheckedMerger
 from collectors.config import WritingConfig
 from collectors.intake import Intake, lines_of
 from collectors.links import Link
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
-from lake import durable
+from lake import durable, layout
 from lake.frames import read_frames
-from lake.segments import decode_line
+from lake.rows import SegmentRow, SessionRow
+from lake.segment_files import SegmentFile
+from lake.segments import decode_line, encode_lines, extent
 from lake.writer import LakeWriter
-from market.kinds import BookSnapshot, Trade
+from market.kinds import KINDS, BookDelta, BookSnapshot, Event, Quote, Trade
 from market.session import Gap
 from market.times import HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor
@@ -469,3 +472,139 @@ def test_books_that_are_polled_are_a_stream_and_leave_a_gap(tmp_path: Path) -> N
     first.die()
     with Crash(tmp_path, T0 + 10 * SECOND) as second:
         assert [(gap.kind, gap.cause) for gap in second.writer.manifest.gaps()] == [("book_snapshot", "crash")]
+
+
+# --- the lines of a stream as they are on the disk, without the pipeline that wrote them ---
+
+
+def life(
+    writer: LakeWriter, market: tuple[str, str], session: str, events: list[Event], number: int, end: bytes = b""
+) -> SegmentRow:
+    """A session that a crash interrupts, and its lines: of the ends of gaps nothing was recorded."""
+    kind = next(name for name in ("trade", "quote", "book_delta") if type(events[0]) is KINDS[name].struct)
+    at = events[0].ts_recv
+    place = {"exchange": market[0], "market_type": market[1]}
+    writer.record_sessions([SessionRow(session=session, **place, source="ws", url="u", opened_at=at)])
+    path = layout.raw_path(*market, kind, at, "n", number)
+    row = SegmentRow(path=path, **place, kind=kind, state="open", period_start=at)
+    writer.open_segment(row)
+    with SegmentFile(writer.root, row) as file:
+        file.append(encode_lines(events) + end, len(events), extent(events))
+        file.sync()
+    return row
+
+
+def settled(writer: LakeWriter, now: int) -> list[Gap]:
+    recovery.settle(writer, writer.recover(now), now)
+    return sorted(writer.manifest.gaps(), key=lambda gap: gap.ts_from)
+
+
+def update(
+    at: int, last: int | None, session: str, before: int | None = None, flags: tuple[str, ...] = (), source: str = "ws"
+) -> BookDelta:
+    none = Raw(b"[]")
+    return BookDelta("A", "d", T0 + at, None, T0 + at, session, 1, 0, source, none, none, None, last, before, 7, flags)
+
+
+def sold(at: int, seq: int, session: str) -> Trade:
+    place = ("A", "trade", T0 + at, None, T0 + at, session, 1, 0, "ws")
+    return Trade(*place, price="1", qty="1", side="buy", seq=seq, condition="market")
+
+
+def test_a_books_gap_ends_with_the_first_update_behind_it_though_the_crash_came_before_it_was_said(
+    tmp_path: Path,
+) -> None:
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [update(0, 10, "a-1-1", 5), update(9, 20, "a-1-1", 10)], 1)
+        (gap,) = settled(writer, T0 + SECOND)
+        assert (gap.id_from, gap.ts_to) == (21, None)
+        rows = [
+            update(2 * SECOND, 90, "b-1-1", flags=("snapshot",), source="rest"),  # no stream brought it
+            update(2 * SECOND + 5, 34, "b-1-1", 30),
+            update(2 * SECOND + 9, 38, "b-1-1", 34),
+        ]
+        life(writer, MARKET, "b-1-1", rows, 2)
+        ended, new = settled(writer, T0 + 3 * SECOND)
+        assert (ended.gap_id, ended.state, ended.proof) == (gap.gap_id, "open", "ids")
+        assert (ended.id_from, ended.id_to, ended.ts_to) == (21, 31, T0 + 2 * SECOND + 6)
+        assert (new.id_from, new.ts_to) == (39, None)
+
+
+def test_a_book_that_is_proven_by_checksums_has_gaps_of_time_alone(tmp_path: Path) -> None:
+    """Its rows have places made of the venue's time: as ids they would tell of a million that are missing."""
+    market = ("kraken", "spot")
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, market, "a-1-1", [update(0, 10, "a-1-1"), update(9, 20, "a-1-1", 10)], 1)
+        (gap,) = settled(writer, T0 + SECOND)
+        assert (gap.ts_from, gap.ts_to, gap.id_from) == (T0 + 9, None, None)
+        writer.record_gaps([msgspec.structs.replace(gap, id_from=21)])  # as it was written once
+        whole = update(2 * SECOND, 2_000_000, "b-1-1", flags=("snapshot",))
+        life(writer, market, "b-1-1", [whole, update(2 * SECOND + 5, 2_000_005, "b-1-1", 2_000_000)], 2)
+        ended, new = settled(writer, T0 + 3 * SECOND)
+        assert (ended.gap_id, ended.ts_to, ended.missing) == (gap.gap_id, T0 + 2 * SECOND, None)
+        assert (ended.id_from, new.id_from, new.ts_to) == (None, None, None)
+
+
+def test_a_book_of_which_the_last_thing_known_is_that_it_is_wrong_is_missing_from_there_on(tmp_path: Path) -> None:
+    """Up to the row that says so it is the checksum's gap, behind it the crash's."""
+    market = ("kraken", "spot")
+    rows = [update(0, 10, "a-1-1"), update(9, 20, "a-1-1", 10), update(40, None, "a-1-1", flags=("clear",))]
+    broken = CheckedMerger(*market, "book_delta")
+    assert broken.merge_all(rows) == rows
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, market, "a-1-1", rows, 1)
+        writer.record_gaps(broken.tick(T0 + 41))
+        wrong, crash = settled(writer, T0 + SECOND)
+        assert (wrong.cause, wrong.ts_from, wrong.ts_to) == ("checksum", T0 + 9, T0 + 40)
+        assert (crash.cause, crash.ts_from, crash.ts_to) == ("crash", T0 + 40, None)
+
+
+def test_a_gap_behind_which_the_venue_numbered_anew_ends_in_time_and_has_no_ids(tmp_path: Path) -> None:
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [sold(0, 900, "a-1-1"), sold(9, 901, "a-1-1")], 1)
+        (gap,) = settled(writer, T0 + SECOND)
+        assert (gap.id_from, gap.ts_to) == (902, None)
+        life(writer, MARKET, "b-1-1", [sold(2 * SECOND, 5, "b-1-1"), sold(2 * SECOND + 1, 6, "b-1-1")], 2)
+        ended, new = settled(writer, T0 + 3 * SECOND)
+        assert (ended.gap_id, ended.ts_to, ended.state) == (gap.gap_id, T0 + 2 * SECOND, "open")
+        assert (ended.id_from, ended.id_to, ended.detail) == (None, None, None), "no other gap tells what it tells"
+        assert (new.ts_from, new.id_from) == (T0 + 2 * SECOND + 1, 7)
+
+
+def test_a_gap_ends_with_what_can_be_read_behind_it_and_not_with_what_came_late(tmp_path: Path) -> None:
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [sold(0, 1, "a-1-1"), sold(9, 2, "a-1-1")], 1)
+        (gap,) = settled(writer, T0 + SECOND)
+        late, behind = sold(2 * SECOND, 2, "b-1-1"), sold(2 * SECOND + 5, 9, "b-1-1")
+        life(writer, MARKET, "b-1-1", [behind, late, sold(2 * SECOND + 6, 10, "b-1-1")], 2, b'{"symbol":3}\n')
+        gone = life(writer, MARKET, "c-1-1", [sold(2 * SECOND + 7, 11, "c-1-1")], 3)
+        found = writer.recover(T0 + 3 * SECOND)
+        (tmp_path / gone.path).unlink()  # by hand
+        recovery.settle(writer, found, T0 + 3 * SECOND)
+        (ended,) = (one for one in writer.manifest.gaps() if one.gap_id == gap.gap_id)
+        assert (ended.id_from, ended.id_to, ended.ts_to) == (3, 9, T0 + 2 * SECOND + 6)
+
+
+def test_a_quotes_gap_ends_with_the_first_behind_it_though_the_crash_came_before_it_was_said(tmp_path: Path) -> None:
+    def quoted(at: int, session: str) -> Quote:
+        place = ("A", "quote", T0 + at, None, T0 + at, session, 1, 0, "ws")
+        return Quote(*place, bid="1", bid_qty="1", ask="2", ask_qty="1", update_id=at)
+
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [quoted(0, "a-1-1"), quoted(9, "a-1-1")], 1)
+        (gap,) = settled(writer, T0 + SECOND)
+        life(writer, MARKET, "b-1-1", [quoted(2 * SECOND, "b-1-1"), quoted(2 * SECOND + 1, "b-1-1")], 2)
+        ended, new = settled(writer, T0 + 3 * SECOND)
+        assert (ended.gap_id, ended.ts_to, ended.proof) == (gap.gap_id, T0 + 2 * SECOND, "interval")
+        assert (new.ts_from, new.ts_to) == (T0 + 2 * SECOND + 1, None)
+
+
+def test_a_growing_gap_of_what_is_looked_up_waits_for_the_next_look(tmp_path: Path) -> None:
+    place = {"exchange": "binance", "market_type": "spot", "kind": "contract", "symbol": "A", "proof": "interval"}
+    gap = Gap(
+        "g", **place, ts_from=T0, ts_to=None, id_from=None, id_to=None, cause="disconnect", state="open",
+        session=None, detected_at=T0,
+    )  # fmt: skip
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        writer.record_gaps([gap])
+        assert settled(writer, T0 + SECOND) == [gap]
