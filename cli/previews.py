@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli.output import OUT
 from market import times
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from collectors.files.preview import Preview
     from lake.overlaps import Spans
 
 OWN = "lake"
+SHOWN = 10
+"""Parts of a bought book that are named one by one."""
 
 
 def show(look: Preview) -> None:
@@ -51,6 +55,25 @@ def show_held(look: Preview, held: Spans) -> None:
                 " by its id is one row; rows without an id are left out there, and taken in its gaps and outside",
                 markup=False,
             )
+
+
+def say_filled(filled: Mapping[str, Any]) -> None:
+    """Which parts of a bought book became rows beside what the lake has, and which did not."""
+    for one in filled["parts"][:SHOWN]:
+        how = "what its messages before that came to" if one["folded"] else "a whole book of its own"
+        OUT.print(
+            f"  taken: {times.text(one['ts_from'])} to {times.text(one['ts_to'])}, {counted(one['rows'], 'message')},"
+            f" begun with {how}"
+            + (f": {one['same']:,} of {one['levels']:,} levels as the lake had them then" if one["levels"] else ""),
+            markup=False,
+        )
+    if not filled["parts"]:
+        OUT.print("  taken: nothing, the lake leaves none of that time open", markup=False)
+    for told in filled["not_taken"][:SHOWN]:
+        OUT.print(f"  not taken: {told}", markup=False)
+    for name, several in (("parts", "parts taken"), ("not_taken", "not taken")):
+        if len(filled[name]) > SHOWN:
+            OUT.print(f"  and {len(filled[name]) - SHOWN:,} more {several} (--json has all)", markup=False)
 
 
 def _long(length: int) -> str:

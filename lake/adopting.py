@@ -31,7 +31,7 @@ from lake.rows import FILES, CheckRow, FileRow, QuarantineRow, SessionRow
 from lake.sortedness import unsorted
 from lake.writer import LakeWriter
 from market import kinds
-from market.session import Coverage
+from market.session import Coverage, Gap
 from market.times import DAY, HOUR, Interval, date_of, floor_to, subtract
 
 BATCH_ROWS = 256 * 1024
@@ -77,7 +77,7 @@ class FileSource(msgspec.Struct, frozen=True, kw_only=True):
 class Published(msgspec.Struct):
     """What was made of a file and waits for `finish`.
 
-    Law: rows read = rows + duplicates + covered + quarantined + other.
+    Law: rows read = rows - added + duplicates + covered + quarantined + other.
     """
 
     files: list[FileRow] = []
@@ -88,7 +88,9 @@ class Published(msgspec.Struct):
     covered: int = 0
     """Rows without an id in times that the lake covers."""
     other: int = 0
-    """Rows that tell nothing of the kind."""
+    """Rows that tell nothing of the kind, or of a book of which nothing else is told."""
+    added: int = 0
+    """Rows that are no row of the file: the borders of a book's parts."""
     why: dict[str, int] = {}
     """Reason -> rows that are in quarantine for it, without their values."""
     spans: dict[str, Span] = {}
@@ -110,6 +112,7 @@ class Adopted(msgspec.Struct, kw_only=True):
     duplicates: int = 0
     covered: int = 0
     other: int = 0
+    added: int = 0
     quarantined: int = 0
     files: int = 0
     symbols: list[str] = []
@@ -211,6 +214,7 @@ def join(made: Published, more: Published) -> None:
     made.duplicates += more.duplicates
     made.covered += more.covered
     made.other += more.other
+    made.added += more.added
     _tally(made.why, more.why)
     for symbol, (start, end) in more.spans.items():
         low, high = made.spans.get(symbol, (start, end))
@@ -228,8 +232,10 @@ def finish(
     coverage: Mapping[str, Interval] | None = None,
     holes: Mapping[str, Sequence[Interval]] | None = None,
     checks: Sequence[CheckRow] = (),
+    gaps: Sequence[Gap] = (),
 ) -> Adopted:
-    """All of the file becomes visible at once, then its session ends and covers `coverage` (symbol -> us).
+    """All of the file becomes visible at once, then its session ends and covers `coverage` (symbol -> us), and `gaps`
+    are what it says of them.
 
     None is what the rows themselves prove: each symbol from its first row to behind its last, without its `holes`.
     Raises CommitConflict, StorageFailed, Fenced: then nothing of it is visible, or all of it, and taking it in again
@@ -246,9 +252,9 @@ def finish(
         for symbol, whole in sorted(coverage.items())
         for span in subtract([whole], (holes or {}).get(symbol, ()))
     ]
-    lines = published.rows + published.duplicates + published.covered + published.quarantined
+    lines = published.rows - published.added + published.duplicates + published.covered + published.quarantined
     ended = _row(source, closed_at=max(now, source.recv), cause=DONE, frames=lines, events=published.rows)
-    writer.record(sessions=[ended], coverage=covered, now=now)
+    writer.record(sessions=[ended], coverage=covered, gaps=gaps, now=now)
     return told(source, published)
 
 
@@ -257,7 +263,7 @@ def told(source: FileSource, published: Published) -> Adopted:
     spans = published.spans.values()
     return Adopted(
         session=source.session, rows=published.rows, duplicates=published.duplicates,
-        covered=published.covered, other=published.other,
+        covered=published.covered, other=published.other, added=published.added,
         quarantined=published.quarantined, files=len(published.files), symbols=sorted(published.spans),
         ts_from=min((start for start, _ in spans), default=None), ts_to=max((end for _, end in spans), default=None),
         reasons=[row.reason for row in published.quarantine][:5],

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from cli.output import ERR, OUT, print_json, progress
-from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
-from cli.previews import counted, show, show_held
+from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root, reading
+from cli.previews import counted, say_filled, show, show_held
 from lake.errors import LakeError
 from market import times
 
@@ -140,7 +140,7 @@ def _import(
     if asks and not (yes or dry_run):
         _confirmed("Write this into the lake?")
     made = [
-        _rehearsed(request, spans, quiet=as_json) if dry_run else _taken(root, config, request, quiet=as_json)
+        _rehearsed(root, request, spans, quiet=as_json) if dry_run else _taken(root, config, request, quiet=as_json)
         for request, spans in zip(requests, held, strict=True)
     ]
     if as_json:
@@ -270,25 +270,27 @@ def _held(root: Path, request: Request) -> Spans:
     """What a lake covers already of what the file may tell without ids."""
     from collectors.files.importing import held
     from lake.layout import MANIFEST
-    from lake.manifest import Manifest
 
     if not (root / MANIFEST).is_file():
         return {}
-    manifest = Manifest.read_only(root)
-    try:
+    with reading(root) as manifest:
         return held(manifest, request)
-    finally:
-        manifest.close()
 
 
-def _rehearsed(request: Request, held: Spans, *, quiet: bool) -> dict[str, Any]:
+def _rehearsed(root: Path, request: Request, held: Spans, *, quiet: bool) -> dict[str, Any]:
     import msgspec
 
-    from collectors.files.importing import rehearse
+    from collectors.files.importing import parts_of, rehearse
+    from lake.layout import MANIFEST
     from runtime.clock import SystemClock
+    from runtime.workers import InlineExecutor
 
+    parts = None
+    if (root / MANIFEST).is_file():
+        with reading(root) as manifest:
+            parts = parts_of(root, InlineExecutor(), manifest, request)
     with progress("reading", quiet=quiet) as report:
-        told: dict[str, Any] = msgspec.to_builtins(rehearse(request, SystemClock().now(), report, held))
+        told: dict[str, Any] = msgspec.to_builtins(rehearse(request, SystemClock().now(), report, held, parts))
         return told
 
 
@@ -317,8 +319,9 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
     begun = "would become" if dry_run else "became"
     where = "" if dry_run else f" in {counted(made['files'], 'file')}, session {made['session']}"
     left = f"{made['covered']:,} without an id left out where the lake has that time, " if made["covered"] else ""
-    left += f"{made['other']:,} without a mark left out, " if made["other"] else ""
-    lines = made["rows"] + made["duplicates"] + made["covered"] + made["quarantined"] + made["other"]
+    odd = "without a mark" if made["filled"] is None else "before a whole book"
+    left += f"{made['other']:,} {odd} left out, " if made["other"] else ""
+    lines = made["rows"] - made["added"] + made["duplicates"] + made["covered"] + made["quarantined"] + made["other"]
     span = f" of {', '.join(made['symbols'][:5])} from {times.text(made['ts_from'])} to {times.text(made['ts_to'])}"
     OUT.print(
         f"{name}: {counted(lines, 'line')} {begun} {counted(made['rows'], 'row')}{span if made['rows'] else ''}{where};"
@@ -334,6 +337,8 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
             f"{'' if one['sure'] else ' (its holidays are not known)'}, not covered: {shown}",
             markup=False,
         )
+    if made["filled"] is not None:
+        say_filled(made["filled"])
     _say_overlaps(made["overlaps"], made["kind"])
     for reason in made["reasons"]:
         ERR.print(f"set aside: {reason}", markup=False)

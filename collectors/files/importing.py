@@ -19,18 +19,20 @@ from typing import Literal
 import msgspec
 
 from collectors import exchanges
-from collectors.files import changes
+from collectors.files import changes, filling
 from collectors.files.blocks import Block, NoFile, blocks, sample_of
+from collectors.files.filling import File, Filled
+from collectors.files.joining import State
 from collectors.files.reading import INTERVALS, Options, Reading, Refused, check_kind
 from collectors.files.rows import batches
 from collectors.files.understand import understand
 from lake import adopting, layout, overlaps, tables
 from lake.adopting import Adopted, FileSource, Published
+from lake.book_parts import Parts
 from lake.checks import DIFFERS
 from lake.errors import LakeError
 from lake.manifest import Manifest
 from lake.overlaps import Overlap
-from lake.reader import Lake
 from lake.refused import cure
 from lake.rows import CheckRow
 from lake.writer import LakeWriter
@@ -80,7 +82,9 @@ class Imported(msgspec.Struct, kw_only=True):
     covered: int
     """Rows without an id, left out since the lake covers their time."""
     other: int
-    """Rows that tell nothing of the kind: of tardis.dev's tickers and options those without a mark."""
+    """Rows that tell nothing of the kind: of tardis.dev's tickers and options those without a mark, of books those
+    that no whole book comes before, where others of the file are taken beside what the lake has.
+    """
     files: int
     symbols: list[str]
     ts_from: int | None
@@ -89,6 +93,10 @@ class Imported(msgspec.Struct, kw_only=True):
     why: dict[str, int]
     """Reason -> rows that were set aside for it, most first."""
     missing: list[Missing] = []
+    added: int = 0
+    """Rows at the borders of a book's parts, which are no rows of the file; `rows` counts them."""
+    filled: Filled | None = None
+    """Of a book of which the lake has a part: what was taken, and what was not."""
     overlaps: list[Overlap] = []
     """Where its rows and those that were in the lake are the same events."""
 
@@ -141,16 +149,23 @@ def take_in(
         return _imported(request, sha256, source)
     made = Published()
     source = msgspec.structs.replace(
-        source, held=held(writer.manifest, request, source.session), zone=_zone(request.reading)
+        source, held=_left_out(request, held(writer.manifest, request, source.session)), zone=_zone(request.reading)
     )
     try:
+        parts, state = filling.planned(writer.root, executor, writer.manifest, _file(request), source.session), State()
         for block, done in blocks(path, request.reading, request.member):
             _check_going(path, stopping)
-            job = executor.submit(work, str(writer.root), source, request.reading, request.path, block, now)
-            adopting.join(made, job.result())
+            if parts is None:
+                job = executor.submit(work, str(writer.root), source, request.reading, request.path, block, now)
+                adopting.join(made, job.result())
+            else:
+                state = _fill(writer, executor, source, request, block, parts, state, made, now)
             report(done, seen.st_size, f"{made.rows:,} rows")
+        if parts is not None:
+            state = _fill(writer, executor, source, request, None, parts, state, made, now)
         _check_same(path, seen)
-        _check_alone(writer, request, made)
+        if parts is not None:
+            return _filled(writer, executor, request, sha256, source, parts, state, made, now)
         found = executor.submit(overlaps.compare, writer.root, made.files, source.session).result()
         missing = _missing(source, made)
         holes = {one.symbol: [_local_day(source.zone, day) for day in one.days] for one in missing}
@@ -162,20 +177,65 @@ def take_in(
         raise
 
 
-def rehearse(request: Request, now: int, report: Report, there: overlaps.Spans | None = None) -> Imported:
-    """What `take_in` would say of the file where the lake covers this much (see `held`). Raises Refused."""
+def _fill(
+    writer: LakeWriter, executor: Executor, source: FileSource, request: Request, block: Block | None, parts: Parts,
+    state: State, made: Published, now: int,
+) -> State:  # fmt: skip
+    job = executor.submit(filling.work, str(writer.root), source, _file(request), block, now, parts.open, state)
+    more, state = job.result()
+    adopting.join(made, more)
+    return state
+
+
+def _filled(
+    writer: LakeWriter, executor: Executor, request: Request, sha256: str, source: FileSource, parts: Parts,
+    state: State, made: Published, now: int,
+) -> Imported:  # fmt: skip
+    coverage, holes = filling.covered(state)
+    gaps = filling.closed(writer.manifest, _file(request), state, now)
+    done = adopting.finish(writer, source, made, now=now, coverage=coverage, holes=holes, gaps=gaps)
+    told = filling.filled(state, parts)
+    told.parts = executor.submit(filling.compared, str(writer.root), _file(request), state.symbol, told.parts).result()
+    return msgspec.structs.replace(_imported(request, sha256, done), filled=told)
+
+
+def _file(request: Request) -> File:
+    return File(request.path, request.member, request.reading, request.exchange, request.market_type)
+
+
+def parts_of(root: Path, executor: Executor, manifest: Manifest, request: Request) -> Parts | None:
+    """What of a bought book the lake leaves open, for `rehearse`; None where all of it is. Raises Refused."""
+    return filling.planned(root, executor, manifest, _file(request))
+
+
+def rehearse(
+    request: Request,
+    now: int,
+    report: Report,
+    there: overlaps.Spans | None = None,
+    parts: Parts | None = None,
+) -> Imported:
+    """What `take_in` would say of the file where the lake covers this much (`held`, `parts_of`). Raises Refused."""
     path = Path(request.path)
     sha256, seen = _hashed(path, report)
     source = FileSource(
         exchange=request.exchange, market_type=request.market_type, kind=request.reading.kind, source=KEPT,
-        url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="", held=there or {},
+        url=path.as_posix(), sha256=sha256, session="none-0-0", recv=now, lake_id="",
+        held=_left_out(request, there or {}),
         zone=_zone(request.reading),
     )  # fmt: skip
-    made, other = Published(), list[int]()
+    made, other, state = Published(), list[int](), State()
     for block, done in blocks(path, request.reading, request.member):
-        rows = batches(path, request.reading, block, other=other)
-        adopting.join(made, adopting.rehearse(source, rows, lambda _: None))
+        if parts is None:
+            rows = batches(path, request.reading, block, other=other)
+            adopting.join(made, adopting.rehearse(source, rows, lambda _: None))
+        else:
+            adopting.join(made, filling.rehearse(source, _file(request), block, parts.open, state))
         report(done, seen.st_size, f"{made.rows:,} rows")
+    if parts is not None:
+        adopting.join(made, filling.rehearse(source, _file(request), None, parts.open, state))
+        told = _imported(request, sha256, adopting.told(source, made))
+        return msgspec.structs.replace(told, filled=filling.filled(state, parts))
     made.other = sum(other)
     told = _imported(request, sha256, adopting.told(source, made))
     return msgspec.structs.replace(told, missing=_missing(source, made))
@@ -220,29 +280,16 @@ def _local_day(zone: str, day: str) -> times.Interval:
 def held(manifest: Manifest, request: Request, session: str = "") -> overlaps.Spans:
     """What the lake covers already, where rows may have no id. Asked to take a file again, it takes it again."""
     kind = request.reading.kind
-    if not tables.identity_columns(kind) or request.reading.dialect == changes.CHANGES:
+    if not tables.identity_columns(kind):
         return {}
-    return overlaps.covered(manifest, request.exchange, request.market_type, kind, [session], files=not request.again)
+    # of a book whose ids are its lines nothing joins what another file brought
+    files = not request.again or request.reading.dialect == changes.CHANGES
+    return overlaps.covered(manifest, request.exchange, request.market_type, kind, [session], files=files)
 
 
-def _check_alone(writer: LakeWriter, request: Request, made: Published) -> None:
-    """Raises Refused for a book whose ids are its lines, on a day of which the lake has updates with other ids."""
-    if request.reading.dialect != changes.CHANGES:
-        return
-    dates = sorted({file.date for file in made.files})
-    with Lake(writer.root) as lake:
-        for date in dates:
-            start = times.parse(date)
-            found = lake.scan(
-                request.reading.kind, exchange=request.exchange, market_type=request.market_type,
-                symbol=sorted(made.spans), start=start, end=start + times.DAY, across_listings=True,
-            )  # fmt: skip
-            if found.select("symbol").head(1).collect().height:
-                raise Refused(
-                    f"the lake has updates of the book of {', '.join(sorted(made.spans))} on {date}, and those of"
-                    f" {Path(request.path).name} have no ids by which to tell which of them are the same",
-                    f"say another --exchange, e.g. {request.exchange}tardis, and read either",
-                )
+def _left_out(request: Request, spans: overlaps.Spans) -> overlaps.Spans:
+    """Where rows without an id are left out one by one; of books whose ids are their lines parts are taken."""
+    return {} if request.reading.dialect == changes.CHANGES else spans
 
 
 def _differing(made: Published, found: list[Overlap]) -> list[CheckRow]:
@@ -303,7 +350,6 @@ def _imported(request: Request, sha256: str, made: Adopted) -> Imported:
         path=request.path, sha256=sha256, kind=request.reading.kind, dialect=request.reading.dialect,
         session=made.session or None, already=made.already, rows=made.rows, duplicates=made.duplicates,
         quarantined=made.quarantined,
-        covered=made.covered, other=made.other, files=made.files, symbols=made.symbols, ts_from=made.ts_from,
-        ts_to=made.ts_to,
-        reasons=made.reasons, why=made.why,
+        covered=made.covered, other=made.other, added=made.added, files=made.files, symbols=made.symbols,
+        ts_from=made.ts_from, ts_to=made.ts_to, reasons=made.reasons, why=made.why,
     )  # fmt: skip

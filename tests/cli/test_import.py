@@ -122,6 +122,26 @@ def test_what_the_lake_covers_is_said_before_anything_is_written(folder):
     assert done.index(shown) < done.index(left.format("became"))
 
 
+def test_a_book_fills_what_the_lake_leaves_open_part_by_part(folder):
+    names = f"{TARDIS}is_snapshot,side,price,amount\n"
+    line = "binance-futures,BTCUSDT,{0}000000,{0}000000,{1},bid,{2},1\n"
+    for name, wholes, seconds in (("a.csv", (60,), range(60, 120)), ("b.csv", (20,), range(180))):
+        rows = (line.format(1585699200 + n, str(n in wholes).lower(), 90 + n % 7) for n in seconds)
+        (folder / name).write_text(names + "".join(rows))
+    asked = ("--exchange", "binance", "--market", "linear", "--lake", folder / "lake")
+    assert "taken:" not in run(folder / "a.csv", *asked).stdout
+    for more, verb in ((("--dry-run",), "would become"), ((), "became")):
+        told = " ".join(run(folder / "b.csv", *asked, *more).stdout.split())
+        assert f"b.csv: 180 lines {verb} 105 rows of BTCUSDT" in told
+        assert "60 without an id left out where the lake has that time, 20 before a whole book left out" in told
+        assert (
+            "taken: 2020-04-01T00:00:20Z to 2020-04-01T00:01:00Z, 40 messages, begun with a whole book of its" in told
+        )
+        assert "60 messages, begun with what its messages before that came to" in told
+        assert "not taken: 2020-04-01T00:00:00Z to 2020-04-01T00:00:19.000001Z: 20 messages come before any" in told
+    assert "came to: 3 of 3 levels as the lake had them then" in told
+
+
 def test_tickers_without_a_mark_are_counted(folder):
     at = "binance-futures,BTCUSDT,158569920{0}000000,158569920{0}100000"
     rows = ("1585728000000000,0.1,,30,6,6,7", ",,,31,6,,", "1585728000000000,0.1,,31,6,6,8", ",,,,6,,")

@@ -3,7 +3,7 @@
 import pytest
 
 from collectors.files.importing import request_of, take_in
-from collectors.files.reading import Options, Refused
+from collectors.files.reading import Options
 from lake.law_rows import ours, rows_of
 from lake.overlaps import covered, of_symbol
 from lake.reader import Lake
@@ -127,12 +127,24 @@ def test_a_file_that_is_wanted_again_is_weighed_against_what_was_collected(root)
 
 def test_books_without_ids_are_not_mixed_with_others(root):
     text = BOOK + f"bf,BTCUSDT,{T0},{T0},true,bid,9,1\nbf,BTCUSDT,{T0 + 5},{T0 + 5},false,bid,9,2\n"
-    with pytest.raises(Refused, match=r"has updates of the book of BTCUSDT on 2024-07-19.*say another --exchange"):
-        take(root, text)
+    said, _ = take(root, text)
+    assert (said.rows, said.covered, said.filled.parts) == (0, 2, [])
     with Lake(root) as lake:
         assert lake.read("book_delta").num_rows == 2
     said, _ = take(root, text, exchange="binancetardis")
-    assert said.rows == 2
+    assert (said.rows, said.filled) == (2, None)
+
+
+def test_best_levels_without_ids_fill_what_is_open(root):
+    names = "asks[0].price,asks[0].amount,bids[0].price,bids[0].amount"
+    text = f"exchange,symbol,timestamp,local_timestamp,{names}\n"
+    text += "".join(f"bf,BTCUSDT,{T0 + n * MINUTE},{T0 + n * MINUTE},11,1,9,1\n" for n in range(10))
+    held = TestLake(root)
+    held.cover(T0, T0 + 4 * MINUTE, kind="book_snapshot")
+    held.cover(T0 + 6 * MINUTE, T0 + 9 * MINUTE, kind="book_snapshot")
+    held.close()
+    said, _ = take(root, text)
+    assert (said.kind, said.rows, said.covered) == ("book_snapshot", 3, 7)
 
 
 def test_rows_that_a_file_of_ours_brought_are_no_lines_of_raw():

@@ -1,0 +1,282 @@
+"""A bought book beside own capture: own goes first, the file fills what is open, and the book is right at all times."""
+
+import itertools
+import random
+from decimal import Decimal
+
+import pytest
+
+from collectors.files import blocks
+from collectors.files.importing import parts_of, rehearse, request_of, take_in
+from collectors.files.reading import Options, Refused
+from compactor.config import CompactorConfig
+from compactor.service import compact_once
+from lake.errors import BookUnknown
+from lake.manifest import Manifest
+from lake.reader import Lake
+from lake.writer import LakeWriter
+from market.times import DAY, MINUTE, SECOND, Interval, parse
+from runtime.workers import InlineExecutor
+from tests.support.book_rows import delta, whole
+from tests.support.book_rows import table as books
+from tests.support.lakes import TestLake
+from tests.support.market_rows import T0
+
+NOW = parse("2026-11-20T12:00:00Z")
+MARKET = {"exchange": "binance", "market_type": "linear"}
+BOOK = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+
+
+class Market:
+    """A book that changes once a second, as own capture numbers it and as a file tells of it."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        made = random.Random(seed)
+        self.at = [T0 + n * SECOND for n in range(count)]
+        self.books = [({Decimal(99 - n): n + 1 for n in range(5)}, {Decimal(101 + n): n + 1 for n in range(5)})]
+        self.changes = [((), ())]
+        for _ in self.at[1:]:
+            sides = [dict(side) for side in self.books[-1]]
+            told = []
+            for place, best in enumerate((99, 101)):
+                price = Decimal(best + made.randrange(8) * (1 if place else -1))
+                qty = made.choice((0, 1, 2, 3))
+                sides[place][price] = qty
+                sides[place] = {one: held for one, held in sides[place].items() if held}
+                told.append(((str(price), str(qty)),))
+            self.books.append((sides[0], sides[1]))
+            self.changes.append((told[0], told[1]))
+
+    def whole(self, n: int):
+        return [[(str(price), str(qty)) for price, qty in side.items()] for side in self.books[n]]
+
+    def own(self, first: int, last: int) -> list:
+        """Rows of one connection: a whole book, then changes; ids count on with the market."""
+        rows = [whole(self.at[first], 100 + first, *self.whole(first))]
+        return rows + [delta(self.at[n], 100 + n, *self.changes[n]) for n in range(first + 1, last)]
+
+    def file(self, first: int, last: int, wholes=(), line=None) -> str:
+        text = BOOK
+        for n in range(first, last):
+            sides = self.whole(n) if n in wholes else self.changes[n]
+            flag = "true" if n in wholes else "false"
+            for side, levels in zip(("bid", "ask"), sides, strict=True):
+                for price, qty in levels:
+                    text += f"bf,BTCUSDT,{self.at[n]},{self.at[n] + 7},{flag},{side},{price},{qty}\n"
+            text += line(n) if line is not None else ""
+        return text
+
+    def right(self, lake: Lake, n: int) -> bool:
+        """Whether the lake's book is that of then."""
+        found = lake.book("BTCUSDT", at=self.at[n], **MARKET)
+        said = [{Decimal(price): int(qty) for price, qty in side} for side in (found.bids, found.asks)]
+        return [known(side, found, place) for place, side in enumerate(self.books[n])] == said
+
+
+def known(side, found, place):
+    """The levels that the whole book which the lake began from showed the range of."""
+    low, high = (Decimal(one) if one else None for one in (found.valid_low, found.valid_high))
+    edge = high if place else low
+    return {one: qty for one, qty in side.items() if edge is None or (one <= edge if place else one >= edge)}
+
+
+def lake_of(folder, market, *spans, covered=True, **gap):
+    """Own capture of some [first, last) of a market; between them are gaps."""
+    held = TestLake(folder / "lake")
+    rows = [row for first, last in spans for row in market.own(first, last)]
+    if rows:
+        held.part("book_delta", books(rows))
+    for first, last in spans if covered else ():
+        held.cover(market.at[first], market.at[last - 1] + 1, kind="book_delta")
+    for (_, end), (start, _) in itertools.pairwise(spans):
+        held.gap(market.at[end - 1], market.at[start], kind="book_delta", **gap)
+    held.close()
+    return held.root
+
+
+def request(root, text, name="a.csv"):
+    file = root.parent / name
+    file.write_text(text)
+    return request_of(file, Options(**MARKET))
+
+
+def take(root, text, name="a.csv"):
+    with LakeWriter.open(root, "node", NOW) as writer:
+        return take_in(writer, InlineExecutor(), "node", NOW, request(root, text, name), lambda *_: None)
+
+
+def gaps(root):
+    manifest = Manifest.read_only(root)
+    try:
+        return manifest.gaps()
+    finally:
+        manifest.close()
+
+
+def spans(said):
+    return [(one.ts_from, one.ts_to) for one in said.filled.parts]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("size", [None, 300])
+def test_the_book_is_right_before_own_capture_in_its_gaps_and_behind_it(tmp_path, monkeypatch, seed, size):
+    if size is not None:
+        monkeypatch.setattr(blocks, "BLOCK", size)
+        monkeypatch.setattr(blocks, "HEAD", size)
+    market = Market(seed, 120)
+    given_up = {"state": "unrepairable", "closed_at": NOW - 1} if seed % 2 else {}
+    root = lake_of(tmp_path, market, (20, 50), (60, 90), **given_up)
+    said = take(root, market.file(0, 120, wholes=(0,)))
+    at = market.at
+    assert spans(said) == [(at[0], at[20]), (at[49] + 1, at[60]), (at[89] + 1, at[119] + 1)]
+    assert [(one.rows, one.folded) for one in said.filled.parts] == [(20, False), (10, True), (30, True)]
+    assert (said.covered, said.other, said.quarantined, said.duplicates) == (60, 0, 0, 0)
+    assert (said.rows, said.added) == (60 + 8, 8)
+    assert said.filled.not_taken == []
+    assert [one.levels == one.same for one in said.filled.parts] == [True] * 3
+    assert [one.levels > 0 for one in said.filled.parts] == [False, True, True]
+    [gap] = gaps(root)
+    assert (gap.state, gap.source) == ("repaired", "import")
+    for closed in (False, True):
+        if closed:
+            with LakeWriter.open(root, "node", NOW) as writer:
+                compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), final=True, retention=False)
+        with Lake(root) as lake:
+            assert all(market.right(lake, n) for n in range(120)), closed
+
+
+def test_how_a_bought_book_differs_from_own_capture_where_they_meet_is_counted(tmp_path):
+    market = Market(12, 60)
+    root = lake_of(tmp_path, market, (0, 30))
+    other = f"bf,BTCUSDT,{market.at[25]},{market.at[25] + 9},false,bid,98.5,7\n"
+    said = take(root, market.file(0, 60, wholes=(0,), line=lambda n: other if n == 25 else ""))
+    [part] = said.filled.parts
+    assert part.levels - part.same == 1
+
+
+def test_what_a_dry_run_says_is_what_comes(tmp_path):
+    market = Market(1, 60)
+    root = lake_of(tmp_path, market, (20, 40))
+    asked = request(root, market.file(0, 60, wholes=(0,)))
+    manifest = Manifest.read_only(root)
+    parts = parts_of(root, InlineExecutor(), manifest, asked)
+    manifest.close()
+    told = rehearse(asked, NOW, lambda *_: None, None, parts)
+    with LakeWriter.open(root, "node", NOW) as writer:
+        said = take_in(writer, InlineExecutor(), "node", NOW, asked, lambda *_: None)
+    assert [(one.ts_from, one.ts_to, one.rows) for one in told.filled.parts] == [
+        (one.ts_from, one.ts_to, one.rows) for one in said.filled.parts
+    ]
+    assert [(one.rows, one.covered, one.added) for one in (told, said)] == [(45, 20, 5)] * 2
+
+
+def test_all_of_what_own_capture_covers_is_left_out(tmp_path):
+    market = Market(2, 40)
+    root = lake_of(tmp_path, market, (0, 40))
+    said = take(root, market.file(5, 35, wholes=(5,)))
+    assert (said.rows, said.covered, said.files, said.filled.parts) == (0, 30, 0, [])
+    with Lake(root) as lake:
+        assert lake.read("book_delta").num_rows == 40
+
+
+def test_messages_before_any_whole_book_are_named_and_left_out(tmp_path):
+    market = Market(3, 60)
+    root = lake_of(tmp_path, market, (0, 20))
+    said = take(root, market.file(10, 60, wholes=(40,)))
+    assert spans(said) == [(market.at[40], market.at[59] + 1)]
+    assert (said.covered, said.other) == (10, 20)
+    [told] = said.filled.not_taken
+    assert told.startswith(
+        "2024-07-19T00:00:20Z to 2024-07-19T00:00:39.000001Z: 20 messages come before any whole book"
+    )
+    with Lake(root) as lake:
+        assert market.right(lake, 45)
+        with pytest.raises(BookUnknown):
+            lake.book("BTCUSDT", at=market.at[30], **MARKET)
+
+
+def test_a_message_that_is_none_leaves_the_book_unknown_until_a_whole_one(tmp_path):
+    market = Market(4, 60)
+    root = lake_of(tmp_path, market, (0, 30))
+    bad = f"bf,BTCUSDT,{market.at[10]},{market.at[10] + 9},false,bid,99,much\n"
+    said = take(root, market.file(0, 60, wholes=(0, 50), line=lambda n: bad if n == 10 else ""))
+    assert spans(said) == [(market.at[50], market.at[59] + 1)]
+    assert (said.covered, said.other, said.quarantined) == (31, 20, 0)
+
+
+def test_where_own_updates_join_by_their_ids_nothing_is_put_between_them(tmp_path):
+    market = Market(5, 40)
+    held = TestLake(tmp_path / "lake")
+    rows = market.own(0, 40)
+    held.part("book_delta", books(rows[:20] + rows[25:]))
+    held.cover(market.at[0], market.at[39] + 1, kind="book_delta")
+    held.gap(market.at[19], market.at[25], kind="book_delta")
+    held.part("book_delta", books([delta(market.at[25], 124, first=115, prev=119)]))
+    held.close()
+    said = take(held.root, market.file(0, 40, wholes=(0,)))
+    assert (said.rows, said.covered) == (0, 40)
+    [told] = said.filled.not_taken
+    assert told.endswith("the lake's own updates join across it by their ids, so that none is missing there")
+    assert [gap.state for gap in gaps(held.root)] == ["open"]
+
+
+def test_updates_beside_what_is_covered_go_first(tmp_path):
+    market = Market(6, 60)
+    root = lake_of(tmp_path, market, (20, 40), covered=False)
+    said = take(root, market.file(0, 60, wholes=(0,)))
+    assert spans(said) == [(market.at[0], market.at[20]), (market.at[39] + 1, market.at[59] + 1)]
+    assert "the lake has 20 updates there beside what it covers, and they go first" in said.filled.not_taken[0]
+    with Lake(root) as lake:
+        assert all(market.right(lake, n) for n in (*range(40), *range(41, 60)))
+
+
+def test_two_files_of_one_time_are_not_mixed(tmp_path):
+    market = Market(7, 60)
+    root = lake_of(tmp_path, market, (0, 10))
+    first = take(root, market.file(0, 40, wholes=(0,)))
+    second = take(root, market.file(5, 60, wholes=(5,)), "b.csv")
+    assert spans(first) == [(market.at[9] + 1, market.at[39] + 1)]
+    assert spans(second) == [(market.at[39] + 1, market.at[59] + 1)]
+    with Lake(root) as lake:
+        assert all(market.right(lake, n) for n in range(60))
+
+
+def test_a_day_of_which_the_lake_has_nothing_is_taken_as_it_is(tmp_path):
+    market = Market(8, 30)
+    held = TestLake(tmp_path / "lake")
+    held.part("book_delta", books([whole(T0 + 3 * DAY, 9, [("9", "1")], [("11", "1")])]))
+    held.close()
+    said = take(held.root, market.file(0, 30, wholes=(0,)))
+    assert (said.filled, said.rows, said.added) == (None, 30, 0)
+
+
+def test_a_time_that_goes_back_behind_a_border_stays_in_its_part(tmp_path):
+    market = Market(9, 60)
+    root = lake_of(tmp_path, market, (0, 30))
+    early = f"bf,BTCUSDT,{market.at[20]},{market.at[40] + 9},false,bid,95.5,7\n"
+    said = take(root, market.file(0, 60, wholes=(0,), line=lambda n: early if n == 40 else ""))
+    assert said.filled.parts[0].rows == 31
+    with Lake(root) as lake:
+        rows = lake.read("book_delta", start=market.at[40], end=market.at[41]).to_pylist()
+        assert [row["ts_estimated"] for row in rows] == [False, True]
+        assert market.right(lake, 25)
+        assert ("95.5", "7") in lake.book("BTCUSDT", at=market.at[45], **MARKET).bids
+
+
+def test_a_file_of_another_book_in_the_middle_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 300)
+    monkeypatch.setattr(blocks, "HEAD", 300)
+    market = Market(10, 60)
+    root = lake_of(tmp_path, market, (0, 10))
+    text = market.file(0, 30, wholes=(0,)) + market.file(30, 60).removeprefix(BOOK).replace("BTCUSDT", "ETHUSDT")
+    with pytest.raises(Refused, match=r"books of several symbols are in one file: BTCUSDT, ETHUSDT"):
+        take(root, text)
+
+
+def test_a_gap_that_is_filled_in_part_stays_open(tmp_path):
+    market = Market(11, 90)
+    root = lake_of(tmp_path, market, (0, 10), (60, 90))
+    said = take(root, market.file(30, 90, wholes=(30,)))
+    assert spans(said) == [(market.at[30], market.at[60])]
+    assert [gap.state for gap in gaps(root)] == ["open"]
+    assert Interval(*spans(said)[0]).length == 30 * SECOND < MINUTE
