@@ -1,6 +1,7 @@
 """The simulator as a process: one line when ready, a clean end, a log that can be read, the same story twice."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -110,6 +111,7 @@ def test_a_taken_port_is_a_clear_end(spawn, tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONASYNCIODEBUG"},  # tells what is slow
     )
     assert done.returncode == 71
     assert done.stderr.startswith("simulator: ")
