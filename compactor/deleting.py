@@ -1,8 +1,9 @@
 """Deleting closed days of one dataset because somebody wants it: out of the manifest, their bytes later, a gap each.
 
 Files that other datasets share are left: hot ones hold all symbols until their day is closed. What was deleted is told
-as gaps with the cause `deleted`, which nothing repairs by itself; bars and samples come from other rows, and have none.
-Bars that were made of trades stay when the trades are deleted, and are read as before (`lake.bar_holes`).
+as gaps with the cause `deleted`, which nothing repairs by itself; samples of books come from other rows, and have none.
+Bars that were made of trades stay when the trades are deleted, and are read as before (`lake.bar_holes`). Deleted bars
+are a gap of the whole day: that there is none of a minute says that nothing was traded in it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from compactor.jobs import day_span
 from lake.bar_holes import DELETED, deletion
 from lake.errors import CommitConflict, WrongQuestion
 from lake.manifest_reads import Reads, Snapshot
 from lake.rows import FileRow
 from lake.writer import LakeWriter
-from market.kinds import Contiguous, kind
+from market.kinds import BARS, Contiguous, kind
 from market.session import Gap
+from market.times import Interval
 
 
 class Deletion(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -70,11 +73,23 @@ def delete(writer: LakeWriter, asked: Deletion, now: int) -> Deleted:
         raise WrongQuestion("there is no closed day of it", "rows of days that are not closed go with them")
     if _digest(mine) != asked.digest:
         raise CommitConflict("the files have changed since they were shown", "ask again what would be deleted")
-    gaps = [] if kind(asked.kind).derived else [_gap(row, now) for row in mine]
+    told = asked.kind in BARS or not kind(asked.kind).derived
+    gaps = [_gap(row, now) for row in mine] if told else []
     writer.publish(remove=[row.path for row in mine], gaps=gaps, now=now)
     return Deleted(
         files=len(mine), rows=sum(row.rows for row in mine), bytes=sum(row.bytes for row in mine), gaps=len(gaps)
     )
+
+
+def made_again(source: Reads, made: Iterable[FileRow], now: int) -> list[Gap]:
+    """The gaps of deleted bars that these files of bars close."""
+    closed: list[Gap] = []
+    for stream, date in {((row.exchange, row.market_type, row.kind), row.date) for row in made if row.kind in BARS}:
+        there = {row.symbol for row in made if row.kind == stream[2] and row.date == date}
+        for gap in source.gaps(*stream, state="unrepairable", overlapping=day_span(date)):
+            if gap.cause == DELETED and gap.symbol in there:
+                closed.append(msgspec.structs.replace(gap, state="repaired", source="derived", closed_at=now))
+    return closed
 
 
 def _files(
@@ -92,10 +107,11 @@ def _digest(rows: Iterable[FileRow]) -> str:
 def _gap(row: FileRow, now: int) -> Gap:
     numbered = any(isinstance(check, Contiguous) for check in kind(row.kind).checks)
     known = numbered and row.symbol is not None and row.seq_min is not None and row.seq_max is not None
+    gone = day_span(row.date) if row.kind in BARS else Interval(row.ts_min, row.ts_max + 1)
     return Gap(
         gap_id=deletion(row.path),
         exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or "*",
-        ts_from=row.ts_min, ts_to=row.ts_max + 1,
+        ts_from=gone.start, ts_to=gone.end,
         id_from=row.seq_min if known else None, id_to=(row.seq_max or 0) + 1 if known else None,
         cause=DELETED, proof="counted", state="unrepairable", session=None, detected_at=now, closed_at=now,
         detail=f"{row.path}: {row.rows} rows were deleted by hand",

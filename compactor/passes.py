@@ -13,6 +13,7 @@ from compactor.bars_job import final_bars, hour_bars
 from compactor.book_plan import sampled
 from compactor.clock_quality import ClockQuality
 from compactor.config import CompactorConfig
+from compactor.deleting import made_again
 from compactor.heal import heal
 from compactor.jobs import (
     MAX_FAILURES,
@@ -226,6 +227,7 @@ class Pass:
     def _commit(self, job: Job, made: Made) -> None:
         inputs: tuple[FileRow, ...]
         due: dict[str, int] = {}
+        gaps = made.gaps
         again = isinstance(job, Revision)
         match job:
             case HourMerge():
@@ -240,6 +242,7 @@ class Pass:
             case FinalBars():
                 inputs = (*job.trades, *job.quotes, *job.held, *job.hot)
                 due = {view.bars_due(job.exchange, job.market_type, job.date): 0}
+                gaps = [*gaps, *made_again(self.manifest, made.add, self.now)]
         if self.manifest.cursor(view.FAILED + job.key):
             due[view.FAILED + job.key] = 0
         self.writer.publish(
@@ -249,7 +252,7 @@ class Pass:
             cursors=due,
             certificates=[certificate.signed(row, self.parsers, again=again) for row in made.certificates],
             checks=[*made.checks, *told_before(self.manifest, job, made), *self.clocks.checks(made.certificates)],
-            gaps=made.gaps,
+            gaps=gaps,
             now=self.now,
         )
         self._count(job, made)

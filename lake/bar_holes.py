@@ -2,7 +2,8 @@
 
 A gap hides the bars of a symbol on the days on which they are made from its kind (`lake.sources`): one of aggregated
 trades says nothing where trades were collected, and the other way round. Trades that somebody deleted hide nothing
-while the bars that were made of them are there: those are as whole as they were.
+while the bars that were made of them are there: those are as whole as they were. Bars that were deleted themselves are
+gaps of their own kind, which hide what is made from that kind of bars.
 """
 
 from __future__ import annotations
@@ -30,14 +31,17 @@ def deletion(path: str) -> str:
 
 
 def of_bars(
-    snapshot: Snapshot, gaps: Sequence[Gap], exchange: Names, market_type: Names, symbols: Sequence[str] | None
+    snapshot: Snapshot, held: Sequence[Gap], exchange: Names, market_type: Names, symbols: Sequence[str] | None
 ) -> list[Gap]:
-    """Those of `gaps` (of trades and aggregated trades) that say something of bars, cut to the days of which they do.
+    """Those of `held` (of bars, trades and aggregated trades) that say something of bars, cut to the days of which they
+    do.
 
     `symbols` are those that are asked for, None for all.
     """
+    gaps = [gap for gap in held if gap.kind in sources.TRADES]
+    own = [gap for gap in held if gap.kind not in sources.TRADES]
     if not gaps:
-        return []
+        return own
     last = None if any(gap.ts_to is None for gap in gaps) else max(gap.ts_to or 0 for gap in gaps)
     end = EVER.end if last is None else -floor_to(-last - 1, DAY)
     days = Interval(floor_to(min(gap.ts_from for gap in gaps), DAY), end)
@@ -47,8 +51,8 @@ def of_bars(
 
     aggregated = collected(sources.AGG_TRADE)
     if not aggregated and all(gap.kind == sources.TRADE for gap in gaps):
-        return list(gaps)
-    return sources.of_bars(gaps, [*aggregated, *collected(sources.TRADE)], symbols or ())
+        return [*gaps, *own]
+    return [*sources.of_bars(gaps, [*aggregated, *collected(sources.TRADE)], symbols or ()), *own]
 
 
 def hiding(snapshot: Snapshot, gaps: Iterable[Gap], bars: Iterable[FileRow]) -> list[Gap]:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from lake import bar_sums, scaled, tables
+from lake import bar_sums, heard, scaled, tables
 from market import numbers
 from market.kinds import COUNTED_CONDITIONS, PROVENANCE
 from market.times import MINUTE, SECOND, Interval, union
@@ -35,8 +35,8 @@ _FOLDED = (
     *bar_sums.SUMS, *(f"{name}_text" for name in bar_sums.SUMS),
 )  # fmt: skip
 _TRADED = (
-    "exchange", "market_type", "symbol", "ts_event", "ts_recv", "seq", *PROVENANCE, "condition", "side", "qty_unit",
-    "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text", "first_id", "last_id",
+    "exchange", "market_type", "symbol", "ts_event", "ts_recv", "seq", *PROVENANCE, "source", "condition", "side",
+    "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier", "multiplier_text", "first_id", "last_id",
 )  # fmt: skip
 _QUOTED = (
     "symbol", "ts_event", "ts_estimated", "update_id", *PROVENANCE, "bid", "bid_text", "ask", "ask_text", "bid_qty",
@@ -69,8 +69,9 @@ def bars_from_trades(
     `coverage` holds all that was collected up to the span's end; a window that it does not contain is `partial`.
     A window that overlaps an interval of `gaps` (the open ones, those of EVERY_SYMBOL too) has `gap`.
     `span` limits the windows by their start.
-    `late` counts trades received more than `lateness` after the end of their second (of their second at every width,
-    so that it folds). Rows must be free of duplicates; they may come in any order.
+    `late` counts trades received live more than `lateness` after the end of their second (of their second at every
+    width, so that it folds); what an archive, an import or a later question brought was received when it was taken in,
+    and is not late. Rows must be free of duplicates; they may come in any order.
     `ts_estimated` says that the bar's quote has no venue time. Sorted by (symbol, window_start).
     """
     rows = _counted(trades, coverage, width, span)
@@ -118,8 +119,10 @@ def fold(
 
 def _made(rows: pl.DataFrame, lateness: int) -> pl.DataFrame:
     """A bar of each group of counted trades, without what quotes, coverage and gaps say of it."""
-    on_time = pl.col("ts_event") - pl.col("ts_event") % SECOND + (SECOND + lateness)
-    rows = rows.with_columns(late=pl.when(pl.col("ts_recv") > on_time).then("fills").otherwise(0))
+    late = pl.col("ts_recv") > pl.col("ts_event") - pl.col("ts_event") % SECOND + (SECOND + lateness)
+    if set(rows["source"].unique().to_list()) != {heard.STREAMED}:
+        late &= heard.heard()
+    rows = rows.with_columns(late=pl.when(late).then("fills").otherwise(0))
     made = rows.group_by("g", maintain_order=True).agg(
         pl.col("exchange", "market_type", "symbol", "window_start").first(),
         pl.col("price").first().alias("open"),

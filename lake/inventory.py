@@ -113,7 +113,7 @@ def gaps(snapshot: Snapshot, asked: Filter, states: Sequence[GapState] | None) -
     """Gaps of these states (None: all), by (exchange, market_type, kind, symbol, start)."""
     overlapping = None if asked.span == EVER else asked.span
     found: list[Gap] = []
-    for kind in asked.sources:
+    for kind in (*asked.sources, *([asked.kind] if asked.of_bars else [])):
         found += snapshot.gaps(
             asked.exchange, asked.market_type, kind, asked.names, state=states, overlapping=overlapping
         )
@@ -148,7 +148,7 @@ def _covered(
     key: tuple[str, str, str, str], intervals: list[Interval], missing: Iterable[Gap], asked: Filter
 ) -> Covered:
     exchange, market_type, kind, symbol = key
-    kinds = TRADES if kind in BARS else (kind,)
+    kinds = (*TRADES, kind) if kind in BARS else (kind,)
     mine = [
         gap
         for gap in missing

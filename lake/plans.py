@@ -188,8 +188,8 @@ def _extent(selection: Selection, span: Interval) -> Interval:
 def _holes(
     snapshot: Snapshot, q: Question, symbols: list[str] | None, span: Interval
 ) -> tuple[list[Gap], list[Coverage]]:
-    """Gaps of the kind; and of bars the gaps and coverage of what they were made from: trades, or aggregated ones
-    where trades are not collected.
+    """Gaps of the kind (of bars: those that were deleted); and of bars the gaps and coverage of what they were made
+    from: trades, or aggregated ones where trades are not collected.
     """
     named = None if symbols is None else [*symbols, bars.EVERY_SYMBOL]
 
@@ -208,7 +208,7 @@ def _holes(
         gaps += missing(source)
         coverage += snapshot.coverage(q.exchange, q.market_type, source, named, overlapping=days)
     inside = [c for c in coverage if c.ts_from < span.end and c.ts_to > span.start]
-    holes = sources.of_bars(gaps, coverage, symbols or ())
+    holes = [*sources.of_bars(gaps, coverage, symbols or ()), *missing(q.kind)]
     return [gap for gap in holes if gap.ts_to is None or gap.ts_to >= span.start], sources.of_bars(inside, coverage)
 
 

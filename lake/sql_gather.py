@@ -188,11 +188,12 @@ def _holes(
 ) -> list[BarHole]:
     """Where bars are hidden, of each symbol one behind the other (`lake.bar_holes`). `files` are those of the bars."""
     named = {column: asked[column] for column in ("exchange", "market_type")}
+    kind = asked.get("kind") or BARS[-1]
     symbols = asked["symbol"] and sorted({*asked["symbol"], bars.EVERY_SYMBOL})
     gaps = [
         gap
-        for kind in sources.TRADES
-        for gap in snapshot.gaps(**named, kind=kind, symbol=symbols, state=MISSING, overlapping=around)
+        for of in (*sources.TRADES, kind)
+        for gap in snapshot.gaps(**named, kind=of, symbol=symbols, state=MISSING, overlapping=around)
     ]
     held = spans(bar_holes.hiding(snapshot, bar_holes.of_bars(snapshot, gaps, **named, symbols=symbols), files()))
     return [

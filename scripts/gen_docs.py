@@ -200,7 +200,8 @@ DERIVED = {
         " counted trade (conditions "
         + ", ".join(f"`{name}`" for name in kinds.COUNTED_CONDITIONS)
         + "). `bid` and `ask` are the last quote inside the window. `partial`: the window was not covered whole; `gap`:"
-        " an open gap lies in it; `late`: trades that came after it was first written."
+        " an open gap lies in it; `late`: trades that were received live, more than 5 s after their second had ended;"
+        " what archives, imports and repairs brought is not."
     ),
     "bar_1m": "Ours: the same of a minute; folding `bar_1s` gives it bit for bit.",
 }

@@ -31,9 +31,9 @@ from transformer.ordering import ordered
 from transformer.plan import BarJob, TransformJob
 from transformer.reader import Read, read_segments
 
-_TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "session", "frame_no", "item", "seq",
-                  "condition", "side", "qty_unit", "price", "price_text", "qty", "qty_text", "multiplier",
-                  "multiplier_text")  # fmt: skip
+_TRADE_COLUMNS = ("exchange", "market_type", "symbol", "ts_event", "ts_recv", "session", "frame_no", "item",
+                  "source", "seq", "condition", "side", "qty_unit", "price", "price_text", "qty", "qty_text",
+                  "multiplier", "multiplier_text")  # fmt: skip
 _COUNTED = {sources.TRADE: _TRADE_COLUMNS, sources.AGG_TRADE: (*_TRADE_COLUMNS, "first_id", "last_id")}
 _QUOTE_COLUMNS = ("symbol", "ts_event", "ts_estimated", "session", "frame_no", "item", "update_id", "bid", "bid_text",
                   "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip

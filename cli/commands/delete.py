@@ -10,6 +10,7 @@ import typer
 
 from cli.output import ERR, OUT, print_json, print_table, size
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root, reading
+from cli.previews import counted
 from lake.errors import LakeError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def delete(
 
     What is gone is told as unrepairable gaps with the cause `deleted`, so that nothing brings it back by itself; dl
     backfill --deleted does, where the venue gives it. Bars that were made of deleted trades stay readable, unless they
-    are deleted too. The disk is freed after compactor.grace_seconds. Days that are not closed are in files of all
+    are deleted too; deleted bars are missing, not without trades, until a day is made again. The disk is freed after compactor.grace_seconds. Days that are not closed are in files of all
     symbols, and are left. Where a daemon writes the lake it does the work.
     """
     root = lake_root(lake, config)
@@ -53,7 +54,7 @@ def delete(
         rows = [(one.exchange, one.market_type, one.kind, one.symbol, len(told.days), told.rows, size(told.bytes))
                 for one, told in found]  # fmt: skip
         columns = ("exchange", "market", "kind", "symbol", "days", "rows", "bytes")
-        print_table("would delete", columns, rows, f"there is no closed day of {symbol} like that")
+        print_table("would delete" if dry_run else "to delete", columns, rows, f"there is no closed day of {symbol} like that")
     if found and not dry_run and not yes:
         _confirmed()
     done = [] if dry_run else [_deleted(root, config, one, quiet=as_json) for one, _ in found]
@@ -62,7 +63,8 @@ def delete(
             {"dry_run": dry_run, "planned": [{"of": one, "files": told} for one, told in found], "deleted": done}
         )
     elif done:
-        OUT.print(f"{sum(one['files'] for one in done):,} files with {sum(one['rows'] for one in done):,} rows deleted")
+        files, rows = (sum(one[name] for one in done) for name in ("files", "rows"))
+        OUT.print(f"deleted: {counted(files, 'file')} with {counted(rows, 'row')}")
     return 0 if found else 1
 
 
@@ -108,5 +110,6 @@ def _deleted(root: Path, config: Path | None, asked: Deletion, *, quiet: bool) -
 
     done: dict[str, Any] = run_job("delete", msgspec.to_builtins(asked), root, settings(config), quiet, work)
     if not quiet:
-        ERR.print(f"{asked.exchange} {asked.market_type} {asked.kind}: {done['gaps']} gaps say so", markup=False)
+        told = f"told by {counted(done['gaps'], 'gap')}" if done["gaps"] else "made of other rows, no gap tells of it"
+        ERR.print(f"{asked.exchange} {asked.market_type} {asked.kind}: {told}", markup=False)
     return done

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from compactor import merge_job
+from compactor import deleting, merge_job
 from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once, parked
 from lake import backup, bars, checks, durable, layout, merge, parquet, tables
@@ -709,3 +709,26 @@ def test_trades_that_come_later_take_the_place_of_aggregated_ones(lake):
     lake.cover(T0, END, "AAA")
     compact(lake, LATER + 2 * HOUR)
     assert bars_made(lake, "AAA") == [(1, False, False)] * 3
+
+
+def test_deleted_bars_that_are_made_again_close_their_gap(lake):
+    lake.cover(T0, END)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        lake.cover(T0, END, symbol)
+        in_hours(lake, "trade", ticks(symbol, range(50)))
+    compact(lake)
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        of = {**STREAM, "kind": "bar_1m", "symbol": symbol}
+        with lake.writer.manifest.snapshot() as now:
+            going = deleting.plan(now, *of.values())
+        assert deleting.delete(lake.writer, deleting.Deletion(**of, digest=going.digest), LATER).gaps == 1
+    assert day_files(lake, "bar_1m") == {}
+    in_hours(lake, "trade", [trade(T0 + 2 * HOUR, "7", "1", 1000)])
+    compact(lake, LATER + 2 * HOUR)
+    there = set(day_files(lake, "bar_1m"))
+    assert "BTCUSDT" in there
+    gaps = {gap.symbol: (gap.state, gap.source) for gap in lake.writer.manifest.gaps(kind="bar_1m")}
+    assert gaps == {
+        symbol: ("repaired", "derived") if symbol in there else ("unrepairable", None)
+        for symbol in ("BTCUSDT", "ETHUSDT")
+    }

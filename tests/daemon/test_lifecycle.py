@@ -82,6 +82,14 @@ def refused(place, holder):
     return spent() - began
 
 
+def checked(place):
+    """Seconds of the processor that the interpreter, its imports and the configuration take here and now."""
+    began = spent()
+    code, output = end(start(place, "--check"))
+    assert code == 0, output
+    return spent() - began
+
+
 def spent():
     """Processor seconds of the children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -96,7 +104,9 @@ def test_one_daemon_a_lake_and_a_clean_stop(place):
         while not (info := read_lock(place / "data")).port:
             time.sleep(0.02)
         before = tree(place / "data")
-        assert refused(place, first.pid) <= 2.0
+        # a second of a processor is not the same second everywhere: nothing is done but what --check does too
+        tries = [(refused(place, first.pid), checked(place)) for _ in range(3)]
+        assert any(took <= 1.5 * least for took, least in tries), tries
         assert tree(place / "data") == before
         assert (info.pid, info.port > 0, len(info.token) > 30) == (first.pid, True, True)
         assert ask(info, "transform", {}, lambda *_: None)["segments"] == 0

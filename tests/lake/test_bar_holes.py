@@ -175,7 +175,37 @@ async def test_bars_that_were_deleted_as_well_are_missing(two_days: TestLake) ->
         assert [(row["trade_count"], row["gap"]) for row in filled] == [(None, True)] * 4, "nothing is invented"
         assert lake.bars("1s", symbol="A").column("close").to_pylist() == [100.0, 101.0, 103.0] * 2, "those are there"
         (told,) = lake.coverage(kind="bar_1m", symbol="A", start=T0, end=T0 + 4 * MINUTE)
-        assert (told.complete, told.deleted) == (False, 3 * MINUTE + 1)
+        assert (told.complete, told.deleted) == (False, 4 * MINUTE)
+
+
+async def test_deleted_bars_are_missing_though_their_trades_stay(two_days: TestLake) -> None:
+    """That there is no bar of a minute would say that nothing was traded in it."""
+    remove(two_days, "bar_1m")
+    rows = minutes("A", start=T0 + 2 * DAY)
+    two_days.cover(T0 + 2 * DAY, T0 + 3 * DAY, "A")
+    bars(two_days, "A", rows, two_days.day("trade", rows, symbol="A"))
+    await everywhere(two_days.root, [("A", 2880 + n, 100.0 + n, False) for n in range(4)])
+    await everywhere(two_days.root, [("A", 2880, 103.0, False)], 1440)
+    asked = {"symbol": "A", "start": T0 + DAY, "end": T0 + DAY + 4 * MINUTE}
+    with Lake(two_days.root) as lake:
+        for kind in ("bar_1m", "bar_2m"):
+            answer = lake.read(kind, fill="empty", **asked)
+            assert {(row["trade_count"], row["gap"]) for row in answer.to_pylist()} == {(None, True)}
+            assert [(gap.kind, gap.cause) for gap in completeness.of(answer).gaps] == [("bar_1m", "deleted")]
+        assert [gap.cause for gap in completeness.of(lake.read("bar_1m", symbol="A")).gaps] == ["deleted"] * 2
+        (week,) = lake.bars("1w", symbol="A").to_pylist()
+        assert (week["gap"], week["close"]) == (True, None), "one with those two days in it"
+        weeks = lake.sql("FROM bars('7 days', 'binance', 'A')").to_pylist()
+        assert [(row["gap"], row["close"]) for row in weeks] == [(True, None)]
+        there = lake.read("bar_1s", fill="empty", **asked)
+        assert (there.column("trade_count").null_count, completeness.of(there).gaps) == (0, ()), "the other width is read"
+        told = {kind: lake.coverage(kind=kind, **asked)[0] for kind in ("bar_1s", "bar_1m", "trade")}
+        assert [one.complete for one in told.values()] == [True, False, True]
+        assert told["bar_1m"].deleted == 4 * MINUTE
+        assert [gap.kind for gap in lake.gaps(kind="bar_1m", state="all")] == ["bar_1m"] * 2
+        assert lake.gaps(kind="bar_1s", state="all") == []
+        holes = lake.sql("SELECT symbol, ts_from, ts_to FROM bar_holes").to_pylist()
+        assert holes == [{"symbol": "A", "ts_from": T0, "ts_to": T0 + 2 * DAY}]
 
 
 async def test_bars_of_what_is_left_or_came_again_are_told_to_have_a_hole(two_days: TestLake) -> None:

@@ -216,6 +216,20 @@ def test_late_counts_what_came_after_its_second_and_the_lateness():
     assert bars(rows, MINUTE)[0]["late"] == 1
 
 
+@pytest.mark.parametrize("source", ["archive", "import", "rest"])
+def test_what_was_fetched_long_after_it_happened_is_not_late(source):
+    rows = [trade(T0, "1", "1", 1, ts_recv=T0 + DAY, source=source),
+            trade(T0, "1", "1", 2, ts_recv=T0 + 7 * SECOND)]  # fmt: skip
+    assert [bar["late"] for bar in bars(rows)] == [1], "the stream's own trade is, beside it"
+    assert [bar["late"] for bar in bars(rows[:1])] == [0]
+    assert [bar["late"] for bar in bars(rows[:1], MINUTE)] == [0]
+
+
+def test_a_trade_pushed_on_subscribing_of_covered_time_is_late():
+    rows = [trade(T0, "1", "1", 1, ts_recv=T0 + 10 * SECOND, condition="history")]
+    assert [(bar["trade_count"], bar["late"]) for bar in bars(rows)] == [(1, 1)]
+
+
 def test_symbols_do_not_mix_and_rows_come_sorted():
     rows = [trade(T0 + SECOND, "1", "1", 2), trade(T0, "2", "1", 1), trade(T0, "7", "1", 1, symbol="AAA")]
     made = bars(rows)
