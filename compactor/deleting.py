@@ -16,6 +16,7 @@ import msgspec
 from compactor.jobs import day_span
 from lake.bar_holes import DELETED, deletion
 from lake.errors import CommitConflict, WrongQuestion
+from lake.manifest import Manifest
 from lake.manifest_reads import Reads, Snapshot
 from lake.rows import FileRow
 from lake.writer import LakeWriter
@@ -81,15 +82,18 @@ def delete(writer: LakeWriter, asked: Deletion, now: int) -> Deleted:
     )
 
 
-def made_again(source: Reads, made: Iterable[FileRow], now: int) -> list[Gap]:
+def made_again(source: Manifest, made: Iterable[FileRow], now: int) -> list[Gap]:
     """The gaps of deleted bars that these files of bars close."""
-    closed: list[Gap] = []
-    for stream, date in {((row.exchange, row.market_type, row.kind), row.date) for row in made if row.kind in BARS}:
-        there = {row.symbol for row in made if row.kind == stream[2] and row.date == date}
-        for gap in source.gaps(*stream, state="unrepairable", overlapping=day_span(date)):
-            if gap.cause == DELETED and gap.symbol in there:
-                closed.append(msgspec.structs.replace(gap, state="repaired", source="derived", closed_at=now))
-    return closed
+    symbols: dict[tuple[str, str, str, str], set[str | None]] = {}
+    for row in made:
+        if row.kind in BARS:
+            symbols.setdefault((row.exchange, row.market_type, row.kind, row.date), set()).add(row.symbol)
+    return [
+        msgspec.structs.replace(gap, state="repaired", source="derived", closed_at=now)
+        for (*stream, date), there in symbols.items()
+        for gap in source.gaps(*stream, state="unrepairable", overlapping=day_span(date))
+        if gap.cause == DELETED and gap.symbol in there
+    ]
 
 
 def _files(

@@ -45,8 +45,9 @@ def delete(
 
     What is gone is told as unrepairable gaps with the cause `deleted`, so that nothing brings it back by itself; dl
     backfill --deleted does, where the venue gives it. Bars that were made of deleted trades stay readable, unless they
-    are deleted too; deleted bars are missing, not without trades, until a day is made again. The disk is freed after compactor.grace_seconds. Days that are not closed are in files of all
-    symbols, and are left. Where a daemon writes the lake it does the work.
+    are deleted too; deleted bars are missing, not without trades, until their day is made again. The disk is freed
+    after compactor.grace_seconds. Days that are not closed are in files of all symbols, and are left. Where a daemon
+    writes the lake it does the work.
     """
     root = lake_root(lake, config)
     found = _planned(root, exchange, market_type, kind, symbol)
@@ -54,7 +55,8 @@ def delete(
         rows = [(one.exchange, one.market_type, one.kind, one.symbol, len(told.days), told.rows, size(told.bytes))
                 for one, told in found]  # fmt: skip
         columns = ("exchange", "market", "kind", "symbol", "days", "rows", "bytes")
-        print_table("would delete" if dry_run else "to delete", columns, rows, f"there is no closed day of {symbol} like that")
+        title = "would delete" if dry_run else "to delete"
+        print_table(title, columns, rows, f"there is no closed day of {symbol} like that")
     if found and not dry_run and not yes:
         _confirmed()
     done = [] if dry_run else [_deleted(root, config, one, quiet=as_json) for one, _ in found]

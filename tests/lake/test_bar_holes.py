@@ -198,7 +198,7 @@ async def test_deleted_bars_are_missing_though_their_trades_stay(two_days: TestL
         weeks = lake.sql("FROM bars('7 days', 'binance', 'A')").to_pylist()
         assert [(row["gap"], row["close"]) for row in weeks] == [(True, None)]
         there = lake.read("bar_1s", fill="empty", **asked)
-        assert (there.column("trade_count").null_count, completeness.of(there).gaps) == (0, ()), "the other width is read"
+        assert (there.column("trade_count").null_count, completeness.of(there).gaps) == (0, ())
         told = {kind: lake.coverage(kind=kind, **asked)[0] for kind in ("bar_1s", "bar_1m", "trade")}
         assert [one.complete for one in told.values()] == [True, False, True]
         assert told["bar_1m"].deleted == 4 * MINUTE
