@@ -7,7 +7,7 @@ explained. Nothing of the files changes, so there is no new revision. Doing it t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from runtime.clock import Clock, pause
 
 LOOK_SECONDS = 60.0
 Report = Callable[[int, int, str], None]
+Then = Callable[[Sequence[Audit]], Awaitable[None]]
 
 
 class Audited(msgspec.Struct):
@@ -94,6 +95,10 @@ def never() -> bool:
     return False
 
 
+async def nothing_more(_found: Sequence[Audit]) -> None:
+    """Nobody is asked."""
+
+
 def silent(_done: int, _total: int, _what: str) -> None:
     """No progress wanted."""
 
@@ -113,6 +118,8 @@ class AuditService:
         *,
         waits: Callable[[], bool] = never,
     ) -> None:
+        self.then: Then = nothing_more
+        """What is done with what a night found."""
         self._writer = writer
         self._executor = executor
         self._clock = clock
@@ -133,17 +140,26 @@ class AuditService:
 
     async def night(self, stop: asyncio.Event) -> None:
         """The newest days that are not verified yet, one after the other. Raises StorageFailed, Fenced."""
+        found: list[Audit] = []
         for exchange, market, day in await asyncio.to_thread(self._due):
             if stop.is_set():
                 return
-            try:
-                done = await self.once(Wanted(exchange, market, None, day), silent, stop.is_set)
-            except (StorageFailed, asyncio.CancelledError):
-                raise
-            except Exception as error:  # noqa: BLE001 -- this work is outside the lake: nothing it meets ends a daemon
-                auditing.audit_failed(exchange=exchange, market_type=market, date=day, error=error)
-            else:
-                self._tell(exchange, market, day, done)
+            found += await self.judge(exchange, market, day, silent, stop)
+        await self.then(found)
+
+    async def judge(
+        self, exchange: str, market: str, day: str, progress: Report, stop: asyncio.Event
+    ) -> Sequence[Audit]:
+        """A market's day, of which the log tells what was found. Raises StorageFailed, Fenced."""
+        try:
+            done = await self.once(Wanted(exchange, market, None, day), progress, stop.is_set)
+        except (StorageFailed, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 -- this work is outside the lake: nothing it meets ends a daemon
+            auditing.audit_failed(exchange=exchange, market_type=market, date=day, error=error)
+            return ()
+        self._tell(exchange, market, day, done)
+        return done.audits
 
     async def once(
         self, wanted: Wanted, progress: Report, stopping: Callable[[], bool] = never, *, books: bool = False

@@ -59,6 +59,11 @@ class AuditConfig(BaseModel):
 
     days: int = Field(2, ge=0, le=31, description="So many closed days, the newest, are looked at a night; 0: none.")
     from_hour: int = Field(3, ge=0, le=23, description="The hour (UTC) at which that begins.")
+    fetch: bool = Field(
+        True,
+        description="Ask the venues for the candles that these days lack: after everything else, a job of each market"
+        " (`auto_candles-…`), one to five requests a symbol and day.",
+    )
 
 
 class CompactorConfig(BaseModel):

@@ -96,7 +96,11 @@ class BackfillWork:
 
     async def run(self, job: JobRow, report: Report, stop: asyncio.Event) -> Summary:
         """All that is left of the job, or as much as comes before `stop`. Raises StorageFailed, Fenced, MarketError."""
-        wanted, total = wanted_of(job.arguments), Summary()
+        return await self.carry(job, wanted_of(job.arguments), report, stop)
+
+    async def carry(self, job: JobRow, wanted: Wanted, report: Report, stop: asyncio.Event) -> Summary:
+        """The same where it is said otherwise what is `wanted`: of which market, and whether also what was deleted."""
+        total = Summary()
         venue = venues.load(wanted.exchange)
         endpoint = endpoint_of(venue, wanted.market_type, self._config)
         ends: dict[int, Ended] = {}

@@ -198,6 +198,10 @@ class JobsService:
         self._look.set()
         return job, asked.told
 
+    def also(self, name: str, work: Work) -> None:
+        """One more sort of work, which has to know of this queue. Before it runs."""
+        self._works[name] = work
+
     def queued(self, name: str) -> None:
         """A job was written down, or added to, by somebody else here: it begins in its turn."""
         self._ended.pop(name, None)

@@ -20,7 +20,7 @@ from compactor.bitrot import set_right_missing
 from compactor.care import BackupService, ScrubService
 from compactor.reproduce import ReproduceService
 from compactor.service import CompactorService
-from daemon import auditing, deleting, job_backfill, job_calls, job_repair, repairing
+from daemon import audit_fetch, auditing, deleting, job_backfill, job_calls, job_candles, job_repair, repairing
 from daemon.archiving import control_job as archive_job
 from daemon.clock_record import ClockRecord, noted
 from daemon.config import Config
@@ -115,7 +115,7 @@ async def build(
     jobs["import"] = import_job(writer, slot.in_turn(workers), config.collectors.node, clock)
     jobs["reconcile"] = auditing.control_job(config, writer, clock, audit, slot.in_turn(workers), jobs)
     jobs["delete"] = deleting.control_job(writer, clock)
-    services += [Held(one, safe_mode.gate) for one in _askers(config, writer, clock, collectors, jobs, space)]
+    services += [Held(one, safe_mode.gate) for one in _askers(config, writer, clock, collectors, jobs, space, audit)]
     return Parts(services, jobs, collectors)
 
 
@@ -130,7 +130,7 @@ def _job(once: Callable[[Progress], Awaitable[object]]) -> Job:
 
 def _askers(
     config: Config, writer: LakeWriter, clock: Clock, collectors: CollectorsService | None, jobs: dict[str, Job],
-    space: SpaceWatch,
+    space: SpaceWatch, audit: AuditService,
 ) -> list[Service]:  # fmt: skip
     """Who asks venues for what is past: their jobs, and what does it by itself."""
     book, works = JobBook(writer), dict[str, Work]()
@@ -143,6 +143,14 @@ def _askers(
     calls = job_calls.CALLS.keys() - ({"repair"} if collectors is None else set())
     works |= {name: job_calls.CallWork(name, writer, book, clock, jobs[name]) for name in sorted(calls)}
     queue = JobsService(writer, book, clock, works, space.compaction_waits)
+    if isinstance(asking := works.get("backfill"), job_backfill.BackfillWork):
+        markets = {(source.exchange, source.market_type) for source in config.collectors.sources}
+        candles = job_candles.CandlesWork(
+            writer, book, clock, asking, audit, audit_fetch.by_jobs(jobs).publish, queue.queued, markets,
+            enabled=config.compactor.audit.fetch,
+        )  # fmt: skip
+        queue.also(job_standing.CANDLES, candles)
+        audit.then = candles.asked
     jobs |= {**queue.control(), "backfill": job_backfill.control_job(queue)}
     jobs |= {name: job_calls.control_job(queue, name) for name in sorted(calls)}
     if collectors is None or repair is None:

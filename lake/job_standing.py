@@ -16,7 +16,10 @@ from lake.jobs import OVER, Action, ChunkRow, JobRow, JobState
 from market.times import DAY, text
 
 WORK: Final = "auto_repair"
-"""The work of such jobs."""
+"""The work of such jobs: open gaps."""
+CANDLES: Final = "auto_candles"
+"""The same of candles that closed days lack."""
+WORKS: Final = (WORK, CANDLES)
 LONG: Final = DAY
 """How long (us) parts are added to a job, and how long one that was cancelled holds."""
 PARTS: Final = 500
@@ -45,7 +48,7 @@ def held_up(jobs: Iterable[JobRow], now: int) -> str | None:
 
 def after(job: JobRow, action: Action) -> JobState | None:
     """What follows where it is held by hand between two rounds: it is over, but for the next one; None: it is not."""
-    if job.work != WORK or job.state not in ("done", "failed"):
+    if job.work not in WORKS or job.state not in ("done", "failed"):
         return None
     return {"pause": "paused", "cancel": "cancelled"}.get(action)  # type: ignore[return-value]
 

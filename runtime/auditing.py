@@ -31,6 +31,18 @@ def day_not_told(*, exchange: str, market_type: str, date: str, files: int, hint
     say("INFO", "day_not_told", text, exchange=exchange, market_type=market_type, date=date, files=files)
 
 
+def candles_asked(*, exchange: str, market_type: str, job: str, parts: int) -> None:
+    """The venue is asked for candles that the newest closed days lack, by a job."""
+    text = f"{exchange} {market_type}: the venue is asked for candles that closed days lack, {parts:,} parts of {job}"
+    say("INFO", "candles_asked", text, exchange=exchange, market_type=market_type, job=job, parts=parts)
+
+
+def candles_wait(*, exchange: str, market_type: str, reason: str) -> None:
+    """Candles that the newest closed days lack are not asked for this night."""
+    text = f"{exchange} {market_type}: candles that closed days lack are not asked for: {reason}"
+    say("INFO", "candles_wait", text, exchange=exchange, market_type=market_type, reason=reason)
+
+
 def audit_failed(*, exchange: str, market_type: str, date: str, error: BaseException | str) -> None:
     """A closed day could not be held against the venue's word now; it is tried again the next night."""
     metrics.AUDITED.labels("failed").inc()

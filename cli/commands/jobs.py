@@ -38,7 +38,8 @@ def jobs(
     """List the jobs of a lake, show one with its parts and attempts, or pause, resume or cancel one.
 
     A job is what was asked for once: dl backfill, dl archive, dl gaps --repair and dl reconcile make them, and the
-    daemon one of each market whose gaps it repairs by itself (paused or cancelled, it leaves that market alone). The
+    daemon one of each market whose gaps it repairs by itself, or of which closed days lack candles (paused or
+    cancelled, it leaves that market alone). The
     daemon works on those that are queued and goes on with them at its next start; without one the command that asked
     does. What a cancelled job brought in stays. Exit code 1 where the job shown has failed.
     """

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from compactor.audit import AuditService
-from compactor.config import AuditConfig, CompactorConfig
-from compactor.service import compact_once
+from compactor.config import AuditConfig
 from daemon import audit_fetch
 from daemon.audit_fetch import Fetched, Reconciled, lacking
 from daemon.auditing import control_job, question_of, reconcile_job
@@ -19,13 +18,12 @@ from daemon.backfilling import wanted_of
 from daemon.config import Config
 from lake.audits import Audit
 from lake.writer import LakeWriter
-from market.times import DAY, HOUR, MINUTE, SECOND, date_of, floor_to
+from market.times import DAY, HOUR, MINUTE, date_of
 from runtime.workers import InlineExecutor
-from tests.support.past import BEGAN, END, Past, past
-from transformer.config import TransformerConfig
-from transformer.service import transform_once
+from tests.support.past import BEGAN, Past
+from tests.support.unjudged import config_of, unjudged
 
-SYMBOL, MINUTES = "BTCUSDT", DAY // MINUTE
+MINUTES = DAY // MINUTE
 FETCH = question_of({"fetch": True})
 
 
@@ -62,22 +60,8 @@ async def test_who_cannot_be_asked_is_told_and_the_others_are_asked() -> None:
 
 @pytest.fixture
 async def venue(tmp_path: Path) -> AsyncIterator[Past]:
-    """A venue whose trades of a day are in the lake, bars of them made, and none of its candles."""
-    async with past(tmp_path, "spot", symbols=SYMBOL, rate="1") as made:
-        await made.bring("spot", ["trade"])
-        await made.clock.sleep((floor_to(END, DAY) + DAY + HOUR - made.clock.now()) / SECOND)
-        with made.writer() as writer:
-            now = made.clock.now()
-            assert transform_once(writer, InlineExecutor(), now, TransformerConfig()).failed == 0
-            assert not compact_once(writer, InlineExecutor(), now, CompactorConfig(), final=True).failures
-        made.asked.clear()
+    async with unjudged(tmp_path) as made:
         yield made
-
-
-def config_of(venue: Past) -> Config:
-    source = {"exchange": "binance", "market_type": "spot", "symbols": [SYMBOL], "kinds": ["trade"],
-              "endpoint": {"rest": f"http://{venue.host}/spot"}}  # fmt: skip
-    return Config.model_validate({"lake": str(venue.root), "collectors": {"node": "n", "sources": [source]}})
 
 
 async def reconciled(venue: Past, writer: LakeWriter) -> Reconciled:
