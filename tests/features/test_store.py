@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -14,7 +17,7 @@ from features.jobs import job_of, run
 from features.requests import VersionExists
 from features.store import plan_delete, plan_rollback, rehearse, silent
 from lake import Lake, durable, feature_files, feature_table, schema
-from lake.errors import LakeLocked, WrongQuestion
+from lake.errors import CommitConflict, CorruptManifest, LakeLocked, WrongQuestion
 from lake.manifest import Manifest
 from lake.rebuild import rebuild
 from lake.verify import verify_lake
@@ -105,6 +108,27 @@ def test_other_values_are_refused_with_the_next_version_and_so_are_those_of_a_de
         put(lake.writer, frame(2.0), Put(**OF, version="1.0.1"), NOW)
     assert put(lake.writer, frame(1.0), Put(**OF, version="1.0.1"), NOW).latest == "1.0.1"
     assert len(list((lake.root / "features").rglob("*.*"))) == 2, "nothing is left of what was refused"
+
+
+def test_a_commit_never_changes_a_version_whoever_planned_it(lake):
+    """Two that were planned at one moment: the second is refused whole, whatever else it holds."""
+    row = put(lake.writer, frame(), Put(**OF), NOW).rows[0]
+    other = msgspec.structs.replace(row, content_digest="0" * 64)
+    with pytest.raises(CommitConflict, match=r"no momentum 1\.0\.0 of binance linear BTCUSDT, found one with other"):
+        lake.writer.publish(features=[other], cursors={"c": 1}, now=NOW)
+    assert feature_table.features(lake.writer.manifest) == [row]
+    assert lake.writer.manifest.cursor("c") is None
+    lake.writer.publish(features=[msgspec.structs.replace(row, note="told again")], now=NOW)
+    assert feature_table.features(lake.writer.manifest)[0].note == "told again"
+
+
+@pytest.mark.parametrize("columns", ["{", '["x"]', '{"x":1}'])
+def test_a_version_that_the_manifest_does_not_tell_right_is_damage(lake, columns):
+    put(lake.writer, frame(), Put(**OF), NOW)
+    with contextlib.closing(sqlite3.connect(lake.root / "manifest.db")) as db, db:
+        db.execute("UPDATE featured SET columns = ?", (columns,))
+    with pytest.raises(CorruptManifest, match="unreadable feature set"):
+        feature_table.features(lake.writer.manifest)
 
 
 def test_latest_is_the_newest_until_it_is_rolled_back_and_moves_on_with_the_next(lake):

@@ -1,5 +1,6 @@
 """Copies of the manifest: made beside a writer, whole or not there, pruned by hours and days, and what they know."""
 
+import contextlib
 import sqlite3
 import threading
 
@@ -180,6 +181,8 @@ def test_sqlite_is_refused_where_it_is_too_old_and_its_fault_is_known(tmp_path, 
     with pytest.raises(UnknownVersion, match=r"SQLite 3\.34\.1 is too old: the manifest needs 3\.35\.0"):
         manifest_source.check_library((3, 34, 1))
     manifest_source.check_library((3, 35, 0))
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        assert db.execute("SELECT sqlite_version()").fetchone() == (backup.sqlite_version(),)
     faulty = {(3, 40, 1), (3, 44, 5), (3, 45, 0), (3, 50, 6), (3, 51, 2)}
     fixed = {(3, 44, 6), (3, 44, 9), (3, 50, 7), (3, 51, 3), (3, 52, 0), (4, 0, 0)}
     assert {v for v in faulty | fixed if manifest_source.one_writer_only(v)} == faulty

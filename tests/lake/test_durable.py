@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lake import durable
+from lake import durable, failpoints
 from lake.errors import StorageFailed
 from tests.support.crash import at_each_step, needs_fork, quick_folder
 
@@ -303,6 +303,31 @@ def test_a_process_that_is_started_with_a_failpoint_dies_at_it(tmp_path: Path) -
         )
         assert done.returncode == status, done.stderr
     assert b"melt" in done.stderr
+
+
+STRIKES = [
+    ("KILL", "linux", ["signal 9", "whole"]),
+    ("KILL_AFTER", "linux", ["whole", "signal 9"]),
+    ("TORN", "linux", ["half", "signal 9", "whole"]),
+    ("TERM", "linux", ["signal 15", "whole"]),
+    ("SEGV", "linux", ["signal 11", "whole"]),
+    ("KILL", "win32", ["exit 137", "whole"]),
+]
+"""What happens in which order, to a process that survives it all."""
+
+
+@pytest.mark.parametrize("kind,system,happens", STRIKES)
+def test_a_failpoint_strikes_before_behind_or_in_the_middle_of_its_step(
+    monkeypatch: pytest.MonkeyPatch, kind, system: str, happens: list[str]
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(os, "kill", lambda process, number: seen.append(f"signal {number:d}"))
+    monkeypatch.setattr(os, "_exit", lambda code: seen.append(f"exit {code}"))
+    fault = durable.Fault("write", 1, kind)
+    durable.inject(fault)
+    failpoints.step(durable.Op("write", "a"), lambda: seen.append("whole"), half=lambda: seen.append("half"))
+    assert (seen, fault.struck_at) == (happens, ["a"])
 
 
 @pytest.mark.parametrize("step", ["create", "write", "sync", "rename", "fsync_dir"])

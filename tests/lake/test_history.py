@@ -9,12 +9,14 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, create_engine, select
 
+from lake import history as history_module
 from lake import history_files, schema
 from lake.commits import Added, Commit, Start, Void
 from lake.history import NOTES, History
 from lake.history_files import FileTale
 from lake.ledger import Entry
 from lake.manifest import Manifest
+from lake.rows import BanRow
 
 
 @pytest.fixture
@@ -205,6 +207,19 @@ def test_states_and_failures_of_segments_that_no_seal_tells_are_kept_apart(conn:
     history.finish(lambda _path: True)
     assert history.loose == segments
     assert history.notes == ["raw/b failed, and no entry tells its seal"]
+
+
+def test_many_reports_are_written_before_they_are_too_many_to_hold(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_module, "BATCH", 2)
+    bans = [BanRow(exchange="binance", host=host, pool="p", until=1, status=429, at=1) for host in "abc"]
+    entries = [Entry(1, n, n, "ban", msgspec.Raw(msgspec.json.encode(ban)), "n") for n, ban in enumerate(bans, 2)]
+    history = told(History(conn), START, *entries)
+    hosts = select(schema.bans.c.host).order_by(schema.bans.c.host)
+    assert conn.execute(hosts).scalars().all() == ["a", "b"]
+    history.finish(lambda _path: True)
+    assert conn.execute(hosts).scalars().all() == ["a", "b", "c"]
 
 
 def test_contradictions_without_end_are_counted_and_not_all_kept(conn: Connection) -> None:

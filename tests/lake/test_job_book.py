@@ -46,6 +46,18 @@ def test_a_request_is_a_job_with_its_chunks(book: JobBook, writer: LakeWriter) -
     assert other.job == "backfill-20260921-141320-2"
 
 
+def test_a_job_is_found_by_its_words_until_it_is_over(book: JobBook, writer: LakeWriter) -> None:
+    assert book.open(REQUEST) is None
+    made = book.ask(REQUEST, CHUNKS, NOW)
+    assert book.open(msgspec.structs.replace(REQUEST, asked_by="somebody else")) == made
+    assert book.open(msgspec.structs.replace(REQUEST, arguments={"exchange": "okx"})) is None
+    book.put(made.job, "done", NOW + 1)
+    assert book.open(REQUEST) is None
+    version = writer.manifest.version
+    book.write_chunks([], NOW + 2)
+    assert writer.manifest.version == version, "nothing is nothing to write down"
+
+
 def test_many_chunks_are_written_some_at_a_time(
     book: JobBook, writer: LakeWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

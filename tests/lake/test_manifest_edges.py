@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from lake import backup, durable, layout, manifest_compare, manifest_source
+from lake import rebuild as rebuild_module
 from lake.commits import Commit, Newest
 from lake.errors import (
     CommitConflict,
@@ -20,6 +21,7 @@ from lake.errors import (
     UnknownVersion,
 )
 from lake.ledger import Ledger, entries_of
+from lake.lock import LakeLock
 from lake.manifest import Manifest
 from lake.manifest_source import ReadSource
 from lake.rebuild import rebuild
@@ -198,14 +200,49 @@ def test_a_commit_that_was_made_stays_where_what_follows_it_fails(lake, monkeypa
 
 
 def test_a_start_that_fails_behind_the_manifest_lets_go_of_all(lake, monkeypatch):
-    def fails(*_args, **_kwargs):
-        raise StorageFailed("writing .lock failed")
+    describe, closed = LakeLock.describe, []
+
+    def fails(self, epoch=None, **told):
+        if epoch is not None:
+            raise StorageFailed("writing .lock failed")
+        describe(self, **told)
 
     with monkeypatch.context() as failing:
-        failing.setattr("lake.writer.LakeLock.describe", fails)
+        failing.setattr(LakeLock, "describe", fails)
+        failing.setattr(Manifest, "close", lambda self: closed.append(self.epoch))
         with pytest.raises(StorageFailed):
             LakeWriter.open(lake, "node", NOW)
+    assert closed == [2]
     LakeWriter.open(lake, "node", NOW).close()
+
+
+@pytest.mark.parametrize("path", ["../outside", "raw//a", "raw/../../a", "/etc/passwd", "C:/a", "raw\\a", "raw/\0"])
+def test_a_manifest_that_names_a_place_outside_of_the_lake_is_not_gone_by(lake, path):
+    """A lake may come from somebody else: what its manifest names is opened, moved and removed."""
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        writer.seal(SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1))
+        with contextlib.closing(sqlite3.connect(lake / "manifest.db")) as db, db:
+            db.execute("UPDATE segments SET path = ?", (path,))
+        with pytest.raises(CorruptManifest, match="no place in a lake"):
+            writer.manifest.segments()
+
+
+def test_a_new_manifest_that_the_disk_did_not_keep_right_takes_nobodys_place(lake, monkeypatch):
+    def harmed(root, conn, *args, **options):
+        found = survey(root, conn, *args, **options)
+        conn.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        values = "'g', 'e', 'm', 'trade', 's', 1, 2, 3, 4, 'c', 'p', 'lost', NULL, 5, NULL, NULL, NULL"
+        conn.exec_driver_sql(f"INSERT INTO gaps SELECT {values}")
+        conn.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+        return found
+
+    survey = rebuild_module.survey
+    monkeypatch.setattr(rebuild_module, "survey", harmed)
+    before = (lake / "manifest.db").read_bytes()
+    with pytest.raises(CorruptManifest, match="the new manifest is damaged: CHECK constraint failed"):
+        rebuild(lake, "node", NOW)
+    assert (lake / "manifest.db").read_bytes() == before
+    assert not list(lake.glob(".manifest.db*")), "nothing is left of it"
 
 
 def test_a_value_that_no_table_allows_is_damage(lake):

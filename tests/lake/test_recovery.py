@@ -12,7 +12,7 @@ from lake import durable, layout
 from lake.frames import FrameLine, FramesFile, encode_frame_lines, encode_received
 from lake.lock import LakeLock
 from lake.publish import Placement, publish
-from lake.rows import SegmentRow, SessionRow
+from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.segment_files import SegmentFile
 from lake.segments import encode_lines, extent
 from lake.tables import Parent
@@ -374,3 +374,35 @@ def test_who_stopped_is_told_by_what_can_be_read_and_a_stream_of_damaged_files_s
     found = writer.recover(T0 + MINUTE).last["binance", "linear", "trade"]
     assert {symbol: stop.seq for symbol, stop in found.items()} == {"BTCUSDT": 12}
     lake.close()
+
+
+def test_what_history_brought_is_not_where_a_stream_stopped(tmp_path):
+    """Neither in lines nor in a table: it may be newer than the last that streamed, which is what is missing."""
+    lake = TestLake(tmp_path)
+    writer = lake.writer
+    writer.record_sessions([session(SESSION), msgspec.structs.replace(session("h-1-1"), source=HISTORY)])
+    cover(writer, "trade", "BTCUSDT", "ETHUSDT")
+    lake.part("trade", [trade(T0, "1", "1", seq=3, symbol="ETHUSDT"),
+                        trade(T0 + SECOND, "1", "1", seq=9, symbol="ETHUSDT", session="h-1-1")])  # fmt: skip
+    written(writer, "trade", [event(1), event(2)])
+    written(writer, "trade", [event(8, session="h-1-1")], number=2)
+    found = writer.recover(T0 + MINUTE).last["binance", "linear", "trade"]
+    assert {symbol: stop.seq for symbol, stop in found.items()} == {"BTCUSDT": 2, "ETHUSDT": 3}
+    lake.close()
+
+
+def test_a_line_that_cannot_be_read_hides_nothing_behind_it(writer):
+    """Damaged in the middle of a segment: neither the last event nor the frames that became lines are lost sight of."""
+    writer.record_sessions([session(SESSION)])
+    frames = opened(writer, "frames")
+    with FramesFile(writer.root, frames) as file:  # in the order of two threads
+        lines = [FrameLine(ts_recv=T0 + n, conn=SESSION, dir="recv", n=n, frame="{}") for n in (1, 3, 2, 6, 5, 4)]
+        file.append(encode_frame_lines(lines))
+        file.sync()
+    row = opened(writer, "trade")
+    with SegmentFile(writer.root, row) as file:
+        file.append(encode_lines([event(1)]) + b"{\xff\n" + encode_lines([event(3)]), 3, extent([event(1), event(3)]))
+        file.sync()
+    found = writer.recover(T0 + MINUTE)
+    assert found.last["binance", "linear", "trade"]["BTCUSDT"].seq == 3
+    assert [(one.first, one.last, one.ts_last) for one in found.unwritten] == [(4, 6, T0 + 6)]

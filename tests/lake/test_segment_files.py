@@ -76,7 +76,10 @@ def test_a_segment_is_open_until_it_is_sealed_and_then_says_what_it_holds(tmp_pa
 
 
 def test_silence_costs_no_file_and_still_has_a_row(tmp_path: Path) -> None:
-    row = SegmentFile(tmp_path, open_row()).seal(T + 60_000_000)
+    file = SegmentFile(tmp_path, open_row())
+    file.sync()
+    assert (file.size, file.synced, file.failed) == (0, 0, False)
+    row = file.seal(T + 60_000_000)
     assert (row.state, row.rows, row.bytes, row.sha256, row.period_end) == ("sealed", 0, 0, "", T + 60_000_000)
     assert tree(tmp_path) == {}
 
@@ -125,15 +128,35 @@ def test_after_a_failed_sync_the_file_is_left_to_recovery_which_keeps_what_was_d
     file.sync()
     fill(file, 4, 3)
     durable.inject(durable.Fault("sync", 1, "EIO"))
+    assert not file.failed
     for attempt in (file.sync, file.sync, lambda: file.seal(T + 1)):
         with pytest.raises(StorageFailed):
             attempt()
+        assert file.failed
     file.close()
+    file.sync()  # what is closed is as durable as it will be
     durable.inject(None)
     row, quarantined = recover_segment(tmp_path, PATH, T, keep=file.synced)
     assert row is not None
     assert (row.rows, row.clean, quarantined) == (3, False, [])
     assert ids(tmp_path) == [1, 2, 3]
+
+
+def test_a_segment_of_which_not_even_the_first_line_was_written_leaves_no_file(tmp_path: Path) -> None:
+    file = SegmentFile(tmp_path, open_row())
+    durable.inject(durable.Fault("write", 1, "ENOSPC"))
+    with pytest.raises(StorageFailed):
+        fill(file, 1, 3)
+    assert list(tree(tmp_path)) == [PATH + ".open"]
+    assert file.seal(T + 60).rows == 0
+    assert tree(tmp_path) == {}
+
+
+def test_a_file_that_is_there_already_is_for_recovery_and_not_written_to(tmp_path: Path) -> None:
+    leave_open(tmp_path, b"of another")
+    with pytest.raises(StorageFailed, match="is there already"):
+        fill(SegmentFile(tmp_path, open_row()), 1, 3)
+    assert tree(tmp_path) == {PATH + ".open": b"of another"}
 
 
 def leave_open(root: Path, data: bytes, path: str = PATH) -> None:

@@ -138,6 +138,16 @@ def test_the_extent_of_events_spans_their_times() -> None:
     assert segments.widen(None, None) is None
 
 
+def test_the_extent_of_a_long_segment_is_that_of_all_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [trade(n) for n in (3, 1, 7, 2, 5)]
+    data = segments.encode_lines(events)
+    whole = segments.scan("trade", data)
+    assert whole.extent == segments.extent([trade(n) for n in (1, 2, 3, 5, 7)])
+    for together in (1, 2, 5):
+        monkeypatch.setattr(segments, "TOGETHER", together)
+        assert segments.scan("trade", data) == whole
+
+
 def sealed_row() -> SegmentRow:
     return SegmentRow(
         path="raw/x.jsonl", exchange="binance", market_type="spot", kind="trade", state="sealed", period_start=T,
