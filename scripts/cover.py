@@ -25,7 +25,14 @@ sys.path.insert(0, str(ROOT))
 
 from scripts import figures  # noqa: E402 - the checkout is on the path only now
 
-CODE = ("lake/durable.py", "lake/manifest*.py", "lake/recovery.py", "lake/ledger.py", "collectors/recovery.py")
+CODE = (
+    "lake/durable.py", "lake/failpoints.py", "lake/refused.py",
+    "lake/manifest*.py", "lake/migrations.py", "lake/schema.py", "lake/rows.py", "lake/input_sets.py", "lake/job*.py",
+    "lake/feature_table.py", "lake/links.py", "lake/publish.py", "lake/lock.py", "lake/writer.py",
+    "lake/ledger.py", "lake/commits.py", "lake/history*.py",
+    "lake/recovery.py", "lake/resume.py", "lake/segment*.py", "lake/rebuild.py", "lake/survey.py", "lake/backup.py",
+    "collectors/recovery.py",
+)  # fmt: skip
 """What writes, commits and recovers: each line and each branch of it."""
 TESTS = {
     "tests/lake": [

@@ -20,12 +20,12 @@ from collectors.redundancy import merger_maker
 from collectors.writing import GroupCommit
 from lake import durable, layout
 from lake.frames import read_frames
-from lake.rows import SegmentRow, SessionRow
+from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.segment_files import SegmentFile
 from lake.segments import decode_line, encode_lines, extent
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, BookSnapshot, Event, Quote, Trade
-from market.session import Gap
+from market.session import Coverage, Gap
 from market.times import HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor
 from tests.support import toy
@@ -478,18 +478,19 @@ def test_books_that_are_polled_are_a_stream_and_leave_a_gap(tmp_path: Path) -> N
 
 
 def life(
-    writer: LakeWriter, market: tuple[str, str], session: str, events: list[Event], number: int, end: bytes = b""
+    writer: LakeWriter, market: tuple[str, str], session: str, events: list[Event], number: int, source: str = "ws"
 ) -> SegmentRow:
-    """A session that a crash interrupts, and its lines: of the ends of gaps nothing was recorded."""
+    """A session that a crash interrupts, and its lines, one damaged: of the ends of gaps nothing was recorded."""
     kind = next(name for name in ("trade", "quote", "book_delta") if type(events[0]) is KINDS[name].struct)
     at = events[0].ts_recv
     place = {"exchange": market[0], "market_type": market[1]}
-    writer.record_sessions([SessionRow(session=session, **place, source="ws", url="u", opened_at=at)])
+    writer.record_sessions([SessionRow(session=session, **place, source=source, url="u", opened_at=at)])
     path = layout.raw_path(*market, kind, at, "n", number)
     row = SegmentRow(path=path, **place, kind=kind, state="open", period_start=at)
     writer.open_segment(row)
     with SegmentFile(writer.root, row) as file:
-        file.append(encode_lines(events) + end, len(events), extent(events))
+        data = encode_lines(events[:1]) + b'{"symbol":3}\n' + encode_lines(events[1:])
+        file.append(data, len(events) + 1, extent(events))
         file.sync()
     return row
 
@@ -576,7 +577,7 @@ def test_a_gap_ends_with_what_can_be_read_behind_it_and_not_with_what_came_late(
         life(writer, MARKET, "a-1-1", [sold(0, 1, "a-1-1"), sold(9, 2, "a-1-1")], 1)
         (gap,) = settled(writer, T0 + SECOND)
         late, behind = sold(2 * SECOND, 2, "b-1-1"), sold(2 * SECOND + 5, 9, "b-1-1")
-        life(writer, MARKET, "b-1-1", [behind, late, sold(2 * SECOND + 6, 10, "b-1-1")], 2, b'{"symbol":3}\n')
+        life(writer, MARKET, "b-1-1", [behind, late, sold(2 * SECOND + 6, 10, "b-1-1")], 2)
         gone = life(writer, MARKET, "c-1-1", [sold(2 * SECOND + 7, 11, "c-1-1")], 3)
         found = writer.recover(T0 + 3 * SECOND)
         (tmp_path / gone.path).unlink()  # by hand
@@ -597,6 +598,24 @@ def test_a_quotes_gap_ends_with_the_first_behind_it_though_the_crash_came_before
         ended, new = settled(writer, T0 + 3 * SECOND)
         assert (ended.gap_id, ended.ts_to, ended.proof) == (gap.gap_id, T0 + 2 * SECOND, "interval")
         assert (new.ts_from, new.ts_to) == (T0 + 2 * SECOND + 1, None)
+
+
+def test_an_interrupted_page_of_history_has_no_coverage_of_its_own_and_is_no_stream(tmp_path: Path) -> None:
+    """What a page covers is recorded with it; what of it was not is asked for again."""
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "h-1-1", [sold(0, 1, "h-1-1"), sold(9, 5, "h-1-1")], 1, HISTORY)
+        assert settled(writer, T0 + SECOND) == []
+        (row,) = writer.manifest.sessions()
+        assert (row.close_cause, row.closed_at, writer.manifest.coverage()) == ("crash", T0 + 9, [])
+
+
+def test_a_silent_stream_that_is_covered_beyond_the_last_line_is_covered_no_further(tmp_path: Path) -> None:
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [sold(0, 1, "a-1-1"), sold(9, 2, "a-1-1")], 1)
+        silent = Coverage(*MARKET, "trade", "B", "a-1-1", T0, T0 + 30)
+        writer.record_coverage([silent])
+        settled(writer, T0 + SECOND)
+        assert writer.manifest.coverage() == [Coverage(*MARKET, "trade", "A", "a-1-1", T0, T0 + 9), silent]
 
 
 def test_a_growing_gap_of_what_is_looked_up_waits_for_the_next_look(tmp_path: Path) -> None:

@@ -292,6 +292,44 @@ def test_without_a_ledger_versions_come_back_from_their_files(lake):
     assert found == was
 
 
+def test_of_files_that_no_entry_tells_a_version_comes_in_and_what_is_none_is_told_of(lake, tmp_path):
+    """And what comes in is what `latest` means only where it is newer than what the ledger knows."""
+    row = put(lake.writer, frame(), Put(**OF), NOW).rows[0]
+    gone = put(lake.writer, frame(2.0), Put(**OF, version="1.0.1"), NOW).rows[0]
+    data = (lake.root / gone.path).read_bytes()
+    delete(lake.writer, "momentum", "1.0.1", now=NOW)
+    (lake.root / gone.path).write_bytes(data)  # the process died before it was removed
+    ledger = max((lake.root / "ledger").iterdir())
+    told = ledger.read_bytes()
+    older = put(lake.writer, frame(1.0), Put(**OF, version="0.9.0"), NOW).rows[0]
+    with LakeWriter.open(tmp_path / "other", "node", NOW) as other:
+        stranger = put(other, frame(3.0), Put(**OF, version="3.0.0"), NOW).rows[0]
+        (lake.root / stranger.path).write_bytes((other.root / stranger.path).read_bytes())
+    (lake.root / "features/notes.txt").write_bytes(b"mine")
+    lake.close()
+    ledger.write_bytes(told + b"no line of a ledger\n")
+    with (lake.root / row.path).open("ab") as file:
+        file.write(b"longer")
+    (lake.root / "manifest.db").unlink()
+    made = rebuild(lake.root, "node", NOW, thorough=False)
+    assert (made.adopted, made.left) == ([older.path], [])
+    found = {one.path: one.problem for one in made.findings}
+    assert found == {
+        row.path: f"has {row.bytes + 6} bytes, {row.bytes} were published",
+        stranger.path: f"is of another lake ({other.lake_id})",
+        "features/notes.txt": "has no name of a feature set",
+    }
+    with Lake(lake.root) as held:
+        assert held.features.get("momentum").version == "1.0.0"
+        assert held.features.get("momentum", version="0.9.0").sha256 == older.sha256
+    assert sorted(problems(lake.root)) == sorted([
+        *(one for one in problems(lake.root) if one.startswith(row.path)),
+        f"{gone.path}: is named by no live row of the manifest",
+        f"{stranger.path}: is named by no row of the manifest",
+        "features/notes.txt: is named by no row of the manifest",
+    ])  # fmt: skip
+
+
 def test_a_reader_of_an_older_lake_finds_no_features(tmp_path, monkeypatch):
     from lake import migrations
 

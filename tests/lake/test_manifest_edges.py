@@ -28,7 +28,7 @@ from lake.rebuild import rebuild
 from lake.recovery import recover
 from lake.rows import SegmentRow, SessionRow
 from lake.writer import LakeWriter
-from market.session import Coverage
+from market.session import Coverage, Gap
 
 NOW = 1_790_000_000_000_000
 STREAM = {"exchange": "binance", "market_type": "spot", "kind": "trade"}
@@ -443,6 +443,38 @@ def test_manifests_that_are_moved_aside_at_one_moment_have_names_of_their_own(la
     assert len(set(moved)) == len(moved)
     assert sum("-" not in path.rpartition("-00000")[2] for path in moved) == 3, "the rest is what SQLite kept beside"
     assert all((lake / path).is_file() for path in moved)
+
+
+def test_where_the_ledger_has_lost_lines_a_copy_of_the_manifest_tells_what_they_told(lake):
+    """And where it has not, the ledger is the truth: a copy is older."""
+    gap = Gap("g", **STREAM, symbol="A", ts_from=1, ts_to=2, id_from=None, id_to=None, cause="cut", proof="interval",
+              state="open", session=None, detected_at=NOW)  # fmt: skip
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        writer.record_gaps([gap])
+        kept = backup.make(lake, NOW)
+        writer.publish(cursors={"a": 2}, now=NOW)
+    assert rebuild(lake, "node", NOW, dry_run=True).base == ""
+    (ledger,) = (lake / "ledger").iterdir()
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join(line.replace(b'"type":"gap"', b'"type":"gxp"') for line in lines))
+    (lake / "manifest.db").unlink()
+    made = rebuild(lake, "node", NOW)
+    assert (made.base, made.whole) == (kept.path, False)
+    assert [line.endswith("its CRC-32 does not match") for line in made.damaged_lines] == [True, False]
+    assert f"it began with {kept.path}" in made.summary
+    with LakeWriter.open(lake, "node", NOW) as writer:
+        assert writer.manifest.gaps() == [gap]
+        assert writer.manifest.cursor("a") == 2, "what came after the copy is in the ledger"
+
+
+def test_a_dry_run_against_a_damaged_manifest_says_why_it_cannot_compare(lake):
+    before = (lake / "manifest.db").read_bytes()
+    harmed = before[:100] + b"\xff" * (len(before) - 100)
+    (lake / "manifest.db").write_bytes(harmed)
+    made = rebuild(lake, "node", NOW, dry_run=True)
+    assert (made.differences, made.ok) == (None, False)
+    assert made.unreadable.startswith("manifest.db is damaged")
+    assert (lake / "manifest.db").read_bytes() == harmed
 
 
 def test_a_dry_run_without_a_manifest_has_nothing_to_compare_with_and_counts_what_it_reads(lake):

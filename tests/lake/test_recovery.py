@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pytest
 
-from lake import durable, layout
+from lake import durable, layout, tables
 from lake.frames import FrameLine, FramesFile, encode_frame_lines, encode_received
 from lake.lock import LakeLock
 from lake.publish import Placement, publish
+from lake.resume import REST
 from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.segment_files import SegmentFile
 from lake.segments import encode_lines, extent
@@ -20,6 +22,7 @@ from lake.writer import LakeWriter
 from market.kinds import BookDelta, Quote, Trade
 from market.session import Coverage
 from market.times import MINUTE, SECOND
+from tests.support import book_rows
 from tests.support.lakes import TestLake, date_of
 from tests.support.market_rows import T0, quote, table, trade
 
@@ -388,6 +391,34 @@ def test_what_history_brought_is_not_where_a_stream_stopped(tmp_path):
     written(writer, "trade", [event(8, session="h-1-1")], number=2)
     found = writer.recover(T0 + MINUTE).last["binance", "linear", "trade"]
     assert {symbol: stop.seq for symbol, stop in found.items()} == {"BTCUSDT": 2, "ETHUSDT": 3}
+    lake.close()
+
+
+def test_of_books_in_tables_their_updates_tell_where_they_stopped_and_polls_where_those_did(tmp_path):
+    """Not a snapshot that an update follows, nor a book that was asked for beside the streams."""
+    lake = TestLake(tmp_path)
+    writer = lake.writer
+    writer.record_sessions([session("n-1-1"), msgspec.structs.replace(session("r-1-1"), source=REST)])
+    cover(writer, "book_delta", "ETHUSDT")
+    cover(writer, "book_snapshot", "ETHUSDT")
+    level = [("1", "2")]
+    both = [(n, symbol) for n in (5, 6) for symbol in ("BTCUSDT", "ETHUSDT")]
+    rows = [book_rows.delta(T0 + n, n, level, level, symbol=symbol) for n, symbol in both]
+    lake.part("book_delta", book_rows.table([*rows, book_rows.whole(T0 + 9, 9, level, level, symbol="ETHUSDT")]))
+    updates = [book_rows.whole(T0 + n, n, level, level, symbol="ETHUSDT") for n in (3, 4)]
+    held = tables.conform(
+        book_rows.table(updates)
+        .drop_columns(["first_id", "prev_id", "flags", "session", "checksum"])
+        .append_column("session", pa.array(["r-1-1", "n-1-1"]))
+        .append_column("depth", pa.array([1, 1])),
+        "book_snapshot",
+    )
+    lake.part("book_snapshot", held)
+    found = writer.recover(T0 + MINUTE).last
+    assert {(key[2], symbol): stop.seq for key, stops in found.items() for symbol, stop in stops.items()} == {
+        ("book_delta", "ETHUSDT"): 6,
+        ("book_snapshot", "ETHUSDT"): 3,
+    }
     lake.close()
 
 

@@ -221,6 +221,18 @@ def test_a_segment_that_was_sealed_but_not_renamed_is_what_its_seal_says(tmp_pat
     assert (tmp_path / PATH).exists()
 
 
+def test_a_segment_that_went_on_behind_its_seal_is_read_and_sealed_anew_as_unclean(tmp_path: Path) -> None:
+    row = sealed(tmp_path)
+    (tmp_path / PATH).rename(tmp_path / (PATH + layout.OPEN))
+    with (tmp_path / (PATH + layout.OPEN)).open("ab") as file:
+        file.write(segments.encode_lines(trades(6, 2)))
+    again = recover_segment(tmp_path, PATH, T).row
+    assert again is not None
+    assert (again.rows, again.clean, again.sha256 != row.sha256) == (7, False, True)
+    assert ids(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
+    assert read_seal(tmp_path, PATH) == again
+
+
 def test_a_sealed_segment_that_changed_is_corrupt_and_left_alone(tmp_path: Path) -> None:
     sealed(tmp_path)
     data = bytearray((tmp_path / PATH).read_bytes())

@@ -1,6 +1,7 @@
 """The one writer: ledger before manifest, links after the commit, and who may not write."""
 
 import hashlib
+import shutil
 import threading
 from pathlib import Path
 
@@ -170,6 +171,16 @@ def test_tables_shows_the_current_revision_only(writer):
     assert shown(root) == {Path(second.path).name: b"second"}
     assert (root / first.path).read_bytes() == b"first", "readers of an older snapshot still find it"
     assert (root / second.path).samefile(root / links.link_of(second.path))
+
+
+def test_a_link_that_somebody_took_away_with_its_folder_is_not_missed(writer):
+    first, second = day(writer.root, 0, b"first"), day(writer.root, 1, b"second")
+    writer.publish(add=[first], now=NOW)
+    shutil.rmtree(writer.root / "tables")
+    writer.publish(remove=[first.path], now=NOW)
+    assert not (writer.root / "tables").exists()
+    writer.publish(add=[second], now=NOW)
+    assert shown(writer.root) == {Path(second.path).name: b"second"}
 
 
 def test_a_refused_commit_moves_no_link(writer):

@@ -73,6 +73,35 @@ def test_only_the_owner_may_read_the_lock_even_of_a_copied_lake(tmp_path: Path) 
     assert lock.read_bytes() == b"", "what is released tells no token"
 
 
+@posix
+def test_a_lock_that_cannot_be_closed_to_others_is_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / layout.LOCK
+    lock.touch(0o644)
+    lock.chmod(0o644)
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(1, "not here")
+
+    with monkeypatch.context() as refused:
+        refused.setattr(os, "fchmod", refuse)
+        with pytest.raises(NotALake, match="chmod 600"):
+            LakeLock.acquire(tmp_path)
+    assert read_lock(tmp_path) is None, "it was let go of"
+    LakeLock.acquire(tmp_path).release()
+
+
+def test_where_files_have_no_owners_whose_they_are_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "lake"
+    LakeWriter.open(root, "n", NOW).close()
+    monkeypatch.setattr(os, "geteuid", lambda: root.stat().st_uid + 1)
+    with pytest.raises(NotALake, match="another user"):
+        place.check(root)
+    monkeypatch.delattr(os, "geteuid")  # Windows
+    place.check(root)
+
+
 def test_a_lock_that_is_a_link_is_neither_read_nor_written(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_text("{}")
