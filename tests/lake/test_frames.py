@@ -4,6 +4,7 @@ import base64
 import errno
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_other_lines_say_what_was_opened_sent_asked_and_closed(tmp_path: Path) -
     ]  # fmt: skip
     (tmp_path / "f").write_bytes(encode_frame_lines(lines))
     assert list(read_frames(tmp_path / "f")) == lines
-    assert lines[0].data == b""
+    assert [line.data for line in lines] == [b"", b'{"method":"SUBSCRIBE"}', b"<html>", b""]
     with pytest.raises(Malformed):
         _ = FrameLine(ts_recv=T, conn=CONN, dir="recv", frame_b64="!").data
 
@@ -266,6 +267,50 @@ def test_a_damaged_block_is_set_aside_with_all_its_file(tmp_path: Path) -> None:
     assert held == list(range(1, len(held) + 1))
     if len(held) < 15:
         assert any((tmp_path / q.path).read_bytes().endswith(bytes(data[-8:])) for q in quarantined)
+
+
+def test_a_bad_line_among_good_ones_stays_where_a_large_file_is_written_anew(tmp_path: Path) -> None:
+    noise = random.Random(7)
+    bodies = [noise.randbytes(3_000) for _ in range(200)]  # more than a zstd block, and not compressible
+    good = [encode_received(CONN, [T + n], n, [body]) for n, body in enumerate(bodies, 1)]
+    with FramesFile(tmp_path, open_row()) as file:
+        file.append(b"".join((*good[:100], b"no line\n", *good[100:])))
+        file.sync()
+    row, quarantined = recover_frames(tmp_path, PATH, T)
+    assert row is not None
+    assert (row.rows, row.clean, quarantined) == (201, False, [])
+    reader = read_frames(tmp_path / PATH)
+    assert [line.data for line in reader] == bodies
+    assert [damage.line for damage in reader.damage] == [b"no line"]
+
+
+def test_a_stream_torn_where_its_next_part_begins_keeps_what_is_in_front(tmp_path: Path) -> None:
+    with FramesFile(tmp_path, open_row()) as file:
+        file.append(received(1, 3))
+        size = file.size
+        durable.inject(durable.Fault("write", 1, "ENOSPC"))
+        with pytest.raises(StorageFailed):
+            file.append(received(4, 2))
+        file.append(received(4, 2))  # behind the end of the part in front
+    begun = size + len(frames.END_BLOCK)
+    place = tmp_path / (PATH + layout.OPEN)
+    data = place.read_bytes()
+    assert data[begun:].startswith(frames.ZSTD_MAGIC)
+    place.write_bytes(data[: begun + 2])
+    row, quarantined = recover_frames(tmp_path, PATH, T)
+    assert row is not None
+    assert (row.rows, numbers(tmp_path / PATH)) == (3, [1, 2, 3])
+    assert [(tmp_path / one.path).read_bytes() for one in quarantined] == [frames.ZSTD_MAGIC[:2]]
+
+
+def test_a_frames_file_of_which_nothing_was_written_leaves_no_file(tmp_path: Path) -> None:
+    file = FramesFile(tmp_path, open_row())
+    durable.inject(durable.Fault("write", 1, "ENOSPC"))
+    with pytest.raises(StorageFailed):
+        file.append(received(1, 1))
+    assert list(tree(tmp_path)) == [PATH + ".open"]
+    assert file.seal(T + 60).rows == 0
+    assert tree(tmp_path) == {}
 
 
 def test_a_sealed_frames_file_that_changed_is_corrupt(tmp_path: Path) -> None:
