@@ -147,9 +147,9 @@ def _closings(
             if stop is not None and _passed(gap, stop):
                 yield msgspec.structs.replace(gap, state="empty", closed_at=now)
     for lane, symbols in growing.items():
-        stopped = stops.get(lane, {})
+        stopped, summed = stops.get(lane, {}), _summed(lane)
         for gap in (gap for held in symbols.values() for gap in held):
-            if _summed(lane) or _numbered_anew(gap, stopped.get(gap.symbol)):
+            if summed or _numbered_anew(gap, stopped.get(gap.symbol)):
                 gap.id_from = None  # its end is a time
         resumed: dict[str, tuple[int | None, int]] = {}
         for segment in _newest(writer, lane):
