@@ -6,12 +6,13 @@ replaced day for milliseconds, but never sees it twice. A start makes the links 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lake import durable
 from lake.layout import TABLES, VERSIONS
-from lake.manifest import Manifest
+from lake.rows import FileRow
 
 
 def link_of(path: str) -> str | None:
@@ -35,14 +36,15 @@ def replace(root: Path, removed: Sequence[str], added: Sequence[str]) -> None:
         _make(root, path)
 
 
-def relink(root: Path, manifest: Manifest) -> int:
+def relink(root: Path, files: Iterable[FileRow]) -> int:
     """Remove links of files that are not live, make missing ones; returns how many were touched.
 
-    A file of tables/ that is neither in the manifest nor under versions/ is left alone: it may be somebody's only copy.
+    `files` are all that the manifest names. A file of tables/ that is neither among them nor under versions/ is left
+    alone: it may be somebody's only copy.
     """
-    with manifest.snapshot() as snapshot:
-        live = {link: row.path for row in snapshot.files() if (link := link_of(row.path)) is not None}
-        retired = {link for row in snapshot.files(state="retired") if (link := link_of(row.path)) is not None}
+    shown = [(link, row) for row in files if (link := link_of(row.path)) is not None]
+    live = {link: row.path for link, row in shown if row.state == "live"}
+    retired = {link for link, row in shown if row.state == "retired"}
     touched = 0
     for link in _found(root):
         if link in live:
@@ -58,7 +60,9 @@ def relink(root: Path, manifest: Manifest) -> int:
 
 
 def _found(root: Path) -> Iterable[str]:
-    return sorted(file.relative_to(root).as_posix() for file in (root / TABLES).rglob("*.parquet"))
+    base = str(root / TABLES)
+    found = ((TABLES + folder[len(base) :].replace(os.sep, "/"), names) for folder, _, names in os.walk(base))
+    return sorted(f"{folder}/{name}" for folder, names in found for name in names if name.endswith(".parquet"))
 
 
 def _same(link: Path, path: Path) -> bool:

@@ -258,12 +258,21 @@ def _quick_check(conn: Connection) -> None:
         raise damaged(str(said))
 
 
+_COLUMNS = text(
+    "SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table'"
+)
+_WANTED = {table.name: {column.name for column in table.columns} for table in schema.METADATA.tables.values()}
+
+
 def _known_columns(conn: Connection) -> None:
     """One flipped bit makes another name of a column, which is no damage to SQLite."""
-    held = set(conn.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
-    for table in schema.METADATA.sorted_tables:
-        if table.name in held:
-            conn.execute(select(table).limit(0))
+    held: dict[str, set[str]] = {}
+    for table, column in conn.execute(_COLUMNS):
+        held.setdefault(table.lower(), set()).add(column.lower())
+    for name, columns in _WANTED.items():
+        lost = columns - held.get(name, columns)
+        if lost:
+            raise damaged(f"no such column: {name}.{min(lost)}")
 
 
 def _known_kinds(conn: Connection) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -34,6 +35,7 @@ from market.times import Interval
 
 S = TypeVar("S")
 T = TypeVar("T")
+_INDEXED = schema.files.alias("i")
 BATCH = 500
 """Values in one IN list: SQLite's limit of variables is 999 in old builds."""
 
@@ -102,6 +104,7 @@ def check_inside(path: str) -> None:
         raise CorruptManifest(f"manifest.db names {path[:200]!r}, which is no place in a lake", "do not use this lake")
 
 
+@cache
 def _of(table: Table, kind: type[msgspec.Struct]) -> Select[Any]:
     """SELECT of the struct's own columns: a table may hold more, and a struct may have fields kept elsewhere."""
     return select(*(table.c[name] for name in kind.__struct_fields__ if name in table.c))
@@ -180,7 +183,7 @@ class FileReads:
 
         `symbol` also finds the files that hold all symbols. `FileRow.parents` is filled on request only.
         """
-        t, i = schema.files, schema.files.alias("i")
+        t, i = schema.files, _INDEXED
         named = [] if symbol is None else [or_(*equal(i, symbol=symbol), i.c.symbol.is_(None))]
         named += [i.c.date >= date_from] if date_from is not None else []
         named += [i.c.date <= date_to] if date_to is not None else []

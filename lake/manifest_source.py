@@ -29,6 +29,7 @@ OLDEST = (3, 35, 0)
 """The first SQLite with everything that the manifest's statements use (RETURNING came last)."""
 JSON = "SELECT json_group_object('path', 'sha256') FROM json_each('[1]')"
 """Sets of inputs are read as JSON; SQLite before 3.38 may have been built without it."""
+_ANY = text("SELECT one FROM meta")
 T = TypeVar("T")
 
 
@@ -175,7 +176,7 @@ class ReadSource:
                     if self._proven or self._usable(conn):
                         with conn.begin():
                             # BEGIN is deferred: the snapshot is taken by the first statement that reads
-                            conn.execute(text("SELECT one FROM meta")).first()
+                            conn.execute(_ANY).first()
                             yield conn
                         return
             with self._immutable() as conn:
@@ -197,7 +198,7 @@ class ReadSource:
         """Whether the plain read-only connection works here. Raises NotALake, StorageFailed, ManifestBusy."""
         try:
             with conn.begin():
-                conn.execute(text("SELECT one FROM meta")).first()
+                conn.execute(_ANY).first()
         except OperationalError as error:
             said = str(error.orig)
             if "no such table" in said:

@@ -126,7 +126,7 @@ def rebuild_held(
         _discard(temp)
     manifest = Manifest.read_only(root)
     try:
-        made.links = links.relink(root, manifest)
+        made.links = links.relink(root, manifest.files(state=None))
     finally:
         manifest.close()
     return made

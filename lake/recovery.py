@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lake import durable, feature_care, frames, layout, parquet, segment_files
+from lake import durable, feature_care, frames, layout, links, parquet, segment_files
 from lake.errors import CorruptSegment, LakeError
 from lake.manifest_reads import Snapshot
 from lake.resume import FrameRange, StreamKey, resume_points, unwritten_frames
-from lake.rows import FRAMES, QuarantineRow, SegmentRow, SessionRow
+from lake.rows import FRAMES, FileRow, QuarantineRow, SegmentRow, SessionRow
 from market.errors import MarketError
 from market.session import Resume
 
@@ -68,12 +68,14 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
     if rows or quarantined:
         writer.record(segments=rows, quarantine=quarantined, now=now)
     with writer.manifest.snapshot() as snapshot:
-        orphans, unknown = _orphans(root, snapshot)
-        missing = [row.path for row in snapshot.files() if not (root / row.path).is_file()]
+        files = snapshot.files(state=None)
+        orphans, unknown = _orphans(root, files)
+        live = [row for row in files if row.state == "live"]
+        missing = [row.path for row in live if not (root / row.path).is_file()]
         lost, unnamed = feature_care.settle(root, snapshot, list(files_below(root, layout.FEATURES)))
         unclosed = snapshot.sessions(unclosed=True)
         interrupted = _interrupted(snapshot, unclosed, rows)
-        last = resume_points(root, snapshot, unclosed)
+        last = resume_points(root, snapshot, unclosed, live)
         unwritten = unwritten_frames(root, snapshot, unclosed)
     for path in orphans:
         durable.unlink(root / path)
@@ -84,7 +86,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         orphans=tuple(orphans),
         strangers=tuple(sorted(strangers + unknown + unnamed)),
         missing=tuple(missing + lost),
-        links=writer.relink(),
+        links=links.relink(root, files),
         unclosed=tuple(unclosed),
         interrupted=tuple(interrupted),
         last=last,
@@ -173,12 +175,12 @@ def _interrupted(snapshot: Snapshot, unclosed: Sequence[SessionRow], rows: Seque
     return list(found.values())
 
 
-def _orphans(root: Path, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+def _orphans(root: Path, files: Sequence[FileRow]) -> tuple[list[str], list[str]]:
     """Parquet files that no row names: those whose every parent is on disk (so they can be made again), and the rest.
 
     A file newer than a manifest that was restored from a copy may be all that is left of its parents: it stays.
     """
-    known = {row.path for row in snapshot.files(state=None)}
+    known = {row.path for row in files}
     orphans: list[str] = []
     strangers: list[str] = []
     for path in files_below(root, layout.HOT, layout.VERSIONS):
@@ -198,7 +200,8 @@ def _orphans(root: Path, snapshot: Snapshot) -> tuple[list[str], list[str]]:
 def files_below(root: Path, *trees: str) -> Iterator[str]:
     """Paths of all files below these folders, without hidden ones, sorted."""
     for tree in trees:
-        for folder, folders, names in os.walk(root / tree):
+        base = str(root / tree)
+        for folder, folders, names in os.walk(base):
             folders.sort()
-            where = Path(folder).relative_to(root).as_posix()
+            where = tree + folder[len(base) :].replace(os.sep, "/")
             yield from (f"{where}/{name}" for name in sorted(names) if not name.startswith("."))

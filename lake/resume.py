@@ -66,8 +66,10 @@ class _Told(NamedTuple):
     past: frozenset[str]
 
 
-def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> dict[StreamKey, dict[str, Resume]]:
-    """The last event of every recently covered symbol of every collected stream."""
+def resume_points(
+    root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow], live: Iterable[FileRow]
+) -> dict[StreamKey, dict[str, Resume]]:
+    """The last event of every recently covered symbol of every collected stream; `live` are all live files."""
     broken = {row.session for row in unclosed}
     sessions = snapshot.sessions()
     causes = {row.session: (row.close_cause or "").partition(": ")[0] for row in sessions}
@@ -75,11 +77,14 @@ def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]
         frozenset(row.session for row in sessions if row.source == REST),
         frozenset(row.session for row in sessions if row.source == HISTORY),
     )
+    files: dict[StreamKey, list[FileRow]] = {}
+    for file in live:
+        files.setdefault((file.exchange, file.market_type, file.kind), []).append(file)
     points: dict[StreamKey, dict[str, Resume]] = {}
     for stream in snapshot.streams():
         if KINDS[stream[2]].derived:
             continue
-        last = _last_events(root, snapshot, stream, told)
+        last = _last_events(root, snapshot, stream, files.get(stream, []), told)
         if last:
             points[stream] = {
                 symbol: Resume(
@@ -94,7 +99,9 @@ def resume_points(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]
     return points
 
 
-def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey, told: _Told) -> dict[str, _Last]:
+def _last_events(
+    root: Path, snapshot: Snapshot, stream: StreamKey, files: Sequence[FileRow], told: _Told
+) -> dict[str, _Last]:
     """The newest files first: lines not yet transformed, then parts, hours and days back in time."""
     exchange, market_type, name = stream
     found: dict[str, _Last] = {}
@@ -108,7 +115,7 @@ def _last_events(root: Path, snapshot: Snapshot, stream: StreamKey, told: _Told)
     growing = [gap for gap in snapshot.gaps(exchange, market_type, name, state="open") if gap.ts_to is None]
     wanted |= {gap.symbol for gap in growing if gap.ts_from > newest - RECENT and gap.symbol != EVERY_SYMBOL}
     # several files of one time (late rows) may hold a symbol: files are taken in groups that overlap in time
-    for group in _by_time(snapshot.files(name, exchange=exchange, market_type=market_type)):
+    for group in _by_time(files):
         # a segment that failed for a while is older than parts made since: its lines are not the last word
         end = max(file.ts_max for file in group)
         wanted = {symbol for symbol in wanted if symbol not in found or found[symbol].ts_event <= end}

@@ -27,6 +27,7 @@ from lake.layout import FEATURES, HOT, LEDGER, MANIFEST, RAW, TABLES, VERSIONS
 from lake.ledger import Ledger
 from lake.lock import LakeLock
 from lake.manifest import Manifest
+from lake.manifest_reads import Meta
 from lake.rebuild import rebuild_held
 from lake.rows import (
     BanRow,
@@ -56,7 +57,8 @@ class LakeWriter:
     ) -> None:
         self.root = root
         self.manifest = manifest
-        self.lake_id = manifest.meta().lake_id
+        held = manifest.meta()
+        self.lake_id = held.lake_id
         self.clocks = ClockFiles(root, ledger.node)
         """Of no use to the manifest: what the clocks said, and the latencies of what came in."""
         self._lock = lock
@@ -69,7 +71,7 @@ class LakeWriter:
         """
         self._void: list[tuple[str, msgspec.Struct]] = []
         self._on_rebuild = on_rebuild
-        self._say_start(now)
+        self._say_start(held, now)
 
     @classmethod
     def open(
@@ -248,7 +250,7 @@ class LakeWriter:
     def relink(self) -> int:
         """Make tables/ what the manifest says; returns how many links were made or removed."""
         with self._guard:
-            return links.relink(self.root, self.manifest)
+            return links.relink(self.root, self.manifest.files(state=None))
 
     def recover(self, now: int) -> recovery.Recovery:
         """What a start must do before anything is collected; doing it twice is doing it once.
@@ -273,7 +275,7 @@ class LakeWriter:
         on_rebuild(error.message, made.summary)
         self.manifest = _open_manifest(self.root, now, None, create=False)
         self._lock.describe(epoch=self.manifest.epoch)
-        self._say_start(now)
+        self._say_start(self.manifest.meta(), now)
 
     def close(self) -> None:
         """Release everything; doing it twice is fine."""
@@ -294,8 +296,7 @@ class LakeWriter:
             self._ledger.append([*self._void, *entries], max(self._latest, self._floor))
             self._void.clear()
 
-    def _say_start(self, now: int) -> None:
-        held = self.manifest.meta()
+    def _say_start(self, held: Meta, now: int) -> None:
         start = Start(
             lake_id=held.lake_id, simulated=held.simulated, created_at=held.created_at, epoch=held.epoch,
             version=held.version,

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
 from scripts import figures
 from tests.support.engines import quick_engines
+from tests.support.spreading import Spreading
 
 settings.register_profile("lake", deadline=None, print_blob=True, derandomize=os.environ.get("LAKE_FAULTS") != "full")
 settings.load_profile("lake")
@@ -34,6 +36,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Spreading | None:
+    """Every worker of a campaign takes part in its longest files; else a file is one worker's."""
+    spread = os.environ.get("LAKE_FAULTS") == "full" and config.getvalue("dist") == "loadfile"
+    return Spreading(config, log) if spread else None
 
 
 _measured: Counter[tuple[str, str]] = Counter()

@@ -16,9 +16,10 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from collectors.recovery import settle
 from lake import schema
 from lake.errors import LakeError
 from lake.frames import read_frames
+from lake.layout import LOCK
 from lake.rebuild import rebuild
 from lake.writer import LakeWriter
 from tests.support.life import NODE, NOW_AFTER, Id, Promise
@@ -47,13 +49,13 @@ def manifest_rows(root: Path) -> Rows:
     nothing, as in SQLite: a bit of it that is another one changes nothing.
     """
     with contextlib.closing(sqlite3.connect(f"file:{root / 'manifest.db'}?mode=ro", uri=True)) as db:
-        db.row_factory = sqlite3.Row
         held = "SELECT lower(name) FROM sqlite_master WHERE lower(type) IN ('table', 'view') ORDER BY 1"
         names = [row[0] for row in db.execute(held) if row[0] not in NUMBERED]
-        tables = {
-            name: [{key.lower(): row[key] for key in row.keys()} for row in db.execute(f'SELECT * FROM "{name}"')]  # noqa: SIM118
-            for name in names
-        }
+        tables = {}
+        for name in names:
+            found = db.execute(f'SELECT * FROM "{name}"')
+            keys = [column[0].lower() for column in found.description]
+            tables[name] = [dict(zip(keys, row, strict=True)) for row in found]
     for row in tables.get("meta", ()):
         row.pop("epoch", None)
         row.pop("version", None)
@@ -62,11 +64,27 @@ def manifest_rows(root: Path) -> Rows:
 
 def files_of(root: Path) -> dict[str, bytes]:
     """SHA-256 of every file that belongs to the lake's data."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).digest()
-        for path in root.rglob("*")
-        if path.is_file() and path.relative_to(root).parts[0] not in NOT_TOLD
-    }
+    base = str(root)
+    found: dict[str, bytes] = {}
+    for folder, folders, names in os.walk(base):
+        where = folder[len(base) + 1 :].replace(os.sep, "/")
+        if not where:
+            folders[:] = [name for name in folders if name not in NOT_TOLD]
+        for name in names if where else set(names) - NOT_TOLD:
+            found[f"{where}/{name}" if where else name] = hashlib.sha256(Path(folder, name).read_bytes()).digest()
+    return found
+
+
+def everything(root: Path) -> bytes:
+    """Equal for lakes that are the same byte for byte, the manifest too; of the lock nothing is left but its name."""
+    told = hashlib.sha256()
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            data = b"" if name == LOCK else Path(folder, name).read_bytes()
+            told.update(f"{folder[len(str(root)) :]}\0{name}\0{len(data)}\0".encode() + data)
+        told.update(f"{folder[len(str(root)) :]}\0\0".encode())
+    return told.digest()
 
 
 class Held(NamedTuple):
@@ -229,16 +247,13 @@ def _crashes(seen: Look, sessions: dict[str, dict[str, Any]]) -> Iterator[str]:
             yield f"I5: {symbol} was interrupted at {number}, its gap begins at {[row['id_from'] for row in gaps]}"
 
 
-def _tidy(root: Path, seen: Look) -> Iterator[str]:
+def _tidy(files: Iterable[str], seen: Look) -> Iterator[str]:
     """I9: only what is named, under its right name; tables/ shows the live daily files and nothing else."""
     known = {row["path"]: row for row in seen.rows["files"]}
     live = {row["path"] for row in known.values() if row["state"] == "live" and row["level"] == "day"}
     segments = {row["path"] for row in seen.rows["segments"] if row["state"] != "deleted"}
     linked = set()
-    for path in root.rglob("*"):
-        name = path.relative_to(root).as_posix()
-        if path.is_dir() or name.partition("/")[0] in NOT_TOLD:
-            continue
+    for name in files:
         if name.endswith((".tmp", ".open")):
             yield f"I9: {name} is left"
         elif name.startswith(("hot/", "versions/")) and (name not in known or known[name]["unlinked_at"] is not None):
@@ -253,13 +268,11 @@ def _tidy(root: Path, seen: Look) -> Iterator[str]:
 
 def glob_is_safe(root: Path) -> Iterator[str]:
     """Whoever globs tables/ at any moment, even before recovery: no day twice, no file that is not whole (I4)."""
-    by_folder: dict[Path, list[Path]] = {}
-    for path in root.glob("tables/**/*.parquet"):
-        by_folder.setdefault(path.parent, []).append(path)
-    for folder, paths in by_folder.items():
-        if len(paths) > 1:
-            yield f"I4: {folder.relative_to(root)} shows {len(paths)} files"
-        for path in paths:
+    for folder, _, names in os.walk(root / "tables"):
+        shown = [Path(folder, name) for name in names if name.endswith(".parquet")]
+        if len(shown) > 1:
+            yield f"I4: {Path(folder).relative_to(root)} shows {len(shown)} files"
+        for path in shown:
             if hashlib.sha256(path.read_bytes()).hexdigest()[:8] != path.stem[-8:]:
                 yield f"I4: {path.relative_to(root)} is not whole"
 
@@ -282,9 +295,12 @@ def frames_first(root: Path, seen: Look) -> Iterator[str]:
 def differs(root: Path, rows: Rows, files: dict[str, bytes]) -> list[str]:
     """What is not as it was or should be: rows of the manifest, and files."""
     found = manifest_rows(root)
-    wrong = [f"{name} has {row} too much" for name in found for row in found[name] if row not in rows.get(name, [])] + [
-        f"{name} lacks {row}" for name in rows for row in rows[name] if row not in found.get(name, [])
-    ]
+    wrong: list[str] = []
+    if found != rows:
+        wrong += [
+            f"{name} has {row} too much" for name in found for row in found[name] if row not in rows.get(name, [])
+        ]
+        wrong += [f"{name} lacks {row}" for name in rows for row in rows[name] if row not in found.get(name, [])]
     held = files_of(root)
     return wrong + [
         f"{name} is not the same" for name in held.keys() | files.keys() if held.get(name) != files.get(name)
@@ -327,7 +343,7 @@ def check(root: Path, promised: Promise, *, floor: bool = False, thorough: bool 
     wrong += seen.wrong
     wrong += _kept(seen, promised)
     wrong += law(seen)
-    wrong += _tidy(root, seen)
+    wrong += _tidy(files, seen)
     wrong += [f"I8: the second recovery: {what}" for what in differs(root, seen.rows, files)]
     if floor:
         wrong += frames_first(root, seen)
