@@ -125,7 +125,7 @@ def judged(found: Mapping[str, Any], *, whole: bool, record: bool) -> int:
             print(f"{name}: never run: lines {lines}, branches {jumps}")
     branches = sum(held["summary"]["num_branches"] for held in parts.values())
     total = float(found["totals"]["percent_covered"])
-    print(f"{len(parts)} modules that must not lose data: {branches:,} branches, {missed:,} of these and of lines missed")
+    print(f"{len(parts)} modules that must not lose data: {branches:,} branches, {missed:,} lines and branches not run")
     measured = {"branches of what must not lose data": (100, f"% of {branches:,} branches in {len(parts)} modules")}
     if whole:
         print(f"everything: {total:.1f} % of lines and branches, {OVERALL:g} asked for")

@@ -8,11 +8,14 @@ from typing import Self
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Raw
 
 from collectors import recovery
 from collectors.chain_checked import CheckedMerger
 from collectors.config import WritingConfig
+from collectors.exchanges import load
 from collectors.intake import Intake, lines_of
 from collectors.links import Link
 from collectors.pipeline import Pipeline
@@ -25,7 +28,7 @@ from lake.segment_files import SegmentFile
 from lake.segments import decode_line, encode_lines, extent
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, BookSnapshot, Event, Quote, Trade
-from market.session import Coverage, Gap
+from market.session import Coverage, Gap, Resume
 from market.times import HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor
 from tests.support import toy
@@ -529,6 +532,58 @@ def test_a_books_gap_ends_with_the_first_update_behind_it_though_the_crash_came_
         assert (ended.gap_id, ended.state, ended.proof) == (gap.gap_id, "open", "ids")
         assert (ended.id_from, ended.id_to, ended.ts_to) == (21, 31, T0 + 2 * SECOND + 6)
         assert (new.id_from, new.ts_to) == (39, None)
+
+
+STREAMS = {
+    "trades": ("binance", "spot", "trade", lambda at, first, last, before: sold(at, last, "b-1-1")),
+    "updates of a spot book": (
+        "binance", "spot", "book_delta",
+        lambda at, first, last, before: msgspec.structs.replace(update(at, last, "b-1-1"), first_id=first),
+    ),
+    "updates of a futures' book": (
+        "binance", "linear", "book_delta", lambda at, first, last, before: update(at, last, "b-1-1", first - 1)
+    ),
+    "updates behind a whole": (
+        "okx", "spot", "book_delta",
+        lambda at, first, last, before: (
+            update(at, last, "b-1-1", first - 1) if before else update(at, last, "b-1-1", flags=("snapshot",))
+        ),
+    ),
+    "messages with checksums": (
+        "kraken", "spot", "book_delta",
+        lambda at, first, last, before: update(at, at, "b-1-1", before, () if before else ("snapshot",)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@given(steps=st.lists(st.tuples(st.integers(0, 6), st.integers(1, 9), st.integers(1, SECOND)), min_size=1, max_size=6))
+def test_what_is_read_behind_a_gap_ends_it_as_the_stream_would_have(
+    name: str, steps: list[tuple[int, int, int]]
+) -> None:
+    *lane, make = STREAMS[name]
+    events, at, last, before = [], SECOND, 30, 0
+    for skipped, covered, later in steps:
+        first = last + skipped + 1
+        last = first if name == "trades" else first + covered - 1
+        events.append(make(at, first, last, before))
+        at, before = at + later, at
+    stop = {"A": Resume(T0, 30, "a-1-1", "crash")}
+    stream = merger_maker(load(lane[0]), lane[1])(lane[2])
+    stream.resume(stop)
+    (gap,) = stream.tick(T0)
+    read = [msgspec.structs.replace(event) for event in events if stream.merge(event)]
+    (wanted,) = (one for one in stream.tick(T0 + HOUR) if one.gap_id == gap.gap_id)
+    memory = recovery._memory(tuple(lane))
+    memory.resume(stop)
+    assert memory.tick(T0) == [gap]
+    found: dict[str, tuple[int | None, int]] = {}
+    for event in read:
+        recovery._note_resumption(found, gap, event)
+    ended = recovery._ended(gap, *found[gap.gap_id], T0 + HOUR)
+    assert (ended.ts_to, ended.id_from, ended.id_to, ended.state, ended.proof) == (
+        wanted.ts_to, wanted.id_from, wanted.id_to, wanted.state, wanted.proof
+    )  # fmt: skip
 
 
 def test_a_book_that_is_proven_by_checksums_has_gaps_of_time_alone(tmp_path: Path) -> None:
