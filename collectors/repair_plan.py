@@ -18,7 +18,7 @@ import msgspec
 from collectors.history_plan import CANDLE, LOST, MARGIN, SETTLE, Wish, grained, hole, parts
 from market.history import Absent, Offer
 from market.session import EVERY_SYMBOL, Coverage, Gap
-from market.times import DAY, HOUR, MINUTE, Interval, floor_to, intersect, subtract, text, union
+from market.times import DAY, HOUR, MINUTE, SECOND, Interval, floor_to, intersect, subtract, text, union
 
 Road = Literal["rest", "archive", "frames"]
 REST: Road = "rest"
@@ -34,6 +34,10 @@ SOONEST, LATEST = MINUTE, DAY
 """How long a gap rests after the first attempt that failed, and at most: twice as long after each further one."""
 
 
+PROMPT = 10 * SECOND
+"""How long a hole of ids is over before it is asked for where pages prove themselves (`Offer.prompt`): another
+connection may still bring what is missing.
+"""
 CALM = HOUR
 """How long a gap that no source can close is over before that is written down: connections may repeat until then."""
 CLOSED = HOUR
@@ -299,9 +303,10 @@ def _by_rest(
     taken: Mapping[tuple[str, str], Sequence[Interval]],
 ) -> Step | Left:
     wanted = {symbol: [grained(one, offer.grain) for one in spans] for symbol, spans in missing.items()}
-    over = max(one.end for spans in wanted.values() for one in spans) + SETTLE
+    settle, rest = (PROMPT, "10 seconds") if offer.prompt and _has_ids(gap) else (SETTLE, "a minute")
+    over = max(one.end for spans in wanted.values() for one in spans) + settle
     if now < over:
-        return Left(gap, f"it is not over for a minute: asked for from {text(over)} on", over)
+        return Left(gap, f"it is not over for {rest}: asked for from {text(over)} on", over)
     made = [
         Wish(gap.kind, symbol, part.start, part.end)
         for symbol, spans in wanted.items()

@@ -139,7 +139,7 @@ class RepairConfig(_Section):
     enabled: bool = Field(
         default=True, description="Whether the daemon does it by itself; `dl gaps --repair` works anyway."
     )
-    every_seconds: float = Field(default=60.0, ge=10, le=86_400, description="How often it looks at the open gaps.")
+    every_seconds: float = Field(default=60.0, ge=10, le=86_400, description="How often it looks at all open gaps.")
     gaps_at_once: int = Field(default=50, ge=1, le=10_000, description="Gaps of a market that are asked for at a look.")
     longest_hours: float = Field(
         default=24.0, gt=0, le=8_760, description="A longer gap is left to `dl gaps --repair` or `dl backfill`."

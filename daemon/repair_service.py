@@ -22,13 +22,19 @@ from lake import job_standing
 from lake.job_book import JobBook
 from lake.writer import LakeWriter
 from market.session import Gap
-from market.times import HOUR
+from market.times import HOUR, MINUTE
 from runtime import mending
 from runtime.clock import Clock, pause
 
 SHOWN = 5
 """Reasons that `/status` names."""
 WORKED_ON = "its market is being repaired"
+FRESH_SECONDS = 20.0
+"""How often it is looked, between two looks at all gaps, whether ids are missing of which the venue can be asked at
+once (`collectors.repair_plan.PROMPT`).
+"""
+FRESH = 2 * MINUTE
+"""How long (us) after its end a gap counts as such a one."""
 
 
 class RepairService:
@@ -64,12 +70,30 @@ class RepairService:
         """Look until told to stop."""
         if not self._config.repair.enabled:
             return
-        while not await pause(self._clock, stop, self._config.repair.every_seconds):
-            if not self._waits():
-                await self.once(stop)
+        every, passed = self._config.repair.every_seconds, 0.0
+        while not await pause(self._clock, stop, step := min(FRESH_SECONDS, max(every - passed, 1.0))):
+            passed += step
+            if self._waits():
+                continue
+            whole = passed >= every
+            passed = 0.0 if whole else passed
+            await (self.once(stop) if whole else self.fresh(stop))
+
+    async def fresh(self, stop: asyncio.Event) -> Done:
+        """A look at the gaps of ids that have just ended, so that they need not wait. Raises StorageFailed, Fenced."""
+        done, told, now = Done(), self._config.repair, self._clock.now()
+        limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR))
+        gaps = await asyncio.to_thread(Scope().gaps, self._writer.manifest)
+        just = [gap for gap in gaps if gap.missing and gap.ts_to is not None and gap.ts_to > now - FRESH]
+        for market, mine in sorted(repair.markets(just).items()):
+            turn = self._work.turns[market]
+            if not stop.is_set() and not turn.locked():
+                async with turn:
+                    await self._one(market, limits.some(mine), limits, done)
+        return done
 
     async def once(self, stop: asyncio.Event) -> Done:
-        """One look. Raises StorageFailed, Fenced."""
+        """One look at all of them. Raises StorageFailed, Fenced."""
         done, told = Done(), self._config.repair
         limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR), self._looks)
         self._looks += 1

@@ -26,6 +26,10 @@ class Offer(msgspec.Struct, frozen=True):
     """Periods begin and end at multiples of it."""
     same: bool = True
     """Whether its rows are those that a stream brings, so that each fills the other's holes."""
+    prompt: bool = False
+    """Whether it is asked for by ids whose pages prove by themselves that all of a time is there, or wait until it is
+    (`collectors.adapters.paging.IdPages`): it may be asked for as soon as a hole is over.
+    """
     sized: bool = False
     """Whether its session has to be told what a contract is worth (`Polled.known`)."""
 

@@ -21,7 +21,7 @@ from collectors.adapters.asking import Failed
 from collectors.adapters.reading import BAD_FRAME, why
 from market.kinds import Event
 from market.session import Fetch, Output, Rejected, Stream, StreamState
-from market.times import MS, SECOND
+from market.times import MINUTE, MS, SECOND
 
 TRIES = 10
 """Times in a row that one page is asked for before it is given up; being told to wait is none."""
@@ -44,6 +44,10 @@ class Row(NamedTuple):
     at: int
     said: bytes
     event: Event
+
+
+FINAL = MINUTE
+"""How long after a time pages by id are believed that nothing more of it comes, where no row behind it says so."""
 
 
 class Jump(NamedTuple):
@@ -138,6 +142,8 @@ class Pages(ABC):
         self._at: int | None = None
         self._tries = self._waited = 0
         self._pause = FIRST_PAUSE
+        self._later = 0
+        """When what was told too soon to be believed is asked for again."""
         self._state = StreamState(stream, since=span[0], first_event=span[0])
 
     # --- the contract of a session ---
@@ -179,7 +185,7 @@ class Pages(ABC):
         if not events:
             self.ignored[f"{self._route.name} without rows"] += 1
         if not self.done:
-            self._at = ts_recv
+            self._at = max(ts_recv, self._later)
         return events
 
     def tick(self, now: int) -> Sequence[Output]:

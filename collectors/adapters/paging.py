@@ -11,7 +11,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from collectors.adapters.pages import SETTLED, TRIES, UNSTABLE, Jump, Made, Pages, Probe, Route, Row, Seek, Unstable
+from collectors.adapters.pages import (
+    FINAL,
+    SETTLED,
+    TRIES,
+    UNSTABLE,
+    Jump,
+    Made,
+    Pages,
+    Probe,
+    Route,
+    Row,
+    Seek,
+    Unstable,
+)
 from market.session import Stream
 
 __all__ = [
@@ -51,7 +64,8 @@ class IdPages(Pages):
         if self._from is None:
             first = self._seek.first(body)
             if first is None:
-                self._whole(ts_recv)  # nothing since: so nothing on the period, which is over
+                if not self._early(ts_recv, self.end_at):
+                    self._whole(ts_recv)  # nothing since: so nothing on the period, which is over
             else:
                 self._first, self._from = first, max(first - 1, 0)
             return []
@@ -92,11 +106,14 @@ class IdPages(Pages):
         ]
         if self._border is None and not self._inside and rows[0].key > self._first:
             raise Unstable(f"a page without row {self._first}, which the venue has just named")
+        last = rows[-1]
+        whole = last.at < self.end_at and self._ends(rows)
+        if self._early(ts_recv, max([one.before for one in jumps], default=0), self.end_at if whole else 0):
+            return []
         if jumps and self._doubted != jumps[0]:
             self._doubted = jumps[0]
             raise Unstable(f"ids {jumps[0].first} to {jumps[0].end - 1} are not in the page")
-        last = rows[-1]
-        if last.at < self.end_at and self._ends(rows):
+        if whole:
             self._whole(ts_recv)
         else:
             self.venue_time = max(self.venue_time, min(last.at, self.end_at))  # more may share its time
@@ -104,6 +121,13 @@ class IdPages(Pages):
         new = rows[1:] if self._border is not None else rows
         self._border, self._from = last, last.key
         return new
+
+    def _early(self, ts_recv: int, *over: int) -> bool:
+        """Whether it is too soon to believe that nothing more comes of a time that is `over` (0: nothing says so): the
+        venue's history may lag behind its streams. Then the same page is asked for again, later.
+        """
+        self._later = max(over) + FINAL
+        return ts_recv < self._later
 
     def _ends(self, rows: Sequence[Row]) -> bool:
         """Whether nothing is behind a page."""

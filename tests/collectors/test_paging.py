@@ -247,6 +247,50 @@ def test_ids_that_the_venue_lacks_for_good_are_named():
     assert jump == (103, 105, START + 2 * MINUTE, START + 5 * MINUTE)
 
 
+ROWS = [(number, START + number * SECOND) for number in range(1, 13)]
+PERIOD = (START + 3 * SECOND, START + 9 * SECOND)
+
+
+def late(lacking, until):
+    """A venue whose history lacks some rows for its first answers."""
+    behind, now, told = Venue([row for row in ROWS if row[0] not in lacking], 100), Venue(ROWS, 100), []
+
+    def answer(fetch):
+        told.append(fetch.tag)
+        return (behind if len(told) <= until else now).answer(fetch)
+
+    return answer, told
+
+
+@pytest.mark.parametrize("lacking, until", [(range(6, 13), 2), (range(5, 7), 2), (range(3, 13), 1)])
+def test_what_a_history_that_lags_lacks_is_not_believed_for_a_minute(lacking, until):
+    answer, told = late(lacking, until)
+    session = by_id(PERIOD, 100)
+    assert finish(session, answer, PERIOD[1] + SECOND) == ([3, 4, 5, 6, 7, 8], [])
+    assert session.jumps == []
+    assert len(told) == 3, "what was lacking was asked for once more"
+
+
+def test_a_row_behind_the_period_proves_that_all_of_it_is_there():
+    session = by_id(PERIOD, 100)
+    venue = Venue(ROWS[:9], 100)
+    assert finish(session, venue.answer, PERIOD[1]) == ([3, 4, 5, 6, 7, 8], [])
+    assert venue.asked == 2
+
+
+def test_what_is_still_not_there_after_a_minute_is_not_there():
+    session = by_id(PERIOD, 100)
+    answer, told = late(range(9, 13), 9)
+    assert finish(session, answer, PERIOD[1] + SECOND) == ([3, 4, 5, 6, 7, 8], [])
+    assert told == ["seek", "from 2", "from 2"]
+    session = by_id(PERIOD, 100)
+    answer, _ = late(range(5, 7), 9)
+    ids, rejected = finish(session, answer, PERIOD[1] + SECOND)
+    assert ids == [3, 4, 7, 8]
+    assert [(jump.first, jump.end) for jump in session.jumps] == [(5, 7)]
+    assert len(rejected) == 1, "it was asked for twice after the minute"
+
+
 def test_the_row_before_the_period_proves_its_beginning():
     rows, session = minute(9), by_id((START + 4 * MINUTE, START + 6 * MINUTE), 4)
     told = []

@@ -299,6 +299,23 @@ async def test_the_daemon_repairs_by_itself_and_waits_longer_after_each_failure(
             await rounds.work.by_hand({"symbols": [SYMBOL]}, lambda *_: None)
 
 
+async def test_ids_that_have_just_been_missed_are_asked_for_before_all_gaps_are_looked_at(day: Day):
+    clock, stop = day.venue.clock, asyncio.Event()
+    with day.venue.writer() as writer:
+        rounds = Rounds(writer, clock, Collectors(day, writer))
+        missed = max((gap for gap in writer.manifest.gaps(state="open") if gap.missing), key=lambda gap: gap.ts_to)
+        for later, jobs in ((5 * MINUTE, 0), (9 * SECOND, 0), (11 * SECOND, 1)):
+            clock.turn_back(missed.ts_to + later)
+            await rounds.service.fresh(stop)
+            assert len(rounds.jobs()) == jobs, later
+        await rounds.carry_out()
+        told = {gap.gap_id: gap for gap in writer.manifest.gaps()}[missed.gap_id]
+        assert (told.state, told.source) == ("repaired", "rest")
+        tried = writer.manifest.job_attempts(rounds.jobs()[0].job)
+        assert {one.started_at - missed.ts_to < MINUTE for one in tried} == {True}
+        assert rounds.service.status()["last"] is None, "what was looked at last is all of them"
+
+
 async def test_the_daemon_looks_until_told_to_stop(tmp_path: Path):
     clock, stop, asked = Quick(), asyncio.Event(), []
 
@@ -315,7 +332,8 @@ async def test_the_daemon_looks_until_told_to_stop(tmp_path: Path):
     with LakeWriter.open(tmp_path / "lake", "n", clock.now()) as writer:
         service = Rounds(writer, clock, Outages()).service
         await service.run(stop)
-        assert [later - one for one, later in itertools.pairwise(asked)] == [MINUTE] * 3
+        assert [later - one for one, later in itertools.pairwise(asked)] == [MINUTE // 3] * 3
+        assert service._looks == 1, "at the third of them: all gaps"
         assert service.status()["last"]["open"] == 0
         off = Config.model_validate({"repair": {"enabled": False}})
         await Rounds(writer, clock, Outages(), config=off).service.run(asyncio.Event())

@@ -11,6 +11,7 @@ from collectors.repair_plan import (
     CALM,
     LATEST,
     OWN,
+    PROMPT,
     SOONEST,
     Asked,
     Found,
@@ -26,7 +27,7 @@ from collectors.repair_plan import (
 )
 from market.history import Absent, Offer
 from market.session import Coverage, Gap
-from market.times import DAY, HOUR, MINUTE, Interval, covers, floor_to, text, union
+from market.times import DAY, HOUR, MINUTE, SECOND, Interval, covers, floor_to, text, union
 from tests.support.faults import FULL
 
 SETTINGS = settings(max_examples=2_000 if FULL else 60, deadline=None, print_blob=True)
@@ -35,8 +36,9 @@ NOW = T0 + 2 * DAY
 MARKET = ("binance", "spot")
 SOURCES = Sources(
     offers={
-        "trade": Offer(), "kline": Offer(width=7 * MINUTE, grain=MINUTE), "agg_trade": Offer(reach=30 * HOUR),
-        "open_interest": Offer(same=False), "funding_rate": Absent("spot has none"),
+        "trade": Offer(prompt=True), "kline": Offer(width=7 * MINUTE, grain=MINUTE),
+        "agg_trade": Offer(reach=30 * HOUR), "open_interest": Offer(same=False),
+        "funding_rate": Absent("spot has none"),
     },
     archive=frozenset({"agg_trade"}), fleeting={"quote": "told when it happens"},
 )  # fmt: skip
@@ -92,6 +94,17 @@ def test_every_open_gap_has_one_answer_in_an_order_of_its_own(gaps, known, seed)
 
 
 @SETTINGS
+@given(ids=st.booleans(), prompt=st.booleans(), past=st.integers(0, 90))
+def test_ids_whose_pages_prove_themselves_are_asked_for_ten_seconds_after_their_hole(ids, prompt, past):
+    end = NOW - past * SECOND
+    gap = Gap("g", *MARKET, "trade", "A", end - SECOND, end - 1, *((1, 5) if ids else (None, None)), "jump", "ids",
+              "open", "n-1-1", NOW)  # fmt: skip
+    made = plan([gap], Sources(offers={"trade": Offer(prompt=prompt)}), Known(), NOW)
+    assert bool(made.steps) == (past >= (10 if ids and prompt else 60))
+    assert [one.again for one in made.left] == ([] if made.steps else [end + (10 if ids and prompt else 60) * SECOND])
+
+
+@SETTINGS
 @given(gaps=many, known=knowns)
 def test_what_is_asked_for_covers_the_gaps_once_and_is_final(gaps, known):
     made = plan(gaps, SOURCES, known, NOW)
@@ -101,8 +114,8 @@ def test_what_is_asked_for_covers_the_gaps_once_and_is_final(gaps, known):
             mine = [Interval(one.start, one.end) for one in wishes if (one.kind, one.symbol) == (kind, symbol)]
             assert sum(one.length for one in union(mine)) == sum(one.length for one in mine), "asked for twice"
     for one in wishes:
-        assert one.end <= NOW - SETTLE
         offer = SOURCES.offers[one.kind]
+        assert one.end <= NOW - (PROMPT if offer.prompt else SETTLE)
         assert not one.start % offer.grain
         assert not one.end % offer.grain
         assert offer.width is None or one.end - one.start <= offer.width

@@ -35,21 +35,22 @@ FUNDING_WEIGHT, INTEREST_WEIGHT = 24, 12
 weights a minute (of which half is used).
 """
 PREFIX = {"spot": "/api/v3", "linear": "/fapi/v1", "inverse": "/dapi/v1"}
+_BY_ID = Offer(prompt=True)
 _CANDLES = Offer(width=7 * DAY, grain=MINUTE)
 _RATES = Offer(width=360 * DAY, grain=SECOND)
 _MONTH = Offer(width=5 * DAY, grain=SECOND, reach=30 * DAY, same=False)  # of five minutes; polls are of a moment
 _KEYED = Absent("its historicalTrades need an API key; agg_trade, or the archives, tell the same fills")
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "spot": {
-        "trade": Offer(), "agg_trade": Offer(), "kline": _CANDLES, "funding_rate": past.NO_FUTURES,
+        "trade": _BY_ID, "agg_trade": _BY_ID, "kline": _CANDLES, "funding_rate": past.NO_FUTURES,
         "open_interest": past.NO_FUTURES,
     },
     "linear": {
-        "trade": _KEYED, "agg_trade": Offer(reach=2 * DAY), "kline": _CANDLES, "funding_rate": _RATES,
+        "trade": _KEYED, "agg_trade": Offer(reach=2 * DAY, prompt=True), "kline": _CANDLES, "funding_rate": _RATES,
         "open_interest": _MONTH,
     },
     "inverse": {
-        "trade": _KEYED, "agg_trade": Offer(reach=DAY), "kline": _CANDLES, "funding_rate": _RATES,
+        "trade": _KEYED, "agg_trade": Offer(reach=DAY, prompt=True), "kline": _CANDLES, "funding_rate": _RATES,
         "open_interest": _MONTH,
     },
 }  # fmt: skip
