@@ -14,6 +14,7 @@ from compactor.service import compact_once
 from lake.errors import BookUnknown
 from lake.manifest import Manifest
 from lake.reader import Lake
+from lake.verify import verify_lake
 from lake.writer import LakeWriter
 from market.times import DAY, MINUTE, SECOND, Interval, parse
 from runtime.workers import InlineExecutor
@@ -117,6 +118,32 @@ def spans(said):
     return [(one.ts_from, one.ts_to) for one in said.filled.parts]
 
 
+def close(root, now=NOW):
+    with LakeWriter.open(root, "node", now) as writer:
+        done = compact_once(writer, InlineExecutor(), now, CompactorConfig(), final=True, retention=False)
+        assert not done.failures
+
+
+def test_a_closed_day_that_a_file_fills_is_a_new_revision_and_a_sound_lake(tmp_path):
+    market = Market(13, 120)
+    root = lake_of(tmp_path, market, (20, 50), (60, 90))
+    close(root, NOW - DAY)
+    take(root, market.file(0, 120, wholes=(0,)))
+    close(root)
+    with LakeWriter.open(root, "node", NOW) as writer:
+        [file] = writer.manifest.files("book_delta")
+        assert (file.level, file.revision, file.rows) == ("day", 1, 120 + 8)
+        with writer.manifest.snapshot() as now:
+            found = verify_lake(root, now, lambda *_: None)
+        assert [one for one in found.findings if one.severity == "error"] == []
+    with Lake(root) as lake:
+        assert all(market.right(lake, n) for n in range(120))
+        rows = lake.read("book_delta").to_pylist()
+        assert [row["flags"] for row in rows if row["source"] == "import" and row["flags"]] == [
+            "clear", "snapshot", "clear", "clear", "snapshot", "clear", "clear", "snapshot", "clear"
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("size", [None, 300])
 def test_the_book_is_right_before_own_capture_in_its_gaps_and_behind_it(tmp_path, monkeypatch, seed, size):
@@ -139,8 +166,7 @@ def test_the_book_is_right_before_own_capture_in_its_gaps_and_behind_it(tmp_path
     assert (gap.state, gap.source) == ("repaired", "import")
     for closed in (False, True):
         if closed:
-            with LakeWriter.open(root, "node", NOW) as writer:
-                compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), final=True, retention=False)
+            close(root)
         with Lake(root) as lake:
             assert all(market.right(lake, n) for n in range(120)), closed
 
