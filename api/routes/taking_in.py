@@ -12,10 +12,11 @@ from starlette.responses import Response
 from api import models
 from api.answers import json_answer
 from api.errors import wrong
-from api.state import State
+from api.state import Served, State
 from api.uploads import kept
-from collectors.files.importing import Request, held, rehearse, request_of
+from collectors.files.importing import Imported, Request, held, parts_of, rehearse, request_of
 from collectors.files.reading import Options
+from runtime.workers import InlineExecutor
 
 router = APIRouter(prefix="/ingest", tags=["venues"])
 UPLOAD = "/ingest/file"
@@ -58,13 +59,19 @@ async def take_in(
     async with kept(file) as path:
         request: Request = await asyncio.to_thread(lambda: request_of(path, options, again=again))
         if dry_run:
-            there = await served.reading.ask(lambda: held(served.lake.manifest, request))
-            done: Any = await served.reading.read(lambda: rehearse(request, served.clock.now(), _silent, there))
+            done: Any = await served.reading.read(lambda: _rehearsed(served, request))
         else:
             done = await served.control.ask("import", msgspec.to_builtins(request))
     result = {name: value for name, value in msgspec.to_builtins(done).items() if name != "path"}
     understood = msgspec.to_builtins(request.reading)
     return json_answer({"dry_run": dry_run, "understood": understood, "result": result})
+
+
+def _rehearsed(served: Served, request: Request) -> Imported:
+    lake = served.lake
+    there = held(lake.manifest, request)
+    parts = parts_of(lake.root, InlineExecutor(), lake.manifest, request)
+    return rehearse(request, served.clock.now(), _silent, there, parts)
 
 
 def _mapping(columns: str | None) -> dict[str, str]:

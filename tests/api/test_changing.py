@@ -227,6 +227,24 @@ async def test_a_file_is_taken_in_once_and_a_dry_run_writes_nothing(here: Asgi, 
     assert (await here.get("/api/v1/read/trade")).json()["count"] == 20
 
 
+async def test_a_dry_run_of_a_bought_book_says_which_parts_would_be_taken(here: Asgi, daemon: Daemon) -> None:
+    await daemon.start()
+    fields = {"exchange": "binance", "market": "spot"}
+    names = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
+    line = "binance,BTCUSDT,{0}000000,{0}000000,{1},bid,{2},1\n"
+    first, second = (
+        names + "".join(line.format(1585699200 + n, str(n == span[0]).lower(), 90 + n % 7) for n in span)
+        for span in (range(60, 120), range(180))
+    )
+    said = (await send(here, "/api/v1/ingest/file", "a.csv", first, **fields)).json()["result"]
+    assert (said["rows"], said["filled"]) == (60, None)
+    for dry_run in ("true", "false"):
+        done = await send(here, "/api/v1/ingest/file", "b.csv", second, dry_run=dry_run, **fields)
+        result = done.json()["result"]
+        assert (result["covered"], result["added"]) == (60, 5)
+        assert [one["rows"] for one in result["filled"]["parts"]] == [60, 60]
+
+
 async def test_a_file_that_is_none_is_refused(here: Asgi, daemon: Daemon) -> None:
     await daemon.start()
     fields = {"exchange": "binance", "market": "spot", "symbol": "BTCUSDT"}
