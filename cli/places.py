@@ -112,6 +112,8 @@ def command(function: Callable[P, int | None]) -> Callable[P, None]:
             fix = f" ({cure(error)})" if cure(error) else ""
             _end(f"error: {where}{error.strerror or error}{fix}", EXIT_STORAGE)
         except Exception as error:  # noqa: BLE001 - a defect of ours: one line, and the rest for who asks for it
+            if _interrupted(error):
+                _end("interrupted", EXIT_INTERRUPTED)
             if os.environ.get("DL_TRACEBACK"):
                 traceback.print_exc()
             place = traceback.extract_tb(error.__traceback__)[-1]
@@ -123,6 +125,13 @@ def command(function: Callable[P, int | None]) -> Callable[P, None]:
         raise typer.Exit(code or 0)
 
     return run
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: a library whose import it breaks off makes an ImportError of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _end(message: str, code: int) -> NoReturn:

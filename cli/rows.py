@@ -104,14 +104,14 @@ def _show(table: pa.Table, limit: int) -> None:
     shown = table.slice(0, limit) if limit else table
     same, names = [], []
     for name in shown.column_names:
-        values = {str(_text(value)) for value in shown.column(name).to_pylist()}
+        values = {str(spelt(value)) for value in shown.column(name).to_pylist()}
         if values == {"None"}:
             continue
         if len(values) == 1 and shown.num_rows > 1:
             same.append(f"{name}={values.pop()}")
         else:
             names.append(name)
-    rows = [[_text(row[name]) for name in names] for row in shown.to_pylist()]
+    rows = [[spelt(row[name]) for name in names] for row in shown.to_pylist()]
     if same and rows:
         OUT.print(" ".join(same), markup=False)
     print_table("", names, rows, "")
@@ -119,12 +119,16 @@ def _show(table: pa.Table, limit: int) -> None:
         OUT.print(f"{shown.num_rows:,} of {table.num_rows:,} rows; --limit 0 for all, --out FILE to write them")
 
 
-def _text(value: object) -> object:
-    """A value as a cell; times in the form that --start and --end take, numbers without an exponent, of 15 digits."""
+def spelt(value: object) -> object:
+    """A value as a cell; times in the form that --start and --end take, numbers without an exponent, of 15 digits,
+    levels of a book as quantity@price.
+    """
     if isinstance(value, dt.datetime):
         return times.text(times.from_datetime(value))
     if isinstance(value, float) and math.isfinite(value):
         return format(Decimal(f"{value:.15g}"), "f")
+    if isinstance(value, list) and all(isinstance(one, dict) and one.keys() == {"price", "qty"} for one in value):
+        return ", ".join(f"{spelt(one['qty'])}@{spelt(one['price'])}" for one in value)
     return value if value is None or isinstance(value, bool) else str(value)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import duckdb
 import msgspec
@@ -116,7 +117,7 @@ class Engine:
                 if timer is not None:
                     timer.daemon = True
                     timer.start()
-                return _fetched(conn, query, limits, over)
+                return _heeding(conn, lambda: _fetched(conn, query, limits, over))
             except duckdb.InterruptException as error:
                 raise TooMuch(f"SQL: the query took longer than {limits.seconds:g} s", NARROW) from error
             except duckdb.OutOfMemoryException as error:
@@ -163,6 +164,27 @@ class Engine:
         return f"read_parquet([{paths}], hive_partitioning = false)"
 
 
+def _heeding(conn: duckdb.DuckDBPyConnection, work: Callable[[], Answer]) -> Answer:
+    """What `work` gives, in a thread of its own where this one hears Ctrl-C: DuckDB asks for signals between its tasks
+    only, which may be never, and makes another error of it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work)
+        try:
+            while not wait([done], HEARS).done:
+                pass
+        except KeyboardInterrupt:
+            while not done.done():
+                conn.interrupt()
+                wait([done], HEARS)
+            raise
+        return done.result()
+
+
+HEARS = 0.2
+"""Seconds until a query that somebody interrupts is told so again."""
 NARROW = "narrow it by exchange, symbol and date, or ask for less"
 
 

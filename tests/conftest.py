@@ -2,6 +2,9 @@
 
 A landing is judged by the same examples twice; the campaign (`LAKE_FAULTS=full`) looks for new ones.
 And what tests have measured is added up, whichever folder they are in.
+
+The logger is imported here, since it goes on writing to the stderr that there was when it was: one of a command that a
+test runs is closed with it, and what a later test says would end in "I/O operation on closed file".
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 
+import loguru  # noqa: F401 # see above
 import pytest
 from hypothesis import settings
 from xdist.remote import Producer

@@ -80,5 +80,5 @@ def bars(
             as_of=as_of,
             across_listings=across_listings,
         )
-        nothing = "" if table.num_rows else nothing_of(held, "bar_1m")
+        nothing = "" if table.num_rows else nothing_of(held, "bar_1m", "bars")
     return give(table, nothing, out=out, as_json=as_json, limit=limit)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.output import OUT, print_json, print_table
-from cli.places import ConfigOption, ExchangeOption, JsonOption, LakeOption, MarketTypeOption, command, lake_root
+from cli.places import (
+    ConfigOption,
+    ExchangeOption,
+    JsonOption,
+    LakeOption,
+    MarketTypeOption,
+    UsageError,
+    command,
+    lake_root,
+)
 from market import times
 
 if TYPE_CHECKING:
@@ -20,8 +29,11 @@ COLUMNS = ("bid qty", "bid", "ask", "ask qty")
 
 @command
 def book(
-    symbol: Annotated[str, typer.Argument(help="The symbol, as the venue or as ccxt spells it.")],
     at: Annotated[str, typer.Option(help="At this time (UTC): 2026-11-20T13:45:00Z, or microseconds.")],
+    symbol: Annotated[
+        str | None, typer.Argument(help="The symbol, as the venue or as ccxt spells it; or say it with --symbol.")
+    ] = None,
+    named: Annotated[str | None, typer.Option("--symbol", help="The same, as other commands are told it.")] = None,
     lake: LakeOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -34,10 +46,12 @@ def book(
     """Show an order book as it was at a time. Exit code 1 where the stored rows do not prove it, with the reason."""
     from lake import Lake
 
+    if (symbol is None) == (named is None):
+        raise UsageError("which symbol is not said, or said twice", "dl book BTCUSDT --at …, or --symbol BTCUSDT")
     wanted = depth if depth is not None or as_json else SHOWN
     time = int(at) if at.isdigit() and len(at) > len("20261120") else at
     with Lake(lake_root(lake, config)) as held:
-        found = held.book(symbol, at=time, exchange=exchange, market_type=market_type, depth=wanted)
+        found = held.book(symbol or named or "", at=time, exchange=exchange, market_type=market_type, depth=wanted)
     if as_json:
         print_json(found)
     else:

@@ -24,6 +24,7 @@ from cli.places import (
     lake_root,
     reading,
 )
+from cli.previews import counted
 from market import times
 
 if TYPE_CHECKING:
@@ -95,14 +96,15 @@ def put(
         print_json({"dry_run": dry_run, **done})
         return 0
     row = done["rows"][0]
-    said = "would be put in" if dry_run else "was put in" if done["changed"] else "is there already: nothing changed"
+    said = "would be put in" if dry_run else "was put in" if done["changed"] else "is there already, nothing changed"
     OUT.print(
-        f"{named(row)} {said}: {row['rows']:,} rows from {times.text(row['ts_min'])} to {times.text(row['ts_max'])},"
-        f" {len(row['columns'])} columns, known by {row['known']}; latest is {done['latest']}",
+        f"{named(row)} {said}: {counted(row['rows'], 'row')}"
+        f" from {times.text(row['ts_min'])} to {times.text(row['ts_max'])},"
+        f" {counted(len(row['columns']), 'column')}, known by {row['known']}; latest is {done['latest']}",
         markup=False,
     )
     if row["inputs"]:
-        OUT.print(f"computed on {', '.join(row['computed_on'])}: {len(row['inputs']):,} files", markup=False)
+        OUT.print(f"computed on {', '.join(row['computed_on'])}: {counted(len(row['inputs']), 'file')}", markup=False)
     _hints(done)
     return 0
 
@@ -206,7 +208,7 @@ def delete(
 ) -> int:
     """Delete one version of a set, or all: the file is gone at once, and the version is never used for other values.
 
-    Asks first on a terminal. Exit code 2 where nothing is there by that name.
+    Asks first; where nobody can be asked it wants --yes. Exit code 2 where nothing is there by that name.
     """
     from features.store import plan_delete
     from runtime.clock import SystemClock
@@ -217,7 +219,7 @@ def delete(
     if dry_run:
         done = planned
     else:
-        if not (yes or as_json) and sys.stdin.isatty():
+        if not yes:
             _confirmed(planned["rows"])
         done = _changed(
             root, config, {"action": "delete", **_which(name, version, exchange, market_type, symbol)}, as_json
@@ -232,7 +234,9 @@ def delete(
 
 
 def _confirmed(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Raises UsageError for a no, KeyboardInterrupt where the terminal goes."""
+    """Raises UsageError for a no and where nobody can be asked, KeyboardInterrupt where the terminal goes."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("this deletes values, and nobody can be asked", "give --yes, or --dry-run to see what it is")
     what = named(rows[0]) if len(rows) == 1 else f"{len(rows)} versions of {rows[0]['feature_set']}"
     try:
         if not typer.confirm(f"Delete {what}?", err=True):

@@ -34,9 +34,14 @@ from cli.rows import (
     give,
     give_batches,
 )
+from market.times import date_of
 
 if TYPE_CHECKING:
     from lake import Lake
+    from lake.inventory import Dataset
+
+NAMED = 5
+"""As many symbols are named where a question met none."""
 
 
 class Fill(enum.Enum):
@@ -92,11 +97,25 @@ def read(
     return give(table, nothing, out=out, as_json=as_json, limit=limit)
 
 
-def nothing_of(lake: Lake, kind: str) -> str:
-    """That there are no rows, and what there are rows of."""
-    streams = lake.manifest.streams()
-    markets = sorted({f"{e} {m}" for e, m, k in streams if k == kind})
+def nothing_of(lake: Lake, kind: str, name: str | None = None) -> str:
+    """That there are no rows of a kind (called `name`), and what there are rows of: where, of whom and when."""
+    from lake.asking import bar_kind
+
+    bar = bar_kind(kind)
+    none = f"no {name or f'rows of {kind}'} here; the lake has"
+    markets: dict[tuple[str, str], list[Dataset]] = {}
+    for one in lake.datasets(kind=bar.stored if bar else kind):
+        markets.setdefault((one.exchange, one.market_type), []).append(one)
     if markets:
-        return f"no rows of {kind} here; the lake has {kind} of {', '.join(markets)}"
-    kinds = sorted({k for _, _, k in streams})
-    return f"no rows of {kind} here; the lake has {', '.join(kinds) or 'no rows at all yet'}"
+        held = "; ".join(f"{' '.join(market)} {_extent(some)}" for market, some in markets.items())
+        return f"{none} {name or kind} of {held}"
+    kinds = sorted({k for _, _, k in lake.manifest.streams()})
+    return f"{none} {', '.join(kinds) or 'no rows at all yet'}"
+
+
+def _extent(held: list[Dataset]) -> str:
+    """Whose rows, from when to when: `BTCUSDT, ETHUSDT (2026-11-20 to 2026-11-21)`."""
+    symbols = sorted({one.symbol for one in held if one.symbol is not None})
+    named = ", ".join(symbols) if len(symbols) <= NAMED else f"{len(symbols):,} symbols"
+    days = [date_of(at).isoformat() for one in held for at in (one.ts_min, one.ts_max) if at is not None]
+    return " ".join([*([named] if named else []), *([f"({min(days)} to {max(days)})"] if days else [])])

@@ -18,6 +18,7 @@ from cli.places import (
     command,
     lake_root,
 )
+from cli.rows import spelt
 
 FROM_FILES = ("archive", "import")
 """Sources of rows whose session is a file and whose frame is a line of it."""
@@ -54,7 +55,7 @@ def trace(
         OUT.print("row", style="bold")
         for name, value in one.row.items():
             if value is not None:
-                OUT.print(f"  {name:15} {value}", markup=False)
+                OUT.print(f"  {name:15} {spelt(value)}", markup=False)
         OUT.print("came through", style="bold")
         for step in one.steps:
             gone = "" if step.present else "  (deleted by retention; its hash stays)"

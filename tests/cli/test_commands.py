@@ -89,6 +89,13 @@ def test_exchanges_lists_what_is_offered_and_on_what_evidence() -> None:
     assert "unknown exchange 'nasdaq'" in ask("exchanges", "--exchange", "nasdaq", expect=2).output
 
 
+def test_a_traced_row_has_its_times_as_read_takes_them(lake: Path) -> None:
+    said = ask("trace", "trade", "--id", "1005", "--lake", lake).stdout
+    (time,) = [line.split()[1] for line in said.splitlines() if line.split()[:1] == ["ts_event"]]
+    assert time.endswith("Z")
+    assert "1005" in ask("read", "trade", "--start", time, "--limit", "1", "--lake", lake).stdout
+
+
 def test_help_lists_every_command_with_a_sentence() -> None:
     said = ask("--help").output
     for command in COMMANDS:
@@ -127,6 +134,9 @@ def test_json_is_json(lake: Path, command: str) -> None:
         ("read bar_1s --fill empty --start 0001-01-01 --end 9999-12-31", 2, "narrow the range or the symbols"),
         ("read trade --limit -1", 2, "greater than or equal to 0"),
         ("read trade --exchange nyse", 1, "no rows of trade here; the lake has trade of binance linear"),
+        ("read bar_15m --symbol NOPE", 1, "no rows of bar_15m here; the lake has bar_15m of binance linear BTCUSDT"),
+        ("book --at 2025-11-20", 2, "which symbol is not said"),
+        ("book BTCUSDT --symbol BTCUSDT --at 2025-11-20", 2, "or said twice"),
         ("read kline", 1, "no rows of kline here; the lake has bar_1m, bar_1s, quote, trade"),
         ("read trade --out rows.xlsx", 2, "use .parquet, .csv, .jsonl"),
         ("read trade --out /nowhere/rows.csv", 2, "there is no folder /nowhere"),
@@ -195,6 +205,9 @@ def test_every_error_has_its_exit_code(capsys: pytest.CaptureFixture[str]) -> No
     assert raises(Malformed("time", "x")) == 2
     assert raises(PermissionError(13, "Permission denied", "/root/x")) == 74
     assert raises(KeyboardInterrupt()) == 130
+    broken_off = ImportError("initialization failed")
+    broken_off.__cause__ = KeyboardInterrupt()
+    assert raises(broken_off) == 130, "Ctrl-C while a library was being imported"
     assert raises(ZeroDivisionError("a defect")) == 70
     said = capsys.readouterr().err
     assert "error: /root/x: Permission denied" in said

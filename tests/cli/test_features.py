@@ -57,7 +57,10 @@ def test_the_life_of_a_set(dl, tmp_path):
     assert "momentum 1.0.0 of binance linear BTCUSDT is the latest" in dl("features", "rollback", "momentum")
     assert "would be deleted" in dl("features", "delete", "momentum", "--version", "latest", "--dry-run")
     assert "latest is 1.0.1" in dl("features", "delete", "momentum", "--version", "1.0.0", "--yes")
-    assert dl("features", "delete", "momentum", "--version", "all", "--json")["latest"] is None
+    assert "--yes" in dl("features", "delete", "momentum", "--version", "all", "--json", expect=2), (
+        "nobody can be asked"
+    )
+    assert dl("features", "delete", "momentum", "--version", "all", "--yes", "--json")["latest"] is None
     assert "there is no feature set momentum" in dl("features", "show", "momentum", expect=2)
     assert "deleted 20" in dl("features", "list", "--deleted")
 

@@ -69,10 +69,11 @@ def test_shells_complete_commands_and_options(words: str, at: int, wanted: set[s
 @pytest.mark.parametrize(
     "value, cell",
     [(1e-05, "0.00001"), (0.6413437000000001, "0.6413437"), (64134.4, "64134.4"), (2.0, "2"), (-1e21, "-1" + "0" * 21),
-     (float("nan"), "nan"), (None, None), (True, True), (7, "7")],
+     (float("nan"), "nan"), (None, None), (True, True), (7, "7"),
+     ([{"price": 64126.5, "qty": 0.478}, {"price": 64126.0, "qty": 0.0}], "0.478@64126.5, 0@64126"), ([], "")],
 )  # fmt: skip
 def test_numbers_on_the_screen_have_no_exponent_and_no_noise(value: object, cell: object) -> None:
-    assert rows._text(value) == cell
+    assert rows.spelt(value) == cell
 
 
 def test_csv_holds_every_column_lists_too(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Lake.sql: a view a kind over one snapshot, and nothing that a SELECT should not reach."""
 
+import _thread
+import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from lake import Lake
+from lake import Lake, sql_engine
 from lake.errors import LakeError, TooMuch
 from market.kinds import KINDS
 from market.times import DAY
@@ -119,6 +121,27 @@ def test_an_answer_has_at_most_so_many_rows_and_takes_so_long(lake):
     with pytest.raises(TooMuch, match=r"longer than 0.05 s"):
         lake.sql("SELECT count(*) FROM range(1000000) a, range(1000000) b", timeout=0.05)
     assert lake.sql("SELECT 1 AS one").num_rows == 1, "the connection is as good as before"
+
+
+def test_ctrl_c_ends_a_query_and_is_no_other_error(lake, monkeypatch):
+    begun = threading.Event()
+    fetched = sql_engine._fetched
+
+    def beginning(*arguments):
+        begun.set()
+        return fetched(*arguments)
+
+    def press():
+        begun.wait()
+        _thread.interrupt_main()
+
+    monkeypatch.setattr(sql_engine, "_fetched", beginning)
+    presses = threading.Thread(target=press)
+    presses.start()
+    with pytest.raises(KeyboardInterrupt):
+        lake.sql("SELECT count(*) FROM range(100000000000)", timeout=120)
+    presses.join()
+    assert lake.sql("SELECT 1 AS a").to_pylist() == [{"a": 1}], "the next one is answered"
 
 
 def test_a_mistake_is_explained_with_the_names_there_are(lake):
