@@ -17,7 +17,7 @@ from collectors import exchanges
 from collectors.chain import SNAPSHOT, ids_of
 from collectors.chain_checked import CHECKSUM, CheckedMerger
 from collectors.intake import LaneKey
-from collectors.merger import CHAINED, HOLD, IdMerger, merger, venue_time
+from collectors.merger import CHAINED, HOLD, merger, venue_time
 from collectors.redundancy import way_of
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
@@ -52,7 +52,7 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     """Record what `writer.recover` found interrupted; returns where each stream stopped, for `CollectorsService`."""
     stops = _with_frames(found)
     tails = {row.session: _Tail(polled=row.source == REST) for row in found.unclosed}
-    held: dict[LaneKey, IdMerger] = {}
+    held: dict[LaneKey, Merger] = {}
     past = frozenset(row.session for row in writer.manifest.sessions() if row.source == HISTORY)
     before = _before(writer, found.interrupted)
     for segment in sorted(found.interrupted, key=lambda row: (row.period_start, row.path)):
@@ -262,25 +262,36 @@ def _events(writer: LakeWriter, segment: SegmentRow) -> Iterator[Event]:
                 yield found
 
 
-def _unsaid(writer: LakeWriter, held: Mapping[LaneKey, IdMerger], now: int) -> Iterator[Gap]:
+def _unsaid(writer: LakeWriter, held: Mapping[LaneKey, Merger], now: int) -> Iterator[Gap]:
     """Holes among the last lines that the crash came too soon for: a merger waits a moment before it says so."""
     for lane, memory in held.items():
-        known = {gap.gap_id for gap in writer.manifest.gaps(*lane)}
+        known: dict[str, dict[str, Gap]] = {}
+        for gap in writer.manifest.gaps(*lane):
+            known.setdefault(gap.symbol, {})[gap.gap_id] = gap
         for gap in memory.tick(now + 2 * HOLD):
-            if gap.gap_id not in known:
+            told = known.get(gap.symbol, {})
+            if gap.gap_id not in told and not any(_gave_up(one, gap) for one in told.values()):
                 gap.detected_at = now
                 yield gap
+
+
+def _gave_up(told: Gap, hole: Gap) -> bool:
+    """Whether a hole is of updates that came and were given up: their gap has no ids."""
+    return (
+        told.proof == "counted" and hole.ts_from <= told.ts_from and (hole.ts_to or 0) >= (told.ts_to or told.ts_from)
+    )
 
 
 def _read(
     segment: SegmentRow,
     events: Iterator[Event],
     tails: Mapping[str, _Tail],
-    held: dict[LaneKey, IdMerger],
+    held: dict[LaneKey, Merger],
     past: Collection[str],
 ) -> None:
     lane = (segment.exchange, segment.market_type, segment.kind)
-    memory = held.setdefault(lane, IdMerger(*lane)) if _numbered(segment.kind) else None
+    counted = _numbered(segment.kind) or (segment.kind == CHAINED and not _summed(lane))
+    memory = held.setdefault(lane, _memory(lane)) if counted else None
     for event in events:
         if memory is not None and event.session not in past:
             memory.merge(event)

@@ -586,6 +586,56 @@ def test_what_is_read_behind_a_gap_ends_it_as_the_stream_would_have(
     )  # fmt: skip
 
 
+def test_updates_that_a_book_lacked_when_the_crash_came_are_a_gap(tmp_path: Path) -> None:
+    """A merger waits a moment, for another connection may bring them, before it says so."""
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        rows = [update(0, 10, "a-1-1", 5), update(9, 20, "a-1-1", 15), update(11, 30, "a-1-1", 20)]
+        life(writer, MARKET, "a-1-1", rows, 1)
+        hole, crash = settled(writer, T0 + SECOND)
+        assert (hole.cause, hole.id_from, hole.id_to, hole.ts_from, hole.ts_to) == ("jump", 11, 16, T0, T0 + 10)
+        assert (hole.state, hole.detected_at) == ("open", T0 + SECOND)
+        assert (crash.cause, crash.id_from) == ("crash", 31)
+        assert settled(writer, T0 + 2 * SECOND) == [hole, crash]
+
+
+def test_updates_that_came_and_were_given_up_are_not_told_to_be_missing_twice(tmp_path: Path) -> None:
+    place = {"exchange": "binance", "market_type": "spot", "kind": "book_delta", "symbol": "A", "state": "open"}
+    shed = Gap("shed", **place, ts_from=T0 + 3, ts_to=T0 + 7, id_from=None, id_to=None, cause="shed", proof="counted",
+               session="a-1-1", detected_at=T0)  # fmt: skip
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        writer.record_gaps([shed])
+        rows = [update(0, 10, "a-1-1", 5), update(9, 20, "a-1-1", 15), update(11, 30, "a-1-1", 25)]
+        life(writer, MARKET, "a-1-1", rows, 1)
+        assert [(gap.cause, gap.id_from) for gap in settled(writer, T0 + SECOND)] == [
+            ("shed", None),
+            ("jump", 21),
+            ("crash", 31),
+        ]
+
+
+@pytest.mark.parametrize("name", [name for name in STREAMS if name != "messages with checksums"])
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 9), st.booleans(), st.booleans()), min_size=2, max_size=12
+    )
+)
+def test_what_is_read_again_lacks_what_the_stream_lacked(name: str, steps: list[tuple[int, int, bool, bool]]) -> None:
+    """Two connections that tell much twice: of the rows that were stored another memory finds the same holes."""
+    *lane, make = STREAMS[name]
+    stream, again = merger_maker(load(lane[0]), lane[1])(lane[2]), recovery._memory(tuple(lane))
+    last, before = 30, 0
+    for at, (skipped, covered, both, other) in enumerate(steps, SECOND):
+        first = last + skipped + 1
+        last = first if name == "trades" else first + covered - 1
+        event = make(at, first, last, before)
+        event.session = "c-1-1" if other else "b-1-1"
+        copies = [event, msgspec.structs.replace(event, session="d-1-1")] if both else [event]
+        for row in [one for one in copies if stream.merge(one)]:
+            again.merge(row)
+        before = at
+    assert again.tick(T0 + HOUR) == stream.tick(T0 + HOUR)
+
+
 def test_a_book_that_is_proven_by_checksums_has_gaps_of_time_alone(tmp_path: Path) -> None:
     """Its rows have places made of the venue's time: as ids they would tell of a million that are missing."""
     market = ("kraken", "spot")
