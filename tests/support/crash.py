@@ -101,7 +101,9 @@ def failing_at_each_step(
 
 _SERVER = multiprocessing.get_context("forkserver") if sys.platform != "win32" else None
 if _SERVER is not None:
-    _SERVER.set_forkserver_preload(["tests.support.life", "tests.support.invariants"])
+    _SERVER.set_forkserver_preload(
+        ["tests.support.life", "tests.support.invariants", "_strptime", "pandas", "pyarrow.pandas_compat"]
+    )  # the last ones are what each child would import by itself: pyarrow asks for pandas where it is installed
 
 Striking = tuple[str, int, FaultKind]
 """(operation or *, N, kind) of a failpoint."""

@@ -51,15 +51,15 @@ def manifest_rows(root: Path) -> Rows:
     with contextlib.closing(sqlite3.connect(f"file:{root / 'manifest.db'}?mode=ro", uri=True)) as db:
         held = "SELECT lower(name) FROM sqlite_master WHERE lower(type) IN ('table', 'view') ORDER BY 1"
         names = [row[0] for row in db.execute(held) if row[0] not in NUMBERED]
-        tables = {}
+        tables: Rows = {}
         for name in names:
             found = db.execute(f'SELECT * FROM "{name}"')
             keys = [column[0].lower() for column in found.description]
-            tables[name] = [dict(zip(keys, row, strict=True)) for row in found]
+            tables[name] = [dict(zip(keys, row, strict=True)) for row in sorted(found, key=repr)]
     for row in tables.get("meta", ()):
         row.pop("epoch", None)
         row.pop("version", None)
-    return {name: sorted(rows, key=repr) for name, rows in tables.items()}
+    return tables
 
 
 def files_of(root: Path) -> dict[str, bytes]:
