@@ -1,8 +1,8 @@
-"""What a recording of somebody else tells without an id, beside what own capture has: own capture goes first.
+"""What a recording of somebody else tells without an id, beside what own capture and files have: these go first.
 
-Such an event cannot be told from one that the lake has. Inside what own capture covers it is left out and counted; in
-its gaps, and outside, it is taken. Which of them are is told by what the lake says of coverage and gaps alone, so that
-frames that are read again become the same rows.
+Such an event cannot be told from one that the lake has. Inside what own capture or a file covers it is left out and
+counted; in gaps of own capture, and outside, it is taken. Which of them are is told by what the lake says of coverage
+and gaps alone, so that frames that are read again become the same rows; a file covers what nothing did before it came.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from market.kinds import Event
 
 
 class Beside:
-    """`held` tells what own capture covers of a kind; it is asked when the first such event comes.
+    """`held` tells what own capture and files cover of a kind; it is asked when the first such event comes.
 
     `first`: where own frames are read beside, mergers are not to see what is left out, which may have come sooner.
     """
@@ -58,12 +58,14 @@ class Beside:
 
 
 def beside(manifest: Manifest, exchange: str, market_type: str, *, again: bool = False) -> Beside:
-    """What this lake's own capture of a market covers. `again`: all frames are read again, the recording's and our own;
-    gaps that were closed since were gaps when the recording was taken in.
+    """What this lake's own capture of a market covers, and what imported files do. `again`: all frames are read again,
+    the recording's and our own; gaps that were closed since were gaps when the recording was taken in.
     """
 
     def held(kind: str) -> Spans:
-        others = [row.session for row in manifest.sessions(exchange, market_type) if row.url.startswith(URL)]
-        return overlaps.covered(manifest, exchange, market_type, kind, others, files=False, closed=again)
+        rows = manifest.sessions(exchange, market_type)
+        # a file of an archive covers whole days, also what a recording had told of before
+        others = [row.session for row in rows if row.url.startswith(URL) or row.source == "archive"]
+        return overlaps.covered(manifest, exchange, market_type, kind, others, files=True, closed=again)
 
     return Beside(held, first=again)

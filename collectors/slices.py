@@ -22,12 +22,13 @@ from typing import BinaryIO
 import msgspec
 
 from lake.frames import MAX_LINE, Damage, FrameLine, payload
+from lake.overlaps import RECORDINGS
 from market import times
 from market.errors import MarketError
 from market.replayed import Answer, Recorded
 
 NODE = "tardis"
-URL = "https://api.tardis.dev/v1/data-feeds/"
+URL = RECORDINGS
 _TIME = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?Z"
 _PLAIN = re.compile(rb"(" + _TIME + rb") ([\[{\"].*)", re.DOTALL)
 _WRAPPED = re.compile(rb'\s*\{"localTimestamp":\s*"' + _TIME + rb'",\s*"message":')

@@ -7,7 +7,7 @@ out (`Held`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from lake.errors import CorruptFile
 from lake.manifest import Manifest
 from lake.merge import plain_frame
 from lake.reader import Lake
-from lake.rows import FILES, FileRow
+from lake.rows import FILES, FileRow, SessionRow
 from market import kinds, times
 from market.session import EVERY_SYMBOL, GapState
 from market.times import Interval
@@ -27,6 +27,9 @@ from market.times import Interval
 MOST_ROWS = 150_000
 """Rows of one side that are looked at at once, where they are spread evenly."""
 _MISSING: tuple[GapState, ...] = ("open", "unrepairable")
+RECORDINGS = "https://api.tardis.dev/v1/data-feeds/"
+"""How the addresses of sessions begin that somebody else recorded."""
+_OWN, _RECORDED, _FILE = "own", "recorded", "file"
 Spans = Mapping[str, Sequence[tuple[int, int]]]
 """Symbol -> [from, to) us."""
 
@@ -60,31 +63,46 @@ def covered(
     """When each symbol of a kind was covered by other sessions than these, gaps left out: also those that were closed
     since, where `closed`. `files`: by files as well. EVERY_SYMBOL stands for symbols that are not named.
 
-    The coverage of a stream ends, and an interruption begins, with an event that is stored: its time is covered.
+    Own capture, recordings of somebody else and files are told apart: a gap of one is none of what another has. The
+    coverage of a stream ends, and an interruption begins, with an event that is stored: its time is covered.
     """
-    sources = {row.session: row.source for row in manifest.sessions(exchange, market_type)}
-    ours = {*sessions, *(name for name, source in sources.items() if source in FILES and not files)}
-    held: dict[str, list[Interval]] = {EVERY_SYMBOL: []}
+    known = {row.session: row for row in manifest.sessions(exchange, market_type)}
+    by = {name: _by(row) for name, row in known.items()}
+    ours = {*sessions, *(name for name, who in by.items() if who == _FILE and not files)}
+    held: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in (_OWN, _RECORDED, _FILE)}
     for row in manifest.coverage(exchange, market_type, kind):
         if row.session not in ours:
-            end = row.ts_to + (sources.get(row.session) == "ws")
-            held.setdefault(row.symbol, []).append(Interval(row.ts_from, end))
-    holes: dict[str, list[Interval]] = {EVERY_SYMBOL: []}
+            streamed = row.session in known and known[row.session].source == "ws"
+            span = Interval(row.ts_from, row.ts_to + streamed)
+            held[by.get(row.session, _OWN)].setdefault(row.symbol, []).append(span)
+    holes: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in held}
     for gap in manifest.gaps(exchange, market_type, kind, state=None if closed else _MISSING):
         start, end = gap.ts_from + (gap.proof == "interval"), gap.ts_to if gap.ts_to is not None else 2**62
         if start < end:
-            holes.setdefault(gap.symbol, []).append(Interval(start, end))
-    found = {
-        symbol: times.subtract(
-            [*held.get(symbol, ()), *held[EVERY_SYMBOL]], [*holes.get(symbol, ()), *holes[EVERY_SYMBOL]]
-        )
-        for symbol in (held if not held[EVERY_SYMBOL] else held.keys() | holes.keys())
-    }
+            for who in (_OWN, _RECORDED) if gap.session is None else (by.get(gap.session, _OWN),):
+                holes[who].setdefault(gap.symbol, []).append(Interval(start, end))
+    named = {symbol for each in held.values() for symbol in each}
+    if any(each[EVERY_SYMBOL] for each in held.values()):
+        named |= {symbol for each in holes.values() for symbol in each}
+    found = {symbol: times.union(_of(symbol, held, holes)) for symbol in named}
     return {
         symbol: [(one.start, one.end) for one in spans]
         for symbol, spans in sorted(found.items())
         if spans or symbol != EVERY_SYMBOL
     }
+
+
+def _by(row: SessionRow) -> str:
+    """Whose a session is."""
+    return _FILE if row.source in FILES else _RECORDED if row.url.startswith(RECORDINGS) else _OWN
+
+
+def _of(
+    symbol: str, held: Mapping[str, Mapping[str, list[Interval]]], holes: Mapping[str, Mapping[str, list[Interval]]]
+) -> Iterator[Interval]:
+    for who, spans in held.items():
+        mine, lacking = ([*of.get(symbol, ()), *of[EVERY_SYMBOL]] for of in (spans, holes[who]))
+        yield from times.subtract(mine, () if who == _FILE else lacking)
 
 
 def of_symbol(held: Spans, symbol: str) -> Sequence[tuple[int, int]]:

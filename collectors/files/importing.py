@@ -168,7 +168,10 @@ def take_in(
             return _filled(writer, executor, request, sha256, source, parts, state, made, now)
         found = executor.submit(overlaps.compare, writer.root, made.files, source.session).result()
         missing = _missing(source, made)
-        holes = {one.symbol: [_local_day(source.zone, day) for day in one.days] for one in missing}
+        # what others cover they go on covering: whoever weighs against this file is to see what it brought
+        holes = {one: [times.Interval(*span) for span in overlaps.of_symbol(source.held, one)] for one in made.spans}
+        for one in missing:
+            holes[one.symbol] += [_local_day(source.zone, day) for day in one.days]
         done_with = adopting.finish(writer, source, made, now=now, holes=holes, checks=_differing(made, found))
         return msgspec.structs.replace(_imported(request, sha256, done_with), overlaps=found, missing=missing)
     except BaseException as error:

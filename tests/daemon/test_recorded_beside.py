@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from collectors.config import CollectorsConfig
+from collectors.files.importing import Imported, request_of, take_in
+from collectors.files.reading import Options
 from collectors.replay import Summary, replay
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
@@ -116,6 +118,39 @@ def test_without_ids_it_fills_what_own_capture_lacks_and_doubles_nothing(tmp_pat
     assert sorted(held) == [*range(61), 80]
     once_more = take(root, "once more", recorded(forced, [*range(5, 61), 80]))
     assert (once_more.passed_over, once_more.events, stored(root, "liquidation")) == (57, {}, held)
+
+
+ORDERS = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
+
+
+def bought(root: Path, seconds: Iterable[int]) -> Imported:
+    """The same forced orders as a file, without ids."""
+    file = root.parent / "bought.csv"
+    times = (T0 + second * SECOND for second in seconds)
+    file.write_text(ORDERS + "".join(f"binance-futures,BTCUSDT,{at},{at},,sell,9000,1\n" for at in times))
+    asked = request_of(file, Options(exchange=MARKET[0], market_type=MARKET[1], kind="liquidation"))
+    with LakeWriter.open(root, "n", NOW) as writer:
+        said = take_in(writer, InlineExecutor(), "n", NOW, asked, lambda *_: None)
+        compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), lambda *_: None, final=True)
+    return said
+
+
+@pytest.mark.parametrize("file_first", [True, False])
+def test_a_file_and_a_recording_of_one_time_are_weighed_in_either_order(tmp_path: Path, file_first: bool) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(forced))
+    file, theirs = [*range(10, 70), 90], [*range(5, 80)]
+    if file_first:
+        assert bought(root, file).rows == len([*range(20, 25), *range(60, 70), 90])
+        said = take(root, "theirs", recorded(forced, theirs))
+        assert said.covered == {"liquidation": len(theirs)}
+    else:
+        take(root, "theirs", recorded(forced, theirs))
+        assert bought(root, file).rows == 1
+    held = stored(root, "liquidation")
+    assert set(Counter(len(who) for who in held.values())) == {1}, "nothing twice"
+    assert set(held) >= {*range(70), 90}
+    assert again(root, tmp_path).findings == []
 
 
 def test_frames_that_are_read_again_become_the_same_rows(tmp_path: Path) -> None:
