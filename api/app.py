@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
@@ -18,6 +18,7 @@ from api import errors, models, pages
 from api.answers import json_answer
 from api.errors import Refused
 from api.guard import Guard, Policy
+from api.questions import known
 from api.routes import asking, datasets, deleting, features, jobs, live, older, quality, reading, taking_in, venues
 from api.state import Served
 from lake.errors import LakeError
@@ -78,7 +79,7 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
     app.include_router(older.router)
     app.include_router(features.plain)
     for module in (datasets, reading, quality, live, venues, taking_in, jobs, features, asking, deleting):
-        app.include_router(module.router, prefix=V1)
+        app.include_router(module.router, prefix=V1, dependencies=[Depends(known)])
     pages.add(app)
     for kind in (LakeError, MarketError):
         app.add_exception_handler(kind, _ours)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeAlias
 
 from fastapi import Depends, Query
+from fastapi.dependencies.models import Dependant
+from starlette.requests import HTTPConnection
 
 from api.formats import Format
 from api.rows import Asked, named, time_of
+from lake.errors import WrongQuestion
 from lake.fills import Fill
 from lake.reading import MinState
 
@@ -37,7 +40,7 @@ End: TypeAlias = Annotated[
 ]
 Columns: TypeAlias = Annotated[
     str | None, Query(max_length=2000, description="Only these columns, parted by commas.",
-                      examples=["ts_event,price,qty"])
+                      examples=["symbol,ts_event"])
 ]  # fmt: skip
 Fills: TypeAlias = Annotated[Fill, Query(description="Bars: windows without a trade as none, empty or previous.")]
 States: TypeAlias = Annotated[
@@ -88,6 +91,21 @@ def asked(
 def lower(name: str | None) -> str | None:
     """Names of venues and markets have no capitals; how a question spells them does not matter."""
     return None if name is None or not name.strip() else name.strip().lower()
+
+
+async def known(connection: HTTPConnection) -> None:
+    """Raises WrongQuestion for a parameter that this address does not take: misspelt, it would ask for everything."""
+    given = sorted(set(connection.query_params))
+    if not given:
+        return
+    taken = sorted(_taken(connection.scope["route"].dependant))
+    if wrong := next((name for name in given if name not in taken), None):
+        hint = f"it takes {', '.join(taken)}" if taken else "it takes none"
+        raise WrongQuestion(f"there is no parameter {wrong[:40]!r} at this address", hint)
+
+
+def _taken(dependant: Dependant) -> set[str]:
+    return {field.alias for field in dependant.query_params}.union(*map(_taken, dependant.dependencies))
 
 
 Question: TypeAlias = Annotated[Asked, Depends(asked)]

@@ -122,7 +122,8 @@ async def test_gaps_coverage_and_revisions_are_those_of_the_lake(api: Asgi, serv
         ("coverage", "coverage", lake.coverage(kind="trade", symbol="BTCUSDT")),
         ("versions/trade", "versions", lake.versions("trade", symbol="BTCUSDT")),
     ):
-        query = {} if path == "gaps" else {"kind": "trade", "symbol": "BTCUSDT"}
+        query = {"kind": "trade"} if path == "coverage" else {}
+        query |= {} if path == "gaps" else {"symbol": "BTCUSDT"}
         said = (await api.get(f"/api/v1/{path}", **query)).json()
         assert said == {name: plain(held), "total": len(held)}, path
         assert held

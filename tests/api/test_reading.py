@@ -35,6 +35,23 @@ def asked(question: dict[str, Any]) -> dict[str, Any]:
     return query | ({"columns": ",".join(question["columns"])} if "columns" in question else {})
 
 
+async def test_a_misspelt_parameter_is_refused_with_those_there_are(api: Asgi) -> None:
+    for path in ("/api/v1/read/trade", "/api/v1/bars", "/api/v1/gaps", "/api/v1/datasets"):
+        answer = await api.get(path, simbol="BTCUSDT")
+        assert (answer.status, answer.json()["error"]) == (400, "WrongQuestion")
+        assert "there is no parameter 'simbol' at this address" in answer.json()["detail"]
+        assert " symbol" in answer.json()["detail"]
+    assert (await api.get("/api/v1/status", x="1")).status == 400
+    assert (await api.get("/list", simbol="BTCUSDT")).status == 200, "clients of other lakes go on working"
+
+
+async def test_the_columns_of_the_description_are_those_of_every_kind(api: Asgi) -> None:
+    described = (await api.get("/openapi.json")).json()["paths"]["/api/v1/bars"]["get"]["parameters"]
+    (columns,) = [one["schema"]["examples"][0] for one in described if one["name"] == "columns"]
+    for path in ("read/trade", "bars", "read/bar_5m", "read/quote"):
+        assert (await api.get(f"/api/v1/{path}", symbol="BTCUSDT", columns=columns)).status == 200
+
+
 @pytest.mark.parametrize("question", QUESTIONS, ids=str)
 async def test_rows_in_arrow_and_parquet_are_those_of_the_lake(api: Asgi, served: Served, question: Any) -> None:
     wanted = served.lake.read(**question)
