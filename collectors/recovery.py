@@ -97,15 +97,17 @@ def _with_frames(found: Recovery) -> Stops:
 
 
 def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
-    """One gap a symbol and kind that a crash interrupted, unless it is recorded already."""
+    """One gap a symbol and kind that a crash interrupted, unless it is recorded already. One that had ended, by a row
+    that was never stored, grows again: what that row followed is where the stored stream ends.
+    """
     for lane, symbols in stops.items():
         crashed = {symbol: stop for symbol, stop in symbols.items() if stop.cause == CRASH}
         if not crashed or KINDS[lane[2]].cadence == "reference":
             continue
         memory = _memory(lane)
         memory.resume(crashed)
-        known = {gap.gap_id for gap in writer.manifest.gaps(*lane, state="open")}
-        yield from (gap for gap in memory.tick(now) if gap.gap_id not in known)
+        growing = {gap.gap_id for gap in writer.manifest.gaps(*lane, state="open") if gap.ts_to is None}
+        yield from (gap for gap in memory.tick(now) if gap.gap_id not in growing)
 
 
 def _numbered(kind: str) -> bool:
@@ -135,13 +137,11 @@ def _closings(
     sessions of history brought is of no stream.
     """
     growing: dict[LaneKey, dict[str, list[Gap]]] = {}
-    ended: set[str] = set()
     for gap in writer.manifest.gaps(state="open"):
         lane = (gap.exchange, gap.market_type, gap.kind)
         if gap.ts_to is None:
             growing.setdefault(lane, {}).setdefault(gap.symbol, []).append(gap)
             continue
-        ended.add(gap.gap_id)
         if gap.id_from == gap.id_to:
             stop = stops.get(lane, {}).get(gap.symbol)
             if stop is not None and _passed(gap, stop):
@@ -164,8 +164,6 @@ def _closings(
             elif wider is not None and gap.cause == CHECKSUM and wider.ts_from > gap.ts_from:
                 yield _ended(gap, None, wider.ts_from, now)  # the row that says so is the last of the stream
             elif wider is not None and wider.gap_id != gap.gap_id and _stopped_before(stopped[gap.symbol], gap):
-                if wider.gap_id in ended:  # by a row that was never stored: it goes on, as far as is known
-                    wider.ts_to = max(now, gap.ts_from + 1)
                 yield from (wider, _taken_in(gap, wider))
 
 

@@ -75,7 +75,8 @@ def upsert_coverage(conn: Connection, rows: Sequence[Coverage]) -> int:
 
 
 def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
-    """A gap found again under its id: one that was closed is not opened again, a known end is not forgotten.
+    """A gap found again under its id: one that was closed is not opened again, and the end of an open one is forgotten
+    only where it is found anew, and grows: what had ended it was never stored.
 
     With its end come its ids: none, where what follows is numbered anew. Where a stream is interrupted anew behind the
     same event after its gap was closed (what came proved that nothing was missing so far, and nothing new followed),
@@ -88,11 +89,13 @@ def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
     said, held = new.excluded, t.c
     anew = and_(held.state != "open", said.state == "open", said.detected_at > held.closed_at)
     ended = said.ts_to.is_not(None)
+    grows = and_(held.state == "open", said.state == "open", said.detected_at > held.detected_at)
     changed: dict[str, Any] = {name: said[name] for name in ("ts_from", "cause", "proof", "state")}
-    for name in ("ts_to", "session", "closed_at", "source", "detail"):
+    for name in ("session", "closed_at", "source", "detail"):
         changed[name] = case((anew, said[name]), else_=func.coalesce(said[name], held[name]))
+    changed["ts_to"] = case((or_(anew, grows), said.ts_to), else_=func.coalesce(said.ts_to, held.ts_to))
     for name in ("id_from", "id_to"):
-        changed[name] = case((or_(anew, ended), said[name]), else_=func.coalesce(said[name], held[name]))
+        changed[name] = case((or_(anew, grows, ended), said[name]), else_=func.coalesce(said[name], held[name]))
     changed["detected_at"] = case((anew, said.detected_at), else_=func.min(held.detected_at, said.detected_at))
     stale = and_(held.state == "open", said.closed_at < held.detected_at, said.session.is_distinct_from(held.session))
     """The end of the gap before it, told again."""

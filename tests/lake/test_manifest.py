@@ -247,7 +247,7 @@ def test_files_are_found_by_every_filter(manifest):
 def test_gaps_are_written_once_however_often_they_are_told(manifest):
     manifest.upsert_gaps([gap(ts_to=None, id_to=None)])
     manifest.upsert_gaps([gap()])
-    manifest.upsert_gaps([gap(ts_to=None, detected_at=NOW + 5)])
+    manifest.upsert_gaps([gap(ts_to=None)])
     held = manifest.gaps()
     assert [(g.ts_to, g.id_to, g.detected_at) for g in held] == [(20, 8, NOW)]
     manifest.upsert_gaps([gap(state="repaired", closed_at=NOW + 9, source="late")])
@@ -256,6 +256,17 @@ def test_gaps_are_written_once_however_often_they_are_told(manifest):
     assert (closed.state, closed.source, closed.closed_at) == ("repaired", "late", NOW + 9)
     assert manifest.gaps(state="open") == []
     assert len(manifest.gaps(state=["repaired", "empty"])) == 1
+
+
+def test_a_gap_that_is_found_anew_without_an_end_grows_again(manifest):
+    """What had ended it was lost in a crash before it was stored."""
+    manifest.upsert_gaps([gap(ts_to=None, id_to=None)])
+    manifest.upsert_gaps([gap(proof="ids", detected_at=NOW + 1)])
+    manifest.upsert_gaps([gap(ts_to=None, id_to=None, detected_at=NOW + 5)])
+    (grows,) = manifest.gaps()
+    assert (grows.state, grows.ts_to, grows.id_from, grows.id_to, grows.detected_at) == ("open", None, 5, None, NOW)
+    manifest.upsert_gaps([gap(ts_to=30, id_to=11, detected_at=NOW + 7)])
+    assert [(g.ts_to, g.id_to) for g in manifest.gaps()] == [(30, 11)]
 
 
 def test_a_stream_that_is_interrupted_again_behind_the_same_event_has_lost_what_comes_now(manifest):
