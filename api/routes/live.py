@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from api import models
 from api.answers import json_answer
 from api.errors import Refused, in_the_lake
-from api.questions import MAX_SYMBOLS, Exchange, Kind, MarketType, lower
+from api.questions import MAX_SYMBOLS, Exchange, Kind, Market, MarketType, lower
 from api.reading import Streamed
 from api.state import Served, State
 from api.tailing import EVERY_SECONDS, Batch, Tail, Wish
@@ -60,13 +60,18 @@ async def live(served: State) -> Response:
 
 @router.get("/live/tail", response_class=StreamingResponse, responses=EVENTS, summary="Events as they come (SSE)")
 async def tail(
-    served: State, exchange: Exchange = None, market_type: MarketType = None, kind: Kind = None, symbol: Symbols = None
+    served: State,
+    exchange: Exchange = None,
+    market_type: MarketType = None,
+    market: Market = None,
+    kind: Kind = None,
+    symbol: Symbols = None,
 ) -> Response:
     """Server-sent events without an end, each named by its kind: `{"exchange", "market_type", "kind", "event": line}`.
 
     `event: skipped` says how many bytes came faster than they are passed on; a comment every 15 s that it goes on.
     """
-    wish = Wish(lower(exchange), lower(market_type), lower(kind), tuple(symbol or ()))
+    wish = Wish(lower(exchange), lower(market_type or market), lower(kind), tuple(symbol or ()))
     release = served.listening()
 
     async def events() -> AsyncIterator[bytes]:
@@ -85,11 +90,12 @@ async def socket(
     served: State,
     exchange: Exchange = None,
     market_type: MarketType = None,
+    market: Market = None,
     kind: Kind = None,
     symbol: Symbols = None,
 ) -> None:
     """The same events as text messages."""
-    wish = Wish(lower(exchange), lower(market_type), lower(kind), tuple(symbol or ()))
+    wish = Wish(lower(exchange), lower(market_type or market), lower(kind), tuple(symbol or ()))
     try:
         release = served.listening()
     except Refused as refused:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page
 from api.models import model_of, page_of
-from api.questions import End, Exchange, GapStates, Kind, MarketType, Question, Start, Symbol, Symbols, lower
+from api.questions import End, Exchange, GapStates, Kind, Market, MarketType, Question, Start, Symbol, Symbols, lower
 from api.rows import time_of
 from api.state import State
 from lake.completeness import Completeness
@@ -31,13 +31,14 @@ PageOffset = Annotated[int, Query(ge=0, le=2**53, description="Where the page be
 def _filters(
     exchange: Exchange = None,
     market_type: MarketType = None,
+    market: Market = None,
     symbol: Symbols = None,
     start: Start = None,
     end: End = None,
 ) -> dict[str, Any]:
     """Which streams and times are asked about, as `Lake` takes them. Raises Malformed."""
     return {
-        "exchange": lower(exchange), "market_type": lower(market_type), "symbol": symbol or None,
+        "exchange": lower(exchange), "market_type": lower(market_type or market), "symbol": symbol or None,
         "start": time_of(start), "end": time_of(end),
     }  # fmt: skip
 
@@ -92,13 +93,19 @@ async def certificate(
     date: Date,
     exchange: Exchange = None,
     market_type: MarketType = None,
+    market: Market = None,
     symbol: Symbol = None,
     revision: Number = None,
 ) -> Response:
     """Rows, ids, missing, late, latency, hashes of the inputs, content digest; 404 where that day has none."""
     held = await served.reading.ask(
         lambda: served.lake.certificate(
-            kind, date=date, exchange=lower(exchange), market_type=lower(market_type), symbol=symbol, revision=revision
+            kind,
+            date=date,
+            exchange=lower(exchange),
+            market_type=lower(market_type or market),
+            symbol=symbol,
+            revision=revision,
         )
     )
     return json_answer(held)
@@ -111,13 +118,19 @@ async def lineage(
     date: Date,
     exchange: Exchange = None,
     market_type: MarketType = None,
+    market: Market = None,
     symbol: Symbol = None,
     revision: Number = None,
 ) -> Response:
     """The files that a daily file was made from, down to the raw segments, with their hashes, and the sessions."""
     held = await served.reading.ask(
         lambda: served.lake.lineage(
-            kind, date=date, exchange=lower(exchange), market_type=lower(market_type), symbol=symbol, revision=revision
+            kind,
+            date=date,
+            exchange=lower(exchange),
+            market_type=lower(market_type or market),
+            symbol=symbol,
+            revision=revision,
         )
     )
     return json_answer(held)

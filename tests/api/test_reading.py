@@ -42,6 +42,7 @@ async def test_a_misspelt_parameter_is_refused_with_those_there_are(api: Asgi) -
         assert "there is no parameter 'simbol' at this address" in answer.json()["detail"]
         assert " symbol" in answer.json()["detail"]
     assert (await api.get("/api/v1/status", x="1")).status == 400
+    assert (await api.get("/api/v1/gaps", market="spot")).json()["total"] == 0, "as `market_type` everywhere"
     assert (await api.get("/list", simbol="BTCUSDT")).status == 200, "clients of other lakes go on working"
 
 
