@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
@@ -102,16 +103,33 @@ async def socket(
         await websocket.close(1013, str(refused)[:120])
         return
     await websocket.accept()
+    loop = asyncio.get_running_loop()
+    telling, leaving = loop.create_task(_tell(websocket, served, wish)), loop.create_task(_left(websocket))
     try:
-        async for batch in _batches(served, wish):
-            for _, said in _told(batch):
-                await websocket.send_text(said.decode())
-            if batch.skipped:
-                await websocket.send_text(msgspec.json.encode({"skipped": batch.skipped}).decode())
+        await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not leaving.done():
+            await telling
     except WebSocketDisconnect:
         pass  # nobody listens any more
     finally:
+        telling.cancel()
+        leaving.cancel()
+        await asyncio.gather(telling, leaving, return_exceptions=True)
         release()
+
+
+async def _tell(websocket: WebSocket, served: Served, wish: Wish) -> None:
+    async for batch in _batches(served, wish):
+        for _, said in _told(batch):
+            await websocket.send_text(said.decode())
+        if batch.skipped:
+            await websocket.send_text(msgspec.json.encode({"skipped": batch.skipped}).decode())
+
+
+async def _left(websocket: WebSocket) -> None:
+    """Until nobody listens any more, or the server ends: where nothing comes, nothing that is sent would tell."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def _batches(served: Served, wish: Wish) -> AsyncIterator[Batch]:

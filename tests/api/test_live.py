@@ -161,6 +161,26 @@ async def test_the_tail_says_at_once_whether_anything_can_come(here: Any) -> Non
     await answer.body_iterator.aclose()
 
 
+async def test_a_websocket_that_leaves_while_nothing_comes_is_no_listener_any_more(here: Any) -> None:
+    _, served = here
+    said: list[str] = []
+    hears = iter(("websocket.connect", "websocket.receive", "websocket.disconnect"))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": next(hears), "bytes": b"x"}
+
+    async def send(message: Any) -> None:
+        said.append(message["type"])
+
+    scope = {"type": "websocket", "path": "/api/v1/live/tail", "raw_path": b"/api/v1/live/tail", "query_string": b"",
+             "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 8572),
+             "scheme": "ws", "subprotocols": [], "root_path": "", "http_version": "1.1"}  # fmt: skip
+    await asyncio.wait_for(create(served)(scope, receive, send), 30)
+    assert said == ["websocket.accept"]
+    held = [served.listening() for _ in range(MOST_LISTENERS)]
+    assert len(held) == MOST_LISTENERS, "its place is free"
+
+
 async def test_so_many_listeners_and_no_more(here: Any) -> None:
     api, served = here
     held = [served.listening() for _ in range(MOST_LISTENERS)]
