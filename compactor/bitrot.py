@@ -14,7 +14,7 @@ from typing import Literal
 from compactor import retention, view
 from compactor.heal import aside, heal, told
 from compactor.jobs import SAMPLES
-from lake import durable
+from lake import durable, sources
 from lake.errors import CommitConflict
 from lake.layout import meta_path
 from lake.links import link_of
@@ -101,7 +101,7 @@ def _day(writer: LakeWriter, row: FileRow, verdict: Verdict, now: int) -> Outcom
     segments: Sequence[str] | None = None
     cursors: dict[str, int] = {}
     if row.level == "day" and row.kind in BARS:
-        cursors[view.bars_due(row.exchange, row.market_type, row.date)] = 1
+        cursors[sources.bars_due(row.exchange, row.market_type, row.date)] = 1
     elif row.level == "day" and row.kind == SAMPLES:
         cursors[view.samples_due(row.exchange, row.market_type, row.date)] = 1
     else:

@@ -241,7 +241,7 @@ class Pass:
                 inputs = (job.delta, *([job.held] if job.held is not None else []))
             case FinalBars():
                 inputs = (*job.trades, *job.quotes, *job.held, *job.hot)
-                due = {view.bars_due(job.exchange, job.market_type, job.date): 0}
+                due = {sources.bars_due(job.exchange, job.market_type, job.date): 0}
                 gaps = [*gaps, *made_again(self.manifest, made.add, self.now)]
         if self.manifest.cursor(view.FAILED + job.key):
             due[view.FAILED + job.key] = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Iterator
 
-from compactor import view
 from compactor.certificate import retold
 from compactor.jobs import day_span
 from lake import sources
@@ -31,7 +30,7 @@ def recertify(writer: LakeWriter, closed: Iterable[Gap], now: int) -> int:
             for row in _told(writer, gap, date, now):
                 found[row.path] = row
                 if gap.kind in sources.TRADES:
-                    due[view.bars_due(gap.exchange, gap.market_type, date)] = 1
+                    due[sources.bars_due(gap.exchange, gap.market_type, date)] = 1
     if found:
         writer.publish(certificates=list(found.values()), cursors=due, now=now)
     return len(found)

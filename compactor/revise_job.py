@@ -93,7 +93,7 @@ def due_after(manifest: Manifest, job: DayClose, made: Made, *, samples: bool) -
     """What a day that was closed, or revised, leaves to be made again; `samples`: whether books are sampled."""
     market, due = job.stream[:2], {}
     if job.stream[2] in sources.INPUTS and made.add:
-        due[view.bars_due(*market, job.date)] = 1
+        due[sources.bars_due(*market, job.date)] = 1
     if job.stream[2] == BOOKS:
         if manifest.cursor(view.carry_due(*market, job.date)):
             due[view.carry_due(*market, job.date)] = 0

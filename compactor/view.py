@@ -15,8 +15,6 @@ from lake.manifest import Manifest
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
 
-BARS_DUE = "compactor/bars/"
-"""+ exchange/market_type/date: 1 while the final bars of that day are to be made again."""
 CARRY_DUE = "compactor/carry/"
 """+ exchange/market_type/date: 1 while the books of that day may have to open anew, for the day before has changed."""
 SAMPLES_DUE = "compactor/samples/"
@@ -27,10 +25,6 @@ BARS_UNTIL = "bars/"
 """+ exchange/market_type: up to which time (us) the transformer has written provisional bars."""
 REHASHED = "compactor/rehashed/"
 """+ exchange/market_type/kind/date: when the newest of the daily files that were read again was made (us)."""
-
-
-def bars_due(exchange: str, market_type: str, date: str) -> str:
-    return f"{BARS_DUE}{exchange}/{market_type}/{date}"
 
 
 def carry_due(exchange: str, market_type: str, date: str) -> str:
@@ -55,7 +49,7 @@ def cursors(manifest: Manifest, prefix: str) -> dict[str, int]:
 def read(manifest: Manifest) -> View:
     """What there is to plan with. Costs what is hot, not what the lake holds."""
     hot = [*manifest.files(level="part"), *manifest.files(level="hour", parents=True)]
-    due = frozenset(_due(name) for name in cursors(manifest, BARS_DUE))
+    due = frozenset(_due(name) for name in cursors(manifest, sources.BARS_DUE))
     carry, samples = (frozenset(map(_due, cursors(manifest, name))) for name in (CARRY_DUE, SAMPLES_DUE))
     dates = {(row.exchange, row.market_type, row.date) for row in hot} | due | carry | samples
     days = [

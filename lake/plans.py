@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from lake import bar_holes, bars, completeness, past, sources
+from lake import bar_holes, bars, bars_due, completeness, past, sources
 from lake.asking import Question, dates
 from lake.completeness import Completeness, Reached
 from lake.fills import Spans, SymbolKey
@@ -129,12 +129,18 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
     if q.as_of is not None:
         reached = {market: None if at is None else min(at, q.as_of) for market, at in reached.items()}
     gaps, coverage = _holes(snapshot, q, symbols, around)
+    coverage = list(_readable(coverage, reached))
+    if q.bar is not None and q.version is None and q.as_of is None:
+        coverage, due = bars_due.cut(snapshot, coverage, mine, gaps, around)
+        for market, at in due.items():
+            held = reached.get(market)
+            reached[market] = at if held is None else min(held, at)
     gaps = [gap for gap in gaps if takes(wanted, gap)]
     inside = [gap for gap in gaps if gap.ts_from < q.span.end]
     hiding = bar_holes.hiding(snapshot, gaps, files) if q.bar is not None else gaps
     return Plan(
         question=q, wanted=wanted, files=tuple(files), selection=selection, gaps=tuple(hiding),
-        coverage=tuple(_readable(coverage, reached)), told=completeness.told(version, reached, q.span, inside),
+        coverage=tuple(coverage), told=completeness.told(version, reached, q.span, inside),
     )  # fmt: skip
 
 

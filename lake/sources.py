@@ -32,6 +32,14 @@ def bar_cursor(exchange: str, market_type: str) -> str:
     return f"bars/{exchange}/{market_type}"
 
 
+BARS_DUE = "compactor/bars/"
+
+
+def bars_due(exchange: str, market_type: str, date: str) -> str:
+    """The cursor that is 1 while the bars of a closed day are to be made from its trades, and 0 once that is done."""
+    return f"{BARS_DUE}{exchange}/{market_type}/{date}"
+
+
 Hole = TypeVar("Hole", Gap, Coverage)
 Market: TypeAlias = tuple[str, str]
 _FAR = 2**62
