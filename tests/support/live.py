@@ -159,13 +159,14 @@ def collecting(config: Path, port: int) -> Iterator[Daemon]:
 
 
 def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: int, **sections: Any) -> Path:
-    """A configuration for tests: short seals, loopback, no log files."""
+    """A configuration for tests: short seals, loopback, no log files; what is missing stays so, for they look at it."""
     document = {
         "lake": str(lake),
         "http": {"port": port},
         "logs": {"file": False},
         "disk": {"low_percent": 0, "ballast_mb": 1},
         "safe_mode": {"failed_starts": 0},
+        "repair": {"enabled": False},
         "collectors": {
             "node": "test", "sources": sources, "writing": {"seal_seconds": 5},
             "connections": {"backoff_first_seconds": 0.2, "backoff_max_seconds": 1},
