@@ -64,10 +64,22 @@ Kind: TypeAlias = Annotated[
 GapStates: TypeAlias = Literal["open", "repaired", "empty", "void", "unrepairable", "all"]
 
 
+def lower(name: str | None) -> str | None:
+    """Names of venues and markets have no capitals; how a question spells them does not matter."""
+    return None if name is None or not name.strip() else name.strip().lower()
+
+
+async def market_of(market_type: MarketType = None, market: Market = None) -> str | None:
+    """The market that is asked for, by either name."""
+    return lower(market_type or market)
+
+
+TheMarket: TypeAlias = Annotated[str | None, Depends(market_of)]
+
+
 def asked(
+    market_type: TheMarket,
     exchange: Exchange = None,
-    market_type: MarketType = None,
-    market: Market = None,
     symbol: Symbols = None,
     start: Start = None,
     end: End = None,
@@ -82,15 +94,10 @@ def asked(
 ) -> Asked:
     """The question that the parameters of a read ask, but for the kind. Raises Malformed."""
     return Asked(
-        exchange=lower(exchange), market_type=lower(market_type or market), symbol=tuple(symbol or ()),
+        exchange=lower(exchange), market_type=market_type, symbol=tuple(symbol or ()),
         start=time_of(start), end=time_of(end), columns=named(columns), fill=fill, min_state=min_state,
         version=version, as_of=time_of(as_of), across_listings=across_listings, limit=limit, skip=offset,
     )  # fmt: skip
-
-
-def lower(name: str | None) -> str | None:
-    """Names of venues and markets have no capitals; how a question spells them does not matter."""
-    return None if name is None or not name.strip() else name.strip().lower()
 
 
 async def known(connection: HTTPConnection) -> None:

@@ -32,8 +32,6 @@ ARCHIVED = frozenset({"trade", "agg_trade", "kline", "funding_rate"})
 """Kinds whose archived rows are those that a stream brings."""
 SOONEST, LATEST = MINUTE, DAY
 """How long a gap rests after the first attempt that failed, and at most: twice as long after each further one."""
-
-
 PROMPT = 10 * SECOND
 """How long a hole of ids is over before it is asked for where pages prove themselves (`Offer.prompt`): another
 connection may still bring what is missing.

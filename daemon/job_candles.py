@@ -24,7 +24,6 @@ from lake import job_plan, job_standing
 from lake.audits import Audit
 from lake.errors import WrongQuestion
 from lake.job_book import JobBook, Request
-from lake.job_standing import CANDLES as WORK
 from lake.jobs import ChunkRow, JobRow
 from lake.writer import LakeWriter
 from market.errors import MarketError
@@ -39,7 +38,8 @@ def request_of(market: Market) -> Request:
     """The standing job of a market."""
     exchange, market_type = market
     return Request(
-        work=WORK, what=f"candles of {exchange} {market_type} that closed days lack, found by the daemon",
+        work=job_standing.CANDLES,
+        what=f"candles of {exchange} {market_type} that closed days lack, found by the daemon",
         arguments={"exchange": exchange, "market_type": market_type}, priority=job_plan.BACKFILL, asked_by="the daemon",
     )  # fmt: skip
 
@@ -106,7 +106,9 @@ class CandlesWork:
 
     async def plan(self, _arguments: Mapping[str, Any], _asked_by: str) -> Asked:
         """Nobody else asks for it. Raises WrongQuestion."""
-        raise WrongQuestion(f"{WORK} is what the daemon asks for by itself", "by hand it is dl reconcile --fetch")
+        raise WrongQuestion(
+            f"{job_standing.CANDLES} is what the daemon asks for by itself", "by hand it is dl reconcile --fetch"
+        )
 
     async def run(self, job: JobRow, report: Report, stop: asyncio.Event) -> Summary:
         """Ask, make rows of what came, judge the days again. Raises StorageFailed, Fenced, LakeError, MarketError."""

@@ -27,10 +27,9 @@ from daemon.config import Config
 from daemon.job_attempts import Todo, Watch
 from daemon.jobs import Asked
 from daemon.repairing import Brought, Done, Fetch, Looked, Market, Tools, carry_out, look, mend, settle
-from lake import job_plan
+from lake import job_plan, job_standing
 from lake.errors import WrongQuestion
 from lake.job_book import JobBook, Request
-from lake.job_standing import WORK
 from lake.jobs import ChunkRow, JobRow
 from lake.writer import LakeWriter
 from market.session import EVERY_SYMBOL, Endpoint, Exchange, Gap
@@ -47,7 +46,7 @@ def request_of(market: Market) -> Request:
     """The standing job of a market."""
     exchange, market_type = market
     return Request(
-        work=WORK, what=f"open gaps of {exchange} {market_type}, found by the daemon",
+        work=job_standing.GAPS, what=f"open gaps of {exchange} {market_type}, found by the daemon",
         arguments={"exchange": exchange, "market_type": market_type}, priority=job_plan.REPAIR, asked_by="the daemon",
     )  # fmt: skip
 
@@ -149,7 +148,9 @@ class RepairWork:
 
     async def plan(self, _arguments: Mapping[str, Any], _asked_by: str) -> Asked:
         """Nobody else asks for it. Raises WrongQuestion."""
-        raise WrongQuestion(f"{WORK} is what the daemon asks for by itself", "by hand it is the work repair")
+        raise WrongQuestion(
+            f"{job_standing.GAPS} is what the daemon asks for by itself", "by hand it is the work repair"
+        )
 
     async def run(self, job: JobRow, report: Report, stop: asyncio.Event) -> Done:
         """Ask for the parts that are due, each once, and judge. Raises StorageFailed, Fenced, LakeError."""

@@ -83,8 +83,8 @@ class RepairService:
         """A look at the gaps of ids that have just ended, so that they need not wait. Raises StorageFailed, Fenced."""
         done, told, now = Done(), self._config.repair, self._clock.now()
         limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR))
-        gaps = await asyncio.to_thread(Scope().gaps, self._writer.manifest)
-        just = [gap for gap in gaps if gap.missing and gap.ts_to is not None and gap.ts_to > now - FRESH]
+        gaps = await asyncio.to_thread(Scope(start=now - FRESH).gaps, self._writer.manifest)
+        just = [gap for gap in gaps if gap.missing and gap.ts_to is not None]
         for market, mine in sorted(repair.markets(just).items()):
             turn = self._work.turns[market]
             if not stop.is_set() and not turn.locked():

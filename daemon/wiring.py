@@ -139,7 +139,7 @@ def _askers(
     if collectors is not None:
         works["backfill"] = job_backfill.BackfillWork(writer, book, config, clock, job_backfill.beside(collectors))
         repair = job_repair.RepairWork(config, writer, book, clock, collectors, jobs["archive"], jobs["reparse"])
-        works[job_standing.WORK], jobs["repair"] = repair, repair.by_hand
+        works[job_standing.GAPS], jobs["repair"] = repair, repair.by_hand
     calls = job_calls.CALLS.keys() - ({"repair"} if collectors is None else set())
     works |= {name: job_calls.CallWork(name, writer, book, clock, jobs[name]) for name in sorted(calls)}
     queue = JobsService(writer, book, clock, works, space.compaction_waits)

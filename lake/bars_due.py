@@ -57,7 +57,7 @@ def cut(
 
 def _days(row: Coverage | Gap, span: Interval) -> Iterator[tuple[str, str, str]]:
     inside = Interval(row.ts_from, row.ts_from + 1 if row.ts_to is None else row.ts_to).clip(span)
-    for start in range(floor_to(inside.start, DAY), inside.end, DAY):
+    for start in range(floor_to(inside.start, DAY), inside.end, DAY) if not inside.empty else ():
         yield row.exchange, row.market_type, times.date_of(start).isoformat()
 
 

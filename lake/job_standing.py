@@ -15,11 +15,12 @@ import msgspec
 from lake.jobs import OVER, Action, ChunkRow, JobRow, JobState
 from market.times import DAY, text
 
-WORK: Final = "auto_repair"
+GAPS: Final = "auto_repair"
 """The work of such jobs: open gaps."""
 CANDLES: Final = "auto_candles"
 """The same of candles that closed days lack."""
-WORKS: Final = (WORK, CANDLES)
+WORKS: Final = (GAPS, CANDLES)
+_HELD: Final[Mapping[str, JobState]] = {"pause": "paused", "cancel": "cancelled"}
 LONG: Final = DAY
 """How long (us) parts are added to a job, and how long one that was cancelled holds."""
 PARTS: Final = 500
@@ -50,7 +51,7 @@ def after(job: JobRow, action: Action) -> JobState | None:
     """What follows where it is held by hand between two rounds: it is over, but for the next one; None: it is not."""
     if job.work not in WORKS or job.state not in ("done", "failed"):
         return None
-    return {"pause": "paused", "cancel": "cancelled"}.get(action)  # type: ignore[return-value]
+    return _HELD.get(action)
 
 
 def takes_more(job: JobRow, parts: int, now: int) -> bool:

@@ -11,7 +11,7 @@ from api import datasets, formats, models, rows
 from api.answers import json_answer, page
 from api.datasets import Sort
 from api.errors import not_found, wrong
-from api.questions import End, Exchange, Formats, Kind, Market, MarketType, Start, Symbol, lower
+from api.questions import End, Exchange, Formats, Kind, Start, Symbol, TheMarket, lower
 from api.routes.reading import FORMS, answer
 from api.rows import Asked, time_of
 from api.state import State
@@ -29,10 +29,9 @@ Id = Annotated[
 @router.get("/datasets", response_model=models.Datasets, summary="Look for datasets")
 async def listed(
     served: State,
+    market_type: TheMarket,
     exchange: Exchange = None,
     symbol: Symbol = None,
-    market: Market = None,
-    market_type: MarketType = None,
     data_type: Annotated[str | None, Query(max_length=40, description="The same as `kind`; raw: candles.")] = None,
     kind: Kind = None,
     q: Annotated[
@@ -47,7 +46,7 @@ async def listed(
         lambda: datasets.found(
             served.lake,
             exchange=lower(exchange),
-            market_type=lower(market_type or market),
+            market_type=market_type,
             symbol=symbol,
             kind=datasets.kind_of(kind or data_type),
             words=q,
@@ -99,8 +98,7 @@ async def merged(
     served: State,
     exchange: Annotated[str, Path(max_length=40, examples=["binance"])],
     symbol: Annotated[str, Path(max_length=100, examples=["BTCUSDT"])],
-    market: Market = None,
-    market_type: MarketType = None,
+    market_type: TheMarket,
     kind: Kind = None,
     form: Formats = "csv",
     start: Start = None,
@@ -110,7 +108,7 @@ async def merged(
     chosen = datasets.kind_of(kind) or BARS[-1]
     held = await served.reading.ask(
         lambda: datasets.found(
-            served.lake, exchange=lower(exchange), market_type=lower(market_type or market), symbol=symbol, kind=chosen
+            served.lake, exchange=lower(exchange), market_type=market_type, symbol=symbol, kind=chosen
         )
     )
     names = {(found.exchange, found.market_type, found.symbol) for found in held}

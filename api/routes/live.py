@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Query, WebSocket
+from fastapi import APIRouter, Depends, Query, WebSocket
 from starlette.responses import Response, StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
 from api import models
 from api.answers import json_answer
 from api.errors import Refused, in_the_lake
-from api.questions import MAX_SYMBOLS, Exchange, Kind, Market, MarketType, lower
+from api.questions import MAX_SYMBOLS, Exchange, Kind, TheMarket, lower
 from api.reading import Streamed
 from api.state import Served, State
 from api.tailing import EVERY_SECONDS, Batch, Tail, Wish
@@ -59,20 +59,20 @@ async def live(served: State) -> Response:
     return json_answer({"running": True, "status": await served.control.ask("status", {})})
 
 
+def _wish(market_type: TheMarket, exchange: Exchange = None, kind: Kind = None, symbol: Symbols = None) -> Wish:
+    """Which events are to be told."""
+    return Wish(lower(exchange), market_type, lower(kind), tuple(symbol or ()))
+
+
+Wished = Annotated[Wish, Depends(_wish)]
+
+
 @router.get("/live/tail", response_class=StreamingResponse, responses=EVENTS, summary="Events as they come (SSE)")
-async def tail(
-    served: State,
-    exchange: Exchange = None,
-    market_type: MarketType = None,
-    market: Market = None,
-    kind: Kind = None,
-    symbol: Symbols = None,
-) -> Response:
+async def tail(served: State, wish: Wished) -> Response:
     """Server-sent events without an end, each named by its kind: `{"exchange", "market_type", "kind", "event": line}`.
 
     `event: skipped` says how many bytes came faster than they are passed on; a comment every 15 s that it goes on.
     """
-    wish = Wish(lower(exchange), lower(market_type or market), lower(kind), tuple(symbol or ()))
     release = served.listening()
 
     async def events() -> AsyncIterator[bytes]:
@@ -89,14 +89,9 @@ async def tail(
 async def socket(
     websocket: WebSocket,
     served: State,
-    exchange: Exchange = None,
-    market_type: MarketType = None,
-    market: Market = None,
-    kind: Kind = None,
-    symbol: Symbols = None,
+    wish: Wished,
 ) -> None:
     """The same events as text messages."""
-    wish = Wish(lower(exchange), lower(market_type or market), lower(kind), tuple(symbol or ()))
     try:
         release = served.listening()
     except Refused as refused:

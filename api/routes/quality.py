@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from api.answers import json_answer, page
 from api.models import model_of, page_of
-from api.questions import End, Exchange, GapStates, Kind, Market, MarketType, Question, Start, Symbol, Symbols, lower
+from api.questions import End, Exchange, GapStates, Kind, Question, Start, Symbol, Symbols, TheMarket, lower
 from api.rows import time_of
 from api.state import State
 from lake.completeness import Completeness
@@ -29,16 +29,15 @@ PageOffset = Annotated[int, Query(ge=0, le=2**53, description="Where the page be
 
 
 def _filters(
+    market_type: TheMarket,
     exchange: Exchange = None,
-    market_type: MarketType = None,
-    market: Market = None,
     symbol: Symbols = None,
     start: Start = None,
     end: End = None,
 ) -> dict[str, Any]:
     """Which streams and times are asked about, as `Lake` takes them. Raises Malformed."""
     return {
-        "exchange": lower(exchange), "market_type": lower(market_type or market), "symbol": symbol or None,
+        "exchange": lower(exchange), "market_type": market_type, "symbol": symbol or None,
         "start": time_of(start), "end": time_of(end),
     }  # fmt: skip
 
@@ -86,28 +85,30 @@ async def versions(
     return json_answer(page(held, limit, offset, "versions"))
 
 
+def _of_a_day(
+    market_type: TheMarket,
+    date: Date,
+    exchange: Exchange = None,
+    symbol: Symbol = None,
+    revision: Number = None,
+) -> dict[str, Any]:
+    """Which daily file is asked about, as `Lake` takes it."""
+    return {
+        "date": date, "exchange": lower(exchange), "market_type": market_type, "symbol": symbol, "revision": revision,
+    }  # fmt: skip
+
+
+OfADay = Annotated[dict[str, Any], Depends(_of_a_day)]
+
+
 @router.get("/certificates/{kind}", response_model=model_of(CertificateRow), summary="The certificate of a day")
 async def certificate(
     served: State,
     kind: PathKind,
-    date: Date,
-    exchange: Exchange = None,
-    market_type: MarketType = None,
-    market: Market = None,
-    symbol: Symbol = None,
-    revision: Number = None,
+    day: OfADay,
 ) -> Response:
     """Rows, ids, missing, late, latency, hashes of the inputs, content digest; 404 where that day has none."""
-    held = await served.reading.ask(
-        lambda: served.lake.certificate(
-            kind,
-            date=date,
-            exchange=lower(exchange),
-            market_type=lower(market_type or market),
-            symbol=symbol,
-            revision=revision,
-        )
-    )
+    held = await served.reading.ask(lambda: served.lake.certificate(kind, **day))
     return json_answer(held)
 
 
@@ -115,24 +116,10 @@ async def certificate(
 async def lineage(
     served: State,
     kind: PathKind,
-    date: Date,
-    exchange: Exchange = None,
-    market_type: MarketType = None,
-    market: Market = None,
-    symbol: Symbol = None,
-    revision: Number = None,
+    day: OfADay,
 ) -> Response:
     """The files that a daily file was made from, down to the raw segments, with their hashes, and the sessions."""
-    held = await served.reading.ask(
-        lambda: served.lake.lineage(
-            kind,
-            date=date,
-            exchange=lower(exchange),
-            market_type=lower(market_type or market),
-            symbol=symbol,
-            revision=revision,
-        )
-    )
+    held = await served.reading.ask(lambda: served.lake.lineage(kind, **day))
     return json_answer(held)
 
 

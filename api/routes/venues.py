@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api import models
 from api.answers import json_answer
 from api.errors import Refused, not_found
-from api.questions import Market, MarketType, lower
+from api.questions import TheMarket
 from api.state import Served, State
 from collectors import exchanges as registry
 from collectors import venues as known
@@ -57,8 +57,7 @@ async def markets(served: State, exchange: Venue) -> Response:
 async def symbols(
     served: State,
     exchange: Venue,
-    market: Market = None,
-    market_type: MarketType = None,
+    market_type: TheMarket,
     source: Annotated[
         Literal["lake", "venue"], Query(description="Whom to ask: what the lake holds, or the venue itself, now.")
     ] = "lake",
@@ -68,7 +67,7 @@ async def symbols(
     `failed` says why a venue did not tell all of them.
     """
     venue = await served.reading.ask(lambda: _venue(exchange))
-    chosen = lower(market_type or market) or "spot"
+    chosen = market_type or "spot"
     if chosen not in venue.EVIDENCE:
         raise not_found(f"{exchange} has no market {chosen!r}; it has {', '.join(venue.EVIDENCE)}")
     if source == "lake":

@@ -31,6 +31,8 @@ WAITS = 500
 """Times in a row that the venue may ask for patience."""
 SETTLED = 2 * SECOND
 """How long ago a row must be over (by our clock) to be believed final."""
+FINAL = MINUTE
+"""How long after a time pages by id are believed that nothing more of it comes, where no row behind it says so."""
 
 
 class Unstable(Exception):
@@ -44,10 +46,6 @@ class Row(NamedTuple):
     at: int
     said: bytes
     event: Event
-
-
-FINAL = MINUTE
-"""How long after a time pages by id are believed that nothing more of it comes, where no row behind it says so."""
 
 
 class Jump(NamedTuple):

@@ -24,7 +24,7 @@ from daemon.repairing import Looked
 from lake.errors import LakeError, WrongQuestion
 from lake.job_book import JobBook
 from lake.job_plan import INTERRUPTED
-from lake.job_standing import LONG, PARTS, WORK
+from lake.job_standing import GAPS, LONG, PARTS
 from lake.jobs import ChunkRow, JobRow
 from lake.writer import LakeWriter
 from market.errors import MarketError
@@ -91,7 +91,7 @@ class Running:
         self.collectors = Collectors(day, writer)
         self.rounds = Rounds(writer, day.venue.clock, self.collectors)
         self.jobs = JobsService(
-            writer, self.rounds.book, ManualClock(day.venue.clock.now()), {WORK: self.rounds.work}, lambda: False
+            writer, self.rounds.book, ManualClock(day.venue.clock.now()), {GAPS: self.rounds.work}, lambda: False
         )
         self.rounds.service._queued = self.jobs.queued
 
@@ -353,9 +353,9 @@ async def test_nobody_else_asks_for_it(tmp_path: Path) -> None:
     clock = Quick()
     with LakeWriter.open(tmp_path / "lake", "n", clock.now()) as writer:
         work = Rounds(writer, clock, SimpleNamespace(outage=None)).work
-        queue = JobsService(writer, work._book, clock, {WORK: work}, lambda: False)
+        queue = JobsService(writer, work._book, clock, {GAPS: work}, lambda: False)
         with pytest.raises(WrongQuestion, match="asks for by itself"):
-            await queue.start(WORK, {"exchange": "binance", "market_type": "spot"}, "a test")
+            await queue.start(GAPS, {"exchange": "binance", "market_type": "spot"}, "a test")
 
 
 # --- how much is written ---

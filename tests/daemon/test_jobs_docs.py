@@ -13,7 +13,7 @@ from daemon.jobs import JobsService
 from lake import job_standing, migrations
 from lake.job_book import JobBook
 from lake.job_plan import AT_ONCE, ATTEMPTS, KEPT, pause_after
-from lake.job_standing import CANDLES, LONG, PARTS, WORK
+from lake.job_standing import CANDLES, GAPS, LONG, PARTS
 from lake.jobs import JobState
 from lake.writer import LakeWriter
 from market.times import DAY, MINUTE
@@ -49,7 +49,7 @@ def test_the_numbers_are_the_codes() -> None:
     assert (LONG, PARTS, job_standing.KEPT) == (DAY, 500, 5)
     assert "until that is a day old or has 500 parts" in PAGE
     assert "the last five of these jobs are kept" in PAGE
-    assert f"`{WORK}-…`" in PAGE
+    assert f"`{GAPS}-…`" in PAGE
     assert f"`{CANDLES}-…`" in PAGE
     assert "over for 30 days is forgotten" in PAGE
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lake.errors import WrongQuestion
 from lake.job_book import JobBook, Request
 from lake.job_plan import REPAIR
-from lake.job_standing import KEPT, LONG, PARTS, WORK, added, held_up, of, surplus, takes_more
+from lake.job_standing import GAPS, KEPT, LONG, PARTS, added, held_up, of, surplus, takes_more
 from lake.jobs import OVER, ChunkRow, JobRow
 from lake.rebuild import rebuild
 from lake.writer import LakeWriter
@@ -22,7 +22,7 @@ from tests.lake.test_jobs import NOW, chunk, job
 
 MARKET = {"exchange": "binance", "market_type": "spot"}
 REQUEST = Request(
-    work=WORK, what="open gaps", arguments=MARKET, priority=REPAIR, asked_by="the daemon"
+    work=GAPS, what="open gaps", arguments=MARKET, priority=REPAIR, asked_by="the daemon"
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def parts(*numbers: int) -> list[ChunkRow]:
 
 
 def one(name: str = "r", **changes: object) -> JobRow:
-    return job(name, work=WORK, arguments=MARKET, **changes)
+    return job(name, work=GAPS, arguments=MARKET, **changes)
 
 
 # --- what is decided ---
@@ -52,7 +52,7 @@ def test_of_a_market_are_its_own_jobs_the_newest_first() -> None:
     mine = [one(f"r-{n}", created_at=NOW + n) for n in range(3)]
     others = [job("b"), one("elsewhere")]
     others[1].arguments = {**MARKET, "market_type": "linear"}
-    assert [each.job for each in of([*mine, *others], WORK, MARKET)] == ["r-2", "r-1", "r-0"]
+    assert [each.job for each in of([*mine, *others], GAPS, MARKET)] == ["r-2", "r-1", "r-0"]
 
 
 def test_a_round_waits_for_the_one_before_it_and_for_who_holds_it_by_hand() -> None:

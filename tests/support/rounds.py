@@ -11,7 +11,7 @@ from daemon.jobs import carried
 from daemon.repair_service import RepairService
 from daemon.repairing import Done
 from lake.job_book import JobBook
-from lake.job_standing import WORK
+from lake.job_standing import GAPS
 from lake.jobs import JobRow
 from lake.writer import LakeWriter
 
@@ -47,7 +47,7 @@ class Rounds:
 
     async def carry_out(self) -> None:
         """What is queued."""
-        for job in self.writer.manifest.jobs("queued", work=WORK):
+        for job in self.writer.manifest.jobs("queued", work=GAPS):
             await self._one(job)
 
     async def _one(self, job: JobRow) -> None:
@@ -57,4 +57,4 @@ class Rounds:
         await carried(self.writer, self.book, self.clock, job, work, lambda: "queued")
 
     def jobs(self) -> list[JobRow]:
-        return self.writer.manifest.jobs(work=WORK)
+        return self.writer.manifest.jobs(work=GAPS)
