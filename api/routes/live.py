@@ -86,11 +86,7 @@ async def tail(served: State, wish: Wished) -> Response:
 
 
 @router.websocket("/live/tail")
-async def socket(
-    websocket: WebSocket,
-    served: State,
-    wish: Wished,
-) -> None:
+async def socket(websocket: WebSocket, served: State, wish: Wished) -> None:
     """The same events as text messages."""
     try:
         release = served.listening()

@@ -156,7 +156,7 @@ async def test_events_are_told_as_server_sent_ones(
 
 async def test_the_tail_says_at_once_whether_anything_can_come(here: Any) -> None:
     _, served = here
-    answer = await live.tail(served)
+    answer = await live.tail(served, Wish())
     assert await anext(answer.body_iterator) == b": nothing comes until a daemon collects into this lake\n\n"
     await answer.body_iterator.aclose()
 
