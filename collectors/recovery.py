@@ -14,8 +14,9 @@ from itertools import pairwise
 import msgspec
 
 from collectors import exchanges
-from collectors.chain import SNAPSHOT, ids_of
+from collectors.chain import CLEAR, SNAPSHOT, ids_of
 from collectors.chain_checked import CHECKSUM, CheckedMerger
+from collectors.holes import gap_id
 from collectors.intake import LaneKey
 from collectors.merger import CHAINED, HOLD, merger, venue_time
 from collectors.redundancy import way_of
@@ -61,6 +62,9 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
                 held.pop((segment.exchange, segment.market_type, segment.kind), None)
             _read(segment, _events(writer, segment), tails, held, past)
     gaps = [*_crash_gaps(writer, stops, now), *_unsaid(writer, held, now), *_closings(writer, stops, past, now)]
+    told = {gap.gap_id for gap in gaps}  # one that begins where the crash's does is that one, and grows
+    for lane in sorted({(row.exchange, row.market_type, row.kind) for row in found.interrupted}):
+        gaps += [gap for gap in _cleared(writer, lane, past, now) if gap.gap_id not in told] if _summed(lane) else []
     coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
     sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
     if sessions or coverage or gaps:
@@ -271,6 +275,49 @@ def _unsaid(writer: LakeWriter, held: Mapping[LaneKey, Merger], now: int) -> Ite
             if gap.gap_id not in told and not any(_gave_up(one, gap) for one in told.values()):
                 gap.detected_at = now
                 yield gap
+
+
+def _cleared(writer: LakeWriter, lane: LaneKey, past: Collection[str], now: int) -> Iterator[Gap]:
+    """Gaps of books whose checksum did not hold, as `CheckedMerger` would have told them, where the crash came before
+    they were recorded: from the last proven row before one that says so (`clear`) to the row that goes on.
+    """
+    proven: dict[str, BookDelta] = {}
+    broken: dict[str, Gap] = {}
+    found: list[tuple[int, Gap]] = []
+    for event in (event for segment in _newest(writer, lane) for event in _events(writer, segment)):
+        if not isinstance(event, BookDelta) or event.session in past:
+            continue
+        time, last = venue_time(event), proven.get(event.symbol)
+        if event.last_id is None:
+            if CLEAR in event.flags and event.symbol not in broken and last is not None:
+                gap = broken[event.symbol] = _unproven(lane, last, event, time, now)
+                found.append((time, gap))
+            continue
+        over = broken.pop(event.symbol, None)
+        if last is None or event.last_id > (last.last_id or 0):
+            proven[event.symbol] = event
+        if over is None or last is None:
+            continue
+        over.ts_to = max(time, over.ts_from + 1)
+        same = (time, event.checksum) == (venue_time(last), last.checksum)
+        if same if SNAPSHOT in event.flags else event.prev_id == last.last_id:
+            over.state, over.closed_at = "empty", now
+    known: dict[str, list[Gap]] = {}
+    for row in writer.manifest.gaps(*lane) if found else ():
+        known.setdefault(row.symbol, []).append(row)
+    for at, gap in found:
+        if not any(row.ts_from <= at and (row.ts_to is None or row.ts_to >= at) for row in known.get(gap.symbol, ())):
+            yield gap
+
+
+def _unproven(lane: LaneKey, last: BookDelta, clear: BookDelta, time: int, now: int) -> Gap:
+    """What lies between the `last` proven row of a book and the row `clear` behind it."""
+    start = venue_time(last)
+    name = gap_id(*lane, clear.symbol, last.last_id, start)
+    end = max(time, start + 1)
+    return Gap(
+        name, *lane, clear.symbol, start, end, None, None, CHECKSUM, CHECKSUM, "open", clear.session, now
+    )  # fmt: skip
 
 
 def _gave_up(told: Gap, hole: Gap) -> bool:

@@ -692,6 +692,51 @@ def test_a_book_of_which_the_last_thing_known_is_that_it_is_wrong_is_missing_fro
         assert (crash.cause, crash.ts_from, crash.ts_to) == ("crash", T0 + 40, None)
 
 
+WRONG = [update(0, 10, "a-1-1"), update(9, 20, "a-1-1", 10), update(40, None, "a-1-1", flags=("clear",))]
+WHOLE = [update(60, 60, "a-1-1", flags=("snapshot",)), update(70, 70, "a-1-1", 60)]
+
+
+@pytest.mark.parametrize(
+    "rows, end", [(WRONG, 40), (WRONG + WHOLE, 60)], ids=["wrong to the end", "known again before the crash"]
+)
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_checksum_that_did_not_hold_is_a_gap_though_the_crash_came_before_it_was_said(
+    tmp_path: Path, rows: list[Event], end: int, recorded: bool
+) -> None:
+    market = ("kraken", "spot")
+    merger = CheckedMerger(*market, "book_delta")
+    merger.merge_all(rows)
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, market, "a-1-1", rows, 1)
+        (told,) = merger.tick(T0 + 99)
+        if recorded:
+            writer.record_gaps([told])
+        for now in (T0 + SECOND, T0 + 2 * SECOND):
+            wrong, crash = settled(writer, now)
+            assert (wrong.gap_id, wrong.cause, wrong.state) == (told.gap_id, "checksum", "open")
+            assert (wrong.ts_from, wrong.ts_to, crash.cause) == (T0 + 9, T0 + end, "crash")
+            assert crash.ts_from == rows[-1].ts_event, "the crash's begins where the lines end"
+
+
+def test_of_a_book_that_nothing_is_known_of_nothing_is_wrong_and_history_is_no_stream(tmp_path: Path) -> None:
+    market, clear = ("kraken", "spot"), update(0, None, "a-1-1", flags=("clear",))
+    late = update(3, 3, "a-1-1", 2)
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, market, "h-1-1", [row for row in WRONG if row.flags], 1, source=HISTORY)
+        life(writer, market, "a-1-1", [clear, *WHOLE, late, clear], 2)
+        (crash,) = settled(writer, T0 + SECOND)
+        assert (crash.cause, crash.ts_from, crash.ts_to) == ("crash", T0 + 70, None), "it begins where that one would"
+
+
+def test_a_book_that_a_whole_proves_to_be_the_same_lacks_nothing(tmp_path: Path) -> None:
+    market = ("kraken", "spot")
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, market, "a-1-1", [*WRONG, update(9, 21, "a-1-1", flags=("snapshot",))], 1)
+        assert [(gap.cause, gap.state) for gap in settled(writer, T0 + SECOND) if gap.cause == "checksum"] == [
+            ("checksum", "empty")
+        ]
+
+
 def test_a_gap_behind_which_the_venue_numbered_anew_ends_in_time_and_has_no_ids(tmp_path: Path) -> None:
     with LakeWriter.open(tmp_path, "n", T0) as writer:
         life(writer, MARKET, "a-1-1", [sold(0, 900, "a-1-1"), sold(9, 901, "a-1-1")], 1)
