@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -55,9 +56,22 @@ def run(
             server.run(sockets=[listener])
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, which waits for answers under way when it is told to stop: those without an end end then."""
+
+    def __init__(self, served: Served, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._served = served
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._served.ending = True
+        super().handle_exit(sig, frame)
+
+
 def server_of(served: Served) -> uvicorn.Server:
     """The HTTP server of an application."""
-    return uvicorn.Server(
+    return _Server(
+        served,
         uvicorn.Config(
             create(served, served.config.host),
             log_config=None,
@@ -70,7 +84,7 @@ def server_of(served: Served) -> uvicorn.Server:
             timeout_keep_alive=30,
             timeout_graceful_shutdown=STOP_SECONDS,
             proxy_headers=False,
-        )
+        ),
     )
 
 

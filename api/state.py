@@ -41,6 +41,8 @@ class Served:
         self.lake = Lake(root)
         self.tokens = Tokens(root)
         self.control = Control(root)
+        self.ending = False
+        """Whether it was told to stop: what is told without an end ends."""
         self._listeners = 0
         self.sandbox = Sandbox(root) if config.sql else None
         self.reading = Reading(clock, config.reads_at_once, config.answer_seconds)

@@ -124,10 +124,10 @@ async def _left(websocket: WebSocket) -> None:
 
 
 async def _batches(served: Served, wish: Wish) -> AsyncIterator[Batch]:
-    """Batches with something in them, and an empty one after a while of silence."""
+    """Batches with something in them, and an empty one after a while of silence, until the server is told to stop."""
     tail, quiet = Tail(served.root, served.lake.manifest, wish), 0
     try:
-        while True:
+        while not served.ending:
             batch = await served.reading.ask(tail.step)
             quiet += 1
             if batch.lines or batch.skipped or quiet == QUIET_STEPS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from api import tailing
 from api.app import create
 from api.config import ServeConfig
 from api.routes import live
+from api.serving import server_of
 from api.state import MOST_LISTENERS, Served
 from api.tailing import MOST_BYTES, Tail, Wish
 from daemon.control import ControlService
@@ -159,6 +161,14 @@ async def test_the_tail_says_at_once_whether_anything_can_come(here: Any) -> Non
     answer = await live.tail(served, Wish())
     assert await anext(answer.body_iterator) == b": nothing comes until a daemon collects into this lake\n\n"
     await answer.body_iterator.aclose()
+
+
+async def test_a_tail_ends_when_the_server_is_told_to_stop(here: Any) -> None:
+    _, served = here
+    answer = await live.tail(served, Wish())
+    await anext(answer.body_iterator)
+    server_of(served).handle_exit(signal.SIGTERM, None)
+    assert [piece async for piece in answer.body_iterator] == []
 
 
 async def test_a_websocket_that_leaves_while_nothing_comes_is_no_listener_any_more(here: Any) -> None:
