@@ -64,6 +64,8 @@ async def alone(
     stop: asyncio.Event,
     priority: int = BACKFILL,
     watch: Watcher | None = None,
+    *,
+    patient: bool = True,
 ) -> Summary:
     """Carry out chunks where nobody else collects into the lake of `writer`. Raises StorageFailed, Fenced."""
     sink = Alone(writer, config, clock)
@@ -75,7 +77,7 @@ async def alone(
             told = contracts_of(writer, exchange.NAME, market_type)
             work = Backfill(
                 exchange, market_type, endpoint, sink, http, budget, clock, report, frames=frames, priority=priority,
-                known=told, watch=watch,
+                known=told, watch=watch, patient=patient,
             )  # fmt: skip
             return await work.run(chunks, stop)
     finally:

@@ -48,8 +48,8 @@ INTERVAL = "1m"
 """The candles that are asked for, of every venue."""
 LISTED_TRIES = 5
 """Times that a list of instruments is asked for."""
-DONE, FAILED, REFUSED, STOPPED = "done", "failed", "refused", "stopped"
-"""How an attempt at a chunk ends; a crash has its own word."""
+DONE, FAILED, REFUSED, STOPPED, EARLY = "done", "failed", "refused", "stopped", "early"
+"""How an attempt at a chunk ends; a crash has its own word. EARLY: what is not final yet is left for another time."""
 Report = Callable[[int, int, str], None]
 """(seconds of venue time that are done, of how many, what is at hand)."""
 
@@ -60,6 +60,13 @@ class Failure(msgspec.Struct, frozen=True):
     chunk: Wish
     reason: str
     permanent: bool
+
+
+class Early(msgspec.Struct, frozen=True):
+    """A chunk of which not all is final yet, and the ids that came, where they follow each other."""
+
+    chunk: Wish
+    ids: Sequence[Interval] = ()
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -74,6 +81,7 @@ class Summary(msgspec.Struct, kw_only=True):
     lacking: int = 0
     """Ids that the venue's own history lacks: gaps that cannot be repaired."""
     failed: list[Failure] = []
+    early: list[Early] = []
 
 
 def offers(exchange: Exchange, market_type: str) -> Mapping[str, Offer | Absent]:
@@ -119,13 +127,16 @@ def close_gaps(writer: LakeWriter, exchange: Exchange, market_type: str, now: in
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """How one attempt at a chunk ended: `outcome` is DONE, FAILED, REFUSED or STOPPED, `reason` is why not DONE."""
+    """How one attempt at a chunk ended: `outcome` is DONE, FAILED, REFUSED, STOPPED or EARLY, `reason` is why it failed
+    or was refused; `ids` that came, where they follow each other.
+    """
 
     chunk: Wish
     outcome: str
     reason: str = ""
     rows: int = 0
     requests: int = 0
+    ids: Sequence[Interval] = ()
 
 
 class Watcher(Protocol):
@@ -154,7 +165,8 @@ class Sink(Protocol):
 
 class Backfill:
     """One market's chunks, `at_once` of them side by side. `http` and `budget` are whoever else's asks this venue from
-    here; `priority` is its place in that; `known` are instruments of which the venue may list some no more.
+    here; `priority` is its place in that; `known` are instruments of which the venue may list some no more. Who is not
+    `patient` does not wait until what is asked for is final.
     """
 
     def __init__(
@@ -173,7 +185,9 @@ class Backfill:
         at_once: int = AT_ONCE,
         known: Iterable[Contract] = (),
         watch: Watcher | None = None,
+        patient: bool = True,
     ) -> None:
+        self._patient = patient
         self._watch = watch
         self._priority = priority
         self._at_once = at_once
@@ -267,6 +281,9 @@ class Backfill:
                 for task in tasks:
                     if isinstance(task, Fetch):
                         await self._carry_out(link, task, chunk, session)
+                if not self._patient and session.early(self._clock.now()):
+                    cause, detail = EARLY, said(chunk)
+                    break
                 tasks = await self._wait(link, session, stop)
             if session.done:
                 cause, detail = _outcome(session), session.failed or said(chunk)
@@ -275,7 +292,7 @@ class Backfill:
             del self._going[name]
         self._finished += (chunk.end if cause == DONE else session.venue_time) - chunk.start
         await self._sink.write(self._pipeline)
-        return Attempt(chunk, cause, session.failed, link.row.events, session.requests)
+        return Attempt(chunk, cause, session.failed, link.row.events, session.requests, session.ids)
 
     async def _wait(self, link: Link, session: Pages, stop: asyncio.Event) -> Sequence[Task]:
         """What the session wants next, when it wants it."""
@@ -316,6 +333,8 @@ class Backfill:
         summary.requests += attempt.requests
         if attempt.outcome == DONE:
             summary.done += 1
+        elif attempt.outcome == EARLY:
+            summary.early.append(Early(attempt.chunk, attempt.ids))
         elif attempt.outcome != STOPPED:
             summary.failed.append(Failure(attempt.chunk, attempt.reason, attempt.outcome == REFUSED))
 

@@ -20,17 +20,15 @@ from collectors.repair_plan import (
     FRAMED,
     REST,
     Asked,
-    Found,
     Known,
     Left,
     Sources,
     Tried,
     asked_of,
     has_road,
-    proven_by_pages,
     symbols_of,
-    verdict,
 )
+from collectors.repair_proofs import Found, proven_by_pages, verdict
 from lake.checks import Ids
 from lake.errors import CorruptFile
 from lake.manifest import Manifest
@@ -195,11 +193,18 @@ def count(root: Path, gap: Gap) -> int:
         return int(rows.select(pl.len()).collect().item())
 
 
-def remember(writer: LakeWriter, gaps: Iterable[Gap], before: Mapping[str, Tried], now: int) -> None:
-    """That an attempt at these failed: they are left alone for a while, by a later run too."""
-    vain = {gap.gap_id: Tried(now, before[gap.gap_id].times + 1 if gap.gap_id in before else 1) for gap in gaps}
-    if vain:
-        writer.publish(cursors={CURSOR + name: _packed(one) for name, one in vain.items()}, now=now)
+def remember(
+    writer: LakeWriter, gaps: Iterable[Gap], before: Mapping[str, Tried], now: int, early: Iterable[Gap] = ()
+) -> None:
+    """That an attempt at these failed: they are left alone for a while, by a later run too. What was asked for `early`
+    has not failed: it is left alone until it is final.
+    """
+    told: dict[str, Tried] = {}
+    for failed, mine in ((1, gaps), (0, early)):
+        for name in (gap.gap_id for gap in mine):
+            told[name] = Tried(now, failed + (before[name].times if name in before else 0))
+    if told:
+        writer.publish(cursors={CURSOR + name: _packed(one) for name, one in told.items()}, now=now)
 
 
 def _packed(tried: Tried) -> int:

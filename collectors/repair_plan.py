@@ -1,11 +1,9 @@
-"""Which open gaps are closed, from where and in which order, and what it takes to call one closed. Pure.
+"""Which open gaps are asked for, from where, when and in which order. Pure.
 
 A gap is asked for of the venue where its history reaches, of its archive where that has the day, and is left alone
 where neither is so: then the reason is said. Where nobody can be asked but frames of its time are kept, these are read
-again once its day is closed: lines were lost, not what came. It is closed by proof only: `repaired` where what was
-missing is here, `empty` where all of its time was asked for and nothing was missing, `unrepairable` where the venue's
-history lacks every id of it, or where what is past is told by no source. The newest day goes first, and of a day the
-smallest.
+again once its day is closed: lines were lost, not what came. The newest day goes first, and of a day the smallest. What
+came is judged by `repair_proofs`.
 """
 
 from __future__ import annotations
@@ -32,10 +30,11 @@ ARCHIVED = frozenset({"trade", "agg_trade", "kline", "funding_rate"})
 """Kinds whose archived rows are those that a stream brings."""
 SOONEST, LATEST = MINUTE, DAY
 """How long a gap rests after the first attempt that failed, and at most: twice as long after each further one."""
-PROMPT = 10 * SECOND
-"""How long a hole of ids is over before it is asked for where pages prove themselves (`Offer.prompt`): another
-connection may still bring what is missing.
+PROMPT, SOON = 10 * SECOND, 30 * SECOND
+"""How long a hole of ids, or another one, is over before it is asked for, where pages say themselves what is final
+(`Offer.prompt`): another connection may still bring what is missing, and a row behind the hole proves its end.
 """
+EARLY = "it was asked for before all of it was final"
 CALM = HOUR
 """How long a gap that no source can close is over before that is written down: connections may repeat until then."""
 CLOSED = HOUR
@@ -64,7 +63,9 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Tried(msgspec.Struct, frozen=True):
-    """Attempts at a gap that failed, and when the last of them ended (us)."""
+    """Attempts at a gap that failed, and when the last of them ended (us); none where it was asked for too early only,
+    so that what came did not prove all of it.
+    """
 
     at: int
     times: int
@@ -72,7 +73,7 @@ class Tried(msgspec.Struct, frozen=True):
     @property
     def again(self) -> int:
         """When it may be asked for again (us)."""
-        return self.at + min(SOONEST << min(self.times - 1, 20), LATEST)
+        return self.at + min(SOONEST << min(self.times - 1, 20), LATEST) if self.times else self.at
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,15 +131,6 @@ class RepairPlan(msgspec.Struct, frozen=True):
     def wishes(self, road: Road = REST) -> list[Wish]:
         """What is asked for on a road, in order."""
         return [part for step in self.steps if step.road == road for part in step.parts]
-
-
-class Found(msgspec.Struct, frozen=True):
-    """What the tables hold on the time of a gap: how many rows only sessions that asked for it brought, and the ids
-    that are stored.
-    """
-
-    new: int
-    ids: Sequence[Interval] = ()
 
 
 def plan(gaps: Iterable[Gap], sources: Sources, known: Known, now: int, *, longest: int | None = None) -> RepairPlan:
@@ -205,7 +197,7 @@ def _one(
         why = "its candles are of another width than a minute: dl archive or dl import may have them"
         return Left(gap, why, rests=True)
     if offer is not None and not _too_old(span, offer, now):
-        return _by_rest(gap, offer, missing, now, taken)
+        return _by_rest(gap, offer, missing, now, taken, tried)
     if not archive:
         assert offer is not None
         hours = (offer.reach or 0) // HOUR
@@ -238,10 +230,10 @@ def symbols_of(gap: Gap, known: Known) -> list[str]:
 
 def asked_of(gap: Gap, symbol: str, known: Known) -> list[Interval]:
     """When a gap's rows of a symbol were asked for and came."""
-    return union(row.span for row in _rows(gap, symbol, known))
+    return union(row.span for row in rows_asked(gap, symbol, known))
 
 
-def _rows(gap: Gap, symbol: str, known: Known) -> list[Asked]:
+def rows_asked(gap: Gap, symbol: str, known: Known) -> list[Asked]:
     since = gap.detected_at if gap.cause in LOST else 0
     return [row for row in known.asked if (row.kind, row.symbol) == (gap.kind, symbol) and row.at >= since]
 
@@ -272,16 +264,6 @@ def _by_frames(gap: Gap, now: int) -> Step | Left:
     return Step(gap, OWN, "time", (Wish(gap.kind, gap.symbol, days.start, days.end),))
 
 
-def read_again(gap: Gap, known: Known, now: int) -> Gap | None:
-    """A gap whose frames were read again, closed; None where that was not done, or they do not tell all of it."""
-    rows = known.reread.get(gap.gap_id)
-    if rows is None or gap.ts_to is None or gap.cause not in WHOLE or subtract([hole(gap)], known.frames):
-        return None
-    state: Literal["repaired", "empty"] = "repaired" if rows else "empty"
-    what = f"{rows:,} rows came that were missing" if rows else "nothing of it was missing"
-    return _closed(gap, state, gap.proof, OWN, f"its frames were read again: {what}", now)
-
-
 def _of_minutes(gap: Gap, symbols: Sequence[str], known: Known) -> bool:
     """Whether what was missed are candles of a minute, which are what history asks for."""
     near = {row.session for row in known.streamed if row.kind == CANDLE and row.symbol in symbols}
@@ -299,19 +281,38 @@ def _by_rest(
     missing: Mapping[str, Sequence[Interval]],
     now: int,
     taken: Mapping[tuple[str, str], Sequence[Interval]],
+    tried: Tried | None,
 ) -> Step | Left:
+    """What is over for a minute is final. Before all of a gap is, it is asked for once: all of it where pages say
+    themselves what is final, else what is.
+    """
     wanted = {symbol: [grained(one, offer.grain) for one in spans] for symbol, spans in missing.items()}
-    settle, rest = (PROMPT, "10 seconds") if offer.prompt and _has_ids(gap) else (SETTLE, "a minute")
-    over = max(one.end for spans in wanted.values() for one in spans) + settle
+    over = max(one.end for spans in wanted.values() for one in spans) + SETTLE
     if now < over:
-        return Left(gap, f"it is not over for {rest}: asked for from {text(over)} on", over)
+        again = tried is not None or any(spans != [hole(gap)] for spans in missing.values())
+        when = over if again else min(_soon(gap, offer), over)
+        if now < when:
+            why = EARLY if again else "it has just ended"
+            return Left(gap, f"{why}: asked for from {text(when)} on", when)
+        if not offer.prompt:
+            final = Interval(0, floor_to(now - SETTLE, offer.grain))
+            wanted = {symbol: intersect(spans, [final]) for symbol, spans in wanted.items()}
     made = [
         Wish(gap.kind, symbol, part.start, part.end)
         for symbol, spans in wanted.items()
         for one in subtract(spans, taken.get((gap.kind, symbol), ()))
         for part in parts(one, offer.width)
     ]
-    return Step(gap, REST, "ids" if _has_ids(gap) and offer.width is None else "time", tuple(made))
+    return Step(gap, REST, "ids" if has_ids(gap) and offer.width is None else "time", tuple(made))
+
+
+def _soon(gap: Gap, offer: Offer) -> int:
+    """When a gap is first asked for (us), unless all of it is final before: where pages do not say what is final, not
+    before a grain of it is.
+    """
+    span = hole(gap)
+    first = span.end + (PROMPT if offer.prompt and has_ids(gap) else SOON)
+    return first if offer.prompt else max(first, span.start - span.start % offer.grain + offer.grain + SETTLE)
 
 
 def _by_archive(gap: Gap, missing: Mapping[str, Sequence[Interval]], now: int) -> Step | Left:
@@ -321,66 +322,8 @@ def _by_archive(gap: Gap, missing: Mapping[str, Sequence[Interval]], now: int) -
     if now < end + DAY // 2:
         return Left(gap, f"the venue's archive has it from about {text(end + DAY // 2)} on", end + DAY // 2)
     made = [Wish(gap.kind, symbol, one.start, one.end) for symbol, spans in days.items() for one in spans]
-    return Step(gap, ARCHIVE, "ids" if _has_ids(gap) else "time", tuple(made))
+    return Step(gap, ARCHIVE, "ids" if has_ids(gap) else "time", tuple(made))
 
 
-def _has_ids(gap: Gap) -> bool:
+def has_ids(gap: Gap) -> bool:
     return (gap.missing or 0) > 0
-
-
-def proven_by_pages(gap: Gap, sources: Sources) -> bool:
-    """Whether the pages of its past prove the ids of a gap by themselves: what they lack are gaps of their own."""
-    offer = (sources.offers or {}).get(gap.kind)
-    return _has_ids(gap) and isinstance(offer, Offer) and offer.width is None
-
-
-def verdict(gap: Gap, sources: Sources, known: Known, found: Found | None, now: int) -> Gap | Left:
-    """A gap of which all was asked for, closed, or why it is not. `found` is None while the tables do not hold all."""
-    rows = [row for symbol in symbols_of(gap, known) for row in _rows(gap, symbol, known)]
-    source: Road = REST if any(row.road == REST and row.span.overlaps(hole(gap)) for row in rows) else ARCHIVE
-    ids = Interval(gap.id_from or 0, gap.id_to or 0)
-    if not _has_ids(gap):
-        if found is None:
-            return Left(gap, "all of it was asked for; the verdict waits until that is in tables")
-        if found.new:
-            return _closed(gap, "repaired", gap.proof, source, f"{found.new:,} rows came that were missing", now)
-        return _closed(gap, "empty", gap.proof, source, "all of it was asked for, and nothing of it was missing", now)
-    lacking = intersect([ids], _ids(known.lacking, gap))
-    if proven_by_pages(gap, sources):
-        left = lacking
-    elif found is None:
-        return Left(gap, "all of it was asked for; the verdict waits until that is in tables")
-    else:
-        left = subtract([ids], found.ids)
-    if not left:
-        return _closed(gap, "repaired", "ids", source, "all of its ids came", now)
-    count = sum(one.length for one in left)
-    if not subtract(left, lacking):
-        told = "the venue's own history lacks"
-        if count == ids.length:
-            return _closed(gap, "unrepairable", "ids", source, f"{told} all of its ids: asked twice", now)
-        told = f"{told} {count:,} of its ids, which have a gap of their own; the others came"
-        return _closed(gap, "repaired", "ids", source, told, now)
-    return Left(gap, f"all of it was asked for, and {count:,} of its ids did not come")
-
-
-def _ids(lacking: Iterable[Gap], gap: Gap) -> list[Interval]:
-    """Ids of the gap's stream that the venue's history lacks."""
-    return [
-        Interval(row.id_from, row.id_to)
-        for row in lacking
-        if (row.kind, row.symbol) == (gap.kind, gap.symbol) and row.id_from is not None and row.id_to is not None
-    ]
-
-
-def _closed(
-    gap: Gap, state: Literal["repaired", "empty", "unrepairable"], proof: str, source: Road, detail: str, now: int
-) -> Gap:
-    said = f"{gap.detail}; {detail}" if gap.detail else detail
-    return msgspec.structs.replace(gap, state=state, proof=proof, source=source, detail=said, closed_at=now)
-
-
-def given_up(one: Hopeless, now: int) -> Gap:
-    """A gap that nothing can close, as it is written down."""
-    said = f"{one.gap.detail}; {one.why}" if one.gap.detail else one.why
-    return msgspec.structs.replace(one.gap, state="unrepairable", detail=said, closed_at=now)

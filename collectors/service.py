@@ -93,7 +93,7 @@ class CollectorsService:
 
     async def backfill(
         self, exchange: Exchange, market_type: str, endpoint: Endpoint, chunks: Sequence[Wish], report: Report,
-        *, priority: int = BACKFILL, at_once: int = AT_ONCE, watch: Watcher | None = None,
+        *, priority: int = BACKFILL, at_once: int = AT_ONCE, watch: Watcher | None = None, patient: bool = True,
     ) -> Summary:  # fmt: skip
         """Bring in history beside what is collected, as far as it comes before the stop (see `collectors.beside`)."""
         sink = Beside(self._intake, self._clock, self._collecting.next_session, self._written)
@@ -103,7 +103,7 @@ class CollectorsService:
             http = await ask(exchange, market_type, self._clock, self._budget, stack)
             work = Backfill(
                 exchange, market_type, endpoint, sink, http, self._budget, self._clock, report, frames=frames,
-                priority=priority, at_once=at_once, known=known, watch=watch,
+                priority=priority, at_once=at_once, known=known, watch=watch, patient=patient,
             )  # fmt: skip
             return await work.run(chunks, self._stop)
 

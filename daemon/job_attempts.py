@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from collectors.backfill import DONE, REFUSED, STOPPED, Attempt
+from collectors.backfill import DONE, EARLY, REFUSED, STOPPED, Attempt
 from collectors.history_plan import Wish
 from lake import job_plan
 from lake.job_book import JobBook
@@ -105,7 +105,7 @@ class Watch:
                 mine.stopped = True
             elif attempt.outcome == REFUSED:
                 mine.refused = attempt.reason
-            elif attempt.outcome != DONE:
+            elif attempt.outcome not in (DONE, EARLY):
                 mine.failed = attempt.reason
             if not mine.left and not mine.stopped:
                 await self._end(mine)

@@ -211,7 +211,8 @@ class RepairWork:
         self, watch: Watcher | None, at_once: int | None, venue: Exchange, market_type: str, endpoint: Endpoint,
         wishes: Sequence[Wish], report: Report,
     ) -> Summary:  # fmt: skip
-        more = {} if at_once is None else {"at_once": at_once}
+        # who asks by hand waits until what he asks for is final; the daemon looks again once it is
+        more: dict[str, Any] = {} if at_once is None else {"at_once": at_once, "patient": False}
         return await self._collectors.backfill(
             venue, market_type, endpoint, wishes, report, priority=REPAIR, watch=watch, **more
         )

@@ -30,11 +30,13 @@ SHOWN = 5
 """Reasons that `/status` names."""
 WORKED_ON = "its market is being repaired"
 FRESH_SECONDS = 20.0
-"""How often it is looked, between two looks at all gaps, whether ids are missing of which the venue can be asked at
-once (`collectors.repair_plan.PROMPT`).
+"""How often it is looked, between two looks at all gaps, at those that are new: they are asked for before all of them
+is final (`collectors.repair_plan`).
 """
-FRESH = 2 * MINUTE
-"""How long (us) after its end a gap counts as such a one."""
+FRESH = 3 * MINUTE
+"""How long (us) after its end and its detection a gap counts as such a one: until it was asked for anew."""
+LATE = HOUR
+"""One that is found later than so long after its end is seen when all gaps are looked at."""
 
 
 class RepairService:
@@ -80,11 +82,13 @@ class RepairService:
             await (self.once(stop) if whole else self.fresh(stop))
 
     async def fresh(self, stop: asyncio.Event) -> Done:
-        """A look at the gaps of ids that have just ended, so that they need not wait. Raises StorageFailed, Fenced."""
+        """A look at the gaps that have just ended or been found, so that they need not wait. Raises StorageFailed,
+        Fenced.
+        """
         done, told, now = Done(), self._config.repair, self._clock.now()
         limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR))
-        gaps = await asyncio.to_thread(Scope(start=now - FRESH).gaps, self._writer.manifest)
-        just = [gap for gap in gaps if gap.missing and gap.ts_to is not None]
+        gaps = await asyncio.to_thread(Scope(start=now - LATE).gaps, self._writer.manifest)
+        just = [gap for gap in gaps if gap.ts_to is not None and max(gap.ts_to, gap.detected_at) > now - FRESH]
         for market, mine in sorted(repair.markets(just).items()):
             turn = self._work.turns[market]
             if not stop.is_set() and not turn.locked():

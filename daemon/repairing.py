@@ -15,10 +15,11 @@ import msgspec
 
 from collectors import repair, venues
 from collectors.backfill import Report, Summary
-from collectors.history_plan import Wish
+from collectors.history_plan import Wish, hole
 from collectors.repair import Scope
 from collectors.repair_plan import (
     ARCHIVE,
+    EARLY,
     OWN,
     REST,
     Known,
@@ -26,11 +27,10 @@ from collectors.repair_plan import (
     Road,
     Sources,
     Step,
-    given_up,
     plan,
     ranked,
-    read_again,
 )
+from collectors.repair_proofs import by_ids, given_up, read_again
 from compactor.recertify import recertify
 from daemon import repair_frames
 from daemon.backfilling import endpoint_of
@@ -40,8 +40,8 @@ from lake.errors import LakeError
 from lake.manifest import Manifest
 from lake.writer import LakeWriter
 from market.errors import MarketError
-from market.session import Endpoint, Exchange, Gap
-from market.times import date_of
+from market.session import EVERY_SYMBOL, Endpoint, Exchange, Gap
+from market.times import Interval, date_of
 from runtime import mending, telemetry
 from runtime.clock import Clock
 
@@ -110,12 +110,13 @@ class Done(msgspec.Struct, kw_only=True):
 
 
 class Brought(msgspec.Struct):
-    """What was told of gaps that were asked for, by their names: rows of files and frames, and why not all came.
-    `broken_off`: whoever asks venues stopped before the end.
+    """What was told of gaps that were asked for, by their names: rows of files and frames, why not all came, and of
+    those of which not all was final the ids that came. `broken_off`: whoever asks venues stopped before the end.
     """
 
     rows: dict[str, int] = {}
     why: dict[str, str] = {}
+    early: dict[str, list[Interval]] = {}
     broken_off: bool = False
 
 
@@ -220,10 +221,13 @@ async def _ask(
         return
     done.rows += fetched.rows
     done.requests += fetched.requests
-    brought.broken_off = fetched.done + len(fetched.failed) < fetched.chunks
+    brought.broken_off = fetched.done + len(fetched.early) + len(fetched.failed) < fetched.chunks
     done.problems += [f"{one.chunk.kind} {one.chunk.symbol}: {one.reason}" for one in fetched.failed]
     for one in fetched.failed:
         brought.why |= dict.fromkeys(_of(made, REST, one.chunk), one.reason)
+    for early in fetched.early:
+        for name in _meeting(made, early.chunk):
+            brought.early.setdefault(name, []).extend(early.ids)
 
 
 async def _fetch(
@@ -252,6 +256,14 @@ def _of(made: RepairPlan, road: Road, wish: Wish) -> list[str]:
     return [step.gap.gap_id for step in made.steps if step.road == road and wish in step.parts]
 
 
+def _meeting(made: RepairPlan, wish: Wish) -> list[str]:
+    """The gaps, by name, that are asked for over REST and meet that part, whosever it is."""
+    gaps = [step.gap for step in made.steps if step.road == REST]
+    span = Interval(wish.start, wish.end)
+    mine = [gap for gap in gaps if gap.kind == wish.kind and gap.symbol in (wish.symbol, EVERY_SYMBOL)]
+    return [gap.gap_id for gap in mine if hole(gap).overlaps(span)]
+
+
 def settle(writer: LakeWriter, looked: Looked, brought: Brought, now: int, done: Done) -> dict[str, str]:
     """Verdicts; gaps that nothing can close; and attempts that came to nothing: why, by the name of the gap.
 
@@ -261,6 +273,12 @@ def settle(writer: LakeWriter, looked: Looked, brought: Brought, now: int, done:
     closed, waiting = repair.close(writer, gaps, looked.sources, now)
     after = msgspec.structs.replace(before, reread=repair.reread(writer.manifest, gaps))
     again = [row for gap in gaps if (row := read_again(gap, after, now)) is not None]
+    over = {gap.gap_id for gap in closed}
+    again += [
+        row
+        for gap in gaps
+        if gap.gap_id not in over and (row := by_ids(gap, brought.early.get(gap.gap_id, ()), now)) is not None
+    ]
     over = {row.gap_id for row in again}
     hopeless = [given_up(one, now) for one in made.hopeless if one.gap.gap_id not in over]
     if again or hopeless:
@@ -269,9 +287,11 @@ def settle(writer: LakeWriter, looked: Looked, brought: Brought, now: int, done:
     recertify(writer, [*closed, *hopeless], now)
     done.closed += [*closed, *hopeless]
     over = {gap.gap_id for gap in done.closed}
-    lost = _not_asked(writer.manifest, made.steps, looked.sources, now)
+    short = [gap for gap in _not_asked(writer.manifest, made.steps, looked.sources, now) if gap.gap_id not in over]
+    early = [gap for gap in short if gap.gap_id in brought.early and gap.gap_id not in brought.why]
+    lost = [gap for gap in short if gap not in early]
     tried = repair_frames.patient(made.steps, before.tried)
-    repair.remember(writer, [*lost, *(one.gap for one in made.left if one.rests)], tried, now)
+    repair.remember(writer, [*lost, *(one.gap for one in made.left if one.rests)], tried, now, early)
     for gap in (*closed, *hopeless):
         telemetry.gap_closed(
             exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, state=gap.state,
@@ -285,6 +305,7 @@ def settle(writer: LakeWriter, looked: Looked, brought: Brought, now: int, done:
         )  # fmt: skip
     how = {name: f"its frames, read again, tell {rows:,} rows and not all of it" for name, rows in after.reread.items()}
     how |= dict.fromkeys(vain, "asking for it failed")
+    how |= {gap.gap_id: EARLY for gap in early}
     how |= {one.gap.gap_id: one.why for one in (*made.left, *waiting)}
     done.left += [
         Told(gap, "leave", how.get(gap.gap_id, "its turn has not come")) for gap in gaps if gap.gap_id not in over

@@ -27,8 +27,8 @@ class Offer(msgspec.Struct, frozen=True):
     same: bool = True
     """Whether its rows are those that a stream brings, so that each fills the other's holes."""
     prompt: bool = False
-    """Whether it is asked for by ids whose pages prove by themselves that all of a time is there, or wait until it is
-    (`collectors.adapters.paging.IdPages`): it may be asked for as soon as a hole is over.
+    """Whether its pages say themselves what of a time is not final yet, and cover only what is
+    (`collectors.adapters.pages.Pages.early`): it may be asked for as soon as a hole is over.
     """
     sized: bool = False
     """Whether its session has to be told what a contract is worth (`Polled.known`)."""

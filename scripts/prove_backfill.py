@@ -287,7 +287,8 @@ def _pages(twin: Twin, kind: str, symbol: str, asked: list[Asked]) -> Iterator[t
     for one in asked:
         parts = urlsplit(one.target)
         query = parse_qs(parts.query)
-        if parts.path != path or one.status != 200 or query.get("limit") == ["1"] or "ONE_DAY" in one.target:
+        sought = query.get("limit") in (["1"], [str(route.limit - 1)]) or "ONE_DAY" in one.target
+        if parts.path != path or one.status != 200 or sought:
             continue
         try:
             rows = route.rows(one.body, Made("n-1-1", 1, int(one.told * SECOND)))

@@ -3,7 +3,8 @@
 The last row before the period and its last row are asked for by time, so the ids between them are all that there is;
 where nothing lies before the period, its first row is found by halving. Pages go forward: what lies before an id a
 page's rows further on is the page that begins with the last row of the page before. A few ids on either side of the
-period are looked at too, since times need not ascend as ids do.
+period are looked at too, since times need not ascend as ids do: where there are fewer behind it, its end is believed
+once it is final.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Before(msgspec.Struct, frozen=True):
 
 class DensePages(Pages):
     """By ids that a route gives what lies before of; the id is the `route`'s parameter `end`."""
+
+    numbered = True
 
     def __init__(self, session_id: str, stream: Stream, span: tuple[int, int], route: Route, before: Before) -> None:
         super().__init__(session_id, stream, span, route)
@@ -87,10 +90,12 @@ class DensePages(Pages):
             raise Unstable(f"a page without row {self._named}, which the venue has just named")
         if any(row.at + SETTLED > ts_recv for row in rows if row.at < self.end_at):
             raise Unstable("a row that is not over yet")
+        # what was called the period's last row may have been the last one of a history that lags
+        self._final = max(self._final or 0, *(row.key for row in rows if row.at < self.end_at), 0)
         if self._border is None and self._nothing is not None and rows[0].key == first > 0:
             self._from = max(first - limit + 1, 0)  # the first row of all is not among them: look further back
             return []
-        return self._go_on(rows)
+        return self._go_on(rows, ts_recv)
 
     def _sought(self, found: tuple[int, int] | None, ts_recv: int) -> None:
         """One more is known of where the period's rows begin and end."""
@@ -100,7 +105,8 @@ class DensePages(Pages):
             if ts_recv < self.end_at + SETTLED:
                 raise Unstable("the period is not over yet")
             if found is None or found[1] < self.start_at:
-                self.venue_time = self.end_at  # nothing on the period
+                if not self._early(ts_recv, self.end_at):
+                    self.venue_time = self.end_at  # nothing on the period
             else:
                 self._final, self._some, self._at_time = found[0], found, self.start_at
             return
@@ -119,7 +125,7 @@ class DensePages(Pages):
     def _begin(self, number: int) -> None:
         self._named, self._from = number, max(number - self._margin, 0)
 
-    def _go_on(self, rows: Sequence[Row]) -> list[Row]:
+    def _go_on(self, rows: Sequence[Row], ts_recv: int) -> list[Row]:
         """The new rows of a page; all ids between its first and its last are there, or lacking twice."""
         assert self._from is not None
         final, wanted = self._final or 0, self._from + self._route.limit - 1
@@ -129,13 +135,18 @@ class DensePages(Pages):
             for row, later in itertools.pairwise(rows)
             if later.key != row.key + 1 and later.at >= self.start_at and row.at < self.end_at
         ]
+        if self._early(ts_recv, max([one.before for one in jumps], default=0)):
+            return []
         if jumps and self._doubted != jumps[0]:
             self._doubted = jumps[0]
             raise Unstable(f"ids {jumps[0].first} to {jumps[0].end - 1} are not in the page")
         if last.key < min(final, wanted) and (border is not None or self._named is None) and len(rows) == 1:
             raise Unstable(f"ids {last.key + 1} to {min(final, wanted)} are not in the page")
-        if last.key >= final and (last.key < wanted or last.key >= final + self._margin):
+        if last.key >= final + self._margin:
             self.venue_time = self.end_at
+        elif last.key >= final and last.key < wanted:
+            if not self._early(ts_recv, self.end_at):
+                self.venue_time = self.end_at
         else:
             self.venue_time = max(self.venue_time, min(last.at, self.end_at))  # more may share its time
         self.jumps += jumps

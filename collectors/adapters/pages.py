@@ -21,7 +21,7 @@ from collectors.adapters.asking import Failed
 from collectors.adapters.reading import BAD_FRAME, why
 from market.kinds import Event
 from market.session import Fetch, Output, Rejected, Stream, StreamState
-from market.times import MINUTE, MS, SECOND
+from market.times import MINUTE, MS, SECOND, Interval
 
 TRIES = 10
 """Times in a row that one page is asked for before it is given up; being told to wait is none."""
@@ -32,7 +32,9 @@ WAITS = 500
 SETTLED = 2 * SECOND
 """How long ago a row must be over (by our clock) to be believed final."""
 FINAL = MINUTE
-"""How long after a time pages by id are believed that nothing more of it comes, where no row behind it says so."""
+"""How long after a time pages are believed that nothing more of it comes, where no row behind it says so: a venue's
+history may lag behind its streams.
+"""
 
 
 class Unstable(Exception):
@@ -123,6 +125,9 @@ class Seek(msgspec.Struct, frozen=True):
 class Pages(ABC):
     """`market.session.Session` of one symbol's history. `done` once it is whole or given up, `failed` says why."""
 
+    numbered = False
+    """Whether the keys of rows are ids that follow each other by one."""
+
     def __init__(self, session_id: str, stream: Stream, span: tuple[int, int], route: Route) -> None:
         self.session_id = session_id
         self.frame_no = 0
@@ -133,6 +138,8 @@ class Pages(ABC):
         self.refused = False
         """Whether it failed by the venue's word on the request itself: asking again changes nothing."""
         self.jumps: list[Jump] = []
+        self.ids: list[Interval] = []
+        """Ids that came, where they follow each other."""
         self.requests = 0
         self._stream = stream
         self._route = route
@@ -177,7 +184,10 @@ class Pages(ABC):
             return self._wrong(error.failure, ts_recv)
         self._tries = self._waited = 0
         self._pause = FIRST_PAUSE
-        events = [row.event for row in rows if self.start_at <= row.at < self.end_at]
+        inside = [row for row in rows if self.start_at <= row.at < self.end_at]
+        events = [row.event for row in inside]
+        if self.numbered:
+            self._number(inside)
         if self.venue_time > self.start_at:
             self._state.events += 1  # what is known to be empty is covered too
         if not events:
@@ -207,6 +217,10 @@ class Pages(ABC):
     def done(self) -> bool:
         return bool(self.failed) or self.venue_time >= self.end_at
 
+    def early(self, now: int) -> bool:
+        """Whether what the venue has told so far was told too soon to be believed: it is asked again once it is not."""
+        return not self.done and now < self._later
+
     # --- members say ---
 
     @abstractmethod
@@ -222,6 +236,20 @@ class Pages(ABC):
         """The new rows of an answer; moves on. Raises BAD_FRAME, Failed and Unstable without having moved."""
 
     # --- inside ---
+
+    def _early(self, ts_recv: int, over: int) -> bool:
+        """Whether it is too soon to believe that nothing more comes of a time that is `over` (0: nothing says so). Then
+        it is asked for again, later.
+        """
+        self._later = over + FINAL
+        return ts_recv < self._later
+
+    def _number(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            if self.ids and self.ids[-1].end == row.key:
+                self.ids[-1] = Interval(self.ids[-1].start, row.key + 1)
+            else:
+                self.ids.append(Interval(row.key, row.key + 1))
 
     def _ask(self, wanted: tuple[str, str, int]) -> Fetch:
         tag, url, weight = wanted

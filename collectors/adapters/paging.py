@@ -12,7 +12,6 @@ import itertools
 from collections.abc import Sequence
 
 from collectors.adapters.pages import (
-    FINAL,
     SETTLED,
     TRIES,
     UNSTABLE,
@@ -39,7 +38,12 @@ def meets(rows: Sequence[Row], border: Row) -> bool:
 
 
 class IdPages(Pages):
-    """By id: once the first id of `from` is known, each page begins with the last row of the one before it."""
+    """By id: once the first id of `from` is known, each page begins with the last row of the one before it.
+
+    A row behind the period proves its end, however young that is; where there is none, the end waits until it is final.
+    """
+
+    numbered = True
 
     def __init__(self, session_id: str, stream: Stream, span: tuple[int, int], route: Route, seek: Seek) -> None:
         super().__init__(session_id, stream, span, route)
@@ -64,8 +68,7 @@ class IdPages(Pages):
         if self._from is None:
             first = self._seek.first(body)
             if first is None:
-                if not self._early(ts_recv, self.end_at):
-                    self._whole(ts_recv)  # nothing since: so nothing on the period, which is over
+                self._ended(ts_recv)  # nothing since: so nothing on the period, which is over
             else:
                 self._first, self._from = first, max(first - 1, 0)
             return []
@@ -107,37 +110,27 @@ class IdPages(Pages):
         if self._border is None and not self._inside and rows[0].key > self._first:
             raise Unstable(f"a page without row {self._first}, which the venue has just named")
         last = rows[-1]
-        whole = last.at < self.end_at and self._ends(rows)
-        if self._early(ts_recv, max([one.before for one in jumps], default=0), self.end_at if whole else 0):
+        if self._early(ts_recv, max([one.before for one in jumps], default=0)):
             return []
         if jumps and self._doubted != jumps[0]:
             self._doubted = jumps[0]
             raise Unstable(f"ids {jumps[0].first} to {jumps[0].end - 1} are not in the page")
-        if whole:
-            self._whole(ts_recv)
-        else:
-            self.venue_time = max(self.venue_time, min(last.at, self.end_at))  # more may share its time
+        if last.at < self.end_at and self._ends(rows):
+            self._ended(ts_recv)
+        self.venue_time = max(self.venue_time, min(last.at, self.end_at))  # more may share its time
         self.jumps += jumps
         new = rows[1:] if self._border is not None else rows
         self._border, self._from = last, last.key
         return new
 
-    def _early(self, ts_recv: int, *over: int) -> bool:
-        """Whether it is too soon to believe that nothing more comes of a time that is `over` (0: nothing says so): the
-        venue's history may lag behind its streams. Then the same page is asked for again, later.
-        """
-        self._later = max(over) + FINAL
-        return ts_recv < self._later
-
     def _ends(self, rows: Sequence[Row]) -> bool:
         """Whether nothing is behind a page."""
         return len(rows) < self._route.limit
 
-    def _whole(self, ts_recv: int) -> None:
-        """The venue has nothing newer; whole where the period is over."""
-        if ts_recv < self.end_at + SETTLED:
-            raise Unstable("the period is not over yet")
-        self.venue_time = self.end_at
+    def _ended(self, ts_recv: int) -> None:
+        """The venue has nothing newer; whole once that is final."""
+        if not self._early(ts_recv, self.end_at):
+            self.venue_time = self.end_at
 
 
 class TimePages(Pages):

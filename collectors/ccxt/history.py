@@ -14,7 +14,7 @@ import msgspec
 
 from collectors.adapters.answers import Failure
 from collectors.adapters.asking import Failed
-from collectors.adapters.pages import SETTLED, Made, Pages, Route, Row, Unstable
+from collectors.adapters.pages import FINAL, SETTLED, Made, Pages, Route, Row, Unstable
 from collectors.adapters.reading import EARLIEST, LAST, all_good
 from collectors.ccxt import polls, tables, wire
 from market.errors import Malformed
@@ -37,7 +37,7 @@ METHODS = {
 _NONE = Absent("there is none on spot")
 _AGGREGATES = Absent("ccxt does not tell aggregated trades from others: ask for trade")
 _CONTRACTS: Mapping[str, Offer | Absent] = {
-    "trade": Offer(sized=True),
+    "trade": Offer(prompt=True, sized=True),
     "agg_trade": _AGGREGATES,
     "kline": Absent("ccxt does not say what the volumes of contracts' candles count: bars come from trade"),
     "funding_rate": Offer(width=90 * DAY, grain=SECOND),
@@ -45,8 +45,8 @@ _CONTRACTS: Mapping[str, Offer | Absent] = {
 }
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "spot": {
-        "trade": Offer(), "agg_trade": _AGGREGATES, "kline": Offer(width=7 * DAY, grain=MINUTE), "funding_rate": _NONE,
-        "open_interest": _NONE,
+        "trade": Offer(prompt=True), "agg_trade": _AGGREGATES, "kline": Offer(width=7 * DAY, grain=MINUTE),
+        "funding_rate": _NONE, "open_interest": _NONE,
     },
     "linear": _CONTRACTS,
     "inverse": _CONTRACTS,
@@ -123,7 +123,9 @@ def _size(polled: Polled, market_type: str) -> str | None:
 
 
 class SincePages(Pages):
-    """Pages since a time; rows of one time may be several."""
+    """Pages since a time; rows of one time may be several. What is not final is given out, and asked for again once it
+    is: no ids prove it before.
+    """
 
     def __init__(
         self, session_id: str, stream: Stream, span: tuple[int, int], route: Route, lead: int, step: int
@@ -138,6 +140,8 @@ class SincePages(Pages):
         """The rows of the newest time."""
         self._stalls = 0
         """Pages in a row without anything new."""
+        self._given: set[tuple[int, bytes]] = set()
+        """Rows that were given out before they were final."""
 
     def _next(self) -> tuple[str, str, int]:
         millis = self._since // MS
@@ -163,7 +167,7 @@ class SincePages(Pages):
         new = [row for row in rows if (row.key, row.said) not in known]
         if len({row.key for row in rows}) == 1 and len(rows) >= PAGE:
             raise Unstable("more rows of one moment than a page holds")
-        return self._go_on(new)
+        return self._go_on(new, ts_recv)
 
     def _proves(self, rows: Sequence[Row]) -> bool:
         """Whether a page tells a row from before the period; else it is looked for further back, to a limit."""
@@ -179,7 +183,7 @@ class SincePages(Pages):
         self._since = max(self.start_at - self._lead, 0)
         return False
 
-    def _go_on(self, new: list[Row]) -> list[Row]:
+    def _go_on(self, new: list[Row], ts_recv: int) -> list[Row]:
         if new:
             last = new[-1].key
             held = [*self._border, *new]
@@ -191,8 +195,13 @@ class SincePages(Pages):
             self._border, self._stalls = [], self._stalls + 1
             known = max(min(self._since - MS, self.end_at), self.start_at)
             known = self.end_at if self._since >= self.end_at else known
-        self.venue_time = max(self.venue_time, known)
-        return new
+        self.venue_time = max(self.venue_time, min(known, ts_recv - FINAL))
+        found = [row for row in new if (row.key, row.said) not in self._given]
+        if known >= self.end_at and self._early(ts_recv, self.end_at):
+            self._since, self._border, self._stalls = self.venue_time, [], 0
+        if ts_recv < self.end_at + FINAL:
+            self._given |= {(row.key, row.said) for row in new}
+        return found
 
 
 def _rows(make: Make, body: bytes, made: Made) -> list[Row]:

@@ -22,7 +22,7 @@ from market.errors import Malformed
 from market.history import Absent, Offer
 from market.kinds import Contract
 from market.session import Endpoint, Fetch, Polled, Rejected
-from market.times import DAY, HOUR, MINUTE, MS
+from market.times import DAY, HOUR, MINUTE, MS, SECOND
 from runtime.clock import SystemClock
 from tests.support.clock import ManualClock
 from tests.support.past import BEGAN, CONFIG, past
@@ -95,6 +95,25 @@ def test_every_trade_of_the_period_comes_once(most: int, step: int, at_once: int
     assert [one.trade_id for one in events] == [name for at, name in venue.rows if START <= at < END]
     assert (rejected, made.failed, made.venue_time) == ([], "", END)
     assert {(one.source, one.condition, one.seq) for one in events} == {("rest", "market", None)}
+
+
+@pytest.mark.parametrize("lag", [0, 20, 49])
+def test_what_is_not_final_is_given_out_and_covered_only_once_it_was_asked_for_again(lag: int) -> None:
+    rows, now = every(4 * SECOND, END - 5 * MINUTE, END + MINUTE), END + 30 * SECOND
+    made = session(span=(END - 2 * MINUTE, END))
+    lacking, came, tasks = 7, [], made.start(now)  # a row of the middle is late too
+    while not made.done:
+        for fetch in tasks:
+            seen = [
+                row for place, row in enumerate(rows) if row[0] + (49 if place % lacking == 0 else lag) * SECOND <= now
+            ]
+            came += made.respond(fetch.tag, 200, {}, Venue(seen).answer(fetch), now)
+        assert made.venue_time <= max(now - MINUTE, made.start_at)
+        if made.early(now):
+            assert len(came) >= 15, "what is there is not held back"
+        now = max(now, made.next_deadline() or now)
+        tasks = made.tick(now)
+    assert sorted(one.trade_id for one in came) == sorted(name for at, name in rows if END - 2 * MINUTE <= at < END)
 
 
 def test_a_quiet_time_is_stepped_over_where_pages_look_no_further() -> None:

@@ -47,7 +47,16 @@ def fill(number, second, side="buy"):
     return {"time": time, "trade_id": number, "price": "10.00000000", "size": "0.01000000", "side": side}
 
 
-def test_the_first_trade_is_searched_for_and_the_side_is_turned_round():
+@pytest.mark.parametrize(
+    "page, queries",
+    [
+        (1000, ["limit=999"]),
+        (3, ["limit=2", "limit=2&after=6", "limit=3&after=8"]),
+        (2, ["limit=1", "limit=1&after=7", "limit=1&after=6", "limit=2&after=7", "limit=2&after=8"]),
+    ],
+)
+def test_the_first_trade_is_searched_for_and_the_side_is_turned_round(page, queries, monkeypatch):
+    monkeypatch.setattr(history, "PAGE", page)
     fills = [*(fill(number, -1) for number in range(1, 6)), fill(6, 10), fill(7, 20, "sell")]
     made, found, asked = session("trade"), [], []
     tasks = list(made.start(0))
@@ -62,15 +71,14 @@ def test_the_first_trade_is_searched_for_and_the_side_is_turned_round():
         (6, "sell", AT * SECOND + 10_578_544, "rest"), (7, "buy", AT * SECOND + 20_578_544, "rest"),
     ]  # fmt: skip
     base = "https://api.exchange.coinbase.com/products/BTC-USD/trades"
-    halves = [f"{base}?limit=1&after={middle + 1}" for middle in (3, 5, 6)]
-    assert asked == [f"{base}?limit=1", *halves, f"{base}?limit=3&after=8"]
+    assert asked == [f"{base}?{query}" for query in queries]
 
 
 def test_addresses_of_a_configuration_hold_for_both_hosts():
     asked = Polled("trade", ("BTC-USD",), span=(AT * SECOND, AT * SECOND + HOUR))
     elsewhere = msgspec.structs.replace(COINBASE.ENDPOINTS["spot"], rest="http://proxy/x/")
     (fetch,) = COINBASE.poller("spot", "n-1-1", asked, elsewhere).start(0)
-    assert fetch.url == "http://proxy/x/products/BTC-USD/trades?limit=1"
+    assert fetch.url == "http://proxy/x/products/BTC-USD/trades?limit=999"
 
 
 def test_candles_of_futures_count_contracts_of_the_size_that_their_listing_tells():
@@ -176,7 +184,7 @@ async def test_the_twins_past_comes_once_over_kills_and_bad_answers(tmp_path: Pa
         assert (await venue.bring("spot", ["trade", "kline"], SPAN)).requests == 0
         silence = next(one for one in venue.asked if one.status == 429)
         assert not [one for one in venue.asked if silence.came < one.left < silence.came + 38 * SECOND]
-        pages = [one.body for one in venue.asked if one.route == "trades" and one.query["limit"] != "1"]
+        pages = [one.body for one in venue.asked if one.route == "trades" and one.query["limit"] not in ("1", "99")]
         told = [number for body in pages for number in ids(body)]
         assert len(told) - len(set(told)) <= len(pages), "a border a page, and no more"
 

@@ -97,10 +97,21 @@ class Day:
         elif not self.venue.root.exists():
             shutil.copytree(MADE[0], self.venue.root)
 
-    async def ask(self, writer, venue, market, endpoint, wishes, report, watch=None):
+    async def ask(self, writer, venue, market, endpoint, wishes, report, watch=None, *, patient=True):
         rest = Endpoint(rest=f"http://{self.venue.host}/{market}", ws={})
         return await alone.alone(
-            venue, market, rest, writer, CONFIG, self.venue.clock, wishes, report, asyncio.Event(), REPAIR, watch=watch
+            venue,
+            market,
+            rest,
+            writer,
+            CONFIG,
+            self.venue.clock,
+            wishes,
+            report,
+            asyncio.Event(),
+            REPAIR,
+            watch=watch,
+            patient=patient,
         )
 
     async def repair(self, scope=Scope()):  # noqa: B008 -- it is frozen
@@ -262,9 +273,9 @@ class Collectors:
         self.asked = []
         self._day, self._writer = day, writer
 
-    async def backfill(self, venue, market, endpoint, wishes, report, *, priority, at_once=4, watch=None):
+    async def backfill(self, venue, market, endpoint, wishes, report, *, priority, at_once=4, watch=None, patient=True):
         self.asked.append((priority, at_once, len(wishes)))
-        return await self._day.ask(self._writer, venue, market, endpoint, wishes, report, watch)
+        return await self._day.ask(self._writer, venue, market, endpoint, wishes, report, watch, patient=patient)
 
 
 async def test_the_daemon_repairs_by_itself_and_waits_longer_after_each_failure(day: Day, monkeypatch):
@@ -299,21 +310,87 @@ async def test_the_daemon_repairs_by_itself_and_waits_longer_after_each_failure(
             await rounds.work.by_hand({"symbols": [SYMBOL]}, lambda *_: None)
 
 
+class Fresh:
+    """The newest hole of a day, seen when it has just ended: other gaps are closed, and time all but stands still while
+    it is asked for.
+    """
+
+    def __init__(self, day, writer):
+        self.day, self.writer, self.clock = day, writer, day.venue.clock
+        self.rounds = Rounds(writer, self.clock, Collectors(day, writer))
+        *others, self.gap = sorted(writer.manifest.gaps(state="open"), key=lambda gap: gap.ts_to)
+        closed = [msgspec.structs.replace(gap, state="void", closed_at=gap.ts_to) for gap in others]
+        writer.record(gaps=closed, now=self.clock.now())
+        self.kept, self.sums = list(day.book.trades), list(day.book.aggregates)
+        self.clock.sleep = lambda _seconds: Quick.sleep(self.clock, min(_seconds, 0.001))
+
+    def tells(self, last):
+        """The venue's history has trades up to that id."""
+        self.day.book.trades.clear()
+        self.day.book.trades.extend(fill for fill in self.kept if fill.id <= last)
+        self.day.book.aggregates.clear()
+        self.day.book.aggregates.extend(one for one in self.sums if one.last_id <= last)
+
+    async def look(self, later):
+        """A look so long after the hole: how often it was asked for until then, requests, and the gap's state."""
+        self.clock.turn_back(self.gap.ts_to + later)
+        await self.rounds.service.fresh(asyncio.Event())
+        await self.rounds.carry_out()
+        tried = [one for job in self.rounds.jobs() for one in self.writer.manifest.job_attempts(job.job)]
+        assert {one.error for one in tried} <= {None}, "none has failed"
+        (state,) = {gap.state for gap in self.writer.manifest.gaps() if gap.gap_id == self.gap.gap_id}
+        return len(tried), sum(one.requests for one in tried), state
+
+
 async def test_ids_that_have_just_been_missed_are_asked_for_before_all_gaps_are_looked_at(day: Day):
-    clock, stop = day.venue.clock, asyncio.Event()
     with day.venue.writer() as writer:
-        rounds = Rounds(writer, clock, Collectors(day, writer))
-        missed = max((gap for gap in writer.manifest.gaps(state="open") if gap.missing), key=lambda gap: gap.ts_to)
-        for later, jobs in ((5 * MINUTE, 0), (9 * SECOND, 0), (11 * SECOND, 1)):
-            clock.turn_back(missed.ts_to + later)
-            await rounds.service.fresh(stop)
-            assert len(rounds.jobs()) == jobs, later
-        await rounds.carry_out()
-        told = {gap.gap_id: gap for gap in writer.manifest.gaps()}[missed.gap_id]
-        assert (told.state, told.source) == ("repaired", "rest")
-        tried = writer.manifest.job_attempts(rounds.jobs()[0].job)
-        assert {one.started_at - missed.ts_to < MINUTE for one in tried} == {True}
-        assert rounds.service.status()["last"] is None, "what was looked at last is all of them"
+        fresh = Fresh(day, writer)
+        fresh.gap.detected_at = fresh.gap.ts_to  # it was found at once, not by a replay hours later
+        writer.record(gaps=[fresh.gap], now=fresh.clock.now())
+        assert await fresh.look(5 * MINUTE) == (0, 0, "open"), "it is none of the new ones any more"
+        assert await fresh.look(9 * SECOND) == (0, 0, "open")
+        assert await fresh.look(11 * SECOND) == (1, 2, "repaired")
+        assert fresh.rounds.service.status()["last"] is None, "what was looked at last is all of them"
+
+
+async def test_ids_that_came_are_proof_before_anything_behind_them_is_final(day: Day):
+    with day.venue.writer() as writer:
+        fresh = Fresh(day, writer)
+        fresh.tells(fresh.gap.id_to - 1)
+        assert await fresh.look(11 * SECOND) == (1, 2, "repaired")
+        publish(writer, fresh.clock.now() + DAY)
+    assert day.cut - set(day.stored()) == {day.fills[place].id for place in (10, 11, 12, 20)}
+
+
+async def test_a_history_that_lags_is_no_proof_and_no_failure_and_is_asked_again_once_it_is_final(day: Day):
+    with day.venue.writer() as writer:
+        fresh = Fresh(day, writer)
+        fresh.tells(fresh.gap.id_to - 3)
+        tried, asked, state = await fresh.look(11 * SECOND)
+        assert (tried, state) == (1, "open")
+        assert await fresh.look(31 * SECOND) == await fresh.look(59 * SECOND) == (1, asked, "open")
+        (left,) = (await fresh.rounds.service.once(asyncio.Event())).left
+        assert left.how.startswith("it was asked for before all of it was final: asked for from")
+        assert [job.state for job in fresh.rounds.jobs()] == ["done"]
+        fresh.tells(2**62)
+        assert await fresh.look(61 * SECOND) == (2, 2 * asked, "repaired")
+        assert [gap for gap in writer.manifest.gaps() if gap.cause == LACKING] == []
+
+
+async def test_a_still_time_is_empty_only_once_it_is_final(day: Day):
+    still(day)
+    with day.venue.writer() as writer:
+        before = [fill.id for fill in day.book.trades if fill.ts < STILL]
+        gaps = [gap for gap in writer.manifest.gaps(state="open") if gap.cause != "stalled"]
+        closed = [msgspec.structs.replace(gap, state="void", closed_at=gap.ts_to) for gap in gaps]
+        writer.record(gaps=closed, now=day.venue.clock.now())
+        fresh = Fresh(day, writer)
+        fresh.tells(before[-1])
+        assert await fresh.look(29 * SECOND) == (0, 0, "open")
+        assert await fresh.look(31 * SECOND) == (1, 1, "open")
+        assert await fresh.look(59 * SECOND) == (1, 1, "open")
+        await fresh.look(61 * SECOND)
+        assert await fresh.look(81 * SECOND) == (2, 2, "empty")
 
 
 async def test_the_daemon_looks_until_told_to_stop(tmp_path: Path):

@@ -307,7 +307,7 @@ async def test_what_nobody_can_be_asked_for_now_says_why(tmp_path: Path) -> None
         rounds.clock.turn_back(rounds.clock.now() - DAY)  # it is not over any more
         await rounds.carry_out()
         (row,) = rounds.jobs()
-        assert (row.error or "").startswith("1 of 1 parts failed: trade A: it is not over for a minute")
+        assert (row.error or "").startswith("1 of 1 parts failed: trade A: it has just ended: asked for from")
 
 
 async def test_switched_off_what_was_left_is_not_asked_for(tmp_path: Path) -> None:

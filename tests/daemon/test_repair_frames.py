@@ -15,7 +15,8 @@ from collectors import repair
 from collectors.config import CollectorsConfig
 from collectors.exchanges.binance import linear
 from collectors.repair import Scope
-from collectors.repair_plan import CALM, CLOSED, LATEST, OWN, Hopeless, Known, Left, Sources, Step, plan, read_again
+from collectors.repair_plan import CALM, CLOSED, LATEST, OWN, Hopeless, Known, Left, Sources, Step, plan
+from collectors.repair_proofs import read_again
 from collectors.replay import replay
 from compactor.config import CompactorConfig
 from compactor.service import compact_once

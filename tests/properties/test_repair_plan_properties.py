@@ -11,20 +11,16 @@ from collectors.repair_plan import (
     CALM,
     LATEST,
     OWN,
-    PROMPT,
     SOONEST,
     Asked,
-    Found,
     Known,
     Left,
     Sources,
     Tried,
     asked_of,
-    given_up,
     plan,
-    read_again,
-    verdict,
 )
+from collectors.repair_proofs import Found, given_up, read_again, verdict
 from market.history import Absent, Offer
 from market.session import Coverage, Gap
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval, covers, floor_to, text, union
@@ -94,14 +90,45 @@ def test_every_open_gap_has_one_answer_in_an_order_of_its_own(gaps, known, seed)
 
 
 @SETTINGS
-@given(ids=st.booleans(), prompt=st.booleans(), past=st.integers(0, 90))
-def test_ids_whose_pages_prove_themselves_are_asked_for_ten_seconds_after_their_hole(ids, prompt, past):
+@given(ids=st.booleans(), past=st.integers(0, 90), long=st.integers(1, 200), tried=st.sampled_from([None, 0, 1]))
+def test_where_pages_say_what_is_final_a_gap_is_asked_for_once_before_it_is(ids, past, long, tried):
     end = NOW - past * SECOND
-    gap = Gap("g", *MARKET, "trade", "A", end - SECOND, end - 1, *((1, 5) if ids else (None, None)), "jump", "ids",
-              "open", "n-1-1", NOW)  # fmt: skip
-    made = plan([gap], Sources(offers={"trade": Offer(prompt=prompt)}), Known(), NOW)
-    assert bool(made.steps) == (past >= (10 if ids and prompt else 60))
-    assert [one.again for one in made.left] == ([] if made.steps else [end + (10 if ids and prompt else 60) * SECOND])
+    gap = Gap("g", *MARKET, "trade", "A", end - long * SECOND, end - 1, *((1, 5) if ids else (None, None)), "jump",
+              "ids", "open", "n-1-1", NOW)  # fmt: skip
+    before = {} if tried is None else {"g": Tried(NOW - 70 * SECOND, tried)}
+    made = plan([gap], Sources(offers={"trade": Offer(prompt=True)}), Known(tried=before), NOW)
+    when = end + ((10 if ids else 30) if tried is None else 60) * SECOND
+    assert bool(made.steps) == (when <= NOW)
+    assert [one.again for one in made.left] == ([] if made.steps else [when])
+    assert [("asked for before" in one.why) for one in made.left] == ([] if made.steps else [tried is not None])
+    assert [(one.start, one.end) for one in made.wishes()] == [(end - long * SECOND, end)] * len(made.steps)
+
+
+@SETTINGS
+@given(past=st.integers(0, 200), long=st.integers(1, 600), odd=st.integers(0, 59))
+def test_of_candles_what_is_final_comes_first_and_the_rest_once_it_is(past, long, odd):
+    now = NOW + 12 * HOUR + odd * SECOND
+    end = now - past * SECOND
+    start = end - long * SECOND
+    gap = Gap("g", *MARKET, "kline", "A", start, end - 1, None, None, "disconnect", "interval", "open", "n-1-1", now)
+    sources = Sources(offers={"kline": Offer(width=DAY, grain=MINUTE)})
+    held = Known(
+        streamed=[Coverage(*MARKET, "kline", "A", "n-1-1", start - HOUR, end)], minutes=frozenset({("A", "n-1-1")})
+    )
+    first, last = floor_to(start, MINUTE), floor_to(end + MINUTE - 1, MINUTE)
+    made = plan([gap], sources, held, now)
+    final = floor_to(now - MINUTE, MINUTE)
+    due = final > first and now >= min(end + 30 * SECOND, last + MINUTE)
+    wanted = [Interval(first, min(final, last))] if due else []
+    assert [Interval(one.start, one.end) for one in made.wishes()] == wanted
+    if not wanted or wanted[0].end == last:
+        return
+    came = [Asked("kline", "A", wanted[0], "rest", "p", now)]
+    then = msgspec.structs.replace(held, asked=came)
+    (left,) = plan([gap], sources, then, last + MINUTE - 1).left
+    assert left.again == last + MINUTE
+    (rest,) = plan([gap], sources, then, last + MINUTE).wishes()
+    assert (rest.start, rest.end) == (wanted[0].end, last)
 
 
 @SETTINGS
@@ -115,7 +142,7 @@ def test_what_is_asked_for_covers_the_gaps_once_and_is_final(gaps, known):
             assert sum(one.length for one in union(mine)) == sum(one.length for one in mine), "asked for twice"
     for one in wishes:
         offer = SOURCES.offers[one.kind]
-        assert one.end <= NOW - (PROMPT if offer.prompt else SETTLE)
+        assert one.end <= NOW - (0 if offer.prompt else SETTLE)
         assert not one.start % offer.grain
         assert not one.end % offer.grain
         assert offer.width is None or one.end - one.start <= offer.width
@@ -128,7 +155,9 @@ def test_what_is_asked_for_covers_the_gaps_once_and_is_final(gaps, known):
     after = plan(gaps, SOURCES, then, NOW)
     assert after.steps == ()
     told = {step.gap.gap_id for step in made.steps if step.road != OWN}
-    assert {gap.gap_id for gap in after.asked} == told | {gap.gap_id for gap in made.asked}
+    part = {one.gap.gap_id for one in after.left} & told
+    assert {gap.gap_id for gap in after.asked} == (told - part) | {gap.gap_id for gap in made.asked}
+    assert all(hole(step.gap).end > NOW - 2 * MINUTE for step in made.steps if step.gap.gap_id in part)
     for gap in (step.gap for step in made.steps if step.road == OWN):
         closed = read_again(gap, then, NOW)
         assert (closed is not None) == (gap.cause == "bitrot" and covers(known.frames, hole(gap)))

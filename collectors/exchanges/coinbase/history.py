@@ -37,7 +37,7 @@ BEGAN = 1_414_800_000_000_000
 _CURRENT_ONLY = Absent("its product tells the newest only, and there is no history of it")
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "spot": {
-        "trade": Offer(),
+        "trade": Offer(prompt=True),
         "agg_trade": Absent("the venue tells every fill by itself: ask for trade"),
         "kline": Offer(width=7 * DAY, grain=MINUTE),
         "funding_rate": past.NO_FUTURES, "open_interest": past.NO_FUTURES,

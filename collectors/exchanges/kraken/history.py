@@ -40,7 +40,7 @@ BEGAN = 1_377_993_600_000_000
 """2013-09-01 (us): the venue has nothing older."""
 _FILLS = Absent("the venue tells every fill by itself: ask for trade")
 _FUTURES: Mapping[str, Offer | Absent] = {
-    "trade": Offer(reach=7 * DAY, width=HOUR),
+    "trade": Offer(reach=7 * DAY, width=HOUR, prompt=True),
     "agg_trade": _FILLS,
     "kline": Offer(width=7 * DAY, grain=MINUTE),
     "funding_rate": Offer(width=3600 * DAY, grain=SECOND),
@@ -48,7 +48,8 @@ _FUTURES: Mapping[str, Offer | Absent] = {
 }
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
     "spot": {
-        "trade": Offer(), "agg_trade": _FILLS, "kline": Offer(reach=NEWEST * MINUTE, width=DAY, grain=MINUTE),
+        "trade": Offer(prompt=True), "agg_trade": _FILLS,
+        "kline": Offer(reach=NEWEST * MINUTE, width=DAY, grain=MINUTE),
         "funding_rate": past.NO_FUTURES, "open_interest": past.NO_FUTURES,
     },
     "linear": _FUTURES,

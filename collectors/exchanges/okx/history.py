@@ -32,7 +32,7 @@ PERIOD = 5 * MINUTE
 MONTHS = 88 * DAY
 """What the venue calls three months is never less."""
 CONDITIONS = {"0": "market", "1": "rpi"}
-_TRADES = Offer(reach=MONTHS)
+_TRADES = Offer(reach=MONTHS, prompt=True)
 _CANDLES = Offer(width=7 * DAY, grain=MINUTE)
 _FILLS = Absent("no route puts fills together; trade tells every one of them")
 _SPOT: Mapping[str, Offer | Absent] = {
@@ -40,7 +40,7 @@ _SPOT: Mapping[str, Offer | Absent] = {
     "open_interest": past.NO_FUTURES,
 }  # fmt: skip
 _FUTURES: Mapping[str, Offer | Absent] = {
-    "trade": Offer(reach=MONTHS, sized=True), "agg_trade": _FILLS, "kline": _CANDLES,
+    "trade": Offer(reach=MONTHS, prompt=True, sized=True), "agg_trade": _FILLS, "kline": _CANDLES,
     "funding_rate": Offer(reach=MONTHS, width=90 * DAY, grain=SECOND),
     "open_interest": Offer(reach=1440 * PERIOD, width=5 * DAY, grain=SECOND, same=False), "mark_price": past.MOMENTS,
 }  # fmt: skip
