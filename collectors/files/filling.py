@@ -6,7 +6,7 @@ that book that it fills from one end to the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from decimal import Decimal
 from pathlib import Path
@@ -33,6 +33,8 @@ from market.session import Gap
 from market.times import Interval, covers, subtract
 
 MOST_COMPARED = 100
+Spans = Mapping[str, tuple[int, int]]
+"""Symbol -> from its first message to behind its last (us)."""
 SOURCE = "import"
 """What a gap that is closed so names as its source."""
 
@@ -116,6 +118,32 @@ def _rows(file: File, block: Block | None, open_: Sequence[Interval], state: Sta
         return
     for batch in batches(Path(file.path), file.reading, block):
         yield joining.joined(state, open_, file.reading.base, batch)
+
+
+def lines(block: Block) -> int:
+    """The number of the last line of a block of text."""
+    return block.first + block.data.count(b"\n") - block.data.endswith(b"\n")
+
+
+def close(root: str, source: FileSource, spans: Spans, line: int, now: int) -> Published:
+    """In a worker: what ends a book that was taken whole, behind its `spans`; it covers nothing itself."""
+    made = adopting.publish_rows(Path(root), source, _closing(spans, line), run=source.session, now=now)
+    return _bare(made)
+
+
+def rehearse_close(source: FileSource, spans: Spans, line: int) -> Published:
+    """What `close` would make."""
+    return _bare(adopting.rehearse(source, _closing(spans, line), lambda _: None))
+
+
+def _closing(spans: Spans, line: int) -> Iterator[pl.DataFrame]:
+    for symbol, (_, end) in sorted(spans.items()):
+        yield joining.closing(symbol, end, line)
+
+
+def _bare(made: Published) -> Published:
+    made.added, made.spans, made.days = made.rows, {}, {}
+    return made
 
 
 def filled(state: State, parts: Parts) -> Filled:

@@ -158,11 +158,15 @@ def take_in(
             if parts is None:
                 job = executor.submit(work, str(writer.root), source, request.reading, request.path, block, now)
                 adopting.join(made, job.result())
+                state.line = filling.lines(block)
             else:
                 state = _fill(writer, executor, source, request, block, parts, state, made, now)
             report(done, seen.st_size, f"{made.rows:,} rows")
         if parts is not None:
             state = _fill(writer, executor, source, request, None, parts, state, made, now)
+        elif request.reading.dialect == changes.CHANGES:
+            job = executor.submit(filling.close, str(writer.root), source, made.spans, state.line, now)
+            adopting.join(made, job.result())
         _check_same(path, seen)
         if parts is not None:
             return _filled(writer, executor, request, sha256, source, parts, state, made, now)
@@ -232,6 +236,7 @@ def rehearse(
         if parts is None:
             rows = batches(path, request.reading, block, other=other)
             adopting.join(made, adopting.rehearse(source, rows, lambda _: None))
+            state.line = filling.lines(block)
         else:
             adopting.join(made, filling.rehearse(source, _file(request), block, parts.open, state))
         report(done, seen.st_size, f"{made.rows:,} rows")
@@ -239,6 +244,8 @@ def rehearse(
         adopting.join(made, filling.rehearse(source, _file(request), None, parts.open, state))
         told = _imported(request, sha256, adopting.told(source, made))
         return msgspec.structs.replace(told, filled=filling.filled(state, parts))
+    if request.reading.dialect == changes.CHANGES:
+        adopting.join(made, filling.rehearse_close(source, made.spans, state.line))
     made.other = sum(other)
     told = _imported(request, sha256, adopting.told(source, made))
     return msgspec.structs.replace(told, missing=_missing(source, made))

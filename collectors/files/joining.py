@@ -104,6 +104,11 @@ def ended(state: State, parts: Sequence[Interval]) -> pl.DataFrame:
     return pl.concat([_EMPTY, *_close(state, parts, _EMPTY, behind=False)])
 
 
+def closing(symbol: str, at: int, line: int) -> pl.DataFrame:
+    """What closes a file that was taken whole: nothing behind it goes on with its numbering."""
+    return pl.concat([_EMPTY, _clear(State(symbol=symbol, line=line), _EMPTY, at, CLOSES)])
+
+
 def _places(clock: pl.Series, parts: Sequence[Interval]) -> pl.Series:
     """Which part each time is in, -1 for none."""
     starts, ends = (pl.Series([getattr(one, of) for one in parts], dtype=pl.Int64) for of in ("start", "end"))

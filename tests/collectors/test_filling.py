@@ -273,7 +273,32 @@ def test_a_day_of_which_the_lake_has_nothing_is_taken_as_it_is(tmp_path):
     held.part("book_delta", books([whole(T0 + 3 * DAY, 9, [("9", "1")], [("11", "1")])]))
     held.close()
     said = take(held.root, market.file(0, 30, wholes=(0,)))
-    assert (said.filled, said.rows, said.added) == (None, 30, 0)
+    assert (said.filled, said.rows, said.added) == (None, 31, 1)
+
+
+@pytest.mark.parametrize("size, file_first", [(None, True), (300, False)])
+def test_own_capture_just_behind_a_file_that_was_taken_whole_is_no_repeat_of_it(
+    tmp_path, monkeypatch, size, file_first
+):
+    """The ids of the file are far above those of the venue: its end is said, and nothing behind it waits for more."""
+    if size is not None:
+        monkeypatch.setattr(blocks, "BLOCK", size)
+        monkeypatch.setattr(blocks, "HEAD", size)
+    market = Market(15, 20)
+    if not file_first:  # on one day they are weighed against each other
+        market.at = [at + DAY - 10 * SECOND for at in market.at]
+    text = market.file(0, 10, wholes=(0,))
+    root = lake_of(tmp_path, market, *(() if file_first else [(10, 20)]))
+    said = take(root, text)
+    if file_first:
+        lake_of(tmp_path, market, (10, 20))
+    with Lake(root) as lake:
+        assert all(market.right(lake, n) for n in range(20))
+        last = lake.read("book_delta").to_pylist()[10]
+        assert (last["flags"], last["frame_no"], last["session"]) == ("clear", len(text.splitlines()), said.session)
+    assert (said.filled, said.rows, said.added) == (None, 11, 1)
+    assert (said.ts_from, said.ts_to) == (market.at[0], market.at[9] + 1)
+    assert take(root, text).already
 
 
 def test_a_time_that_goes_back_behind_a_border_stays_in_its_part(tmp_path):

@@ -132,7 +132,7 @@ def test_books_without_ids_are_not_mixed_with_others(root):
     with Lake(root) as lake:
         assert lake.read("book_delta").num_rows == 2
     said, _ = take(root, text, exchange="binancetardis")
-    assert (said.rows, said.filled) == (2, None)
+    assert (said.rows, said.added, said.filled) == (3, 1, None)
 
 
 def test_best_levels_without_ids_fill_what_is_open(root):
