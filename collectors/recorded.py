@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from collectors.pipeline import POLL
+from collectors.recovery import CRASH
 from collectors.slices import SliceReader
 from lake.frames import FrameLine, FramesReader, read_frames
+from lake.manifest import Manifest
 from market.errors import Malformed
 from market.kinds import Contract
 from market.session import Polled
@@ -31,6 +34,28 @@ instruments that it was told of, as JSON, and of history the period, [from, to] 
 LAST = 2**63 - 1
 DAMAGE_SHOWN = 10
 """Lines of one file that are named one by one where they are none; the others are counted."""
+
+
+class Held(NamedTuple):
+    """How many frames of a connection the lake had before, how many it has now, when the former were received, and its
+    address.
+    """
+
+    frames: int
+    here: int
+    first: int
+    last: int
+    url: str
+
+
+def held(manifest: Manifest, conn: str) -> Held:
+    """What the lake has of a connection."""
+    rows = [row for row in manifest.sessions(session=conn) if row.closed_at is not None]
+    frames = max((row.frames for row in rows), default=0)
+    # the end of an interrupted session is only known roughly
+    ends = [LAST if row.close_cause == CRASH else row.closed_at or 0 for row in rows]
+    first = min((row.opened_at for row in rows), default=0)
+    return Held(frames, frames, first, max(ends, default=0), next((row.url for row in rows), ""))
 
 
 def begins(path: Path) -> int:

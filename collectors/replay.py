@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +20,7 @@ from collectors.links import Link, nonzero
 from collectors.merger import HOLD
 from collectors.nameless import Beside, beside
 from collectors.pipeline import Pipeline
+from collectors.recorded import Held
 from collectors.redundancy import merger_maker
 from collectors.slices import Recording, SliceReader, Together, is_slice
 from collectors.writing import GroupCommit
@@ -50,7 +50,9 @@ class Summary(msgspec.Struct, kw_only=True):
     events: dict[str, int] = {}
     duplicates: dict[str, int] = {}
     covered: dict[str, int] = {}
-    """Events without an id of a recording of somebody else, left out where own capture covers their time."""
+    """Events of a recording of somebody else, left out where the lake has their time and no id tells what is one."""
+    not_taken: list[str] = []
+    """Books of such times, in words."""
     ignored: dict[str, int] = {}
     rejected: dict[str, int] = {}
     gaps: int = 0
@@ -61,15 +63,6 @@ class Summary(msgspec.Struct, kw_only=True):
 
 
 Progress = Callable[[Summary], None]
-
-
-class _Held(NamedTuple):
-    """How many frames of a connection the lake had before, how many it has now, and when the former were received."""
-
-    frames: int
-    here: int
-    first: int
-    last: int
 
 
 def replay(
@@ -93,7 +86,7 @@ def replay(
     if market_type not in venue.ENDPOINTS:
         raise Malformed(f"market_type of {exchange} (one of {', '.join(venue.ENDPOINTS)})", market_type)
     stops = recovery.settle(writer, writer.recover(now), now)
-    run = Run(venue, market_type, writer, config, stops, now, beside(writer.manifest, venue.NAME, market_type))
+    run = Run(venue, market_type, writer, config, stops, now, beside(writer.manifest, venue.NAME, market_type, now))
     try:
         raw = [path for path in files if is_slice(path)]
         for path in sorted((path for path in files if path not in raw), key=recorded.begins):
@@ -134,7 +127,7 @@ class Run:
         self._pressure = config.writing.queue_bytes // 2
         self.unknown: set[str] = set()  # connections of which nothing says what they asked for: they are left out
         self._links: dict[str, Link] = {}
-        self._known: dict[str, _Held] = {}
+        self._known: dict[str, Held] = {}
         self._counts: dict[str, int] = {}
         self._skipped: dict[str, list[range]] = {}
         """Frame numbers by connection that later ones were taken before."""
@@ -184,7 +177,8 @@ class Run:
                 on_progress(self.summary())
 
         named = replaying.named(self._exchange.NAME, self._market_type, "X")
-        recording = Recording(named, replaying.adapter(self._exchange.NAME), self._today + DAY)
+        adapter = replaying.adapter(self._exchange.NAME)
+        recording = Recording(named, adapter, self._today + DAY, self._beside.taken)
         self._take(Together(paths, recording, ended).pairs())
 
     def _take(self, pairs: Iterable[tuple[bytes, FrameLine | None]]) -> tuple[int, int, list[tuple[int, str]]]:
@@ -251,8 +245,8 @@ class Run:
             ignored.update(link.session.ignored)
         return msgspec.structs.replace(
             summary, frames=totals.frames, events=nonzero(totals.events), duplicates=nonzero(totals.duplicates),
-            covered=nonzero(self._beside.left), ignored=nonzero(ignored), rejected=nonzero(totals.rejected),
-            gaps=totals.gaps, damage=[*summary.damage],
+            covered=nonzero(self._beside.left), not_taken=self._beside.seams.told(),
+            ignored=nonzero(ignored), rejected=nonzero(totals.rejected), gaps=totals.gaps, damage=[*summary.damage],
         )  # fmt: skip
 
     # --- lines ---
@@ -328,25 +322,20 @@ class Run:
         session, polled = self._session(line)
         session.frame_no = known
         self._seed(line.conn)
-        self._beside.opened(line.conn, line.url or "")
+        url = held.url or line.url or ""  # who goes on is who it was
+        self._known[line.conn] = held._replace(url=url)
+        self._beside.opened(line.conn, url)
         source = "ws" if polled is None else HISTORY if recorded.SPAN in polled else "rest"
-        link, _ = self._pipeline.open(
-            session, name=line.conn, source=source, url=line.url or "", now=line.ts_recv, polled=polled
-        )
+        link, _ = self._pipeline.open(session, name=line.conn, source=source, url=url, now=line.ts_recv, polled=polled)
         self._links[line.conn] = link
         self._summary.sessions += held.here == held.frames  # else it goes on behind missing frames
         return link
 
-    def _held(self, conn: str) -> _Held:
+    def _held(self, conn: str) -> Held:
         """What the lake has of a connection."""
         held = self._known.get(conn)
         if held is None:
-            rows = [row for row in self._writer.manifest.sessions(session=conn) if row.closed_at is not None]
-            frames = max((row.frames for row in rows), default=0)
-            # the end of an interrupted session is only known roughly
-            ends = [recorded.LAST if row.close_cause == recovery.CRASH else row.closed_at or 0 for row in rows]
-            first = min((row.opened_at for row in rows), default=0)
-            held = self._known[conn] = _Held(frames, frames, first, max(ends, default=0))
+            held = self._known[conn] = recorded.held(self._writer.manifest, conn)
         return held
 
     def _session(self, line: FrameLine) -> tuple[Session, dict[str, str] | None]:

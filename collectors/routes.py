@@ -20,11 +20,10 @@ MergeAll = Callable[[Sequence[Event]], Sequence[Event]]
 
 
 class Keeper(Protocol):
-    """Who says which events of a kind may be rows: of those that are new, or (`first`) before a merger sees them."""
+    """Who says which events of a kind a merger sees, and which of those that are new are rows, or others beside."""
 
-    first: bool
-
-    def keep(self, kind: str, events: Sequence[Event]) -> Sequence[Event]: ...
+    def before(self, kind: str, events: Sequence[Event]) -> Sequence[Event]: ...
+    def after(self, kind: str, events: Sequence[Event]) -> Sequence[Event]: ...
 
 
 class Route:
@@ -45,10 +44,10 @@ class Route:
         self.tell = tell
         self.merger = merger
         self.merge_all: MergeAll = merger.merge_all
-        self._keep: MergeAll | None = None if keeper is None else partial(keeper.keep, self.kind)
-        if keeper is not None and self._keep is not None:
-            both = (self._keep, merger.merge_all) if keeper.first else (merger.merge_all, self._keep)
-            self.merge_all = _in_turn(*both)
+        self._keep: MergeAll | None = None
+        if keeper is not None:
+            self._keep = partial(keeper.after, self.kind)
+            self.merge_all = _in_turn(partial(keeper.before, self.kind), merger.merge_all, self._keep)
         self._led = merger if isinstance(merger, LedMerger) else None
         self.channel = channel
         self.found: list[Event] = []
@@ -106,8 +105,8 @@ class Route:
             self.reported = now
 
 
-def _in_turn(one: MergeAll, other: MergeAll) -> MergeAll:
-    return lambda events: other(one(events))
+def _in_turn(before: MergeAll, merge: MergeAll, after: MergeAll) -> MergeAll:
+    return lambda events: after(merge(before(events)))
 
 
 class Routes:

@@ -22,7 +22,7 @@ from typing import BinaryIO
 import msgspec
 
 from lake.frames import MAX_LINE, Damage, FrameLine, payload
-from lake.overlaps import RECORDINGS
+from lake.overlaps import RECORDINGS, address
 from market import times
 from market.errors import MarketError
 from market.replayed import Answer, Recorded
@@ -81,8 +81,10 @@ def begins(path: Path) -> int | None:
 class Recording:
     """The connections of one recording over all of its files; `named` is what tardis.dev calls the exchange."""
 
-    def __init__(self, named: str, adapter: object, latest: int) -> None:
+    def __init__(self, named: str, adapter: object, latest: int, taken: int = 0) -> None:
         self.url = f"{URL}{named}"
+        self.address = address(self.url, taken)
+        """What its sessions say of it; `taken` (us) is when it is taken in."""
         self.latest = latest
         """Nothing was received after this (us)."""
         self._held: dict[Path, list[_Connection]] = {}
@@ -162,7 +164,7 @@ class SliceReader:
                     FrameLine(ts_recv=before.last, conn=before.name, dir="close", n=before.n, reason="disconnect"),
                 )
             if before is not None:
-                yield b"", FrameLine(ts_recv=at, conn=self._at.name, dir="open", url=self._recording.url)
+                yield b"", FrameLine(ts_recv=at, conn=self._at.name, dir="open", url=self._recording.address)
         self._at.last = max(at, self._at.last)
         for one in (message,) if self._recorded is None else self._recorded.read(message):
             yield text, self._line(at, one)

@@ -93,6 +93,7 @@ def _frame(data: bytes, kind: str) -> tuple[pl.DataFrame, int]:
                 found.append(decoder.decode(line))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 bad += 1
+    found = [e for e in found if e.source != DERIVED]  # borders of a recording's book
     times = [e.ts_event if e.ts_event is not None else e.ts_recv - (e.skew_us or 0) for e in found]
     columns: dict[str, pl.Series] = {
         "symbol": pl.Series([e.symbol for e in found], dtype=pl.String),

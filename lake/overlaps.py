@@ -29,7 +29,8 @@ MOST_ROWS = 150_000
 _MISSING: tuple[GapState, ...] = ("open", "unrepairable")
 RECORDINGS = "https://api.tardis.dev/v1/data-feeds/"
 """How the addresses of sessions begin that somebody else recorded."""
-_OWN, _RECORDED, _FILE = "own", "recorded", "file"
+_TAKEN = "#taken="
+_OWN, _FILE = "own", "file"
 Spans = Mapping[str, Sequence[tuple[int, int]]]
 """Symbol -> [from, to) us."""
 
@@ -63,13 +64,14 @@ def covered(
     """When each symbol of a kind was covered by other sessions than these, gaps left out: also those that were closed
     since, where `closed`. `files`: by files as well. EVERY_SYMBOL stands for symbols that are not named.
 
-    Own capture, recordings of somebody else and files are told apart: a gap of one is none of what another has. The
-    coverage of a stream ends, and an interruption begins, with an event that is stored: its time is covered.
+    Own capture, each recording of somebody else and files are told apart: a gap of one is none of what another has.
+    The coverage of a stream ends, and an interruption begins, with an event that is stored: its time is covered.
     """
     known = {row.session: row for row in manifest.sessions(exchange, market_type)}
     by = {name: _by(row) for name, row in known.items()}
     ours = {*sessions, *(name for name, who in by.items() if who == _FILE and not files)}
-    held: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in (_OWN, _RECORDED, _FILE)}
+    others = {_OWN, *(who for name, who in by.items() if name not in ours)}
+    held: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in sorted(others)}
     for row in manifest.coverage(exchange, market_type, kind):
         if row.session not in ours:
             streamed = row.session in known and known[row.session].source == "ws"
@@ -78,9 +80,9 @@ def covered(
     holes: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in held}
     for gap in manifest.gaps(exchange, market_type, kind, state=None if closed else _MISSING):
         start, end = gap.ts_from + (gap.proof == "interval"), gap.ts_to if gap.ts_to is not None else 2**62
-        if start < end:
-            for who in (_OWN, _RECORDED) if gap.session is None else (by.get(gap.session, _OWN),):
-                holes[who].setdefault(gap.symbol, []).append(Interval(start, end))
+        of = holes if gap.session is None else holes.keys() & {by.get(gap.session, _OWN)}
+        for who in of if start < end else ():
+            holes[who].setdefault(gap.symbol, []).append(Interval(start, end))
     named = {symbol for each in held.values() for symbol in each}
     if any(each[EVERY_SYMBOL] for each in held.values()):
         named |= {symbol for each in holes.values() for symbol in each}
@@ -92,9 +94,20 @@ def covered(
     }
 
 
+def address(url: str, taken: int) -> str:
+    """The address of a recording's sessions, which says when (us) it was taken in: who came first goes first."""
+    return f"{url}{_TAKEN}{taken}"
+
+
+def taken_at(url: str) -> int:
+    """When a recording was taken in, by its sessions' address; 0 where that does not say."""
+    said = url.partition(_TAKEN)[2]
+    return int(said) if said.isdecimal() else 0
+
+
 def _by(row: SessionRow) -> str:
-    """Whose a session is."""
-    return _FILE if row.source in FILES else _RECORDED if row.url.startswith(RECORDINGS) else _OWN
+    """Whose a session is: each recording is one of its own, whatever connections it has."""
+    return _FILE if row.source in FILES else row.url if row.url.startswith(RECORDINGS) else _OWN
 
 
 def _of(
@@ -102,7 +115,8 @@ def _of(
 ) -> Iterator[Interval]:
     for who, spans in held.items():
         mine, lacking = ([*of.get(symbol, ()), *of[EVERY_SYMBOL]] for of in (spans, holes[who]))
-        yield from times.subtract(mine, () if who == _FILE else lacking)
+        if mine:
+            yield from times.subtract(mine, () if who == _FILE else lacking)
 
 
 def of_symbol(held: Spans, symbol: str) -> Sequence[tuple[int, int]]:

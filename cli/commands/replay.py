@@ -154,11 +154,13 @@ def _say(done: Any, transformed: Any, compacted: Any) -> None:
     for name, counts in (
         ("events", done.events),
         ("duplicates", done.duplicates),
-        ("left out (no id, and own capture covers their time)", done.covered),
+        ("left out (the lake has that time, and no id tells what is the same)", done.covered),
         ("ignored (channels not collected)", done.ignored),
     ):
         if counts:
             OUT.print(f"  {name}: " + ", ".join(f"{what} {count:,}" for what, count in counts.items()), markup=False)
+    for told in done.not_taken:
+        OUT.print(f"  not taken: {told}", markup=False)
     if done.rejected:
         OUT.print(f"  rejected: {sum(done.rejected.values()):,}, set aside in quarantine/, because of")
         reasons = sorted(done.rejected.items(), key=lambda item: -item[1])

@@ -92,7 +92,7 @@ def test_messages_become_the_rows_of_the_connection_that_brought_them(writer, tm
     (session,) = writer.manifest.sessions()
     assert session.session == trades[0].session
     assert session.session.startswith(f"tardis-{T0 + 100}-")
-    assert session.url == "https://api.tardis.dev/v1/data-feeds/binance"
+    assert session.url == f"https://api.tardis.dev/v1/data-feeds/binance#taken={NOW}"
     again = run(writer, *files)
     assert (again.frames, again.passed_over) == (0, 5)
     assert len(events(writer, "trade")) == 2

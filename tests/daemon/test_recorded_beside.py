@@ -153,6 +153,35 @@ def test_a_file_and_a_recording_of_one_time_are_weighed_in_either_order(tmp_path
     assert again(root, tmp_path).findings == []
 
 
+def test_of_two_recordings_of_one_time_the_first_one_stands_and_the_other_fills_what_is_open(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(forced))
+    first = recorded(forced, range(5, 64)) + b"\n" + recorded(forced, range(70, 80))  # a connection that ended
+    assert take(root, "first", first).events == {"liquidation": 5 + 4 + 10}
+    said = take(root, "second", recorded(forced, range(7, 90)))
+    assert (said.events, said.covered) == ({"liquidation": 6 + 10}, {"liquidation": 83 - 16})
+    held = stored(root, "liquidation")
+    assert {second: len(who) for second, who in held.items()} == dict.fromkeys(range(90), 1)
+    assert again(root, tmp_path).findings == []
+    said = take(root, "third", recorded(forced, range(3, 95)))
+    assert said.events == {"liquidation": 5}
+    assert sorted(stored(root, "liquidation")) == [*range(95)]
+    assert again(root, tmp_path).findings == []
+    once_more = take(root, "second again", recorded(forced, range(7, 90)))
+    assert (once_more.passed_over, once_more.events) == (83, {})
+
+
+def test_a_part_of_a_recording_taken_in_anew_doubles_nothing(tmp_path: Path) -> None:
+    """Its first message is another one, and so is the name of its connection."""
+    root = tmp_path / "lake"
+    take(root, "all", recorded(forced, range(60)))
+    said = take(root, "part", recorded(forced, range(30, 50)))
+    assert (said.events, said.covered, said.passed_over) == ({}, {"liquidation": 20}, 0)
+    take(root, "behind", recorded(forced, range(60, 70)))
+    assert {second: len(who) for second, who in stored(root, "liquidation").items()} == dict.fromkeys(range(70), 1)
+    assert again(root, tmp_path).findings == []
+
+
 def test_frames_that_are_read_again_become_the_same_rows(tmp_path: Path) -> None:
     root = tmp_path / "lake"
     take(root, "own", own(forced))
