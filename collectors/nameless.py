@@ -23,6 +23,7 @@ from lake.manifest import Manifest
 from lake.overlaps import Spans, taken_at
 from lake.rows import FILES, SessionRow
 from market.kinds import BookDelta, Event
+from market.session import Gap
 from market.times import Interval, union
 
 _AS = "&as="
@@ -107,6 +108,13 @@ class Beside:
             found = self._unnamed(kind, taken) if named else self._held(kind, taken, ours)
             self._found[kind, taken, named] = found
         return overlaps.of_symbol(found, event.symbol)
+
+    def filled(self, manifest: Manifest, exchange: str, market_type: str, now: int) -> list[Gap]:
+        """The gaps of books that are none any more, now that the recording is taken in: nothing is unknown there."""
+        rows = manifest.coverage(exchange, market_type, BOOK) if self._foreign else ()
+        books: dict[str, list[Interval]] = {row.symbol: [] for row in rows if row.session in self._foreign}
+        said = "a recording has the book of that time"
+        return overlaps.filled_gaps(manifest, exchange, market_type, BOOK, books, said, now) if books else []
 
 
 def beside(manifest: Manifest, exchange: str, market_type: str, now: int = 0, *, again: bool = False) -> Beside:

@@ -29,7 +29,7 @@ from lake.lasting import Lasting
 from lake.rows import HISTORY
 from lake.writer import LakeWriter
 from market.errors import Malformed
-from market.session import Connection, Endpoint, Exchange, Fetch, Session
+from market.session import Connection, Endpoint, Exchange, Fetch, Gap, Session
 from market.times import DAY, SECOND
 
 BATCH = 256
@@ -95,6 +95,8 @@ def replay(
                 on_progress(run.summary())
         run.take_raw(raw, on_progress)
         run.finish()
+        if gaps := run.filled():
+            writer.record_gaps(gaps)
     finally:
         run.close()
     return run.summary()
@@ -234,6 +236,10 @@ class Run:
             self._pipeline.close(link, "end_of_frames", self._now, wanted=False)
         self._links.clear()
         self._seal()
+
+    def filled(self) -> list[Gap]:
+        """Gaps that a recording has closed."""
+        return self._beside.filled(self._writer.manifest, self._exchange.NAME, self._market_type, self._today)
 
     def close(self) -> None:
         self._commit.close()

@@ -120,7 +120,7 @@ class Seams:
         if passed and passed[-1][1] <= now:
             end = passed[-1][1]
             made.append(_border(event, end, len(made)))
-            whole = _whole(held.book) if held.chain.in_sync else None
+            whole = _whole(held.book) if _goes_on(held.chain, event) else None
             if whole is not None:
                 made.append(_border(event, end, len(made), held.chain.last, whole))
             if (event.symbol, *passed[-1]) in self._left:
@@ -135,6 +135,15 @@ def _place(spans: Spans, at: int) -> tuple[int, int] | None:
     """The span that a time is in."""
     place = bisect.bisect_right(spans, at, key=lambda span: span[0]) - 1
     return spans[place] if place >= 0 and at < spans[place][1] else None
+
+
+def _goes_on(chain: Chain[BookDelta], event: BookDelta) -> bool:
+    """Whether the book that is followed is known up to an update: none is missing before it."""
+    if not chain.in_sync or event.last_id is None or CLEAR in event.flags:
+        return False
+    if SNAPSHOT in event.flags:
+        return event.last_id == chain.last
+    return chain.joined_by(Link(event.last_id, event.first_id, event.prev_id, 0, event))
 
 
 def _follow(held: _Followed, event: BookDelta, at: int) -> None:

@@ -30,7 +30,7 @@ LOOKED_AT = 1_000_000
 """Lines of one stream that are held against rows one by one, at most."""
 SHOWN = 5
 COLLAPSE = 64
-DERIVED = "derived"
+DERIVED, FLAGS = "derived", "flags"
 _LOW = 0xFFFF_FFFF
 HASH, HOUR_OF = "#hash", "#hour"
 _STRINGS = (pl.String, pl.Categorical)
@@ -93,7 +93,6 @@ def _frame(data: bytes, kind: str) -> tuple[pl.DataFrame, int]:
                 found.append(decoder.decode(line))
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 bad += 1
-    found = [e for e in found if e.source != DERIVED]  # borders of a recording's book
     times = [e.ts_event if e.ts_event is not None else e.ts_recv - (e.skew_us or 0) for e in found]
     columns: dict[str, pl.Series] = {
         "symbol": pl.Series([e.symbol for e in found], dtype=pl.String),
@@ -110,7 +109,8 @@ def _frame(data: bytes, kind: str) -> tuple[pl.DataFrame, int]:
 
 def rows(path: Path, kind: str, symbols: frozenset[str] | None = None) -> Iterator[pl.DataFrame]:
     """A live file's observed rows in pieces, as `lines` has them. Raises CorruptFile."""
-    wanted = ["symbol", "ts_event", *kinds.PROVENANCE, "source", *_columns(kind)]
+    flags = [column.name for column in kinds.kind(kind).columns if column.name == FLAGS]
+    wanted = ["symbol", "ts_event", *kinds.PROVENANCE, "source", *flags, *_columns(kind)]
     for table in parquet.iterate(path, wanted, symbols=symbols):
         yield rows_of(table)
 
@@ -123,10 +123,14 @@ def ours(frame: pl.DataFrame, taken_in: frozenset[str]) -> pl.DataFrame:
 
 
 def rows_of(table: pa.Table) -> pl.DataFrame:
-    """Observed rows of a table with the columns that `rows` reads."""
+    """Rows of a table that were lines, with the columns that `rows` reads. Of a book's derived rows those were, but for
+    what a day opens with.
+    """
     frame = plain_frame(table)
     plain = [pl.col(n).to_physical().cast(pl.Int64) for n, t in frame.schema.items() if t not in _STRINGS]
-    return _told(frame.with_columns(plain).filter(pl.col("source") != DERIVED))
+    made = pl.col("source") == DERIVED
+    made = made & pl.col(FLAGS).str.contains("carried") if FLAGS in frame.columns else made
+    return _told(frame.with_columns(plain).filter(~made).drop(FLAGS, strict=False))
 
 
 def _told(frame: pl.DataFrame) -> pl.DataFrame:

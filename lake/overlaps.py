@@ -21,7 +21,7 @@ from lake.merge import plain_frame
 from lake.reader import Lake
 from lake.rows import FILES, FileRow, SessionRow
 from market import kinds, times
-from market.session import EVERY_SYMBOL, GapState
+from market.session import EVERY_SYMBOL, Gap, GapState
 from market.times import Interval
 
 MOST_ROWS = 150_000
@@ -29,6 +29,7 @@ MOST_ROWS = 150_000
 _MISSING: tuple[GapState, ...] = ("open", "unrepairable")
 RECORDINGS = "https://api.tardis.dev/v1/data-feeds/"
 """How the addresses of sessions begin that somebody else recorded."""
+BOOK = "book_delta"
 _TAKEN = "#taken="
 _OWN, _FILE = "own", "file"
 Spans = Mapping[str, Sequence[tuple[int, int]]]
@@ -79,10 +80,10 @@ def covered(
             held[by.get(row.session, _OWN)].setdefault(row.symbol, []).append(span)
     holes: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in held}
     for gap in manifest.gaps(exchange, market_type, kind, state=None if closed else _MISSING):
-        start, end = gap.ts_from + (gap.proof == "interval"), gap.ts_to if gap.ts_to is not None else 2**62
+        lacking = hole(gap)
         of = holes if gap.session is None else holes.keys() & {by.get(gap.session, _OWN)}
-        for who in of if start < end else ():
-            holes[who].setdefault(gap.symbol, []).append(Interval(start, end))
+        for who in of if not lacking.empty else ():
+            holes[who].setdefault(gap.symbol, []).append(lacking)
     named = {symbol for each in held.values() for symbol in each}
     if any(each[EVERY_SYMBOL] for each in held.values()):
         named |= {symbol for each in holes.values() for symbol in each}
@@ -92,6 +93,32 @@ def covered(
         for symbol, spans in sorted(found.items())
         if spans or symbol != EVERY_SYMBOL
     }
+
+
+def hole(gap: Gap) -> Interval:
+    """The time of a gap in which nothing is stored: an interruption begins with an event that is. Of a book's updates
+    whose ids show that some are missing the last before them and the first behind them are.
+    """
+    ids = gap.kind == BOOK and gap.proof == "ids"
+    end = 2**62 if gap.ts_to is None else gap.ts_to - ids
+    return Interval(gap.ts_from + (ids or gap.proof == "interval"), max(end, gap.ts_from))
+
+
+def filled_gaps(
+    manifest: Manifest, exchange: str, market_type: str, kind: str, taken: Mapping[str, Sequence[Interval]], said: str,
+    now: int,
+) -> list[Gap]:  # fmt: skip
+    """The gaps of these symbols that what is taken in and what others cover fill from one end to the other, closed."""
+    held = covered(manifest, exchange, market_type, kind, [], files=True)
+    found = []
+    for gap in manifest.gaps(exchange, market_type, kind, state=_MISSING):
+        lacking = hole(gap)
+        if gap.symbol in taken and gap.ts_to is not None and not lacking.empty:
+            spans = [*taken[gap.symbol], *(Interval(*span) for span in of_symbol(held, gap.symbol))]
+            if times.covers(spans, lacking):
+                closing = {"state": "repaired", "closed_at": now, "source": "import", "detail": said}
+                found.append(msgspec.structs.replace(gap, **closing))
+    return found
 
 
 def address(url: str, taken: int) -> str:

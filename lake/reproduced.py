@@ -240,7 +240,7 @@ class Comparison:
         table = pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
         at = table.column("ts_event").cast(pa.int64())
         wanted = pc.and_(pc.greater_equal(at, span.start), pc.less(at, span.end))
-        wanted = pc.and_(wanted, pc.not_equal(table.column("source").cast(pa.string()), DERIVED))
+        wanted = pc.and_(wanted, pc.invert(made_later(table)))
         if symbol is not None:
             wanted = pc.and_(wanted, pc.equal(table.column("symbol").cast(pa.string()), symbol))
         return table.filter(wanted)
@@ -302,6 +302,14 @@ class Comparison:
                         what, row["symbol"], row["ts_event"], row["session"], row["frame_no"], row["item"], number
                     )
                 )  # fmt: skip
+
+
+def made_later(table: pa.Table) -> pa.ChunkedArray:
+    """Which rows were never lines: derived ones, but for those at the borders of a recording's book."""
+    derived = pc.equal(table.column("source").cast(pa.string()), DERIVED)
+    if "flags" not in table.column_names:
+        return derived
+    return pc.and_(derived, pc.match_substring(table.column("flags").cast(pa.string()), "carried"))
 
 
 def ours(table: pa.Table) -> pa.ChunkedArray:

@@ -21,22 +21,20 @@ from collectors.files.changes import CHANGES
 from collectors.files.joining import State, Taken
 from collectors.files.reading import Reading
 from collectors.files.rows import batches
-from lake import adopting, book_parts
+from lake import adopting, book_parts, overlaps
 from lake.adopting import FileSource, Published
 from lake.book_parts import Parts
-from lake.books import KIND, MISSING
+from lake.books import KIND
 from lake.errors import BookCrossed, BookUnknown
 from lake.manifest import Manifest
 from lake.reader import Lake
 from market import times
 from market.session import Gap
-from market.times import Interval, covers, subtract
+from market.times import Interval, subtract
 
 MOST_COMPARED = 100
 Spans = Mapping[str, tuple[int, int]]
 """Symbol -> from its first message to behind its last (us)."""
-SOURCE = "import"
-"""What a gap that is closed so names as its source."""
 
 
 class File(NamedTuple):
@@ -201,11 +199,6 @@ def covered(state: State) -> tuple[dict[str, Interval], dict[str, list[Interval]
 
 def closed(manifest: Manifest, file: File, state: State, now: int) -> list[Gap]:
     """The gaps of the book that are filled from one end to the other, as they are now."""
-    held = [Interval(one.ts_from, one.ts_to) for one in state.taken]
-    found = []
-    for gap in manifest.gaps(file.exchange, file.market_type, KIND, state.symbol, state=MISSING):
-        hole = Interval(gap.ts_from + (gap.proof == "interval"), gap.ts_to if gap.ts_to is not None else 2**62)
-        if not hole.empty and covers(held, hole):
-            said = f"the book of that time is that of {Path(file.path).name}"
-            found.append(msgspec.structs.replace(gap, state="repaired", closed_at=now, source=SOURCE, detail=said))
-    return found
+    taken = {state.symbol: [Interval(one.ts_from, one.ts_to) for one in state.taken]}
+    said = f"the book of that time is that of {Path(file.path).name}"
+    return overlaps.filled_gaps(manifest, file.exchange, file.market_type, KIND, taken, said, now)

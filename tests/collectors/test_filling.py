@@ -1,8 +1,6 @@
 """A bought book beside own capture: own goes first, the file fills what is open, and the book is right at all times."""
 
 import itertools
-import random
-from decimal import Decimal
 
 import pytest
 
@@ -20,65 +18,11 @@ from market.times import DAY, MINUTE, SECOND, Interval, parse
 from runtime.workers import InlineExecutor
 from tests.support.book_rows import delta, whole
 from tests.support.book_rows import table as books
+from tests.support.bought_books import BOOK, MARKET, Market
 from tests.support.lakes import TestLake
 from tests.support.market_rows import T0
 
 NOW = parse("2026-11-20T12:00:00Z")
-MARKET = {"exchange": "binance", "market_type": "linear"}
-BOOK = "exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount\n"
-
-
-class Market:
-    """A book that changes once a second, as own capture numbers it and as a file tells of it."""
-
-    def __init__(self, seed: int, count: int) -> None:
-        made = random.Random(seed)
-        self.at = [T0 + n * SECOND for n in range(count)]
-        self.books = [({Decimal(99 - n): n + 1 for n in range(5)}, {Decimal(101 + n): n + 1 for n in range(5)})]
-        self.changes = [((), ())]
-        for _ in self.at[1:]:
-            sides = [dict(side) for side in self.books[-1]]
-            told = []
-            for place, best in enumerate((99, 101)):
-                price = Decimal(best + made.randrange(8) * (1 if place else -1))
-                qty = made.choice((0, 1, 2, 3))
-                sides[place][price] = qty
-                sides[place] = {one: held for one, held in sides[place].items() if held}
-                told.append(((str(price), str(qty)),))
-            self.books.append((sides[0], sides[1]))
-            self.changes.append((told[0], told[1]))
-
-    def whole(self, n: int):
-        return [[(str(price), str(qty)) for price, qty in side.items()] for side in self.books[n]]
-
-    def own(self, first: int, last: int) -> list:
-        """Rows of one connection: a whole book, then changes; ids count on with the market."""
-        rows = [whole(self.at[first], 100 + first, *self.whole(first))]
-        return rows + [delta(self.at[n], 100 + n, *self.changes[n]) for n in range(first + 1, last)]
-
-    def file(self, first: int, last: int, wholes=(), line=None) -> str:
-        text = BOOK
-        for n in range(first, last):
-            sides = self.whole(n) if n in wholes else self.changes[n]
-            flag = "true" if n in wholes else "false"
-            for side, levels in zip(("bid", "ask"), sides, strict=True):
-                for price, qty in levels:
-                    text += f"bf,BTCUSDT,{self.at[n]},{self.at[n] + 7},{flag},{side},{price},{qty}\n"
-            text += line(n) if line is not None else ""
-        return text
-
-    def right(self, lake: Lake, n: int) -> bool:
-        """Whether the lake's book is that of then."""
-        found = lake.book("BTCUSDT", at=self.at[n], **MARKET)
-        said = [{Decimal(price): int(qty) for price, qty in side} for side in (found.bids, found.asks)]
-        return [known(side, found, place) for place, side in enumerate(self.books[n])] == said
-
-
-def known(side, found, place):
-    """The levels that the whole book which the lake began from showed the range of."""
-    low, high = (Decimal(one) if one else None for one in (found.valid_low, found.valid_high))
-    edge = high if place else low
-    return {one: qty for one, qty in side.items() if edge is None or (one <= edge if place else one >= edge)}
 
 
 def lake_of(folder, market, *spans, covered=True, **gap):

@@ -120,19 +120,57 @@ def test_without_ids_it_fills_what_own_capture_lacks_and_doubles_nothing(tmp_pat
     assert (once_more.passed_over, once_more.events, stored(root, "liquidation")) == (57, {}, held)
 
 
+def best(number: int) -> bytes:
+    """The best prices of each second, which Binance numbers."""
+    at = (T0 + number * SECOND) // 1000
+    data = {
+        "e": "bookTicker",
+        "u": number + 1,
+        "s": "BTCUSDT",
+        "b": "9",
+        "B": "1",
+        "a": "11",
+        "A": "1",
+        "T": at,
+        "E": at,
+    }
+    return json.dumps({"stream": "btcusdt@bookTicker", "data": data}).encode()
+
+
 ORDERS = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
+QUOTES = "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
 
 
-def bought(root: Path, seconds: Iterable[int]) -> Imported:
-    """The same forced orders as a file, without ids."""
+def bought(root: Path, seconds: Iterable[int], kind: str = "liquidation") -> Imported:
+    """The same as a file: forced orders and quotes without ids, trades with theirs."""
     file = root.parent / "bought.csv"
-    times = (T0 + second * SECOND for second in seconds)
-    file.write_text(ORDERS + "".join(f"binance-futures,BTCUSDT,{at},{at},,sell,9000,1\n" for at in times))
-    asked = request_of(file, Options(exchange=MARKET[0], market_type=MARKET[1], kind="liquidation"))
+    text = QUOTES if kind == "quote" else ORDERS
+    for second in seconds:
+        at, name = T0 + second * SECOND, second + 1 if kind == "trade" else ""
+        row = "1,11,9,1" if kind == "quote" else f"{name},sell,1,1"
+        text += f"binance-futures,BTCUSDT,{at},{at},{row}\n"
+    file.write_text(text)
+    asked = request_of(file, Options(exchange=MARKET[0], market_type=MARKET[1], kind=kind))
     with LakeWriter.open(root, "n", NOW) as writer:
         said = take_in(writer, InlineExecutor(), "n", NOW, asked, lambda *_: None)
         compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), lambda *_: None, final=True)
     return said
+
+
+@pytest.mark.parametrize("file_first", [True, False])
+@pytest.mark.parametrize("kind, make, left", [("quote", best, 10), ("trade", trade, 0)])
+def test_rows_of_a_file_without_the_ids_that_a_recording_has_are_not_doubled(
+    tmp_path: Path, kind: str, make: Make, left: int, file_first: bool
+) -> None:
+    root = tmp_path / "lake"
+    if file_first:
+        bought(root, range(10, 20), kind)
+    said = take(root, "theirs", recorded(make, range(30)))
+    assert said.covered == ({kind: left} if file_first and left else {})
+    if not file_first:
+        assert bought(root, range(10, 20), kind).covered == left
+    assert {second: len(who) for second, who in stored(root, kind).items()} == dict.fromkeys(range(30), 1)
+    assert again(root, tmp_path).findings == []
 
 
 @pytest.mark.parametrize("file_first", [True, False])
