@@ -21,7 +21,7 @@ from collectors.files.archive import memory, planning, taking
 from collectors.files.archive.facts import Allowed
 from collectors.files.archive.getting import Got, Source
 from collectors.files.archive.refused import Refused
-from collectors.files.archive.series import ArchiveFile, Series, load
+from collectors.files.archive.series import ArchiveFile, Series
 from collectors.files.archive.taking import Outcome
 from compactor.service import CompactorService
 from compactor.summary import Summary
@@ -213,12 +213,12 @@ class _Planned(msgspec.Struct):
 
 
 async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
-    archive, now = load(wanted.exchange), clock.now()
-    begin, end = planning.span(archive, wanted.first, wanted.last, date_of(now))
-    first, last = planning.file_dates(archive, begin, end)
+    every, now = wanted.series(), clock.now()
+    begin, end = planning.span(every[0], wanted.first, wanted.last, date_of(now))
+    first, last = planning.file_dates(every[0], begin, end)
     asked = Interval(day_start(begin), day_start(end) + DAY)
     running = Interval(asked.end, min(parse(wanted.last) + DAY, now))
-    found = _Planned(wanted.series(), asked, running)
+    found = _Planned(every, asked, running)
     for series in found.series:
         plan = planning.plan(series, first, last, await source.published(series, first, last))
         found.files += plan.files

@@ -81,7 +81,8 @@ def comparable() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for name in series.names():
         archive = series.load(name)
-        numbered = [each for each in archive.datasets if each.kind == TRADE and each.numbered and not archive.shift]
+        days = [each for each in archive.datasets if not (archive.shift if each.shift is None else each.shift)]
+        numbered = [each for each in days if each.kind == TRADE and each.numbered]
         if numbered:
             found[name] = tuple(market for each in numbered for market in each.paths)
     return found

@@ -14,7 +14,6 @@ from typing import Any, Final
 import msgspec
 
 from collectors.files.archive import planning
-from collectors.files.archive.series import load
 from collectors.repair import Scope
 from daemon import archive_request, auditing
 from daemon.came import Came, files_came
@@ -72,7 +71,7 @@ def _archive(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow
         of = _names(wanted.exchange or None, wanted.market_type or None, wanted.kind or None, *wanted.symbols[:NAMED])
         whole = _part(0, wanted.exchange, wanted.market_type, wanted.kind, None, 0, now)
         return f"files that were taken in{f' of {of}' if of else ''}, looked at again", [whole]
-    first, last = planning.span(load(wanted.exchange), wanted.first, wanted.last, date_of(now))
+    first, last = planning.span(wanted.series()[0], wanted.first, wanted.last, date_of(now))
     start, end = parse(first.isoformat()), parse(last.isoformat()) + DAY
     few = wanted.symbols[:NAMED]
     more = f" and {len(wanted.symbols) - len(few):,} more" if len(wanted.symbols) > len(few) else ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collectors.files.archive.rows import Reading
 
 Period = Literal["daily", "monthly"]
-Packing = Literal["zip", "gz"]
+Packing = Literal["zip", "gz", "tar.gz"]
 Read = Callable[["pl.DataFrame", "Reading"], "pl.DataFrame"]
 """Lines as texts -> rows of the kind. Refuses, by the file's `Reading`, what is not as documented."""
 LINES = ("#line", "#nth")
@@ -45,6 +45,12 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """Where its files lie (and are listed), if not where the archive's others do."""
     varies: Callable[[str], Mapping[str, str]] = _nothing
     """Date -> what else of its path is filled in."""
+    moved: tuple[str, str] | None = None
+    """What in its paths is another text where files lie that the venue has not moved: looked for behind the others."""
+    shift: int | None = None
+    days_late: int | None = None
+    first: dt.date | None = None
+    """Where these are not those of the archive."""
     read: Read
     identity: tuple[str, ...]
     """What tells the rows of two versions of a file apart."""
@@ -104,8 +110,8 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
     """A day is published so many days after it, at the earliest."""
     first: dt.date
     datasets: Sequence[Dataset]
-    root: str = ""
-    """The first folder of all paths, which a local copy may lack."""
+    roots: tuple[str, ...] = ()
+    """The first folders of all paths, which a local copy may lack."""
 
     def dataset(self, market_type: str, kind: str) -> Dataset | None:
         """Its files of that kind and market, if it has any."""

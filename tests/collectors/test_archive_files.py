@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.adapters.archives import Period
-from collectors.files.archive import planning, series
+from collectors.files.archive import planning
 from collectors.files.archive.facts import NOTHING, Allowed
 from collectors.files.archive.getting import read_sum
 from collectors.files.archive.planning import There
@@ -140,13 +140,13 @@ def test_every_date_is_in_one_file_or_named_as_missing(begin: int, length: int, 
 
 def test_a_span_ends_yesterday_and_begins_before_it_ends():
     today = day("2026-05-10")
-    assert planning.span(series.load("binance"), "2026-05-08", "2026-06-08", today) == (
+    assert planning.span(TRADES.series, "2026-05-08", "2026-06-08", today) == (
         day("2026-05-08"),
         day("2026-05-09"),
     )
     for first, last in (("2026-05-08", "2026-05-07"), ("2026-05-10", "2026-05-11"), ("2001-01-01", "2001-01-02")):
         with pytest.raises(WrongQuestion):
-            planning.span(series.load("binance"), first, last, today)
+            planning.span(TRADES.series, first, last, today)
 
 
 def test_a_list_names_whole_files_only_and_says_where_it_goes_on():

@@ -59,7 +59,8 @@ def summed(name: str, data: bytes) -> bytes:
 
 
 class ArchiveHost:
-    """`put` publishes; `faults` says of a path what goes wrong: missing, norange, redirect, busy (once), cut (once).
+    """`put` publishes; `faults` says of a path what goes wrong: missing, norange, redirect, forbidden, busy (once), cut
+    (once).
 
     `asked` are the requests: path and Range.
     """
@@ -101,6 +102,8 @@ class ArchiveHost:
         fault = self.faults.get(path, "")
         if fault == "redirect":
             raise web.HTTPFound("http://127.0.0.1:1/elsewhere")
+        if fault == "forbidden":
+            return web.Response(status=403)
         if fault == "busy":
             del self.faults[path]
             return web.Response(status=503)

@@ -199,7 +199,7 @@ ARCHIVE = Archive(
     example="BTCUSDT",
     spelt=unchanged,
     first=dt.date(2017, 1, 1),
-    root="data",
+    roots=("data",),
     datasets=(
         Dataset(
             kind="trade", paths=_paths("trades", EVERY, BOTH), read=trade, identity=("seq",), numbered=True,

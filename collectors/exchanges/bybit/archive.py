@@ -91,15 +91,9 @@ def book_delta(frame: pl.DataFrame, of: Reading) -> pl.DataFrame:
     made = {
         "ts_event": times, "ts_publish": publish, "last_id": frame["u"], "first_id": told["first_id"],
         "flags": told["flags"],
-        **{name: _levels(data[side]) for name, side in (("bids", "b"), ("asks", "a"))},
+        **{name: of.levels(data[side]) for name, side in (("bids", "b"), ("asks", "a"))},
     }  # fmt: skip
     return of.made(frame, made)
-
-
-def _levels(lists: pl.Series) -> pl.Series:
-    """[[price, quantity], …] as levels."""
-    level = pl.struct(price=pl.element().list.get(0, null_on_oob=True), qty=pl.element().list.get(1, null_on_oob=True))
-    return lists.to_frame("levels").select(pl.col("levels").list.eval(level)).to_series()
 
 
 def _depth(date: str) -> Mapping[str, str]:

@@ -97,7 +97,7 @@ ARCHIVE = Archive(
     example="BTC-USDT",
     spelt=spelt,
     first=dt.date(2022, 12, 1),
-    root="data",
+    roots=("data",),
     datasets=(
         Dataset(
             kind="trade", paths=_paths("trades", "spot", *FUTURES), read=trade, identity=("trade_id",),

@@ -1,6 +1,7 @@
-"""static.okx.com: every fill, a day or a month of UTC+8 a file, zips without list and without CHECKSUM. Pure.
+"""static.okx.com: every fill, a day or a month of UTC+8 a file, as zips; books, a day of UTC a file, as tar.gz. Pure.
 
-Each date is asked for; what its host says of a file (size, ETag, time of change) tells its versions apart.
+There is no list and no CHECKSUM: each date is asked for, what its host says of a file (size, ETag, time of change)
+tells its versions apart, and the sums in zip and gzip prove its bytes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ _PATHS: dict[Period, str] = {
     "daily": f"{_FOLDER}/daily/{{day}}/{{symbol}}-trades-{{date}}.zip",
     "monthly": f"{_FOLDER}/monthly/{{day}}/{{symbol}}-trades-{{date}}.zip",
 }
+_BOOKS: dict[Period, str] = {
+    "daily": "okx/match/orderbook/pro/L2/400lv/daily/{day}/{symbol}-L2orderbook-400lv-{date}.tar.gz"
+}
+_SIDE = pl.List(pl.List(pl.String))
+_LINE = pl.Struct({"instId": pl.String, "action": pl.String, "ts": pl.String, "bids": _SIDE, "asks": _SIDE})
+_BARE = r"\[\s*(?:\"[^\"]*\"\s*,\s*)?[-0-9]"
+"""A price or a quantity that is a number of JSON: its digits would have been a float's."""
 
 
 def trade(frame: pl.DataFrame, of: Reading) -> pl.DataFrame:
@@ -40,6 +48,36 @@ def trade(frame: pl.DataFrame, of: Reading) -> pl.DataFrame:
     return of.made(frame, made)
 
 
+def book_delta(frame: pl.DataFrame, of: Reading) -> pl.DataFrame:
+    """Whole books, at the begin and every quarter of an hour, and changes, in the order of their times.
+
+    Lines have no ids: a row's is its time, as that of the stream's books from before they had some.
+    """
+    of.all_of(frame, "line", ~frame["line"].str.contains(_BARE), "a book with numbers that are no texts")
+    frame = frame.with_columns(of.objects(frame, _LINE))
+    symbol, first = of.file.series.symbol, of.facts.last_id is None
+    of.all_of(frame, "instId", frame["instId"] == symbol, f"not {symbol}")
+    of.all_of(frame, "action", frame["action"].is_in(["snapshot", "update"]), "neither snapshot nor update")
+    for name in ("ts", "bids", "asks"):
+        of.all_of(frame, name, frame[name].is_not_null(), "not there")
+    times, whole = of.times(frame, "ts"), frame["action"] == "snapshot"
+    of.inside(frame, "ts", times)
+    if first:
+        of.all_of(frame.head(1), "action", whole.head(1), "no whole book, which a file begins with", "order")
+    of.rising(frame, "ts", times, None if first else of.facts.last, equal=True)
+    ids, before = of.placed(times)
+    of.timed(times)
+    told = pl.DataFrame({"w": whole, "b": before}).select(
+        pl.when("w").then(pl.lit("snapshot")).otherwise(pl.lit("")).alias("flags"),
+        pl.when("w").then(None).otherwise("b").alias("prev_id"),
+    )
+    made = {
+        "ts_event": times, "last_id": ids, "prev_id": told["prev_id"], "flags": told["flags"],
+        "bids": of.levels(frame["bids"]), "asks": of.levels(frame["asks"]),
+    }  # fmt: skip
+    return of.made(frame, made)
+
+
 ARCHIVE = Archive(
     base="https://static.okx.com/cdn",
     listing=None,
@@ -49,12 +87,17 @@ ARCHIVE = Archive(
     shift=8 * HOUR,
     days_late=2,
     first=dt.date(2021, 10, 1),
-    root="okex",
+    roots=("okex", "okx"),
     datasets=(
         Dataset(
             kind="trade", paths=dict.fromkeys(("spot", *FUTURES), _PATHS), read=trade, identity=("seq",),
             numbered=True, units=always("ms"), sized=FUTURES,
             header=dict.fromkeys(("spot", *FUTURES), "instrument_name,trade_id,side,price,size,created_time"),
+        ),
+        Dataset(
+            kind="book_delta", paths=dict.fromkeys(("spot", *FUTURES), _BOOKS), read=book_delta, identity=("last_id",),
+            units=always("ms"), lines="json", header=dict.fromkeys(("spot", *FUTURES), "line"), packing="tar.gz",
+            moved=("/pro/", "/"), shift=0, days_late=3, first=dt.date(2023, 3, 1), streamed=False, alone=True,
         ),
     ),
 )  # fmt: skip

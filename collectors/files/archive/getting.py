@@ -120,7 +120,7 @@ class Remote:
         async def one(date: str) -> bool | Refused:
             async with room:
                 try:
-                    return await self._host.head(f"{self._at(of)}/{ArchiveFile(date, of).path}") is not None
+                    return await self._said(ArchiveFile(date, of)) is not None
                 except Refused as error:
                     return error
 
@@ -131,13 +131,23 @@ class Remote:
                 raise failed
         return {date for date, task in tasks.items() if task.result()}
 
+    def _urls(self, file: ArchiveFile) -> list[str]:
+        """Where it may lie."""
+        return [f"{self._at(file.series)}/{place}" for place in file.places]
+
+    async def _said(self, file: ArchiveFile) -> Stamp | None:
+        """What the host says of it, None where it has none."""
+        for url in self._urls(file):
+            if (said := await self._host.head(url)) is not None:
+                return said
+        return None
+
     async def stamp(self, file: ArchiveFile) -> Stamp:
         base = self._at(file.series)
-        url = f"{base}/{file.path}"
-        body = await self._host.text(f"{url}{SUM}", _SAYS) if self._archive.sums else None
+        body = await self._host.text(f"{base}/{file.path}{SUM}", _SAYS) if self._archive.sums else None
         if body is not None:
             return Stamp(sum=read_sum(file, body))
-        said = await self._host.head(url)
+        said = await self._said(file)
         if said is None:
             raise Refused(file.name, "missing", f"{base} does not have it", "ask later, or another host")
         if self._archive.sums:
@@ -151,7 +161,7 @@ class Remote:
             sha256 = await asyncio.to_thread(parquet.file_sha256, target)
             had = Had(url=url, sha256=sha256, sum=stamp.sum, bytes=target.stat().st_size)
             return Got(target, had, ours=True)
-        fetched = await self._host.download(url, target)
+        fetched = await self._download(file, target)
         if fetched is None:
             raise Refused(file.name, "missing", f"{base} does not have it", "ask later, or another host")
         try:
@@ -160,6 +170,12 @@ class Remote:
             durable.unlink(target)
             raise
         return Got(target, msgspec.structs.replace(fetched, sum=stamp.sum), ours=True)
+
+    async def _download(self, file: ArchiveFile, target: Path) -> Had | None:
+        for url in self._urls(file):
+            if (fetched := await self._host.download(url, target)) is not None:
+                return fetched
+        return None
 
 
 class Folder:
@@ -170,19 +186,18 @@ class Folder:
         if not place.is_dir():
             raise WrongQuestion(f"--source {place} is no folder", "name a folder, or an https:// address")
 
-    def _find(self, path: str) -> Path | None:
-        roots = {"", f"{self._archive.root}/" if self._archive.root else ""}
-        for candidate in (self._place / path.removeprefix(root) for root in sorted(roots)):
-            if candidate.is_file():
-                return candidate
-        return None
+    def _find(self, *paths: str) -> Path | None:
+        roots = ("", *(f"{root}/" for root in self._archive.roots))
+        candidates = (self._place / path.removeprefix(root) for path in paths for root in roots)
+        return next((one for one in candidates if one.is_file()), None)
 
     async def published(self, of: Series, first: dt.date, last: dt.date) -> There:
         found: dict[Period, set[str]] = {}
         bare: dict[Period, set[str]] = {}
         days = [first + dt.timedelta(days=place) for place in range((last - first).days + 1)]
         for period in of.periods:
-            here = {date for date in (date_in(day, period) for day in days) if self._find(ArchiveFile(date, of).path)}
+            dates = (date_in(day, period) for day in days)
+            here = {date for date in dates if self._find(*ArchiveFile(date, of).places)}
             found[period] = {date for date in here if self._proven(ArchiveFile(date, of))}
             bare[period] = here - found[period]
         return There(found, bare)
@@ -210,7 +225,7 @@ class Folder:
         return Got(found, what, ours=False)
 
     def _held(self, file: ArchiveFile) -> Path:
-        found = self._find(file.path)
+        found = self._find(*file.places)
         if found is None:
             raise Refused(file.name, "missing", "it is not in the folder", "fetch it")
         return found

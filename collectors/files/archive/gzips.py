@@ -22,11 +22,16 @@ _AGAIN = "fetch it again; if it stays so, the publisher's file is broken"
 
 def blocks(file: BinaryIO, name: str, caps: Caps) -> Iterator[bytes]:
     """The lines of a gzip file, whole lines a block. Raises Refused, for a broken end too."""
+    yield from whole_lines(pieces(file, name, caps), name, None)
+
+
+def pieces(file: BinaryIO, name: str, caps: Caps) -> Iterator[bytes]:
+    """What it unpacks to, whatever that is. Raises Refused, for a broken end too."""
     size = file.seek(0, 2)
     file.seek(0)
     if size > caps.packed:
         raise Refused(name, "size", f"{size:,} bytes, {caps.packed:,} are taken", "look at what it is")
-    yield from whole_lines(_bounded(_unpacked(file, name), name, size, caps), name, None)
+    yield from _bounded(_unpacked(file, name), name, size, caps)
 
 
 def _unpacked(file: BinaryIO, name: str) -> Iterator[bytes]:

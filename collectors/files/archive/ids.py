@@ -88,6 +88,17 @@ class IdRules:
         self.identified(ids)
         return step == 1
 
+    def placed(self, times: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """(ids of rows that have none, those of the rows before them): a row's time (us), one above the row before
+        where that does not rise. Times do not go back.
+        """
+        last = self.facts.last_id
+        number = pl.int_range(times.len(), eager=True)
+        ids = (times - number).cum_max().clip(lower_bound=None if last is None else last + 1) + number
+        before = ids.shift(1, fill_value=last)
+        self.identified(ids)
+        return ids, before
+
     def numbered(self, frame: pl.DataFrame, name: str, ids: pl.Series, times: pl.Series) -> None:
         """Ids follow by one, in whatever order their lines are; missing ones are holes where these are allowed."""
         table = pl.DataFrame({"id": ids, "at": times, "line": frame["frame_no"]}).sort("id")

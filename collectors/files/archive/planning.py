@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from collectors.adapters.archives import Archive, Period
+from collectors.adapters.archives import Period
 from collectors.files.archive.series import ArchiveFile, Series, next_month
 from lake.errors import WrongQuestion
 from market import times
@@ -42,24 +42,24 @@ class Plan(msgspec.Struct, frozen=True):
     bare: Mapping[str, ArchiveFile] = {}
 
 
-def span(archive: Archive, first: str, last: str, today: dt.date) -> tuple[dt.date, dt.date]:
+def span(of: Series, first: str, last: str, today: dt.date) -> tuple[dt.date, dt.date]:
     """The dates (UTC) that are asked for, both ends included; today is not over. Raises WrongQuestion, Malformed."""
     start, end = (date_of(times.parse(text)) for text in (first, last))
     if start > end:
         raise WrongQuestion(f"--from {start} is after --to {end}", "--to is the last date, included")
-    if start < archive.first:
-        raise WrongQuestion(f"--from {start}: the archive begins in {archive.first.year}", f"ask from {archive.first}")
+    if start < of.first:
+        raise WrongQuestion(f"--from {start}: the archive begins in {of.first.year}", f"ask from {of.first}")
     if start >= today:
-        late = f"{archive.days_late} days" if archive.days_late > 1 else "the day"
+        late = f"{of.days_late} days" if of.days_late > 1 else "the day"
         raise WrongQuestion(f"--from {start} is not over", f"a day is published {late} after it")
     return start, min(end, today - dt.timedelta(days=1))
 
 
-def file_dates(archive: Archive, first: dt.date, last: dt.date) -> tuple[dt.date, dt.date]:
-    """The first and the last date that the archive's days have of these days of UTC."""
+def file_dates(of: Series, first: dt.date, last: dt.date) -> tuple[dt.date, dt.date]:
+    """The first and the last date that days of its files have of these days of UTC."""
     return (
-        date_of(day_start(first) + archive.shift),
-        date_of(day_start(last) + DAY - 1 + archive.shift),
+        date_of(day_start(first) + of.shift),
+        date_of(day_start(last) + DAY - 1 + of.shift),
     )  # fmt: skip
 
 

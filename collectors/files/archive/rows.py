@@ -180,6 +180,12 @@ class Reading(IdRules):
                 "columns", f"a line after line {frame['frame_no'][0] - 1} is no such JSON: {said}"
             ) from error
 
+    @staticmethod
+    def levels(lists: pl.Series) -> pl.Series:
+        """[[price, quantity, …], …] as levels of a book."""
+        price, qty = (pl.element().list.get(place, null_on_oob=True) for place in (0, 1))
+        return lists.to_frame("levels").select(pl.col("levels").list.eval(pl.struct(price=price, qty=qty))).to_series()
+
     def numbers(self, frame: pl.DataFrame, name: str) -> pl.Series:
         """Decimals as plain text: `1.2e-05` is 0.000012. What is no number stays, and goes to quarantine."""
         texts = frame[name]

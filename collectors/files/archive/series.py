@@ -74,6 +74,22 @@ class Series(msgspec.Struct, frozen=True, order=True):
         return tuple(each for each in there if each == "monthly" or self.interval not in self.dataset.monthly_only)
 
     @property
+    def shift(self) -> int:
+        """By so much (us) its days begin before those of UTC."""
+        own = self.dataset.shift
+        return self.archive.shift if own is None else own
+
+    @property
+    def days_late(self) -> int:
+        own = self.dataset.days_late
+        return self.archive.days_late if own is None else own
+
+    @property
+    def first(self) -> dt.date:
+        """The first day that it may have."""
+        return self.dataset.first or self.archive.first
+
+    @property
     def width(self) -> int:
         """Of its candles, us; 0 of other kinds."""
         return self.dataset.intervals.get(self.market_type, {}).get(self.interval, 0)
@@ -138,17 +154,23 @@ class ArchiveFile(msgspec.Struct, frozen=True, order=True):
         return self.series.path(self.period, self.date)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where it may lie, below the archive's base address: `path` first."""
+        moved = self.series.dataset.moved
+        return (self.path, self.path.replace(*moved)) if moved is not None else (self.path,)
+
+    @property
     def span(self) -> Interval:
         """[start, end) of what it holds, us of UTC."""
         first = dt.date.fromisoformat(self.date if self.period == "daily" else f"{self.date}-01")
         after = first + dt.timedelta(days=1) if self.period == "daily" else next_month(first)
-        shift = self.series.archive.shift
+        shift = self.series.shift
         return Interval(day_start(first) - shift, day_start(after) - shift)
 
 
 def file_at(series: Series, at: int, period: Period = "daily") -> ArchiveFile:
     """The file of a series that holds `at` (us)."""
-    return ArchiveFile(date_in(date_of(at + series.archive.shift), period), series)
+    return ArchiveFile(date_in(date_of(at + series.shift), period), series)
 
 
 def series_of(exchange: str, market_type: str, kind: str, symbol: str, interval: str | None = None) -> Series:
