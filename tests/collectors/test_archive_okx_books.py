@@ -384,6 +384,11 @@ def test_a_day_comes_in_and_is_a_book_at_any_time(root: Path, tmp_path: Path) ->
     assert book(1_800_009) == ([("98", "1")], [("99", "2")])
     rows = lake.read("book_delta", exchange="okx", columns=["source", "ts_publish", "flags"]).to_pylist()
     assert {(row["source"], row["ts_publish"]) for row in rows} == {("archive", None)}
+    place.write_bytes(packed([*LINES[:3], line(24, "update", {"101.50": "3.25"}, {}), *LINES[4:], *later]))
+    (one,) = ask(root, source=str(tmp_path / "mirror")).files
+    assert (one.state, one.added, one.changed, one.removed) == ("replaced", 0, 2, 0), "and the line behind the bad one"
+    assert book(30)[0] == [("101.5", "3.25"), ("100.5", "7")]
+    assert book(900_040)[0] == [("99", "1")]
 
 
 def test_a_day_of_which_the_lake_holds_a_part_is_left_to_it(root: Path, tmp_path: Path) -> None:
