@@ -1,5 +1,4 @@
-"""A tar that holds one file and is packed with gzip, read as a stream: nothing is unpacked to a disk, and no name in it
-is believed.
+"""A tar of one file, packed with gzip, read as a stream: nothing is unpacked to a disk, no name in it is believed.
 
 gzip bounds what comes out and proves it (`gzips`). Of the tar one record is looked at: a plain file, named as the
 archive's, of a size that data have. Behind it there is its end, and nothing else.
