@@ -26,6 +26,8 @@ _POWER_DIGITS = 22
 """Powers of ten up to this one are floats exactly."""
 _ROUNDING = 1.5 * 2**52
 """Added and taken away again it rounds a float below 2^51 to an integer: several times faster than to round it."""
+_SPELT_LOW, _SPELT_HIGH = 1e-3, 1e15
+"""Between them no float's text has an exponent, or the sign of a zero."""
 _INT64_LIMIT = 2**63 - 1
 _INT128_LIMIT = 2**127 - 1
 _SAMPLE = 64
@@ -151,7 +153,11 @@ def unscale(column: Scaled) -> pl.Series:
 
 def float_texts(values: pl.Series) -> pl.Series:
     """The shortest text of each float as a plain decimal: `0.00001`, never `1e-5`; null for null."""
-    texts = values.cast(pl.String).str.strip_suffix(".0").replace({"-0": "0"})
+    texts = values.cast(pl.String).str.strip_suffix(".0")
+    low, high = values.min(), values.max()
+    if isinstance(low, float) and isinstance(high, float) and _SPELT_LOW <= low <= high < _SPELT_HIGH:
+        return texts
+    texts = texts.replace({"-0": "0"})
     odd = texts.str.contains("e", literal=True).fill_null(value=False)
     if not odd.any():
         return texts
@@ -259,7 +265,7 @@ def _as_integers(floats: pl.Series, exponent: int) -> pl.Series | None:
 
 def _powers(exponent: int, count: int) -> pl.Series:
     """10^`exponent` in every row: a scalar divisor becomes a multiplication by its reciprocal, which rounds twice."""
-    return pl.repeat(float(10**exponent), count, dtype=pl.Float64, eager=True)
+    return pl.Series([float(10**exponent)]).new_from_index(0, count)
 
 
 def align(left: Scaled, right: Scaled) -> tuple[Scaled, Scaled]:

@@ -103,6 +103,12 @@ def test_a_floats_text_is_its_shortest_one_written_plainly(number, text):
     assert scaled.float_texts(pl.Series([number, None]))[0] == text
 
 
+@given(st.floats(1e-3, 1e15, exclude_max=True), st.sampled_from([None, -0.0, 1e-7]))
+def test_a_floats_text_is_the_same_whatever_lies_beside_it(number, other):
+    plain = format(Decimal(repr(number)), "f").removesuffix(".0")
+    assert scaled.float_texts(pl.Series([number, other]))[0] == scaled.float_texts(pl.Series([number]))[0] == plain
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(small, small), min_size=1, max_size=8))
 def test_products_differences_and_sums_are_exact(pairs):
