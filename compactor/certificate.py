@@ -22,7 +22,7 @@ from lake import checks, heard, tables
 from lake.books import KIND, is_carried
 from lake.checks import REPARSED
 from lake.law_ids import RESET
-from lake.merge import plain_frame
+from lake.merge import plain_series
 from lake.rows import CertificateRow, FileRow
 from market import kinds, times
 from market.session import Coverage, Gap
@@ -46,8 +46,8 @@ class Measure:
         self.estimated = 0
         self.checks = checks.Checks(kind)
         self.ids = checks.Ids()
-        self._latency: Counter[int] = Counter()
-        self._skew: Counter[int] = Counter()
+        self._latency = _Tally()
+        self._skew = _Tally()
 
     @property
     def contiguous(self) -> bool:
@@ -60,50 +60,67 @@ class Measure:
             table = table.filter(pc.invert(is_carried(table)))
         self.rows += table.num_rows
         self.checks.add(table)
-        wanted = ["ts_event", "ts_recv", "ts_estimated"]
-        seq = self.kind.seq if self.contiguous else None
-        frame = plain_frame(table.select([*wanted, seq] if seq else wanted))
-        frame = frame.with_columns(pl.col("ts_event", "ts_recv").to_physical())
-        if seq is not None:
-            self.ids.add(frame.get_column(seq), frame.get_column("ts_event"))
-        self.estimated += int(frame.get_column("ts_estimated").sum())
+        event, recv = (plain_series(table.column(name)).to_physical() for name in ("ts_event", "ts_recv"))
+        estimated = plain_series(table.column("ts_estimated"))
+        if self.contiguous and self.kind.seq is not None:
+            self.ids.add(plain_series(table.column(self.kind.seq)), event)
+        self.estimated += int(estimated.sum())
         live = heard.live(table)
-        if live is None or live.any():
-            self._time(frame if live is None else frame.filter(live))
+        if live is None:
+            self._time(event, recv, estimated)
+        elif live.any():
+            self._time(event.filter(live), recv.filter(live), estimated.filter(live))
 
-    def _time(self, frame: pl.DataFrame) -> None:
+    def _time(self, event: pl.Series, recv: pl.Series, estimated: pl.Series) -> None:
         """Rows that were received live: what they say of the way to us."""
-        latency = frame.select("ts_estimated", us=pl.col("ts_recv") - pl.col("ts_event")).drop_nulls()
-        estimated = latency.get_column("ts_estimated")
+        way = recv - event
         if estimated.any():
-            _tally(self._skew, latency.filter(estimated).get_column("us"))
-            latency = latency.filter(~estimated)
-        _tally(self._latency, latency.get_column("us"))
-        second_end = pl.col("ts_event") - pl.col("ts_event") % times.SECOND + times.SECOND
-        late = ~pl.col("ts_estimated") & (pl.col("ts_recv") > second_end + LATENESS)
-        self.late += int(frame.select(late.fill_null(value=False).sum()).item())
+            self._skew.add(way.filter(estimated))
+            event, way = event.filter(~estimated), way.filter(~estimated)
+        self._latency.add(way)
+        longest = way.max()
+        if isinstance(longest, int) and longest > LATENESS:
+            second_end = times.SECOND - event % times.SECOND
+            self.late += int((way > second_end + LATENESS).sum())
 
     def latency(self, share: float) -> int | None:
         """The latency (us) that `share` of the rows with a venue time did not exceed, exact to three digits."""
-        return _quantile(self._latency, share)
+        return _quantile(self._latency.counts(), share)
 
     @property
     def skew(self) -> int | None:
         """Median of what was taken off the receive time (us) where the venue gave none."""
-        return _quantile(self._skew, 0.5)
+        return _quantile(self._skew.counts(), 0.5)
 
 
-def _tally(counts: Counter[int], values: pl.Series) -> None:
-    """Counts values rounded towards zero to three significant digits: few buckets, whatever the day."""
-    if values.is_empty():
-        return
-    digits = pl.col("v").abs().cast(pl.String).str.len_bytes().cast(pl.Int64)
-    unit = pl.lit(10, dtype=pl.Int64).pow((digits - 3).clip(lower_bound=0))
-    bucket = (pl.col("v").sign() * (pl.col("v").abs() // unit * unit)).cast(pl.Int64)
-    distinct = pc.value_counts(values.cast(pl.Int64).to_arrow())  # they repeat, and are rounded once
-    frame = pl.DataFrame({"v": pl.from_arrow(distinct.field(0)), "n": pl.from_arrow(distinct.field(1))})
-    for value, count in frame.group_by(bucket.alias("b")).agg(pl.col("n").sum()).iter_rows():
-        counts[value] += count
+class _Tally:
+    """How often values come, rounded towards zero to three significant digits: few buckets, whatever the day."""
+
+    _HELD = 4 * 1024
+    """Distinct values that are rounded together: they repeat, and a query costs as much for few of them."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._held: list[pa.StructArray] = []
+
+    def add(self, values: pl.Series) -> None:
+        """More values; nulls count nothing."""
+        self._held.append(pc.value_counts(values.drop_nulls().cast(pl.Int64).to_arrow()))
+        if sum(map(len, self._held)) >= self._HELD:
+            self.counts()
+
+    def counts(self) -> Counter[int]:
+        """How often each rounded value came."""
+        if self._held:
+            found = pa.concat_arrays(self._held)
+            self._held = []
+            frame = pl.DataFrame({"v": pl.from_arrow(found.field(0)), "n": pl.from_arrow(found.field(1))})
+            digits = pl.col("v").abs().cast(pl.String).str.len_bytes().cast(pl.Int64)
+            unit = pl.lit(10, dtype=pl.Int64).pow((digits - 3).clip(lower_bound=0))
+            bucket = (pl.col("v").sign() * (pl.col("v").abs() // unit * unit)).cast(pl.Int64)
+            for value, count in frame.group_by(bucket.alias("b")).agg(pl.col("n").sum()).iter_rows():
+                self._counts[value] += count
+        return self._counts
 
 
 def _quantile(counts: Counter[int], share: float) -> int | None:

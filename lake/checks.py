@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from lake import heard, scaled, tables
-from lake.merge import plain_frame
+from lake.merge import plain_frame, plain_series
 from market import kinds, numbers, times
 
 OUT_OF_ORDER = "out_of_order"
@@ -33,6 +33,8 @@ REPARSES = REPARSED, REPARSED_ADDED, REPARSED_REMOVED = "reparsed", "reparsed_ad
 """Rows of a daily file that were made otherwise of their frames than when they came; that came or went by it, so that
 no line in raw/ tells of them, or of which one still does.
 """
+
+_OHLC = ("open", "high", "low", "close")
 
 
 class Finding(msgspec.Struct):
@@ -62,8 +64,8 @@ class Checks:
         self.kind = kind
         self.declared = kinds.kind(kind).checks
         self._found: dict[tuple[str, str], Finding] = {}
-        self._last: pl.DataFrame | None = None
-        self._heard: pl.DataFrame | None = None
+        self._last: pa.Table | None = None
+        self._heard: pa.Table | None = None
         """The last row that was received live."""
         wanted = ["symbol", "ts_event", "ts_recv"]
         for check in self.declared:
@@ -80,12 +82,11 @@ class Checks:
         sound = self._sound(table, all_heard=live is None)
         if not sound or live is not None:
             self._order(rows)
-        last = _frame(table.slice(table.num_rows - 1))
-        if rows.num_rows:
-            self._heard = last if live is None else _frame(rows.slice(rows.num_rows - 1))
         if not sound:
             self._closer(table)
-        self._last = last
+        self._last = _last_row(table)
+        if rows.num_rows:
+            self._heard = self._last if live is None else _last_row(rows)
 
     def _closer(self, table: pa.Table) -> None:
         frame = _frame(table)
@@ -96,7 +97,7 @@ class Checks:
                 case kinds.NotCrossed(bid, ask):
                     self._count(CROSSED, frame.filter(pl.col(bid) >= pl.col(ask)), (bid, ask))
                 case kinds.OhlcSane():
-                    self._count("ohlc_sane", frame.filter(~_sane()), ("open", "high", "low", "close"))
+                    self._count("ohlc_sane", frame.filter(~_sane()), _OHLC)
                 case kinds.Contiguous(column):
                     self._jumps(frame, column)
 
@@ -104,36 +105,32 @@ class Checks:
         """Whether one look at the numbers of one symbol tells that nothing is broken; if not, a closer one tells."""
         if table.column("symbol").num_chunks != 1 or len(table.column("symbol").chunk(0).dictionary) > 1:
             return False
-        plain = [name for name in self.columns if name not in ("symbol", "condition")]
-        frame = _frame(table.select(plain))
-        if self._last is not None:
-            # of another symbol it is above nothing, which is for the closer look
-            frame = pl.concat([self._last.select(plain), frame], rechunk=True)
-        doubts = [pl.lit(value=False)]
-        if all_heard:
-            if self._heard is not None and self._heard["ts_recv"][0] > table.column("ts_recv")[0].value:
-                return False
-            doubts.append(pl.col("ts_recv") < pl.col("ts_recv").shift(1))
+        # of another symbol the row before is above nothing, which is for the closer look
+        if all_heard and _doubtful(_steps(table, self._heard, "ts_recv") < 0):
+            return False
         for check in self.declared:
             match check:
                 case kinds.Positive(column):
-                    doubts.append(~(pl.col(column) > 0))
+                    least = plain_series(table.column(column)).min()
+                    doubt = least is not None and not least > 0  # type: ignore[operator] # a number
                 case kinds.NotCrossed(bid, ask):
-                    doubts.append(pl.col(bid) >= pl.col(ask))
+                    doubt = _doubtful(plain_series(table.column(bid)) >= plain_series(table.column(ask)))
                 case kinds.OhlcSane():
-                    doubts.append(~_sane())
+                    doubt = not plain_frame(table.select(_OHLC)).select_seq(_sane().all()).item()
                 case kinds.Contiguous(column):
-                    doubts.append(pl.col(column) - pl.col(column).shift(1) != 1)
-        return not frame.select_seq(pl.any_horizontal(doubt.any() for doubt in doubts)).item()
+                    doubt = _doubtful(_steps(table, self._last, column) != 1)
+            if doubt:
+                return False
+        return True
 
     def _order(self, table: pa.Table) -> None:
         frame = _frame(table)
-        joined = frame if self._heard is None else pl.concat([self._heard, frame])
+        joined = frame if self._heard is None else pl.concat([_frame(self._heard), frame])
         before = (pl.col("ts_recv") < pl.col("ts_recv").shift(1)) & (pl.col("symbol") == pl.col("symbol").shift(1))
         self._count(OUT_OF_ORDER, joined.filter(before), ("ts_recv",))
 
     def _jumps(self, frame: pl.DataFrame, column: str) -> None:
-        joined = frame if self._last is None else pl.concat([self._last, frame])
+        joined = frame if self._last is None else pl.concat([_frame(self._last), frame])
         step = pl.col(column) - pl.col(column).shift(1)
         jump = (step != 1) & (pl.col("symbol") == pl.col("symbol").shift(1))
         self._count(CONTIGUOUS, joined.filter(jump), (column,))
@@ -159,6 +156,24 @@ class Checks:
         return sum(f.count for (name, of), f in self._found.items() if name == check and symbol in (None, of))
 
 
+def _last_row(table: pa.Table) -> pa.Table:
+    """A copy, which holds nothing else of the table."""
+    return table.take(pa.array([table.num_rows - 1]))
+
+
+def _steps(table: pa.Table, above: pa.Table | None, name: str) -> pl.Series:
+    """How far each row is above the row before it, of which the first is `above`."""
+    values = plain_series(table.column(name)).to_physical()
+    if above is not None:
+        values = pl.concat([plain_series(above.column(name)).to_physical(), values], rechunk=True)
+    return values.slice(1) - values.slice(0, len(values) - 1)
+
+
+def _doubtful(doubts: pl.Series) -> bool:
+    """Whether there is one; a null tells nothing."""
+    return bool(doubts.any())
+
+
 def _frame(table: pa.Table) -> pl.DataFrame:
     times = [name for name in ("ts_event", "ts_recv") if name in table.column_names]
     return plain_frame(table).with_columns(pl.col(times).to_physical())
@@ -171,7 +186,7 @@ def _columns(check: kinds.Check) -> tuple[str, ...]:
         case kinds.NotCrossed(bid, ask):
             return (bid, ask)
         case _:
-            return ("open", "high", "low", "close")
+            return _OHLC
 
 
 def _void(frame: pl.DataFrame) -> pl.Expr:
@@ -181,12 +196,11 @@ def _void(frame: pl.DataFrame) -> pl.Expr:
 
 def _sane() -> pl.Expr:
     """Null prices (a bar over a gap) break nothing."""
-    names = ("open", "high", "low", "close")
     sane = pl.all_horizontal(
         (pl.col("low") <= pl.col("open")), (pl.col("open") <= pl.col("high")),
         (pl.col("low") <= pl.col("close")), (pl.col("close") <= pl.col("high")), pl.col("low") > 0,
     )  # fmt: skip
-    return sane | pl.any_horizontal(pl.col(name).is_null() for name in names)
+    return sane | pl.any_horizontal(pl.col(name).is_null() for name in _OHLC)
 
 
 def check_table(table: pa.Table, kind: str) -> list[Finding]:
@@ -210,13 +224,15 @@ class Ids:
 
     def add(self, ids: pl.Series, at: pl.Series) -> None:
         """Ids with the event times (us) they have; null ids count nothing."""
-        frame = pl.DataFrame({"id": ids.cast(pl.Int64), "at": at.to_physical().cast(pl.Int64)}).drop_nulls("id")
-        if frame.is_empty():
+        if ids.has_nulls():
+            ids, at = ids.drop_nulls(), at.filter(ids.is_not_null())
+        if ids.is_empty():
             return
-        if _one_run(frame.get_column("id")):
-            first, last = frame.row(0), frame.row(-1)
-            self._keep(pl.DataFrame([(first[0], last[0] + 1, first[1], last[1])], _no_runs().schema, orient="row"))
+        ids, at = ids.cast(pl.Int64), at.to_physical().cast(pl.Int64)
+        if _one_run(ids):
+            self._keep(pl.DataFrame([(ids[0], ids[-1] + 1, at[0], at[-1])], _no_runs().schema, orient="row"))
             return
+        frame = pl.DataFrame({"id": ids, "at": at})
         if not frame.get_column("id").is_sorted():
             frame = frame.sort("id", "at", maintain_order=True)
         starts = (pl.col("id").diff() > 1).fill_null(value=True).cum_sum()

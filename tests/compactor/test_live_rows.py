@@ -1,11 +1,13 @@
 """Certificates: what the receive times say is said of rows that were received live, and of no others."""
 
 import itertools
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compactor import certificate
 from compactor.certificate import Measure
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
@@ -75,6 +77,21 @@ def test_estimated_times_are_counted_whoever_brought_them_and_tell_the_skew_of_l
     rows += [quote(T0 + 1, "99", "100", 2, ts_estimated=True, ts_recv=LATER, source="import")]
     made = measured(rows, "quote")
     assert (made.estimated, made.skew, made.late) == (2, 40, 0)
+
+
+WAITS = st.one_of(st.integers(-2_000, 20_000), st.integers(4_900 * MS, 6_100 * MS))
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 3 * SECOND), WAITS), min_size=1, max_size=12), st.integers(1, 12))
+def test_latency_and_lateness_are_those_of_each_row_wherever_the_day_is_cut(waits, piece):
+    rows = [trade(T0 + at, "1", "1", number, ts_recv=T0 + at + wait) for number, (at, wait) in enumerate(sorted(waits))]
+    with patch.object(certificate._Tally, "_HELD", 3):
+        made = measured(rows, piece=piece)
+    rounded = sorted(int(wait / 10 ** (shift := max(0, len(str(abs(wait))) - 3))) * 10**shift for _, wait in waits)
+    assert made.late == sum(wait > SECOND - at % SECOND + 5 * SECOND for at, wait in waits)
+    assert made.latency(1.0) == rounded[-1]
+    assert made.latency(0.5) == rounded[-(-len(rounded) // 2) - 1]
 
 
 ODD = st.tuples(st.sampled_from(SOURCES), st.integers(-2, 3), st.sampled_from(["market", "market", "history"]))
