@@ -9,8 +9,9 @@ times are estimated.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
-from typing import IO, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -55,42 +56,21 @@ class ContentDigest:
             self._hash.update(((first + last) * table.num_rows).encode())
             return
         # by the writer of CSV, in half the time of making each line a text; what opens a line ends the one above it
-        self._hash.update(first.encode())
-        sink = _Hashing(self._hash, len(first.encode()))
+        sink = io.BytesIO()
         pl.DataFrame(columns).write_csv(
-            cast("IO[bytes]", sink),  # it is written to, and nothing else
+            sink,
             include_header=False,
             separator="\t",
             line_terminator=last + first,
             quote_style="never",
             batch_size=_WRITTEN_AT_ONCE,
         )
-        sink.end()
+        self._hash.update(first.encode())
+        self._hash.update(sink.getbuffer()[: sink.tell() - len(first.encode())])
 
     def hexdigest(self) -> str:
         """The digest of the rows so far."""
         return self._hash.hexdigest()
-
-
-class _Hashing:
-    """A file that hashes what is written to it, all but its last `short` bytes."""
-
-    def __init__(self, to: hashlib._Hash, short: int) -> None:
-        self._to = to
-        self._short = short
-        self._held = b""
-
-    def write(self, data: bytes) -> int:
-        if len(data) < self._short:  # the end may lie in what is held
-            self._held += data
-        else:
-            self._to.update(self._held)
-            self._held = data
-        return len(data)
-
-    def end(self) -> None:
-        """Hashes what is held."""
-        self._to.update(memoryview(self._held)[: len(self._held) - self._short])
 
 
 def content_digest(table: pa.Table, exchange: str, market_type: str, kind: str) -> str:

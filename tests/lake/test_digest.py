@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lake import tables
-from lake.digest import ContentDigest, _Hashing, canonical_lines, content_digest
+from lake.digest import ContentDigest, canonical_lines, content_digest
 from tests.support import book_rows
 from tests.support.market_rows import T0, quote, table, trade
 
@@ -64,17 +64,6 @@ def test_the_digest_is_the_hash_of_the_lines(rows):
     rows = table("trade", [trade(T0 + place, "1", "2", 1) | row for place, row in enumerate(rows)])
     lines = "".join(canonical_lines(rows, "trade").to_list())
     assert digest(rows) == hashlib.sha256(f"lake-content 1\tbinance\tlinear\ttrade\n{lines}".encode()).hexdigest()
-
-
-@given(st.lists(st.binary(max_size=5), min_size=1), st.integers(0, 4))
-def test_all_but_the_end_of_what_is_written_is_hashed_in_whatever_pieces_it_comes(pieces, short):
-    whole = b"".join(pieces)
-    short = min(short, len(whole))
-    made = hashlib.sha256()
-    sink = _Hashing(made, short)
-    assert [sink.write(piece) for piece in pieces] == [len(piece) for piece in pieces]
-    sink.end()
-    assert made.hexdigest() == hashlib.sha256(whole[: len(whole) - short]).hexdigest()
 
 
 @pytest.mark.parametrize("column", ["ts_recv", "ts_publish", "session", "frame_no", "item", "source", "date"])
