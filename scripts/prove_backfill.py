@@ -31,6 +31,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file: the packages are one folder up
+
 from collectors import exchanges
 from collectors.adapters.pages import Made, Pages
 from lake.layout import MANIFEST

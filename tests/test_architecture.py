@@ -79,3 +79,11 @@ def test_no_tracked_file_names_the_folder_it_was_written_in() -> None:
 def test_names_that_say_nothing_are_not_used() -> None:
     vague = {"utils", "common", "helpers", "core", "base", "manager", "misc"}
     assert [name(p) for p in modules() if p.stem in vague] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=name)
+def test_a_script_that_is_run_as_a_file_finds_its_siblings(path: Path) -> None:
+    """What is installed is the packages: `scripts` is found only by who puts the checkout on the path first."""
+    text = path.read_text(encoding="utf-8")
+    begun = text.partition("\nfrom scripts")[0]
+    assert begun == text or '__name__ == "__main__"' not in text or "sys.path.insert(0, " in begun
