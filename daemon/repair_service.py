@@ -72,20 +72,26 @@ class RepairService:
         """Look until told to stop."""
         if not self._config.repair.enabled:
             return
-        every, passed = self._config.repair.every_seconds, 0.0
-        while not await pause(self._clock, stop, step := min(FRESH_SECONDS, max(every - passed, 1.0))):
-            passed += step
+        every, clock = self._config.repair.every_seconds, self._clock
+        looked = whole = clock.monotonic()
+        while True:
+            due = min(looked + FRESH_SECONDS, whole + every)
+            if await pause(clock, stop, max(due - clock.monotonic(), 1.0)):
+                return
+            looked = clock.monotonic()
             if self._waits():
                 continue
-            whole = passed >= every
-            passed = 0.0 if whole else passed
-            await (self.once(stop) if whole else self.fresh(stop))
+            if looked < whole + every:
+                await self.fresh(stop)
+            else:
+                whole = looked
+                await self.once(stop)
 
-    async def fresh(self, stop: asyncio.Event) -> Done:
-        """A look at the gaps that have just ended or been found, so that they need not wait. Raises StorageFailed,
-        Fenced.
+    async def fresh(self, stop: asyncio.Event) -> None:
+        """A look at the gaps that have just ended or been found, so that they need not wait: they are asked for, and
+        judged when all are looked at. Raises StorageFailed, Fenced.
         """
-        done, told, now = Done(), self._config.repair, self._clock.now()
+        told, now = self._config.repair, self._clock.now()
         limits = Limits(told.gaps_at_once, round(told.longest_hours * HOUR))
         gaps = await asyncio.to_thread(Scope(start=now - LATE).gaps, self._writer.manifest)
         just = [gap for gap in gaps if gap.ts_to is not None and max(gap.ts_to, gap.detected_at) > now - FRESH]
@@ -93,8 +99,7 @@ class RepairService:
             turn = self._work.turns[market]
             if not stop.is_set() and not turn.locked():
                 async with turn:
-                    await self._one(market, limits.some(mine), limits, done)
-        return done
+                    await self._plan(market, limits.some(mine), limits)
 
     async def once(self, stop: asyncio.Event) -> Done:
         """One look at all of them. Raises StorageFailed, Fenced."""
@@ -133,6 +138,15 @@ class RepairService:
         return {"enabled": self._config.repair.enabled, "last": last, "closed": dict(self._work.closed)}
 
     async def _one(self, market: Market, gaps: Sequence[Gap], limits: Limits, done: Done) -> None:
+        looked, asked, how = await self._plan(market, gaps, limits)
+        first = len(done.left)
+        await self._work.judge(looked, done, Brought())
+        done.left[first:] = [
+            msgspec.structs.replace(one, how=how) if one.gap.gap_id in asked else one for one in done.left[first:]
+        ]
+
+    async def _plan(self, market: Market, gaps: Sequence[Gap], limits: Limits) -> tuple[Looked, set[str], str]:
+        """Have asked for what is to be asked for: what was found, which gaps that is, and what becomes of them."""
         manifest, told = self._writer.manifest, self._config.repair
         archive = told.archives and not manifest.meta().simulated
         made, sources, before = await asyncio.to_thread(
@@ -143,12 +157,7 @@ class RepairService:
         if job is not None:
             self._queued(job)
         looked = Looked(gaps, msgspec.structs.replace(made, steps=()), sources, before)
-        first = len(done.left)
-        await self._work.judge(looked, done, Brought())
-        asked = {step.gap.gap_id for step in steps}
-        done.left[first:] = [
-            msgspec.structs.replace(one, how=how) if one.gap.gap_id in asked else one for one in done.left[first:]
-        ]
+        return looked, {step.gap.gap_id for step in steps}, how
 
     def _ask(self, market: Market, steps: Sequence[Step]) -> tuple[str | None, str]:
         """Make them parts of the market's job, which is named; and what becomes of them, in words."""
