@@ -11,8 +11,9 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
+from collectors.apart import OWN
 from collectors.files.own import DIALECT
 from collectors.holes import venue_time
 from collectors.seams import KIND as BOOK
@@ -24,10 +25,28 @@ from lake.overlaps import Spans, taken_at
 from lake.rows import FILES, SessionRow
 from market.kinds import BookDelta, Event
 from market.session import Gap
-from market.times import Interval, union
+from market.times import MINUTE, Interval, union
 
+LAST = 2**62
 _AS = "&as="
 """What stands in the address of an imported file before how it was read."""
+
+
+class Heard(NamedTuple):
+    """What somebody has of a kind, who heard it between two receive times (us, both included). Of what comes around
+    the ends of a recording that tells which events are in it: venue times are not in the order in which they came.
+    """
+
+    spans: Spans
+    first: int = 0
+    last: int = LAST
+
+    def holds(self, event: Event) -> bool:
+        if not self.first <= event.ts_recv <= self.last:
+            return False
+        spans, at = overlaps.of_symbol(self.spans, event.symbol), venue_time(event)
+        place = bisect.bisect_right(spans, at, key=lambda span: span[0]) - 1
+        return place >= 0 and at < spans[place][1]
 
 
 class Beside:
@@ -35,13 +54,12 @@ class Beside:
     which times of other recordings are part of this run), `unnamed` of files whose rows have none. They are asked when
     the first such event comes.
 
-    `taken` is when the recording at hand is taken in. `again`: all frames are read again, own ones beside; mergers are
-    not to see what is left out, which may have come sooner.
+    `taken` is when the recording at hand is taken in. `again`: all frames are read again, own ones beside.
     """
 
     def __init__(
         self,
-        held: Callable[[str, int, Collection[int]], Spans],
+        held: Callable[[str, int, Collection[int]], list[Heard]],
         unnamed: Callable[[str, int], Spans],
         *,
         taken: int = 0,
@@ -54,7 +72,10 @@ class Beside:
         self._again = again
         self._held = held
         self._unnamed = unnamed
-        self._found: dict[tuple[str, int, bool], Spans] = {}
+        self._found: dict[tuple[str, int], list[Heard]] = {}
+        self._near: dict[tuple[str, int], tuple[int, list[Heard]]] = {}
+        """Of these who heard anything in a minute of receive time."""
+        self._files: dict[tuple[str, int], Heard] = {}
         self._foreign: dict[str, int] = {}
         """Session of a recording -> when that was taken in."""
 
@@ -63,27 +84,22 @@ class Beside:
         if url.startswith(URL):
             self._foreign[session] = taken_at(url)
 
-    def before(self, kind: str, events: Sequence[Event]) -> Sequence[Event]:
-        """Those that mergers are to see."""
-        if not self._foreign:
-            return events
-        if kind == BOOK:  # of a book they see all, so that no time of a file is a hole in it
+    def apart(self, session: str) -> int:
+        """Which sessions one goes together with: where all frames are read again, those that were taken in with it."""
+        return self._foreign[session] + 1 if self._again and session in self._foreign else OWN
+
+    def before(self, kind: str, events: Sequence[Event]) -> None:
+        """What mergers are about to see: all of it, so that no time that somebody else has is a hole."""
+        if kind == BOOK and self._foreign:
             self.seams.read(cast("BookDelta", event) for event in events if event.session in self._foreign)
-            return events
-        return self._kept(kind, events) if self._again else events
 
     def after(self, kind: str, events: Sequence[Event]) -> Sequence[Event]:
-        """Those that are rows, of what mergers let through."""
+        """Those that are rows, of what mergers let through, and others beside."""
         if not self._foreign:
             return events
-        if kind == BOOK:
-            return [*self.seams.made(), *self._kept(kind, events)]
-        return events if self._again else self._kept(kind, events)
-
-    def _kept(self, kind: str, events: Sequence[Event]) -> Sequence[Event]:
         kept = [event for event in events if event.session not in self._foreign or not self._is_held(kind, event)]
         self.left[kind] += len(events) - len(kept)
-        return kept
+        return [*self.seams.made(), *kept] if kind == BOOK else kept
 
     def _is_held(self, kind: str, event: Event) -> bool:
         ids = tables.identity_columns(kind)
@@ -91,23 +107,36 @@ class Beside:
             return self.seams.left_out(event)
         if not ids:
             return False
-        named = any(getattr(event, name) is not None for name in ids)
-        spans, at = self._spans(kind, event, named=named), venue_time(event)
-        place = bisect.bisect_right(spans, at, key=lambda span: span[0]) - 1
-        return place >= 0 and at < spans[place][1]
+        if any(getattr(event, name) is not None for name in ids):
+            return self._named(kind, event).holds(event)
+        return any(one.holds(event) for one in self._others(kind, event))
 
     def _of_files(self, event: BookDelta) -> Sequence[tuple[int, int]]:
-        return self._spans(BOOK, event, named=True)
+        return overlaps.of_symbol(self._named(BOOK, event).spans, event.symbol)
 
-    def _spans(self, kind: str, event: Event, *, named: bool) -> Sequence[tuple[int, int]]:
-        """What is held of an event's symbol."""
-        taken = self._foreign[event.session] if self._again else self.taken
-        found = self._found.get((kind, taken, named))
+    def _named(self, kind: str, event: Event) -> Heard:
+        """What files have of a kind without its ids."""
+        taken = self._taken(event)
+        found = self._files.get((kind, taken))
         if found is None:
-            ours = () if self._again else set(self._foreign.values())
-            found = self._unnamed(kind, taken) if named else self._held(kind, taken, ours)
-            self._found[kind, taken, named] = found
-        return overlaps.of_symbol(found, event.symbol)
+            found = self._files[kind, taken] = Heard(self._unnamed(kind, taken))
+        return found
+
+    def _others(self, kind: str, event: Event) -> Sequence[Heard]:
+        """Who may have an event without an id."""
+        taken, minute = self._taken(event), event.ts_recv // MINUTE
+        near = self._near.get((kind, taken))
+        if near is None or near[0] != minute:
+            if (kind, taken) not in self._found:
+                ours = () if self._again else set(self._foreign.values())
+                self._found[kind, taken] = self._held(kind, taken, ours)
+            start, end = minute * MINUTE, (minute + 1) * MINUTE
+            found = [one for one in self._found[kind, taken] if one.first < end and one.last >= start]
+            near = self._near[kind, taken] = (minute, found)
+        return near[1]
+
+    def _taken(self, event: Event) -> int:
+        return self._foreign[event.session] if self._again else self.taken
 
     def filled(self, manifest: Manifest, exchange: str, market_type: str, now: int) -> list[Gap]:
         """The gaps of books that are none any more, now that the recording is taken in: nothing is unknown there."""
@@ -122,11 +151,17 @@ def beside(manifest: Manifest, exchange: str, market_type: str, now: int = 0, *,
     recordings was; gaps that were closed since were gaps then.
     """
 
-    def held(kind: str, taken: int, ours: Collection[int]) -> Spans:
+    def held(kind: str, taken: int, ours: Collection[int]) -> list[Heard]:
         rows = manifest.sessions(exchange, market_type)
         # a file of an archive covers whole days, also what a recording had told of before
-        others = [row.session for row in rows if row.source == "archive" or _later(row, taken, ours)]
-        return overlaps.covered(manifest, exchange, market_type, kind, others, files=True, closed=again)
+        others = {row.session for row in rows if row.source == "archive" or _later(row, taken, ours)}
+        by = overlaps.covered_by(manifest, exchange, market_type, kind, others, files=True, closed=again)
+        found = [Heard(overlaps.together(by.pop(who, {}) for who in (overlaps.OWN, overlaps.FILE)))]
+        for url, spans in by.items():
+            mine = [row for row in rows if row.url == url]
+            last = max(row.closed_at if row.closed_at is not None else LAST for row in mine)
+            found.append(Heard(spans, min(row.opened_at for row in mine), last))
+        return found
 
     def unnamed(kind: str, taken: int) -> Spans:
         rows = manifest.sessions(exchange, market_type)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from collectors import polling, recorded, recovery, replaying, venues
+from collectors.apart import OWN, Apart
 from collectors.config import CollectorsConfig
 from collectors.intake import Intake
 from collectors.links import Link, nonzero
@@ -122,10 +123,8 @@ class Run:
         self._stops = stops
         self._intake = Intake(config.writing)
         self._commit = GroupCommit(writer, config.node, config.writing)
-        self._pipeline = Pipeline(
-            exchange.NAME, market_type, self._intake, merger_maker(exchange, market_type),
-            frames=config.writing.frames, keeper=beside,
-        )  # fmt: skip
+        made = (exchange.NAME, market_type, self._intake, merger_maker(exchange, market_type))
+        self._pipelines = Apart(lambda: Pipeline(*made, frames=config.writing.frames, keeper=beside))
         self._pressure = config.writing.queue_bytes // 2
         self.unknown: set[str] = set()  # connections of which nothing says what they asked for: they are left out
         self._links: dict[str, Link] = {}
@@ -144,7 +143,7 @@ class Run:
 
     def recall(self, known: Lasting) -> None:
         """What was stored before the first frame."""
-        polling.remember(self._pipeline, known)
+        polling.remember(self._pipelines.of(OWN), known)
 
     def begin(self, line: FrameLine) -> None:
         """A connection that was open before the first frame, as the line that opened it says."""
@@ -233,7 +232,7 @@ class Run:
     def finish(self) -> None:
         """The frames are at an end: whatever is open ends where they do, and everything is sealed."""
         for link in list(self._links.values()):
-            self._pipeline.close(link, "end_of_frames", self._now, wanted=False)
+            self._of(link.name).close(link, "end_of_frames", self._now, wanted=False)
         self._links.clear()
         self._seal()
 
@@ -245,7 +244,7 @@ class Run:
         self._commit.close()
 
     def summary(self) -> Summary:
-        totals, summary = self._pipeline.totals, self._summary
+        totals, summary = self._pipelines.totals, self._summary
         ignored = totals.ignored.copy()
         for link in self._links.values():
             ignored.update(link.session.ignored)
@@ -275,14 +274,14 @@ class Run:
             self._batch = [line.data]
             self._batch_of = (line.conn, line.n + 1, line.ts_recv)
         elif line.dir == "http":
-            self._pipeline.tick(link, line.ts_recv)
+            self._of(line.conn).tick(link, line.ts_recv)
             asked = Fetch(line.tag or "", line.method or "GET", line.url or "")
-            self._pipeline.respond(link, asked, line.status or 0, line.headers or {}, line.data, line.ts_recv)
+            self._of(line.conn).respond(link, asked, line.status or 0, line.headers or {}, line.data, line.ts_recv)
         elif line.dir == "send":
-            self._pipeline.sent(link, line.data.decode("utf-8", "replace"), line.ts_recv)
+            self._of(line.conn).sent(link, line.data.decode("utf-8", "replace"), line.ts_recv)
         elif line.dir == "close":
             cause, detail, wanted = recorded.ended(line)
-            self._pipeline.close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=wanted)
+            self._of(line.conn).close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=wanted)
             del self._links[line.conn]
             held = self._held(line.conn)
             self._known[line.conn] = held._replace(here=max(line.n, session.frame_no))
@@ -293,7 +292,7 @@ class Run:
         if line.dir == "http" or taken == self._held(line.conn).here:  # nothing of it was taken before
             return link
         detail = f"frames {taken + 1} to {line.n - 1} of {line.conn} are in no file"
-        self._pipeline.close(link, "frames_missing", line.ts_recv, detail=detail)
+        self._of(line.conn).close(link, "frames_missing", line.ts_recv, detail=detail)
         del self._links[line.conn]
         self._known[line.conn] = self._held(line.conn)._replace(here=taken)
         return self._link(line) or link
@@ -332,10 +331,16 @@ class Run:
         self._known[line.conn] = held._replace(url=url)
         self._beside.opened(line.conn, url)
         source = "ws" if polled is None else HISTORY if recorded.SPAN in polled else "rest"
-        link, _ = self._pipeline.open(session, name=line.conn, source=source, url=url, now=line.ts_recv, polled=polled)
+        link, _ = self._of(line.conn).open(
+            session, name=line.conn, source=source, url=url, now=line.ts_recv, polled=polled
+        )
         self._links[line.conn] = link
         self._summary.sessions += held.here == held.frames  # else it goes on behind missing frames
         return link
+
+    def _of(self, conn: str) -> Pipeline:
+        """What the sessions of a connection's recording, or own ones, go through."""
+        return self._pipelines.of(self._beside.apart(conn))
 
     def _held(self, conn: str) -> Held:
         """What the lake has of a connection."""
@@ -362,7 +367,7 @@ class Run:
         for lane, symbols in self._stops.items():
             mine = {symbol: stop for symbol, stop in symbols.items() if stop.session == conn}
             if lane[:2] == market and mine:
-                self._pipeline.seed({lane[2]: mine})
+                self._of(conn).seed({lane[2]: mine})
 
     # --- time ---
 
@@ -370,7 +375,7 @@ class Run:
         """Hand on the batch in hand."""
         if self._batch:
             conn, _, ts_recv = self._batch_of
-            self._pipeline.receive(self._links[conn], self._batch, ts_recv)
+            self._of(conn).receive(self._links[conn], self._batch, ts_recv)
             self._batch = []
             self._batch_of = ("", 0, 0)
 
@@ -381,15 +386,15 @@ class Run:
         self._now = max(self._now, now)
         due = self._commit.due(self._now)
         if due or self._now - self._committed >= PASS or self._intake.waiting_bytes >= self._pressure:
-            self._pipeline.advance(self._now, covered=due)
+            self._pipelines.advance(self._now, covered=due)
             self._commit.commit(self._intake.collect(self._now, sync=due))
             self._committed = self._ticked = self._now
         elif self._now - self._ticked >= TICK:
-            self._pipeline.advance(self._now)
+            self._pipelines.advance(self._now)
             self._ticked = self._now
 
     def _seal(self) -> None:
         if self._now:
             # what the mergers still wait for will not come any more
-            self._pipeline.advance(self._now + HOLD, covered=True)
+            self._pipelines.advance(self._now + HOLD, covered=True)
             self._commit.commit(self._intake.collect(self._now, sync=True, final=True))

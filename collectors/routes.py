@@ -20,9 +20,9 @@ MergeAll = Callable[[Sequence[Event]], Sequence[Event]]
 
 
 class Keeper(Protocol):
-    """Who says which events of a kind a merger sees, and which of those that are new are rows, or others beside."""
+    """Who sees the events of a kind before a merger does, and says which of those that are new are rows."""
 
-    def before(self, kind: str, events: Sequence[Event]) -> Sequence[Event]: ...
+    def before(self, kind: str, events: Sequence[Event]) -> None: ...
     def after(self, kind: str, events: Sequence[Event]) -> Sequence[Event]: ...
 
 
@@ -47,7 +47,7 @@ class Route:
         self._keep: MergeAll | None = None
         if keeper is not None:
             self._keep = partial(keeper.after, self.kind)
-            self.merge_all = _in_turn(partial(keeper.before, self.kind), merger.merge_all, self._keep)
+            self.merge_all = partial(_kept, keeper, self.kind, merger)
         self._led = merger if isinstance(merger, LedMerger) else None
         self.channel = channel
         self.found: list[Event] = []
@@ -105,8 +105,9 @@ class Route:
             self.reported = now
 
 
-def _in_turn(before: MergeAll, merge: MergeAll, after: MergeAll) -> MergeAll:
-    return lambda events: after(merge(before(events)))
+def _kept(keeper: Keeper, kind: str, merger: Merger, events: Sequence[Event]) -> Sequence[Event]:
+    keeper.before(kind, events)
+    return keeper.after(kind, merger.merge_all(events))
 
 
 class Routes:

@@ -7,7 +7,7 @@ out (`Held`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,7 +31,7 @@ RECORDINGS = "https://api.tardis.dev/v1/data-feeds/"
 """How the addresses of sessions begin that somebody else recorded."""
 BOOK = "book_delta"
 _TAKEN = "#taken="
-_OWN, _FILE = "own", "file"
+OWN, FILE = "own", "file"
 Spans = Mapping[str, Sequence[tuple[int, int]]]
 """Symbol -> [from, to) us."""
 
@@ -64,35 +64,61 @@ def covered(
 ) -> Spans:
     """When each symbol of a kind was covered by other sessions than these, gaps left out: also those that were closed
     since, where `closed`. `files`: by files as well. EVERY_SYMBOL stands for symbols that are not named.
+    """
+    return together(covered_by(manifest, exchange, market_type, kind, sessions, files=files, closed=closed).values())
 
-    Own capture, each recording of somebody else and files are told apart: a gap of one is none of what another has.
-    The coverage of a stream ends, and an interruption begins, with an event that is stored: its time is covered.
+
+def covered_by(
+    manifest: Manifest,
+    exchange: str,
+    market_type: str,
+    kind: str,
+    sessions: Iterable[str],
+    *,
+    files: bool,
+    closed: bool = False,
+) -> dict[str, Spans]:
+    """The same of own capture, of files, and of each recording of somebody else, by its address: a gap of one is none
+    of what another has. The coverage of a stream ends, and an interruption begins, with an event that is stored: its
+    time is covered.
     """
     known = {row.session: row for row in manifest.sessions(exchange, market_type)}
     by = {name: _by(row) for name, row in known.items()}
-    ours = {*sessions, *(name for name, who in by.items() if who == _FILE and not files)}
-    others = {_OWN, *(who for name, who in by.items() if name not in ours)}
+    ours = {*sessions, *(name for name, who in by.items() if who == FILE and not files)}
+    others = {OWN, *(who for name, who in by.items() if name not in ours)}
     held: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in sorted(others)}
     for row in manifest.coverage(exchange, market_type, kind):
         if row.session not in ours:
             streamed = row.session in known and known[row.session].source == "ws"
             span = Interval(row.ts_from, row.ts_to + streamed)
-            held[by.get(row.session, _OWN)].setdefault(row.symbol, []).append(span)
+            held[by.get(row.session, OWN)].setdefault(row.symbol, []).append(span)
     holes: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in held}
     for gap in manifest.gaps(exchange, market_type, kind, state=None if closed else _MISSING):
         lacking = hole(gap)
-        of = holes if gap.session is None else holes.keys() & {by.get(gap.session, _OWN)}
+        of = holes if gap.session is None else holes.keys() & {by.get(gap.session, OWN)}
         for who in of if not lacking.empty else ():
             holes[who].setdefault(gap.symbol, []).append(lacking)
-    named = {symbol for each in held.values() for symbol in each}
-    if any(each[EVERY_SYMBOL] for each in held.values()):
-        named |= {symbol for each in holes.values() for symbol in each}
-    found = {symbol: times.union(_of(symbol, held, holes)) for symbol in named}
-    return {
-        symbol: [(one.start, one.end) for one in spans]
-        for symbol, spans in sorted(found.items())
-        if spans or symbol != EVERY_SYMBOL
+    return {who: _less(spans, holes[who] if who != FILE else {EVERY_SYMBOL: []}) for who, spans in held.items()}
+
+
+def _less(held: Mapping[str, list[Interval]], holes: Mapping[str, list[Interval]]) -> Spans:
+    """What is held of each symbol, without the holes in it and those in all symbols."""
+    named = set(held) | (set(holes) if held[EVERY_SYMBOL] else set())
+    found = {}
+    for symbol in sorted(named):
+        mine, lacking = ({*of.get(symbol, ()), *of[EVERY_SYMBOL]} for of in (held, holes))
+        found[symbol] = [(one.start, one.end) for one in times.subtract(times.union(mine), lacking)]
+    return {symbol: spans for symbol, spans in found.items() if spans or symbol != EVERY_SYMBOL}
+
+
+def together(held: Iterable[Spans]) -> Spans:
+    """What any of these covers."""
+    every = list(held)
+    named = sorted({symbol for one in every for symbol in one})
+    found = {
+        symbol: times.union(Interval(*span) for one in every for span in of_symbol(one, symbol)) for symbol in named
     }
+    return {symbol: [(one.start, one.end) for one in spans] for symbol, spans in found.items()}
 
 
 def hole(gap: Gap) -> Interval:
@@ -134,16 +160,7 @@ def taken_at(url: str) -> int:
 
 def _by(row: SessionRow) -> str:
     """Whose a session is: each recording is one of its own, whatever connections it has."""
-    return _FILE if row.source in FILES else row.url if row.url.startswith(RECORDINGS) else _OWN
-
-
-def _of(
-    symbol: str, held: Mapping[str, Mapping[str, list[Interval]]], holes: Mapping[str, Mapping[str, list[Interval]]]
-) -> Iterator[Interval]:
-    for who, spans in held.items():
-        mine, lacking = ([*of.get(symbol, ()), *of[EVERY_SYMBOL]] for of in (spans, holes[who]))
-        if mine:
-            yield from times.subtract(mine, () if who == _FILE else lacking)
+    return FILE if row.source in FILES else row.url if row.url.startswith(RECORDINGS) else OWN
 
 
 def of_symbol(held: Spans, symbol: str) -> Sequence[tuple[int, int]]:

@@ -73,11 +73,13 @@ def own(make: Make) -> bytes:
 
 def recorded(make: Make, seconds: Iterable[int]) -> bytes:
     """Theirs: they heard everything sooner."""
-    lines = []
-    for second in seconds:
-        when = dt.datetime.fromtimestamp(T0 // SECOND + second, dt.UTC)
-        lines.append(f"{when:%Y-%m-%dT%H:%M:%S}.0120000Z ".encode() + make(second) + b"\n")
-    return b"".join(lines)
+    return b"".join(line(second, make(second)) for second in seconds)
+
+
+def line(second: int, message: bytes) -> bytes:
+    """A message that was heard so many seconds after the first."""
+    when = dt.datetime.fromtimestamp(T0 // SECOND + second, dt.UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}.0120000Z ".encode() + message + b"\n"
 
 
 def take(root: Path, name: str, data: bytes) -> Summary:
@@ -216,6 +218,34 @@ def test_a_part_of_a_recording_taken_in_anew_doubles_nothing(tmp_path: Path) -> 
     said = take(root, "part", recorded(forced, range(30, 50)))
     assert (said.events, said.covered, said.passed_over) == ({}, {"liquidation": 20}, 0)
     take(root, "behind", recorded(forced, range(60, 70)))
+    assert {second: len(who) for second, who in stored(root, "liquidation").items()} == dict.fromkeys(range(70), 1)
+    assert again(root, tmp_path).findings == []
+
+
+def test_what_was_under_way_when_a_recording_ended_is_in_the_one_that_goes_on(tmp_path: Path) -> None:
+    """Other streams had told of a later time by then."""
+    root = tmp_path / "lake"
+    take(root, "first", recorded(forced, range(10)) + line(10, trade(13)))
+    said = take(root, "behind", line(11, forced(10)) + line(14, forced(12)) + recorded(forced, range(15, 20)))
+    assert (said.events, said.covered) == ({"liquidation": 7}, {})
+    assert sorted(stored(root, "liquidation")) == [*range(11), 12, *range(15, 20)]
+    take(root, "before", line(0, forced(1)) + line(20, forced(21)))
+    assert again(root, tmp_path).findings == []
+
+
+def test_a_recording_whose_rest_is_taken_in_later_is_weighed_as_one(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(forced))
+    files = [tmp_path / "theirs" / name for name in ("1", "2")]
+    files[0].parent.mkdir()
+    for file, seconds in zip(files, (range(5, 30), range(30, 70)), strict=True):
+        file.write_bytes(recorded(forced, seconds))
+    for count, covered in ((1, 20), (2, 30)):
+        with LakeWriter.open(root, "n", NOW) as writer:
+            said = replay(files[:count], *MARKET, writer, CONFIG, NOW)
+            transform_once(writer, InlineExecutor(), NOW, TransformerConfig(), lambda *_: None)
+            compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), lambda *_: None, final=True)
+        assert said.covered == {"liquidation": covered}
     assert {second: len(who) for second, who in stored(root, "liquidation").items()} == dict.fromkeys(range(70), 1)
     assert again(root, tmp_path).findings == []
 

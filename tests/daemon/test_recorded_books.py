@@ -1,5 +1,9 @@
 """A book of raw data beside a file of the same book: whoever came first stands, and the book is right at all times."""
 
+import gzip
+import os
+import re
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -21,6 +25,8 @@ from lake.frames import FrameLine, encode_frame_lines
 from lake.reader import Lake
 from lake.verify import verify_lake
 from lake.writer import LakeWriter
+from market import times
+from market.kinds import KINDS
 from market.times import DAY, SECOND
 from runtime.workers import InlineExecutor
 from tests.support.bought_books import MARKET, Market
@@ -30,13 +36,15 @@ from transformer.service import transform_once
 
 NOW = T0 + 10 * DAY
 CONFIG = CollectorsConfig(node="n")
+SAMPLES = Path(os.environ.get("LAKE_SAMPLES", Path(__file__).parents[2].parent / "shared" / "samples"))
 
 
 class Taking:
     """A lake that takes in one thing after another, a second apart."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.root, self.now = folder, folder / "lake", NOW
+    def __init__(self, folder: Path, market=("binance", "linear")) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.root, self.now, self.market = folder, folder / "lake", NOW, market
 
     def own(self, market, *spans):
         """Own capture: a connection for each of some [first, last), which asked for its book at once."""
@@ -61,7 +69,7 @@ class Taking:
     def raw(self, data):
         path = self._put(data)
         with self.writer() as writer:
-            said = replay([path], *MARKET.values(), writer, CONFIG, self.now)
+            said = replay([path], *self.market, writer, CONFIG, self.now)
             transform_once(writer, InlineExecutor(), self.now, TransformerConfig(), lambda *_: None)
         return said
 
@@ -75,7 +83,7 @@ class Taking:
 
     def again(self):
         """All of its frames through the parsers once more."""
-        with Rederiver(self.root, Wanted(*MARKET.values()), CONFIG, self.now, self.folder) as work:
+        with Rederiver(self.root, Wanted(*self.market), CONFIG, self.now, self.folder) as work:
             while work.step():
                 pass
         assert work.outcome.findings == []
@@ -109,7 +117,7 @@ def held(tmp_path):
     return Taking(tmp_path)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_raw_data_goes_round_a_file_that_was_imported_before(held, seed):
     market = Market(seed, 60)
     held.file(market.file(20, 40, wholes=(20,)))
@@ -209,3 +217,42 @@ def test_updates_just_behind_a_file_that_says_nothing_of_its_end_are_no_repeats_
     assert (said.covered, said.not_taken) == ({}, [])
     held.right(market, [0, 19, 23, 30, 39])
     held.again()
+
+
+def recording(name):
+    """Messages of a real connection, as tardis.dev's API gives such."""
+    lines = []
+    for line in gzip.decompress((SAMPLES / name).read_bytes()).splitlines():
+        found = re.fullmatch(rb"([0-9]+)\.([0-9]{1,6})[0-9]*: ([{\[].*)", line)
+        if found is not None:
+            at = times.text(int(found[1]) * SECOND)[:-1]
+            lines.append(f"{at}.{found[2].decode():0<6}0Z ".encode() + found[3] + b"\n")
+    return lines
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="recordings are missing")
+@pytest.mark.parametrize(
+    "name, market, first",
+    [
+        ("kucoin/cf_20210425_first1000.ws.txt.gz", ("kucoin", "spot"), 1),
+        ("binance/cf_spot_20211012.ws.txt.gz", ("binance", "spot"), 0),
+    ],
+)
+def test_two_parts_of_a_real_recording_that_overlap_are_the_rows_of_all_of_it(tmp_path, name, market, first):
+    lines = recording(name)
+    parts = [lines[: len(lines) * 6 // 10], lines[len(lines) * 3 // 10 :]]
+    found = []
+    for place, taken in enumerate([[lines], parts[first:] + parts[:first]]):
+        held = Taking(tmp_path / str(place), market)
+        for part in taken:
+            held.raw(b"".join(part))
+        rows = Counter[str]()
+        for kind in ("trade", "agg_trade", "quote", "book_delta", "kline"):
+            with Lake(held.root) as lake:
+                columns = ["symbol", *KINDS[kind].key, *(["bids", "asks"] if kind == "book_delta" else [])]
+                rows.update(f"{kind} {row}" for row in lake.read(kind, exchange=market[0], columns=columns).to_pylist())
+        held.again()
+        found.append(rows)
+    assert found[0] == found[1]
+    assert max(found[0].values()) == 1
+    assert sum(found[0].values()) > len(lines) * 0.9
