@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from lake import scaled
+from lake.ranges import Ranges
 from market import numbers
 
 BASE_DECIMALS = 12
@@ -116,14 +117,14 @@ def _pair(name: str, texts: Sequence[str]) -> list[pl.Series]:
     return [floats.alias(name), kept.alias(f"{name}_text")]
 
 
-def whole(bars: pl.DataFrame) -> list[scaled.Scaled]:
-    """The sums of bars as integers held in floats, those of them whose totals over any of the bars are exact so."""
+def whole(bars: pl.DataFrame, most: int) -> list[scaled.Scaled]:
+    """The sums of bars as integers held in floats, those of them whose totals over `most` bars are exact so."""
     made = []
     for name in SUMS:
         texts = bars.get_column(f"{name}_text", default=None)
         if texts is None or texts.null_count() == texts.len():
-            column = scaled.whole_floats(bars[name])
-            if column is not None and column.bound * max(bars.height, 1) <= _FLOAT_INTEGERS:
+            column = scaled.whole_floats(bars[name], _FLOAT_INTEGERS // max(most, 1))
+            if column is not None:
                 made.append(column)
     return made
 
@@ -143,25 +144,20 @@ def spelt(groups: Iterable[tuple[pl.DataFrame, Mapping[str, int]]]) -> pl.DataFr
     return pl.concat(made, how="diagonal")
 
 
-def resummed(rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """These sums of groups of bars, likewise."""
-    columns, exponents = {"g": rows["g"]}, {}
+def resummed(rows: pl.DataFrame, groups: Ranges, names: Sequence[str]) -> list[pl.Series]:
+    """These sums of groups of bars, each as float beside its text where that is not exact."""
+    made = []
     for name in names:
         try:
             column = scaled.summable(_exact(rows, name))
         except scaled.Overflow:
-            continue
-        columns[name], exponents[name] = column.values, column.exponent
-    folded = pl.DataFrame(columns).group_by("g", maintain_order=True).agg(pl.col(name).sum() for name in exponents)
-    result = _spelt(folded, exponents)
-    for name in names:
-        if name not in exponents:
             values, exponent = scaled.integers(_texts(rows, name))
-            held: dict[int, int] = defaultdict(int)
-            for group, value in zip(rows["g"], values, strict=True):
-                held[group] += value
-            result = result.with_columns(_pair(name, [numbers.unscale(value, exponent) for value in held.values()]))
-    return result
+            ends = zip(groups.starts, groups.ends, strict=True)
+            made += _pair(name, [numbers.unscale(sum(values[slice(*one)]), exponent) for one in ends])
+        else:
+            floats, texts = scaled.to_table(scaled.Scaled(groups.sums(column.values), column.exponent))
+            made += [floats.alias(name), texts.alias(f"{name}_text")]
+    return made
 
 
 def _exact(rows: pl.DataFrame, name: str) -> scaled.Scaled:

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from lake import bar_sums, heard, scaled, tables
+from lake.ranges import Ranges
 from market import numbers
 from market.kinds import COUNTED_CONDITIONS, PROVENANCE
 from market.times import MINUTE, SECOND, Interval, union
@@ -28,7 +29,10 @@ PIECE_ROWS = 128 * 1024
 """Bars that are folded at once."""
 _QUOTE = ("bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote", "ts_estimated")
 _TIMES = ("ts_event", "ts_recv", "window_start", "ts_first", "ts_last", "ts_quote")
-
+_FLAGS = ("partial", "gap", "revision")
+"""What is mostly the same in all bars."""
+_SEVERAL = ("high", "low", "trade_count", "late", "first_seq", "last_seq")
+"""What more than one bar has a part in, beside the sums."""
 _FOLDED = (
     "symbol", "window_start", "open", "high", "low", "close", "trade_count", "late", "first_seq", "last_seq",
     "ts_first", "ts_last", "partial", "gap", "revision", *_QUOTE,
@@ -103,9 +107,9 @@ def fold(
     a trade is in no bar, and neither is what was not covered there: give `quotes`, `coverage` and `gaps` to have those
     columns from the source too; without them they are folded from the rows (last quote, any partial, any gap).
     """
-    rows = _needed(bars, _FOLDED).with_columns(narrow=pl.col("window_start"))
-    rows = _in_order(rows.with_columns(window_start=pl.col("narrow") - (pl.col("narrow") - origin) % width), "narrow")
-    folded = bar_sums.spelt(_folded(piece) for piece in _pieces(rows))
+    rows = _in_order(_needed(bars, _FOLDED), "window_start")
+    folded = bar_sums.spelt(_folded(piece, width, origin) for piece in _slices(rows))
+    folded = _mended(folded, width, origin)
     market = (pl.lit(value).alias(name) for name, value in _market(bars).items())
     folded = folded.with_columns(*market, pl.col("symbol").cast(pl.String))
     if quotes is not None:
@@ -159,35 +163,56 @@ def _pieces(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
             return
 
 
-def _folded(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Groups of bars, each folded into one; and the sums that are whole numbers yet, with the decimals of each."""
-    whole = bar_sums.whole(rows)
-    quoted = pl.col("ts_quote").is_not_null()
-    folded = (
-        rows.with_columns(column.values for column in whole)
-        .group_by("g", maintain_order=True)
-        .agg(
-            pl.col("symbol", "window_start").first(),
-            pl.col("open").drop_nulls().first(),
-            pl.col("high").max(),
-            pl.col("low").min(),
-            pl.col("close").drop_nulls().last(),
-            pl.col("trade_count", "late", *(column.values.name for column in whole)).sum(),
-            pl.col("first_seq", "ts_first").min(),
-            pl.col("last_seq", "ts_last").max(),
-            *(
-                pl.col(name).first() if _same(rows[name]) else pl.col(name).max()
-                for name in ("partial", "gap", "revision")
-            ),
-            *(pl.col(name).filter(quoted).last() for name in _QUOTE if name != "ts_estimated"),
-            pl.col("ts_estimated").filter(quoted).last().fill_null(value=False),
-        )
-    )
+def _slices(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Rows in their order, at most PIECE_ROWS at a time, cut where they are cut in memory: what lies in two places
+    would be copied. There is a piece, without rows, where there are none.
+    """
+    start = length = 0
+    for more in rows["window_start"].chunk_lengths():
+        if length and length + more > PIECE_ROWS:
+            yield rows.slice(start, length)
+            start, length = start + length, 0
+        length += more
+        while length > PIECE_ROWS:
+            yield rows.slice(start, PIECE_ROWS)
+            start, length = start + PIECE_ROWS, length - PIECE_ROWS
+    yield rows.slice(start, length)
+
+
+def _folded(rows: pl.DataFrame, width: int, origin: int) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Bars in order, folded into wider ones; and the sums that are whole numbers yet, with the decimals of each."""
+    rows = rows.rechunk()  # no copy of what lies in one place
+    window = (rows["window_start"] - origin) // width
+    groups = Ranges(window, rows["symbol"].to_physical())
+    whole = bar_sums.whole(rows, groups.longest)
     exponents = {column.values.name: column.exponent for column in whole}
-    if len(whole) < len(bar_sums.SUMS):
-        names = [name for name in bar_sums.SUMS if name not in exponents]
-        folded = folded.join(bar_sums.resummed(rows, names), on="g", how="left", maintain_order="left")
-    return folded.drop("g"), exponents
+    same = [name for name in _FLAGS if _same(rows[name])]
+    mixed = [name for name in _FLAGS if name not in same]
+    single = rows.select_seq(
+        pl.col("symbol", *same).gather(groups.starts),
+        # a bar's times lie in its window, so that they rise from bar to bar
+        *(pl.col(name).gather(groups.first(rows[name])) for name in ("open", "ts_first")),
+        *(pl.col(name).gather(groups.last(rows[name])) for name in ("close", "ts_last")),
+        pl.col(_QUOTE).gather(groups.last(rows["ts_quote"])),
+    )
+    lists = groups.lists([*(rows[name] for name in (*_SEVERAL, *mixed)), *(column.values for column in whole)])
+    several = lists.select_seq(
+        pl.col("high", "last_seq", *mixed).list.max(),
+        pl.col("low", "first_seq").list.min(),
+        pl.col("trade_count", "late", *exponents).list.sum(),
+    )
+    others = bar_sums.resummed(rows, groups, [name for name in bar_sums.SUMS if name not in exponents])
+    folded = single.hstack([*several, *others]).with_columns_seq(
+        (window.gather(groups.starts) * width + origin).alias("window_start"),
+        pl.col("ts_estimated").fill_null(value=False),
+    )
+    return folded, exponents
+
+
+def _mended(folded: pl.DataFrame, width: int, origin: int) -> pl.DataFrame:
+    """One bar a window, also of windows that pieces have cut in two."""
+    groups = Ranges(folded["window_start"], folded["symbol"].to_physical())
+    return folded if len(groups) == folded.height else bar_sums.spelt([_folded(folded, width, origin)])
 
 
 def _same(column: pl.Series) -> bool:

@@ -9,6 +9,7 @@ scaled by text to Int64 or Int128 with one exponent a column; nothing here multi
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -30,8 +31,10 @@ _SPELT_LOW, _SPELT_HIGH = 1e-3, 1e15
 """Between them no float's text has an exponent, or the sign of a zero."""
 _INT64_LIMIT = 2**63 - 1
 _INT128_LIMIT = 2**127 - 1
-_SAMPLE = 64
+_SAMPLE = 16
 """Values whose decimals are looked at one by one: most columns have no more in use further down."""
+_PIECE_ROWS = 128 * 1024
+"""Rows of most columns that are looked at at once."""
 _MAX_DIGITS = 38
 """Digits that always fit Int128."""
 
@@ -231,12 +234,14 @@ def _short_decimals(floats: pl.Series) -> Scaled | None:
     return None if column is None else Scaled(column.values.cast(pl.Int64), column.exponent)
 
 
-def whole_floats(floats: pl.Series) -> Scaled | None:
-    """A table's floats of up to 15 digits as integers, still held in floats, which hold them exactly; else None."""
+def whole_floats(floats: pl.Series, most: int = _FLOAT_LIMIT) -> Scaled | None:
+    """A table's floats of up to 15 digits as integers of no larger magnitude than `most`, still held in floats, which
+    hold them exactly; else None.
+    """
     if floats.len() == floats.null_count():
         return Scaled(floats, 0)
     for exponent in range(_decimals_shown(floats.head(_SAMPLE)), _FLOAT_DIGITS + 1):
-        found = _as_integers(floats, exponent)
+        found = _as_integers(floats, exponent, most)
         if found is not None:
             return Scaled(found, exponent)
     return None
@@ -254,10 +259,10 @@ def _decimals(text: str) -> int:
     return max(0, (len(fraction) if fraction != "0" else 0) - int(power or 0))
 
 
-def _as_integers(floats: pl.Series, exponent: int) -> pl.Series | None:
+def _as_integers(floats: pl.Series, exponent: int, most: int) -> pl.Series | None:
     scaled = floats * float(10**exponent)
     low, high = _int(scaled.min()), _int(scaled.max())
-    if max(-low, high) >= _FLOAT_LIMIT:
+    if max(-low, high) >= min(most, _FLOAT_LIMIT):  # of what is rounded to an integer yet
         return None
     whole = (scaled + _ROUNDING) - _ROUNDING
     return whole if bool((whole / _powers(exponent, whole.len()) == floats).all()) else None
@@ -265,7 +270,15 @@ def _as_integers(floats: pl.Series, exponent: int) -> pl.Series | None:
 
 def _powers(exponent: int, count: int) -> pl.Series:
     """10^`exponent` in every row: a scalar divisor becomes a multiplication by its reciprocal, which rounds twice."""
-    return pl.Series([float(10**exponent)]).new_from_index(0, count)
+    if count > _PIECE_ROWS:
+        return pl.Series([float(10**exponent)]).new_from_index(0, count)
+    return _kept_powers(exponent).slice(0, count)
+
+
+@lru_cache(maxsize=4)
+def _kept_powers(exponent: int) -> pl.Series:
+    """That of a piece: making it costs more than dividing by it."""
+    return pl.Series([float(10**exponent)]).new_from_index(0, _PIECE_ROWS)
 
 
 def align(left: Scaled, right: Scaled) -> tuple[Scaled, Scaled]:

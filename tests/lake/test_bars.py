@@ -8,6 +8,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from lake import tables
@@ -237,7 +238,7 @@ def test_symbols_do_not_mix_and_rows_come_sorted():
     assert found == [("AAA", 0, 7), ("BTCUSDT", 0, 2), ("BTCUSDT", SECOND, 1)]
 
 
-@pytest.mark.parametrize("rows", [1, 2, 61, 200])
+@pytest.mark.parametrize("rows", [29, 61, 200])
 def test_folding_in_pieces_is_folding_at_once(rows, monkeypatch):
     sizes = ("0.1", "0.12345678901234567", "7", "12345678901234.5", "900719925474099.3")
     sold = [
@@ -254,6 +255,8 @@ def test_folding_in_pieces_is_folding_at_once(rows, monkeypatch):
     whole = fold(seconds, MINUTE)
     monkeypatch.setattr("lake.bars.PIECE_ROWS", rows)
     assert fold(seconds, MINUTE).equals(whole)
+    parts = [seconds.slice(at, 30) for at in range(0, seconds.num_rows, 30)]
+    assert fold(pa.concat_tables(parts), MINUTE).equals(whole), "wherever it lies in memory"
     places = list(range(seconds.num_rows))
     half = len(places) // 2
     for order in (places[::-1], places[::2] + places[1::2], places[half:] + places[:half]):
