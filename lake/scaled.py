@@ -9,7 +9,6 @@ scaled by text to Int64 or Int128 with one exponent a column; nothing here multi
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -33,8 +32,6 @@ _INT64_LIMIT = 2**63 - 1
 _INT128_LIMIT = 2**127 - 1
 _SAMPLE = 16
 """Values whose decimals are looked at one by one: most columns have no more in use further down."""
-_PIECE_ROWS = 128 * 1024
-"""Rows of most columns that are looked at at once."""
 _MAX_DIGITS = 38
 """Digits that always fit Int128."""
 
@@ -270,15 +267,7 @@ def _as_integers(floats: pl.Series, exponent: int, most: int) -> pl.Series | Non
 
 def _powers(exponent: int, count: int) -> pl.Series:
     """10^`exponent` in every row: a scalar divisor becomes a multiplication by its reciprocal, which rounds twice."""
-    if count > _PIECE_ROWS:
-        return pl.Series([float(10**exponent)]).new_from_index(0, count)
-    return _kept_powers(exponent).slice(0, count)
-
-
-@lru_cache(maxsize=4)
-def _kept_powers(exponent: int) -> pl.Series:
-    """That of a piece: making it costs more than dividing by it."""
-    return pl.Series([float(10**exponent)]).new_from_index(0, _PIECE_ROWS)
+    return pl.Series([float(10**exponent)]).new_from_index(0, count)
 
 
 def align(left: Scaled, right: Scaled) -> tuple[Scaled, Scaled]:

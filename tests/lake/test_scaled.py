@@ -180,15 +180,6 @@ def test_a_float_shows_the_decimals_of_its_shortest_text(value):
     assert scaled._decimals(repr(value)) == max(0, -exponent)
 
 
-def test_a_column_of_any_length_is_proven_to_be_whole_numbers():
-    """Longer than what its powers of ten are kept for, as long, and shorter."""
-    for rows in (scaled._PIECE_ROWS + 1, scaled._PIECE_ROWS, 1):
-        floats = pl.Series([0.07]).new_from_index(0, rows)
-        made = scaled.whole_floats(floats)
-        assert made is not None
-        assert (made.exponent, made.values.len(), made.values.n_unique(), made.values[0]) == (2, rows, 1, 7.0)
-
-
 @pytest.mark.parametrize("value", [12.5, -12.5])
 def test_whole_numbers_keep_to_the_magnitude_that_is_asked_for(value):
     assert scaled.whole_floats(pl.Series([1.0, value]), 126) is not None
