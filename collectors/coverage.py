@@ -8,6 +8,7 @@ missed inside is the gap ledger's to say: complete = covered and in no open gap.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from market.history import Past
 from market.session import Coverage, Gap, Session
@@ -28,7 +29,9 @@ class CoverageTracker:
     def update(self, session: Session) -> list[Coverage]:
         """The rows of `session` that are new or longer than when they were last given."""
         rows = []
-        for state in session.covered() if isinstance(session, Past) else session.streams():
+        # by its class: of an instance the protocol is looked through attribute by attribute, at every tick
+        past = issubclass(type(session), Past)
+        for state in cast(Past, session).covered() if past else session.streams():
             key = (session.session_id, state.stream.name)
             if not state.events:
                 continue

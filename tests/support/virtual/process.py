@@ -9,13 +9,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
 from collectors import life, polling, reaching, transports
 from collectors.service import CollectorsService
-from compactor import care
-from daemon import wiring
+from compactor import audit, care, reproduce
+from daemon import clock_record, jobs, wiring
 from daemon.config import Config
 from daemon.safe_mode import SafeMode
 from lake import durable, manifest
@@ -29,10 +30,18 @@ from runtime.workers import InlineExecutor, Job, WorkerDied
 from tests.support.virtual.loop import Killed, VirtualClock, VirtualLoop
 from tests.support.virtual.network import VirtualVenue
 
-CALM_TEND, CALM_POLL, CALM_CLOCK, CALM_CARE = 30.0, 900.0, 60.0, 3600.0
-"""Seconds between looks at what is undisturbed: a second each would be all that a virtual month consists of."""
-TEND, POLL, CLOCK = life.TEND_SECONDS, polling.LONGEST_WAIT_SECONDS, clock_watch.EVERY_SECONDS
-CARE = care.LOOK_EVERY
+OFTEN: tuple[tuple[ModuleType, str, float], ...] = (
+    (life, "TEND_SECONDS", 30.0),
+    (polling, "LONGEST_WAIT_SECONDS", 900.0),
+    (clock_watch, "EVERY_SECONDS", 60.0),
+    (care, "LOOK_EVERY", 3600.0),
+    (jobs, "LOOK_SECONDS", 3600.0),
+    (clock_record, "EVERY_SECONDS", 1800.0),
+    (audit, "LOOK_SECONDS", 3600.0),
+    (reproduce, "LOOK_SECONDS", 3600.0),
+)
+"""Seconds between looks at what is undisturbed: a second or a minute each would be all that a virtual month consists of."""
+REAL = tuple(getattr(module, name) for module, name, _ in OFTEN)
 WRITES = ("_write_ledger", "record", "publish", "fail_segment", "mark_unlinked", "forget_retired")
 
 
@@ -226,11 +235,9 @@ def in_place(venue: VirtualVenue, seed: int, room: Callable[[Path], Room]) -> It
 
 
 def look_often(often: bool) -> None:
-    """Near a fault drivers and pollers look at their streams as often as they do in real life."""
-    life.TEND_SECONDS = TEND if often else CALM_TEND  # type: ignore[misc]
-    polling.LONGEST_WAIT_SECONDS = POLL if often else CALM_POLL  # type: ignore[misc]
-    clock_watch.EVERY_SECONDS = CLOCK if often else CALM_CLOCK  # type: ignore[misc]
-    care.LOOK_EVERY = CARE if often else CALM_CARE  # type: ignore[misc]
+    """Near a fault everything looks at what it watches as often as it does in real life."""
+    for (module, name, calm), real in zip(OFTEN, REAL, strict=True):
+        setattr(module, name, real if often else calm)
 
 
 def rows_of(root: Path) -> dict[str, list[tuple[Any, ...]]]:
