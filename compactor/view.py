@@ -12,6 +12,7 @@ from compactor.jobs import Progress, Stream, View, day_span
 from lake import schema, sources
 from lake.books import KIND as BOOKS
 from lake.manifest import Manifest
+from lake.manifest_reads import Snapshot
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
 
@@ -39,7 +40,7 @@ def rehashed(stream: Stream, date: str) -> str:
     return f"{REHASHED}{'/'.join(stream)}/{date}"
 
 
-def cursors(manifest: Manifest, prefix: str) -> dict[str, int]:
+def cursors(manifest: Manifest | Snapshot, prefix: str) -> dict[str, int]:
     """Cursors below `prefix` that are not zero, by what follows it."""
     t = schema.cursors
     wanted = select(t.c.name, t.c.value).where(t.c.name.startswith(prefix, autoescape=True), t.c.value != 0)
@@ -47,7 +48,11 @@ def cursors(manifest: Manifest, prefix: str) -> dict[str, int]:
 
 
 def read(manifest: Manifest) -> View:
-    """What there is to plan with. Costs what is hot, not what the lake holds."""
+    """What there is to plan with, as of one moment. Costs what is hot, not what the lake holds."""
+    return manifest.run(lambda conn: _read(Snapshot(conn)))
+
+
+def _read(manifest: Snapshot) -> View:
     hot = [*manifest.files(level="part"), *manifest.files(level="hour", parents=True)]
     due = frozenset(_due(name) for name in cursors(manifest, sources.BARS_DUE))
     carry, samples = (frozenset(map(_due, cursors(manifest, name))) for name in (CARRY_DUE, SAMPLES_DUE))
@@ -69,7 +74,7 @@ def read(manifest: Manifest) -> View:
     return View(hot, days, progress, due, until, failures, traded, before, carry, samples)
 
 
-def _before(manifest: Manifest, dates: Iterable[tuple[str, str, str]]) -> list[FileRow]:
+def _before(manifest: Snapshot, dates: Iterable[tuple[str, str, str]]) -> list[FileRow]:
     """The daily files of book updates of the days before."""
     found: list[FileRow] = []
     for exchange, market_type, date in sorted(dates):
@@ -80,7 +85,7 @@ def _before(manifest: Manifest, dates: Iterable[tuple[str, str, str]]) -> list[F
     return found
 
 
-def _traded(manifest: Manifest, days: Iterable[FileRow]) -> dict[tuple[str, str, str], frozenset[str]]:
+def _traded(manifest: Snapshot, days: Iterable[FileRow]) -> dict[tuple[str, str, str], frozenset[str]]:
     """Who has trade coverage, of the days that have aggregated trades: elsewhere nobody asks."""
     made: dict[tuple[str, str, str], frozenset[str]] = {}
     for exchange, market_type, date in {
@@ -97,7 +102,7 @@ def _due(name: str) -> tuple[str, str, str]:
     return exchange, market_type, date
 
 
-def _progress(manifest: Manifest, stream: Stream) -> Progress:
+def _progress(manifest: Snapshot, stream: Stream) -> Progress:
     waiting = [row.period_start for row in manifest.segments(*stream, state="sealed") if row.rows]
     return Progress(
         watermark=manifest.watermark(*stream),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Table, delete
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from lake import schema
 from lake.jobs import JobChange
@@ -36,7 +37,8 @@ def _values(row: msgspec.Struct) -> dict[str, Any]:
     return found
 
 
-def _overwriting(table: Table) -> Any:
+@cache
+def _overwriting(table: Table) -> Insert:
     new = insert(table)
     changed = {column.name: new.excluded[column.name] for column in table.c if not column.primary_key}
     return new.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)

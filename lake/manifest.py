@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, select, text, union, update
+from sqlalchemy import Connection, Engine, bindparam, select, text, union, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from lake import feature_table, job_writes, migrations, schema
@@ -233,7 +233,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
         with self._lock:
             try:
                 with self._engine.begin() as conn:
-                    found = conn.execute(text("SELECT epoch FROM meta")).scalar_one()
+                    found = conn.execute(_EPOCH).scalar_one()
                     if found != self.epoch:
                         raise Fenced(
                             f"this writer has epoch {self.epoch}, the lake is at {found}",
@@ -246,10 +246,12 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
                 raise explain(error) from error
 
 
+_EPOCH = text("SELECT epoch FROM meta")
+_BUMP = update(schema.meta).values(version=schema.meta.c.version + bindparam("by")).returning(schema.meta.c.version)
+
+
 def _bump(conn: Connection, touched: int) -> int:
-    m = schema.meta
-    statement = update(m).values(version=m.c.version + (1 if touched else 0)).returning(m.c.version)
-    return int(conn.execute(statement).scalar_one())
+    return int(conn.execute(_BUMP, {"by": 1 if touched else 0}).scalar_one())
 
 
 def _quick_check(conn: Connection) -> None:

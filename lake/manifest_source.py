@@ -46,7 +46,12 @@ def write_engine(path: Path) -> Engine:
         return raw
 
     engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=StaticPool)
-    _begin_with(engine, "BEGIN IMMEDIATE")
+    _waits_when_busy(engine)
+
+    @event.listens_for(engine, "begin")
+    def begin(conn: Connection) -> None:
+        conn.exec_driver_sql("BEGIN IMMEDIATE")
+
     return engine
 
 
@@ -78,15 +83,18 @@ def _read_engine(path: Path, *, immutable: bool, pooled: bool = False) -> Engine
         engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=4, max_overflow=28)
     else:
         engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
-    _begin_with(engine, "BEGIN")
+    _waits_when_busy(engine)
+
+    @event.listens_for(engine, "begin")
+    def begin(conn: Connection) -> None:
+        raw = conn.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.execute("BEGIN")  # deferred: it touches no file, so that nothing of it can fail and need be explained
+
     return engine
 
 
-def _begin_with(engine: Engine, statement: str) -> None:
-    @event.listens_for(engine, "begin")
-    def begin(conn: Connection) -> None:
-        conn.exec_driver_sql(statement)
-
+def _waits_when_busy(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connected(raw: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         raw.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
@@ -168,15 +176,17 @@ class ReadSource:
             self._frozen.dispose()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """One read transaction. Raises ManifestBusy at its end where the answer cannot be trusted."""
+    def transaction(self, *, pinned: bool = True) -> Iterator[Connection]:
+        """One read transaction: of now, or, where it need not be `pinned`, of its first statement. Raises ManifestBusy
+        at its end where the answer cannot be trusted.
+        """
         try:
             if self._frozen is None:
                 with self._engine.connect() as conn:
                     if self._proven or self._usable(conn):
                         with conn.begin():
-                            # BEGIN is deferred: the snapshot is taken by the first statement that reads
-                            conn.execute(_ANY).first()
+                            if pinned:  # BEGIN is deferred: the snapshot is taken by the first statement that reads
+                                conn.execute(_ANY).first()
                             yield conn
                         return
             with self._immutable() as conn:
@@ -189,9 +199,9 @@ class ReadSource:
     def run(self, read: Callable[[Connection], T]) -> T:
         """`read` in one transaction, again where a writer appeared under an immutable one."""
         for _ in range(ATTEMPTS - 1):
-            with suppress(ManifestBusy), self.transaction() as conn:
+            with suppress(ManifestBusy), self.transaction(pinned=False) as conn:
                 return read(conn)
-        with self.transaction() as conn:
+        with self.transaction(pinned=False) as conn:
             return read(conn)
 
     def _usable(self, conn: Connection) -> bool:

@@ -2,17 +2,18 @@
 
 Writing a row twice is writing it once: what only grows (coverage, counts) keeps its greatest value, what is known
 (an end, a closing) is never forgotten, and a row that has moved on is not taken back by an older report.
-Every function returns how many rows it touched.
+Every function returns how many rows it touched. Statements are made once: making one costs as much as running it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, and_, case, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Table, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from lake import input_sets, schema
 from lake.errors import CommitConflict
@@ -37,41 +38,52 @@ def _values(table: Table, rows: Iterable[msgspec.Struct]) -> list[dict[str, Any]
 
 def upsert_segments(conn: Connection, rows: Sequence[SegmentRow]) -> int:
     """A report of an open or sealed segment; one that was transformed, quarantined or deleted stays as it is."""
+    if rows:
+        conn.execute(_segments(), _values(schema.segments, rows))
+    return len(rows)
+
+
+@cache
+def _segments() -> Insert:
     t = schema.segments
-    if not rows:
-        return 0
     new = insert(t)
     changed: dict[str, Any] = {c.name: new.excluded[c.name] for c in t.c if c.name not in ("path", "failures", "error")}
     changed["error"] = func.coalesce(new.excluded.error, t.c.error)
     forward = or_(t.c.state == "open", and_(t.c.state == "sealed", new.excluded.state != "open"))
-    statement = new.on_conflict_do_update(index_elements=["path"], set_=changed, where=forward)
-    conn.execute(statement, _values(t, rows))
-    return len(rows)
+    return new.on_conflict_do_update(index_elements=["path"], set_=changed, where=forward)
 
 
 def upsert_sessions(conn: Connection, rows: Sequence[SessionRow]) -> int:
+    if rows:
+        conn.execute(_sessions(), _values(schema.sessions, rows))
+    return len(rows)
+
+
+@cache
+def _sessions() -> Insert:
     t = schema.sessions
-    if not rows:
-        return 0
     new = insert(t)
     changed: dict[str, Any] = {
         name: func.max(t.c[name], new.excluded[name]) for name in ("frames", "events", "ignored")
     }
     changed |= {name: func.coalesce(new.excluded[name], t.c[name]) for name in ("closed_at", "close_cause")}
     changed["opened_at"] = func.min(t.c.opened_at, new.excluded.opened_at)
-    conn.execute(new.on_conflict_do_update(index_elements=["session"], set_=changed), _values(t, rows))
-    return len(rows)
+    return new.on_conflict_do_update(index_elements=["session"], set_=changed)
 
 
 def upsert_coverage(conn: Connection, rows: Sequence[Coverage]) -> int:
     """Coverage of one (stream, session, start) only grows."""
+    if rows:
+        conn.execute(_coverage(), _values(schema.coverage, rows))
+    return len(rows)
+
+
+@cache
+def _coverage() -> Insert:
     t = schema.coverage
-    if not rows:
-        return 0
     new = insert(t)
     changed = {"ts_to": func.max(t.c.ts_to, new.excluded.ts_to)}
-    conn.execute(new.on_conflict_do_update(index_elements=list(t.primary_key), set_=changed), _values(t, rows))
-    return len(rows)
+    return new.on_conflict_do_update(index_elements=list(t.primary_key), set_=changed)
 
 
 def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
@@ -82,9 +94,14 @@ def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
     same event after its gap was closed (what came proved that nothing was missing so far, and nothing new followed),
     it is another gap, which takes the place of the closed one.
     """
+    if rows:
+        conn.execute(_gaps(), _values(schema.gaps, rows))
+    return len(rows)
+
+
+@cache
+def _gaps() -> Insert:
     t = schema.gaps
-    if not rows:
-        return 0
     new = insert(t)
     said, held = new.excluded, t.c
     anew = and_(held.state != "open", said.state == "open", said.detected_at > held.closed_at)
@@ -100,21 +117,23 @@ def upsert_gaps(conn: Connection, rows: Sequence[Gap]) -> int:
     stale = and_(held.state == "open", said.closed_at < held.detected_at, said.session.is_distinct_from(held.session))
     """The end of the gap before it, told again."""
     forward = and_(or_(held.state == "open", said.state != "open", anew), func.coalesce(stale, 0) == 0)
-    statement = new.on_conflict_do_update(index_elements=["gap_id"], set_=changed, where=forward)
-    conn.execute(statement, _values(t, rows))
-    return len(rows)
+    return new.on_conflict_do_update(index_elements=["gap_id"], set_=changed, where=forward)
 
 
 def upsert_quarantine(conn: Connection, rows: Sequence[QuarantineRow]) -> int:
     """Bytes set aside; telling it again keeps the time of the first."""
+    if rows:
+        conn.execute(_quarantine(), _values(schema.quarantine, rows))
+    return len(rows)
+
+
+@cache
+def _quarantine() -> Insert:
     t = schema.quarantine
-    if not rows:
-        return 0
     new = insert(t)
     changed: dict[str, Any] = {name: new.excluded[name] for name in ("origin", "reason", "count", "bytes")}
     changed["at"] = func.min(t.c.at, new.excluded.at)
-    conn.execute(new.on_conflict_do_update(index_elements=["path"], set_=changed), _values(t, rows))
-    return len(rows)
+    return new.on_conflict_do_update(index_elements=["path"], set_=changed)
 
 
 def upsert_bans(conn: Connection, rows: Sequence[BanRow]) -> int:
@@ -153,7 +172,8 @@ def set_cursors(conn: Connection, cursors: Mapping[str, int]) -> int:
     return len(cursors)
 
 
-def _overwriting(table: Table) -> Any:
+@cache
+def _overwriting(table: Table) -> Insert:
     new = insert(table)
     keys = list(table.primary_key)
     changed = {c.name: new.excluded[c.name] for c in table.c if not c.primary_key}
@@ -227,11 +247,13 @@ def add_files(conn: Connection, rows: Sequence[FileRow], now: int) -> int:
 
 def set_segment_states(conn: Connection, states: Mapping[str, SegmentState]) -> int:
     """Raises CommitConflict where a segment is not in the manifest."""
-    t = schema.segments
     for path, state in states.items():
-        if conn.execute(update(t).where(t.c.path == path).values(state=state)).rowcount == 0:
+        if conn.execute(_STATE, {"of": path, "state": state}).rowcount == 0:
             raise CommitConflict(f"expected segment {path}, found no such segment")
     return len(states)
+
+
+_STATE = update(schema.segments).where(schema.segments.c.path == bindparam("of"))
 
 
 def fail_segment(conn: Connection, path: str, error: str) -> int:

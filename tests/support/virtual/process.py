@@ -40,7 +40,7 @@ OFTEN: tuple[tuple[ModuleType, str, float], ...] = (
     (audit, "LOOK_SECONDS", 3600.0),
     (reproduce, "LOOK_SECONDS", 3600.0),
 )
-"""Seconds between looks at what is undisturbed: a second or a minute each would be all that a virtual month consists of."""
+"""Seconds between looks at what is undisturbed: as often as in life they would be all that a virtual month is."""
 REAL = tuple(getattr(module, name) for module, name, _ in OFTEN)
 WRITES = ("_write_ledger", "record", "publish", "fail_segment", "mark_unlinked", "forget_retired")
 
