@@ -2,7 +2,7 @@
 
 The real services against the simulated venue, faults drawn from a seed:
 
-    python scripts/virtual_soak.py [--seed 1] [--days 30] [--faults 200] [--rate 0.6] [--json]
+    python scripts/virtual_soak.py [--seed 1] [--days 30] [--faults 200] [--rate 0.4] [--json]
     python scripts/virtual_soak.py --campaign --days 30 --faults 200 [--record]
 
 One process, one thread, no sockets: whatever it finds is found again with the same seed (the report ends with the
@@ -10,7 +10,8 @@ command). `--only 17,18` carries out these faults of the schedule alone, `--kind
 `--log` shows what the daemon says. See `tests/support/virtual/`.
 
 A campaign is one lake that lives through all the days with half of the faults, and three more with the other half in
-a fifth of the days each, two processes at a time; `--record` writes its figures to docs/reliability-figures.json.
+a fifth of the days each, two processes at a time, at half a trade or quote a second: 30 days are more than three
+million events. `--record` writes its figures to docs/reliability-figures.json.
 
 Writes nothing outside a temporary folder, or `--out`. Exit code 0, 1 for findings.
 """

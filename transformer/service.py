@@ -19,6 +19,7 @@ from lake import sources
 from lake.bars import EVERY_SYMBOL
 from lake.checks import SEAL
 from lake.errors import CommitConflict, LakeError, StorageFailed
+from lake.newest_segments import newest
 from lake.refused import of_one_place
 from lake.rows import Expectation, SegmentRow
 from lake.writer import LakeWriter
@@ -239,13 +240,7 @@ class _Pass:
 
     def _skew(self, market: Market) -> int:
         """That of the newest segments, whichever pass read them: the next pass must not know less than this one."""
-        rows = [
-            row
-            for kind in sources.TRADES
-            for state in ("sealed", "transformed")
-            for row in self.manifest.segments(*market, kind, state=state)
-            if row.rows
-        ]
+        rows = [row for kind in sources.TRADES for row in newest(self.manifest, *market, kind, _NEWEST)]
         return plan.skew_of(sorted(rows, key=lambda row: (row.period_start, row.path))[-_NEWEST:])
 
     def _stream(self, market: Market, kind: str) -> plan.Stream:

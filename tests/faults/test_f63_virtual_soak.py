@@ -52,3 +52,23 @@ def test_f63_a_campaign_adds_up_what_its_lakes_show(capsys: pytest.CaptureFixtur
     assert found["findings of the virtual soak"][0] == 0
     assert set(found) <= set(figures.asked())
     assert "seed 5: 0.1 days" in capsys.readouterr().out
+
+
+def test_f63_a_campaign_has_more_events_unless_its_rate_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[list[campaign.Lane], list[str]]] = []
+
+    def noted(
+        planned: list[campaign.Lane], processes: int, tell: object, options: list[str]
+    ) -> tuple[list[soak.Report], float]:
+        ran.append((planned, options))
+        return [soak.Report(seed=1, days=lane.days) for lane in planned], 1.0
+
+    monkeypatch.setattr(campaign, "run", noted)
+    asked = ["--campaign", "--seed", "4", "--days", "30", "--faults", "200"]
+    assert soak.main(asked) == 0
+    assert soak.main([*asked, "--rate", "0.8", "--wide"]) == 0
+    assert [options for _, options in ran] == [["--rate", "0.5"], ["--rate", "0.5", "--rate", "0.8", "--wide"]]
+    drawn = sum(lane.days for lane in ran[0][0]) * 86_400 * campaign.RATE
+    assert drawn > 2_000_000, (
+        "a trade is told again in an aggregate, and marks and candles come beside it: half as many"
+    )

@@ -189,7 +189,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--days", type=float, default=3.0)
     parser.add_argument("--faults", type=int, help="default: 200 in 30 days, and as dense otherwise")
     parser.add_argument("--until", type=float, help="end after so many days of the schedule")
-    parser.add_argument("--rate", type=float, default=Settings().rate, help="trades and quotes a second of all symbols")
+    parser.add_argument("--rate", type=float, help="trades and quotes a second of all symbols; a campaign has more")
     parser.add_argument("--symbols", default=",".join(SYMBOLS), help="by commas; fewer make days cheaper")
     parser.add_argument("--wide", action="store_true", help="collect more kinds at once")
     parser.add_argument("--only", default="", help="indices of the faults to carry out, by commas")
@@ -208,8 +208,9 @@ def main(given: Sequence[str] | None = None) -> int:
     if options.campaign:
         from tests.support.virtual import campaign
 
-        same = ["--rate", f"{options.rate:g}", "--symbols", options.symbols, *["--wide"] * options.wide]
-        same += ["--kinds", options.kinds] if options.kinds else []
+        same = ["--rate", f"{options.rate:g}"] if options.rate is not None else []
+        same += ["--symbols", options.symbols] if options.symbols != ",".join(SYMBOLS) else []
+        same += [*["--wide"] * options.wide, *(["--kinds", options.kinds] if options.kinds else [])]
         return campaign.main(options.seed, options.days, faults, options.processes, same, record=options.record)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
@@ -218,7 +219,8 @@ def main(given: Sequence[str] | None = None) -> int:
         report = run(
             options.days, faults,
             Settings(
-                seed=options.seed, rate=options.rate, wide=options.wide, symbols=tuple(options.symbols.split(","))
+                seed=options.seed, rate=Settings().rate if options.rate is None else options.rate, wide=options.wide,
+                symbols=tuple(options.symbols.split(",")),
             ),
             options.out or Path(folder),
             only={int(n) for n in options.only.split(",") if n}, kinds=[k for k in options.kinds.split(",") if k],
