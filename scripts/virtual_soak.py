@@ -18,6 +18,7 @@ Writes nothing outside a temporary folder, or `--out`. Exit code 0, 1 for findin
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -26,7 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("POLARS_MAX_THREADS", "1")  # before polars is imported: what one core takes is what is said
 
-from tests.support.virtual.soak import main  # noqa: E402 -- the packages are one folder up
+from runtime.loop import GC_THRESHOLDS  # noqa: E402 -- the packages are one folder up
+from tests.support.virtual.soak import main  # noqa: E402
 
 if __name__ == "__main__":
+    gc.freeze()  # as the daemon's own loop does
+    gc.set_threshold(*GC_THRESHOLDS)
     raise SystemExit(main(sys.argv[1:] or ["--days", "30"]))

@@ -222,13 +222,10 @@ class Schedule:
         heapq.heappush(self._turns, (first, self._count, steps, feed))
         self._count += 1
 
-    def next(self, default: int) -> int:
-        """The next step with which an interval ends; `default` where there is no feed."""
-        return self._turns[0][0] if self._turns else default
-
-    def due(self, step: int) -> Iterator[Feed]:
-        """Feeds whose interval ends with that step, or ended with one before that nobody asked about."""
-        while self._turns and self._turns[0][0] <= step:
-            at, number, steps, feed = self._turns[0]
-            heapq.heapreplace(self._turns, (at + steps, number, steps, feed))
-            yield feed
+    def due(self, last: int) -> Iterator[tuple[int, Feed]]:
+        """The feeds whose intervals end with a step up to `last`, and those steps, in their order."""
+        turns = self._turns
+        while turns and turns[0][0] <= last:
+            at, number, steps, feed = turns[0]
+            heapq.heapreplace(turns, (at + steps, number, steps, feed))
+            yield at, feed

@@ -248,10 +248,9 @@ class Market:
         """What the feeds say at the ends of their intervals up to `until`."""
         out: list[Event] = []
         last = (until - self._start) // feeds.STEP
-        while (step := self._schedule.next(last + 1)) <= last:
+        for step, feed in self._schedule.due(last):
             end = self._start + step * feeds.STEP
-            for feed in self._schedule.due(step):
-                out += feed.flush(end - end % 1000)
+            out += feed.flush(end - end % 1000)
         self._step = max(self._step, last + 1)
         return out
 

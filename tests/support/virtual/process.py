@@ -31,7 +31,7 @@ from tests.support.virtual.loop import Killed, VirtualClock, VirtualLoop
 from tests.support.virtual.network import VirtualVenue
 
 OFTEN: tuple[tuple[ModuleType, str, float], ...] = (
-    (life, "TEND_SECONDS", 30.0),
+    (life, "TEND_SECONDS", 60.0),
     (polling, "LONGEST_WAIT_SECONDS", 900.0),
     (clock_watch, "EVERY_SECONDS", 60.0),
     (care, "LOOK_EVERY", 3600.0),
