@@ -79,17 +79,18 @@ class Checks:
         live = heard.live(table)
         table = table.select(self.columns)
         rows = table if live is None else table.filter(live.to_arrow())
-        sound = self._sound(table, all_heard=live is None)
-        if not sound or live is not None:
-            self._order(rows)
-        if not sound:
-            self._closer(table)
+        frame = None if self._sound(table, all_heard=live is None) else _frame(table)
+        if live is not None:
+            self._order(_frame(rows))
+        elif frame is not None:
+            self._order(frame)
+        if frame is not None:
+            self._closer(frame)
         self._last = _last_row(table)
         if rows.num_rows:
             self._heard = self._last if live is None else _last_row(rows)
 
-    def _closer(self, table: pa.Table) -> None:
-        frame = _frame(table)
+    def _closer(self, frame: pl.DataFrame) -> None:
         for check in self.declared:
             match check:
                 case kinds.Positive(column):
@@ -123,8 +124,7 @@ class Checks:
                 return False
         return True
 
-    def _order(self, table: pa.Table) -> None:
-        frame = _frame(table)
+    def _order(self, frame: pl.DataFrame) -> None:
         joined = frame if self._heard is None else pl.concat([_frame(self._heard), frame])
         before = (pl.col("ts_recv") < pl.col("ts_recv").shift(1)) & (pl.col("symbol") == pl.col("symbol").shift(1))
         self._count(OUT_OF_ORDER, joined.filter(before), ("ts_recv",))

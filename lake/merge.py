@@ -395,5 +395,5 @@ def plain_series(column: pa.ChunkedArray) -> pl.Series:
     whole = column.unify_dictionaries().combine_chunks()
     texts = pl.Series(pl.from_arrow(whole.dictionary))
     if len(texts) == 1 and not whole.null_count:
-        return pl.repeat(texts[0], len(whole), dtype=pl.String, eager=True)
+        return texts.new_from_index(0, len(whole))
     return texts.gather(pl.Series(pl.from_arrow(whole.indices)))

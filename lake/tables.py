@@ -166,6 +166,7 @@ def _texts_of_levels(lists: pa.ListArray, texts: pa.ListArray, field: str) -> pa
     return pc.take(pc.struct_field(texts.flatten(), field), pc.if_else(held, places, None))
 
 
+@cache
 def empty(kind: str) -> pa.Table:
     """A table of that kind without rows."""
     return schema(kind).empty_table()
