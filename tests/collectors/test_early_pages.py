@@ -123,6 +123,29 @@ def test_without_a_row_behind_the_period_what_came_is_kept_and_the_rest_waits(so
     assert whole.done
 
 
+@pytest.mark.parametrize("sort", SORTS)
+def test_what_was_asked_early_is_told_again_by_its_frames_whenever_they_are_read(sort):
+    rows = [(100 + number, START + number * SECOND) for number in range(60)]
+    span = (START + 10 * SECOND, START + 30 * SECOND)
+    session, venue = made(sort, span)
+    history, frames = Lagging(rows, 7 * SECOND, {}), []
+
+    class Kept(venue):
+        def answer(self, fetch):
+            frames.append((fetch.tag, super().answer(fetch)))
+            return frames[-1][1]
+
+    ids, _, _ = drive(session, Kept, history, span[1] + 5 * SECOND)
+    assert ids == list(range(110, 130))
+    read, now, again = [], span[1] + 5 * SECOND, made(sort, span)[0]
+    again.start(now - 3)  # no clock is read the same twice
+    for tag, body in frames:
+        now = max(now + SECOND // 10, again.next_deadline() or 0)
+        again.tick(now)
+        read += [out.seq for out in again.respond(tag, 200, {}, body, now) if not isinstance(out, Rejected)]
+    assert read == ids
+
+
 def test_the_first_id_of_a_day_ago_is_found_in_strides_and_of_years_ago_by_no_more_than_halving():
     rows = range(1, 2**30)
 
