@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, cast
 
 from collectors.apart import OWN
+from collectors.files.archive.series import alone
 from collectors.files.own import DIALECT
 from collectors.holes import venue_time
 from collectors.seams import KIND as BOOK
@@ -185,7 +186,9 @@ def _later(row: SessionRow, taken: int, ours: Collection[int]) -> bool:
 
 
 def _unnamed(kind: str, row: SessionRow) -> bool:
-    """Whether a session is a file whose rows of a kind, which may have ids, have none."""
+    """Whether a session is a file whose rows of a kind, which may have ids, have none, or others than a stream."""
+    if row.source == "archive":
+        return alone(row.exchange, row.market_type, kind)
     ids = tables.identity_columns(kind)
     required = {column.name for column in tables.columns(kind) if column.required}
     how = row.url.partition(_AS)[2]

@@ -84,7 +84,7 @@ class Seams:
             }[left.goes_on]
             words.append(
                 f"{symbol} {text(start)} to {text(end)}: {left.count:,} updates of its book were left out, for a file"
-                f" that was imported before has it{behind}"
+                f" that was taken in before has it{behind}"
             )
         more = len(words) - SHOWN
         return words if more <= 0 else [*words[:SHOWN], f"and the same {more:,} times more"]

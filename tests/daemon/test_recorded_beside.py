@@ -19,6 +19,7 @@ from compactor.service import compact_once
 from daemon.rederiving import Outcome, Rederiver, Wanted
 from lake.frames import FrameLine, encode_frame_lines
 from lake.reader import Lake
+from lake.rows import SessionRow
 from lake.writer import LakeWriter
 from market.session import Coverage
 from market.times import DAY, SECOND, parse
@@ -220,6 +221,39 @@ def test_a_part_of_a_recording_taken_in_anew_doubles_nothing(tmp_path: Path) -> 
     take(root, "behind", recorded(forced, range(60, 70)))
     assert {second: len(who) for second, who in stored(root, "liquidation").items()} == dict.fromkeys(range(70), 1)
     assert again(root, tmp_path).findings == []
+
+
+@pytest.mark.parametrize("market, left", [("spot", 10), ("linear", 0)])
+def test_an_archive_with_ids_of_its_own_that_came_first_is_not_doubled(tmp_path: Path, market: str, left: int) -> None:
+    """The lines of Bybit's files of spot are numbered from 1; those of its futures have the names of the stream."""
+    root, name = tmp_path / "lake", "n-1-9"
+    with LakeWriter.open(root, "n", NOW) as writer:
+        url = "https://public.bybit.com/x.csv.gz#sha256=0&kind=trade&as=x"
+        row = SessionRow(
+            session=name, exchange="bybit", market_type=market, source="archive", url=url, opened_at=NOW - 1
+        )
+        span = Coverage("bybit", market, "trade", "BTCUSDT", name, T0 + 5 * SECOND, T0 + 15 * SECOND)
+        writer.record(sessions=[row], coverage=[span])
+    data = b""
+    for second in range(20):
+        at = (T0 + second * SECOND) // 1000
+        fill = {
+            "T": at,
+            "s": "BTCUSDT",
+            "S": "Buy",
+            "v": "1",
+            "p": "1",
+            "i": f"{second + 1}",
+            "BT": False,
+            "seq": second,
+        }
+        message = {"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": at, "data": [fill | {"L": "PlusTick"}]}
+        data += line(second, json.dumps(message).encode())
+    file = tmp_path / "raw"
+    file.write_bytes(data)
+    with LakeWriter.open(root, "n", NOW) as writer:
+        said = replay([file], "bybit", market, writer, CONFIG, NOW)
+    assert (said.rejected, said.events, said.covered) == ({}, {"trade": 20 - left}, {"trade": left} if left else {})
 
 
 def test_what_was_under_way_when_a_recording_ended_is_in_the_one_that_goes_on(tmp_path: Path) -> None:

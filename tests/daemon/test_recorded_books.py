@@ -126,7 +126,7 @@ def test_raw_data_goes_round_a_file_that_was_imported_before(held, seed):
     (told,) = said.not_taken
     assert told == (
         "BTCUSDT 2024-07-19T00:00:20Z to 2024-07-19T00:00:39.000001Z: 20 updates of its book were left out, for a file"
-        " that was imported before has it; behind it the book begins with what all updates of the recording had come to"
+        " that was taken in before has it; behind it the book begins with what all updates of the recording had come to"
     )
     places = [4, 10, 19, 20, 21, 30, 39, 40, 41, 50, 59]
     held.right(market, places)

@@ -44,6 +44,12 @@ def published(exchange: str, market_type: str, kind: str) -> tuple[Period, ...]:
     return () if dataset is None else tuple(dataset.paths[market_type])
 
 
+def alone(exchange: str, market_type: str, kind: str) -> bool:
+    """Whether nothing tells rows of a venue's files from those of streams."""
+    dataset = load(exchange).dataset(market_type, kind) if exchange in names() else None
+    return dataset is not None and dataset.alone
+
+
 def _module(exchange: str) -> str:
     return f"{exchanges.__name__}.{exchange}.archive"
 
