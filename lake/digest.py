@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -27,6 +28,11 @@ _LEFT_OUT = {1: "carried", 2: "snapshot|carried"}
 _BAR_QUOTES = frozenset({"bid", "ask", "spread", "bid_qty", "ask_qty", "ts_quote"})
 _BAR_HOW = frozenset({"late", "revision"})
 """Of a bar: how it came to be, not what it says."""
+_ODD = re.compile(r"[\\\t\n\r]")
+_FEW = 16
+"""Texts that are looked at one by one."""
+_REMEMBERED = 16 * 1024
+"""Floats of a column whose texts are remembered from table to table."""
 _WRITTEN_AT_ONCE = 16 * 1024
 """Rows of which the lines stay in the cache."""
 
@@ -41,6 +47,7 @@ class ContentDigest:
         self.kind = kind
         self.rows = 0
         self._spec = SPECS.get(kind, 1) if spec is None else spec
+        self._known: dict[str, Known] = {}
         self._hash = hashlib.sha256(f"lake-content {self._spec}\t{exchange}\t{market_type}\t{kind}\n".encode())
 
     def update(self, table: pa.Table) -> None:
@@ -51,7 +58,7 @@ class ContentDigest:
         if table.num_rows == 0:
             return
         self.rows += table.num_rows
-        columns, first, last = _parted(_fields(table, self.kind), table.num_rows)
+        columns, first, last = _parted(_fields(table, self.kind, self._known), table.num_rows)
         if not columns:
             self._hash.update(((first + last) * table.num_rows).encode())
             return
@@ -89,13 +96,20 @@ class Spelt(NamedTuple):
     places: pl.Series
 
 
+class Known(NamedTuple):
+    """Floats, each once, and their texts."""
+
+    floats: pa.Array
+    texts: pl.Series
+
+
 Field: TypeAlias = pl.Series | Spelt | str
 """What a column says in each row; a text that all rows have is held alone."""
 
 
 def canonical_lines(table: pa.Table, kind: str) -> pl.Series:
     """One text a row: `symbol`, `ts_event`, then the kind's columns, parted by tabs and ended by a newline."""
-    return _lines(_fields(table, kind), table.num_rows)
+    return _lines(_fields(table, kind, {}), table.num_rows)
 
 
 def _parted(fields: Mapping[str, Field], rows: int) -> tuple[list[pl.Series], str, str]:
@@ -128,8 +142,8 @@ def _empty(values: pl.Series | Spelt) -> bool:
     return held.null_count() == len(held)
 
 
-def _fields(table: pa.Table, kind: str) -> dict[str, Field]:
-    """The fields of a line, in their order."""
+def _fields(table: pa.Table, kind: str, known: dict[str, Known]) -> dict[str, Field]:
+    """The fields of a line, in their order. `known` has the texts of floats by column, and gets those made here."""
     bar = kind in kinds.BARS
     estimated = _series(table.column("ts_estimated"))
     fields: dict[str, Field] = {
@@ -142,7 +156,7 @@ def _fields(table: pa.Table, kind: str) -> dict[str, Field]:
             continue
         if bar and column.name in _BAR_QUOTES:
             blank.append(column.name)
-        fields[column.name] = _texts(table, kind, column)
+        fields[column.name] = _texts(table, kind, column, known)
     if estimated.any():
         fields |= {name: _blanked(fields[name], estimated) for name in blank}
     return fields
@@ -181,7 +195,7 @@ def _column(values: Field, rows: int) -> pl.Series:
     return pl.Series([values]).new_from_index(0, rows) if isinstance(values, str) else values
 
 
-def _texts(table: pa.Table, kind: str, column: kinds.Column) -> Field:
+def _texts(table: pa.Table, kind: str, column: kinds.Column, known: dict[str, Known]) -> Field:
     """The field in each row, or the text that all rows have; integers as they are."""
     values = table.column(column.name)
     match column.type:
@@ -189,12 +203,12 @@ def _texts(table: pa.Table, kind: str, column: kinds.Column) -> Field:
             names = _names(values)
             return _common_flags(_column(names, len(values))) if column.name == "flags" else names
         case "decimal":
-            return _numbers(values, table.column(tables.text_name(column.name)))
+            return _numbers(column.name, values, table.column(tables.text_name(column.name)), known)
         case "float":
-            return _numbers(values, None)
+            return _numbers(column.name, values, None, known)
         case "levels":
             flat = [held for held in tables.flat_levels(table, kind) if held[0].partition(".")[0] == column.name]
-            return _levels(values.combine_chunks(), flat)
+            return _levels(values.combine_chunks(), flat, known)
         case "bool":
             return _series(values).cast(pl.String)
         case _:
@@ -224,28 +238,49 @@ def _spelt(texts: pl.Series, places: pa.Array) -> Spelt | str:
 
 
 def _escaped(texts: pl.Series) -> pl.Series:
-    odd = texts.str.contains(r"[\\\t\n\r]")
-    if not odd.any():
+    if len(texts) <= _FEW and not any(_ODD.search(text) for text in texts if text):
+        return texts
+    if not texts.str.contains(_ODD.pattern).any():
         return texts
     for raw, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
         texts = texts.str.replace_all(raw, escaped, literal=True)
     return texts
 
 
-def _numbers(floats: pa.ChunkedArray, texts: pa.ChunkedArray | None) -> Field:
+def _numbers(name: str, floats: pa.ChunkedArray, texts: pa.ChunkedArray | None, known: dict[str, Known]) -> Field:
     """Plain decimal texts; prices and quantities repeat, so each distinct float is spelt once."""
     if texts is not None and texts.null_count < len(texts):
         return scaled.texts_of(_series(floats), _series(texts))
     values = _series(floats)
     if scaled.single(values):
         return str(scaled.float_texts(values.head(1))[0])
-    encoded = floats.combine_chunks().dictionary_encode()
-    return _spelt(scaled.float_texts(_series(encoded.dictionary)), encoded.indices)
+    held, places = _looked_up(floats.combine_chunks(), known.get(name))
+    known[name] = held
+    return _spelt(held.texts, places)
 
 
-def _levels(lists: pa.ListArray, numbers: Sequence[tuple[str, pa.ChunkedArray, pa.ChunkedArray]]) -> pl.Series:
+def _looked_up(floats: pa.Array, known: Known | None) -> tuple[Known, pa.Array]:
+    """The floats' places among those that are known afterwards."""
+    if known is not None:
+        places = pc.index_in(floats, known.floats)
+        if places.null_count == floats.null_count:
+            return known, places
+        lacking = places.is_null()
+        fresh = floats.filter(lacking).dictionary_encode()
+        if len(known.floats) + len(fresh.dictionary) <= _REMEMBERED:
+            behind = pc.add(fresh.indices, pa.scalar(len(known.floats), pa.int32()))
+            texts = pl.concat([known.texts, scaled.float_texts(_series(fresh.dictionary))], rechunk=True)
+            known = Known(pa.concat_arrays([known.floats, fresh.dictionary]), texts)
+            return known, pc.replace_with_mask(places, lacking, behind)
+    encoded = floats.dictionary_encode()
+    return Known(encoded.dictionary, scaled.float_texts(_series(encoded.dictionary))), encoded.indices
+
+
+def _levels(
+    lists: pa.ListArray, numbers: Sequence[tuple[str, pa.ChunkedArray, pa.ChunkedArray]], known: dict[str, Known]
+) -> pl.Series:
     """`price:qty` of every level, best first, parted by `;`. Null where the list is empty."""
-    price, qty = (_column(_numbers(floats, texts), len(floats)) for _, floats, texts in numbers)
+    price, qty = (_column(_numbers(name, floats, texts, known), len(floats)) for name, floats, texts in numbers)
     rows = _series(pc.list_parent_indices(lists)).cast(pl.Int64)
     frame = pl.DataFrame({"row": rows, "price": price, "qty": qty})
     joined = frame.group_by("row", maintain_order=True).agg((pl.col("price") + ":" + pl.col("qty")).str.join(";"))

@@ -1,12 +1,14 @@
 """The content digest: its golden vector, and what it does and does not depend on."""
 
 import hashlib
+from unittest.mock import patch
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lake import digest as content
 from lake import tables
 from lake.digest import ContentDigest, canonical_lines, content_digest
 from tests.support import book_rows
@@ -64,6 +66,23 @@ def test_the_digest_is_the_hash_of_the_lines(rows):
     rows = table("trade", [trade(T0 + place, "1", "2", 1) | row for place, row in enumerate(rows)])
     lines = "".join(canonical_lines(rows, "trade").to_list())
     assert digest(rows) == hashlib.sha256(f"lake-content 1\tbinance\tlinear\ttrade\n{lines}".encode()).hexdigest()
+
+
+FLOATS = st.sampled_from([None, 0.0, -0.0, 1.0, 1.5, 2.5, 1e-7, float("nan")])
+
+
+@given(st.lists(st.lists(FLOATS, min_size=1, max_size=6), min_size=1, max_size=5), st.integers(0, 4))
+def test_texts_that_are_remembered_are_those_that_would_be_made(pieces, remembered):
+    made, lines = ContentDigest("binance", "linear", "trade"), ""
+    with patch.object(content, "_REMEMBERED", remembered):
+        for piece in pieces:
+            rows = table("trade", [trade(T0, "1", "2", 1)] * len(piece))
+            place = rows.schema.get_field_index("price")
+            rows = rows.set_column(place, rows.schema.field(place), pa.array(piece, pa.float64()))
+            made.update(rows)
+            lines += "".join(canonical_lines(rows, "trade").to_list())
+    head = "lake-content 1\tbinance\tlinear\ttrade\n"
+    assert made.hexdigest() == hashlib.sha256((head + lines).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("column", ["ts_recv", "ts_publish", "session", "frame_no", "item", "source", "date"])
