@@ -261,7 +261,7 @@ def _numbers(name: str, floats: pa.ChunkedArray, texts: pa.ChunkedArray | None, 
 
 def _looked_up(floats: pa.Array, known: Known | None) -> tuple[Known, pa.Array]:
     """The floats' places among those that are known afterwards."""
-    if known is not None:
+    if known is not None and len(known.floats) <= _REMEMBERED:  # else they hardly come again
         places = pc.index_in(floats, known.floats)
         if places.null_count == floats.null_count:
             return known, places
