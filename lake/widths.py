@@ -1,7 +1,7 @@
 """Which sessions brought candles of a width: a row of coverage says that candles were received, not how wide they are.
 
-From live files and from sealed segments that are no files yet. What cannot be read is left out: it will be asked for,
-and stored, again.
+From live files and from segments that are no files yet, open ones among them: a stream that has just begun has no
+other. What cannot be read is left out: it will be asked for, and stored, again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lake.segments import BadLine, read_lines
 from market.kinds import Kline
 
 CANDLE = "kline"
+WAITING = ("open", "sealed")
 
 
 def sessions_of(
@@ -27,9 +28,9 @@ def sessions_of(
     if not symbols:
         return frozenset()
     found = _of_files(root, snapshot, (exchange, market_type), symbols, interval)
-    for segment in snapshot.segments(exchange, market_type, CANDLE, "sealed"):
+    for segment in snapshot.segments(exchange, market_type, CANDLE):
         path = root / segment.path
-        if segment.rows and path.is_file():
+        if segment.state in WAITING and path.is_file():
             for event in read_lines(CANDLE, path.read_bytes()):
                 if isinstance(event, Kline) and not isinstance(event, BadLine) and event.interval == interval:
                     found.add((event.symbol, event.session))

@@ -12,7 +12,7 @@ from collectors.exchanges.binance import history
 from collectors.history_plan import MARGIN, Held, Wish, plan
 from collectors.replay import replay
 from lake import Lake
-from lake.rows import FRAMES, HISTORY
+from lake.rows import FRAMES, HISTORY, SegmentRow
 from lake.widths import sessions_of
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
@@ -250,6 +250,22 @@ async def test_a_stream_of_wider_candles_holds_none_of_a_minute(tmp_path: Path):
                     assert sessions_of(writer.root, now, *market, interval) == told
             held = Held(live, minutes=frozenset({(book.symbol, "n-1-1")}))
             assert plan([Wish("kline", book.symbol, *SPAN)], binance.HISTORY["spot"], held, END).chunks == ()
+
+
+async def test_candles_of_a_stream_that_has_just_begun_have_a_width(tmp_path: Path):
+    async with past(tmp_path, "spot", symbols="1") as venue:
+        await venue.bring("spot", ["kline"], (FROM, FROM + 2 * MINUTE))
+        symbol = venue.books("spot")[0].symbol
+        with venue.writer() as writer:
+            (sealed,) = writer.manifest.segments("binance", "spot", "kline", state="sealed")
+            row = SegmentRow(path=f"{sealed.path}.open", exchange="binance", market_type="spot", kind="kline",
+                             state="open", period_start=sealed.period_start)  # fmt: skip
+            writer.open_segment(row)
+            text = (writer.root / sealed.path).read_bytes().replace(b'"1m"', b'"5m"')
+            (writer.root / row.path).write_bytes(text + b'{"torn')
+            with writer.manifest.snapshot() as now:
+                found = sessions_of(writer.root, now, "binance", "spot", [symbol], "5m")
+            assert {name for name, _ in found} == {symbol}
 
 
 async def test_ids_that_the_venue_lacks_are_a_gap_that_nothing_repairs(tmp_path: Path):
