@@ -370,6 +370,7 @@ def verify(path: Path, seen: Callable[[pa.Table], None] | None = None) -> tables
                 rising.add(table)
                 if seen is not None:
                     seen(table)
+                del batch, table  # not held beside the next ones
         except BROKEN as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
     if not rising.certain:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias, TypeVar
 
 import msgspec
+import polars as pl
 import pyarrow as pa
 
 from lake import merge
@@ -151,11 +152,14 @@ def _cut(row: Hole, symbol: str, pieces: Iterable[Interval]) -> list[Hole]:
     ]
 
 
-def by_symbols(found: Mapping[str, Iterable[pa.Table]], symbols: Collection[str], rows: int) -> Iterator[pa.Table]:
+def by_symbols(
+    found: Mapping[str, Iterable[pa.Table]], symbols: Collection[str], rows: int, width: int | None = None
+) -> Iterator[pa.Table]:
     """Trades for bars, symbols in order: a symbol's trades, or its aggregated ones where it is not traded.
 
     `found` holds the sorted rows of each of TRADES; `symbols` are traded even where they have no row in it. A table
-    holds whole symbols of one kind, as many as make `rows` rows or one more.
+    holds whole symbols of one kind, as many as make `rows` rows or one more; where a `width` (us) is given it may also
+    end inside a symbol, between two windows of that width.
     """
     held: list[pa.Table] = []
     last: tuple[str | None, str | None] = (None, None)
@@ -170,8 +174,17 @@ def by_symbols(found: Mapping[str, Iterable[pa.Table]], symbols: Collection[str]
         for piece in pieces:
             held.append(piece)
             count += piece.num_rows
+            if width is not None and count >= rows and (open_rows := _unfinished(piece, width)) < piece.num_rows:
+                yield pa.concat_tables(held).slice(0, count - open_rows)
+                held, count = [piece.slice(piece.num_rows - open_rows)], open_rows
     if held:
         yield pa.concat_tables(held)
+
+
+def _unfinished(piece: pa.Table, width: int) -> int:
+    """How many rows of a symbol's piece are in the window of its last one: more of it may follow."""
+    times = pl.Series(pl.from_arrow(piece.column("ts_event"))).to_physical()
+    return len(times) - int(times.search_sorted(times[-1] - times[-1] % width))
 
 
 def _named(kind: str, pieces: Iterable[pa.Table]) -> Iterator[tuple[str, str, Iterator[pa.Table]]]:

@@ -7,11 +7,13 @@ live. What is wrong with one segment is part of the result, never the end of the
 from __future__ import annotations
 
 import base64
+import bisect
 import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,10 +21,11 @@ import polars as pl
 import pyarrow as pa
 
 from lake import bars, durable, latency, layout, merge, parquet, sources, tables
-from lake.checks import DUPLICATE, SEAL, check_table
+from lake.checks import DUPLICATE, SEAL, Finding, check_table
 from lake.clock_files import Latencies
 from lake.errors import CorruptSegment, VerifyFailed
 from lake.publish import Placement, publish
+from lake.rising import symbol_runs
 from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
 from market import kinds, times
 from market.session import Gap
@@ -38,7 +41,9 @@ _COUNTED = {sources.TRADE: _TRADE_COLUMNS, sources.AGG_TRADE: (*_TRADE_COLUMNS, 
 _QUOTE_COLUMNS = ("symbol", "ts_event", "ts_estimated", "session", "frame_no", "item", "update_id", "bid", "bid_text",
                   "ask", "ask_text", "bid_qty", "ask_qty")  # fmt: skip
 _ROWS_AT_ONCE = 64 * 1024
-"""Trades that are made into bars together, and more where one symbol has more."""
+"""Trades that are made into bars together, and more where one second of a symbol has more."""
+_PIECE_ROWS = 16 * 1024
+"""Rows of one part that are read at once for bars: all parts of an hour are read side by side."""
 _SYMBOL = re.compile(rb'"symbol"\s*:\s*"((?:[^"\\]|\\.){1,200})"')
 
 
@@ -100,22 +105,49 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     _give_back()
     result.rows, result.duplicates = table.num_rows, doubled.total()
     files: list[FileRow] = []
-    for hour, part in _hours(table):
-        late = _late(part, job)
-        file = publish(base, _placement(job, job.kind, hour, parents, late), [part], run=job.run, now=job.now)
+    parts = deque(_hours(table))
+    del table  # each part is let go of as it is written
+    while parts:
+        file, more = _next_part(base, job, parts, parents, doubled)
         files.append(file)
-        checks += _findings(file.path, part, job.kind)
-        # beside the rows that stayed: a day is told what was left out of its own symbols
-        present = set(part.column("symbol").unique().to_pylist()) if doubled else set()
-        checks += [
-            CheckRow(path=file.path, check=DUPLICATE, symbol=symbol, count=doubled.pop(symbol))
-            for symbol in sorted(present & doubled.keys())
-        ]
+        checks += more
     result.files, result.checks = tuple(files), tuple(checks)
     accounted = sum(file.rows for file in files) + result.duplicates + sum(row.count for row in quarantined)
     if accounted != result.lines:
         raise VerifyFailed(f"{job.name}: {result.lines} lines, but {accounted} in parts, in quarantine or repeated")
     return result
+
+
+def _next_part(
+    root: Path,
+    job: TransformJob,
+    parts: deque[tuple[int, pa.Table]],
+    parents: tuple[tables.Parent, ...],
+    doubled: Counter[str],
+) -> tuple[FileRow, list[CheckRow]]:
+    """Publishes the first of `parts`, and takes its rows left out from `doubled`. What is written is read back without
+    its rows being held beside it.
+    """
+    hour, part = parts.popleft()
+    placement = _placement(job, job.kind, hour, parents, _late(part, job))
+    findings = list(check_table(part, job.kind))
+    # beside the rows that stayed: a day is told what was left out of its own symbols
+    present = set(part.column("symbol").unique().to_pylist()) if doubled else set()
+    rows = [part]
+    del part
+    file = publish(root, placement, _given(rows), run=job.run, now=job.now)
+    checks = list(_findings(file.path, findings))
+    checks += [
+        CheckRow(path=file.path, check=DUPLICATE, symbol=symbol, count=doubled.pop(symbol))
+        for symbol in sorted(present & doubled.keys())
+    ]
+    return file, checks
+
+
+def _given(held: list[pa.Table]) -> Iterator[pa.Table]:
+    """The tables, which are not held here any more."""
+    while held:
+        yield held.pop(0)
 
 
 def _latencies(row: SegmentRow, table: pa.Table) -> Latencies:
@@ -126,9 +158,9 @@ def _latencies(row: SegmentRow, table: pa.Table) -> Latencies:
     )
 
 
-def _findings(path: str, part: pa.Table, kind: str) -> Iterator[CheckRow]:
+def _findings(path: str, findings: Iterable[Finding]) -> Iterator[CheckRow]:
     """One row a check, whatever the number of symbols: a part lives for minutes, and there are many of them."""
-    for check, found in itertools.groupby(check_table(part, kind), key=lambda finding: finding.check):
+    for check, found in itertools.groupby(findings, key=lambda finding: finding.check):
         held = list(found)
         yield CheckRow(
             path=path,
@@ -253,15 +285,19 @@ def run_bars(root: str, job: BarJob) -> BarResult:
     """
     base = Path(root)
     span = Interval(job.start, job.end)
+    _give_back()
     quotes = _last_quotes(base, job, span)
+    symbols = _Symbols(quotes)
     seconds: list[pa.Table] = []
     for trades in _trades(base, job, span):
         _give_back()
         seconds.append(
             bars.bars_from_trades(
-                trades, quotes, SECOND, coverage=job.coverage, gaps=job.gaps, span=span, lateness=job.lateness
+                trades, symbols.of(trades), SECOND,
+                coverage=job.coverage, gaps=job.gaps, span=span, lateness=job.lateness,
             )
-        )
+        )  # fmt: skip
+        del trades  # not held beside the next symbols' ones
     made = pa.concat_tables(seconds) if seconds else tables.empty("bar_1s")
     if not made.num_rows:
         return BarResult()
@@ -272,8 +308,8 @@ def run_bars(root: str, job: BarJob) -> BarResult:
         publish(base, _placement(job, kind, hour, parents), [table], run=job.run, now=job.now)
         for kind, table in (("bar_1s", made), ("bar_1m", minutes))
     ]
-    symbols = len(minutes.column("symbol").unique())
-    return BarResult(files=tuple(files), rows=minutes.num_rows, symbols=symbols)
+    count = len(minutes.column("symbol").unique())
+    return BarResult(files=tuple(files), rows=minutes.num_rows, symbols=count)
 
 
 def _give_back() -> None:
@@ -283,7 +319,7 @@ def _give_back() -> None:
 
 def _merged(root: Path, kind: str, files: Sequence[FileRow], columns: Sequence[str]) -> Iterator[pa.Table]:
     """The rows of some hot files in order and without duplicates."""
-    rows = merge.piece_rows(len(files))
+    rows = min(_PIECE_ROWS, merge.piece_rows(len(files)))
     needed = list(dict.fromkeys((*columns, *tables.sort_columns(kind), *kinds.kind(kind).key)))
 
     def source(path: Path, wanted: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -298,20 +334,41 @@ def _in_span(table: pa.Table, span: Interval) -> pa.Table:
 
 
 def _trades(root: Path, job: BarJob, span: Interval) -> Iterator[pa.Table]:
-    """The trades of the span, whole symbols together, as many symbols as make a moderate table."""
+    """The trades of the span, in the order of symbols and time, in tables of moderate size that part no second."""
 
     def found(kind: str) -> Iterator[pa.Table]:
         files = [row for row in job.trades if row.kind == kind]
         return (_in_span(piece, span) for piece in _merged(root, kind, files, _COUNTED[kind]))
 
-    return sources.by_symbols({kind: found(kind) for kind in sources.TRADES}, job.traded, _ROWS_AT_ONCE)
+    return sources.by_symbols({kind: found(kind) for kind in sources.TRADES}, job.traded, _ROWS_AT_ONCE, SECOND)
 
 
 def _last_quotes(root: Path, job: BarJob, span: Interval) -> pa.Table | None:
     """The last quote of each symbol and second: all that bars need of them. None where there are none."""
     pieces = _merged(root, "quote", job.quotes, _QUOTE_COLUMNS) if job.quotes else ()
     kept = [_last_of_seconds(_in_span(piece.select(list(_QUOTE_COLUMNS)), span)) for piece in pieces]
-    return _last_of_seconds(pa.concat_tables(kept).unify_dictionaries()) if kept else None
+    return _last_of_seconds(merge.joined(kept)) if kept else None
+
+
+class _Symbols:
+    """A sorted table, or none, of which rows are wanted symbol by symbol."""
+
+    def __init__(self, table: pa.Table | None) -> None:
+        self._table = table
+        self._names: list[str] = []
+        self._starts = [0]
+        if table is not None and table.num_rows:
+            (batch,) = table.select(["symbol"]).combine_chunks().to_batches()
+            self._names, self._starts, ends = symbol_runs(batch)
+            self._starts.append(ends[-1])
+
+    def of(self, other: pa.Table) -> pa.Table | None:
+        """The rows of the symbols that another sorted table reaches over; None where there is no table."""
+        if self._table is None:
+            return None
+        first, last = (other.column("symbol")[place].as_py() for place in (0, -1))
+        low, high = bisect.bisect_left(self._names, first), bisect.bisect_right(self._names, last)
+        return self._table.slice(self._starts[low], self._starts[high] - self._starts[low])
 
 
 def _last_of_seconds(table: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import io
 import random
+import weakref
 
 import duckdb
 import polars as pl
@@ -154,6 +155,19 @@ def test_a_flipped_bit_in_a_page_is_found_by_its_checksum_alone(path):
     path.write_bytes(bad)
     with pytest.raises(CorruptFile):
         parquet.verify(path)
+
+
+def test_pieces_that_are_verified_are_not_held_beside_the_next(path, monkeypatch):
+    monkeypatch.setattr(parquet, "_VERIFIED_ROWS", 10)
+    write(path, table("trade", rows(35)))
+    seen: list[weakref.ref] = []
+
+    def look(piece):
+        assert [one for one in seen if one() is not None] == []
+        seen.append(weakref.ref(piece))
+
+    assert parquet.verify(path, look).rows == 35
+    assert len(seen) == 4
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1 and more PAR1", b"\0" * 100])

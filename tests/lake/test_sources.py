@@ -183,6 +183,24 @@ def test_tables_of_trades_come_symbol_by_symbol_each_from_its_source():
     assert made({"A", "B", "C", "D", "E", "F"}, 6) == []
 
 
+def test_tables_of_trades_end_inside_a_symbol_where_no_window_is_parted():
+    def rows(symbol, *ats):
+        return [trade(T0 + at, "1", "1", number, symbol=symbol) for number, at in enumerate(ats)]
+
+    piece = [table("trade", rows("A", 0, 1, 2)), table("trade", rows("A", 3, 4, 10, 11)),
+             table("trade", rows("A", 12, 25)), table("trade", rows("B", 30, 40))]  # fmt: skip
+
+    def made(size, width):
+        tables = sources.by_symbols({"trade": piece}, {"A", "B"}, size, width)
+        return [[at.value - T0 for at in t.column("ts_event")] for t in tables]
+
+    whole = [0, 1, 2, 3, 4, 10, 11, 12, 25]
+    assert made(1, None) == [whole, [30, 40]]
+    assert made(1, 10) == [[0, 1, 2, 3, 4], [10, 11, 12], [25], [30], [40]]
+    assert made(6, 10) == [[0, 1, 2, 3, 4], [10, 11, 12, 25, 30], [40]]
+    assert made(7, 1000) == [whole, [30, 40]]
+
+
 def test_a_reader_sees_gaps_and_coverage_of_what_the_bars_were_made_from(tmp_path):
     held = TestLake(tmp_path)
     for symbol in ("AAA", "BBB"):

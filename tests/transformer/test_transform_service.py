@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import pickle
+import weakref
 
 import msgspec
 import polars as pl
@@ -211,6 +212,59 @@ def test_quotes_that_are_collected_are_waited_for_and_give_bid_and_ask(writer, s
     assert (bar["bid"], bar["ask"], bar["spread"]) == (10.45, 10.6, 0.15)
     parents = writer.manifest.files("bar_1m", parents=True)[0].parents
     assert [layout.parse_parquet(path).kind for path in parents] == ["quote", "trade"]
+
+
+def test_bars_are_the_same_however_many_trades_are_read_and_made_at_once(tmp_path, monkeypatch):
+    """BBB has no quotes, DDD no trades; EEE is quoted later than it is traded."""
+    made = {}
+    for at_once, read in ((1, 3), (10, 7), (50, 100), (64 * 1024, 100)):
+        monkeypatch.setattr(run, "_ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr(run, "_PIECE_ROWS", read)
+        with LakeWriter.open(tmp_path / f"{at_once}", "n", NOW) as writer:
+            sealed = Segments(writer)
+            lines = [
+                trade(n * SECOND // 2 + place, n, price=f"{place + 1}.5", symbol=symbol)
+                for n in range(40) for place, symbol in enumerate(("AAA", "BBB", "CCC", "EEE"))
+            ]  # fmt: skip
+            late = {"AAA": 0, "CCC": 0, "DDD": 0, "EEE": 9 * SECOND}
+            quoted = [
+                quote(n * SECOND // 3 + wait, n, bid=f"{place + 1}.4", ask=f"{place + 1}.6") | {"symbol": symbol}
+                for n in range(40) for place, (symbol, wait) in enumerate(late.items())
+            ]  # fmt: skip
+            for half in (slice(80), slice(80, None)):
+                sealed(lines[half], 0, 2 * MINUTE)
+                sealed(quoted[half], 0, 2 * MINUTE, kind="quote")
+            once(writer)
+            made[at_once] = {kind: rows(writer, kind) for kind in ("bar_1s", "bar_1m")}
+    assert made[1] == made[10] == made[50] == made[64 * 1024]
+    bids: dict[str, list[float | None]] = {}
+    for bar in made[1]["bar_1s"]:
+        bids.setdefault(bar["symbol"], []).append(bar["bid"])
+    assert bids["AAA"] == [1.4] * 14 + [None] * 6
+    assert bids["BBB"] == [None] * 20
+    assert bids["CCC"] == [2.4] * 14 + [None] * 6
+    assert bids["EEE"] == [None] * 9 + [4.4] * 11
+
+
+def test_the_rows_of_a_part_are_gone_while_it_is_read_back(writer, sealed, monkeypatch):
+    held = []
+    put, verify = run.ordered, parquet.verify
+
+    def ordered(kind, made):
+        table, doubled = put(kind, made)
+        held.append(weakref.ref(table))
+        return table, doubled
+
+    def verified(*given):
+        assert [one() for one in held] == [None]
+        return verify(*given)
+
+    sealed([trade(n, n) for n in range(5)], 0, MINUTE)
+    with monkeypatch.context() as watched:
+        watched.setattr(run, "ordered", ordered)
+        watched.setattr(parquet, "verify", verified)
+        assert once(writer).failed == 0
+    assert len(held) == 1
 
 
 def test_late_rows_are_counted_and_left_to_the_hour_merge(writer, sealed):
