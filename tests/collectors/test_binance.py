@@ -15,7 +15,7 @@ from collectors.merger import merger
 from market.errors import Malformed
 from market.kinds import KIND_OF_EVENT, AggTrade, Contract, Event, Quote, Trade
 from market.session import Acknowledged, Connection, Endpoint, Fetch, Leave, Polled, Refused, Rejected, Send
-from market.times import HOUR, MINUTE, SECOND
+from market.times import DAY, HOUR, MINUTE, SECOND
 
 SAMPLES_DIR = (
     pathlib.Path(os.environ.get("LAKE_SAMPLES", pathlib.Path(__file__).parents[2].parent / "shared" / "samples"))
@@ -420,6 +420,14 @@ def test_a_clock_that_jumps_makes_no_skew():
     assert skew.at(start + 10 * MINUTE) == 0
     skew.add(start + 10 * MINUTE + 1, 7)
     assert skew.at(start + 5 * MINUTE) == 0
+
+
+def test_more_than_a_day_is_no_skew():
+    skew, start = Skew(), T - T % MINUTE
+    skew.add(start, DAY)
+    assert skew.at(start + MINUTE) == DAY
+    skew.add(start + MINUTE, DAY + 1)
+    assert skew.at(start + 2 * MINUTE) == 0, "a line that says so would be set aside"
 
 
 def test_skew_samples_are_bounded():

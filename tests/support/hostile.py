@@ -126,7 +126,7 @@ def _double(slot: Slot, _root: Any, random: Random) -> None:
 
 def _many(slot: Slot, _root: Any, random: Random) -> None:
     text = written(slot.value)
-    count = min(random.choice([2, 50, 1_500]), 2 + LARGEST // len(text))
+    count = min(random.choice([2, 50, 1_500]), 2 + LARGEST // max(len(text), 1))
     if isinstance(slot.parent, Pairs):
         slot.put(Token(",".join([text, *(f'"k{n}":{n}' for n in range(count))])))
     else:

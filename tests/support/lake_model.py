@@ -125,7 +125,9 @@ class Beside:
                 self.readable |= set(lines_in(path.read_bytes(), kind_of(path)))
 
     def _compact(self) -> None:
+        frames = set(self.root.glob("frames/**/*.zst"))
         done = compact_once(self.feed.writer, InlineExecutor(), self.now, COMPACTOR)
+        self.lost_frames = self.lost_frames or not all(path.exists() for path in frames)
         assert (done.failures, done.conflicts, done.parked) == ([], 0, [])
 
     def _restart(self, *, rebuild: bool) -> None:
