@@ -40,7 +40,7 @@ class Line:
         self.began = 0
         """The time of the id `low`, 0 where nobody has said it."""
         self.resumed = -1
-        """The id that was stored last before a restart: what lies below it was stored, or told to be missing, by then."""
+        """The id that was stored last before a restart: what lies below was stored, or told to be missing, then."""
         self.ts = 0
         self.session = ""
         """The session of the newest event; any other session's event is looked at closely."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from collectors import exchanges
-from collectors.adapters.paging import IdPages
+from collectors.adapters.pages import Pages
 from market.history import Offer
 from market.session import Polled
 from market.times import DAY, HOUR
+from tests.support.past import contract
 
 BEGIN = 1_795_000_000_000_000
 PROMPT = [
@@ -21,14 +22,16 @@ PROMPT = [
 
 
 @pytest.mark.parametrize("name, market, kind", PROMPT)
-def test_what_may_be_asked_for_at_once_is_asked_for_by_ids_that_prove_themselves(
+def test_what_may_be_asked_for_at_once_is_asked_for_in_pages_that_know_what_is_too_soon(
     name: str, market: str, kind: str
 ) -> None:
     venue = exchanges.load(name)
-    polled = Polled(kind, ("BTCUSDT",), span=(BEGIN, BEGIN + HOUR))
-    assert type(venue.poller(market, "n-1-1", polled, venue.ENDPOINTS[market])) is IdPages
+    polled = Polled(kind, ("BTCUSDT",), known=(contract("BTCUSDT", "1"),), span=(BEGIN, BEGIN + HOUR))
+    made = venue.poller(market, "n-1-1", polled, venue.ENDPOINTS[market])
+    assert isinstance(made, Pages)
+    assert not made.early(BEGIN + HOUR), "nothing was told yet"
     offer = venue.HISTORY[market][kind]  # type: ignore[attr-defined] # an adapter with a history has it
-    assert offer.width is None
+    assert offer.width is None or not made.numbered, "ids prove themselves in pages of any width"
     assert offer.reach is None or offer.reach >= DAY
 
 

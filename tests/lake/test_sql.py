@@ -1,6 +1,7 @@
 """Lake.sql: a view a kind over one snapshot, and nothing that a SELECT should not reach."""
 
 import _thread
+import signal
 import threading
 from pathlib import Path
 
@@ -136,11 +137,15 @@ def test_ctrl_c_ends_a_query_and_is_no_other_error(lake, monkeypatch):
         _thread.interrupt_main()
 
     monkeypatch.setattr(sql_engine, "_fetched", beginning)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that waits for nobody ignores it
     presses = threading.Thread(target=press)
     presses.start()
-    with pytest.raises(KeyboardInterrupt):
-        lake.sql("SELECT count(*) FROM range(100000000000)", timeout=120)
-    presses.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lake.sql("SELECT count(*) FROM range(100000000000)", timeout=120)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        presses.join()
     assert lake.sql("SELECT 1 AS a").to_pylist() == [{"a": 1}], "the next one is answered"
 
 
