@@ -67,7 +67,7 @@ class LedMerger(Memory):
             if line.entering or line.doubts or line.opening:
                 ts = venue_time(event)
                 self._come(line, event, ts, ts, 0, APART)
-            if self._repeats(event):
+            if self._repeats(line, event):
                 self.duplicates += 1
                 continue
             self._row(line, event)
@@ -109,12 +109,13 @@ class LedMerger(Memory):
         super().resume(last)
         self._stored.update({symbol: stop.seq for symbol, stop in last.items() if stop.seq is not None})
 
-    def _repeats(self, event: Event) -> bool:
-        """Whether the leader says the newest row again."""
-        rows = self._rows.get(event.symbol)
-        if not rows or venue_time(rows[-1]) != venue_time(event):
+    def _repeats(self, line: Line, event: Event) -> bool:
+        """Whether the leader says the newest row again or, where it is behind what was told before it, one of those."""
+        rows, time = self._rows.get(event.symbol), venue_time(event)
+        if not rows or time > line.ts:
             return False
-        return self._says(rows[-1]) == self._says(event)
+        held = (rows[-1],) if venue_time(rows[-1]) == time else rows
+        return any(venue_time(row) == time and self._says(row) == self._says(event) for row in held)
 
     def _row(self, line: Line, event: Event) -> None:
         """The newest row, and nobody needs to keep what lies well before it."""
@@ -188,5 +189,7 @@ class LedMerger(Memory):
             return list(held)[found[1] + 1 :]
         later = [event for event in held if venue_time(event) > at]
         if not later and not line.session and held[-1].ts_recv - held[0].ts_recv > LATE:
-            return list(held)  # the venue's clock has gone back
+            told = {(venue_time(row), self._says(row)) for row in rows}
+            # the venue's clock has gone back, or this connection is that far behind: it may bring again what is a row
+            return [event for event in held if (venue_time(event), self._says(event)) not in told]
         return later or None

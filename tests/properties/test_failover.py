@@ -279,6 +279,14 @@ def test_whatever_ends_no_row_is_doubled_and_what_is_no_row_lies_in_a_gap(way, a
             assert any(gap.ts_from <= venue.at[n] < gap.ts_to for gap in gaps if gap.ts_to is not None), n
 
 
+def test_a_connection_a_minute_behind_brings_nothing_again_once_the_one_that_led_is_gone():
+    run = Run(Venue(times([MS] * 8 + [MINUTE] * 2 + [MS] * (LENGTH - 10))), "led")
+    run.go(["venue", "a", *["venue"] * 7, "cut b", "venue", "venue", "b", "b", "cut b"], safely=False)
+    assert run.rows == [0, 9, 8]
+    run.finish()
+    assert sorted(run.rows) == list(range(LENGTH))
+
+
 def promptly(rng):
     """Steps in which both connections come along, unless one is mute, and one now and then ends or falls mute."""
     told = ("venue", "a", "b", "a", "b")
