@@ -244,7 +244,6 @@ class Memory(ABC):
             line.ts = stop.ts_event
             if stop.seq is not None:
                 line.low, line.next, line.began = stop.seq, stop.seq + 1, stop.ts_event
-                line.resumed = stop.seq
                 line.seen.append(stop.seq)
             line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
             line.gap.detail = stop.detail
