@@ -38,11 +38,9 @@ class Apart:
         """What all of them have seen."""
         made = Totals()
         for one in (pipeline.totals for pipeline in self._made.values()):
-            made.frames, made.nbytes, made.gaps = (
-                made.frames + one.frames,
-                made.nbytes + one.nbytes,
-                made.gaps + one.gaps,
-            )
+            made.frames += one.frames
+            made.nbytes += one.nbytes
+            made.gaps += one.gaps
             for name in ("events", "duplicates", "ignored", "rejected", "shed"):
                 getattr(made, name).update(getattr(one, name))
         return made

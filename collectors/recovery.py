@@ -299,8 +299,8 @@ def _cleared(writer: LakeWriter, lane: LaneKey, past: Collection[str], now: int)
         if over is None or last is None:
             continue
         over.ts_to = max(time, over.ts_from + 1)
-        same = (time, event.checksum) == (venue_time(last), last.checksum)
-        if same if SNAPSHOT in event.flags else event.prev_id == last.last_id:
+        alike = (time, event.checksum) == (venue_time(last), last.checksum)
+        if (SNAPSHOT in event.flags and alike) or (SNAPSHOT not in event.flags and event.prev_id == last.last_id):
             over.state, over.closed_at = "empty", now
     known: dict[str, list[Gap]] = {}
     for row in writer.manifest.gaps(*lane) if found else ():
@@ -313,11 +313,8 @@ def _cleared(writer: LakeWriter, lane: LaneKey, past: Collection[str], now: int)
 def _unproven(lane: LaneKey, last: BookDelta, clear: BookDelta, time: int, now: int) -> Gap:
     """What lies between the `last` proven row of a book and the row `clear` behind it."""
     start = venue_time(last)
-    name = gap_id(*lane, clear.symbol, last.last_id, start)
-    end = max(time, start + 1)
-    return Gap(
-        name, *lane, clear.symbol, start, end, None, None, CHECKSUM, CHECKSUM, "open", clear.session, now
-    )  # fmt: skip
+    name, end = gap_id(*lane, clear.symbol, last.last_id, start), max(time, start + 1)
+    return Gap(name, *lane, clear.symbol, start, end, None, None, CHECKSUM, CHECKSUM, "open", clear.session, now)
 
 
 def _gave_up(told: Gap, hole: Gap) -> bool:

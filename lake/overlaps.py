@@ -53,19 +53,12 @@ class Overlap(msgspec.Struct, kw_only=True):
 
 
 def covered(
-    manifest: Manifest,
-    exchange: str,
-    market_type: str,
-    kind: str,
-    sessions: Iterable[str],
-    *,
-    files: bool,
-    closed: bool = False,
+    manifest: Manifest, exchange: str, market_type: str, kind: str, sessions: Iterable[str], *, files: bool
 ) -> Spans:
-    """When each symbol of a kind was covered by other sessions than these, gaps left out: also those that were closed
-    since, where `closed`. `files`: by files as well. EVERY_SYMBOL stands for symbols that are not named.
+    """When each symbol of a kind was covered by other sessions than these, gaps left out. `files`: by files as well.
+    EVERY_SYMBOL stands for symbols that are not named.
     """
-    return together(covered_by(manifest, exchange, market_type, kind, sessions, files=files, closed=closed).values())
+    return together(covered_by(manifest, exchange, market_type, kind, sessions, files=files).values())
 
 
 def covered_by(
@@ -79,8 +72,8 @@ def covered_by(
     closed: bool = False,
 ) -> dict[str, Spans]:
     """The same of own capture, of files, and of each recording of somebody else, by its address: a gap of one is none
-    of what another has. The coverage of a stream ends, and an interruption begins, with an event that is stored: its
-    time is covered.
+    of what another has. `closed`: also gaps that were closed since. The coverage of a stream ends, and an interruption
+    begins, with an event that is stored: its time is covered.
     """
     known = {row.session: row for row in manifest.sessions(exchange, market_type)}
     by = {name: _by(row) for name, row in known.items()}

@@ -137,9 +137,7 @@ def _decimals(floats: pa.ChunkedArray, texts: pa.ChunkedArray) -> int:
 
 
 def _series(column: pa.ChunkedArray) -> pl.Series:
-    made = pl.from_arrow(column)
-    assert isinstance(made, pl.Series)
-    return made
+    return pl.Series(pl.from_arrow(column))
 
 
 def _bounds(column: pa.ChunkedArray) -> tuple[int | None, int | None]:

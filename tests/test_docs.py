@@ -26,6 +26,7 @@ from market.kinds import KINDS
 from market.session import GapState
 from runtime import service
 from scripts import gen_docs
+from simulator.instruments import listing
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -51,6 +52,15 @@ def test_a_generated_page_is_what_the_code_says(name):
 
 def test_every_event_says_what_it_means():
     assert [event.name for event in gen_docs.events_said() if not event.meaning] == []
+
+
+def test_the_trade_that_the_readme_traces_is_one_of_the_demo():
+    ((symbol, market, number),) = re.findall(
+        r"dl trace trade --symbol (\w+) --market-type (\w+) --id (\d+)", page("README.md")
+    )
+    seed = Config.model_validate({}).simulate.seed
+    (made,) = listing([market], [symbol], f"{seed}/binance")
+    assert 500 <= int(number) - made.first_id <= 1_000, "it came within the day that the demo closes"
 
 
 def test_links_between_documents_resolve():

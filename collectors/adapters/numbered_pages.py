@@ -19,6 +19,7 @@ from market.times import SECOND
 NO_SEEK = Seek("", 0, lambda _: None)
 ENDLESS = 2**62
 LEAD = 10 * SECOND
+"""How long before a period pages by time begin."""
 STRIDES = 8
 """How many times as long each stride back is, while the first id of a period is sought."""
 NS = 1000

@@ -164,15 +164,6 @@ CONTENT: dict[str, tuple[Callable[[], bytes], str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONTENT)
-def test_lines_that_are_not_of_the_file_are_refused_by_rule(name: str) -> None:
-    made, rule, said = CONTENT[name]
-    with pytest.raises(Refused, match=said) as caught:
-        read(made())
-    assert (caught.value.rule, caught.value.name) == (rule, FILE.name)
-    assert caught.value.fix
-
-
 def test_a_time_that_goes_back_is_found_over_pieces_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collectors.files.archive.rows.BATCH_ROWS", 3)
     with pytest.raises(Refused, match=r"line 4: ts .* is not after"):
@@ -260,13 +251,13 @@ TARS: dict[str, tuple[Callable[[], bytes], str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", TARS)
-def test_a_tar_that_is_not_one_file_of_that_name_is_refused_by_rule(name: str) -> None:
-    made, rule, said = TARS[name]
+@pytest.mark.parametrize("name", CONTENT | TARS)
+def test_what_is_not_one_file_of_that_name_with_its_lines_is_refused_by_rule(name: str) -> None:
+    made, rule, said = (CONTENT | TARS)[name]
     with pytest.raises(Refused, match=said) as caught:
         read(made())
-    assert caught.value.rule == rule
-    assert caught.value.name == FILE.name
+    assert (caught.value.rule, caught.value.name) == (rule, FILE.name)
+    assert caught.value.fix
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def _first(tape: _Tape, name: str) -> tarfile.TarInfo:
     """What its file is, which has to be the one that is expected."""
     try:
         entry = tarfile.TarInfo.frombuf(tape.take(RECORD), *_NAMES)
-        for _ in _MORE:
+        for _ in _MORE:  # one of each, before the file they are of
             if entry.type in _MORE and 0 <= entry.size <= MOST_SAID:
                 tape.take(entry.size + -entry.size % RECORD)
                 entry = tarfile.TarInfo.frombuf(tape.take(RECORD), *_NAMES)
