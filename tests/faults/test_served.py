@@ -128,11 +128,19 @@ def test_f57_fifty_heavy_questions_at_once_are_answered_whole_or_told_to_come_ag
 
 def test_f57_readers_that_stop_reading_lose_their_place_in_the_end(place: Path) -> None:
     root = made(place / "lake")
+    silent: list[socket.socket] = []
     with served_here(root, ServeConfig(reads_at_once=2, answer_seconds=1)) as address:
-        silent = [deaf(address, HEAVY[2]) for _ in range(2)]
+
+        def asked() -> int:
+            return get(f"{address}/api/v1/read/trade?{HUGE}&limit=10")[0]  # short: a second is enough on any machine
+
+        def refused() -> bool:
+            silent.extend(deaf(address, HEAVY[2]) for _ in range(2))  # again: a place is held for a second only
+            return asked() == 429
+
         try:
-            wait_for("both places taken", lambda: get(f"{address}{HEAVY[0]}")[0] == 429)
-            wait_for("a place again", lambda: get(f"{address}{HEAVY[0]}")[0] == 200)
+            wait_for("both places taken", refused)
+            wait_for("a place again", lambda: asked() == 200)
         finally:
             for one in silent:
                 one.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -28,13 +29,13 @@ def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def get(url: str, timeout: float = 5) -> tuple[int, bytes]:
-    """Status and body; 0 where nobody answers."""
+    """Status and body; 0 where nobody answers, or not to the end."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return 0, b""
 
 
