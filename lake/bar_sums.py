@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
@@ -24,15 +23,17 @@ _FLOAT_INTEGERS = 2**53
 SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
 
 
-def amounts(rows: pl.DataFrame) -> pl.DataFrame:
-    """The four sums of each group `g`, each as float beside its text where that is not exact."""
+def amounts(rows: pl.DataFrame, groups: Ranges) -> list[pl.Series]:
+    """The four sums of each group of trades, each as float beside its text where that is not exact."""
     try:
         base, quote = _sizes(rows)
-        return _sums(rows["g"], rows["buy"], scaled.summable(base), scaled.summable(quote))
+        return _sums(groups, rows["buy"], scaled.summable(base), scaled.summable(quote))
     except scaled.Overflow:
         if rows["symbol"].n_unique() > 1:
-            return pl.concat([amounts(part) for part in rows.partition_by("symbol", maintain_order=True)])
-        return _by_hand(rows)
+            symbols = rows.partition_by("symbol", maintain_order=True)
+            parts = [pl.DataFrame(amounts(part, Ranges.of(part["window_start"]))) for part in symbols]
+            return pl.concat(parts).get_columns()
+        return _by_hand(rows, groups)
 
 
 def _is_money(qty_unit: str, market_type: str) -> bool:
@@ -56,36 +57,27 @@ def _sizes(rows: pl.DataFrame) -> tuple[scaled.Scaled, scaled.Scaled]:
     return size, scaled.product(size, price)
 
 
-def _sums(groups: pl.Series, buy: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> pl.DataFrame:
-    frame = pl.DataFrame({"g": groups, "buy": buy, "volume_base": base.values, "volume_quote": quote.values})
-    bought = (
-        pl.when("buy").then(total).otherwise(0).alias(name)
-        for total, name in (("volume_base", "taker_buy_base"), ("volume_quote", "taker_buy_quote"))
-    )
-    sums = frame.with_columns(bought).group_by("g", maintain_order=True).agg(pl.col(*SUMS).sum())
+def _sums(groups: Ranges, buy: pl.Series, base: scaled.Scaled, quote: scaled.Scaled) -> list[pl.Series]:
+    held = pl.DataFrame({"base": base.values, "quote": quote.values})
+    bought = held.select_seq(pl.when(buy).then(pl.all()).otherwise(0))
     exponents = (base.exponent, quote.exponent) * 2
-    return _spelt(sums, dict(zip(SUMS, exponents, strict=True)))
-
-
-def _spelt(sums: pl.DataFrame, exponents: Mapping[str, int]) -> pl.DataFrame:
-    """Groups with their sums as a table holds them, made from scaled integers."""
-    made = sums.select("g")
-    for name, exponent in exponents.items():
-        floats, texts = scaled.to_table(scaled.Scaled(sums[name], exponent))
-        made = made.with_columns(floats.alias(name), texts.alias(f"{name}_text"))
+    made = []
+    for name, values, exponent in zip(SUMS, (*held, *bought), exponents, strict=True):
+        floats, texts = scaled.to_table(scaled.Scaled(groups.sums(values), exponent))
+        made += [floats.alias(name), texts.alias(f"{name}_text")]
     return made
 
 
-def _by_hand(rows: pl.DataFrame) -> pl.DataFrame:
+def _by_hand(rows: pl.DataFrame, groups: Ranges) -> list[pl.Series]:
     """The same sums with Python's integers, for numbers that leave Int128 and for trades of mixed units."""
     values, exponent = {}, {}
     for name in ("price", "qty", "multiplier"):
         values[name], exponent[name] = scaled.integers(_texts(rows, name))
     size_exponent = exponent["qty"] + exponent["multiplier"]
     exact = size_exponent + exponent["price"] + BASE_DECIMALS
-    sums: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    keys = zip(rows["g"], rows["buy"], rows["qty_unit"], rows["market_type"], strict=True)
-    for (group, buy, unit, market_type), price, qty, multiplier in zip(keys, *values.values(), strict=True):
+    sums: list[list[int]] = [[], [], [], []]
+    keys = zip(rows["buy"], rows["qty_unit"], rows["market_type"], strict=True)
+    for (buy, unit, market_type), price, qty, multiplier in zip(keys, *values.values(), strict=True):
         size = qty * multiplier
         if _is_money(unit, market_type):
             quote = size * 10 ** (exact - size_exponent)
@@ -95,20 +87,18 @@ def _by_hand(rows: pl.DataFrame) -> pl.DataFrame:
         else:
             base = size * 10 ** (exact - size_exponent)
             quote = size * price * 10**BASE_DECIMALS
-        held = sums[group]
-        held[0] += base
-        held[1] += quote
-        if buy:
-            held[2] += base
-            held[3] += quote
-    return _texts_frame({group: [numbers.unscale(v, exact) for v in held] for group, held in sums.items()})
-
-
-def _texts_frame(sums: Mapping[int, Sequence[str]]) -> pl.DataFrame:
-    made = pl.DataFrame({"g": list(sums)}, schema={"g": pl.UInt32})
-    for place, name in enumerate(SUMS):
-        made = made.with_columns(_pair(name, [held[place] for held in sums.values()]))
+        for held, amount in zip(sums, (base, quote, base if buy else 0, quote if buy else 0), strict=True):
+            held.append(amount)
+    made = []
+    for name, held in zip(SUMS, sums, strict=True):
+        made += _pair(name, _totals(held, groups, exact))
     return made
+
+
+def _totals(values: Sequence[int], groups: Ranges, exponent: int) -> list[str]:
+    """The texts of the groups' sums."""
+    ends = zip(groups.starts, groups.ends, strict=True)
+    return [numbers.unscale(sum(values[start:end]), exponent) for start, end in ends]
 
 
 def _pair(name: str, texts: Sequence[str]) -> list[pl.Series]:
@@ -152,8 +142,7 @@ def resummed(rows: pl.DataFrame, groups: Ranges, names: Sequence[str]) -> list[p
             column = scaled.summable(_exact(rows, name))
         except scaled.Overflow:
             values, exponent = scaled.integers(_texts(rows, name))
-            ends = zip(groups.starts, groups.ends, strict=True)
-            made += _pair(name, [numbers.unscale(sum(values[slice(*one)]), exponent) for one in ends])
+            made += _pair(name, _totals(values, groups, exponent))
         else:
             floats, texts = scaled.to_table(scaled.Scaled(groups.sums(column.values), column.exponent))
             made += [floats.alias(name), texts.alias(f"{name}_text")]

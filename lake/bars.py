@@ -79,7 +79,7 @@ def bars_from_trades(
     `ts_estimated` says that the bar's quote has no venue time. Sorted by (symbol, window_start).
     """
     rows = _counted(trades, coverage, width, span)
-    bars = pl.concat([_made(piece, lateness) for piece in _pieces(rows)], how="diagonal")
+    bars = pl.concat([_made(*piece, lateness) for piece in _pieces(rows)], how="diagonal")
     bars = bars.with_columns(pl.col("exchange", "market_type", "symbol").cast(pl.String))
     bars = _with_quotes(bars, quotes, width)
     bars = bars.with_columns(
@@ -121,43 +121,46 @@ def fold(
     return _table(folded)
 
 
-def _made(rows: pl.DataFrame, lateness: int) -> pl.DataFrame:
+def _made(rows: pl.DataFrame, groups: Ranges, lateness: int) -> pl.DataFrame:
     """A bar of each group of counted trades, without what quotes, coverage and gaps say of it."""
     late = pl.col("ts_recv") > pl.col("ts_event") - pl.col("ts_event") % SECOND + (SECOND + lateness)
     if set(rows["source"].unique().to_list()) != {heard.STREAMED}:
         late &= heard.heard()
-    rows = rows.with_columns(late=pl.when(late).then("fills").otherwise(0))
-    made = rows.group_by("g", maintain_order=True).agg(
-        pl.col("exchange", "market_type", "symbol", "window_start").first(),
-        pl.col("price").first().alias("open"),
-        pl.col("price").max().alias("high"),
-        pl.col("price").min().alias("low"),
-        pl.col("price").last().alias("close"),
-        pl.col("fills").sum().alias("trade_count"),
-        pl.col("first_id").min().alias("first_seq"),
-        pl.col("last_id").max().alias("last_seq"),
-        pl.col("ts_event").first().alias("ts_first"),
-        pl.col("ts_event").last().alias("ts_last"),
-        pl.col("late").sum(),
+    rows = rows.with_columns_seq(late=pl.when(late).then("fills").otherwise(0))
+    starts, ends = groups.starts, groups.ends - 1
+    single = rows.select_seq(
+        pl.col("exchange", "market_type", "symbol", "window_start").gather(starts),
+        pl.col("price").gather(starts).alias("open"),
+        pl.col("price").gather(ends).alias("close"),
+        pl.col("ts_event").gather(starts).alias("ts_first"),
+        pl.col("ts_event").gather(ends).alias("ts_last"),
     )
-    return made.join(bar_sums.amounts(rows), on="g", how="left", maintain_order="left").drop("g")
+    several = groups.lists(rows[name] for name in ("price", "fills", "first_id", "last_id", "late")).select_seq(
+        pl.col("price").list.max().alias("high"),
+        pl.col("price").list.min().alias("low"),
+        pl.col("fills").list.sum().alias("trade_count"),
+        pl.col("first_id").list.min().alias("first_seq"),
+        pl.col("last_id").list.max().alias("last_seq"),
+        pl.col("late").list.sum(),
+    )
+    return single.hstack([*several, *bar_sums.amounts(rows, groups)])
 
 
-def _pieces(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Rows in their order with their group `g`, whole groups at a time: what is made of them stays in the CPU's cache.
+def _pieces(rows: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Ranges]]:
+    """Rows in their order with their groups, whole groups at a time: what is made of them stays in the CPU's cache.
 
     There is a piece, without rows, where there are none.
     """
     start, length = 0, PIECE_ROWS
     while True:
-        piece = _grouped(rows.slice(start, length))
+        piece = rows.slice(start, length)
+        groups = Ranges.of(piece["window_start"], piece["symbol"].to_physical())
         if start + piece.height < rows.height:  # the last group may go on
-            whole = int(piece["g"].search_sorted(piece["g"][-1]))
-            if whole == 0:
+            if len(groups) == 1:
                 length *= 2
                 continue
-            piece = piece.slice(0, whole)
-        yield piece
+            piece, groups = piece.head(groups.starts[-1]), Ranges(groups.starts)
+        yield piece, groups
         start, length = start + piece.height, PIECE_ROWS
         if start >= rows.height:
             return
@@ -183,7 +186,7 @@ def _folded(rows: pl.DataFrame, width: int, origin: int) -> tuple[pl.DataFrame, 
     """Bars in order, folded into wider ones; and the sums that are whole numbers yet, with the decimals of each."""
     rows = rows.rechunk()  # no copy of what lies in one place
     window = (rows["window_start"] - origin) // width
-    groups = Ranges(window, rows["symbol"].to_physical())
+    groups = Ranges.of(window, rows["symbol"].to_physical())
     whole = bar_sums.whole(rows, groups.longest)
     exponents = {column.values.name: column.exponent for column in whole}
     same = [name for name in _FLAGS if _same(rows[name])]
@@ -211,7 +214,7 @@ def _folded(rows: pl.DataFrame, width: int, origin: int) -> tuple[pl.DataFrame, 
 
 def _mended(folded: pl.DataFrame, width: int, origin: int) -> pl.DataFrame:
     """One bar a window, also of windows that pieces have cut in two."""
-    groups = Ranges(folded["window_start"], folded["symbol"].to_physical())
+    groups = Ranges.of(folded["window_start"], folded["symbol"].to_physical())
     return folded if len(groups) == folded.height else bar_sums.spelt([_folded(folded, width, origin)])
 
 
@@ -275,14 +278,6 @@ def _rising(rows: pl.DataFrame, *times: str) -> bool:
         later = (pl.col(time) > before) | ((pl.col(time) == before) & later)
     look = rows.select(later.fill_null(value=False).alias("later"))["later"]
     return int((~look).sum()) == int((~look.gather(starts)).sum())
-
-
-def _grouped(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of one market, sorted by symbol and window, numbered by (symbol, window).
-
-    Told that the numbers rise, polars makes groups of ranges of rows and hashes nothing: ten times as fast.
-    """
-    return rows.with_columns(g=pl.struct("symbol", "window_start").rle_id().set_sorted())
 
 
 def _counted(trades: Frame, coverage: Intervals, width: int, span: Interval | None) -> pl.DataFrame:

@@ -95,10 +95,19 @@ def read_together(paths: Sequence[Path], kind: str, looks: Sequence[Look]) -> pa
     return _whole(merge.joined([parquet.read(path, _asked(kind, told)) for path in paths]), kind, told)
 
 
-def iterate(path: Path, kind: str, look: Look, rows: int) -> Iterator[pa.Table]:
-    """The file in pieces of at most `rows` rows. What its statistics tell is not read. Raises CorruptFile."""
-    for piece in parquet.iterate(path, _asked(kind, look.told), rows):
-        yield _whole(piece, kind, look.told)
+def iterate(path: Path, kind: str, look: Look, rows: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The file, all columns or those named, in pieces of at most `rows` rows. What its statistics tell is not read.
+
+    Raises CorruptFile.
+    """
+    if columns is None:
+        for piece in parquet.iterate(path, _asked(kind, look.told), rows):
+            yield _whole(piece, kind, look.told)
+        return
+    told = {name: value for name, value in look.told.items() if name in columns}
+    asked = [name for name in columns if name not in told] or ["ts_event"]  # something says how many rows there are
+    for piece in parquet.iterate(path, asked, rows):
+        yield _with(piece, kind, told).select(list(columns))
 
 
 def _asked(kind: str, told: Mapping[str, Any]) -> list[str]:
@@ -106,10 +115,14 @@ def _asked(kind: str, told: Mapping[str, Any]) -> list[str]:
 
 
 def _whole(found: pa.Table, kind: str, told: Mapping[str, Any]) -> pa.Table:
+    return tables.conform(_with(found, kind, told), kind)
+
+
+def _with(found: pa.Table, kind: str, told: Mapping[str, Any]) -> pa.Table:
     for name, value in told.items():
         field = tables.schema(kind).field(name)
         found = found.append_column(field, _same(value, field.type, found.num_rows))
-    return tables.conform(found, kind)
+    return found
 
 
 def _same(value: Any, to: pa.DataType, rows: int) -> pa.ChunkedArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Iterable
+from typing import Self
 
 import polars as pl
 import pyarrow as pa
@@ -17,14 +18,18 @@ import pyarrow as pa
 class Ranges:
     """Consecutive groups of rows, none of them empty: of each its first row, and the row behind its last."""
 
-    def __init__(self, *keys: pl.Series) -> None:
+    def __init__(self, borders: pl.Series) -> None:
+        """Groups that end where the next one of these rows is; the first is 0, the last behind all."""
+        self.starts, self.ends = borders[:-1], borders[1:]
+        self._borders = borders.to_arrow()
+
+    @classmethod
+    def of(cls, *keys: pl.Series) -> Self:
         """Rows that follow each other with the same values in all of these columns, which hold no nulls."""
         rows = keys[0].len()
         changed = functools.reduce(operator.or_, (key[1:] != key[:-1] for key in keys))
         last = pl.Series([rows] if rows else [], dtype=pl.Int64)
-        borders = pl.concat([pl.Series([0], dtype=pl.Int64), changed.arg_true().cast(pl.Int64) + 1, last])
-        self.starts, self.ends = borders[:-1], borders[1:]
-        self._borders = borders.to_arrow()
+        return cls(pl.concat([pl.Series([0], dtype=pl.Int64), changed.arg_true().cast(pl.Int64) + 1, last]))
 
     def __len__(self) -> int:
         return self.starts.len()
@@ -45,6 +50,8 @@ class Ranges:
 
     def sums(self, column: pl.Series) -> pl.Series:
         """Of integers whose total over all rows fits their type."""
+        if column.dtype == pl.Int64:
+            return self.lists([column]).to_series().list.sum()
         total = column.fill_null(0).cum_sum().gather(self.ends - 1)
         return total - total.shift(fill_value=0)
 

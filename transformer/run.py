@@ -19,8 +19,9 @@ from pathlib import Path
 import msgspec
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from lake import bars, durable, latency, layout, merge, parquet, sources, tables
+from lake import bars, durable, extents, latency, layout, merge, sources, tables
 from lake.checks import DUPLICATE, SEAL, Finding, check_table
 from lake.clock_files import Latencies
 from lake.errors import CorruptSegment, VerifyFailed
@@ -322,15 +323,19 @@ def _merged(root: Path, kind: str, files: Sequence[FileRow], columns: Sequence[s
     rows = min(_PIECE_ROWS, merge.piece_rows(len(files)))
     needed = list(dict.fromkeys((*columns, *tables.sort_columns(kind), *kinds.kind(kind).key)))
 
-    def source(path: Path, wanted: Sequence[str] | None) -> Iterator[pa.Table]:
-        return parquet.iterate(path, needed if wanted is None else wanted, rows)
+    def source(path: Path, look: extents.Look, wanted: Sequence[str] | None) -> Iterator[pa.Table]:
+        return extents.iterate(path, kind, look, rows, needed if wanted is None else wanted)
 
-    return merge.merge(kind, [functools.partial(source, root / row.path) for row in files], merge.Merged())
+    paths = [(root / row.path, row.bytes) for row in files]
+    held = [functools.partial(source, path, extents.look(path, kind, size)) for path, size in paths]
+    return merge.merge(kind, held, merge.Merged())
 
 
 def _in_span(table: pa.Table, span: Interval) -> pa.Table:
-    inside = _times(table).is_between(span.start, span.end, closed="left")
-    return table if inside.all() else table.filter(inside.to_arrow())
+    ends = pc.min_max(table.column("ts_event"))
+    if span.start <= ends["min"].value and ends["max"].value < span.end:
+        return table
+    return table.filter(_times(table).is_between(span.start, span.end, closed="left").to_arrow())
 
 
 def _trades(root: Path, job: BarJob, span: Interval) -> Iterator[pa.Table]:
@@ -373,7 +378,7 @@ class _Symbols:
 
 def _last_of_seconds(table: pa.Table) -> pa.Table:
     """The last row of each symbol and second of a sorted table."""
-    symbols = pl.Series(pl.from_arrow(table.column("symbol"))).to_physical()
+    symbols = pl.Series(pl.from_arrow(table.column("symbol").unify_dictionaries().combine_chunks().indices))
     frame = pl.DataFrame({"symbol": symbols, "second": _times(table) // SECOND})
     last = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift(-1)) for name in frame.columns)
     return table.filter(frame.select(last).to_series().to_arrow())

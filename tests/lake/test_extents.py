@@ -65,6 +65,18 @@ def test_columns_that_statistics_tell_are_those_of_the_pages(tmp_path):
     assert not {"price", "qty", "multiplier", "ts_event", "seq"} & told.keys()
 
 
+def test_named_columns_are_those_of_the_pages_whatever_statistics_tell(path):
+    made = [trade(T0 + n, "100.5", "0.5", n) for n in range(9)]
+    made[4]["ts_publish"] = T0
+    write(path, "trade", table("trade", made))
+    look = extents.look(path, "trade", 7)
+    for columns in (["seq", "condition", "price_text", "price"], ["symbol", "seq"], ["price_text", "symbol"]):
+        pieces = list(extents.iterate(path, "trade", look, 4, columns))
+        assert [piece.num_rows for piece in pieces] == [4, 4, 1]
+        whole = pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
+        assert whole.equals(parquet.read(path, columns).select(columns).unify_dictionaries().combine_chunks())
+
+
 def test_only_what_several_files_tell_alike_is_not_read(tmp_path):
     paths = [tmp_path / f"{number}.parquet" for number in range(2)]
     for place, path in enumerate(paths):

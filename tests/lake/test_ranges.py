@@ -24,7 +24,7 @@ def grouped(column: pl.Series, wanted: pl.Expr) -> list[object]:
 @pytest.mark.parametrize("begin", [0, 2])
 def test_lists_are_aggregated_as_groups_are(values, begin):
     held = pl.concat([values.head(begin), values]).alias("value").slice(begin)  # somewhere in its memory
-    lists = Ranges(*KEYS).lists([held])
+    lists = Ranges.of(*KEYS).lists([held])
     for name in ("min", "max", "sum"):
         made = lists.select(getattr(pl.col("value").list, name)()).to_series()
         assert made.to_list() == grouped(values, getattr(pl.col("value"), name)())
@@ -32,7 +32,7 @@ def test_lists_are_aggregated_as_groups_are(values, begin):
 
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_first_and_last_are_rows_that_are_not_null(values):
-    groups = Ranges(*KEYS)
+    groups = Ranges.of(*KEYS)
     there = pl.col("value").drop_nulls()
     assert values.gather(groups.first(values)).to_list() == grouped(values, there.first())
     assert values.gather(groups.last(values)).to_list() == grouped(values, there.last())
@@ -42,16 +42,16 @@ def test_first_and_last_are_rows_that_are_not_null(values):
 def test_sums_of_integers_are_exact(to):
     large = 2**53 if to == pl.Int64 else 2**120
     values = pl.Series([large, 1, None, large, -1, -large, 3], dtype=to)
-    assert Ranges(*KEYS).sums(values).to_list() == [large + 1, 0, -1, 3]
+    assert Ranges.of(*KEYS).sums(values).to_list() == [large + 1, 0, -1, 3]
 
 
 def test_borders_and_the_longest():
-    groups = Ranges(*KEYS)
+    groups = Ranges.of(*KEYS)
     assert (groups.starts.to_list(), groups.ends.to_list()) == ([0, 2, 3, 6], [2, 3, 6, 7])
     assert (len(groups), groups.longest) == (4, 3)
 
 
 def test_no_rows_are_no_groups():
-    groups = Ranges(*KEYS.clear())
+    groups = Ranges.of(*KEYS.clear())
     assert (len(groups), groups.longest) == (0, 0)
     assert groups.lists([pl.Series("value", [], dtype=pl.Float64)]).select(pl.col("value").list.max()).is_empty()
