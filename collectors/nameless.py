@@ -140,11 +140,19 @@ class Beside:
         return self._foreign[event.session] if self._again else self.taken
 
     def filled(self, manifest: Manifest, exchange: str, market_type: str, now: int) -> list[Gap]:
-        """The gaps of books that are none any more, now that the recording is taken in: nothing is unknown there."""
-        rows = manifest.coverage(exchange, market_type, BOOK) if self._foreign else ()
-        books: dict[str, list[Interval]] = {row.symbol: [] for row in rows if row.session in self._foreign}
-        said = "a recording has the book of that time"
-        return overlaps.filled_gaps(manifest, exchange, market_type, BOOK, books, said, now) if books else []
+        """The gaps that are none any more, or less, now that the recording is taken in: it was there all the time."""
+        rows = manifest.coverage(exchange, market_type) if self._foreign else ()
+        kinds: dict[str, dict[str, list[Interval]]] = {}
+        for row in rows:
+            if row.session in self._foreign:
+                kinds.setdefault(row.kind, {})[row.symbol] = []
+        found: list[Gap] = []
+        for kind, named in sorted(kinds.items()):
+            said = "a recording has the book of that time" if kind == BOOK else "a recording was there all that time"
+            # of a file without ids nothing tells that all of it is there; one of a book is a book at any time
+            files = kind == BOOK
+            found += overlaps.filled_gaps(manifest, exchange, market_type, kind, named, said, now, files=files)
+        return found
 
 
 def beside(manifest: Manifest, exchange: str, market_type: str, now: int = 0, *, again: bool = False) -> Beside:

@@ -18,6 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from compactor.book_gaps import Fills
 from lake import checks, heard, tables
 from lake.books import KIND, is_carried
 from lake.checks import REPARSED
@@ -37,10 +38,11 @@ Parsers = Callable[[str, str, str, str], str]
 
 
 class Measure:
-    """Counts over the rows of one daily file, given in order and in pieces."""
+    """Counts over the rows of one daily file, given in order and in pieces; `gaps` are those of its symbol and day."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, gaps: Iterable[Gap] = ()) -> None:
         self.kind = kinds.kind(kind)
+        self.fills = Fills(gaps if kind == KIND else ())
         self.rows = 0
         self.late = 0
         self.estimated = 0
@@ -58,6 +60,7 @@ class Measure:
         """One more piece of the file; what it opens with of our own is no row of it."""
         if self.kind.name == KIND:
             table = table.filter(pc.invert(is_carried(table)))
+            self.fills.add(table)
         self.rows += table.num_rows
         self.checks.add(table)
         event, recv = (plain_series(table.column(name)).to_physical() for name in ("ts_event", "ts_recv"))
@@ -165,6 +168,13 @@ def reconcile(file: FileRow, ids: checks.Ids, gaps: Sequence[Gap], coverage: Seq
     if len(unexplained) > MAX_NEW_HOLES:
         return changed
     return changed + [_new_gap(file, hole, list(holes.values()), coverage, now) for hole in unexplained]
+
+
+def changed(measure: Measure, file: FileRow, gaps: Sequence[Gap], coverage: Sequence[Coverage], now: int) -> list[Gap]:
+    """What the ids of a file make of its gaps: those that they close or narrow, and those that nobody had noticed."""
+    if measure.contiguous:
+        return reconcile(file, measure.ids, gaps, coverage, now)
+    return measure.fills.changed(now)
 
 
 def _between_numberings(hole: Interval, stored: Sequence[Interval]) -> bool:

@@ -315,7 +315,7 @@ class Day:
 
     def _publish(self, symbol: str | None, pieces: Iterator[pa.Table], base: FileRow | None, flow: Flow) -> None:
         exchange, market_type, kind = self.job.stream
-        measure = certificate.Measure(kind)
+        measure = certificate.Measure(kind, self._gaps(symbol))
         pieces = self._opened(symbol, pieces)
         placement = Placement(
             kind=kind,
@@ -333,13 +333,16 @@ class Day:
         self.published.append(file)
         self.measures[symbol] = measure
 
+    def _gaps(self, symbol: str | None) -> list[Gap]:
+        return [*self.gaps.get(symbol, []), *self.gaps.get(EVERY_SYMBOL, [])]
+
     def _opened(self, symbol: str | None, pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """The day's rows, and before them the book that the day before left, where there is one."""
         before = self.before.get(symbol)
         if before is None:
             return pieces
         after, pieces = carry.first_update(pieces)
-        gaps = [*self.gaps.get(symbol, []), *self.gaps.get(EVERY_SYMBOL, [])]
+        gaps = self._gaps(symbol)
         made = carry.opening(self.root, before, self.job.date, after, gaps, self.coverage.get(symbol, []))
         self.openings[symbol] = made
         return pieces if made.row is None else carry.opened(pieces, made.row)
@@ -364,9 +367,9 @@ class Day:
             self.made.checks += _duplicate_rows(base, counts)  # all that came late is there already
             return
         measure = self.measures[file.symbol]
-        gaps = [*self.gaps.get(file.symbol, []), *self.gaps.get(EVERY_SYMBOL, [])]
+        gaps = self._gaps(file.symbol)
         coverage = self.coverage.get(file.symbol, [])
-        changed = certificate.reconcile(file, measure.ids, gaps, coverage, self.place.now) if measure.contiguous else []
+        changed = certificate.changed(measure, file, gaps, coverage, self.place.now)
         gaps = certificate.updated(gaps, changed)
         file.late = measure.late
         inputs = parents_of(self.inputs(file.symbol, base))

@@ -125,19 +125,45 @@ def hole(gap: Gap) -> Interval:
 
 def filled_gaps(
     manifest: Manifest, exchange: str, market_type: str, kind: str, taken: Mapping[str, Sequence[Interval]], said: str,
-    now: int,
+    now: int, *, files: bool = True,
 ) -> list[Gap]:  # fmt: skip
-    """The gaps of these symbols that what is taken in and what others cover fill from one end to the other, closed."""
-    held = covered(manifest, exchange, market_type, kind, [], files=True)
+    """The gaps of these symbols that what is taken in, and what recordings (and `files`) cover, fill: closed, or of
+    those that are filled in part a row for each part, closed or as it was.
+
+    Ids that follow each other by one tell themselves when the day is closed.
+    """
+    held = covered(manifest, exchange, market_type, kind, [], files=files)
     found = []
     for gap in manifest.gaps(exchange, market_type, kind, state=_MISSING):
         lacking = hole(gap)
-        if gap.symbol in taken and gap.ts_to is not None and not lacking.empty:
-            spans = [*taken[gap.symbol], *(Interval(*span) for span in of_symbol(held, gap.symbol))]
-            if times.covers(spans, lacking):
-                closing = {"state": "repaired", "closed_at": now, "source": "import", "detail": said}
-                found.append(msgspec.structs.replace(gap, **closing))
+        named = gap.symbol in taken or EVERY_SYMBOL in taken
+        if not named or gap.ts_to is None or lacking.empty or (kind != BOOK and gap.missing):
+            continue
+        spans = [*taken.get(gap.symbol, ()), *(Interval(*span) for span in of_symbol(held, gap.symbol))]
+        closing = {"state": "repaired", "closed_at": now, "source": "import", "detail": said}
+        left = times.subtract([lacking], spans)
+        if not left:
+            found.append(msgspec.structs.replace(gap, **closing))
+        elif left != [lacking]:
+            found += _parts(gap, left, closing)
     return found
+
+
+def _parts(gap: Gap, left: Sequence[Interval], closing: Mapping[str, object]) -> list[Gap]:
+    """A row for each part of a gap's time: those that are `left` are missing still, the first of them by its name.
+    Which ids they are nobody says: each has the bounds of all.
+    """
+    whole = hole(gap)
+    assert gap.ts_to is not None
+    parts = sorted([*left, *times.subtract([whole], left)])
+    made = []
+    for part in parts:
+        missing = part in left
+        name = gap.gap_id if part == left[0] else f"{gap.gap_id}.t{part.start}"
+        start, end = part.start - (whole.start - gap.ts_from), part.end + (gap.ts_to - whole.end)
+        row = msgspec.structs.replace(gap, gap_id=name, ts_from=start, ts_to=end)
+        made.append(row if missing else msgspec.structs.replace(row, **closing))
+    return made
 
 
 def address(url: str, taken: int) -> str:

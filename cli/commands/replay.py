@@ -94,6 +94,7 @@ def _take(
     from collectors import exchanges, venues
     from collectors.replay import Summary
     from collectors.replay import replay as take
+    from compactor.recertify import recertify
     from compactor.service import compact_once
     from lake.lock import read_lock
     from lake.place import shut_out_others
@@ -121,9 +122,12 @@ def _take(
                 def said(so_far: Summary) -> None:
                     report(so_far.files, len(files), f"{so_far.frames:,} frames")
 
-                done = take(files, exchange, market_type, writer, told.collectors, clock.now(), said)
+                now = clock.now()
+                done = take(files, exchange, market_type, writer, told.collectors, now, said)
             with progress("transforming", quiet=as_json) as report:
                 transformed = transform_once(writer, workers, clock.now(), told.transformer, report)
+            closed = writer.manifest.gaps(exchange, market_type, state="repaired")
+            recertify(writer, (gap for gap in closed if gap.closed_at == now), clock.now())
             with progress("compacting", quiet=as_json) as report:
                 compacted = compact_once(
                     writer, workers, clock.now(), told.compactor, report, final=True, parsers=exchanges.parsers

@@ -14,7 +14,7 @@ from lake.manifest import Manifest
 from lake.reader import Lake
 from lake.verify import verify_lake
 from lake.writer import LakeWriter
-from market.times import DAY, MINUTE, SECOND, Interval, parse
+from market.times import DAY, SECOND, parse
 from runtime.workers import InlineExecutor
 from tests.support.book_rows import delta, whole
 from tests.support.book_rows import table as books
@@ -268,10 +268,33 @@ def test_a_file_of_another_book_in_the_middle_is_refused(tmp_path, monkeypatch):
         take(root, text)
 
 
-def test_a_gap_that_is_filled_in_part_stays_open(tmp_path):
+def test_of_a_gap_that_is_filled_in_part_the_rest_stays_open(tmp_path):
     market = Market(11, 90)
     root = lake_of(tmp_path, market, (0, 10), (60, 90))
     said = take(root, market.file(30, 90, wholes=(30,)))
     assert spans(said) == [(market.at[30], market.at[60])]
-    assert [gap.state for gap in gaps(root)] == ["open"]
-    assert Interval(*spans(said)[0]).length == 30 * SECOND < MINUTE
+    told = [(gap.ts_from, gap.ts_to, gap.state, gap.source) for gap in gaps(root)]
+    at = market.at
+    assert told == [(at[9], at[30], "open", None), (at[30] - 1, at[60], "repaired", "import")]
+    with Lake(root) as lake:
+        assert all(market.right(lake, n) for n in range(30, 90))
+        with pytest.raises(BookUnknown, match="a gap"):
+            lake.book("BTCUSDT", at=at[20], **MARKET)
+    take(root, market.file(5, 40, wholes=(5,)), "b.csv")
+    assert [(gap.state, gap.source) for gap in gaps(root)] == [("repaired", "import")] * 2
+    with Lake(root) as lake:
+        assert all(market.right(lake, n) for n in range(90))
+
+
+def test_of_ids_that_are_missing_a_part_of_their_time_is_filled(tmp_path):
+    """Which of the ids are in that time no file says: all of them are told of the rest."""
+    market = Market(14, 60)
+    root = lake_of(tmp_path, market, (0, 10), (40, 60), id_from=110, id_to=140, proof="ids")
+    take(root, market.file(20, 30, wholes=(20,)))
+    told = [(gap.ts_from, gap.ts_to, gap.state, gap.missing) for gap in gaps(root)]
+    at = market.at
+    assert told == [
+        (at[9], at[20] + 1, "open", 30),
+        (at[20] - 1, at[29] + 2, "repaired", 30),
+        (at[29], at[40], "open", 30),
+    ]

@@ -19,7 +19,7 @@ from compactor.service import compact_once
 from daemon.rederiving import Outcome, Rederiver, Wanted
 from lake.frames import FrameLine, encode_frame_lines
 from lake.reader import Lake
-from lake.rows import SessionRow
+from lake.rows import CertificateRow, SessionRow
 from lake.writer import LakeWriter
 from market.session import Coverage
 from market.times import DAY, SECOND, parse
@@ -140,6 +140,14 @@ def best(number: int) -> bytes:
     return json.dumps({"stream": "btcusdt@bookTicker", "data": data}).encode()
 
 
+def levels(number: int) -> bytes:
+    """The best levels of each second."""
+    at = (T0 + number * SECOND) // 1000
+    data = {"e": "depthUpdate", "E": at, "T": at, "s": "BTCUSDT", "U": number, "u": number + 1, "pu": number}
+    return json.dumps({"stream": "btcusdt@depth5", "data": data | {"b": [["9", "1"]], "a": [["11", "1"]]}}).encode()
+
+
+KIND = {forced: "liquidation", best: "quote"}
 ORDERS = "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
 QUOTES = "exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount\n"
 
@@ -291,11 +299,66 @@ def test_frames_that_are_read_again_become_the_same_rows(tmp_path: Path) -> None
     outcome = again(root, tmp_path)
     assert outcome.findings == []
     assert [(one.kind, one.rows, one.derived) for one in outcome.days] == [("liquidation", 62, 62)]
-    with LakeWriter.open(root, "n", NOW) as writer:
-        (gap,) = writer.manifest.gaps(state="open")
-        gap.state, gap.source, gap.closed_at = "repaired", "frames", NOW
-        writer.record_gaps([gap])
-    assert again(root, tmp_path).findings == [], "a gap that was closed since was one then"
+    assert [row[2:] for row in gaps(root)] == [("repaired", "import")], "a gap that was closed since was one then"
+
+
+def gaps(root: Path) -> list[tuple[float, float, str, str | None]]:
+    """From when to when (s), state and source."""
+    with Lake(root) as lake:
+        rows = lake.manifest.gaps(*MARKET)
+    spans = [((row.ts_from - T0) / SECOND, ((row.ts_to or 0) - T0) / SECOND) for row in rows]
+    return [(*span, row.state, row.source) for span, row in zip(spans, rows, strict=True)]
+
+
+@pytest.mark.parametrize("kind, make", [("liquidation", forced), ("quote", best), ("book_snapshot", levels)])
+def test_gaps_of_every_kind_are_closed_where_a_recording_was_there_all_the_time(
+    tmp_path: Path, kind: str, make: Make
+) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(make))
+    take(root, "elsewhere", recorded(make, range(40, 50)))
+    assert gaps(root) == [(19, 25, "open", None)]
+    take(root, "theirs", recorded(make, range(5, 55)))
+    assert gaps(root) == [(19, 25, "repaired", "import")]
+    assert sorted(stored(root, kind)) == [*range(60)]
+    (certificate,) = certificates(root, kind)
+    assert certificate.open_gaps == 0
+
+
+def certificates(root: Path, kind: str) -> list[CertificateRow]:
+    with Lake(root) as lake:
+        return [lake.manifest.certificates(file.path)[-1] for file in lake.manifest.files(kind)]
+
+
+@pytest.mark.parametrize("make", [forced, best])
+def test_of_a_gap_that_is_filled_in_part_the_rest_stays_open_until_that_comes(tmp_path: Path, make: Make) -> None:
+    root, end = tmp_path / "lake", 1e-6
+    take(root, "own", own(make))
+    take(root, "middle", recorded(make, range(21, 24)))
+    told = [(19, 21, "open", None), (21 - end, 23 + end, "repaired", "import"), (23, 25, "open", None)]
+    assert gaps(root) == told
+    assert again(root, tmp_path).findings == []
+    take(root, "start", recorded(make, range(15, 22)))
+    assert [row[2] for row in gaps(root)] == ["repaired", "repaired", "open"]
+    take(root, "rest", recorded(make, range(20, 30)))
+    assert [row[2] for row in gaps(root)] == ["repaired"] * 3
+    assert {second: len(who) for second, who in stored(root, KIND[make]).items()} == dict.fromkeys(range(60), 1)
+    assert again(root, tmp_path).findings == []
+
+
+def test_a_gap_of_the_recording_too_stays_open(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(best))
+    take(root, "theirs", recorded(best, range(5, 20)) + b"\n" + recorded(best, range(26, 40)))
+    assert [row[:3] for row in gaps(root)] == [(19, 25, "open"), (25 - 1e-6, 26, "repaired")]
+
+
+def test_a_file_without_ids_fills_a_gap_of_quotes_and_proves_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "lake"
+    take(root, "own", own(best))
+    assert bought(root, range(60), "quote").rows == 5
+    take(root, "elsewhere", recorded(best, range(40, 50)))
+    assert gaps(root) == [(19, 25, "open", None)]
 
 
 def test_with_ids_both_are_one(tmp_path: Path) -> None:

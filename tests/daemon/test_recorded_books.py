@@ -161,7 +161,7 @@ def test_one_after_the_other_each_takes_what_is_open_and_nothing_twice(held):
     said = held.raw(market.raw(25, 80, wholes=(26,), late=5))
     assert said.covered == {"book_delta": 5 + 1 + 20}
     assert sum("BTCUSDT" in one for one in said.not_taken) == 2
-    assert [(gap.state, gap.source) for gap in held.gaps()] == [("repaired", "import")]
+    assert {(gap.state, gap.source) for gap in held.gaps()} == {("repaired", "import")}
     places = [3, 9, 10, 11, 20, 29, 30, 31, 40, 49, 50, 54, 55, 59, 60, 61, 79]
     held.right(market, places)
     held.close()
@@ -216,6 +216,53 @@ def test_updates_just_behind_a_file_that_says_nothing_of_its_end_are_no_repeats_
     said = held.raw(market.raw(20, 40, wholes=(22,)))
     assert (said.covered, said.not_taken) == ({}, [])
     held.right(market, [0, 19, 23, 30, 39])
+    held.again()
+
+
+def elsewhere(market, first, last):
+    """Frames of another node, which was there from first to last."""
+    path_of = market.raw(first, last, wholes=(first,), late=31)
+    lines = [FrameLine(ts_recv=market.at[first] + 31_000, conn="m-1-1", dir="open", url="wss://x")]
+    for n, text in enumerate(path_of.splitlines(), 1):
+        at, _, frame = text.partition(b" ")
+        lines.append(FrameLine(ts_recv=times.parse(at.decode()), conn="m-1-1", dir="recv", n=n, frame=frame.decode()))
+    return encode_frame_lines([line for line in lines if line.frame is None or "Snapshot" not in line.frame])
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize(
+    "first, last, left", [(15, 45, []), (25, 30, [(120, 125), (130, 140)]), (10, 30, [(130, 140)])]
+)
+def test_ids_of_a_book_that_another_node_has_close_its_gap_or_leave_less_of_it(held, closed, first, last, left):
+    market = Market(7, 60)
+    held.own(market, (0, 20), (40, 60))
+    if closed:
+        held.close()
+    held.raw(elsewhere(market, first, last))
+    held.close()
+    rows = [gap for gap in held.gaps() if gap.cause == "disconnect"]
+    told = [(gap.id_from, gap.id_to, gap.ts_from, gap.ts_to) for gap in rows if gap.state == "open"]
+    assert told == [(a, b, market.at[a - 101], market.at[b - 100] + 1) for a, b in left]
+    closed = [(gap.source, gap.proof, gap.missing) for gap in rows if gap.state == "repaired"]
+    assert closed == ([] if left else [("late", "ids", 20)])
+
+
+def test_what_a_recording_has_of_a_book_is_told_by_time_at_once_and_by_ids_when_the_day_is_closed(held):
+    market = Market(8, 60)
+    held.own(market, (0, 20), (40, 60))
+    held.raw(market.raw(10, 30, wholes=(11,)))
+    at = market.at
+    told = [(gap.ts_from, gap.ts_to, gap.state, gap.missing) for gap in held.gaps()]
+    assert told == [(at[19], at[29] + 2, "repaired", 20), (at[29], at[40] + 1, "open", 20)]
+    held.close()
+    assert [(gap.state, gap.missing) for gap in held.gaps()] == [("repaired", 20), ("open", 10)]
+    held.right(market, [0, 19, 20, 25, 28, 41, 59])
+    with Lake(held.root) as lake, pytest.raises(BookUnknown):
+        lake.book("BTCUSDT", at=at[35], **MARKET)
+    held.raw(market.raw(25, 50, wholes=(26,), late=17))
+    assert {gap.state for gap in held.gaps()} == {"repaired"}
+    held.close()
+    held.right(market, range(60))
     held.again()
 
 
