@@ -20,6 +20,10 @@ HELD = 1024
 """Updates remembered, so that a snapshot that is older than the newest of them can be joined."""
 RESTART = 10 * SECOND
 """An id below the newest, but so much later than it, is of a new numbering: nothing joins the two."""
+FAR = 1_000_000_000
+"""So is one that is later at all, and so far below: no two connections are so far apart. Where an archive's lines have
+their times as ids, the venue's own follow within milliseconds.
+"""
 
 
 class Link(NamedTuple, Generic[R]):
@@ -76,7 +80,7 @@ class Chain(Generic[R]):
             self._recent.append(link)
             return ()
         if link.last <= known:
-            if link.at > self.at + RESTART:
+            if self._anew(link, known):
                 self._lose(link.at, "the venue's ids began anew", [link])
             return ()
         if reaches(link, known, fresh=self._fresh):
@@ -101,7 +105,7 @@ class Chain(Generic[R]):
     def snapshot(self, link: Link[R]) -> Sequence[R] | None:
         """A whole book as of an id: None where it changes nothing, else it is to be loaded and these are applied."""
         known, now = self.last, link.last
-        if known is not None and now < known and link.at > self.at + RESTART:
+        if known is not None and now < known and self._anew(link, known):
             self._lose(link.at, "the venue's ids began anew", ())
             known = None
         behind = known is not None and now < known
@@ -122,6 +126,10 @@ class Chain(Generic[R]):
     def unknown(self, at: int, why: str) -> None:
         """A row that says nothing of its place: the book is lost until the next snapshot."""
         self._lose(at, why, ())
+
+    def _anew(self, link: Link[R], known: int) -> bool:
+        """Whether a row below the newest id is of another numbering."""
+        return link.at > self.at + RESTART or (link.at > self.at and known - link.last > FAR)
 
     def _apply(self, link: Link[R]) -> None:
         self._note(link)

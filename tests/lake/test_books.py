@@ -175,3 +175,38 @@ def test_ids_that_begin_anew_end_a_book_until_the_next_snapshot(lake):
     lake.day("book_delta", table([*rows, whole(T0 + MINUTE + 2, 3, BIDS, ASKS), delta(T0 + MINUTE + 3, 4)]))
     assert "the venue's ids began anew" in refused(lake, T0 + MINUTE)
     assert book(lake, T0 + MINUTE + 3).last_id == 4
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_stream_that_begins_just_behind_a_day_of_an_archive_is_another_numbering(lake, closed):
+    """The lines of OKX's files have their times as ids, which are far above those of the stream."""
+    last, begin = T0 + DAY - SECOND, T0 + DAY + 3 * SECOND
+    archived = {"source": "archive"}
+    lines = [
+        whole(last, last, BIDS, ASKS, **archived),
+        delta(last + 1, last + 1, [("99.0", "7")], prev=last, **archived),
+    ]
+    lake.day("book_delta", table(lines))
+    carried = whole(T0 + DAY, last + 1, BIDS, ASKS, flags="carried", source="derived")
+    early = delta(begin, 4_999, [("98.5", "1")])
+    rows = [
+        early,
+        whole(begin + 5, 5_000, BIDS, [("100.5", "6")], source="ws"),
+        delta(begin + 9, 5_001, [("99.0", "8")]),
+    ]
+    if closed:
+        lake.day("book_delta", table([carried, *rows]))
+    else:
+        lake.part("book_delta", table(rows))
+    lake.cover(last, begin + SECOND, kind="book_delta")
+    assert book(lake, begin - 1).last_id == last + 1
+    assert "the venue's ids began anew" in refused(lake, begin)
+    found = book(lake, begin + 9)
+    assert (found.last_id, found.asks, found.bids[-1]) == (5_001, [("100.5", "6")], ("99", "8"))
+
+
+def test_a_connection_that_is_behind_is_no_new_numbering(lake):
+    rows = [delta(T0 + 4 * SECOND + 5, 9, [("99.75", "9")]), whole(T0 + 5 * SECOND, 8, [], [])]
+    lake.day("book_delta", table([*ROWS, *rows]))
+    lake.cover(T0, T0 + MINUTE, kind="book_delta")
+    assert book(lake, T0 + 5 * SECOND).last_id == 13
