@@ -8,6 +8,8 @@ numbering joins it. A file is read block by block; `State` is what one leaves to
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
+from typing import NamedTuple
 
 import msgspec
 import polars as pl
@@ -30,6 +32,16 @@ _EMPTY = pl.DataFrame(
     }
 )  # fmt: skip
 _NOTHING = pl.DataFrame(schema={"price": pl.String, "qty": pl.String, "key": pl.String})
+
+
+class Followed(NamedTuple):
+    """A book as far as it is known, best levels first: bids not below `low` and asks not above `high` (None: all), as
+    far as the whole book showed that it began from. Levels beyond that are unknown but for those that were named.
+    """
+
+    sides: tuple[pl.DataFrame, pl.DataFrame]
+    low: str | None
+    high: str | None
 
 
 class Taken(msgspec.Struct):
@@ -67,7 +79,7 @@ class State(msgspec.Struct):
     waits: bool = False
     """Whether the part has had messages, and no whole book yet."""
     newest: int = _NEVER
-    book: tuple[pl.DataFrame, ...] | None = None
+    book: Followed | None = None
     taken: list[Taken] = []
     unjoined: list[Unjoined] = []
     covered: int = 0
@@ -142,8 +154,9 @@ def _opened(
 ) -> tuple[list[pl.DataFrame], pl.DataFrame]:
     """The rows that a part begins with, and the messages that follow them."""
     wholes = ((rows["flags"] == "snapshot") & ~rows[_WRONG]).arg_true()
-    if state.book is not None and (not wholes.len() or wholes[0]):
-        first = _whole(state, rows, part.start, base)
+    known = None if state.book is None else shown(state.book)
+    if known is not None and (not wholes.len() or wholes[0]):
+        first = _whole(state, rows, part.start, base, known)
         state.going, state.newest = True, part.start
         state.taken.append(Taken(part.start, part.start + 1, 0, folded=True))
         return [_clear(state, first, part.start, OPENS), first], rows
@@ -195,12 +208,27 @@ def _clear(state: State, like: pl.DataFrame, at: int, item: int) -> pl.DataFrame
     return _row(state, like, at, {"frame_no": line, "flags": "clear", "item": item}, [None, None])
 
 
-def _whole(state: State, like: pl.DataFrame, at: int, base: int) -> pl.DataFrame:
+def _whole(
+    state: State, like: pl.DataFrame, at: int, base: int, known: tuple[pl.DataFrame, pl.DataFrame]
+) -> pl.DataFrame:
     """The book that the messages so far came to, as one."""
-    assert state.book is not None
     state.added += 1
     told = {"frame_no": state.line, "flags": "snapshot", "item": 0, "last_id": base + state.line}
-    return _row(state, like, at, told, state.book)
+    return _row(state, like, at, told, known)
+
+
+def shown(book: Followed) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """The levels of a whole book that tells who reads it no more than is known; None where nothing is.
+
+    A reader takes the longer side of a whole book for cut at its last level, and the shorter one for all there.
+    """
+    bids, asks = book.sides
+    cut = book.low is not None, book.high is not None
+    if (cut[0] and not bids.height) or (cut[1] and not asks.height):
+        return None
+    all_told = {(True, False): bids.height > asks.height, (False, True): asks.height > bids.height}.get(cut, False)
+    most = (max if all_told else min)(bids.height, asks.height)
+    return (bids.head(most), asks.head(most)) if most else None
 
 
 def _row(
@@ -214,21 +242,35 @@ def _row(
     return pl.concat([like.head(0), one.select(set(like.columns) & set(one.columns))], how="diagonal_relaxed")
 
 
-def folded(book: tuple[pl.DataFrame, ...] | None, rows: pl.DataFrame) -> tuple[pl.DataFrame, ...] | None:
-    """The book after some messages, best levels first; None where a message that is no change left it unknown."""
+def folded(book: Followed | None, rows: pl.DataFrame) -> Followed | None:
+    """The book after some messages; None where a message that is no change left it unknown."""
     bad = rows[_WRONG].arg_true()
     if bad.len():
         book, rows = None, rows.slice(int(bad[-1]) + 1)
     wholes = (rows["flags"] == "snapshot").arg_true()
     if wholes.len():
-        book, rows = (_NOTHING, _NOTHING), rows.slice(int(wholes[-1]))
+        rows = rows.slice(int(wholes[-1]))
+        book = _begun(rows)
     if book is None:
         return None
+    edges = pl.col("value") >= float(book.low or "-inf"), pl.col("value") <= float(book.high or "inf")
     made = []
-    for name, side in zip(_SIDES, book, strict=True):
+    for name, side, within in zip(_SIDES, book.sides, edges, strict=True):
         levels = rows.select(pl.col(name).explode()).drop_nulls().unnest(name)
         new = levels.select("price", "qty", scaled.plain(levels["price"]).alias("key"))
         every = pl.concat([side, new]).unique("key", keep="last", maintain_order=True)
-        every = every.filter(scaled.plain(every["qty"]) != "0")
-        made.append(every.sort(pl.col("key").cast(pl.Float64), descending=name == "bids", maintain_order=True))
-    return tuple(made)
+        every = every.filter(scaled.plain(every["qty"]) != "0").with_columns(value=pl.col("key").cast(pl.Float64))
+        every = every.filter(within).sort("value", descending=name == "bids", maintain_order=True)
+        made.append(every.drop("value"))
+    return book._replace(sides=(made[0], made[1]))
+
+
+def _begun(rows: pl.DataFrame) -> Followed:
+    """What the whole book that stands first says of how far it is known: its longer side, or both, was cut there."""
+    sides = [rows.head(1)[name].to_list()[0] or [] for name in _SIDES]
+    most = max(map(len, sides))
+    ends = [
+        str(pick((level["price"] for level in side), key=Decimal)) if side and len(side) == most else None
+        for pick, side in zip((min, max), sides, strict=True)
+    ]
+    return Followed((_NOTHING, _NOTHING), ends[0], ends[1])

