@@ -239,15 +239,22 @@ class Memory(ABC):
 
     def resume(self, last: Mapping[str, Resume]) -> None:
         """Seed what was stored before a restart; each stream's interruption comes out of the next `tick`."""
+        self.follow(last)
+        for symbol, stop in last.items():
+            line = self._lines[symbol]
+            line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
+            line.gap.detail = stop.detail
+            self._give(line.gap)
+
+    def follow(self, last: Mapping[str, Resume]) -> None:
+        """Seed where streams are that were stored so far, and go on."""
         for symbol, stop in last.items():
             line = self._lines[symbol] = Line(symbol)
             line.ts = stop.ts_event
             if stop.seq is not None:
                 line.low, line.next, line.began = stop.seq, stop.seq + 1, stop.ts_event
+                line.resumed = stop.seq
                 line.seen.append(stop.seq)
-            line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
-            line.gap.detail = stop.detail
-            self._give(line.gap)
             self._clock_ahead = max(self._clock_ahead, stop.ahead)
 
     def tick(self, now: int) -> list[Gap]:

@@ -30,8 +30,8 @@ class Line:
 
     __slots__ = (
         "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd",
-        "opening", "past", "seen", "session", "sessions", "settling", "since", "snapshot", "strays", "symbol", "ts",
-        "twin", "until",
+        "opening", "past", "resumed", "seen", "session", "sessions", "settling", "since", "snapshot", "strays",
+        "symbol", "ts", "twin", "until",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -39,6 +39,8 @@ class Line:
         self.low = self.next = -1
         self.began = 0
         """The time of the id `low`, 0 where nobody has said it."""
+        self.resumed = -1
+        """The id that was stored last before a restart: by then all below it was stored, or told to be missing."""
         self.ts = 0
         self.session = ""
         """The session of the newest event; any other session's event is looked at closely."""

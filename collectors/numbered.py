@@ -173,8 +173,8 @@ class IdMerger(Memory):
     def _unknown(self, line: Line, event: Event, start: int, end: int) -> None:
         """Ids [start, end) below all that is known: what lies between is no loss of ours."""
         ts = venue_time(event)
-        history = isinstance(event, Trade) and event.condition == HISTORY
-        unknown = Hole(end, line.low, event.ts_recv, ts, line.began, "" if history else event.session)
+        told = line.low <= line.resumed or (isinstance(event, Trade) and event.condition == HISTORY)
+        unknown = Hole(end, line.low, event.ts_recv, ts, line.began, "" if told else event.session)
         unknown.silent = True
         line.low, line.began = start, ts
         if unknown.start < unknown.end:

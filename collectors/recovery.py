@@ -8,24 +8,22 @@ doing it once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Iterator, Mapping
 
 import msgspec
 
-from collectors import exchanges
 from collectors.chain import CLEAR, SNAPSHOT, ids_of
-from collectors.chain_checked import CHECKSUM, CheckedMerger
+from collectors.chain_checked import CHECKSUM
 from collectors.holes import gap_id
 from collectors.intake import LaneKey
-from collectors.merger import CHAINED, HOLD, merger, venue_time
-from collectors.redundancy import way_of
+from collectors.merger import venue_time
+from collectors.reread import memory_of, stretches, summed, untold
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
-from lake.rows import FRAMES, HISTORY, SegmentRow, SessionRow
+from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
-from market.kinds import KINDS, BookDelta, Contiguous, Event
+from market.kinds import KINDS, BookDelta, Event
 from market.session import Coverage, Gap, Merger, Resume
 
 CRASH = "crash"
@@ -53,36 +51,25 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     """Record what `writer.recover` found interrupted; returns where each stream stopped, for `CollectorsService`."""
     stops = _with_frames(found)
     tails = {row.session: _Tail(polled=row.source == REST) for row in found.unclosed}
-    held: dict[LaneKey, Merger] = {}
     past = frozenset(row.session for row in writer.manifest.sessions() if row.source == HISTORY)
-    before = _before(writer, found.interrupted)
-    for segment in sorted(found.interrupted, key=lambda row: (row.period_start, row.path)):
-        if segment.kind != FRAMES and segment.rows:
-            if before.get(segment.path):  # what is missing between it and the one read last is in that one
-                held.pop((segment.exchange, segment.market_type, segment.kind), None)
-            _read(segment, _events(writer, segment), tails, held, past)
-    gaps = [*_crash_gaps(writer, stops, now), *_unsaid(writer, held, now), *_closings(writer, stops, past, now)]
+    interrupted = {row.path for row in found.interrupted}
+    again = list(stretches(writer, found))
+    unsaid: list[Gap] = []
+    for stretch in again:
+        for segment in stretch.segments:
+            mine = tails if segment.path in interrupted else {}  # of the others all is recorded but what is missing
+            if mine or stretch.memory is not None:
+                _read(segment, _events(writer, segment), mine, stretch.memory, past)
+        unsaid += untold(writer, stretch, now)
+    gaps = [*_crash_gaps(writer, stops, now), *unsaid, *_closings(writer, stops, past, now)]
     told = {gap.gap_id for gap in gaps}  # one that begins where the crash's does is that one, and grows
-    for lane in sorted({(row.exchange, row.market_type, row.kind) for row in found.interrupted}):
-        gaps += [gap for gap in _cleared(writer, lane, past, now) if gap.gap_id not in told] if _summed(lane) else []
+    for lane in sorted({stretch.lane for stretch in again if summed(stretch.lane)}):
+        gaps += [gap for gap in _cleared(writer, lane, past, now) if gap.gap_id not in told]
     coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
     sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
     if sessions or coverage or gaps:
         writer.record(sessions=sessions, coverage=coverage, gaps=gaps, now=now)
     return stops
-
-
-def _before(writer: LakeWriter, read: Sequence[SegmentRow]) -> dict[str, bool]:
-    """Path -> whether the segment with rows that comes before it in its stream is not among those that are `read`."""
-    ours = {row.path for row in read}
-    found: dict[str, bool] = {}
-    for lane in {(row.exchange, row.market_type, row.kind) for row in read}:
-        rows = sorted(
-            (row for row in writer.manifest.segments(*lane) if row.rows), key=lambda row: (row.period_start, row.path)
-        )
-        for earlier, row in pairwise(rows):
-            found[row.path] = earlier.path not in ours
-    return found
 
 
 def _with_frames(found: Recovery) -> Stops:
@@ -108,30 +95,10 @@ def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]
         crashed = {symbol: stop for symbol, stop in symbols.items() if stop.cause == CRASH}
         if not crashed or KINDS[lane[2]].cadence == "reference":
             continue
-        memory = _memory(lane)
+        memory = memory_of(lane)
         memory.resume(crashed)
         growing = {gap.gap_id for gap in writer.manifest.gaps(*lane, state="open") if gap.ts_to is None}
         yield from (gap for gap in memory.tick(now) if gap.gap_id not in growing)
-
-
-def _numbered(kind: str) -> bool:
-    """Whether the venue numbers the events of a kind one by one."""
-    return any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
-
-
-def _summed(lane: LaneKey) -> bool:
-    """Whether a stream is a book whose rows have places made of times (`collectors.chain_checked`), which count
-    nothing.
-    """
-    exchange, market_type, kind = lane
-    if kind != CHAINED or exchange not in exchanges.names():
-        return False
-    return way_of(exchanges.load(exchange), market_type, kind).name == "summed"
-
-
-def _memory(lane: LaneKey) -> Merger:
-    """A merger that names the gaps of a stream as the one of its pipeline will."""
-    return CheckedMerger(*lane) if _summed(lane) else merger(*lane, contiguous=_numbered(lane[2]))
 
 
 def _closings(
@@ -151,9 +118,9 @@ def _closings(
             if stop is not None and _passed(gap, stop):
                 yield msgspec.structs.replace(gap, state="empty", closed_at=now)
     for lane, symbols in growing.items():
-        stopped, summed = stops.get(lane, {}), _summed(lane)
+        stopped, of_times = stops.get(lane, {}), summed(lane)
         for gap in (gap for held in symbols.values() for gap in held):
-            if summed or _numbered_anew(gap, stopped.get(gap.symbol)):
+            if of_times or _numbered_anew(gap, stopped.get(gap.symbol)):
                 gap.id_from = None  # its end is a time
         resumed: dict[str, tuple[int | None, int]] = {}
         for segment in _newest(writer, lane):
@@ -175,7 +142,7 @@ def _interruptions(lane: LaneKey, stops: Mapping[str, Resume], now: int) -> dict
     """Symbol -> the gap that the merger begins with, from where the stored stream stopped."""
     if KINDS[lane[2]].cadence == "reference":
         return {}
-    memory = _memory(lane)
+    memory = memory_of(lane)
     memory.resume(stops)
     return {gap.symbol: gap for gap in memory.tick(now)}
 
@@ -264,19 +231,6 @@ def _events(writer: LakeWriter, segment: SegmentRow) -> Iterator[Event]:
                 yield found
 
 
-def _unsaid(writer: LakeWriter, held: Mapping[LaneKey, Merger], now: int) -> Iterator[Gap]:
-    """Holes among the last lines that the crash came too soon for: a merger waits a moment before it says so."""
-    for lane, memory in held.items():
-        known: dict[str, dict[str, Gap]] = {}
-        for gap in writer.manifest.gaps(*lane):
-            known.setdefault(gap.symbol, {})[gap.gap_id] = gap
-        for gap in memory.tick(now + 2 * HOLD):
-            told = known.get(gap.symbol, {})
-            if gap.gap_id not in told and not any(_gave_up(one, gap) for one in told.values()):
-                gap.detected_at = now
-                yield gap
-
-
 def _cleared(writer: LakeWriter, lane: LaneKey, past: Collection[str], now: int) -> Iterator[Gap]:
     """Gaps of books whose checksum did not hold, as `CheckedMerger` would have told them, where the crash came before
     they were recorded: from the last proven row before one that says so (`clear`) to the row that goes on.
@@ -317,23 +271,13 @@ def _unproven(lane: LaneKey, last: BookDelta, clear: BookDelta, time: int, now: 
     return Gap(name, *lane, clear.symbol, start, end, None, None, CHECKSUM, CHECKSUM, "open", clear.session, now)
 
 
-def _gave_up(told: Gap, hole: Gap) -> bool:
-    """Whether a hole is of updates that came and were given up: their gap has no ids."""
-    return (
-        told.proof == "counted" and hole.ts_from <= told.ts_from and (hole.ts_to or 0) >= (told.ts_to or told.ts_from)
-    )
-
-
 def _read(
     segment: SegmentRow,
     events: Iterator[Event],
     tails: Mapping[str, _Tail],
-    held: dict[LaneKey, Merger],
+    memory: Merger | None,
     past: Collection[str],
 ) -> None:
-    lane = (segment.exchange, segment.market_type, segment.kind)
-    counted = _numbered(segment.kind) or (segment.kind == CHAINED and not _summed(lane))
-    memory = held.setdefault(lane, _memory(lane)) if counted else None
     for event in events:
         if memory is not None and event.session not in past:
             memory.merge(event)

@@ -73,10 +73,7 @@ def resume_points(
     broken = {row.session for row in unclosed}
     sessions = snapshot.sessions()
     causes = {row.session: (row.close_cause or "").partition(": ")[0] for row in sessions}
-    told = _Told(
-        frozenset(row.session for row in sessions if row.source == REST),
-        frozenset(row.session for row in sessions if row.source == HISTORY),
-    )
+    told = _told(sessions)
     files: dict[StreamKey, list[FileRow]] = {}
     for file in live:
         files.setdefault((file.exchange, file.market_type, file.kind), []).append(file)
@@ -87,25 +84,54 @@ def resume_points(
         last = _last_events(root, snapshot, stream, files.get(stream, []), told)
         if last:
             points[stream] = {
-                symbol: Resume(
-                    ts_event=event.ts_event,
-                    seq=event.seq if event.seq >= 0 else None,
-                    session=event.session,
-                    cause="crash" if event.session in broken else causes.get(event.session) or "stopped",
-                    ahead=max(0, event.ts_event - event.ts_recv),
-                )
+                symbol: _stop(event, "crash" if event.session in broken else causes.get(event.session) or "stopped")
                 for symbol, event in sorted(last.items())
             }
     return points
 
 
+def stopped_before(root: Path, snapshot: Snapshot, first: SegmentRow) -> dict[str, Resume]:
+    """The same of one stream as it was before the segment `first` of it: what was received by then."""
+    stream = (first.exchange, first.market_type, first.kind)
+    files = snapshot.files(first.kind, exchange=first.exchange, market_type=first.market_type)
+    last = _last_events(root, snapshot, stream, files, _told(snapshot.sessions()), first)
+    return {symbol: _stop(event, "stopped") for symbol, event in sorted(last.items())}
+
+
+def _told(sessions: Iterable[SessionRow]) -> _Told:
+    held = list(sessions)
+    return _Told(
+        frozenset(row.session for row in held if row.source == REST),
+        frozenset(row.session for row in held if row.source == HISTORY),
+    )
+
+
+def _stop(event: _Last, cause: str) -> Resume:
+    return Resume(
+        ts_event=event.ts_event,
+        seq=event.seq if event.seq >= 0 else None,
+        session=event.session,
+        cause=cause,
+        ahead=max(0, event.ts_event - event.ts_recv),
+    )
+
+
 def _last_events(
-    root: Path, snapshot: Snapshot, stream: StreamKey, files: Sequence[FileRow], told: _Told
+    root: Path,
+    snapshot: Snapshot,
+    stream: StreamKey,
+    files: Sequence[FileRow],
+    told: _Told,
+    first: SegmentRow | None = None,
 ) -> dict[str, _Last]:
-    """The newest files first: lines not yet transformed, then parts, hours and days back in time."""
+    """The newest files first: lines not yet transformed, then parts, hours and days back in time; of those before the
+    segment `first`, if one is given.
+    """
     exchange, market_type, name = stream
     found: dict[str, _Last] = {}
     for segment in snapshot.segments(exchange, market_type, name, "sealed"):
+        if first is not None and (segment.period_start, segment.path) >= (first.period_start, first.path):
+            break
         for symbol, event in _of_lines(root / segment.path, name, told) if segment.rows else ():
             _keep(found, symbol, event)
     coverage = [row for row in snapshot.coverage(exchange, market_type, name) if row.session not in told.past]
@@ -123,7 +149,7 @@ def _last_events(
             break
         seen: set[str] = set()
         for file in group:
-            for symbol, event in _of_table(root, file, frozenset(wanted), told):
+            for symbol, event in _of_table(root, file, frozenset(wanted), told, first.recv_min if first else None):
                 _keep(found, symbol, event)
                 seen.add(symbol)
         wanted -= seen
@@ -204,8 +230,10 @@ def _line_decoder(name: str) -> msgspec.json.Decoder[_Line]:
     return _DECODERS[_LINES.get(kind(name).seq, _Line)]
 
 
-def _of_table(root: Path, file: FileRow, symbols: frozenset[str], told: _Told) -> Iterator[tuple[str, _Last]]:
-    """The last row of each of `symbols` in a file, which is sorted by symbol and order.
+def _of_table(
+    root: Path, file: FileRow, symbols: frozenset[str], told: _Told, by: int | None
+) -> Iterator[tuple[str, _Last]]:
+    """The last row of each of `symbols` in a file, which is sorted by symbol and order; of those received `by` (us).
 
     A file that is damaged, missing or another than it should be is `dl verify`'s to report; its symbols start anew.
     """
@@ -217,7 +245,10 @@ def _of_table(root: Path, file: FileRow, symbols: frozenset[str], told: _Told) -
         if path.stat().st_size != file.bytes or parquet.read_footer(path).kind != file.kind:
             return
         for table in parquet.iterate(path, columns, symbols=symbols):
-            yield from _ends(_of_streams(table, file.kind, told), seq, symbols)
+            rows = _of_streams(table, file.kind, told)
+            if by is not None:
+                rows = rows.filter(pc.less_equal(rows.column("ts_recv").cast(pa.int64()), by))
+            yield from _ends(rows, seq, symbols)
     except (LakeError, FileNotFoundError):
         return
 

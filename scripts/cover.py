@@ -31,7 +31,7 @@ CODE = (
     "lake/feature_table.py", "lake/publish.py", "lake/links.py", "lake/writer.py",
     "lake/ledger.py", "lake/commits.py", "lake/history*.py",
     "lake/recovery.py", "lake/resume.py", "lake/segment*.py", "lake/frames.py", "lake/rebuild.py", "lake/survey.py",
-    "lake/feature_care.py", "lake/backup.py", "collectors/recovery.py",
+    "lake/feature_care.py", "lake/backup.py", "collectors/recovery.py", "collectors/reread.py",
 )  # fmt: skip
 """What writes, commits and recovers: each line and each branch of it."""
 TESTS = {

@@ -162,6 +162,17 @@ def test_ids_reordered_right_after_a_cut_leave_it_empty():
     assert made.tick(T + 60 * SECOND) == []
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_comes_late_from_before_a_restart_makes_no_gap_of_what_was_stored_then(restarted):
+    """On a connection that is the first of all it shows that more was to come; of a stream that is stored it does not."""
+    made = ids()
+    if restarted:
+        made.resume({"BTCUSDT": Resume(trade(110).ts_event, 110, "n-0-1", "stopped")})
+    feed(made, trade(111), trade(104))
+    told = made.interrupt("n-1-1", ["BTCUSDT"], "cut", T + SECOND) + made.tick(T + 60 * SECOND)
+    assert [(g.id_from, g.id_to) for g in told if g.cause == "jump"] == ([] if restarted else [(105, 111)])
+
+
 def test_a_second_interruption_before_the_stream_resumed_is_the_same_gap():
     made = ids()
     feed(made, trade(100))

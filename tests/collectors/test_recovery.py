@@ -15,11 +15,13 @@ from msgspec import Raw
 from collectors import recovery
 from collectors.chain_checked import CheckedMerger
 from collectors.config import WritingConfig
+from collectors.departures import RETIRED
 from collectors.exchanges import load
 from collectors.intake import Intake, lines_of
 from collectors.links import Link
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
+from collectors.reread import memory_of
 from collectors.writing import GroupCommit
 from lake import durable, layout
 from lake.frames import read_frames
@@ -208,10 +210,70 @@ def test_a_segment_that_is_no_longer_there_between_two_that_are_read_again_is_no
         first.write(at + 9 * MINUTE, covered=True)
     rows = [row for row in first.writer.manifest.segments(*MARKET, "trade") if row.rows]
     assert len(rows) == 3
+    transform_once(first.writer, InlineExecutor(), T0 + HOUR, TransformerConfig())
     first.writer.publish(segments={rows[1].path: "deleted"}, now=T0 + HOUR)
     first.die()
     with Crash(tmp_path, T0 + HOUR) as second:
         assert [gap for gap in second.gaps("trade") if gap.cause == "jump"] == []
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["still there", "taken by retention"])
+def test_a_hole_behind_a_sealed_segment_is_said_at_the_next_start(tmp_path: Path, taken: bool) -> None:
+    """The lines that are open begin behind it, and the merger still waits when the crash comes."""
+    at = T0 + 9 * MINUTE
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), t(2, 100)], T0 + SECOND)
+    first.write(T0 + SECOND, covered=True)
+    first.write(at, covered=True)
+    if taken:
+        transform_once(first.writer, InlineExecutor(), at, TransformerConfig())
+        (row,) = [row for row in first.writer.manifest.segments(*MARKET, "trade") if row.rows]
+        first.writer.publish(segments={row.path: "deleted"}, now=at)
+        durable.unlink(tmp_path / row.path)
+    first.pipeline.receive(link, [t(5, 540_000)], at)
+    first.write(at + SECOND)
+    assert first.gaps("trade") == []
+    first.die()
+    with Crash(tmp_path, T0 + 10 * MINUTE) as second:
+        found = {(gap.cause, gap.id_from, gap.id_to, gap.ts_to) for gap in second.gaps("trade")}
+        assert found == {("jump", 3, 5, at + 1), ("crash", 6, None, None)}
+
+
+def test_a_hole_in_a_segment_that_was_just_sealed_is_said_at_the_next_start(tmp_path: Path) -> None:
+    """All of its lines are accounted for; what lies between them was still waited for."""
+    at = T0 + MINUTE - T0 % MINUTE  # segments end with their minute
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), t(2, 100)], T0 + SECOND)
+    first.write(T0 + SECOND, covered=True)
+    first.pipeline.receive(link, [t(5, 39_000)], at - SECOND)
+    first.write(at, covered=True)
+    (row,) = [row for row in first.writer.manifest.segments(*MARKET, "trade") if row.rows]
+    assert (row.state, row.rows) == ("sealed", 3)
+    assert first.gaps("trade") == []
+    first.die()
+    with Crash(tmp_path, at + MINUTE) as second:
+        assert {(gap.cause, gap.id_from, gap.id_to) for gap in second.gaps("trade")} == {
+            ("jump", 3, 5),
+            ("crash", 6, None),
+        }
+
+
+def test_what_nobody_wanted_meanwhile_is_no_hole(tmp_path: Path) -> None:
+    at = T0 + 9 * MINUTE
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), t(2, 100)], T0 + SECOND)
+    first.write(T0 + SECOND, covered=True)
+    first.pipeline.close(link, RETIRED, T0 + 2 * SECOND)
+    first.write(at, covered=True)
+    link = first.open("n-1-2", at)
+    first.pipeline.receive(link, [t(50, 540_000), t(51, 541_000)], at + SECOND)
+    first.write(at + SECOND, covered=True)
+    first.die()
+    with Crash(tmp_path, T0 + 10 * MINUTE) as second:
+        assert {(gap.cause, gap.id_from) for gap in second.gaps("trade")} == {("crash", 52)}
 
 
 def test_a_gap_that_was_none_is_closed_though_the_crash_came_before_it_was_said(tmp_path: Path, crashed: Crash) -> None:
@@ -601,7 +663,7 @@ def test_what_is_read_behind_a_gap_ends_it_as_the_stream_would_have(
     (gap,) = stream.tick(T0)
     read = [msgspec.structs.replace(event) for event in events if stream.merge(event)]
     (wanted,) = (one for one in stream.tick(T0 + HOUR) if one.gap_id == gap.gap_id)
-    memory = recovery._memory(tuple(lane))
+    memory = memory_of(tuple(lane))
     memory.resume(stop)
     assert memory.tick(T0) == [gap]
     found: dict[str, tuple[int | None, int]] = {}
@@ -649,7 +711,7 @@ def test_updates_that_came_and_were_given_up_are_not_told_to_be_missing_twice(tm
 def test_what_is_read_again_lacks_what_the_stream_lacked(name: str, steps: list[tuple[int, int, bool, bool]]) -> None:
     """Two connections that tell much twice: of the rows that were stored another memory finds the same holes."""
     *lane, make = STREAMS[name]
-    stream, again = merger_maker(load(lane[0]), lane[1])(lane[2]), recovery._memory(tuple(lane))
+    stream, again = merger_maker(load(lane[0]), lane[1])(lane[2]), memory_of(tuple(lane))
     last, before = 30, 0
     for at, (skipped, covered, both, other) in enumerate(steps, SECOND):
         first = last + skipped + 1

@@ -1,0 +1,147 @@
+"""Which lines a start reads again after a crash, and what a merger says of them that the crash came too soon for.
+
+A merger waits a moment before it says that something is missing (`HOLD`). So the lines that came last are merged again,
+by a memory that begins where the stream was before them: what is missing between them, or where they begin, is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import msgspec
+
+from collectors import exchanges
+from collectors.chain import ChainMerger
+from collectors.chain_checked import CheckedMerger
+from collectors.holes import HOLD
+from collectors.intake import LaneKey
+from collectors.merger import CHAINED, merger
+from collectors.numbered import IdMerger
+from collectors.redundancy import way_of
+from lake.recovery import Recovery
+from lake.resume import stopped_before
+from lake.rows import FRAMES, SegmentRow
+from lake.writer import LakeWriter
+from market.kinds import KINDS, Contiguous
+from market.session import Coverage, Gap, Merger, Resume
+from market.times import SECOND
+
+MOMENT = HOLD + 8 * SECOND
+"""us of receive time before the last line of a market in which what was missing may not have been recorded yet."""
+
+
+class Stretch(msgspec.Struct):
+    """Segments of one stream that follow each other, and the memory that merges their lines again, where ids say what
+    is missing. `before` is where its symbols were in front of the first one.
+    """
+
+    lane: LaneKey
+    segments: list[SegmentRow]
+    memory: IdMerger | None = None
+    before: Mapping[str, Resume] = msgspec.field(default_factory=dict)
+
+
+def numbered(kind: str) -> bool:
+    """Whether the venue numbers the events of a kind one by one."""
+    return any(isinstance(check, Contiguous) for check in KINDS[kind].checks)
+
+
+def summed(lane: LaneKey) -> bool:
+    """Whether a stream is a book whose rows have places made of times (`collectors.chain_checked`), which count
+    nothing.
+    """
+    exchange, market_type, kind = lane
+    if kind != CHAINED or exchange not in exchanges.names():
+        return False
+    return way_of(exchanges.load(exchange), market_type, kind).name == "summed"
+
+
+def memory_of(lane: LaneKey) -> Merger:
+    """A merger that names the gaps of a stream as the one of its pipeline will."""
+    return CheckedMerger(*lane) if summed(lane) else merger(*lane, contiguous=numbered(lane[2]))
+
+
+def _counting(lane: LaneKey) -> IdMerger | None:
+    """The same where its ids say what is missing."""
+    if lane[2] == CHAINED:
+        return None if summed(lane) else ChainMerger(*lane)
+    return IdMerger(*lane) if numbered(lane[2]) else None
+
+
+def _tells_losses(lane: LaneKey) -> bool:
+    """Whether lines of a stream may show, by ids or checksums, that some are missing between them."""
+    return summed(lane) or _counting(lane) is not None
+
+
+def stretches(writer: LakeWriter, found: Recovery) -> Iterator[Stretch]:
+    """What has to be read again: `found.interrupted`, and the last lines of the markets that a crash interrupted."""
+    wanted = {row.path: row for row in (*found.interrupted, *_last_lines(writer, found)) if row.kind != FRAMES}
+    with writer.manifest.snapshot() as snapshot:
+        for lane in sorted({(row.exchange, row.market_type, row.kind) for row in wanted.values()}):
+            for segments in _together(writer, snapshot.segments(*lane), wanted):
+                stretch = Stretch(lane, segments, _counting(lane))
+                if stretch.memory is not None:
+                    stretch.before = stopped_before(writer.root, snapshot, segments[0])
+                    stretch.memory.follow(stretch.before)
+                yield stretch
+
+
+def _last_lines(writer: LakeWriter, found: Recovery) -> Iterator[SegmentRow]:
+    """Segments that were sealed, and all of it recorded but what was still waited for."""
+    for market in {(row.exchange, row.market_type) for row in found.unclosed}:
+        rows = [row for row in writer.manifest.segments(*market) if row.recv_max is not None]
+        newest = max((row.recv_max or 0 for row in rows), default=0)
+        for row in rows:
+            lane = (*market, row.kind)
+            if row.kind != FRAMES and (row.recv_max or 0) > newest - MOMENT and _tells_losses(lane):
+                yield row
+
+
+def _together(writer: LakeWriter, rows: Sequence[SegmentRow], wanted: Collection[str]) -> Iterator[list[SegmentRow]]:
+    """Those of a stream's segments that are `wanted` and there, as far as no other one lies between them."""
+    stretch: list[SegmentRow] = []
+    for row in (row for row in rows if row.rows):
+        if row.path in wanted and (writer.root / row.path).is_file():
+            stretch.append(row)
+        elif stretch:
+            yield stretch
+            stretch = []
+    if stretch:
+        yield stretch
+
+
+def untold(writer: LakeWriter, stretch: Stretch, now: int) -> Iterator[Gap]:
+    """Holes among the lines that were read again of which no row says anything."""
+    if stretch.memory is None:
+        return
+    known: dict[str, dict[str, Gap]] = {}
+    for gap in writer.manifest.gaps(*stretch.lane):
+        known.setdefault(gap.symbol, {})[gap.gap_id] = gap
+    for gap in stretch.memory.tick(now + MOMENT):
+        told = known.get(gap.symbol, {})
+        if gap.gap_id in told or any(_gave_up(one, gap) for one in told.values()):
+            continue
+        stop = stretch.before.get(gap.symbol)
+        if stop is not None and stop.seq is not None and gap.id_from == stop.seq + 1:
+            covered = writer.manifest.coverage(*stretch.lane, gap.symbol)
+            if _was_away(covered, gap):
+                continue
+        gap.detected_at = now
+        yield gap
+
+
+def _gave_up(told: Gap, hole: Gap) -> bool:
+    """Whether a hole is of updates that came and were given up: their gap has no ids."""
+    return (
+        told.proof == "counted" and hole.ts_from <= told.ts_from and (hole.ts_to or 0) >= (told.ts_to or told.ts_from)
+    )
+
+
+def _was_away(covered: Sequence[Coverage], hole: Gap) -> bool:
+    """Whether a stream began anew in a hole: an interruption, which has its own row, or nobody wanted it meanwhile."""
+    end = hole.ts_from
+    for span in sorted(covered, key=lambda row: row.ts_from):
+        if span.ts_from > end and span.ts_from < (hole.ts_to or span.ts_from):
+            return True
+        end = max(end, span.ts_to)
+    return False
