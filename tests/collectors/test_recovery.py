@@ -784,7 +784,8 @@ def test_of_a_book_that_nothing_is_known_of_nothing_is_wrong_and_history_is_no_s
     market, clear = ("kraken", "spot"), update(0, None, "a-1-1", flags=("clear",))
     late = update(3, 3, "a-1-1", 2)
     with LakeWriter.open(tmp_path, "n", T0) as writer:
-        life(writer, market, "h-1-1", [row for row in WRONG if row.flags], 1, source=HISTORY)
+        bought = [msgspec.structs.replace(row, session="h-1-1") for row in WRONG if row.flags]
+        life(writer, market, "h-1-1", bought, 1, source=HISTORY)
         life(writer, market, "a-1-1", [clear, *WHOLE, late, clear], 2)
         (crash,) = settled(writer, T0 + SECOND)
         assert (crash.cause, crash.ts_from, crash.ts_to) == ("crash", T0 + 70, None), "it begins where that one would"
