@@ -137,9 +137,10 @@ def _last_events(
     coverage = [row for row in snapshot.coverage(exchange, market_type, name) if row.session not in told.past]
     newest = max((row.ts_to for row in coverage), default=0)
     wanted = {row.symbol for row in coverage if row.ts_to > newest - RECENT} | found.keys()
-    # a session that lasted for an instant covers nothing, and yet its gap waits for its end
+    # a session that lasted for an instant covers nothing, and yet its gap waits for its end, be it for weeks
     growing = [gap for gap in snapshot.gaps(exchange, market_type, name, state="open") if gap.ts_to is None]
-    wanted |= {gap.symbol for gap in growing if gap.ts_from > newest - RECENT and gap.symbol != EVERY_SYMBOL}
+    silent = {gap.symbol: gap.ts_from for gap in growing if gap.symbol not in wanted}
+    wanted |= {gap.symbol for gap in growing if gap.symbol != EVERY_SYMBOL}
     # several files of one time (late rows) may hold a symbol: files are taken in groups that overlap in time
     for group in _by_time(files):
         # a segment that failed for a while is older than parts made since: its lines are not the last word
@@ -147,9 +148,11 @@ def _last_events(
         wanted = {symbol for symbol in wanted if symbol not in found or found[symbol].ts_event <= end}
         if not wanted:
             break
+        start = min(file.ts_min for file in group)
+        sought = frozenset(symbol for symbol in wanted if silent.get(symbol, start) >= start - DAY)
         seen: set[str] = set()
-        for file in group:
-            for symbol, event in _of_table(root, file, frozenset(wanted), told, first.recv_min if first else None):
+        for file in group if sought else ():
+            for symbol, event in _of_table(root, file, sought, told, first.recv_min if first else None):
                 _keep(found, symbol, event)
                 seen.add(symbol)
         wanted -= seen

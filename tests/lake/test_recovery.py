@@ -21,7 +21,7 @@ from lake.tables import Parent
 from lake.writer import LakeWriter
 from market.kinds import BookDelta, Quote, Trade
 from market.session import Coverage
-from market.times import MINUTE, SECOND
+from market.times import DAY, MINUTE, SECOND
 from tests.support import book_rows
 from tests.support.lakes import TestLake, date_of
 from tests.support.market_rows import T0, quote, table, trade
@@ -232,6 +232,23 @@ def test_mergers_are_told_where_every_symbol_stopped(tmp_path):
     }
     quotes = found.last["binance", "linear", "quote"]
     assert {symbol: (r.seq, r.ts_event) for symbol, r in quotes.items()} == {"BTCUSDT": (6, T0 + 1006 - 400)}
+    lake.close()
+
+
+def test_a_stream_whose_gap_has_waited_for_a_week_is_told_where_it_stopped(tmp_path):
+    """Else nothing would ever end the gap. Who was silent as long and misses nothing starts anew."""
+    lake = TestLake(tmp_path)
+    long_ago = T0 - 7 * DAY
+    cover(lake.writer, "trade", "BTCUSDT")
+    lake.cover(long_ago - MINUTE, long_ago, "ETHUSDT")
+    lake.cover(long_ago - MINUTE, long_ago, "XRPUSDT")
+    lake.gap(long_ago, None, "ETHUSDT")
+    rows = [trade(long_ago - SECOND, "1", "1", seq=3, symbol=symbol) for symbol in ("ETHUSDT", "XRPUSDT")]
+    lake.part("trade", rows)
+    lake.part("trade", [trade(T0 - 3 * DAY, "1", "1", seq=1)])
+    lake.part("trade", [trade(T0, "1", "1", seq=2)])
+    found = lake.writer.recover(T0 + MINUTE).last["binance", "linear", "trade"]
+    assert {symbol: stop.seq for symbol, stop in found.items()} == {"BTCUSDT": 2, "ETHUSDT": 3}
     lake.close()
 
 
