@@ -164,7 +164,7 @@ def test_ids_reordered_right_after_a_cut_leave_it_empty():
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_what_comes_late_from_before_a_restart_makes_no_gap_of_what_was_stored_then(restarted):
-    """On a connection that is the first of all it shows that more was to come; of a stream that is stored it does not."""
+    """On a connection that is the first of all it shows that more was to come; of a stored stream it does not."""
     made = ids()
     if restarted:
         made.resume({"BTCUSDT": Resume(trade(110).ts_event, 110, "n-0-1", "stopped")})
