@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple, cast
+
+import msgspec
 
 from collectors.apart import OWN
 from collectors.files.archive.series import alone
@@ -21,6 +23,7 @@ from collectors.seams import KIND as BOOK
 from collectors.seams import Seams
 from collectors.slices import URL
 from lake import overlaps, tables
+from lake.books import MISSING
 from lake.manifest import Manifest
 from lake.overlaps import Spans, taken_at
 from lake.rows import FILES, SessionRow
@@ -55,7 +58,8 @@ class Beside:
     which times of other recordings are part of this run), `unnamed` of files whose rows have none. They are asked when
     the first such event comes.
 
-    `taken` is when the recording at hand is taken in. `again`: all frames are read again, own ones beside.
+    `taken` is when the recording at hand is taken in, `missing` what the lake lacked before. `again`: all frames are
+    read again, own ones beside.
     """
 
     def __init__(
@@ -65,11 +69,13 @@ class Beside:
         *,
         taken: int = 0,
         again: bool = False,
+        missing: Sequence[Gap] = (),
     ) -> None:
         self.taken = taken
         self.left: Counter[str] = Counter()
         """Kind -> events that were left out."""
         self.seams = Seams(self._of_files)
+        self._missing = missing
         self._again = again
         self._held = held
         self._unnamed = unnamed
@@ -139,20 +145,34 @@ class Beside:
     def _taken(self, event: Event) -> int:
         return self._foreign[event.session] if self._again else self.taken
 
-    def filled(self, manifest: Manifest, exchange: str, market_type: str, now: int) -> list[Gap]:
-        """The gaps that are none any more, or less, now that the recording is taken in: it was there all the time."""
+    def filled(self, manifest: Manifest, exchange: str, market_type: str, now: int) -> Iterator[list[Gap]]:
+        """The gaps that are none any more, or less, now that the recording is taken in: it was there all the time.
+
+        Write each list down before the next is asked for.
+        """
+        yield self._retold(manifest, exchange, market_type)
         rows = manifest.coverage(exchange, market_type) if self._foreign else ()
         kinds: dict[str, dict[str, list[Interval]]] = {}
         for row in rows:
             if row.session in self._foreign:
                 kinds.setdefault(row.kind, {})[row.symbol] = []
-        found: list[Gap] = []
         for kind, named in sorted(kinds.items()):
             said = "a recording has the book of that time" if kind == BOOK else "a recording was there all that time"
             # of a file without ids nothing tells that all of it is there; one of a book is a book at any time
             files = kind == BOOK
-            found += overlaps.filled_gaps(manifest, exchange, market_type, kind, named, said, now, files=files)
-        return found
+            yield overlaps.filled_gaps(manifest, exchange, market_type, kind, named, said, now, files=files)
+
+    def _retold(self, manifest: Manifest, exchange: str, market_type: str) -> list[Gap]:
+        """Gaps behind an event behind which the recording lacks something as well, so that they have one name: what was
+        told before, and what it tells, as two.
+        """
+        told = {gap.gap_id: gap for gap in manifest.gaps(exchange, market_type, state=MISSING)} if self._missing else {}
+        made = []
+        for before in self._missing:
+            gap = told.get(before.gap_id, before)
+            if gap.session in self._foreign and before.session not in self._foreign:
+                made += [before, msgspec.structs.replace(gap, gap_id=f"{gap.gap_id}.r{self.taken}")]
+        return made
 
 
 def beside(manifest: Manifest, exchange: str, market_type: str, now: int = 0, *, again: bool = False) -> Beside:
@@ -185,7 +205,8 @@ def beside(manifest: Manifest, exchange: str, market_type: str, now: int = 0, *,
         return Beside(held, unnamed, again=True)
     rows = manifest.sessions(exchange, market_type)
     before = [row.opened_at if row.source in FILES else taken_at(row.url) for row in rows]
-    return Beside(held, unnamed, taken=max([now, *(at + 1 for at in before)]))
+    missing = manifest.gaps(exchange, market_type, state=MISSING)
+    return Beside(held, unnamed, taken=max([now, *(at + 1 for at in before)]), missing=missing)
 
 
 def _later(row: SessionRow, taken: int, ours: Collection[int]) -> bool:

@@ -8,7 +8,7 @@ interrupted is finished by another.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -96,7 +96,7 @@ def replay(
                 on_progress(run.summary())
         run.take_raw(raw, on_progress)
         run.finish()
-        if gaps := run.filled():
+        for gaps in run.filled():
             writer.record_gaps(gaps)
     finally:
         run.close()
@@ -236,8 +236,8 @@ class Run:
         self._links.clear()
         self._seal()
 
-    def filled(self) -> list[Gap]:
-        """Gaps that a recording has closed."""
+    def filled(self) -> Iterator[list[Gap]]:
+        """Gaps that a recording has closed: write each list down before the next is asked for."""
         return self._beside.filled(self._writer.manifest, self._exchange.NAME, self._market_type, self._today)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from collectors.config import CollectorsConfig
 from collectors.files.importing import Imported, request_of, take_in
 from collectors.files.reading import Options
+from collectors.holes import gap_id
 from collectors.replay import Summary, replay
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
@@ -21,7 +22,7 @@ from lake.frames import FrameLine, encode_frame_lines
 from lake.reader import Lake
 from lake.rows import CertificateRow, SessionRow
 from lake.writer import LakeWriter
-from market.session import Coverage
+from market.session import Coverage, Gap
 from market.times import DAY, SECOND, parse
 from runtime.workers import InlineExecutor
 from transformer.config import TransformerConfig
@@ -350,7 +351,28 @@ def test_a_gap_of_the_recording_too_stays_open(tmp_path: Path) -> None:
     root = tmp_path / "lake"
     take(root, "own", own(best))
     take(root, "theirs", recorded(best, range(5, 20)) + b"\n" + recorded(best, range(26, 40)))
-    assert [row[:3] for row in gaps(root)] == [(19, 25, "open"), (25 - 1e-6, 26, "repaired")]
+    assert [row[:3] for row in gaps(root)] == [(19, 25, "open"), (19, 25, "open"), (25 - 1e-6, 26, "repaired")]
+
+
+def test_what_own_capture_lacks_behind_the_event_that_a_recording_heard_last_is_not_forgotten(tmp_path: Path) -> None:
+    """Both have one name; the connection of own capture lived on, and covers its own gap."""
+    root, symbol = tmp_path / "lake", (*MARKET, "quote", "BTCUSDT")
+    name, own_conn = gap_id(*symbol, 20, 0), "n-1-1"
+    lines = [FrameLine(ts_recv=T0, conn=own_conn, dir="open", url="wss://x")]
+    for n, second in enumerate([*range(20), *range(30, 60)], 1):
+        at = T0 + second * SECOND + 30_000
+        lines.append(FrameLine(ts_recv=at, conn=own_conn, dir="recv", n=n, frame=best(second).decode()))
+    take(root, "own", encode_frame_lines(lines))
+    with LakeWriter.open(root, "n", NOW) as writer:
+        start, end = T0 + 19 * SECOND, T0 + 30 * SECOND
+        told = (start, end, None, None, "stalled", "interval", "open", own_conn, end)
+        writer.record_gaps([Gap(name, *symbol, *told)])
+    take(root, "theirs", recorded(best, range(5, 20)) + b"\n" + recorded(best, range(26, 40)))
+    end = 1e-6
+    assert gaps(root) == [(19, 26, "open", None), (19, 26, "open", None), (26 - end, 30, "repaired", "import")]
+    take(root, "third", recorded(best, range(22, 27)))
+    told = [row[:3] for row in gaps(root) if row[2] == "open"]
+    assert told == [(19, 22, "open"), (19, 22, "open")]
 
 
 def test_a_file_without_ids_fills_a_gap_of_quotes_and_proves_nothing(tmp_path: Path) -> None:
