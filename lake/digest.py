@@ -9,10 +9,9 @@ times are estimated.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -64,22 +63,47 @@ class ContentDigest:
             return
         # by the writer of CSV, in half the time of making each line a text; what opens a line ends the one above it
         opening = first.encode()
+        self._hash.update(opening)
+        lines: Any = _Hashed(self._hash.update, len(opening))
         for rows in pl.DataFrame(columns).iter_slices(_WRITTEN_AT_ONCE):
-            sink = io.BytesIO()
             rows.write_csv(
-                sink,
+                lines,
                 include_header=False,
                 separator="\t",
                 line_terminator=last + first,
                 quote_style="never",
                 batch_size=_WRITTEN_AT_ONCE,
             )
-            self._hash.update(opening)
-            self._hash.update(sink.getbuffer()[: sink.tell() - len(opening)])
 
     def hexdigest(self) -> str:
         """The digest of the rows so far."""
         return self._hash.hexdigest()
+
+
+class _Hashed:
+    """A file of which all that is written goes into a hash as it comes, but for the last `behind` bytes."""
+
+    def __init__(self, update: Callable[[bytes | memoryview], None], behind: int) -> None:
+        self._update = update
+        self._behind = behind
+        self._held = b""
+
+    def write(self, data: bytes) -> int:
+        """Some more."""
+        if len(data) < self._behind:
+            self._end(self._held + data)
+        else:
+            self._update(self._held)
+            self._end(data)
+        return len(data)
+
+    def _end(self, data: bytes) -> None:
+        whole = max(0, len(data) - self._behind)
+        self._update(memoryview(data)[:whole])
+        self._held = data[whole:]
+
+    def flush(self) -> None:
+        """Nothing is kept that could go on."""
 
 
 def content_digest(table: pa.Table, exchange: str, market_type: str, kind: str) -> str:

@@ -81,7 +81,11 @@ def for_writing(call: ast.Call, mode_at: int) -> bool:
 def writes(tree: ast.AST) -> Iterator[tuple[int, str]]:
     text = ast.unparse(tree)
     has_paths = "pathlib" in text or "import" not in text
-    buffers = set(re.findall(r"(\w+) = (?:io\.)?BytesIO\(\)", text))
+    # what a module makes of its own to be written to could open no file here without being found
+    sinks = [
+        node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and "def write(" in ast.unparse(node)
+    ]
+    buffers = set(re.findall(rf"(\w+)(?:: Any)? = (?:(?:io\.)?BytesIO\(\)|(?:{'|'.join(sinks) or '(?!)'})\()", text))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in {"os", "shutil", "tempfile"}:
             taken = {alias.name for alias in node.names}
@@ -127,6 +131,8 @@ def test_no_other_module_writes_files(path: Path) -> None:
         "p.unlink()", "p.mkdir()",
         "shutil.rmtree(p)", "tempfile.NamedTemporaryFile()", "from os import rename", "from tempfile import mkstemp",
         "frame.write_parquet(p)", "pq.write_table(t, p)", "os.truncate(p, 1)", "p.hardlink_to(q)",
+        "class S:\n def write(self, data): open(p, 'wb')\nheld = S()\nframe.write_csv(held)",
+        "class S:\n pass\nheld = S()\nframe.write_csv(held)",
     ],
 )  # fmt: skip
 def test_the_test_finds_each_way_to_write(code: str) -> None:
@@ -140,6 +146,7 @@ def test_the_test_finds_each_way_to_write(code: str) -> None:
         "structs.replace(row, state='x')", "frame.rename({'a': 'b'})", "durable.rename(a, b)", "durable.unlink(a)",
         "p.read_bytes()", "file.write(b'x')", "os.open(p, os.O_RDONLY)", "frame.dt.truncate('1m')",
         "writer.write_table(t)", "frame.write_csv()", "held = io.BytesIO(); frame.write_parquet(held)",
+        "class S:\n def write(self, data): pass\nheld: Any = S(1)\nframe.write_csv(held)",
     ],
 )  # fmt: skip
 def test_the_test_leaves_reading_alone(code: str) -> None:

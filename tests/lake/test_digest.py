@@ -68,6 +68,14 @@ def test_the_digest_is_the_hash_of_the_lines(rows):
     assert digest(rows) == hashlib.sha256(f"lake-content 1\tbinance\tlinear\ttrade\n{lines}".encode()).hexdigest()
 
 
+@given(st.lists(st.binary(max_size=6), max_size=6), st.integers(0, 5))
+def test_all_but_the_end_is_hashed_however_it_is_written(pieces, behind):
+    whole, made = b"".join(pieces), hashlib.sha256()
+    lines = content._Hashed(made.update, behind)
+    assert [lines.write(piece) for piece in pieces] == [len(piece) for piece in pieces]
+    assert made.digest() == hashlib.sha256(whole[: max(0, len(whole) - behind)]).digest()
+
+
 FLOATS = st.sampled_from([None, 0.0, -0.0, 1.0, 1.5, 2.5, 1e-7, float("nan")])
 
 
