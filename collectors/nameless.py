@@ -85,9 +85,11 @@ class Beside:
         self._files: dict[tuple[str, int], Heard] = {}
         self._foreign: dict[str, int] = {}
         """Session of a recording -> when that was taken in."""
+        self._opened: set[str] = set()
 
     def opened(self, session: str, url: str) -> None:
         """A session begins; those of a recording are told by their address."""
+        self._opened.add(session)
         if url.startswith(URL):
             self._foreign[session] = taken_at(url)
 
@@ -146,15 +148,15 @@ class Beside:
         return self._foreign[event.session] if self._again else self.taken
 
     def filled(self, manifest: Manifest, exchange: str, market_type: str, now: int) -> Iterator[list[Gap]]:
-        """The gaps that are none any more, or less, now that the recording is taken in: it was there all the time.
+        """The gaps that are none any more, or less, now that a recording, or another node's frames, are taken in: they
+        were there all the time.
 
         Write each list down before the next is asked for.
         """
         yield self._retold(manifest, exchange, market_type)
-        rows = manifest.coverage(exchange, market_type) if self._foreign else ()
         kinds: dict[str, dict[str, list[Interval]]] = {}
-        for row in rows:
-            if row.session in self._foreign:
+        for row in manifest.coverage(exchange, market_type):
+            if row.session in self._opened:
                 kinds.setdefault(row.kind, {})[row.symbol] = []
         for kind, named in sorted(kinds.items()):
             said = "a recording has the book of that time" if kind == BOOK else "a recording was there all that time"
@@ -166,11 +168,15 @@ class Beside:
         """Gaps behind an event behind which the recording lacks something as well, so that they have one name: what was
         told before, and what it tells, as two.
         """
-        told = {gap.gap_id: gap for gap in manifest.gaps(exchange, market_type, state=MISSING)} if self._missing else {}
+        if not self._missing:
+            return []
+        by = {row.session: overlaps.whose(row, nodes=True) for row in manifest.sessions(exchange, market_type)}
+        told = {gap.gap_id: gap for gap in manifest.gaps(exchange, market_type, state=MISSING)}
         made = []
         for before in self._missing:
             gap = told.get(before.gap_id, before)
-            if gap.session in self._foreign and before.session not in self._foreign:
+            who = by.get(gap.session or "")
+            if gap.session in self._opened and who is not None and who != by.get(before.session or ""):
                 made += [before, msgspec.structs.replace(gap, gap_id=f"{gap.gap_id}.r{self.taken}")]
         return made
 

@@ -53,12 +53,19 @@ class Overlap(msgspec.Struct, kw_only=True):
 
 
 def covered(
-    manifest: Manifest, exchange: str, market_type: str, kind: str, sessions: Iterable[str], *, files: bool
+    manifest: Manifest,
+    exchange: str,
+    market_type: str,
+    kind: str,
+    sessions: Iterable[str],
+    *,
+    files: bool,
+    nodes: bool = False,
 ) -> Spans:
     """When each symbol of a kind was covered by other sessions than these, gaps left out. `files`: by files as well.
-    EVERY_SYMBOL stands for symbols that are not named.
+    `nodes`: a gap of one node is none of another. EVERY_SYMBOL stands for symbols that are not named.
     """
-    return together(covered_by(manifest, exchange, market_type, kind, sessions, files=files).values())
+    return together(covered_by(manifest, exchange, market_type, kind, sessions, files=files, nodes=nodes).values())
 
 
 def covered_by(
@@ -70,13 +77,14 @@ def covered_by(
     *,
     files: bool,
     closed: bool = False,
+    nodes: bool = False,
 ) -> dict[str, Spans]:
-    """The same of own capture, of files, and of each recording of somebody else, by its address: a gap of one is none
-    of what another has. `closed`: also gaps that were closed since. The coverage of a stream ends, and an interruption
+    """The same of own capture, of files, and of each recording of somebody else (`whose`): a gap of one is none of
+    what another has. `closed`: also gaps that were closed since. The coverage of a stream ends, and an interruption
     begins, with an event that is stored: its time is covered.
     """
     known = {row.session: row for row in manifest.sessions(exchange, market_type)}
-    by = {name: _by(row) for name, row in known.items()}
+    by = {name: whose(row, nodes=nodes) for name, row in known.items()}
     ours = {*sessions, *(name for name, who in by.items() if who == FILE and not files)}
     others = {OWN, *(who for name, who in by.items() if name not in ours)}
     held: dict[str, dict[str, list[Interval]]] = {who: {EVERY_SYMBOL: []} for who in sorted(others)}
@@ -127,12 +135,12 @@ def filled_gaps(
     manifest: Manifest, exchange: str, market_type: str, kind: str, taken: Mapping[str, Sequence[Interval]], said: str,
     now: int, *, files: bool = True,
 ) -> list[Gap]:  # fmt: skip
-    """The gaps of these symbols that what is taken in, and what recordings (and `files`) cover, fill: closed, or of
-    those that are filled in part a row for each part, closed or as it was.
+    """The gaps of these symbols that what is taken in, and what recordings, other nodes (and `files`) cover, fill:
+    closed, or of those that are filled in part a row for each part, closed or as it was.
 
-    Ids that follow each other by one tell themselves when the day is closed.
+    Ids that follow each other by one, and those of books on other nodes, tell themselves when the day is closed.
     """
-    held = covered(manifest, exchange, market_type, kind, [], files=files)
+    held = covered(manifest, exchange, market_type, kind, [], files=files, nodes=kind != BOOK)
     found = []
     for gap in manifest.gaps(exchange, market_type, kind, state=_MISSING):
         lacking = hole(gap)
@@ -177,9 +185,15 @@ def taken_at(url: str) -> int:
     return int(said) if said.isdecimal() else 0
 
 
-def _by(row: SessionRow) -> str:
-    """Whose a session is: each recording is one of its own, whatever connections it has."""
-    return FILE if row.source in FILES else row.url if row.url.startswith(RECORDINGS) else OWN
+def whose(row: SessionRow, *, nodes: bool = False) -> str:
+    """Who a session is of: FILE, a recording by its address, whatever connections it has, or OWN, or (`nodes`) one of
+    our nodes.
+    """
+    if row.source in FILES:
+        return FILE
+    if row.url.startswith(RECORDINGS):
+        return row.url
+    return f"node {row.session.rsplit('-', 2)[0]}" if nodes else OWN
 
 
 def of_symbol(held: Spans, symbol: str) -> Sequence[tuple[int, int]]:

@@ -354,6 +354,18 @@ def test_a_gap_of_the_recording_too_stays_open(tmp_path: Path) -> None:
     assert [row[:3] for row in gaps(root)] == [(19, 25, "open"), (19, 25, "open"), (25 - 1e-6, 26, "repaired")]
 
 
+@pytest.mark.parametrize("node, state", [("m", "repaired"), ("n", "open")])
+def test_frames_of_another_node_close_what_this_one_lacks(tmp_path: Path, node: str, state: str) -> None:
+    """A connection of the same node was there, and did not hear more than what was stored then."""
+    root, lines = tmp_path / "lake", [FrameLine(ts_recv=T0, conn=f"{node}-9-1", dir="open", url="wss://x")]
+    take(root, "own", own(best))
+    for n, second in enumerate(range(10, 40), 1):
+        at = T0 + second * SECOND + 31_000
+        lines.append(FrameLine(ts_recv=at, conn=f"{node}-9-1", dir="recv", n=n, frame=best(second).decode()))
+    take(root, "theirs", encode_frame_lines(lines))
+    assert [row for row in gaps(root) if row[2] != "empty"] == [(19, 25, state, "import" if state != "open" else None)]
+
+
 def test_what_own_capture_lacks_behind_the_event_that_a_recording_heard_last_is_not_forgotten(tmp_path: Path) -> None:
     """Both have one name; the connection of own capture lived on, and covers its own gap."""
     root, symbol = tmp_path / "lake", (*MARKET, "quote", "BTCUSDT")
