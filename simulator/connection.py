@@ -39,6 +39,9 @@ class Connection:
         self.out: list[bytes] = []
         self.opened = 0
         self.last_pong = 0.0
+        self.last_ping = 0.0
+        self.unanswered = 0
+        """Pings since the last pong."""
         self.inbound: list[float] = []
         self.cause = ""
         self.unsent = 0

@@ -359,13 +359,20 @@ class Hub:
                 group.change(connection, joins=False)
 
     def ping(self, connection: Connection, every: float, patience: float) -> None:
-        """Ping now and every `every` seconds; who has not answered for `patience` seconds is cut off."""
+        """Ping now and every `every` seconds; who has not answered for `patience` seconds is cut off.
+
+        These are counted in pings: a simulator that stood still itself has not waited for anybody.
+        """
         loop = asyncio.get_running_loop()
         if connection.number not in self.connections:
             return
-        if loop.time() - connection.last_pong > patience and not connection.mute:
+        if connection.last_pong >= connection.last_ping:
+            connection.unanswered = 0
+        if (connection.unanswered + 1) * every > patience and not connection.mute:
             connection.end("no pong", 1008)
             return
         if not self.strikes.mutes(connection):
             connection.out.append(frame(str(self.clock.now() // 1000).encode(), PING))
+            connection.last_ping = loop.time()
+            connection.unanswered += 1
         loop.call_later(every, self.ping, connection, every, patience)

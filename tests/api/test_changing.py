@@ -90,6 +90,11 @@ class Daemon:
         while not (info := read_lock(self.writer.root)) or not info.port:
             await asyncio.sleep(0.002)
 
+    async def followed(self, job: str) -> None:
+        """Returns once somebody hears of a job that is under way."""
+        while not ((live := self.jobs._live.get(job)) and live.followers):
+            await asyncio.sleep(0.002)
+
     async def end(self) -> None:
         self.stop.set()
         self.fake.go.set()
@@ -167,7 +172,7 @@ async def test_a_download_is_a_job_that_is_watched_paused_and_cancelled(here: As
     shown = (await here.get(f"/api/v1/jobs/{job}")).json()
     assert (shown["progress"]["chunks"], len(shown["chunks"])) == (1, 1)
     watching = asyncio.ensure_future(here.get(f"/api/v1/jobs/{job}/events"))
-    await asyncio.sleep(0.05)
+    await daemon.followed(job)
     daemon.fake.go.set()
     events = (await watching).body.decode()
     assert 'event: progress\ndata: {"done":1,"total":3,"what":"at work"}' in events
@@ -191,7 +196,7 @@ async def test_a_job_that_fails_says_why_to_who_watches(here: Asgi, daemon: Daem
     daemon.fake.fails = True
     job = (await post(here, "/api/v1/ingest/download", ORDER)).json()["task_id"]
     watching = asyncio.ensure_future(here.get(f"/api/v1/jobs/{job}/events"))
-    await asyncio.sleep(0.05)
+    await daemon.followed(job)
     daemon.fake.go.set()
     assert "event: failed\ndata: " in (await watching).body.decode()
 

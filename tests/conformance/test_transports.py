@@ -17,6 +17,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import websockets
@@ -418,9 +419,28 @@ async def test_a_peer_that_answers_no_ping_is_left(name: str, monkeypatch: pytes
         await transport.close()
 
 
+class Pings:
+    """They are due when a test says so: a peer in the same loop answers no sooner than the loop lets it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(transports, "PING_SECONDS", NEVER)
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def call_later(delay: float, callback: Any, *given: Any, **more: Any) -> asyncio.TimerHandle:
+            if delay == NEVER:
+                self.due = callback
+            return later(delay, callback, *given, **more)
+
+        monkeypatch.setattr(loop, "call_later", call_later)
+
+
+NEVER = 1e6
+"""Seconds."""
+
+
 async def test_a_quiet_peer_that_answers_pings_is_kept(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transports, "PING_SECONDS", 0.1)
-    pinged = 0
+    pings, pinged = Pings(monkeypatch), 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal pinged
@@ -436,6 +456,11 @@ async def test_a_quiet_peer_that_answers_pings_is_kept(name: str, monkeypatch: p
 
     async with served(talk) as url:
         transport = await connected(name, url)
+        held = getattr(transport, "_connection", transport._inbox)
+        for _ in range(5):
+            pings.due()
+            while not getattr(held, "heard" if hasattr(held, "heard") else "_heard"):
+                await asyncio.sleep(0.001)
         frames, closed = await read_all(transport)
         assert (frames, closed.code, pinged) == ([b"still here"], 1000, 5)
         await transport.close()
@@ -444,19 +469,25 @@ async def test_a_quiet_peer_that_answers_pings_is_kept(name: str, monkeypatch: p
 async def test_a_peer_that_talks_is_kept_although_it_answers_no_ping(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transports, "PING_SECONDS", 0.1)
+    pings, goes_on = Pings(monkeypatch), asyncio.Semaphore()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(ACCEPT.replace(b"%s", await key_of(reader)) + b"\r\n")
         for n in range(20):
+            await goes_on.acquire()
             writer.write(wire(FINAL | TEXT, b"%d" % n))
-            await asyncio.sleep(0.03)
+        await goes_on.acquire()
         writer.write(wire(FINAL | CLOSE, (1000).to_bytes(2)))
 
     async with served(talk) as url:
         transport = await connected(name, url)
-        frames, closed = await read_all(transport)
-        assert (frames, closed.code) == ([b"%d" % n for n in range(20)], 1000)
+        frames: list[bytes] = []
+        for _ in range(20):
+            frames += await received(transport)
+            pings.due()
+            goes_on.release()
+        rest, closed = await read_all(transport)
+        assert (frames + rest, closed.code) == ([b"%d" % n for n in range(20)], 1000)
         await transport.close()
 
 

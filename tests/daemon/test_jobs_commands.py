@@ -25,6 +25,7 @@ from market.session import Endpoint, Exchange
 from runtime.clock import SystemClock
 from tests.cli.test_commands import ask
 from tests.lake.test_jobs import chunk
+from tests.support.live import PATIENCE
 
 ASKED = ("backfill", "--exchange", "binance", "--market", "spot", "--symbol", "BTCUSDT", "--kind", "kline")
 PERIOD = ("--from", "2026-01-02", "--to", "2026-01-16")
@@ -67,11 +68,9 @@ class Daemon:
                 group.create_task(control.run(self.stop))
 
     async def until(self, what: Callable[[], bool]) -> None:
-        for _ in range(3000):
-            await asyncio.sleep(0.002)
-            if what():
-                return
-        raise AssertionError("it does not come to that")
+        async with asyncio.timeout(PATIENCE):
+            while not what():
+                await asyncio.sleep(0.002)
 
 
 @pytest.fixture

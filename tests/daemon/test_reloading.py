@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import msgspec
 import pytest
@@ -20,6 +19,7 @@ from daemon.stopping import Stopper
 from lake.lock import read_lock
 from runtime.service import Fatal
 from tests.support.commands import ROOT, dl, dl_json
+from tests.support.live import PATIENCE, wait_for
 
 BEFORE = """\
 lake: data
@@ -156,12 +156,11 @@ def test_the_daemon_reloads_by_signal_and_by_command_and_goes_on_after_a_refusal
         )
 
     def wait(*, until):
-        for _ in range(1500):
+        def reached():
             assert process.poll() is None, said.read_text()
-            if until():
-                return
-            time.sleep(0.02)
-        raise AssertionError(said.read_text())
+            return until()
+
+        wait_for("what it is to say", reached)
 
     try:
         wait(until=lambda: (info := read_lock(lake)) is not None and info.port)
@@ -177,7 +176,7 @@ def test_the_daemon_reloads_by_signal_and_by_command_and_goes_on_after_a_refusal
         process.send_signal(signal.SIGHUP)
         wait(until=lambda: said.read_text().count("nothing changes: ") == 2)
         process.terminate()
-        assert process.wait(timeout=30) == 0, said.read_text()
+        assert process.wait(timeout=PATIENCE) == 0, said.read_text()
     finally:
         process.kill()
         process.wait()

@@ -164,19 +164,29 @@ async def test_speed_is_kept_by_the_clock_and_without_one_nothing_waits(root):
 
 
 async def _until(reached):
-    for _ in range(2000):
-        if reached():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("not reached")
+    async with asyncio.timeout(60):
+        while not reached():
+            await asyncio.sleep(0.001)
+
+
+async def health_of(client, address):
+    async with client.get(address + "/health-check") as answer:
+        return await answer.json()
 
 
 async def _all(socket):
     return [message.data async for message in socket]
 
 
-async def test_sockets_of_a_venue_are_subscribed_to_in_its_own_way_and_may_share_an_order(root):
-    clock = ManualClock()
+async def test_sockets_of_a_venue_are_subscribed_to_in_its_own_way_and_may_share_an_order(root, monkeypatch):
+    clock, members = ManualClock(), []
+
+    class Subscriber(replay_server._Subscriber):
+        def __init__(self, *given):
+            super().__init__(*given)
+            members.append(self)
+
+    monkeypatch.setattr(replay_server, "_Subscriber", Subscriber)
     query = {"exchange": "binance-futures", "from": FROM, "to": TO, "session": "one"}
     async with served(root, clock) as (client, address):
         url = address + asked("/ws-replay", None, **query)
@@ -184,8 +194,7 @@ async def test_sockets_of_a_venue_are_subscribed_to_in_its_own_way_and_may_share
         await first.send_json({"method": "SUBSCRIBE", "params": ["btcusdt@trade"], "id": 1})
         await first.send_str("no JSON at all")
         await second.send_json({"method": "SUBSCRIBE", "params": ["ethusdt@bookTicker"], "id": 1})
-        await asyncio.sleep(0.05)
-        await _until(lambda: clock.sleeping)
+        await _until(lambda: clock.sleeping and len(members) == 2 and all(one.wanted for one in members))
         await clock.advance(replay_server.GATHER_SECONDS)
         assert await _all(first) == [trade_of(n) for n in range(10)]
         assert await _all(second) == [quote_of(n) for n in range(10)]
@@ -217,26 +226,19 @@ async def test_a_slow_reader_holds_up_the_reading_and_a_gone_one_ends_it(root, m
     monkeypatch.setattr(replay_server.replay_sources, "messages", endless)
     async with served(root, connections=1) as (client, address):
         socket = await client.ws_connect(address + asked("/ws-replay-normalized", NORMAL))
-        for _ in range(200):
-            await asyncio.sleep(0.005)
-            before = len(read)
-            await asyncio.sleep(0.02)
-            if before == len(read) > 0:
-                break
-        assert len(read) == before, "it does not read on"
-        assert len(read) < 500, "socket buffers, and a batch"
+        before = -1
+        async with asyncio.timeout(60):
+            while before != len(read) or not read:
+                before = len(read)
+                await asyncio.sleep(0.02)
+        assert len(read) < 500, "it does not read on: socket buffers, and a batch"
         (answer,) = await body(client, address, "/replay", RAW, status=503)
         assert "1 replays are under way" in answer["error"]
         await socket.close()
-        async with client.get(address + "/health-check") as health:
-            assert (await health.json())["possible"] == 1
-        for _ in range(400):
-            async with client.get(address + "/health-check") as health:
-                if not (await health.json())["replays"]:
-                    break
-            await asyncio.sleep(0.005)
-        else:
-            raise AssertionError("the replay goes on for nobody")
+        assert (await health_of(client, address))["possible"] == 1
+        async with asyncio.timeout(60):
+            while (await health_of(client, address))["replays"]:
+                await asyncio.sleep(0.005)
 
 
 async def test_an_answer_that_waits_for_its_time_ends_when_its_reader_goes(root):

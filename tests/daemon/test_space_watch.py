@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -132,25 +133,23 @@ async def test_without_a_collector_a_full_disk_makes_the_daemon_unready_too(tmp_
         stop = asyncio.Event()
         running = asyncio.ensure_future(supervisor.run(stop))
 
-        async def passed() -> None:
-            for _ in range(20):
+        async def until(reached: Callable[[], object]) -> None:
+            while not reached():  # a thread looks at the disk
                 await clock.advance(1)
                 await asyncio.sleep(0.002)
 
-        await passed()
-        assert status.ready()[0]
+        await until(lambda: status.ready()[0] and watch.status()["ballast_bytes"] == MB)
         assert (writer.root / BALLAST).stat().st_size == MB
         disk.free = 3
-        await passed()
+        await until(lambda: watch.space.level.name == "full")
         assert status.ready() == (False, {"ready": False, "waiting": {"space": "disk_full"}})
         assert not (writer.root / BALLAST).exists()
         assert status.report(supervisor.status())["services"]["space"]["report"]["level"] == "full"
         disk.free = 5000
-        await passed()
-        assert status.ready()[0]
+        await until(lambda: status.ready()[0])
         assert (writer.root / BALLAST).exists()
         stop.set()
-        await passed()
+        await until(running.done)
         await running
 
 

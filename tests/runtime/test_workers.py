@@ -157,7 +157,7 @@ def test_a_worker_does_not_outlive_a_parent_that_was_killed():
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     pid = int(done.stdout)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while _lives(pid):
         assert time.monotonic() < until, f"worker {pid} still runs"
         time.sleep(0.02)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from pathlib import Path
 
 import aiohttp
@@ -10,8 +11,10 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from simulator import options, venues
+from simulator import options, server, venues
+from simulator.clock import Clock
 from simulator.feeds import STEP
+from simulator.hub import TICK
 from simulator.server import application, build
 from simulator.truth import Truth, load
 from simulator.venues.binance import names as stream_names
@@ -40,6 +43,15 @@ class Sim:
         async with self.http.post(f"http://{self.host}/sim/faults", json=fields) as answer:
             return answer.status, await answer.json()
 
+    @contextlib.asynccontextmanager
+    async def under(self, **fields):
+        """A fault that lasts as long as the block, however long that takes; `seconds` in force is beyond any test."""
+        status, fault = await self.fault(seconds=1000, **fields)
+        assert status == 200, fault
+        yield fault
+        async with self.http.delete(f"http://{self.host}/sim/faults/{fault['id']}") as answer:
+            assert answer.status == 200
+
     async def state(self):
         return (await self.get("/sim/state"))[2]
 
@@ -48,9 +60,26 @@ class Sim:
         return load(self.log)
 
 
+class Patient(Clock):
+    """Time that goes on by a moment at most between two looks at it: a market does not catch up with a machine that
+    stood still, nor does one run away from a slow machine that cannot do all that it has to.
+    """
+
+    def __init__(self, offset: int = 0) -> None:
+        super().__init__(offset)
+        self._seen = time.monotonic()
+        self._now = super().now() - offset
+
+    def now(self) -> int:
+        before, self._seen = self._seen, time.monotonic()
+        self._now += round(min(self._seen - before, 3 * TICK) * 1_000_000)
+        return self._now + self.offset
+
+
 @pytest.fixture
-async def simulate(tmp_path: Path):
+async def simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`async with simulate("--rate", "500") as sim`."""
+    monkeypatch.setattr(server, "Clock", Patient)
 
     @contextlib.asynccontextmanager
     async def start(*arguments):

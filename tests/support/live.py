@@ -28,8 +28,8 @@ def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | dict(extra or {})
 
 
-def get(url: str, timeout: float = 5) -> tuple[int, bytes]:
-    """Status and body; 0 where nobody answers, or not to the end."""
+def get(url: str, timeout: float = PATIENCE) -> tuple[int, bytes]:
+    """Status and body; 0 where nobody answers, which whoever is busy does late, or not to the end."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             return answer.status, answer.read()
@@ -69,7 +69,7 @@ class Simulator:
         request = urllib.request.Request(
             f"{self.address['control']}/faults", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             assert answer.status == 200, answer.read()
 
     def stop(self) -> Truth:

@@ -76,9 +76,11 @@ class Station:
         self.states: list[tuple[float, str | None]] = []
         """(seconds, state) whenever the collectors' state changed."""
 
-    async def run(self, seconds: float, *meanwhile: Callable[[], Any], executor: Executor | None = INLINE) -> None:
-        """Collect for so long. `meanwhile` are coroutines that change the disk as time passes; `executor` None is the
-        service's own thread, for a clock that nobody moves.
+    async def run(
+        self, seconds: float | Callable[[], bool], *meanwhile: Callable[[], Any], executor: Executor | None = INLINE
+    ) -> None:
+        """Collect for so long, or, where nobody moves the clock, until it is so. `meanwhile` are coroutines that change
+        the disk as time passes; `executor` None is the service's own thread, for a clock that nobody moves.
         """
         asyncio.get_running_loop().set_debug(False)  # stacks of a hundred thousand callbacks cost more than all else
         stops = recovery.settle(self.writer, self.writer.recover(T0), T0)
@@ -91,14 +93,19 @@ class Station:
                 await self._timed(seconds, meanwhile)
             else:
                 assert isinstance(self.clock, ManualClock)
+                assert not callable(seconds)
                 await self.clock.run(self._timed(seconds, meanwhile), limit=seconds + 60)
 
-    async def _timed(self, seconds: float, meanwhile: Sequence[Callable[[], Any]]) -> None:
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
+            await self.clock.sleep(0.02)
+
+    async def _timed(self, seconds: float | Callable[[], bool], meanwhile: Sequence[Callable[[], Any]]) -> None:
         stop = asyncio.Event()
         watching = [asyncio.ensure_future(self.watch.run(stop))] if self.watch is not None else []
         watching += [asyncio.ensure_future(one()) for one in (self._note_states, *meanwhile)]
         running = asyncio.ensure_future(self.service.run(stop))
-        timer = asyncio.ensure_future(self.clock.sleep(seconds))
+        timer = asyncio.ensure_future(self._until(seconds) if callable(seconds) else self.clock.sleep(seconds))
         await asyncio.wait((running, timer), return_when=asyncio.FIRST_COMPLETED)
         stop.set()
         try:

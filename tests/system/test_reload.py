@@ -41,7 +41,7 @@ def write(path: Path, sources: list[dict[str, Any]]) -> None:
 
 def contract(exchange: Simulator, symbol: str, status: str) -> None:
     body = json.dumps({"market": "inverse", "symbol": symbol, "status": status}).encode()
-    with urllib.request.urlopen(f"{exchange.address['control']}/contracts", body, timeout=10) as answer:
+    with urllib.request.urlopen(f"{exchange.address['control']}/contracts", body, timeout=60) as answer:
         assert answer.status == 200
 
 
@@ -127,10 +127,10 @@ def run() -> Any:
             refused = dl("reload", "--lake", lake, expect=78).stderr
 
             contract(exchange, LISTED, "TRADING")
-            wait_for("the new listing", lambda: f"begins {LISTED}" in daemon.said(), 15)
+            wait_for("the new listing", lambda: f"begins {LISTED}" in daemon.said())
             wait_for("its trades", lambda: flow.market("inverse")["sources"][0]["symbols"] == 4)
             contract(exchange, ENDED, "CLOSE")
-            wait_for("the end of a listing", lambda: f"ends {ENDED}" in daemon.said(), 15)
+            wait_for("the end of a listing", lambda: f"ends {ENDED}" in daemon.said())
             time.sleep(3)
             assert daemon.stop() == 0, daemon.said()[-4000:]
             said, truth = daemon.said(), exchange.stop()
