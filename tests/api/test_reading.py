@@ -82,7 +82,7 @@ async def test_rows_in_text_formats_are_those_of_the_lake(api: Asgi, served: Ser
 
 @pytest.mark.parametrize("form", formats.MEDIA)
 async def test_no_rows_are_an_answer_too_in_every_format(api: Asgi, form: str) -> None:
-    said = await asyncio.wait_for(api.get("/api/v1/read/trade", format=form, symbol="NOBODY"), 10)
+    said = await asyncio.wait_for(api.get("/api/v1/read/trade", format=form, symbol="NOBODY"), 60)
     assert (said.status, said.headers["content-type"]) == (200, formats.MEDIA[form])
 
 

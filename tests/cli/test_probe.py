@@ -109,8 +109,8 @@ def end_faults(running):
     import urllib.request
 
     base = f"{running.address['control']}/faults"
-    for fault in json.loads(urllib.request.urlopen(base, timeout=5).read()):
-        urllib.request.urlopen(urllib.request.Request(f"{base}/{fault['id']}", method="DELETE"), timeout=5)
+    for fault in json.loads(urllib.request.urlopen(base, timeout=60).read()):
+        urllib.request.urlopen(urllib.request.Request(f"{base}/{fault['id']}", method="DELETE"), timeout=60)
 
 
 def test_a_symbol_that_the_venue_does_not_list_is_refused_in_its_words(twins):

@@ -363,7 +363,7 @@ class Made:
 
 
 async def heard(transport: CcxtTransport) -> list[dict[str, Any]]:
-    frames, _ = await asyncio.wait_for(transport.receive(), 5)
+    frames, _ = await asyncio.wait_for(transport.receive(), 60)
     return [json.loads(frame) for frame in frames]
 
 

@@ -26,7 +26,7 @@ import bench_harness  # isort: skip -- the benches put their folder on the path
 
 
 async def received(ready, url):
-    async with asyncio.timeout(20), connect(url, compression=None) as ws:
+    async with asyncio.timeout(60), connect(url, compression=None) as ws:
         if "streams=" not in url:
             half = len(ready["streams"]) // 2
             for number, part in enumerate((ready["streams"][:half], ready["streams"][half:])):

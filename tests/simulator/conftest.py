@@ -95,7 +95,7 @@ async def simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         hub.start()
         host = "{}:{}".format(*runner.addresses[0][:2])
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as http, asyncio.timeout(30):
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http, asyncio.timeout(90):
             try:
                 yield Sim(hub, host, http, log)
             finally:

@@ -183,7 +183,7 @@ async def test_our_session_reads_the_older_feed_of_the_twin(simulate):
                 if isinstance(one, Send):
                     await socket.send_str(one.text)
             events += [one for one in out if isinstance(one, Event)]
-            frame = (await asyncio.wait_for(socket.receive(), 10)).data
+            frame = (await asyncio.wait_for(socket.receive(), 60)).data
             now = sim.hub.clock.now()
             out = [*session.receive(frame.encode(), now), *session.tick(now)]
         assert "Rejected" not in said

@@ -44,7 +44,7 @@ async def test_one_answer_an_argument_and_an_error_names_its_argument_in_words_o
         await socket.send_str("ping")
         texts = []
         while "pong" not in texts:
-            texts.append((await asyncio.wait_for(socket.receive(), 10)).data)
+            texts.append((await asyncio.wait_for(socket.receive(), 60)).data)
 
 
 async def test_a_subscription_of_trades_begins_with_the_last_one(simulate):

@@ -156,9 +156,9 @@ def archive_host() -> Iterator[ArchiveHost]:
 
     thread = threading.Thread(target=run, name="archive host", daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield host
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)

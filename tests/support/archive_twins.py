@@ -99,12 +99,12 @@ def _serving(app: web.Application) -> Iterator[str]:
 
     thread = threading.Thread(target=run, name="archive twin", daemon=True)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     try:
         yield at[0]
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(60)
 
 
 def opened(data: bytes) -> tuple[str | None, bytes]:

@@ -34,14 +34,14 @@ async def main(name: str, compression: str, url: str, limits: list[int]) -> list
     found = []
     for limit in limits:
         connect = transports.load(name)
-        transport = await connect(url, max_frame=limit, timeout=10, now=time.time_ns, compression=compression)
+        transport = await connect(url, max_frame=limit, timeout=60, now=time.time_ns, compression=compression)
         before = psutil.Process().memory_info().rss
         await transport.send("hello")
         code = 0
         with contextlib.suppress(TimeoutError):
             while not code:
                 try:
-                    await asyncio.wait_for(transport.receive(), 20)
+                    await asyncio.wait_for(transport.receive(), 60)
                 except Closed as closed:
                     code = closed.code
         await transport.close()

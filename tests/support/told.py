@@ -16,5 +16,5 @@ async def until(
     """Messages up to the first that is `good`."""
     found: list[dict[str, Any]] = []
     while not found or not good(found[-1]):
-        found.append(json.loads((await asyncio.wait_for(socket.receive(), 10)).data, **decoding))
+        found.append(json.loads((await asyncio.wait_for(socket.receive(), 60)).data, **decoding))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import pytest
 
 from lake.manifest import Manifest
 from tests.support.commands import dl, dl_json
-from tests.support.live import Daemon, free_port, simulator, wait_for, write_config
+from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
+from tests.support.venue_live import in_sync
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -19,6 +20,12 @@ KINDS = {
     "spot": ["trade", "quote", "book_delta", "kline"],
     "linear": ["trade", "quote", "book_delta", "mark_price", "liquidation"],
 }
+
+
+def reports(port: int) -> list[dict[str, Any]]:
+    """What the collectors of both markets say."""
+    said = json.loads(get(f"http://127.0.0.1:{port}/status")[1])["services"]["collectors"]["report"]
+    return [said.get(f"binance/{market}", {}) for market in KINDS]
 
 
 def handed_over(lake: Path) -> list[str]:
@@ -55,11 +62,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sources = [exchange.source(market, SYMBOLS, kinds) for market, kinds in KINDS.items()]
         daemon = Daemon(write_config(folder / "config.json", folder / "lake", sources, port), folder / "daemon.log")
         daemon.wait_until_ready(port)
-        time.sleep(4)
+        wait_for("all streams", lambda: in_sync(reports(port), 3, r".*@(forceOrder|kline)"))
         exchange.fault("shutdown", market="spot", seconds=60)
         exchange.fault("shutdown", market="linear", seconds=60)
         wait_for("the handovers", lambda: len(handed_over(folder / "lake")) == 1)
-        time.sleep(3)
+        wait_for("all streams again", lambda: in_sync(reports(port), 3, r".*@(forceOrder|kline)"))
         assert daemon.stop() == 0, daemon.log.read_text()[-4000:]
     return folder / "lake"
 
