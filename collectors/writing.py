@@ -1,10 +1,9 @@
 """Group commit: what has been received becomes lines on disk, in one thread, frames before the lines made from them.
 
 A pass writes what has come since the last one; every so often it also forces it to the disk and seals the segments
-whose period is over. Sessions are recorded before the data that name them. So are gaps and their ends: if what
-follows a gap is lost to a crash, the next start finds the same gap again, under the same name. That a gap is none after
-all, that a session ended in order, and what is covered, is recorded once the data that prove it are durable. A pass
-that a full disk interrupts is finished by the next call.
+whose period is over. Sessions and gaps are recorded before the data that name them. That a gap has its end, that less
+of it is missing than was recorded, or nothing after all, that a session ended in order, and what is covered, is
+recorded once the data that prove it are durable. A pass that a full disk interrupts is finished by the next call.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from lake.rows import FRAMES, BanRow, QuarantineRow, SessionRow
 from lake.segment_files import quarantine
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
+from market.times import Interval
 from runtime import telemetry
 
 REJECTED_BYTES = 4 * 1024 * 1024
@@ -43,7 +43,8 @@ class GroupCommit:
         self._segments: dict[LaneKey, SegmentSpool] = {}
         self._sessions: list[SessionRow] = []
         self._gaps: list[Gap] = []
-        self._closings: list[Gap] = []
+        self._fillings: list[Gap] = []
+        """Gaps that are closed, or less than they were recorded to be, by data that may not be durable yet."""
         self._ends: list[SessionRow] = []
         self._coverage: list[Coverage] = []
         self._quarantine: list[QuarantineRow] = []
@@ -73,8 +74,7 @@ class GroupCommit:
             self._segments_of(lane).put(events)
         self._sessions += [row for row in work.sessions if row.closed_at is None]
         self._ends += [row for row in work.sessions if row.closed_at is not None]
-        self._gaps += [_open(gap) for gap in work.gaps]
-        self._closings += [gap for gap in work.gaps if gap.state != "open"]
+        self._gaps += work.gaps
         self._coverage += work.coverage
         self._rejected += work.rejected
         self._bans += work.bans
@@ -140,9 +140,40 @@ class GroupCommit:
     def _record_begun(self) -> None:
         """What may be said before the data that it is about."""
         if self.rows_wait:
-            self._writer.record(sessions=self._sessions, gaps=self._gaps, bans=self._bans)
+            known, fillings = self._told_so_far()
+            self._writer.record(sessions=self._sessions, gaps=known, bans=self._bans)
+            self._fillings += fillings
             for recorded in (self._sessions, self._gaps, self._bans):
                 recorded.clear()
+
+    def _told_so_far(self) -> tuple[list[Gap], list[Gap]]:
+        """Of the gaps that wait: what is known of them without what fills them, and what has to wait for that."""
+        known: list[Gap] = []
+        fillings: list[Gap] = []
+        recorded = self._recorded()
+        for gap in self._gaps:
+            opened, before = _open(gap), recorded.get(gap.gap_id)
+            less = before is not None and _is_less(opened, before)
+            if not less:
+                recorded[gap.gap_id] = opened
+                known.append(opened)
+            if less or gap.state != "open":
+                fillings.append(gap)
+        return known, fillings
+
+    def _recorded(self) -> dict[str, Gap]:
+        """The open gaps of the manifest among those that wait and have an end, by their ids."""
+        ended: dict[LaneKey, list[Gap]] = {}
+        for gap in self._gaps:
+            if gap.ts_to is not None:
+                ended.setdefault((gap.exchange, gap.market_type, gap.kind), []).append(gap)
+        found: dict[str, Gap] = {}
+        for lane, gaps in ended.items():
+            symbols = sorted({gap.symbol for gap in gaps})
+            span = Interval(min(gap.ts_from for gap in gaps), max(gap.ts_to or 0 for gap in gaps))
+            rows = self._writer.manifest.gaps(*lane, symbols, state="open", overlapping=span)
+            found |= {row.gap_id: row for row in rows}
+        return found
 
     def _write_notes(self, now: int) -> None:
         while self._notes:
@@ -164,12 +195,17 @@ class GroupCommit:
 
     def _record_proven(self) -> None:
         """What may be said only of durable data."""
-        if self._coverage or self._quarantine or self._closings or self._ends:
-            held = [row for row in self._coverage if (row.exchange, row.market_type, row.kind) in self.parked]
-            proven = [row for row in self._coverage if row not in held] if held else self._coverage
-            self._writer.record(coverage=proven, quarantine=self._quarantine, gaps=self._closings, sessions=self._ends)
-            for recorded in (self._coverage, self._quarantine, self._closings, self._ends):
+        if self._coverage or self._quarantine or self._fillings or self._ends:
+            covered = [row for row in self._coverage if not self._waits(row)]
+            filled = [gap for gap in self._fillings if not self._waits(gap)]
+            self._writer.record(coverage=covered, quarantine=self._quarantine, gaps=filled, sessions=self._ends)
+            self._fillings = [gap for gap in self._fillings if self._waits(gap)]
+            for recorded in (self._coverage, self._quarantine, self._ends):
                 recorded.clear()
+
+    def _waits(self, row: Coverage | Gap) -> bool:
+        """Whether the folder of a stream takes nothing just now."""
+        return (row.exchange, row.market_type, row.kind) in self.parked
 
     def _set_aside(self, now: int) -> None:
         """Rejected frames to quarantine: one file a session, named by the frames in it."""
@@ -219,3 +255,14 @@ def _line(rejected: RejectedFrame) -> FrameLine:
 def _open(gap: Gap) -> Gap:
     """The gap as it is known before anything has closed it."""
     return msgspec.structs.replace(gap, state="open", closed_at=None, source=None)
+
+
+def _is_less(gap: Gap, recorded: Gap) -> bool:
+    """Whether a gap lacks ids, or where it has none times, that are recorded to be missing."""
+    if gap.id_from is not None and recorded.id_from is not None:
+        return gap.id_from > recorded.id_from or _ends_before(gap.id_to, recorded.id_to)
+    return gap.ts_from > recorded.ts_from or _ends_before(gap.ts_to, recorded.ts_to)
+
+
+def _ends_before(end: int | None, recorded: int | None) -> bool:
+    return end is not None and (recorded is None or end < recorded)

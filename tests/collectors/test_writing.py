@@ -7,6 +7,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from collectors.config import WritingConfig
@@ -166,6 +167,32 @@ def test_that_a_gap_is_none_after_all_is_said_once_the_proof_is_durable(
     assert [found.state for found in writer.manifest.gaps()] == ["open"]
     commit.commit(work(T0, sync=True))
     assert [found.state for found in writer.manifest.gaps()] == ["empty"]
+
+
+@pytest.mark.parametrize("end", [None, 8], ids=["that grew", "that had ended"])
+@pytest.mark.parametrize("rest", [(6, 8), (5, 7)], ids=["its first id", "its last id"])
+def test_what_a_late_trade_leaves_of_a_gap_is_said_once_the_trade_is_durable(
+    writer: LakeWriter, commit: GroupCommit, end: int | None, rest: tuple[int, int]
+) -> None:
+    """Else a power cut could take the trade, and no row would say so."""
+
+    def told() -> tuple[int | None, int | None]:
+        (row,) = writer.manifest.gaps()
+        return row.id_from, row.id_to
+
+    whole = msgspec.structs.replace(gap(), id_to=end, ts_to=end and T0 + 9)
+    less = msgspec.structs.replace(gap(), id_from=rest[0], id_to=rest[1], ts_to=T0 + 9)
+    commit.commit(work(T0, [trade(8, T0)], gaps=[whole], sync=True))
+    commit.commit(work(T0 + 1, [trade(5, T0)], gaps=[less]))
+    assert told() == (5, end)
+    closed = msgspec.structs.replace(less, state="repaired", source="late", closed_at=T0 + 2)
+    commit.commit(work(T0 + 2, gaps=[less]))
+    commit.commit(work(T0 + 3, sync=True))
+    assert told() == rest
+    commit.commit(work(T0 + 4, gaps=[closed]))
+    assert [row.state for row in writer.manifest.gaps()] == ["open"]
+    commit.commit(work(T0 + 5, sync=True))
+    assert [(row.state, row.source) for row in writer.manifest.gaps()] == [("repaired", "late")]
 
 
 def test_coverage_is_recorded_with_a_sync(writer: LakeWriter, commit: GroupCommit) -> None:
