@@ -64,7 +64,10 @@ def _columns(kind: str) -> dict[str, Any]:
 
 @functools.cache
 def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
-    fields: list[Any] = [(name, int | str | None, None) for name in _columns(kind)]
+    struct = kinds.kind(kind).struct
+    # what a line leaves out has its declared value: a candle that never changed is revision 0
+    left_out = {one.name: one.default for one in msgspec.structs.fields(struct) if not one.required} if struct else {}
+    fields: list[Any] = [(name, int | str | None, left_out.get(name)) for name in _columns(kind)]
     return msgspec.json.Decoder(msgspec.defstruct(f"_{kind}", fields, bases=(_Line,), gc=False))
 
 

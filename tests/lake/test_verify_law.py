@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from collectors.config import CollectorsConfig
+from collectors.replay import replay
 from lake import parquet
 from lake.law_ids import IdCount, StreamIds
 from lake.manifest import Manifest
@@ -20,8 +22,10 @@ from lake.rows import CertificateRow, FileRow
 from lake.verify import Verification, verify_lake
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
-from tests.support import proven
+from market.times import MINUTE, SECOND
+from tests.support import proven, written
 from tests.support.proven import NOW
+from tests.support.written import MS, T0, combined, line
 
 
 @pytest.fixture
@@ -267,6 +271,31 @@ def test_late_copies_of_rows_that_are_there_are_counted_wherever_they_end(lake: 
     found = verify(lake)
     assert said(found) == []
     assert (law(found).lines, law(found).rows, law(found).duplicates) == (37 + row.rows, 37, row.rows)
+
+
+def test_a_candle_that_a_venue_tells_again_after_a_restart_is_a_copy_of_its_row(tmp_path: Path) -> None:
+    """Lines leave out what has its default: the revision of a candle that never changed."""
+    candle = {
+        "t": T0 // MS, "T": T0 // MS + 59_999, "s": "BTCUSDT", "i": "1m", "o": "100", "h": "102", "l": "99", "c": "101",
+        "v": "5", "n": 3, "x": True, "q": "500", "V": "2", "Q": "200",
+    }  # fmt: skip
+    told = combined("btcusdt@kline_1m", {"e": "kline", "E": T0 // MS + 60_000, "s": "BTCUSDT", "k": candle})
+    root = tmp_path / "lake"
+    with LakeWriter.open(root, "box", NOW) as writer:
+        for conn, late in (("box-1-1", MINUTE), ("box-2-1", 20 * MINUTE)):
+            at = T0 + late
+            lines = [
+                line(0, at=at, dir="open", url="wss://fstream.binance.com/stream", conn=conn),
+                line(1, told, at=at + SECOND, conn=conn),
+                line(1, at=at + 2 * SECOND, dir="close", reason="stopped", conn=conn),
+            ]
+            source = written.write(tmp_path / f"{conn}.jsonl", lines)
+            replay([source], *proven.MARKET, writer, CollectorsConfig(node="box"), NOW)
+            proven.transform_once(writer, proven.InlineExecutor(), NOW, proven.TransformerConfig())
+        proven.compact(writer)
+    found = verify(root)
+    assert said(found) == []
+    assert (law(found, "kline").lines, law(found, "kline").rows, law(found, "kline").duplicates) == (2, 1, 1)
 
 
 def test_events_that_sessions_tell_of_and_no_segment_has_are_missed(lake: Path) -> None:
