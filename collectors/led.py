@@ -107,6 +107,8 @@ class LedMerger(Memory):
     def resume(self, last: Mapping[str, Resume]) -> None:
         """See Memory."""
         super().resume(last)
+        for symbol in last:  # rows are told by their times from here on: no number grows that names their gaps
+            self._line(symbol).low = self._line(symbol).next = -1
         self._stored.update({symbol: stop.seq for symbol, stop in last.items() if stop.seq is not None})
 
     def _repeats(self, line: Line, event: Event) -> bool:

@@ -74,6 +74,21 @@ def test_after_a_restart_what_was_stored_last_is_not_stored_again():
     assert [gap.state for gap in held.tick(T + 60 * SECOND)] == ["empty"]
 
 
+def test_gaps_after_a_restart_have_names_of_their_own():
+    """Else the later row would take the place of the earlier one, and nothing would tell what the crash had taken."""
+    held = made()
+    held.resume({"A": Resume(T + 2 * SECOND, T + 2 * SECOND, "a-1-1", "crash")})
+    held.merge_all([quote(60, "b"), quote(70, "b")])
+    rows = held.tick(T + 71 * SECOND)
+    rows += held.interrupt("b", ["A"], "disconnect", T + 80 * SECOND)
+    held.merge_all([quote(90, "c"), quote(91, "c")])
+    rows += held.tick(T + 92 * SECOND)
+    spans = {gap.gap_id: (gap.ts_from, gap.ts_to, gap.cause) for gap in rows}
+    assert sorted(spans.values()) == [
+        (T + 2 * SECOND, T + 60 * SECOND, "crash"), (T + 70 * SECOND, T + 90 * SECOND, "disconnect"),
+    ]  # fmt: skip
+
+
 def test_orders_of_one_message_that_say_the_same_are_as_many_on_every_connection():
     def order(item, session, frame):
         return Liquidation("A", "s", T, None, T + 5, session, frame, item, "ws", "sell", "9", None, "2")
