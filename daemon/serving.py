@@ -12,7 +12,7 @@ import msgspec
 
 from api.config import ServeConfig
 from runtime import guarding
-from runtime.clock import Clock, within
+from runtime.clock import SystemClock, within
 
 STOP_SECONDS = 6.0
 """How long it may take to end once told; then it is killed."""
@@ -30,8 +30,8 @@ class ServeService:
     name = "serve"
     phase = 3
 
-    def __init__(self, root: Path, file: Path, config: ServeConfig, clock: Clock) -> None:
-        self._command = command(root, file, config)
+    def __init__(self, root: Path, file: Path, config: ServeConfig, clock: SystemClock) -> None:
+        self._command = command(root, file, config, clock.offset_us)
         self._clock = clock
         self._address: str | None = None
         self._pid: int | None = None
@@ -101,8 +101,9 @@ class _Last:
             self.text = (self.text + data.decode(errors="replace"))[-SAID:].strip()
 
 
-def command(root: Path, file: Path, config: ServeConfig) -> Sequence[str]:
-    """What is started: this program's own `dl serve`."""
+def command(root: Path, file: Path, config: ServeConfig, offset_us: int = 0) -> Sequence[str]:
+    """What is started: this program's own `dl serve`, whose clock is as far ahead of the machine's as ours."""
     told = ["--config", str(file)] if file.is_file() else []
+    told += [f"--clock-offset-us={offset_us}"] if offset_us else []
     where = ["--lake", str(root), "--host", config.host, "--port", str(config.port)]
     return [sys.executable, "-m", "cli", "serve", *where, *told, "--json"]

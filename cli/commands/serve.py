@@ -20,6 +20,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on (default: serve.port); 0 takes a free one.")
     ] = None,
+    clock_offset_us: Annotated[
+        int, typer.Option(help="us by which the lake's time is ahead of the machine's, as a simulation's daemon says.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> int:
     """Serve the lake over HTTP until Ctrl-C: rows, datasets, gaps, certificates; docs/api.md, and /docs on the server.
@@ -46,5 +49,5 @@ def serve(
         OUT.print(f"serving {root} on {address}; what can be asked: {address}/docs", markup=False)
         OUT.print("Ctrl-C ends it")
 
-    run(root, told, SystemClock(), ready, lambda venue, market: endpoint_of(venue, market, whole))
+    run(root, told, SystemClock(clock_offset_us), ready, lambda venue, market: endpoint_of(venue, market, whole))
     return 0

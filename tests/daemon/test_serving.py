@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api.config import ServeConfig
+from cli.app import app
 from daemon import serving
 from daemon.serving import ServeFailed, ServeService, command
 from runtime.clock import SystemClock
@@ -48,3 +49,15 @@ def test_it_is_our_own_command_with_the_configured_address(tmp_path: Path) -> No
     assert told[1:] == ["-m", "cli", "serve", "--lake", "lake", "--host", "::1", "--port", "9", "--json"]
     file.touch()
     assert str(file) in command(Path("lake"), file, config)
+
+
+def test_on_a_simulated_lake_it_has_the_time_of_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs and tokens are judged by the time in which they were written, not by the machine's."""
+    (tmp_path / "manifest.db").touch()
+    child = ServeService(tmp_path, tmp_path / "config.yml", ServeConfig(), SystemClock(-3_600_000_000))
+    clocks: list[SystemClock] = []
+    monkeypatch.setattr("api.serving.run", lambda *given: clocks.append(given[2]))
+    asked = list(child._command)
+    assert app(asked[asked.index("serve") :], standalone_mode=False) == 0
+    assert [clock.offset_us for clock in clocks] == [-3_600_000_000]
+    assert not any("clock" in word for word in command(tmp_path, tmp_path / "config.yml", ServeConfig()))
