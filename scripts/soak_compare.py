@@ -58,35 +58,45 @@ def read_lake(root: Path, exchange: str) -> tuple[dict[witness.Key, oracle.Store
         for kind, sign in signs.items():
             if kind not in offers[market] or (market, kind) not in held:
                 continue
-            frame = _rows(lake, exchange, market, kind, sign)
+            frame = read_rows(lake, exchange, market, kind, sign)
             segments = manifest.segments(exchange=exchange, market_type=market, kind=kind)
             lines = sum(one.rows - aside.get(one.path, 0) for one in segments if one.state != "quarantined")
             if lines != frame.height:
                 text = f"{lines} lines in segments, {frame.height} rows read"
                 twice.append(oracle.Finding("twice", kind, market, "", lines - frame.height, text))
-            rows = frame.filter(pl.col("source") == "ws")
-            wholes = rows.clear()
-            if kind == "book_delta":
-                flags = pl.col("flags").cast(pl.String)
-                wholes = rows.filter(flags.str.contains("snapshot"))
-                rows = rows.filter(~flags.str.contains(DERIVED))
-            if sign.where:
-                rows = rows.filter(pl.col(sign.where).is_not_null())
-            for (symbol,), part in rows.group_by("symbol"):
-                kept = stored[kind, market, str(symbol)] = _stream(part, kind, sign)
-                if wholes.height:
-                    kept.wholes = wholes.filter(symbol=symbol)[sign.column].cast(pl.Int64).to_list()
+            stored |= {(kind, market, symbol): kept for symbol, kept in streams(frame, kind, sign).items()}
     manifest.close()
     return stored, twice
 
 
-def _rows(lake: Lake, exchange: str, market: str, kind: str, sign: Sign) -> pl.DataFrame:
+def read_rows(
+    lake: Lake, exchange: str, market: str, kind: str, sign: Sign, start: int | None = None, end: int | None = None
+) -> pl.DataFrame:
+    """What of a kind's rows is compared."""
     values = witness.VALUES.get(kind, ()) if sign.values is None else sign.values
     named = [sign.column, *sign.content, *values, sign.where]
     columns = ["symbol", "source", *named, *(["flags"] if kind == "book_delta" else [])]
     chosen = [column for column in dict.fromkeys(columns) if column]
-    table = lake.read(kind, exchange=exchange, market_type=market, columns=chosen)
+    table = lake.read(kind, exchange=exchange, market_type=market, columns=chosen, start=start, end=end)
     return pl.DataFrame(pl.from_arrow(table)).with_columns(pl.col("symbol").cast(pl.String))
+
+
+def streams(frame: pl.DataFrame, kind: str, sign: Sign) -> dict[str, oracle.Stored]:
+    """What streams told of a kind, by symbol."""
+    stored: dict[str, oracle.Stored] = {}
+    rows = frame.filter(pl.col("source") == "ws")
+    wholes = rows.clear()
+    if kind == "book_delta":
+        flags = pl.col("flags").cast(pl.String)
+        wholes = rows.filter(flags.str.contains("snapshot"))
+        rows = rows.filter(~flags.str.contains(DERIVED))
+    if sign.where:
+        rows = rows.filter(pl.col(sign.where).is_not_null())
+    for (symbol,), part in rows.group_by("symbol", maintain_order=True):
+        kept = stored[str(symbol)] = _stream(part, kind, sign)
+        if wholes.height:
+            kept.wholes = wholes.filter(symbol=symbol)[sign.column].cast(pl.Int64).to_list()
+    return stored
 
 
 def _stream(part: pl.DataFrame, kind: str, sign: Sign) -> oracle.Stored:

@@ -1,13 +1,15 @@
 """Days, months or years of the daemon on a clock that jumps, every day compared with what happened.
 
-The real services against the simulated venue, faults drawn from a seed:
+The real services against the twins of the six venues, faults drawn from a seed, at one venue after the other:
 
-    python scripts/virtual_soak.py [--seed 1] [--days 30] [--faults 200] [--rate 0.4] [--json]
+    python scripts/virtual_soak.py [--seed 1] [--days 30] [--faults 200] [--rate 0.4] [--venues binance,okx] [--json]
     python scripts/virtual_soak.py --campaign --days 30 --faults 200 [--record]
 
 One process, one thread, no sockets: whatever it finds is found again with the same seed (the report ends with the
 command). `--only 17,18` carries out these faults of the schedule alone, `--kinds kill,outage` draws from these only,
-`--log` shows what the daemon says. See `tests/support/virtual/`.
+`--log` shows what the daemon says. Each lake has one market of each venue and one of its kinds (`--wide`: three), by
+the seed: twenty-four seeds that follow each other have them all. One venue alone lives all its markets. See
+`tests/support/virtual/`.
 
 A campaign is one lake that lives through all the days with half of the faults, and three more with the other half in
 a fifth of the days each, two processes at a time, at half a trade or quote a second: 30 days are more than three

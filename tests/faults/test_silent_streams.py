@@ -75,13 +75,13 @@ def test_a_truly_quiet_market_is_no_gap_and_no_storm(venue: str, make: Make) -> 
     street = make(venue, 10, 60.0)
     street.run(60)
     street.rest()
-    asked = street.venue.asked
+    asked = street.network.asked
     street.run(3600)
     assert street.connections == 1
     assert street.gaps == {}
     assert street.status()["not_producing"] == {}
     assert set(street.status()["probes"]) == {"quiet"}
-    assert street.venue.asked - asked <= 10 * 8, "each time after twice as long"
+    assert street.network.asked - asked <= 10 * 8, "each time after twice as long"
     street.wake()
     street.run(30)
     assert street.gaps == {}

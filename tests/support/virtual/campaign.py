@@ -36,7 +36,7 @@ class Lane(NamedTuple):
 
 def lanes(seed: int, days: float, faults: int) -> list[Lane]:
     """The first lake lives through all the days with half of the faults; of the other half each takes a third, in a
-    fifth of the days. Their seeds follow each other, so that every profile of kinds is collected somewhere.
+    fifth of the days. Their seeds follow each other, so that every market of each venue is lived.
     """
     rest = faults - faults // 2
     parts = [rest // 3 + (n < rest % 3) for n in range(3)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import msgspec
 import polars as pl
 
 from collectors.recovery import settle
@@ -22,17 +23,14 @@ from market import times
 from market.session import Gap
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from runtime.workers import InlineExecutor
-from simulator import oracle, signs, witness
+from scripts.soak_compare import read_rows, streams
+from simulator import oracle, signs, venues, witness
 from simulator.witness import Key
 from tests.support.virtual.market import TICK_SECONDS, Memory
 from tests.support.virtual.process import rows_of
 from tests.support.virtual.world import World
 from transformer.service import transform_once
 
-IDS = {
-    "trade": "seq", "agg_trade": "seq", "quote": "update_id", "book_delta": "last_id", "mark_price": "ts_event",
-    "liquidation": "ts_event", "kline": "open_time", "book_snapshot": "last_id",
-}  # fmt: skip
 GRACE_SECONDS = 900.0
 """At a few events a minute silence is noticed after minutes."""
 SLACK = round((2 * TICK_SECONDS + 1) * SECOND)
@@ -42,14 +40,18 @@ QUIET = (("unexplained_gap", "stalled"), ("unexplained_gap", "id_reset"))
 """No findings: a quote in twenty seconds is less than a venue ever sends, and its silence is a stall by declaration;
 and what lies between two numberings nobody can tell.
 """
+FOLDED = ("trade", "agg_trade")
+DECLARED = ("quote", "book_delta")
+"""Kinds for which a silence of some minutes is an alarm by declaration, on a connection that tells others too."""
 SILENT = ("stalled", "silent_stream", "no_first_message")
 """Causes that bring a handover about, and none that one could have: a stream has said nothing for too long."""
 
 
 class Judge:
-    """Judges spans of time that follow each other; what is judged is forgotten."""
+    """Judges spans of time that follow each other at one venue; what is judged is forgotten."""
 
-    def __init__(self, truth: Memory, root: Path, kinds: dict[str, list[str]]) -> None:
+    def __init__(self, venue: str, truth: Memory, root: Path, kinds: dict[str, list[str]]) -> None:
+        self.venue = venue
         self.truth = truth
         self.kinds = kinds
         self.root = root
@@ -59,6 +61,7 @@ class Judge:
         self.quiet = 0
         """Gaps of streams that had nothing to say for longer than their channel may be quiet."""
         self.verdicts: list[oracle.Verdict] = []
+        self._signs = venues.load(venue).SIGNS
         self._since = 0
         self._past: dict[Key, set[int]] = {}
         """Ids of the span before, which rows beside its end may have."""
@@ -68,32 +71,41 @@ class Judge:
         manifest = Manifest.read_only(self.root)
         try:
             gaps = manifest.gaps(overlapping=Interval(self._since - HOUR, until + DAY))
-            aside = sum(row.count for row in manifest.quarantine())
-            over = [row for row in manifest.sessions() if self._since < (row.closed_at or 0) <= until]
+            gaps = [gap for gap in gaps if gap.exchange == self.venue]
+            sessions = [row for row in manifest.sessions() if row.exchange == self.venue]
+            mine, folder = {row.session for row in sessions}, f"exchange={self.venue}/"
+            aside = sum(row.count for row in manifest.quarantine() if row.origin in mine or folder in row.origin)
         finally:
             manifest.close()
         end = self._quiet(gaps, until)
-        mine = [gap for gap in gaps if self._of_span(gap, end)]
+        over = [row for row in sessions if self._since < (row.closed_at or 0) <= until]
         stored, places = self._stored(end)
         with mock.patch.object(oracle, "SLACK", SLACK):
-            verdict = oracle.judge(self.truth.seen, stored, mine, end, GRACE_SECONDS)
+            verdict = oracle.judge(
+                self.truth.seen, stored, [gap for gap in gaps if self._of_span(gap, end)], end, GRACE_SECONDS
+            )
         self._handovers(over, gaps)
         said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
         for found in verdict.findings:
             told = (found.rule, found.detail.partition(" ")[0])
-            if told in QUIET:
+            if told in QUIET or (found.kind in DECLARED and told == ("unexplained_gap", "silent_stream")):
                 self.quiet += found.count
                 continue
-            where = f"{found.market} {found.kind} {found.symbol}"
+            where = f"{self.venue} {found.market} {found.kind} {found.symbol}"
             self.findings.append(f"{said}: {found.rule} x {found.count} {where}: {found.detail}")
         if aside < verdict.in_quarantine:
-            self.findings.append(f"{said}: {verdict.in_quarantine} rejected, {aside} in quarantine")
+            self.findings.append(f"{said}: {self.venue}: {verdict.in_quarantine} rejected, {aside} in quarantine")
         self.verdicts.append(verdict)
         for key, place in places.items():
             self._past[key] = set(self.truth.seen.told[key].ids[:place])
         self.truth.forget(places, end - DAY)
         self._since = end
         return verdict
+
+    def told(self) -> list[str]:
+        """The findings since the last time that this was asked."""
+        found, self.findings = self.findings, []
+        return found
 
     def _handovers(self, over: Sequence[SessionRow], gaps: Sequence[Gap]) -> None:
         """A session that handed over where nothing else went wrong leaves no gap."""
@@ -107,7 +119,8 @@ class Judge:
                 continue
             self.undisturbed += 1
             self.findings += [
-                f"{times.text(closed)}: planned_gap {market} {gap.kind} {gap.symbol}: {gap.cause} from {gap.ts_from}"
+                f"{times.text(closed)}: planned_gap {self.venue} {market} {gap.kind} {gap.symbol}:"
+                f" {gap.cause} from {gap.ts_from}"
                 for gap in gaps
                 if gap.market_type == market and gap.state == "open" and gap.cause not in SILENT
                 if gap.ts_from < closed + MINUTE and (gap.ts_to is None or gap.ts_to > closed - MINUTE)
@@ -132,36 +145,49 @@ class Judge:
         with contextlib.closing(Lake(self.root)) as lake:
             for market, kinds in self.kinds.items():
                 for kind in kinds:
-                    for symbol, ids, values in self._rows(lake, market, kind, end):
+                    for symbol, held in self._read(lake, market, kind, end).items():
                         key = (kind, market, symbol)
                         told = self.truth.seen.told.get(key)
                         there = {one: n for n, one in enumerate(told.ids)} if told else {}
                         past = self._past.get(key, set())
                         kept = [
                             (one, value)
-                            for one, value in zip(ids, values, strict=True)
+                            for one, value in zip(held.ids, held.values, strict=True)
                             if (told is not None and one in there and told.times[there[one]] < end)
                             or (one not in there and one not in past)
                         ]
-                        stored[key] = oracle.Stored([one for one, _ in kept], [value for _, value in kept])
+                        stored[key] = oracle.Stored([one for one, _ in kept], [value for _, value in kept], held.wholes)
                         place = max((there[one] for one, _ in kept if one in there), default=0)
                         if place:
                             places[key] = place
         return stored, places
 
-    def _rows(self, lake: Lake, market: str, kind: str, end: int) -> Iterable[tuple[str, list[int], list[int]]]:
-        extra = ["flags"] if kind == "book_delta" else []
-        values = witness.VALUES.get(kind)
-        columns = list(dict.fromkeys(["symbol", "source", IDS[kind], *(values or ()), *extra]))
+    def _read(self, lake: Lake, market: str, kind: str, end: int) -> dict[str, oracle.Stored]:
+        """By symbol, with what lies beside the span."""
+        sign = self._signs[market][kind]
         start = self._since - MARGIN if self._since else None
-        table = lake.read(kind, market_type=market, start=start, end=end + MARGIN, columns=columns)
-        rows = pl.DataFrame(pl.from_arrow(table)).filter(pl.col("source") == "ws")
-        rows = rows.with_columns(pl.col("symbol").cast(pl.String))
-        if kind == "book_delta":
-            rows = rows.filter(~pl.col("flags").cast(pl.String).str.contains("snapshot|carried"))
-        for (symbol,), part in rows.group_by("symbol", maintain_order=True):
-            digests = [signs.digest(*pair) for pair in part.select(values).rows()] if values else [0] * part.height
-            yield str(symbol), part[IDS[kind]].cast(pl.Int64).to_list(), digests
+        if not sign.content:
+            return streams(read_rows(lake, self.venue, market, kind, sign, start, end + MARGIN), kind, sign)
+        timed = msgspec.structs.replace(sign, column="ts_event")
+        rows = read_rows(lake, self.venue, market, kind, timed, start, end + MARGIN)
+        rows = rows.filter(pl.col("source") == "ws").with_columns(pl.col("ts_event").cast(pl.Int64)).sort("ts_event")
+        parts = rows.group_by("symbol", maintain_order=True)
+        return {str(symbol): self._unnamed((kind, market, str(symbol)), part, sign) for (symbol,), part in parts}
+
+    def _unnamed(self, key: Key, part: pl.DataFrame, sign: signs.Sign) -> oracle.Stored:
+        """Rows without a name: each is the event nearest to it that said the same. What is told twice alike is not
+        known to be the same.
+        """
+        values = witness.VALUES[key[0]] if sign.values is None else sign.values
+        digests = [signs.digest(*row) for row in part.select(values).rows()]
+        found: dict[int, int] = {}
+        for said, time, value in zip(part.select(sign.content).rows(), part["ts_event"], digests, strict=True):
+            number = self.truth.nearest(key, signs.digest(*said), time, found)
+            if number is not None:
+                found[number] = value
+            elif not self.truth.said(key, signs.digest(*said)):
+                found[signs.digest(*said)] = value
+        return oracle.Stored(list(found), list(found.values()))
 
 
 def closed_days(root: Path, before: int) -> list[str]:
@@ -176,9 +202,10 @@ def closed_days(root: Path, before: int) -> list[str]:
                 wrong.append(f"{date} is over and {row.path} is no daily file")
             elif not manifest.certificates(path=row.path):
                 wrong.append(f"{row.path} has no certificate")
-        seen = Counter((row.market_type, row.kind, row.symbol) for row in files)
+        seen = Counter((row.exchange, row.market_type, row.kind, row.symbol) for row in files)
         wrong += [f"{date}: {' '.join(map(str, key))} is in {count} files" for key, count in seen.items() if count > 1]
-        wrong += [f"{date} has no file of bars"] if not any(row.kind == "bar_1m" for row in files) else []
+        if not any(row.kind == "bar_1m" for row in files) and any(row.kind in FOLDED for row in files):
+            wrong.append(f"{date} has no file of bars")
     finally:
         manifest.close()
     return wrong

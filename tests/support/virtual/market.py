@@ -1,43 +1,71 @@
-"""The venue of a virtual run: the simulator's market, streams, REST and faults, and its ground truth kept in memory."""
+"""A venue of a virtual run: its twin of the simulator, with streams, REST and faults; its truth kept in memory."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 
+from collectors import exchanges
 from simulator import hub as hubs
 from simulator import market as markets
-from simulator import signs, witness
-from simulator.events import KIND_OF, Event, Kline, Mark, Marks
+from simulator import signs, venues, witness
+from simulator.events import KIND_OF, Event, Kline, Marks
+from simulator.feeds import Wanted
 from simulator.hub import Hub
 from simulator.instruments import dormant, listing, named_in
 from simulator.market import Market
 from simulator.options import Options
-from simulator.truth import FaultLine
-from simulator.venues import binance
-from simulator.witness import NOBODY, VALUES, Key, Told, Witness
+from simulator.reality import Reality
+from simulator.signs import Sign, Signs
+from simulator.truth import FIELDS, FaultLine
+from simulator.venues.coinbase import stream as coinbase
+from simulator.venues.kraken import stream as kraken
+from simulator.witness import Key, Witness
 from tests.support.virtual.loop import VenueClock, VirtualLoop
 from tests.support.virtual.network import VirtualVenue
 
-TICK_SECONDS = 3.0
+TICK_SECONDS = 6.0
 """What happens on the venue is sent this often; each event has its own time."""
-MARKETS = ("spot", "linear", "inverse")
+MARK_SECONDS = 15.0
+"""Marks are told this often; whoever hears none for a minute takes their stream for silent."""
+BEAT_SECONDS = 8.0
+"""Heartbeats: the venues send one a second, and who hears nothing for ten takes the socket for dead."""
+FOR_EVER = 1e9
+BOOKS = ("book_delta", "book_snapshot")
+RENAMED = {
+    "buyer_is_maker": "maker", "predicted_rate": "rate", "avg_price": "average", "taker_volume": "bought",
+    "taker_amount": "bought_amount",
+}  # fmt: skip
+"""Fields of the log that events call otherwise."""
 
 
 class Memory:
     """The truth log (`simulator.log.TruthLog`) as `simulator.witness` would read it, without a file.
 
-    Of each stream it keeps what happened since the last event that was judged, see `forget`.
+    Of the streams in `kinds` (market -> kinds) it keeps what happened since the last event judged, see `forget`. What a
+    venue tells without a name is counted here: the judge finds its number by what it says (`nearest`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Signs, kinds: Mapping[str, Collection[str]]) -> None:
         self.seen = Witness({}, {}, [], [], set())
         self.events = 0
+        self._signs: dict[tuple[str, str], list[tuple[str, Sign]]] = {}
+        """(market, kind of the log) -> the kinds that its events are."""
+        for market, names in kinds.items():
+            for name in names:
+                sign = known[market][name]
+                self._signs.setdefault((market, sign.of or name), []).append((name, sign))
+        self._said: dict[Key, dict[int, list[int]]] = {}
+        """Stream -> what is said -> the numbers of the events that said it."""
+        self._gone: dict[Key, Collection[int]] = {}
+        self._count: dict[Key, int] = {}
 
     def event(self, event: Event, published: int, sent: str, dropped: str = "") -> None:
         if isinstance(event, Marks):
@@ -48,27 +76,48 @@ class Memory:
         if kind == "contract" or (isinstance(event, Kline) and not event.closed):
             return
         book = event.book
-        host = getattr(event, "host", book.market)
-        if host != book.market:
+        if getattr(event, "host", book.market) != book.market:
             return
         self.events += 1
-        key = (kind, book.market, book.symbol)
+        wanted = self._signs.get((book.market, kind))
+        if wanted is None:
+            return
+        why = msgspec.json.decode(f"{{{dropped}}}") if dropped else {}
+        row = [kind, book.market, book.symbol, event.id, *_READ[kind](event), event.ts, published, sent, why]
+        for name, sign in wanted:
+            if kind in BOOKS:  # of which the number and the time are compared
+                number = event.id if sign.told is None else sign.told(row)
+                key, taken = (name, row[1], row[2]), msgspec.json.encode(why)
+                witness._add(self.seen, key, sign, number, event.ts, 0, bool(sent), taken)
+            elif sign.only is None or sign.only(row):
+                witness._event(self.seen, row, name, self._numbered(sign, row, name) if sign.content else sign)
+
+    def _numbered(self, sign: Sign, row: list[Any], name: str) -> Sign:
+        key = (name, row[1], row[2])
+        number = self._count[key] = self._count.get(key, 0) + 1
+        self._said.setdefault(key, {}).setdefault(signs.content(row, sign.content), []).append(number)
+        return msgspec.structs.replace(sign, content=(), told=lambda _: number)
+
+    def nearest(self, key: Key, said: int, time: int, but: Collection[int]) -> int | None:
+        """The number of the event of that stream that said so, the nearest to `time` (us) and none of `but`; None where
+        nothing has said so.
+        """
         told = self.seen.told.get(key)
-        if told is None:
-            told = self.seen.told[key] = Told(array("q"), array("q"), array("q"), shows=signs.NUMBERED[key[0]].shows)
-        if not sent:
-            faults = set(msgspec.json.decode(f"{{{dropped}}}", type=dict[str, str]).values()) if dropped else ()
-            told.lost[len(told.ids)] = "+".join(sorted(faults)) or NOBODY
-        told.ids.append(event.ts if kind in ("mark_price", "liquidation") else event.id)
-        told.times.append(event.ts)
-        told.values.append(_value(kind, event))
+        found = [one for one in self._said.get(key, {}).get(said, ()) if one not in but]
+        if told is None or not found:
+            return None
+        return min(found, key=lambda one: abs(told.times[bisect_left(told.ids, one)] - time))
+
+    def said(self, key: Key, what: int) -> bool:
+        """Whether an event of that stream has said so, by now or in the span before."""
+        return what in self._said.get(key, {}) or what in self._gone.get(key, ())
 
     def line(self, *items: Any) -> None:
         match items[0]:
             case "fault":
                 detail = dict(items[5])
                 witness._fault(self.seen, FaultLine(items[1], items[2], dict(items[3]), items[4], detail, items[6]))
-            case "open" | "close" | "http" | "depth":
+            case "open" | "close" | "http" | "depth" | "status":
                 witness._take(self.seen, list(items), signs.PLAIN)
 
     def flush(self) -> None:
@@ -84,47 +133,59 @@ class Memory:
                 del held[:place]
             told.lost = {n - place: why for n, why in told.lost.items() if n >= place}
             told.zeros = {n - place for n in told.zeros if n >= place}
+            told.repeated = {n - place for n in told.repeated if n >= place}
+            if said := self._said.get(key):
+                first = told.ids[0]
+                left = {what: [one for one in numbers if one >= first] for what, numbers in said.items()}
+                self._gone[key] = said.keys()
+                self._said[key] = {what: numbers for what, numbers in left.items() if numbers}
         self.seen.faults = [fault for fault in self.seen.faults if fault.time >= before]
         self.seen.requests = [request for request in self.seen.requests if request.time >= before]
         self.seen.links = {n: link for n, link in self.seen.links.items() if not link.closed or link.closed >= before}
 
 
-_FIELDS = {
-    "trade": ("price", "qty"),
-    "agg_trade": ("price", "qty"),
-    "quote": ("bid", "ask"),
-    "mark_price": ("mark", "index"),
-    "liquidation": ("price", "qty"),
-    "kline": ("close", "high"),
-}
-assert _FIELDS == VALUES
+def _reader(kind: str) -> Callable[[Any], Sequence[Any]]:
+    return attrgetter(*(RENAMED.get(name, name) for name in FIELDS[kind]))
 
 
-def _value(kind: str, event: Any) -> int:
-    fields = _FIELDS.get(kind)
-    if fields is None:
-        return 0
-    return signs.digest(getattr(event, fields[0]), getattr(event, fields[1]))
+_READ = {kind: _reader(kind) for kind in FIELDS if kind != "contract"}
 
 
 class Exchange:
-    """A venue that lives as long as the run. `start` us is when it opens."""
+    """A venue that lives as long as the run. `start` us is when it opens, `kinds` what is collected, by market."""
 
-    def __init__(self, loop: VirtualLoop, seed: int, symbols: Sequence[str], rate: float, start: int) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        name: str,
+        seed: int,
+        symbols: Sequence[str],
+        kinds: Mapping[str, Collection[str]],
+        rate: float,
+        start: int,
+        reality: Reality,
+    ) -> None:
+        self.name = name
+        twin = venues.load(name)
+        open_markets, later, own = list(kinds), dormant(list(symbols), 1), f"{seed}/{name}"
         self.clock = VenueClock(loop, start)
-        self.truth = Memory()
-        self.symbols = {market: [named_in(market, name) for name in symbols] for market in MARKETS}
-        later = dormant(list(symbols), 1)
-        self.dormant = {market: named_in(market, later[0]) for market in MARKETS}
-        instruments = listing(list(MARKETS), [*symbols, *later], seed)
-        hidden = {(market, self.dormant[market]) for market in MARKETS}
+        self.truth = Memory(twin.SIGNS, kinds)
+        self.symbols = {
+            market: list(dict.fromkeys(named_in(market, one, twin.CUSTOM) for one in symbols)) for market in kinds
+        }
+        self.dormant = {market: named_in(market, later[0], twin.CUSTOM) for market in kinds}
+        instruments = listing(open_markets, [*symbols, *later], own, 0, twin.CUSTOM, reality)
+        lives = {market: exchanges.load(name).LIMITS[market].max_life for market in kinds}
         options = Options(
-            venue="binance", host="", port=0, seed=seed, symbols=list(symbols), markets=list(MARKETS), rate=rate,
-            clock_offset=0, log=Path(), faults=[], max_life=86_400.0, ping=None, first_id=0, dormant=1,
+            venue=name, host="", port=0, seed=seed, symbols=list(symbols), markets=open_markets, rate=rate,
+            clock_offset=0, log=Path(), faults=[], max_life=86_400.0 if any(lives.values()) else FOR_EVER, ping=None,
+            first_id=0, dormant=1,
         )  # fmt: skip
-        self.hub = Hub(Market(instruments, seed, rate, start, hidden), binance.WIRE, self.truth, self.clock)  # type: ignore[arg-type]
-        routes = binance.rest.routes(self.hub, options)
-        self.network = VirtualVenue(loop, self.hub, routes, options)
+        market = Market(instruments, own, rate, start, set(self.dormant.items()), reality)
+        self.hub = Hub(market, _patient(type(twin.WIRE)()), self.truth, self.clock)  # type: ignore[arg-type]
+        self.host = f"{name}.venue"
+        self.bases = {market: twin.bases(market, self.host) for market in kinds}
+        self.venue = VirtualVenue(loop, self.hub, twin.routes(self.hub, options))
 
     def start(self) -> None:
         """From here on things happen."""
@@ -139,20 +200,38 @@ class Exchange:
 
     def change(self, market: str, symbol: str, status: str) -> None:
         """A contract's new status, as `POST /sim/contracts` sets it."""
-        book = self.hub.market.named[market, symbol.lower()]
+        book, now = self.hub.market.named[market, symbol.lower()], self.clock.now()
         notices = self.hub.notices if market != "spot" else ()
-        self.hub.market.change(book, status, 0, self.clock.now(), notices)
+        self.hub.market.change(book, status, 0, now, notices)
+        self.hub.log.line("status", book.market, book.symbol, book.status, book.delivery, now)
+
+
+def _patient(wire: hubs.Venue) -> hubs.Venue:
+    """The same venue, whose feeds speak once a tick, and marks as seldom as they may."""
+    asked = wire.wanted
+
+    def wanted(market: str, stream: str) -> Wanted | None:
+        found = asked(market, stream)
+        if found is None:
+            return None
+        least = MARK_SECONDS if found.kind == "mark_price" else TICK_SECONDS
+        return msgspec.structs.replace(found, period=max(found.period, round(least * 1e6)))
+
+    wire.wanted = wanted  # type: ignore[method-assign]
+    return wire
 
 
 @contextmanager
 def slow_ticks() -> Iterator[None]:
-    """The hub ticks every few seconds, and what happened meanwhile is no past that a sleeping machine left."""
-    held = hubs.TICK, markets.CATCH_UP
-    hubs.TICK, markets.CATCH_UP = TICK_SECONDS, 60_000_000  # type: ignore[misc]
-    try:
+    """The hubs tick every few seconds, and what happened meanwhile is no past that a sleeping machine left."""
+    slower: tuple[tuple[Any, str, float], ...] = (
+        (hubs, "TICK", TICK_SECONDS), (markets, "CATCH_UP", 60_000_000),
+        (coinbase, "BEAT_EVERY", BEAT_SECONDS), (kraken, "HEARTBEAT", BEAT_SECONDS),
+    )  # fmt: skip
+    with ExitStack() as held:
+        for module, name, value in slower:
+            held.enter_context(mock.patch.object(module, name, value))
         yield
-    finally:
-        hubs.TICK, markets.CATCH_UP = held  # type: ignore[misc]
 
 
-__all__ = ["MARKETS", "Exchange", "Mark", "Memory", "slow_ticks"]
+__all__ = ["Exchange", "Memory", "slow_ticks"]

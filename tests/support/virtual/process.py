@@ -28,7 +28,7 @@ from runtime.service import EXIT_INTERNAL, Fatal
 from runtime.supervisor import Supervisor
 from runtime.workers import InlineExecutor, Job, WorkerDied
 from tests.support.virtual.loop import Killed, VirtualClock, VirtualLoop
-from tests.support.virtual.network import VirtualVenue
+from tests.support.virtual.network import VirtualNetwork
 
 OFTEN: tuple[tuple[ModuleType, str, float], ...] = (
     (life, "TEND_SECONDS", 60.0),
@@ -82,7 +82,7 @@ class FlakyExecutor(Executor):
 class Process:
     """A daemon from its start to its end. Ended by `stop`, `kill`, or by itself; then another one is made."""
 
-    def __init__(self, loop: VirtualLoop, clock: VirtualClock, venue: VirtualVenue, config: Config) -> None:
+    def __init__(self, loop: VirtualLoop, clock: VirtualClock, network: VirtualNetwork, config: Config) -> None:
         self.code = EXIT_INTERNAL
         self.said = ""
         self.rebuilt: list[str] = []
@@ -93,7 +93,7 @@ class Process:
         """Once it is up."""
         self._loop = loop
         self._clock = clock
-        self._venue = venue
+        self._network = network
         self._config = config
         self._stop: Any = None
         self.task: Any = None
@@ -161,7 +161,7 @@ class Process:
         if writer is not None:
             for name in WRITES:
                 setattr(writer, name, _dead)
-        self._venue.drop_all()
+        self._network.drop_all()
         self.task.cancel()
         self._loop.drain()
         self.task.cancel()
@@ -218,14 +218,14 @@ def _let_go(writer: LakeWriter) -> None:
 
 
 @contextlib.contextmanager
-def in_place(venue: VirtualVenue, seed: int, room: Callable[[Path], Room]) -> Iterator[None]:
+def in_place(network: VirtualNetwork, seed: int, room: Callable[[Path], Room]) -> Iterator[None]:
     """The seams of the product lead into the virtual world, and its chances come from the seed."""
     chance = random.Random(f"{seed}/product")
     tokens = mock.Mock(token_hex=lambda n: f"{chance.getrandbits(8 * n):0{2 * n}x}")
     dice = mock.Mock(random=chance.random)
     with (
-        mock.patch.object(transports, "load_or_reference", return_value=venue.connect),
-        mock.patch.object(reaching, "Http", venue.http),
+        mock.patch.object(transports, "load_or_reference", return_value=network.connect),
+        mock.patch.object(reaching, "Http", network.http),
         mock.patch.object(manifest, "secrets", tokens),
         mock.patch.object(wiring, "random", dice),
         mock.patch("runtime.supervisor.random", dice),

@@ -23,10 +23,10 @@ from market.times import DAY, MINUTE
 from tests.support.virtual import schedule
 from tests.support.virtual.judge import Judge, at_the_end, closed_days
 from tests.support.virtual.process import rows_of
-from tests.support.virtual.world import START, SYMBOLS, Settings, World
+from tests.support.virtual.world import START, SYMBOLS, VENUES, Settings, World
 
-CLOSED_SECONDS = 7.2 * 3600
-"""After midnight: by then the day is closed, whatever the night was like."""
+CLOSED_SECONDS = 12.5 * 3600
+"""After midnight: by then the day is closed, whatever the night was like, and so are the candles then asked for."""
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -36,6 +36,8 @@ class Report(msgspec.Struct, kw_only=True):
     days: float
     events: int = 0
     stored: int = 0
+    stored_of: dict[str, int] = {}
+    """By venue."""
     missing: int = 0
     covered: int = 0
     in_quarantine: int = 0
@@ -86,13 +88,21 @@ def run(
         f"python -m tests.support.virtual.soak --seed {settings.seed} --days {days:g} --faults {faults}"
         f" --rate {settings.rate:g}"
         + (f" --symbols {','.join(settings.symbols)}" if settings.symbols != SYMBOLS else "")
+        + (f" --venues {','.join(settings.venues)}" if settings.venues != VENUES else "")
         + (" --wide" if settings.wide else "")
         + (f" --kinds {','.join(kinds)}" if kinds else "")
     )
-    acts = schedule.draw(settings.seed, days, faults, tuple(kinds))
+    lanes = [
+        schedule.Lane(venue, market, tuple(there))
+        for venue, collected in settings.kinds.items()
+        for market, there in collected.items()
+    ]
+    acts = schedule.draw(settings.seed, days, faults, lanes, tuple(kinds))
     days = report.days = days if until is None else min(days, until)
     world = World(settings, folder)
-    judge = Judge(world.exchange.truth, world.root, settings.kinds)
+    judges = [
+        Judge(name, exchange.truth, world.root, settings.kinds[name]) for name, exchange in world.exchanges.items()
+    ]
     with world.living():
         mine = [act for act in acts if (not only or act.index in only) and act.at < days * 86_400 - schedule.LAST]
         for at, act in _plan(days, mine):
@@ -101,17 +111,18 @@ def run(
                 tell(str(act))
                 world.strike(act)
                 continue
-            _judge_day(world, judge, report, tell)
+            _judge_day(world, judges, report, tell)
         world.run_until(days * 86_400)
         world.finish()
-        told_to_stop = world.exchange.clock.now()
+        told_to_stop = world.true.now()
         world.stop()
-        known = len(judge.findings)
-        judge.findings += at_the_end(world)
-        judge.span(told_to_stop)
-        for text in (*judge.findings[known:], f"the end: {len(judge.findings)} findings"):
+        report.findings += at_the_end(world)
+        for judge in judges:
+            judge.span(told_to_stop)
+            report.findings += judge.told()
+        for text in (*report.findings[-20:], f"the end: {len(report.findings)} findings"):
             tell(text)
-        _fill(report, world, judge)
+        _fill(report, world, judges)
     report.seconds, report.cpu_seconds = time.monotonic() - began, time.process_time() - cpu
     report.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return report
@@ -126,37 +137,40 @@ def _plan(days: float, acts: Sequence[schedule.Act]) -> list[tuple[float, schedu
     return sorted([*judged, *((act.at, act) for act in acts)], key=lambda one: one[0])
 
 
-def _judge_day(world: World, judge: Judge, report: Report, tell: Callable[[str], None]) -> None:
-    midnight = times.floor_to(world.exchange.clock.now(), DAY)
+def _judge_day(world: World, judges: Sequence[Judge], report: Report, tell: Callable[[str], None]) -> None:
+    midnight = times.floor_to(world.true.now(), DAY)
     world.catch_up()
-    known = len(judge.findings)
-    verdict = judge.span(midnight - MINUTE)
-    judge.findings += closed_days(world.root, midnight)
-    for text in judge.findings[known:]:
+    verdicts = [judge.span(midnight - MINUTE) for judge in judges]
+    found = [text for judge in judges for text in judge.told()] + closed_days(world.root, midnight)
+    report.findings += found
+    for text in found:
         tell(f"   ! {text}")
     report.days_closed += 1
     tell(
-        f"-- {times.text(midnight)}: {verdict.stored} stored, {verdict.missing} missing, {verdict.gaps} gaps,"
-        f" {len(judge.findings)} findings"
+        f"-- {times.text(midnight)}: {sum(one.stored for one in verdicts)} stored,"
+        f" {sum(one.missing for one in verdicts)} missing, {sum(one.gaps for one in verdicts)} gaps,"
+        f" {len(report.findings)} findings"
     )
 
 
-def _fill(report: Report, world: World, judge: Judge) -> None:
-    report.events = world.exchange.truth.events
-    for verdict in judge.verdicts:
-        for name in ("stored", "missing", "covered", "in_quarantine", "undetectable", "gaps"):
-            setattr(report, name, getattr(report, name) + getattr(verdict, name))
-        report.gaps_with_nothing_in_them += verdict.empty_gaps
-        for held, more in ((report.causes, verdict.causes), (report.lost, verdict.lost)):
-            for name, count in more.items():
-                held[name] = held.get(name, 0) + count
-    report.gaps_of_quiet_streams = judge.quiet
-    report.handovers, report.handovers_with_no_fault_near = judge.handovers, judge.undisturbed
+def _fill(report: Report, world: World, judges: Sequence[Judge]) -> None:
+    report.events = sum(exchange.truth.events for exchange in world.exchanges.values())
+    for judge in judges:
+        report.stored_of[judge.venue] = sum(verdict.stored for verdict in judge.verdicts)
+        for verdict in judge.verdicts:
+            for name in ("stored", "missing", "covered", "in_quarantine", "undetectable", "gaps"):
+                setattr(report, name, getattr(report, name) + getattr(verdict, name))
+            report.gaps_with_nothing_in_them += verdict.empty_gaps
+            for held, more in ((report.causes, verdict.causes), (report.lost, verdict.lost)):
+                for name, count in more.items():
+                    held[name] = held.get(name, 0) + count
+        report.gaps_of_quiet_streams += judge.quiet
+        report.handovers += judge.handovers
+        report.handovers_with_no_fault_near += judge.undisturbed
     report.course = world.log
     report.starts = world.starts
     report.faults = dict(world.done.most_common())
     report.failpoints_that_struck = dict(world.fired)
-    report.findings = judge.findings
     report.errors_in_callbacks = world.loop.failures
 
 
@@ -180,6 +194,13 @@ def show(report: Report) -> None:
     print("as promised" if not report.findings else f"{len(report.findings)} FINDINGS; replay: {report.replay}")
 
 
+def _venues(text: str) -> tuple[str, ...]:
+    named = tuple(dict.fromkeys(text.split(",")))
+    if unknown := set(named) - set(VENUES):
+        raise argparse.ArgumentTypeError(f"no venue {', '.join(sorted(unknown))}; known: {', '.join(VENUES)}")
+    return named
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """The exit code: 1 for findings."""
     import loguru
@@ -191,6 +212,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--until", type=float, help="end after so many days of the schedule")
     parser.add_argument("--rate", type=float, help="trades and quotes a second of all symbols; a campaign has more")
     parser.add_argument("--symbols", default=",".join(SYMBOLS), help="by commas; fewer make days cheaper")
+    parser.add_argument("--venues", type=_venues, default=VENUES, help="by commas; of one alone all markets are lived")
     parser.add_argument("--wide", action="store_true", help="collect more kinds at once")
     parser.add_argument("--only", default="", help="indices of the faults to carry out, by commas")
     parser.add_argument("--kinds", default="", help="kinds of faults to draw from, by commas; default: all")
@@ -210,6 +232,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
         same = ["--rate", f"{options.rate:g}"] if options.rate is not None else []
         same += ["--symbols", options.symbols] if options.symbols != ",".join(SYMBOLS) else []
+        same += ["--venues", ",".join(options.venues)] if options.venues != VENUES else []
         same += [*["--wide"] * options.wide, *(["--kinds", options.kinds] if options.kinds else [])]
         return campaign.main(options.seed, options.days, faults, options.processes, same, record=options.record)
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -220,6 +243,7 @@ def main(given: Sequence[str] | None = None) -> int:
             options.days, faults,
             Settings(
                 seed=options.seed, rate=Settings().rate if options.rate is None else options.rate, wide=options.wide,
+                venues=options.venues,
                 symbols=tuple(options.symbols.split(",")),
             ),
             options.out or Path(folder),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -30,13 +28,12 @@ from simulator.hub import Hub
 from simulator.instruments import listing, named_in
 from simulator.market import Market
 from simulator.options import Options
-from simulator.venues import binance, bybit, okx
 from tests.support.virtual.loop import VenueClock, VirtualClock, VirtualLoop
-from tests.support.virtual.network import HOST, VirtualTransport, VirtualVenue, _pause
+from tests.support.virtual.network import VirtualNetwork, VirtualVenue, without_sockets
 
 TICK_SECONDS = 0.5
 START = 1_785_700_800_000_000
-ROUND_TRIP = 0.05
+HOST = "venue"
 
 
 class NoLog:
@@ -52,53 +49,12 @@ class NoLog:
         pass
 
 
-class _Transport(VirtualTransport):
-    """Speaks to any twin."""
-
-    twin: ModuleType
-
-    def _heard(self, text: str) -> None:
-        connection = self.connection
-        if connection is None or self.wire.is_closing():
-            return
-        connection.last_pong = self._loop.time()
-        if hasattr(self.twin, "heard"):
-            self.twin.heard(self._hub, connection, text)
-        else:
-            for reply in self.twin.answers(self._hub, connection, text):
-                connection.say(reply)
-        connection.flush()
-
-
 class _Venue(VirtualVenue):
-    twin: ModuleType
     down = False
     """Whether its REST side fails."""
 
-    async def connect(self, url: str, *, max_frame: int, now: Callable[[], int], **_more: object) -> VirtualTransport:
-        await _pause(self._loop, ROUND_TRIP)
-        path = URL(url).path
-        transport = _Transport(self._loop, self._hub, now, max_frame)
-        transport.twin = self.twin
-        route = path.rpartition("/")[2] if path.startswith("/spot/ws/v5") else ""
-        if self.twin is binance.stream:
-            route = ""
-        connection = self._hub.open(path.split("/")[1], route, path, transport.wire)  # type: ignore[arg-type]
-        connection.combined = path.endswith("/stream")
-        transport.opened(connection)
-        self.transports.append(transport)
-        return transport
-
     async def answer(self, method: str, target: URL) -> Any:
-        if self.down:
-            return await super().answer(method, URL("http://venue/down"))
-        for path, handler in list(self._routes.items()):
-            if "{" in path and re.fullmatch(re.sub(r"\{[^}]*\}", "[^/]+", path), target.path):
-                self._routes.setdefault(target.path, handler)
-        return await super().answer(method, target)
-
-
-TWINS = {"binance": binance.stream, "bybit": bybit.stream, "okx": okx.stream}
+        return await super().answer(method, URL("http://venue/down") if self.down else target)
 
 
 class Street:
@@ -117,17 +73,18 @@ class Street:
         made = listing([market], list(symbols), 1, 0, twin.CUSTOM)
         self.hub = Hub(Market(made, 1, rate, START, set()), twin.WIRE, NoLog(), VenueClock(self.loop, START))  # type: ignore[arg-type]
         routes = [one for one in twin.routes(self.hub, options) if isinstance(one, web.RouteDef)]
-        self.venue = _Venue(self.loop, self.hub, routes, options)
-        self.venue.twin = TWINS[venue]
+        self.venue = _Venue(self.loop, self.hub, routes)
+        self.network = VirtualNetwork(self.loop)
+        self.network.venues[HOST] = self.venue
         self.names = [named_in(market, symbol, twin.CUSTOM) for symbol in symbols]
         self.intake = Intake(WritingConfig())
         self.pipeline = Pipeline(venue, market, self.intake, merger_maker(exchange, market), frames=False)
         limits, numbers = exchange.LIMITS[market], iter(range(1, 1000))
         budget = Budget(self.clock)
-        http = self.venue.http(self.clock, venue, market, limits=limits, budget=budget)
-        http._client = self.venue
+        http = self.network.http(self.clock, venue, market, limits=limits, budget=budget)
+        http._client = self.network  # type: ignore[assignment]
         tools = Tools(
-            clock=self.clock, config=ConnectionConfig(), connect=self.venue.connect, http=http,  # type: ignore[arg-type]
+            clock=self.clock, config=ConnectionConfig(), connect=self.network.connect, http=http,  # type: ignore[arg-type]
             next_session=lambda: f"n-1-{next(numbers)}", turn=Pacer(self.clock).turn, random=lambda: 0.5,
             spend=partial(budget.spend, limits),
         )  # fmt: skip
@@ -149,11 +106,12 @@ class Street:
             asyncio.events._set_running_loop(None)
             self._task = self.loop.create_task(self.driver.run(self.stop))
         until = self.loop.time() + seconds
-        while self.loop.time() < until:
-            self.loop.run_task(self._task, min(until, self.loop.time() + 10.0))
-            self.pipeline.advance(self.clock.now(), covered=True)
-            work = self.intake.collect(self.clock.now())
-            self.gaps.update((gap.gap_id, gap) for gap in work.gaps)
+        with without_sockets():
+            while self.loop.time() < until:
+                self.loop.run_task(self._task, min(until, self.loop.time() + 10.0))
+                self.pipeline.advance(self.clock.now(), covered=True)
+                work = self.intake.collect(self.clock.now())
+                self.gaps.update((gap.gap_id, gap) for gap in work.gaps)
 
     def end(self) -> None:
         """A clean stop."""

@@ -1,27 +1,31 @@
-"""A virtual world: one venue, one lake, one daemon at a time, and the faults that strike them. One seed, one course."""
+"""A virtual world: venues, one lake, one daemon at a time, and the faults that strike them. One seed, one course."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from collectors import exchanges
 from collectors.config import CollectorsConfig
 from compactor.config import CompactorConfig
 from daemon.config import Config, DiskConfig, RepairConfig
 from lake import durable
 from lake.space import Room
 from market import times
+from simulator import venues
 from simulator.faults import Fault
-from tests.support.virtual.loop import VirtualClock, VirtualLoop
-from tests.support.virtual.market import MARKETS, Exchange, slow_ticks
-from tests.support.virtual.network import HOST
+from simulator.reality import Reality
+from tests.support.virtual.loop import VenueClock, VirtualClock, VirtualLoop
+from tests.support.virtual.market import Exchange, slow_ticks
+from tests.support.virtual.network import VirtualNetwork, without_sockets
 from tests.support.virtual.process import KillAt, Process, in_place, look_often
 from tests.support.virtual.schedule import Act
 from transformer.config import TransformerConfig
@@ -29,29 +33,16 @@ from transformer.config import TransformerConfig
 START = times.parse("2026-02-20T00:00:30Z")
 """The first instant: a month's end, and in longer runs a leap of summer time elsewhere, are soon reached."""
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
-PROFILES: tuple[dict[str, list[str]], ...] = (
-    {"spot": ["trade"], "linear": ["quote"], "inverse": ["liquidation"]},
-    {"spot": ["quote"], "linear": ["trade"], "inverse": ["mark_price"]},
-    {"spot": ["book_delta"], "linear": ["kline"], "inverse": ["trade"]},
-    {"spot": ["agg_trade"], "linear": ["book_delta"], "inverse": ["quote"]},
-)
-WIDE: tuple[dict[str, list[str]], ...] = (
-    {"spot": ["trade", "quote"], "linear": ["trade"], "inverse": ["quote", "liquidation"]},
-    {"spot": ["trade", "book_delta", "kline"], "linear": ["quote"], "inverse": ["trade"]},
-    {"spot": ["quote"], "linear": ["trade", "agg_trade", "liquidation"], "inverse": ["mark_price"]},
-    {"spot": ["agg_trade", "quote"], "linear": ["book_delta", "kline"], "inverse": ["trade", "quote"]},
-)
-"""What is collected, by seed: every kind somewhere, a few in each run, since each file costs its time."""
-CHANNELS = {
-    "spot": {"book_delta": "depth"}, "linear": {"book_delta": "depth@500ms"}, "inverse": {"mark_price": "markPrice"},
-}  # fmt: skip
+VENUES = tuple(venues.names())
+KINDS = ("trade", "book_delta", "quote", "agg_trade", "kline", "mark_price", "liquidation")
+"""What streams tell and the twins' truth knows."""
 NEAR_SECONDS = 300.0
 """How long after a fault everything is looked at as often as in real life."""
-WRITE_SECONDS = 30
+WRITE_SECONDS = 60
 """More than a configuration may say: a pass costs the same for one event as for a thousand."""
-TRANSFORM_SECONDS = 2 * 3600
+TRANSFORM_SECONDS = 3 * 3600
 """This too: each job, whatever it is about, costs some tenths of a second of what a month may take."""
-PASSES_SECONDS = 7 * 3600.0
+PASSES_SECONDS = 13 * 3600.0
 """A daemon that has run for so long has transformed and compacted what was there when it came up: each of its passes
 begins its interval after the start, and the compactor's needs the transformer's before it.
 """
@@ -66,39 +57,48 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     seed: int = 1
     rate: float = 0.4
-    """Trades and quotes a second, of all symbols together."""
+    """Trades and quotes a second, of all venues and symbols together."""
     symbols: tuple[str, ...] = SYMBOLS
-
+    venues: tuple[str, ...] = VENUES
     wide: bool = False
     """More kinds at once, at two to three times the cost."""
 
     @property
-    def kinds(self) -> dict[str, list[str]]:
-        return (WIDE if self.wide else PROFILES)[self.seed % len(PROFILES)]
+    def kinds(self) -> dict[str, dict[str, list[str]]]:
+        """Venue -> market -> what is collected there."""
+        count, alone = 3 if self.wide else 1, len(self.venues) == 1
+        return {name: collected(name, self.seed, VENUES.index(name), count, alone) for name in self.venues}
 
 
-def config(settings: Settings, root: Path) -> Config:
+def collected(venue: str, seed: int, place: int, count: int, alone: bool) -> dict[str, list[str]]:
+    """Market -> kinds, by seed, since each file costs its time: one market of each venue (all of one that is `alone`)
+    and so many kinds of each. Seeds that follow each other come by every kind of every market.
+    """
+    known, offered = venues.load(venue).SIGNS, exchanges.load(venue).OFFERS
+    markets = [market for market in venues.load(venue).MARKETS if known[market]]
+    found = {}
+    for market in markets if alone else [markets[(seed + place) % len(markets)]]:
+        there = [kind for kind in KINDS if kind in known[market] and kind in offered[market]]
+        first = (seed // len(markets) + place + markets.index(market)) * count
+        found[market] = list(dict.fromkeys(there[(first + n) % len(there)] for n in range(count)))
+    return found
+
+
+def config(settings: Settings, places: Sequence[Exchange], root: Path) -> Config:
     """The daemon's configuration: everything that repeats comes as seldom as it may."""
     sources = [
         {
-            "exchange": "binance", "market_type": market, "kinds": settings.kinds[market],
-            "symbols": ["*"] if market == "inverse" else list(settings.symbols),
-            "channels": {k: c for k, c in CHANNELS[market].items() if k in settings.kinds[market]},
+            "exchange": exchange.name, "market_type": market, "kinds": settings.kinds[exchange.name][market],
+            "symbols": ["*"] if market == "inverse" else exchange.symbols[market],
             "polls": {"server_time_seconds": 3600, "instruments_seconds": 7200},
-            "endpoint": {"rest": f"http://{HOST}/{market}", "ws": f"ws://{HOST}/{market}"},
+            "endpoint": {"rest": rest, "ws": ws},
         }
-        for market in MARKETS
+        for exchange in places
+        for market, (rest, ws) in exchange.bases.items()
     ]  # fmt: skip
-    collectors = CollectorsConfig.model_validate(
-        {
-            "node": "v", "sources": sources,
-            "writing": {"slow_seal_seconds": TRANSFORM_SECONDS},
-        }
-    )  # fmt: skip
-    often = 1000 * WRITE_SECONDS
-    seldom = collectors.writing.model_copy(
-        update={"write_ms": often, "sync_ms": often, "seal_seconds": TRANSFORM_SECONDS}
-    )
+    collectors = CollectorsConfig.model_validate({"node": "v", "sources": sources})
+    often, seal = 1000 * WRITE_SECONDS, {"seal_seconds": TRANSFORM_SECONDS, "slow_seal_seconds": TRANSFORM_SECONDS}
+    seldom = collectors.writing.model_copy(update={"write_ms": often, "sync_ms": often, **seal})
     collectors = collectors.model_copy(update={"writing": seldom})
     # the nightly proof works in a process of its own, at a pace that is not of this world
     compactor = {"interval_seconds": 3 * 3600, "reproduce": {"days": 0}}
@@ -119,9 +119,12 @@ class World:
         self.root = folder / "lake"
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop, START)
-        self.exchange = Exchange(self.loop, settings.seed, settings.symbols, settings.rate, START)
+        self.true = VenueClock(self.loop, START)
+        """What time it is, whatever our clock says."""
+        self.network = VirtualNetwork(self.loop)
+        self.exchanges = {name: self._open(name, kinds) for name, kinds in settings.kinds.items()}
         self.chance = random.Random(f"{settings.seed}/world")
-        self.config = config(settings, self.root)
+        self.config = config(settings, list(self.exchanges.values()), self.root)
         self.process: Process
         self.starts = 0
         self.done: Counter[str] = Counter()
@@ -140,14 +143,24 @@ class World:
         self._fault: tuple[durable.Fault, float] | None = None
         self.before_start: list[Callable[[], None]] = []
 
+    def _open(self, name: str, kinds: dict[str, list[str]]) -> Exchange:
+        settings = self.settings
+        share = settings.rate * len(kinds) / sum(map(len, settings.kinds.values()))
+        reality = Reality(settings.seed)
+        made = Exchange(self.loop, name, settings.seed, settings.symbols, kinds, share, START, reality)
+        self.network.venues[made.host] = made.venue
+        return made
+
     @contextmanager
     def living(self) -> Iterator[World]:
         """The world exists inside this block."""
         with ExitStack() as held:
             held.enter_context(slow_ticks())
-            held.enter_context(in_place(self.exchange.network, self.settings.seed, self._room))
+            held.enter_context(without_sockets())
+            held.enter_context(in_place(self.network, self.settings.seed, self._room))
             asyncio.events._set_running_loop(self.loop)
-            self.exchange.start()
+            for exchange in self.exchanges.values():
+                exchange.start()
             asyncio.events._set_running_loop(None)
             self.begin()
             try:
@@ -217,7 +230,7 @@ class World:
         self.before_start.clear()
         self.starts += 1
         self._began = self._hindered = self.now
-        self.process = Process(self.loop, self.clock, self.exchange.network, self.config)
+        self.process = Process(self.loop, self.clock, self.network, self.config)
         self.process.start()
 
     def _down(self, seconds: float, why: str) -> None:
@@ -272,8 +285,13 @@ class World:
 
     def _note(self, text: str, seconds: float, name: str) -> None:
         self.log.append(f"day {self.now / 86_400:.4f} {text}")
-        self.exchange.note(name, seconds, before=2 * WRITE_SECONDS)
+        self._tell(name, seconds, before=2 * WRITE_SECONDS)
         self._near = max(self._near, self.now + seconds + NEAR_SECONDS)
+
+    def _tell(self, name: str, seconds: float, *, before: float = 0.0) -> None:
+        """Every venue writes it down."""
+        for exchange in self.exchanges.values():
+            exchange.note(name, seconds, before=before)
 
     # --- faults ---
 
@@ -290,32 +308,34 @@ class World:
             asyncio.events._set_running_loop(None)
 
     def _strike(self, kind: str, told: dict[str, Any]) -> None:
+        if kind in self._machine():
+            asyncio.events._set_running_loop(None)
+            self._machine()[kind](told)
+            return
+        exchange = self.exchanges[told.pop("venue")]
+        begin = partial(_begin, exchange)
         match kind:
             case "silent stream":
-                self._venue("silence", **told, symbol=self._symbol(told["market"]))
+                begin("silence", **told, symbol=self._symbol(exchange, told["market"]))
             case "replay" | "acks" | "mute":
-                self._venue(kind, **told)
-                self._venue("cut", market=told["market"])
+                begin(kind, **told)
+                begin("cut", market=told["market"])
             case "cut handover":
-                self._venue("shutdown", **told)
-                self.loop.call_later(3.0, lambda: self._venue("cut", market=told["market"]))
+                begin("shutdown", **told)
+                self.loop.call_later(3.0, lambda: begin("cut", market=told["market"]))
             case "drop_ids" | "duplicate_ids" | "reorder_ids" | "bad_price" | "bad_time":
-                self._venue(kind, **told, symbol=self._symbol(told["market"]))
+                begin(kind, **told, symbol=self._symbol(exchange, told["market"]))
             case "restart_ids":
-                self._restart_ids(told["market"])
-            case "outage":
-                self._outage(told["seconds"])
+                self._restart_ids(exchange, told["market"])
             case "listing":
-                self._listing(told["market"])
-            case _ if kind in self._machine():
-                asyncio.events._set_running_loop(None)
-                self._machine()[kind](told)
+                self._listing(exchange, told["market"])
             case _:
-                self._venue(kind, **{name: value for name, value in told.items() if value is not None})
+                begin(kind, **{name: value for name, value in told.items() if value is not None})
 
     def _machine(self) -> dict[str, Callable[[dict[str, Any]], None]]:
         return {
             "clock step": self._step,
+            "outage": self._outage,
             "kill": lambda told: self._end(told["seconds"], "kill"),
             "power cut": lambda told: self._end(told["seconds"], "power cut"),
             "kill at step": lambda told: self._inject(KillAt(told["step"]), 600.0),
@@ -327,37 +347,34 @@ class World:
             "disk full": self._fill,
         }
 
-    def _venue(self, name: str, **told: Any) -> None:
-        self.exchange.hub.begin(Fault(fault=name, **told))  # type: ignore[arg-type]
+    def _symbol(self, exchange: Exchange, market: str) -> str:
+        return self.chance.choice(exchange.symbols[market])
 
-    def _symbol(self, market: str) -> str:
-        return self.chance.choice(self.exchange.symbols[market])
-
-    def _restart_ids(self, market: str) -> None:
+    def _restart_ids(self, exchange: Exchange, market: str) -> None:
         """Once a symbol: the same numbers a third time would be others' ids."""
-        left = [one for one in self.exchange.symbols[market] if f"{market} {one}" not in self._restarted]
+        named = {one: f"{exchange.name} {market} {one}" for one in exchange.symbols[market]}
+        left = [one for one, name in named.items() if name not in self._restarted]
         if left:
             symbol = self.chance.choice(left)
-            self._restarted.add(f"{market} {symbol}")
-            self._venue("restart_ids", market=market, symbol=symbol)
+            self._restarted.add(named[symbol])
+            _begin(exchange, "restart_ids", market=market, symbol=symbol)
 
-    def _outage(self, seconds: float) -> None:
-        network = self.exchange.network
-        self.exchange.note("outage", seconds)
-        network.reachable = False
-        network.drop_all()
-        self.loop.call_later(seconds, setattr, network, "reachable", True)
+    def _outage(self, told: dict[str, Any]) -> None:
+        self._tell("outage", told["seconds"])
+        self.network.reachable = False
+        self.network.drop_all()
+        self.loop.call_later(told["seconds"], setattr, self.network, "reachable", True)
 
-    def _listing(self, market: str) -> None:
+    def _listing(self, exchange: Exchange, market: str) -> None:
         """A contract is listed, or ends for good."""
-        new = self.exchange.dormant[market]
-        book = self.exchange.hub.market.named[market, new.lower()]
+        new = exchange.dormant[market]
+        book = exchange.hub.market.named[market, new.lower()]
         status = "TRADING" if not book.listed else "SETTLING" if book.status == "TRADING" else book.status
-        self.exchange.note("listing", 120.0, market=market)
-        self.exchange.change(market, new, status)
+        exchange.note("listing", 120.0, market=market)
+        exchange.change(market, new, status)
 
     def _step(self, told: dict[str, Any]) -> None:
-        self.exchange.note("clock step", told["seconds"] + 60.0)
+        self._tell("clock step", told["seconds"] + 60.0)
         self.clock.step(told["us"])
         self.loop.call_later(told["seconds"], self.clock.step, -told["us"])
 
@@ -365,7 +382,7 @@ class World:
         if self._down_until is not None:
             return
         if how == "stop":
-            self.exchange.note("stop", seconds)
+            self._tell("stop", seconds)
             self.stop()
             self._down(seconds, "stopped")
         else:
@@ -386,9 +403,13 @@ class World:
 
     def _inject(self, fault: durable.Fault, seconds: float) -> None:
         if self._down_until is None:
-            self.exchange.note(fault.kind, seconds)
+            self._tell(fault.kind, seconds)
             durable.inject(fault)
             self._fault = (fault, self.now + seconds)
 
     def _fill(self, told: dict[str, Any]) -> None:
         self._inject(durable.Fault("write", 1, "ENOSPC", repeat=True), told["seconds"])
+
+
+def _begin(exchange: Exchange, name: str, **told: Any) -> None:
+    exchange.hub.begin(Fault(fault=name, **told))  # type: ignore[arg-type]

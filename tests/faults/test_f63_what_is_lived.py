@@ -1,0 +1,87 @@
+"""F63: what the virtual soak lives, and how it finds again what a venue tells without a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from collectors import exchanges
+from simulator import oracle, venues
+from simulator.events import Top
+from simulator.instruments import listing
+from simulator.market import Market
+from tests.support.virtual import campaign
+from tests.support.virtual.judge import Judge
+from tests.support.virtual.market import Memory
+from tests.support.virtual.schedule import KINDS, Lane, draw
+from tests.support.virtual.world import VENUES, Settings
+
+KEY = ("quote", "spot", "BTC-USDT")
+SECOND = 1_000_000
+
+
+def test_f63_seeds_that_follow_each_other_live_every_kind_of_every_market() -> None:
+    lived = {
+        (venue, market, kind)
+        for seed in range(24)
+        for venue, markets in Settings(seed=seed).kinds.items()
+        for market, kinds in markets.items()
+        for kind in kinds
+    }
+    known = {
+        (venue, market, kind)
+        for venue in VENUES
+        for market, signs in venues.load(venue).SIGNS.items()
+        for kind in signs
+        if kind in exchanges.load(venue).OFFERS[market] and kind != "book_snapshot"
+    }
+    assert len({venue for venue, _, _ in known}) == 6
+    assert lived == known
+    lanes = [Settings(seed=lane.seed).kinds for lane in campaign.lanes(4, 30, 200)]
+    assert {(venue, market) for kinds in lanes for venue, held in kinds.items() for market in held} == {
+        (venue, market) for venue, market, _ in known
+    }, "a campaign lives every market"
+
+
+@pytest.mark.parametrize("seed", range(4, 8))
+def test_f63_faults_go_round_the_venues_and_only_where_they_can_show(seed: int) -> None:
+    kinds = Settings(seed=seed).kinds
+    lanes = [Lane(venue, market, tuple(held)) for venue, markets in kinds.items() for market, held in markets.items()]
+    acts = draw(seed, 30, 100, lanes)
+    struck = [act.told["venue"] for act in acts if "venue" in act.told]
+    assert {struck.count(venue) // 6 for venue in VENUES} <= {1, 2, 3}, "each of them, about as often"
+    for act in acts:
+        if "kind" in act.told:
+            assert act.told["kind"] in kinds[act.told["venue"]][act.told["market"]], "it is collected there"
+    assert {act.kind for act in acts} <= KINDS.keys()
+    assert acts == draw(seed, 30, 100, lanes)
+
+
+def judged(tmp_path: Path, rows: list[tuple[int, str, str]]) -> tuple[oracle.Stored, oracle.Verdict]:
+    """Best levels of Coinbase, which have no number: the first and the third say the same. `rows` are (s, bid, ask)."""
+    twin = venues.load("coinbase")
+    truth = Memory(twin.SIGNS, {"spot": ["quote"]})
+    market = Market(listing(["spot"], ["BTCUSDT"], 1, 0, twin.CUSTOM), 1, 1.0, 0)
+    for number, (bid, ask) in enumerate((("10", "11"), ("10", "12"), ("10", "11"), ("9", "11")), 1):
+        truth.event(Top(market.books[0], 7 * number, bid, "1", ask, "2", 100 * number * SECOND), 0, "1")
+    part = pl.DataFrame(
+        [{"ts_event": s * SECOND, "bid": float(b), "bid_qty": 1.0, "ask": float(a), "ask_qty": 2.0} for s, b, a in rows]
+    )
+    judge = Judge("coinbase", truth, tmp_path, {"spot": ["quote"]})
+    stored = judge._unnamed(KEY, part, twin.SIGNS["spot"]["quote"])
+    return stored, oracle.judge(truth.seen, {KEY: stored}, [], 1000 * SECOND)
+
+
+def test_f63_what_has_no_number_is_the_nearest_event_that_said_so(tmp_path: Path) -> None:
+    stored, verdict = judged(tmp_path, [(101, "10", "11"), (202, "10", "12"), (303, "10", "11"), (404, "9", "11")])
+    assert (list(stored.ids), verdict.findings) == ([1, 2, 3, 4], [])
+
+
+def test_f63_a_row_that_nobody_sent_and_an_event_without_a_row_are_found(tmp_path: Path) -> None:
+    _, verdict = judged(tmp_path, [(101, "10", "11"), (202, "10", "12"), (303, "10", "13"), (404, "9", "11")])
+    assert sorted(found.rule for found in verdict.findings) == ["unexplained_loss", "unknown"]
+    told_again, verdict = judged(tmp_path, [(101, "10", "11"), (202, "10", "12"), (404, "9", "11"), (406, "9", "11")])
+    assert list(told_again.ids) == [1, 2, 4]
+    assert [(found.rule, found.count) for found in verdict.findings] == [("unexplained_loss", 1)]
