@@ -195,6 +195,30 @@ def test_what_a_late_trade_leaves_of_a_gap_is_said_once_the_trade_is_durable(
     assert [(row.state, row.source) for row in writer.manifest.gaps()] == [("repaired", "late")]
 
 
+def test_a_gap_is_not_filled_by_what_its_folder_does_not_take(
+    writer: LakeWriter, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A permission is lost: the trade waits in memory, and so does what it says."""
+    whole = msgspec.structs.replace(gap(), id_to=6)
+    commit.begin([LANE, (*MARKET, "quote")], T0, [MARKET])
+    commit.commit(work(T0, [trade(6, T0)], gaps=[whole], sync=True))
+
+    def refused(*_: object) -> None:
+        error = StorageFailed("permission denied")
+        error.errno = errno.EACCES
+        raise error
+
+    closed = msgspec.structs.replace(whole, state="repaired", source="late", closed_at=T0 + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(commit._segments_of(LANE), "write", refused)
+        commit.commit(work(T0 + 1, [trade(5, T0)], gaps=[closed], sync=True))
+        assert list(commit.parked) == [LANE]
+        assert [row.state for row in writer.manifest.gaps()] == ["open"]
+    commit.commit(work(T0 + 2, sync=True))
+    assert [row.state for row in writer.manifest.gaps()] == ["repaired"]
+    assert stored(writer) == [6, 5]
+
+
 def test_coverage_is_recorded_with_a_sync(writer: LakeWriter, commit: GroupCommit) -> None:
     synced: list[str] = []
     with durable.observe(lambda op: synced.append(op.path) if op.name == "sync" and "/raw/" in op.path else None):
