@@ -21,7 +21,7 @@ from market.session import Connection, Stream
 from runtime.service import Fatal
 from runtime.workers import InlineExecutor
 from tests.support import toy
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, threads_at_once
 from tests.support.toy import T0, t
 
 
@@ -74,6 +74,12 @@ def planned(market_type: str, streams: Sequence[Stream], endpoint: object) -> li
     halves = [streams[n : n + 3] for n in range(0, len(streams), 3)]
     url = endpoint.ws["stream"]
     return [Connection("binance", market_type, f"toy-{n}", url, tuple(h)) for n, h in enumerate(halves, 1)]
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    with threads_at_once():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from market.kinds import Contract, Event
 from market.times import HOUR, MINUTE, MS, SECOND
 from runtime import metrics
 from runtime.workers import InlineExecutor
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, threads_at_once
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
 
@@ -81,6 +81,12 @@ class Venue:
             for name, status in self.status.items()
         ]  # fmt: skip
         return {"serverTime": now, "symbols": listed}
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    with threads_at_once():
+        yield
 
 
 @pytest.fixture

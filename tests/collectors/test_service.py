@@ -23,11 +23,17 @@ from runtime.service import Fatal
 from runtime.turns import turns_of
 from runtime.workers import InlineExecutor
 from tests.support import toy
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, threads_at_once
 from tests.support.toy import T0, q, t
 from tests.support.transport import CUT, HANG, ScriptedTransport, ScriptedVenue
 
 LANE = ("binance", "spot", "trade")
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    with threads_at_once():
+        yield
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
+from unittest import mock
 
 T = TypeVar("T")
 
@@ -116,6 +118,15 @@ class ManualClock:
             future.set_result(None)
             return True
         return False
+
+
+def threads_at_once() -> contextlib.AbstractContextManager[object]:
+    """Time that is moved by hand does not wait for threads: inside, the work that they are given is done at once."""
+
+    async def at_once(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        return work(*given, **named)
+
+    return mock.patch.object(asyncio, "to_thread", at_once)
 
 
 async def settle() -> None:

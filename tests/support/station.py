@@ -23,7 +23,7 @@ from lake.writer import LakeWriter
 from market.times import SECOND
 from runtime.workers import InlineExecutor
 from tests.support import invariants, toy
-from tests.support.clock import ManualClock
+from tests.support.clock import ManualClock, threads_at_once
 from tests.support.invariants import manifest_rows
 from tests.support.life import NODE, Promise
 from tests.support.toy import T0, q, t
@@ -84,7 +84,7 @@ class Station:
         """
         asyncio.get_running_loop().set_debug(False)  # stacks of a hundred thousand callbacks cost more than all else
         stops = recovery.settle(self.writer, self.writer.recover(T0), T0)
-        with _toy(self._script, self.clock), _memory(self._memory), _threads(inline=executor is not None):
+        with _toy(self._script, self.clock), _memory(self._memory), _threads(executor):
             self.service = CollectorsService(self._config, self.writer, self.clock, lambda: 0.5, stops, executor)
             if self._disk is not None:
                 self.watch = SpaceWatch(self.clock, self.root, self._disk, self.service)
@@ -169,13 +169,8 @@ def _memory(nbytes: int | None) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext() if nbytes is None else mock.patch.object(WritingConfig, "queue_bytes", nbytes)
 
 
-def _threads(*, inline: bool) -> contextlib.AbstractContextManager[object]:
-    """Time that is moved by hand does not wait for threads: with it their work is done at once."""
-
-    async def at_once(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        return work(*given, **named)
-
-    return mock.patch.object(asyncio, "to_thread", at_once) if inline else contextlib.nullcontext()
+def _threads(executor: Executor | None) -> contextlib.AbstractContextManager[object]:
+    return contextlib.nullcontext() if executor is None else threads_at_once()
 
 
 @contextlib.contextmanager
