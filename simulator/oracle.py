@@ -270,11 +270,10 @@ class _Stream:
             verdict.covered += 1
             why = told.lost.get(n, "")
             self.lost[why or "sent, then the connection ended"] += 1
-            if (
-                not why
-                and n not in told.repeated
-                and not self.windows.near(self.key[1], told.times[n] - SLACK, told.times[n] + SLACK)
-            ):
+            end = told.times[n] + SLACK
+            if self.key[0] == "kline" and n + 1 < len(told.times):
+                end = max(end, told.times[n + 1])  # some are known only by the next one
+            if not why and n not in told.repeated and not self.windows.near(self.key[1], told.times[n] - SLACK, end):
                 alone.append(n)
         if shown := [n for n in uncovered if not self._short(n, held)]:
             self._say("unexplained_loss", len(shown), self._shown(shown))

@@ -88,7 +88,7 @@ class Judge:
         said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
         for found in verdict.findings:
             told = (found.rule, found.detail.partition(" ")[0])
-            if told in QUIET or (found.kind in DECLARED and told == ("unexplained_gap", "silent_stream")):
+            if told in QUIET or (found.kind in DECLARED and told[0] == "unexplained_gap" and told[1] in SILENT):
                 self.quiet += found.count
                 continue
             where = f"{self.venue} {found.market} {found.kind} {found.symbol}"
