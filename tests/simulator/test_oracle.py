@@ -175,3 +175,18 @@ async def test_the_compact_reading_of_a_log_is_the_whole_one(simulate):
             lost = {n: "+".join(sorted(set(e.dropped.values()))) for n, e in enumerate(events) if not e.sent}
             assert told.lost == {n: why or witness.NOBODY for n, why in lost.items()}
         assert any(why == "drop_ids" for told in compact.told.values() for why in told.lost.values())
+
+
+@pytest.mark.parametrize("at, found", [(170, []), (190, [("lost_without_fault", 1)])])
+def test_a_candle_that_only_the_next_one_tells_is_lost_with_what_happens_before_it(tmp_path, at, found):
+    """A connection that is cut in between was to tell it; one that is cut behind the next was not."""
+    key = ("kline", "spot", "BTCUSDT")
+    lines = []
+    for minute in range(4):
+        opened, time = START + 60 * minute * SECOND, START + 60 * (minute + 1) * SECOND
+        values = ["10", "11", "9", "10.5", "5", "50", 3, "2", "20"]
+        lines.append(["kline", "spot", "BTCUSDT", opened, "btcusdt@kline_1m", "1m", *values, True, time, time, [1], {}])
+    path = log(tmp_path, *lines, fault("cut", at))
+    opens = [START + 60 * minute * SECOND for minute in (0, 2, 3)]
+    held = {key: Stored(opens, [signs.digest("10.5", "11")] * 3)}
+    assert judged(path, held, [gap(at=(59, 150), cause="disconnect", key=key)], grace=0.0)[1] == found
