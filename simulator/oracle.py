@@ -337,9 +337,9 @@ class _Stream:
         self.verdict.empty_gap_seconds += max(0, end - gap.ts_from) / SECOND
         if self.ended is not None and (gap.ts_to is None or end >= self.ended):
             return  # its silence is what was to come
-        place = bisect_left(told.times, end)
-        after = told.times[place] if place < len(told.times) else end  # what went wrong before it is beside the gap
-        until = max(end + (CANDLE if self.key[0] == "kline" else SLACK), after)
+        until = end + (CANDLE if self.key[0] == "kline" else SLACK)
+        place = bisect_left(told.times, until)  # what went wrong before the next event is beside the gap
+        until = told.times[place] if place < len(told.times) else until
         if not self.windows.near(gap.market_type, gap.ts_from - SLACK, until):
             self._say("unexplained_gap", 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) ids {gap.id_from} {gap.id_to}")
 

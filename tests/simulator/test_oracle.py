@@ -190,3 +190,9 @@ def test_a_candle_that_only_the_next_one_tells_is_lost_with_what_happens_before_
     opens = [START + 60 * minute * SECOND for minute in (0, 2, 3)]
     held = {key: Stored(opens, [signs.digest("10.5", "11")] * 3)}
     assert judged(path, held, [gap(at=(59, 150), cause="disconnect", key=key)], grace=0.0)[1] == found
+
+
+@pytest.mark.parametrize("at, found", [(150, []), (210, [("unexplained_gap", 1)])])
+def test_a_gap_with_nothing_in_it_is_explained_by_what_happened_before_the_next_event(tmp_path, at, found):
+    path = log(tmp_path, *(trade(n) for n in (1, 100, 200)), fault("cut", at))
+    assert judged(path, stored(1, 100, 200), [gap(at=(100, 101), cause="crash")], grace=0.0)[1] == found
