@@ -62,6 +62,10 @@ class Memory(ABC):
     contiguous = False
     rare = False
     """Whether minutes between events are ordinary, so that the session's other events tell how long it was there."""
+    by_next = False
+    """Whether an event is told by the next one of its symbol only, so that one may be missing since the last that was
+    told, whatever else came.
+    """
 
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
         self.exchange = exchange
@@ -104,7 +108,8 @@ class Memory(ABC):
                 elif shown > doubt.ts_to + IN_FLIGHT:  # it had come that far, without this stream
                     self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
         for line in (line for line in named if not line.sessions):
-            alive = line.ts if cause in SINGLE or line.opening else max(line.ts, line.since, newest - IN_FLIGHT)
+            heard = max(line.ts, line.since, newest - IN_FLIGHT)
+            alive = line.ts if cause in SINGLE or line.opening or self.by_next else heard
             if cause == HANDOVER:
                 if line.gap is None and line.ts:
                     line.gap = self._gap(line, alive, cause, session, now)
@@ -137,7 +142,7 @@ class Memory(ABC):
         """
         line = self._line(symbol)
         if line.gap is None:
-            ts_from = max(line.ts, line.since, heard - IN_FLIGHT)
+            ts_from = line.ts if self.by_next and line.ts else max(line.ts, line.since, heard - IN_FLIGHT)
             self._between(line, ts_from, since, cause, session, now)
             line.since = max(since, ts_from + 1) if line.next < 0 else 0
         return self._take(now)

@@ -71,11 +71,11 @@ def _no_closing_between(event: Event, line: Line, gap: Gap) -> bool:
 class KeyedMerger(Memory):
     """Gaps are intervals: from an interruption to the next event that is new."""
 
-    def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
+    def __init__(self, exchange: str, market_type: str, kind_name: str, *, by_next: bool = False) -> None:
         super().__init__(exchange, market_type, kind_name)
         self._identity = NAMED[kind_name] if kind_name in NAMED else IDENTITIES[kind_name]
         self._kept = NAMES if kind_name in NAMED else KEPT
-        self.rare = kind_name == CANDLE
+        self.rare, self.by_next = kind_name == CANDLE, by_next
         self._told: dict[str, dict[int, _Told | None]] = {}
         """Symbol -> hashes of the newest identities in the order they came, of candles with what `_Told` says."""
         self._frame: tuple[str, int] = ("", 0)

@@ -12,7 +12,7 @@ import msgspec
 
 from collectors.chain_checked import CheckedMerger
 from collectors.contracts import KIND as CONTRACT
-from collectors.keyed import IDENTITIES, NAMED
+from collectors.keyed import IDENTITIES, NAMED, KeyedMerger
 from collectors.led import LedMerger
 from collectors.merger import CHAINED, merger
 from collectors.pushed import pushed
@@ -103,7 +103,7 @@ def way_of(exchange: Exchange, market_type: str, kind: str) -> Way:
 
 def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger]:
     """What makes the memory of a kind in this market. `PUSHES` of an adapter names kinds of whose past the venue tells
-    when it is subscribed to.
+    when it is subscribed to, `BY_NEXT`, by market, those of which an event is told by the next one only.
     """
 
     def make(kind: str) -> Merger:
@@ -115,6 +115,8 @@ def merger_maker(exchange: Exchange, market_type: str) -> Callable[[str], Merger
         contiguous = way in ("numbered", "chained")
         if kind in getattr(exchange, "PUSHES", ()):
             return pushed(exchange.NAME, market_type, kind, contiguous=contiguous)
+        if kind in getattr(exchange, "BY_NEXT", {}).get(market_type, ()):
+            return KeyedMerger(exchange.NAME, market_type, kind, by_next=True)
         return merger(exchange.NAME, market_type, kind, contiguous=contiguous)
 
     return make

@@ -258,8 +258,8 @@ class _Stream:
         have = set(held)
         first = next((n for n in range(len(told.ids)) if told.lost.get(n) != NOBODY), held[0])
         missing = [n for n in range(max(first, held[0]), len(told.ids)) if n not in have]
-        known = until - (LEARNED if self.key[0] == "kline" else SECOND)
-        missing = [n for n in missing if n < held[-1] or told.times[n] < known]
+        by, known = (1, until - LEARNED) if self.key[0] == "kline" else (0, until - SECOND)  # by the next one, perhaps
+        missing = [n for n in missing if n < held[-1] or any(time < known for time in told.times[n + by : n + by + 1])]
         verdict.missing += len(missing)
         uncovered: list[int] = []
         alone: list[int] = []

@@ -39,6 +39,7 @@ class CcxtVenue:
     ENDED = frozenset({DELISTED})
     POLLS: Mapping[str, Mapping[str, Poll]] = tables.POLLS
     EVIDENCE: Mapping[str, Mapping[str, Evidence]] = tables.EVIDENCE
+    BY_NEXT = dict.fromkeys(tables.EVIDENCE, frozenset({"kline"}))
     LED = dict.fromkeys(tables.EVIDENCE, frozenset({"quote"}))
     PARSERS: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {}
     """What a frame holds is of our own making, whatever the venue changes."""

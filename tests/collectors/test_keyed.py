@@ -210,6 +210,22 @@ def test_an_interruption_of_candles_that_were_about_to_come_is_one():
     assert gap.ts_from <= minute(6).ts_event < gap.ts_to
 
 
+def test_a_candle_that_only_the_next_one_tells_is_missing_from_the_last_that_was_told():
+    """Its symbol was still, and others were told long after it: they do not show that it was told."""
+    held = KeyedMerger("kraken", "spot", "kline", by_next=True)
+    held.merge(minute(5))
+    other = minute(30)
+    other.symbol = "B"
+    held.merge(other)
+    (begun,) = held.interrupt("a-1-1", ["A"], "disconnect", other.ts_recv)
+    assert begun.ts_from == minute(5).ts_event
+    held.merge(minute(40, "b-1-1"))
+    (gap,) = held.tick(minute(50).ts_recv)
+    assert (gap.state, gap.ts_to) == ("open", minute(40).ts_event)
+    (missed,) = held.missed("a-1-1", "A", minute(45).ts_recv, minute(50).ts_recv, "disconnect", minute(50).ts_recv)
+    assert missed.ts_from == minute(40).ts_event
+
+
 def test_what_was_asked_for_is_no_sign_that_the_socket_lived():
     """Answers of REST come while it is silent."""
     held = made("book_snapshot")

@@ -62,13 +62,15 @@ LED = dict.fromkeys(MARKETS, frozenset({"quote", "mark_price"}))
 """Market -> kinds that say nothing by which two connections' copies can be told: no page says that the times of
 `ticker` are the same on each.
 """
+BY_NEXT = {SPOT: frozenset({CANDLE})}
+"""Market -> kinds of which an event is told by the next one of its symbol only."""
 TRADING = frozenset({"online", futures_polls.TRADEABLE, futures_polls.POST_ONLY})
 ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "BEGAN", "CASED", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS",
-    "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS", "PUSHES", "SHAPES", "TRADING", "connections", "described",
+    "AS_OF", "BEGAN", "BY_NEXT", "CASED", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED",
+    "LIMITS", "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS", "PUSHES", "SHAPES", "TRADING", "connections", "described",
     "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 

@@ -37,6 +37,8 @@ streams = _OFFERING.streams
 connections = _OFFERING.connections
 LED = {"spot": frozenset({"quote"})}
 """Market -> kinds that say nothing by which two connections' copies can be told: `level1` has no number."""
+BY_NEXT = {"spot": frozenset({"kline"})}
+"""Market -> kinds of which an event is told by the next one of its symbol only."""
 HISTORY, FLEETING = history.OFFERED, history.FLEETING
 """market_type -> kind -> what of its past can be asked for, or why not; what nobody tells of later (`market.history`).
 """
@@ -45,8 +47,8 @@ ENDED = frozenset({"BeingSettled", "Settled", "Closed", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS", "LIQUID", "NAME",
-    "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "admission", "admitted", "connections", "described",
+    "AS_OF", "BY_NEXT", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS", "LIQUID",
+    "NAME", "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "admission", "admitted", "connections", "described",
     "poller", "probe", "probed", "session", "streams",
 ]  # fmt: skip
 
