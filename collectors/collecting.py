@@ -146,7 +146,7 @@ class Collecting:
                     "name": d.connection.name,
                     "attempts": d.attempts,
                     "streams": len(d.connection.streams),
-                    **(d.life.status() if d.life else {}),
+                    **(d.life.status() if d.life and not d.life.link.ended else {}),  # one that is lost does nothing
                 }
                 for d in drivers
             ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,8 +223,18 @@ async def test_a_full_disk_is_waited_for(monkeypatch: pytest.MonkeyPatch, writer
 async def test_status_says_what_is_connected_and_counted(monkeypatch: pytest.MonkeyPatch, writer: LakeWriter) -> None:
     clock = ManualClock(T0)
     made = service(monkeypatch, writer, clock, [[t(1, 0), t(1, 0), b"?"], CUT], [HANG])
+    seen: list[Any] = []
+
+    async def look() -> None:
+        await clock.sleep(4.0)
+        seen.extend(made.status().values())
+
+    looking = asyncio.ensure_future(look())
     await collect(made, clock, 5.0)
-    (market,) = made.status().values()
+    await looking
+    (over,) = made.status().values()
+    assert over["connections"] == [{"name": "toy-1", "attempts": 2, "streams": 2}], "it is no more, nor what it did"
+    (market,) = seen
     (connection,) = market["connections"]
     assert (connection["name"], connection["attempts"], connection["streams"]) == ("toy-1", 2, 2)
     assert sum(connection["states"].values()) == 2
