@@ -395,6 +395,5 @@ class Run:
 
     def _seal(self) -> None:
         if self._now:
-            # what the mergers still wait for will not come any more
-            self._pipelines.advance(self._now + HOLD, covered=True)
+            self._pipelines.advance(self._now + HOLD, covered=True)  # what is still waited for will not come any more
             self._commit.commit(self._intake.collect(self._now, sync=True, final=True))

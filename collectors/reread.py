@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from collectors import exchanges
-from collectors.chain import ChainMerger
 from collectors.chain_checked import CheckedMerger
 from collectors.holes import HOLD
 from collectors.intake import LaneKey
@@ -63,9 +62,8 @@ def memory_of(lane: LaneKey) -> Merger:
 
 def _counting(lane: LaneKey) -> IdMerger | None:
     """The same where its ids say what is missing."""
-    if lane[2] == CHAINED:
-        return None if summed(lane) else ChainMerger(*lane)
-    return IdMerger(*lane) if numbered(lane[2]) else None
+    made = memory_of(lane)
+    return made if isinstance(made, IdMerger) else None
 
 
 def _tells_losses(lane: LaneKey) -> bool:

@@ -36,8 +36,7 @@ from market.times import Interval
 S = TypeVar("S")
 T = TypeVar("T")
 _INDEXED = schema.files.alias("i")
-BATCH = 500
-"""Values in one IN list: SQLite's limit of variables is 999 in old builds."""
+BATCH = 500  # values in one IN list: SQLite's limit of variables is 999 in old builds
 
 
 class Meta(msgspec.Struct, frozen=True):

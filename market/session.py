@@ -344,8 +344,7 @@ class Polled(msgspec.Struct, frozen=True):
     span: tuple[int, int] | None = None  # of history, [from, to) us: it is asked for once
 
 
-SERVER_TIME = "server_time"
-"""What is polled beside the kinds: the venue's clock."""
+SERVER_TIME = "server_time"  # what is polled beside the kinds: the venue's clock
 
 
 class Evidence(msgspec.Struct, frozen=True):

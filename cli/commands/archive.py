@@ -38,6 +38,25 @@ SizeOption = Annotated[
         "--contract-size", help="What one contract is worth, where files count contracts and the lake does not say it."
     ),
 ]
+VenueOption = Annotated[
+    str | None, typer.Option("--exchange", help="Whose archive (default: binance): docs/archives.md has the list.")
+]
+MarketOption = Annotated[
+    str | None, typer.Option("--market-type", "--market", help="spot (default), linear or inverse.")
+]
+KindOption = Annotated[
+    str | None,
+    typer.Option("--kind", help="trade (default), kline, …; a wrong one is answered with those there are."),
+]
+UnitOption = Annotated[
+    bool, typer.Option("--any-unit", help="Take times in another unit than documented, told by their size.")
+]
+RestOption = Annotated[
+    bool, typer.Option("--rest", help="Then ask the venue's REST routes for what no file holds (dl backfill).")
+]
+RecheckOption = Annotated[
+    bool, typer.Option("--recheck", help="Look at files again that the lake took in: all, or what is named.")
+]
 
 
 @command
@@ -46,29 +65,16 @@ def archive(
     first: FromOption = None,
     last: ToOption = None,
     lake: LakeOption = None,
-    exchange: Annotated[
-        str | None, typer.Option(help="Whose archive (default: binance): docs/archives.md has the list.")
-    ] = None,
-    market_type: Annotated[
-        str | None, typer.Option("--market-type", "--market", help="spot (default), linear or inverse.")
-    ] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="trade (default), kline, …; a wrong one is answered with those there are.")
-    ] = None,
+    exchange: VenueOption = None,
+    market_type: MarketOption = None,
+    kind: KindOption = None,
     interval: Annotated[str | None, typer.Option(help="Of candles: 1m, 1h, 1d, …")] = None,
     source: SourceOption = None,
     contract_size: SizeOption = None,
     holes: Annotated[bool, typer.Option("--holes", help="Take files whose ids have holes.")] = False,
-    any_unit: Annotated[
-        bool, typer.Option("--any-unit", help="Take times in another unit than documented, told by their size.")
-    ] = False,
-    rest: Annotated[
-        bool, typer.Option("--rest", help="Then ask the venue's REST routes for what no file holds (dl backfill).")
-    ] = False,
-    recheck: Annotated[
-        bool,
-        typer.Option("--recheck", help="Look at files again that the lake took in: all, or what is named."),
-    ] = False,
+    any_unit: UnitOption = False,
+    rest: RestOption = False,
+    recheck: RecheckOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files it would take.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,

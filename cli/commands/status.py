@@ -53,26 +53,17 @@ def status(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOp
     (silent, why), drifts = _silent(holder), _drifts(root)
     last = max(certificates, key=lambda row: row.issued_at, default=None)
     if as_json:
-        print_json(
-            {
-                "lake": str(root),
-                "meta": meta,
-                "writer": None if holder is None else {"pid": holder.pid, "port": holder.port},
-                "writer_unknown": unknown or None,
-                "stats": stats,
-                "streams": [_stream(*stream, open_gaps, delays) for stream in streams],
-                "clock": clock,
-                "silent": silent,
-                "parked": stuck,
-                "drift": drifts,
-                "last_certificate": None if last is None else msgspec.to_builtins(last),
-            }
-        )  # fmt: skip
+        writer = None if holder is None else {"pid": holder.pid, "port": holder.port}
+        print_json({
+            "lake": str(root), "meta": meta, "writer": writer, "writer_unknown": unknown or None, "stats": stats,
+            "streams": [_stream(*stream, open_gaps, delays) for stream in streams], "clock": clock, "silent": silent,
+            "parked": stuck, "drift": drifts, "last_certificate": last and msgspec.to_builtins(last),
+        })  # fmt: skip
         return 0
     kind = "simulated" if meta.simulated else "real"
-    writer = "nobody writes it" if holder is None else f"written by process {holder.pid}"
-    writer = f"who writes it is not known: {unknown}" if unknown else writer
-    OUT.print(f"{root}: {kind} lake {meta.lake_id}, schema {meta.schema_version}, {writer}", markup=False)
+    who = "nobody writes it" if holder is None else f"written by process {holder.pid}"
+    who = f"who writes it is not known: {unknown}" if unknown else who
+    OUT.print(f"{root}: {kind} lake {meta.lake_id}, schema {meta.schema_version}, {who}", markup=False)
     rows = [[e, m, k, when(w), _open(open_gaps, e, m, k), *_ms(delays.get((e, m, k)))] for e, m, k, w in streams]
     columns = ["exchange", "market", "kind", "watermark", "open gaps", "latency p50 ms", "p99 ms"]
     print_table("streams", columns, rows, "no streams yet")
