@@ -43,8 +43,10 @@ and what lies between two numberings nobody can tell.
 FOLDED = ("trade", "agg_trade")
 DECLARED = ("quote", "book_delta")
 """Kinds for which a silence of some minutes is an alarm by declaration, on a connection that tells others too."""
-SILENT = ("stalled", "silent_stream", "no_first_message")
-"""Causes that bring a handover about, and none that one could have: a stream has said nothing for too long."""
+SILENT = ("stalled", "silence", "silent_stream", "no_first_message")
+"""Causes that bring a handover about, and none that one could have: a stream, or all of a connection, has said nothing
+for too long.
+"""
 
 
 class Judge:
@@ -124,6 +126,7 @@ class Judge:
                 for gap in gaps
                 if gap.market_type == market and gap.state == "open" and gap.cause not in SILENT
                 if gap.ts_from < closed + MINUTE and (gap.ts_to is None or gap.ts_to > closed - MINUTE)
+                if not windows.near(market, gap.ts_from, gap.ts_to or closed)  # of which a fault before it is the cause
             ]
 
     def _quiet(self, gaps: Sequence[Gap], until: int) -> int:
@@ -156,7 +159,8 @@ class Judge:
                             if (told is not None and one in there and told.times[there[one]] < end)
                             or (one not in there and one not in past)
                         ]
-                        stored[key] = oracle.Stored([one for one, _ in kept], [value for _, value in kept], held.wholes)
+                        wholes = [one for one in held.wholes if one in there and told.times[there[one]] < end]
+                        stored[key] = oracle.Stored([one for one, _ in kept], [value for _, value in kept], wholes)
                         place = max((there[one] for one, _ in kept if one in there), default=0)
                         if place:
                             places[key] = place
