@@ -107,7 +107,8 @@ class Memory(ABC):
                         self._opens(line, line.session, line.ts)
                 elif shown > doubt.ts_to + IN_FLIGHT:  # it had come that far, without this stream
                     self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
-        for line in (line for line in named if not line.sessions):
+        untold = cause == HANDOVER and self.by_next
+        for line in (line for line in named if not line.sessions or (untold and not line.came)):
             heard = max(line.ts, line.since, newest - IN_FLIGHT)
             alive = line.ts if cause in SINGLE or line.opening or self.by_next else heard
             if cause == HANDOVER:
@@ -354,8 +355,10 @@ class Memory(ABC):
         self._end(gap, event.ts_recv)
 
     def _end(self, gap: Gap, now: int) -> None:
-        """An interval without ids has its end; that of a handover never was one."""
-        if gap.cause == HANDOVER:
+        """An interval without ids has its end; that of a handover never was one, unless who left may have held an event
+        of which only the next one tells.
+        """
+        if gap.cause == HANDOVER and not self.by_next:
             self._close(gap, now)
         self._give(gap)
 

@@ -35,16 +35,16 @@ OF_EVENTS = ("drop_ids", "bad_price", "bad_time")
 """Faults that leave connections alone: they spoil the judgement of no handover, and their gaps are jumps of ids."""
 SLACK = SECOND
 """How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
-CANDLE = 4 * SECOND
-"""The same of candles, whose gaps begin a little before what caused them."""
+CANDLE = 4 * SECOND  # the same of candles, whose gaps begin a little before what caused them
 ASKED = 15 * SECOND
 """A stream that is silent for less than this is not asked about (`collectors.inquiry`)."""
 LEARNED = 40 * SECOND
 """A candle whose closing no message says is known this long after it, at the latest."""
+HANDED = "handover"
+"""Cause of a gap of candles that only the next one tells: who left may have held one. It needs no fault."""
 IN_FLIGHT = 15 * SECOND
 """What was sent so shortly before the stop, and after all that is stored of its kind, was still on its way."""
-AFTERWARDS = 3 * SECOND
-"""How long after a planned end its gaps would show."""
+AFTERWARDS = 3 * SECOND  # how long after a planned end its gaps would show
 EXAMPLES = 5
 
 
@@ -273,7 +273,8 @@ class _Stream:
             end = told.times[n] + SLACK
             if self.key[0] == "kline" and n + 1 < len(told.times):
                 end = max(end, told.times[n + 1])  # some are known only by the next one
-            if not why and n not in told.repeated and not self.windows.near(self.key[1], told.times[n] - SLACK, end):
+            handed = any(gap.cause == HANDED and self._covers(gap, n) for gap in self.gaps)
+            if not (why or handed or n in told.repeated or self.windows.near(self.key[1], told.times[n] - SLACK, end)):
                 alone.append(n)
         if shown := [n for n in uncovered if not self._short(n, held)]:
             self._say("unexplained_loss", len(shown), self._shown(shown))
@@ -335,8 +336,8 @@ class _Stream:
         end = gap.ts_to if gap.ts_to is not None else max(told.times[-1], gap.ts_from + 2 * SLACK)
         self.verdict.empty_gaps += 1
         self.verdict.empty_gap_seconds += max(0, end - gap.ts_from) / SECOND
-        if self.ended is not None and (gap.ts_to is None or end >= self.ended):
-            return  # its silence is what was to come
+        if gap.cause == HANDED or (self.ended is not None and (gap.ts_to is None or end >= self.ended)):
+            return  # nobody can tell; or its silence is what was to come
         until = end + (CANDLE if self.key[0] == "kline" else SLACK)
         place = bisect_left(told.times, until)  # what went wrong before the next event is beside the gap
         until = told.times[place] if place < len(told.times) else until
@@ -369,7 +370,7 @@ def _handovers(witness: Witness, gaps: list[Gap], verdict: Verdict, others: Wind
             for gap in gaps
             if gap.market_type == market and gap.ts_from < end and (gap.ts_to is None or gap.ts_to > start)
             # a candle's goes back to the one before it, whenever the connection was lost that was to tell the next
-            if gap.cause != "jump"
+            if gap.cause not in ("jump", HANDED)
             if gap.kind != "kline" or (gap.ts_from >= start and gap.detected_at <= end)
         ]
     return found

@@ -226,6 +226,28 @@ def test_a_candle_that_only_the_next_one_tells_is_missing_from_the_last_that_was
     assert missed.ts_from == minute(40).ts_event
 
 
+@pytest.mark.parametrize("next_one,state", [(6, "empty"), (9, "open")])
+def test_who_hands_over_may_hold_a_candle_that_only_the_next_one_tells(next_one, state):
+    """The new connection was told of nothing yet: of a candle whose last trade was before it, it hears no more."""
+    held = KeyedMerger("kucoin", "spot", "kline", by_next=True)
+    held.merge(minute(5))
+    held.acknowledged("b-1-1", ["A"], minute(5).ts_recv)
+    assert held.interrupt("a-1-1", ["A"], HANDOVER, minute(7).ts_recv) == []
+    held.merge(minute(next_one, "b-1-1"))
+    (gap,) = held.tick(minute(9).ts_recv)
+    assert (gap.cause, gap.state) == (HANDOVER, state)
+    assert (gap.ts_from, gap.ts_to) == (minute(5).ts_event, minute(next_one).ts_event)
+
+
+def test_a_connection_that_has_told_a_candle_holds_the_one_that_forms():
+    held = KeyedMerger("kucoin", "spot", "kline", by_next=True)
+    held.merge(minute(5))
+    held.merge(minute(5, "b-1-1"))
+    assert held.interrupt("a-1-1", ["A"], HANDOVER, minute(7).ts_recv) == []
+    held.merge(minute(9, "b-1-1"))
+    assert held.tick(minute(9).ts_recv) == []
+
+
 def test_what_was_asked_for_is_no_sign_that_the_socket_lived():
     """Answers of REST come while it is silent."""
     held = made("book_snapshot")

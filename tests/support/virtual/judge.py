@@ -124,7 +124,7 @@ class Judge:
                 f"{times.text(closed)}: planned_gap {self.venue} {market} {gap.kind} {gap.symbol}:"
                 f" {gap.cause} from {gap.ts_from}"
                 for gap in gaps
-                if gap.market_type == market and gap.state == "open" and gap.cause not in SILENT
+                if gap.market_type == market and gap.state == "open" and gap.cause not in (*SILENT, oracle.HANDED)
                 if gap.ts_from < closed + MINUTE and (gap.ts_to is None or gap.ts_to > closed - MINUTE)
                 if not windows.near(market, gap.ts_from, gap.ts_to or closed)  # of which a fault before it is the cause
             ]
