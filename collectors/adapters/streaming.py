@@ -17,7 +17,7 @@ from collectors.adapters.reading import BAD_FRAME
 from collectors.adapters.silence import silent_at
 from collectors.adapters.subscribing import Subscriber
 from market.session import Connection, Leave, Limits, Output, Send, Stream, StreamState
-from market.times import SECOND
+from market.times import DAY, SECOND
 
 NAME_LIMIT = 128
 STATES_LIMIT = 20_000
@@ -148,6 +148,12 @@ class StreamingSession(Counting, ABC):
             self.subscriber.renew([stream])
 
     # --- for parsers ---
+
+    def as_of(self, ts_recv: int) -> int:
+        """The time (us) of what says none: the newest that the venue has told, or where it has told none for more than
+        a day, that of its receipt: so far behind is no clock.
+        """
+        return self.venue_time if ts_recv - self.venue_time <= DAY else ts_recv
 
     def heard(self, state: StreamState, ts_recv: int, time: int) -> None:
         """A frame of a stream was understood; `time` is its venue time (us)."""

@@ -9,7 +9,7 @@ from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Trade
 from market.session import Acknowledged, Connection, Endpoint, Leave, Refused, Send
-from market.times import SECOND, to_datetime
+from market.times import DAY, SECOND, to_datetime
 
 VENUE = exchanges.load("coinbase")
 NOW = 1_785_701_700_000_000
@@ -149,6 +149,17 @@ def test_a_whole_book_is_of_the_time_that_comes_next_and_updates_chain_from_it()
     assert (first.last_id, first.flags, first.frame_no, first.ts_recv) == (NOW + 49, ("snapshot",), 1, NOW)
     assert (second.prev_id, second.last_id) == (NOW + 49, NOW + 50)
     assert made.books_out_of_sync() == []
+
+
+@pytest.mark.parametrize("silent,behind", [(SECOND, SECOND), (DAY, DAY), (DAY + 1, 0), (9 * DAY, 0)])
+def test_a_change_without_a_time_is_as_of_the_newest_that_was_told_and_a_day_later_as_of_its_receipt(silent, behind):
+    made, _ = session(["book_delta"], ["BTC-USD", "ETH-USD"])
+    made.receive(beat(1, NOW, "ETH-USD"), NOW)
+    made.receive(whole(), NOW)
+    change = flat("l2update", NOW, changes=[]).replace(stamp(NOW).encode(), b"0001-01-01T00:00:00.000000Z")
+    begun, row = made.receive(change, NOW + silent)
+    assert (begun.ts_event, row.ts_event) == (NOW + silent - behind - 1, None)
+    assert (row.prev_id, row.last_id) == (begun.last_id, NOW + silent - behind)
 
 
 def test_a_batch_that_was_not_understood_begins_the_books_anew():

@@ -14,7 +14,7 @@ from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract, Kline, Liquidation, Trade
 from market.session import Acknowledged, Booked, Heeding, Leave, Refused, Rejected, Send
-from market.times import MINUTE, MS, SECOND
+from market.times import DAY, MINUTE, MS, SECOND
 
 VENUE = exchanges.load("kraken")
 NOW = 1_785_701_708_000_000
@@ -186,9 +186,11 @@ def test_rows_of_instruments_are_those_that_the_connection_carries():
     pair = {"base": "BTC", "quote": "USD", "status": "online", "qty_precision": 8, "price_precision": 1}
     steps = {"qty_increment": 1e-08, "price_increment": 0.1}
     pairs = [{"symbol": "BTC/USD", **pair, **steps}, {"symbol": "ADA/USD", **pair, **steps, "base": "ADA"}]
-    (row,) = made.receive(
-        json.dumps({"channel": "instrument", "type": "snapshot", "data": {"assets": [], "pairs": pairs}}).encode(), NOW
-    )
+    told = json.dumps({"channel": "instrument", "type": "snapshot", "data": {"assets": [], "pairs": pairs}}).encode()
+    (row,) = made.receive(told, NOW)
+    (later,) = made.receive(told, NOW + SECOND)
+    (after,) = made.receive(told, NOW + 9 * DAY)
+    assert [one.ts_event - NOW for one in (row, later, after)] == [0, 0, 9 * DAY], "of the newest that the venue shows"
     assert isinstance(row, Contract)
     assert (row.symbol, row.tick, row.lot) == ("BTC/USD", "0.1", "0.00000001")
     assert made.precisions == {"BTC/USD": (1, 8)}
@@ -225,6 +227,12 @@ def test_what_is_told_on_subscribing_lies_before_the_coverage_and_what_is_old_is
     whole = book("snapshot", [(100, 1)], [(101, 1)], total([(100, 1)], [(101, 1)])).replace(b"2026-08", b"2026-01")
     (row,) = made.receive(whole, NOW + 7)
     assert (row.ts_event, row.skew_us, row.flags) == (None, 7, ("snapshot",))
+    (row,) = made.receive(whole, NOW + DAY)
+    assert (row.ts_event, row.skew_us) == (None, DAY)
+    (row,) = made.receive(whole, NOW + 2 * DAY + 1)
+    assert (row.ts_event, row.skew_us) == (None, None), "what was shown more than a day ago is no clock's time"
+    (row,) = made.receive(whole, NOW + 2 * DAY + 3)
+    assert (row.ts_event, row.skew_us) == (None, 2)
 
 
 def test_of_futures_one_feed_serves_trades_and_forced_orders():

@@ -180,7 +180,7 @@ class Books:
         if isinstance(data, flat.Whole):
             at.waiting = row
             return session.ignore(f"{BOOK} waiting for its time") if time is None else self._begun(at, time)
-        told = time or session.venue_time or ts_recv
+        told = time or session.as_of(ts_recv)
         return [*self._begun(at, told - 1), self._changed(at, row, told)]
 
     def beat(self, found: flat.Beat, time: int, ts_recv: int) -> list[Output]:

@@ -83,7 +83,7 @@ def _whole(
     """A whole book. One that says no time is as of the newest that the venue has shown, an estimate as its row says."""
     time = row.ts_event
     if time is None:
-        time = min(session.venue_time, row.ts_recv) or row.ts_recv
+        time = min(session.as_of(row.ts_recv), row.ts_recv)
         row.skew_us = row.ts_recv - time or None
     session.heard(state, row.ts_recv, time)
     before = ladder.last if book.known else None

@@ -84,7 +84,7 @@ def told(
         return None
     session.precisions[pair.symbol] = (pair.price_precision, pair.qty_precision)
     tick, lot = texts.number(pair.price_increment), texts.number(pair.qty_increment)
-    time = min(session.venue_time, ts_recv) or ts_recv
+    time = min(session.as_of(ts_recv), ts_recv)
     made = _contract(
         pair.symbol, state.stream.name, At(time, ts_recv, number, place), session.session_id, "ws", pair.status, tick,
         lot,

@@ -159,5 +159,5 @@ def pairs(session: KrakenSession, frame: bytes, ts_recv: int, number: int) -> Se
             out.append(Rejected(why(error), number, INSTRUMENT))
             continue
         out += [made] if made is not None else []
-    session.heard(state, ts_recv, session.venue_time or ts_recv)
+    session.heard(state, ts_recv, session.as_of(ts_recv))
     return out or session.ignore("instrument without rows")
