@@ -52,7 +52,8 @@ def unscale(value: int, exponent: int) -> str:
     return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}".rstrip("0").rstrip(".")
 
 
-def product(left: str, right: str) -> str:
-    """Left x right, exactly, as plain text. Raises Malformed."""
+def product(left: str, right: str) -> str | None:
+    """Left x right, exactly, as plain text; None where that has more digits than a number may. Raises Malformed."""
     exponents = decimals(left), decimals(right)
-    return unscale(scale(left, exponents[0]) * scale(right, exponents[1]), sum(exponents))
+    text = unscale(scale(left, exponents[0]) * scale(right, exponents[1]), sum(exponents))
+    return text if is_decimal(text) else None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from collectors.adapters.asking import NoData
-from collectors.adapters.reading import EARLIEST, EARLY
+from collectors.adapters.reading import EARLIEST, EARLY, TOO_LONG
 from market.kinds import Kline
 from market.numbers import product
 from market.session import Output, Polled, Rejected
@@ -81,6 +81,9 @@ class Minutes:
             if multiplier is None:
                 raise NoData("what a contract is worth is not known")
             volume = product(one.volume, multiplier)
+            if volume is None:
+                out.append(Rejected(f"{self._route}: {TOO_LONG}", number, f"{self._route} {name}"))
+                continue
             base, quote = (None, volume) if inverse else (volume, None)
             out.append(
                 Kline(

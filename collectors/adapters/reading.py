@@ -51,6 +51,10 @@ def all_good(*texts: str) -> bool:
     return True
 
 
+TOO_LONG = "a volume with more than 30 digits before or behind the point, times what a contract is worth"
+"""What a product of two numbers may be: no column holds it, and nothing is rounded (`market.numbers.product`)."""
+
+
 def good_levels(bids: msgspec.Raw, asks: msgspec.Raw) -> bool:
     """Whether both are a list of [price, quantity, …] with strict decimals that are not negative.
 

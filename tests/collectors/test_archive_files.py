@@ -24,6 +24,7 @@ from collectors.files.archive.series import ArchiveFile, series_of
 from collectors.files.archive.unpacking import blocks
 from collectors.files.archive.zips import Caps
 from lake.errors import WrongQuestion
+from lake.typed import Origin, typed
 from market.times import DAY, HOUR, Interval
 from tests.support.archive_host import MS, csv, day_us, trades, zipped
 
@@ -350,6 +351,13 @@ def test_inverse_candles_count_base_and_quote_exactly():
     )  # fmt: skip
     rows, _ = read(file, of(file, [line]))
     assert rows["volume_quote"][0] is None
+    origin = Origin("binance", "inverse", "kline", "archive", "n-1-1", START + 2 * DAY)
+    for contracts, worth in (("9" * 30, "9" * 30 + "00"), ("9" * 27 + "." + "9" * 29, "9" * 29 + "." + "9" * 27)):
+        rows, _ = read(file, of(file, [line.replace(",300,", f",{contracts},")]), Allowed(contract_size="100"))
+        assert rows.select("volume_quote", "taker_buy_quote").row(0) == (worth, "12000")
+        made = typed(origin, rows)
+        stored, refused = made.table["volume_quote_text"].to_pylist(), made.bad["#bad"].to_list()
+        assert (stored or refused) == ([worth] if "." in worth else [f"volume_quote: no plain decimal: {worth}"])
 
 
 def test_futures_trades_may_have_a_header_and_inverse_ones_their_size():

@@ -53,6 +53,15 @@ def test_candles_of_inverse_count_contracts_and_base():
     assert (one.taker_buy_base, one.taker_buy_quote) == ("10.25", "1000")
 
 
+@pytest.mark.parametrize("place", [5, 9])
+def test_contracts_that_are_worth_more_digits_than_a_number_may_have_refuse_their_page(place):
+    good = [AT, "100.0", "100.0", "100.0", "100.0", "30", AT + 59_999, "30.5", 4, "10", "10.25", "0"]
+    bad = [*good[:place], "9" * 29, *good[place + 1 :]]
+    said, _ = rows_of(session("inverse", "kline", "BTCUSD_PERP"), [good], [bad])
+    assert [type(one) for one in said] == [Rejected]
+    assert "more than 30 digits" in said[0].reason
+
+
 def test_trades_of_spot_begin_with_the_first_of_an_aggregate():
     aggregate = {"a": 26129, "p": "1", "q": "2", "f": 101, "l": 102, "T": AT, "m": True, "M": True}
     fills = [

@@ -11,7 +11,19 @@ from collectors.exchanges.coinbase.wire import micros
 from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract, Kline, Trade
-from market.session import Acknowledged, Booked, Fetch, Informed, Leave, Polled, Refused, Rejected, Resume, Send
+from market.session import (
+    Acknowledged,
+    Booked,
+    Connection,
+    Fetch,
+    Informed,
+    Leave,
+    Polled,
+    Refused,
+    Rejected,
+    Resume,
+    Send,
+)
 from market.times import MINUTE, SECOND, to_datetime
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "exchanges"
@@ -313,3 +325,16 @@ def test_what_a_contract_of_futures_is_worth_is_waited_for_before_its_trades_are
     assert [one.reason for one in made.receive(trades(0, 7, symbol="BIP-20DEC30-CDE"), NOW)] == [
         "what one contract is worth is not known yet"
     ]
+
+
+def test_a_candle_whose_contracts_are_worth_more_digits_than_a_number_may_have_is_rejected():
+    made = VENUE.session(Connection("coinbase", "linear", "x", "wss://x", ()), "n-1-1", learn=True)
+    made.sizes["A"] = "0.01"
+    opened = NOW // (5 * MINUTE) * 5 * MINUTE
+    told = {"start": str(opened // SECOND), "high": "2", "low": "1", "open": "1", "close": "2", "product_id": "A"}
+    candles = [told | {"volume": "0." + "1" * 29}, told | {"volume": "150"}]
+    (said,) = made.receive(message("candles", 0, [{"type": "update", "candles": candles}]), NOW)
+    assert isinstance(said, Rejected)
+    assert "more than 30 digits" in said.reason
+    (row,) = made.receive(message("candles", 1, [], opened + 6 * MINUTE), opened + 6 * MINUTE)
+    assert (row.item, row.volume_base) == (1, "1.5")

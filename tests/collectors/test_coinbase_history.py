@@ -94,6 +94,10 @@ def test_candles_of_futures_count_contracts_of_the_size_that_their_listing_tells
     candle = {"start": str(AT), "low": "1", "high": "3", "open": "2", "close": "2", "volume": "150"}
     (one,), _ = rows_of(made, {"candles": [candle]}, {"candles": [candle]})
     assert (one.volume_base, one.close) == ("1.5", "2")
+    made = COINBASE.poller("linear", "n-1-1", polled, COINBASE.ENDPOINTS["linear"])
+    (said,), _ = rows_of(made, {"candles": [candle]}, {"candles": [candle | {"volume": "0." + "1" * 29}]})
+    assert isinstance(said, Rejected)
+    assert "more than 30 digits" in said.reason
 
 
 def test_candles_begin_where_the_days_do_and_come_newest_first():

@@ -63,6 +63,10 @@ def test_candles_of_futures_count_lots():
         (one,) = made.respond(begun(made).tag, 200, {}, body(rows), LATER)
         assert (one.open, one.high, one.low, one.close) == ("60791.1", "61035", "58940", "60300")
         assert (one.volume_base, one.volume_quote) == volumes
+    made = session("linear", "kline", "0.001")
+    (said,) = made.respond(begun(made).tag, 200, {}, body([[AT, 1, 1, 1, 1, msgspec.Raw(b"0." + b"1" * 28)]]), LATER)
+    assert isinstance(said, Rejected)
+    assert "more than 30 digits" in said.reason
 
 
 def test_settled_rates_may_be_in_scientific_notation_and_an_answer_without_rows_null():

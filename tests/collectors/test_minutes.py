@@ -93,6 +93,19 @@ def test_a_candle_that_is_told_again_is_no_row_and_a_changed_one_a_revision(venu
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("lots", ["9" * 30 + "." + "9" * 30, "0." + "1" * 28])
+def test_a_candle_whose_lots_are_worth_more_digits_than_a_number_may_have_is_rejected_and_the_others_are_rows(lots):
+    made = poller("kucoin", "linear", "XBTUSDTM")
+    (asked,) = made.start(NOW)
+    told = body("kucoin", (NEWEST - MINUTE, "5"), (NEWEST, "777")).replace(b"777", lots.encode())
+    row, rejected = made.respond(asked.tag, 200, {}, told, NOW)
+    assert (row.open_time, row.volume_base) == (NEWEST - MINUTE, "0.005")
+    assert rejected == Rejected(
+        "kline/query: a volume with more than 30 digits before or behind the point, times what a contract is worth", 1,
+        "kline/query XBTUSDTM",
+    )  # fmt: skip
+
+
 def test_lots_of_unknown_worth_are_no_volume():
     adapter = exchanges.load("kucoin")
     made = adapter.poller("linear", "n-1-1", Polled("kline", ("XBTUSDTM",), MINUTE), adapter.ENDPOINTS["linear"])

@@ -41,3 +41,24 @@ def test_scaling_refuses_to_lose_digits() -> None:
     with pytest.raises(Malformed, match="more than 2 decimals"):
         numbers.scale("0.125", 2)
     assert numbers.decimals("0.2500") == 2
+
+
+@given(st.decimals(0, 10**15, places=15).map(str), st.decimals(0, 10**14, places=14).map(str))
+def test_products_are_exact(left: str, right: str) -> None:
+    left, right = (format(Decimal(each), "f") for each in (left, right))
+    found = numbers.product(left, right)
+    assert found is not None
+    assert Fraction(found) == Fraction(left) * Fraction(right)
+
+
+@pytest.mark.parametrize(
+    "left,right,found",
+    [
+        ("9" * 30, "1", "9" * 30), ("9" * 30, "10", None), ("9" * 30, "0.1", "9" * 29 + ".9"), ("1", "1.50", "1.5"),
+        ("0." + "1" * 30, "10", "1." + "1" * 29), ("0." + "1" * 30, "0.1", None),
+        ("0." + "1" * 29 + "0", "0.1", "0.0" + "1" * 29),
+        ("9" * 30 + "." + "9" * 30, "0.001", None),
+    ],
+)  # fmt: skip
+def test_a_product_of_more_digits_than_a_number_may_have_is_none(left: str, right: str, found: str | None) -> None:
+    assert numbers.product(left, right) == numbers.product(right, left) == found

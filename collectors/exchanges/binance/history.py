@@ -14,7 +14,7 @@ import msgspec
 
 from collectors.adapters import past
 from collectors.adapters.paging import IdPages, Made, Pages, Probe, Route, Row, Seek, TimePages, Unstable
-from collectors.adapters.reading import EARLIEST, LAST, Id
+from collectors.adapters.reading import EARLIEST, LAST, TOO_LONG, Id
 from collectors.exchanges.binance import answers, inverse, wire
 from market.errors import Malformed
 from market.history import Absent, Offer
@@ -250,10 +250,12 @@ def _candles(symbol: str, market_type: str) -> Make:
         _check(opened, row.o, row.h, row.l, row.c, row.v, row.q, row.V, row.Q)
         if opened % MINUTE or closed - closed % MS != opened + MINUTE - MS:
             raise Unstable("a candle that is not of one minute")
-        base, quoted, bought, paid = row.v, row.q, row.V, row.Q
+        volumes: tuple[str | None, ...] = (row.v, row.q, row.V, row.Q)
         if size is not None:
-            base, bought, quoted, paid = row.q, row.Q, product(row.v, size), product(row.V, size)
-            _check(opened, quoted, paid)  # each factor has a number's digits, the product more
+            volumes = row.q, product(row.v, size), row.Q, product(row.V, size)
+        base, quoted, bought, paid = volumes
+        if quoted is None or paid is None:
+            raise Unstable(TOO_LONG)
         event = Kline(
             symbol, name, closed - closed % MS, None, made.ts_recv, made.session, made.frame_no, item, "rest", INTERVAL,
             opened, row.o, row.h, row.l, row.c, base, quoted, row.n, bought, paid,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from collectors.adapters.reading import TOO_LONG
 from collectors.exchanges.binance import payloads, wire
 from collectors.exchanges.binance.protocol import Parse, StreamSession
 from collectors.exchanges.binance.wire import BAD_FRAME, EARLY, PAST
@@ -48,10 +49,10 @@ def kline(session: StreamSession, state: StreamState) -> Parse:
         base, quote, bought_base, bought_quote = candle.v, candle.q, candle.V, candle.Q
         if sizes is not None and candle.x:
             size = sizes[symbol]
-            base, bought_base = candle.q, candle.Q
-            quote, bought_quote = product(candle.v, size), product(candle.V, size)
-            if not wire.all_good(quote, bought_quote):  # each factor has a number's digits, the product more
-                return session.reject("not a decimal number", name, number)
+            paid, bought_paid = product(candle.v, size), product(candle.V, size)
+            if paid is None or bought_paid is None:
+                return session.reject(TOO_LONG, name, number)
+            base, quote, bought_base, bought_quote = candle.q, paid, candle.Q, bought_paid
         session.heard(state, ts_recv, publish)
         if not candle.x:
             return session.ignore(forming)

@@ -17,7 +17,7 @@ from collectors.adapters import past
 from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.numbered_pages import CursorPages
 from collectors.adapters.paging import Made, Pages, Probe, Route, Row, TimePages, Unstable
-from collectors.adapters.reading import BAD_FRAME, LAST, Id, all_good
+from collectors.adapters.reading import BAD_FRAME, LAST, TOO_LONG, Id, all_good
 from collectors.exchanges.coinbase import exchange_wire, wire
 from collectors.exchanges.coinbase.markets import ENDPOINTS
 from collectors.exchanges.coinbase.polls import failure
@@ -159,6 +159,8 @@ def _minutes(symbol: str, size: str | None, body: bytes, made: Made) -> list[Row
         if not all_good(*prices, data.volume):
             raise Unstable("not a decimal number")
         volume = data.volume if size is None else product(data.volume, size)
+        if volume is None:
+            raise Unstable(TOO_LONG)
         closes = opened + MINUTE - MS
         event = Kline(
             symbol, f"{CANDLES} {INTERVAL}", closes, None, made.ts_recv, made.session, made.frame_no, item, "rest",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collectors.adapters.reading import BAD_FRAME, EARLY, LAST, PAST, all_good, why
+from collectors.adapters.reading import BAD_FRAME, EARLY, LAST, PAST, TOO_LONG, all_good, why
 from collectors.exchanges.coinbase import wire
 from collectors.exchanges.coinbase.protocol import UNSIZED, CoinbaseSession, Parse
 from market.kinds import Kline
@@ -79,6 +79,9 @@ def kline(session: CoinbaseSession) -> Parse:
                 out.append(Rejected(UNSIZED if size is None else "not a decimal number", number, name))
                 continue
             volume = data.volume if session.sizes is None else product(data.volume, size)
+            if volume is None:
+                out.append(Rejected(TOO_LONG, number, name))
+                continue
             session.heard(state, ts_recv, publish)
             if ts_recv - opened > PAST:
                 continue  # of a product that hardly trades, a hundred candles go back for weeks

@@ -14,7 +14,7 @@ import msgspec
 
 from collectors.adapters import past
 from collectors.adapters.paging import Made, Pages, Probe, Route, Row, TimePages, Unstable
-from collectors.adapters.reading import Millis
+from collectors.adapters.reading import TOO_LONG, Millis
 from collectors.exchanges.kucoin import wire
 from collectors.exchanges.kucoin.asking import failure, opened
 from market.history import Absent, Offer
@@ -143,6 +143,8 @@ def _candles(symbol: str, lot: str, *, inverse: bool) -> past.Make:
             raise Unstable("not a decimal number")
         first, high, low, close, lots = texts
         volume = product(lots, lot)
+        if volume is None:
+            raise Unstable(TOO_LONG)
         volumes = (None, volume) if inverse else (volume, None)
         prices = (first, high, low, close)
         return past.minute(symbol, CANDLES, _millis(row[0]) * MS, prices, volumes, bytes(raw), made, item)

@@ -8,7 +8,6 @@ linear, of USD on inverse contracts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Context, Decimal, localcontext
 
 import msgspec
 
@@ -18,7 +17,7 @@ from collectors.exchanges.okx import wire
 from collectors.exchanges.okx.asking import failure, opened
 from market import instruments
 from market.kinds import Contract
-from market.numbers import is_decimal, plain
+from market.numbers import is_decimal, product
 from market.session import Output, Polled
 
 ROUTE = "public/instruments"
@@ -118,11 +117,10 @@ def _pair(family: str) -> tuple[str, str]:
 
 def _size(value: str, times: str) -> str | None:
     """What one contract is worth, exactly."""
-    if not all(is_decimal(text) and not text.startswith("-") and len(text) <= 30 for text in (value, times)):
+    if _step(value) is None or _step(times) is None:
         return None
-    with localcontext(Context(prec=80)):
-        product = f"{Decimal(value) * Decimal(times):f}"
-    return plain(product) if is_decimal(product) and product.strip("0.") else None
+    found = product(value, times)
+    return found if found != "0" else None
 
 
 def _step(text: str) -> str | None:

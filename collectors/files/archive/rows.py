@@ -6,6 +6,7 @@ contradicts itself, is refused as a whole: see `Reading`. What a line means is i
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
@@ -20,6 +21,7 @@ from collectors.files.archive.facts import NOTHING, Allowed, Facts
 from collectors.files.archive.ids import AGAIN, IdRules
 from collectors.files.archive.series import ArchiveFile
 from lake import scaled
+from market.numbers import unscale
 from market.times import SECOND, Interval, text, union
 
 UNITS = {"s": (10**9, 10**11, SECOND), "ms": (10**12, 10**14, 1000), "us": (10**15, 10**17, 1)}
@@ -206,13 +208,20 @@ class Reading(IdRules):
         }
 
     def worth(self, frame: pl.DataFrame, contracts: pl.Series) -> pl.Series:
-        """Contracts x what one is worth, exactly; unknown where that is not known."""
+        """Contracts x what one is worth, exactly; unknown where that is not known. What no column holds goes to
+        quarantine, with all its digits.
+        """
         size = self._allowed.contract_size
         if size is None:
             return pl.repeat(None, frame.height, dtype=pl.String, eager=True)
         self.all_of(frame, contracts.name, scaled.valid(contracts), "no plain decimal")
-        factor = scaled.scale(pl.repeat(size, frame.height, eager=True))
-        return scaled.unscale(scaled.product(scaled.scale(contracts), factor))
+        factors = pl.repeat(size, frame.height, eager=True)
+        try:
+            return scaled.unscale(scaled.product(scaled.scale(contracts), scaled.scale(factors)))
+        except scaled.Overflow:
+            (counts, places), (worths, more) = scaled.integers(contracts), scaled.integers(factors)
+            products = map(operator.mul, counts, worths)
+            return pl.Series(contracts.name, [unscale(each, places + more) for each in products], dtype=pl.String)
 
     @staticmethod
     def constant(frame: pl.DataFrame, value: str) -> pl.Series:
