@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 
 import duckdb
 import msgspec
@@ -170,17 +170,25 @@ def _heeding(conn: duckdb.DuckDBPyConnection, work: Callable[[], Answer]) -> Ans
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(work)
-        try:
-            while not wait([done], HEARS).done:
-                pass
-        except KeyboardInterrupt:
-            while not done.done():
-                conn.interrupt()
-                wait([done], HEARS)
-            raise
-        return done.result()
+    done: Future[Answer] = Future()
+
+    def carry_out() -> None:
+        if done.set_running_or_notify_cancel():  # else Ctrl-C came before it had begun
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 # whoever asks is told
+                done.set_exception(error)
+
+    try:
+        threading.Thread(target=carry_out, name="sql").start()  # Ctrl-C while it starts is heard too
+        while not wait([done], HEARS).done:
+            pass
+    except KeyboardInterrupt:
+        while not done.cancel() and not done.done():
+            conn.interrupt()
+            wait([done], HEARS)
+        raise
+    return done.result()
 
 
 HEARS = 0.2

@@ -74,12 +74,11 @@ class Running:
 
     async def until(self, what: Callable[[], bool]) -> None:
         """Real threads write; until they have."""
-        for _ in range(2000):
+        reached = False
+        while not reached:
             await settle()
             await asyncio.sleep(0.001)
-            if what():
-                return
-        raise AssertionError("it does not come to that")
+            reached = what()
 
     async def state(self, job: str, state: str) -> None:
         await self.until(lambda: self.book.one(job).state == state)

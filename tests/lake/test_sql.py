@@ -124,6 +124,9 @@ def test_an_answer_has_at_most_so_many_rows_and_takes_so_long(lake):
     assert lake.sql("SELECT 1 AS one").num_rows == 1, "the connection is as good as before"
 
 
+LONG = "SELECT count(*) FROM range(100000000000)"
+
+
 def test_ctrl_c_ends_a_query_and_is_no_other_error(lake, monkeypatch):
     begun = threading.Event()
     fetched = sql_engine._fetched
@@ -142,10 +145,36 @@ def test_ctrl_c_ends_a_query_and_is_no_other_error(lake, monkeypatch):
     presses.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            lake.sql("SELECT count(*) FROM range(100000000000)", timeout=120)
+            lake.sql(LONG, timeout=120)
     finally:
         signal.signal(signal.SIGINT, before)
         presses.join()
+    assert lake.sql("SELECT 1 AS a").to_pylist() == [{"a": 1}], "the next one is answered"
+
+
+def test_ctrl_c_at_the_moment_a_query_begins_leaves_none_that_runs_on(lake, monkeypatch):
+    begun, ended = threading.Event(), threading.Event()
+    fetched, start = sql_engine._fetched, threading.Thread.start
+
+    def fetching(*arguments):
+        begun.set()
+        try:
+            return fetched(*arguments)
+        finally:
+            ended.set()
+
+    def pressed(thread):
+        start(thread)
+        if not isinstance(thread, threading.Timer):
+            begun.wait()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sql_engine, "_fetched", fetching)
+    with monkeypatch.context() as pressing:
+        pressing.setattr(threading.Thread, "start", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            lake.sql(LONG, timeout=120)
+    assert ended.is_set()
     assert lake.sql("SELECT 1 AS a").to_pylist() == [{"a": 1}], "the next one is answered"
 
 
