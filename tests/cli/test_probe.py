@@ -10,7 +10,6 @@ from simulator.instruments import named_in, names
 from tests.cli.test_commands import ask
 from tests.support.live import Simulator, free_port, simulator, write_config
 
-pytestmark = pytest.mark.timeout(120)
 QUICK = ("bybit", "okx")
 """Whose changes are looked at."""
 

@@ -128,7 +128,6 @@ async def test_the_session_may_ask_to_leave_and_its_reason_is_the_cause() -> Non
     assert {gap.cause for gap in work.gaps} == {"garbage"}
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize("cause", ["silence", "planned"])
 async def test_a_session_that_asks_to_leave_at_every_tick_is_left_once_and_nothing_stands_still(
     monkeypatch: pytest.MonkeyPatch, cause: str

@@ -29,7 +29,7 @@ from tests.support.toy import T0, q, t
 
 pytestmark = pytest.mark.parametrize("transport", transports.names())
 MARKET = ("binance", "spot")
-PATIENCE = 90.0
+PATIENCE = 240.0
 """Seconds of real time."""
 SPEED = 40
 """Seconds of the driver's time in one of ours; what transports do by themselves takes ours."""

@@ -31,7 +31,7 @@ from tests.support.commands import ROOT
 
 DEFLATE = " with deflate"
 pytestmark = pytest.mark.parametrize("name", [name + how for name in transports.names() for how in ("", DEFLATE)])
-PATIENCE = 60.0
+PATIENCE = 240.0
 STORED = ServerPerMessageDeflateFactory(compress_settings={"level": 0})
 """Deflated where the client asks for it, without a search for what nothing makes smaller."""
 

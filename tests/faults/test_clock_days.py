@@ -31,7 +31,7 @@ from tests.support.moved import FAKE, moved
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
 
-pytestmark = pytest.mark.timeout(1800 if FULL else 240)
+pytestmark = pytest.mark.timeout(1800 if FULL else 600)
 DAYS = ["2026-12-31", "2028-02-29", "2026-03-08", "2026-11-01"]
 """A year's end, a leap day, and the two on which New York changes its time."""
 

@@ -26,7 +26,7 @@ from tests.support.faults import FIGURE, FULL, SEED, Lives, some
 from tests.support.life import NODE, NOW_AFTER, Id, Promise
 from transformer.service import transform_once
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 FLIPS = 1000 if FULL else 24
 TRADES, QUOTES = "data_type=trade/", "data_type=quote/"
 

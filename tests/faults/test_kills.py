@@ -21,7 +21,7 @@ from tests.support.crash import KILLED, needs_fork, run_apart
 from tests.support.faults import FIGURE, FULL, SEED, Lives, some
 from tests.support.life import Id, Promise
 
-pytestmark = [needs_fork, pytest.mark.timeout(3600 if FULL else 120)]
+pytestmark = [needs_fork, pytest.mark.timeout(3600 if FULL else 300)]
 
 KILLS = 6
 """Kills a stage in a short run; each of the others is taken by another run."""

@@ -24,7 +24,7 @@ from tests.support.faults import FULL, SEED, Lives
 from tests.support.life import NODE, NOW_AFTER, Collecting, Promise
 from transformer.service import transform_once
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 FLIPS = 1000 if FULL else 12
 HOLD = """
 import sqlite3, sys

@@ -24,7 +24,7 @@ from tests.support import golden
 from tests.support.crash import KILLED, needs_fork, run_apart
 from tests.support.faults import FULL, some
 
-pytestmark = pytest.mark.timeout(1800 if FULL else 120)
+pytestmark = pytest.mark.timeout(1800 if FULL else 300)
 each = pytest.mark.parametrize("name", golden.NAMES)
 Point = tuple[int, str]
 """(number of a statement, before or after it)"""

@@ -49,7 +49,7 @@ def endless(recording: Recording[Promise]) -> Iterator[tuple[str, State, Promise
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("stage", life.STAGES)
-@pytest.mark.timeout(3600 if FULL else 120)
+@pytest.mark.timeout(3600 if FULL else 300)
 def test_f04_whatever_a_power_cut_leaves_is_recovered(
     lives: Lives, place: Path, stage: str, part: int, record_property: Callable[[str, object], None]
 ) -> None:

@@ -42,7 +42,7 @@ from transformer.service import transform_once
 
 resource = pytest.importorskip("resource", reason="signals are sent as on POSIX")
 pytestmark = [
-    pytest.mark.timeout(3600 if FULL else 240),
+    pytest.mark.timeout(3600 if FULL else 600),
     pytest.mark.skipif(sys.platform == "win32", reason="signals are sent as on POSIX"),
 ]
 NOW = life.T0 + 5 * MINUTE

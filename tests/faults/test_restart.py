@@ -10,7 +10,7 @@ from scripts import bench_restart
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_p28_restarts_and_stops_are_measured_and_nothing_is_lost(tmp_path, capsys):
     given = ["--files", "12", "--mb", "3", "--stops", "1", "--rate", "300", "--json", "--place", str(tmp_path)]
     code = bench_restart.main([*given, "--out", str(tmp_path / "out.json")])

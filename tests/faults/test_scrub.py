@@ -25,7 +25,7 @@ from tests.support.clock import ManualClock
 from tests.support.faults import FULL, SEED, Lives
 from tests.support.life import NODE, NOW_AFTER, Promise
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 FLIPS = 1000 if FULL else 50
 
 

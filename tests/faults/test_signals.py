@@ -24,7 +24,7 @@ from tests.support.life import NOTHING, Collecting, Promise
 from tests.support.live import Daemon, free_port, simulator, write_config
 from transformer.service import transform_once
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 180)
+pytestmark = pytest.mark.timeout(3600 if FULL else 600)
 SECONDS = 10
 """What a stop may take."""
 INTERRUPTED = 130

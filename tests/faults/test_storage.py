@@ -22,7 +22,7 @@ from tests.support import invariants, life
 from tests.support.faults import FIGURE, FULL, Lives, some
 from tests.support.life import Promise
 
-pytestmark = pytest.mark.timeout(3600 if FULL else 120)
+pytestmark = pytest.mark.timeout(3600 if FULL else 300)
 PARTS = 4 if FULL else 1
 """Tests that share the faults of a stage."""
 PROCESSING = [stage for stage in life.STAGES if stage not in COLLECTING]

@@ -33,7 +33,7 @@ from tests.support.lake_model import GRACE, KEYS, SYMBOLS, Beside, kind_of, line
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
 
-pytestmark = pytest.mark.timeout(7200 if FULL else 240)
+pytestmark = pytest.mark.timeout(7200 if FULL else 300)
 
 LIVES, STEPS = (1_000, 50) if FULL else (5, 25)
 PARTS = 4 if FULL else 1

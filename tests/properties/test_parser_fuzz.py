@@ -60,7 +60,7 @@ from tests.support.faults import FIGURE, FULL
 from transformer.reader import read_segment
 
 EXAMPLES = int(os.environ.get("LAKE_EXAMPLES") or (5_000 if FULL else 12))
-pytestmark = pytest.mark.timeout(max(120, EXAMPLES))
+pytestmark = pytest.mark.timeout(max(300, EXAMPLES))
 SESSION = "n-1-1"
 LABELS, LABEL_LENGTH, REASON_LENGTH = 201, 64, 300
 """What a session may count by, and say: metrics and memory hold all of it."""

@@ -181,7 +181,6 @@ def holding(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
-@pytest.mark.timeout(120)
 def test_a_daemon_whose_environment_is_full_of_secrets_tells_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ def sample(name: str) -> Path:
 
 
 def run(
-    *command: str | Path, env: dict[str, str] | None = None, timeout: float = 100
+    *command: str | Path, env: dict[str, str] | None = None, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
     """Run `python …` from the checkout; nothing is checked."""
     return subprocess.run(

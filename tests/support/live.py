@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -18,8 +19,8 @@ from typing import Any
 from simulator.truth import Truth, load
 from tests.support.commands import ROOT
 
-PATIENCE = 60.0
-"""Seconds that a machine under load may take for what is instant on an idle one."""
+PATIENCE = 240.0
+"""Seconds that a machine under load may take for what is instant on an idle one: little less than a test has."""
 
 
 def plain_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -176,6 +177,16 @@ def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: in
     }  # fmt: skip
     path.write_text(json.dumps(document, indent=1))
     return path
+
+
+def lines(lake: Path, ended: str = ".jsonl*") -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(market, kind, event) of every whole line that is on disk, sealed or not, as one looks while a daemon writes."""
+    for path in lake.glob(f"raw/exchange=*/market_type=*/data_type=*/**/*{ended}"):
+        market, kind = (part.partition("=")[2] for part in path.relative_to(lake).parts[2:4])
+        if not path.name.endswith(".meta.json"):
+            with contextlib.suppress(FileNotFoundError):  # sealed meanwhile: it has another name
+                for line in path.read_bytes().split(b"\n")[:-1]:
+                    yield market, kind, json.loads(line)
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 from lake import Lake
 from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
-from tests.support.live import Simulator, collecting, free_port, get, simulator, wait_for, write_config
+from tests.support.live import Simulator, collecting, free_port, get, lines, simulator, wait_for, write_config
 
 REPLAYED = ["spot", *(pytest.param(market, marks=pytest.mark.slow) for market in ("linear", "inverse"))]
 """Markets: inverse is parsed as linear is."""
 SIDES = {"SELL": "sell", "BUY": "buy"}
+FORCED = "liquidation"
+LEAST = {"trade": 10, "agg_trade": 10}
+"""Rows of a kind that must be there of a symbol; of others, one."""
 
 
 class Venue(msgspec.Struct, frozen=True):
@@ -58,6 +62,20 @@ class Venue(msgspec.Struct, frozen=True):
         """Whether every stream is producing and every book is in sync, by the daemon's own word."""
         return in_sync(list(self.reports(port).values()), self.connections, self.silent)
 
+    def told(self, lake: Path) -> bool:
+        """Whether as much of every symbol is on disk as is looked at; of forced orders, of every market."""
+        found = Counter(
+            (market, kind, "*" if kind == FORCED else event["symbol"])
+            for market, kind, event in lines(lake)
+            if event.get("condition") != "history"
+        )
+        return all(
+            found[market, kind, "*" if kind == FORCED else symbol] >= LEAST.get(kind, 1)
+            for market, symbol in self.symbols
+            for kind in self.kinds(market)
+            if kind != "contract"
+        )
+
     def collect(self, folder: Path, *options: str, then: Callable[[Simulator, int], None] | None = None) -> Collected:
         """Collect until the losses are known and mended, and `then` (the port is the daemon's) has returned."""
         lake, port = folder / "lake", free_port()
@@ -73,6 +91,7 @@ class Venue(msgspec.Struct, frozen=True):
                     exchange.fault("drop_ids", market=market, kind="book_delta", symbol=symbol, count=2)
                 wait_for("losses", lambda: all(self.reports(port)[market]["gaps"] >= 1 for market, _ in self.lost))
                 wait_for("books in sync again", lambda: self.in_sync(port))
+                wait_for("rows of all that is collected", lambda: self.told(lake))
                 if then is not None:
                     then(exchange, port)
             truth = exchange.stop()

@@ -12,7 +12,7 @@ from tests.support.commands import dl, dl_json
 from tests.support.crash import quick_folder
 from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 GARBAGE = 8
 

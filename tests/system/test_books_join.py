@@ -8,7 +8,7 @@ from collectors.exchanges.binance.sync import BookSync, Ids, rule
 from market.book import Book
 from tests.support.venue_live import Collected, Venue
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 MARKETS = {"spot": ["BTCUSDT", "ETHUSDT"], "linear": ["BTCUSDT", "ETHUSDT"], "inverse": ["BTCUSD_PERP", "ETHUSD_PERP"]}
 KINDS = ["quote", "book_delta"]

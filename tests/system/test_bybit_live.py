@@ -9,7 +9,7 @@ import pytest
 from tests.support.live import Simulator, wait_for
 from tests.support.venue_live import REPLAYED, Collected, Venue
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 MARKETS = {"spot": ["BTCUSDT", "ETHUSDT"], "linear": ["BTCUSDT", "ETHUSDT"], "inverse": ["BTCUSD", "ETHUSD"]}
 SPOT = ["trade", "quote", "book_delta", "contract"]

@@ -6,7 +6,7 @@ What was sent is stored, and a connection that ccxt lost is a gap.
 from __future__ import annotations
 
 import json
-import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from lake.frames import FrameLine, encode_frame_lines
 from market import times
 from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
-from tests.support.live import collecting, free_port, get, simulator, wait_for, write_config
+from tests.support.live import collecting, free_port, get, lines, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SYMBOLS = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
 KINDS = ["trade", "quote", "book_snapshot"]
@@ -41,6 +41,15 @@ def producing(port: int, attempts: int) -> bool:
     return connection["attempts"] >= attempts and connection.get("states") == {"producing": 6}
 
 
+def sessions(lake: Path) -> int:
+    """How many connections have brought, of each symbol, more than 20 trades and a book."""
+    found = Counter((event["session"], kind, event["symbol"]) for _, kind, event in lines(lake))
+    return sum(
+        all(found[name, "trade", symbol] > 20 and found[name, "book_snapshot", symbol] for symbol in SYMBOLS)
+        for name in {session for session, _, _ in found}
+    )
+
+
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
     folder = tmp_path_factory.mktemp("ccxt")
@@ -50,11 +59,11 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
         config = write_config(folder / "config.json", lake, [source], port)
         with collecting(config, port):
             wait_for("streams", lambda: producing(port, 1))
-            time.sleep(1.0)
+            wait_for("trades and books", lambda: sessions(lake) == 1)
             attempts = report(port)["connections"][0]["attempts"]
             exchange.fault("cut")
             wait_for("streams of a second connection", lambda: producing(port, attempts + 1))
-            time.sleep(1.0)
+            wait_for("trades and books of it", lambda: sessions(lake) == 2)
         truth = exchange.stop()
     dl("transform", "--config", config)
     return lake, truth

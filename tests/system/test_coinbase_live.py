@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import pytest
 
 from lake import Lake
 from tests.support.commands import dl
-from tests.support.live import collecting, free_port, get, simulator, wait_for, write_config
+from tests.support.live import collecting, free_port, get, lines, simulator, wait_for, write_config
 from tests.support.venue_live import Collected, Venue, in_sync
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 PRODUCTS = ["BTC-USDT", "ETH-USDT"]
 MARKETS = {"spot": PRODUCTS, "linear": PRODUCTS}
@@ -36,6 +35,19 @@ def spot_in_sync(port: int) -> bool:
     return in_sync([report(port)], 1, "candles:")
 
 
+def told(lake: Path) -> bool:
+    """Whether what futures are asked for, and more trades than are looked at, are there of every product."""
+    found = Counter(
+        (market, kind, event["symbol"]) for market, kind, event in lines(lake) if event.get("condition") != "history"
+    )
+    return all(
+        found["linear", "open_interest", name]
+        and found["linear", "funding_rate", name]
+        and found["spot", "trade", name] > 10
+        for name in PRODUCTS
+    )
+
+
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
     folder = tmp_path_factory.mktemp("coinbase")
@@ -50,9 +62,8 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
             wait_for("the loss to be known", lambda: report(port)["gaps"] >= 1)
             state = f"{exchange.address['control']}/state"
             wait_for("the connection to be made again", lambda: json.loads(get(state)[1])["opened"] >= 2)
-            time.sleep(1.0)  # status is that of the last second
             wait_for("books in sync again", lambda: spot_in_sync(port))
-            time.sleep(2.0)  # what is asked of futures comes one by one
+            wait_for("what is asked of futures, one by one, and enough trades", lambda: told(lake))
         truth = exchange.stop()
     dl("transform", "--config", config)
     return Collected(VENUE, lake, truth)

@@ -8,7 +8,7 @@ from lake import Lake
 from tests.support.commands import dl, dl_json
 from tests.support.live import collecting, free_port, get, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 SYMBOLS = {"bybit": "BTCUSDT", "okx": "BTC-USDT-SWAP"}
 NEW = {
     "bybit": {"topic": "newThing.BTCUSDT", "type": "snapshot", "data": []},

@@ -13,7 +13,7 @@ from tests.support.commands import dl, dl_json
 from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
 from tests.support.venue_live import in_sync
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 KINDS = {

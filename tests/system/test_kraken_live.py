@@ -10,7 +10,7 @@ import pytest
 from lake import Lake
 from tests.support.venue_live import REPLAYED, Collected, Venue
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 MARKETS = {
     "spot": ["BTC/USDT", "ETH/USDT"],

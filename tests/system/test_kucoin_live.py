@@ -10,7 +10,7 @@ import zstandard
 from tests.support.live import Simulator, wait_for
 from tests.support.venue_live import REPLAYED, Collected, Venue
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 MARKETS = {"spot": ["BTC-USDT", "ETH-USDT"], "linear": ["XBTUSDTM", "ETHUSDTM"], "inverse": ["XBTUSDM", "ETHUSDM"]}
 SPOT = ["trade", "quote", "book_delta", "contract"]

@@ -16,7 +16,7 @@ from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
 from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 MARKETS = ["spot", "linear"]

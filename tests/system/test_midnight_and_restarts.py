@@ -21,7 +21,7 @@ from simulator.truth import Happened, Truth, load
 from tests.support.commands import dl, dl_json, run
 from tests.support.live import Daemon, free_port, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 POLLED = ["open_interest", "funding_rate"]

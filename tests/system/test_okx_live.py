@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.venue_live import REPLAYED, Collected, Venue
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 MARKETS = {
     "spot": ["BTC-USDT", "ETH-USDT"],

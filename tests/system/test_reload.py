@@ -23,7 +23,7 @@ from tests.support.crash import quick_folder
 from tests.support.live import Daemon, Simulator, free_port, get, simulator, wait_for, write_config
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP"),
 ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from tests.support.crash import quick_folder
 from tests.support.live import Daemon, free_port, get, wait_for, write_config
 from tests.support.written import T0
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = pytest.mark.timeout(600)
 
 REPLAY = ("--exchange", "binance", "--market-type", "linear")
 

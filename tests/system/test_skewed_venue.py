@@ -13,7 +13,7 @@ from market.times import SECOND
 from tests.support.commands import dl, dl_json
 from tests.support.live import collecting, free_port, get, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 AHEAD = 10 * SECOND
 
 

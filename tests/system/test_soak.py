@@ -13,7 +13,7 @@ from simulator import venues
 from tests.support.commands import ROOT
 from tests.support.live import plain_environment
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 
 @pytest.mark.parametrize("exchanges, size", [("binance", ("4", "400")), ("all", ("34", "300"))])

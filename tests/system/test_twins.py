@@ -18,7 +18,7 @@ from simulator.truth import Truth
 from tests.support.commands import dl
 from tests.support.live import Daemon, Simulator, free_port, get, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 KILLING_SECONDS = float(os.environ.get("TWINS_SECONDS", "20"))
 """How long sockets are killed: a minute where it is asked for."""

@@ -21,7 +21,7 @@ from simulator.truth import Happened, Truth
 from tests.support.commands import dl
 from tests.support.live import Simulator, collecting, free_port, get, simulator, wait_for, write_config
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 LIFE_SECONDS = 6
 """After how long each connection is replaced."""
