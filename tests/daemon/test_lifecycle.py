@@ -1,7 +1,6 @@
 """The process from outside: one daemon a lake, signals, bounded stops, exit codes, and what is left behind."""
 
 import asyncio
-import json
 import os
 import resource
 import signal
@@ -28,6 +27,7 @@ from market import times
 from runtime import metrics
 from runtime.clock import SystemClock
 from tests.support.clock import ManualClock
+from tests.support.commands import logged
 
 ROOT = Path(__file__).resolve().parents[2]
 NEVER = 100
@@ -50,8 +50,7 @@ def start(place, *arguments):
 
 def said(place):
     """Events of the daemon's JSON log so far."""
-    path = place / "data" / "logs" / "daemon.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return logged(place / "data")
 
 
 def wait_event(process, place, event):

@@ -17,6 +17,7 @@ from daemon.errors import StartFailed
 from lake.lock import read_lock
 from lake.manifest import Manifest
 from simulator import options, venues
+from tests.support.commands import logged
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = """\
@@ -123,8 +124,7 @@ def wait_for_bars(process, lake):
     while time.monotonic() < until:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
-        log = lake / "logs" / "daemon.jsonl"
-        lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        lines = logged(lake)
         address = address or next((line["address"] for line in lines if line["event"] == "ready"), None)
         began = {line["market_type"]: line["at"] for line in reversed(lines) if line["event"] == "subscribed"}
         if any(not "23:" <= at[11:19] < "23:59:59" for at in began.values()):

@@ -51,3 +51,10 @@ def dl(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[s
 def dl_json(*arguments: str | Path, expect: int = 0) -> Any:
     """What `dl … --json` says."""
     return json.loads(dl(*arguments, "--json", expect=expect).stdout)
+
+
+def logged(lake: Path) -> list[dict[str, Any]]:
+    """What a daemon has logged in its lake; the line that it may be writing is none yet."""
+    log = lake / "logs" / "daemon.jsonl"
+    whole = log.read_text().rpartition("\n")[0] if log.exists() else ""
+    return [json.loads(line) for line in whole.splitlines()]
