@@ -20,7 +20,7 @@ from simulator.instruments import dormant, named_in
 from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
 from tests.support.crash import quick_folder
-from tests.support.live import Daemon, Simulator, free_port, get, simulator, wait_for, write_config
+from tests.support.live import Daemon, Simulator, free_port, get, lines, simulator, wait_for, write_config
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -43,6 +43,12 @@ def contract(exchange: Simulator, symbol: str, status: str) -> None:
     body = json.dumps({"market": "inverse", "symbol": symbol, "status": status}).encode()
     with urllib.request.urlopen(f"{exchange.address['control']}/contracts", body, timeout=60) as answer:
         assert answer.status == 200
+
+
+def traded(lake: Path) -> set[str]:
+    """Contracts of which trades and quotes are on disk."""
+    found = {(kind, event["symbol"]) for market, kind, event in lines(lake) if market == "inverse"}
+    return {symbol for kind, symbol in found if kind == "trade" and ("quote", symbol) in found}
 
 
 class Flow:
@@ -128,10 +134,10 @@ def run() -> Any:
 
             contract(exchange, LISTED, "TRADING")
             wait_for("the new listing", lambda: f"begins {LISTED}" in daemon.said())
-            wait_for("its trades", lambda: flow.market("inverse")["sources"][0]["symbols"] == 4)
+            wait_for("what it means too", lambda: flow.market("inverse")["sources"][0]["symbols"] == 4)
+            wait_for("trades and quotes of all", lambda: traded(lake) >= {"BTCUSD_PERP", "BNBUSD_PERP", LISTED, ENDED})
             contract(exchange, ENDED, "CLOSE")
             wait_for("the end of a listing", lambda: f"ends {ENDED}" in daemon.said())
-            time.sleep(3)
             assert daemon.stop() == 0, daemon.said()[-4000:]
             said, truth = daemon.said(), exchange.stop()
         dl("transform", "--lake", lake)
