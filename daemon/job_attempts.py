@@ -6,7 +6,6 @@ on and ended with its last.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -17,6 +16,7 @@ from lake import job_plan
 from lake.job_book import JobBook
 from lake.jobs import AttemptRow, ChunkRow
 from runtime.clock import Clock
+from runtime.threads import to_the_end
 
 
 class Todo(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ class Watch:
         """Chunks of which nothing is to be asked for: they are held by now, or not given any more."""
         idle = [one for one in self._tries.values() if not one.left]
         held_now = [msgspec.structs.replace(one.chunk, state="done", due_at=None) for one in idle if not one.refused]
-        await asyncio.to_thread(self._book.write_chunks, held_now, self._clock.now())
+        await to_the_end(self._book.write_chunks, held_now, self._clock.now())
         for one in idle:
             if one.refused:
                 await self._begin(one)
@@ -129,7 +129,7 @@ class Watch:
     async def _begin(self, one: _Try) -> AttemptRow:
         # what it is until it is written: another part of the chunk may begin meanwhile
         one.row = AttemptRow(job=one.chunk.job, chunk=one.chunk.chunk, attempt=0, started_at=self._clock.now())
-        told = await asyncio.to_thread(self._book.begun, one.chunk, one.row.started_at)
+        told = await to_the_end(self._book.begun, one.chunk, one.row.started_at)
         one.row.attempt = told.attempt
         return one.row
 
@@ -143,4 +143,4 @@ class Watch:
             self._ends[row.chunk] = Ended(row.error, row.permanent)
         del self._tries[row.chunk]
         self.moved = self.moved or not one.stopped
-        await asyncio.to_thread(self._book.ended, one.chunk, row, self._clock.now(), again=self._again)
+        await to_the_end(self._book.ended, one.chunk, row, self._clock.now(), again=self._again)

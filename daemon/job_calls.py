@@ -27,6 +27,7 @@ from lake.writer import LakeWriter
 from market.errors import MarketError
 from market.times import DAY, date_of, parse
 from runtime.clock import Clock
+from runtime.threads import to_the_end
 
 ANY: Final = "*"
 """What a part is of where nothing narrower was asked for."""
@@ -203,15 +204,15 @@ class CallWork:
 
     async def run(self, job: JobRow, report: Report, _stop: asyncio.Event) -> object:
         """One call, of what is left. Raises what it raises."""
-        trying = await asyncio.to_thread(Trying, self._writer, self._book, job, self._clock.now())
+        trying = await to_the_end(Trying, self._writer, self._book, job, self._clock.now())
         if not trying.any:
             return None
         try:
             result: Any = await self._job(trying.arguments, report)
         except (LakeError, MarketError) as error:
-            await asyncio.to_thread(trying.failed, error, self._clock.now())
+            await to_the_end(trying.failed, error, self._clock.now())
             raise
-        await asyncio.to_thread(trying.ended, result, self._clock.now())
+        await to_the_end(trying.ended, result, self._clock.now())
         return result
 
 

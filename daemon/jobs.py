@@ -25,6 +25,7 @@ from market.errors import MarketError
 from runtime import working
 from runtime.clock import Clock, pause
 from runtime.service import exit_code_of
+from runtime.threads import to_the_end
 
 Report = Callable[[int, int, str], None]
 LOOK_SECONDS = 60.0
@@ -67,24 +68,24 @@ async def carried(
     """Carry out a job and write down how it ended: `then` where it was interrupted. None where it is not to be worked
     on any more. Raises StorageFailed, Fenced: the next start finds it running.
     """
-    row = await asyncio.to_thread(book.put, job.job, "running", clock.now())
-    if row.state != "running":
-        return None
-    working.job_begun(job=job.job, what=job.what)
     try:
+        row = await to_the_end(book.put, job.job, "running", clock.now())
+        if row.state != "running":
+            return None
+        working.job_begun(job=job.job, what=job.what)
         result = await work()
+        state, why = await asyncio.to_thread(outcome, writer, job.job)
     except asyncio.CancelledError:
-        await asyncio.to_thread(book.put, job.job, then(), clock.now())
+        await to_the_end(book.put, job.job, then(), clock.now())
         raise
     except Exception as error:  # whatever it is, the same would come of it at the next start
         if exit_code_of(error) is None:
             known = isinstance(error, LakeError | MarketError)
             said = str(error) if known else f"internal error: {type(error).__name__}: {error}"
-            await asyncio.to_thread(book.put, job.job, "failed", clock.now(), said)
+            await to_the_end(book.put, job.job, "failed", clock.now(), said)
             working.job_ended(job=job.job, state="failed", why=said)
         raise
-    state, why = await asyncio.to_thread(outcome, writer, job.job)
-    row = await asyncio.to_thread(book.put, job.job, state or then(), clock.now(), why)
+    row = await to_the_end(book.put, job.job, state or then(), clock.now(), why)
     working.job_ended(job=job.job, state=row.state, why=why)
     return result
 
@@ -111,6 +112,8 @@ class _Live:
         self.stop = asyncio.Event()
         self.then: JobState = "queued"
         self.over = asyncio.Event()
+        self.done = False
+        """Whether it was carried out to its end."""
         self.result: object = None
         self.error: Exception | None = None
         self.followers: list[Report] = []
@@ -140,6 +143,8 @@ class JobsService:
         self._ended: dict[str, _Live] = {}
         self._waiting: dict[str, list[asyncio.Event]] = {}
         """Who follows a job that has not begun."""
+        self._moves = 0
+        """How often who waits for a job was told to look again."""
         self._look = asyncio.Event()
         self._stopping = False
 
@@ -210,13 +215,18 @@ class JobsService:
     async def follow(self, name: str, progress: Report) -> tuple[JobRow, object]:
         """The job once it is over and what it came to; progress meanwhile. Raises JobMoved, what the job failed of."""
         while True:
+            moves = self._moves
             job = await asyncio.to_thread(self._book.one, name)
             live = self._live.get(name) or self._ended.get(name)
             if live is not None:
                 await _listen(live, progress)
                 if live.error is not None:
                     raise live.error
-                return await self._over(name), live.result
+                if live.done:
+                    return await self._over(name), live.result
+                continue  # it was moved, here or before it had begun
+            if moves != self._moves:
+                continue  # that is how it was
             if job.state not in ("queued", "running") or self._stopping:
                 return await self._over(name), None
             if job.work not in self._works:
@@ -268,17 +278,24 @@ class JobsService:
             self._tell(job.job)
 
     async def _carry(self, job: JobRow, live: _Live) -> None:
+        begun = False
+
         def work() -> Awaitable[object]:
+            nonlocal begun
+            begun = True
             return self._works[job.work].run(job, live.report, live.stop)
 
         try:
             live.result = await carried(self._writer, self._book, self._clock, job, work, lambda: live.then)
+            live.done = begun
         except Exception as error:  # the others go on; who follows it is told
             if exit_code_of(error) is not None:
                 raise
             live.error = error
         finally:
-            self._ended[job.job] = self._live.pop(job.job)
+            del self._live[job.job]
+            if live.done or live.error is not None:
+                self._ended[job.job] = live
             for name in list(self._ended)[:-TOLD]:
                 del self._ended[name]
             live.over.set()
@@ -287,6 +304,7 @@ class JobsService:
 
     def _tell(self, name: str) -> None:
         """Who waits for the job looks again."""
+        self._moves += 1
         for waiting in self._waiting.pop(name, []):
             waiting.set()
 

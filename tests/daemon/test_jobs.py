@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,58 @@ async def test_what_a_killed_process_left_running_goes_on_at_the_next_start(runn
     await running.state(job.job, "done")
     ends = [(one.chunk, one.attempt, one.error) for one in running.writer.manifest.job_attempts(job.job)]
     assert ends == [(0, 1, "interrupted"), (0, 2, None), (1, 1, None)]
+
+
+class Slow:
+    """The first call with arguments that finds something: in its thread, it ends when it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, held: object, name: str) -> None:
+        self.begun, self.go = asyncio.Event(), threading.Event()
+        loop, real = asyncio.get_running_loop(), getattr(held, name)
+
+        def slow(*given: Any) -> Any:
+            result = real(*given)
+            if given and result and not self.begun.is_set():
+                loop.call_soon_threadsafe(self.begun.set)
+                self.go.wait(200)
+            return result
+
+        monkeypatch.setattr(held, name, slow)
+
+
+async def test_stopped_while_it_is_written_down_as_running_it_is_queued_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch, running.book, "put")
+    job = await running.ask()
+    await slow.begun.wait()
+    running.stop.set()
+    await settle()
+    assert running.task is not None
+    assert not running.task.done(), "what the thread writes comes before what is written of the stop"
+    slow.go.set()
+    await running.task
+    assert (running.book.one(job.job).state, running.fake.begun) == ("queued", [])
+
+
+async def test_paused_and_resumed_while_it_was_about_to_begin_it_is_followed_to_its_end(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found queued is paused by then: it does not begin, and who follows it waits for when it does."""
+    slow = Slow(monkeypatch, running.writer.manifest, "jobs")
+    job = await running.ask()
+    await slow.begun.wait()
+    assert (await running.service.move(job.job, "pause")).state == "paused"
+    begin = Slow(monkeypatch, running.book, "put")
+    slow.go.set()
+    await begin.begun.wait()
+    assert (await running.service.move(job.job, "resume")).state == "queued"
+    following = asyncio.ensure_future(running.service.follow(job.job, lambda *_: None))
+    await settle()
+    running.fake.go.set()
+    begin.go.set()
+    row, result = await following
+    assert (row.state, result) == ("done", {"rows": 5})
 
 
 async def test_a_job_that_fails_says_why_and_the_others_go_on(running: Running) -> None:

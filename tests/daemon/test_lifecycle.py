@@ -30,9 +30,9 @@ from tests.support.clock import ManualClock
 from tests.support.commands import logged
 
 ROOT = Path(__file__).resolve().parents[2]
-NEVER = 100
+NEVER = 300
 """Seconds, beyond the patience of any test here."""
-IDLE = "collectors: {sources: []}\nhttp: {port: 0}\nshutdown_seconds: 5\n"
+IDLE = "collectors: {sources: []}\nhttp: {port: 0}\nshutdown_seconds: 120\n"
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def wait_event(process, place, event):
     raise AssertionError(f"never {event}")
 
 
-def end(process, seconds=60):
+def end(process, seconds=240):
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out + err
 
@@ -194,7 +194,7 @@ import asyncio, sys, time
 from daemon import lifecycle, stopping, wiring
 from daemon.__main__ import main
 
-lifecycle.CLOSING_SHARE, stopping.HURRY_SECONDS = 0.97, {hurry}
+lifecycle.CLOSING_SHARE, stopping.HURRY_SECONDS = 0.99, {hurry}
 
 class Part:
     name, phase = "stubborn", 0
@@ -222,7 +222,7 @@ sys.exit(main(["--config", {config!r}]))
 @pytest.mark.parametrize(
     "how, signals, expected, shutdown, hurry",
     [
-        ("waits", 1, 0, NEVER, NEVER),  # it is cancelled after 3 % of that time
+        ("waits", 1, 0, NEVER, NEVER),  # it is cancelled after 1 % of that time
         ("waits", 2, 130, NEVER, NEVER),
         ("refuses", 1, 70, 2, NEVER),
         ("refuses", 2, 130, NEVER, 1),
@@ -231,7 +231,7 @@ sys.exit(main(["--config", {config!r}]))
 )
 def test_a_part_that_will_not_stop_is_stopped(place, how, signals, expected, shutdown, hurry):
     """By what is to stop it: whatever else would do so later comes after the patience of `end`."""
-    (place / "config.yml").write_text(IDLE.replace("shutdown_seconds: 5", f"shutdown_seconds: {shutdown}"))
+    (place / "config.yml").write_text(IDLE.replace("shutdown_seconds: 120", f"shutdown_seconds: {shutdown}"))
     script = STUBBORN.format(how=how, hurry=hurry, config=str(place / "config.yml"))
     process = subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -28,6 +28,7 @@ collectors:
     - {exchange: binance, market_type: linear, symbols: [BTCUSDT], kinds: [trade]}
 transformer: {interval_seconds: 0.5, lateness_seconds: 0.5}
 http: {port: 0}
+shutdown_seconds: 120
 simulate: {seconds_before_midnight: 4, close_delay_seconds: 1, seal_seconds: 1, rate: 400}
 """
 OTHERS = """\
@@ -96,7 +97,7 @@ def lives_through_midnight(config, lake):
     try:
         status = wait_for_bars(process, lake)
         process.send_signal(signal.SIGINT)
-        _, output = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=240)
         assert process.returncode == 0, output
         assert "did not stop" not in output
     finally:

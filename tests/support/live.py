@@ -164,6 +164,7 @@ def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: in
     """A configuration for tests: short seals, loopback, no log files; what is missing stays so, for they look at it."""
     document = {
         "lake": str(lake),
+        "shutdown_seconds": 120,
         "http": {"port": port},
         "logs": {"file": False},
         "disk": {"low_percent": 0, "ballast_mb": 1},

@@ -1,0 +1,43 @@
+"""A thread's work is waited for to its end, also by who is cancelled meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from runtime.threads import to_the_end
+from tests.support.clock import settle
+
+
+async def test_who_is_cancelled_is_so_once_the_thread_has_ended() -> None:
+    begun, go, written = asyncio.Event(), threading.Event(), []
+    loop = asyncio.get_running_loop()
+
+    def work(what: str, *, fails: bool) -> str:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait()
+        written.append(what)
+        if fails:
+            raise ValueError(what)
+        return what
+
+    for fails in (False, True):
+        begun.clear()
+        go.clear()
+        waiting = asyncio.ensure_future(to_the_end(work, "x", fails=fails))
+        await begun.wait()
+        waiting.cancel()
+        await settle()
+        assert not waiting.done()
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert written == ["x", "x"]
+
+
+async def test_what_it_gives_and_what_it_raises_is_told() -> None:
+    assert await to_the_end(int, "7", base=8) == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        await to_the_end(int, "x")
