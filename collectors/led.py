@@ -85,11 +85,16 @@ class LedMerger(Memory):
         concerned = [self._line(symbol) for symbol in named] if cause in SINGLE else list(self._lines.values())
         led = [line for line in concerned if line.session == session]
         newest = 0 if cause in SINGLE else max((line.ts for line in led), default=0) - IN_FLIGHT
+        heir = [line for line in concerned if session in line.joined and line.symbol in self._ended]
         gaps = super().interrupt(session, named, cause, now, shown)
+        orphaned = [line for line in heir if not line.joined]
+        for line in orphaned:  # who was to go on is gone before it did
+            self._ended[line.symbol] = (session, cause, self._ended[line.symbol][2])
         for line in concerned:
             self.duplicates += len(self._waiting.get(line.symbol, {}).pop(session, ()))
         for line in led:
             self._ended[line.symbol] = (session, cause, max(line.ts, newest))
+        for line in (*led, *orphaned):
             held = self._waiting.get(line.symbol, {})
             heirs = sorted((one for one in held if held[one]), key=lambda one: one not in line.joined)
             if heirs and (heirs[0] in line.joined or not line.joined):
@@ -137,8 +142,8 @@ class LedMerger(Memory):
         session, ts = event.session, venue_time(event)
         if session not in line.sessions:
             line.meet(session, ts, joined=ts <= line.ts or not line.ts)
-        if line.entering or line.doubts or line.opening:
-            self._come(line, event, ts, ts, 0, APART)
+        if line.entering or line.doubts or line.opening:  # who may have missed something shows nothing of the others
+            self._come(line, event, ts if session in line.joined else 0, ts, 0, APART)
         held = self._waiting.setdefault(line.symbol, {}).setdefault(session, deque(maxlen=WAITING))
         self.duplicates += len(held) == WAITING
         held.append(event)
@@ -161,7 +166,9 @@ class LedMerger(Memory):
         old, cause, until = self._ended.pop(line.symbol, (line.session, STALLED, line.ts))
         if line.gap is not None:
             self._resumed(line, held[0], venue_time(rows[0] if rows else held[0]), unbroken=first <= line.ts)
-        elif old and line.ts and session not in line.joined and cause != HANDOVER:
+        elif old and line.ts and session not in line.joined and (cause != HANDOVER or line.joined):
+            if cause == HANDOVER:  # who was to go on is that far behind
+                old, cause = min(line.joined), STALLED
             gap = self._gap(line, until, cause, old, now)
             gap.ts_to = max(first, until + 1)
             self._give(gap)

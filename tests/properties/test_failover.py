@@ -287,6 +287,29 @@ def test_a_connection_a_minute_behind_brings_nothing_again_once_the_one_that_led
     assert sorted(run.rows) == list(range(LENGTH))
 
 
+@pytest.mark.parametrize(
+    "apart,steps,cause",
+    [
+        ([MS] * (LENGTH - 1) + [MINUTE], [], "stalled"),
+        ([MS] * LENGTH, ["cut b"], "disconnect"),
+        ([MS] * LENGTH, ["venue", "a", "cut b"], "disconnect"),
+        ([MS] * LENGTH, ["venue", "a", "venue", "b", "cut b"], "disconnect"),
+        ([MS] * LENGTH, ["venue", "a", "cut b", "venue", "b", "venue", "venue", "a", "cut a"], "disconnect"),
+    ],
+)
+def test_what_only_the_heir_of_a_handover_had_is_a_gap_where_it_never_led(apart, steps, cause):
+    """It falls far behind, or is lost, and who came in anew goes on: that one never had the event 2."""
+    run = Run(Venue(times(apart)), "led")
+    run.go(["venue", "a", "b", "venue", "venue", "a", "hand over a"], safely=False)
+    assert run.rows == [0, 1]
+    run.go(steps, safely=False)
+    gaps = run.finish()
+    assert sorted(run.rows) == [0, 1, *range(3, LENGTH)]
+    assert [(gap.cause, gap.session) for gap in gaps if gap.ts_from <= run.venue.at[2] < gap.ts_to] == [
+        (cause, "b-0-1")
+    ]
+
+
 def promptly(rng):
     """Steps in which both connections come along, unless one is mute, and one now and then ends or falls mute."""
     told = ("venue", "a", "b", "a", "b")
