@@ -269,14 +269,27 @@ def test_connections_that_lag_behind_each_other_leave_no_gap(way):
 @pytest.mark.parametrize("way", list(WAYS))
 @given(wide, steps)
 def test_whatever_ends_no_row_is_doubled_and_what_is_no_row_lies_in_a_gap(way, apart, steps):
-    venue = Venue(times(apart))
-    run = Run(venue, way)
-    run.go(steps if way in BY_NUMBER else ["venue", "a", "b", *steps], safely=False)
+    judge(Run(Venue(times(apart)), way), steps if way in BY_NUMBER else ["venue", "a", "b", *steps])
+
+
+def judge(run, steps, about=""):
+    """No row is doubled, and what is no row lies in a gap."""
+    run.go(steps, safely=False)
     gaps = run.finish()
-    assert len(run.rows) == len(set(run.rows))
+    assert len(run.rows) == len(set(run.rows)), about
     for n in range(min(run.rows, default=0), max(run.rows, default=0)):
         if n not in run.rows and n not in run.wholes:
-            assert any(gap.ts_from <= venue.at[n] < gap.ts_to for gap in gaps if gap.ts_to is not None), n
+            at = run.venue.at[n]
+            assert any(gap.ts_from <= at < gap.ts_to for gap in gaps if gap.ts_to is not None), (about, n)
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_in_long_lives_too_what_is_no_row_lies_in_a_gap(way):
+    """Of what may end again and again: longer ones than are drawn above, as a rule."""
+    for seed in range(200):
+        rng = random.Random(seed)
+        run = Run(Venue(times(rng.choices([MS, 300 * MS, 3 * SECOND, MINUTE], weights=[8, 2, 1, 1], k=LENGTH))), way)
+        judge(run, [*([] if way in BY_NUMBER else ["venue", "a", "b"]), *rng.choices(STEPS, k=6 * LENGTH)], seed)
 
 
 def test_a_connection_a_minute_behind_brings_nothing_again_once_the_one_that_led_is_gone():
