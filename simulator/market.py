@@ -6,6 +6,7 @@ given clock's: the n-th event is due n / rate seconds after the start. It goes o
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Collection, Iterable
@@ -256,11 +257,10 @@ class Market:
 
     def advance(self, now: int) -> list[Event]:
         """Everything that happened up to `now` (us), oldest first."""
-        due = int((now - self._start) * self.rate / 1_000_000) - self.produced
-        late = due / self.rate * 1_000_000 - CATCH_UP if self.rate else 0
-        if late > 0:
+        next_one = (self.produced + 1) / self.rate * 1_000_000 if self.rate else math.inf
+        if (late := now - self._start - next_one - CATCH_UP) > 0:
             self._start += int(late)
-            due = int(CATCH_UP * self.rate / 1_000_000)
+        due = int((now - self._start) * self.rate / 1_000_000) - self.produced
         events, self._notices = self._notices, []
         chance, slots, count = self._chance, self._slots, len(self._slots)
         made, end = 0, self._start + self._step * feeds.STEP

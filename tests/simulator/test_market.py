@@ -132,6 +132,11 @@ def test_a_machine_that_slept_goes_on_from_now():
     assert min(e.ts for e in events) >= START + 3_597_900_000
 
 
+def test_what_happens_seldom_happens():
+    market, _ = run(rate=0.2, step=20_000, seconds=61)
+    assert 12 <= market.produced <= 20
+
+
 def test_first_ids_can_be_moved_for_a_second_run():
     one, two = (Market(listing(["spot"], ["BTCUSDT"], 1, shift), 1, 1.0, START) for shift in (0, 1000))
     assert two.books[0].trade_id == one.books[0].trade_id + 1000
