@@ -66,7 +66,7 @@ class Running:
     async def start(self) -> None:
         self.stop.clear()
         self.task = asyncio.ensure_future(self.service.run(self.stop))
-        await self.until(lambda: True)
+        await self.until(lambda: bool(self.clock.sleeping))  # it has looked
 
     async def end(self) -> None:
         self.stop.set()
@@ -182,7 +182,7 @@ async def test_asked_again_it_is_the_same_job_and_nothing_is_no_job(running: Run
 
 async def test_a_stop_leaves_it_queued_and_the_next_start_goes_on(running: Running) -> None:
     job = await running.ask(2)
-    await running.state(job.job, "running")
+    await running.until(lambda: bool(running.fake.begun))
     following = asyncio.ensure_future(running.service.follow(job.job, lambda *_: None))
     await settle()
     await running.end()
