@@ -272,7 +272,6 @@ class JobsService:
             return
         jobs = await asyncio.to_thread(self._writer.manifest.jobs, ("queued", "running"))
         for job in job_plan.choose([one for one in jobs if one.work in self._works], self._live):
-            self._ended.pop(job.job, None)
             live = self._live[job.job] = _Live()
             live.task = group.create_task(self._carry(job, live), name=f"job {job.job}")
             self._tell(job.job)
@@ -283,6 +282,7 @@ class JobsService:
         def work() -> Awaitable[object]:
             nonlocal begun
             begun = True
+            self._ended.pop(job.job, None)
             return self._works[job.work].run(job, live.report, live.stop)
 
         try:

@@ -127,11 +127,13 @@ class JobBook:
         return job
 
     def put(self, name: str, state: JobState, now: int, error: str | None = None) -> JobRow:
-        """The job as it goes on or ended; one that was paused or cancelled by hand meanwhile stays so."""
+        """The job as it goes on or ended; one that was paused or cancelled by hand meanwhile stays so, and one that is
+        over does not run.
+        """
         with self._guard:
             self._settle_one(name, now)
             job = self.one(name)
-            if job.state in _BY_HAND:
+            if job.state in _BY_HAND or (state == "running" and job.state in OVER):
                 return job
             return self._put(job, state, now, error)
 

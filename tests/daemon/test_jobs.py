@@ -261,6 +261,23 @@ async def test_paused_and_resumed_while_it_was_about_to_begin_it_is_followed_to_
     assert (row.state, result) == ("done", {"rows": 5})
 
 
+async def test_done_while_it_is_looked_what_can_begin_it_does_not_begin_again(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await running.ask(name="first")
+    await running.until(lambda: bool(running.fake.begun))
+    slow = Slow(monkeypatch, running.writer.manifest, "jobs")
+    other = await running.ask(name="other", exchange="okx")
+    await slow.begun.wait()
+    running.fake.go.set()
+    row, result = await running.service.follow(job.job, lambda *_: None)
+    slow.go.set()
+    await running.state(other.job, "done")
+    assert running.fake.begun == ["first", "other"]
+    assert (row.state, result) == ("done", {"rows": 5})
+    assert await running.service.follow(job.job, lambda *_: None) == (row, result)
+
+
 async def test_a_job_that_fails_says_why_and_the_others_go_on(running: Running) -> None:
     running.fake.fails = LakeError("the venue has no such market", "use another")
     job = await running.ask()
