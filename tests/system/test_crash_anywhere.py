@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ from lake.manifest import Manifest
 from lake.writer import LakeWriter
 from market.session import Gap
 from market.times import Interval, subtract
+from runtime.clock import SystemClock
 from simulator.truth import Truth
 from tests.support.commands import dl, dl_json
 from tests.support.faults import FIGURE
@@ -51,10 +53,15 @@ def written(lake: Path) -> Ids:
     return found
 
 
-def everything_comes(lake: Path) -> bool:
-    """Whether lines of every stream are in the segments that are being written."""
-    found = {(market, kind, event["symbol"]) for market, kind, event in lines(lake, ".jsonl.open")}
-    return len(found) == len(MARKETS) * len(KINDS) * len(SYMBOLS)
+def wait_for_every_stream(lake: Path) -> None:
+    """Until lines of each are on disk that were received from now on."""
+    since = SystemClock().now()
+
+    def come() -> bool:
+        found = {(market, kind, event["symbol"]) for market, kind, event in lines(lake) if event["ts_recv"] >= since}
+        return found >= set(product(MARKETS, KINDS, SYMBOLS))
+
+    wait_for("lines of every stream", come)
 
 
 def manifest_dump(lake: Path) -> list[str]:
@@ -81,14 +88,14 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth, Ids]
             daemon = Daemon(config, folder / "daemon.log")
             daemon.wait_until_ready(port)
             if turn == 0:  # on a slow machine all the others may be killed before anything has come
-                wait_for("lines of every stream", lambda: everything_comes(lake))
+                wait_for_every_stream(lake)
             time.sleep(chance.uniform(0.05, 2.5))
             daemon.kill()
             for stream, ids in written(lake).items():
                 held[stream] |= ids
         daemon = Daemon(config, folder / "daemon.log")
         daemon.wait_until_ready(port)
-        wait_for("lines of every stream", lambda: everything_comes(lake))
+        wait_for_every_stream(lake)
         code = daemon.stop()
         assert code == 0, (folder / "daemon.log").read_text()[-4000:]
         for stream, ids in written(lake).items():
