@@ -36,10 +36,8 @@ OF_EVENTS = ("drop_ids", "bad_price", "bad_time")
 SLACK = SECOND
 """How far the ends of a gap in time may lie from the events around it: some venues give no time, or another clock's."""
 CANDLE = 4 * SECOND  # the same of candles, whose gaps begin a little before what caused them
-ASKED = 15 * SECOND
-"""A stream that is silent for less than this is not asked about (`collectors.inquiry`)."""
-LEARNED = 40 * SECOND
-"""A candle whose closing no message says is known this long after it, at the latest."""
+ASKED = 15 * SECOND  # a stream that is silent for less than this is not asked about (`collectors.inquiry`)
+LEARNED = 40 * SECOND  # a candle whose closing no message says is known this long after it, at the latest
 HANDED = "handover"
 """Cause of a gap of candles that only the next one tells: who left may have held one. It needs no fault."""
 IN_FLIGHT = 15 * SECOND
