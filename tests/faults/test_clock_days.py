@@ -26,7 +26,7 @@ from runtime.workers import InlineExecutor
 from tests.support import written
 from tests.support.commands import dl_json
 from tests.support.faults import FULL, some
-from tests.support.live import Daemon, free_port, get, simulator, wait_for, write_config
+from tests.support.live import Daemon, free_port, get, lines, simulator, wait_for, write_config
 from tests.support.moved import FAKE, moved
 from transformer.config import TransformerConfig
 from transformer.service import transform_once
@@ -167,7 +167,7 @@ def test_f48_the_real_daemon_lives_through_an_hour_forward_and_back(
             daemon = Daemon(config, tmp_path / "daemon.log")
         try:
             daemon.wait_until_ready(port)
-            wait_for("lines", lambda: any(path.stat().st_size for path in lake.rglob("*trade/**/*.open")))
+            wait_for("lines", lambda: any(lines(lake, "trade")))
             for step, seconds in enumerate((3600, 0), 1):
                 wall.by(seconds)
                 wait_for("the step", lambda step=step: services(port)["clock"]["report"]["steps"] == step)

@@ -31,7 +31,17 @@ from tests.support import life, toy
 from tests.support.clock import ManualClock
 from tests.support.commands import ROOT, dl, dl_json, run
 from tests.support.faults import FULL, Lives
-from tests.support.live import PATIENCE, Daemon, free_port, get, plain_environment, simulator, wait_for, write_config
+from tests.support.live import (
+    PATIENCE,
+    Daemon,
+    free_port,
+    get,
+    lines,
+    plain_environment,
+    simulator,
+    wait_for,
+    write_config,
+)
 from tests.support.toy import T0, q, t
 from tests.support.transport import HANG, ScriptedTransport
 from transformer import service as transforming
@@ -132,7 +142,7 @@ def test_f29_a_stopped_daemon_whose_lake_was_taken_writes_nothing_when_it_wakes_
         ]
         first = Daemon(configs[0], tmp_path / "first.log")
         first.wait_until_ready(ports[0])
-        wait_for("lines", lambda: any(path.stat().st_size for path in lake.rglob("*.jsonl.open")))
+        wait_for("lines", lambda: any(lines(lake)))
         wait_for("a moment between two transactions", lambda: stopped_between(first, lake))
         (lake / ".lock").unlink()
         second = Daemon(configs[1], tmp_path / "second.log")

@@ -180,14 +180,15 @@ def write_config(path: Path, lake: Path, sources: list[dict[str, Any]], port: in
     return path
 
 
-def lines(lake: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def lines(lake: Path, kind: str = "*") -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(market, kind, event) of every whole line that is on disk, sealed or not, as one looks while a daemon writes."""
-    for path in lake.glob("raw/exchange=*/market_type=*/data_type=*/**/*.jsonl*"):
-        market, kind = (part.partition("=")[2] for part in path.relative_to(lake).parts[2:4])
-        if not path.name.endswith(".meta.json"):
-            with contextlib.suppress(FileNotFoundError):  # sealed meanwhile: it has another name
-                for line in path.read_bytes().split(b"\n")[:-1]:
-                    yield market, kind, json.loads(line)
+    for path in lake.glob(f"raw/exchange=*/market_type=*/data_type={kind}/**/*"):
+        if not path.name.endswith((".jsonl", ".jsonl.open")):
+            continue  # a folder, a seal, or what becomes one
+        market, told = (part.partition("=")[2] for part in path.relative_to(lake).parts[2:4])
+        with contextlib.suppress(FileNotFoundError):  # sealed meanwhile: it has another name
+            for line in path.read_bytes().split(b"\n")[:-1]:
+                yield market, told, json.loads(line)
 
 
 def free_port() -> int:

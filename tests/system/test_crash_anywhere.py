@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import sqlite3
@@ -43,13 +42,8 @@ Ids = dict[tuple[str, str], set[int]]
 def written(lake: Path) -> Ids:
     """Trade ids of every whole line on disk, sealed or not: what a kill must not take away."""
     found: Ids = defaultdict(set)
-    for path in lake.glob("raw/exchange=binance/market_type=*/data_type=trade/**/*.jsonl*"):
-        if path.name.endswith(".meta.json"):
-            continue
-        market = path.relative_to(lake).parts[2].removeprefix("market_type=")
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            event = json.loads(line)
-            found[market, event["symbol"]].add(event["seq"])
+    for market, _, event in lines(lake, "trade"):
+        found[market, event["symbol"]].add(event["seq"])
     return found
 
 
