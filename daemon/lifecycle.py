@@ -51,16 +51,19 @@ def run(config: Config, options: Options) -> int:
     clock = simulate.clock(config) if options.simulate else SystemClock()
     logs.setup(clock=clock, level=config.logs.level)
     try:
-        return loop.run(_run(config, options, clock))
+        code, stopper = loop.run(_run(config, options, clock))
     except (LakeError, DaemonError, MarketError, Fatal) as error:
         sys.stderr.write(f"{error}\n")
         return code_of(error)
+    else:
+        stopper.done()  # only now: the loop waits for its threads before it closes
+        return code
     finally:
         logs.close()
 
 
-async def _run(config: Config, options: Options, clock: SystemClock) -> int:
-    """From the lock to its release."""
+async def _run(config: Config, options: Options, clock: SystemClock) -> tuple[int, Stopper]:
+    """From the lock to its release: the exit code, and who ends the process where it does not end by itself."""
     with Stopper(config.shutdown_seconds) as stopper:
         writer = await asyncio.to_thread(
             LakeWriter.open, config.lake, config.collectors.node, clock.now(), simulated=options.simulate,
@@ -91,8 +94,7 @@ async def _run(config: Config, options: Options, clock: SystemClock) -> int:
                 await asyncio.to_thread(safe_mode.ended, code)
             await asyncio.to_thread(writer.close)
             telemetry.stopped(seconds=clock.monotonic() - began, exit_code=code)
-            stopper.done()
-    return code
+    return code, stopper
 
 
 class _Life:

@@ -54,6 +54,7 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
         self.epoch = epoch
         self._engine = engine
         self._lock = threading.RLock()
+        self._closed = False
         self._source = ReadSource(root / MANIFEST, pooled=engine is not None)
 
     @classmethod
@@ -112,10 +113,13 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
         return manifest
 
     def close(self) -> None:
-        """Readers first, so that the writer's close can fold the write-ahead log into the file."""
+        """Readers first, so that the writer's close can fold the write-ahead log into the file. Whoever still writes
+        then, a thread that nobody waits for, is refused as one that was fenced.
+        """
         self._source.close()
         if self._engine is not None:
             with self._lock:
+                self._closed = True
                 self._engine.dispose()
 
     def run(self, read: Callable[[Connection], T]) -> T:
@@ -231,6 +235,8 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
         if self._engine is None:
             raise LakeError("this manifest is open for reading only", "write through lake.writer.LakeWriter")
         with self._lock:
+            if self._closed:
+                raise Fenced("this manifest was closed", "open the lake again")
             try:
                 with self._engine.begin() as conn:
                     found = conn.execute(_EPOCH).scalar_one()

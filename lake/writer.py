@@ -64,6 +64,7 @@ class LakeWriter:
         self._lock = lock
         self._ledger = ledger
         self._guard = threading.RLock()
+        self._closed = False
         self._latest = now
         self._floor = ledger.newest_day()
         """A clock that was years ahead once left a ledger of a day to come. What is written later goes on there: the
@@ -190,8 +191,12 @@ class LakeWriter:
                 raise Fenced(f"this writer has epoch {self.epoch}, the lake is at {found}", "another took it over")
 
     def note(self, what: object, now: int) -> None:
-        """Something worth knowing later that no table holds: a `note` of the ledger. `what` is what JSON can hold."""
+        """Something worth knowing later that no table holds: a `note` of the ledger. `what` is what JSON can hold.
+
+        Raises Fenced.
+        """
         with self._guard:
+            self._check_open()
             self._latest = max(self._latest, now)
             self._ledger.append([*self._void, ("note", what)], max(self._latest, self._floor))
             self._void.clear()
@@ -248,8 +253,9 @@ class LakeWriter:
             return forgotten
 
     def relink(self) -> int:
-        """Make tables/ what the manifest says; returns how many links were made or removed."""
+        """Make tables/ what the manifest says; returns how many links were made or removed. Raises Fenced."""
         with self._guard:
+            self._check_open()
             return links.relink(self.root, self.manifest.files(state=None))
 
     def recover(self, now: int) -> recovery.Recovery:
@@ -278,8 +284,11 @@ class LakeWriter:
         self._say_start(self.manifest.meta(), now)
 
     def close(self) -> None:
-        """Release everything; doing it twice is fine."""
+        """Release everything; doing it twice is fine. Whoever still writes then, a thread that nobody waits for, is
+        refused (Fenced): the lake may be another's.
+        """
         with self._guard:
+            self._closed = True
             self.manifest.close()
             self._ledger.close()
             self._lock.release()
@@ -290,7 +299,12 @@ class LakeWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Fenced("this writer was closed", "open the lake again")
+
     def _write_ledger(self, entries: list[tuple[str, msgspec.Struct]], now: int) -> None:
+        self._check_open()
         self._latest = max(self._latest, now)
         if entries or self._void:
             self._ledger.append([*self._void, *entries], max(self._latest, self._floor))

@@ -190,7 +190,7 @@ def test_a_taken_port_is_a_sentence_and_leaves_the_lake_unlocked(place):
 
 
 STUBBORN = """
-import asyncio, sys, time
+import asyncio, sys, threading, time
 from daemon import lifecycle, stopping, wiring
 from daemon.__main__ import main
 
@@ -203,6 +203,8 @@ class Part:
         await stop.wait()
         if "{how}" == "blocks":
             time.sleep(1000)
+        if "{how}" == "threads":
+            await asyncio.to_thread(threading.Event().wait, 1000)
         while True:
             try:
                 await asyncio.Event().wait()
@@ -227,6 +229,7 @@ sys.exit(main(["--config", {config!r}]))
         ("refuses", 1, 70, 2, NEVER),
         ("refuses", 2, 130, NEVER, 1),
         ("blocks", 2, 130, NEVER, 1),
+        ("threads", 2, 130, NEVER, 1),
     ],
 )
 def test_a_part_that_will_not_stop_is_stopped(place, how, signals, expected, shutdown, hurry):

@@ -9,7 +9,7 @@ import pytest
 
 from lake import durable, links
 from lake.commits import Commit, Start, Void
-from lake.errors import CommitConflict, LakeLocked, LakeMismatch, NotALake, StorageFailed
+from lake.errors import CommitConflict, Fenced, LakeLocked, LakeMismatch, NotALake, StorageFailed
 from lake.ledger import read_ledger
 from lake.lock import read_lock
 from lake.manifest import Manifest
@@ -243,3 +243,27 @@ def test_a_ban_is_in_the_ledger_before_it_is_in_the_manifest(writer, monkeypatch
     assert (entry.type, entry.read(BanRow)) == ("ban", ban)
     writer.record(bans=[ban])
     assert writer.manifest.bans(active_at=NOW) == [ban]
+
+
+def test_who_still_writes_when_it_is_closed_is_refused_and_changes_nothing(tmp_path):
+    """A thread that nobody waits for: the lake may be another's by then."""
+    root = tmp_path / "lake"
+    writer = LakeWriter.open(root, "node", NOW)
+    row = day(root, 0, b"bytes")
+    writer.close()
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    late = [
+        lambda: writer.publish(add=[row], now=NOW + 1),
+        lambda: writer.record(gaps=[gap()]),
+        lambda: writer.note("x", NOW + 1),
+        lambda: writer.fail_segment("raw/x", "why", NOW + 1),
+        lambda: writer.mark_unlinked(["x"], NOW + 1),
+        lambda: writer.forget_retired(NOW, NOW + 1),
+        lambda: writer.manifest.record_scrubs(["x"], NOW + 1),
+        writer.manifest.forget_scrubs,
+        writer.relink,
+    ]
+    for write in late:
+        with pytest.raises(Fenced, match="was closed"):
+            write()
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
