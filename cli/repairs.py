@@ -130,6 +130,7 @@ def _alone(root: Path, scope: Scope, config: Path | None, *, quiet: bool) -> tup
 
 def _tools(writer: LakeWriter, told: Config, clock: Any) -> Tools:
     import asyncio
+    import threading
 
     from collectors.alone import alone
     from collectors.budget import REPAIR
@@ -146,19 +147,21 @@ def _tools(writer: LakeWriter, told: Config, clock: Any) -> Tools:
         )
 
     async def archive(wanted: Any, report: Any) -> object:
-        workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
+        left, workers = threading.Event(), Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
         try:
-            return await asyncio.to_thread(archive_job, writer, workers, clock, wanted, told, report)
+            return await asyncio.to_thread(archive_job, writer, workers, clock, wanted, told, report, left.is_set)
         finally:
+            left.set()  # a thread cannot be cancelled: it is told, and what it waits for ends
             workers.kill()
 
     async def read(wanted: Any, report: Any) -> object:
-        workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
-        tools = Reading(told, Workers, Slot(), report, lambda: False)
+        left, workers = threading.Event(), Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
+        tools = Reading(told, Workers, Slot(), report, left.is_set)
         try:
             done = await asyncio.to_thread(reparse_job, writer, workers, clock.now(), wanted, tools)
             return done.told()
         finally:
+            left.set()
             workers.kill()
 
     return Tools(ask, archive, read)

@@ -24,6 +24,7 @@ from lake.writer import LakeWriter
 from market.times import DAY, HOUR, date_of
 from runtime import auditing
 from runtime.clock import Clock, pause
+from runtime.threads import to_the_end
 
 LOOK_SECONDS = 60.0
 Report = Callable[[int, int, str], None]
@@ -175,7 +176,7 @@ class AuditService:
             progress(place, len(todo), f"{one.exchange} {one.market} {one.symbol} {one.day}")
             found = await asyncio.to_thread(self._look, one, of_book)
             done.audits += found
-            done.written += await asyncio.to_thread(record, self._writer, found, self._clock.now())
+            done.written += await to_the_end(record, self._writer, found, self._clock.now())
         return done
 
     def status(self) -> dict[str, object]:

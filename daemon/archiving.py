@@ -36,6 +36,7 @@ from lake.writer import LakeWriter
 from market.times import DAY, Interval, date_of, day_start, parse
 from runtime.clock import Clock
 from runtime.slot import Slot
+from runtime.threads import in_turn
 from runtime.workers import Workers
 
 THERE = ("held", "changed", "lake")
@@ -97,16 +98,13 @@ def control_job(
 
     async def archive(arguments: Mapping[str, Any], progress: Report) -> object:
         left, workers = threading.Event(), pool()
-        async with one:  # two would fetch and name the same files
-            try:
-                done = await asyncio.to_thread(
-                    _apart, slot, writer, workers, clock, arguments, config, progress, left.is_set
-                )
-            finally:
-                left.set()  # a thread cannot be cancelled: it is told, and what it waits for ends
-                _end(workers)
-            if done.taken:
-                done.compacted = await compactor.compact(progress, again=True)
+        try:  # one at a time: two would fetch and name the same files
+            done = await in_turn(one, _apart, slot, writer, workers, clock, arguments, config, progress, left.is_set)
+        finally:
+            left.set()  # a thread cannot be cancelled: it is told, and what it waits for ends
+            _end(workers)
+        if done.taken:
+            done.compacted = await compactor.compact(progress, again=True)
         return done.told()
 
     return archive

@@ -8,6 +8,7 @@ and published files are not asked for: a book is told only when it is, and files
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
@@ -119,10 +120,16 @@ def alone(writer: LakeWriter, workers: Executor, clock: Clock, config: Config) -
         return done
 
     async def publish(report: Report) -> None:
-        await asyncio.to_thread(transform_once, writer, workers, clock.now(), config.transformer, report)
-        await asyncio.to_thread(
-            compact_once, writer, workers, clock.now(), config.compactor, report, final=True, retention=False,
-            parsers=exchanges.parsers,
-        )  # fmt: skip
+        left = threading.Event()
+        try:
+            await asyncio.to_thread(
+                transform_once, writer, workers, clock.now(), config.transformer, report, stopping=left.is_set
+            )
+            await asyncio.to_thread(
+                compact_once, writer, workers, clock.now(), config.compactor, report, final=True, retention=False,
+                parsers=exchanges.parsers, stopping=left.is_set,
+            )  # fmt: skip
+        finally:
+            left.set()  # a thread cannot be cancelled: it is told
 
     return Tools(bring, publish)

@@ -37,6 +37,7 @@ from lake.scratch import Scratch
 from lake.writer import LakeWriter
 from market.times import DAY, Interval, date_of, parse
 from runtime.clock import Clock
+from runtime.threads import to_the_end
 
 TRADE = "trade"
 Report = Callable[[int, int, str], None]
@@ -137,7 +138,7 @@ def control_job(
                 todo = published(now, asked)
             more = await against(writer.root, todo, executor, clock, asked, config, progress)
             done.audits += more
-            done.written += await asyncio.to_thread(record, writer, more, clock.now())
+            done.written += await to_the_end(record, writer, more, clock.now())
         return Reconciled(done.audits, done.written, fetched).told()
 
     return reconcile

@@ -30,6 +30,7 @@ from market.errors import MarketError
 from market.times import date_of
 from runtime import auditing
 from runtime.clock import Clock
+from runtime.threads import to_the_end
 
 OFF = "the daemon asks for no candles by itself (compactor.audit.fetch): dl reconcile --fetch does"
 
@@ -114,7 +115,7 @@ class CandlesWork:
         """Ask, make rows of what came, judge the days again. Raises StorageFailed, Fenced, LakeError, MarketError."""
         market = job.arguments["exchange"], job.arguments["market_type"]
         if not self._enabled:
-            await asyncio.to_thread(self._switched_off, job.job)
+            await to_the_end(self._switched_off, job.job)
             return Summary()
         chunks = await asyncio.to_thread(self._writer.manifest.job_chunks, job.job)
         due = [one for one in chunks if one.state == "queued"]

@@ -35,6 +35,7 @@ from lake.writer import LakeWriter
 from market.session import EVERY_SYMBOL, Endpoint, Exchange, Gap
 from runtime import mending
 from runtime.clock import Clock, pause
+from runtime.threads import to_the_end
 
 BROKEN_OFF = 5.0
 """Seconds after which a round goes on that was broken off by who collects."""
@@ -156,10 +157,10 @@ class RepairWork:
         """Ask for the parts that are due, each once, and judge. Raises StorageFailed, Fenced, LakeError."""
         market, done = (job.arguments["exchange"], job.arguments["market_type"]), Done()
         if not self._config.repair.enabled:
-            await asyncio.to_thread(self._switched_off, job.job)
+            await to_the_end(self._switched_off, job.job)
             return done
         async with self.turns[market]:
-            made = await asyncio.to_thread(self._due, job.job, market)
+            made = await to_the_end(self._due, job.job, market)
             watch = Watch(self._book, self._clock, made.asked, Todo(made.wishes, {}), {}, again=False)
             try:
                 tools = self._tools(watch)
@@ -176,7 +177,7 @@ class RepairWork:
                     await watch.close(one.chunk, sum(brought.rows.get(name, 0) for name in names), why)
             finally:
                 await watch.end()
-            await asyncio.to_thread(self._rest, job.job, made.looked.gaps)
+            await to_the_end(self._rest, job.job, made.looked.gaps)
         if done.closed or done.requests:
             mending.repaired(closed=len(done.closed), rows=done.rows, requests=done.requests, still_open=len(done.left))
         self.rounds.update(rows=done.rows, requests=done.requests, closed=len(done.closed))
@@ -186,7 +187,7 @@ class RepairWork:
         """Verdicts, one market's at a time: they read tables. Raises StorageFailed, Fenced."""
         before = len(done.closed)
         async with self._judging:
-            vain = await asyncio.to_thread(settle, self._writer, looked, brought, self._clock.now(), done)
+            vain = await to_the_end(settle, self._writer, looked, brought, self._clock.now(), done)
         self.closed.update(gap.state for gap in done.closed[before:])
         return vain
 

@@ -19,6 +19,7 @@ from market.errors import MarketError
 from market.session import Gap
 from market.times import date_of
 from runtime.clock import Clock
+from runtime.threads import to_the_end
 
 LONG = 11
 """Attempts after which a gap rests for as long as any."""
@@ -63,7 +64,7 @@ async def read_again(
             why |= {gap.gap_id: str(error) for gap in gaps}
             continue
         came = {name: max(0, after[name] - rows) for name, rows in before.items()}
-        await asyncio.to_thread(repair.note_reread, writer, came, clock.now())
+        await to_the_end(repair.note_reread, writer, came, clock.now())
     return problems
 
 

@@ -44,6 +44,7 @@ from market.session import EVERY_SYMBOL, Endpoint, Exchange, Gap
 from market.times import Interval, date_of
 from runtime import mending, telemetry
 from runtime.clock import Clock
+from runtime.threads import to_the_end
 
 WINDOW = 500
 """Open gaps of a market that one look of the daemon considers."""
@@ -186,7 +187,7 @@ async def mend(
             steps = tuple(step for step in made.steps if tools.read is not None or step.road != OWN)
             made = msgspec.structs.replace(made, steps=steps)
             brought = await carry_out(writer, config, clock, market, made, tools, report, done)
-            await asyncio.to_thread(settle, writer, Looked(mine, made, sources, before), brought, clock.now(), done)
+            await to_the_end(settle, writer, Looked(mine, made, sources, before), brought, clock.now(), done)
     return done
 
 

@@ -22,6 +22,7 @@ from lake.errors import LakeError
 from runtime import health, metrics
 from runtime.clock import Clock, pause
 from runtime.service import EXIT_CONFIG, EXIT_INTERRUPTED, EXIT_LOCKED, EXIT_OK, Reports, Service
+from runtime.threads import to_the_end
 
 STARTS = ".starts.json"
 CLEAN = (EXIT_OK, EXIT_INTERRUPTED)
@@ -76,7 +77,7 @@ class SafeMode:
         if self.active:
             await self._until_left(stop)
         if not await pause(self._clock, stop, self._config.steady_seconds):
-            await asyncio.to_thread(self._keep, 0)
+            await to_the_end(self._keep, 0)
             await stop.wait()
 
     def leave(self) -> bool:
@@ -122,7 +123,7 @@ class SafeMode:
         if stop.is_set():
             return
         # one more failure and it is on again: what had failed before may fail again at once
-        await asyncio.to_thread(self._keep, max(0, self._config.failed_starts - 1))
+        await to_the_end(self._keep, max(0, self._config.failed_starts - 1))
         self.gate.set()
         metrics.SAFE_MODE.set(0)
         health.safe_mode_left(

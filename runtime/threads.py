@@ -1,4 +1,8 @@
-"""Work of threads that is waited for to its end: a thread cannot be cancelled, and what it writes it writes."""
+"""Work of threads whose asker may be cancelled: a thread cannot be, and what it writes it writes.
+
+What is short is waited for (`to_the_end`). What is long is left alone, told to stop where it asks whether to, and keeps
+its turn until it has ended (`in_turn`).
+"""
 
 from __future__ import annotations
 
@@ -22,3 +26,13 @@ async def to_the_end(work: Callable[P, T], *given: P.args, **named: P.kwargs) ->
         if not worker.cancelled():
             worker.exception()  # nobody is told of it any more
         raise
+
+
+async def in_turn(turn: asyncio.Lock, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """What `work` gives, in a thread, in its turn. Who is cancelled meanwhile is so at once; the turn ends with the
+    thread.
+    """
+    await turn.acquire()
+    worker = asyncio.get_running_loop().create_task(asyncio.to_thread(work, *given, **named))
+    worker.add_done_callback(lambda _: turn.release())
+    return await asyncio.shield(worker)

@@ -7,10 +7,10 @@ dies on the way is planned again; what fails again and again is set aside with i
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -26,6 +26,7 @@ from lake.writer import LakeWriter
 from market.times import DAY, SECOND, Interval
 from runtime import telemetry
 from runtime.clock import Clock, pause
+from runtime.threads import in_turn
 from runtime.workers import WorkerDied
 from transformer import plan
 from transformer.config import TransformerConfig
@@ -373,14 +374,11 @@ class TransformService:
         self, on_progress: Progress | None = None, *, stopping: Callable[[], bool] = lambda: False
     ) -> Summary:
         """One pass now. Raises StorageFailed, Fenced."""
-        async with self._turn:
-            now, config = self._clock.now(), self._config
-            if self._small():
-                config = config.model_copy(update={"max_job_mb": min(SMALL_JOB_MB, config.max_job_mb)})
-            work = partial(transform_once, stopping=stopping, newest=self._newest)
-            self._last = await asyncio.to_thread(work, self._writer, self._executor, now, config, on_progress)
-            self._last_at = now
-            return self._last
+        left = threading.Event()
+        try:
+            return await in_turn(self._turn, self._pass, on_progress, lambda: left.is_set() or stopping())
+        finally:
+            left.set()  # a thread cannot be cancelled: it is told
 
     def status(self) -> Mapping[str, object]:
         """The last pass, for `/status`."""
@@ -389,3 +387,13 @@ class TransformService:
         last = msgspec.structs.asdict(self._last) if self._last is not None else None
         held = {"waits_for": "room on the disk" if self._waits() else None, "waiting_segments": waiting}
         return held | {"last_pass_at": self._last_at, "last_pass": last, "latencies": self._newest.status()}
+
+    def _pass(self, on_progress: Progress | None, stopping: Callable[[], bool]) -> Summary:
+        now, config = self._clock.now(), self._config
+        if self._small():
+            config = config.model_copy(update={"max_job_mb": min(SMALL_JOB_MB, config.max_job_mb)})
+        self._last = transform_once(
+            self._writer, self._executor, now, config, on_progress, stopping=stopping, newest=self._newest
+        )
+        self._last_at = now
+        return self._last

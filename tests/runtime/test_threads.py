@@ -1,4 +1,4 @@
-"""A thread's work is waited for to its end, also by who is cancelled meanwhile."""
+"""A thread's work is waited for to its end, also by who is cancelled meanwhile, or keeps its turn until then."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from runtime.threads import to_the_end
+from runtime.threads import in_turn, to_the_end
 from tests.support.clock import settle
+from tests.support.held import Held, keeps_its_turn
 
 
 async def test_who_is_cancelled_is_so_once_the_thread_has_ended() -> None:
@@ -41,3 +42,12 @@ async def test_what_it_gives_and_what_it_raises_is_told() -> None:
     assert await to_the_end(int, "7", base=8) == 7
     with pytest.raises(ValueError, match="invalid literal"):
         await to_the_end(int, "x")
+
+
+async def test_who_is_cancelled_in_a_turn_leaves_it_to_the_thread() -> None:
+    turn, held = asyncio.Lock(), Held(7)
+    await keeps_its_turn(held, in_turn(turn, held), in_turn(turn, held))
+    assert await in_turn(turn, held) == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        await in_turn(turn, int, "x", base=8)
+    assert not turn.locked()

@@ -21,6 +21,7 @@ from market.times import HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor, WorkerDied, Workers
 from tests.support.clock import ManualClock
 from tests.support.crash import quick_folder
+from tests.support.held import Held, keeps_its_turn
 from tests.support.market_rows import T0
 from transformer import run, service
 from transformer.config import TransformerConfig
@@ -460,6 +461,22 @@ async def test_the_service_makes_passes_until_it_is_stopped(writer, sealed):
         await clock.advance(10)
     assert made.status()["last_pass"]["rows"] == 1
     assert (await made.once()).segments == 0
+
+
+async def test_a_pass_whose_asker_left_ends_with_its_job_and_the_next_waits_for_that(writer, sealed, monkeypatch):
+    """A job of the daemon that is paused meanwhile: two passes would make the same bars."""
+    made = TransformService(writer, InlineExecutor(), ManualClock(NOW), TransformerConfig(interval_seconds=5))
+    held, left = Held(), []
+
+    def once(*given, stopping, **named):
+        held()
+        left.append(stopping())
+        return transform_once(*given, stopping=stopping, **named)
+
+    monkeypatch.setattr("transformer.service.transform_once", once)
+    sealed([trade(5, 1)], 0, 10 * MINUTE)
+    await keeps_its_turn(held, made.once(), made.once())
+    assert (left, made.status()["last_pass"]["rows"]) == ([True, False], 1)
 
 
 def test_a_disk_that_fails_at_any_step_costs_nothing_and_blames_no_segment():
