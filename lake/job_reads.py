@@ -59,12 +59,12 @@ class JobReads:
             wanted = wanted.where(t.c.chunk == chunk)
         return self.run(lambda conn: [AttemptRow(**row) for row in _rows(conn, wanted)])
 
-    def job_status(self: Runs, job: str, now: int) -> JobStatus | None:
-        """A job and how far it is at `now` (us); None where there is no such job."""
-        found = self.run(lambda conn: _statuses(conn, [job], now))
+    def job_status(self: Runs, job: str) -> JobStatus | None:
+        """A job and how far it is; None where there is no such job."""
+        found = self.run(lambda conn: _statuses(conn, [job]))
         return found[0] if found else None
 
-    def job_statuses(self: Runs, now: int, state: JobState | Iterable[JobState] | None = None) -> list[JobStatus]:
+    def job_statuses(self: Runs, state: JobState | Iterable[JobState] | None = None) -> list[JobStatus]:
         """The same of all jobs, or of those in one of some states, in the order in which they were asked for."""
 
         def read(conn: Connection) -> list[JobStatus]:
@@ -72,19 +72,19 @@ class JobReads:
             wanted = select(t.c.job).order_by(t.c.created_at, t.c.job)
             if state is not None:
                 wanted = wanted.where(t.c.state.in_([state] if isinstance(state, str) else list(state)))
-            return _statuses(conn, [str(row["job"]) for row in _rows(conn, wanted)], now)
+            return _statuses(conn, [str(row["job"]) for row in _rows(conn, wanted)])
 
         return self.run(read)
 
 
-def _statuses(conn: Connection, names: Iterable[str], now: int) -> list[JobStatus]:
+def _statuses(conn: Connection, names: Iterable[str]) -> list[JobStatus]:
     j, c, a = schema.jobs, schema.job_chunks, schema.job_attempts
     found = []
     for name in names:
         jobs = _jobs(conn, select(j).where(j.c.job == name))
         chunks = [ChunkRow(**row) for row in _rows(conn, select(c).where(c.c.job == name).order_by(c.c.chunk))]
         attempts = [AttemptRow(**row) for row in _rows(conn, select(a).where(a.c.job == name))]
-        found += [JobStatus(job=one, progress=progress_of(chunks, attempts, now)) for one in jobs]
+        found += [JobStatus(job=one, progress=progress_of(chunks, attempts)) for one in jobs]
     return found
 
 

@@ -101,7 +101,11 @@ class JobChange(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a job is. `done_us` of `total_us` of venue time; `eta_seconds` is None where nothing tells."""
+    """How far a job is. `done_us` of `total_us` of venue time; `eta_seconds` is None where nothing tells.
+
+    The rows alone tell it: the clock of who asks is another than a simulated lake's, and says nothing of a job that
+    nobody works on any more.
+    """
 
     chunks: int
     chunks_done: int
@@ -112,7 +116,7 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     attempts: int
     busy_seconds: float
-    """Time in which at least one attempt was under way."""
+    """Time in which at least one attempt was under way, of those that have ended."""
     eta_seconds: float | None = None
 
 
@@ -134,13 +138,13 @@ def possible(action: Action) -> str:
     return " or ".join(sorted(_BEFORE[action][0]))
 
 
-def progress_of(chunks: Sequence[ChunkRow], attempts: Iterable[AttemptRow], now: int) -> JobProgress:
+def progress_of(chunks: Sequence[ChunkRow], attempts: Iterable[AttemptRow]) -> JobProgress:
     """How far the rows say that a job is: whole chunks only, since what of the others is held is in coverage."""
     tried = list(attempts)
     done = sum(one.length for one in chunks if one.state == "done")
     total = sum(one.length for one in chunks)
     ended = sum(one.length for one in chunks if one.state in ("done", "failed"))
-    spans = [Interval(one.started_at, max(one.started_at, one.ended_at or now)) for one in tried]
+    spans = [Interval(one.started_at, max(one.started_at, one.ended_at)) for one in tried if one.ended_at is not None]
     busy = sum(one.length for one in union(one for one in spans if one.length)) / 1_000_000
     return JobProgress(
         chunks=len(chunks), chunks_done=sum(one.state == "done" for one in chunks),

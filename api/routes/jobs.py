@@ -42,7 +42,7 @@ async def listed(
     offset: Annotated[int, Query(ge=0, le=2**53, description="Where the page begins.")] = 0,
 ) -> Response:
     """Jobs in the order in which they were asked for, the newest last, each with how far it is."""
-    held = await served.reading.ask(lambda: served.lake.manifest.job_statuses(served.clock.now(), state))
+    held = await served.reading.ask(lambda: served.lake.manifest.job_statuses(state))
     return json_answer(page(held, limit, offset, "jobs"))
 
 
@@ -58,7 +58,7 @@ async def one(served: State, job: Id) -> Response:
 
     def read() -> dict[str, Any] | None:
         with served.lake.manifest.snapshot() as now:
-            found = now.job_status(job, served.clock.now())
+            found = now.job_status(job)
             if found is None:
                 return None
             chunks: list[ChunkRow] = now.job_chunks(job)
@@ -106,9 +106,7 @@ async def events(served: State, job: Id) -> Response:
 @router.get("/ingest/status", response_model=models.Tasks, summary="Downloads that are under way")
 async def tasks(served: State) -> Response:
     """Jobs that are not over, as `{task_id, status, message}`."""
-    held = await served.reading.ask(
-        lambda: served.lake.manifest.job_statuses(served.clock.now(), ("queued", "running", "paused"))
-    )
+    held = await served.reading.ask(lambda: served.lake.manifest.job_statuses(("queued", "running", "paused")))
     shown = [
         {"task_id": one.job.job, "status": one.job.state, "message": one.job.what, "progress": one.progress}
         for one in held

@@ -44,7 +44,6 @@ def jobs(
     does. What a cancelled job brought in stays. Exit code 1 where the job shown has failed.
     """
     from lake.lock import read_lock
-    from runtime.clock import SystemClock
 
     root = lake_root(lake, config)
     if (what is None) != (job is None):
@@ -54,7 +53,7 @@ def jobs(
     holder = read_lock(root)
     if what is None or job is None:
         with reading(root) as manifest:
-            return _list(manifest.job_statuses(SystemClock().now()), holder, as_json=as_json)
+            return _list(manifest.job_statuses(), holder, as_json=as_json)
     name = _named(root, job)
     if what is What.SHOW:
         if follow:
@@ -112,10 +111,8 @@ def _left(seconds: float | None, job: JobRow) -> str | None:
 
 
 def _show(root: Path, holder: LockInfo | None, name: str, *, as_json: bool) -> int:
-    from runtime.clock import SystemClock
-
     with reading(root) as manifest, manifest.snapshot() as now:
-        status = now.job_status(name, SystemClock().now())
+        status = now.job_status(name)
         chunks, attempts = now.job_chunks(name), now.job_attempts(name)
     if status is None:
         raise UsageError(f"there is no job {name!r}", "dl jobs lists them")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from collectors.backfill import DONE, REFUSED, Attempt, Failure, Report, Summary, Watcher
@@ -22,6 +23,7 @@ from lake.job_plan import BACKFILL
 from lake.lock import read_lock
 from lake.writer import LakeWriter
 from market.session import Endpoint, Exchange
+from market.times import SECOND, parse
 from runtime.clock import SystemClock
 from tests.cli.test_commands import ask
 from tests.lake.test_jobs import chunk
@@ -154,6 +156,23 @@ def test_without_a_daemon_it_is_not_handed_over_and_jobs_are_moved_here(tmp_path
     assert "the next daemon goes on with it" in ask("jobs", "resume", name, *lake).stdout
     assert json.loads(ask("jobs", "cancel", name, *lake, "--json").stdout)["state"] == "cancelled"
     assert "is cancelled" in ask("jobs", "resume", name, *lake, expect=2).output
+
+
+def test_the_time_that_is_left_is_told_by_the_lake_s_own_clock(tmp_path: Path) -> None:
+    """A simulated lake lives on another day than who looks at it; one that nobody writes any more stands still."""
+    lake, then = tmp_path / "lake", parse("2020-01-01T00:00:00Z")
+    with LakeWriter.open(lake, "box", then, simulated=True) as writer:
+        book = JobBook(writer)
+        request = Request(work="backfill", what="x", arguments={}, priority=BACKFILL, asked_by="somebody")
+        one, two = (msgspec.structs.replace(chunk(number), job="") for number in (0, 1))
+        job = book.ask(request, [one, two], then)
+        book.put(job.job, "running", then)
+        one, two = writer.manifest.job_chunks(job.job)
+        book.ended(one, book.begun(one, then), then + 90 * SECOND)
+        book.begun(two, then + 90 * SECOND)
+    (shown,) = json.loads(ask("jobs", "--json", "--lake", lake).stdout)["jobs"]
+    assert (shown["progress"]["busy_seconds"], shown["progress"]["eta_seconds"]) == (90.0, 90.0)
+    assert "0:01:30" in ask("jobs", "--lake", lake).stdout
 
 
 @pytest.mark.parametrize(
