@@ -23,6 +23,7 @@ from market.errors import Malformed
 from tests.support import written
 from tests.support.commands import ROOT, dl
 from tests.support.crash import quick_folder
+from tests.support.leash import watched
 from tests.support.written import MS, T0, line, trade
 
 REPLAY = ("--exchange", "binance", "--market-type", "linear")
@@ -268,13 +269,13 @@ def test_ctrl_c_ends_a_replay_with_130_and_another_one_finishes_it(lake: Path) -
             file.write(line(n, trade(n, at=T0 + n * 10 * MS), at=T0 + n * 10 * MS) + "\n")
     target = lake.parent / "interrupted"
     command = ["replay", str(frames), *REPLAY, "--lake", str(target)]
-    running = subprocess.Popen(
+    running = watched(subprocess.Popen(
         [sys.executable, "-m", "cli", *command],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         # who started the tests may ignore it
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         env={**os.environ, "LAKE_FAULT": "write:1+:DELAY=0.3"},  # so that it is still at it, however busy the machine
-    )  # fmt: skip
+    ))  # fmt: skip
     deadline = time.monotonic() + 60
     while not (target / "raw").exists() and time.monotonic() < deadline:
         time.sleep(0.01)

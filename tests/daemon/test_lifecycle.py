@@ -28,6 +28,7 @@ from runtime import metrics
 from runtime.clock import SystemClock
 from tests.support.clock import ManualClock
 from tests.support.commands import logged
+from tests.support.leash import watched
 
 ROOT = Path(__file__).resolve().parents[2]
 NEVER = 300
@@ -42,10 +43,10 @@ def place(tmp_path):
 
 
 def start(place, *arguments):
-    return subprocess.Popen(
+    return watched(subprocess.Popen(
         [sys.executable, "-m", "daemon", "--config", str(place / "config.yml"), *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def said(place):
@@ -236,8 +237,10 @@ def test_a_part_that_will_not_stop_is_stopped(place, how, signals, expected, shu
     """By what is to stop it: whatever else would do so later comes after the patience of `end`."""
     (place / "config.yml").write_text(IDLE.replace("shutdown_seconds: 120", f"shutdown_seconds: {shutdown}"))
     script = STUBBORN.format(how=how, hurry=hurry, config=str(place / "config.yml"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    process = watched(
+        subprocess.Popen(
+            [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
     )
     try:
         wait_event(process, place, "ready")

@@ -19,6 +19,7 @@ from daemon.stopping import Stopper
 from lake.lock import read_lock
 from runtime.service import Fatal
 from tests.support.commands import ROOT, dl, dl_json
+from tests.support.leash import watched
 from tests.support.live import PATIENCE, wait_for
 
 BEFORE = """\
@@ -151,8 +152,10 @@ def test_the_daemon_reloads_by_signal_and_by_command_and_goes_on_after_a_refusal
     path.write_text("collectors: {sources: []}\nhttp: {port: 0}\nlogs: {file: false}\n")
     said, lake = path.parent / "said.txt", path.parent / "data"
     with said.open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "daemon", "--config", str(path)], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+        process = watched(
+            subprocess.Popen(
+                [sys.executable, "-m", "daemon", "--config", str(path)], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+            )
         )
 
     def wait(*, until):

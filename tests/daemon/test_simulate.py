@@ -18,6 +18,7 @@ from lake.lock import read_lock
 from lake.manifest import Manifest
 from simulator import options, venues
 from tests.support.commands import logged
+from tests.support.leash import watched
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = """\
@@ -90,10 +91,10 @@ def test_a_simulated_day_closes_with_a_certificate_and_no_gap(config, tmp_path):
 
 def lives_through_midnight(config, lake):
     """What a daemon says until its day is closed and it has stopped; None where it began to collect too late."""
-    process = subprocess.Popen(
+    process = watched(subprocess.Popen(
         [sys.executable, "-m", "daemon", "--config", str(config), "--simulate", "--lake", str(lake)],
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    ))  # fmt: skip
     try:
         status = wait_for_bars(process, lake)
         process.send_signal(signal.SIGINT)

@@ -19,6 +19,7 @@ from runtime.workers import InlineExecutor
 from tests.support import invariants, life, narrow
 from tests.support.commands import ROOT
 from tests.support.faults import Lives
+from tests.support.leash import watched
 from tests.support.life import NODE
 from tests.support.live import free_port, write_config
 from tests.support.starved import Starved
@@ -90,7 +91,7 @@ def test_f61_logs_that_cannot_be_written_cost_no_data(place: Path) -> None:
 def test_f61_a_daemon_without_standard_streams_runs_and_gives_their_numbers_to_no_file(place: Path) -> None:
     config = write_config(place / "config.yml", place / "lake", [], free_port())
     script = 'exec 0<&- 1>&- 2>&-; exec "$0" -m daemon --config "$1" --only collectors --duration 3'
-    running = subprocess.Popen(["sh", "-c", script, sys.executable, str(config)], cwd=ROOT)
+    running = watched(subprocess.Popen(["sh", "-c", script, sys.executable, str(config)], cwd=ROOT))
     try:
         opened: dict[str, str] = {}
         while running.poll() is None:

@@ -31,6 +31,7 @@ from tests.support import life, toy
 from tests.support.clock import ManualClock
 from tests.support.commands import ROOT, dl, dl_json, run
 from tests.support.faults import FULL, Lives
+from tests.support.leash import watched
 from tests.support.live import (
     PATIENCE,
     Daemon,
@@ -91,7 +92,11 @@ def test_f28_of_two_daemons_that_start_together_exactly_one_runs(tmp_path: Path)
     for race in range(1, RACES + 1):
         before = cpu_of_ended()
         both = [
-            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain_environment())
+            watched(
+                subprocess.Popen(
+                    command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=plain_environment()
+                )
+            )
             for _ in range(2)
         ]
         try:
@@ -381,10 +386,10 @@ def test_f60_while_the_loop_stands_still_the_watchdog_is_not_fed_and_afterwards_
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(environment["NOTIFY_SOCKET"])
         manager.settimeout(60)
-        process = subprocess.Popen(
+        process = watched(subprocess.Popen(
             [sys.executable, "-c", script], cwd=ROOT, env=plain_environment(environment), stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
+        ))  # fmt: skip
         try:
             while heard[-3:] != [b"WATCHDOG=1"] * 3 or b"MOVES" not in heard:
                 heard.append(manager.recv(4096))

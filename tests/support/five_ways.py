@@ -30,6 +30,7 @@ from lake import Lake
 from market import times
 from runtime.clock import SystemClock
 from tests.support import commands
+from tests.support.leash import watched
 
 Rows = list[dict[str, Any]]
 
@@ -101,7 +102,7 @@ def in_text(table: pa.Table) -> Rows:
 def served(root: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """`dl serve` as a process: its address, and the process."""
     command = [sys.executable, "-m", "cli", "serve", "--lake", str(root), "--port", "0", "--json", *options]
-    with subprocess.Popen(command, cwd=commands.ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with watched(subprocess.Popen(command, cwd=commands.ROOT, stdout=subprocess.PIPE, text=True)) as process:
         try:
             assert process.stdout is not None
             yield json.loads(process.stdout.readline())["serving"], process

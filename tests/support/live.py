@@ -18,6 +18,7 @@ from typing import Any
 
 from simulator.truth import Truth, load
 from tests.support.commands import ROOT
+from tests.support.leash import watched
 
 PATIENCE = 240.0
 """Seconds that a machine under load may take for what is instant on an idle one: little less than a test has."""
@@ -57,10 +58,10 @@ class Simulator:
     def __init__(self, folder: Path, *options: str) -> None:
         self.log = folder / "truth.jsonl"
         self.venue = options[options.index("--venue") + 1] if "--venue" in options else "binance"
-        self.process = subprocess.Popen(
+        self.process = watched(subprocess.Popen(
             [sys.executable, "-m", "simulator", "--log", str(self.log), "--venue", self.venue, *options],
             cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=plain_environment(),
-        )  # fmt: skip
+        ))  # fmt: skip
         assert self.process.stdout is not None
         self.address: dict[str, Any] = json.loads(self.process.stdout.readline())["venues"][self.venue]
 
@@ -108,10 +109,10 @@ class Daemon:
         self._log = log.open("ab")
         self._seen = log.stat().st_size
         self.log = log
-        self.process = subprocess.Popen(
+        self.process = watched(subprocess.Popen(
             [sys.executable, "-m", "daemon", "--config", str(config), *options],
             cwd=ROOT, stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL, env=plain_environment(),
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def said(self) -> str:
         """What it has printed since it was started."""

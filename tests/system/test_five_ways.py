@@ -25,6 +25,7 @@ import pytest
 from scripts import figures
 from tests.support import commands
 from tests.support.five_ways import Rows, Ways, in_text, served, served_here
+from tests.support.leash import watched
 from tests.support.market_rows import table
 from tests.support.moving_lake import STATES, Moving, arrivals, at_once, keep_moving, span
 
@@ -106,7 +107,9 @@ def mover(root: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The process that changes the lake."""
     command = [sys.executable, "-m", "tests.support.moving_lake", str(root)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=commands.ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+    with watched(
+        subprocess.Popen(command, cwd=commands.ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"moving\n"

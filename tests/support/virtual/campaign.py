@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from scripts import figures
+from tests.support.leash import watched
 from tests.support.virtual.soak import Report
 
 SCRIPT = Path("scripts/virtual_soak.py")
@@ -61,7 +62,7 @@ def _one(lane: Lane, tell: Callable[[str], None], options: Sequence[str]) -> Rep
     last = deque[str](maxlen=20)
     with (
         tempfile.TemporaryFile("w+") as told,
-        subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.PIPE, text=True) as process,
+        watched(subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.PIPE, text=True)) as process,
     ):
         for line in process.stderr or ():
             last.append(line)
