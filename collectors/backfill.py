@@ -19,8 +19,8 @@ from collectors import recorded
 from collectors.adapters.answers import FIRST_PAUSE
 from collectors.adapters.paging import Jump, Pages
 from collectors.budget import BACKFILL, Budget
+from collectors.giving import gap_id
 from collectors.history_plan import CANDLE, FOREVER, Held, Wish, repaired, said
-from collectors.holes import gap_id
 from collectors.http import Fetching, HttpFailed
 from collectors.instruments import NOTHING, instruments
 from collectors.intake import Intake

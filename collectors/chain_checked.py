@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from collectors.chain import CLEAR, SNAPSHOT
-from collectors.holes import HANDOVER, SINGLE, Memory, gap_id, venue_time
+from collectors.doubts import Unsettled
+from collectors.holes import HANDOVER, SINGLE, Memory, venue_time
 from collectors.line import Line
 from market.kinds import BookDelta, Event
 from market.session import Gap
@@ -26,18 +27,20 @@ table's key drops it.
 """
 
 
-class Joint:
+class Joint(Unsettled):
     """Between the newest row and a whole ahead of it: `provers` are the sessions that can say what lies there."""
 
-    __slots__ = ("end", "provers", "start", "ts_from", "ts_to")
+    __slots__ = ("end", "start")
 
-    def __init__(self, start: int, end: int, ts_from: int, ts_to: int, provers: set[str]) -> None:
-        self.start, self.end, self.ts_from, self.ts_to = start, end, ts_from, ts_to
-        self.provers = provers
+    def __init__(self, start: int, end: int, ts_from: int, ts_to: int, provers: set[str], found_at: int) -> None:
+        super().__init__(ts_from, ts_to, provers, found_at)
+        self.start, self.end = start, end
 
 
 class CheckedMerger(Memory):
     """For `book_delta` of a venue without ids. Gaps are intervals."""
+
+    doubtful = CHECKSUM
 
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
         super().__init__(exchange, market_type, kind_name)
@@ -101,8 +104,9 @@ class CheckedMerger(Memory):
         provers = line.sessions - {event.session}
         if self._proof.get(event.symbol) == (ts, event.checksum):
             return
-        joint = Joint(line.next - 1, last, line.ts, ts, provers)
+        joint = Joint(line.next - 1, last, line.ts, ts, provers, event.ts_recv)
         self._joints.setdefault(event.symbol, []).append(joint)
+        self._doubts.append((line, joint))
         self._unproven(line, event.session, event.ts_recv)
 
     def _reached(self, event: BookDelta, last: int, ts: int) -> None:
@@ -113,6 +117,8 @@ class CheckedMerger(Memory):
                 joint.start, joint.ts_from = last, max(ts, joint.ts_from)
             if joint.start < joint.end:
                 left.append(joint)
+            else:
+                self._settled(joint, event.ts_recv)
         if left:
             self._joints[event.symbol] = left
 
@@ -124,12 +130,17 @@ class CheckedMerger(Memory):
             if joint.provers:
                 left.append(joint)
                 continue
-            gap = self._gap(line, joint.ts_from, CHECKSUM, session, now)
-            gap.gap_id = gap_id(self.exchange, self.market_type, self.kind, line.symbol, joint.start, joint.ts_from)
-            gap.proof, gap.ts_to = CHECKSUM, max(joint.ts_to, joint.ts_from + 1)
-            self._give(gap)
+            joint.settled = True
+            self._doubtful(line, joint, CHECKSUM, session, now)
         if left:
             self._joints[line.symbol] = left
+
+    def _between(self, line: Line, ts_from: int, ts_to: int, cause: str, session: str, now: int) -> Gap:
+        """See Giving."""
+        gap = super()._between(line, ts_from, ts_to, cause, session, now)
+        if cause == CHECKSUM:
+            gap.proof = CHECKSUM
+        return gap
 
     def _broken(self, line: Line, event: BookDelta, ts: int) -> bool:
         """A session does not know its book any more: a row only where no other session does."""

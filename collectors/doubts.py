@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from market.session import Gap
+
 DOUBTS = 64  # remembered a symbol
 
 
-class Doubt:
+class Unsettled:
+    """Whether anything is missing between `ts_from` and `ts_to` (us) only one of `provers` can say.
+
+    Until it does, or is over, that is known in memory alone, so that a crash would lose it: what has waited since
+    `found_at` for longer than connections differ by has a row, `gap`, that says so. Once `settled` it is no question.
+    """
+
+    __slots__ = ("found_at", "gap", "provers", "settled", "ts_from", "ts_to")
+
+    def __init__(self, ts_from: int, ts_to: int, provers: set[str], found_at: int = 0) -> None:
+        self.ts_from, self.ts_to, self.provers, self.found_at = ts_from, ts_to, provers, found_at
+        self.gap: Gap | None = None
+        self.settled = False
+
+
+class Doubt(Unsettled):
     """A session came in ahead of others: between the number `after` at `ts_from` and its first event, `at` at `ts_to`
     (us), nothing is missing once one of the `provers`, who were there before, has come that far.
 
     One that was mute for a while shows itself by what it leaves out: the event `after`, or the event `at`.
     """
 
-    __slots__ = ("after", "at", "coming", "provers", "ts_from", "ts_to")
+    __slots__ = ("after", "at", "coming")
 
     def __init__(self, after: int, at: int, ts_from: int, ts_to: int, provers: set[str]) -> None:
-        self.after, self.at, self.ts_from, self.ts_to, self.provers = after, at, ts_from, ts_to, provers
+        super().__init__(ts_from, ts_to, provers)
+        self.after, self.at = after, at
         self.coming: set[str] = set()
         """Provers that have sent something of in between."""
 

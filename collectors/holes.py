@@ -6,12 +6,12 @@ gap row; the row changes when the hole is filled or its end becomes known.
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from collectors.doubts import Unsettled
+from collectors.giving import Giving, gap_id
 from collectors.line import Hole, Line
 from market.kinds import Event, kind
 from market.session import EVERY_SYMBOL, Gap, Resume
@@ -36,13 +36,6 @@ CONFIRM = 3  # rising ids in a row on the far side: the venue numbers anew, and 
 SEEN = 4_096  # identities remembered a symbol
 
 
-def gap_id(exchange: str, market_type: str, kind_name: str, symbol: str, after: int | None, ts_from: int) -> str:
-    """The name of the hole after id `after` (after time `ts_from`, us, where there is none): the same for ever."""
-    place = f"t{ts_from}" if after is None else str(after)
-    text = f"{exchange}|{market_type}|{kind_name}|{symbol}|{place}"
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
 def venue_time(event: Event) -> int:
     """The venue's time of an event (us), estimated by its session's skew where the venue gave none."""
     if event.ts_event is not None:
@@ -56,26 +49,25 @@ def without(events: Sequence[Event], places: Collection[int]) -> Sequence[Event]
     return [event for place, event in enumerate(events) if place not in places] if places else events
 
 
-class Memory(ABC):
+class Memory(Giving, ABC):
     """Interruptions, and the queue of gaps to give out: what all mergers share."""
 
-    contiguous = False
     rare = False
     """Whether minutes between events are ordinary, so that the session's other events tell how long it was there."""
+    doubtful = STALLED
+    """Cause of a gap of which it is not known yet whether anything is missing."""
     by_next = False
     """Whether an event is told by the next one of its symbol only, so that one may be missing since the last that was
     told, whatever else came.
     """
 
     def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
-        self.exchange = exchange
-        self.market_type = market_type
-        self.kind = kind(kind_name).name
+        super().__init__(exchange, market_type, kind(kind_name).name)
         self.duplicates = 0
         self.out_of_order = 0
         self._lines: dict[str, Line] = {}
         self._held: deque[tuple[Line, Hole]] = deque()
-        self._out: dict[str, Gap] = {}
+        self._doubts: deque[tuple[Line, Unsettled]] = deque()
         self._settling: list[Line] = []
         self._clock_ahead = 0
         """By how much (us) the venue's clock is ahead of ours, as the session said that knew it last."""
@@ -102,11 +94,11 @@ class Memory(ABC):
                     self._report(line, hole, now)
             for doubt in line.unproven(session) if line.doubts else ():
                 if cause != HANDOVER:
-                    self._between(line, doubt.ts_from, doubt.ts_to, cause, session, now)
+                    self._doubtful(line, doubt, cause, session, now)
                     if cause in SINGLE and line.ts <= doubt.ts_to:
                         self._opens(line, line.session, line.ts)
                 elif shown > doubt.ts_to + IN_FLIGHT:  # it had come that far, without this stream
-                    self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
+                    self._doubtful(line, doubt, SILENT, session, now)
         untold = cause == HANDOVER and self.by_next
         for line in (line for line in named if not line.sessions or (untold and not line.came)):
             heard = max(line.ts, line.since, newest - IN_FLIGHT)
@@ -147,13 +139,6 @@ class Memory(ABC):
             self._between(line, ts_from, since, cause, session, now)
             line.since = max(since, ts_from + 1) if line.next < 0 else 0
         return self._take(now)
-
-    def _between(self, line: Line, ts_from: int, ts_to: int, cause: str, session: str, now: int) -> None:
-        """A gap that has its end already. What follows is behind the same id: it is named by its time."""
-        gap = self._gap(line, ts_from, cause, session, now)
-        gap.gap_id = gap_id(self.exchange, self.market_type, self.kind, line.symbol, None, ts_from)
-        gap.ts_to = max(ts_to, ts_from + 1)
-        self._give(gap)
 
     def silenced(self, session: str, symbol: str, since: int, now: int, detail: str) -> list[Gap]:
         """One stream of `session` is proven to have missed something: `detail` says by what. Where nothing was ever
@@ -267,6 +252,10 @@ class Memory(ABC):
         """Gaps that are new or changed since the last call, holes held long enough among them."""
         while self._held and now - self._held[0][1].found_at >= HOLD:
             self._report(*self._held.popleft(), now)
+        while self._doubts and now - self._doubts[0][1].found_at >= HOLD:
+            line, doubt = self._doubts.popleft()
+            if not doubt.settled and doubt.ts_from < doubt.ts_to:
+                self._doubtful(line, doubt, self.doubtful, min(doubt.provers), now)
         if self._settling:
             self._settle(now)
         return self._take(now)
@@ -290,15 +279,6 @@ class Memory(ABC):
             line = self._lines[symbol] = Line(symbol)
         return line
 
-    def _gap(self, line: Line, ts_from: int, cause: str, session: str | None, now: int) -> Gap:
-        after = line.next - 1 if line.next >= 0 else None
-        missing_from = line.next if line.next >= 0 and self.contiguous else None
-        name = gap_id(self.exchange, self.market_type, self.kind, line.symbol, after, ts_from)
-        return Gap(
-            name, self.exchange, self.market_type, self.kind, line.symbol, ts_from, None,
-            missing_from, None, cause, "interval", "open", session, now,
-        )  # fmt: skip
-
     def _report(self, line: Line, hole: Hole, now: int) -> None:
         """Give out a hole's row, unless it was given out, is none of ours, or has been filled."""
         if hole.reported or hole.silent or hole.start >= hole.end:
@@ -321,12 +301,23 @@ class Memory(ABC):
         if line.opening is not None:
             self._followed(line, session, ts, now)
         for doubt in line.reached(session, at, apart):
-            self._between(line, doubt.ts_from, doubt.ts_to, SILENT, session, now)
+            if doubt.provers:
+                self._settled(doubt, now)
+            else:
+                self._doubtful(line, doubt, SILENT, session, now)
         if line.was_mute(session, at, newest):
-            if len(line.sessions) > 1:
-                line.meet(session, at, joined=False, ts=ts)
+            left_out = line.meet(session, at, joined=False, ts=ts) if len(line.sessions) > 1 else None
+            if left_out is not None:
+                self._doubts.appendleft((line, left_out))  # no matter of speed: told at once
             else:
                 self._between(line, line.ts, ts, SILENT, session, now)
+
+    def _meet(self, line: Line, event: Event, at: int, ts: int, *, joined: bool) -> None:
+        """A session's first event. What only those who were there before can tell is told if they do not soon."""
+        doubt = line.meet(event.session, at, joined=joined, ts=ts)
+        if doubt is not None:
+            doubt.found_at = event.ts_recv
+            self._doubts.append((line, doubt))
 
     def _opens(self, line: Line, session: str, ts: int) -> None:
         """One message of `session` is all that came of a stream after a silence."""
@@ -360,19 +351,4 @@ class Memory(ABC):
         """
         if gap.cause == HANDOVER and not self.by_next:
             self._close(gap, now)
-        self._give(gap)
-
-    def _give(self, gap: Gap) -> None:
-        self._out[gap.gap_id] = gap
-
-    def _take(self, now: int) -> list[Gap]:
-        given, self._out = self._out, {}
-        for gap in given.values():
-            gap.detected_at = gap.detected_at or now
-        return [copy.copy(gap) for gap in given.values()]
-
-    def _close(self, gap: Gap, now: int, *, late: bool = False) -> None:
-        """Nothing is missing: nothing ever was, or the missing came after the row was given out."""
-        gap.proof, gap.closed_at = "ids", now
-        gap.state, gap.source = ("repaired", "late") if late else ("empty", None)
         self._give(gap)

@@ -118,7 +118,7 @@ class KeyedMerger(Memory):
         """An event proves that its session serves the stream."""
         follows = isinstance(event, Kline) and event.open_time == line.ts + MS
         if event.session not in line.sessions:
-            line.meet(event.session, ts, joined=known or follows or not line.ts, ts=ts)
+            self._meet(line, event, ts, ts, joined=known or follows or not line.ts)
         if event.ts_event is None:
             # its time is that of its receipt, another one on each connection
             self._come(line, event, ts, ts, 0, IN_FLIGHT)

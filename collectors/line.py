@@ -113,29 +113,36 @@ class Line:
         came = self.came.get(session)
         return came is not None and came < newest < at and self.gap is None
 
-    def meet(self, session: str, at: int, *, joined: bool, ts: int = 0) -> None:
-        """A session's first event, of the number `at` and time `ts`; `joined`: nothing can be missing before it."""
+    def meet(self, session: str, at: int, *, joined: bool, ts: int = 0) -> Doubt | None:
+        """A session's first event, of the number `at` and time `ts`; `joined`: nothing can be missing before it. The
+        doubt, where there are others who can say whether anything is.
+        """
         self.remember()
         self.sessions.add(session)
+        self.twin = ""
         if joined:
             self.joined.add(session)
-        else:
-            self.entering[session] = at
-            if ts and (others := self.sessions - {session}):
-                self._doubt(Doubt(self.next - 1 if self.next >= 0 else self.ts, at, self.ts, ts, others))
-        self.twin = ""
+            return None
+        self.entering[session] = at
+        others = self.sessions - {session}
+        if not ts or not others:
+            return None
+        return self._doubt(Doubt(self.next - 1 if self.next >= 0 else self.ts, at, self.ts, ts, others))
 
-    def _doubt(self, doubt: Doubt) -> None:
+    def _doubt(self, doubt: Doubt) -> Doubt:
         """Too many at once are one."""
         if len(self.doubts) == DOUBTS:
             last = self.doubts.pop()
-            doubt.ts_from, doubt.provers = last.ts_from, doubt.provers | last.provers
+            last.settled = True
+            doubt.ts_from, doubt.provers, doubt.gap = last.ts_from, doubt.provers | last.provers, last.gap
         self.doubts.append(doubt)
+        return doubt
 
     def reached(self, session: str, at: int, apart: int = 0) -> list[Doubt]:
         """A session is at the number `at`: whoever came in by then overlaps with it.
 
-        Those doubts that nobody can resolve any more; said once. See Doubt for `apart`.
+        Those doubts that it has resolved, and those that nobody can any more, which have no provers; said once. See
+        Doubt for `apart`.
         """
         for other in [other for other, entry in self.entering.items() if other != session and at >= entry]:
             del self.entering[other]
@@ -143,8 +150,9 @@ class Line:
         if not self.doubts:
             return []
         came = self.came.get(session)
-        self.doubts = [doubt for doubt in self.doubts if not doubt.proven(session, came, at, apart)]
-        return self._unprovable()
+        proven = [doubt for doubt in self.doubts if doubt.proven(session, came, at, apart)]
+        self.doubts = [doubt for doubt in self.doubts if doubt not in proven]
+        return [*proven, *self._unprovable()]
 
     def unproven(self, session: str) -> list[Doubt]:
         """The session has ended: what nobody can prove any more. Said once."""
@@ -154,6 +162,8 @@ class Line:
 
     def _unprovable(self) -> list[Doubt]:
         gone = [doubt for doubt in self.doubts if not doubt.provers]
+        for doubt in gone:
+            doubt.settled = True
         self.doubts = [doubt for doubt in self.doubts if doubt.provers]
         return [doubt for doubt in gone if doubt.ts_from < doubt.ts_to]
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from collectors.pipeline import POLL
-from collectors.recovery import CRASH
 from collectors.slices import SliceReader
+from collectors.unsettled import CRASH
 from lake.frames import FrameLine, FramesReader, read_frames
 from lake.manifest import Manifest
 from market.errors import Malformed

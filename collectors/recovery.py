@@ -14,19 +14,18 @@ import msgspec
 
 from collectors.chain import CLEAR, SNAPSHOT, ids_of
 from collectors.chain_checked import CHECKSUM
-from collectors.holes import gap_id
+from collectors.giving import gap_id
 from collectors.intake import LaneKey
 from collectors.merger import venue_time
-from collectors.reread import memory_of, stretches, summed, untold
+from collectors.reread import Stretch, doubts, events_of, memory_of, stretches, summed, untold
+from collectors.unsettled import CRASH
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
 from lake.rows import HISTORY, SegmentRow, SessionRow
-from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, Event
-from market.session import Coverage, Gap, Merger, Resume
+from market.session import Coverage, Gap, Resume
 
-CRASH = "crash"
 TAKEN_IN = "all of it is in the gap"
 NEWEST = 3
 """Segments of a stream in which the end of a growing gap is looked for."""
@@ -58,13 +57,15 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     for stretch in again:
         for segment in stretch.segments:
             mine = tails if segment.path in interrupted else {}  # of the others all is recorded but what is missing
-            if mine or stretch.memory is not None:
-                _read(segment, _events(writer, segment), mine, stretch.memory, past)
+            if mine or stretch.memory is not None or stretch.entries is not None:
+                _read(segment, events_of(writer, segment), mine, stretch, past)
         unsaid += untold(writer, stretch, now)
     gaps = [*_crash_gaps(writer, stops, now), *unsaid, *_closings(writer, stops, past, now)]
     told = {gap.gap_id for gap in gaps}  # one that begins where the crash's does is that one, and grows
     for lane in sorted({stretch.lane for stretch in again if summed(stretch.lane)}):
         gaps += [gap for gap in _cleared(writer, lane, past, now) if gap.gap_id not in told]
+    known = {gap.gap_id: gap for gap in gaps}
+    gaps += [gap for stretch in again for gap in doubts(writer, found, stretch, known, now)]
     coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
     sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
     if sessions or coverage or gaps:
@@ -124,7 +125,7 @@ def _closings(
                 gap.id_from = None  # its end is a time
         resumed: dict[str, tuple[int | None, int]] = {}
         for segment in _newest(writer, lane):
-            for event in _events(writer, segment):
+            for event in events_of(writer, segment):
                 for gap in symbols.get(event.symbol, ()) if event.session not in past else ():
                     _note_resumption(resumed, gap, event)
         begun = _interruptions(lane, stopped, now)
@@ -223,14 +224,6 @@ def _ended(gap: Gap, seq: int | None, time: int, now: int) -> Gap:
     return end if seq != gap.id_from else msgspec.structs.replace(end, state="empty", closed_at=now)
 
 
-def _events(writer: LakeWriter, segment: SegmentRow) -> Iterator[Event]:
-    path = writer.root / segment.path
-    if path.is_file():
-        for found in read_lines(segment.kind, path.read_bytes()):
-            if not isinstance(found, BadLine):
-                yield found
-
-
 def _cleared(writer: LakeWriter, lane: LaneKey, past: Collection[str], now: int) -> Iterator[Gap]:
     """Gaps of books whose checksum did not hold, as `CheckedMerger` would have told them, where the crash came before
     they were recorded: from the last proven row before one that says so (`clear`) to the row that goes on.
@@ -238,7 +231,7 @@ def _cleared(writer: LakeWriter, lane: LaneKey, past: Collection[str], now: int)
     proven: dict[str, BookDelta] = {}
     broken: dict[str, Gap] = {}
     found: list[tuple[int, Gap]] = []
-    for event in (event for segment in _newest(writer, lane) for event in _events(writer, segment)):
+    for event in (event for segment in _newest(writer, lane) for event in events_of(writer, segment)):
         if not isinstance(event, BookDelta) or event.session in past:
             continue
         time, last = venue_time(event), proven.get(event.symbol)
@@ -275,10 +268,13 @@ def _read(
     segment: SegmentRow,
     events: Iterator[Event],
     tails: Mapping[str, _Tail],
-    memory: Merger | None,
+    stretch: Stretch,
     past: Collection[str],
 ) -> None:
+    memory, entries = stretch.memory, stretch.entries
     for event in events:
+        if entries is not None:
+            entries.note(event)
         if memory is not None and event.session not in past:
             memory.merge(event)
         tail = tails.get(event.session)

@@ -10,18 +10,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
-from collectors import exchanges
 from collectors.chain_checked import CheckedMerger
 from collectors.holes import HOLD
-from collectors.intake import LaneKey
+from collectors.intake import LaneKey, MarketKey
 from collectors.merger import CHAINED, merger
 from collectors.numbered import IdMerger
-from collectors.redundancy import way_of
+from collectors.unsettled import SUMMED, WS, Entries, doubted, uncertain, way
 from lake.recovery import Recovery
 from lake.resume import stopped_before
 from lake.rows import FRAMES, SegmentRow
+from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
-from market.kinds import KINDS, Contiguous
+from market.kinds import KINDS, Contiguous, Event
 from market.session import Coverage, Gap, Merger, Resume
 from market.times import SECOND
 
@@ -38,6 +38,8 @@ class Stretch(msgspec.Struct):
     segments: list[SegmentRow]
     memory: IdMerger | None = None
     before: Mapping[str, Resume] = msgspec.field(default_factory=dict)
+    entries: Entries | None = None
+    """Where several connections of the market were interrupted: whose rows may be behind something that is missing."""
 
 
 def numbered(kind: str) -> bool:
@@ -49,10 +51,7 @@ def summed(lane: LaneKey) -> bool:
     """Whether a stream is a book whose rows have places made of times (`collectors.chain_checked`), which count
     nothing.
     """
-    exchange, market_type, kind = lane
-    if kind != CHAINED or exchange not in exchanges.names():
-        return False
-    return way_of(exchanges.load(exchange), market_type, kind).name == "summed"
+    return lane[2] == CHAINED and way(lane) == SUMMED
 
 
 def memory_of(lane: LaneKey) -> Merger:
@@ -73,7 +72,9 @@ def _tells_losses(lane: LaneKey) -> bool:
 
 def stretches(writer: LakeWriter, found: Recovery) -> Iterator[Stretch]:
     """What has to be read again: `found.interrupted`, and the last lines of the markets that a crash interrupted."""
-    wanted = {row.path: row for row in (*found.interrupted, *_last_lines(writer, found)) if row.kind != FRAMES}
+    since = {market: _since(writer, market) for market in {(row.exchange, row.market_type) for row in found.unclosed}}
+    several = _live(found)
+    wanted = {row.path: row for row in (*found.interrupted, *_last_lines(writer, since, several)) if row.kind != FRAMES}
     with writer.manifest.snapshot() as snapshot:
         for lane in sorted({(row.exchange, row.market_type, row.kind) for row in wanted.values()}):
             for segments in _together(writer, snapshot.segments(*lane), wanted):
@@ -81,17 +82,35 @@ def stretches(writer: LakeWriter, found: Recovery) -> Iterator[Stretch]:
                 if stretch.memory is not None:
                     stretch.before = stopped_before(writer.root, snapshot, segments[0])
                     stretch.memory.follow(stretch.before)
+                if len(several.get(lane[:2], ())) > 1 and uncertain(lane):
+                    stretch.entries = Entries(lane, since[lane[:2]])
                 yield stretch
 
 
-def _last_lines(writer: LakeWriter, found: Recovery) -> Iterator[SegmentRow]:
+def _live(found: Recovery) -> dict[MarketKey, set[str]]:
+    """Market -> the connections that were interrupted."""
+    sessions: dict[MarketKey, set[str]] = {}
+    for row in found.unclosed:
+        if row.source == WS:
+            sessions.setdefault((row.exchange, row.market_type), set()).add(row.session)
+    return sessions
+
+
+def _since(writer: LakeWriter, market: MarketKey) -> int:
+    """From when on (us, of receipt) what was missing in a market may not have been recorded yet."""
+    return max((row.recv_max or 0 for row in writer.manifest.segments(*market)), default=0) - MOMENT
+
+
+def _last_lines(
+    writer: LakeWriter, since: Mapping[MarketKey, int], several: Mapping[MarketKey, Collection[str]]
+) -> Iterator[SegmentRow]:
     """Segments that were sealed, and all of it recorded but what was still waited for."""
-    for market in {(row.exchange, row.market_type) for row in found.unclosed}:
-        rows = [row for row in writer.manifest.segments(*market) if row.recv_max is not None]
-        newest = max((row.recv_max or 0 for row in rows), default=0)
-        for row in rows:
+    for market, start in since.items():
+        for row in writer.manifest.segments(*market):
             lane = (*market, row.kind)
-            if row.kind != FRAMES and (row.recv_max or 0) > newest - MOMENT and _tells_losses(lane):
+            if row.kind == FRAMES or (row.recv_max or 0) <= start:
+                continue
+            if _tells_losses(lane) or (len(several.get(market, ())) > 1 and uncertain(lane)):
                 yield row
 
 
@@ -106,6 +125,15 @@ def _together(writer: LakeWriter, rows: Sequence[SegmentRow], wanted: Collection
             stretch = []
     if stretch:
         yield stretch
+
+
+def events_of(writer: LakeWriter, segment: SegmentRow) -> Iterator[Event]:
+    """The events among a segment's lines, if it is still there."""
+    path = writer.root / segment.path
+    if path.is_file():
+        for found in read_lines(segment.kind, path.read_bytes()):
+            if not isinstance(found, BadLine):
+                yield found
 
 
 def untold(writer: LakeWriter, stretch: Stretch, now: int) -> Iterator[Gap]:
@@ -126,6 +154,14 @@ def untold(writer: LakeWriter, stretch: Stretch, now: int) -> Iterator[Gap]:
                 continue
         gap.detected_at = now
         yield gap
+
+
+def doubts(writer: LakeWriter, found: Recovery, stretch: Stretch, told: Mapping[str, Gap], now: int) -> Iterator[Gap]:
+    """What nothing had proven to be whole between lines that were read again; `told` are gaps that are known by now."""
+    if stretch.entries is not None:
+        live = _live(found)[stretch.lane[:2]]
+        found_now = doubted(writer, stretch.lane, stretch.segments[0], stretch.entries, live, told, now)
+        yield from (gap for gap in found_now if gap.gap_id not in told)
 
 
 def _gave_up(told: Gap, hole: Gap) -> bool:

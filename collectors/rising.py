@@ -90,7 +90,7 @@ class MonotonicMerger(Memory):
         known = number is not None and place < len(line.seen) and line.seen[place] == number
         at = ts if number is None else number
         if event.session not in line.sessions:
-            line.meet(event.session, at, joined=known or at < line.next or not line.ts, ts=ts)
+            self._meet(line, event, at, ts, joined=known or at < line.next or not line.ts)
         if number is None:
             self._come(line, event, ts, ts, 0, IN_FLIGHT)  # its time is each connection's own
         else:

@@ -134,7 +134,7 @@ def test_an_interruption_of_a_stream_that_is_silent_by_nature_ends_when_the_venu
     assert held.tick(T + 3 * SECOND + SETTLED - 1) == []
     (ended,) = held.tick(T + 3 * SECOND + SETTLED)
     assert (ended.gap_id, ended.ts_to) == (begun.gap_id, T + 3 * SECOND)
-    assert held.merge(order(9, "b-1-1"))
+    assert held.merge(order(9, "c-1-1"))
     assert held.tick(T + 60 * SECOND) == []
 
 

@@ -13,7 +13,7 @@ import pytest
 from collectors.config import CollectorsConfig
 from collectors.files.importing import Imported, request_of, take_in
 from collectors.files.reading import Options
-from collectors.holes import gap_id
+from collectors.giving import gap_id
 from collectors.replay import Summary, replay
 from compactor.config import CompactorConfig
 from compactor.service import compact_once

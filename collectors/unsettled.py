@@ -1,0 +1,146 @@
+"""After a crash: where a connection had come in ahead of another so short before that nothing had said yet whether
+anything is missing there.
+
+A merger says so once it has waited (`HOLD`), and what has been said is a row. What is younger shows in the last lines:
+the first row of a session behind one of another session, or the whole of a book that is told by sums. Whether what lay
+between was proven to be whole in the meantime was known in memory alone, so that it is a gap: too much rather than too
+little. Rows of a session that is recorded to have had the stream before are behind no doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from collectors import exchanges
+from collectors.chain import SNAPSHOT
+from collectors.giving import gap_id
+from collectors.holes import venue_time
+from collectors.intake import LaneKey
+from collectors.redundancy import way_of
+from lake.manifest_reads import Snapshot
+from lake.resume import stopped_before
+from lake.rows import SegmentRow
+from lake.writer import LakeWriter
+from market.kinds import KINDS, BookDelta, Event
+from market.session import Gap
+from market.times import Interval
+
+CRASH = "crash"
+WHY = "a connection had come in ahead of another, and nothing had shown yet that nothing is missing"
+CERTAIN = ("numbered", "chained", "led", "asked")
+"""Ways of which the stored rows tell it themselves, or that have no rows while it is not known."""
+SUMMED = "summed"
+WS = "ws"
+
+
+def way(lane: LaneKey) -> str:
+    """By what copies of a stream are told; empty where that is not known."""
+    exchange, market_type, kind = lane
+    return way_of(exchanges.load(exchange), market_type, kind).name if exchange in exchanges.names() else ""
+
+
+def uncertain(lane: LaneKey) -> bool:
+    """Whether rows of a stream may be stored while it is not known whether something before them is missing."""
+    return KINDS[lane[2]].cadence != "reference" and way(lane) not in CERTAIN
+
+
+class Entry(NamedTuple):
+    """A session's first row, as far as lines show: between `start`, the newest row before it, and its own time (us)
+    something may be missing. `start` is 0 where no line shows a row before it.
+    """
+
+    symbol: str
+    session: str
+    start: int
+    time: int
+
+
+class Entries:
+    """Those in the lines of one stream that were received `since` (us). Give it all of them, in their order."""
+
+    def __init__(self, lane: LaneKey, since: int) -> None:
+        self.found: list[Entry] = []
+        self._since = since
+        self._summed = way(lane) == SUMMED
+        self._last: dict[str, tuple[int, str]] = {}
+        """Symbol -> time of the newest row, and session of the last one."""
+        self._met: set[tuple[str, str]] = set()
+
+    def note(self, event: Event) -> None:
+        """The next line."""
+        if event.source != WS:
+            return
+        time, mine = venue_time(event), (event.symbol, event.session)
+        newest, session = self._last.get(event.symbol, (0, ""))
+        enters = session != event.session and mine not in self._met
+        if self._summed:
+            enters = isinstance(event, BookDelta) and SNAPSHOT in event.flags
+        if enters and newest < time and event.ts_recv > self._since:
+            self.found.append(Entry(event.symbol, event.session, newest, time))
+        self._met.add(mine)
+        self._last[event.symbol] = (max(time, newest), event.session)
+
+
+def doubted(
+    writer: LakeWriter, lane: LaneKey, first: SegmentRow, entries: Entries, live: Collection[str],
+    told: Mapping[str, Gap], now: int,
+) -> Iterator[Gap]:  # fmt: skip
+    """One gap a symbol, over all that is in doubt in lines that begin with the segment `first`. `live` are the sessions
+    that a crash interrupted, `told` the gaps that are known by now and not recorded yet, by their ids.
+    """
+    if not entries.found:
+        return
+    with writer.manifest.snapshot() as snapshot:
+        since = _since(snapshot, lane, live)
+        spans: dict[str, Entry] = {}
+        for entry in _begun(writer, snapshot, first, entries.found, since):
+            had = since.get(entry.symbol, {}).get(entry.session)
+            vouched = had is not None and had <= entry.start and way(lane) != SUMMED
+            if not vouched and not _is_told(snapshot, lane, entry, told):
+                held = spans.get(entry.symbol, entry)
+                spans[entry.symbol] = entry._replace(start=min(held.start, entry.start))
+    for entry in spans.values():
+        name = gap_id(*lane, entry.symbol, None, entry.start)
+        yield Gap(
+            name, *lane, entry.symbol, entry.start, entry.time, None, None, CRASH, "interval", "open", entry.session,
+            now, detail=WHY,
+        )  # fmt: skip
+
+
+def _since(snapshot: Snapshot, lane: LaneKey, live: Collection[str]) -> dict[str, dict[str, int]]:
+    """Symbol -> session -> since when it is recorded to have had the stream."""
+    found: dict[str, dict[str, int]] = {}
+    for row in snapshot.coverage(*lane):
+        if row.session in live:
+            held = found.setdefault(row.symbol, {})
+            held[row.session] = min(row.ts_from, held.get(row.session, row.ts_from))
+    return found
+
+
+def _begun(
+    writer: LakeWriter,
+    snapshot: Snapshot,
+    first: SegmentRow,
+    entries: Iterable[Entry],
+    since: Mapping[str, Mapping[str, int]],
+) -> Iterator[Entry]:
+    """Those behind a row of another session. Where that is in no line that was read, the other one has been recorded to
+    have had the stream: files are looked through for symbols of two sessions only.
+    """
+    before = None
+    for entry in entries:
+        if entry.start:
+            yield entry
+        elif any(session != entry.session for session in since.get(entry.symbol, ())):
+            before = stopped_before(writer.root, snapshot, first) if before is None else before
+            stop = before.get(entry.symbol)
+            if stop is not None and stop.session != entry.session and stop.ts_event < entry.time:
+                yield entry._replace(start=stop.ts_event)
+
+
+def _is_told(snapshot: Snapshot, lane: LaneKey, entry: Entry, told: Mapping[str, Gap]) -> bool:
+    """Whether a row says what became of that time."""
+    recorded = snapshot.gaps(*lane, entry.symbol, overlapping=Interval(entry.start, entry.time))
+    gaps = [told.get(row.gap_id, row) for row in recorded]
+    return any(gap.ts_from <= entry.start and (gap.ts_to is None or gap.ts_to >= entry.time) for gap in gaps)

@@ -1,0 +1,342 @@
+"""Two connections, one of them mute, and a kill before anybody could tell what was missed: it is a gap."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from collectors import recovery
+from collectors.config import WritingConfig
+from collectors.doubts import DOUBTS
+from collectors.exchanges import load
+from collectors.holes import HANDOVER, HOLD, Memory
+from collectors.intake import Intake, LaneKey, lines_of
+from collectors.led import LedMerger
+from collectors.redundancy import merger_maker, way_of
+from collectors.unsettled import CRASH
+from collectors.writing import GroupCommit
+from lake.rows import SessionRow
+from lake.segments import BadLine, read_lines
+from lake.writer import LakeWriter
+from market.kinds import BookDelta, Event, Kline, Liquidation, MarkPrice, Quote, Trade
+from market.session import Coverage, Gap
+from market.times import MINUTE, MS, SECOND
+from tests.properties.test_failover import LENGTH, Run, T, Venue, promptly, times
+
+T0 = T
+NONE = Raw(b"[]")
+EVERY = 100 * MS
+"""Between two events of the venue; of candles it is a minute."""
+SEEDS = 8
+
+
+def place(n: int, session: str, every: int = EVERY) -> tuple[str, str, int, None, int, str, int, int, str]:
+    return ("A", "s", T0 + n * every, None, T0 + n * every + MS, session, n + 1, 0, "ws")
+
+
+def counted(n: int, session: str) -> Event:
+    return Trade(*place(n, session), "1", "1", "buy", 5_000_000 + n, "market")
+
+
+def named(n: int, session: str) -> Event:
+    return Trade(*place(n, session), "1", "1", "buy", None, "market", f"name {n}")
+
+
+def quoted(n: int, session: str) -> Event:
+    return Quote(*place(n, session), "1", str(n), "2", "1", 5_000_000 + 3 * n)
+
+
+def unnumbered(n: int, session: str) -> Event:
+    return Quote(*place(n, session), "1", str(n), "2", "1", None)
+
+
+def marked(n: int, session: str) -> Event:
+    return MarkPrice(*place(n, session), str(n), None, None, None)
+
+
+def forced(n: int, session: str) -> Event:
+    return Liquidation(*place(n, session), "sell", "9", None, str(n))
+
+
+def candle(n: int, session: str) -> Event:
+    where = place(n, session, MINUTE)
+    return Kline(*where, "1m", where[2] - MINUTE + MS, "1", "2", "1", "2", "5", "9", 3, "1", str(n))
+
+
+def linked(n: int, session: str) -> Event:
+    return BookDelta(*place(n, session), NONE, NONE, None, 5_000_000 + 10 * n, 5_000_000 + 10 * n - 10)
+
+
+def summed(n: int, session: str) -> Event:
+    last = (T0 + n * EVERY) * 1024
+    return BookDelta(*place(n, session), NONE, NONE, None, last, last - EVERY * 1024, n)
+
+
+def whole(n: int, session: str) -> Event:
+    return BookDelta(*place(n, session), NONE, NONE, None, (T0 + n * EVERY) * 1024, None, n, ("snapshot",))
+
+
+WAYS: dict[str, tuple[LaneKey, Callable[[int, str], Event]]] = {
+    "numbered": (("binance", "spot", "trade"), counted),
+    "chained": (("binance", "linear", "book_delta"), linked),
+    "rising": (("binance", "spot", "quote"), quoted),
+    "named": (("bybit", "spot", "trade"), named),
+    "alike": (("binance", "linear", "mark_price"), marked),
+    "alike, orders": (("bybit", "linear", "liquidation"), forced),
+    "alike, candles": (("binance", "spot", "kline"), candle),
+    "alike, candles told by the next": (("kraken", "spot", "kline"), candle),
+    "summed": (("kraken", "spot", "book_delta"), summed),
+    "led": (("coinbase", "spot", "quote"), unnumbered),
+}
+
+
+UNCERTAIN = ["rising", "named", "alike", "alike, orders", "alike, candles", "summed"]
+"""Where the stored rows do not tell it themselves."""
+
+
+class Life:
+    """A writer of one stream, which can die at any pass."""
+
+    def __init__(self, root: Path, way: str, now: int = T0) -> None:
+        self.lane, self.say = WAYS[way]
+        exchange, market, kind = self.lane
+        assert way_of(load(exchange), market, kind).name == way.partition(",")[0]
+        self.writer = LakeWriter.open(root, "n", now)
+        self.stops = recovery.settle(self.writer, self.writer.recover(now), now)
+        made = merger_maker(load(exchange), market)(kind)
+        assert isinstance(made, Memory)
+        self.merger = made
+        self.merger.resume(self.stops.get(self.lane, {}))
+        self.intake = Intake(WritingConfig())
+        self.commit = GroupCommit(self.writer, "n", WritingConfig())
+        self.sessions: dict[str, SessionRow] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.commit.close()
+        self.writer.close()
+
+    def opens(self, session: str, now: int) -> None:
+        exchange, market, _ = self.lane
+        row = SessionRow(
+            session=session, exchange=exchange, market_type=market, source="ws", url="ws://toy", opened_at=now
+        )
+        self.sessions[session] = row
+        self.intake.record(sessions=[row])
+
+    def closes(self, session: str, now: int) -> None:
+        row = msgspec.structs.replace(self.sessions[session], closed_at=now, close_cause="disconnect")
+        self.intake.record(sessions=[row])
+
+    def comes(self, *events: Event) -> None:
+        for event in events:
+            rows = list(self.merger.merge_all([event]))
+            if isinstance(self.merger, LedMerger):
+                rows += self.merger.owed()
+            self.offer(rows)
+            self.write(event.ts_recv)
+
+    def offer(self, rows: Sequence[Event]) -> None:
+        if rows:
+            self.intake.lane(self.lane).offer((lines_of(rows),), 100)
+
+    def write(self, now: int, *, sync: bool = True) -> None:
+        """A pass, as there are twenty a second."""
+        self.intake.record(gaps=self.merger.tick(now))
+        self.commit.commit(self.intake.collect(now, sync=sync))
+
+    def gaps(self) -> list[Gap]:
+        return sorted(self.writer.manifest.gaps(*self.lane), key=lambda gap: gap.ts_from)
+
+    def stored(self) -> list[int]:
+        rows = [row for row in self.writer.manifest.segments(*self.lane) if row.rows]
+        lines = [line for row in rows for line in read_lines(row.kind, (self.writer.root / row.path).read_bytes())]
+        return [line.frame_no - 1 for line in lines if not isinstance(line, BadLine)]
+
+
+def told(gap: Gap, at: int) -> bool:
+    return gap.ts_from <= at < (gap.ts_to or at + 1)
+
+
+def mute(life: Life) -> int:
+    """a-1-1 has the events 0 to 2 and falls mute; its successor came after event 4, and has 5 to 7. The time of 7."""
+    life.opens("a-1-1", T0)
+    for n in range(3):
+        life.comes(life.say(n, "a-1-1"))
+    life.opens("b-1-1", life.say(4, "b-1-1").ts_recv)
+    first = whole if life.say is summed else life.say
+    for n in range(5, 8):
+        life.comes((first if n == 5 else life.say)(n, "b-1-1"))
+    return life.say(7, "b-1-1").ts_recv
+
+
+@pytest.mark.parametrize("seconds", [0, 3])
+@pytest.mark.parametrize("way", list(WAYS))
+def test_what_a_mute_connection_missed_is_in_a_gap_though_a_kill_came_before_that_was_known(
+    tmp_path: Path, way: str, seconds: int
+) -> None:
+    with Life(tmp_path, way) as life:
+        now = mute(life)
+        for n in range(seconds):
+            life.write(now + (n + 1) * SECOND)
+    with Life(tmp_path, way, now + MINUTE + seconds * SECOND) as after:
+        missing = set(range(8)) - set(after.stored())
+        times_of = {n: after.say(n, "").ts_event or 0 for n in missing}
+        assert {n for n, at in times_of.items() if not any(told(gap, at) for gap in after.gaps())} == set()
+
+
+def goes_on(life: Life, now: int) -> None:
+    """The old connection was only behind: it brings at a receive time what it had not brought."""
+    for n in range(3, 9):
+        event = life.say(n, "a-1-1")
+        event.ts_recv = now
+        life.comes(event)
+
+
+@pytest.mark.parametrize("way", [way for way in UNCERTAIN if way != "alike, candles"])
+def test_what_the_old_connection_shows_soon_leaves_no_row(tmp_path: Path, way: str) -> None:
+    """A handover that goes well."""
+    with Life(tmp_path, way) as life:
+        now = mute(life)
+        goes_on(life, now + SECOND)
+        life.write(now + MINUTE)
+        life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A"], HANDOVER, now + MINUTE, now))
+        life.write(now + MINUTE)
+        assert life.gaps() == []
+
+
+@pytest.mark.parametrize("way", UNCERTAIN)
+def test_what_it_shows_late_has_a_row_until_then(tmp_path: Path, way: str) -> None:
+    with Life(tmp_path, way) as life:
+        now = mute(life)
+        life.write(now + HOLD)
+        (gap,) = life.gaps()
+        assert (gap.cause, gap.state, gap.session) == (life.merger.doubtful, "open", "a-1-1")
+        assert (gap.ts_from, gap.ts_to) == tuple(life.say(n, "").ts_event for n in (2, 5))
+        goes_on(life, now + MINUTE)
+        (gap,) = life.gaps()
+        assert (gap.state, gap.source) == ("repaired", "late")
+
+
+@pytest.mark.parametrize("way", UNCERTAIN)
+def test_a_row_is_told_once_whatever_ends_the_doubt(tmp_path: Path, way: str) -> None:
+    with Life(tmp_path, way) as life:
+        now = mute(life)
+        life.write(now + HOLD)
+        (before,) = life.gaps()
+        life.intake.record(gaps=life.merger.interrupt("a-1-1", [], "silence", now + MINUTE))
+        life.write(now + MINUTE)
+        assert life.gaps() == [before]
+    for _ in range(2):  # recovering twice is recovering once
+        with Life(tmp_path, way, now + 2 * MINUTE) as after:
+            assert [gap.gap_id for gap in after.gaps() if gap.cause != CRASH] == [before.gap_id]
+            assert len(after.gaps()) == 2
+
+
+@pytest.mark.parametrize("way", [way for way in UNCERTAIN if way != "summed"])
+def test_a_session_that_is_recorded_to_have_had_the_stream_is_behind_no_doubt(tmp_path: Path, way: str) -> None:
+    """Of twins it may be the other one all the time that is first."""
+    with Life(tmp_path, way) as life:
+        for session in ("a-1-1", "b-1-1"):
+            life.opens(session, T0)
+        for n in range(3):
+            life.comes(life.say(n, "a-1-1"), life.say(n, "b-1-1"))
+        since = life.say(0, "").ts_event or 0
+        life.intake.record(coverage=[Coverage(*life.lane, "A", "b-1-1", since, since + 1)])
+        life.comes(life.say(3, "b-1-1"))
+        assert life.gaps() == []
+    with Life(tmp_path, way, T0 + 10 * MINUTE) as after:
+        assert [(gap.cause, gap.ts_to) for gap in after.gaps()] == [(CRASH, None)]
+
+
+def test_who_leaves_out_what_another_one_had_is_told_with_the_next_pass(tmp_path: Path) -> None:
+    """The lines show nothing of it: both have had the stream for long."""
+    with Life(tmp_path, "rising") as life:
+        for session in ("a-1-1", "b-1-1"):
+            life.opens(session, T0)
+        life.comes(*(life.say(n, session) for n in range(3) for session in ("a-1-1", "b-1-1")))
+        life.comes(life.say(3, "a-1-1"))
+        life.comes(life.say(6, "b-1-1"))
+        (gap,) = life.gaps()
+        assert (gap.session, gap.state, gap.ts_from, gap.ts_to) == (
+            "a-1-1", "open", life.say(3, "").ts_event, life.say(6, "").ts_event,
+        )  # fmt: skip
+        life.comes(life.say(6, "a-1-1"))
+        (gap,) = life.gaps()
+        assert (gap.state, gap.source) == ("repaired", "late")
+
+
+def test_doubts_that_are_too_many_are_one_row(tmp_path: Path) -> None:
+    with Life(tmp_path, "rising") as life:
+        life.opens("a-1-1", T0)
+        life.comes(life.say(0, "a-1-1"))
+        for n in range(1, DOUBTS + 3):
+            life.comes(life.say(n, f"b-{n}-1"))
+        life.write(T0 + MINUTE)
+        last = life.gaps()[-1]
+        assert (last.ts_from, last.ts_to) == (life.say(DOUBTS - 1, "").ts_event, life.say(DOUBTS + 2, "").ts_event)
+        assert len(life.gaps()) == DOUBTS
+
+
+class Killed(Run):
+    """The two connections of `test_failover`, whose rows and gaps go to the disk, and which are killed at last."""
+
+    def __init__(self, life: Life, venue: Venue, way: str, rng: random.Random) -> None:
+        self.life, self.rng, self.clock = life, rng, T
+        super().__init__(venue, way)
+        self.held = life.merger
+
+    def begins(self, twin: str) -> None:
+        self.life.opens(self.session(twin), self.clock)
+        super().begins(twin)
+
+    def ends(self, twin: str, cause: str) -> None:
+        session = self.session(twin)
+        super().ends(twin, cause)
+        self.life.closes(session, self.clock)
+
+    def comes(self, twin: str) -> None:
+        super().comes(twin)
+        if self.rng.random() < 0.5:
+            self.life.write(self.clock, sync=self.rng.random() < 0.2)
+
+    def keep(self, events: Sequence[Event]) -> None:
+        super().keep(events)
+        self.clock = max([self.clock, *(event.ts_recv for event in events)])
+        self.life.offer(events)
+
+    def take(self, gaps: Sequence[Gap]) -> None:
+        super().take(gaps)
+        self.life.intake.record(gaps=gaps)
+
+
+SAME = {"alike": "alike, marks"}
+"""Names of the ways where they differ there."""
+
+
+@pytest.mark.parametrize("way", UNCERTAIN)
+def test_whenever_in_a_doubt_the_kill_comes_what_is_no_row_lies_in_a_gap(tmp_path: Path, way: str) -> None:
+    for seed in range(SEEDS):
+        rng = random.Random(seed)
+        venue = Venue(times(rng.choices([MS, 300 * MS, 3 * SECOND, MINUTE], weights=[4, 4, 1, 1], k=LENGTH)))
+        root = tmp_path / str(seed)
+        root.mkdir()
+        with Life(root, way) as life:
+            run = Killed(life, venue, SAME.get(way, way), rng)
+            for step in ["venue", "a", "b", *promptly(rng)]:
+                run.go([step], safely=False)
+                if run.doubts() and rng.random() < 0.3:
+                    break
+        with Life(root, way, venue.at[-1] + MINUTE) as after:
+            stored, gaps = after.stored(), [gap for gap in after.gaps() if gap.state == "open"]
+            missing = set(range(min(stored), max(stored))) - {*stored}
+            untold = {n for n in missing if not any(told(gap, venue.at[n]) for gap in gaps)}
+            assert untold == set(), seed
