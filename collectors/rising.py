@@ -96,7 +96,7 @@ class MonotonicMerger(Memory):
         else:
             line.remember()
             self._come(line, event, at, ts, line.next - 1)
-            line.came[event.session] = at
+            line.come_to(event.session, at)
         gap = line.gap
         if gap is not None and not (known and event.session == gap.session):
             behind = number is not None and number < line.next and ts <= line.ts and event.session != gap.session
@@ -132,5 +132,6 @@ class MonotonicMerger(Memory):
         line.session = line.twin = ""
         if len(line.strays) >= CONFIRM and 2 * number < line.next:
             line.seen = array("q", (stray for stray, _ in line.strays))
+            line.came.clear()
             line.next = number + 1
             line.strays = []

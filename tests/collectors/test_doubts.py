@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -255,6 +256,42 @@ def test_a_session_that_is_recorded_to_have_had_the_stream_is_behind_no_doubt(tm
         assert life.gaps() == []
     with Life(tmp_path, way, T0 + 10 * MINUTE) as after:
         assert [(gap.cause, gap.ts_to) for gap in after.gaps()] == [(CRASH, None)]
+
+
+def test_the_row_before_may_lie_in_a_segment_that_was_sealed(tmp_path: Path) -> None:
+    """Who was there by then has been recorded to cover its streams."""
+    with Life(tmp_path, "rising") as life:
+        life.opens("a-1-1", T0)
+        life.comes(life.say(0, "a-1-1"))
+        since = life.say(0, "").ts_event or 0
+        life.intake.record(coverage=[Coverage(*life.lane, "A", "a-1-1", since, since + 1)])
+        for minutes in range(1, 4):
+            life.write(T0 + minutes * MINUTE)
+        life.opens("b-1-1", T0 + 3 * MINUTE)
+        event = life.say(3 * MINUTE // EVERY, "b-1-1")
+        life.comes(event)
+        assert [row.state for row in life.writer.manifest.segments(*life.lane) if row.rows] == ["sealed"]
+    with Life(tmp_path, "rising", T0 + 10 * MINUTE) as after:
+        crash = [(gap.ts_from, gap.ts_to) for gap in after.gaps() if gap.cause == CRASH]
+        assert crash == [(since, event.ts_event), (event.ts_event, None)]
+
+
+def test_a_gap_that_is_known_to_have_ended_tells_nothing_of_what_follows(tmp_path: Path) -> None:
+    """Its row still grows: the end waits for the data that prove it to be durable."""
+    with Life(tmp_path, "rising") as life:
+        life.opens("a-1-1", T0)
+        life.comes(life.say(0, "a-1-1"))
+        life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A"], "disconnect", T0 + SECOND))
+        life.write(T0 + SECOND)
+        for n, session in ((20, "b-1-1"), (30, "c-1-1")):
+            life.opens(session, T0 + n * EVERY)
+            life.offer(life.merger.merge_all([life.say(n, session)]))
+            life.write(T0 + n * EVERY, sync=False)
+        (gap,) = life.gaps()
+        assert gap.ts_to is None
+    with Life(tmp_path, "rising", T0 + MINUTE) as after:
+        at = [after.say(n, "").ts_event for n in (0, 20, 30)]
+        assert [(gap.ts_from, gap.ts_to) for gap in after.gaps()] == [*itertools.pairwise(at), (at[2], None)]
 
 
 def test_who_leaves_out_what_another_one_had_is_told_with_the_next_pass(tmp_path: Path) -> None:

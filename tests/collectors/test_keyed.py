@@ -304,3 +304,9 @@ def test_partial_books_without_times_of_the_venue_leave_no_gap_where_one_of_two_
     for n in range(40, 50):
         made.merge(told(n, "b-1-1", 0))
     assert found + made.tick(T + MINUTE) == []
+
+
+def test_what_comes_late_on_its_own_connection_does_not_show_that_this_one_was_mute():
+    held = made("liquidation")
+    assert [held.merge(order(n)) for n in (1, 3, 2, 4)] == [True] * 4
+    assert held.tick(T + 60 * SECOND) == []

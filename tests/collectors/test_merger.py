@@ -508,6 +508,12 @@ def test_a_handover_from_a_connection_that_had_not_come_so_far_shows_no_gap():
     assert held.interrupt("n-1-1", ["BTCUSDT"], "handover", T + 18 * SECOND, T + 17 * SECOND) == []
 
 
+def test_what_comes_late_on_its_own_connection_does_not_show_that_this_one_was_mute():
+    held = quotes()
+    assert feed(held, *(quote(n, T + n * MS) for n in (1, 3, 2, 4))) == [True] * 4
+    assert held.tick(T + 60 * SECOND) == []
+
+
 def intervals(*found):
     return sorted((gap.ts_from, gap.ts_to) for gap in {gap.gap_id: gap for gap in found}.values())
 
