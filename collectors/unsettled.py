@@ -1,5 +1,4 @@
-"""After a crash: where a connection had come in ahead of another so short before that nothing had said yet whether
-anything is missing there.
+"""After a crash: where a connection had just come in ahead of another, and whether anything is missing was not known.
 
 A merger says so once it has waited (`HOLD`), and what has been said is a row. What is younger shows in the last lines:
 the first row of a session behind one of another session, or the whole of a book that is told by sums. Whether what lay
