@@ -18,13 +18,11 @@ async def to_the_end(work: Callable[P, T], *given: P.args, **named: P.kwargs) ->
     """What `work` gives, in a thread. Who is cancelled meanwhile is so only once it has ended: what is written next
     comes behind it.
     """
-    worker = asyncio.get_running_loop().create_task(asyncio.to_thread(work, *given, **named))
+    worker = _begun(work, *given, **named)
     try:
         return await asyncio.shield(worker)
     except asyncio.CancelledError:
         await asyncio.wait([worker])
-        if not worker.cancelled():
-            worker.exception()  # nobody is told of it any more
         raise
 
 
@@ -33,6 +31,13 @@ async def in_turn(turn: asyncio.Lock, work: Callable[P, T], *given: P.args, **na
     thread.
     """
     await turn.acquire()
-    worker = asyncio.get_running_loop().create_task(asyncio.to_thread(work, *given, **named))
+    worker = _begun(work, *given, **named)
     worker.add_done_callback(lambda _: turn.release())
     return await asyncio.shield(worker)
+
+
+def _begun(work: Callable[P, T], *given: P.args, **named: P.kwargs) -> asyncio.Task[T]:
+    """Of which nobody need hear how it ended: who is cancelled does not."""
+    worker = asyncio.get_running_loop().create_task(asyncio.to_thread(work, *given, **named))
+    worker.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return worker

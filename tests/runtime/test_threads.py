@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -51,3 +52,32 @@ async def test_who_is_cancelled_in_a_turn_leaves_it_to_the_thread() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         await in_turn(turn, int, "x", base=8)
     assert not turn.locked()
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_what_fails_when_nobody_waits_any_more_is_no_traceback(waits: bool) -> None:
+    """Neither for who is cancelled once, nor for who is so again while a thread is waited for."""
+    loop, said = asyncio.get_running_loop(), list[object]()
+    loop.set_exception_handler(lambda _, told: said.append(told))
+    begun, go, over = asyncio.Event(), threading.Event(), asyncio.Event()
+
+    def work() -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait()
+        loop.call_soon_threadsafe(over.set)
+        raise ValueError("it was closed meanwhile")
+
+    asking = asyncio.ensure_future(to_the_end(work) if waits else in_turn(asyncio.Lock(), work))
+    await begun.wait()
+    for _ in range(1 + waits):
+        asking.cancel()
+        await settle()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    del asking
+    go.set()
+    await over.wait()
+    await loop.shutdown_default_executor()
+    await settle()
+    gc.collect()
+    assert said == []
