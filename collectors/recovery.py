@@ -18,7 +18,7 @@ from collectors.giving import gap_id
 from collectors.intake import LaneKey
 from collectors.merger import venue_time
 from collectors.reread import Stretch, doubts, events_of, memory_of, stretches, summed, untold
-from collectors.unsettled import CRASH
+from collectors.unsettled import CRASH, orders_unheard
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
 from lake.rows import HISTORY, SegmentRow, SessionRow
@@ -67,6 +67,8 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     known = {gap.gap_id: gap for gap in gaps}
     gaps += [gap for stretch in again for gap in doubts(writer, found, stretch, known, now)]
     coverage = [row for session in found.unclosed for row in _coverage(writer, session, tails[session.session])]
+    known |= {gap.gap_id: gap for gap in gaps}
+    gaps += [gap for gap in orders_unheard(writer, found, coverage, known, now) if gap.gap_id not in known]
     sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
     if sessions or coverage or gaps:
         writer.record(sessions=sessions, coverage=coverage, gaps=gaps, now=now)

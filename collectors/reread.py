@@ -15,10 +15,10 @@ from collectors.holes import HOLD
 from collectors.intake import LaneKey, MarketKey
 from collectors.merger import CHAINED, merger
 from collectors.numbered import IdMerger
-from collectors.unsettled import SUMMED, WS, Entries, doubted, uncertain, way
+from collectors.unsettled import SEVERAL, SUMMED, Entries, doubted, live, uncertain, way
 from lake.recovery import Recovery
 from lake.resume import stopped_before
-from lake.rows import FRAMES, SegmentRow
+from lake.rows import FRAMES, SegmentRow, SessionRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
 from market.kinds import KINDS, Contiguous, Event
@@ -73,7 +73,7 @@ def _tells_losses(lane: LaneKey) -> bool:
 def stretches(writer: LakeWriter, found: Recovery) -> Iterator[Stretch]:
     """What has to be read again: `found.interrupted`, and the last lines of the markets that a crash interrupted."""
     since = {market: _since(writer, market) for market in {(row.exchange, row.market_type) for row in found.unclosed}}
-    several = _live(found)
+    several = live(found)
     wanted = {row.path: row for row in (*found.interrupted, *_last_lines(writer, since, several)) if row.kind != FRAMES}
     with writer.manifest.snapshot() as snapshot:
         for lane in sorted({(row.exchange, row.market_type, row.kind) for row in wanted.values()}):
@@ -82,18 +82,9 @@ def stretches(writer: LakeWriter, found: Recovery) -> Iterator[Stretch]:
                 if stretch.memory is not None:
                     stretch.before = stopped_before(writer.root, snapshot, segments[0])
                     stretch.memory.follow(stretch.before)
-                if len(several.get(lane[:2], ())) > 1 and uncertain(lane):
+                if len(several.get(lane[:2], ())) >= SEVERAL and uncertain(lane):
                     stretch.entries = Entries(lane, since[lane[:2]])
                 yield stretch
-
-
-def _live(found: Recovery) -> dict[MarketKey, set[str]]:
-    """Market -> the connections that were interrupted."""
-    sessions: dict[MarketKey, set[str]] = {}
-    for row in found.unclosed:
-        if row.source == WS:
-            sessions.setdefault((row.exchange, row.market_type), set()).add(row.session)
-    return sessions
 
 
 def _since(writer: LakeWriter, market: MarketKey) -> int:
@@ -102,7 +93,7 @@ def _since(writer: LakeWriter, market: MarketKey) -> int:
 
 
 def _last_lines(
-    writer: LakeWriter, since: Mapping[MarketKey, int], several: Mapping[MarketKey, Collection[str]]
+    writer: LakeWriter, since: Mapping[MarketKey, int], several: Mapping[MarketKey, Sequence[SessionRow]]
 ) -> Iterator[SegmentRow]:
     """Segments that were sealed, and all of it recorded but what was still waited for."""
     for market, start in since.items():
@@ -110,7 +101,7 @@ def _last_lines(
             lane = (*market, row.kind)
             if row.kind == FRAMES or (row.recv_max or 0) <= start:
                 continue
-            if _tells_losses(lane) or (len(several.get(market, ())) > 1 and uncertain(lane)):
+            if _tells_losses(lane) or (len(several.get(market, ())) >= SEVERAL and uncertain(lane)):
                 yield row
 
 
@@ -159,8 +150,8 @@ def untold(writer: LakeWriter, stretch: Stretch, now: int) -> Iterator[Gap]:
 def doubts(writer: LakeWriter, found: Recovery, stretch: Stretch, told: Mapping[str, Gap], now: int) -> Iterator[Gap]:
     """What nothing had proven to be whole between lines that were read again; `told` are gaps that are known by now."""
     if stretch.entries is not None:
-        live = _live(found)[stretch.lane[:2]]
-        found_now = doubted(writer, stretch.lane, stretch.segments[0], stretch.entries, live, told, now)
+        sessions = {row.session for row in live(found)[stretch.lane[:2]]}
+        found_now = doubted(writer, stretch.lane, stretch.segments[0], stretch.entries, sessions, told, now)
         yield from (gap for gap in found_now if gap.gap_id not in told)
 
 

@@ -8,29 +8,33 @@ little. Rows of a session that is recorded to have had the stream before are beh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from collectors import exchanges
 from collectors.chain import SNAPSHOT
 from collectors.giving import gap_id
-from collectors.holes import venue_time
-from collectors.intake import LaneKey
+from collectors.holes import IN_FLIGHT, venue_time
+from collectors.intake import LaneKey, MarketKey
 from collectors.redundancy import way_of
 from lake.manifest_reads import Snapshot
+from lake.recovery import Recovery
 from lake.resume import stopped_before
-from lake.rows import SegmentRow
+from lake.rows import SegmentRow, SessionRow
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, Event
-from market.session import Gap
+from market.session import Coverage, Gap
 from market.times import Interval
 
 CRASH = "crash"
 WHY = "a connection had come in ahead of another, and nothing had shown yet that nothing is missing"
 CERTAIN = ("numbered", "chained", "led", "asked")
 """Ways of which the stored rows tell it themselves, or that have no rows while it is not known."""
+UNHEARD = "another connection was taken on after this one was heard last, and nothing had shown yet that it was mute"
 SUMMED = "summed"
+FORCED = "liquidation"
 WS = "ws"
+SEVERAL = 2
 
 
 def way(lane: LaneKey) -> str:
@@ -82,16 +86,16 @@ class Entries:
 
 
 def doubted(
-    writer: LakeWriter, lane: LaneKey, first: SegmentRow, entries: Entries, live: Collection[str],
+    writer: LakeWriter, lane: LaneKey, first: SegmentRow, entries: Entries, sessions: Collection[str],
     told: Mapping[str, Gap], now: int,
 ) -> Iterator[Gap]:  # fmt: skip
-    """One gap a symbol, over all that is in doubt in lines that begin with the segment `first`. `live` are the sessions
-    that a crash interrupted, `told` the gaps that are known by now and not recorded yet, by their ids.
+    """One gap a symbol, over all that is in doubt in lines that begin with the segment `first`. `sessions`
+    are those that a crash interrupted, `told` the gaps that are known by now and not recorded yet, by their ids.
     """
     if not entries.found:
         return
     with writer.manifest.snapshot() as snapshot:
-        since = _since(snapshot, lane, live)
+        since = _since(snapshot, lane, sessions)
         spans: dict[str, Entry] = {}
         for entry in _begun(writer, snapshot, first, entries.found, since):
             had = since.get(entry.symbol, {}).get(entry.session)
@@ -100,18 +104,14 @@ def doubted(
                 held = spans.get(entry.symbol, entry)
                 spans[entry.symbol] = entry._replace(start=min(held.start, entry.start))
     for entry in spans.values():
-        name = gap_id(*lane, entry.symbol, None, entry.start)
-        yield Gap(
-            name, *lane, entry.symbol, entry.start, entry.time, None, None, CRASH, "interval", "open", entry.session,
-            now, detail=WHY,
-        )  # fmt: skip
+        yield _gap(lane, entry, WHY, now)
 
 
-def _since(snapshot: Snapshot, lane: LaneKey, live: Collection[str]) -> dict[str, dict[str, int]]:
+def _since(snapshot: Snapshot, lane: LaneKey, sessions: Collection[str]) -> dict[str, dict[str, int]]:
     """Symbol -> session -> since when it is recorded to have had the stream."""
     found: dict[str, dict[str, int]] = {}
     for row in snapshot.coverage(*lane):
-        if row.session in live:
+        if row.session in sessions:
             held = found.setdefault(row.symbol, {})
             held[row.session] = min(row.ts_from, held.get(row.session, row.ts_from))
     return found
@@ -143,3 +143,58 @@ def _is_told(snapshot: Snapshot, lane: LaneKey, entry: Entry, told: Mapping[str,
     recorded = snapshot.gaps(*lane, entry.symbol, overlapping=Interval(entry.start, entry.time))
     gaps = [told.get(row.gap_id, row) for row in recorded]
     return any(gap.ts_from <= entry.start and (gap.ts_to is None or gap.ts_to >= entry.time) for gap in gaps)
+
+
+def orders_unheard(
+    writer: LakeWriter, found: Recovery, covered: Sequence[Coverage], told: Mapping[str, Gap], now: int
+) -> Iterator[Gap]:
+    """Forced orders are rare, so that a connection which has none shows nothing by it, and a first one is no doubt.
+    Where the others were taken on only after one was heard last, nobody had what came between. `covered` is what a
+    crash left to be recorded.
+    """
+    for market, rows in sorted(live(found).items()):
+        lane, names = (*market, FORCED), {row.session for row in rows}
+        if len(rows) < SEVERAL or lane not in found.last:
+            continue
+        with writer.manifest.snapshot() as snapshot:
+            recorded = [row for row in (*snapshot.coverage(*market), *covered) if row.session in names]
+            for entry in _late(rows, recorded, found.heard):
+                if _is_told(snapshot, lane, entry._replace(start=entry.time - 1), told):
+                    continue  # from where the row before it is
+                stop = found.last.get(lane, {}).get(entry.symbol)
+                if stop is None or stop.ts_event > entry.start:  # else all of it is in the crash's gap
+                    yield _gap(lane, entry, UNHEARD, now)
+
+
+def _late(rows: Sequence[SessionRow], covered: Iterable[Coverage], received: Mapping[str, int]) -> Iterator[Entry]:
+    """From when each of some connections was heard last to when the first of the others had a symbol's orders."""
+    heard, since = dict(received), dict[str, dict[str, int]]()
+    for row in covered:
+        heard[row.session] = max(row.ts_to, heard.get(row.session, 0))
+        if row.kind == FORCED:
+            held = since.setdefault(row.symbol, {})
+            held[row.session] = min(row.ts_from, held.get(row.session, row.ts_from))
+    opened = {row.session: row.opened_at for row in rows}
+    for session, begun in opened.items():
+        start = heard.get(session, begun) - IN_FLIGHT
+        for symbol, taken in since.items():
+            at, heir = min(((at, one) for one, at in taken.items() if one != session), default=(0, session))
+            if opened[heir] > begun and start < at:
+                yield Entry(symbol, session, start, at)
+
+
+def live(found: Recovery) -> dict[MarketKey, list[SessionRow]]:
+    """Market -> the connections that a crash interrupted."""
+    rows: dict[MarketKey, list[SessionRow]] = {}
+    for row in found.unclosed:
+        if row.source == WS:
+            rows.setdefault((row.exchange, row.market_type), []).append(row)
+    return rows
+
+
+def _gap(lane: LaneKey, entry: Entry, why: str, now: int) -> Gap:
+    name = gap_id(*lane, entry.symbol, None, entry.start)
+    return Gap(
+        name, *lane, entry.symbol, entry.start, entry.time, None, None, CRASH, "interval", "open", entry.session, now,
+        detail=why,
+    )  # fmt: skip

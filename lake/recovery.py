@@ -53,6 +53,8 @@ class Recovery(msgspec.Struct, kw_only=True, frozen=True):
     """Where each symbol of each (exchange, market_type, kind) stopped: what seeds the mergers."""
     unwritten: tuple[FrameRange, ...]
     """Frames of unclosed sessions that have no line: named in the crash's gap rows."""
+    heard: dict[str, int]
+    """Unclosed session -> when (us) the newest of its frames that are kept was received."""
 
     @property
     def crashed(self) -> bool:
@@ -76,7 +78,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         unclosed = snapshot.sessions(unclosed=True)
         interrupted = _interrupted(snapshot, unclosed, rows)
         last = resume_points(root, snapshot, unclosed, live)
-        unwritten = unwritten_frames(root, snapshot, unclosed)
+        unwritten, heard = unwritten_frames(root, snapshot, unclosed)
     for path in orphans:
         durable.unlink(root / path)
     return Recovery(
@@ -91,6 +93,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         interrupted=tuple(interrupted),
         last=last,
         unwritten=tuple(unwritten),
+        heard=heard,
     )
 
 

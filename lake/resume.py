@@ -282,14 +282,21 @@ def _ends(table: pa.Table, seq: str | None, symbols: frozenset[str]) -> Iterator
             yield symbol, _Last(time, -1 if number is None else number, session or "", received or time)
 
 
-def unwritten_frames(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]) -> list[FrameRange]:
-    """What the newest frames files hold of unclosed sessions beyond their last line."""
+def unwritten_frames(
+    root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow]
+) -> tuple[list[FrameRange], dict[str, int]]:
+    """What the newest frames files hold of unclosed sessions beyond their last line; and when (us) the newest frame of
+    each session in them was received.
+    """
     ranges: list[FrameRange] = []
+    heard: dict[str, int] = {}
     for market in sorted({(row.exchange, row.market_type) for row in unclosed}):
         mine = frozenset(row.session for row in unclosed if (row.exchange, row.market_type) == market)
         spans: dict[str, FrameRange] = {}
         for file in _newest(root, snapshot.segments(*market, kind=FRAMES)):
             for line in read_frames(root / file.path):
+                if line.conn in mine and line.dir == "recv":
+                    heard[line.conn] = max(line.ts_recv, heard.get(line.conn, 0))
                 if line.conn in mine and line.dir in ("recv", "http"):
                     held = spans.get(line.conn)
                     first = line.n if held is None else min(held.first, line.n)
@@ -300,7 +307,7 @@ def unwritten_frames(root: Path, snapshot: Snapshot, unclosed: Sequence[SessionR
             first = max(span.first, written.get(session, 0) + 1)
             if first <= span.last:
                 ranges.append(msgspec.structs.replace(span, first=first))
-    return ranges
+    return ranges, heard
 
 
 def _newest(root: Path, rows: Iterable[SegmentRow]) -> list[SegmentRow]:

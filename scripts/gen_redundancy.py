@@ -47,7 +47,9 @@ lose what was missed without a word. So what nobody has shown within two seconds
 out what another one had is no matter of speed: its gap is recorded with the next row. What a kill or a power cut finds
 younger than that, the next start tells from the last lines: from the newest row before a connection's first one up to
 that is a gap with cause `crash`, unless the connection is recorded to have had the stream before. That may be more than
-was missed, and is never less. A handover in which the two connections are less than two seconds apart leaves no row.
+was missed, and is never less. Of forced orders, which may be silent for hours, the next start compares when an
+interrupted connection was heard last (by its frames) with when the first of the others was taken on: what came between
+is such a gap. A handover in which the two connections are less than two seconds apart leaves no row.
 """
 
 

@@ -17,7 +17,7 @@ from collectors.config import WritingConfig
 from collectors.doubts import DOUBTS
 from collectors.exchanges import load
 from collectors.holes import HANDOVER, HOLD, Memory
-from collectors.intake import Intake, LaneKey, lines_of
+from collectors.intake import Intake, LaneKey, lines_of, lines_of_frames
 from collectors.led import LedMerger
 from collectors.redundancy import merger_maker, way_of
 from collectors.unsettled import CRASH
@@ -321,6 +321,33 @@ def test_doubts_that_are_too_many_are_one_row(tmp_path: Path) -> None:
         last = life.gaps()[-1]
         assert (last.ts_from, last.ts_to) == (life.say(DOUBTS - 1, "").ts_event, life.say(DOUBTS + 2, "").ts_event)
         assert len(life.gaps()) == DOUBTS
+
+
+@pytest.mark.parametrize("covered, heard", [(False, False), (True, False), (True, True)])
+def test_forced_orders_between_two_that_were_taken_on_are_missing_where_the_first_was_not_heard_any_more(
+    tmp_path: Path, *, covered: bool, heard: bool
+) -> None:
+    """Silence is ordinary, so that the second one's first order is no doubt: nobody had the orders 3 and 4."""
+    with Life(tmp_path, "alike, orders") as life:
+        for n, session in ((0, "a-1-1"), (5, "b-1-1")):
+            at = life.say(n, session).ts_recv
+            life.opens(session, at)
+            life.intake.record(gaps=life.merger.acknowledged(session, ["A"], at))
+            life.comes(*(life.say(n + k, session) for k in range(3)))
+            if covered:
+                life.intake.record(coverage=[Coverage(*life.lane, "A", session, at - MS, at + 2 * EVERY)])
+        another = marked(400, "b-1-1")
+        life.intake.lane((*life.lane[:2], "mark_price")).offer((lines_of([another]),), 100)
+        if heard:
+            pong = lines_of_frames("a-1-1", [at + 2 * SECOND], 9, [b"pong"])
+            life.intake.frames(life.lane[:2]).offer((pong,), len(pong.data))
+        life.write(another.ts_recv)
+        assert life.gaps() == []
+    with Life(tmp_path, "alike, orders", at + MINUTE) as after:
+        *missed, crash = after.gaps()
+        assert (crash.ts_from, crash.ts_to) == (T0 + 7 * EVERY, None)
+        assert all(any(told(gap, T0 + n * EVERY) for gap in missed) for n in (3, 4)) is not heard
+        assert [(gap.session, gap.cause) for gap in missed] == ([] if heard else [("a-1-1", CRASH)])
 
 
 class Killed(Run):
