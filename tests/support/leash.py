@@ -57,7 +57,7 @@ def _watch() -> None:
                 os.close(fd)
                 del held[fd]
             elif told := os.read(0, 64):
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(OSError):  # it is no more, or this kernel has no such descriptors
                     opened = os.pidfd_open(int(told))
                     held[opened] = int(told)
                     ready.register(opened, select.POLLIN)
