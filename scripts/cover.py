@@ -96,9 +96,9 @@ def main(given: Sequence[str] | None = None) -> int:
         settings = {name: str(place / "settings") for name in ("COVERAGE_PROCESS_START", "COVERAGE_RCFILE")}
         environment = os.environ | settings | {"PYTHONPATH": os.pathsep.join((folder, tool, str(ROOT)))}
         tests = ["tests"] if options.all else [f"{at}/test_{name}.py" for at, names in TESTS.items() for name in names]
-        code = _run(
-            ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--timeout=900", *tests], environment
-        )
+        at_once = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+        told = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "--timeout=900"]
+        code = _run(["-m", "pytest", *told, *at_once, *tests], environment)
         if code:
             return code
         _run(["-m", "coverage", "combine", "-q"], environment)
