@@ -212,12 +212,12 @@ class Life:
         """Everything but receiving: sends, fetches, the session's deadlines, and whether the socket is alive."""
         clock = self._clock
         while not self._over.is_set():
+            self._wake.clear()  # what is to be done is done before the next look, and is no reason for another
             while self._outbox:
                 await self._carry_out(self._outbox.popleft())
             deadline = self._session.next_deadline()
             left = TEND_SECONDS if deadline is None else (deadline - self._steady.now()) / SECOND
             await pause(clock, self._wake, min(TEND_SECONDS, max(0.005, left)))
-            self._wake.clear()
             self._watch()
             self._do(self._pipeline.tick(self.link, self._steady.now()))
 

@@ -11,9 +11,9 @@ command). `--only 17,18` carries out these faults of the schedule alone, `--kind
 the seed: twenty-four seeds that follow each other have them all. One venue alone lives all its markets. See
 `tests/support/virtual/`.
 
-A campaign is one lake that lives through all the days with half of the faults, and three more with the other half in
-a fifth of the days each, two processes at a time, at half a trade or quote a second: 30 days are more than three
-million events. `--record` writes its figures to docs/reliability-figures.json.
+A campaign is two lakes that live through all the days, each with half of the venues, and two more of all of them that
+live through a day or two of the worst, two processes at a time. Its rate is half a trade or quote a second of six
+venues: 30 days are more than three million events. `--record` writes its figures to docs/reliability-figures.json.
 
 Writes nothing outside a temporary folder, or `--out`. Exit code 0, 1 for findings.
 """

@@ -45,37 +45,37 @@ def test_f63_the_same_seed_takes_the_same_course(place: Path) -> None:
 
 def test_f63_a_campaign_adds_up_what_its_lakes_show(capsys: pytest.CaptureFixture[str]) -> None:
     planned = campaign.lanes(4, 30, 200)
-    assert [lane.days for lane in planned] == [30, 6, 6, 6]
+    assert [lane.days for lane in planned] == [30, 30, 2, 2], "the longest first, and as many as there are cores"
+    assert sorted(planned[0].venues + planned[1].venues) == list(VENUES), "every venue lives the whole month"
+    assert [lane.venues for lane in planned[2:]] == [VENUES, VENUES], "and in one lake with all the others"
     assert sum(lane.faults for lane in planned) == 200
     assert len({lane.seed % 3 for lane in planned}) == 3, "every market of every venue"
-    small = [campaign.Lane(4, 0.1, 1), campaign.Lane(5, 0.1, 0)]
-    reports, seconds = campaign.run(small, 2, print, ["--rate", "0.8"])
+    small = [campaign.Lane(4, 0.1, 1), campaign.Lane(5, 0.1, 0, VENUES[:3])]
+    reports, seconds = campaign.run(small, 2, print, rate=0.8)
     found = campaign.measured(reports, seconds)
     assert found["virtual days of one lake"] == (0.1, "days, 0.2 of all lakes")
     assert found["virtual faults"][0] == 1
-    assert found["virtual events"][0] > 20_000, (
-        "the lakes do not have the rate that was asked for: half of it is 14,400"
-    )
+    assert reports[0].replay.endswith("--rate 0.8")
+    assert "--rate 0.4 " in reports[1].replay, "half of the venues have half of it"
     assert found["findings of the virtual soak"][0] == 0
     assert set(found) <= set(figures.asked())
-    assert "seed 5: 0.1 days" in capsys.readouterr().out
+    assert "seed 5 binance,bybit,coinbase: 0.1 days" in capsys.readouterr().out
 
 
 def test_f63_a_campaign_has_more_events_unless_its_rate_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[list[campaign.Lane], list[str]]] = []
+    ran: list[tuple[list[campaign.Lane], list[str], float]] = []
 
     def noted(
-        planned: list[campaign.Lane], processes: int, tell: object, options: list[str]
+        planned: list[campaign.Lane], processes: int, tell: object, options: list[str], rate: float
     ) -> tuple[list[soak.Report], float]:
-        ran.append((planned, options))
+        ran.append((planned, options, rate))
         return [soak.Report(seed=1, days=lane.days) for lane in planned], 1.0
 
     monkeypatch.setattr(campaign, "run", noted)
     asked = ["--campaign", "--seed", "4", "--days", "30", "--faults", "200"]
     assert soak.main(asked) == 0
-    assert soak.main([*asked, "--rate", "0.8", "--wide"]) == 0
-    assert [options for _, options in ran] == [["--rate", "0.5"], ["--rate", "0.5", "--rate", "0.8", "--wide"]]
-    drawn = sum(lane.days for lane in ran[0][0]) * 86_400 * campaign.RATE
-    assert drawn > 2_000_000, (
-        "a trade is told again in an aggregate, and marks and candles come beside it: half as many"
-    )
+    assert soak.main([*asked, "--rate", "0.8", "--wide", "--venues", "okx"]) == 0
+    assert [(options, rate) for _, options, rate in ran] == [([], campaign.RATE), (["--wide"], 0.8)]
+    assert {lane.venues for lane in ran[1][0]} == {("okx",)}
+    drawn = sum(lane.days * len(lane.venues) / len(VENUES) for lane in ran[0][0]) * 86_400 * campaign.RATE
+    assert drawn > 1_460_000, "a trade is told again in an aggregate, and marks and candles come beside it: over twice"

@@ -39,7 +39,7 @@ def test_f63_seeds_that_follow_each_other_live_every_kind_of_every_market() -> N
     }
     assert len({venue for venue, _, _ in known}) == 6
     assert lived == known
-    lanes = [Settings(seed=lane.seed).kinds for lane in campaign.lanes(4, 30, 200)]
+    lanes = [Settings(seed=lane.seed, venues=lane.venues).kinds for lane in campaign.lanes(4, 30, 200)]
     assert {(venue, market) for kinds in lanes for venue, held in kinds.items() for market in held} == {
         (venue, market) for venue, market, _ in known
     }, "a campaign lives every market"

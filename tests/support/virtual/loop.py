@@ -12,6 +12,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -222,6 +223,17 @@ class VenueClock:
 
     def now(self) -> int:
         return self._start + round(self._loop._time * 1e6)
+
+
+async def pause(_clock: object, event: asyncio.Event, seconds: float) -> bool:
+    """`runtime.clock.pause` by a timer of the loop: with tasks of their own for both, waiting takes longer than what is
+    done about it.
+    """
+    if not event.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+    return event.is_set()
 
 
 def _wake(future: asyncio.Future[None]) -> None:

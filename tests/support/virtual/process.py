@@ -27,7 +27,7 @@ from runtime import clock_watch
 from runtime.service import EXIT_INTERNAL, Fatal
 from runtime.supervisor import Supervisor
 from runtime.workers import InlineExecutor, Job, WorkerDied
-from tests.support.virtual.loop import Killed, VirtualClock, VirtualLoop
+from tests.support.virtual.loop import Killed, VirtualClock, VirtualLoop, pause
 from tests.support.virtual.network import VirtualNetwork
 
 OFTEN: tuple[tuple[ModuleType, str, float], ...] = (
@@ -226,6 +226,8 @@ def in_place(network: VirtualNetwork, seed: int, room: Callable[[Path], Room]) -
     with (
         mock.patch.object(transports, "load_or_reference", return_value=network.connect),
         mock.patch.object(reaching, "Http", network.http),
+        mock.patch.object(life, "pause", pause),
+        mock.patch.object(clock_watch, "pause", pause),
         mock.patch.object(manifest, "secrets", tokens),
         mock.patch.object(wiring, "random", dice),
         mock.patch("runtime.supervisor.random", dice),

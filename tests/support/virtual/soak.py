@@ -230,11 +230,16 @@ def main(given: Sequence[str] | None = None) -> int:
     if options.campaign:
         from tests.support.virtual import campaign
 
-        same = ["--rate", f"{options.rate:g}"] if options.rate is not None else []
-        same += ["--symbols", options.symbols] if options.symbols != ",".join(SYMBOLS) else []
-        same += ["--venues", ",".join(options.venues)] if options.venues != VENUES else []
+        same = ["--symbols", options.symbols] if options.symbols != ",".join(SYMBOLS) else []
         same += [*["--wide"] * options.wide, *(["--kinds", options.kinds] if options.kinds else [])]
-        return campaign.main(options.seed, options.days, faults, options.processes, same, record=options.record)
+        rate = campaign.RATE if options.rate is None else options.rate
+        asked = [f"--seed {options.seed} --days {options.days:g} --faults {faults}", *same]
+        asked += ["--venues", ",".join(options.venues)] if options.venues != VENUES else []
+        asked += [f"--rate {rate:g}"] if options.rate is not None else []
+        return campaign.main(
+            campaign.lanes(options.seed, options.days, faults, options.venues), options.processes, " ".join(asked),
+            same, rate, record=options.record,
+        )  # fmt: skip
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         if options.out:
