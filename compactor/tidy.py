@@ -125,10 +125,13 @@ def _backed_up(writer: LakeWriter, states: Days, wanted: Sequence[SegmentRow], n
 
 
 def _known(writer: LakeWriter, files: Mapping[tuple[Stream, str], Mapping[str, str]]) -> dict[tuple[Stream, str], bool]:
+    """Which days' files the newest copy knows, all of them; it is checked once for all the days."""
     newest = next(iter(backup.backups(writer.root)), None)
-    if newest is None:
+    paths = [path for found in files.values() for path in found]
+    held = backup.live(writer.root / newest.path, paths) if newest is not None else None
+    if held is None:
         return dict.fromkeys(files, False)
-    return {day: backup.knows(writer.root / newest.path, found) for day, found in files.items()}
+    return {day: all(held.get(path) == sha256 for path, sha256 in found.items()) for day, found in files.items()}
 
 
 def _rehash(writer: LakeWriter, executor: Executor, states: Days, now: int, keep: retention.Keep) -> bool:

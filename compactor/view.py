@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import func, select, union_all
+from sqlalchemy import Connection, func, select, union_all
 
 from compactor import retention
 from compactor.book_plan import day_before
@@ -12,7 +12,7 @@ from compactor.jobs import Progress, Stream, View, day_span
 from lake import schema, sources
 from lake.books import KIND as BOOKS
 from lake.manifest import Manifest
-from lake.manifest_reads import Snapshot
+from lake.manifest_reads import Snapshot, chunks
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
 
@@ -130,23 +130,35 @@ def newest(manifest: Manifest) -> int | None:
 
 
 def day_states(manifest: Manifest, segments: Iterable[SegmentRow]) -> dict[tuple[Stream, str], retention.DayState]:
-    """The state of every stream's day that rows of these segments belong to."""
-    wanted = {
-        ((row.exchange, row.market_type, row.kind), date)
-        for row in segments
-        if row.kind != FRAMES and row.rows
-        for date in retention.dates(row)
-    }
+    """The state of every stream's day that rows of these segments belong to. A question a stream, however many days."""
+    wanted: dict[Stream, set[str]] = {}
+    for row in segments:
+        if row.kind != FRAMES and row.rows:
+            wanted.setdefault((row.exchange, row.market_type, row.kind), set()).update(retention.dates(row))
     seen: Mapping[str, int] = cursors(manifest, REHASHED)
     states: dict[tuple[Stream, str], retention.DayState] = {}
-    for stream, date in wanted:
-        files = day_files(manifest, stream, date)
-        if not files or any(row.level != "day" for row in files):
-            states[stream, date] = retention.DayState()
-            continue
-        closed = max(row.created_at for row in files)
-        states[stream, date] = retention.DayState(closed, seen.get(f"{'/'.join(stream)}/{date}") == closed)
+    for stream, dates in wanted.items():
+        closed = _closed(manifest, stream, sorted(dates))
+        for date in dates:
+            at = closed.get(date)
+            again = at is not None and seen.get(f"{'/'.join(stream)}/{date}") == at
+            states[stream, date] = retention.DayState(at, again)
     return states
+
+
+def _closed(manifest: Manifest, stream: Stream, dates: Sequence[str]) -> dict[str, int]:
+    """Those of these days that have daily files and nothing hot, and when (us) the newest file was made."""
+    t, (exchange, market_type, kind) = schema.files, stream
+    live = (t.c.state == "live", t.c.kind == kind, t.c.exchange == exchange, t.c.market_type == market_type)
+    asked = select(t.c.date, func.max(t.c.created_at)).group_by(t.c.date).having(func.min(t.c.level == "day") == 1)
+
+    def read(conn: Connection) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for some in chunks(dates):
+            found |= {date: int(at) for date, at in conn.execute(asked.where(*live, t.c.date.in_(some)))}
+        return found
+
+    return manifest.run(read)
 
 
 def day_files(manifest: Manifest, stream: Stream, date: str) -> list[FileRow]:

@@ -131,15 +131,20 @@ def best(root: Path) -> tuple[Backup, State] | None:
 
 def knows(place: Path, files: Mapping[str, str]) -> bool:
     """Whether a copy is whole and says of every one of these files (path -> SHA-256) that it is live."""
+    return live(place, files) == dict(files)
+
+
+def live(place: Path, paths: Iterable[str]) -> dict[str, str] | None:
+    """Those of these files that a copy says are live, with their SHA-256; None where it is not whole."""
     if problem(place):
-        return False
+        return None
     held: dict[str, str] = {}
     with closing(_open(place, "mode=ro&immutable=1")) as conn:
-        for paths in chunks(files):
-            marks = ",".join("?" * len(paths))
+        for some in chunks(paths):
+            marks = ",".join("?" * len(some))
             wanted = f"SELECT path, sha256 FROM files WHERE state = 'live' AND path IN ({marks})"  # noqa: S608 - marks
-            held.update(conn.execute(wanted, paths).fetchall())
-    return held == dict(files)
+            held.update(conn.execute(wanted, some).fetchall())
+    return held
 
 
 def knows_more(place: Path, other: Path) -> bool:

@@ -19,7 +19,7 @@ from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
 from collectors.transports import ConnectFailed
 from market.admission import Admission
-from market.session import Connection, Fetch, Leave
+from market.session import Connection, Fetch, Leave, Send
 from market.times import SECOND
 from tests.support import toy
 from tests.support.clock import ManualClock
@@ -75,6 +75,23 @@ def ids(work: Pass, kind: str = "trade") -> list[int]:
 
 def endings(work: Pass) -> list[str]:
     return [row.close_cause for row in work.sessions if row.closed_at is not None]
+
+
+async def test_what_a_tick_asked_for_is_sent_and_no_reason_to_look_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float] = []
+
+    def tick(_session: toy.ToySession, now: int) -> list[Send]:
+        looks.append((now - T0) / SECOND)
+        return [Send("ping")] if looks.count(looks[-1]) == 1 else []
+
+    monkeypatch.setattr(toy.ToySession, "tick", tick)
+    bench = Bench([HANG])
+    await bench.run(3.5)
+    assert looks[:3] == [1, 2, 3]
+    (transport,) = bench.venue.transports
+    assert transport.sent[:4] == ["subscribe", "ping", "ping", "ping"]
 
 
 async def test_it_subscribes_receives_and_stops_in_order() -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from compactor import deleting, merge_job
+from compactor import deleting, merge_job, tidy, view
 from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once, parked
 from lake import backup, bars, checks, durable, layout, merge, parquet, tables
@@ -21,7 +21,7 @@ from lake.verify import verify_lake
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from runtime.workers import InlineExecutor, WorkerDied
 from tests.support.clock import ManualClock
-from tests.support.lakes import STREAM, TestLake
+from tests.support.lakes import STREAM, TestLake, date_of
 from tests.support.market_rows import T0, quote, table, trade
 
 END = T0 + DAY
@@ -473,6 +473,40 @@ def test_raw_stays_while_no_copy_of_the_manifest_knows_what_was_made_of_it(lake,
     assert len(made) == 2
     assert backup.knows(lake.root / made[0].path, {row.path: row.sha256 for row in day_files(lake).values()})
     assert not backup.knows(lake.root / made[1].path, {row.path: row.sha256 for row in day_files(lake).values()})
+
+
+def test_days_of_raw_are_looked_up_together_and_the_copy_of_the_manifest_is_checked_once(lake, monkeypatch):
+    days = [T0, END, END + DAY, END + 2 * DAY]
+    for start in days[:3]:
+        lake.day("trade", ticks("BTCUSDT", range(10), start=start))
+    lake.part("trade", ticks("ETHUSDT", range(10), start=days[2]))  # that day has something hot, the last one nothing
+    raw = [
+        SegmentRow(
+            path=f"raw/{start}", **STREAM, kind="trade", state="transformed", period_start=start, event_min=start,
+            event_max=start + HOUR, rows=10,
+        )
+        for start in days
+    ]  # fmt: skip
+    asked, checked = [], []
+    monkeypatch.setattr(lake.writer.manifest, "run", spied(lake.writer.manifest.run, asked))
+    states = view.day_states(lake.writer.manifest, raw)
+    assert len(asked) == 2, "what was read again, and the days of the stream"
+    dates = [date_of(start) for start in days]
+    assert [states[("binance", "linear", "trade"), date].closed_at for date in dates] == [T0, T0, None, None]
+
+    backup.make(lake.root, T0)
+    monkeypatch.setattr(backup, "problem", spied(backup.problem, checked))
+    known = tidy._backed_up(lake.writer, states, raw[:2], LATER)
+    assert [known[("binance", "linear", "trade"), date].backed_up for date in dates] == [True, True, False, False]
+    assert len(checked) == 1
+
+
+def spied(work, calls):
+    def spy(*given, **named):
+        calls.append(given)
+        return work(*given, **named)
+
+    return spy
 
 
 def test_a_damaged_copy_of_the_manifest_lets_no_raw_go(lake):
