@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from collectors import exchanges
+from market.session import Gap
+from market.times import DAY
 from simulator import oracle, venues
-from simulator.events import Top
+from simulator.events import Fill, Top
 from simulator.instruments import listing
 from simulator.market import Market
 from tests.support.virtual import campaign
+from tests.support.virtual import judge as judges
 from tests.support.virtual.judge import Judge
 from tests.support.virtual.market import Memory
 from tests.support.virtual.schedule import KINDS, Lane, draw
@@ -85,3 +89,30 @@ def test_f63_a_row_that_nobody_sent_and_an_event_without_a_row_are_found(tmp_pat
     told_again, verdict = judged(tmp_path, [(101, "10", "11"), (202, "10", "12"), (404, "9", "11"), (406, "9", "11")])
     assert list(told_again.ids) == [1, 2, 4]
     assert [(found.rule, found.count) for found in verdict.findings] == [("unexplained_loss", 1)]
+
+
+def test_f63_a_stream_that_is_away_for_days_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = venues.load("coinbase")
+    truth = Memory(twin.SIGNS, {"spot": ["trade"]})
+    (book,) = Market(listing(["spot"], ["BTCUSDT"], 1, 0, twin.CUSTOM), 1, 1.0, 0).books
+    for day in range(4):  # two trades a day; of those of the middle days nothing is stored
+        for number in (2 * day + 1, 2 * day + 2):
+            truth.event(Fill(book, number, "1", "1", True, "MARKET", day * DAY + number, 1, 1), 0, "1")
+    values = list(truth.seen.told["trade", "spot", "BTC-USDT"].values)
+    truth.line("fault", 1, "acks", {"market": "spot", "seconds": 3 * DAY / SECOND}, "begin", {}, 3)
+    rows = [[1, 2], [], [], [7, 8]]
+    monkeypatch.setattr(judges, "Lake", lambda _: nullcontext())
+    monkeypatch.setattr(judges.contextlib, "closing", lambda lake: lake)
+    judge = Judge("coinbase", truth, tmp_path, {"spot": ["trade"]})
+    gap = Gap("g", "coinbase", "spot", "trade", "BTC-USDT", 2, 3 * DAY + 7, 3, 7, "disconnect", "ids", "open", "s", 3)
+    for day, ids in enumerate(rows):
+        read = {"BTC-USDT": oracle.Stored(ids, [values[one - 1] for one in ids])} if ids else {}
+        monkeypatch.setattr(judge, "_read", lambda *_, read=read: read)
+        stored, places = judge._stored((day + 1) * DAY)
+        verdict = oracle.judge(truth.seen, stored, [judges.as_of(gap, (day + 1) * DAY)], (day + 1) * DAY, 900.0)
+        assert verdict.findings == [], day
+        truth.forget(places, day * DAY)
+        judge._before, judge._since = judge._since, (day + 1) * DAY
+    assert (verdict.missing, verdict.covered) == (4, 4), "what is between its two rows"

@@ -64,9 +64,12 @@ class Judge:
         """Gaps of streams that had nothing to say for longer than their channel may be quiet."""
         self.verdicts: list[oracle.Verdict] = []
         self._signs = venues.load(venue).SIGNS
-        self._since = 0
+        self._before = self._since = 0
+        """Where the last span began, and where it ended."""
         self._past: dict[Key, set[int]] = {}
         """Ids of the span before, which rows beside its end may have."""
+        self._begun: set[Key] = set()
+        """Streams whose truth begins with the newest of their rows in the spans before."""
 
     def span(self, until: int) -> oracle.Verdict:
         """Everything since the last call and before `until` (us), moved back to where no gap is."""
@@ -84,7 +87,11 @@ class Judge:
         stored, places = self._stored(end)
         with mock.patch.object(oracle, "SLACK", SLACK):
             verdict = oracle.judge(
-                self.truth.seen, stored, [gap for gap in gaps if self._of_span(gap, end)], end, GRACE_SECONDS
+                self.truth.seen,
+                stored,
+                [as_of(gap, end) for gap in gaps if self._of_span(gap, end)],
+                end,
+                GRACE_SECONDS,
             )
         self._handovers(over, gaps)
         said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
@@ -101,7 +108,7 @@ class Judge:
         for key, place in places.items():
             self._past[key] = set(self.truth.seen.told[key].ids[:place])
         self.truth.forget(places, end - DAY)
-        self._since = end
+        self._before, self._since = self._since, end
         return verdict
 
     def told(self) -> list[str]:
@@ -164,7 +171,18 @@ class Judge:
                         place = max((there[one] for one, _ in kept if one in there), default=0)
                         if place:
                             places[key] = place
+        self._go_on(stored)
+        self._begun |= places.keys()
         return stored, places
+
+    def _go_on(self, stored: dict[Key, oracle.Stored]) -> None:
+        """A stream that has rows again after a span without any goes on from the newest before it, which lies too far
+        back to be read once more: what is between them is missing.
+        """
+        for key in self._begun & stored.keys():
+            told, held = self.truth.seen.told[key], stored[key]
+            if held.ids and told.times[0] < self._before:
+                held.ids, held.values = [told.ids[0], *held.ids], [told.values[0], *held.values]
 
     def _read(self, lake: Lake, market: str, kind: str, end: int) -> dict[str, oracle.Stored]:
         """By symbol, with what lies beside the span."""
@@ -192,6 +210,11 @@ class Judge:
             elif not self.truth.said(key, signs.digest(*said)):
                 found[signs.digest(*said)] = value
         return oracle.Stored(list(found), list(found.values()))
+
+
+def as_of(gap: Gap, end: int) -> Gap:
+    """The gap as it was at the end of a span (us): what ends later still grew, and is held to its ids in the next."""
+    return gap if gap.ts_to is None or gap.ts_to <= end else msgspec.structs.replace(gap, ts_to=None, id_to=None)
 
 
 def closed_days(root: Path, before: int) -> list[str]:

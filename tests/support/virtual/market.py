@@ -13,6 +13,7 @@ from unittest import mock
 import msgspec
 
 from collectors import exchanges
+from market.times import DAY
 from simulator import hub as hubs
 from simulator import market as markets
 from simulator import signs, venues, witness
@@ -124,7 +125,9 @@ class Memory:
         """Nothing waits."""
 
     def forget(self, kept: Mapping[Key, int], before: int) -> None:
-        """Let go of what is judged: of each stream everything before the place `kept`, of the rest what is older."""
+        """Let go of what is judged: of each stream everything before the place `kept`, of the rest what is older.
+        Faults stay as long as something that they may have taken.
+        """
         for key, told in self.seen.told.items():
             place = kept.get(key, 0)
             if not place:
@@ -139,7 +142,8 @@ class Memory:
                 left = {what: [one for one in numbers if one >= first] for what, numbers in said.items()}
                 self._gone[key] = said.keys()
                 self._said[key] = {what: numbers for what, numbers in left.items() if numbers}
-        self.seen.faults = [fault for fault in self.seen.faults if fault.time >= before]
+        first = min((told.times[0] for told in self.seen.told.values()), default=before)
+        self.seen.faults = [fault for fault in self.seen.faults if fault.time >= min(before, first - DAY)]
         self.seen.requests = [request for request in self.seen.requests if request.time >= before]
         self.seen.links = {n: link for n, link in self.seen.links.items() if not link.closed or link.closed >= before}
 
