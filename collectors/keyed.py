@@ -124,7 +124,8 @@ class KeyedMerger(Memory):
             self._come(line, event, ts, ts, 0, IN_FLIGHT)
         else:
             self._come(line, event, ts, ts, 0 if follows else line.ts)
-            line.come_to(event.session, ts)
+            if ts > line.came.get(event.session, 0):  # what comes late on its own connection shows nothing
+                line.came[event.session] = ts
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)
 

@@ -108,10 +108,6 @@ class Line:
         if self.twin:
             self.came[self.twin] = self.copied
 
-    def come_to(self, session: str, at: int) -> None:
-        """A session has an event of the number `at`: behind its newest it has come late, and left out nothing."""
-        self.came[session] = max(at, self.came.get(session, at))
-
     def was_mute(self, session: str, at: int, newest: int) -> bool:
         """Whether a session that goes on at the number `at` has left out the newest one of all."""
         came = self.came.get(session)

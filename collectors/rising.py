@@ -96,7 +96,8 @@ class MonotonicMerger(Memory):
         else:
             line.remember()
             self._come(line, event, at, ts, line.next - 1)
-            line.come_to(event.session, at)
+            if at > line.came.get(event.session, -1):  # what comes late on its own connection shows nothing
+                line.came[event.session] = at
         gap = line.gap
         if gap is not None and not (known and event.session == gap.session):
             behind = number is not None and number < line.next and ts <= line.ts and event.session != gap.session
