@@ -136,9 +136,9 @@ async def test_a_count_of_starts_that_is_stopped(tmp_path: Path, monkeypatch: py
     mode = safe_mode.SafeMode(tmp_path, SafeModeConfig(), clock)
     held = Held()
     monkeypatch.setattr(mode, "_keep", held)
-    passing = asyncio.ensure_future(clock.run(held.begun.wait()))
-    await ends_before_its_asker(held, mode.run(asyncio.Event()))
-    await passing
+    running = asyncio.ensure_future(mode.run(asyncio.Event()))
+    await clock.run(held.begun.wait())
+    await ends_before_its_asker(held, running)
 
 
 async def test_of_an_archive_that_is_stopped_the_next_waits_for_its_end(
