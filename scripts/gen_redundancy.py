@@ -24,18 +24,19 @@ one is closed when every stream of it is shown to overlap (the column *a handove
 30 s. Streams on which nothing comes meanwhile have nothing to show: that the venue has taken them on is enough for
 those that may be silent for long. The old session's row says how many streams were `joined by ids` (or by what else
 tells copies), taken on, quiet, or silent on the new one; a stream that only the old one still sent is a gap until the
-new one sends it. A planned handover leaves no gap row, with one exception: where a venue tells a candle by the next one
-only (Kraken's and KuCoin's spot, ccxt) and the new connection has told none of a symbol yet, the old one may have held
-one whose trades were all before the new one came. Unless the next candle follows on the last, the time between them is
-a gap with cause `handover`, which asking the venue for its candles closes. Twins take turns: the second one's first
-life is half as long.
+new one sends it. A planned handover between connections that are less than two seconds apart leaves no gap row, with
+one exception: where a venue tells a candle by the next one only (Kraken's and KuCoin's spot, ccxt) and the new
+connection has told none of a symbol yet, the old one may have held one whose trades were all before the new one came.
+Unless the next candle follows on the last, the time between them is a gap with cause `handover`, which asking the venue
+for its candles closes. Twins take turns: the second one's first life is half as long.
 
 A connection that ends before it is handed over, or one of two twins, leaves no gap of streams without ids that follow
 each other if the other connection's subscription was answered while the ending one was still heard: up to its close
 frame, or to its last message where it was torn. The first event of the other one confirms that answer. Where none comes
 (it ends too, is found silent, or says nothing for longer than the channel declares) the time is a gap since the last
 event that is stored.
-
+"""
+UNKNOWN = """\
 ## What is not known yet
 
 A connection that comes in ahead of another one proves nothing of the time between the newest row and its own first
@@ -49,13 +50,13 @@ younger than that, the next start tells from the last lines: from the newest row
 that is a gap with cause `crash`, unless the connection is recorded to have had the stream before. That may be more than
 was missed, and is never less. Of forced orders, which may be silent for hours, the next start compares when an
 interrupted connection was heard last (by its frames) with when the first of the others was taken on: what came between
-is such a gap. A handover in which the two connections are less than two seconds apart leaves no row.
+is such a gap.
 """
 
 
 def page(made: str, table: Callable[[Iterable[str], Iterable[Iterable[str]]], str]) -> str:
     """The page; `made` is its first line, `table` makes one of Markdown."""
-    return "\n".join([made, HEAD, *_ways(table), *_markets(table), HANDOVERS, *_cuts(table)])
+    return "\n".join([made, HEAD, *_ways(table), *_markets(table), HANDOVERS, *_cuts(table), UNKNOWN.rstrip(), ""])
 
 
 def _ways(table: Callable[[Iterable[str], Iterable[Iterable[str]]], str]) -> Iterator[str]:
