@@ -24,7 +24,7 @@ from market.session import (
     Resume,
     Send,
 )
-from market.times import MINUTE, SECOND, to_datetime
+from market.times import HOUR, MINUTE, SECOND, to_datetime
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures" / "exchanges"
 VENUE = exchanges.load("coinbase")
@@ -95,14 +95,35 @@ def test_the_heartbeats_come_first_and_each_request_is_of_one_channel():
     assert all(one["product_ids"] == ["BTC-USD", "ETH-USD"] for one in later)
 
 
-def test_what_an_answer_lists_is_taken_on_and_what_it_leaves_out_is_refused():
+def symbols_of(said):
+    return [(type(one), [stream.symbol for stream in one.streams]) for one in said]
+
+
+def test_what_an_answer_lists_is_taken_on_and_what_it_leaves_out_twice_is_refused():
     made, _ = session(["trade"], ["BTC-USD", "NOT-USD"])
     ticks(made, NOW + SECOND)
     assert made.receive(ack(0, heartbeats=["heartbeats"]), NOW) == ()
-    said = made.receive(ack(1, heartbeats=["heartbeats"], market_trades=["BTC-USD"]), NOW)
-    assert [(type(one), [stream.symbol for stream in one.streams]) for one in said] == [
-        (Acknowledged, ["BTC-USD"]), (Refused, ["NOT-USD"]),
-    ]  # fmt: skip
+    held = ack(1, heartbeats=["heartbeats"], market_trades=["BTC-USD"])
+    assert symbols_of(made.receive(held, NOW)) == [(Acknowledged, ["BTC-USD"])]
+    (again,) = sent(ticks(made, NOW + 2 * SECOND))
+    assert again["product_ids"] == ["NOT-USD"]
+    said = made.receive(ack(2, heartbeats=["heartbeats"], market_trades=["BTC-USD"]), NOW + 2 * SECOND)
+    assert symbols_of(said) == [(Refused, ["NOT-USD"])]
+
+
+def test_what_was_refused_is_asked_for_every_hour_until_the_venue_lists_it():
+    made, _ = session(["trade"], ["BTC-USD", "NEW-USD"])
+    asking, now, asked, said = made.subscriber, NOW, [], []
+    asking.listed((), now)  # of the heartbeats
+    while (due := asking.deadline()) is not None:
+        now = max(now, due)
+        for request in sent(asking.tick(now)):
+            asked.append((round((now - NOW) / HOUR), request["product_ids"]))
+            names = ["BTC-USD", *(["NEW-USD"] if now > NOW + 2 * HOUR else [])]
+            said += symbols_of(asking.listed([f"market_trades:{name}" for name in names], now))
+    new = ["NEW-USD"]
+    assert asked == [(0, ["BTC-USD", *new]), (0, new), (1, new), (1, new), (2, new)]
+    assert said == [(Acknowledged, ["BTC-USD"]), (Refused, new), (Acknowledged, new)]
 
 
 def test_an_answer_that_lists_nothing_of_a_request_may_be_a_late_one():
