@@ -51,14 +51,15 @@ def candle(trades: list[Happened]) -> tuple[float | int, ...]:
 def workers_of(pid: int) -> list[int]:
     """The spawned worker processes of a daemon."""
     threads = Path(f"/proc/{pid}/task").glob("*/children")  # a process is the child of the thread that started it
-    children = [int(child) for thread in threads for child in thread.read_text().split()]
-    return [child for child in children if b"spawn_main" in _command_line(child)]
+    children = [int(child) for thread in threads for child in _told(thread).split()]
+    return [child for child in children if b"spawn_main" in _told(Path(f"/proc/{child}/cmdline"))]
 
 
-def _command_line(pid: int) -> bytes:
+def _told(place: Path) -> bytes:
+    """What the kernel tells there; nothing where the thread or process has just ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
+        return place.read_bytes()
+    except OSError:
         return b""
 
 
