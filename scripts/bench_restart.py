@@ -70,7 +70,7 @@ def main(given: list[str] | None = None) -> int:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found) if options.json else _text(found))
     if options.record:
-        figures.of_restart(found, " ".join(["scripts/bench_restart.py", *(sys.argv[1:] if given is None else given)]))
+        figures.of_restart(found, figures.command("scripts/bench_restart.py", sys.argv[1:] if given is None else given))
     return 1 if found.get("stops", {}).get("lost") else 0
 
 

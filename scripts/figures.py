@@ -16,7 +16,7 @@ import platform
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,16 @@ def record(measured: Mapping[str, tuple[float, str]], command: str) -> None:
     made = FILE.with_suffix(".tmp")
     made.write_text(json.dumps([figures[name] for name in sorted(figures)], indent=1) + "\n", encoding="utf-8")
     made.replace(FILE)
+
+
+def command(script: str, given: Sequence[str]) -> str:
+    """What measured, as anybody may run it: without where its files lay, and that the figures were written down."""
+    told = list(given)
+    while "--out" in told:
+        place = told.index("--out")
+        del told[place : place + 2]
+    kept = [one for one in told if one not in ("--judge", "--record", "--json") and not one.startswith("--out=")]
+    return " ".join([script, *kept])
 
 
 def of_soak(result: Mapping[str, Any], command: str) -> None:

@@ -276,7 +276,7 @@ def main(given: list[str] | None = None) -> int:
     if options.record:
         of_run = figures.of_reads if options.reads else figures.of_soak
         record = of_run if "verdicts" in result else figures.of_burst
-        record(result, " ".join(["scripts/soak.py", *(given if given is not None else sys.argv[1:])]))
+        record(result, figures.command("scripts/soak.py", sys.argv[1:] if given is None else given))
     return 1 if result["violations"] else 0
 
 

@@ -131,3 +131,9 @@ def test_the_page_shows_every_promise_fault_and_figure() -> None:
         assert re.search(rf"^\| {name} \| .+ \| .+ \|$", page, re.MULTILINE), name
     for name in TOLD["figures"]:
         assert re.search(rf"^\| {re.escape(name)} \| ", page, re.MULTILINE), name
+
+
+def test_a_figure_names_its_command_without_where_somebody_kept_the_files():
+    given = ["--minutes", "10", "--out", "/somewhere/else", "--judge", "--place", "/tmp", "--out=there", "--record"]
+    assert figures.command("scripts/soak.py", given) == "scripts/soak.py --minutes 10 --place /tmp"
+    assert not [entry["command"] for entry in figures.held().values() if "--out" in str(entry["command"])]
