@@ -33,5 +33,7 @@ def test_every_loss_of_a_minute_of_faults_is_told_and_nothing_else(
     assert list(verdicts) == (venues.names() if exchanges == "all" else [exchanges])
     for verdict in verdicts.values():
         assert {"drop_ids", "bad_price", "bad_time", "nobody was connected"} <= verdict["lost"].keys()
-        assert {"jump", "disconnect", "silence"} <= verdict["causes"].keys()
+        assert {"jump", "disconnect"} <= verdict["causes"].keys()
+        # where a venue numbers its messages, the first one after a silence may show it before its bound does
+        assert {"silence", "messages_missing"} & verdict["causes"].keys()
         assert verdict["covered"] + verdict["in_quarantine"] + verdict["undetectable"] == verdict["missing"] > 0
