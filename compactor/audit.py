@@ -100,6 +100,10 @@ async def nothing_more(_found: Sequence[Audit]) -> None:
     """Nobody is asked."""
 
 
+async def nothing_yet() -> None:
+    """Nobody is asked before the night."""
+
+
 def silent(_done: int, _total: int, _what: str) -> None:
     """No progress wanted."""
 
@@ -121,6 +125,8 @@ class AuditService:
     ) -> None:
         self.then: Then = nothing_more
         """What is done with what a night found."""
+        self.meanwhile: Callable[[], Awaitable[None]] = nothing_yet
+        """What is done by day, at every look, for the nights to come."""
         self._writer = writer
         self._executor = executor
         self._clock = clock
@@ -132,10 +138,12 @@ class AuditService:
     async def run(self, stop: asyncio.Event) -> None:
         """Nights until told to stop; the first where the hour has come already today."""
         while not await pause(self._clock, stop, LOOK_SECONDS):
+            if not self._config.days or self._waits():
+                continue
+            await self.meanwhile()
             now = self._clock.now()
             night = date_of(now).isoformat()
-            due = self._config.days and night != self._night and now % DAY >= self._config.from_hour * HOUR
-            if due and not self._waits():
+            if night != self._night and now % DAY >= self._config.from_hour * HOUR:
                 self._night = night
                 await self.night(stop)
 

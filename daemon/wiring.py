@@ -150,7 +150,7 @@ def _askers(
             enabled=config.compactor.audit.fetch,
         )  # fmt: skip
         queue.also(job_standing.CANDLES, candles)
-        audit.then = candles.asked
+        audit.then, audit.meanwhile = candles.asked, candles.by_day
     jobs |= {**queue.control(), "backfill": job_backfill.control_job(queue)}
     jobs |= {name: job_calls.control_job(queue, name) for name in sorted(calls)}
     if collectors is None or repair is None:

@@ -32,8 +32,10 @@ def day_not_told(*, exchange: str, market_type: str, date: str, files: int, hint
 
 
 def candles_asked(*, exchange: str, market_type: str, job: str, parts: int) -> None:
-    """The venue is asked for candles that the newest closed days lack, by a job."""
-    text = f"{exchange} {market_type}: the venue is asked for candles that closed days lack, {parts:,} parts of {job}"
+    """The venue is asked for candles that days are to be held against, by a job."""
+    text = (
+        f"{exchange} {market_type}: the venue is asked for candles to hold its days against, {parts:,} parts of {job}"
+    )
     say("INFO", "candles_asked", text, exchange=exchange, market_type=market_type, job=job, parts=parts)
 
 

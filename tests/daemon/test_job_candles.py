@@ -97,7 +97,7 @@ async def test_candles_that_a_night_lacks_come_by_a_job_and_the_day_is_judged_in
     await night.once()
     [job] = night.jobs()
     assert (job.work, job.state, job.priority, job.asked_by) == (CANDLES, "done", BACKFILL, "the daemon")
-    assert job.what == "candles of binance spot that closed days lack, found by the daemon"
+    assert job.what == "candles of binance spot to hold its days against, found by the daemon"
     assert night.woken == [job.job]
     assert [one.symbol for one in writer.manifest.job_chunks(job.job)] == ["BTCUSDT"]
     [attempt] = writer.manifest.job_attempts(job.job)
