@@ -88,10 +88,6 @@ class Memory(Giving, ABC):
             if line.since and cause == HANDOVER and session in line.sessions and len(line.sessions) > 1:
                 line.since = max(line.since, now - IN_FLIGHT)  # who follows was there by then
             line.leave(session)
-            for hole in line.holes:
-                if hole.silent and hole.session == session:  # it was to come on the one that is lost
-                    hole.silent = False
-                    self._report(line, hole, now)
             for doubt in line.unproven(session) if line.doubts else ():
                 if cause != HANDOVER:
                     self._doubtful(line, doubt, cause, session, now)

@@ -9,7 +9,9 @@ from market.session import Gap
 
 
 class Hole:
-    """Ids [start, end) that were not seen. `gap` is its row, once it has one; `silent` holes are no loss of ours."""
+    """Ids [start, end) that were not seen. `gap` is its row, once it has one; `silent` holes are no loss of ours: what
+    was stored, or told to be missing, before a restart.
+    """
 
     __slots__ = ("end", "found_at", "gap", "reported", "session", "silent", "start", "ts_from", "ts_to")
 

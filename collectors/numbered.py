@@ -171,11 +171,10 @@ class IdMerger(Memory):
         return True
 
     def _unknown(self, line: Line, event: Event, start: int, end: int) -> None:
-        """Ids [start, end) below all that is known: what lies between is no loss of ours."""
+        """Ids [start, end) below all that is known: what lies between has yet to come, or is no loss of ours."""
         ts = venue_time(event)
-        told = line.low <= line.resumed or (isinstance(event, Trade) and event.condition == HISTORY)
-        unknown = Hole(end, line.low, event.ts_recv, ts, line.began, "" if told else event.session)
-        unknown.silent = True
+        unknown = Hole(end, line.low, event.ts_recv, ts, line.began, event.session)
+        unknown.silent = line.low <= line.resumed or (isinstance(event, Trade) and event.condition == HISTORY)
         line.low, line.began = start, ts
         if unknown.start < unknown.end:
             self._hold(line, unknown, event.ts_recv)

@@ -136,7 +136,7 @@ def untold(writer: LakeWriter, stretch: Stretch, now: int) -> Iterator[Gap]:
         known.setdefault(gap.symbol, {})[gap.gap_id] = gap
     for gap in stretch.memory.tick(now + MOMENT):
         told = known.get(gap.symbol, {})
-        if gap.gap_id in told or any(_gave_up(one, gap) for one in told.values()):
+        if gap.gap_id in told or any(_tells(one, gap) or _gave_up(one, gap) for one in told.values()):
             continue
         stop = stretch.before.get(gap.symbol)
         if stop is not None and stop.seq is not None and gap.id_from == stop.seq + 1:
@@ -153,6 +153,14 @@ def doubts(writer: LakeWriter, found: Recovery, stretch: Stretch, told: Mapping[
         sessions = {row.session for row in live(found)[stretch.lane[:2]]}
         found_now = doubted(writer, stretch.lane, stretch.segments[0], stretch.entries, sessions, told, now)
         yield from (gap for gap in found_now if gap.gap_id not in told)
+
+
+def _tells(told: Gap, hole: Gap) -> bool:
+    """Whether a row tells of all ids of a hole: one that has filled in part since it was told keeps its name."""
+    if told.state != "open" or told.missing is None or hole.missing is None:
+        return False
+    before = (hole.id_from or 0) - (told.id_from or 0)
+    return before >= 0 and before + hole.missing <= told.missing
 
 
 def _gave_up(told: Gap, hole: Gap) -> bool:

@@ -41,16 +41,16 @@ UNKNOWN = """\
 
 A connection that comes in ahead of another one proves nothing of the time between the newest row and its own first
 event: the other one may be mute. That one shows it by what it sends next. Where ids follow each other or updates chain
-the rows themselves tell what is missing, and where one connection leads there are no rows meanwhile. In all other ways
-(`rising`, `named`, `alike`, `summed`) rows are stored while it is not known, so that a process that is killed would
-lose what was missed without a word. So what nobody has shown within two seconds is a gap (`stalled`, of `summed` books
-`checksum`), and `repaired` with the source `late` once it is shown that nothing is missing. A connection that leaves
-out what another one had is no matter of speed: its gap is recorded with the next row. What a kill or a power cut finds
-younger than that, the next start tells from the last lines: from the newest row before a connection's first one up to
-that is a gap with cause `crash`, unless the connection is recorded to have had the stream before. That may be more than
-was missed, and is never less. Of forced orders, which may be silent for hours, the next start compares when an
-interrupted connection was heard last (by its frames) with when the first of the others was taken on: what came between
-is such a gap.
+the rows themselves tell what is missing, below the first that came too, and where one connection leads there are no
+rows meanwhile. In all other ways (`rising`, `named`, `alike`, `summed`) rows are stored while it is not known, so that
+a process that is killed would lose what was missed without a word. So what nobody has shown within two seconds is a gap
+(`stalled`, of `summed` books `checksum`), and `repaired` with the source `late` once it is shown that nothing is
+missing. A connection that leaves out what another one had is no matter of speed: its gap is recorded with the next row.
+What a kill or a power cut finds younger than that, the next start tells from the last lines: from the newest row before
+a connection's first one up to that is a gap with cause `crash`, unless the connection is recorded to have had the
+stream before. That may be more than was missed, and is never less. Of forced orders, which may be silent for hours, the
+next start compares when an interrupted connection was heard last (by its frames) with when the first of the others was
+taken on: what came between is such a gap.
 """
 
 

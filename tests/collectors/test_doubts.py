@@ -404,3 +404,59 @@ def test_whenever_in_a_doubt_the_kill_comes_what_is_no_row_lies_in_a_gap(tmp_pat
             missing = set(range(min(stored), max(stored))) - {*stored}
             untold = {n for n in missing if not any(told(gap, venue.at[n]) for gap in gaps)}
             assert untold == set(), seed
+
+
+@pytest.mark.parametrize("way", ["numbered", "chained"])
+@pytest.mark.parametrize("seconds", [0, 3, 10 * 60])
+def test_ids_below_the_first_that_came_are_in_one_gap_though_a_kill_came(
+    tmp_path: Path, way: str, seconds: int
+) -> None:
+    """The second connection is further than the first one, which brings the events 0 and 1 of its 0 to 4 and no more.
+    After ten minutes their segment is sealed, and not read again.
+    """
+    with Life(tmp_path, way) as life:
+        life.opens("a-1-1", T0)
+        life.opens("b-1-1", T0)
+        first = life.say(5, "b-1-1")
+        life.comes(first)
+        for n in range(2):
+            event = life.say(n, "a-1-1")
+            event.ts_recv = first.ts_recv + n
+            life.comes(event)
+        if seconds:
+            after = life.say(5 + seconds * SECOND // EVERY, "b-1-1")
+            if isinstance(after, Trade):
+                after.seq = 5_000_006
+            elif isinstance(after, BookDelta):
+                after.prev_id, after.last_id = 5_000_050, 5_000_060
+            life.comes(after)
+            (gap,) = life.gaps()
+            assert (gap.session, gap.state) == ("a-1-1", "open")
+    for _ in range(2):
+        with Life(tmp_path, way, T0 + 20 * MINUTE) as after_it:
+            gap, crash = after_it.gaps()
+            ids = (5_000_002, 5_000_005) if way == "numbered" else (5_000_011, 5_000_041)
+            assert (gap.id_from, gap.id_to, gap.state, crash.cause) == (*ids, "open", CRASH)
+            assert all(told(gap, T0 + n * EVERY) for n in (2, 3, 4))
+
+
+def begun_late(rng: random.Random) -> list[str]:
+    """A connection is cut before it brought anything, so that the other one may be behind its first event."""
+    cut = ["venue"] * rng.randint(1, 4) + [f"cut {rng.choice('ab')}"]
+    return cut + rng.choices(["venue", "venue", "a", "b"], k=rng.randint(2, 14))
+
+
+@pytest.mark.parametrize("way", ["numbered", "chained"])
+def test_whenever_at_the_beginning_the_kill_comes_ids_that_are_missing_are_told_once(tmp_path: Path, way: str) -> None:
+    for seed in (2, 14, 33, 55, *range(100, 100 + SEEDS)):
+        rng = random.Random(seed)
+        venue = Venue(times(rng.choices([MS, 300 * MS, 3 * SECOND, MINUTE], weights=[4, 4, 1, 1], k=LENGTH)))
+        root = tmp_path / str(seed)
+        root.mkdir()
+        with Life(root, way) as life:
+            Killed(life, venue, way, rng).go(begun_late(rng), safely=False)
+        with Life(root, way, venue.at[-1] + MINUTE) as after:
+            stored, gaps = after.stored(), [gap for gap in after.gaps() if gap.missing and gap.state == "open"]
+            found = [n for gap in gaps for n in range((gap.id_from or 0) - 5_000_000, (gap.id_to or 0) - 5_000_000)]
+            assert len(found) == len(set(found)), seed
+            assert set(range(min(stored, default=0), max(stored, default=0))) - {*stored} <= set(found), seed

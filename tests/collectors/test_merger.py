@@ -82,13 +82,18 @@ def test_reordering_at_the_very_start_is_no_gap_and_no_loss():
 
 
 @pytest.mark.parametrize("cause", ["disconnect", "handover"])
-def test_what_was_under_way_before_the_first_event_is_missing_once_its_connection_is_lost(cause):
+def test_what_was_under_way_before_the_first_event_is_missing_unless_it_comes_soon(cause):
     made = ids()
     feed(made, trade(104, session="n-1-2"), trade(101), trade(102))
-    assert made.tick(T + 60 * SECOND) == []
-    (gap,) = made.interrupt("n-1-1", [], cause, T + 60 * SECOND)
-    assert (gap.id_from, gap.id_to, gap.state) == (103, 104, "open")
+    assert made.tick(trade(101).ts_recv + 2 * SECOND - 1) == []
+    (gap,) = made.tick(T + 60 * SECOND)
+    assert (gap.id_from, gap.id_to, gap.state, gap.session) == (103, 104, "open", "n-1-1")
     assert gap.ts_from <= trade(103).ts_event < gap.ts_to
+    assert made.interrupt("n-1-1", [], cause, T + 61 * SECOND) == []
+    assert feed(made, trade(103, session="n-1-2")) == [True]
+    assert [(one.gap_id, one.state, one.source) for one in made.tick(T + 62 * SECOND)] == [
+        (gap.gap_id, "repaired", "late")
+    ]
 
 
 def test_repeated_ids_are_dropped_and_counted():
