@@ -1,18 +1,19 @@
 """The subscribing half of a connection: requests with numbers, their pacing, answers, refusals and time-outs. Pure.
 
 For venues whose answers carry the number of their request. A refusal concerns the whole request, so a refused request
-is halved until the name at fault stands alone.
+is halved until the name at fault stands alone; from then on that one is asked for now and then (`refusals`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.refusals import Refusals
 from collectors.subscriptions import Pacer, batches
-from market.session import Acknowledged, Leave, Limits, Output, Refused, Send, Stream, StreamState
+from market.session import Acknowledged, Leave, Limits, Output, Send, Stream, StreamState
 from market.times import SECOND
 
 ANSWER_WITHIN = 10 * SECOND
@@ -44,15 +45,19 @@ class Subscriber:
         self._states = states
         self._write = write
         self._size = limits.streams_per_request
-        self._queue = deque(Request(some, 0) for some in batches(streams, self._size))
+        self._queue = deque(Request(some, 0) for some in self._parts(streams))
         self._pacer = Pacer(limits.requests_per_second)
         self._waiting: dict[int, Request] = {}
         self._asked_again: set[str] = set()
+        self._refusals = Refusals(states)
         self._last_number = 0
 
     def tick(self, now: int) -> list[Output]:
         """The request that is due, one a pacing interval, and what to do about those never answered."""
         out: list[Output] = []
+        if again := self._refusals.again(now):
+            self._asked_again -= {stream.name for stream in again}
+            self.ask(again)
         for number in [n for n, r in self._waiting.items() if now >= r.sent_at + ANSWER_WITHIN]:
             out += self._unanswered(self._waiting.pop(number), now)
         if self._queue and self._pacer.take(now):
@@ -64,12 +69,18 @@ class Subscriber:
         times = [r.sent_at + ANSWER_WITHIN for r in self._waiting.values()]
         if self._queue:
             times.append(self._pacer.next_at)
+        if (again := self._refusals.deadline()) is not None:
+            times.append(again)
         return min(times, default=None)
+
+    def ask(self, streams: Sequence[Stream]) -> None:
+        """Subscribe to these too."""
+        self._queue.extend(Request(some, 0) for some in self._parts(streams))
 
     def renew(self, streams: Sequence[Stream]) -> None:
         """End subscriptions and begin them again: some venues then send the whole book anew."""
         asked = {stream for one in (*self._queue, *self._waiting.values()) if one.renewal for stream in one.streams}
-        for some in batches([stream for stream in streams if stream not in asked], self._size):
+        for some in self._parts([stream for stream in streams if stream not in asked]):
             self._queue.append(Request(some, 0, UNSUBSCRIBE, renewal=True))
             self._queue.append(Request(some, 0, SUBSCRIBE, renewal=True))
 
@@ -82,7 +93,7 @@ class Subscriber:
         request = self._take(number)
         if request is None:
             return None
-        return [] if request.renewal else self._acknowledge(request.streams, now)
+        return self._taken_on(request, request.streams, now)
 
     def refused(self, number: int | None, reason: str, now: int, *, held: bool = False) -> list[Output] | None:
         """The venue refused a request, as `accepted`; `held`: because it serves one of the streams already."""
@@ -93,12 +104,30 @@ class Subscriber:
             return []
         if len(request.streams) == 1:
             if held:
-                return [] if request.renewal else self._acknowledge(request.streams, now)
-            return [Refused(request.streams, reason[:300])]
+                return self._taken_on(request, request.streams, now)
+            return self._refusals.refuse(request.streams, reason, now)
         half = -(-len(request.streams) // 2)
         parts = reversed(batches(request.streams, half))
         self._queue.extendleft(Request(some, 0, renewal=request.renewal) for some in parts)
         return []
+
+    def _parts(self, streams: Sequence[Stream]) -> Iterable[tuple[Stream, ...]]:
+        """`streams` as requests can name them."""
+        alike: dict[str, list[Stream]] = {}
+        for stream in streams:
+            alike.setdefault(self._together(stream), []).append(stream)
+        return (some for held in alike.values() for some in batches(held, self._size))
+
+    def _together(self, stream: Stream) -> str:
+        """What the streams of one request have in common."""
+        del stream
+        return ""
+
+    def _taken_on(self, request: Request, streams: tuple[Stream, ...], now: int) -> list[Output]:
+        """The venue serves these of a request."""
+        if request.what == SUBSCRIBE:
+            self._refusals.taken_on(streams)
+        return [] if request.renewal else self._acknowledge(streams, now)
 
     def _take(self, number: int | None) -> Request | None:
         if number is None:
@@ -117,11 +146,13 @@ class Subscriber:
         return [Acknowledged(streams)] if streams else []
 
     def _unanswered(self, request: Request, now: int) -> list[Output]:
-        """Data proves a subscription better than an answer; the rest is asked for once more, then given up."""
+        """Data proves a subscription better than an answer; the rest is asked for once more, then given up. What was
+        refused before has its turn again later.
+        """
         if request.renewal:
             return []
         proven = tuple(s for s in request.streams if self._states[s.name].events)
-        rest = tuple(s for s in request.streams if not self._states[s.name].events)
+        rest = tuple(s for s in request.streams if not self._states[s.name].events and s not in self._refusals)
         out = self._acknowledge(proven, now)
         again = {s.name for s in rest}
         if again & self._asked_again:

@@ -111,18 +111,20 @@ def test_what_an_answer_lists_is_taken_on_and_what_it_leaves_out_twice_is_refuse
     assert symbols_of(said) == [(Refused, ["NOT-USD"])]
 
 
-def test_what_was_refused_is_asked_for_every_hour_until_the_venue_lists_it():
+def test_what_was_refused_is_asked_for_twice_after_a_minute_and_every_hour_until_the_venue_lists_it():
     made, _ = session(["trade"], ["BTC-USD", "NEW-USD"])
     asking, now, asked, said = made.subscriber, NOW, [], []
     asking.listed((), now)  # of the heartbeats
     while (due := asking.deadline()) is not None:
         now = max(now, due)
         for request in sent(asking.tick(now)):
-            asked.append((round((now - NOW) / HOUR), request["product_ids"]))
+            asked.append((round((now - NOW) / MINUTE), request["product_ids"]))
             names = ["BTC-USD", *(["NEW-USD"] if now > NOW + 2 * HOUR else [])]
             said += symbols_of(asking.listed([f"market_trades:{name}" for name in names], now))
     new = ["NEW-USD"]
-    assert asked == [(0, ["BTC-USD", *new]), (0, new), (1, new), (1, new), (2, new)]
+    assert asked == [
+        (0, ["BTC-USD", *new]), (0, new), (1, new), (1, new), (61, new), (61, new), (121, new),
+    ]  # fmt: skip
     assert said == [(Acknowledged, ["BTC-USD"]), (Refused, new), (Acknowledged, new)]
 
 

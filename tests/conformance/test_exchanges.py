@@ -9,11 +9,14 @@ or `rejected [<reason>]`),
 `server_time <us>` are outcomes too, and `reference.body` (an answer to the first request for instruments) beside
 `reference.events`. `contracts.known`, where there is one, are lines of contracts that a session is told of before its
 frames or answers. `nothing.json` is an answer of any route (`<market>/nothing-<kind>.json` of one), `$symbol` and `$ms`
-to be filled in; `greeting.frame` what the venue sends before anything may be asked of it, where it does.
+to be filled in; `greeting.frame` what the venue sends before anything may be asked of it, where it does;
+`subscribing.words` (of one market in its folder) its words for a subscription `refused` and `taken`, with `$id`,
+`$channel` and `$symbol` to be filled in.
 """
 
 import datetime as dt
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -32,6 +35,7 @@ from market.kinds import KIND_OF_EVENT, KINDS, Contract, Event, Quote
 from market.session import (
     EVERY_SYMBOL,
     SERVER_TIME,
+    Acknowledged,
     Connection,
     Fetch,
     Informed,
@@ -371,6 +375,41 @@ def named(stream, text):
     whom = stream.symbol == EVERY_SYMBOL or f'"{stream.symbol}"' in text
     words = (stream.channel, stream.channel.partition(".")[0])
     return f'"{stream.name}"' in text or (any(f'"{word}"' in text for word in words) and whom)
+
+
+def said_to(venue, market, request, stream, word):
+    """The venue's word for a request of one stream."""
+    own, common = (FIXTURES / venue / part / "subscribing.words" for part in (market, "."))
+    path = own if own.exists() else common
+    (text,) = (line.partition(" ")[2] for line in path.read_text("utf-8").splitlines() if line.startswith(f"{word} "))
+    number = next((str(value) for name, value in json.loads(request).items() if name in ("id", "req_id")), "")
+    for place, value in (("$id", number), ("$channel", stream.channel), ("$symbol", stream.symbol)):
+        text = text.replace(place, value)
+    return text.encode()
+
+
+@pytest.mark.parametrize("venue,market", MEMBERS)
+def test_a_stream_that_is_refused_is_said_once_and_asked_for_again_every_hour_until_it_is_taken_on(venue, market):
+    adapter = exchanges.load(venue)
+    (stream,) = adapter.streams(market, ["trade"], ["X"])
+    (connection,) = adapter.connections(market, [stream], adapter.ENDPOINTS[market])
+    session = adapter.session(msgspec.structs.replace(connection, rest=""), "fixture-1-1")
+    asked, out = [], []
+    outputs = [*session.start(NOW), *greeting(venue, session)]
+    for now in range(NOW, NOW + 8 * HOUR, 20 * SECOND):
+        outputs += session.tick(now)
+        requests = [one.text for one in outputs if isinstance(one, Send) and named(stream, one.text)]
+        outputs = []
+        for request in requests:
+            asked.append((now - NOW) // HOUR)
+            word = "refused" if now < NOW + 5 * HOUR else "taken"
+            outputs += session.receive(said_to(venue, market, request, stream, word), now)
+        out += [one for one in outputs if isinstance(one, Refused | Acknowledged)]
+    assert [type(one) for one in out] == [Refused, Acknowledged]
+    assert all(one.streams == (stream,) for one in out)
+    assert set(asked) == set(range(6)), "and no more from then on"
+    assert asked.count(0) <= 4, "at once and after a minute"
+    assert all(asked.count(hour) == 1 for hour in range(1, 6))
 
 
 @pytest.mark.parametrize("venue,market", MEMBERS)

@@ -3,7 +3,7 @@
 An acknowledgement proves little here (unknown symbols and wrong paths are acknowledged too). Where streams may be
 silent for hours, so that nothing else would tell, the venue is asked at the end what it took on, and what is not among
 that is asked for again. A refusal concerns the whole request, so a refused request is halved until the name at fault
-stands alone.
+stands alone; from then on that one is asked for now and then (`collectors.adapters.refusals`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from collectors.adapters.refusals import Refusals
 from collectors.exchanges.binance.wire import BAD_FRAME
 from collectors.subscriptions import Pacer, batches
-from market.session import Acknowledged, Leave, Limits, Output, Refused, Send, Stream, StreamState
+from market.session import Acknowledged, Leave, Limits, Output, Send, Stream, StreamState
 from market.times import SECOND
 
 ANSWER_WITHIN = 10 * SECOND
@@ -57,6 +58,7 @@ class Subscriber:
         self._pacer = Pacer(limits.requests_per_second)
         self._waiting: dict[int, _Request] = {}
         self._asked_again: set[str] = set()
+        self._refusals = Refusals(states)
         self._last_id = 0
         self._hidden = any(stream.sparse for stream in streams)
         """Whether something may be silent for ever; of all else silence is told."""
@@ -67,6 +69,8 @@ class Subscriber:
     def tick(self, now: int) -> list[Output]:
         """The requests that are due, one a pacing interval, and what to do about those never answered."""
         out: list[Output] = []
+        if again := self._refusals.again(now):
+            self._queue.extend(batches(again, self._limits.streams_per_request))
         for number in [n for n, r in self._waiting.items() if now >= r.sent_at + ANSWER_WITHIN]:
             out += self._unanswered(self._waiting.pop(number), now)
         if self._queue and self._pacer.take(now):
@@ -100,18 +104,20 @@ class Subscriber:
         times = [r.sent_at + ANSWER_WITHIN for r in self._waiting.values()]
         if self._queue or self._renewals or self._may_list():
             times.append(self._pacer.next_at)
+        if (again := self._refusals.deadline()) is not None:
+            times.append(again)
         return min(times, default=None)
 
     def accepted(self, number: object, result: bytes, now: int) -> list[Output] | None:
         """The venue answered `number` with a result (JSON); None where we asked no such thing."""
         request = self._take(number)
         if request is not None and request.listing:
-            return self._compare(request.streams, result)
+            return self._compare(request.streams, result, now)
         if request is None:
             return None
         return [] if request.renewal else self._acknowledge(request.streams, now)
 
-    def refused(self, number: object, code: int, reason: str) -> list[Output] | None:
+    def refused(self, number: object, code: int, reason: str, now: int) -> list[Output] | None:
         """The venue refused `number` (None: it did not say which; the oldest is meant). None where nothing waits."""
         if number is None and self._waiting:
             number = next(iter(self._waiting))
@@ -124,7 +130,7 @@ class Subscriber:
         ):  # a recording may have asked for nothing that is collected
             return []
         if len(streams) == 1 or code == TOO_MANY:
-            return [Refused(streams, f"{code}: {reason}")]
+            return self._refusals.refuse(streams, f"{code}: {reason}", now)
         self._queue.extendleft(reversed(batches(streams, -(-len(streams) // 2))))
         return []
 
@@ -147,7 +153,7 @@ class Subscriber:
         self._waiting[self._last_id] = _Request(streams, now, listing=True)
         return Send(msgspec.json.encode({"method": "LIST_SUBSCRIPTIONS", "id": self._last_id}).decode())
 
-    def _compare(self, streams: Sequence[Stream], result: bytes) -> list[Output]:
+    def _compare(self, streams: Sequence[Stream], result: bytes, now: int) -> list[Output]:
         """Ask again for what was acknowledged, has sent nothing, and is not among what was taken on."""
         try:
             taken = _names(result)
@@ -158,9 +164,10 @@ class Subscriber:
         missing = tuple(s for s in streams if s.name not in taken and not self._states[s.name].events)
         for state in (self._states[stream.name] for stream in missing):
             state.acknowledged_at = state.since = 0
+        self._refusals.taken_on([stream for stream in streams if stream not in missing])
         self._listed += 1
         if missing and self._listed >= ATTEMPTS:
-            return [Refused(missing, f"acknowledged {ATTEMPTS} times and never taken on")]
+            return self._refusals.refuse(missing, f"acknowledged {ATTEMPTS} times and never taken on", now)
         self._queue.extend(batches(missing, self._limits.streams_per_request))
         return []
 
@@ -170,14 +177,18 @@ class Subscriber:
             state.acknowledged_at = state.acknowledged_at or now
             if self._hidden:
                 self._unsure[stream.name] = stream
+        if not self._hidden:
+            self._refusals.taken_on(streams)
         return [Acknowledged(streams)] if streams else []
 
     def _unanswered(self, request: _Request, now: int) -> list[Output]:
-        """Data proves a subscription better than an answer; the rest is asked for once more, then given up."""
+        """Data proves a subscription better than an answer; the rest is asked for once more, then given up. What was
+        refused before has its turn again later.
+        """
         if request.listing or request.renewal:
             return []
         proven = tuple(s for s in request.streams if self._states[s.name].events)
-        rest = tuple(s for s in request.streams if not self._states[s.name].events)
+        rest = tuple(s for s in request.streams if not self._states[s.name].events and s not in self._refusals)
         out = self._acknowledge(proven, now)
         again = {s.name for s in rest}
         if again & self._asked_again:

@@ -258,7 +258,7 @@ class StreamSession(Booking, Counting):
             self._placed = False
             self._seen_since()
             return accepted
-        refused = self._subscriber.refused(found.id, problem.code, problem.msg or "")
+        refused = self._subscriber.refused(found.id, problem.code, problem.msg or "", now)
         if refused is None and not self.learn:
             return self.reject(f"the venue reports error {problem.code}", None, number)
         return refused or self.ignore("answer")

@@ -6,8 +6,7 @@ of the feed `trade`, so that one subscription serves two kinds.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -49,16 +48,7 @@ class FeedSubscriber(SymbolSubscriber):
         limits: Limits,
         write: Callable[[str, Sequence[str], int], str],
     ) -> None:
-        super().__init__((), states, limits, write)
-        feeds: dict[str, dict[str, list[Stream]]] = {}
-        for stream in streams:
-            feeds.setdefault(feed_of(stream.channel), {}).setdefault(stream.symbol, []).append(stream)
-        size = limits.streams_per_request // 2
-        self._queue = deque(
-            Request(tuple(stream for symbol in some for stream in symbols[symbol]), 0)
-            for symbols in feeds.values()
-            for some in (list(symbols)[at : at + size] for at in range(0, len(symbols), size))
-        )
+        super().__init__(streams, states, limits, write)
         if streams:
             self._queue.appendleft(Request((), 0))  # the heartbeats of the connection
 
@@ -74,6 +64,17 @@ class FeedSubscriber(SymbolSubscriber):
                     found.append((number, symbol))
                     break
         return found
+
+    def _parts(self, streams: Sequence[Stream]) -> Iterable[tuple[Stream, ...]]:
+        feeds: dict[str, dict[str, list[Stream]]] = {}
+        for stream in streams:
+            feeds.setdefault(feed_of(stream.channel), {}).setdefault(stream.symbol, []).append(stream)
+        size = self._size // 2
+        return (
+            tuple(stream for symbol in some for stream in symbols[symbol])
+            for symbols in feeds.values()
+            for some in (list(symbols)[at : at + size] for at in range(0, len(symbols), size))
+        )
 
 
 class FuturesSession(StreamedBooking, StreamingSession):

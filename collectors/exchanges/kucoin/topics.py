@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -11,10 +11,9 @@ from collectors.adapters.answers import FIRST_PAUSE, longer
 from collectors.adapters.asking import Failed
 from collectors.adapters.dated import Dated
 from collectors.adapters.reading import BAD_FRAME, why
-from collectors.adapters.subscribing import Request, Subscriber
+from collectors.adapters.subscribing import Subscriber
 from collectors.exchanges.kucoin import wire
 from collectors.exchanges.kucoin.asking import failure, opened
-from collectors.subscriptions import batches
 from market.session import Connection, Fetch, Output, Stream, StreamState
 
 if TYPE_CHECKING:
@@ -56,15 +55,10 @@ def parted(topic: str) -> tuple[str, str]:
 
 
 class ByTopic(Subscriber):
-    """Requests of one channel each, since a topic names one; and streams may be added while it works."""
+    """Requests of one channel each, since a topic names one."""
 
-    def ask(self, streams: Iterable[Stream]) -> None:
-        """Subscribe to these too."""
-        channels: dict[str, list[Stream]] = {}
-        for stream in streams:
-            channels.setdefault(stream.name.partition(":")[0], []).append(stream)
-        for alike in channels.values():
-            self._queue.extend(Request(some, 0) for some in batches(alike, self._size))
+    def _together(self, stream: Stream) -> str:
+        return stream.name.partition(":")[0]
 
     def accepted(self, number: int | None, now: int) -> list[Output] | None:
         """An answer always names its request."""
