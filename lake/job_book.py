@@ -43,13 +43,27 @@ class JobBook:
         self._guard = threading.RLock()
 
     def settle(self, now: int) -> list[JobRow]:
-        """What a process that died left running is queued again; those jobs. Before anything runs."""
+        """What a process that died left running is queued again; those jobs. Before anything runs, and once recovery
+        has given the sessions of that process their ends.
+        """
         with self._guard:
             found = []
             for job in self._writer.manifest.jobs("running"):
-                self._settle_one(job.job, now)
+                self._settle_one(job.job, now, self._alive(job.job, now))
                 found.append(self._put(job, "queued", now))
             return found
+
+    def _alive(self, name: str, now: int) -> int:
+        """The last that rows tell of a process that died while it worked on a job: an attempt's beginning or end, or
+        what a session received last that was cut off.
+        """
+        held = self._writer.manifest
+        attempts = held.job_attempts(name)
+        seen = [at for one in attempts for at in (one.started_at, one.ended_at) if at is not None]
+        if any(one.ended_at is None for one in attempts):
+            cut = (row for row in held.sessions() if row.close_cause == "crash")
+            seen += [row.closed_at for row in cut if row.closed_at is not None]
+        return min(now, max(seen, default=now))
 
     def open(self, request: Request) -> JobRow | None:
         """The job that was asked for in these words and is not over."""
@@ -181,9 +195,10 @@ class JobBook:
             if one.state == "queued" or (one.state == "failed" and one.chunk not in refused)
         ]
 
-    def _settle_one(self, name: str, now: int) -> None:
+    def _settle_one(self, name: str, now: int, alive: int | None = None) -> None:
         held = self._writer.manifest
-        chunks, attempts = job_plan.interrupted(held.job_chunks(name), held.job_attempts(name), now)
+        seen = now if alive is None else alive
+        chunks, attempts = job_plan.interrupted(held.job_chunks(name), held.job_attempts(name), seen)
         if chunks or attempts:
             self._write(JobChange(chunks=tuple(chunks), attempts=tuple(attempts)), now)
 

@@ -135,11 +135,13 @@ def _stream(one: ChunkRow) -> tuple[str, str, str, str]:
 
 
 def interrupted(
-    chunks: Iterable[ChunkRow], attempts: Iterable[AttemptRow], now: int
+    chunks: Iterable[ChunkRow], attempts: Iterable[AttemptRow], alive: int
 ) -> tuple[list[ChunkRow], list[AttemptRow]]:
-    """What a process that died left under way: its attempts have an end, its chunks are queued again."""
+    """What was left under way: its attempts have an end, its chunks are queued again. `alive` is when whoever worked on
+    it showed life last (us): what comes after that is no time of work.
+    """
     ended = [
-        msgspec.structs.replace(one, ended_at=max(now, one.started_at), error=INTERRUPTED, permanent=None)
+        msgspec.structs.replace(one, ended_at=max(alive, one.started_at), error=INTERRUPTED, permanent=None)
         for one in attempts
         if one.ended_at is None
     ]

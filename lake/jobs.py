@@ -116,7 +116,9 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     attempts: int
     busy_seconds: float
-    """Time in which at least one attempt was under way, of those that have ended."""
+    """Time in which at least one attempt was under way, of those that have ended; one that a kill cut off has with its
+    last sign of life.
+    """
     eta_seconds: float | None = None
 
 

@@ -14,6 +14,7 @@ from lake.job_book import JobBook, Request
 from lake.job_plan import ATTEMPTS, BACKFILL, INTERRUPTED, KEPT
 from lake.jobs import ChunkRow
 from lake.rebuild import rebuild
+from lake.rows import SessionRow
 from lake.writer import LakeWriter
 from market.times import HOUR, SECOND
 from tests.lake.test_jobs import ARGUMENTS, NOW, chunk
@@ -139,10 +140,48 @@ def test_what_a_dead_process_left_running_goes_on(book: JobBook, writer: LakeWri
     assert (found.job, found.state) == (made.job, "queued")
     assert {one.state for one in writer.manifest.job_chunks(made.job)} == {"queued"}
     (attempt,) = writer.manifest.job_attempts(made.job)
-    assert (attempt.ended_at, attempt.error, attempt.permanent) == (NOW + HOUR, INTERRUPTED, None)
+    assert (attempt.error, attempt.permanent) == (INTERRUPTED, None)
+    assert attempt.ended_at == attempt.started_at, "of a process that left no other row nothing is known but that"
     assert book.settle(NOW + HOUR) == []
     writer.close()
     assert rebuild(tmp_path, "box", NOW + 2 * HOUR, dry_run=True).differences == []
+
+
+def session(name: str, opened: int, closed: int | None, cause: str | None) -> SessionRow:
+    return SessionRow(
+        session=f"box-{NOW}-{name}", exchange="binance", market_type="spot", source="rest", url="", opened_at=opened,
+        closed_at=closed, close_cause=cause,
+    )  # fmt: skip
+
+
+def test_the_time_for_which_no_process_ran_is_no_time_of_work(book: JobBook, writer: LakeWriter) -> None:
+    made = book.ask(REQUEST, CHUNKS, NOW)
+    book.put(made.job, "running", NOW)
+    first, second, third = writer.manifest.job_chunks(made.job)
+    done = book.begun(first, NOW + SECOND)
+    book.begun(second, NOW + 2 * SECOND)
+    book.ended(first, done, NOW + 10 * SECOND)
+    book.begun(third, NOW + 11 * SECOND)  # and then it was killed
+    writer.record_sessions([
+        session("1", NOW - HOUR, NOW + 30 * SECOND, "crash"),
+        session("2", NOW - HOUR, NOW + 20 * SECOND, "crash"),
+        session("3", NOW + HOUR, NOW + HOUR + SECOND, "disconnect"),  # of the process that comes after it
+    ])  # fmt: skip
+    book.settle(NOW + 2 * HOUR)
+    ends = {one.chunk: one.ended_at for one in writer.manifest.job_attempts(made.job)}
+    assert ends == {0: NOW + 10 * SECOND, 1: NOW + 30 * SECOND, 2: NOW + 30 * SECOND}
+    told = writer.manifest.job_status(made.job)
+    assert told is not None
+    assert told.progress.busy_seconds == 29.0
+
+
+def test_a_pause_by_hand_ends_what_is_under_way_there_and_then(book: JobBook, writer: LakeWriter) -> None:
+    made = book.ask(REQUEST, CHUNKS, NOW)
+    book.put(made.job, "running", NOW)
+    book.begun(writer.manifest.job_chunks(made.job)[0], NOW)
+    book.move(made.job, "pause", NOW + 5 * SECOND)
+    (attempt,) = writer.manifest.job_attempts(made.job)
+    assert attempt.ended_at == NOW + 5 * SECOND
 
 
 def test_what_has_been_over_for_long_is_forgotten_when_the_next_is_asked_for(book: JobBook, writer: LakeWriter) -> None:
