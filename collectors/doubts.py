@@ -23,17 +23,17 @@ class Unsettled:
 
 
 class Doubt(Unsettled):
-    """A session came in ahead of others: between the number `after` at `ts_from` and its first event, `at` at `ts_to`
+    """`session` came in ahead of others: between the number `after` at `ts_from` and its first event, `at` at `ts_to`
     (us), nothing is missing once one of the `provers`, who were there before, has come that far.
 
     One that was mute for a while shows itself by what it leaves out: the event `after`, or the event `at`.
     """
 
-    __slots__ = ("after", "at", "coming")
+    __slots__ = ("after", "at", "coming", "session")
 
-    def __init__(self, after: int, at: int, ts_from: int, ts_to: int, provers: set[str]) -> None:
+    def __init__(self, session: str, after: int, at: int, ts_from: int, ts_to: int, provers: set[str]) -> None:
         super().__init__(ts_from, ts_to, provers)
-        self.after, self.at = after, at
+        self.session, self.after, self.at = session, after, at
         self.coming: set[str] = set()
         """Provers that have sent something of in between."""
 

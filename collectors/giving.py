@@ -56,11 +56,11 @@ class Giving:
             doubt.gap.ts_to = doubt.ts_to
             self._give(doubt.gap)
 
-    def _settled(self, doubt: Unsettled, now: int) -> None:
+    def _settled(self, doubt: Unsettled, now: int, *, late: bool = True) -> None:
         """Nothing is missing after all."""
         doubt.settled = True
         if doubt.gap is not None:
-            self._close(doubt.gap, now, late=True)
+            self._close(doubt.gap, now, late=late)
 
     def _give(self, gap: Gap) -> None:
         self._out[gap.gap_id] = gap

@@ -114,6 +114,17 @@ class Memory(Giving, ABC):
                 self._give(line.gap)
         return self._take(now)
 
+    def passed_on(self, session: str, had: Mapping[str, Collection[str]], shown: int, now: int) -> list[Gap]:
+        """Before a planned end of `session`, on which the venue's time `shown` (us) came: symbol -> the sessions that
+        `had` it well before then, by the venue's word. Between their first events and what came on the one that ends
+        nothing is missing, however far that was behind, unless it had come beyond them without the stream.
+        """
+        for line in self._lines.values() if not self.by_next else ():
+            heirs = had.get(line.symbol) or had.get(EVERY_SYMBOL)
+            for doubt in line.shown(session, heirs, shown - IN_FLIGHT) if heirs and line.doubts else ():
+                self._settled(doubt, now, late=bool(doubt.coming))
+        return self._take(now)
+
     def _unheard(self, line: Line, cause: str, newest: int, shown: int, now: int) -> int:
         """From when on a stream may miss something of which nothing was ever stored under its name, us.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Collection
 
 from collectors.doubts import DOUBTS, Doubt
 from market.session import Gap
@@ -129,7 +130,7 @@ class Line:
         others = self.sessions - {session}
         if not ts or not others:
             return None
-        return self._doubt(Doubt(self.next - 1 if self.next >= 0 else self.ts, at, self.ts, ts, others))
+        return self._doubt(Doubt(session, self.next - 1 if self.next >= 0 else self.ts, at, self.ts, ts, others))
 
     def _doubt(self, doubt: Doubt) -> Doubt:
         """Too many at once are one."""
@@ -155,6 +156,21 @@ class Line:
         proven = [doubt for doubt in self.doubts if doubt.proven(session, came, at, apart)]
         self.doubts = [doubt for doubt in self.doubts if doubt not in proven]
         return [*proven, *self._unprovable()]
+
+    def shown(self, session: str, had: Collection[str], until: int) -> list[Doubt]:
+        """`session` brought all that was there before `until` (us) and ends; sessions that `had` the stream by then go
+        on: the doubts that they came in with, whose first events it had not to bring yet. Said once.
+        """
+        self.remember()
+        came = self.came.get(session)
+        found = [
+            doubt
+            for doubt in self.doubts
+            if session in doubt.provers and doubt.session in had and until <= doubt.ts_to
+            and (came is None or came >= doubt.after)
+        ]  # fmt: skip
+        self.doubts = [doubt for doubt in self.doubts if doubt not in found]
+        return found
 
     def unproven(self, session: str) -> list[Doubt]:
         """The session has ended: what nobody can prove any more. Said once."""

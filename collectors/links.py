@@ -135,6 +135,20 @@ def taken_late(link: Link, others: Iterable[Link], heard: int) -> Iterator[tuple
             yield kind, symbol, at
 
 
+def had_by(link: Link, others: Iterable[Link]) -> dict[str, dict[str, set[str]]]:
+    """Kind -> symbol -> sessions of `others` to which the venue had confirmed the stream while `link` was heard, and
+    by the venue's time before what `link` has brought.
+    """
+    found: dict[str, dict[str, set[str]]] = {}
+    for other in others:
+        for state in other.session.streams():
+            before = 0 < state.since <= link.session.venue_time - LAG
+            if before and 0 < state.acknowledged_at <= link.heard - LAG:
+                streams = found.setdefault(state.stream.kind, {})
+                streams.setdefault(state.stream.symbol, set()).add(other.session.session_id)
+    return found
+
+
 MOST_NAMES = 500
 OTHER = "other"
 

@@ -45,12 +45,14 @@ the rows themselves tell what is missing, below the first that came too, and whe
 rows meanwhile. In all other ways (`rising`, `named`, `alike`, `summed`) rows are stored while it is not known, so that
 a process that is killed would lose what was missed without a word. So what nobody has shown within two seconds is a gap
 (`stalled`, of `summed` books `checksum`), and `repaired` with the source `late` once it is shown that nothing is
-missing. A connection that leaves out what another one had is no matter of speed: its gap is recorded with the next row.
-What a kill or a power cut finds younger than that, the next start tells from the last lines: from the newest row before
-a connection's first one up to that is a gap with cause `crash`, unless the connection is recorded to have had the
-stream before. That may be more than was missed, and is never less. Of forced orders, which may be silent for hours, the
-next start compares when an interrupted connection was heard last (by its frames) with when the first of the others was
-taken on: what came between is such a gap.
+missing. Where the old connection of a planned handover is that far behind, the gap is closed with its end if it had
+come two seconds beyond where the new one began, by the venue's time and word, and not beyond that one's first event;
+else it stays open. A connection that leaves out what another one had is no matter of speed: its gap is recorded with
+the next row. What a kill or a power cut finds younger than that, the next start tells from the last lines: from the
+newest row before a connection's first one up to that is a gap with cause `crash`, unless the connection is recorded to
+have had the stream before. That may be more than was missed, and is never less. Of forced orders, which may be silent
+for hours, the next start compares when an interrupted connection was heard last (by its frames) with when the first of
+the others was taken on: what came between is such a gap.
 """
 
 

@@ -227,6 +227,52 @@ def test_what_it_shows_late_has_a_row_until_then(tmp_path: Path, way: str) -> No
         assert (gap.state, gap.source) == ("repaired", "late")
 
 
+@pytest.mark.parametrize("came, state", [(0, ("empty", None)), (1, ("repaired", "late"))])
+@pytest.mark.parametrize("way", [way for way in UNCERTAIN if way != "summed" and "next" not in way])
+def test_a_planned_handover_closes_the_row_where_the_new_connection_is_shown_to_have_had_the_stream(
+    tmp_path: Path, way: str, came: int, state: tuple[str, str | None]
+) -> None:
+    """The old one, seconds behind, has shown all up to after the new one's beginning, and not its first event yet."""
+    with Life(tmp_path, way) as life:
+        now = mute(life)
+        life.write(now + HOLD)
+        (gap,) = life.gaps()
+        for n in range(3, 3 + came):
+            event = life.say(n, "a-1-1")
+            event.ts_recv = now + HOLD
+            life.comes(event)
+        shown = gap.ts_to
+        assert shown is not None
+        life.intake.record(gaps=life.merger.passed_on("a-1-1", {"A": {"b-1-1"}}, shown, now + 3 * SECOND))
+        life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A"], HANDOVER, now + 3 * SECOND, shown))
+        life.write(now + 4 * SECOND)
+        (gap,) = life.gaps()
+        assert ((gap.state, gap.source), gap.closed_at) == (state, now + 3 * SECOND)
+
+
+@pytest.mark.parametrize("had, beyond", [("", 0), ("c-1-1", 0), ("b-1-1", HOLD + 1)])
+def test_where_that_is_not_shown_the_row_stays_open(tmp_path: Path, had: str, beyond: int) -> None:
+    """Nobody had it by the venue's word, or another one; or the old one came beyond the event without the stream."""
+    with Life(tmp_path, "rising") as life:
+        now = mute(life)
+        life.write(now + HOLD)
+        (gap,) = life.gaps()
+        shown = (gap.ts_to or 0) + beyond
+        life.intake.record(gaps=life.merger.passed_on("a-1-1", {"A": {had}}, shown, now + 3 * SECOND))
+        life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A"], HANDOVER, now + 3 * SECOND, shown))
+        life.write(now + 4 * SECOND)
+        assert life.gaps() == [gap]
+
+
+def test_what_only_the_next_one_tells_is_not_shown_to_be_none(tmp_path: Path) -> None:
+    with Life(tmp_path, "alike, candles told by the next") as life:
+        now = mute(life)
+        life.write(now + HOLD)
+        before = life.gaps()
+        assert before
+        assert life.merger.passed_on("a-1-1", {"A": {"b-1-1"}}, before[0].ts_to or 0, now + 3 * SECOND) == []
+
+
 @pytest.mark.parametrize("way", UNCERTAIN)
 def test_a_row_is_told_once_whatever_ends_the_doubt(tmp_path: Path, way: str) -> None:
     with Life(tmp_path, way) as life:

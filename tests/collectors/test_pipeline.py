@@ -141,6 +141,30 @@ def test_a_handover_from_a_connection_on_which_a_stream_had_fallen_silent_says_w
     assert (gap.kind, gap.ts_from, gap.ts_to, gap.state) == ("quote", T0 + 1_000, T0 + 20 * SECOND, "open")
 
 
+@pytest.mark.parametrize(
+    "since, acknowledged, closed", [(20, 20, True), (29, 20, False), (0, 20, False), (20, 30, False), (20, 0, False)]
+)
+def test_a_gap_told_of_a_connection_that_is_seconds_behind_is_closed_once_it_has_come_to_where_its_successor_began(
+    since: int, acknowledged: int, closed: bool
+) -> None:
+    """By the venue's time that both have shown, and by the venue's word while the old one was heard; it never came to
+    the first quote of the new one before it was left.
+    """
+    bench = Bench()
+    old = bench.open("n-1-1")
+    bench.pipeline.receive(old, [b"ack", t(1, 0), q(1, 1)], T0)
+    heir = bench.open("n-1-2")
+    for state in heir.session.streams():
+        state.since, state.acknowledged_at = since and T0 + since * SECOND, acknowledged and T0 + acknowledged * SECOND
+    bench.pipeline.receive(heir, [q(9, 27_000)], T0 + 27 * SECOND)
+    (gap,) = bench.passed(T0 + 30 * SECOND).gaps
+    assert (gap.kind, gap.cause, gap.ts_from, gap.ts_to) == ("quote", "stalled", T0 + 1_000, T0 + 27 * SECOND)
+    bench.pipeline.receive(old, [t(2, 26_000)], T0 + 31 * SECOND)
+    bench.pipeline.close(old, "handover", T0 + 31 * SECOND, code=1000)
+    work = bench.passed(T0 + 40 * SECOND)
+    assert [(one.gap_id, one.state) for one in work.gaps] == [(gap.gap_id, "empty")] * closed
+
+
 def test_a_connection_left_for_its_silent_streams_has_lost_those_that_another_one_serves_by_now() -> None:
     bench = Bench()
     old = bench.open("n-1-1")

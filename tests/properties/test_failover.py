@@ -346,6 +346,54 @@ def test_a_connection_that_was_mute_and_goes_on_proves_nothing_of_the_meantime(w
             assert any(gap.ts_from <= venue.at[n] < gap.ts_to for gap in gaps if gap.ts_to is not None), (seed, n)
 
 
+class Planned(Run):
+    """Connections are left when that was planned, however far they are behind; their other streams show how far they
+    have come. `settled` are the doubts that ended so, `rest` those that did not.
+    """
+
+    def __init__(self, venue, way, rng):
+        self.since, self.settled, self.rest, self.rng = {}, 0, 0, rng
+        super().__init__(venue, way)
+
+    def begins(self, twin):
+        super().begins(twin)
+        ends = [self.venue.at[min(max(n, 0), LENGTH - 1)] for n in (self.next - 1, self.next)]
+        self.since[self.session(twin)] = self.rng.randint(*ends)
+
+    def leaves(self, twin):
+        heir, before = self.session("b" if twin == "a" else "a"), self.doubts()
+        come = self.venue.at[max(self.newest[twin], 0)]
+        under_way = self.under_way[twin]
+        shown = self.rng.randint(come, under_way[0].ts_event + HOLD - 1 if under_way else max(come, self.now))
+        had = {"A": {heir} if self.since[heir] <= shown - HOLD else set()}
+        self.take(self.held.passed_on(self.session(twin), had, shown, self.now))
+        left = self.doubts()
+        self.rest += len(left)
+        for doubt in (doubt for doubt in before if doubt not in left):
+            self.settled += 1
+            missing = [n for n in range(LENGTH) if doubt.ts_from < self.venue.at[n] < doubt.ts_to]
+            assert set(missing) <= set(self.rows)
+        self.ends(twin, HANDOVER)
+
+
+@pytest.mark.parametrize("way", ["alike, marks", "alike, orders", "alike, candles", "named", "rising"])
+def test_what_a_planned_end_settles_lacks_nothing(way):
+    settled = rest = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        run = Planned(Venue(times(rng.choices([MS, 300 * MS, 20 * SECOND], weights=[1, 2, 4], k=LENGTH))), way, rng)
+        for _ in range(12):
+            slow = rng.choice("ab")
+            fast = "b" if slow == "a" else "a"
+            run.go(rng.choices(["venue", slow, fast], weights=[3, 2, 1], k=8), safely=False)
+            run.ends(fast, "disconnect")
+            run.go(rng.choices(["venue", slow, fast], weights=[4, 3, 3], k=8), safely=False)
+            run.leaves(slow)
+        settled, rest = settled + run.settled, rest + run.rest
+    assert settled > 5
+    assert rest > 5
+
+
 @given(st.lists(st.sampled_from([100 * MS, 300 * MS, 700 * MS]), min_size=LENGTH, max_size=LENGTH), steps,
        st.integers(-40, 40), st.integers(2, 5))  # fmt: skip
 def test_of_two_connections_with_times_of_their_own_each_thing_said_is_one_row(apart, steps, late, words):
