@@ -7,15 +7,16 @@ Times are int us, ISO text, date or datetime; `start` is included, `end` is not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Self, TypeVar, get_args
 
 import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import batching, book_files, completeness, plans, sql, tables, wide_bars
+from lake import batching, book_files, completeness, plans, tables, wide_bars
 from lake.answers import arrow, names_of
 from lake.asking import BarKind, Duration, Question, Symbols, Time, asked, bar_kind, bar_of, one_of, span_of, time_of
 from lake.books import OrderBook
@@ -32,6 +33,9 @@ from lake.telling import Telling
 from market.kinds import kind
 from market.times import Interval
 
+if TYPE_CHECKING:
+    from lake.sql import Asking
+
 T = TypeVar("T")
 _PLANS = 16
 """Questions whose files are remembered for as long as the manifest does not change."""
@@ -45,7 +49,6 @@ class Lake(Telling):
         root = Path(path)
         super().__init__(root, Manifest.read_only(root))
         self._plans: dict[Question, tuple[Meta, Plan]] = {}
-        self._sql = sql.Asking(self.root, self.manifest)
         self.features = FeatureReads(self)
 
     def read(
@@ -222,7 +225,9 @@ class Lake(Telling):
         At most `limit` rows, in at most `timeout` seconds. Raises WrongQuestion: not one SELECT, or what DuckDB says is
         wrong with it; TooMuch; CorruptFile.
         """
-        return self._sql.ask(query, sql.Limits(seconds=timeout, rows=limit)).table
+        from lake.sql import Limits  # noqa: PLC0415 # as in `_sql`
+
+        return self._sql.ask(query, Limits(seconds=timeout, rows=limit)).table
 
     def book(
         self,
@@ -253,8 +258,15 @@ class Lake(Telling):
 
         return self._fresh(ask, rebuilt)
 
+    @cached_property
+    def _sql(self) -> Asking:
+        from lake.sql import Asking  # noqa: PLC0415 # DuckDB is 30 MB and a quarter of a second: for who asks in SQL
+
+        return Asking(self.root, self.manifest)
+
     def close(self) -> None:
-        self._sql.close()
+        if "_sql" in self.__dict__:
+            self._sql.close()
         self.manifest.close()
 
     def __enter__(self) -> Self:
