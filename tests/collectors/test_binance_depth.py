@@ -172,6 +172,21 @@ def test_replay_makes_the_rows_of_the_live_session():
     ]  # fmt: skip
 
 
+def test_a_replay_knows_the_book_of_an_answer_that_came_before_its_first_update():
+    made = live()
+    learning = BINANCE.session(Connection("binance", "linear", "x", "wss://x", ()), "n-1-1", learn=True)
+    learning.frame_no = 1
+    now = T + 2 * SECOND
+    (fetch,) = asked(made, now)
+    rows, again = (session.respond(fetch.tag, 200, {}, answer(11), now) for session in (made, learning))
+    assert [type(row) for row in rows] == [BookSnapshot, BookDelta]
+    assert again == rows
+    assert learning.receive(update(12, 14, 11), now) == made.receive(update(12, 14, 11), now)
+    for tag in ("", "depth 1000 ", "depth 1000 btcusdt@nothing", "depth 1000 btcusdt@trade"):
+        (out,) = learning.respond(tag, 200, {}, answer(11), now)
+        assert isinstance(out, Rejected)
+
+
 def test_a_snapshot_row_is_not_part_of_the_chain():
     made, held = live(), ChainMerger("binance", "linear", "book_delta")
     for frame in (update(10, 12, 5), update(13, 14, 12)):

@@ -13,6 +13,7 @@ from market.kinds import BookDelta, BookSnapshot, FundingRate, Trade
 from market.session import (
     Acknowledged,
     Booked,
+    Connection,
     Fetch,
     Leave,
     Polled,
@@ -260,6 +261,20 @@ def test_a_book_goes_on_from_what_is_stored_and_waits_for_another_sessions_snaps
     assert [out for _, out in run(made, NOW + 9 * SECOND) if isinstance(out, Fetch)] == []
     made.books_stored_again(["BTC-USDT"])
     assert [type(out) for _, out in run(made, NOW + 9 * SECOND) if isinstance(out, Fetch)] == [Fetch]
+
+
+def test_a_replay_knows_the_book_of_an_answer_that_came_before_its_first_update():
+    made, (first,) = opened(["book_delta"])
+    made.receive(ack(first["id"]), NOW)
+    learning = VENUE.session(Connection("kucoin", "spot", "x", "wss://x", ()), "n-1-1", learn=True)
+    learning.frame_no = made.frame_no
+    ((at, fetch),) = [(at, out) for at, out in run(made, NOW + 3 * SECOND) if isinstance(out, Fetch)]
+    rows, again = (list(session.respond(fetch.tag, 200, {}, whole(100, at), at)) for session in (made, learning))
+    assert [type(row) for row in rows] == [BookSnapshot, BookDelta]
+    assert again == rows
+    assert learning.receive(level2(101, 102), at) == made.receive(level2(101, 102), at)
+    for tag in ("", "level2 100 ", "level2 100 /market/match:BTC-USDT", "level2 100 BTC-USDT"):
+        assert [type(out) for out in learning.respond(tag, 200, {}, whole(100, at), at)] == [Rejected]
 
 
 def test_a_quiet_book_is_asked_for_and_what_comes_then_has_to_follow():

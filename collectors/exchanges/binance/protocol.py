@@ -19,6 +19,7 @@ from collectors.adapters.silence import ordinary_until
 from collectors.adapters.skew import Skew
 from collectors.exchanges.binance import bare, wire
 from collectors.exchanges.binance.commands import Subscriber
+from collectors.exchanges.binance.depth import KIND as BOOKS
 from collectors.exchanges.binance.depth import Books, Depth
 from collectors.exchanges.binance.silence import silence_limit
 from market.kinds import Contract, Event
@@ -147,6 +148,8 @@ class StreamSession(Booking, Counting):
         del headers
         self._checked_frame += self._checked_frame == self.frame_no  # no sign of life of the socket
         self.frame_no += 1
+        if self.learn:
+            self._learn_book(tag, ts_recv)
         out = self.books.respond(tag, status, body, ts_recv, self.frame_no)
         return self.reject("an answer to nothing that was asked", None, self.frame_no) if out is None else out
 
@@ -301,6 +304,13 @@ class StreamSession(Booking, Counting):
         state = StreamState(known.stream(symbol), desired_at=ts_recv, acknowledged_at=ts_recv)
         self._states[name] = state
         return state
+
+    def _learn_book(self, tag: str, ts_recv: int) -> None:
+        """The book of an answer in a recording: it was asked for before its first update where that took its time."""
+        stream = self._asked_for(tag.rpartition(" ")[2])
+        if stream is not None and stream.kind == BOOKS:
+            state = StreamState(stream, desired_at=ts_recv, acknowledged_at=ts_recv)
+            self.books.desire(self._states.setdefault(stream.name, state))
 
     def _seen_since(self) -> None:
         """Streams that were acknowledged are there from the venue's time that is known then."""

@@ -19,6 +19,7 @@ from collectors.adapters.topics import TopicSession
 from collectors.exchanges.kucoin import wire
 from collectors.exchanges.kucoin.joining import Books
 from collectors.exchanges.kucoin.snapshots import Snapshots
+from collectors.exchanges.kucoin.snapshots import parted as book_of
 from collectors.exchanges.kucoin.topics import ByTopic, Channel, Worth, parted
 from market.kinds import Contract
 from market.session import Connection, Leave, Limits, Output, Refused, Stream
@@ -84,6 +85,8 @@ class KucoinSession(Booking, TopicSession):
         if tag == Worth.TAG:
             wrong = self._worth.respond(status, headers, body, ts_recv)
             return self._unlisted() or self.ignore(tag) if wrong is None else self.reject(wrong, None, self.frame_no)
+        if self.learn:
+            self._learn_book(tag, ts_recv)
         out = self._asker.respond(tag, status, headers, body, ts_recv, self.frame_no)
         return self.reject("an answer to nothing that was asked", None, self.frame_no) if out is None else out
 
@@ -95,6 +98,14 @@ class KucoinSession(Booking, TopicSession):
         named = (self._named(f"{prefix}:{symbol}") for symbol in symbols.split(","))
         states = (self.met(stream, 0) for stream in named if stream is not None)
         self.desire(number_of(str(command.id)) or 0, states, now)
+
+    def _learn_book(self, tag: str, ts_recv: int) -> None:
+        """The book of an answer in a recording: it was asked for before its first update where that took its time."""
+        asked = book_of(tag)
+        stream = self._named(asked[1]) if asked is not None else None
+        state = self.met(stream, ts_recv) if stream is not None and stream.kind == "book_delta" else None
+        if state is not None:
+            self.books.follow(state)
 
     def _parted(self, topic: str) -> tuple[str, str]:
         return parted(topic)
