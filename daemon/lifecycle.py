@@ -33,6 +33,7 @@ from market import times
 from market.errors import MarketError
 from runtime import logs, loop, telemetry
 from runtime.clock import Clock, SystemClock
+from runtime.heap import HeapService, trim_of
 from runtime.notify import Notifier
 from runtime.service import EXIT_INTERNAL, Fatal, Service
 from runtime.supervisor import Supervisor
@@ -164,6 +165,7 @@ class _Life:
             Watch(self._clock, self._writer.manifest, self._config.compactor.close_delay_seconds),
             ControlService(jobs, self._writer.set_control, self._clock),
             Hangup(self._stopper.reload, reloader),
+            HeapService(self._clock, trim_of()),
         ]
         services.append(Heartbeat(self._clock, self._notifier, parts.services, self._safe_mode.said))
         if simulator is not None:
