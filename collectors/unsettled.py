@@ -23,7 +23,7 @@ from lake.resume import stopped_before
 from lake.rows import SegmentRow, SessionRow
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, Event
-from market.session import Coverage, Gap
+from market.session import EVERY_SYMBOL, Coverage, Gap
 from market.times import Interval
 
 CRASH = "crash"
@@ -50,13 +50,14 @@ def uncertain(lane: LaneKey) -> bool:
 
 class Entry(NamedTuple):
     """A session's first row, as far as lines show: between `start`, the newest row before it, and its own time (us)
-    something may be missing. `start` is 0 where no line shows a row before it.
+    something may be missing. `start` is 0 where no line shows a row before it, `others` are those with rows before it.
     """
 
     symbol: str
     session: str
     start: int
     time: int
+    others: frozenset[str] = frozenset()
 
 
 class Entries:
@@ -68,20 +69,22 @@ class Entries:
         self._summed = way(lane) == SUMMED
         self._last: dict[str, tuple[int, str]] = {}
         """Symbol -> time of the newest row, and session of the last one."""
-        self._met: set[tuple[str, str]] = set()
+        self._met: dict[str, frozenset[str]] = {}
+        """Symbol -> sessions with rows of it."""
 
     def note(self, event: Event) -> None:
         """The next line."""
         if event.source != WS:
             return
-        time, mine = venue_time(event), (event.symbol, event.session)
+        time, met = venue_time(event), self._met.get(event.symbol, frozenset())
         newest, session = self._last.get(event.symbol, (0, ""))
-        enters = session != event.session and mine not in self._met
+        enters = session != event.session and event.session not in met
         if self._summed:
             enters = isinstance(event, BookDelta) and SNAPSHOT in event.flags
         if enters and newest < time and event.ts_recv > self._since:
-            self.found.append(Entry(event.symbol, event.session, newest, time))
-        self._met.add(mine)
+            self.found.append(Entry(event.symbol, event.session, newest, time, met - {event.session}))
+        if event.session not in met:
+            self._met[event.symbol] = met | {event.session}
         self._last[event.symbol] = (max(time, newest), event.session)
 
 
@@ -95,26 +98,50 @@ def doubted(
     if not entries.found:
         return
     with writer.manifest.snapshot() as snapshot:
-        since = _since(snapshot, lane, sessions)
+        recorded = _Recorded(snapshot.coverage(*lane[:2]), lane[2], sessions)
         spans: dict[str, Entry] = {}
-        for entry in _begun(writer, snapshot, first, entries.found, since):
-            had = since.get(entry.symbol, {}).get(entry.session)
-            vouched = had is not None and had <= entry.start and way(lane) != SUMMED
-            if not vouched and not _is_told(snapshot, lane, entry, told):
+        for one in _begun(writer, snapshot, first, entries.found, recorded):
+            entry = one if way(lane) == SUMMED else recorded.up_to(one)
+            in_doubt = entry.start < entry.time and recorded.beside(entry)
+            if in_doubt and not _is_told(snapshot, lane, entry, told):
                 held = spans.get(entry.symbol, entry)
                 spans[entry.symbol] = entry._replace(start=min(held.start, entry.start))
     for entry in spans.values():
         yield _gap(lane, entry, WHY, now)
 
 
-def _since(snapshot: Snapshot, lane: LaneKey, sessions: Collection[str]) -> dict[str, dict[str, int]]:
-    """Symbol -> session -> since when it is recorded to have had the stream."""
-    found: dict[str, dict[str, int]] = {}
-    for row in snapshot.coverage(*lane):
-        if row.session in sessions:
-            held = found.setdefault(row.symbol, {})
-            held[row.session] = min(row.ts_from, held.get(row.session, row.ts_from))
-    return found
+class _Recorded:
+    """What is recorded of the `sessions` of a market that a crash interrupted: which had what of a kind, since when."""
+
+    def __init__(self, covered: Iterable[Coverage], kind: str, sessions: Collection[str]) -> None:
+        self._since: dict[str, dict[str, int]] = {}
+        self._reach = dict.fromkeys(sessions, 0)
+        """Session -> the newest venue time (us) that is recorded to have come on it."""
+        for row in (row for row in covered if row.session in self._reach):
+            self._reach[row.session] = max(row.ts_to, self._reach[row.session])
+            if row.kind == kind:
+                held = self._since.setdefault(row.symbol, {})
+                held[row.session] = min(row.ts_from, held.get(row.session, row.ts_from))
+
+    def since(self, symbol: str) -> dict[str, int]:
+        """Session -> since when it has had a symbol, perhaps in a stream of all."""
+        return {**self._since.get(EVERY_SYMBOL, {}), **self._since.get(symbol, {})}
+
+    def up_to(self, entry: Entry) -> Entry:
+        """The entry, of which nothing is in doubt since its session is recorded to have had the stream."""
+        return entry._replace(time=min(entry.time, self.since(entry.symbol).get(entry.session, entry.time)))
+
+    def beside(self, entry: Entry) -> set[str]:
+        """Sessions that may know what lies before an entry, and were there to the end: what others left was told when
+        they ended. One that is recorded to have gone beyond the row before it, without anything of the symbol, has it
+        not.
+        """
+        had = self.since(entry.symbol)
+        return {
+            one
+            for one, reach in self._reach.items()
+            if one != entry.session and (one in had or one in entry.others or reach < entry.start + IN_FLIGHT)
+        }
 
 
 def _begun(
@@ -122,7 +149,7 @@ def _begun(
     snapshot: Snapshot,
     first: SegmentRow,
     entries: Iterable[Entry],
-    since: Mapping[str, Mapping[str, int]],
+    recorded: _Recorded,
 ) -> Iterator[Entry]:
     """Those behind a row of another session. Where that is in no line that was read, the other one has been recorded to
     have had the stream: files are looked through for symbols of two sessions only.
@@ -131,7 +158,7 @@ def _begun(
     for entry in entries:
         if entry.start:
             yield entry
-        elif any(session != entry.session for session in since.get(entry.symbol, ())):
+        elif recorded.since(entry.symbol).keys() - {entry.session}:
             before = stopped_before(writer.root, snapshot, first) if before is None else before
             stop = before.get(entry.symbol)
             if stop is not None and stop.session != entry.session and stop.ts_event < entry.time:

@@ -49,10 +49,11 @@ missing. Where the old connection of a planned handover is that far behind, the 
 come two seconds beyond where the new one began, by the venue's time and word, and not beyond that one's first event;
 else it stays open. A connection that leaves out what another one had is no matter of speed: its gap is recorded with
 the next row. What a kill or a power cut finds younger than that, the next start tells from the last lines: from the
-newest row before a connection's first one up to that is a gap with cause `crash`, unless the connection is recorded to
-have had the stream before. That may be more than was missed, and is never less. Of forced orders, which may be silent
-for hours, the next start compares when an interrupted connection was heard last (by its frames) with when the first of
-the others was taken on: what came between is such a gap.
+newest row before a connection's first one up to that, or to where that connection is recorded to have had the stream,
+is a gap with cause `crash`, if there was another one to the end that may have had the symbol: what others left was told
+when they ended. That may be more than was missed, and is never less. Of forced orders, which may be silent for hours,
+the next start compares when an interrupted connection was heard last (by its frames) with when the first of the others
+was taken on: what came between is such a gap.
 """
 
 

@@ -322,6 +322,51 @@ def test_the_row_before_may_lie_in_a_segment_that_was_sealed(tmp_path: Path) -> 
         assert crash == [(since, event.ts_event), (event.ts_event, None)]
 
 
+@pytest.mark.parametrize("cause", [HANDOVER, "disconnect"])
+@pytest.mark.parametrize("other", ["D", "A", None])
+@pytest.mark.parametrize("way", [way for way in UNCERTAIN if way != "summed" and "candles" not in way])
+def test_what_a_connection_that_has_ended_left_was_told_then(
+    tmp_path: Path, way: str, other: str | None, cause: str
+) -> None:
+    """Its successor's first row of a quiet symbol comes just before the kill; a third connection has other symbols. If
+    that one had this symbol too, or may have, since what it has is not recorded yet, it may have fallen mute.
+    """
+    with Life(tmp_path, way) as life:
+        for session in ("a-1-1", "d-1-1"):
+            life.opens(session, T0)
+        life.comes(life.say(0, "a-1-1"))
+        for n in range(1, 60):
+            busy = life.say(n, "a-1-1")
+            busy.symbol = "B"
+            life.comes(busy)
+        if other is not None:
+            life.intake.record(coverage=[Coverage(*life.lane, other, "d-1-1", T0, T0 + 50 * EVERY)])
+        now = life.say(60, "").ts_recv
+        life.opens("b-1-1", now)
+        life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A", "B"], cause, now, now))
+        life.closes("a-1-1", now)
+        life.write(now)
+        life.comes(life.say(70, "b-1-1"))
+        before = [(gap.ts_from, gap.ts_to) for gap in life.gaps() if (gap.symbol, gap.state) == ("A", "open")]
+        assert before == ([] if cause == HANDOVER else [(T0 + 59 * EVERY - HOLD, T0 + 70 * EVERY)])
+    with Life(tmp_path, way, now + MINUTE) as after:
+        told_of = [(gap.ts_from, gap.ts_to) for gap in after.gaps() if (gap.symbol, gap.state) == ("A", "open")]
+        doubted = [] if other == "D" else [(T0, T0 + 70 * EVERY)]
+        assert told_of == [*doubted, *before, (T0 + 70 * EVERY, None)]
+
+
+def test_what_lies_behind_the_beginning_of_a_connection_is_in_no_doubt(tmp_path: Path) -> None:
+    """It is recorded to have had the stream since a while before its first row, which is not the other one's copy."""
+    with Life(tmp_path, "rising") as life:
+        for session in ("a-1-1", "b-1-1"):
+            life.opens(session, T0)
+        life.comes(life.say(0, "a-1-1"))
+        life.intake.record(coverage=[Coverage(*life.lane, "A", "b-1-1", T0 + 5 * EVERY, T0 + 6 * EVERY)])
+        life.comes(life.say(9, "b-1-1"))
+    with Life(tmp_path, "rising", T0 + MINUTE) as after:
+        assert [(gap.ts_from, gap.ts_to) for gap in after.gaps()] == [(T0, T0 + 5 * EVERY), (T0 + 9 * EVERY, None)]
+
+
 def test_a_gap_that_is_known_to_have_ended_tells_nothing_of_what_follows(tmp_path: Path) -> None:
     """Its row still grows: the end waits for the data that prove it to be durable."""
     with Life(tmp_path, "rising") as life:
