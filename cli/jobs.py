@@ -22,6 +22,7 @@ from lake.writer import LakeWriter
 from market.errors import MarketError
 from runtime.clock import SystemClock
 from runtime.service import exit_code_of
+from runtime.threads import WAITS
 from runtime.workers import Workers
 
 Report = Callable[[int, int, str], None]
@@ -166,7 +167,7 @@ def ask(
     holder: LockInfo, name: str, arguments: Mapping[str, Any], report: Report, *, patience: float = PATIENCE
 ) -> Any:
     """Post a job to the daemon's control port and follow it to its end. Raises JobFailed."""
-    connection = http.client.HTTPConnection("127.0.0.1", holder.port, timeout=patience)
+    connection, waits = http.client.HTTPConnection("127.0.0.1", holder.port, timeout=patience), ""
     body = msgspec.json.encode({"job": name, "arguments": dict(arguments)})
     headers = {"Authorization": f"Bearer {holder.token}", "Content-Type": "application/json"}
     try:
@@ -177,6 +178,9 @@ def ask(
             if "progress" in said:
                 told = said["progress"]
                 report(int(told["done"]), int(told["total"]), str(told["what"]))
+                if str(told["what"]).startswith(WAITS) and told["what"] != waits:
+                    waits = str(told["what"])
+                    ERR.print(f"dl {name} {waits}", markup=False)
             elif "error" in said:
                 raise JobFailed(str(said["error"]), int(said.get("exit_code", 1)))
             else:

@@ -22,6 +22,7 @@ from compactor.summary import Summary
 from compactor.tidy import always
 from lake.writer import LakeWriter
 from runtime.clock import Clock, pause
+from runtime.threads import WAITS
 
 __all__ = ["CompactorService", "OnProgress", "Summary", "compact_once", "parked", "revise"]
 
@@ -122,6 +123,8 @@ class CompactorService:
         return {"last_pass": msgspec.to_builtins(self._last), "retained_at": self._retained_at, "waits_for": waits}
 
     def _pass(self, on_progress: OnProgress, final: bool, again: bool, stopping: Callable[[], bool]) -> Summary:
+        if self._one_at_a_time.locked():
+            on_progress(0, 1, f"{WAITS} the pass is over")
         with self._one_at_a_time:
             now = self._clock.now()
             steady = self._clock.monotonic()

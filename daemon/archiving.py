@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from lake.writer import LakeWriter
 from market.times import DAY, Interval, date_of, day_start, parse
 from runtime.clock import Clock
 from runtime.slot import Slot
-from runtime.threads import in_turn
+from runtime.threads import Line
 from runtime.workers import Workers
 
 THERE = ("held", "changed", "lake")
@@ -94,12 +95,15 @@ def control_job(
     """What the daemon's control port runs. A file may take minutes: its reading has a process of its own (`pool`), so
     that what comes in live is not kept waiting.
     """
-    one = asyncio.Lock()
+    line = Line()  # one at a time: two would fetch and name the same files
 
     async def archive(arguments: Mapping[str, Any], progress: Report) -> object:
         left, workers = threading.Event(), pool()
-        try:  # one at a time: two would fetch and name the same files
-            done = await in_turn(one, _apart, slot, writer, workers, clock, arguments, config, progress, left.is_set)
+        try:
+            done = await line.run(
+                "another fetch of archives", partial(progress, 0, 1),
+                _apart, slot, writer, workers, clock, arguments, config, progress, left.is_set,
+            )  # fmt: skip
         finally:
             left.set()  # a thread cannot be cancelled: it is told, and what it waits for ends
             _end(workers)

@@ -4,7 +4,8 @@
 
 on loopback, port and token from the lake's `.lock` (readable by its owner only). The answer is 200 and JSON lines:
 any number of `{"progress": {"done": 3, "total": 10, "what": "…"}}`, then one `{"result": …}` or
-`{"error": "…", "exit_code": 1}`. A job that was begun goes on when its asker leaves. Jobs: transform, compact, scrub,
+`{"error": "…", "exit_code": 1}`. A job that was begun goes on when its asker leaves. Heavy ones of a sort follow
+each other: the progress of one that waits says until what is over. Jobs: transform, compact, scrub,
 import, features, delete, archive, backfill, repair, reconcile, reparse, reload, stop, status (what /status says),
 silent (the streams that should send and do not), and job_start, job_pause, job_resume, job_cancel, job_follow
 (`daemon.jobs`).

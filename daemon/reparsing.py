@@ -7,11 +7,11 @@ or new, whenever this ends; doing it again finds nothing to do.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from market.times import date_of, parse
 from runtime import reproducing
 from runtime.clock import Clock
 from runtime.slot import Slot
+from runtime.threads import Line
 from runtime.workers import Workers
 
 MOST_DAYS = 400
@@ -217,13 +218,17 @@ def reparse_job(writer: LakeWriter, executor: Executor, now: int, arguments: Map
 def control_job(
     config: Config, writer: LakeWriter, executor: Executor, clock: Clock, slot: Slot, compactor: CompactorService
 ) -> Callable[[Mapping[str, Any], Report], Awaitable[object]]:
-    """What the daemon's control port runs."""
+    """What the daemon's control port runs: one at a time, since each holds a market's day in a process of its own."""
+    line = Line()
 
     async def reparse(arguments: Mapping[str, Any], progress: Report) -> object:
         left = threading.Event()
         tools = Tools(config, Workers, slot, progress, left.is_set)
+        what = f"the re-parse of {arguments.get('first')} to {arguments.get('last')}"
         try:
-            done = await asyncio.to_thread(reparse_job, writer, executor, clock.now(), arguments, tools)
+            done = await line.run(
+                what, partial(progress, 0, 1), lambda: reparse_job(writer, executor, clock.now(), arguments, tools)
+            )
         finally:
             left.set()  # a thread cannot be cancelled: it is told
         if done.published:

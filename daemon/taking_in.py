@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from collectors.files.importing import Report, Request, take_in
 from lake.errors import WrongQuestion
 from lake.writer import LakeWriter
 from runtime.clock import Clock
+from runtime.threads import Line
 
 
 def request_of(arguments: Mapping[str, Any]) -> Request:
@@ -28,18 +29,18 @@ def control_job(
     writer: LakeWriter, executor: Executor, node: str, clock: Clock
 ) -> Callable[[Mapping[str, Any], Report], Awaitable[object]]:
     """What the daemon's control port runs."""
-    turn = asyncio.Lock()
+    line = Line()
 
     async def take(arguments: Mapping[str, Any], progress: Report) -> object:
         request = request_of(arguments)
         left = threading.Event()
-        async with turn:
-            try:
-                done = await asyncio.to_thread(
-                    take_in, writer, executor, node, clock.now(), request, progress, left.is_set
-                )
-            finally:
-                left.set()  # a thread cannot be cancelled: it is told
+        try:
+            done = await line.run(
+                f"the import of {request.path}", partial(progress, 0, 1),
+                lambda: take_in(writer, executor, node, clock.now(), request, progress, left.is_set),
+            )  # fmt: skip
+        finally:
+            left.set()  # a thread cannot be cancelled: it is told
         return msgspec.to_builtins(done)
 
     return take

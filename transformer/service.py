@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from lake.writer import LakeWriter
 from market.times import DAY, SECOND, Interval
 from runtime import telemetry
 from runtime.clock import Clock, pause
-from runtime.threads import in_turn
+from runtime.threads import Line
 from runtime.workers import WorkerDied
 from transformer import plan
 from transformer.config import TransformerConfig
@@ -359,7 +360,7 @@ class TransformService:
         self._executor = executor
         self._clock = clock
         self._config = config
-        self._turn = asyncio.Lock()
+        self._line = Line()
         self._newest = Newest()
         self._last: Summary | None = None
         self._last_at: int | None = None
@@ -374,9 +375,9 @@ class TransformService:
         self, on_progress: Progress | None = None, *, stopping: Callable[[], bool] = lambda: False
     ) -> Summary:
         """One pass now. Raises StorageFailed, Fenced."""
-        left = threading.Event()
+        left, tell = threading.Event(), partial(on_progress, 0, 1) if on_progress is not None else None
         try:
-            return await in_turn(self._turn, self._pass, on_progress, lambda: left.is_set() or stopping())
+            return await self._line.run("the pass", tell, self._pass, on_progress, lambda: left.is_set() or stopping())
         finally:
             left.set()  # a thread cannot be cancelled: it is told
 

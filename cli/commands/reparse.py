@@ -57,7 +57,8 @@ def reparse(
     A frame is read by the parser that holds for the day on which it came. Rows that frames make otherwise now are
     changed, those that they make and the lake lacks are added, those that they do not make are removed; rows whose
     frames are not there (other sources, frames let go of) stay. Bars are made again. A second run changes nothing.
-    Done by the daemon where one writes the lake. Exit code 1 where a day was refused (no frames, not over, damaged).
+    Done by the daemon where one writes the lake, one re-parse at a time: the next waits for its turn, and says so.
+    Exit code 1 where a day was refused (no frames, not over, damaged).
     """
     root = lake_root(lake, config)
     told = {"first": first, "last": last or first, "exchange": exchange, "market_type": market_type, "kind": kind,

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from runtime.threads import in_turn, to_the_end
+from runtime.threads import Line, to_the_end
 from tests.support.clock import settle
 from tests.support.held import Held, keeps_its_turn
 
@@ -46,12 +46,37 @@ async def test_what_it_gives_and_what_it_raises_is_told() -> None:
 
 
 async def test_who_is_cancelled_in_a_turn_leaves_it_to_the_thread() -> None:
-    turn, held = asyncio.Lock(), Held(7)
-    await keeps_its_turn(held, in_turn(turn, held), in_turn(turn, held))
-    assert await in_turn(turn, held) == 7
+    line, held, said = Line(), Held(7), list[str]()
+    await keeps_its_turn(held, line.run("the first", said.append, held), line.run("the second", said.append, held))
+    assert said == ["waits until the first is over"], "although nobody waits for that any more"
+    assert await line.run("a third", said.append, held) == 7
     with pytest.raises(ValueError, match="invalid literal"):
-        await in_turn(turn, int, "x", base=8)
-    assert not turn.locked()
+        await line.run("a fourth", said.append, int, "x", base=8)
+    assert await line.run("a fifth", said.append, held) == 7
+    assert len(said) == 1
+
+
+async def test_who_waits_is_told_for_whom_and_comes_in_its_order() -> None:
+    line, first, second = Line(), Held(1), Held(2)
+    said: dict[str, list[str]] = {name: [] for name in "abcd"}
+    a = asyncio.ensure_future(line.run("a", said["a"].append, first))
+    await first.begun.wait()
+    b, c, d = (asyncio.ensure_future(line.run(name, said[name].append, held))
+               for name, held in (("b", second), ("c", int), ("d", int)))  # fmt: skip
+    await settle()
+    c.cancel()
+    await settle()
+    first.go.set()
+    assert await a == 1
+    await second.begun.wait()
+    assert said == {
+        "a": [], "b": ["waits until a is over"], "c": ["waits until a is over"],
+        "d": ["waits until a is over", "waits until b is over"],
+    }  # fmt: skip
+    second.go.set()
+    assert (await b, await d) == (2, 0)
+    with pytest.raises(asyncio.CancelledError):
+        await c
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -67,7 +92,7 @@ async def test_what_fails_when_nobody_waits_any_more_is_no_traceback(waits: bool
         loop.call_soon_threadsafe(over.set)
         raise ValueError("it was closed meanwhile")
 
-    asking = asyncio.ensure_future(to_the_end(work) if waits else in_turn(asyncio.Lock(), work))
+    asking = asyncio.ensure_future(to_the_end(work) if waits else Line().run("work", None, work))
     await begun.wait()
     for _ in range(1 + waits):
         asking.cancel()
