@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 
+from cli.layout import blocks
 from lake.jobs import eta
 from market import times
 from runtime import hearing
@@ -78,19 +79,23 @@ def _to_stderr(data: bytes) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], empty: str) -> None:
-    """Rows as a table, numbers to the right; `empty` where there are none."""
+    """Rows as a table that fits the terminal, numbers to the right; `empty` where there are none."""
     if not rows:
-        OUT.print(empty)
+        OUT.print(empty, markup=False)
         return
-    from rich.table import Table
+    if title:
+        OUT.print(title, style="italic", markup=False)
+    print_cells(columns, [[cell(value) for value in row] for row in rows])
 
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for index, name in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float) or row[index] is None for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    OUT.print(table)
+
+def print_cells(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The same of texts as they are."""
+    for number, (heads, *lines) in enumerate(blocks(columns, rows, OUT.width)):
+        if number:
+            OUT.print()
+        OUT.print(heads, style="bold", markup=False)
+        if lines:
+            OUT.print("\n".join(lines), markup=False)
 
 
 def cell(value: object) -> str:
@@ -163,14 +168,16 @@ def progress(label: str, quiet: bool, *, lines: bool = False) -> Iterator[Report
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
         console=ERR,
+        expand=True,
         transient=True,
     )
     with bar:

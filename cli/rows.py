@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import ERR, OUT, print_table, size, write_bytes
+from cli.output import ERR, OUT, cell, print_table, size, write_bytes
 from cli.places import UsageError
 from cli.written import write_batches
 from market import times
@@ -104,8 +104,8 @@ def _show(table: pa.Table, limit: int) -> None:
     shown = table.slice(0, limit) if limit else table
     same, names = [], []
     for name in shown.column_names:
-        values = {str(spelt(value)) for value in shown.column(name).to_pylist()}
-        if values == {"None"}:
+        values = {cell(spelt(value)) for value in shown.column(name).to_pylist()}
+        if shown.column(name).null_count == shown.num_rows:
             continue
         if len(values) == 1 and shown.num_rows > 1:
             same.append(f"{name}={values.pop()}")

@@ -38,7 +38,17 @@ class Verb:
             alone.command()(found)
             made = get_command(alone)
         made.name, made.hidden = called, self.hidden
+        for one in (made, *getattr(made, "commands", {}).values()):
+            _without_types_of_flags(one.get_params(typer.Context(one)))
         return made
+
+
+def _without_types_of_flags(params: list[Any]) -> list[Any]:
+    """The same; help shows what an option takes, and `--json <bool>` would look as if it took a word."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
 
 
 LOOK, READ, SURE = "Look", "Read", "How complete, how sure"
@@ -118,6 +128,9 @@ class Verbs(TyperGroup):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands = Loaded()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types_of_flags(super().get_params(ctx))
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 # as the group has it
         return list(self.commands)

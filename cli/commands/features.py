@@ -53,6 +53,7 @@ class At(enum.Enum):
 
 
 app = typer.Typer(
+    add_completion=False,
     help="Sets of values that somebody else computed: put in, listed, read, joined onto bars, rolled back, deleted.",
     no_args_is_help=True,
     rich_markup_mode=MARKUP,

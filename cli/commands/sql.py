@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
-from cli.output import ERR, OUT, size, write_bytes
+from cli.output import ERR, OUT, print_cells, size, write_bytes
 from cli.places import ConfigOption, LakeOption, UsageError, command, lake_root
+from lake.errors import LakeError
+from lake.refused import cure
 from market import times
+from runtime.service import EXIT_NO_INPUT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,6 +80,10 @@ def sql(
     return 0
 
 
+class NoQuery(LakeError):
+    exit_code = EXIT_NO_INPUT
+
+
 def _query(given: str | None, file: Path | None) -> str:
     """The text of the query, from where it was said to be."""
     if given not in (None, "-"):
@@ -89,6 +95,10 @@ def _query(given: str | None, file: Path | None) -> str:
             return file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(f"--file {file} is not UTF-8 text", "name a file with one SELECT") from error
+        except OSError as error:
+            raise NoQuery(
+                f"--file {file} cannot be read: {error.strerror or error}", cure(error, "check its name")
+            ) from error
     if given is None and (sys.stdin is None or sys.stdin.isatty()):
         raise UsageError("there is no query", 'dl sql "SELECT …", dl sql --file FILE, or a query on stdin')
     try:
@@ -98,17 +108,9 @@ def _query(given: str | None, file: Path | None) -> str:
 
 
 def _show(table: pa.Table) -> None:
-    """Rows as they are, numbers to the right; the count below them."""
-    import pyarrow as pa
-    from rich.table import Table
-
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for field in table.schema:
-        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-        shown.add_column(Text(field.name), justify="right" if numeric else "left", no_wrap=True)
-    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        shown.add_row(*(Text(_text(value)) for value in row))
-    OUT.print(shown)
+    """Rows as they are, and the count below them."""
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    print_cells(table.column_names, [[_text(value) for value in row] for row in rows])
     OUT.print(f"({table.num_rows:,} row{'' if table.num_rows == 1 else 's'})", markup=False)
 
 

@@ -139,6 +139,7 @@ def test_json_is_json(lake: Path, command: str) -> None:
         ("book --at 2025-11-20", 2, "which symbol is not said"),
         ("book BTCUSDT --symbol BTCUSDT --at 2025-11-20", 2, "or said twice"),
         ("read kline", 1, "no rows of kline here; the lake has bar_1m, bar_1s, quote, trade"),
+        ("sql --file nowhere.sql", 66, "--file nowhere.sql cannot be read: No such file"),
         ("read trade --out rows.xlsx", 2, "use .parquet, .csv, .jsonl"),
         ("read trade --out /nowhere/rows.csv", 2, "there is no folder /nowhere"),
         ("read trade --out /proc/rows.csv", 74, "/proc"),

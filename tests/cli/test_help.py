@@ -80,3 +80,11 @@ def test_csv_holds_every_column_lists_too(tmp_path: Path) -> None:
     table = pa.table({"at": [1], "bids": [[{"price": 1.5, "qty": 2.0}]], "note": ["=1+1"]})
     write_batches(table.schema, table.to_batches(), tmp_path / "x.csv")
     assert (tmp_path / "x.csv").read_text() == 'at,bids,note\n1,"[{""price"":1.5,""qty"":2.0}]",\'=1+1\n'
+
+
+@pytest.mark.parametrize("command", ["", "read", "features", "features put"])
+def test_an_option_that_takes_nothing_is_not_shown_to_take_something(command: str) -> None:
+    said = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"}).output
+    assert "--help" in said
+    assert "bool" not in said
+    assert ("--install-completion" in said) is (not command)

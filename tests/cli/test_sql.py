@@ -51,7 +51,7 @@ def test_the_query_may_come_from_a_file_or_from_stdin(lake, tmp_path):
     for given in (("--file", tmp_path / "q.sql"), ("-",), ()):
         assert "150" in ask(lake, *given, stdin="SELECT count(*) AS n FROM trade").stdout
     assert "two queries" in ask(lake, "SELECT 1", "--file", tmp_path / "q.sql", expect=2).output
-    assert "No such file" in ask(lake, "--file", tmp_path / "none", expect=74).output
+    assert "No such file" in ask(lake, "--file", tmp_path / "none", expect=66).output
     (tmp_path / "q.sql").write_bytes(b"\xff\xfe")
     assert "UTF-8" in ask(lake, "--file", tmp_path / "q.sql", expect=2).output
 
