@@ -19,7 +19,7 @@ from market.book import Book, Level, levels
 from market.chain import RESTART, Chain, Link
 from market.errors import Malformed
 from market.kinds import BookDelta
-from market.times import text
+from market.times import DAY, text
 
 KIND = "book_delta"
 Spans = Sequence[tuple[int, int]]
@@ -107,7 +107,8 @@ class Seams:
             return
         held.kept = True
         if at < now and _place(spans, at) is not None:  # its time went back behind the border
-            event.ts_event, event.skew_us = None, event.ts_recv - now
+            skew = event.ts_recv - now
+            event.ts_event, event.skew_us = None, skew if -DAY <= skew <= DAY else None  # so far off is no clock
 
     def _cross(self, held: _Followed, event: BookDelta, spans: Spans, now: int) -> None:
         """The rows at borders between the newest time so far and now."""

@@ -6,10 +6,11 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from collectors.holes import venue_time
 from collectors.seams import SHOWN, Seams
 from market.book import Book, levels
 from market.kinds import BookDelta
-from market.times import SECOND
+from market.times import DAY, SECOND
 from tests.support.bought_books import Market
 from tests.support.market_rows import T0
 
@@ -122,6 +123,23 @@ def test_a_time_that_goes_back_behind_the_border_is_that_of_the_border():
         passed(seams, told(market, n, wholes=(0,)))
     (row,) = passed(seams, [update(6, *market.changes[6], at=T0 + 4 * SECOND)])
     assert (row.ts_event, row.ts_recv - row.skew_us) == (None, T0 + 5 * SECOND)
+
+
+@pytest.mark.parametrize(
+    "received, placed",
+    [(DAY, 5 * SECOND), (DAY + 1, 5 * SECOND + DAY + 1), (-DAY, 5 * SECOND), (-DAY - 1, 5 * SECOND - DAY - 1)],
+)
+def test_what_was_received_more_than_a_day_off_is_of_its_receipt(received, placed):
+    """As where a session knows no time: more than a day is no clock's skew, and the row would be no good one."""
+    market = Market(2, 10)
+    seams = Seams(lambda _: spans_of((2, 5)))
+    for n in range(6):
+        passed(seams, told(market, n, wholes=(0,)))
+    late = update(6, *market.changes[6], at=T0 + 4 * SECOND)
+    late.ts_recv = T0 + 5 * SECOND + received
+    (row,) = passed(seams, [late])
+    assert (row.ts_event, venue_time(row)) == (None, T0 + placed)
+    assert -DAY <= (row.skew_us or 0) <= DAY
 
 
 @pytest.mark.parametrize("lost", [(0, 1, 2, 4, 5), (0, 1, 2, 3, 4)])
