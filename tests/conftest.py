@@ -1,6 +1,6 @@
 """What holds for every test: hypothesis knows no deadline, since the machine may be busy with other tests.
 
-A landing is judged by the same examples twice; the campaign (`LAKE_FAULTS=full`) looks for new ones.
+Which examples it takes is said in `tests/support/seeds.py`; a failure of a run that takes new ones says its seed.
 And what tests have measured is added up, whichever folder they are in.
 
 The logger is imported here, since it goes on writing to the stderr that there was when it was: one of a command that a
@@ -11,19 +11,30 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import loguru  # noqa: F401 # see above
 import pytest
-from hypothesis import settings
+from hypothesis import core, settings
 from xdist.remote import Producer
 
 from scripts import figures
 from tests.support.engines import quick_engines
+from tests.support.seeds import BY_SEED, SEED
 from tests.support.spreading import Spreading
 
-settings.register_profile("lake", deadline=None, print_blob=True, derandomize=os.environ.get("LAKE_FAULTS") != "full")
+settings.register_profile("lake", deadline=None, print_blob=True, derandomize=not BY_SEED)
 settings.load_profile("lake")
+if BY_SEED:
+    core.global_force_seed = SEED  # as --hypothesis-seed does, which counts where it is given
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if BY_SEED and report.failed:
+        report.sections.append(("seed of the run", f"LAKE_SEED={SEED}"))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

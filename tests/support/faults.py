@@ -16,13 +16,10 @@ from typing import TypeVar
 from scripts.figures import FIGURE
 from tests.support import life
 from tests.support.life import Promise
+from tests.support.seeds import FULL, SEED
 
 __all__ = ["FIGURE", "FULL", "SEED", "Lives", "memory", "some"]
 T = TypeVar("T")
-FULL = os.environ.get("LAKE_FAULTS") == "full"
-_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-SEED = int(os.environ.get("LAKE_SEED") or (random.Random(_RUN) if _RUN else random.SystemRandom()).randrange(2**32))
-"""The same in all processes of one run."""
 
 
 def some(items: Sequence[T], count: int, salt: str = "") -> list[T]:
