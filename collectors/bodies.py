@@ -28,6 +28,11 @@ class Body:
         self._gzip = zlib.decompressobj(_GZIP) if coded.endswith("gzip") else None
         self._began = False
 
+    @property
+    def size(self) -> int:
+        """Bytes that are decoded so far."""
+        return len(self._data)
+
     def feed(self, chunk: bytes) -> None:
         """The next bytes as they came. Raises BadBody."""
         if self._gzip is None:

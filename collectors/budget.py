@@ -62,6 +62,8 @@ class Budget:
         self, clock: Clock, bans: Iterable[BanRow] = (), on_ban: Callable[[BanRow], None] | None = None
     ) -> None:
         self.bans = Bans(clock, bans, on_ban)
+        self.large = asyncio.Lock()
+        """Held by who reads a large answer: of those there is one at a time in memory."""
         self._clock = clock
         self._pools: dict[str, _Pool] = {}
         self._numbers = itertools.count()

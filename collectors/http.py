@@ -8,6 +8,7 @@ to the budget from here, whoever asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
@@ -25,6 +26,8 @@ from market.times import SECOND
 from runtime.clock import Clock
 
 MAX_BODY = 32 * 1024 * 1024
+LARGE_BODY = 8 * 1024 * 1024
+"""Beyond this an answer goes on alone: many at once, as lists of every market at a start, may each be that large."""
 MAX_REDIRECTS = 3
 TIMEOUT_SECONDS = 30.0
 """For a whole answer, however steadily it drips."""
@@ -144,10 +147,15 @@ class Http:
         body = Body(headers.get("content-encoding", ""), self._max_body)
         if (response.content_length or 0) > self._max_body:
             raise BadBody(f"has more than {self._max_body:,} bytes")
-        async for chunk in response.content.iter_chunked(_CHUNK):
-            body.feed(chunk)
-            await self._clock.sleep(0)
-        return body.whole()
+        async with contextlib.AsyncExitStack() as alone:
+            waits = True
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                body.feed(chunk)
+                if waits and body.size > LARGE_BODY:
+                    await alone.enter_async_context(self._budget.large)
+                    waits = False
+                await self._clock.sleep(0)
+            return body.whole()
 
     def _why(self, error: Exception) -> str:
         """The failure as a sentence."""

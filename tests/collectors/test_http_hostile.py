@@ -13,9 +13,10 @@ import aiohttp
 import psutil
 import pytest
 
+from collectors.bodies import Body
 from collectors.budget import Budget
 from collectors.exchanges.binance import LIMITS
-from collectors.http import Http, HttpFailed
+from collectors.http import LARGE_BODY, Http, HttpFailed
 from lake.rows import BanRow
 from runtime.clock import SystemClock
 from tests.support.clock import ManualClock
@@ -99,6 +100,40 @@ async def test_a_gzip_bomb_is_not_inflated() -> None:
     await fails(sends(sized(bomb, b"Content-Encoding: gzip")), "the answer has more than 33,554,432 bytes")
     watching.cancel()
     assert max(peaks) - before < 100_000_000
+
+
+async def test_of_large_answers_one_at_a_time_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = dict[int, int]()
+    most = list[int]()
+    feed = Body.feed
+
+    def watched(body: Body, chunk: bytes) -> None:
+        feed(body, chunk)
+        held[id(body)] = body.size
+        most.append(sum(held.values()))
+
+    monkeypatch.setattr(Body, "feed", watched)
+    size, budget = 20_000_000, Budget(SystemClock())
+    large = sized(gzip.compress(bytes(size), 1), b"Content-Encoding: gzip")
+    async with host(sends(large)) as url, Http(SystemClock(), "b", "spot", budget=budget) as client:
+
+        async def ask() -> None:
+            got = await client.fetch("GET", f"{url}/x")
+            held.clear()  # each is let go of before the next one goes on
+            assert len(got.body) == size
+
+        await asyncio.gather(*(ask() for _ in range(4)))
+    assert max(most) < size + 3 * (LARGE_BODY + 5_000_000)
+
+
+async def test_a_large_answer_that_is_torn_lets_the_next_one_go_on() -> None:
+    budget = Budget(SystemClock())
+    torn = sized(bytes(LARGE_BODY + 1), length=LARGE_BODY + 2)
+    for _ in range(2):
+        async with host(sends(torn, close=True)) as url, Http(SystemClock(), "b", "spot", budget=budget) as client:
+            with pytest.raises(HttpFailed, match="torn"):
+                await client.fetch("GET", f"{url}/x")
+    assert not budget.large.locked()
 
 
 async def test_a_bomb_holds_up_no_other_task() -> None:
