@@ -32,6 +32,7 @@ CODE = (
     "lake/ledger.py", "lake/commits.py", "lake/history*.py",
     "lake/recovery.py", "lake/resume.py", "lake/segment*.py", "lake/frames.py", "lake/rebuild.py", "lake/survey.py",
     "lake/feature_care.py", "lake/backup.py", "collectors/recovery.py", "collectors/reread.py",
+    "collectors/unsettled.py", "collectors/doubts.py", "collectors/giving.py",
 )  # fmt: skip
 """What writes, commits and recovers: each line and each branch of it."""
 TESTS = {
@@ -40,7 +41,7 @@ TESTS = {
         "ledger", "lock", "manifest", "manifest_edges", "migrations", "one_snapshot", "past", "publish", "rebuild",
         "recovery", "segment_files", "segments", "space", "survey", "writer",
     ],
-    "tests/collectors": ["recovery"],
+    "tests/collectors": ["doubts", "recovery"],
     "tests/features": ["store"],
     "tests/properties": ["job_plan_properties"],
     "tests/security": ["files"],

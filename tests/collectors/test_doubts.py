@@ -340,7 +340,8 @@ def test_what_a_connection_that_has_ended_left_was_told_then(
             busy.symbol = "B"
             life.comes(busy)
         if other is not None:
-            life.intake.record(coverage=[Coverage(*life.lane, other, "d-1-1", T0, T0 + 50 * EVERY)])
+            lane = life.lane if other == "A" else (*life.lane[:2], "book_snapshot")
+            life.intake.record(coverage=[Coverage(*lane, other, "d-1-1", T0, T0 + 50 * EVERY)])
         now = life.say(60, "").ts_recv
         life.opens("b-1-1", now)
         life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A", "B"], cause, now, now))
@@ -412,6 +413,73 @@ def test_doubts_that_are_too_many_are_one_row(tmp_path: Path) -> None:
         last = life.gaps()[-1]
         assert (last.ts_from, last.ts_to) == (life.say(DOUBTS - 1, "").ts_event, life.say(DOUBTS + 2, "").ts_event)
         assert len(life.gaps()) == DOUBTS
+
+
+def test_a_row_grows_with_a_doubt_that_takes_in_its_own(tmp_path: Path) -> None:
+    with Life(tmp_path, "rising") as life:
+        life.opens("a-1-1", T0)
+        life.comes(life.say(0, "a-1-1"))
+        for n in range(1, DOUBTS + 1):
+            life.comes(life.say(n, f"b-{n}-1"))
+        life.write(T0 + MINUTE)
+        told_first = life.gaps()
+        late = life.say(DOUBTS + 1, "c-1-1")
+        late.ts_recv = T0 + MINUTE
+        life.comes(late)
+        life.write(T0 + 2 * MINUTE)
+        last = life.gaps()[-1]
+        assert (last.gap_id, last.ts_from, last.ts_to) == (
+            told_first[-1].gap_id, told_first[-1].ts_from, late.ts_event,
+        )  # fmt: skip
+        assert life.gaps()[:-1] == told_first[:-1]
+
+
+def test_who_left_out_what_was_newest_when_another_came_in_proves_nothing_of_it(tmp_path: Path) -> None:
+    """It was mute by then: that it has the newcomer's first event says only that it goes on."""
+    with Life(tmp_path, "rising") as life:
+        for session in ("a-1-1", "b-1-1"):
+            life.opens(session, T0)
+            life.comes(*(life.say(n, session) for n in range(3)))
+        life.comes(life.say(3, "b-1-1"), life.say(9, "c-1-1"), life.say(9, "a-1-1"))
+        life.intake.record(gaps=life.merger.interrupt("b-1-1", [], "disconnect", T0 + SECOND))
+        life.write(T0 + SECOND)
+        assert [(gap.ts_from, gap.ts_to, gap.state) for gap in life.gaps()] == [
+            (T0 + 3 * EVERY, T0 + 9 * EVERY, "open")
+        ]
+
+
+def test_who_goes_beyond_the_newcomers_first_event_without_it_was_mute(tmp_path: Path) -> None:
+    with Life(tmp_path, "rising") as life:
+        for session in ("a-1-1", "b-1-1"):
+            life.opens(session, T0)
+        life.comes(life.say(2, "a-1-1"), life.say(5, "b-1-1"), life.say(6, "b-1-1"), life.say(6, "a-1-1"))
+        assert [(gap.cause, gap.ts_from, gap.ts_to) for gap in life.gaps()] == [
+            ("silent_stream", T0 + 2 * EVERY, T0 + 5 * EVERY)
+        ]
+
+
+def test_what_was_polled_comes_in_ahead_of_nobody(tmp_path: Path) -> None:
+    with Life(tmp_path, "alike") as life:
+        for session in ("a-1-1", "b-1-1"):
+            life.opens(session, T0)
+        life.comes(life.say(0, "a-1-1"))
+        polled = life.say(9, "p-1-1")
+        polled.source = "rest"
+        life.offer([polled])
+        life.comes(life.say(10, "a-1-1"))
+    with Life(tmp_path, "alike", T0 + MINUTE) as after:
+        assert [(gap.cause, gap.ts_from, gap.ts_to) for gap in after.gaps()] == [(CRASH, T0 + 10 * EVERY, None)]
+
+
+def test_forced_orders_that_nobody_had_after_the_last_that_is_stored_are_in_the_crash_s_gap(tmp_path: Path) -> None:
+    with Life(tmp_path, "alike, orders") as life:
+        for session, since, until in (("a-1-1", 0, 30), ("b-1-1", 40, 50)):
+            life.opens(session, T0 + since * SECOND)
+            span = (T0 + since * SECOND, T0 + until * SECOND)
+            life.intake.record(coverage=[Coverage(*life.lane, "A", session, *span)])
+        life.comes(life.say(0, "a-1-1"))
+    with Life(tmp_path, "alike, orders", T0 + MINUTE) as after:
+        assert [(gap.cause, gap.ts_from, gap.ts_to) for gap in after.gaps()] == [(CRASH, T0, None)]
 
 
 @pytest.mark.parametrize("covered, heard", [(False, False), (True, False), (True, True)])

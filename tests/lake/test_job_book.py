@@ -175,6 +175,20 @@ def test_the_time_for_which_no_process_ran_is_no_time_of_work(book: JobBook, wri
     assert told.progress.busy_seconds == 29.0
 
 
+def test_what_was_cut_off_is_no_attempt_of_a_job_that_had_none_under_way(book: JobBook, writer: LakeWriter) -> None:
+    made = book.ask(REQUEST, CHUNKS, NOW)
+    book.put(made.job, "running", NOW)
+    first, *others = writer.manifest.job_chunks(made.job)
+    book.ended(first, book.begun(first, NOW + SECOND), NOW + 10 * SECOND)
+    book.write_chunks([msgspec.structs.replace(others[0], state="running")], NOW + 10 * SECOND)
+    writer.record_sessions([session("1", NOW - HOUR, NOW + 30 * SECOND, "crash")])
+    (found,) = book.settle(NOW + 2 * HOUR)
+    assert (found.state, [one.ended_at for one in writer.manifest.job_attempts(made.job)]) == (
+        "queued", [NOW + 10 * SECOND],
+    )  # fmt: skip
+    assert [one.state for one in writer.manifest.job_chunks(made.job)][1:] == ["queued", "queued"]
+
+
 def test_a_pause_by_hand_ends_what_is_under_way_there_and_then(book: JobBook, writer: LakeWriter) -> None:
     made = book.ask(REQUEST, CHUNKS, NOW)
     book.put(made.job, "running", NOW)
