@@ -161,11 +161,13 @@ class Comparison:
         files = snapshot.files(kind, exchange=exchange, market_type=market_type, date_from=date, date_to=date)
         self.days = {row.symbol: row for row in files if row.level == "day"}
         self.hot = [row for row in files if row.level != "day"]
-        told = snapshot.certificates(
+        certificates = snapshot.certificates(
             exchange=exchange, market_type=market_type, kind=kind, date_from=date, date_to=date
         )
-        self.told: dict[str, CertificateRow] = {row.path: row for row in told}
-        self.gaps = [gap for gap in snapshot.gaps(*stream) if gap.state in MISSING]
+        self.told: dict[str, CertificateRow] = {row.path: row for row in certificates}
+        # what was lost and came again by another way is another row where the way is part of what a row is
+        told = (*MISSING, "repaired") if "source" in kinds.kind(kind).key else MISSING
+        self.gaps = [gap for gap in snapshot.gaps(*stream) if gap.state in told]
         waiting = [row for row in snapshot.segments(*stream) if row.state in ("open", "sealed") and row.kind != FRAMES]
         self.waits = min((row.period_start for row in waiting), default=None)
         self.result = DayResult(exchange=exchange, market_type=market_type, kind=kind, date=date)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 import zstandard
 
 from collectors.config import CollectorsConfig
+from collectors.replay import replay
 from daemon.rederiving import Outcome, Rederiver, Wanted
 from lake import layout, parquet
 from lake.frames import read_frames
@@ -23,8 +25,12 @@ from lake.publish import Placement, publish
 from lake.reproduced import ABSENT, CHANGED, INVENTED
 from lake.rows import FRAMES, FileRow
 from lake.writer import LakeWriter
-from tests.support import proven
+from market.session import Gap
+from runtime.workers import InlineExecutor
+from tests.support import proven, written
 from tests.support.proven import LATER, NOW
+from transformer.config import TransformerConfig
+from transformer.service import transform_once
 
 
 @pytest.fixture
@@ -161,6 +167,49 @@ def test_a_row_that_no_frame_makes_is_named_in_a_certified_day_too(lake: Path, t
     assert f"2025-11-20: {CHANGED}: BTCUSDT" in text
     assert "id 1005, " in text
     assert list(day(outcome, "trade", "2025-11-20").files.values()) == [False]
+
+
+def candles(lake: Path, count: int = 5) -> None:
+    """A lake of minute candles of one symbol, not compacted."""
+    lines, minute = [written.opened()], proven.MINUTE
+    for n in range(count):
+        end = written.T0 + (n + 1) * minute
+        told = {"t": (end - minute) // 1000, "T": end // 1000 - 1, "s": "BTCUSDT", "i": "1m", "o": "1", "c": "1",
+                "h": "1", "l": "1", "v": "5", "n": 3, "x": True, "q": "5", "V": "1", "Q": "1"}  # fmt: skip
+        payload = {"e": "kline", "E": end // 1000, "s": "BTCUSDT", "k": told}
+        lines.append(written.line(n + 1, written.combined("btcusdt@kline_1m", payload), at=end))
+    source = written.write(lake.parent / "candles.jsonl", lines)
+    with LakeWriter.open(lake, "box", NOW) as writer:
+        replay([source], *proven.MARKET, writer, CollectorsConfig(node="box"), NOW)
+        transform_once(writer, InlineExecutor(), NOW, TransformerConfig())
+
+
+@pytest.mark.parametrize("state", ["repaired", "open"])
+def test_a_candle_that_a_crash_took_and_rest_brought_back_is_no_difference(tmp_path: Path, state: str) -> None:
+    """It has another source than the one that frames make, and so another identity, and need not say as much."""
+    root = tmp_path / "lake"
+    candles(root)
+
+    def asked_for(table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        later = {"ts_recv": rows[2]["ts_recv"] + dt.timedelta(hours=5)}
+        rows[2] |= {"source": "rest", "session": "box-9-1", "trade_count": None, **later}
+        return pa.Table.from_pylist(rows, schema=table.schema)
+
+    rewrite(root, "kline", asked_for)
+    (text,) = said(reproduce(root, tmp_path))
+    assert f"kline: 2025-11-20: {ABSENT}: BTCUSDT" in text
+    at = written.T0 + 3 * proven.MINUTE
+    with LakeWriter.open(root, "box", NOW) as writer:
+        gap = Gap(
+            "crash", *proven.MARKET, "kline", "BTCUSDT", at - proven.MINUTE, at, None, None, "crash", "interval",
+            state, "box-1-1", NOW, NOW if state == "repaired" else None, "rest" if state == "repaired" else None,
+        )  # fmt: skip
+        writer.record_gaps([gap])
+    outcome = reproduce(root, tmp_path)
+    assert said(outcome) == []
+    found = day(outcome, "kline", "2025-11-20")
+    assert (found.rows, found.derived, found.lost, found.different) == (5, 5, {"crash": 1}, 0)
 
 
 def test_rows_of_segments_that_wait_are_no_difference(lake: Path, tmp_path: Path) -> None:
