@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from collectors.links import Link
 from collectors.pipeline import POLL
 from collectors.slices import SliceReader
 from collectors.unsettled import CRASH
@@ -46,6 +47,20 @@ class Held(NamedTuple):
     first: int
     last: int
     url: str
+
+
+class Skipped(NamedTuple):
+    """Numbers [start, stop) of frames that are in no file although later ones are, received from `since` to `until`."""
+
+    start: int
+    stop: int
+    since: int
+    until: int
+
+
+def skipped(link: Link, line: FrameLine) -> Skipped:
+    """The frames between what was taken of a connection and its next line."""
+    return Skipped(link.session.frame_no + 1, line.n, max(link.heard, link.row.opened_at), line.ts_recv)
 
 
 def held(manifest: Manifest, conn: str) -> Held:

@@ -15,6 +15,7 @@ import msgspec
 from collectors import recorded, venues
 from collectors.config import CollectorsConfig
 from collectors.nameless import Beside
+from collectors.recorded import Skipped
 from collectors.replay import Run, Summary
 from lake import durable, layout
 from lake.errors import CorruptFile
@@ -27,6 +28,8 @@ from market.errors import Malformed
 from runtime.saying import hushed
 
 REST = "rest"
+MOST_SPANS = 64
+"""Of frames in no file that are told apart in one session: beyond them nothing of it counts as read."""
 
 
 class Rederivation:
@@ -111,8 +114,8 @@ class Rederivation:
         """What the sessions that ended were made to be."""
         return {row.session: row for row in self.writer.manifest.sessions() if row.closed_at is not None}
 
-    def missing(self) -> dict[str, list[range]]:
-        """Session -> frame numbers that are in no file although later ones are; not those before the first file."""
+    def missing(self) -> dict[str, list[Skipped]]:
+        """Session -> its frames that are in no file although later ones are; not those before the first file."""
         found = {
             session: [span for span in spans if span.start > 1 or session not in self._begun]
             for session, spans in self._run.skipped.items()
@@ -126,8 +129,9 @@ class Rederivation:
         for session, last in self._run.newest().items():
             spans = [(span.start, span.stop) for span in skipped.get(session, ())]
             begins = [span for span in spans if span[0] == 1]  # of a session that had begun before
-            rest = tuple(span for span in spans if span[0] > 1)
-            found[session] = Taken(max((stop for _, stop in begins), default=1), last, rest)
+            rest = [span for span in spans if span[0] > 1]
+            end = last if len(rest) <= MOST_SPANS else rest[MOST_SPANS][0] - 1
+            found[session] = Taken(max((stop for _, stop in begins), default=1), end, tuple(rest[:MOST_SPANS]))
         return found
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from collectors.links import Link, nonzero
 from collectors.merger import HOLD
 from collectors.nameless import Beside, beside
 from collectors.pipeline import Pipeline
-from collectors.recorded import Held
+from collectors.recorded import Held, Skipped
 from collectors.redundancy import merger_maker
 from collectors.slices import Recording, SliceReader, Together, is_slice
 from collectors.writing import GroupCommit
@@ -130,7 +130,7 @@ class Run:
         self._links: dict[str, Link] = {}
         self._known: dict[str, Held] = {}
         self._counts: dict[str, int] = {}
-        self._skipped: dict[str, list[range]] = {}
+        self._skipped: dict[str, list[Skipped]] = {}
         """Frame numbers by connection that later ones were taken before."""
         self._misplaced: Counter[str] = Counter()
         self._batch: list[bytes] = []
@@ -154,7 +154,7 @@ class Run:
         self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
 
     @property
-    def skipped(self) -> Mapping[str, Sequence[range]]:
+    def skipped(self) -> Mapping[str, Sequence[Skipped]]:
         """Connection -> numbers of its frames that were in no file, although later ones were."""
         return self._skipped
 
@@ -266,7 +266,7 @@ class Run:
                 self._pass_over(line)
                 return
             if line.n > session.frame_no + 1:
-                self._skipped.setdefault(line.conn, []).append(range(session.frame_no + 1, line.n))
+                self._skipped.setdefault(line.conn, []).append(recorded.skipped(link, line))
                 link = self._after_missing(link, line)
                 session = link.session
             session.frame_no = line.n - 1
@@ -303,7 +303,7 @@ class Run:
         if line.n <= held.frames:
             there = held.first <= line.ts_recv <= held.last
         else:
-            there = not any(line.n in skipped for skipped in self._skipped.get(line.conn, ()))
+            there = not any(one.start <= line.n < one.stop for one in self._skipped.get(line.conn, ()))
         if there:
             self._summary.passed_over += 1
         else:

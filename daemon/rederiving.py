@@ -15,6 +15,7 @@ import msgspec
 
 from collectors.config import CollectorsConfig
 from collectors.nameless import beside
+from collectors.recorded import Skipped
 from collectors.rederive import REST, Rederivation, opening
 from lake import durable, reproduced
 from lake.errors import CorruptFile, LakeError
@@ -27,7 +28,7 @@ from lake.reproduced import DayResult, Different, Reach
 from lake.rows import FRAMES, HISTORY, FileRow, SegmentRow, SessionRow
 from lake.scratch import Scratch
 from market.kinds import KINDS
-from market.times import MINUTE, SECOND, day_start, text
+from market.times import MINUTE, SECOND, Interval, day_start, text, union
 from transformer import plan
 from transformer.run import run_transform
 
@@ -37,12 +38,17 @@ BEHIND = 2 * SECOND
 """How long mergers may hold back what they received."""
 ENOUGH = 24 * 1024 * 1024
 """Bytes of lines that wait in the temporary folder before they become rows."""
+SHOWN = 5
+"""Runs of frames in no file that are told one by one."""
 KINDS_WITH_TIMES = ("funding_rate",)
 TAKEN_IN = "dl reparse takes in what they tell"
 Stream = tuple[str, str, str]
 Span = tuple[int, int]
 FOREVER = 2**62
 LOST_FRAMES = "bring the file back from a copy; without it these rows cannot be proven"
+GIVEN_UP = frozenset({"disk_full", "read_only", "storage_failed"})
+"""Causes of gaps in whose time frames that hold nothing else were given up too."""
+NO_ROOM = "the disk took no more then: gaps say what is missing; what came after it is proven as far as it is the same"
 OTHER = "dl trace prints the frame; if it is the parser that changed, dl reparse makes its rows anew"
 
 
@@ -110,6 +116,11 @@ class Rederiver:
                 self._source = self._plan(snapshot)
                 known = lasting(root, snapshot, *self._market, KINDS_WITH_TIMES, before=self._source.begin)
                 every = snapshot.segments(*self._market, FRAMES)
+                self._pressed = [
+                    Interval(gap.ts_from - MINUTE, (now if gap.ts_to is None else gap.ts_to) + MINUTE)
+                    for gap in snapshot.gaps(*self._market)
+                    if gap.cause in GIVEN_UP
+                ]
             self._files = list(self._source.files)
             self.total = len(self._files)
             if self._files:
@@ -275,7 +286,18 @@ class Rederiver:
         # sessions that were open before the first file need a while to know what they knew
         since = self._source.begin + (WARM if self._source.sessions else 0)
         spans = ((max(start, since), end) for start, end in self._spans if end > since)
-        return Reach(reproduced.spans_of(spans), frozenset(self._unread))
+        behind = {session: lost[0].start for session, lost in self._missing(given_up=True).items()}
+        return Reach(reproduced.spans_of(spans), frozenset(self._unread), behind=behind)
+
+    def _missing(self, *, given_up: bool) -> dict[str, list[Skipped]]:
+        """Session -> its frames that are in no file: those for which there was no room, or the others."""
+        assert self._reader is not None
+        pressed = union(self._pressed)
+        found = {
+            session: [one for one in lost if given_up == any(span.overlaps(_received(one)) for span in pressed)]
+            for session, lost in self._reader.missing().items()
+        }
+        return {session: lost for session, lost in found.items() if lost}
 
     def _parts(self, kind: str, date: str) -> list[tuple[Path, int]]:
         """What was made of a kind and date: files, each with its hour."""
@@ -298,10 +320,12 @@ class Rederiver:
         outcome.events, outcome.duplicates = sum(summary.events.values()), sum(summary.duplicates.values())
         outcome.rejected, outcome.ignored = sum(summary.rejected.values()), sum(summary.ignored.values())
         where = "/".join(self._market)
-        for session, spans in sorted(reader.missing().items()):
-            shown = ", ".join(f"{span.start} to {span.stop - 1}" for span in spans[:5])
-            problem = f"frames {shown} of {session} are in no file"
+        for session, spans in sorted(self._missing(given_up=False).items()):
+            problem = f"frames {_numbers(spans)} of {session} are in no file"
             outcome.findings.append(Finding("error", where, problem, "what was made of them cannot be proven"))
+        for session, spans in sorted(self._missing(given_up=True).items()):
+            problem = f"frames {_numbers(spans)} of {session} were given up"
+            outcome.findings.append(Finding("warning", where, problem, NO_ROOM))
         made, again = reader.rejected(), reader.sessions()
         aside: dict[str, int] = {}
         for held in self._manifest.quarantine():
@@ -319,6 +343,16 @@ class Rederiver:
                 )
                 # rows that the lake lacks are errors of their own
                 outcome.findings.append(Finding("warning", where, problem, TAKEN_IN))
+
+
+def _received(lost: Skipped) -> Interval:
+    return Interval(lost.since, lost.until + 1)
+
+
+def _numbers(spans: Sequence[Skipped]) -> str:
+    """The first of them."""
+    shown = ", ".join(f"{span.start} to {span.stop - 1}" for span in spans[:SHOWN])
+    return shown if len(spans) <= SHOWN else f"{shown} and others"
 
 
 def _start(row: SegmentRow) -> int:

@@ -159,7 +159,8 @@ class Reparser(Rederiver):
         assert reader is not None
         whole = self._reach()
         taken = {name: one for name, one in reader.taken().items() if name not in self._unread}
-        reach = Reach(whole.spans, whole.unreadable, taken)
+        behind = {name: lost[0].start for name, lost in reader.missing().items()}
+        reach = Reach(whole.spans, whole.unreadable, taken, behind)
         for stream in self._every(snapshot):
             beyond = self._beyond_rows.get(stream[2], [])
             found = reparsed.reparse(

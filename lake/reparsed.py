@@ -132,6 +132,8 @@ class _Reparse(Comparison):
             row for row in snapshot.segments(*stream) if row.state == "open" or (row.state == "sealed" and row.rows)
         ]
         self.waits = min((row.period_start for row in waiting), default=None)
+        self.sure = reach.holds() & ~reach.unsure(kind)
+        """Of which rows frames tell all that is to be said."""
         self.found = StreamChange(exchange=exchange, market_type=market_type, kind=kind, date=date)
 
     def day(self) -> StreamChange:
@@ -166,7 +168,7 @@ class _Reparse(Comparison):
         if not lake.num_rows and not mine.num_rows:
             return
         old, new = self.keyed(lake), self.keyed(mine)
-        covered, offered = old.filter(self.reach.holds()), new.filter(self.reach.holds())
+        covered, offered = old.filter(self.sure), new.filter(self.sure)
         if not self.split and self.only is not None:
             covered, offered = (frame.filter(pl.col("symbol") == self.only) for frame in (covered, offered))
         both = covered.join(new.select(HASH, pl.col(LINE).alias(MADE), pl.col(ROW).alias("#new")), on=HASH)
@@ -194,13 +196,13 @@ class _Reparse(Comparison):
         if "flags" not in lake.column_names:
             return none, none
         old, new = self._snapshots(lake), self._snapshots(mine)
-        old = old.filter(self.reach.holds())
+        old = old.filter(self.sure)
         both = old.join(new.rename({LINE: MADE, ROW: "#new"}), on=list(kinds.PROVENANCE))
         both = both.filter(pl.col(LINE) != pl.col(MADE))
         come = both.get_column("#new")
         if anew:
             known = self._snapshots(lake)
-            fresh = new.join(known, on=list(kinds.PROVENANCE), how="anti").filter(self.reach.holds())
+            fresh = new.join(known, on=list(kinds.PROVENANCE), how="anti").filter(self.sure)
             come = pl.concat([come, fresh.get_column(ROW)])
         return both.get_column(ROW), come
 

@@ -35,6 +35,10 @@ OURS = "snapshot|carried"
 """Rows of a book that say when we asked: they are no content (see `lake.digest`)."""
 LEVELS = tables.ROW_GROUP_LEVELS // 4
 """Levels of books that are held at once for a digest, which is the same however rows are cut."""
+ALONE = frozenset({"trade", "agg_trade"})
+"""Kinds of which each row is made of its own frame. Others need what was told before: the whole of which changes are
+told, a candle that has not closed.
+"""
 BOOK_ROWS = 4096
 """Rows of a kind with levels that are looked at together: each may be a whole book."""
 LINE, ROW, HASH = "#line", "#row", "#hash"
@@ -64,8 +68,8 @@ class DayResult(msgspec.Struct, kw_only=True):
     """One stream and day: law rows = same + unreachable + different, and what frames give beyond them.
 
     `lost` are rows in gaps by the gap's cause, `waiting` those of segments that are no rows yet. `unreachable` rows
-    came while no frames were kept, or of no frames. `files` is daily file -> whether its digest was made again (None:
-    not all of it can be).
+    came while no frames were kept, or of no frames, or are otherwise behind some that were given up. `files` is daily
+    file -> whether its digest was made again (None: not all of it can be).
     """
 
     exchange: str
@@ -93,12 +97,14 @@ class Taken(msgspec.Struct, frozen=True):
 class Reach(msgspec.Struct, frozen=True):
     """Receive times whose frames were read, and sessions whose frames could not be understood.
 
-    Where `taken` says which frames of which session were, only what came of these is meant.
+    Where `taken` says which frames of which session were, only what came of these is meant. `behind` is the first frame
+    of a session that is in no file.
     """
 
     spans: tuple[Interval, ...]
     unreadable: frozenset[str] = frozenset()
     taken: Mapping[str, Taken] | None = None
+    behind: Mapping[str, int] = {}
 
     def holds(self) -> pl.Expr:
         """Which rows have their frames there."""
@@ -106,6 +112,13 @@ class Reach(msgspec.Struct, frozen=True):
         inside = [(at >= span.start) & (at < span.end) for span in self.spans]
         read = pl.any_horizontal(inside or [pl.lit(value=False)]) & ~pl.col("session").is_in(list(self.unreadable))
         return read if self.taken is None else (read & self._taken(self.taken)).fill_null(value=False)
+
+    def unsure(self, kind: str) -> pl.Expr:
+        """Which rows may be made otherwise for want of a frame before theirs."""
+        found = pl.lit(value=False)
+        for name, first in self.behind.items() if kind not in ALONE else ():
+            found |= (pl.col("session") == name) & (pl.col("frame_no") >= first)
+        return found
 
     def _taken(self, taken: Mapping[str, Taken]) -> pl.Expr:
         session, number = pl.col("session"), pl.col("frame_no")
@@ -294,6 +307,9 @@ class Comparison:
         return mine & (at >= gap.ts_from) & later
 
     def _differ(self, rows: pl.DataFrame, what: str, found: _Verdict) -> None:
+        sure = rows.filter(~self.reach.unsure(self.kind))
+        found.unreachable += rows.height - sure.height if what != ABSENT else 0
+        rows = sure
         found.different += rows.height
         seq = kinds.kind(self.kind).seq
         for row in rows.sort("ts_event", "frame_no").head(SHOWN).iter_rows(named=True):

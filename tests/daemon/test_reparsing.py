@@ -506,10 +506,14 @@ def test_what_is_no_question_is_refused(lake: Path, asked: dict[str, Any]) -> No
         reparse_job(writer, InlineExecutor(), LATER, asked, tools())
 
 
+BETTER_READ = {"v1": {("2025-12-31", "book_snapshot"): (0, 1, 0, 0)}}
+"""What earlier versions did not understand: a book's whole that was asked for before its first update."""
+
+
 @pytest.mark.parametrize("name", golden.NAMES)
-def test_nothing_would_change_in_a_lake_of_an_earlier_version(place: Path, name: str) -> None:
+def test_nothing_else_would_change_in_a_lake_of_an_earlier_version(place: Path, name: str) -> None:
     root = golden.unpack(name, place / "lake")
     done = look(root, "2025-12-31", "2025-12-31", now=golden.NOW)
     assert done.ok
-    assert counts(done) == {}
+    assert counts(done) == BETTER_READ[name]
     assert {one.kind for day in done.days for one in day.streams} > {"trade", "book_delta", "contract", "kline"}
