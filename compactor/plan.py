@@ -170,18 +170,21 @@ def _hour_bars(
                 continue
             if now < end + rules.hour_delay or view.bars_until.get((exchange, market_type), 0) < end:
                 continue
-            if _made_from(bars, inputs):
+            if _made_from(bars, inputs, end + rules.hour_delay):
                 continue
             revision = 1 + max(row.revision for row in bars)
             found.append(HourBars(exchange, market_type, date, hour, revision, inputs, in_order(bars)))
     return found
 
 
-def _made_from(bars: Sequence[FileRow], inputs: Sequence[FileRow]) -> bool:
-    """Whether the bars are one file of each width, made from exactly these inputs."""
+def _made_from(bars: Sequence[FileRow], inputs: Sequence[FileRow], over: int) -> bool:
+    """Whether the bars are one file of each width, made from exactly these inputs, and not before the hour was `over`
+    (us): the transformer makes them so where it comes to an hour late, and to make them again would say the same.
+    """
     wanted = {row.path for row in inputs}
     kinds_held = sorted(row.kind for row in bars)
-    return kinds_held == sorted(kinds.BARS) and all(set(row.parents) == wanted for row in bars)
+    whole = all(set(row.parents) == wanted and (row.level == "hour" or row.created_at >= over) for row in bars)
+    return whole and kinds_held == sorted(kinds.BARS)
 
 
 def _bars(

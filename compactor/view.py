@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, func, select, union_all
+from sqlalchemy import Connection, and_, func, select, union_all
 
 from compactor import retention
 from compactor.book_plan import day_before
@@ -12,7 +12,7 @@ from compactor.jobs import Progress, Stream, View, day_span
 from lake import schema, sources
 from lake.books import KIND as BOOKS
 from lake.manifest import Manifest
-from lake.manifest_reads import Snapshot, chunks
+from lake.manifest_reads import Snapshot, chunks, with_parents
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
 
@@ -54,6 +54,7 @@ def read(manifest: Manifest) -> View:
 
 def _read(manifest: Snapshot) -> View:
     hot = [*manifest.files(level="part"), *manifest.files(level="hour", parents=True)]
+    manifest.run(lambda conn: with_parents(conn, _whole_hours(hot)))
     due = frozenset(_due(name) for name in cursors(manifest, sources.BARS_DUE))
     carry, samples = (frozenset(map(_due, cursors(manifest, name))) for name in (CARRY_DUE, SAMPLES_DUE))
     dates = {(row.exchange, row.market_type, row.date) for row in hot} | due | carry | samples
@@ -72,6 +73,17 @@ def _read(manifest: Snapshot) -> View:
     before = _before(manifest, {(r.exchange, r.market_type, r.date) for r in hot if r.kind == BOOKS} | carry)
     failures, traded = cursors(manifest, FAILED), _traded(manifest, days)
     return View(hot, days, progress, due, until, failures, traded, before, carry, samples)
+
+
+def _whole_hours(hot: Iterable[FileRow]) -> list[FileRow]:
+    """Parts of bars that are the only one of their width and hour, as the transformer makes them of hours that were
+    over: whether they were made from all that there is now, their parents say. Others are many, and nobody asks.
+    """
+    held: dict[tuple[str, str, str, str, int | None], list[FileRow]] = {}
+    for row in hot:
+        if row.kind in kinds.BARS:
+            held.setdefault((row.exchange, row.market_type, row.kind, row.date, row.hour), []).append(row)
+    return [row for (row, *more) in held.values() if not more and row.level == "part"]
 
 
 def _before(manifest: Snapshot, dates: Iterable[tuple[str, str, str]]) -> list[FileRow]:
@@ -103,12 +115,12 @@ def _due(name: str) -> tuple[str, str, str]:
 
 
 def _progress(manifest: Snapshot, stream: Stream) -> Progress:
-    waiting = [row.period_start for row in manifest.segments(*stream, state="sealed") if row.rows]
-    return Progress(
-        watermark=manifest.watermark(*stream),
-        open=bool(manifest.segments(*stream, state="open")),
-        waiting_from=min(waiting, default=None),
-    )
+    t, (exchange, market_type, kind) = schema.segments, stream
+    mine = and_(t.c.exchange == exchange, t.c.market_type == market_type, t.c.kind == kind)
+    waits = select(func.min(t.c.period_start)).where(mine, t.c.state == "sealed", t.c.rows > 0)
+    still = select(t.c.path).where(mine, t.c.state == "open").limit(1)
+    waiting_from, is_open = manifest.run(lambda conn: (conn.execute(waits).scalar_one(), conn.execute(still).first()))
+    return Progress(watermark=manifest.watermark(*stream), open=is_open is not None, waiting_from=waiting_from)
 
 
 def raw_segments(manifest: Manifest) -> list[SegmentRow]:

@@ -142,6 +142,21 @@ def test_an_hours_bars_are_made_again_once_from_its_one_file_of_trades():
     assert plan(View([trades, *made], progress=passed(), bars_until=until), START + 2 * HOUR, RULES) == []
 
 
+def test_bars_that_the_transformer_made_of_a_whole_hour_that_was_over_are_not_made_again():
+    trades, over = file(0), START + HOUR + RULES.hour_delay
+    until = {("binance", "spot"): START + HOUR}
+
+    def planned(parents: tuple[str, ...], at: int) -> list[type]:
+        made = [file(3, kind=kind, parents=parents, created_at=at) for kind in ("bar_1s", "bar_1m")]
+        view = View([trades, *made], progress=passed(), bars_until=until)
+        return [type(job) for job in plan(view, START + 2 * HOUR, RULES)]
+
+    assert planned((trades.path,), over) == []
+    assert planned((trades.path,), over - 1) == [HourBars], "what was missing of the hour may have been told since"
+    assert planned(("another",), over) == [HourBars]
+    assert planned((), over) == [HourBars]
+
+
 def test_an_hours_bars_wait_until_the_transformer_is_past_the_hour():
     view = View(
         [file(0), *(file(0, kind=kind) for kind in ("bar_1s", "bar_1m"))],

@@ -16,6 +16,7 @@ from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once, parked
 from lake import backup, bars, checks, durable, layout, merge, parquet, tables
 from lake.errors import ManifestBusy, StorageFailed
+from lake.publish import Placement, publish
 from lake.rows import SegmentRow
 from lake.verify import verify_lake
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
@@ -614,6 +615,24 @@ def test_an_hours_bars_are_rewritten_with_its_late_trades(lake):
     before = dump(lake)
     compact(lake, T0 + 2 * HOUR)
     assert dump(lake) == before
+
+
+def test_bars_that_were_made_of_an_hour_when_it_was_over_stay_until_more_of_it_comes(lake):
+    rows, over = ticks("BTCUSDT", range(30)), T0 + 2 * HOUR
+    trades = lake.part("trade", rows[:20])
+    lake.cover(T0, END)
+    where = {**STREAM, "level": "part", "date": date_of(T0), "hour": trades.hour}
+    parents = (tables.Parent(trades.path, trades.sha256),)
+    made = []
+    for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
+        place = Placement(kind=kind, parents=parents, **where)
+        made.append(publish(lake.root, place, [bars_of(rows[:20], width)], run="t", now=over))
+    lake.writer.publish(add=made, cursors={"bars/binance/linear": T0 + HOUR}, now=over)
+    assert not compact(lake, over).changed
+    lake.part("trade", rows[20:])
+    assert compact(lake, over).changed
+    (row,) = lake.writer.manifest.files("bar_1m")
+    assert (row.level, row.rows) == ("hour", 30)
 
 
 def test_a_day_without_a_counted_trade_has_no_bars_and_is_not_planned_again(lake):
