@@ -8,6 +8,7 @@ missed inside is the gap ledger's to say: complete = covered and in no open gap.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import cast
 
 from market.history import Past
@@ -29,12 +30,10 @@ class CoverageTracker:
     def update(self, session: Session) -> list[Coverage]:
         """The rows of `session` that are new or longer than when they were last given."""
         rows = []
-        # by its class: of an instance the protocol is looked through attribute by attribute, at every tick
-        past = issubclass(type(session), Past)
-        for state in cast(Past, session).covered() if past else session.streams():
-            key = (session.session_id, state.stream.name)
+        for state in cast(Past, session).covered() if _asks_of_past(type(session)) else session.streams():
             if not state.events:
                 continue
+            key = (session.session_id, state.stream.name)
             start = self._starts.get(key)
             if start is None:
                 start = self._starts[key] = min(state.first_event, state.since or state.first_event)
@@ -63,3 +62,9 @@ class CoverageTracker:
 
     def _row(self, kind: str, symbol: str, session: str, ts_from: int, ts_to: int) -> Coverage:
         return Coverage(self.exchange, self.market_type, kind, symbol, session, ts_from, ts_to)
+
+
+@cache
+def _asks_of_past(made: type) -> bool:
+    """Whether sessions of that class are `Past`: at every tick the protocol would be looked through again."""
+    return issubclass(made, Past)

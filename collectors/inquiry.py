@@ -102,7 +102,9 @@ class Inquiry:
             self._suspects.reset()  # the silence is our own
             return
         self._elsewhere = None
-        wanted = [state for state in link.session.streams() if link.wants(state.stream)]
+        wanted = list(link.session.streams())
+        if link.unwanted:
+            wanted = [state for state in wanted if link.wants(state.stream)]
         for act in self._suspects.look(wanted, now):
             self._do(act, now)
         for change in self._watch.look(wanted, now):

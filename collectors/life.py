@@ -92,6 +92,8 @@ class Life:
         """How the socket ended, whoever wanted it."""
         self.born = self._heard = self._clock.monotonic()
         self._steady = Steady(self._clock)
+        self._look_at = self.born
+        """When its streams are looked at next: one that is pinged, or asks for much, wakes up far more often."""
         self._moved = 0
         """How far (us) the streams' times were moved by steps of the wall clock."""
         self.successor_wanted = asyncio.Event()
@@ -260,9 +262,12 @@ class Life:
         if (slept := self._steady.slept()) > SLEPT_SECONDS:
             self._end(SUSPENDED, f"the machine slept for {slept:.0f} s")
         self._heed_steps()
-        self._inquiry.look(self._clock.now())
+        now = self._clock.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + TEND_SECONDS / 2
+            self._inquiry.look(self._clock.now())
         silent = self._tools.config.silent_socket_seconds
-        quiet = self._clock.monotonic() - self._heard
+        quiet = now - self._heard
         if silent is not None and quiet > silent and not self._pipeline.full:
             self._end(SILENCE, f"no frame for {quiet:.0f} s")
 

@@ -13,7 +13,7 @@ from collectors.drift import Radar, Sampler
 from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
 from market.history import Past
-from market.session import Batching, Booked, Fetch, Gap, Output, Refused, Rejected, Session, Stream
+from market.session import Batching, Booked, Fetch, Gap, Heeding, Output, Refused, Rejected, Session, Stream
 from market.times import SECOND
 from runtime import metrics, telemetry
 
@@ -43,6 +43,7 @@ class Link:
         """Which of its frames the drift radar wants to see."""
         self.booked = session if isinstance(session, Booked) else None
         self.batching = session if isinstance(session, Batching) else None
+        self.heeding = session if isinstance(session, Heeding) else None
         self.past = isinstance(session, Past)
         self.row = row
         self.name = name

@@ -30,7 +30,6 @@ from market.session import (
     Coverage,
     Fetch,
     Gap,
-    Heeding,
     Informed,
     Leave,
     Merger,
@@ -139,8 +138,10 @@ class Pipeline:
             if sieve is None and link.batching is not None:
                 return self._together(link, link.batching, frames, times)
             receive = session.receive if sieve is None else sieve.receive
-            said = (self._take(link, receive(f, at), at, f) for f, at in zip(frames, times, strict=False))
-            return [task for tasks in said for task in tasks]
+            tasks: list[Task] = []
+            for frame, at in zip(frames, times, strict=False):
+                tasks += self._take(link, receive(frame, at), at, frame)
+            return tasks
         finally:
             if sieve is not None:
                 sieve.keep()
@@ -176,7 +177,6 @@ class Pipeline:
 
     def tick(self, link: Link, now: int) -> Sequence[Task]:
         """Time has passed for one session."""
-        self._cover(self._coverage.update(link.session))
         self._told.known(link)
         link.tick(now)
         tasks = self._said(link, link.session.tick(now), now, b"")
@@ -187,8 +187,8 @@ class Pipeline:
         """A frame went out: kept among the frames, since an answer means nothing without its question."""
         session = link.session
         self._note(FrameLine(ts_recv=now, conn=session.session_id, dir="send", n=session.frame_no, frame=text))
-        if isinstance(session, Heeding):
-            session.sent(text, now)
+        if link.heeding is not None:
+            link.heeding.sent(text, now)
 
     def close(
         self, link: Link, cause: str, now: int, *, code: int | None = None, detail: str = "", wanted: bool = True

@@ -182,8 +182,8 @@ class CollectorsService:
         self._begun = lanes
 
     async def _write(self, thread: Executor, ended: asyncio.Event) -> None:
-        seconds = self._config.writing.write / SECOND
-        while not await pause(self._clock, ended, seconds):
+        writing = self._config.writing
+        while not await pause(self._clock, ended, writing.write / SECOND):
             now = await self._passes.turn(thread)
             self._passed = self._clock.monotonic()
             self._turned.set()

@@ -180,11 +180,9 @@ class Suspects:
             self._rhythms.of(state.stream.kind, state.stream.symbol).learn(SHORT, now)
         if last != before:
             self._last[name] = last
-            spell = last - before if before else 0
-            if turned or spell >= SHORT or not before:
-                rhythm = self._rhythms.of(state.stream.kind, state.stream.symbol)
-                if before and 0 <= spell < MOST * 2:
-                    rhythm.learn(spell, now)
+            spell = last - before
+            if before and (turned or spell >= SHORT) and 0 <= spell < MOST * 2:
+                self._rhythms.of(state.stream.kind, state.stream.symbol).learn(spell, now)
 
     def _bound(self, state: StreamState, now: int) -> int:
         if not state.events:

@@ -30,11 +30,17 @@ def silent_at(states: Iterable[StreamState]) -> int | None:
     """By when (us) the next event of any stream must have come; None where nothing has come yet, or where none of what
     has come declares a `max_silence`.
     """
-    heard = [state for state in states if state.events]
-    if all(state.stream.max_silence is None for state in heard):
+    events = newest = first = 0
+    ordinary: int | None = None
+    for state in states:  # asked at every tick, of every stream
+        if not state.events:
+            continue
+        first = min(first, state.first_recv) if events else state.first_recv
+        newest = max(newest, state.last_recv)
+        events += state.events
+        if state.stream.max_silence is not None:
+            ordinary = state.ordinary if ordinary is None else min(ordinary, state.ordinary)
+    if ordinary is None:
         return None
-    events = sum(state.events for state in heard)
-    newest = max(state.last_recv for state in heard)
-    mean_gap = (newest - min(state.first_recv for state in heard)) // max(1, events - 1)
-    quiet = max(LEAST if events >= ENOUGH else YOUNG, SLOW_FACTOR * mean_gap)
-    return max(newest + quiet, ordinary_until(heard))
+    quiet = max(LEAST if events >= ENOUGH else YOUNG, SLOW_FACTOR * ((newest - first) // max(1, events - 1)))
+    return max(newest + quiet, ordinary)

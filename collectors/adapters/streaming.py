@@ -47,6 +47,8 @@ class StreamingSession(Counting, ABC):
         """Whether all acknowledged streams have their `since`."""
         self._started = 0
         self._checked_frame = self._checked_at = 0
+        self._spoken = False
+        """Whether any stream was known to have sent something when that was last asked."""
         self._forsaken = False
         """Whether it has said that nothing comes any more, though it is answered."""
 
@@ -206,8 +208,11 @@ class StreamingSession(Counting, ABC):
 
     def _first_by(self) -> int | None:
         """By when something must have come; None where it has, or where all streams may be silent for long."""
+        if self._spoken:
+            return None
         states = self.states.values()
-        if any(state.events for state in states) or all(state.stream.max_silence is None for state in states):
+        self._spoken = any(state.events for state in states)
+        if self._spoken or all(state.stream.max_silence is None for state in states):
             return None
         return self._started + self._limits.first_message
 

@@ -14,6 +14,7 @@ from collectors.budget import Budget
 from collectors.config import ConnectionConfig, WritingConfig
 from collectors.connection import Driver, Pacer, Tools
 from collectors.http import Answer, Http, HttpFailed
+from collectors.inquiry import Inquiry
 from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
@@ -158,6 +159,20 @@ async def test_a_session_that_asks_to_leave_at_every_tick_is_left_once_and_nothi
     work = await bench.run(5.0)
     assert ids(work) == [1, 2]
     assert [end.split(":")[0] for end in endings(work)] == ["handover" if cause == "planned" else cause, "stopped"]
+
+
+async def test_streams_are_looked_at_about_once_a_second_however_often_a_session_is_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks, ticks = list[int](), list[int]()
+    monkeypatch.setattr(Inquiry, "look", lambda _self, now: looks.append(now))
+    monkeypatch.setattr(toy.ToySession, "tick", lambda _self, now: ticks.append(now) or [])
+    monkeypatch.setattr(toy.ToySession, "next_deadline", lambda _session: 0)
+    bench = Bench([[b"ack", t(1, 0)], HANG])
+    await bench.run(*[0.25] * 40)
+    assert len(ticks) >= 40
+    assert 10 <= len(looks) <= 21
+    assert max(b - a for a, b in itertools.pairwise(looks)) <= SECOND
 
 
 async def test_where_nothing_ever_came_the_other_address_is_asked_and_kept_while_it_produces() -> None:

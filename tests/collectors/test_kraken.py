@@ -3,6 +3,7 @@
 import json
 import zlib
 
+import msgspec
 import pytest
 
 from collectors import exchanges
@@ -325,3 +326,17 @@ def test_kinds_and_channels_that_are_not_there_are_refused_with_a_reason():
         VENUE.streams("inverse", ["kline"], ["PI_XBTUSD"], {"kline": "ohlc.1"})
     with pytest.raises(MarketError, match=r"book\.1000, book\.10, "):
         VENUE.streams("spot", ["book_delta"], ["BTC/USD"], {"book_delta": "book.11"})
+
+
+@pytest.mark.parametrize(
+    "raw, said",
+    [
+        ("0.00012", "0.00012"), ("65000", "65000"), ("0", "0"), ("1.50", "1.50"), ("1e-08", "0.00000001"),
+        ("2E3", "2000"),
+        ("0." + "1" * 18, "0." + "1" * 18), ("0." + "1" * 19, None), ("9" * 30, "9" * 30), ("9" * 31, None),
+        ("-1.5", None), ("007", None), ("1.", None), (".5", None), ("NaN", None), ("null", None), ('"1"', None),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_number_is_its_own_text_or_what_its_exponent_says_or_none(raw, said):
+    assert texts.number(msgspec.Raw(raw.encode())) == said

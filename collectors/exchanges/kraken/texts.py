@@ -22,6 +22,8 @@ PLACES = 18
 """Decimals that a price or quantity may have, so that it is a whole number of 10^-18."""
 _EXPONENT = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?[eE][+-]?[0-9]{1,2}", re.ASCII).fullmatch
 _SIGNED = re.compile(r"-?(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,30})?", re.ASCII).fullmatch
+_PLAIN = re.compile(rb"(?:0|[1-9][0-9]{0,29})(?:\.[0-9]{1,%d})?" % PLACES).fullmatch
+"""What nearly all of them are: nothing is to be asked of them any more."""
 _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})T([0-2][0-9]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,9}))?Z", re.ASCII
 ).fullmatch
@@ -41,6 +43,9 @@ def signed(raw: msgspec.Raw) -> str | None:
 
 def number(raw: msgspec.Raw) -> str | None:
     """A price or quantity as strict decimal text; None where it is none, or not to be counted in PLACES."""
+    plain = bytes(raw)
+    if _PLAIN(plain) is not None:
+        return plain.decode()
     text = signed(raw)
     if text is None or NUMBER(text) is None:
         return None
