@@ -236,7 +236,8 @@ def _counts(numbers: pl.Series) -> Iterator[tuple[int, int]]:
 
 def _series(column: pa.ChunkedArray | pa.Array) -> pl.Series:
     """A column in polars, its times as us."""
-    return pl.Series(pl.from_arrow(column)).to_physical()
+    made = pl.Series(pl.from_arrow(column))
+    return made.to_physical() if made.dtype.is_temporal() else made  # for which a query is made, whatever the type
 
 
 def _int(value: object) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import polars as pl
@@ -141,9 +141,8 @@ def _series(column: pa.ChunkedArray) -> pl.Series:
 
 
 def _bounds(column: pa.ChunkedArray) -> tuple[int | None, int | None]:
-    series = _series(column).to_physical()
-    low: Any = series.min()
-    high: Any = series.max()
+    ends = pc.min_max(column)
+    low, high = (one.value if isinstance(one, pa.TimestampScalar) else one.as_py() for one in ends.values())
     return low, high
 
 

@@ -67,12 +67,12 @@ def widen(held: Extent | None, more: Extent | None) -> Extent | None:
     """The extent of both."""
     if held is None or more is None:
         return held or more
-    low = [time for time in (held.event_min, more.event_min) if time is not None]
-    high = [time for time in (held.event_max, more.event_max) if time is not None]
-    return Extent(
-        min(held.recv_min, more.recv_min), max(held.recv_max, more.recv_max),
-        min(low, default=None), max(high, default=None),
-    )  # fmt: skip
+    low, high = held.event_min, held.event_max
+    if low is None or (more.event_min is not None and more.event_min < low):
+        low = more.event_min
+    if high is None or (more.event_max is not None and more.event_max > high):
+        high = more.event_max
+    return Extent(min(held.recv_min, more.recv_min), max(held.recv_max, more.recv_max), low, high)
 
 
 def decode_line(kind: str, line: bytes) -> Event:

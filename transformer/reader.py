@@ -237,12 +237,16 @@ def _lines(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         offset += len(line) + 1
 
 
+@cache
+def _integers(kind: str) -> tuple[str, ...]:
+    return tuple(field.key for field in _fields(kind) if field.type is int)
+
+
 def _too_big(kind: str, event: Event) -> str | None:
-    for name, bare, *_ in _fields(kind):
-        if bare is int:
-            value = getattr(event, name)
-            if value is not None and not -_INT64 <= value < _INT64:
-                return f"{name}: no 64-bit integer: {str(value)[:40]}"
+    for name in _integers(kind):
+        value = getattr(event, name)
+        if value is not None and not -_INT64 <= value < _INT64:
+            return f"{name}: no 64-bit integer: {str(value)[:40]}"
     return None
 
 
