@@ -12,8 +12,8 @@ the seed: twenty-four seeds that follow each other have them all. One venue alon
 `tests/support/virtual/`.
 
 A campaign is two lakes that live through all the days, each with half of the venues, and two more of all of them that
-live through a day or two of the worst, two processes at a time. Its rate is half a trade or quote a second of six
-venues: 30 days are more than three million events. `--record` writes its figures to docs/reliability-figures.json.
+live through a day or two of the worst, two processes at a time. Its rate is two trades or quotes of six venues in five
+seconds: 30 days are more than three million events. `--record` writes its figures to docs/reliability-figures.json.
 
 Writes nothing outside a temporary folder, or `--out`. Exit code 0, 1 for findings.
 """

@@ -7,6 +7,7 @@ lost, and written down. Intervals are counted from the market's start: the same 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -221,6 +222,11 @@ class Schedule:
         first = step + (self._count % steps - step) % steps
         heapq.heappush(self._turns, (first, self._count, steps, feed))
         self._count += 1
+
+    @property
+    def next(self) -> float:
+        """The step with which the next interval ends; infinite where there is no feed."""
+        return self._turns[0][0] if self._turns else math.inf
 
     def due(self, last: int) -> Iterator[tuple[int, Feed]]:
         """The feeds whose intervals end with a step up to `last`, and those steps, in their order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from functools import lru_cache
 
 from market.times import HOUR, MINUTE
 
@@ -21,6 +22,7 @@ def next_funding(time: int) -> int:
     return time - time % INTERVAL + INTERVAL
 
 
+@lru_cache(maxsize=1024)
 def settled(seed: str, at: int) -> int:
     """The rate settled at `at` (a multiple of INTERVAL), in units of 10^-8."""
     return 10_000 + chance(seed, "funding", at // INTERVAL) % 30_001 - 15_000
@@ -34,8 +36,12 @@ def settlements(last: int, after: int) -> range:
 def predicted(seed: str, time: int) -> int:
     """The estimate at `time` of the rate to be settled next; it nears it as the settlement nears."""
     to_come = next_funding(time)
-    doubt = chance(seed, "estimate", time // MINUTE) % 8_001 - 4_000
-    return settled(seed, to_come) + doubt * (to_come - time) // INTERVAL
+    return settled(seed, to_come) + _doubt(seed, time // MINUTE) * (to_come - time) // INTERVAL
+
+
+@lru_cache(maxsize=1024)
+def _doubt(seed: str, minute: int) -> int:
+    return chance(seed, "estimate", minute) % 8_001 - 4_000
 
 
 def prices(seed: str, mid: int, time: int) -> tuple[int, int]:

@@ -263,14 +263,14 @@ class Market:
         due = int((now - self._start) * self.rate / 1_000_000) - self.produced
         events, self._notices = self._notices, []
         chance, slots, count = self._chance, self._slots, len(self._slots)
-        made, end = 0, self._start + self._step * feeds.STEP
+        made, end = 0, self._start + self._schedule.next * feeds.STEP
         while made < due and count:
             bits = chance(96)
             book = slots[(bits & 0xFFFFF) % count]
             ts = self._start + int((self.produced + made + 1) * 1_000_000 / self.rate)
             if ts >= end:
                 events += self._spoken(ts)
-                end = self._start + self._step * feeds.STEP
+                end = self._start + self._schedule.next * feeds.STEP
             ts = book.ts = max(book.ts, ts - ts % 1000)
             if bits >> 20 & 15 < 5:
                 order = book.order(bits >> 24, ts)

@@ -39,7 +39,9 @@ class Course:
         if not self._until - EVERY <= elapsed < self._until:
             step = elapsed // EVERY
             time, self._until = step * EVERY, (step + 1) * EVERY
-            now = sum(size * math.sin(math.tau * time / period + phase) for size, period, phase in self._waves)
+            now, turn = 0.0, math.tau * time
+            for size, period, phase in self._waves:
+                now += size * math.sin(turn / period + phase)
             self._value = round(UNIT * (1 + now - self._began))
         return self._value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import msgspec
 
@@ -40,9 +41,14 @@ _levels = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
 def stamp(us: int) -> str:
     """RFC 3339 with as many digits of the fraction as there are."""
-    text = dt.datetime.fromtimestamp(us // 1_000_000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = _second(us // 1_000_000)
     part = f"{us % 1_000_000:06d}".rstrip("0")
     return f"{text}.{part}Z" if part else f"{text}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(time: int) -> str:
+    return dt.datetime.fromtimestamp(time, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class Wire(Plain):

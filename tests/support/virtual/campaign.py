@@ -24,7 +24,7 @@ from tests.support.virtual.world import VENUES
 
 SCRIPT = Path("scripts/virtual_soak.py")
 ROOT = Path(__file__).resolve().parents[3]
-RATE = 0.47
+RATE = 0.42
 """Trades and quotes a second of six venues: with what follows from them more than three million events in 30 days of
 seed 4. How much follows is the seed's: there are venues and kinds that say more.
 """

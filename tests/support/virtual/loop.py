@@ -6,13 +6,13 @@ Whatever would run in a thread runs at once, in line: with the same inputs the s
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -61,12 +61,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.killed = False
         self.failures: list[str] = []
         """What was thrown in callbacks and in tasks that nobody waited for."""
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
 
     def time(self) -> float:
         return self._time
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Any = None) -> _Handle:  # type: ignore[override]
-        handle = _Handle(callback, args, context or contextvars.copy_context(), 0.0)
+        handle = _Handle(callback, args, context if context is not None else copy_context(), 0.0)
         self._ready.append(handle)
         return handle
 
@@ -76,12 +77,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return self.call_at(self._time + delay, callback, *args, context=context)
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Any = None) -> _Handle:  # type: ignore[override]
-        handle = _Handle(callback, args, context or contextvars.copy_context(), when)
-        heapq.heappush(self._timers, (when, next(self._numbers), handle))
+        handle = _Handle(callback, args, context if context is not None else copy_context(), when)
+        heappush(self._timers, (when, next(self._numbers), handle))
         return handle
-
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:  # type: ignore[override]
         return asyncio.Task(coro, loop=self, name=name, context=context)
@@ -139,24 +137,26 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         while not self._stopping:
             while ready:
                 handle = pop()
-                if not handle._over:
-                    try:
-                        handle._context.run(handle._callback, *handle._args)
-                    except Exception as error:
-                        self.failures.append(f"{handle._callback!r}: {type(error).__name__}: {error}")
-                    if self._stopping:
-                        return
+                if handle._over:
+                    continue
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except Exception as error:
+                    self.failures.append(f"{handle._callback!r}: {type(error).__name__}: {error}")
+                if self._stopping:
+                    return
             while timers and timers[0][2]._over:
-                heapq.heappop(timers)
+                heappop(timers)
             if not timers:
                 return
             when = timers[0][0]
             if when > until:
                 self._time = max(self._time, until)
                 return
-            self._time = max(self._time, when)
+            if when > self._time:
+                self._time = when
             while timers and timers[0][0] <= when:
-                ready.append(heapq.heappop(timers)[2])
+                ready.append(heappop(timers)[2])
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
@@ -229,10 +229,17 @@ async def pause(_clock: object, event: asyncio.Event, seconds: float) -> bool:
     """`runtime.clock.pause` by a timer of the loop: with tasks of their own for both, waiting takes longer than what is
     done about it.
     """
-    if not event.is_set():
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
+    if event.is_set():
+        return True
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    timer = loop.call_later(max(0.0, seconds), _wake, future)
+    event._waiters.append(future)  # as `event.wait` does
+    try:
+        await future
+    finally:
+        timer.cancel()
+        event._waiters.remove(future)
     return event.is_set()
 
 

@@ -6,14 +6,17 @@ import contextlib
 import random
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 from collectors import life, polling, reaching, transports
+from collectors.config import WritingConfig
 from collectors.service import CollectorsService
 from compactor import audit, care, reproduce
 from daemon import clock_record, jobs, wiring
@@ -23,7 +26,9 @@ from lake import durable, manifest
 from lake.errors import LakeError
 from lake.space import Room
 from lake.writer import LakeWriter
+from market.times import SECOND
 from runtime import clock_watch
+from runtime.clock import pause as real_pause
 from runtime.service import EXIT_INTERNAL, Fatal
 from runtime.supervisor import Supervisor
 from runtime.workers import InlineExecutor, Job, WorkerDied
@@ -42,7 +47,25 @@ OFTEN: tuple[tuple[ModuleType, str, float], ...] = (
 )
 """Seconds between looks at what is undisturbed: as often as in life they would be all that a virtual month is."""
 REAL = tuple(getattr(module, name) for module, name, _ in OFTEN)
+WRITE_SECONDS, CALM_WRITE_SECONDS = 60, 300
+"""Seconds between write passes, and between those of a daemon that no fault is near: more than a configuration may say,
+for a pass costs the same for one event as for a thousand.
+"""
 WRITES = ("_write_ledger", "record", "publish", "fail_segment", "mark_unlinked", "forget_retired")
+
+
+class Writing(WritingConfig):
+    """How received data become durable: never does a fault take more than what came in WRITE_SECONDS."""
+
+    calm: ClassVar[bool] = False
+
+    @property
+    def write(self) -> int:
+        return (CALM_WRITE_SECONDS if self.calm else WRITE_SECONDS) * SECOND
+
+    @property
+    def sync(self) -> int:
+        return self.write
 
 
 class KillAt(durable.Fault):
@@ -226,14 +249,27 @@ def in_place(network: VirtualNetwork, seed: int, room: Callable[[Path], Room]) -
     with (
         mock.patch.object(transports, "load_or_reference", return_value=network.connect),
         mock.patch.object(reaching, "Http", network.http),
-        mock.patch.object(life, "pause", pause),
-        mock.patch.object(clock_watch, "pause", pause),
+        _pausing(),
         mock.patch.object(manifest, "secrets", tokens),
         mock.patch.object(wiring, "random", dice),
         mock.patch("runtime.supervisor.random", dice),
         mock.patch.object(durable, "room", room),
     ):
         yield
+
+
+def _pausing() -> ExitStack:
+    """Whoever waits for an event or for time does it by a timer of the loop."""
+    held = ExitStack()
+    for module in list(sys.modules.values()):
+        if getattr(module, "pause", None) is real_pause and module.__name__ != real_pause.__module__:
+            held.enter_context(mock.patch.object(module, "pause", pause))
+    return held
+
+
+def write_often(often: bool) -> None:
+    """Long before a fault, and until it is over, passes come as often as they always did."""
+    Writing.calm = not often
 
 
 def look_often(often: bool) -> None:

@@ -103,8 +103,9 @@ def run(
     judges = [
         Judge(name, exchange.truth, world.root, settings.kinds[name]) for name, exchange in world.exchanges.items()
     ]
+    mine = [act for act in acts if (not only or act.index in only) and act.at < days * 86_400 - schedule.LAST]
+    world.ahead.extend(act.at for act in mine)
     with world.living():
-        mine = [act for act in acts if (not only or act.index in only) and act.at < days * 86_400 - schedule.LAST]
         for at, act in _plan(days, mine):
             world.run_until(at)
             if act is not None:

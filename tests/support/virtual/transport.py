@@ -154,8 +154,10 @@ class VirtualTransport:
                 await self._waiter
             finally:
                 self._waiter = None
-        data, self._data = self._data[:BATCH_FRAMES], self._data[BATCH_FRAMES:]
-        times, self._times = self._times[:BATCH_FRAMES], self._times[BATCH_FRAMES:]
+        data, times = self._data, self._times
+        self._data, self._times = data[BATCH_FRAMES:], times[BATCH_FRAMES:]
+        if self._data:
+            data, times = data[:BATCH_FRAMES], times[:BATCH_FRAMES]
         return Frames(data, times)
 
     async def send(self, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -26,7 +26,16 @@ from simulator.reality import Reality
 from tests.support.virtual.loop import VenueClock, VirtualClock, VirtualLoop
 from tests.support.virtual.market import Exchange, slow_ticks
 from tests.support.virtual.network import VirtualNetwork, without_sockets
-from tests.support.virtual.process import KillAt, Process, in_place, look_often
+from tests.support.virtual.process import (
+    CALM_WRITE_SECONDS,
+    WRITE_SECONDS,
+    KillAt,
+    Process,
+    Writing,
+    in_place,
+    look_often,
+    write_often,
+)
 from tests.support.virtual.schedule import Act
 from transformer.config import TransformerConfig
 
@@ -38,8 +47,8 @@ KINDS = ("trade", "book_delta", "quote", "agg_trade", "kline", "mark_price", "li
 """What streams tell and the twins' truth knows."""
 NEAR_SECONDS = 300.0
 """How long after a fault everything is looked at as often as in real life."""
-WRITE_SECONDS = 60
-"""More than a configuration may say: a pass costs the same for one event as for a thousand."""
+AHEAD_SECONDS = 2.0 * CALM_WRITE_SECONDS
+"""How long before a fault data are written as often as a fault may find it: the last calm pass is over by then."""
 TRANSFORM_SECONDS = 3 * 3600
 """This too: each job, whatever it is about, costs some tenths of a second of what a month may take."""
 PASSES_SECONDS = 13 * 3600.0
@@ -97,8 +106,7 @@ def config(settings: Settings, places: Sequence[Exchange], root: Path) -> Config
         for market, (rest, ws) in exchange.bases.items()
     ]  # fmt: skip
     collectors = CollectorsConfig.model_validate({"node": "v", "sources": sources})
-    often, seal = 1000 * WRITE_SECONDS, {"seal_seconds": TRANSFORM_SECONDS, "slow_seal_seconds": TRANSFORM_SECONDS}
-    seldom = collectors.writing.model_copy(update={"write_ms": often, "sync_ms": often, **seal})
+    seldom = Writing.model_construct(seal_seconds=TRANSFORM_SECONDS, slow_seal_seconds=TRANSFORM_SECONDS)
     collectors = collectors.model_copy(update={"writing": seldom})
     # the nightly proof works in a process of its own, at a pace that is not of this world
     compactor = {"interval_seconds": 3 * 3600, "reproduce": {"days": 0}}
@@ -142,6 +150,8 @@ class World:
         self._down_until: float | None = None
         self._fault: tuple[durable.Fault, float] | None = None
         self.before_start: list[Callable[[], None]] = []
+        self.ahead = deque[float]()
+        """When the faults to come will strike, in seconds since the start."""
 
     def _open(self, name: str, kinds: dict[str, list[str]]) -> Exchange:
         settings = self.settings
@@ -168,6 +178,7 @@ class World:
             finally:
                 durable.inject(None)
                 look_often(True)
+                write_often(True)
 
     def _room(self, _path: Path) -> Room:
         full = self._fault is not None and self._fault[0].kind == "ENOSPC" and self._fault[0].repeat
@@ -208,6 +219,8 @@ class World:
             edges.append(max(self._down_until, self.now))
         if self._fault is not None:
             edges.append(max(self._fault[1], self.now))
+        if self.ahead and (soon := self.ahead[0] - AHEAD_SECONDS) > self.now:
+            edges.append(soon)
         return edges
 
     def _arm(self) -> None:
@@ -219,6 +232,8 @@ class World:
                 self._hindered = self.now
                 durable.inject(None)
                 self._fault = None
+        soon = bool(self.ahead) and self.now >= self.ahead[0] - AHEAD_SECONDS
+        write_often(soon or self.now < self._near or self._fault is not None)
 
     # --- the daemon ---
 
@@ -298,6 +313,8 @@ class World:
     def strike(self, act: Act) -> None:
         """Carry out one act of the schedule."""
         told = dict(act.told)
+        if self.ahead:
+            self.ahead.popleft()
         self.done[act.kind] += 1
         self.log.append(str(act))
         self._near = max(self._near, self.now + told.get("seconds", 0) + NEAR_SECONDS)
