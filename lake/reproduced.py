@@ -185,6 +185,8 @@ class Comparison:
         self.waits = min((row.period_start for row in waiting), default=None)
         self.result = DayResult(exchange=exchange, market_type=market_type, kind=kind, date=date)
         self.lost: Counter[str] = Counter()
+        self.wholes: frozenset[int] = frozenset()
+        """Up to which numbers the lake's whole books of the hour at hand tell."""
 
     def run(self, only: str | None) -> DayResult:
         made = self.digests([path for path, _ in self.parts])
@@ -241,7 +243,8 @@ class Comparison:
             low = self.start + hour * HOUR
             span = Interval(low, low + HOUR)
             mine = self.keyed(self.observed([path for path, at in self.parts if at == hour], symbol, span))
-            lake = self.keyed(self.observed(held, symbol, span))
+            there = self.observed(held, symbol, span)
+            lake, self.wholes = self.keyed(there), wholes(there)
             if mine.height or lake.height:
                 self._rows(lake, mine, found)
         return found
@@ -301,7 +304,9 @@ class Comparison:
         mine = pl.lit(value=True) if gap.symbol == EVERY_SYMBOL else pl.col("symbol") == gap.symbol
         seq = kinds.kind(self.kind).seq
         if gap.id_from is not None and gap.id_to is not None and seq is not None:
-            return (mine & (pl.col(seq) >= gap.id_from) & (pl.col(seq) < gap.id_to)).fill_null(value=False)
+            # a gap that ends with a whole book ends before its number, of which the whole has what the update told
+            last = gap.id_to if gap.id_to in self.wholes else gap.id_to - 1
+            return (mine & pl.col(seq).is_between(gap.id_from, last)).fill_null(value=False)
         at = pl.col("ts_event")
         later = pl.lit(value=True) if gap.ts_to is None else at <= gap.ts_to
         return mine & (at >= gap.ts_from) & later
@@ -333,6 +338,14 @@ def made_later(table: pa.Table) -> pa.ChunkedArray:
 def ours(table: pa.Table) -> pa.ChunkedArray:
     """Which rows of a book are no content."""
     return pc.match_substring_regex(table.column("flags").cast(pa.string()), OURS)
+
+
+def wholes(table: pa.Table) -> frozenset[int]:
+    """Up to which numbers the whole books among some rows tell."""
+    if "flags" not in table.column_names:
+        return frozenset()
+    found = pc.match_substring(table.column("flags").cast(pa.string()), "snapshot")
+    return frozenset(table.filter(found).column("last_id").drop_null().to_pylist())
 
 
 class _Verdict(msgspec.Struct):

@@ -212,6 +212,51 @@ def test_a_candle_that_a_crash_took_and_rest_brought_back_is_no_difference(tmp_p
     assert (found.rows, found.derived, found.lost, found.different) == (5, 5, {"crash": 1}, 0)
 
 
+def depth(n: int, first: int, last: int, conn: str) -> str:
+    """Frame n of a connection, an update of a book that follows the one before it."""
+    at = written.T0 + last * proven.SECOND
+    payload = {"e": "depthUpdate", "E": at // 1000, "T": at // 1000, "s": "BTCUSDT", "U": first, "u": last,
+               "pu": first - 1, "b": [["1", str(last)]], "a": []}  # fmt: skip
+    return written.line(n, written.combined("btcusdt@depth@100ms", payload), at=at, conn=conn)
+
+
+def whole(n: int, last: int, conn: str) -> str:
+    """Frame n of a connection, the whole of its book."""
+    at = written.T0 + last * proven.SECOND + n
+    body = {"lastUpdateId": last, "E": at // 1000, "T": at // 1000, "bids": [["1", "2"]], "asks": [["2", "1"]]}
+    asked = {"dir": "http", "tag": "depth 1000 btcusdt@depth@100ms", "method": "GET", "status": 200, "headers": {}}
+    return written.line(n, json.dumps(body), at=at, conn=conn, url="https://x/fapi/v1/depth", **asked)
+
+
+@pytest.mark.parametrize("last, found", [(16, []), (15, [ABSENT])])
+def test_the_update_whose_number_a_whole_book_has_is_lost_with_the_gap_that_ends_there(
+    tmp_path: Path, last: int, found: list[str]
+) -> None:
+    """A crash took lines whose frames are there; the book went on with a whole one, and nothing had moved meanwhile."""
+    root, url = tmp_path / "lake", "wss://fstream.binance.com/stream"
+    lines = [
+        written.line(0, dir="open", url=url, conn="box-1-1"), depth(1, 11, 12, "box-1-1"), whole(2, 12, "box-1-1"),
+        depth(3, 13, 14, "box-1-1"), depth(4, 15, 16, "box-1-1"),
+        written.line(0, dir="open", url=url, conn="box-2-1", at=written.T0 + 16 * proven.SECOND + 1),
+        whole(1, last, "box-2-1"), depth(2, 17, 18, "box-2-1"),
+    ]  # fmt: skip
+    source = written.write(tmp_path / "book.jsonl", lines)
+    with LakeWriter.open(root, "box", NOW) as writer:
+        replay([source], *proven.MARKET, writer, CollectorsConfig(node="box"), NOW)
+        transform_once(writer, InlineExecutor(), NOW, TransformerConfig())
+        at = written.T0 + 14 * proven.SECOND
+        gap = Gap("crash", *proven.MARKET, "book_delta", "BTCUSDT", at, at + 2 * proven.SECOND, 13, 16, "crash", "ids",
+                  "open", "box-1-1", NOW)  # fmt: skip
+        writer.record_gaps([gap])
+    kept = pa.array([12, 18])
+    rewrite(root, "book_delta", lambda table: table.filter(
+        pc.or_(pc.is_in(table.column("last_id"), kept), pc.equal(table.column("source").cast(pa.string()), "rest"))
+    ))  # fmt: skip
+    outcome = reproduce(root, tmp_path, kinds=("book_delta",))
+    assert [next(what for what in (ABSENT, INVENTED, CHANGED) if what in text) for text in said(outcome)] == found
+    assert day(outcome, "book_delta", "2025-11-20").lost == {"crash": 2 - len(found)}
+
+
 def test_rows_of_segments_that_wait_are_no_difference(lake: Path, tmp_path: Path) -> None:
     with LakeWriter.open(lake, "box", NOW) as writer:
         hot = writer.manifest.files("trade", level="part")
