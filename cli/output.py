@@ -119,6 +119,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def counted(count: int, what: str) -> str:
+    """So many of something: `1 file`, `1,200 files`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def when(time: int | None) -> str:
     """A time to the second, `-` where there is none."""
     return "-" if time is None else times.text(time - time % times.SECOND)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cli.output import OUT
+from cli.output import OUT, counted
 from market import times
 
 if TYPE_CHECKING:
@@ -85,7 +85,3 @@ def _long(length: int) -> str:
 
 def _short(value: object) -> object:
     return f"({counted(len(value), 'level')})" if isinstance(value, list) else value
-
-
-def counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

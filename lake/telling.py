@@ -198,8 +198,16 @@ class Telling:
 
         Raises UnknownKind, WrongQuestion (which row is not said, or the kind has no ids), CorruptFile.
         """
-        wanted = Wanted(kind, exchange, market_type, symbol, id, session, frame_no, item)
-        return self._fresh(lambda snapshot: (snapshot.version, trace(self.root, snapshot, wanted)), lambda found: found)
+        named = asked(exchange, market_type, symbol)
+
+        def follow(snapshot: Snapshot) -> tuple[int, list[Trace]]:
+            rows = [
+                Wanted(kind, one.exchange, one.market_type, one.symbol, id, session, frame_no, item)
+                for one in self._names.wanted(snapshot, exchange, market_type, named)
+            ]
+            return snapshot.version, [found for row in rows for found in trace(self.root, snapshot, row)]
+
+        return self._fresh(follow, lambda found: found)
 
     def _asked(
         self,

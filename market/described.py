@@ -57,12 +57,12 @@ class Sunset(msgspec.Struct, frozen=True):
         """For people: what, since or until when, and what takes its place."""
         left = self.days_left(today)
         if left is None:
-            when = "ends, the venue has said no date"
+            when = "will go, the venue has said no date"
         elif left > 0:
-            when = f"ends on {self.ends}, in {left} day{'s' if left != 1 else ''}"
+            when = f"gone from {self.ends} on, in {left} day{'s' if left != 1 else ''}"
         else:
-            when = f"is gone since {self.ends}"
-        return f"{self.what} {when}: {self.instead}"
+            when = f"gone since {self.ends}"
+        return f"{self.what}: {when}; {self.instead}"
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from cli.output import OUT, print_json, print_table, when
+from cli.output import OUT, counted, print_json, print_table, when
 from cli.places import (
     ConfigOption,
     ExchangeOption,
@@ -53,7 +53,7 @@ def certificate(
     for name, value in msgspec.structs.asdict(found).items():
         if value is not None and name != "inputs":
             OUT.print(f"  {name:16} {when(value) if name in TIMES else value}", markup=False)
-    OUT.print(f"  {'inputs':16} {len(found.inputs)} files (dl lineage names them)", markup=False)
+    OUT.print(f"  {'inputs':16} {counted(len(found.inputs), 'file')} (dl lineage names them)", markup=False)
     rows = [
         [one.revision, one.state, one.rows, when(one.created_at), when(one.replaced_at), one.sha256[:16]]
         for one in known

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ERR, OUT, print_json, print_table, size
+from cli.output import ERR, OUT, counted, print_json, print_table, size
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root, reading
-from cli.previews import counted
 from lake.errors import LakeError
 
 if TYPE_CHECKING:

@@ -83,6 +83,8 @@ def exchanges(
     ]  # fmt: skip
     columns = ["exchange", "market", "kind", "channel", "copies", "history", "archive", "evidence", "source", "note"]
     print_table("", columns, rows, "no exchange offers anything like that")
+    if not shown:
+        return 0
     today = times.date_of(SystemClock().now())
     for venue in chosen:
         OUT.print(f"{venue.NAME}: as of {venue.AS_OF}", markup=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ERR, OUT, print_json, print_table, progress, size
+from cli.output import ERR, OUT, counted, print_json, print_table, progress, size
 from cli.places import (
     ConfigOption,
     EndOption,
@@ -146,8 +146,8 @@ def _plan(tasks: list[Task], as_json: bool) -> None:
 def _say(made: list[Exported], out: Path) -> None:
     rows = [[_short(one, out), one.rows, size(one.bytes), *_said(one)] for one in made[:SHOWN]]
     print_table("", ("file", "rows", "size", "left out", "unheard", "disordered"), rows, "")
-    whole = f"{sum(one.rows for one in made):,} rows in {len(made):,} files, {size(sum(one.bytes for one in made))}"
-    OUT.print(f"{whole}, in {out}", markup=False)
+    whole = f"{counted(sum(one.rows for one in made), 'row')} in {counted(len(made), 'file')}"
+    OUT.print(f"{whole}, {size(sum(one.bytes for one in made))}, in {out}", markup=False)
     for count, why in (
         (
             sum(one.left_out for one in made),
@@ -157,7 +157,7 @@ def _say(made: list[Exported], out: Path) -> None:
         (sum(one.disordered for one in made), "disordered: they stand behind rows that arrived later"),
     ):
         if count:
-            OUT.print(f"  {count:,} rows {why}", markup=False)
+            OUT.print(f"  {counted(count, 'row')} {why}", markup=False)
 
 
 def _short(one: Exported, out: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.commands.features import NameArgument, app, named
-from cli.output import ERR, OUT, print_json, progress, size
+from cli.output import ERR, OUT, counted, print_json, progress, size
 from cli.places import (
     ConfigOption,
     ExchangeOption,
@@ -24,7 +24,6 @@ from cli.places import (
     lake_root,
     reading,
 )
-from cli.previews import counted
 from market import times
 
 if TYPE_CHECKING:

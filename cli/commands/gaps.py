@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import OUT, print_json, print_table, when
+from cli.output import ERR, OUT, print_json, print_table, when
 from cli.places import (
     ConfigOption,
     EndOption,
@@ -23,6 +23,7 @@ from cli.places import (
 )
 
 if TYPE_CHECKING:
+    from lake import Lake
     from market.session import Gap
 
 DETAIL_SHOWN = 60
@@ -76,17 +77,24 @@ def gaps(
         return asked_for(root, (exchange, market_type, kind, symbol), (low, high), config, dry_run, as_json)
     from lake import Lake
 
+    asked = {"kind": kind, "exchange": exchange, "market_type": market_type, "symbol": symbol}
     with Lake(root) as held:
-        found = held.gaps(
-            kind=kind, exchange=exchange, market_type=market_type, symbol=symbol, state="all",
-            start=low, end=high,
-        )  # fmt: skip
+        found = held.gaps(**asked, state="all", start=low, end=high)
+        stored = bool(found) or not any(asked.values()) or _stored(held, asked)
     listed = [gap for gap in found if state in ("all", gap.state)]
+    if not stored:
+        ERR.print("nothing is stored of that; dl ls says what is")
     if as_json:
         print_json(listed)
-    else:
+    elif stored:
         _show(listed, found, state)
     return 1 if any(gap.state == "open" for gap in listed) else 0
+
+
+def _stored(lake: Lake, asked: dict[str, str | None]) -> bool:
+    """Whether the lake knows of what has no gap: of what nobody collects there is none either."""
+    held = (one for one in lake.datasets(**asked) if asked["symbol"] is None or one.symbol is not None)
+    return any(held) or bool(lake.coverage(**asked))
 
 
 def _show(listed: list[Gap], found: list[Gap], state: str) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from cli.output import ERR, OUT, print_json, progress
+from cli.output import ERR, OUT, counted, print_json, progress
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root, reading
-from cli.previews import counted, say_filled, show, show_held
+from cli.previews import say_filled, show, show_held
 from lake.errors import LakeError
 from market import times
 
@@ -333,7 +333,7 @@ def _say(made: Mapping[str, Any], *, dry_run: bool) -> None:
         known = "trading day" if one["sure"] else "weekday"
         shown = ", ".join(days[:SHOWN]) + (", …" if len(days) > SHOWN else "")
         OUT.print(
-            f"  no rows of {one['symbol']} on {len(days):,} {known}{'s' if len(days) > 1 else ''}"
+            f"  no rows of {one['symbol']} on {counted(len(days), known)}"
             f"{'' if one['sure'] else ' (its holidays are not known)'}, not covered: {shown}",
             markup=False,
         )

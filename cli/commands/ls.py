@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,9 @@ from cli.places import (
     lake_root,
     reading,
 )
+
+if TYPE_CHECKING:
+    from lake.held_files import Held
 
 
 @command
@@ -43,8 +47,12 @@ def ls(
         declared(kind)
     if date is not None and not _is_day(date):
         raise UsageError(f"--date {date} is no day", "use YYYY-MM-DD")
-    with reading(lake_root(lake, config)) as manifest, manifest.snapshot() as now:
-        found = held_files.files(now, kind, exchange, market_type, symbol, (date, date))
+    root = lake_root(lake, config)
+    if symbol is None:
+        with reading(root) as manifest, manifest.snapshot() as now:
+            found = held_files.files(now, kind, exchange, market_type, dates=(date, date))
+    else:
+        found = _of_symbol(root, symbol, kind=kind, exchange=exchange, market_type=market_type, date=date)
     if as_json:
         print_json(found)
         return 0
@@ -67,6 +75,17 @@ def ls(
     asked = any((kind, exchange, market_type, symbol, date))
     print_table("", columns, lines, "the lake holds nothing like that" if asked else "the lake holds no files yet")
     return 0
+
+
+def _of_symbol(root: Path, symbol: str, **asked: str | None) -> list[Held]:
+    """The files of one symbol, those of all symbols only of markets where it was collected."""
+    from lake import Lake
+
+    with Lake(root) as held:
+        known = held.datasets(exchange=asked["exchange"], market_type=asked["market_type"], symbol=symbol)
+        there = {(one.exchange, one.market_type) for one in known if one.symbol is not None}
+        found = held.files(symbol=symbol, **asked)
+    return [one for one in found if (one.file.exchange, one.file.market_type) in there]
 
 
 def _is_day(text: str) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import ERR, OUT, print_json, progress, size
+from cli.output import ERR, OUT, counted, print_json, progress, size
 from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _tell(made: Rebuilt, *, dry_run: bool) -> None:
         OUT.print("manifest.db was made anew" + (f"; the old one is {made.moved[0]}" if made.moved else ""))
     elif made.differences is not None:
         count = len(made.differences)
-        OUT.print("no difference" if not count else f"{count:,} difference{'s' if count != 1 else ''}")
+        OUT.print("no difference" if not count else counted(count, "difference"))
 
 
 def _warn(what: str, lines: list[str]) -> None:

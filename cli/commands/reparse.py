@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ERR, OUT, print_json, print_table, progress
+from cli.output import ERR, OUT, counted, print_json, print_table, progress
 from cli.places import (
     ConfigOption,
     ExchangeOption,
@@ -149,9 +149,13 @@ def _end(done: Mapping[str, Any]) -> None:
     changes = sum(one[sort] for day in done["days"] for one in day["streams"] for sort in SORTS)
     published = sum(len(day["published"]) for day in done["days"])
     if done["dry_run"]:
-        OUT.print(f"{changes:,} rows would change" if changes else "nothing would change")
+        OUT.print(f"{counted(changes, 'row')} would change" if changes else "nothing would change")
         return
-    OUT.print(f"{changes:,} rows, {published:,} new revisions of a kind's day" if published else "nothing changed")
+    OUT.print(
+        f"{counted(changes, 'row')}, {counted(published, 'new revision')} of a kind's day"
+        if published
+        else "nothing changed"
+    )
     made = done["compacted"] or {}
     if made.get("bars"):
         OUT.print(f"bars of {made['bars']:,} days made again")

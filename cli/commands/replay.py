@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from cli.output import ERR, OUT, print_json, progress, write_bytes
+from cli.output import ERR, OUT, counted, print_json, progress, write_bytes
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
 from lake.errors import LakeLocked, NotALake
 
@@ -152,7 +152,7 @@ def _look(files: list[Path]) -> None:
 
 def _say(done: Any, transformed: Any, compacted: Any) -> None:
     OUT.print(
-        f"{done.frames:,} frames of {done.sessions} session{'s' if done.sessions != 1 else ''} in {done.files} files"
+        f"{counted(done.frames, 'frame')} of {counted(done.sessions, 'session')} in {counted(done.files, 'file')}"
         + (f", {done.passed_over:,} more were in the lake already" if done.passed_over else "")
     )
     for name, counts in (
@@ -174,12 +174,9 @@ def _say(done: Any, transformed: Any, compacted: Any) -> None:
             rest = sum(count for _, count in reasons[REASONS_SHOWN:])
             OUT.print(f"    {rest:,} x {len(reasons) - REASONS_SHOWN} other reasons (--json names them)")
     OUT.print(
-        f"  gaps: {done.gaps} · transformed {transformed.rows:,} rows · {_days(compacted.days)}, "
-        f"{compacted.files} daily files, {len(compacted.certificates)} certificates"
+        f"  gaps: {done.gaps} · transformed {counted(transformed.rows, 'row')} · "
+        f"{counted(compacted.days, 'day')} of a kind closed, {counted(compacted.files, 'daily file')}, "
+        f"{counted(len(compacted.certificates), 'certificate')}"
     )
     for line in (*done.damage, *compacted.failures):
         ERR.print(f"  {line}", markup=False)
-
-
-def _days(count: int) -> str:
-    return f"{count} day{'' if count == 1 else 's'} of a kind closed"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ERR, OUT, print_json, progress, size
+from cli.output import ERR, OUT, counted, print_json, progress, size
 from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root, reading
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def scrub(
     for path in done["unreadable"]:
         ERR.print(f"{path}: the disk does not read it: check the disk; it stays where it is", markup=False)
     broken = len(done["found"]) + len(done["unreadable"])
-    OUT.print(f"{done['files']:,} files read again ({size(done['bytes'])}): {f'{broken:,} broken' if broken else 'ok'}")
+    found = f"{broken:,} broken" if broken else "ok"
+    OUT.print(f"{counted(done['files'], 'file')} read again ({size(done['bytes'])}): {found}")
     return 0 if ok else 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import ERR, OUT, print_cells, size, write_bytes
+from cli.output import ERR, OUT, counted, print_cells, size, write_bytes
 from cli.places import ConfigOption, LakeOption, UsageError, command, lake_root
 from lake.errors import LakeError
 from lake.refused import cure
@@ -111,7 +111,7 @@ def _show(table: pa.Table) -> None:
     """Rows as they are, and the count below them."""
     rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
     print_cells(table.column_names, [[_text(value) for value in row] for row in rows])
-    OUT.print(f"({table.num_rows:,} row{'' if table.num_rows == 1 else 's'})", markup=False)
+    OUT.print(f"({counted(table.num_rows, 'row')})", markup=False)
 
 
 def _text(value: object) -> str:

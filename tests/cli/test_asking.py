@@ -11,7 +11,7 @@ from lake.rows import CertificateRow
 from lake.tables import Parent
 from market.times import DAY, MINUTE, SECOND, Interval
 from tests.support.lakes import STREAM, TestLake, bar_table
-from tests.support.market_rows import T0, trade
+from tests.support.market_rows import T0, contract, trade
 
 
 def ask(*arguments, expect: int = 0) -> Result:
@@ -91,3 +91,30 @@ def test_rows_of_a_revision_and_of_a_time(lake):
     assert "has no revision 4 (it has 0, 1" in ask("read", "trade", "--revision", "4", "--lake", lake, expect=1).output
     assert "min_state='sure'" in ask("read", "trade", "--min-state", "sure", "--lake", lake, expect=2).output
     ask("read", "trade", "--as-of", "2024-07-18", "--lake", lake, expect=1)
+
+
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory):
+    """A trade that is not in a daily file yet, in a lake that knows how ccxt calls its symbol."""
+    made = TestLake(tmp_path_factory.mktemp("listed") / "lake")
+    made.part("trade", [trade(T0, "100", "2", seq=7)])
+    made.part("contract", [contract(T0, "BTCUSDT", "1", "BTC/USDT:USDT", None)])
+    made.cover(T0, T0 + DAY)
+    made.close()
+    return made.root
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "BTC/USDT:USDT"])
+def test_a_symbol_is_known_by_either_spelling(listed, symbol):
+    (row,) = json.loads(ask("trace", "trade", "--id", 7, "--symbol", symbol, "--lake", listed, "--json").stdout)
+    assert row["row"]["price"] == 100.0
+    held = json.loads(ask("ls", "--symbol", symbol, "--lake", listed, "--json").stdout)
+    assert {one["file"]["kind"] for one in held} == {"trade", "contract"}
+    assert ask("gaps", "--symbol", symbol, "--lake", listed).output == "no open gaps\n"
+
+
+@pytest.mark.parametrize("asked", [("--symbol", "BTCUSD"), ("--exchange", "okx"), ("--kind", "quote")])
+def test_what_nobody_collects_is_not_said_to_have_no_gaps(listed, asked):
+    assert ask("gaps", *asked, "--lake", listed).output == "nothing is stored of that; dl ls says what is\n"
+    assert json.loads(ask("gaps", *asked, "--lake", listed, "--json").stdout) == []
+    assert ask("ls", *asked, "--lake", listed).output == "the lake holds nothing like that\n"

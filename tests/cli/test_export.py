@@ -97,11 +97,11 @@ def test_files_are_named_before_they_are_written_and_wrong_questions_are_answere
     said = run(*tardis, "trades").stdout
     assert name in said
     assert "trades have no place for conditions, units and multipliers" in said
-    assert "1 rows left out: the form cannot tell such trades from others" in said
+    assert "1 row left out: the form cannot tell such trades from others" in said
     assert "options_chain is no data type" in run(*tardis, "options_chain", expect=2).stderr
     assert "nothing is stored of that" in run(*tardis, "quotes", expect=1).stderr
     assert "nothing is stored" in run(*tardis, "trades", "--end", "2024-07-19", expect=1).stderr
     run(*asked, "csv", "--type", "nonsense", expect=2)
     (folder / "file").write_text("")
     run("export", "--out", folder / "file", "--lake", folder / "lake", "--format", "csv", "--type", "trade", expect=2)
-    assert "1 rows" in run(*asked, "csv", "--type", "trade", "--start", "2024-07-19T00:00:00.000001Z").stdout
+    assert "1 row in 1 file" in run(*asked, "csv", "--type", "trade", "--start", "2024-07-19T00:00:00.000001Z").stdout

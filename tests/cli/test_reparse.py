@@ -74,7 +74,7 @@ def test_a_dry_run_says_what_would_change_and_nothing_does(lake: Path) -> None:
     code, said = ask(lake, "--from", DAY, "--dry-run")
     assert code == 0, said
     assert "changed trade BTCUSDT 2025-11-21T00:00:30+00:00 (box-1-1 frame 199 item 0)\n    side: sell -> buy\n" in said
-    assert said.endswith("1 rows would change\n")
+    assert said.endswith("1 row would change\n")
     code, told = ask(lake, "--from", DAY, "--dry-run", "--json", "--examples", "0", "--kind", "quote")
     (day,) = json.loads(told)["days"]
     assert (code, [one["kind"] for one in day["streams"]]) == (0, ["quote"])

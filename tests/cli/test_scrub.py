@@ -36,7 +36,7 @@ def harm(root: Path, day: FileRow) -> None:
 
 def test_a_whole_lake_is_ok(lake: tuple[Path, FileRow]) -> None:
     root, day = lake
-    assert "1 files read again" in ask("scrub", "--lake", root).output
+    assert "1 file read again" in ask("scrub", "--lake", root).output
     told = json.loads(ask("scrub", "--lake", root, "--json").stdout)
     assert told == {"ok": True, "files": 1, "bytes": day.bytes, "found": [], "unreadable": []}
 

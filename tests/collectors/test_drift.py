@@ -263,10 +263,10 @@ ENDS = {"ends": "2026-12-01", "instead": "use b", "source": "the venue"}
 @pytest.mark.parametrize(
     "today, urgent, words",
     [
-        ("2026-10-31", False, "a ends on 2026-12-01, in 31 days: use b"),
-        ("2026-11-01", True, "a ends on 2026-12-01, in 30 days: use b"),
-        ("2026-11-30", True, "a ends on 2026-12-01, in 1 day: use b"),
-        ("2026-12-01", True, "a is gone since 2026-12-01: use b"),
+        ("2026-10-31", False, "a: gone from 2026-12-01 on, in 31 days; use b"),
+        ("2026-11-01", True, "a: gone from 2026-12-01 on, in 30 days; use b"),
+        ("2026-11-30", True, "a: gone from 2026-12-01 on, in 1 day; use b"),
+        ("2026-12-01", True, "a: gone since 2026-12-01; use b"),
     ],
 )
 def test_an_ending_is_urgent_from_thirty_days_before(today, urgent, words):

@@ -15,7 +15,7 @@ from lake.rows import CertificateRow
 from market.errors import Malformed, UnknownKind
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from tests.support.lakes import STREAM, TestLake, bar_table
-from tests.support.market_rows import T0, quote, trade
+from tests.support.market_rows import T0, contract, quote, trade
 
 
 @pytest.fixture
@@ -33,19 +33,6 @@ def lake(made):
 
 def us(table: pa.Table, column: str = "ts_event") -> list[int]:
     return table.column(column).cast(pa.int64()).to_pylist()
-
-
-def contract(
-    at: int, symbol: str, uid: str, unified: str, valid_from: int | None, valid_to: int | None = None, item=0
-) -> dict:
-    row = trade(at, "1", "1")
-    own = {"uid": uid, "unified": unified, "base": "BTC", "quote": "USDT", "status": "TRADING", "source": "rest"}
-    kept = {
-        k: v for k, v in row.items() if k in ("exchange", "market_type", "date", "ts_event", "ts_estimated", "ts_recv")
-    }
-    times = {"valid_from": valid_from, "valid_to": valid_to, "known_from": at}
-    stamps = {k: None if v is None else dt.datetime.fromtimestamp(v / 1e6, dt.UTC) for k, v in times.items()}
-    return kept | own | stamps | {"symbol": symbol, "session": "n-1-1", "frame_no": 1, "item": item}
 
 
 def test_what_is_no_lake_is_said_to_be_none(tmp_path):

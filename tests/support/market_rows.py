@@ -51,3 +51,17 @@ def trade(at, price, qty, seq=None, **more):
 def quote(at, bid, ask, update_id=1, **more):
     own = {"bid": bid, "bid_qty": "1", "ask": ask, "ask_qty": "2", "update_id": update_id}
     return _common(at, update_id) | own | more
+
+
+def contract(
+    at: int, symbol: str, uid: str, unified: str, valid_from: int | None, valid_to: int | None = None, item=0
+) -> dict:
+    """What a venue lists from a time on, under the name that ccxt has for it."""
+    row = trade(at, "1", "1")
+    own = {"uid": uid, "unified": unified, "base": "BTC", "quote": "USDT", "status": "TRADING", "source": "rest"}
+    kept = {
+        k: v for k, v in row.items() if k in ("exchange", "market_type", "date", "ts_event", "ts_estimated", "ts_recv")
+    }
+    times = {"valid_from": valid_from, "valid_to": valid_to, "known_from": at}
+    stamps = {k: None if v is None else dt.datetime.fromtimestamp(v / 1e6, dt.UTC) for k, v in times.items()}
+    return kept | own | stamps | {"symbol": symbol, "session": "n-1-1", "frame_no": 1, "item": item}
