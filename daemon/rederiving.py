@@ -24,7 +24,7 @@ from lake.frames import FrameLine
 from lake.lasting import lasting
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
-from lake.reproduced import DayResult, Different, Reach
+from lake.reproduced import Comparison, DayResult, Different, Reach
 from lake.rows import FRAMES, HISTORY, FileRow, SegmentRow, SessionRow
 from lake.scratch import Scratch
 from market.kinds import KINDS
@@ -274,7 +274,7 @@ class Rederiver:
             for date in dates:
                 for stream in self._streams(snapshot):
                     parts = self._parts(stream[2], date)
-                    found = reproduced.compare(self.root, snapshot, stream, date, parts, reach, self.wanted.symbol)
+                    found = Comparison(self.root, snapshot, stream, date, parts, reach).run(self.wanted.symbol)
                     if found.rows or found.derived:
                         self.outcome.days.append(found)
                         self.outcome.findings += _findings(found)

@@ -13,10 +13,10 @@ from collectors.rederive import Rederivation
 from compactor.jobs import day_span
 from daemon.rederiving import TAKEN_IN, WARM, Rederiver, Stream, Wanted
 from daemon.reproducing import Under
-from lake import parquet, reparsed, reproduced
+from lake import parquet, reproduced
 from lake.manifest_reads import Snapshot
 from lake.merge import plain_frame
-from lake.reparsed import StreamChange
+from lake.reparsed import Reparse, StreamChange
 from lake.reproduced import Reach
 from lake.rows import FRAMES, FileRow, SegmentRow
 from market import kinds
@@ -163,10 +163,10 @@ class Reparser(Rederiver):
         reach = Reach(whole.spans, whole.unreadable, taken, behind)
         for stream in self._every(snapshot):
             beyond = self._beyond_rows.get(stream[2], [])
-            found = reparsed.reparse(
+            found = Reparse(
                 self.root, snapshot, stream, date, self._parts(stream[2], date), reach, symbol=self.job.symbol,
                 shown=self.job.examples, out=self.out, elsewhere=pl.concat([_NOWHERE, *beyond]),
-            )  # fmt: skip
+            ).day()  # fmt: skip
             if found.rows or found.added or found.refused:
                 self.change.streams.append(found)
 

@@ -173,19 +173,16 @@ def publish_rows(
     *,
     run: str,
     now: int,
-    report: Callable[[int], None] = lambda _rows: None,
 ) -> Published:
     """Every batch (`lake.typed`: texts of numbers, BATCH_ROWS at most) as parts under their durable names.
 
-    `run` names temporary files, `now` (us) tells which days are not over: their parts hold an hour each. `report` is
-    told the rows so far. Raises whatever `batches` raises, VerifyFailed, StorageFailed; nothing of the file is left
-    then.
+    `run` names temporary files, `now` (us) tells which days are not over: their parts hold an hour each. Raises
+    whatever `batches` raises, VerifyFailed, StorageFailed; nothing of the file is left then.
     """
     made = Published()
     try:
         for batch in batches:
             _publish_batch(root, source, batch, made, run, now)
-            report(made.rows + made.quarantined)
     except BaseException:
         discard(root, made)
         raise

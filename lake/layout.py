@@ -48,7 +48,6 @@ MAX_NAME: Final = 120
 _SHORT: Final = "%~"
 _RESERVED = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?")
 _ENCODED = re.compile(r"(?:[A-Z0-9._-]|%[0-9A-F]{2})+")
-_WORD = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _NODE = re.compile(r"[a-z0-9]{1,32}")
 _ARCHIVED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")
@@ -210,30 +209,6 @@ def version_dir(
 ) -> str:
     """Folder of every revision of a daily file, where the manifest's paths point."""
     return VERSIONS + table_dir(exchange, market_type, kind, symbol, date, hour).removeprefix(TABLES)
-
-
-def hot_path(
-    exchange: str, market_type: str, kind: str, *, date: str, hour: int, first: int, last: int, generation: int,
-    sha256: str,
-) -> str:  # fmt: skip
-    """A hot part's or hour file's path."""
-    return f"{hot_dir(exchange, market_type, kind, date, hour)}/{parquet_name(kind, first, last, generation, sha256)}"
-
-
-def version_path(
-    exchange: str, market_type: str, kind: str, symbol: str | None, *, date: str, first: int, last: int,
-    generation: int, sha256: str, hour: int | None = None,
-) -> str:  # fmt: skip
-    """A daily revision's path under versions/."""
-    folder = version_dir(exchange, market_type, kind, symbol, date, hour)
-    return f"{folder}/{parquet_name(kind, first, last, generation, sha256)}"
-
-
-def table_path(version: str) -> str:
-    """The link in tables/ of a daily file, from its path under versions/. Raises Malformed for another path."""
-    if parse_parquet(version).tree != VERSIONS:
-        raise Malformed("path under versions/", version)
-    return TABLES + version.removeprefix(VERSIONS)
 
 
 def quarantine_path(origin: str, what: str) -> str:

@@ -85,29 +85,14 @@ class StreamChange(msgspec.Struct, kw_only=True):
     examples: list[RowChange] = []
 
 
-def reparse(
-    root: Path,
-    snapshot: Snapshot,
-    stream: tuple[str, str, str],
-    date: str,
-    parts: Sequence[tuple[Path, int]],
-    reach: Reach,
-    *,
-    symbol: str | None,
-    shown: int,
-    out: Path | None,
-    elsewhere: pl.DataFrame,
-) -> StreamChange:
-    """What `parts` ((Parquet file of made rows, its hour)) change of the day, with the first `shown` rows.
+class Reparse(Comparison):
+    """What `parts` ((Parquet file of made rows, its hour)) change of a day.
 
-    Into `out` go the rows of the files that change (None: nowhere). `symbol` limits it to one. `elsewhere` is the
-    provenance of rows that frames make of a date that is not re-parsed: what they were made into stays here.
-    Raises CorruptFile, StorageFailed.
+    The first `shown` rows are told. Into `out` go the rows of the files that change (None: nowhere). `symbol` limits it
+    to one. `elsewhere` is the provenance of rows that frames make of a date that is not re-parsed: what they were made
+    into stays here.
     """
-    return _Reparse(root, snapshot, stream, date, parts, reach, symbol, shown, out, elsewhere).day()
 
-
-class _Reparse(Comparison):
     def __init__(
         self,
         root: Path,
@@ -116,6 +101,7 @@ class _Reparse(Comparison):
         date: str,
         parts: Sequence[tuple[Path, int]],
         reach: Reach,
+        *,
         symbol: str | None,
         shown: int,
         out: Path | None,
@@ -137,6 +123,7 @@ class _Reparse(Comparison):
         self.found = StreamChange(exchange=exchange, market_type=market_type, kind=kind, date=date)
 
     def day(self) -> StreamChange:
+        """Raises CorruptFile, StorageFailed."""
         if self.hot or (self.waits is not None and self.waits < self.start + DAY):
             self.found.refused = OPEN_DAY
             return self.found

@@ -135,24 +135,8 @@ class Reach(msgspec.Struct, frozen=True):
         return read
 
 
-def compare(
-    root: Path,
-    snapshot: Snapshot,
-    stream: tuple[str, str, str],
-    date: str,
-    parts: Sequence[tuple[Path, int]],
-    reach: Reach,
-    symbol: str | None = None,
-) -> DayResult:
-    """Hold the rows of `parts` ((Parquet file of made rows, its hour)) against the lake's. Raises CorruptFile.
-
-    `symbol` limits it to one symbol; a kind of which a file holds all symbols is compared whole.
-    """
-    return Comparison(root, snapshot, stream, date, parts, reach).run(symbol)
-
-
 class Comparison:
-    """What the lake has of a stream and day, beside what was made of its frames."""
+    """What the lake has of a stream and day, beside `parts` ((Parquet file of rows made of its frames, its hour))."""
 
     def __init__(
         self,
@@ -189,6 +173,9 @@ class Comparison:
         """Up to which numbers the lake's whole books of the hour at hand tell."""
 
     def run(self, only: str | None) -> DayResult:
+        """The rows held against the lake's, of one symbol if `only` says so; a kind of which a file holds all symbols
+        is compared whole. Raises CorruptFile.
+        """
         made = self.digests([path for path, _ in self.parts])
         hot = self.digests([self.root / row.path for row in self.hot])
         for symbol in sorted({*made, *hot, *self.days}, key=lambda name: name or ""):

@@ -234,7 +234,7 @@ def quarantine(root: Path, origin: str, what: str, data: bytes) -> str:
     return path
 
 
-def set_aside(root: Path, origin: str, now: int, reason: str = TORN) -> list[QuarantineRow]:
+def set_aside(root: Path, origin: str, now: int) -> list[QuarantineRow]:
     """Rows for everything that was set aside of `origin`, this time or by a recovery that did not live to tell."""
     found = []
     folder = (root / layout.quarantine_path(origin, "tail")).parent
@@ -245,7 +245,7 @@ def set_aside(root: Path, origin: str, now: int, reason: str = TORN) -> list[Qua
             count = data.count(b"\n") + (not data.endswith(b"\n"))
             found.append(
                 QuarantineRow(
-                    path=place.relative_to(root).as_posix(), origin=origin, reason=reason, count=count,
+                    path=place.relative_to(root).as_posix(), origin=origin, reason=TORN, count=count,
                     bytes=len(data), at=now,
                 )
             )  # fmt: skip

@@ -52,7 +52,7 @@ class Chain(Generic[R]):
     the time (us) of the oldest row that was applied to it, `at` that of the newest, `lost` when and why it was lost.
     """
 
-    def __init__(self, held: int = HELD) -> None:
+    def __init__(self) -> None:
         self.last: int | None = None
         self.base: Link[R] | None = None
         self.since = 0
@@ -61,7 +61,7 @@ class Chain(Generic[R]):
         self.pending: list[Link[R]] = []
         """Updates behind missing ones, by id."""
         self._fresh = False
-        self._recent: deque[Link[R]] = deque(maxlen=held)
+        self._recent: deque[Link[R]] = deque(maxlen=HELD)
 
     @property
     def in_sync(self) -> bool:

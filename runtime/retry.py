@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterator
 
 
 def backoff(
-    random: Callable[[], float], *, first: float = 1.0, cap: float = 60.0, factor: float = 2.0, floor: float = 0.0
+    random: Callable[[], float], *, first: float = 1.0, cap: float = 60.0, floor: float = 0.0
 ) -> Iterator[float]:
-    """Endless delays in seconds: the n-th lies in [floor, min(cap, first * factor ** n)], spread by `random` in [0, 1).
+    """Endless delays in seconds: the n-th lies in [floor, min(cap, first * 2 ** n)], spread by `random` in [0, 1).
 
     Full jitter, because a venue that drops a thousand clients at once would otherwise meet them all again at once.
     It never gives up: whoever must stop does so by no longer asking. Start a new generator after a success.
     """
-    if not 0 < first <= cap or factor < 1 or not 0 <= floor <= cap:
-        raise ValueError(
-            f"backoff needs 0 < first <= cap, factor >= 1, floor <= cap: {first=} {cap=} {factor=} {floor=}"
-        )
+    if not 0 < first <= cap or not 0 <= floor <= cap:
+        raise ValueError(f"backoff needs 0 < first <= cap, floor <= cap: {first=} {cap=} {floor=}")
     ceiling = first
     while True:
         yield max(floor, random() * ceiling)
-        ceiling = min(cap, ceiling * factor)
+        ceiling = min(cap, ceiling * 2)

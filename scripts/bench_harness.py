@@ -187,10 +187,10 @@ def median(runs: Sequence[Measured], key: str = "cpu") -> float:
     return statistics.median(run[key] for run in runs)
 
 
-def ratios(runs: Mapping[str, Sequence[Measured]], ours: Sequence[str], key: str = "cpu") -> dict[str, float]:
+def ratios(runs: Mapping[str, Sequence[Measured]], ours: Sequence[str]) -> dict[str, float]:
     """`peer / ours` for every pair: the median of the ratios of each round."""
     return {
-        f"{peer} / {mine}": statistics.median(p[key] / m[key] for p, m in zip(runs[peer], runs[mine], strict=True))
+        f"{peer} / {mine}": statistics.median(p["cpu"] / m["cpu"] for p, m in zip(runs[peer], runs[mine], strict=True))
         for mine in ours if mine in runs for peer in runs if peer not in ours
     }  # fmt: skip
 
@@ -228,10 +228,10 @@ def target(
     return {"name": name, "value": value, "must": must, "stretch": stretch, "less": less, "unit": unit, "met": met}
 
 
-def curve(title: str, x: str, y: str, lines: Mapping[str, Sequence[tuple[float, float]]], note: str = "") -> Measured:
+def curve(title: str, x: str, y: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Measured:
     """Figures over a size, for the page's plots."""
     held = {name: list(points) for name, points in lines.items()}
-    return {"title": title, "x": x, "y": y, "lines": held, "note": note}
+    return {"title": title, "x": x, "y": y, "lines": held}
 
 
 def machine(*packages: str) -> dict[str, Any]:

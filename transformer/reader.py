@@ -57,16 +57,8 @@ class _Small(NamedTuple):
     data: bytes
 
 
-def read_segment(root: Path, row: SegmentRow) -> Read:
-    """Read the sealed segment of `row`. Raises CorruptSegment where there is nothing to read."""
-    _, found = next(read_segments(root, [row]))
-    if isinstance(found, CorruptSegment):
-        raise found
-    return found
-
-
 def read_segments(root: Path, rows: Iterable[SegmentRow]) -> Iterator[tuple[SegmentRow, Read | CorruptSegment]]:
-    """Read sealed segments of one stream, in their order; what is said of each is what `read_segment` says.
+    """Read sealed segments of one stream, in their order; of one in which there is nothing to read, why.
 
     Small ones are read together, since a call costs as much for ten rows as for a thousand.
     """

@@ -217,21 +217,19 @@ async def download(
 @router.delete("/{feature}", response_model=models.Feature, summary="Delete a version")
 async def delete(served: State, feature: Id) -> Response:
     """The version is gone, its number stays taken. Done by the daemon."""
-    row = await _row(served, feature)
-    asked = {
-        "action": "delete", "feature_set": row.feature_set, "version": row.version, "exchange": row.exchange,
-        "market_type": row.market_type, "symbol": row.symbol,
-    }  # fmt: skip
-    await served.control.ask("features", asked)
-    return json_answer(entry(row))
+    return await _changed(served, feature, "delete")
 
 
 @router.post("/{feature}/rollback", response_model=models.Feature, summary="Let latest mean this version")
 async def rollback(served: State, feature: Id) -> Response:
     """From now on `latest` of its set means this version. Done by the daemon."""
+    return await _changed(served, feature, "rollback")
+
+
+async def _changed(served: State, feature: str, action: str) -> Response:
     row = await _row(served, feature)
     asked = {
-        "action": "rollback", "feature_set": row.feature_set, "version": row.version, "exchange": row.exchange,
+        "action": action, "feature_set": row.feature_set, "version": row.version, "exchange": row.exchange,
         "market_type": row.market_type, "symbol": row.symbol,
     }  # fmt: skip
     await served.control.ask("features", asked)

@@ -14,7 +14,7 @@ import pytest
 from compactor import deleting, merge_job, tidy, view
 from compactor.config import CompactorConfig
 from compactor.service import CompactorService, compact_once, parked
-from lake import backup, bars, checks, durable, layout, merge, parquet, tables
+from lake import backup, bars, checks, durable, layout, links, merge, parquet, tables
 from lake.errors import ManifestBusy, StorageFailed
 from lake.publish import Placement, publish
 from lake.rows import SegmentRow
@@ -152,7 +152,7 @@ def test_late_rows_of_a_closed_day_make_one_revision_of_their_symbol_only(lake):
     assert (now["BTCUSDT"].revision, now["BTCUSDT"].rows) == (1, 12)
     assert certificate(lake).late == 2
     assert [p for p in tree(lake) if p.startswith("tables/") and "data_type=trade/symbol=BTCUSDT" in p] == [
-        layout.table_path(now["BTCUSDT"].path)
+        links.link_of(now["BTCUSDT"].path)
     ]
     bar = day_files(lake, "bar_1m")["BTCUSDT"]
     assert (bar.revision, bar.rows) == (1, 12)

@@ -90,15 +90,15 @@ def test_a_segment_path_is_taken_apart_into_what_it_was_made_of(at: int, node: s
 
 def test_parquet_paths_say_what_is_in_them() -> None:
     where = ("binance", "spot", "trade")
-    span = {"first": AT, "last": AT + 59 * SECOND + 999_000, "generation": 2, "sha256": SHA}
-    hot = layout.hot_path(*where, date="2026-11-20", hour=13, **span)
+    name = layout.parquet_name("trade", AT, AT + 59 * SECOND + 999_000, 2, SHA)
+    hot = f"{layout.hot_dir(*where, '2026-11-20', 13)}/{name}"
     assert hot == (
         "hot/exchange=binance/market_type=spot/data_type=trade/year=2026/month=11/day=20/hour=13/"
         "trade-134500000-134559999-g2-01234567.parquet"
     )
     assert layout.parse_parquet(hot).hour == 13
     assert layout.parse_parquet(hot).symbol is None
-    version = layout.version_path(*where, "BTC/USD", date="2026-11-20", **span)
+    version = f"{layout.version_dir(*where, 'BTC/USD', '2026-11-20')}/{name}"
     assert version == (
         "versions/exchange=binance/market_type=spot/data_type=trade/symbol=BTC%2FUSD/year=2026/month=11/day=20/"
         "trade-134500000-134559999-g2-01234567.parquet"
@@ -106,13 +106,11 @@ def test_parquet_paths_say_what_is_in_them() -> None:
     parsed = layout.parse_parquet(version)
     assert (parsed.symbol, parsed.date, parsed.hour, parsed.generation) == ("BTC/USD", "2026-11-20", None, 2)
     assert (parsed.first, parsed.last, parsed.sha8) == ("134500000", "134559999", SHA[:8])
-    table = layout.table_path(version)
+    table = f"{layout.table_dir(*where, 'BTC/USD', '2026-11-20')}/{name}"
     assert table.removeprefix("tables") == version.removeprefix("versions")
     assert layout.parse_parquet(table).tree == layout.TABLES
-    hourly = layout.version_path("binance", "spot", "mark_price", None, date="2026-11-20", hour=7, **span)
+    hourly = layout.version_dir("binance", "spot", "mark_price", None, "2026-11-20", 7) + f"/mark_price{name[5:]}"
     assert (layout.parse_parquet(hourly).symbol, layout.parse_parquet(hourly).hour) == (None, 7)
-    with pytest.raises(Malformed):
-        layout.table_path(hot)
 
 
 def test_what_is_set_aside_mirrors_where_it_was() -> None:

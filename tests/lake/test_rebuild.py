@@ -618,12 +618,13 @@ class RandomLife:
         self.n += 1
         data = str(self.n).encode()
         sha256 = hashlib.sha256(data).hexdigest()
-        stream = {"date": "2024-07-19", "first": self.now, "last": self.now, "generation": revision, "sha256": sha256}
-        path = (
-            layout.version_path(*STREAM.values(), "trade", symbol, **stream)
+        where = (*STREAM.values(), "trade")
+        folder = (
+            layout.version_dir(*where, symbol, "2024-07-19")
             if level == "day"
-            else layout.hot_path(*STREAM.values(), "trade", hour=0, **stream)
+            else layout.hot_dir(*where, "2024-07-19", 0)
         )
+        path = f"{folder}/{layout.parquet_name('trade', self.now, self.now, revision, sha256)}"
         durable.make_dirs((self.root / path).parent)
         (self.root / path).write_bytes(data)
         return FileRow(

@@ -57,7 +57,7 @@ from tests.conformance.test_exchanges import (
 )
 from tests.support import hostile
 from tests.support.faults import FIGURE, FULL
-from transformer.reader import read_segment
+from tests.support.segments import read_segment
 
 EXAMPLES = int(os.environ.get("LAKE_EXAMPLES") or (5_000 if FULL else 12))
 pytestmark = pytest.mark.timeout(max(300, EXAMPLES))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lake.rows import SegmentRow
 from tests.support.market_rows import T0
-from transformer.reader import read_segment
+from tests.support.segments import read_segment
 
 GOOD = {
     "symbol": "BTCUSDT", "stream": "s", "ts_event": T0, "ts_publish": None, "ts_recv": T0 + 9, "session": "n-1-1",

@@ -13,7 +13,7 @@ from cli.app import app
 from collectors.exchanges import binance
 from daemon.config import load_config
 from daemon.errors import ConfigError
-from lake import Lake, layout, store
+from lake import Lake, layout, links, store
 from lake.errors import CorruptManifest, LakeError, StorageFailed
 from market.errors import MarketError
 from tests.support.lakes import TestLake
@@ -176,7 +176,7 @@ def test_a_link_in_place_of_a_new_file_is_not_written_through(tmp_path: Path) ->
     secret = tmp_path / "secret"
     secret.write_bytes(b"kept")
     held = made.day("trade", [trade(T0, "1", "1", 1)])
-    shown = made.root / layout.table_path(held.path)
+    shown = made.root / str(links.link_of(held.path))
     shown.unlink()
     shown.symlink_to(secret)
     assert made.writer.relink() == 1

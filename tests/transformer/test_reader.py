@@ -10,8 +10,8 @@ from lake.errors import CorruptSegment
 from lake.rows import SegmentRow
 from market.kinds import BookDelta, Contract, Kline, MarkPrice, Quote
 from tests.support.market_rows import T0
+from tests.support.segments import read_segment
 from transformer import cutting, reader
-from transformer.reader import read_segment
 
 PATH = "raw/exchange=binance/market_type={m}/data_type={k}/date=2024-07-19/000000-n-000001.jsonl"
 
