@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.commands.backfill import backfill
-from cli.output import ERR
+from cli.output import ERR, print_json
 from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
 
 DAYS = 30
@@ -22,7 +22,7 @@ class Timeframe(enum.Enum):
 
 
 @command
-def init(lake: LakeOption = None, config: ConfigOption = None) -> int:
+def init(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> int:
     """Make an empty lake; nothing where there is one. Any command that writes does it by itself."""
     from cli.jobs import settings
     from lake.layout import MANIFEST
@@ -36,6 +36,9 @@ def init(lake: LakeOption = None, config: ConfigOption = None) -> int:
     if not there:
         with LakeWriter.open(root, settings(config).collectors.node, SystemClock().now(), simulated=None):
             pass
+    if as_json:
+        print_json({"lake": str(root), "made": not there})
+        return 0
     ERR.print(f"{root} {'is a lake already' if there else 'is an empty lake'}", markup=False)
     return 0
 

@@ -38,6 +38,7 @@ def test_names_that_other_lakes_gave_the_commands(tmp_path):
     assert "two markets" in ask("ingest", *asked, "--market", "inverse", expect=2).output
     assert "is an empty lake" in ask("init", *lake).stderr
     assert "is a lake already" in ask("init", *lake).stderr
+    assert json.loads(ask("init", *lake, "--json").stdout) == {"lake": str(lake[1]), "made": False}
     assert ask("list", *lake).stdout == ask("ls", *lake).stdout
     assert "--exchange" in ask("download-symbols", "--help").stdout
     assert "download-history" not in ask("--help").stdout
