@@ -35,6 +35,9 @@ ASIDE = "book_snapshot"
 was asked for is no stream that could have stopped.
 """
 REST = "rest"
+LIVE = "ws"
+HANDOVER = "handover"
+"""Cause of a session's end after which another one went on with its streams, so that it interrupted none."""
 NEWEST = 3
 """Files of a stream, or frames files of a market, that are read for frames without a line."""
 
@@ -69,10 +72,16 @@ class _Told(NamedTuple):
 def resume_points(
     root: Path, snapshot: Snapshot, unclosed: Sequence[SessionRow], live: Iterable[FileRow]
 ) -> dict[StreamKey, dict[str, Resume]]:
-    """The last event of every recently covered symbol of every collected stream; `live` are all live files."""
+    """The last event of every recently covered symbol of every collected stream; `live` are all live files. What a
+    session that was handed over had sent last ended with those that went on.
+    """
     broken = {row.session for row in unclosed}
+    markets = {(row.exchange, row.market_type) for row in unclosed if row.source == LIVE}
     sessions = snapshot.sessions()
     causes = {row.session: (row.close_cause or "").partition(": ")[0] for row in sessions}
+    passed_on = {row.session for row in sessions if causes[row.session] == HANDOVER}
+    broken |= {row.session for row in sessions if (row.exchange, row.market_type) in markets} & passed_on
+    causes |= dict.fromkeys(passed_on, "")
     told = _told(sessions)
     files: dict[StreamKey, list[FileRow]] = {}
     for file in live:

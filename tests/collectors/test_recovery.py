@@ -130,6 +130,33 @@ def test_recovering_again_changes_nothing(tmp_path: Path, crashed: Crash) -> Non
     third.die()
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_quiet_stream_that_was_handed_over_is_interrupted_by_what_ended_its_successor(
+    tmp_path: Path, *, stopped: bool
+) -> None:
+    """The last row is of the session before: its planned end is no reason why the stream stopped."""
+    first = Crash(tmp_path)
+    old = first.open("n-1-1")
+    first.pipeline.receive(old, [b"ack", t(1, 0), q(5, 0)], T0)
+    heir = first.open("n-1-2")
+    for link in (heir, old):
+        first.pipeline.receive(link, [b"ack", t(2, 3000)], T0 + 3 * SECOND)
+    first.pipeline.close(old, "handover", T0 + 4 * SECOND, code=1000, detail="to n-1-2, 1 of 2 streams joined by ids")
+    first.write(T0 + 5 * SECOND)
+    assert first.gaps("quote") == []
+    if stopped:
+        first.pipeline.close(heir, "stopped", T0 + 5 * SECOND, wanted=False)
+        first.write(T0 + 5 * SECOND)
+    first.die()
+    with Crash(tmp_path, T0 + 10 * SECOND) as second:
+        link = second.open("n-2-1", T0 + 11 * SECOND)
+        second.pipeline.receive(link, [t(3, 12_000), q(50, 13_000)], T0 + 13 * SECOND)
+        second.write(T0 + 16 * SECOND)
+        (gap,) = second.gaps("quote")
+        cause = "stopped" if stopped else "crash"
+        assert (gap.cause, gap.state, gap.ts_from, gap.ts_to) == (cause, "open", T0, T0 + 13 * SECOND)
+
+
 def test_the_first_event_afterwards_gives_the_gap_its_end_and_its_ids(crashed: Crash) -> None:
     link = crashed.open("n-2-1", T0 + 11 * SECOND)
     crashed.pipeline.receive(link, [t(9, 12_000), q(50, 13_000)], T0 + 13 * SECOND)
