@@ -223,8 +223,8 @@ class Collecting:
         for kind in source.kinds:
             lane = (*market, kind)
             stopped = polling.stopped(_load(source), source, kind, self._last.get(lane, {}), symbols, self._clock.now())
-            new = [s for s in symbols if s in stopped and (lane, s) not in self._seeded]
-            self._seeded.update((lane, s) for s in symbols)
+            new = [s for s in stopped if (lane, s) not in self._seeded]
+            self._seeded.update((lane, s) for s in (*symbols, *stopped))
             if new:
                 self.pipelines[market].seed({kind: {s: stopped[s] for s in new}})
 

@@ -25,7 +25,7 @@ from collectors.liveness import Watch
 from collectors.pipeline import Pipeline, Task
 from lake.lasting import Lasting
 from market.errors import Malformed
-from market.session import Endpoint, Exchange, Fetch, Polled, Resume, ServerTime, Session
+from market.session import EVERY_SYMBOL, Endpoint, Exchange, Fetch, Polled, Resume, ServerTime, Session
 from market.times import SECOND
 from runtime import polled as events
 from runtime import telemetry
@@ -111,7 +111,7 @@ def stopped(
         return {}
     seconds = source.polls.seconds(kind) if kind in ASKED_FOR and kind != CANDLE else None
     least = round((seconds or 0) * SECOND * LATE)
-    return {one: stops[one] for one in symbols if one in stops and now - stops[one].ts_event >= least}
+    return {one: stops[one] for one in (*symbols, EVERY_SYMBOL) if one in stops and now - stops[one].ts_event >= least}
 
 
 async def poll(

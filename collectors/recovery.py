@@ -8,13 +8,14 @@ doing it once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
 from collectors.chain import CLEAR, SNAPSHOT, ids_of
 from collectors.chain_checked import CHECKSUM
 from collectors.giving import gap_id
+from collectors.holes import IN_FLIGHT
 from collectors.intake import LaneKey
 from collectors.merger import venue_time
 from collectors.reread import Stretch, doubts, events_of, memory_of, stretches, summed, untold
@@ -24,7 +25,7 @@ from lake.resume import ASIDE, REST
 from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.writer import LakeWriter
 from market.kinds import KINDS, BookDelta, Event
-from market.session import Coverage, Gap, Resume
+from market.session import EVERY_SYMBOL, Coverage, Gap, Resume
 
 TAKEN_IN = "all of it is in the gap"
 NEWEST = 3
@@ -60,7 +61,10 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
             if mine or stretch.memory is not None or stretch.entries is not None:
                 _read(segment, events_of(writer, segment), mine, stretch, past)
         unsaid += untold(writer, stretch, now)
-    gaps = [*_crash_gaps(writer, stops, now), *unsaid, *_closings(writer, stops, past, now)]
+    opened = writer.manifest.gaps(state="open")
+    for lane, symbol, stop in (*_growing(opened), *_of_all(writer, found, tails)):
+        stops.setdefault(lane, {}).setdefault(symbol, stop)
+    gaps = [*_crash_gaps(writer, stops, now), *unsaid, *_closings(writer, opened, stops, past, now)]
     told = {gap.gap_id for gap in gaps}  # one that begins where the crash's does is that one, and grows
     for lane in sorted({stretch.lane for stretch in again if summed(stretch.lane)}):
         gaps += [gap for gap in _cleared(writer, lane, past, now) if gap.gap_id not in told]
@@ -90,6 +94,29 @@ def _with_frames(found: Recovery) -> Stops:
     }
 
 
+def _growing(opened: Iterable[Gap]) -> Iterator[tuple[LaneKey, str, Resume]]:
+    """What grows though no row of it is stored, as a stream of all symbols has none: it goes on, and ends, as it is."""
+    for gap in opened:
+        lane = (gap.exchange, gap.market_type, gap.kind)
+        if gap.ts_to is None and gap.gap_id == gap_id(*lane, gap.symbol, None, gap.ts_from):
+            yield lane, gap.symbol, Resume(gap.ts_from, None, gap.session or "", gap.cause, gap.detail)
+
+
+def _of_all(writer: LakeWriter, found: Recovery, tails: Mapping[str, _Tail]) -> Iterator[tuple[LaneKey, str, Resume]]:
+    """Streams of all symbols that were interrupted: their rows are those of single symbols, of which others may come
+    next. They stopped where the last of their sessions was, less what may have been under way.
+    """
+    reached: dict[LaneKey, Coverage] = {}
+    for market in sorted({(row.exchange, row.market_type) for row in found.unclosed}):
+        for row in writer.manifest.coverage(*market, symbol=EVERY_SYMBOL):
+            if row.session in tails and KINDS[row.kind].cadence != "reference":
+                span = msgspec.structs.replace(row, ts_to=max(row.ts_to, tails[row.session].newest))
+                lane = (*market, row.kind)
+                reached[lane] = max(span, reached.get(lane, span), key=lambda one: one.ts_to)
+    for lane, span in reached.items():
+        yield lane, EVERY_SYMBOL, Resume(span.ts_to - IN_FLIGHT, None, span.session, CRASH)
+
+
 def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
     """One gap a symbol and kind that a crash interrupted, unless it is recorded already. One that had ended, by a row
     that was never stored, grows again: what that row followed is where the stored stream ends.
@@ -105,13 +132,17 @@ def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]
 
 
 def _closings(
-    writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], past: Collection[str], now: int
+    writer: LakeWriter,
+    opened: Iterable[Gap],
+    stops: Mapping[LaneKey, Mapping[str, Resume]],
+    past: Collection[str],
+    now: int,
 ) -> Iterator[Gap]:
-    """Ends of gaps that are stored as lines, where the crash came before they were recorded as gaps' ends. What
+    """Ends of `opened` gaps that are stored as lines, where the crash came before they were recorded as ends. What
     sessions of history brought is of no stream.
     """
     growing: dict[LaneKey, dict[str, list[Gap]]] = {}
-    for gap in writer.manifest.gaps(state="open"):
+    for gap in opened:
         lane = (gap.exchange, gap.market_type, gap.kind)
         if gap.ts_to is None:
             growing.setdefault(lane, {}).setdefault(gap.symbol, []).append(gap)

@@ -26,7 +26,7 @@ from lake.rows import SessionRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
 from market.kinds import BookDelta, Event, Kline, Liquidation, MarkPrice, Quote, Trade
-from market.session import Coverage, Gap
+from market.session import EVERY_SYMBOL, Coverage, Gap
 from market.times import MINUTE, MS, SECOND
 from tests.properties.test_failover import LENGTH, Run, T, Venue, promptly, times
 
@@ -90,6 +90,7 @@ WAYS: dict[str, tuple[LaneKey, Callable[[int, str], Event]]] = {
     "named": (("bybit", "spot", "trade"), named),
     "alike": (("binance", "linear", "mark_price"), marked),
     "alike, orders": (("bybit", "linear", "liquidation"), forced),
+    "alike, orders of all": (("okx", "linear", "liquidation"), forced),
     "alike, candles": (("binance", "spot", "kline"), candle),
     "alike, candles told by the next": (("kraken", "spot", "kline"), candle),
     "summed": (("kraken", "spot", "book_delta"), summed),
@@ -324,7 +325,7 @@ def test_the_row_before_may_lie_in_a_segment_that_was_sealed(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("cause", [HANDOVER, "disconnect"])
 @pytest.mark.parametrize("other", ["D", "A", None])
-@pytest.mark.parametrize("way", [way for way in UNCERTAIN if way != "summed" and "candles" not in way])
+@pytest.mark.parametrize("way", ["rising", "alike, orders"])
 def test_what_a_connection_that_has_ended_left_was_told_then(
     tmp_path: Path, way: str, other: str | None, cause: str
 ) -> None:
@@ -507,6 +508,58 @@ def test_forced_orders_between_two_that_were_taken_on_are_missing_where_the_firs
         assert (crash.ts_from, crash.ts_to) == (T0 + 7 * EVERY, None)
         assert all(any(told(gap, T0 + n * EVERY) for gap in missed) for n in (3, 4)) is not heard
         assert [(gap.session, gap.cause) for gap in missed] == ([] if heard else [("a-1-1", CRASH)])
+
+
+def of_all(root: Path, now: int = T0) -> Life:
+    """One of a stream of all symbols."""
+    return Life(root, "alike, orders of all", now)
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["until the kill", "cut before"])
+def test_a_stream_of_all_symbols_is_interrupted_by_a_kill_and_goes_on_once_it_is_taken_on_again(
+    tmp_path: Path, *, cut: bool
+) -> None:
+    """No row of it names it, and orders of symbols that never had one may be missing."""
+    end = T0 + 60 * SECOND
+    with of_all(tmp_path) as life:
+        life.opens("a-1-1", T0)
+        life.intake.record(gaps=life.merger.acknowledged("a-1-1", [EVERY_SYMBOL], T0))
+        life.comes(life.say(3, "a-1-1"))
+        life.intake.record(coverage=[Coverage(*life.lane, EVERY_SYMBOL, "a-1-1", T0, end)])
+        life.write(end)
+        if cut:
+            life.intake.record(gaps=life.merger.interrupt("a-1-1", [EVERY_SYMBOL], "disconnect", end, end))
+            life.closes("a-1-1", end)
+            life.write(end)
+    grows = ("disconnect" if cut else CRASH, end - HOLD, None)
+    for _ in range(2):  # recovering twice is recovering once
+        with of_all(tmp_path, end + MINUTE) as life:
+            life.write(end + MINUTE)
+            assert [(g.cause, g.ts_from, g.ts_to) for g in life.gaps() if g.symbol == EVERY_SYMBOL] == [grows]
+    with of_all(tmp_path, end + MINUTE) as life:
+        life.opens("b-1-1", end + MINUTE)
+        life.intake.record(gaps=life.merger.acknowledged("b-1-1", [EVERY_SYMBOL], end + MINUTE))
+        life.write(end + 2 * MINUTE)
+        (gap,) = (gap for gap in life.gaps() if gap.symbol == EVERY_SYMBOL)
+        assert (gap.cause, gap.ts_from, gap.ts_to) == (*grows[:2], end + MINUTE)
+    with of_all(tmp_path, end + 3 * MINUTE) as life:  # what another one had says nothing of this one's
+        assert [one for one in life.gaps() if one.symbol == EVERY_SYMBOL] == [gap]
+
+
+def test_the_gap_of_a_stream_that_never_sent_anything_goes_on_after_a_kill_and_ends(tmp_path: Path) -> None:
+    with Life(tmp_path, "alike, orders") as life:
+        life.opens("a-1-1", T0)
+        life.intake.record(gaps=life.merger.acknowledged("a-1-1", ["A"], T0))
+        life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A"], "disconnect", T0 + MINUTE, T0 + MINUTE))
+        life.closes("a-1-1", T0 + MINUTE)
+        life.write(T0 + MINUTE)
+        (before,) = life.gaps()
+    with Life(tmp_path, "alike, orders", T0 + 2 * MINUTE) as life:
+        life.opens("b-1-1", T0 + 2 * MINUTE)
+        life.intake.record(gaps=life.merger.acknowledged("b-1-1", ["A"], T0 + 2 * MINUTE))
+        life.write(T0 + 3 * MINUTE)
+        (gap,) = life.gaps()
+        assert (before.ts_to, gap.gap_id, gap.ts_to) == (None, before.gap_id, T0 + 2 * MINUTE)
 
 
 class Killed(Run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import pytest
 
 from collectors import exchanges, recovery, transports
 from collectors.config import CollectorsConfig
+from collectors.giving import gap_id
 from collectors.http import Answer, Http, HttpFailed
+from collectors.pipeline import Pipeline
 from collectors.service import CollectorsService
 from collectors.transports import Frames
 from lake import durable
@@ -19,6 +21,7 @@ from lake.durable import Fault
 from lake.frames import read_frames
 from lake.segments import decode_line
 from lake.writer import LakeWriter
+from market.session import EVERY_SYMBOL, Gap, Resume
 from market.times import SECOND
 from runtime.service import Fatal
 from runtime.turns import turns_of
@@ -88,6 +91,26 @@ def stored(writer: LakeWriter, kind: str = "trade") -> list[int]:
         for line in (writer.root / row.path).read_bytes().splitlines()
         for event in [decode_line(kind, line)]
     ]
+
+
+async def test_mergers_are_told_where_a_stream_of_all_symbols_stopped(
+    monkeypatch: pytest.MonkeyPatch, writer: LakeWriter
+) -> None:
+    """It is among no source's symbols."""
+    lane = ("binance", "spot", "quote")
+    grows = Gap(
+        gap_id(*lane, EVERY_SYMBOL, None, T0), *lane, EVERY_SYMBOL, T0, None, None, None, "disconnect", "interval",
+        "open", "n-0-1", T0,
+    )  # fmt: skip
+    writer.record_gaps([grows])
+    told: list[Mapping[str, Mapping[str, Resume]]] = []
+    seed = Pipeline.seed
+    monkeypatch.setattr(Pipeline, "seed", lambda one, last: (told.append(last), seed(one, last)))
+    clock = ManualClock(T0 + SECOND)
+    made = service(monkeypatch, writer, clock, [[b"ack", t(1, 0), q(9, 0)], 30.0])
+    await collect(made, clock, 5.0)
+    assert told == [{"quote": {EVERY_SYMBOL: Resume(T0, None, "n-0-1", "disconnect")}}]
+    assert [gap for gap in writer.manifest.gaps() if gap.symbol == EVERY_SYMBOL] == [grows]
 
 
 async def test_what_is_received_is_sealed_when_it_returns(monkeypatch: pytest.MonkeyPatch, writer: LakeWriter) -> None:
