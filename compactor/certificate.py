@@ -63,7 +63,7 @@ class Measure:
             self.fills.add(table)
         self.rows += table.num_rows
         self.checks.add(table)
-        event, recv = (plain_series(table.column(name)).to_physical() for name in ("ts_event", "ts_recv"))
+        event, recv = (plain_series(table.column(name)).cast(pl.Int64) for name in ("ts_event", "ts_recv"))
         estimated = plain_series(table.column("ts_estimated"))
         if self.contiguous and self.kind.seq is not None:
             self.ids.add(plain_series(table.column(self.kind.seq)), event)
@@ -104,20 +104,19 @@ class _Tally:
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
-        self._held: list[pa.StructArray] = []
+        self._held: list[pl.DataFrame] = []
 
     def add(self, values: pl.Series) -> None:
         """More values; nulls count nothing."""
-        self._held.append(pc.value_counts(values.drop_nulls().cast(pl.Int64).to_arrow()))
+        self._held.append(values.drop_nulls().alias("v").value_counts(name="n"))
         if sum(map(len, self._held)) >= self._HELD:
             self.counts()
 
     def counts(self) -> Counter[int]:
         """How often each rounded value came."""
         if self._held:
-            found = pa.concat_arrays(self._held)
+            frame = pl.concat(self._held)
             self._held = []
-            frame = pl.DataFrame({"v": pl.from_arrow(found.field(0)), "n": pl.from_arrow(found.field(1))})
             digits = pl.col("v").abs().cast(pl.String).str.len_bytes().cast(pl.Int64)
             unit = pl.lit(10, dtype=pl.Int64).pow((digits - 3).clip(lower_bound=0))
             bucket = (pl.col("v").sign() * (pl.col("v").abs() // unit * unit)).cast(pl.Int64)

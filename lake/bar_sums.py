@@ -18,8 +18,6 @@ from market import numbers
 
 BASE_DECIMALS = 12
 """Where the venue's quantity is money, each trade's base is quote / price rounded half-even to so many decimals."""
-_FLOAT_INTEGERS = 2**53
-"""Floats hold every integer up to this one, and so do their sums that stay below it."""
 SUMS = ("volume_base", "volume_quote", "taker_buy_base", "taker_buy_quote")
 
 
@@ -113,7 +111,7 @@ def whole(bars: pl.DataFrame, most: int) -> list[scaled.Scaled]:
     for name in SUMS:
         texts = bars.get_column(f"{name}_text", default=None)
         if texts is None or texts.null_count() == texts.len():
-            column = scaled.whole_floats(bars[name], _FLOAT_INTEGERS // max(most, 1))
+            column = scaled.whole_floats(bars[name], scaled.FLOAT_INTEGERS // max(most, 1))
             if column is not None:
                 made.append(column)
     return made

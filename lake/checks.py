@@ -107,7 +107,7 @@ class Checks:
         if table.column("symbol").num_chunks != 1 or len(table.column("symbol").chunk(0).dictionary) > 1:
             return False
         # of another symbol the row before is above nothing, which is for the closer look
-        if all_heard and _doubtful(_steps(table, self._heard, "ts_recv") < 0):
+        if all_heard and any(_doubtful(steps < 0) for steps in _steps(table, self._heard, "ts_recv")):
             return False
         for check in self.declared:
             match check:
@@ -119,7 +119,7 @@ class Checks:
                 case kinds.OhlcSane():
                     doubt = not plain_frame(table.select(_OHLC)).select_seq(_sane().all()).item()
                 case kinds.Contiguous(column):
-                    doubt = _doubtful(_steps(table, self._last, column) != 1)
+                    doubt = any(_doubtful(steps != 1) for steps in _steps(table, self._last, column))
             if doubt:
                 return False
         return True
@@ -161,12 +161,12 @@ def _last_row(table: pa.Table) -> pa.Table:
     return table.take(pa.array([table.num_rows - 1]))
 
 
-def _steps(table: pa.Table, above: pa.Table | None, name: str) -> pl.Series:
-    """How far each row is above the row before it, of which the first is `above`."""
-    values = plain_series(table.column(name)).to_physical()
+def _steps(table: pa.Table, above: pa.Table | None, name: str) -> Iterator[pl.Series]:
+    """How far each row is above the row before it: the first one above that of `above`, and those behind it."""
+    values = plain_series(table.column(name)).cast(pl.Int64)
     if above is not None:
-        values = pl.concat([plain_series(above.column(name)).to_physical(), values], rechunk=True)
-    return values.slice(1) - values.slice(0, len(values) - 1)
+        yield values.head(1) - plain_series(above.column(name)).cast(pl.Int64)
+    yield values.slice(1) - values.slice(0, len(values) - 1)
 
 
 def _doubtful(doubts: pl.Series) -> bool:
@@ -228,7 +228,7 @@ class Ids:
             ids, at = ids.drop_nulls(), at.filter(ids.is_not_null())
         if ids.is_empty():
             return
-        ids, at = ids.cast(pl.Int64), at.to_physical().cast(pl.Int64)
+        ids, at = ids.cast(pl.Int64), at.cast(pl.Int64)
         if _one_run(ids):
             self._keep(pl.DataFrame([(ids[0], ids[-1] + 1, at[0], at[-1])], _no_runs().schema, orient="row"))
             return
@@ -361,6 +361,9 @@ def _total(floats: pl.Series, texts: pl.Series | None) -> tuple[int, int]:
     if texts is None and len(floats) > 1 and scaled.single(floats):
         value, exponent = _total(floats.head(1), None)
         return value * len(floats), exponent
+    whole = scaled.whole_floats(floats, scaled.FLOAT_INTEGERS // max(len(floats), 1)) if texts is None else None
+    if whole is not None:
+        return int(whole.values.sum() or 0), whole.exponent
     try:
         column = scaled.from_table(floats, texts)
         return numbers.scale(scaled.total(column), column.exponent), column.exponent

@@ -32,7 +32,7 @@ _FEW = 16
 """Texts that are looked at one by one."""
 _REMEMBERED = 16 * 1024
 """Floats of a column whose texts are remembered from table to table."""
-_WRITTEN_AT_ONCE = 16 * 1024
+_WRITTEN_AT_ONCE = 2 * 1024
 """Rows of which the lines stay in the cache."""
 
 
@@ -65,15 +65,14 @@ class ContentDigest:
         opening = first.encode()
         self._hash.update(opening)
         lines: Any = _Hashed(self._hash.update, len(opening))
-        for rows in pl.DataFrame(columns).iter_slices(_WRITTEN_AT_ONCE):
-            rows.write_csv(
-                lines,
-                include_header=False,
-                separator="\t",
-                line_terminator=last + first,
-                quote_style="never",
-                batch_size=_WRITTEN_AT_ONCE,
-            )
+        pl.DataFrame(columns).write_csv(
+            lines,
+            include_header=False,
+            separator="\t",
+            line_terminator=last + first,
+            quote_style="never",
+            batch_size=_WRITTEN_AT_ONCE,
+        )
 
     def hexdigest(self) -> str:
         """The digest of the rows so far."""
@@ -172,7 +171,7 @@ def _fields(table: pa.Table, kind: str, known: dict[str, Known]) -> dict[str, Fi
     estimated = _series(table.column("ts_estimated"))
     fields: dict[str, Field] = {
         "symbol": _names(table.column("symbol")),
-        "ts_event": _series(table.column("ts_event")).to_physical(),
+        "ts_event": _series(table.column("ts_event")).cast(pl.Int64),
     }
     blank = [] if bar else ["ts_event"]
     for column in kinds.kind(kind).columns:

@@ -21,7 +21,7 @@ from pyarrow.fs import LocalFileSystem
 from lake import refused, scaled, tables
 from lake.errors import CorruptFile, MissingFile, VerifyFailed
 from lake.merge import Key, duplicates, joined, row_key
-from lake.rising import Rising
+from lake.rising import Rising, symbol_runs
 from lake.sortedness import unsorted
 from market import kinds
 
@@ -100,8 +100,8 @@ class Stats(msgspec.Struct):
         """Counts one more table of the file."""
         self.count(table, kind)
         self.estimated += int(pc.sum(table.column("ts_estimated")).as_py() or 0)
-        for names in table.column("symbol").chunks:
-            self.symbols.update(names.dictionary.take(names.indices.unique()).to_pylist())
+        for batch in table.select(["symbol"]).to_batches():
+            self.symbols.update(symbol_runs(batch)[0])
         decimals = ((n, table.column(n), table.column(tables.text_name(n))) for n in tables.decimal_columns(kind))
         for name, floats, texts in (*decimals, *tables.flat_levels(table, kind)):
             filled = len(texts) - texts.null_count
@@ -130,8 +130,9 @@ def _decimals(floats: pa.ChunkedArray, texts: pa.ChunkedArray) -> int:
     spelt = _series(texts) if texts.null_count < len(texts) else None
     if spelt is None and scaled.single(values):
         values = values.head(1)
+    whole = scaled.whole_floats(values) if spelt is None else None
     try:
-        return scaled.from_table(values, spelt).exponent
+        return (whole or scaled.from_table(values, spelt)).exponent
     except scaled.Overflow:
         return scaled.exponent_of(scaled.texts_of(values, spelt))
 

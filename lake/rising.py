@@ -42,9 +42,11 @@ class Rising:
         if values.null_count:
             return False
         symbols, starts, ends = symbol_runs(batch)
-        falls = pc.indices_nonzero(pc.less_equal(values.slice(1), values.slice(0, len(values) - 1)))
-        if not {place + 1 for place in falls.to_pylist()} <= set(starts):
-            return False
+        above = pc.greater(values.slice(1), values.slice(0, len(values) - 1))
+        if above.false_count:
+            falls = pc.indices_nonzero(pc.invert(above))
+            if not {place + 1 for place in falls.to_pylist()} <= set(starts):
+                return False
         firsts, lasts = (values.take(pa.array(places)).to_pylist() for places in (starts, [end - 1 for end in ends]))
         for symbol, first, last in zip(symbols, firsts, lasts, strict=True):
             highest = self._highest.get(symbol)
@@ -57,6 +59,8 @@ class Rising:
 def symbol_runs(batch: pa.RecordBatch) -> tuple[list[str], list[int], list[int]]:
     """Symbols, starts and ends of the runs of equal symbols."""
     names = batch.column("symbol")
+    if len(names.dictionary) == 1 and len(names) and not names.null_count:
+        return names.dictionary.to_pylist(), [0], [len(names)]
     runs = pc.run_end_encode(names.indices)
     ends = runs.run_ends.to_pylist()
     return names.dictionary.take(runs.values).to_pylist(), [0, *ends[:-1]], ends

@@ -22,6 +22,8 @@ _DECIMAL = r"^-?[0-9]+(?:\.[0-9]+)?$"
 _FLOAT_DIGITS = 15
 """Decimals of up to 15 significant digits survive the way to float64 and back."""
 _FLOAT_LIMIT = 10**_FLOAT_DIGITS
+FLOAT_INTEGERS = 2**53
+"""Floats hold every integer up to this one, and so do their sums that stay below it."""
 _POWER_DIGITS = 22
 """Powers of ten up to this one are floats exactly."""
 _ROUNDING = 1.5 * 2**52
@@ -238,9 +240,13 @@ def whole_floats(floats: pl.Series, most: int = _FLOAT_LIMIT) -> Scaled | None:
     if floats.len() == floats.null_count():
         return Scaled(floats, 0)
     for exponent in range(_decimals_shown(floats.head(_SAMPLE)), _FLOAT_DIGITS + 1):
-        found = _as_integers(floats, exponent, most)
-        if found is not None:
-            return Scaled(found, exponent)
+        scaled = floats * float(10**exponent)
+        low, high = _int(scaled.min()), _int(scaled.max())
+        if max(-low, high) >= min(most, _FLOAT_LIMIT):  # of what is rounded to an integer yet
+            return None  # and with more decimals it is larger still
+        whole = (scaled + _ROUNDING) - _ROUNDING
+        if (whole / _powers(exponent, whole.len()) == floats).all():
+            return Scaled(whole, exponent)
     return None
 
 
@@ -254,15 +260,6 @@ def _decimals(text: str) -> int:
     digits, _, power = text.partition("e")
     fraction = digits.partition(".")[2]
     return max(0, (len(fraction) if fraction != "0" else 0) - int(power or 0))
-
-
-def _as_integers(floats: pl.Series, exponent: int, most: int) -> pl.Series | None:
-    scaled = floats * float(10**exponent)
-    low, high = _int(scaled.min()), _int(scaled.max())
-    if max(-low, high) >= min(most, _FLOAT_LIMIT):  # of what is rounded to an integer yet
-        return None
-    whole = (scaled + _ROUNDING) - _ROUNDING
-    return whole if bool((whole / _powers(exponent, whole.len()) == floats).all()) else None
 
 
 def _powers(exponent: int, count: int) -> pl.Series:

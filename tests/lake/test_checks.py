@@ -132,6 +132,12 @@ def test_a_lost_digit_is_another_sum():
     assert not one.same(other)
 
 
+def test_sums_beyond_what_floats_count_are_exact_too():
+    prices = [*["375299968947541"] * 23, "375299968947550"]
+    sums = checks.totals([table("trade", [trade(T0, price, "1", n) for n, price in enumerate(prices)])], "trade")
+    assert sums.texts()["price"] == str(2**53 + 1)
+
+
 def test_sums_beyond_int128_are_exact_too():
     huge = "9" * 30 + "." + "9" * 30
     sums = checks.totals([table("trade", [trade(T0, huge, "1", 1)])], "trade")

@@ -68,6 +68,14 @@ def test_the_digest_is_the_hash_of_the_lines(rows):
     assert digest(rows) == hashlib.sha256(f"lake-content 1\tbinance\tlinear\ttrade\n{lines}".encode()).hexdigest()
 
 
+def test_lines_are_hashed_in_the_order_of_the_rows_however_many_are_written_at_once():
+    rows = table("trade", [trade(T0 + place, str(place), "2", place) for place in range(500)])
+    lines = "".join(canonical_lines(rows, "trade").to_list())
+    with patch.object(content, "_WRITTEN_AT_ONCE", 7):
+        made = digest(rows)
+    assert made == hashlib.sha256(f"lake-content 1\tbinance\tlinear\ttrade\n{lines}".encode()).hexdigest()
+
+
 @given(st.lists(st.binary(max_size=6), max_size=6), st.integers(0, 5))
 def test_all_but_the_end_is_hashed_however_it_is_written(pieces, behind):
     whole, made = b"".join(pieces), hashlib.sha256()
