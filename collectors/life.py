@@ -31,6 +31,10 @@ STAMPS = ("desired_at", "acknowledged_at", "first_recv", "last_recv", "excused",
 TURN_FRAMES = 256
 """Frames handled before every other task of the loop gets its turn."""
 TEND_SECONDS = 1.0
+STALL_SECONDS = 1.0
+"""So much later than it was asked to the loop comes back only where it stood still."""
+HEARD_SECONDS = 0.25
+"""In this time it reads what lies ready, and hands it on with the next turn (`transports.TURN_SECONDS`)."""
 ANNOUNCED = frozenset({"planned", "server_shutdown"})
 """Causes of a Leave that come before the end: the successor is opened while the connection still produces."""
 DISCONNECT = "disconnect"
@@ -219,7 +223,10 @@ class Life:
                 await self._carry_out(self._outbox.popleft())
             deadline = self._session.next_deadline()
             left = TEND_SECONDS if deadline is None else (deadline - self._steady.now()) / SECOND
-            await pause(clock, self._wake, min(TEND_SECONDS, max(0.005, left)))
+            begun, wait = clock.monotonic(), min(TEND_SECONDS, max(0.005, left))
+            await pause(clock, self._wake, wait)
+            if clock.monotonic() - begun > wait + STALL_SECONDS:
+                await clock.sleep(HEARD_SECONDS)  # what came while the loop stood still, before it is called silence
             self._watch()
             self._do(self._pipeline.tick(self.link, self._steady.now()))
 

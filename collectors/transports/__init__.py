@@ -29,6 +29,8 @@ passes there is no turn but theirs, and what a pass writes is no older than that
 """
 PING_SECONDS = 20.0
 """A ping goes out this often; a connection that has sent nothing between two of them ends with code 1011."""
+UNREAD_SECONDS = 0.1
+"""Where it is about to end so it has this long yet: what came while the loop stood still is then read before."""
 CLOSE_SECONDS = 2.0
 """How long the peer's part of a closing handshake is waited for."""
 PAUSE_BYTES = 8 * 1024 * 1024

@@ -58,10 +58,9 @@ class _Inbox(WSListener):
         """Whether a message came in part, and the bytes of that part."""
         self._small = CONTROL_BYTES
         """A frame of more bytes is a message or a part of one; NEVER within fragments, and at the end."""
-        self._said_close = False
         self._stuffed = False
         """Whether the peer has left much of what we sent unread."""
-        self._heard = self._asked = self._paused = False
+        self._said_close = self._heard = self._asked = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
 
     # --- what picows calls ---
@@ -243,14 +242,17 @@ class _Inbox(WSListener):
             self._timer.cancel()
         self._timer = self.loop.call_later(transports.CLOSE_SECONDS, self.ws.disconnect, False)
 
-    def _watch(self) -> None:
+    def _watch(self, last: bool = False) -> None:
         """A ping, unless the last one had no answer. While reading is paused no answer could be heard."""
-        if self._asked and not self._heard and not self._paused:
+        silent = self._asked and not self._heard and not self._paused
+        if silent and last:
             self.fail(1011, "keepalive ping timeout")
             return
-        self.ws.send_ping()
-        self._asked, self._heard = True, self._paused
-        self._timer = self.loop.call_later(transports.PING_SECONDS, self._watch)
+        if not silent:
+            self.ws.send_ping()
+            self._asked, self._heard = True, self._paused
+        wait = transports.UNREAD_SECONDS if silent else transports.PING_SECONDS
+        self._timer = self.loop.call_later(wait, self._watch, silent)
 
 
 class _Ear(logging.LoggerAdapter[logging.Logger]):

@@ -117,22 +117,25 @@ class _Connection(ClientConnection):
     heard = asked = False
     timer: asyncio.TimerHandle | None = None
 
-    def watch(self) -> None:
+    def watch(self, last: bool = False) -> None:
         """A ping, unless nothing was heard since the last one; the library would wait for its answer alone, which may
         be behind much else. While reading is paused nothing could be heard.
         """
         if self.protocol.state is not State.OPEN:
             return
-        if self.asked and not (self.heard or self.reading_paused):
+        silent = self.asked and not (self.heard or self.reading_paused)
+        if silent and last:
             self.protocol.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
             self.send_data()
             self.inbox.over = True
             self.inbox.wake()
             return
-        self.protocol.send_ping(b"")
-        self.send_data()
-        self.asked, self.heard = True, self.reading_paused
-        self.timer = self.loop.call_later(transports.PING_SECONDS, self.watch)
+        if not silent:
+            self.protocol.send_ping(b"")
+            self.send_data()
+            self.asked, self.heard = True, self.reading_paused
+        wait = transports.UNREAD_SECONDS if silent else transports.PING_SECONDS
+        self.timer = self.loop.call_later(wait, self.watch, silent)
 
     def process_event(self, event: Event) -> None:
         if isinstance(event, Frame) and event.opcode in DATA_OPCODES:

@@ -139,6 +139,23 @@ async def test_a_silent_socket_is_left_after_the_operators_bound() -> None:
     assert ids(work) == [1, 2]
 
 
+async def test_what_came_while_the_loop_stood_still_is_heard_before_anything_is_called_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[tuple[int, int]] = []
+
+    def tick(session: toy.ToySession, now: int) -> list[Leave]:
+        heard.append((round((now - T0) / SECOND), session.frame_no))
+        return []
+
+    monkeypatch.setattr(toy.ToySession, "tick", tick)
+    bench = Bench([[b"ack", t(1, 0)], 40.0, t(2, 5)], silent_socket_seconds=60)
+    work = await bench.run(3.0, lambda: bench.clock.jump(100.0), 3.0)
+    assert endings(work) == ["stopped"]
+    assert ids(work) == [1, 2]
+    assert [one for one in heard if one[0] < 105] == [(1, 2), (2, 2), (3, 2), (103, 3), (104, 3)]
+
+
 async def test_the_session_may_ask_to_leave_and_its_reason_is_the_cause() -> None:
     bench = Bench([t(1, 0), b"leave garbage", HANG], [t(3, 5), HANG])
     work = await bench.run(1.0, 2.0, 3.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import gc
 import hashlib
 import http
@@ -424,12 +425,13 @@ class Pings:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(transports, "PING_SECONDS", NEVER)
+        monkeypatch.setattr(transports, "UNREAD_SECONDS", NEVER)
         loop = asyncio.get_running_loop()
         later = loop.call_later
 
         def call_later(delay: float, callback: Any, *given: Any, **more: Any) -> asyncio.TimerHandle:
             if delay == NEVER:
-                self.due = callback
+                self.due = functools.partial(callback, *given)
             return later(delay, callback, *given, **more)
 
         monkeypatch.setattr(loop, "call_later", call_later)
@@ -463,6 +465,38 @@ async def test_a_quiet_peer_that_answers_pings_is_kept(name: str, monkeypatch: p
                 await asyncio.sleep(0.001)
         frames, closed = await read_all(transport)
         assert (frames, closed.code, pinged) == ([b"still here"], 1000, 5)
+        await transport.close()
+
+
+async def test_an_answer_that_came_while_the_loop_stood_still_counts(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline comes first then, and the answer is read behind it; of a peer that gave none the next one tells."""
+    monkeypatch.setattr(transports, "CLOSE_SECONDS", 0.1)
+    pings, answered = Pings(monkeypatch), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ACCEPT.replace(b"%s", await key_of(reader)) + b"\r\n")
+        await reader.readexactly(6)
+        writer.write(wire(FINAL | PONG, b""))
+        answered.set()
+        await reader.read()
+
+    async with served(talk) as url:
+        transport = await connected(name, url)
+        held = getattr(transport, "_connection", transport._inbox)
+        pings.due()
+        pings.due()
+        async with asyncio.timeout(PATIENCE):
+            while not getattr(held, "heard" if hasattr(held, "heard") else "_heard"):
+                await asyncio.sleep(0.001)
+        assert answered.is_set()
+        pings.due()
+        await transport.send("it is open")
+        pings.due()
+        pings.due()
+        with pytest.raises(Closed, match="1011"):
+            await transport.send("it is over")
         await transport.close()
 
 
