@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from collectors.holes import HANDOVER, SILENCE, SINGLE, Memory
-from collectors.links import TORN, Link, had_by, taken_late
+from collectors.links import TORN, Link, alive_until, had_by, taken_late
 from collectors.routes import Route
 from market.session import Gap
 
@@ -64,12 +64,12 @@ class Departures:
         carried = {kind: [one for one in held if (kind, one) in elsewhere] for kind, held in streams.items()}
         if cause == HANDOVER and not any(carried.values()):
             carried = {kind: list(held) for kind, held in streams.items()}
-        had = had_by(link, self._links)
+        had, alive = had_by(link, self._links), alive_until(link, now)
         for kind, held in streams.items():
             merger = self._route(kind).merger
             shown = link.session.venue_time
             if isinstance(merger, Memory):
-                self._found(merger.passed_on(link.session.session_id, had.get(kind, {}), shown, now))
+                self._found(merger.passed_on(link.session.session_id, had.get(kind, {}), shown, alive, now))
             self._found(merger.interrupt(link.session.session_id, carried[kind], HANDOVER, now, shown))
             for one in set(held).difference(carried[kind]):
                 self._found(merger.forget([one], link.unwanted.get((kind, one), now)))

@@ -85,8 +85,6 @@ class Memory(Giving, ABC):
             newest = max(newest, min(shown, now))
         named = [self._line(symbol) for symbol in symbols]
         for line in named if cause in SINGLE else list(self._lines.values()):
-            if line.since and cause == HANDOVER and session in line.sessions and len(line.sessions) > 1:
-                line.since = max(line.since, now - IN_FLIGHT)  # who follows was there by then
             line.leave(session)
             for doubt in line.unproven(session) if line.doubts else ():
                 if cause != HANDOVER:
@@ -114,11 +112,19 @@ class Memory(Giving, ABC):
                 self._give(line.gap)
         return self._take(now)
 
-    def passed_on(self, session: str, had: Mapping[str, Collection[str]], shown: int, now: int) -> list[Gap]:
+    def passed_on(
+        self, session: str, had: Mapping[str, Collection[str]], shown: int, alive: int, now: int
+    ) -> list[Gap]:
         """Before a planned end of `session`, on which the venue's time `shown` (us) came: symbol -> the sessions that
         `had` it well before then, by the venue's word. Between their first events and what came on the one that ends
         nothing is missing, however far that was behind, unless it had come beyond them without the stream.
+
+        `alive` is until when (us) it certainly brought whatever there was: so long nothing is missing of a stream that
+        is silent by nature, whoever follows.
         """
+        for line in self._lines.values():
+            if line.since and session in line.sessions and len(line.sessions) > 1:
+                line.since = max(line.since, alive - IN_FLIGHT)
         for line in self._lines.values() if not self.by_next else ():
             heirs = had.get(line.symbol) or had.get(EVERY_SYMBOL)
             for doubt in line.shown(session, heirs, shown - IN_FLIGHT) if heirs and line.doubts else ():

@@ -136,6 +136,14 @@ def taken_late(link: Link, others: Iterable[Link], heard: int) -> Iterator[tuple
             yield kind, symbol, at
 
 
+def alive_until(link: Link, now: int) -> int:
+    """Until when (us) a session certainly brought whatever there was: a socket that answers may bring nothing any more,
+    so it is what its streams brought that tells, where any of them is to speak.
+    """
+    speaking = any(not state.stream.sparse and state.events for state in link.session.streams())
+    return min(now, link.session.venue_time) if speaking else now
+
+
 def had_by(link: Link, others: Iterable[Link]) -> dict[str, dict[str, set[str]]]:
     """Kind -> symbol -> sessions of `others` to which the venue had confirmed the stream while `link` was heard, and
     by the venue's time before what `link` has brought.

@@ -113,6 +113,8 @@ class Windows:
         self._spans: dict[str, list[tuple[int, int, str]]] = {}
         self._untold: dict[str, list[tuple[int, int]]] = {}
         """Market -> when connections lived whose subscriptions were not answered as they should have been."""
+        self.anew = [f.time for f in witness.faults if f.name == "restart_ids"]
+        """When the venue began to number anew: what it lost then, if anything, has no number."""
         self._heed_acks(witness)
         markets = {link.market for link in witness.links.values()}
         ends = {f.id: f.time for f in witness.faults if f.phase in ("applied", "end")}
@@ -225,9 +227,9 @@ class _Stream:
         verdict.happened += len(told.ids)
         place = {number: n for n, number in enumerate(told.ids)}
         if stored is None or not stored.ids:
-            sent = [n for n, time in enumerate(told.times) if n not in told.lost and time < until - 2 * SECOND]
+            sent = [one for n, one in enumerate(told.ids) if n not in told.lost and told.times[n] < until - 2 * SECOND]
             if len(sent) > 1 and not self.gaps:
-                self._say("never_stored", len(sent), f"ids {told.ids[sent[0]]} to {told.ids[sent[-1]]}")
+                self._say("never_stored", len(sent), f"ids {sent[0]} to {sent[-1]}")
             return
         verdict.stored += len(stored.ids)
         # nothing says the closing of a candle in which its symbol ended; the venue tells it as it was left
@@ -236,8 +238,7 @@ class _Stream:
         if unknown:
             self._say("unknown", len(unknown), f"ids {unknown[:EXAMPLES]}")
         seen = Counter(stored.ids)
-        if len(seen) < len(stored.ids):
-            twice = [number for number, count in seen.items() if count > 1]
+        if twice := [number for number, count in seen.items() if count > 1]:
             self._say("twice", len(stored.ids) - len(seen), f"ids {twice[:EXAMPLES]}")
         changed = [
             number
@@ -246,8 +247,8 @@ class _Stream:
         ]
         if changed:
             self._say("changed", len(changed), f"ids {changed[:EXAMPLES]}")
-        held = sorted({place[number] for number in (*seen, *stored.wholes) if number in place})
-        self._missing(array("q", held), until)
+        kept = {*seen, *stored.wholes}  # a number may be told twice, where it is made of what an event says
+        self._missing(array("q", (n for n, number in enumerate(told.ids) if number in kept)), until)
 
     def _missing(self, held: array[int], until: int) -> None:
         told, verdict = self.told, self.verdict
@@ -339,7 +340,8 @@ class _Stream:
         until = end + (CANDLE if self.key[0] == "kline" else SLACK)
         place = bisect_left(told.times, until)  # what went wrong before the next event is beside the gap
         until = told.times[place] if place < len(told.times) else until
-        if not self.windows.near(gap.market_type, gap.ts_from - SLACK, until):
+        anew = any(gap.ts_from - SLACK <= at <= end for at in self.windows.anew if gap.cause == "id_reset")
+        if not anew and not self.windows.near(gap.market_type, gap.ts_from - SLACK, until):
             self._say("unexplained_gap", 1, f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) ids {gap.id_from} {gap.id_to}")
 
     def _near(self, gap: Gap) -> range:

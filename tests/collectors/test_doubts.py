@@ -244,7 +244,7 @@ def test_a_planned_handover_closes_the_row_where_the_new_connection_is_shown_to_
             life.comes(event)
         shown = gap.ts_to
         assert shown is not None
-        life.intake.record(gaps=life.merger.passed_on("a-1-1", {"A": {"b-1-1"}}, shown, now + 3 * SECOND))
+        life.intake.record(gaps=life.merger.passed_on("a-1-1", {"A": {"b-1-1"}}, shown, now, now + 3 * SECOND))
         life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A"], HANDOVER, now + 3 * SECOND, shown))
         life.write(now + 4 * SECOND)
         (gap,) = life.gaps()
@@ -259,7 +259,7 @@ def test_where_that_is_not_shown_the_row_stays_open(tmp_path: Path, had: str, be
         life.write(now + HOLD)
         (gap,) = life.gaps()
         shown = (gap.ts_to or 0) + beyond
-        life.intake.record(gaps=life.merger.passed_on("a-1-1", {"A": {had}}, shown, now + 3 * SECOND))
+        life.intake.record(gaps=life.merger.passed_on("a-1-1", {"A": {had}}, shown, now, now + 3 * SECOND))
         life.intake.record(gaps=life.merger.interrupt("a-1-1", ["A"], HANDOVER, now + 3 * SECOND, shown))
         life.write(now + 4 * SECOND)
         assert life.gaps() == [gap]
@@ -271,7 +271,7 @@ def test_what_only_the_next_one_tells_is_not_shown_to_be_none(tmp_path: Path) ->
         life.write(now + HOLD)
         before = life.gaps()
         assert before
-        assert life.merger.passed_on("a-1-1", {"A": {"b-1-1"}}, before[0].ts_to or 0, now + 3 * SECOND) == []
+        assert life.merger.passed_on("a-1-1", {"A": {"b-1-1"}}, before[0].ts_to or 0, now, now + 3 * SECOND) == []
 
 
 @pytest.mark.parametrize("way", UNCERTAIN)

@@ -152,16 +152,21 @@ def test_a_stream_that_was_taken_on_again_and_cut_before_anything_came_is_missin
     assert second.gap_id != first.gap_id
 
 
-def test_what_was_handed_over_after_an_interruption_was_there_until_then():
+@pytest.mark.parametrize("alive", [3600, 3580, 3000])
+def test_what_was_handed_over_after_an_interruption_was_there_as_long_as_anything_came(alive):
+    """Found by a soak of two hours: a venue fell silent in the middle of a handover, and orders of the time until the
+    handover's end were in no gap.
+    """
     held = made("liquidation")
     held.merge(order(1))
     held.interrupt("a-1-1", ["A"], "disconnect", T + 60 * SECOND)
     held.acknowledged("b-1-1", ["A"], T + 70 * SECOND)
     held.tick(T + 70 * SECOND + SETTLED)
     held.acknowledged("c-1-1", ["A"], T + 3500 * SECOND)
+    assert held.passed_on("b-1-1", {}, T + alive * SECOND, T + alive * SECOND, T + 3600 * SECOND) == []
     assert held.interrupt("b-1-1", ["A"], HANDOVER, T + 3600 * SECOND) == []
-    (begun,) = held.interrupt("c-1-1", ["A"], "disconnect", T + 7200 * SECOND)
-    assert begun.ts_from == T + 3600 * SECOND - IN_FLIGHT
+    (begun,) = held.interrupt("c-1-1", ["A"], "silence", T + 3620 * SECOND)
+    assert begun.ts_from == T + alive * SECOND - IN_FLIGHT
 
 
 def minute(n, session="a-1-1"):

@@ -366,7 +366,7 @@ class Planned(Run):
         under_way = self.under_way[twin]
         shown = self.rng.randint(come, under_way[0].ts_event + HOLD - 1 if under_way else max(come, self.now))
         had = {"A": {heir} if self.since[heir] <= shown - HOLD else set()}
-        self.take(self.held.passed_on(self.session(twin), had, shown, self.now))
+        self.take(self.held.passed_on(self.session(twin), had, shown, self.now, self.now))
         left = self.doubts()
         self.rest += len(left)
         for doubt in (doubt for doubt in before if doubt not in left):

@@ -81,6 +81,20 @@ def test_a_dropped_id_needs_a_gap_with_just_that_id(tmp_path):
     assert judged(path, stored(1, 2, 4, 5), [gap(3, 4, state="repaired")])[1] == [("unexplained_loss", 1)]
 
 
+def test_a_number_that_is_told_twice_is_stored_with_the_first_or_the_second(tmp_path):
+    """Quotes without ids have numbers made of what they say: two hours later they may say it again."""
+    path = log(tmp_path, trade(1), trade(7), trade(3), trade(7, at=8), trade(9))
+    assert judged(path, stored(1, 7, 3, 9))[1] == []
+    assert judged(path, stored(1, 3, 9))[1] == [("unexplained_loss", 2)]
+
+
+@pytest.mark.parametrize("cause, at, found", [("id_reset", 50, []), ("id_reset", 40, 1), ("silence", 50, 1)])
+def test_numbers_that_begin_anew_explain_the_gap_between_both(tmp_path, cause, at, found):
+    path = log(tmp_path, trade(1), trade(2), fault("restart_ids", 50), trade(200))
+    empty = gap(at=(at, at + 2), cause=cause)
+    assert judged(path, stored(1, 2, 200), [empty])[1] == ([("unexplained_gap", 1)] if found else [])
+
+
 def test_a_loss_that_nothing_caused_is_not_excused_by_its_gap(tmp_path):
     path = log(tmp_path, *map(trade, range(1, 6)))
     assert judged(path, stored(1, 2, 4, 5), [gap(3, 4)])[1] == [("lost_without_fault", 1)]
