@@ -100,7 +100,7 @@ def payload(data: bytes) -> dict[str, str]:
 
 def encode_frame_lines(lines: Sequence[FrameLine]) -> bytes:
     """Any lines, each ended by a line feed."""
-    return _ENCODER.encode_lines(lines)
+    return _ENCODER.encode_lines(list(lines))  # of whatever is no list msgspec 0.22 keeps the iterator, for ever
 
 
 def encode_received(conn: str, times: Sequence[int], first_n: int, frames: Sequence[bytes]) -> bytes:

@@ -45,7 +45,7 @@ class Extent(NamedTuple):
 
 def encode_lines(events: Sequence[Event]) -> bytes:
     """The lines of `events`, each ended by a line feed."""
-    lines = _ENCODER.encode_lines(events)
+    lines = _ENCODER.encode_lines(list(events))  # as in lake.frames
     if events and type(events[0]) in _VERBATIM_KINDS and lines.count(b"\n") != len(events):
         return b"".join(_ENCODER.encode(event).translate(_SPACED) + b"\n" for event in events)
     return lines
