@@ -67,7 +67,11 @@ WORDS = {
 }
 
 
-ALLOWED = {("runtime/kernel_clock.py", "ctypes.CDLL(None)"), ("lake/confine.py", "ctypes.CDLL(None)")}
+ALLOWED = {
+    ("runtime/heap.py", "ctypes.CDLL(None)"),
+    ("runtime/kernel_clock.py", "ctypes.CDLL(None)"),
+    ("lake/confine.py", "ctypes.CDLL(None)"),
+}
 """The questions of libc: adjtimex, since no other way asks the kernel whether its clock is right, and Landlock, for
 which there is no other way either. Without a name it is what the process has loaded already: no library can be put in
 its place.
