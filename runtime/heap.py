@@ -27,7 +27,7 @@ def trim_of() -> Trim | None:
 
 
 class HeapService:
-    """Runtime.service.Service: gives back what is free, by `trim`."""
+    """Gives back what is free, by `trim` (runtime.service.Service)."""
 
     name = "heap"
     phase = 0

@@ -185,8 +185,7 @@ def judge(
         if strange and gap.kind in COMPARED and not windows.near(gap.market_type, gap.ts_from, gap.ts_to or until):
             text = f"{gap.cause} [{gap.ts_from}, {gap.ts_to}) of a stream without an event"
             verdict.findings.append(Finding("unexplained_gap", gap.kind, gap.market_type, gap.symbol, 1, text))
-    verdict.findings += _handovers(witness, open_gaps, verdict, windows)
-    verdict.findings += _requests(witness)
+    verdict.findings += [*_handovers(witness, open_gaps, verdict, windows), *_requests(witness)]
     return verdict
 
 

@@ -63,7 +63,7 @@ def transform_once(
     config: TransformerConfig,
     on_progress: Progress | None = None,
     *,
-    stopping: Callable[[], bool] = lambda: False,
+    stopping: Callable[[], bool] = never,
     newest: Newest | None = None,
 ) -> Summary:
     """Transform all that is sealed, then write the provisional bars that are ready. Blocks; call it in a thread.
@@ -371,9 +371,7 @@ class TransformService:
             if not self._waits():
                 await self.once(stopping=lambda: stop.is_set() or self._waits())
 
-    async def once(
-        self, on_progress: Progress | None = None, *, stopping: Callable[[], bool] = lambda: False
-    ) -> Summary:
+    async def once(self, on_progress: Progress | None = None, *, stopping: Callable[[], bool] = never) -> Summary:
         """One pass now. Raises StorageFailed, Fenced."""
         left, tell = threading.Event(), partial(on_progress, 0, 1) if on_progress is not None else None
         try:

@@ -256,11 +256,10 @@ class _Inbox(WSListener):
 
 
 class _Ear(logging.LoggerAdapter[logging.Logger]):
-    """The library's logger. What it would log is in the reason of a Closed or ConnectFailed, but of a peer's error it
-    tells nobody else before it disconnects, a moment later; in that moment much of a frame may come that is refused.
-    """
+    """The library's logger, silent. It alone is told of a peer's error, a moment before the end, and much comes yet."""
 
     def __init__(self, inbox: _Inbox) -> None:
+        # what it would log is in the reason of a Closed or ConnectFailed
         super().__init__(logging.Logger("picows", logging.CRITICAL + 1))  # noqa: LOG001 -- not in the tree: it is silent
         self._inbox = inbox
 

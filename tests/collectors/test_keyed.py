@@ -154,7 +154,7 @@ def test_a_stream_that_was_taken_on_again_and_cut_before_anything_came_is_missin
 
 @pytest.mark.parametrize("alive", [3600, 3580, 3000])
 def test_what_was_handed_over_after_an_interruption_was_there_as_long_as_anything_came(alive):
-    """Found by a soak of two hours: a venue fell silent in the middle of a handover, and orders of the time until the
+    """Found by a soak of 105 minutes: a venue fell silent in the middle of a handover, and orders of the time until the
     handover's end were in no gap.
     """
     held = made("liquidation")
