@@ -18,7 +18,7 @@ from collectors.http import Fetching, HttpFailed
 from collectors.inquiry import Inquiry
 from collectors.liveness import status as liveness_of
 from collectors.pipeline import Pipeline, Task
-from collectors.transports import Closed, Connect, Transport
+from collectors.transports import Closed, Connect, Frames, Transport
 from market.probing import Probing
 from market.session import Booked, Connection, Fetch, Leave, Send, Session, Stream
 from market.times import SECOND
@@ -199,20 +199,23 @@ class Life:
             self._end("internal_error", f"{type(error).__name__}: {error}"[:200])
 
     async def _receive(self) -> None:
-        pipeline, link, transport, clock = self._pipeline, self.link, self._transport, self._clock
+        pipeline, transport, clock = self._pipeline, self._transport, self._clock
         turn = 0
         while True:
             if pipeline.full:
                 await pipeline.room()
-            frames, times = await transport.receive()
-            self._heard = clock.monotonic()
-            tasks = pipeline.take_in(link, frames, times)
-            if tasks:
-                self._do(tasks)
-            turn += len(frames)
+            frames = await transport.receive()
+            self._take_in(frames)
+            turn += len(frames.data)
             if turn >= TURN_FRAMES:
                 turn = 0
                 await clock.sleep(0)
+
+    def _take_in(self, frames: Frames) -> None:
+        self._heard = self._clock.monotonic()
+        tasks = self._pipeline.take_in(self.link, frames.data, frames.times)
+        if tasks:
+            self._do(tasks)
 
     async def _tend(self) -> None:
         """Everything but receiving: sends, fetches, the session's deadlines, and whether the socket is alive."""
@@ -261,6 +264,8 @@ class Life:
             status, headers, body = 0, {"error": str(error)}, b""
         else:
             status, headers, body = answer.status, dict(answer.headers), answer.body
+        if (before := self._transport.ready()).data:
+            self._take_in(before)  # it is numbered behind what was read before it came
         if not self._over.is_set():
             self._do(self._pipeline.respond(self.link, task, status, headers, body, self._clock.now()))
 

@@ -49,7 +49,13 @@ class CcxtTransport:
                 raise self._ended
             self._wake.clear()
             await self._wake.wait()
-        taken = [self._frames.popleft() for _ in range(min(len(self._frames), BATCH_FRAMES))]
+        return self._take(BATCH_FRAMES)
+
+    def ready(self) -> Frames:
+        return self._take(len(self._frames))
+
+    def _take(self, most: int) -> Frames:
+        taken = [self._frames.popleft() for _ in range(min(len(self._frames), most))]
         self._bytes -= sum(len(frame) for frame, _ in taken)
         if self._bytes < PAUSE_BYTES:
             self._room.set()

@@ -89,6 +89,13 @@ class Transport(Protocol):
         """
         ...
 
+    def ready(self) -> Frames:
+        """All that has been read and waits to be received, at once; nothing where nothing does.
+
+        For what comes another way, and has its place behind it.
+        """
+        ...
+
     async def send(self, text: str) -> None:
         """Send one text frame. Raises Closed."""
         ...

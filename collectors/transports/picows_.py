@@ -2,7 +2,7 @@
 
 picows hands out frames, not messages: joining fragments, the closing handshake, pings, the ping watchdog and
 back-pressure are done here. All frames that one read of the socket held are passed on together. Compressed connections
-are the reference's: docs/decisions/0013-compressed-connections-are-the-references.md says why.
+are the reference's (docs/decisions/0013-compressed-connections-are-the-references.md).
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class _Inbox(WSListener):
         """Whether a message came in part, and the bytes of that part."""
         self._small = CONTROL_BYTES
         """A frame of more bytes is a message or a part of one; NEVER within fragments, and at the end."""
-        self._stuffed = False
-        """Whether the peer has left much of what we sent unread."""
-        self._said_close = self._heard = self._asked = self._paused = False
+        self._said_close = self._heard = self._asked = self._paused = self._stuffed = False
         self._timer: asyncio.TimerHandle | None = None
 
     # --- what picows calls ---
@@ -167,14 +165,14 @@ class _Inbox(WSListener):
     def full(self) -> bool:
         return self.nbytes > transports.PAUSE_BYTES or len(self.messages) > transports.PAUSE_FRAMES
 
-    def take(self) -> Frames:
-        """Up to BATCH_FRAMES messages; reading goes on where it was paused."""
+    def take(self, most: int) -> Frames:
+        """Up to `most` messages; reading goes on where it was paused."""
         messages, times = self.messages, self.times
-        if len(messages) <= BATCH_FRAMES:
+        if len(messages) <= most:
             self.messages, self.times, self.nbytes = [], [], 0
         else:
-            messages, times = messages[:BATCH_FRAMES], times[:BATCH_FRAMES]
-            del self.messages[:BATCH_FRAMES], self.times[:BATCH_FRAMES]
+            messages, times = messages[:most], times[:most]
+            del self.messages[:most], self.times[:most]
             self.nbytes -= sum(map(len, messages))
         if self._paused and not self.full:
             self.read_on()
@@ -256,10 +254,9 @@ class _Inbox(WSListener):
 
 
 class _Ear(logging.LoggerAdapter[logging.Logger]):
-    """The library's logger, silent. It alone is told of a peer's error, a moment before the end, and much comes yet."""
+    """The library's logger, silent: a Closed says it. It alone hears of a peer's error while much still comes."""
 
     def __init__(self, inbox: _Inbox) -> None:
-        # what it would log is in the reason of a Closed or ConnectFailed
         super().__init__(logging.Logger("picows", logging.CRITICAL + 1))  # noqa: LOG001 -- not in the tree: it is silent
         self._inbox = inbox
 
@@ -282,7 +279,10 @@ class PicowsTransport:
                 raise Closed(inbox.closed.code, inbox.closed.reason)
             inbox.waiter = waiter = inbox.loop.create_future()
             await waiter
-        return inbox.take()
+        return inbox.take(BATCH_FRAMES)
+
+    def ready(self) -> Frames:
+        return self._inbox.take(len(self._inbox.messages))
 
     async def send(self, text: str) -> None:
         inbox = self._inbox

@@ -191,21 +191,28 @@ class WebsocketsTransport:
 
     async def receive(self) -> Frames:
         inbox = self._inbox
-        if not inbox.messages:
-            if not inbox.over:
-                waiter = inbox.waiter = asyncio.get_running_loop().create_future()
-                try:
-                    await waiter
-                finally:
-                    inbox.waiter = None
-            if not inbox.messages:
+        while not inbox.messages:
+            if inbox.over:
                 raise self._closed()
-        if len(inbox.messages) <= BATCH_FRAMES:
+            waiter = inbox.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await waiter
+            finally:
+                inbox.waiter = None
+        return self._take(BATCH_FRAMES)
+
+    def ready(self) -> Frames:
+        return self._take(len(self._inbox.messages))
+
+    def _take(self, most: int) -> Frames:
+        """Up to `most` messages; reading goes on where it was paused."""
+        inbox = self._inbox
+        if len(inbox.messages) <= most:
             batch = list(inbox.messages)
             inbox.messages.clear()
             inbox.nbytes = 0
         else:
-            batch = [inbox.messages.popleft() for _ in range(BATCH_FRAMES)]
+            batch = [inbox.messages.popleft() for _ in range(most)]
             inbox.nbytes -= sum(map(len, batch))
         times = [self._now()] * len(batch)
         if not inbox.full:

@@ -41,6 +41,9 @@ class Flowing:
         frames = [t(tick, tick * 500, symbol) for symbol in self.symbols]
         return Frames(frames, [self._clock.now()] * len(frames))
 
+    def ready(self) -> Frames:
+        return Frames([], [])
+
     async def send(self, text: str) -> None:
         self.symbols = text.split()[1:]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -18,9 +18,9 @@ from collectors.inquiry import Inquiry
 from collectors.intake import Intake, Pass
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
-from collectors.transports import ConnectFailed
+from collectors.transports import ConnectFailed, Frames
 from market.admission import Admission
-from market.session import Connection, Fetch, Leave, Send
+from market.session import Connection, Fetch, Leave, Output, Send
 from market.times import SECOND
 from tests.support import toy
 from tests.support.clock import ManualClock
@@ -357,4 +357,33 @@ async def test_where_the_venue_wants_to_be_asked_first_every_connection_asks_ane
     assert set(http.urls) == {f"POST {url}/token"}
     assert bench.venue.attempts == [f"{url}?token=one", f"{url}?token=two"]
     assert {row.url for row in work.sessions} == {url}
+    assert ids(work) == [1, 2]
+
+
+class Asking(toy.ToySession):
+    """A session that asks for something as it begins."""
+
+    def start(self, now: int) -> Sequence[Output]:
+        return [*super().start(now), Fetch("info", "GET", "http://toy.test/info")]
+
+
+async def test_an_answer_is_numbered_behind_what_was_read_before_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames wait up to a turn: numbered as they are handed on, an answer between two files would change its place."""
+    monkeypatch.setattr(toy, "session", lambda connection, session_id: Asking(session_id, connection.streams))
+    bench = Bench([b"ack", HANG])
+
+    class Slow(Asked):
+        async def fetch(self, method: str, url: str) -> Answer:
+            await bench.clock.sleep(1.01)
+            (transport,) = bench.venue.transports
+            transport.waiting = Frames([t(1, 980), t(2, 990)], [T0 + 980_000, T0 + 990_000])
+            return Answer(200, {}, b"{}")
+
+    bench.driver = Driver(
+        toy, bench.driver.connection, bench.pipeline, msgspec.structs.replace(bench.driver._tools, http=Slow())
+    )
+    work = await bench.run(2.0)
+    ((_, held),) = work.frames
+    told = [(line.n, line.dir, line.ts_recv - T0) for line in frames_of(held) if line.dir in ("recv", "http")]
+    assert told == [(1, "recv", 0), (2, "recv", 980_000), (3, "recv", 990_000), (4, "http", 1_010_000)]
     assert ids(work) == [1, 2]

@@ -101,6 +101,37 @@ async def test_a_batch_is_never_larger_than_promised(name: str) -> None:
         await transport.close()
 
 
+async def test_what_has_been_read_is_ready_at_once_whoever_waits_for_it(name: str) -> None:
+    sent = [b"%d" % n for n in range(2 * BATCH_FRAMES)]
+
+    async def handler(peer: ServerConnection) -> None:
+        await peer.recv()
+        for frame in sent:
+            await peer.send(frame.decode())
+        await peer.close(4001, "enough")
+
+    async with venue(handler) as url:
+        transport = await connected(name, url)
+        assert transport.ready() == ([], [])
+        await transport.send("begin")
+        got: list[bytes] = []
+
+        async def receiving() -> None:
+            while True:
+                got.extend((await transport.receive()).data)
+
+        reader = asyncio.ensure_future(receiving())
+        while not reader.done():
+            await asyncio.sleep(0)
+            frames, times = transport.ready()
+            assert len(frames) == len(times)
+            got += frames
+        with pytest.raises(Closed):
+            await reader
+        assert got == sent
+        await transport.close()
+
+
 async def test_text_that_is_sent_arrives_and_pings_are_answered(name: str) -> None:
     heard: asyncio.Queue[object] = asyncio.Queue()
 

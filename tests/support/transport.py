@@ -24,6 +24,8 @@ class ScriptedTransport:
     def __init__(self, script: Sequence[object], now: Callable[[], int], clock: object = None) -> None:
         self._now = now
         self.sent: list[str] = []
+        self.waiting = Frames([], [])
+        """Read before, and not yet received."""
         self.closed = False
         self._script = list(script)
         self._clock = clock
@@ -47,6 +49,11 @@ class ScriptedTransport:
             else:
                 await self._over.wait()
         raise Closed(1000, "closed by us")
+
+    def ready(self) -> Frames:
+        """What a test has put to `waiting`; what the script says is handed over at once."""
+        taken, self.waiting = self.waiting, Frames([], [])
+        return taken
 
     async def send(self, text: str) -> None:
         if self.closed:

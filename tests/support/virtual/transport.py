@@ -154,10 +154,16 @@ class VirtualTransport:
                 await self._waiter
             finally:
                 self._waiter = None
+        return self._take(BATCH_FRAMES)
+
+    def ready(self) -> Frames:
+        return self._take(len(self._data))
+
+    def _take(self, most: int) -> Frames:
         data, times = self._data, self._times
-        self._data, self._times = data[BATCH_FRAMES:], times[BATCH_FRAMES:]
+        self._data, self._times = data[most:], times[most:]
         if self._data:
-            data, times = data[:BATCH_FRAMES], times[:BATCH_FRAMES]
+            data, times = data[:most], times[:most]
         return Frames(data, times)
 
     async def send(self, text: str) -> None:
