@@ -1,5 +1,6 @@
 """Coinbase's sessions: what they ask for, how they are answered, and what becomes of what is missing."""
 
+import itertools
 import json
 import pathlib
 
@@ -255,27 +256,62 @@ def test_trades_of_weeks_ago_are_no_rows_and_no_fault():
     assert made.receive(old, NOW + 8 * 24 * 60 * MINUTE) == ()
 
 
+OPENED = NOW // (5 * MINUTE) * 5 * MINUTE
+ENDS = OPENED + 5 * MINUTE
+
+
+def candle(number, at, volume, start=OPENED, what="update", symbol="BTC-USD"):
+    told = {"start": str(start // SECOND), "high": "2", "low": "1", "open": "1", "close": "2", "volume": volume,
+            "product_id": symbol}  # fmt: skip
+    return message("candles", number, [{"type": what, "candles": [told]}], at)
+
+
 def test_a_candle_is_a_row_half_a_minute_after_its_end_and_its_change_a_revision():
-    opened = NOW // (5 * MINUTE) * 5 * MINUTE
-    end = opened + 5 * MINUTE
-
-    def candle(number, at, volume, start=opened):
-        told = {"start": str(start // SECOND), "high": "2", "low": "1", "open": "1", "close": "2", "volume": volume,
-                "product_id": "BTC-USD"}  # fmt: skip
-        return message("candles", number, [{"type": "update", "candles": [told]}], at)
-
     made, _ = session(["kline"])
-    made.receive(candle(0, end - SECOND, "1"), end)
-    made.receive(candle(1, end + 10 * SECOND, "2"), end + 10 * SECOND)
-    assert made.receive(beat(2, end + 29 * SECOND), end + 29 * SECOND) == ()
-    (row,) = made.receive(beat(3, end + 30 * SECOND), end + 30 * SECOND)
+    made.receive(candle(0, ENDS - SECOND, "1"), ENDS)
+    made.receive(candle(1, ENDS + 10 * SECOND, "2"), ENDS + 10 * SECOND)
+    assert made.receive(beat(2, ENDS + 29 * SECOND), ENDS + 29 * SECOND) == ()
+    (row,) = made.receive(beat(3, ENDS + 30 * SECOND), ENDS + 30 * SECOND)
     assert isinstance(row, Kline)
-    assert (row.volume_base, row.frame_no, row.ts_recv, row.interval) == ("2", 2, end + 10 * SECOND, "5m")
-    (changed,) = made.receive(candle(4, end + 40 * SECOND, "3"), end + 40 * SECOND)
+    assert (row.volume_base, row.frame_no, row.ts_recv, row.interval) == ("2", 2, ENDS + 10 * SECOND, "5m")
+    (changed,) = made.receive(candle(4, ENDS + 40 * SECOND, "3"), ENDS + 40 * SECOND)
     held = merger_maker(VENUE, "spot")("kline")
     assert held.merge(row)
     assert held.merge(changed)
     assert (row.revision, changed.revision) == (0, 1)
+
+
+def test_a_candle_that_was_told_last_before_its_end_is_no_row_until_the_channel_begins_anew_with_it():
+    made, _ = session(["kline"], ["BTC-USD", "ETH-USD"])
+    ticks(made, NOW + SECOND)
+    made.receive(candle(0, ENDS - SECOND, "1"), ENDS - SECOND)
+    made.receive(candle(1, ENDS, "1", symbol="ETH-USD"), ENDS)
+    following, due = ENDS + 40 * SECOND, ENDS + 30 * SECOND
+    (row,) = made.receive(beat(2, due), due)
+    assert row.symbol == "ETH-USD"
+    assert made.receive(candle(3, following, "1", start=ENDS), following) == (), "nor is it by the next one"
+    asked = [one for at in (due, due + SECOND, due + 2 * SECOND) for one in sent(made.tick(at))]
+    assert [(one["type"], one["channel"], one["product_ids"]) for one in asked[-2:]] == [
+        ("unsubscribe", "candles", ["BTC-USD"]), ("subscribe", "candles", ["BTC-USD"]),
+    ]  # fmt: skip
+    (row,) = made.receive(candle(4, following, "3", what="snapshot"), following)
+    assert (row.open_time, row.volume_base, row.frame_no, row.revision) == (OPENED, "3", 5, 0)
+    assert made._more_at() is None
+
+
+def test_the_candles_behind_one_that_is_not_told_wait_for_it_and_it_is_asked_for_ever_more_patiently():
+    made, _ = session(["kline"])
+    made.receive(candle(0, ENDS - SECOND, "1"), ENDS - SECOND)
+    made.receive(candle(1, ENDS + 5 * MINUTE, "2", start=ENDS), ENDS + 5 * MINUTE)
+    now, asked = ENDS + 6 * MINUTE, []
+    assert made.receive(beat(2, now), now) == ()
+    while now < ENDS + 2 * HOUR:
+        asked += [now for stream in made.forming.anew(now) if stream.symbol == "BTC-USD"]
+        now = made._more_at()
+    minutes = [(b - a) // MINUTE for a, b in itertools.pairwise(asked)]
+    assert minutes == [1, 2, 4, 8, 16, 30, 30]
+    rows = made.receive(candle(3, now, "9", what="snapshot"), now)
+    assert [(row.open_time, row.volume_base) for row in rows] == [(OPENED, "9"), (ENDS, "2")]
 
 
 # REST, configuration
@@ -359,5 +395,6 @@ def test_a_candle_whose_contracts_are_worth_more_digits_than_a_number_may_have_i
     (said,) = made.receive(message("candles", 0, [{"type": "update", "candles": candles}]), NOW)
     assert isinstance(said, Rejected)
     assert "more than 30 digits" in said.reason
-    (row,) = made.receive(message("candles", 1, [], opened + 6 * MINUTE), opened + 6 * MINUTE)
+    ended = opened + 6 * MINUTE
+    _, row = made.receive(message("candles", 1, [{"type": "update", "candles": candles}], ended), ended)
     assert (row.item, row.volume_base) == (1, "1.5")

@@ -1,7 +1,9 @@
 """The venue's own candles of five minutes. Nothing in them says that one is closed: the venue's clock does.
 
-The channel lags behind the trades by up to 18 s (measured). A candle becomes a row when a message of the channel or a
-heartbeat is stamped GRACE after its end: with what was told of it last, under the frame that told it. What changes
+The channel tells what changes, up to 18 s behind the trades (measured). A candle becomes a row when a message of the
+channel or a heartbeat is stamped GRACE after its end: with what was told of it last, under the frame that told it. One
+that was told last before its end may lack its last trades, a silence of the channel looks the same: it is no row until
+the channel, asked for anew, tells it again in the whole that it begins with, and those behind it wait. What changes
 later still is a new revision; what is younger stays in the frames. `ts_event` is the candle's last millisecond.
 """
 
@@ -14,12 +16,16 @@ from collectors.exchanges.coinbase import wire
 from collectors.exchanges.coinbase.protocol import UNSIZED, CoinbaseSession, Parse
 from market.kinds import Kline
 from market.numbers import product
-from market.session import Output, Rejected
+from market.session import Output, Rejected, Stream
 from market.times import MINUTE, MS, SECOND
 
 CHANNEL = "candles"
 INTERVAL, LENGTH = "5m", 5 * MINUTE
 GRACE = 30 * SECOND
+FIRST_PAUSE, LONGEST_PAUSE = MINUTE, 30 * MINUTE
+"""How soon a whole that did not come is asked for again, ever more patiently."""
+KEPT = 100
+"""Candles that a whole has: what is older is told no more."""
 
 
 def _opened(text: str) -> int | None:
@@ -31,19 +37,52 @@ def _opened(text: str) -> int | None:
 
 
 class Forming:
-    """Candles of a connection that are not rows yet."""
+    """Candles of a connection that are not rows yet: of each product in the order in which they open."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, int], Kline] = {}
+        self._held: dict[str, dict[int, Kline]] = {}
+        """Product -> when it opened -> what was told of a candle last, and when (`ts_publish`)."""
+        self._streams: dict[str, Stream] = {}
+        self._untold: dict[str, tuple[int, int]] = {}
+        """Product whose oldest candle is over and not told since -> when that is asked for next, and the pause then."""
 
-    def take(self, row: Kline) -> None:
+    def take(self, row: Kline, stream: Stream) -> None:
         """What is told of a candle now."""
-        self._held[row.symbol, row.open_time] = row
+        held = self._held.setdefault(row.symbol, {})
+        held[row.open_time] = row
+        self._streams[row.symbol] = stream
+        if len(held) > KEPT:
+            del held[min(held)]
 
     def closed(self, publish: int) -> list[Output]:
-        """Those that are over by the venue's time `publish` (us)."""
-        over = [key for key in self._held if key[1] + LENGTH + GRACE <= publish]
-        return [self._held.pop(key) for key in over]
+        """Those that are over by the venue's time `publish` (us), and were told when they were."""
+        out: list[Output] = []
+        for symbol, held in self._held.items():
+            waits = False
+            for opened in sorted(held):
+                end, row = opened + LENGTH, held[opened]
+                if end + GRACE > publish:
+                    break
+                if waits := (row.ts_publish or 0) < end:
+                    break
+                out.append(held.pop(opened))
+            if not waits:
+                self._untold.pop(symbol, None)
+            elif symbol not in self._untold:
+                self._untold[symbol] = (0, FIRST_PAUSE)
+        return out
+
+    def anew(self, now: int) -> list[Stream]:
+        """The streams that are to be subscribed to anew, for the whole that they begin with."""
+        due = [symbol for symbol, (at, _) in self._untold.items() if now >= at]
+        for symbol in due:
+            pause = self._untold[symbol][1]
+            self._untold[symbol] = (now + pause, min(2 * pause, LONGEST_PAUSE))
+        return [self._streams[symbol] for symbol in due]
+
+    def deadline(self) -> int | None:
+        """When `anew` has something."""
+        return min((at for at, _ in self._untold.values()), default=None)
 
 
 def kline(session: CoinbaseSession) -> Parse:
@@ -85,12 +124,11 @@ def kline(session: CoinbaseSession) -> Parse:
             session.heard(state, ts_recv, publish)
             if ts_recv - opened > PAST:
                 continue  # of a product that hardly trades, a hundred candles go back for weeks
-            forming.take(
-                Kline(
-                    data.product_id, name, opened + LENGTH - MS, publish, ts_recv, source, number, item, "ws",
-                    INTERVAL, opened, *prices, volume, None, None, None, None,
-                )
+            row = Kline(
+                data.product_id, name, opened + LENGTH - MS, publish, ts_recv, source, number, item, "ws",
+                INTERVAL, opened, *prices, volume, None, None, None, None,
             )  # fmt: skip
+            forming.take(row, state.stream)
         out += forming.closed(publish)
         return session.said(out, after, f"{CHANNEL} forming")
 

@@ -72,6 +72,14 @@ class Waiting(Protocol):
         """What is over by the venue's time `publish` (us)."""
         ...
 
+    def anew(self, now: int) -> list[Stream]:
+        """Streams that are to be subscribed to anew."""
+        ...
+
+    def deadline(self) -> int | None:
+        """When `anew` has something (us)."""
+        ...
+
 
 class Heartened(Protocol):
     """What listens to the heartbeats of Exchange, one a product and second."""
@@ -184,6 +192,15 @@ class CoinbaseSession(StreamedBooking, StreamingSession):
         """Never due: the heartbeats are a channel."""
         del now
         return self._write(SUBSCRIBE, (), 0)
+
+    def _more(self, now: int) -> Sequence[Output]:
+        if self.forming is not None and (streams := self.forming.anew(now)):
+            self.subscriber.renew(streams)
+        return super()._more(now)
+
+    def _more_at(self) -> int | None:
+        times = [super()._more_at(), None if self.forming is None else self.forming.deadline()]
+        return min((at for at in times if at is not None), default=None)
 
     def _subscribes_at(self) -> int:
         if self.sizes is None:
