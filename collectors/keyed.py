@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, TypeAlias
 
 from collectors.holes import IN_FLIGHT, Memory
@@ -38,12 +39,14 @@ NAMED: dict[str, Callable[[Any], tuple[object, ...]]] = {"trade": _name, "agg_tr
 """The same for kinds whose ids, where they do not follow each other by one, are names."""
 BOOK_SNAPSHOT = "book_snapshot"
 CANDLE, FORCED = "kline", "liquidation"
-KEPT = 128
-"""Identities remembered a symbol: more than connections differ by, and little for thousands of symbols. What is told
-again later is let through, and the table's key decides. (Of open interest the last of one time counts: it is told by
-its value too, so that a correction passes.)"""
-NAMES = 2_048
-"""Names of trades remembered a symbol, 150 kB: twice what a venue repeats to who subscribes (Coinbase 1,000)."""
+KEPT = 128, 160
+"""Identities remembered a symbol, at least and at most: more than connections differ by, and little for thousands of
+symbols. What is told again later is let through, and the table's key decides. (Of open interest the last of one time
+counts: it is told by its value too, so that a correction passes.)"""
+NAMES = 1_024, 2_048
+"""Names of trades: what a venue repeats to who subscribes (Coinbase 1,000) and more; up to 130 kB a symbol."""
+SHORT = 4
+"""Bits that a hash is shortened by: then it is an int of 32 bytes, and not of 48."""
 _Told: TypeAlias = tuple[int, int]
 """(revision, hash of what was said) of a candle: its texts would be 100 kB a symbol."""
 
@@ -74,7 +77,7 @@ class KeyedMerger(Memory):
     def __init__(self, exchange: str, market_type: str, kind_name: str, *, by_next: bool = False) -> None:
         super().__init__(exchange, market_type, kind_name)
         self._identity = NAMED[kind_name] if kind_name in NAMED else IDENTITIES[kind_name]
-        self._kept = NAMES if kind_name in NAMED else KEPT
+        self._kept, self._most = NAMES if kind_name in NAMED else KEPT
         self.rare, self.by_next = kind_name == CANDLE, by_next
         self._told: dict[str, dict[int, _Told | None]] = {}
         """Symbol -> hashes of the newest identities in the order they came, of candles with what `_Told` says."""
@@ -95,8 +98,8 @@ class KeyedMerger(Memory):
             self.duplicates += 1
             return False
         told[key] = (event.revision, _candle(event)) if isinstance(event, Kline) else None
-        if len(told) > self._kept:
-            del told[next(iter(told))]
+        if len(told) > self._most:  # a dict that loses its oldest one by one is twice as large, and slower
+            self._told[event.symbol] = dict(islice(told.items(), len(told) - self._kept, None))
         line.session = event.session
         line.ts = max(line.ts, ts)
         return True
@@ -105,14 +108,14 @@ class KeyedMerger(Memory):
         """The hash of an event's identity. Forced orders of one frame that say the same are as many orders: the second
         one of the other connection's frame is a copy of the second one here.
         """
-        key = hash(self._identity(event))
+        key = hash(self._identity(event)) >> SHORT
         if self.kind != FORCED:
             return key
         place = (event.session, event.frame_no)
         if place != self._frame:
             self._frame, self._alike = place, Counter()
         self._alike[key] += 1
-        return key if self._alike[key] == 1 else hash((key, self._alike[key]))
+        return key if self._alike[key] == 1 else hash((key, self._alike[key])) >> SHORT
 
     def _of_stream(self, line: Line, event: Event, ts: int, *, known: bool) -> None:
         """An event proves that its session serves the stream."""
@@ -132,7 +135,7 @@ class KeyedMerger(Memory):
     def stored(self, times: Mapping[str, int]) -> None:
         """Symbol -> time (us) of a stored event, of a kind that is told by its time."""
         for symbol, time in times.items():
-            self._told.setdefault(symbol, {})[hash((time,))] = None
+            self._told.setdefault(symbol, {})[hash((time,)) >> SHORT] = None
 
     def joined(self, session: str, symbol: str) -> bool:
         """See Memory: any symbol speaks for a stream of all."""

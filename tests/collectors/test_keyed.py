@@ -107,11 +107,13 @@ def test_the_interruption_of_a_stream_of_all_symbols_ends_with_any_symbol():
     assert gap.ts_to is not None
 
 
-def test_memory_is_bounded():
+def test_memory_is_bounded_and_the_newest_stay_in_it():
     held = made("mark_price")
     for n in range(10_000):
         held.merge(mark(n))
-    assert len(held._told["A"]) <= KEPT
+    least, most = KEPT
+    assert least <= len(held._told["A"]) <= most
+    assert [held.merge(mark(n)) for n in range(10_000 - least, 10_000)] == [False] * least
 
 
 def test_one_mark_behind_a_silence_does_not_show_that_the_stream_flows():
