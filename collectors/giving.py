@@ -30,6 +30,8 @@ class Giving:
         self.market_type = market_type
         self.kind = kind_name
         self._out: dict[str, Gap] = {}
+        self._closed_at = 0
+        """When a gap was closed last, us: what is found from then on is no older report of it."""
 
     def _gap(self, line: Line, ts_from: int, cause: str, session: str | None, now: int) -> Gap:
         after = line.next - 1 if line.next >= 0 else None
@@ -37,8 +39,12 @@ class Giving:
         name = gap_id(self.exchange, self.market_type, self.kind, line.symbol, after, ts_from)
         return Gap(
             name, self.exchange, self.market_type, self.kind, line.symbol, ts_from, None,
-            missing_from, None, cause, "interval", "open", session, now,
+            missing_from, None, cause, "interval", "open", session, self._found_at(now),
         )  # fmt: skip
+
+    def _found_at(self, now: int) -> int:
+        """When a gap is found, us: behind one event there may be several, and clocks may be set back."""
+        return max(now, self._closed_at + 1) if now else 0
 
     def _between(self, line: Line, ts_from: int, ts_to: int, cause: str, session: str, now: int) -> Gap:
         """A gap that has its end already. What follows is behind the same id: it is named by its time."""
@@ -74,5 +80,6 @@ class Giving:
     def _close(self, gap: Gap, now: int, *, late: bool = False) -> None:
         """Nothing is missing: nothing ever was, or the missing came after the row was given out."""
         gap.proof, gap.closed_at = "ids", now
+        self._closed_at = max(self._closed_at, now)
         gap.state, gap.source = ("repaired", "late") if late else ("empty", None)
         self._give(gap)

@@ -301,7 +301,7 @@ class Memory(Giving, ABC):
             name = gap_id(self.exchange, self.market_type, self.kind, line.symbol, hole.start - 1, hole.ts_from)
             hole.gap = Gap(
                 name, self.exchange, self.market_type, self.kind, line.symbol, hole.ts_from, hole.ts_to,
-                hole.start, hole.end, JUMP, "ids", "open", hole.session, now,
+                hole.start, hole.end, JUMP, "ids", "open", hole.session, self._found_at(now),
             )  # fmt: skip
         hole.gap.id_from, hole.gap.id_to = hole.start, hole.end
         self._give(hole.gap)

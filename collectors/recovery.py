@@ -18,7 +18,7 @@ from collectors.giving import gap_id
 from collectors.holes import IN_FLIGHT
 from collectors.intake import LaneKey
 from collectors.merger import venue_time
-from collectors.reread import Stretch, doubts, events_of, memory_of, stretches, summed, untold
+from collectors.reread import Stretch, doubts, events_of, found_at, memory_of, stretches, summed, untold
 from collectors.unsettled import CRASH, orders_unheard
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
@@ -61,7 +61,8 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
             if mine or stretch.memory is not None or stretch.entries is not None:
                 _read(segment, events_of(writer, segment), mine, stretch, past)
         unsaid += untold(writer, stretch, now)
-    opened = writer.manifest.gaps(state="open")
+    found_now = {gap.gap_id for gap in unsaid}
+    opened = [gap for gap in writer.manifest.gaps(state="open") if gap.gap_id not in found_now]
     for lane, symbol, stop in (*_growing(opened), *_of_all(writer, found, tails)):
         stops.setdefault(lane, {}).setdefault(symbol, stop)
     gaps = [*_crash_gaps(writer, stops, now), *unsaid, *_closings(writer, opened, stops, past, now)]
@@ -127,8 +128,12 @@ def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]
             continue
         memory = memory_of(lane)
         memory.resume(crashed)
-        growing = {gap.gap_id for gap in writer.manifest.gaps(*lane, state="open") if gap.ts_to is None}
-        yield from (gap for gap in memory.tick(now) if gap.gap_id not in growing)
+        recorded = {gap.gap_id: gap for gap in writer.manifest.gaps(*lane, sorted(crashed))}
+        for gap in memory.tick(now):
+            held = recorded.get(gap.gap_id)
+            if held is None or held.state != "open" or held.ts_to is not None:
+                gap.detected_at = found_at(held, now)
+                yield gap
 
 
 def _closings(

@@ -134,17 +134,25 @@ def untold(writer: LakeWriter, stretch: Stretch, now: int) -> Iterator[Gap]:
     known: dict[str, dict[str, Gap]] = {}
     for gap in writer.manifest.gaps(*stretch.lane):
         known.setdefault(gap.symbol, {})[gap.gap_id] = gap
-    for gap in stretch.memory.tick(now + MOMENT):
+    last = max(row.recv_max or 0 for row in stretch.segments)
+    for gap in stretch.memory.tick(max(now, last) + MOMENT):
         told = known.get(gap.symbol, {})
-        if gap.gap_id in told or any(_tells(one, gap) or _gave_up(one, gap) for one in told.values()):
+        held = told.get(gap.gap_id)
+        named = held is not None and held.missing != 0  # else nothing was missing behind that event so far
+        if named or any(_tells(one, gap) or _gave_up(one, gap) for one in told.values()):
             continue
         stop = stretch.before.get(gap.symbol)
         if stop is not None and stop.seq is not None and gap.id_from == stop.seq + 1:
             covered = writer.manifest.coverage(*stretch.lane, gap.symbol)
             if _was_away(covered, gap):
                 continue
-        gap.detected_at = now
+        gap.detected_at = found_at(held, now)
         yield gap
+
+
+def found_at(held: Gap | None, now: int) -> int:
+    """When a gap was found, us, beside the row that its name had so far: the newer one, whatever the clock says."""
+    return now if held is None else max(now, (held.closed_at or held.detected_at) + 1)
 
 
 def doubts(writer: LakeWriter, found: Recovery, stretch: Stretch, told: Mapping[str, Gap], now: int) -> Iterator[Gap]:

@@ -151,14 +151,16 @@ class GroupCommit:
         known: list[Gap] = []
         fillings: list[Gap] = []
         recorded = self._recorded()
+        waiting = {gap.gap_id for gap in self._fillings}  # what is said of a gap later is recorded later
         for gap in self._gaps:
             opened, before = _open(gap), recorded.get(gap.gap_id)
             less = before is not None and _is_less(opened, before)
             if not less:
                 recorded[gap.gap_id] = opened
                 known.append(opened)
-            if less or gap.state != "open":
+            if less or gap.state != "open" or gap.gap_id in waiting:
                 fillings.append(gap)
+                waiting.add(gap.gap_id)
         return known, fillings
 
     def _recorded(self) -> dict[str, Gap]:

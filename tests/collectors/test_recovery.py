@@ -25,6 +25,7 @@ from collectors.reread import memory_of
 from collectors.writing import GroupCommit
 from lake import durable, layout
 from lake.frames import read_frames
+from lake.rebuild import rebuild
 from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.segment_files import SegmentFile
 from lake.segments import decode_line, encode_lines, extent
@@ -425,7 +426,10 @@ def test_a_gap_whose_end_is_not_found_is_no_part_of_one_that_begins_behind_it(
     assert (held.ts_to, held.id_from, held.id_to) == (None, 3, None), "what it tells, no other gap does"
 
 
-def test_what_is_told_again_behind_a_wider_gap_may_have_a_hole_where_the_narrow_one_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True], ids=["told in time", "killed before it was told"])
+def test_what_is_told_again_behind_a_wider_gap_may_have_a_hole_where_the_narrow_one_was(
+    tmp_path: Path, *, killed: bool
+) -> None:
     first = Crash(tmp_path)
     link = first.open("n-1-1")
     first.pipeline.receive(link, [t(1, 0), t(2, 1000)], T0 + SECOND)
@@ -440,9 +444,12 @@ def test_what_is_told_again_behind_a_wider_gap_may_have_a_hole_where_the_narrow_
     with Crash(tmp_path, T0 + 10 * SECOND) as second:
         link = second.open("n-2-1")
         second.pipeline.receive(link, [t(3, 2000), t(4, 3000), t(7, 12_000)], T0 + 12 * SECOND)
-        second.write(T0 + 15 * SECOND)
-        told = {n for gap in second.gaps("trade") if gap.state == "open" for n in range(gap.id_from, gap.id_to)}
-        assert told == {5, 6}
+        second.write(T0 + (12 if killed else 15) * SECOND)
+    with Crash(tmp_path, T0 + 20 * SECOND) as third:
+        (hole,) = (gap for gap in third.gaps("trade") if gap.state == "open" and gap.ts_to is not None)
+        assert (hole.id_from, hole.id_to) == (5, 7)
+    with Crash(tmp_path, T0 + 30 * SECOND) as fourth:
+        assert hole in fourth.gaps("trade")
 
 
 def test_frames_without_lines_are_named_in_the_gap(tmp_path: Path) -> None:
@@ -712,6 +719,33 @@ def test_updates_that_a_book_lacked_when_the_crash_came_are_a_gap(tmp_path: Path
         assert (hole.state, hole.detected_at) == ("open", T0 + SECOND)
         assert (crash.cause, crash.id_from) == ("crash", 31)
         assert settled(writer, T0 + 2 * SECOND) == [hole, crash]
+
+
+@pytest.mark.parametrize("started", [2 * SECOND, -HOUR], ids=["in time", "with its clock set back"])
+def test_updates_that_are_missing_behind_an_interruption_that_was_none_are_a_gap_of_that_name(
+    tmp_path: Path, started: int
+) -> None:
+    """Another connection repeats the last update, so that nothing was missing; then it leaves some out."""
+    last, stream, told = update(0, 10, "a-1-1", 5), memory_of((*MARKET, "book_delta")), list[Gap]()
+    assert stream.merge(last)
+    told += stream.interrupt("a-1-1", ["A"], "disconnect", T0 + 1)
+    assert not stream.merge(update(0, 10, "b-1-1", 5))
+    told += stream.tick(T0 + 2)
+    behind = [update(SECOND, 20, "b-1-1", 15), update(SECOND + 9, 30, "b-1-1", 20)]
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        for gap in told:
+            writer.record_gaps([gap])
+        assert [gap.state for gap in writer.manifest.gaps()] == ["empty"]
+        life(writer, MARKET, "b-1-1", [last, *behind], 1)
+        hole, crash = settled(writer, T0 + started)
+        assert (hole.gap_id, hole.state, hole.cause) == (told[0].gap_id, "open", "jump")
+        assert (hole.id_from, hole.id_to, hole.ts_from, hole.ts_to) == (11, 16, T0, T0 + SECOND + 1)
+        assert (crash.cause, crash.id_from) == ("crash", 31)
+        assert settled(writer, T0 + started + SECOND) == [hole, crash]
+    made = rebuild(tmp_path, "n", T0 + 2 * SECOND)
+    assert made.ok, made
+    with LakeWriter.open(tmp_path, "n", T0 + 3 * SECOND) as writer:
+        assert sorted(writer.manifest.gaps(), key=lambda gap: gap.ts_from) == [hole, crash]
 
 
 def test_updates_that_came_and_were_given_up_are_not_told_to_be_missing_twice(tmp_path: Path) -> None:

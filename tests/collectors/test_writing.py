@@ -169,6 +169,17 @@ def test_that_a_gap_is_none_after_all_is_said_once_the_proof_is_durable(
     assert [found.state for found in writer.manifest.gaps()] == ["empty"]
 
 
+def test_an_interruption_behind_one_that_was_none_is_not_closed_with_it(
+    writer: LakeWriter, commit: GroupCommit
+) -> None:
+    """Both come before the proof is durable that nothing was missing so far."""
+    again = msgspec.structs.replace(gap(), ts_to=None, id_to=None, session="n-1-2", detected_at=T0 + 2)
+    commit.commit(work(T0 + 1, gaps=[gap("empty", closed_at=T0 + 1)]))
+    commit.commit(work(T0 + 2, gaps=[again]))
+    commit.commit(work(T0 + 3, sync=True))
+    assert writer.manifest.gaps() == [again]
+
+
 @pytest.mark.parametrize("end", [None, 8], ids=["that grew", "that had ended"])
 @pytest.mark.parametrize("rest", [(6, 8), (5, 7)], ids=["its first id", "its last id"])
 def test_what_a_late_trade_leaves_of_a_gap_is_said_once_the_trade_is_durable(
