@@ -47,8 +47,9 @@ class Giving:
         return max(now, self._closed_at + 1) if now else 0
 
     def _between(self, line: Line, ts_from: int, ts_to: int, cause: str, session: str, now: int) -> Gap:
-        """A gap that has its end already. What follows is behind the same id: it is named by its time."""
+        """A gap of time that has its end already. What follows may be behind the same id: it is named by its time."""
         gap = self._gap(line, ts_from, cause, session, now)
+        gap.id_from = None
         gap.gap_id = gap_id(self.exchange, self.market_type, self.kind, line.symbol, None, ts_from)
         gap.ts_to = max(ts_to, ts_from + 1)
         self._give(gap)

@@ -103,6 +103,8 @@ class Memory(Giving, ABC):
                 continue
             for hole in line.holes:
                 self._report(line, hole, now)
+            if line.reset is not None:
+                self._doubtful(line, line.reset, RESET, session, now)
             if line.gap is None or line.gap.cause == HANDOVER:
                 alive = alive if line.gap is None or self.rare else min(alive, line.gap.ts_from)  # nothing came since
                 line.gap = self._gap(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection
 
-from collectors.doubts import DOUBTS, Doubt
+from collectors.doubts import DOUBTS, Doubt, Unsettled
 from market.session import Gap
 
 
@@ -33,7 +33,7 @@ class Line:
 
     __slots__ = (
         "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd",
-        "opening", "past", "resumed", "seen", "session", "sessions", "settling", "since", "snapshot", "strays",
+        "opening", "past", "reset", "resumed", "seen", "session", "sessions", "settling", "since", "snapshot", "strays",
         "symbol", "ts", "twin", "until",
     )  # fmt: skip
 
@@ -72,6 +72,8 @@ class Line:
         self.holes: list[Hole] = []
         self.strays: list[tuple[int, int]] = []
         """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""
+        self.reset: Unsettled | None = None
+        """What is missing before them if it is one."""
         self.odd: tuple[tuple[int, int], ...] = ()  # those that were strays lately
         self.past: tuple[Line, ...] = ()
         """Earlier numberings, the newest first."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from collectors.doubts import Unsettled
 from collectors.holes import CONFIRM, HANDOVER, RESET, Memory, venue_time, without
 from collectors.line import Hole, Line
 from market.kinds import Event, Trade
@@ -24,6 +25,7 @@ class IdMerger(Memory):
     """For ids that follow each other by one. Gaps carry the missing ids [last + 1, next seen)."""
 
     contiguous = True
+    doubtful = RESET
 
     def merge(self, event: Event) -> bool:
         line = self._lines.get(event.symbol)
@@ -140,6 +142,9 @@ class IdMerger(Memory):
             hole.gap = gap
             self._hold(line, hole, now)
         line.strays.clear()
+        if line.reset is not None:
+            self._settled(line.reset, now, late=False)
+            line.reset = None
         line.next, line.session = end, event.session
         line.ts = max(line.ts, ts)
 
@@ -205,7 +210,8 @@ class IdMerger(Memory):
     def _stray(self, line: Line, event: Event, seq: int, ts: int) -> bool:
         """An id that fits nothing: kept as an event, and taken as the new numbering when more follow it.
 
-        It is remembered with its time, since a connection that is made again may repeat it among those before it.
+        It is remembered with its time, since a connection that is made again may repeat it among those before it. As
+        long as nothing shows which it is, what may be missing before it is told as if more had followed.
         """
         strays = line.strays
         if any(seq == number for number, _ in strays):
@@ -215,25 +221,36 @@ class IdMerger(Memory):
             strays.clear()
         strays.append((seq, ts))
         line.odd = (*line.odd[1 - ODD :], (seq, ts))
+        if line.reset is None:
+            line.reset = self._renumbered(line, event, ts)
+            self._doubts.append((line, line.reset))
         line.session = line.twin = ""  # the next event is looked at: if it goes on as before, it clears the strays
         if len(strays) >= CONFIRM:
             self._restart(line, event)
         return True
+
+    @staticmethod
+    def _renumbered(line: Line, event: Event, ts: int) -> Unsettled:
+        """What is missing where the venue numbers anew at the time `ts`."""
+        begin = line.ts if line.gap is None or line.gap.cause == HANDOVER else line.gap.ts_from
+        return Unsettled(begin, max(begin, ts) + 1, {event.session}, event.ts_recv)
 
     def _restart(self, line: Line, event: Event) -> None:
         """The venue numbers anew: the hole before it has an interval and no ids."""
         now, ts = event.ts_recv, line.strays[0][1]
         for hole in line.holes:
             self._report(line, hole, now)
-        gap = line.gap or self._gap(line, line.ts, RESET, event.session, now)
+        reset = line.reset or self._renumbered(line, event, ts)
+        reset.settled = True
+        self._doubtful(line, reset, RESET, event.session, now)
+        for gap in (reset.gap, line.gap):
+            if gap is not None and gap.cause != HANDOVER:
+                gap.ts_to, gap.id_from, gap.id_to = max(ts + 1, gap.ts_from + 1), None, None
+                gap.detail = f"ids went from {line.next - 1} to {line.strays[0][0]}"
+                self._give(gap)
         line.snapshot, line.lost = None, 0
-        if gap.cause == HANDOVER:
-            gap.cause = RESET
-        gap.ts_to, gap.id_from, gap.id_to = max(ts + 1, gap.ts_from + 1), None, None
-        gap.detail = f"ids went from {line.next - 1} to {line.strays[0][0]}"
-        self._give(gap)
         line.past = (line.leave_behind(until=ts), *line.past[: PAST - 1])
-        strays, line.strays, line.holes, line.gap = line.strays, [], [], None
+        strays, line.strays, line.holes, line.gap, line.reset = line.strays, [], [], None, None
         line.low, line.next, line.began = strays[0][0], strays[0][0] + 1, ts
         line.ts = max(line.ts, ts)
         for number, time in strays[1:]:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import msgspec
 
 from collectors.chain_checked import CheckedMerger
-from collectors.holes import HOLD
+from collectors.holes import HOLD, RESET
 from collectors.intake import LaneKey, MarketKey
 from collectors.merger import CHAINED, merger
 from collectors.numbered import IdMerger
@@ -141,8 +141,10 @@ def untold(writer: LakeWriter, stretch: Stretch, now: int) -> Iterator[Gap]:
         named = held is not None and held.missing != 0  # else nothing was missing behind that event so far
         if named or any(_tells(one, gap) or _gave_up(one, gap) for one in told.values()):
             continue
+        if gap.cause == RESET and any(_renumbered(one, gap) for one in told.values()):
+            continue
         stop = stretch.before.get(gap.symbol)
-        if stop is not None and stop.seq is not None and gap.id_from == stop.seq + 1:
+        if stop is not None and stop.seq is not None and gap.id_from in (None, stop.seq + 1):
             covered = writer.manifest.coverage(*stretch.lane, gap.symbol)
             if _was_away(covered, gap):
                 continue
@@ -176,6 +178,11 @@ def _gave_up(told: Gap, hole: Gap) -> bool:
     return (
         told.proof == "counted" and hole.ts_from <= told.ts_from and (hole.ts_to or 0) >= (told.ts_to or told.ts_from)
     )
+
+
+def _renumbered(told: Gap, reset: Gap) -> bool:
+    """Whether a row tells that the numbering began anew there, perhaps behind an interruption."""
+    return told.cause == RESET and told.ts_from < (reset.ts_to or 0) <= (told.ts_to or 0)
 
 
 def _was_away(covered: Sequence[Coverage], hole: Gap) -> bool:

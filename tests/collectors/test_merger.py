@@ -346,8 +346,60 @@ def test_damaged_ids_between_good_ones_never_add_up_to_a_new_numbering():
     for n in range(CONFIRM + 2):
         at = T + (60 + n) * SECOND
         assert feed(made, trade(50_000 + n, at=at), trade(3 + n, at=at + MS)) == [True, True]
-    assert made.tick(T + 3600 * SECOND) == []
     assert made.merge(trade(50_000 + CONFIRM + 2))
+    assert made.tick(T + 3600 * SECOND) == []
+
+
+def test_an_id_that_fits_nothing_is_told_as_a_new_numbering_until_what_follows_shows_that_it_was_none():
+    made = ids()
+    feed(made, trade(50_000), trade(50_001))
+    later = trade(50_001).ts_event + SECOND
+    feed(made, trade(1, at=later))
+    assert made.tick(later + SECOND) == []
+    (told,) = made.tick(later + 5 * SECOND)
+    assert (told.cause, told.state, told.missing) == ("id_reset", "open", None)
+    assert (told.ts_from, told.ts_to) == (trade(50_001).ts_event, later + 1)
+    feed(made, trade(50_002, at=later + 9 * SECOND))
+    (over,) = made.tick(later + 20 * SECOND)
+    assert (over.gap_id, over.state) == (told.gap_id, "empty")
+
+
+def test_a_new_numbering_that_was_told_before_it_was_certain_keeps_its_row():
+    made = ids()
+    feed(made, trade(50_000), trade(50_001))
+    later = trade(50_001).ts_event + SECOND
+    feed(made, trade(1, at=later))
+    (told,) = made.tick(later + 5 * SECOND)
+    feed(made, trade(2, at=later + MS), trade(4, at=later + 2 * MS))
+    found = {gap.gap_id: gap for gap in made.tick(later + 20 * SECOND)}
+    assert [gap.cause for gap in found.values()] == ["id_reset", "jump"]
+    assert (found[told.gap_id].ts_to, found[told.gap_id].detail) == (later + 1, "ids went from 50001 to 1")
+
+
+def test_a_new_numbering_is_told_at_once_where_its_session_ends_and_beside_the_interruption():
+    made = ids()
+    feed(made, trade(50_000), trade(50_001))
+    later = trade(50_001).ts_event + SECOND
+    feed(made, trade(1, at=later))
+    told = made.interrupt("n-1-1", ["BTCUSDT"], "disconnect", later + SECOND)
+    assert [(gap.cause, gap.ts_from, gap.ts_to) for gap in told] == [
+        ("id_reset", trade(50_001).ts_event, later + 1),
+        ("disconnect", trade(50_001).ts_event, None),
+    ]
+    feed(made, *(trade(n, at=later + n * SECOND, session="n-1-2") for n in (2, 3)))
+    ended = {gap.cause: gap for gap in made.tick(later + 20 * SECOND)}
+    assert ended.keys() == {"id_reset", "disconnect"}
+    assert all(gap.missing is None and gap.ts_to == later + 1 for gap in ended.values())
+
+
+def test_ids_of_the_old_numbering_that_come_late_leave_the_row_of_the_new_one_as_it_is():
+    made = ids()
+    feed(made, trade(50_000), trade(50_001))
+    later = trade(50_001).ts_event + SECOND
+    feed(made, *(trade(n, at=later + n * MS) for n in range(1, 5)), trade(50_004))
+    found = made.tick(later + 20 * SECOND)
+    assert [(gap.cause, gap.id_from, gap.id_to) for gap in found] == [("id_reset", None, None), ("jump", 50_002, 50_004)]
+    assert len({gap.gap_id for gap in found}) == 2
 
 
 def test_a_gap_that_was_given_out_does_not_change_in_the_receivers_hands():

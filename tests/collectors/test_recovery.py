@@ -867,10 +867,44 @@ def test_a_gap_behind_which_the_venue_numbered_anew_ends_in_time_and_has_no_ids(
         (gap,) = settled(writer, T0 + SECOND)
         assert (gap.id_from, gap.ts_to) == (902, None)
         life(writer, MARKET, "b-1-1", [sold(2 * SECOND, 5, "b-1-1"), sold(2 * SECOND + 1, 6, "b-1-1")], 2)
-        ended, new = settled(writer, T0 + 3 * SECOND)
-        assert (ended.gap_id, ended.ts_to, ended.state) == (gap.gap_id, T0 + 2 * SECOND, "open")
+        told = {one.cause: one for one in settled(writer, T0 + 3 * SECOND)}
+        ended = next(one for one in writer.manifest.gaps() if one.gap_id == gap.gap_id)
+        assert (ended.ts_to, ended.state) == (T0 + 2 * SECOND, "open")
         assert (ended.id_from, ended.id_to, ended.detail) == (None, None, None), "no other gap tells what it tells"
-        assert (new.ts_from, new.id_from) == (T0 + 2 * SECOND + 1, 7)
+        assert (told["crash"].ts_from, told["crash"].id_from) == (T0 + 2 * SECOND + 1, 7)
+
+
+@pytest.mark.parametrize("kind", ["trade", "book_delta"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_a_new_numbering_left_out_is_told_though_only_its_first_ids_came(
+    tmp_path: Path, kind: str, count: int
+) -> None:
+    def made(at: int, last: int) -> Event:
+        return sold(at, last, "a-1-1") if kind == "trade" else update(at, last, "a-1-1", last - 1)
+
+    later = range(count)
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        rows = [made(0, 900), made(9, 901), *(made(4 * SECOND + n, 5 + n) for n in later)]
+        life(writer, MARKET, "a-1-1", rows, 1)
+        reset, crash = settled(writer, T0 + 5 * SECOND)
+        assert (reset.cause, reset.state, reset.missing) == ("id_reset", "open", None)
+        assert (reset.ts_from, reset.ts_to) == (T0 + 9, T0 + 4 * SECOND + 1)
+        assert (crash.cause, crash.id_from) == ("crash", 5 + count)
+        assert settled(writer, T0 + 6 * SECOND) == [reset, crash]
+        writer.record_gaps([msgspec.structs.replace(reset, gap_id="behind-an-interruption", ts_from=T0 + SECOND)])
+        life(writer, MARKET, "b-1-1", [made(5 * SECOND, 5 + count)], 2)
+        assert [gap.cause for gap in settled(writer, T0 + 7 * SECOND)].count("id_reset") == 2
+
+
+def test_a_numbering_that_began_anew_while_nobody_wanted_the_stream_left_nothing_out(tmp_path: Path) -> None:
+    lane = (*MARKET, "trade", "A")
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [sold(0, 900, "a-1-1")], 1)
+        writer.record_sessions([msgspec.structs.replace(writer.manifest.sessions()[0], closed_at=T0 + 1)])
+        writer.record_coverage([Coverage(*lane, "a-1-1", T0, T0 + 1), Coverage(*lane, "b-1-1", T0 + HOUR, T0 + HOUR + 1)])
+        writer.recover(T0 + HOUR)
+        life(writer, MARKET, "b-1-1", [sold(HOUR + n, 5 + n, "b-1-1") for n in range(3)], 2)
+        assert [gap.cause for gap in settled(writer, T0 + HOUR + SECOND)] == ["crash"]
 
 
 def test_a_gap_ends_with_what_can_be_read_behind_it_and_not_with_what_came_late(tmp_path: Path) -> None:
