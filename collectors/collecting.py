@@ -220,7 +220,7 @@ class Collecting:
     def _seed(self, source: SourceConfig, symbols: Sequence[str]) -> None:
         """Tell the mergers where each symbol stopped that was not collected since the start."""
         market = market_of(source)
-        for kind in source.kinds:
+        for kind in dict.fromkeys((*source.kinds, CONTRACT)):  # notices come with patterns of symbols too
             lane = (*market, kind)
             stopped = polling.stopped(_load(source), source, kind, self._last.get(lane, {}), symbols, self._clock.now())
             new = [s for s in stopped if (lane, s) not in self._seeded]

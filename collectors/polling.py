@@ -104,10 +104,13 @@ def stopped(
     exchange: Exchange, source: SourceConfig, kind: str, stops: Mapping[str, Resume], symbols: Iterable[str], now: int
 ) -> dict[str, Resume]:
     """Those of `stops` from which on something is missing: instruments, settled rates and polled candles are asked for
-    from there on, and what is asked for at an interval is not late yet within a few of them.
+    from there on, but for the notices of a market's instruments, and what is asked for at an interval is not late yet
+    within a few of them.
     """
     candles = kind == CANDLE and CANDLE in exchange.POLLS[source.market_type]
-    if kind in (CONTRACT, FUNDING_RATE) or candles:
+    if kind == CONTRACT:
+        return {one: stop for one, stop in stops.items() if one == EVERY_SYMBOL}
+    if kind == FUNDING_RATE or candles:
         return {}
     seconds = source.polls.seconds(kind) if kind in ASKED_FOR and kind != CANDLE else None
     least = round((seconds or 0) * SECOND * LATE)

@@ -179,10 +179,9 @@ def _closings(
 
 def _interruptions(lane: LaneKey, stops: Mapping[str, Resume], now: int) -> dict[str, Gap]:
     """Symbol -> the gap that the merger begins with, from where the stored stream stopped."""
-    if KINDS[lane[2]].cadence == "reference":
-        return {}
+    looked_up = KINDS[lane[2]].cadence == "reference"  # all but the notices of a whole market
     memory = memory_of(lane)
-    memory.resume(stops)
+    memory.resume({one: stop for one, stop in stops.items() if one == EVERY_SYMBOL or not looked_up})
     return {gap.symbol: gap for gap in memory.tick(now)}
 
 

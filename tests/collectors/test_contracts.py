@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from collectors.contracts import ContractMerger
 from market.kinds import Contract
-from market.session import EVERY_SYMBOL
+from market.session import EVERY_SYMBOL, Resume
 from market.times import SECOND
 
 T = 1_785_701_700_000_000
@@ -80,6 +80,15 @@ def test_the_list_ends_no_interruption_of_the_notices():
     held.merge(notice(90, "SETTLING", session="n-5-1"))
     (ended,) = held.tick(T + 99 * SECOND)
     assert (ended.gap_id, ended.ts_to) == (begun.gap_id, T + 90 * SECOND)
+
+
+def test_an_interruption_of_the_notices_ends_after_a_restart_where_the_venue_takes_them_on():
+    before, after = made(), made()
+    (begun,) = before.interrupt("n-1-1", [EVERY_SYMBOL], "stopped", T + SECOND)
+    after.resume({EVERY_SYMBOL: Resume(begun.ts_from, None, "n-1-1", "stopped")})
+    assert [(gap.gap_id, gap.ts_to) for gap in after.tick(T + 50 * SECOND)] == [(begun.gap_id, None)]
+    after.acknowledged("n-2-1", [EVERY_SYMBOL], T + 60 * SECOND)
+    assert [(gap.gap_id, gap.ts_to) for gap in after.tick(T + 99 * SECOND)] == [(begun.gap_id, T + 60 * SECOND)]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["TRADING", "BREAK", "SETTLING"]), st.booleans()), max_size=20))

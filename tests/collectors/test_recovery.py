@@ -17,6 +17,7 @@ from collectors.chain_checked import CheckedMerger
 from collectors.config import WritingConfig
 from collectors.departures import RETIRED
 from collectors.exchanges import load
+from collectors.giving import gap_id
 from collectors.intake import Intake, lines_of
 from collectors.links import Link
 from collectors.pipeline import Pipeline
@@ -962,3 +963,19 @@ def test_a_growing_gap_of_what_is_looked_up_waits_for_the_next_look(tmp_path: Pa
     with LakeWriter.open(tmp_path, "n", T0) as writer:
         writer.record_gaps([gap])
         assert settled(writer, T0 + SECOND) == [gap]
+
+
+def test_of_several_interruptions_of_notices_that_never_ended_the_first_goes_on(tmp_path: Path) -> None:
+    lane = (*MARKET, "contract", "*")
+    first, second = (
+        Gap(gap_id(*lane, None, at), *lane, at, None, None, None, "stopped", "interval", "open", "n-0-1", at)
+        for at in (T0, T0 + HOUR)
+    )
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        writer.record_gaps([first, second])
+        stops = recovery.settle(writer, writer.recover(T0 + 2 * HOUR), T0 + 2 * HOUR)
+        assert stops[lane[:3]] == {"*": Resume(T0, None, "n-0-1", "stopped")}
+        held, part = writer.manifest.gaps()
+        assert held == first
+        assert (part.gap_id, part.ts_to) == (second.gap_id, second.ts_from + 1)
+        assert first.gap_id in (part.detail or "")

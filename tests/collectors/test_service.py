@@ -93,11 +93,12 @@ def stored(writer: LakeWriter, kind: str = "trade") -> list[int]:
     ]
 
 
+@pytest.mark.parametrize("kind", ["quote", "contract"])
 async def test_mergers_are_told_where_a_stream_of_all_symbols_stopped(
-    monkeypatch: pytest.MonkeyPatch, writer: LakeWriter
+    monkeypatch: pytest.MonkeyPatch, writer: LakeWriter, kind: str
 ) -> None:
-    """It is among no source's symbols."""
-    lane = ("binance", "spot", "quote")
+    """It is among no source's symbols; notices of instruments come where no source names their kind."""
+    lane = ("binance", "spot", kind)
     grows = Gap(
         gap_id(*lane, EVERY_SYMBOL, None, T0), *lane, EVERY_SYMBOL, T0, None, None, None, "disconnect", "interval",
         "open", "n-0-1", T0,
@@ -109,7 +110,7 @@ async def test_mergers_are_told_where_a_stream_of_all_symbols_stopped(
     clock = ManualClock(T0 + SECOND)
     made = service(monkeypatch, writer, clock, [[b"ack", t(1, 0), q(9, 0)], 30.0])
     await collect(made, clock, 5.0)
-    assert told == [{"quote": {EVERY_SYMBOL: Resume(T0, None, "n-0-1", "disconnect")}}]
+    assert told == [{kind: {EVERY_SYMBOL: Resume(T0, None, "n-0-1", "disconnect")}}]
     assert [gap for gap in writer.manifest.gaps() if gap.symbol == EVERY_SYMBOL] == [grows]
 
 
