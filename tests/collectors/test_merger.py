@@ -398,7 +398,10 @@ def test_ids_of_the_old_numbering_that_come_late_leave_the_row_of_the_new_one_as
     later = trade(50_001).ts_event + SECOND
     feed(made, *(trade(n, at=later + n * MS) for n in range(1, 5)), trade(50_004))
     found = made.tick(later + 20 * SECOND)
-    assert [(gap.cause, gap.id_from, gap.id_to) for gap in found] == [("id_reset", None, None), ("jump", 50_002, 50_004)]
+    assert [(gap.cause, gap.id_from, gap.id_to) for gap in found] == [
+        ("id_reset", None, None),
+        ("jump", 50_002, 50_004),
+    ]
     assert len({gap.gap_id for gap in found}) == 2
 
 

@@ -902,7 +902,9 @@ def test_a_numbering_that_began_anew_while_nobody_wanted_the_stream_left_nothing
     with LakeWriter.open(tmp_path, "n", T0) as writer:
         life(writer, MARKET, "a-1-1", [sold(0, 900, "a-1-1")], 1)
         writer.record_sessions([msgspec.structs.replace(writer.manifest.sessions()[0], closed_at=T0 + 1)])
-        writer.record_coverage([Coverage(*lane, "a-1-1", T0, T0 + 1), Coverage(*lane, "b-1-1", T0 + HOUR, T0 + HOUR + 1)])
+        writer.record_coverage(
+            [Coverage(*lane, "a-1-1", T0, T0 + 1), Coverage(*lane, "b-1-1", T0 + HOUR, T0 + HOUR + 1)]
+        )
         writer.recover(T0 + HOUR)
         life(writer, MARKET, "b-1-1", [sold(HOUR + n, 5 + n, "b-1-1") for n in range(3)], 2)
         assert [gap.cause for gap in settled(writer, T0 + HOUR + SECOND)] == ["crash"]
