@@ -97,7 +97,8 @@ def _told(answer: pa.Table | pa.RecordBatchReader) -> dict[str, Any]:
     if told is None:
         return {}
     until = None if told.complete_until is None else times.text(told.complete_until)
-    return {"manifest_version": told.manifest_version, "complete_until": until, "gap_count": told.gap_count}
+    said = {"manifest_version": told.manifest_version, "complete_until": until, "gap_count": told.gap_count}
+    return {**said, "unknown": told.unknown} if told.unknown else said
 
 
 def _tables(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:

@@ -52,8 +52,7 @@ def give(table: pa.Table, nothing: str, *, out: Path | None, as_json: bool, limi
         _print_lines(table if limit in (0, SHOWN) else table.slice(0, limit))
     elif table.num_rows:
         _show(table, limit)
-    if table.num_rows:
-        _tell(table)
+    _tell(table, table.num_rows)
     return 0 if table.num_rows else 1
 
 
@@ -63,8 +62,7 @@ def give_batches(reader: pa.RecordBatchReader, nothing: Callable[[], str], out: 
     if not rows:
         ERR.print(nothing(), markup=False)
     _said(rows, out)
-    if rows:
-        _tell(reader)
+    _tell(reader, rows)
     return 0 if rows else 1
 
 
@@ -72,14 +70,16 @@ def _said(rows: int, out: Path) -> None:
     ERR.print(f"{rows:,} rows written to {out} ({size(out.stat().st_size)})", markup=False)
 
 
-def _tell(table: pa.Table | pa.RecordBatchReader) -> None:
-    """How complete the answer is, beside it."""
+def _tell(table: pa.Table | pa.RecordBatchReader, rows: int) -> None:
+    """How complete the answer is, beside it, whether it has rows or not."""
     from lake import completeness
 
     told = completeness.of(table)
-    if told is None:
+    if told is None or (not rows and told.complete_until is None and not told.unknown):
         return
     until = "not closed yet" if told.complete_until is None else f"complete until {times.text(told.complete_until)}"
+    if told.unknown:
+        until = f"not complete: nothing is known of {', '.join(told.unknown)} in this time"
     missing = ""
     if told.gaps:
         first = told.gaps[0]

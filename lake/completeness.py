@@ -12,18 +12,23 @@ import pyarrow as pa
 from sqlalchemy import Connection, and_, func, select
 
 from lake import schema
-from lake.bars import LATENESS
-from lake.manifest_reads import Snapshot
+from lake.bars import EVERY_SYMBOL, LATENESS
+from lake.manifest_reads import BATCH, Snapshot, equal
+from lake.reading import Wanted
 from lake.rows import FileRow
-from lake.sources import bar_cursor
+from lake.sources import TRADES, bar_cursor
 from market import times
 from market.kinds import BARS
 from market.session import Gap
-from market.times import DAY, Interval
+from market.times import DAY, HOUR, Interval
 
 KEY = b"lake"
 MOST_GAPS = 1000
 """Gaps that are named in one answer; the count is of all."""
+SOURCES = {**dict.fromkeys(BARS, TRADES), "book_sample": ("book_delta",)}
+"""Kind that is made here -> what it is made of, which is what is collected."""
+SHOWN = HOUR
+"""How far coverage may end before the newest rows that can be read: it goes to what its connection has shown last."""
 Market = tuple[str, str]
 Reached = Mapping[Market, int | None]
 """(exchange, market type) -> event time (us) up to which its rows can be read, None where nothing says so."""
@@ -32,15 +37,18 @@ Reached = Mapping[Market, int | None]
 class Completeness(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer says of itself.
 
-    Up to `complete_until` (us; None where the lake holds nothing of the kind) it has every row that was collected, but
-    for `gaps`: the open and unrepairable ones inside the asked range, of the asked symbols. `manifest_version` names
-    the snapshot: it grows with every change of the lake. `gap_count` counts all gaps, of which `gaps` are the first.
+    Up to `complete_until` (us; None where the lake holds nothing of the kind, or of one of the asked symbols) it has
+    every row that was collected, but for `gaps`: the open and unrepairable ones inside the asked range, of the asked
+    symbols. `manifest_version` names the snapshot: it grows with every change of the lake. `gap_count` counts all gaps,
+    of which `gaps` are the first. Of the symbols `unknown` nothing is known in the range: nobody collected them there,
+    or nothing of them has come yet.
     """
 
     manifest_version: int
     complete_until: int | None
     gaps: tuple[Gap, ...] = ()
     gap_count: int = 0
+    unknown: tuple[str, ...] = ()
 
 
 def attach(table: pa.Table, told: Completeness) -> pa.Table:
@@ -59,16 +67,65 @@ def of(answer: pa.Table | pa.RecordBatch | pa.RecordBatchReader) -> Completeness
     return None if data is None else msgspec.json.decode(data, type=Completeness)
 
 
-def told(version: int, reached: Reached, span: Interval, gaps: Sequence[Gap]) -> Completeness:
-    """Of an answer for `span` from one snapshot: the slowest of its markets counts."""
-    known = list(reached.values())
-    until = None if not known or None in known else min(time for time in known if time is not None)
+def told(version: int, until: int | None, gaps: Sequence[Gap], unknown: tuple[str, ...] = ()) -> Completeness:
+    """Of an answer from one snapshot, whose rows go `until` then."""
     return Completeness(
         manifest_version=version,
-        complete_until=None if until is None else min(until, span.end),
+        complete_until=None if unknown else until,
         gaps=tuple(gaps[:MOST_GAPS]),
         gap_count=len(gaps),
+        unknown=unknown,
     )
+
+
+def until(reached: Reached, span: Interval) -> int | None:
+    """Up to when an answer for `span` has what was collected: the slowest of its markets counts."""
+    known = list(reached.values())
+    return None if not known or None in known else min(span.end, *(time for time in known if time is not None))
+
+
+def unknown(
+    snapshot: Snapshot, kind: str, asked: Mapping[str, Sequence[Wanted]], files: Sequence[FileRow], span: Interval
+) -> tuple[str, ...]:
+    """Of the symbols that are asked for, each with its spellings, those of which nothing was collected in `span`.
+
+    `files` are the live ones that may hold them: one that is of a symbol alone says that there is something of it.
+    """
+    held = {file.symbol for file in files}
+    doubtful = {name: spelt for name, spelt in asked.items() if not any(one.symbol in held for one in spelt)}
+    if not doubtful:
+        return ()
+    names = sorted({one.symbol for spelt in doubtful.values() for one in spelt if one.symbol is not None})
+    said = [*names, EVERY_SYMBOL] if len(names) < BATCH else None
+    found = snapshot.run(lambda conn: _covered(conn, SOURCES.get(kind, (kind,)), said, span))
+    return tuple(name for name, spelt in doubtful.items() if not any(w.means(*row) for w in spelt for row in found))
+
+
+def _covered(
+    conn: Connection, kinds: Sequence[str], symbols: list[str] | None, span: Interval
+) -> set[tuple[str, str, str]]:
+    """(exchange, market type, symbol) of which any of these kinds was collected in `span`. The table may have millions
+    of rows: what is asked of it begins as its key does.
+    """
+    t, found = schema.coverage, set[tuple[str, str, str]]()
+    market = _next(conn, "", "")
+    while market is not None:
+        here = equal(t, exchange=market[0], market_type=market[1], kind=list(kinds), symbol=symbols)
+        inside = (t.c.ts_from < span.end, t.c.ts_to > span.start)
+        rows = conn.execute(select(t.c.symbol).where(*here, *inside).distinct())
+        found |= {(*market, row[0]) for row in rows}
+        market = _next(conn, *market)
+    return found
+
+
+def _next(conn: Connection, exchange: str, market_type: str) -> tuple[str, str] | None:
+    """The market that has coverage and comes behind this one."""
+    t = schema.coverage
+    of = select(func.min(t.c.market_type)).where(t.c.exchange == exchange, t.c.market_type > market_type)
+    if (other := conn.execute(of).scalar_one()) is not None:
+        return exchange, other
+    behind = conn.execute(select(func.min(t.c.exchange)).where(t.c.exchange > exchange)).scalar_one()
+    return None if behind is None else _next(conn, behind, "")
 
 
 def reached(snapshot: Snapshot, kind: str, files: Iterable[FileRow]) -> dict[Market, int | None]:

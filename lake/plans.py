@@ -31,7 +31,8 @@ class Plan(msgspec.Struct, frozen=True):
     """What a question means: `files` are the live ones of its kind, of which `selection` can hold wanted rows.
 
     `coverage` (of what bars are made from) ends where their rows end that can be read. `gaps` are those that hide bars:
-    `told` also names those of deleted trades whose bars are there.
+    `told` also names those of deleted trades whose bars are there. `until` (us) is how far the rows go of what was
+    collected, None where nothing says so.
     """
 
     question: Question
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     selection: Selection
     gaps: tuple[Gap, ...]
     coverage: tuple[Coverage, ...]
+    until: int | None
     told: Completeness
 
     @property
@@ -102,7 +104,8 @@ class Names:
 def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
     """The plan of a question. Raises WrongQuestion (two listings of one ticker), CorruptFile."""
     known = names.listings(snapshot, q.exchange, q.market_type)
-    wanted = tuple(venue for one in q.asked for venue in resolve(one, known))
+    spelt = {one.symbol: resolve(one, known) for one in q.asked}
+    wanted = tuple(venue for spellings in spelt.values() for venue in spellings)
     around, symbols = q.around, symbols_of(wanted)
     first, last = dates(around)
 
@@ -138,9 +141,13 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
     gaps = [gap for gap in gaps if takes(wanted, gap)]
     inside = [gap for gap in gaps if gap.ts_from < q.span.end]
     hiding = bar_holes.hiding(snapshot, gaps, files) if q.bar is not None else gaps
+    until = completeness.until(reached, q.span)
+    named = {name: spellings for name, spellings in spelt.items() if name is not None}
+    since = min(q.span.start, q.span.start if until is None else until) - completeness.SHOWN
+    unknown = completeness.unknown(snapshot, q.kind, named, mine, Interval(since, q.span.end))
     return Plan(
         question=q, wanted=wanted, files=tuple(files), selection=selection, gaps=tuple(hiding),
-        coverage=tuple(coverage), told=completeness.told(version, reached, q.span, inside),
+        coverage=tuple(coverage), until=until, told=completeness.told(version, until, inside, unknown),
     )  # fmt: skip
 
 
@@ -166,12 +173,7 @@ def symbols_of(wanted: Sequence[Wanted]) -> list[str] | None:
 
 def takes(wanted: Iterable[Wanted], row: Gap | Coverage) -> bool:
     """Whether a row of the manifest says something of what is wanted."""
-    return any(
-        one.exchange in (None, row.exchange)
-        and one.market_type in (None, row.market_type)
-        and (one.symbol in (None, row.symbol) or row.symbol == bars.EVERY_SYMBOL)
-        for one in wanted
-    )
+    return any(one.means(row.exchange, row.market_type, row.symbol) for one in wanted)
 
 
 def spans(rows: Iterable[Gap | Coverage]) -> Spans:

@@ -23,6 +23,7 @@ from lake.feature_rows import FeatureRow
 from lake.parquet import check_sha256
 from lake.rows import FileRow
 from market.kinds import BARS, PROVENANCE, kind
+from market.session import EVERY_SYMBOL
 from market.times import DAY, HOUR, MINUTE, Interval, floor_to
 
 Market: TypeAlias = tuple[str, str]
@@ -49,6 +50,14 @@ class Wanted(msgspec.Struct, frozen=True):
             self.exchange in (None, file.exchange)
             and self.market_type in (None, file.market_type)
             and (self.symbol is None or file.symbol in (None, self.symbol))
+        )
+
+    def means(self, exchange: str, market_type: str, symbol: str) -> bool:
+        """Whether what is said of a symbol, or of every one, says something of what is wanted."""
+        return (
+            self.exchange in (None, exchange)
+            and self.market_type in (None, market_type)
+            and (self.symbol in (None, symbol) or symbol == EVERY_SYMBOL)
         )
 
     def rows(self) -> pl.Expr:

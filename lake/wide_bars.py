@@ -32,8 +32,7 @@ def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[st
     made = fills.hide_gaps(held, bar.width, gaps)
     if fill == "none":
         return made
-    until = plan.told.complete_until
-    return fills.filled(made, bar.width, fill, plan.span, plan.covered(), gaps, bar.origin, until)
+    return fills.filled(made, bar.width, fill, plan.span, plan.covered(), gaps, bar.origin, plan.until)
 
 
 def lazily(kind: str, answer: Callable[[Sequence[str]], pl.DataFrame]) -> pl.LazyFrame:

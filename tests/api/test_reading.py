@@ -46,6 +46,17 @@ async def test_a_misspelt_parameter_is_refused_with_those_there_are(api: Asgi) -
     assert (await api.get("/list", simbol="BTCUSDT")).status == 200, "clients of other lakes go on working"
 
 
+async def test_of_a_symbol_that_nobody_collects_no_answer_says_that_it_is_complete(api: Asgi) -> None:
+    answer = await api.get("/api/v1/completeness/trade", symbol="NOSUCH")
+    assert (answer.json()["complete_until"], answer.json()["unknown"]) == (None, ["NOSUCH"])
+    answer = await api.get("/api/v1/read/trade", symbol="NOSUCH")
+    assert (answer.json()["complete_until"], answer.json()["unknown"]) == (None, ["NOSUCH"])
+    assert "x-lake-complete-until" not in answer.headers
+    answer = await api.get("/api/v1/read/trade", symbol="BTCUSDT")
+    assert answer.headers["x-lake-complete-until"] == answer.json()["complete_until"]
+    assert "unknown" not in answer.json()
+
+
 async def test_the_columns_of_the_description_are_those_of_every_kind(api: Asgi) -> None:
     described = (await api.get("/openapi.json")).json()["paths"]["/api/v1/bars"]["get"]["parameters"]
     (columns,) = [one["schema"]["examples"][0] for one in described if one["name"] == "columns"]

@@ -50,6 +50,10 @@ def test_bars_of_any_interval_say_how_complete_they_are(lake):
     said = ask("bars", "1h", "--lake", lake)
     assert "close=159" in said.stdout or " 159 " in said.stdout
     assert "complete until 2024-07-20T00:00:00Z; gaps in it: 1, the first at 2024-07-19T01:00:00Z" in said.output
+    said = ask("bars", "1h", "--lake", lake, "--symbol", "NOSUCH", expect=1)
+    assert "not complete: nothing is known of NOSUCH in this time" in said.output
+    said = ask("read", "trade", "--lake", lake, "--start", "2024-07-19T20:00", "--end", "2024-07-19T21:00", expect=1)
+    assert "complete until 2024-07-19T21:00:00Z" in said.output, "a time without trades is not one that nobody knows of"
     assert len(rows_of(lake, "bars", "6h", "--fill", "empty", "--start", "2024-07-19", "--end", "2024-07-20")) == 4
     nothing = " ".join(ask("bars", "--lake", lake, "--exchange", "nyse", expect=1).output.split())
     assert "no bars here; the lake has bars of binance linear BTCUSDT (2024-07-19 to 2024-07-19)" in nothing

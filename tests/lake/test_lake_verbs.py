@@ -186,6 +186,35 @@ def test_answers_say_up_to_when_they_are_complete_and_which_gaps_they_meet(made,
     assert completeness.of(table.slice(0, 1)) == told
 
 
+def test_of_a_symbol_that_nobody_collects_no_answer_is_complete(made, lake):
+    made.day("trade", [trade(T0, "10", "1", seq=1)])
+    made.part("trade", [trade(T0 + DAY, "10", "1", seq=2)])
+    segment(made, 24 * 60)
+    until = T0 + DAY + MINUTE - 5 * SECOND
+
+    def told(symbol, kind="trade", **more):
+        found = lake.completeness(kind, symbol=symbol, **more)
+        return found.complete_until, found.unknown
+
+    assert told("BTCUSDT") == told(None) == (until, ())
+    assert told("NOSUCH") == (None, ("NOSUCH",))
+    assert told(["BTCUSDT", "NOSUCH"]) == (None, ("NOSUCH",))
+    assert completeness.of(lake.read("trade", symbol="NOSUCH")).unknown == ("NOSUCH",)
+    made.cover(T0 + DAY, T0 + DAY + 5 * MINUTE, symbol="QUIET")
+    made.writer.record_coverage([Coverage("okx", "spot", "trade", "OTHER", "n-1-2", T0, T0 + DAY)])
+    assert told("QUIET") == (until, ())
+    assert told("QUIET", start=T0 + DAY + 9 * MINUTE) == (until, ()), "it goes on as far as anything does"
+    assert told("QUIET", end=T0 + DAY) == (None, ("QUIET",)), "on the day before it was not collected"
+    assert told("OTHER", exchange="binance") == (None, ("OTHER",))
+    assert told("OTHER") == (until, ())
+    made.part("bar_1m", bar_table([trade(T0 + DAY, "10", "1", seq=2)]))
+    made.writer.publish(cursors={bar_cursor("binance", "linear"): until}, now=T0)
+    assert told("QUIET", "bar_5m")[1] == (), "bars are made of what is collected"
+    assert told("NOSUCH", "bar_5m") == (None, ("NOSUCH",))
+    shown = lake.read("bar_1m", symbol=["QUIET", "NOSUCH"], fill="empty", end=T0 + 2 * DAY)
+    assert shown.column("symbol").to_pylist() == ["QUIET"], "windows end where what is known does"
+
+
 def test_who_reads_closed_days_only_is_told_how_far_these_go(made, lake):
     rows = [made.day("trade", [trade(T0 + n * DAY, "10", "1", seq=n + 1)]) for n in range(3)]
     for row in (rows[0], rows[2]):
