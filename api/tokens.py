@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from lake import durable
-from lake.errors import LakeError
+from lake.errors import LakeError, WrongQuestion
 
 Scope: TypeAlias = Literal["read", "admin"]
 FILE = "tokens.json"
@@ -61,10 +61,12 @@ def load(root: Path) -> list[Token]:
 
 
 def make(root: Path, name: str, scope: Scope, now: int, ends_at: int | None = None) -> str:
-    """A new token, written down; the only time that it is known. Raises BadTokens (a name that is taken or is none)."""
+    """A new token, written down; the only time that it is known. Raises WrongQuestion (what is no name), BadTokens
+    (one that is taken).
+    """
     held = load(root)
     if not _NAME.fullmatch(name):
-        raise BadTokens(f"{name!r} is no name of a token", "use up to 64 letters, digits, dots, - and _")
+        raise WrongQuestion(f"{name!r} is no name of a token", "use up to 64 letters, digits, dots, - and _")
     if any(one.name == name for one in held):
         raise BadTokens(f"there is a token {name!r}", "choose another name, or revoke that one first")
     if len(held) >= MOST:

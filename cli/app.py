@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from cli import output
@@ -43,4 +45,6 @@ def dl() -> None:
 def main() -> None:
     """The entry point of the script `dl`: warnings go to stderr, what went well is the command's own answer."""
     output.quiet_logs()
+    if len(sys.argv) == 1 or "--help" in sys.argv:
+        output.end_with_reader()  # what prints help makes an error of a reader that has left
     app()

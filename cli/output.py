@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -58,6 +59,14 @@ def discard_output() -> None:
     from lake.durable import open_private
 
     os.dup2(open_private(Path(os.devnull)), 1)
+
+
+def end_with_reader() -> None:
+    """Let the process end without a word where who reads its output leaves, as `| head` does. For what does nothing
+    but print: a writer of a lake must live on.
+    """
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def print_json(value: Any) -> None:

@@ -80,6 +80,12 @@ class UsageError(LakeError):
     exit_code = 2
 
 
+class NoDaemon(LakeError):
+    """Something was to be done by a daemon, and none runs."""
+
+    exit_code = 69
+
+
 def span_of(start: str | None, end: str | None) -> Interval | None:
     """What --start and --end limit, None where neither is given. Raises Malformed, UsageError for an empty span."""
     if start is None and end is None:

@@ -103,6 +103,20 @@ def problem(line: FrameLine, today: int) -> str | None:
     return None
 
 
+def frameless(path: Path, today: int) -> str | None:
+    """Why there is nothing in a frames file that can be taken, None where there is something."""
+    reader = read_frames(path)
+    number, refused, wrong = 0, 0, list[tuple[int, str]]()
+    for number, (_, line) in enumerate(reader.pairs(), start=1):
+        why = None if line is None else problem(line, today)
+        if line is not None and why is None:
+            return None
+        if why is not None:
+            refused += 1
+            wrong += [(number, why)] if refused <= DAMAGE_SHOWN else []
+    return damage(path.name, reader, number, refused, wrong)[0][0]
+
+
 def damage(
     name: str, reader: FramesReader | SliceReader, lines: int, refused: int, wrong: list[tuple[int, str]]
 ) -> tuple[list[str], int]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.output import ERR, OUT, print_json, print_table, progress
-from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
-from lake.errors import LakeError, LakeLocked
+from cli.places import ConfigOption, JsonOption, LakeOption, NoDaemon, UsageError, command, lake_root
+from lake.errors import LakeLocked
 from lake.layout import MANIFEST
 
 if TYPE_CHECKING:
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 SHOWN = 20
 EARLIEST = "2017-07-14"
 """Of --full, where a venue does not say when it began."""
-
-
-class NoDaemon(LakeError):
-    """Something was to be handed to a daemon, and none runs."""
-
-    exit_code = 69
 
 
 @command

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.output import ERR, OUT, print_json, print_table, size
-from cli.places import ConfigOption, JsonOption, LakeOption, command
+from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
 
 if TYPE_CHECKING:
     from daemon.estimating import Estimate, Line
@@ -34,7 +34,7 @@ def estimate(
     from runtime.clock import SystemClock
 
     loaded = load_config(config or Path("config.yml"))
-    root = lake or loaded.lake
+    root = lake_root(lake or loaded.lake, None, must_exist=False)
     markets = {(source.exchange, source.market_type) for source in loaded.collectors.sources}
     found = work_out(loaded, measured(root, markets, SystemClock().now()), durable.room(_existing(root)))
     if as_json:

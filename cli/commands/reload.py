@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.output import OUT, print_json
-from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
+from cli.places import ConfigOption, JsonOption, LakeOption, NoDaemon, command, lake_root
 
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would change, and change nothing.")]
 SHOWN = 20
@@ -23,13 +23,13 @@ def reload(
     The daemon reads the file that it was started with. One that is wrong is refused whole, with exit code 78. What
     needs a restart is named.
     """
-    from cli.jobs import JobFailed, ask
+    from cli.jobs import ask
     from lake.lock import read_lock
 
     root = lake_root(lake, config)
     holder = read_lock(root)
     if holder is None or not holder.port:
-        raise JobFailed(f"no daemon writes {root}: there is nothing to reload", 1)
+        raise NoDaemon(f"no daemon writes {root}: there is nothing to reload")
     done = ask(holder, "reload", {"dry_run": dry_run}, lambda _done, _total, _what: None)
     if as_json:
         print_json(done)

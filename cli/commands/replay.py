@@ -10,7 +10,7 @@ import typer
 
 from cli.output import ERR, OUT, counted, print_json, progress, write_bytes
 from cli.places import ConfigOption, JsonOption, LakeOption, UsageError, command, lake_root
-from lake.errors import LakeLocked, NotALake
+from lake.errors import LakeError, LakeLocked, NotALake
 
 REASONS_SHOWN = 10
 LOOPBACK, PORT = "127.0.0.1", 8000
@@ -103,17 +103,17 @@ def _take(
     from runtime.workers import Workers
     from transformer.service import transform_once
 
-    _look(files)
     offered = venues.load(exchange).ENDPOINTS
     if market_type not in offered:
         raise UsageError(f"{exchange} has no market {market_type!r}", f"use --market-type {' or '.join(offered)}")
-    root = lake_root(lake, config, must_exist=False)
+    root, clock = lake_root(lake, config, must_exist=False), SystemClock()
+    _look(files, clock.now())
     if (holder := read_lock(root)) is not None:
         raise LakeLocked(
             f"{root} is being written by process {holder.pid}", "stop it first, or replay into a lake of its own"
         )
     shut_out_others()
-    told, clock = settings(config), SystemClock()
+    told = settings(config)
     workers = Workers(told.workers.processes, recycle_after=told.workers.recycle_after)
     with LakeWriter.open(root, told.collectors.node, clock.now(), simulated=None) as writer:
         try:
@@ -142,12 +142,28 @@ def _take(
     return 1 if done.rejected or done.damaged or failed or compacted.failures else 0
 
 
-def _look(files: list[Path]) -> None:
-    """What cannot be read ends this before anything is written."""
+class NoFrames(LakeError):
+    """None of the files holds anything that can be taken."""
+
+
+def _look(files: list[Path], now: int) -> None:
+    """What cannot be read, or has nothing in it, ends this before anything is written."""
+    from collectors import recorded, slices
+
     for path in files:
         if not path.is_file():
             raise NotALake(f"there is no frames file {path}", "scripts/frames_from.py makes them of text recordings")
         path.open("rb").close()
+    none: list[str] = []
+    for path in files:
+        if slices.is_slice(path):
+            why = f"{path.name} has no message that can be read" if slices.begins(path) is None else None
+        else:
+            why = recorded.frameless(path, now)
+        if why is None:
+            return
+        none.append(why)
+    raise NoFrames("; ".join(none), "docs/format/frames.md says what a frames file is")
 
 
 def _say(done: Any, transformed: Any, compacted: Any) -> None:

@@ -60,6 +60,19 @@ def test_bars_of_any_interval_say_how_complete_they_are(lake):
     assert "use whole seconds" in ask("bars", "0s", "--lake", lake, expect=2).output
 
 
+def test_what_is_wrong_on_the_command_line_ends_with_its_code(lake, tmp_path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "config.yml").write_text("lake: elsewhere\n")
+    asked = ("estimate", "--config", tmp_path / "config.yml", "--lake")
+    assert f"{tmp_path / 'file'} is not a folder" in ask(*asked, tmp_path / "file", expect=66).output.replace("\n", "")
+    ask(*asked, tmp_path / "not made yet")
+    assert "no name of a token" in ask("token", "bad name", "--lake", lake, expect=2).output
+    for name in ("reload", "resume"):
+        assert "no daemon writes" in ask(name, "--lake", lake, expect=69).output
+    wrong = ask("replay", tmp_path / "file", "--exchange", "nyse", "--market", "spot", "--lake", lake, expect=2).output
+    assert "unknown exchange 'nyse'" in wrong, "which is said before the file is looked into"
+
+
 def test_coverage_with_a_range_is_an_answer_for_scripts(lake):
     assert "BTCUSDT" in ask("coverage", "--lake", lake).stdout
     hour = ("--start", "2024-07-19", "--end", "2024-07-19T01:00")

@@ -1,5 +1,6 @@
 """`dl` starts within 0.3 s: what takes long to import waits for the command that needs it."""
 
+import signal
 import subprocess
 import sys
 
@@ -42,3 +43,13 @@ def test_a_wrong_word_is_told_with_the_one_that_was_meant():
     told = CliRunner().invoke(app, ["stats"])
     assert told.exit_code == 2
     assert "'status'" in told.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGPIPE")
+def test_help_ends_quietly_where_its_reader_leaves():
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as dl:
+        dl.stdout.close()
+        said = dl.stderr.read()
+    assert (dl.returncode, said) == (-signal.SIGPIPE, b"")
