@@ -25,6 +25,7 @@ from collectors.recorded import Held, Skipped
 from collectors.redundancy import merger_maker
 from collectors.slices import Recording, SliceReader, Together, is_slice
 from collectors.writing import GroupCommit
+from lake.frame_order import as_written
 from lake.frames import FrameLine, FramesReader, read_frames
 from lake.lasting import Lasting
 from lake.rows import HISTORY
@@ -90,7 +91,7 @@ def replay(
     run = Run(venue, market_type, writer, config, stops, now, beside(writer.manifest, venue.NAME, market_type, now))
     try:
         raw = [path for path in files if is_slice(path)]
-        for path in sorted((path for path in files if path not in raw), key=recorded.begins):
+        for path in as_written((recorded.begins(path), path) for path in files if path not in raw):
             run.take(path)
             if on_progress is not None:
                 on_progress(run.summary())

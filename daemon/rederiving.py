@@ -20,6 +20,7 @@ from collectors.rederive import REST, Rederivation, opening
 from lake import durable, reproduced
 from lake.errors import CorruptFile, LakeError
 from lake.finding import Finding
+from lake.frame_order import as_written
 from lake.frames import FrameLine
 from lake.lasting import lasting
 from lake.manifest import Manifest
@@ -141,7 +142,7 @@ class Rederiver:
             waiting = self._reader.segments()
             if sum(one.bytes for one in waiting) >= ENOUGH:
                 self._transform(waiting)
-            time = self._files[0].period_start if self._files else FOREVER
+            time = min((one.period_start for one in self._files), default=FOREVER)
             due = [date for date, end in self._source.dates.items() if end + BEHIND < time] if self._files else []
             if due:
                 self._reader.seal()
@@ -174,14 +175,14 @@ class Rederiver:
 
     def _plan(self, snapshot: Snapshot) -> _Source:
         rows = [row for row in snapshot.segments(*self._market, FRAMES) if row.rows and row.state != "open"]
-        rows.sort(key=lambda row: (row.period_start, row.path))
         kept = [row for row in rows if row.state in ("sealed", "transformed")]
         gone = max((_end(row) for row in rows if row not in kept), default=0)
         wanted = self._dates(snapshot)
         first = self._since(wanted) - WARM if self.wanted.dates is not None else 0
         begin = max(first, gone)
         last = max(wanted.values(), default=0) + BEHIND if self.wanted.dates is not None else FOREVER
-        files = [row for row in kept if _end(row) > begin and _start(row) <= last]
+        read = {self.root / row.path: row for row in kept if _end(row) > begin and _start(row) <= last}
+        files = [read[path] for path in as_written((row.period_start, path) for path, row in read.items())]
         started = min((_start(row) for row in files), default=begin)
         begin = max(begin, started)
         sessions = [

@@ -1,7 +1,8 @@
 """Frames of a market as they were received: all files of a span, in the order of their receive times.
 
 A file is opened when its time comes, and read as it is asked for. Connections are written one after the other within a
-pass, so lines wait for what was received before them; how long, and in how many bytes, has an end.
+pass, so lines wait for what was received before them; how long, and in how many bytes, has an end. Who follows each
+connection's frames by their numbers takes whole files, in the order in which they were written.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lake import layout
 from lake.frames import FrameLine, read_frames
 from lake.rows import FRAMES, SegmentRow
 from lake.segment_files import place_of
-from market.times import SECOND, Interval
+from market.errors import Malformed
+from market.times import DAY, SECOND, Interval
 
 REORDER = 2 * SECOND
 """How far behind a line, in receive time, another of its file may still come."""
@@ -99,3 +102,63 @@ class Twins:
         if first == line.conn:
             self._order.append((line.ts_recv, key))
         return first != line.conn
+
+
+def as_written(files: Iterable[tuple[int, Path]]) -> list[Path]:
+    """Files by the times (us) at which they begin; where the clock was set back, those that hold frames of one
+    connection in the order in which they were written, as their names tell.
+    """
+    places = sorted(files)
+    numbers = [layout.frames_number(path.name) for _, path in places]
+    before: dict[int, list[int]] = {}
+    """Place -> those of files that may have been written before it though they begin later."""
+    newest: dict[str, int] = {}
+    for place, written in enumerate(numbers):
+        if written is None:
+            continue
+        node, number = written
+        if number < newest.get(node, 0):
+            for other in range(place - 1, -1, -1):
+                if places[other][0] < places[place][0] - DAY:
+                    break
+                theirs = numbers[other]
+                if theirs is not None and theirs[0] == node and theirs[1] > number:
+                    before.setdefault(other, []).append(place)
+        newest[node] = max(number, newest.get(node, 0))
+    return [places[place][1] for place in _placed([path for _, path in places], numbers, before)]
+
+
+def _placed(
+    paths: Sequence[Path], numbers: Sequence[tuple[str, int] | None], before: Mapping[int, Sequence[int]]
+) -> Iterator[int]:
+    """All places, those that share a connection behind the ones written `before` them."""
+    inside: dict[int, frozenset[str]] = {}
+
+    def connections(place: int) -> frozenset[str]:
+        if place not in inside:
+            inside[place] = _connections(paths[place])
+        return inside[place]
+
+    given: set[int] = set()
+    for place in range(len(paths)):
+        waiting = [place]
+        while waiting:
+            first = waiting[-1]
+            sooner = [
+                one for one in before.get(first, ()) if one not in given and connections(one) & connections(first)
+            ]
+            if sooner:
+                waiting.append(min(sooner, key=lambda one: numbers[one] or ("", 0)))
+                continue
+            waiting.pop()
+            if first not in given:
+                given.add(first)
+                yield first
+
+
+def _connections(path: Path) -> frozenset[str]:
+    """Those with frames in a file; what cannot be read is for others to say."""
+    try:
+        return frozenset(line.conn for line in read_frames(path) if line.dir in ("recv", "http"))
+    except (OSError, Malformed):
+        return frozenset()

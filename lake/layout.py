@@ -60,6 +60,7 @@ _STREAM = r"exchange=([a-z0-9_-]+)/market_type=([a-z]+)"
 _OPENED = r"date=([0-9]{4}-[0-9]{2}-[0-9]{2})/([0-9]{6})-([a-z0-9]+)-([0-9]{6,})"
 _RAW_PATH = re.compile(rf"raw/{_STREAM}/data_type=([a-z0-9_]+)/{_OPENED}\.jsonl(\.open)?")
 _FRAMES_PATH = re.compile(rf"frames/{_STREAM}/{_OPENED}\.frames\.jsonl\.zst(\.open)?")
+_FRAMES_NAME = re.compile(r"[0-9]{6}-([a-z0-9]+)-([0-9]{6,})\.frames\.jsonl")
 _TABLE_PATH = re.compile(
     rf"(hot|tables|versions)/{_STREAM}/data_type=([a-z0-9_]+)(?:/symbol=([^/]+))?"
     r"/year=([0-9]{4})/month=([0-9]{2})/day=([0-9]{2})(?:/hour=([0-9]{2}))?"
@@ -337,6 +338,12 @@ def parse_frames(path: str) -> OpenedPath:
         path.removesuffix(OPEN), exchange, check_market_type(market_type), FRAMES, _opened_at(date, clock), node,
         int(number), still_open is not None,
     )  # fmt: skip
+
+
+def frames_number(name: str) -> tuple[str, int] | None:
+    """Who wrote a frames file of that name, wherever it lies now, and as which of his files; None for another name."""
+    match = _FRAMES_NAME.match(name)
+    return None if match is None else (match[1], int(match[2]))
 
 
 def parse_parquet(path: str) -> ParquetPath:

@@ -304,3 +304,17 @@ def test_progress_is_told(tmp_path: Path, writer: LakeWriter) -> None:
     files = [write(tmp_path / "1", *DAY_ONE), write(tmp_path / "2", *DAY_TWO)]
     replay(files, "binance", "spot", writer, CONFIG, NOW, lambda summary: said.append(summary.frames))
     assert said == [6, 9]
+
+
+def test_files_written_before_the_clock_was_set_back_are_taken_first(tmp_path: Path, writer: LakeWriter) -> None:
+    """Their frames have lower numbers, though they came later by the clock of that time."""
+    names = [f"120000-box-{number:06d}.frames.jsonl.zst" for number in (1, 2, 3)]
+    ahead = [recv(n, t(n - 1, 2_000 + n), MINUTE // 1000 + 2_000 + n) for n in (3, 4)]
+    files = [
+        write(tmp_path / names[0], *DAY_ONE[:3], recv(2, t(1, 2_000), 2_000)),
+        write(tmp_path / names[1], *ahead),
+        write(tmp_path / names[2], *(recv(n, t(n - 1, 2_000 + n), 2_000 + n) for n in (5, 6))),
+    ]
+    summary = run(writer, *reversed(files))
+    assert (summary.frames, summary.gaps, summary.damage) == (6, 0, [])
+    assert [place[1] for place in stored(writer)] == [2, 3, 4, 5, 6]

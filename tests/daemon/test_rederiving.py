@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -324,3 +325,16 @@ def test_a_lake_without_frames_proves_nothing_and_says_so_by_its_counts(lake: Pa
     assert said(outcome) == []
     assert outcome.files == 0
     assert json.loads(msgspec.json.encode(outcome))["days"] == []
+
+
+def test_frames_that_were_received_while_the_clock_was_ahead_are_read_in_their_turn(tmp_path: Path) -> None:
+    """A file in the middle, written while the clock was minutes ahead."""
+    root, ahead = proven.midnight_lake(tmp_path / "lake"), 4 * proven.MINUTE
+    path = frames_files(root)[2]
+    alter(path, lambda text: re.sub(r'"ts_recv":(\d+)', lambda found: f'"ts_recv":{int(found[1]) + ahead}', text))
+    with LakeWriter.open(root, "box", LATER) as writer:
+        (row,) = (row for row in writer.manifest.segments(kind=FRAMES) if root / row.path == path)
+        times = ("period_start", "period_end", "recv_min", "recv_max")
+        writer.seal(msgspec.structs.replace(row, **{name: getattr(row, name) + ahead for name in times}))
+        assert writer.manifest.segments(kind=FRAMES)[2].path != row.path, "it begins behind the next ones"
+    assert said(reproduce(root, tmp_path)) == []
