@@ -13,6 +13,7 @@ from collectors.drift import Radar, Sampler
 from collectors.intake import RejectedFrame
 from lake.rows import SessionRow
 from market.history import Past
+from market.kinds import Event
 from market.session import Batching, Booked, Fetch, Gap, Heeding, Output, Refused, Rejected, Session, Stream
 from market.times import SECOND
 from runtime import metrics, telemetry
@@ -25,6 +26,15 @@ class Recalling(Protocol):
     """
 
     def recall(self, begun: Callable[[str, str], bool]) -> None: ...
+
+
+@runtime_checkable
+class Reminded(Protocol):
+    """A session of which some messages tell only what changed: told of an event that earlier frames, which it is not
+    given, had made.
+    """
+
+    def remind(self, event: Event) -> None: ...
 
 
 LAG = 2 * SECOND

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from collectors.links import Link
+from collectors.links import Link, Reminded
 from collectors.pipeline import POLL
 from collectors.slices import SliceReader
 from collectors.unsettled import CRASH
 from lake.frames import FrameLine, FramesReader, read_frames
 from lake.manifest import Manifest
 from market.errors import Malformed
-from market.kinds import Contract
+from market.kinds import Contract, Event
 from market.session import Polled
 from market.times import DAY
 
@@ -101,6 +102,13 @@ def problem(line: FrameLine, today: int) -> str | None:
     except Malformed as error:
         return str(error)
     return None
+
+
+def remind(link: Link | None, said: Iterable[Event]) -> None:
+    """Tell a session that goes on from frames that are not read what these said last."""
+    if link is not None and isinstance(link.session, Reminded):
+        for event in said:
+            link.session.remind(event)
 
 
 def frameless(path: Path, today: int) -> str | None:

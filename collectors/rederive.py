@@ -25,6 +25,7 @@ from lake.reproduced import Taken
 from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.writer import LakeWriter
 from market.errors import Malformed
+from market.kinds import Event
 from runtime.saying import hushed
 
 REST = "rest"
@@ -61,13 +62,15 @@ class Rederivation:
             )
             self._run.recall(known)
 
-    def begin(self, opened: Iterable[FrameLine], unread: Iterable[str]) -> None:
-        """Sessions that were open before the first file, by the lines that opened them; those `unread` are left out."""
+    def begin(self, opened: Iterable[FrameLine], unread: Iterable[str], said: Sequence[Event]) -> None:
+        """Sessions that were open before the first file, by the lines that opened them; those `unread` are left out.
+        `said` is the last event of each symbol before it, of kinds whose messages tell only what changes.
+        """
         self._run.unknown.update(unread)
         with hushed():
             for line in opened:
                 self._begun.add(line.conn)
-                self._run.begin(line)
+                recorded.remind(self._run.begin(line), said)
 
     def take(self, path: Path) -> None:
         """All of one file. Raises CorruptFile."""

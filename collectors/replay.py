@@ -146,9 +146,9 @@ class Run:
         """What was stored before the first frame."""
         polling.remember(self._pipelines.of(OWN), known)
 
-    def begin(self, line: FrameLine) -> None:
+    def begin(self, line: FrameLine) -> Link | None:
         """A connection that was open before the first frame, as the line that opened it says."""
-        self._line(line)
+        return self._link(line)
 
     def seal(self) -> None:
         """What was made so far is in sealed segments; connections and what is waited for stay as they are."""

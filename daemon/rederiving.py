@@ -22,7 +22,7 @@ from lake.errors import CorruptFile, LakeError
 from lake.finding import Finding
 from lake.frame_order import as_written
 from lake.frames import FrameLine
-from lake.lasting import lasting
+from lake.lasting import lasting, said_last
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
 from lake.reproduced import Comparison, DayResult, Different, Reach
@@ -42,6 +42,8 @@ ENOUGH = 24 * 1024 * 1024
 SHOWN = 5
 """Runs of frames in no file that are told one by one."""
 KINDS_WITH_TIMES = ("funding_rate",)
+MERGED = "mark_price"
+"""The kind whose messages may tell only what changed: the rest was said before, perhaps hours ago."""
 TAKEN_IN = "dl reparse takes in what they tell"
 Stream = tuple[str, str, str]
 Span = tuple[int, int]
@@ -116,6 +118,7 @@ class Rederiver:
             with self._manifest.snapshot() as snapshot:
                 self._source = self._plan(snapshot)
                 known = lasting(root, snapshot, *self._market, KINDS_WITH_TIMES, before=self._source.begin)
+                said = said_last(root, snapshot, MERGED, *self._market, self._started())
                 every = snapshot.segments(*self._market, FRAMES)
                 self._pressed = [
                     Interval(gap.ts_from - MINUTE, (now if gap.ts_to is None else gap.ts_to) + MINUTE)
@@ -127,7 +130,7 @@ class Rederiver:
             if self._files:
                 own = beside(self._manifest, *self._market, again=True)
                 self._reader = Rederivation(*self._market, self._folder.path / "lake", config, known, now, own)
-                self._reader.begin(self._opened(every), self._unread)
+                self._reader.begin(self._opened(every), self._unread, said)
         except BaseException:
             self.close()
             raise
@@ -193,6 +196,10 @@ class Rederiver:
         if gone and gone > first:
             self._say_gone(gone, wanted)
         return _Source(files, begin, sessions, wanted)
+
+    def _started(self) -> int:
+        """The receive time (us) from which on frames are read."""
+        return min((_start(row) for row in self._source.files), default=self._source.begin)
 
     def _since(self, dates: Iterable[str]) -> int:
         """When (us) the first row of these dates was received."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import polars as pl
@@ -20,12 +20,9 @@ from lake.reading import EVER, Wanted, check, choose, lazy
 from lake.segments import BadLine, read_lines
 from lake.tables import TEXT_SUFFIX
 from market.kinds import COMMON, KINDS, Contract, Event
+from market.times import HOUR, MINUTE, Interval
 
 CONTRACT = "contract"
-_TEXTS = tuple(column.name for column in KINDS[CONTRACT].columns if column.type == "decimal")
-_COLUMNS = (*COMMON, *KINDS[CONTRACT].columns)
-_TIMES = tuple(column.name for column in _COLUMNS if column.type == "time")
-_NAMES = tuple(column.name for column in _COLUMNS if column.type in ("dict", "text"))
 
 
 class Lasting(msgspec.Struct, frozen=True):
@@ -57,6 +54,27 @@ def lasting(
     return Lasting(tuple(sorted(newest.values(), key=lambda one: (one.known_from, one.uid))), times)
 
 
+def said_last(root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str, before: int) -> list[Event]:
+    """The last event of each symbol that was received before `before` (us), of the hour before it."""
+    files = snapshot.files(kind, exchange=exchange, market_type=market_type)
+    selection = choose(kind, files, [Wanted(exchange, market_type)], Interval(before - HOUR, before + MINUTE))
+    newest: dict[str, Event] = {}
+    try:
+        check(root, selection.files)
+    except LakeError:
+        return []  # a damaged file is `dl verify`'s to report
+    if selection.files:
+        rows = lazy(root, selection, files).filter(pl.col("ts_recv").cast(pl.Int64) < before)
+        rows = rows.with_columns(_plain(kind)).sort("ts_recv", "frame_no", maintain_order=True)
+        last = rows.group_by("symbol").last().collect()
+        newest = {row["symbol"]: _event(row, kind) for row in last.to_dicts()}
+    for event in _of_lines(root, snapshot, kind, exchange, market_type, before):
+        held = newest.get(event.symbol)
+        if event.ts_recv >= before - HOUR and (held is None or held.ts_recv <= event.ts_recv):
+            newest[event.symbol] = event
+    return list(newest.values())
+
+
 def _newest(
     root: Path, snapshot: Snapshot, kind: str, exchange: str, market_type: str, before: int | None
 ) -> dict[str, int]:
@@ -77,12 +95,8 @@ def _of_files(root: Path, snapshot: Snapshot, exchange: str, market_type: str, b
     rows = _rows(root, snapshot, CONTRACT, exchange, market_type, before)
     if rows is None:
         return []
-    plain = [
-        *(pl.col(name).cast(pl.Int64) for name in _TIMES),
-        *(pl.col(name).cast(pl.String) for name in _NAMES),
-    ]
-    last = rows.with_columns(plain).sort("known_from", maintain_order=True).group_by("uid").last().collect()
-    return [_contract(row) for row in last.to_dicts()]
+    last = rows.with_columns(_plain(CONTRACT)).sort("known_from", maintain_order=True).group_by("uid").last().collect()
+    return [cast("Contract", _event(row, CONTRACT)) for row in last.to_dicts()]
 
 
 def _rows(
@@ -101,11 +115,27 @@ def _rows(
     return rows if before is None else rows.filter(pl.col("ts_recv").cast(pl.Int64) < before)
 
 
-def _contract(row: Mapping[str, Any]) -> Contract:
+def _plain(kind: str) -> list[pl.Expr]:
+    """The columns of a table that events have as plain values: times in us, names as text."""
+    times, names = _named(kind, "time"), _named(kind, "dict", "text")
+    return [
+        *(pl.col(name).cast(pl.Int64) for name in times),
+        *(pl.col(name).cast(pl.String) for name in names),
+    ]
+
+
+def _named(kind: str, *types: str) -> list[str]:
+    """The columns of a kind that are of one of these types."""
+    return [column.name for column in (*COMMON, *KINDS[kind].columns) if column.type in types]
+
+
+def _event(row: Mapping[str, Any], kind: str) -> Event:
     """A table's row as the event that it was; its stream is not in the table."""
-    values = {name: row[name] for name in Contract.__struct_fields__ if name in row}
-    values |= {name: _text(row[name], row.get(name + TEXT_SUFFIX)) for name in _TEXTS}
-    return Contract(**{"stream": "", **values})
+    made = KINDS[kind].struct
+    assert made is not None, "of what we make ourselves there are no events"
+    values = {name: row[name] for name in made.__struct_fields__ if name in row}
+    values |= {name: _text(row[name], row.get(name + TEXT_SUFFIX)) for name in _named(kind, "decimal")}
+    return made(**{"stream": "", **values})
 
 
 def _text(value: float | None, exact: str | None) -> str | None:

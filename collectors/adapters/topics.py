@@ -8,6 +8,7 @@ from typing import Protocol
 
 from collectors.adapters.dated import Dated, reader
 from collectors.adapters.streaming import NAME_LIMIT, StreamingSession
+from market.kinds import Event
 from market.session import Connection, Limits, Output, Stream
 
 Parse = Callable[[bytes, int, int], Sequence[Output]]
@@ -48,6 +49,12 @@ class TopicSession(StreamingSession):
         self._channels = channels
         self._parsers: dict[bytes, Parse] = {}
         self._pings = 0
+        self.before: dict[tuple[type[Event], str], Event] = {}
+        """(sort of event, symbol) -> the last event that earlier frames told of, where those here are not the first."""
+
+    def remind(self, event: Event) -> None:
+        """See `collectors.links.Reminded`."""
+        self.before[type(event), event.symbol] = event
 
     @abstractmethod
     def _parted(self, topic: str) -> tuple[str, str]:

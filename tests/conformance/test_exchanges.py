@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors import exchanges
+from collectors.links import Reminded
 from collectors.merger import merger
 from collectors.redundancy import merger_maker
 from market.errors import MarketError
@@ -105,6 +106,24 @@ def outcome(session, ignored, outputs):
     return "\t".join(
         f"rejected {out.reason}" if isinstance(out, Rejected) else msgspec.json.encode(out).decode() for out in outputs
     )
+
+
+@pytest.mark.parametrize("venue, market, kind", [one for one in STREAMED if one[2] == "mark_price"])
+def test_a_session_whose_first_frames_are_not_read_makes_the_same_marks_of_the_others(venue, market, kind):
+    """Some messages tell what changed only: the rest is in the last row before."""
+    frames, session = frames_of(venue, market, kind), learning(venue, market)
+    greeting(venue, session)
+    made, said = [[*session.receive(frame, time)] for time, frame in frames], {}
+    for first, outputs in enumerate(made, 1):
+        rows = {(type(one), one.symbol): one for one in outputs if isinstance(one, Event)}
+        said |= rows
+        part = learning(venue, market)
+        greeting(venue, part)
+        part.frame_no += first
+        for event in said.values() if isinstance(part, Reminded) else ():
+            part.remind(event)
+        again = [[*part.receive(frame, time)] for time, frame in frames[first:]] if rows else []
+        assert again in ([], made[first:])
 
 
 def answers_of(venue, market, kind):

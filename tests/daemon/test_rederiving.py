@@ -282,6 +282,39 @@ def test_a_day_alone_is_made_again_from_sessions_that_began_before_it(tmp_path: 
     assert [list(one.files.values()) for one in alone.days] == [[True], [True]]
 
 
+def marks() -> list[str]:
+    """A connection to Bybit over midnight: when funding is next is said once, a quarter of an hour before."""
+    address = "wss://stream.bybit.com/v5/public/linear"
+    lines = [written.line(0, at=proven.BEGIN, dir="open", url=address)]
+    every = {
+        "indexPrice": "2",
+        "fundingRate": "-0.0001",
+        "nextFundingTime": str((proven.MIDNIGHT + proven.HOUR) // 1000),
+    }
+    for n, at in enumerate(range(proven.BEGIN, proven.END, 20 * proven.SECOND), 1):
+        data = {"symbol": "BTCUSDT", "markPrice": f"28560.{n}"} | (every if n == 1 else {})
+        frame = {"topic": "tickers.BTCUSDT", "type": "delta" if n > 1 else "snapshot", "data": data, "ts": at // 1000}
+        lines.append(written.line(n, json.dumps(frame, separators=(",", ":")), at=at))
+    return [*lines, written.line(n, at=proven.END, dir="close", reason="stopped")]
+
+
+def test_what_a_ticker_said_before_the_first_frame_that_is_read_is_recalled(tmp_path: Path) -> None:
+    market, root = ("bybit", "linear"), tmp_path / "lake"
+    source = written.write(tmp_path / "all.jsonl", marks())
+    with LakeWriter.open(root, "box", LATER) as writer:
+        replay([source], *market, writer, CollectorsConfig(node="box"), LATER)
+        transform_once(writer, InlineExecutor(), LATER, TransformerConfig())
+        proven.compact(writer, LATER)
+    for dates in (("2025-11-21",), None):
+        with Rederiver(root, Wanted(*market, dates=dates), CollectorsConfig(), LATER, tmp_path) as work:
+            begun = work._source.begin
+            while work.step():
+                pass
+        assert begun > proven.BEGIN or dates is None, "the whole ticker is not among what is read"
+        assert said(work.outcome) == []
+        assert {one.date: (one.rows, one.derived) for one in work.outcome.days}["2025-11-21"] == (15, 15)
+
+
 def test_what_was_stored_before_a_time_is_known_as_it_was_then(tmp_path: Path) -> None:
     root = proven.midnight_lake(tmp_path / "lake")
     manifest = Manifest.read_only(root)

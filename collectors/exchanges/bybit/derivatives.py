@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from collectors.adapters.reading import BAD_FRAME, EARLY, LAST, PAST, all_good, why
 from collectors.exchanges.bybit import wire
 from collectors.exchanges.bybit.protocol import BybitSession, Parse
-from market.kinds import Liquidation, MarkPrice
+from market.kinds import Event, Liquidation, MarkPrice
 from market.numbers import is_decimal
 from market.session import Output, Rejected, StreamState
 from market.times import MS
@@ -18,8 +18,12 @@ class _Marks:
 
     __slots__ = ("funding", "index", "mark", "rate")
 
-    def __init__(self) -> None:
+    def __init__(self, before: Event | None = None) -> None:
+        """`before`: the mark that earlier frames made."""
         self.mark = self.index = self.rate = self.funding = ""
+        if isinstance(before, MarkPrice):
+            self.mark, self.index, self.rate = before.mark, before.index or "", before.predicted_rate or ""
+            self.funding = "" if before.next_funding is None else str(before.next_funding // MS)
 
     def take(self, data: wire.TickerData) -> bool:
         """Whether the message says any of them. Only what it names is changed."""
@@ -47,7 +51,8 @@ def _wrong(data: wire.TickerData) -> str | None:
 
 def mark_price(session: BybitSession, state: StreamState) -> Parse:
     """`tickers.<s>`: a row where mark, index, rate or the next funding's time is said. The rate is the estimate."""
-    symbol, name, source, held = state.stream.symbol, state.stream.name, session.session_id, _Marks()
+    symbol, name, source = state.stream.symbol, state.stream.name, session.session_id
+    held = _Marks(session.before.get((MarkPrice, symbol)))
     decode = wire.ticker
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:

@@ -18,7 +18,8 @@ def mark_price(session: KucoinSession, state: StreamState) -> Parse:
     """`/contract/instrument:<s>`: a row a mark; the rate is the newest estimate that was told before it."""
     name, source, symbol, channel = state.stream.name, session.session_id, state.stream.symbol, state.stream.channel
     decode = wire.instrument
-    rate: str | None = None
+    before = session.before.get((MarkPrice, symbol))
+    rate = before.predicted_rate if isinstance(before, MarkPrice) else None
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         nonlocal rate
