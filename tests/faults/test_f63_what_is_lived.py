@@ -116,3 +116,18 @@ def test_f63_a_stream_that_is_away_for_days_goes_on_where_it_stopped(
         truth.forget(places, day * DAY)
         judge._before, judge._since = judge._since, (day + 1) * DAY
     assert (verdict.missing, verdict.covered) == (4, 4), "what is between its two rows"
+
+
+def test_f63_a_handover_that_meets_a_silence_in_which_nothing_was_told_is_no_finding() -> None:
+    def found(rule: str, detail: str, symbol: str = "BTC-USDT", kind: str = "quote") -> oracle.Finding:
+        return oracle.Finding(rule, kind, "spot", symbol, 1, detail)
+
+    silence = found("unexplained_gap", "silence [10, 20) ids None None")
+    at_handover = found("planned_gap", "silence [10, 20)")
+    assert judges.excused([at_handover, silence]) == ([], 1)
+    others = [
+        at_handover, found("planned_gap", "silence [10, 30)"), found("planned_gap", "silence [10, 20)", "ETH-USDT"),
+        found("unexplained_gap", "disconnect [10, 20) ids None None"), found("planned_gap", "disconnect [10, 20)"),
+        found("unexplained_gap", "silence [10, 20) ids None None", kind="trade"),
+    ]  # fmt: skip
+    assert judges.excused(others) == (others, 0), "something is missing in it, or it is none of a quiet stream"

@@ -95,11 +95,9 @@ class Judge:
             )
         self._handovers(over, gaps)
         said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
-        for found in verdict.findings:
-            told = (found.rule, found.detail.partition(" ")[0])
-            if told in QUIET or (found.kind in DECLARED and told[0] == "unexplained_gap" and told[1] in SILENT):
-                self.quiet += found.count
-                continue
+        kept, quiet = excused(verdict.findings)
+        self.quiet += quiet
+        for found in kept:
             where = f"{self.venue} {found.market} {found.kind} {found.symbol}"
             self.findings.append(f"{said}: {found.rule} x {found.count} {where}: {found.detail}")
         if aside < verdict.in_quarantine:
@@ -210,6 +208,22 @@ class Judge:
             elif not self.truth.said(key, signs.digest(*said)):
                 found[signs.digest(*said)] = value
         return oracle.Stored(list(found), list(found.values()))
+
+
+def excused(findings: Sequence[oracle.Finding]) -> tuple[list[oracle.Finding], int]:
+    """The findings that are some, and how many gaps are of streams that had nothing to say for longer than their
+    channel may be quiet: nothing is missing in these, also where a planned handover met one.
+    """
+    kept, quiet = list[oracle.Finding](), list[oracle.Finding]()
+    for found in findings:
+        told = (found.rule, found.detail.partition(" ")[0])
+        declared = found.kind in DECLARED and told[0] == "unexplained_gap" and told[1] in SILENT
+        (quiet if told in QUIET or declared else kept).append(found)
+    met = {(one.kind, one.market, one.symbol, one.detail.partition(" ids ")[0]) for one in quiet}
+    kept = [
+        one for one in kept if one.rule != "planned_gap" or (one.kind, one.market, one.symbol, one.detail) not in met
+    ]
+    return kept, sum(one.count for one in quiet)
 
 
 def as_of(gap: Gap, end: int) -> Gap:
