@@ -3,15 +3,22 @@
 Which examples it takes is said in `tests/support/seeds.py`; a failure of a run that takes new ones says its seed.
 And what tests have measured is added up, whichever folder they are in.
 
+Folders of tests are in memory where there is room: a test syncs hundreds of times, and what it is told of that it asks
+of the steps that were taken, never of a disk. A folder is gone when its test has passed (`tmp_path_retention_policy`).
+
 The logger is imported here, since it goes on writing to the stderr that there was when it was: one of a command that a
 test runs is closed with it, and what a later test says would end in "I/O operation on closed file".
 """
 
 from __future__ import annotations
 
+import asyncio.constants
 import os
+import shutil
+import traceback
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import loguru  # noqa: F401 # see above
 import pytest
@@ -22,6 +29,18 @@ from scripts import figures
 from tests.support.engines import quick_engines
 from tests.support.seeds import BY_SEED, SEED
 from tests.support.spreading import Spreading
+
+MEMORY = Path("/dev/shm")
+ROOM = 4_000_000_000
+"""Bytes that must be free there; what the folders hold at any time is a tenth of it."""
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+# asyncio's debug mode notes where each future, task and call was made: the innermost frames say it, and all forty took
+# as long as the tests themselves
+FRAMES = 3
+asyncio.constants.DEBUG_STACK_DEPTH = FRAMES
+traceback.extract_stack.__defaults__ = (None, FRAMES)
 
 settings.register_profile("lake", deadline=None, print_blob=True, derandomize=not BY_SEED)
 settings.load_profile("lake")

@@ -95,15 +95,15 @@ def test_the_book_is_right_before_own_capture_in_its_gaps_and_behind_it(tmp_path
     if size is not None:
         monkeypatch.setattr(blocks, "BLOCK", size)
         monkeypatch.setattr(blocks, "HEAD", size)
-    market = Market(seed, 120)
+    market = Market(seed, 60)
     given_up = {"state": "unrepairable", "closed_at": NOW - 1} if seed % 2 else {}
-    root = lake_of(tmp_path, market, (20, 50), (60, 90), **given_up)
-    said = take(root, market.file(0, 120, wholes=(0,)))
+    root = lake_of(tmp_path, market, (10, 25), (30, 45), **given_up)
+    said = take(root, market.file(0, 60, wholes=(0,)))
     at = market.at
-    assert spans(said) == [(at[0], at[20]), (at[49] + 1, at[60]), (at[89] + 1, at[119] + 1)]
-    assert [(one.rows, one.folded) for one in said.filled.parts] == [(20, False), (10, True), (30, True)]
-    assert (said.covered, said.other, said.quarantined, said.duplicates) == (60, 0, 0, 0)
-    assert (said.rows, said.added) == (60 + 8, 8)
+    assert spans(said) == [(at[0], at[10]), (at[24] + 1, at[30]), (at[44] + 1, at[59] + 1)]
+    assert [(one.rows, one.folded) for one in said.filled.parts] == [(10, False), (5, True), (15, True)]
+    assert (said.covered, said.other, said.quarantined, said.duplicates) == (30, 0, 0, 0)
+    assert (said.rows, said.added) == (30 + 8, 8)
     assert said.filled.not_taken == []
     assert [one.levels == one.same for one in said.filled.parts] == [True] * 3
     assert [one.levels > 0 for one in said.filled.parts] == [False, True, True]
@@ -113,7 +113,7 @@ def test_the_book_is_right_before_own_capture_in_its_gaps_and_behind_it(tmp_path
         if closed:
             close(root)
         with Lake(root) as lake:
-            assert all(market.right(lake, n) for n in range(120)), closed
+            assert all(market.right(lake, n) for n in range(60)), closed
 
 
 class Narrow(Market):
