@@ -28,7 +28,7 @@ from xdist.remote import Producer
 from scripts import figures
 from tests.support.engines import quick_engines
 from tests.support.seeds import BY_SEED, SEED
-from tests.support.spreading import Spreading
+from tests.support.spreading import LONGEST, Spreading, file_of
 
 MEMORY = Path("/dev/shm")
 ROOM = 4_000_000_000
@@ -66,7 +66,8 @@ SLOW_SECONDS = 3600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who asks for the slow tests waits for them, on a busy machine too."""
+    """Who asks for the slow tests waits for them, on a busy machine too; the longest files are begun first."""
+    items.sort(key=lambda item: file_of(item.nodeid) not in LONGEST)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))

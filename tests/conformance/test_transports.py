@@ -364,6 +364,7 @@ def frames_of(*parts: tuple[int, bytes]) -> bytes:
     return ACCEPT + b"\r\n" + b"".join(wire(first, data) for first, data in parts)
 
 
+@functools.cache
 def deflated(data: bytes, *, times: int = 1, last: bool = True) -> bytes:
     """The payload that inflates to `data`, so many times."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
