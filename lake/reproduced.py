@@ -164,7 +164,10 @@ class Comparison:
         self.told: dict[str, CertificateRow] = {row.path: row for row in certificates}
         # what was lost and came again by another way is another row where the way is part of what a row is
         told = (*MISSING, "repaired") if "source" in kinds.kind(kind).key else MISSING
-        self.gaps = [gap for gap in snapshot.gaps(*stream) if gap.state in told]
+        # one of no ids may still end with a whole book (`lost_in`)
+        self.gaps = [
+            gap for gap in snapshot.gaps(*stream) if gap.state in told or (gap.state == "empty" and gap.missing == 0)
+        ]
         waiting = [row for row in snapshot.segments(*stream) if row.state in ("open", "sealed") and row.kind != FRAMES]
         self.waits = min((row.period_start for row in waiting), default=None)
         self.result = DayResult(exchange=exchange, market_type=market_type, kind=kind, date=date)

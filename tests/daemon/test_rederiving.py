@@ -26,7 +26,7 @@ from lake.publish import Placement, publish
 from lake.reproduced import ABSENT, CHANGED, INVENTED
 from lake.rows import FRAMES, FileRow
 from lake.writer import LakeWriter
-from market.session import Gap
+from market.session import Gap, GapState
 from runtime.workers import InlineExecutor
 from tests.support import proven, written
 from tests.support.proven import LATER, NOW
@@ -229,33 +229,38 @@ def whole(n: int, last: int, conn: str) -> str:
     return written.line(n, json.dumps(body), at=at, conn=conn, url="https://x/fapi/v1/depth", **asked)
 
 
-@pytest.mark.parametrize("last, found", [(16, []), (15, [ABSENT])])
+@pytest.mark.parametrize(
+    "newest, last, first, state, found",
+    [(16, 16, 13, "open", []), (16, 15, 13, "open", [ABSENT]), (15, 15, 15, "empty", [])],
+)
 def test_the_update_whose_number_a_whole_book_has_is_lost_with_the_gap_that_ends_there(
-    tmp_path: Path, last: int, found: list[str]
+    tmp_path: Path, newest: int, last: int, first: int, state: GapState, found: list[str]
 ) -> None:
-    """A crash took lines whose frames are there; the book went on with a whole one, and nothing had moved meanwhile."""
+    """A crash took lines whose frames are there; the book went on with a whole one, and nothing had moved meanwhile.
+    Where one update was lost, and the whole has its number, the gap is one of nothing.
+    """
     root, url = tmp_path / "lake", "wss://fstream.binance.com/stream"
     lines = [
         written.line(0, dir="open", url=url, conn="box-1-1"), depth(1, 11, 12, "box-1-1"), whole(2, 12, "box-1-1"),
-        depth(3, 13, 14, "box-1-1"), depth(4, 15, 16, "box-1-1"),
+        depth(3, 13, 14, "box-1-1"), depth(4, 15, newest, "box-1-1"),
         written.line(0, dir="open", url=url, conn="box-2-1", at=written.T0 + 16 * proven.SECOND + 1),
-        whole(1, last, "box-2-1"), depth(2, 17, 18, "box-2-1"),
+        whole(1, last, "box-2-1"), depth(2, newest + 1, 18, "box-2-1"),
     ]  # fmt: skip
     source = written.write(tmp_path / "book.jsonl", lines)
     with LakeWriter.open(root, "box", NOW) as writer:
         replay([source], *proven.MARKET, writer, CollectorsConfig(node="box"), NOW)
         transform_once(writer, InlineExecutor(), NOW, TransformerConfig())
         at = written.T0 + 14 * proven.SECOND
-        gap = Gap("crash", *proven.MARKET, "book_delta", "BTCUSDT", at, at + 2 * proven.SECOND, 13, 16, "crash", "ids",
-                  "open", "box-1-1", NOW)  # fmt: skip
+        gap = Gap("crash", *proven.MARKET, "book_delta", "BTCUSDT", at, at + 2 * proven.SECOND, first, newest, "crash",
+                  "ids", state, "box-1-1", NOW, None if state == "open" else NOW)  # fmt: skip
         writer.record_gaps([gap])
-    kept = pa.array([12, 18])
+    kept = pa.array([12, 18] if first == 13 else [12, 14, 18])
     rewrite(root, "book_delta", lambda table: table.filter(
         pc.or_(pc.is_in(table.column("last_id"), kept), pc.equal(table.column("source").cast(pa.string()), "rest"))
     ))  # fmt: skip
     outcome = reproduce(root, tmp_path, kinds=("book_delta",))
     assert [next(what for what in (ABSENT, INVENTED, CHANGED) if what in text) for text in said(outcome)] == found
-    assert day(outcome, "book_delta", "2025-11-20").lost == {"crash": 2 - len(found)}
+    assert day(outcome, "book_delta", "2025-11-20").lost == {"crash": 1 if first == 15 else 2 - len(found)}
 
 
 def test_rows_of_segments_that_wait_are_no_difference(lake: Path, tmp_path: Path) -> None:
