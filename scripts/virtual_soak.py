@@ -7,9 +7,9 @@ The real services against the twins of the six venues, faults drawn from a seed,
 
 One process, one thread, no sockets: whatever it finds is found again with the same seed (the report ends with the
 command). `--only 17,18` carries out these faults of the schedule alone, `--kinds kill,outage` draws from these only,
-`--log` shows what the daemon says. Each lake has one market of each venue and one of its kinds (`--wide`: three), by
-the seed: twenty-four seeds that follow each other have them all. One venue alone lives all its markets. See
-`tests/support/virtual/`.
+`--log` shows what the daemon says, `--frames` makes the lake's rows of its frames once more at the end. Each lake has
+one market of each venue and one of its kinds (`--wide`: three), by the seed: twenty-four seeds that follow each other
+have them all. One venue alone lives all its markets. See `tests/support/virtual/`.
 
 A campaign is two lakes that live through all the days, each with half of the venues, and two more of all of them that
 live through a day or two of the worst, two processes at a time. Its rate is two trades or quotes of six venues in five

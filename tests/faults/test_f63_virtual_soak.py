@@ -74,8 +74,8 @@ def test_f63_a_campaign_has_more_events_unless_its_rate_is_given(monkeypatch: py
     monkeypatch.setattr(campaign, "run", noted)
     asked = ["--campaign", "--seed", "4", "--days", "30", "--faults", "200"]
     assert soak.main(asked) == 0
-    assert soak.main([*asked, "--rate", "0.8", "--wide", "--venues", "okx"]) == 0
-    assert [(options, rate) for _, options, rate in ran] == [([], campaign.RATE), (["--wide"], 0.8)]
+    assert soak.main([*asked, "--rate", "0.8", "--wide", "--frames", "--venues", "okx"]) == 0
+    assert [(options, rate) for _, options, rate in ran] == [([], campaign.RATE), (["--wide", "--frames"], 0.8)]
     assert {lane.venues for lane in ran[1][0]} == {("okx",)}
     drawn = sum(lane.days * len(lane.venues) / len(VENUES) for lane in ran[0][0]) * 86_400 * campaign.RATE
     assert drawn > 1_220_000, "with aggregates, marks and candles over twice as many happen"

@@ -14,6 +14,7 @@ import polars as pl
 
 from collectors.recovery import settle
 from compactor.service import compact_once
+from daemon.rederiving import Rederiver, Wanted
 from lake import Lake
 from lake.manifest import Manifest
 from lake.rows import SessionRow
@@ -272,6 +273,25 @@ def at_the_end(world: World) -> list[str]:
         wrong += [f"I5: session {row.session} never ended" for row in manifest.sessions(unclosed=True)]
     finally:
         manifest.close()
+    return wrong
+
+
+def proven_by_frames(world: World) -> list[str]:
+    """What today's code makes otherwise of the frames of a lake whose daemon has stopped, market by market."""
+    wrong: list[str] = []
+    scratch = world.root.parent / "frames"
+    scratch.mkdir()
+    for venue, markets in world.settings.kinds.items():
+        for market in markets:
+            wanted = Wanted(venue, market)
+            with Rederiver(world.root, wanted, world.config.collectors, world.clock.now(), scratch) as work:
+                while work.step():
+                    pass
+            if not any(day.derived for day in work.outcome.days):
+                wrong.append(f"frames: {venue} {market}: make no row")
+            wrong += [
+                f"frames: {found.path}: {found.problem}" for found in work.outcome.findings if found.severity == "error"
+            ]
     return wrong
 
 

@@ -21,7 +21,7 @@ import msgspec
 from market import times
 from market.times import DAY, MINUTE
 from tests.support.virtual import schedule
-from tests.support.virtual.judge import Judge, at_the_end, closed_days
+from tests.support.virtual.judge import Judge, at_the_end, closed_days, proven_by_frames
 from tests.support.virtual.process import rows_of
 from tests.support.virtual.world import START, SYMBOLS, VENUES, Settings, World
 
@@ -77,10 +77,11 @@ def run(
     only: Collection[int] = (),
     kinds: Sequence[str] = (),
     until: float | None = None,
+    frames: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """One run in `folder`, which is empty. `only` are the indices of the faults that are carried out; `until` ends it
-    before the schedule does.
+    before the schedule does; with `frames` its rows are made of its frames once more at the end.
     """
     began, cpu = time.monotonic(), time.process_time()
     report = Report(seed=settings.seed, days=days)
@@ -91,6 +92,7 @@ def run(
         + (f" --venues {','.join(settings.venues)}" if settings.venues != VENUES else "")
         + (" --wide" if settings.wide else "")
         + (f" --kinds {','.join(kinds)}" if kinds else "")
+        + (" --frames" if frames else "")
     )
     lanes = [
         schedule.Lane(venue, market, tuple(there))
@@ -118,6 +120,7 @@ def run(
         told_to_stop = world.true.now()
         world.stop()
         report.findings += at_the_end(world)
+        report.findings += proven_by_frames(world) if frames else []
         for judge in judges:
             judge.span(told_to_stop)
             report.findings += judge.told()
@@ -217,6 +220,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--wide", action="store_true", help="collect more kinds at once")
     parser.add_argument("--only", default="", help="indices of the faults to carry out, by commas")
     parser.add_argument("--kinds", default="", help="kinds of faults to draw from, by commas; default: all")
+    parser.add_argument("--frames", action="store_true", help="make all rows of the frames once more at the end")
     parser.add_argument("--out", type=Path, help="keep the lake in this folder, which must not exist")
     parser.add_argument("--log", action="store_true", help="show what the daemon says")
     parser.add_argument("--json", action="store_true")
@@ -232,7 +236,8 @@ def main(given: Sequence[str] | None = None) -> int:
         from tests.support.virtual import campaign
 
         same = ["--symbols", options.symbols] if options.symbols != ",".join(SYMBOLS) else []
-        same += [*["--wide"] * options.wide, *(["--kinds", options.kinds] if options.kinds else [])]
+        same += [*["--wide"] * options.wide, *["--frames"] * options.frames]
+        same += ["--kinds", options.kinds] if options.kinds else []
         rate = campaign.RATE if options.rate is None else options.rate
         asked = [f"--seed {options.seed} --days {options.days:g} --faults {faults}", *same]
         asked += ["--venues", ",".join(options.venues)] if options.venues != VENUES else []
@@ -254,7 +259,7 @@ def main(given: Sequence[str] | None = None) -> int:
             ),
             options.out or Path(folder),
             only={int(n) for n in options.only.split(",") if n}, kinds=[k for k in options.kinds.split(",") if k],
-            until=options.until,
+            until=options.until, frames=options.frames,
             tell=lambda text: print(text, file=sys.stderr if options.json else sys.stdout, flush=True),
         )  # fmt: skip
     print(msgspec.json.format(msgspec.json.encode(report)).decode()) if options.json else show(report)
