@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
+from collectors.abreast import WIDTH, Abreast
 from collectors.backfill import AT_ONCE, Backfill, Report, Summary, Watcher, contracts_of
 from collectors.beside import Beside
 from collectors.budget import BACKFILL, Budget
@@ -59,7 +60,8 @@ class CollectorsService:
         known = writer.manifest.bans(active_at=clock.now())
         self._budget = Budget(clock, known, lambda ban: self._intake.record(bans=[ban]))
         self._collecting = Collecting(config, clock, random, self._intake, writer.manifest, last or {}, self._budget)
-        self._commit = GroupCommit(writer, config.node, config.writing)
+        self._files = None if executor is not None else ThreadPoolExecutor(WIDTH, thread_name_prefix="files")
+        self._commit = GroupCommit(writer, config.node, config.writing, Abreast(self._files))
         self._stop = asyncio.Event()
         self._turned = asyncio.Event()
         """Set when the write pass that is next, or under way, has ended; another one takes its place."""
@@ -86,6 +88,8 @@ class CollectorsService:
                 raise _fatal(failed) from failed
             finally:
                 self._commit.close()
+                if self._files is not None:
+                    self._files.shutdown()
 
     async def change(self, sources: Sequence[SourceConfig], *, dry_run: bool = False) -> Change:
         """Make `sources` what is collected, without dropping what stays (see `Collecting.change`)."""

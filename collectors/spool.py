@@ -61,6 +61,8 @@ class Spool(ABC, Generic[F]):
         """Pieces that an abandoned file may have lost and the present one does not have yet."""
         self._abandoned: list[F] = []
         self._file: F | None = None
+        self._next: F | None = None
+        """The file of the next period, while the row of this one's is to be recorded."""
         self._sealing: int | None = None
         """The end of the period whose seal has been begun: nothing more is written to its file."""
         self._end = 0
@@ -86,7 +88,7 @@ class Spool(ABC, Generic[F]):
 
     def due(self, now: int) -> bool:
         """Whether a period has ended, so that the next write seals."""
-        return self._file is not None and now >= self._end
+        return self._file is not None and (self._sealing is not None or now >= self._end)
 
     @property
     def oversize(self) -> bool:
@@ -94,23 +96,45 @@ class Spool(ABC, Generic[F]):
 
     def write(self, now: int) -> None:
         """Write what waits, sealing every period that has ended by `now`."""
-        if self._sealing is not None:
-            end = self._sealing
-            self.seal(end)
-            self.begin(end)
-        if self._file is None:
-            if not self._waiting:
-                return
-            self.begin(self._waiting[0].ts_recv)
-        while now >= self._end:
-            early = sum(1 for item in self._waiting if item.ts_recv < self._end)
-            if early < len(self._waiting):  # a stable sort: only a clock that stepped back has it move anything
-                self._waiting.sort(key=lambda item: item.ts_recv >= self._end)
-            self._write_first(early)
-            end = self._end if self._live.rows else self._silence_until(now)
-            self.seal(end)
-            self.begin(end)
-        self._write_first(len(self._waiting))
+        self._turn_over(now)
+        if self._file is not None:
+            self._write_first(len(self._waiting))
+
+    def turn(self, now: int, *, final: bool = False) -> list[SegmentRow]:
+        """End the period that is over by `now`, or with `final` the last one: all of it is durable under its name.
+
+        The rows of its file and of the next one's, to be recorded before `turned` is called; none where nothing ends.
+        So those of many spools are one record. What a failure interrupts is ended by the next call, before anything
+        else.
+        """
+        if self._sealing is None:
+            if self._file is None:
+                if not self._waiting:
+                    return []
+                self.begin(self._waiting[0].ts_recv)
+            if now >= self._end:
+                end = self._write_period(now)
+            elif final:
+                self._write_first(len(self._waiting))
+                held = self._live.extent
+                end = max(now, self._live.row.period_start, held.recv_max + 1 if held else 0)
+            else:
+                return []
+            self.sync()
+            self._sealing = end
+        sealed = self._seal(self._sealing)
+        self._next = None if final and self._sealing >= now else self._open(self._next_row(self._sealing))
+        return [sealed] if self._next is None else [sealed, self._next.row]
+
+    def turned(self, sealed: SegmentRow) -> None:
+        """What `turn` returned, `sealed` first, is recorded: the next period may be written."""
+        self._file, self._next, self._sealing = self._next, None, None
+        if self.kind != FRAMES:
+            metrics.watermark(self._exchange, self._market_type, self.kind, sealed.period_end or 0)
+            telemetry.segment_sealed(
+                exchange=self._exchange, market_type=self._market_type, kind=self.kind, rows=sealed.rows,
+                nbytes=sealed.bytes, path=sealed.path,
+            )  # fmt: skip
 
     def sync(self) -> None:
         """Make everything written durable. Raises StorageFailed where a second file fails too."""
@@ -124,36 +148,9 @@ class Spool(ABC, Generic[F]):
         self._unsynced.clear()
         self._settle_abandoned()
 
-    def seal(self, end: int) -> None:
-        """Close the period at `end`: what was written is durable and recorded, and nothing is open afterwards.
-
-        What a failure interrupts here is ended by the next `write`, before anything else.
-        """
-        self.sync()
-        self._sealing = end
-        try:
-            row = self._live.seal(end)
-        except StorageFailed as error:
-            if not self._live.failed:
-                raise
-            self._abandon(error)  # every line of it is durable already: what ends the period is a file without any
-            row = self._live.seal(end)
-            self._settle_abandoned()
-        self._writer.seal(row)
-        self._file, self._sealing = None, None
-        if self.kind != FRAMES:
-            metrics.watermark(self._exchange, self._market_type, self.kind, end)
-            telemetry.segment_sealed(
-                exchange=self._exchange, market_type=self._market_type, kind=self.kind, rows=row.rows,
-                nbytes=row.bytes, path=row.path,
-            )  # fmt: skip
-
     def finish(self, now: int) -> None:
         """Write and seal everything; the period ends behind the last item."""
-        self.write(now)
-        if self._file is not None:
-            held = self._file.extent
-            self.seal(max(now, self._file.row.period_start, held.recv_max + 1 if held else 0))
+        self._turn_over(now, final=True)
 
     def step(self, before: int, now: int) -> None:
         """The wall clock was stepped from `before` to `now`: no file holds times of both sides, and the time between
@@ -186,6 +183,31 @@ class Spool(ABC, Generic[F]):
     def _live(self) -> F:
         assert self._file is not None
         return self._file
+
+    def _turn_over(self, now: int, *, final: bool = False) -> None:
+        while rows := self.turn(now, final=final):
+            self._writer.record(segments=rows)
+            self.turned(rows[0])
+
+    def _write_period(self, now: int) -> int:
+        """Write what of the waiting belongs into the period that is over; where that period ends."""
+        early = sum(1 for item in self._waiting if item.ts_recv < self._end)
+        if early < len(self._waiting):  # a stable sort: only a clock that stepped back has it move anything
+            self._waiting.sort(key=lambda item: item.ts_recv >= self._end)
+        self._write_first(early)
+        return self._end if self._live.rows else self._silence_until(now)
+
+    def _seal(self, end: int) -> SegmentRow:
+        """The row of the file, which is durable and closed."""
+        try:
+            return self._live.seal(end)
+        except StorageFailed as error:
+            if not self._live.failed:
+                raise
+            self._abandon(error)  # every line of it is durable already: what ends the period is a file without any
+            row = self._live.seal(end)
+            self._settle_abandoned()
+            return row
 
     def _silence_until(self, now: int) -> int:
         """The end of a period without items: as far as the silence reaches, but not beyond midnight."""
@@ -249,6 +271,12 @@ class Spool(ABC, Generic[F]):
 
     def _next_file(self, start: int) -> F:
         """The file of the period that begins at `start`, recorded as open; it is created with its first bytes."""
+        row = self._next_row(start)
+        self._writer.open_segment(row)
+        return self._open(row)
+
+    def _next_row(self, start: int) -> SegmentRow:
+        """The row of the file of the period that begins at `start`."""
         midnight = times.floor_to(start, times.DAY) + times.DAY
         self._end = min(times.floor_to(start, self._age) + self._age, midnight)
         while True:
@@ -256,12 +284,10 @@ class Spool(ABC, Generic[F]):
             path = self._path(start, self._number)
             if not any((self._writer.root / name).exists() for name in (path, path + layout.OPEN)):
                 break
-        row = SegmentRow(
+        return SegmentRow(
             path=path, exchange=self._exchange, market_type=self._market_type, kind=self.kind, state="open",
             period_start=start,
         )  # fmt: skip
-        self._writer.open_segment(row)
-        return self._open(row)
 
     def _last_number(self) -> int:
         """The highest number that any writer has given a file of this stream."""

@@ -1,19 +1,21 @@
-"""Group commit: what has been received becomes lines on disk, in one thread, frames before the lines made from them.
+"""Group commit: what has been received becomes lines on disk, frames before the lines made from them.
 
 A pass writes what has come since the last one; every so often it also forces it to the disk and seals the segments
-whose period is over. Sessions and gaps are recorded before the data that name them. That a gap has its end, that less
-of it is missing than was recorded, or nothing after all, that a session ended in order, and what is covered, is
-recorded once the data that prove it are durable. A pass that a full disk interrupts is finished by the next call.
+whose period is over: many files at once (`collectors.abreast`), recorded together. Sessions and gaps are recorded
+before the data that name them. That a gap has its end, that less of it is missing than was recorded, or nothing after
+all, that a session ended in order, and what is covered, is recorded once the data that prove it are durable. A pass
+that a full disk interrupts is finished by the next call.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 
+from collectors.abreast import Abreast
 from collectors.config import WritingConfig
 from collectors.intake import LaneKey, MarketKey, Pass, RejectedFrame
 from collectors.spool import FramesSpool, SegmentSpool
@@ -32,13 +34,22 @@ REJECTED_HEAD = 64 * 1024
 """Bytes of one rejected frame that are set aside: what is wrong shows early, and the frames file has all of it."""
 
 
-class GroupCommit:
-    """Everything that is being written. One thread calls it; a call that raised StorageFailed may be made again."""
+DENIED = (errno.EACCES, errno.EPERM)
+ONE_BY_ONE = Abreast()
+AnySpool: TypeAlias = FramesSpool | SegmentSpool
 
-    def __init__(self, writer: LakeWriter, node: str, config: WritingConfig) -> None:
+
+class GroupCommit:
+    """Everything that is being written. One thread calls it; a call that raised StorageFailed may be made again.
+
+    `abreast` says how many files it waits for at a time.
+    """
+
+    def __init__(self, writer: LakeWriter, node: str, config: WritingConfig, abreast: Abreast | None = None) -> None:
         self._writer = writer
         self._node = node
         self._config = config
+        self._abreast = abreast or ONE_BY_ONE
         self._frames: dict[MarketKey, FramesSpool] = {}
         self._segments: dict[LaneKey, SegmentSpool] = {}
         self._sessions: list[SessionRow] = []
@@ -110,32 +121,49 @@ class GroupCommit:
             for spool in self._spools():
                 spool.step(*self._steps[0])
             self._steps.pop(0)
-        for frames in self._frames.values():
-            frames.write(now)
-            if sync or due:
-                frames.sync()
-        parked: dict[LaneKey, StorageFailed] = {}
-        for lane, segments in self._segments.items():
-            try:
-                segments.write(now)
-                if sync or due:
-                    segments.sync()
-            except StorageFailed as error:
-                if error.errno not in (errno.EACCES, errno.EPERM):
-                    raise
-                parked[lane] = error
-        if parked and parked.keys() == self._segments.keys():
-            raise next(iter(parked.values()))
+        for error in self._write(list(self._frames.values()), now, due=due, sync=sync).values():
+            raise error
+        parked = self._write(list(self._segments.values()), now, due=due, sync=sync)
+        for error in parked.values():
+            if error.errno not in DENIED or len(parked) == len(self._segments):
+                raise error
         self.parked = parked
         self._cut_oversize(now)
         if final:
-            for spool in self._spools():
-                if spool.lane not in self.parked:
-                    spool.finish(now)
+            for error in self._turn([s for s in self._spools() if s.lane not in parked], now, final=True).values():
+                raise error
         if self._rejected and (due or sum(len(r.frame) for r in self._rejected) > REJECTED_BYTES):
             self._set_aside(now)
         if sync or due:
             self._record_proven()
+
+    def _write(self, spools: Sequence[AnySpool], now: int, *, due: bool, sync: bool) -> dict[LaneKey, StorageFailed]:
+        """Write what waits, and where that is asked for make it durable; which spools failed."""
+        failed = self._turn(spools, now) if due else {}
+        lasting = due or sync
+
+        def write(spool: AnySpool) -> None:
+            spool.write(now)
+            if lasting:
+                spool.sync()
+
+        side = self._abreast if lasting else ONE_BY_ONE  # what only writes waits for no disk
+        _, more = side.each(write, [spool for spool in spools if spool.lane not in failed])
+        return failed | {spool.lane: error for spool, error in more}
+
+    def _turn(self, spools: Sequence[AnySpool], now: int, *, final: bool = False) -> dict[LaneKey, StorageFailed]:
+        """Seal every period that is over, with `final` all that is open, and record them together; which failed."""
+        failed: dict[LaneKey, StorageFailed] = {}
+        while spools:
+            ended, errors = self._abreast.each(lambda spool: spool.turn(now, final=final), spools)
+            failed |= {spool.lane: error for spool, error in errors}
+            over = [(spool, rows) for spool, rows in ended if rows]
+            if over:
+                self._writer.record(segments=[row for _, rows in over for row in rows])
+            for spool, rows in over:
+                spool.turned(rows[0])
+            spools = [spool for spool, _ in over]  # another period may be over behind it
+        return failed
 
     def _record_begun(self) -> None:
         """What may be said before the data that it is about."""
@@ -182,7 +210,7 @@ class GroupCommit:
             self._writer.note(self._notes[0], now)
             self._notes.pop(0)
 
-    def _spools(self) -> list[FramesSpool | SegmentSpool]:
+    def _spools(self) -> list[AnySpool]:
         """Frames first: a line must not be durable before the frame that it was made from."""
         return [*self._frames.values(), *self._segments.values()]
 

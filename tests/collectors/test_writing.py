@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from collectors.abreast import Abreast
 from collectors.config import WritingConfig
 from collectors.intake import Intake, Lines, Pass, RejectedFrame, lines_of, lines_of_frames
 from collectors.writing import GroupCommit
@@ -18,6 +21,7 @@ from lake.durable import Fault
 from lake.errors import StorageFailed
 from lake.frames import read_frames
 from lake.rows import BanRow, SegmentRow
+from lake.segment_files import OpenFile
 from lake.segments import decode_line
 from lake.writer import LakeWriter
 from market import times
@@ -49,11 +53,12 @@ def writer(tmp_path: Path) -> Iterator[LakeWriter]:
         yield opened
 
 
-@pytest.fixture
-def commit(writer: LakeWriter) -> Iterator[GroupCommit]:
-    made = GroupCommit(writer, "n", WritingConfig())
-    yield made
-    made.close()
+@pytest.fixture(params=[1, 4], ids=["one by one", "four abreast"])
+def commit(writer: LakeWriter, request: pytest.FixtureRequest) -> Iterator[GroupCommit]:
+    with ThreadPoolExecutor(request.param) as threads:
+        made = GroupCommit(writer, "n", WritingConfig(), Abreast(threads if request.param > 1 else None))
+        yield made
+        made.close()
 
 
 def rows(writer: LakeWriter, kind: str = "trade") -> list[SegmentRow]:
@@ -299,3 +304,67 @@ def test_a_ban_is_written_down_with_the_pass_that_brings_it(writer: LakeWriter, 
     assert writer.manifest.bans() == []
     commit.commit(intake.collect(T0 + 1))
     assert writer.manifest.bans() == [ban]
+
+
+LANES = [(*MARKET, kind) for kind in ("trade", "agg_trade", "quote")]
+
+
+def test_all_segments_that_end_together_are_recorded_together(
+    writer: LakeWriter, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit.begin(LANES, T0, [MARKET])
+    commit.commit(work(T0 + SECOND, [trade(1, T0)], [batch(1, b"{}", at=T0)]))
+    recorded: list[list[SegmentRow]] = []
+    record = writer.record
+    monkeypatch.setattr(
+        writer, "record", lambda **given: (recorded.append([*given.get("segments", ())]), record(**given))[1]
+    )
+    commit.commit(work(T0 + 51 * SECOND, [trade(2, T0 + 51 * SECOND)], [batch(2, b"{}", at=T0 + 51 * SECOND)]))
+    states = [sorted(row.state for row in rows) for rows in recorded if rows]
+    assert states == [["open", "sealed"], ["open"] * 3 + ["sealed"] * 3], "frames before the lines made from them"
+    for lane in LANES:
+        assert writer.manifest.watermark(*lane) == T0 + 50 * SECOND
+
+
+def test_where_one_folder_takes_nothing_the_other_segments_are_sealed(
+    writer: LakeWriter, commit: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit.begin(LANES, T0)
+    commit.commit(work(T0 + SECOND, [trade(1, T0)]))
+    seal = OpenFile.seal
+
+    def denied(file: OpenFile, end: int) -> SegmentRow:
+        if file.row.kind == "quote":
+            error = StorageFailed("permission denied")
+            error.errno = errno.EACCES
+            raise error
+        return seal(file, end)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenFile, "seal", denied)
+        commit.commit(work(T0 + 51 * SECOND))
+        assert list(commit.parked) == [(*MARKET, "quote")]
+    ends = {lane[2]: writer.manifest.watermark(*lane) for lane in LANES}
+    assert ends.pop("quote") == T0
+    assert set(ends.values()) == {T0 + 50 * SECOND}
+    commit.commit(work(T0 + 52 * SECOND))
+    assert commit.parked == {}
+    assert writer.manifest.watermark(*MARKET, "quote") == T0 + 50 * SECOND
+
+
+def test_whatever_is_done_abreast_is_over_before_an_error_is_told() -> None:
+    ended: list[int] = []
+    holds = threading.Barrier(2)
+
+    def work(number: int) -> int:
+        if number == 1:
+            holds.wait(60)
+            raise ValueError("a defect")
+        if number == 2:
+            holds.wait(60)
+        ended.append(number)
+        return number
+
+    with ThreadPoolExecutor(4) as threads, pytest.raises(ValueError, match="a defect"):
+        Abreast(threads).each(work, range(20))
+    assert set(range(20)) - set(ended) <= {1, 9, 17}, "what was to follow it in its own thread is left out"

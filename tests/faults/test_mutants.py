@@ -185,21 +185,23 @@ def recorded_before_sealed(patch: pytest.MonkeyPatch) -> None:
     """The manifest calls a segment sealed while its bytes are not synced."""
     from collectors.spool import Spool
 
-    def seal(self: Any, end: int) -> None:
+    turn = Spool.turn
+
+    def turned(self: Any, now: int, *, final: bool = False) -> Any:
         import msgspec
 
-        live = self._live
-        extent = live.extent._asdict() if live.extent else {}
-        row = msgspec.structs.replace(
-            live.row, state="sealed", period_end=end, rows=live.rows, bytes=live.size,
-            sha256=live._hash.hexdigest() if live.rows else "", **extent,
-        )  # fmt: skip
-        self._writer.seal(row)
-        self.sync()
-        live.seal(end)
-        self._file = None
+        if self._file is not None and (final or now >= self._end):
+            self._write_first(sum(1 for item in self._waiting if item.ts_recv < self._end))
+            live = self._live
+            extent = live.extent._asdict() if live.extent else {}
+            row = msgspec.structs.replace(
+                live.row, state="sealed", period_end=min(now, self._end), rows=live.rows, bytes=live.size,
+                sha256=live._hash.hexdigest() if live.rows else "", **extent,
+            )  # fmt: skip
+            self._writer.seal(row)
+        return turn(self, now, final=final)
 
-    patch.setattr(Spool, "seal", seal)
+    patch.setattr(Spool, "turn", turned)
 
 
 MUTANTS = {
