@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 
 from collectors.holes import Memory
 from collectors.http import Fetching, HttpFailed
@@ -27,7 +28,7 @@ REMEDIES = {
     "leave": "the connection is left, as others on it are silent too", "": "what could be done was done",
 }  # fmt: skip
 Spend = Callable[[int], Awaitable[None]]
-Spawn = Callable[[Awaitable[None]], None]
+Spawn = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 class Inquiry:
@@ -131,7 +132,7 @@ class Inquiry:
         if isinstance(act, Ask):
             if act.stream.name not in self._asking:  # one that still waits for its turn will tell as much
                 self._asking.add(act.stream.name)
-                self._spawn(self._ask(act))
+                self._spawn(partial(self._ask, act))
             return
         stream, facts = act.stream, self._facts(act.stream)
         seconds = act.quiet / SECOND

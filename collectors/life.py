@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -117,7 +118,7 @@ class Life:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                tasks = [group.create_task(self._guard(part)) for part in (self._receive(), self._tend())]
+                tasks = [group.create_task(self._guard(part)) for part in (self._receive, self._tend)]
                 try:
                     await self._over.wait()
                 finally:
@@ -183,10 +184,10 @@ class Life:
             else:
                 self._end(task.cause, task.detail)
 
-    async def _guard(self, part: Awaitable[None]) -> None:
+    async def _guard(self, part: Callable[[], Awaitable[None]]) -> None:
         """A defect of ours ends this session only; it is said, and the connection is made again."""
         try:
-            await part
+            await part()
         except Closed as closed:
             self._code = closed.code
             self._end(DISCONNECT, str(closed), closed.code)
@@ -233,7 +234,7 @@ class Life:
             self._watch()
             self._do(self._pipeline.tick(self.link, self._steady.now()))
 
-    def _later(self, work: Awaitable[None]) -> None:
+    def _later(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what has to wait for an answer; it ends with the session."""
         assert self._group is not None
         waiting = self._group.create_task(self._guard(work))
@@ -252,7 +253,7 @@ class Life:
             await self._transport.send(task.text)
             self._pipeline.sent(self.link, task.text, self._clock.now())
         elif isinstance(task, Fetch):
-            self._later(self._fetch(task))
+            self._later(partial(self._fetch, task))
 
     async def _fetch(self, task: Fetch) -> None:
         await self._tools.spend(task.weight)

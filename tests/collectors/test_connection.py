@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -387,3 +388,22 @@ async def test_an_answer_is_numbered_behind_what_was_read_before_it_came(monkeyp
     told = [(line.n, line.dir, line.ts_recv - T0) for line in frames_of(held) if line.dir in ("recv", "http")]
     assert told == [(1, "recv", 0), (2, "recv", 980_000), (3, "recv", 990_000), (4, "http", 1_010_000)]
     assert ids(work) == [1, 2]
+
+
+async def test_what_was_to_be_asked_as_its_session_is_left_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coroutine that is made and never awaited is a warning in the daemon's log, and one here."""
+    begun: list[str] = []
+
+    async def ask() -> None:
+        begun.append("asked")
+
+    def look(inquiry: Inquiry, now: int) -> None:
+        inquiry._remedy("leave", "silent")
+        inquiry._spawn(ask)
+
+    monkeypatch.setattr(Inquiry, "look", look)
+    bench = Bench([b"ack", HANG], [b"ack", HANG])
+    work = await bench.run(1.5)
+    assert any(ending.startswith("silent") for ending in endings(work))
+    gc.collect()
+    assert begun == []
