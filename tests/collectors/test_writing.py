@@ -368,3 +368,20 @@ def test_whatever_is_done_abreast_is_over_before_an_error_is_told() -> None:
     with ThreadPoolExecutor(4) as threads, pytest.raises(ValueError, match="a defect"):
         Abreast(threads).each(work, range(20))
     assert set(range(20)) - set(ended) <= {1, 9, 17}, "what was to follow it in its own thread is left out"
+
+
+def test_a_file_that_cannot_be_synced_is_written_anew_beside_those_that_can(
+    writer: LakeWriter, commit: GroupCommit
+) -> None:
+    commit.begin(LANES, T0)
+    held = [(lane, [lines_of([trade(n, T0)])]) for n, lane in enumerate(LANES)]
+    with striking(Fault("sync", 2, "EIO")):
+        commit.commit(Pass(T0 + SECOND, events=held, sync=True))
+    commit.commit(work(T0 + 2 * SECOND, final=True))
+    found = []
+    for lane in LANES:
+        for row in writer.manifest.segments(*lane):
+            assert row.state == "sealed"
+            if row.rows:
+                found += (writer.root / row.path).read_bytes().splitlines()
+    assert sorted(decode_line("trade", line).seq for line in found) == [0, 1, 2]
