@@ -133,8 +133,9 @@ class Passes:
         if sync:
             self._synced = began
         self._park()
-        took = self._clock.monotonic() - began
-        metrics.write_pass(took, 0.0 if sync else began - self._synced)
+        ended = self._clock.monotonic()
+        took = ended - began
+        metrics.write_pass(took, ended - self._synced)  # what came during a sync waits for the next one
         if took * 1000 > self._config.lag_warning_ms:
             telemetry.durable_lag(seconds=took, waiting_bytes=self._intake.waiting_bytes)
         return now

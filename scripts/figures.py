@@ -83,6 +83,7 @@ def of_soak(result: Mapping[str, Any], command: str) -> None:
             "memory of the daemon": (measured["rss_mb"], "MB"),
             "memory of the daemon and its workers": (measured["rss_with_workers_mb"], "MB"),
             "lateness of the event loop, p99": (round(measured["loop_delay_p99_seconds"] * 1000), "ms"),
+            "time of a write pass, p99": (round(measured["write_pass_p99_seconds"] * 1000), "ms"),
         },
         command,
     )

@@ -20,7 +20,6 @@ PATIENCE = 120.0
 TICKS = os.sysconf("SC_CLK_TCK")
 RSS_MB = 350.0
 """What a daemon may take."""
-_BUCKET = re.compile(r'^lake_loop_delay_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -172,13 +171,19 @@ def by_label(metrics: str, name: str, label: str) -> dict[str, float]:
     return {name: value for name, value in found.items() if value}
 
 
+def seconds(metrics: str, name: str) -> dict[float, float]:
+    """Upper bound (s) -> how often the histogram `name` was at most that."""
+    found = re.findall(rf'^{name}_bucket\{{le="([^"]+)"\}} (\S+)$', metrics, re.MULTILINE)
+    return {float(bound): float(count) for bound, count in found}
+
+
 def delays(metrics: str) -> dict[float, float]:
     """Upper bound (s) -> how often the loop was at most that late."""
-    return {float(bound): float(count) for bound, count in _BUCKET.findall(metrics)}
+    return seconds(metrics, "lake_loop_delay_seconds")
 
 
 def quantile(before: dict[float, float], after: dict[float, float], share: float) -> float | None:
-    """The delay that `share` of the beats in between did not exceed, as the upper bound of its bucket."""
+    """What `share` of those in between did not exceed, as the upper bound of its bucket."""
     counts = {bound: count - before.get(bound, 0.0) for bound, count in after.items()}
     beats = max(counts.values(), default=0.0)
     return next((bound for bound, count in sorted(counts.items()) if count >= share * beats), None) if beats else None
