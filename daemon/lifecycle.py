@@ -7,6 +7,7 @@ Order at the end: the supervisor's phases, workers, manifest and lock, logs.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -165,7 +166,7 @@ class _Life:
             Watch(self._clock, self._writer.manifest, self._config.compactor.close_delay_seconds),
             ControlService(jobs, self._writer.set_control, self._clock),
             Hangup(self._stopper.reload, reloader),
-            HeapService(self._clock, trim_of()),
+            HeapService(self._clock, gc.collect, trim_of()),
         ]
         services.append(Heartbeat(self._clock, self._notifier, parts.services, self._safe_mode.said))
         if simulator is not None:

@@ -1,4 +1,8 @@
-"""The C library's heap, asked every minute to give back what is free in it.
+"""Memory that nobody needs any more, given back every minute.
+
+Python frees what is in cycles (a connection that is over, its session, the error that ended it) only when it looks for
+cycles, and that is when many more objects were made than freed: rarely, where nearly all die young and thresholds are
+high (`runtime.loop`). A daemon whose connections are cut now and then held hundreds of dead sessions.
 
 glibc by itself gives back the end of its heap only. What bursts, large answers and outages needed once stays in the
 size of the process, in pieces between what was asked for since: a third of the heap of a busy daemon.
@@ -14,7 +18,7 @@ from collections.abc import Callable
 from runtime.clock import Clock, pause
 
 EVERY_SECONDS = 60.0
-"""A call takes some milliseconds, in which whoever wants memory waits."""
+"""Both take some milliseconds, in which everything waits."""
 Trim = Callable[[int], int]
 
 
@@ -27,17 +31,19 @@ def trim_of() -> Trim | None:
 
 
 class HeapService:
-    """Gives back what is free, by `trim` (runtime.service.Service)."""
+    """Frees what is in cycles by `collect`, and gives back what is free by `trim` (runtime.service.Service)."""
 
     name = "heap"
     phase = 0
 
-    def __init__(self, clock: Clock, trim: Trim | None) -> None:
+    def __init__(self, clock: Clock, collect: Callable[[], int], trim: Trim | None) -> None:
         self._clock = clock
+        self._collect = collect
         self._trim = trim
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until told to stop; done at once where there is nothing to call."""
-        if self._trim is not None:
-            while not await pause(self._clock, stop, EVERY_SECONDS):
+        """Until told to stop."""
+        while not await pause(self._clock, stop, EVERY_SECONDS):
+            self._collect()
+            if self._trim is not None:
                 self._trim(0)
