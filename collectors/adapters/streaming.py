@@ -147,7 +147,7 @@ class StreamingSession(Counting, ABC):
     def renew(self, streams: Sequence[Stream]) -> None:
         """Ask for these anew with the next `tick` (`market.probing.Renewing`)."""
         for stream in streams:
-            self.subscriber.renew([stream])
+            self.subscriber.renew([stream], silent=True)
 
     # --- for parsers ---
 

@@ -28,12 +28,15 @@ def number_of(text: str | None) -> int | None:
 
 
 class Request(msgspec.Struct):
-    """One question to the venue. A `renewal` ends or begins anew what was taken on before: nothing is news of it."""
+    """One question to the venue. A `renewal` ends or begins anew what was taken on before: nothing is news of it. Where
+    it has `unless`, by stream how much had come when it was decided, it is for what is still silent at its turn.
+    """
 
     streams: tuple[Stream, ...]
     sent_at: int
     what: str = SUBSCRIBE
     renewal: bool = False
+    unless: dict[str, int] | None = None
 
 
 class Subscriber:
@@ -60,6 +63,7 @@ class Subscriber:
             self.ask(again)
         for number in [n for n, r in self._waiting.items() if now >= r.sent_at + ANSWER_WITHIN]:
             out += self._unanswered(self._waiting.pop(number), now)
+        self._leave_what_speaks()
         if self._queue and self._pacer.take(now):
             out.append(self._send(self._queue.popleft(), now))
         return out
@@ -77,12 +81,16 @@ class Subscriber:
         """Subscribe to these too."""
         self._queue.extend(Request(some, 0) for some in self._parts(streams))
 
-    def renew(self, streams: Sequence[Stream]) -> None:
-        """End subscriptions and begin them again: some venues then send the whole book anew."""
-        asked = {stream for one in (*self._queue, *self._waiting.values()) if one.renewal for stream in one.streams}
+    def renew(self, streams: Sequence[Stream], *, silent: bool = False) -> None:
+        """End subscriptions and begin them again: some venues then send the whole book anew. With `silent` only those
+        that are silent still when it is their turn: others would miss what comes before they are taken on again.
+        """
+        renewals = [one for one in (*self._queue, *self._waiting.values()) if one.renewal]
+        asked = {stream for one in renewals if silent or one.unless is None for stream in one.streams}
         for some in self._parts([stream for stream in streams if stream not in asked]):
-            self._queue.append(Request(some, 0, UNSUBSCRIBE, renewal=True))
-            self._queue.append(Request(some, 0, SUBSCRIBE, renewal=True))
+            sent = {stream.name: self._states[stream.name].events for stream in some} if silent else None
+            self._queue.append(Request(some, 0, UNSUBSCRIBE, renewal=True, unless=sent))
+            self._queue.append(Request(some, 0, SUBSCRIBE, renewal=True, unless=sent))
 
     def sent(self, number: int, streams: tuple[Stream, ...], now: int) -> None:
         """A request that was sent in a recording; its answer is then understood like one of ours."""
@@ -110,6 +118,13 @@ class Subscriber:
         parts = reversed(batches(request.streams, half))
         self._queue.extendleft(Request(some, 0, renewal=request.renewal) for some in parts)
         return []
+
+    def _leave_what_speaks(self) -> None:
+        """Forget renewals that are next and no longer needed, before their subscriptions are ended."""
+        while self._queue and self._queue[0].what == UNSUBSCRIBE and (sent := self._queue[0].unless) is not None:
+            if any(self._states[name].events == events for name, events in sent.items()):
+                return
+            self._queue = deque(request for request in self._queue if request.unless is not sent)
 
     def _parts(self, streams: Sequence[Stream]) -> Iterable[tuple[Stream, ...]]:
         """`streams` as requests can name them."""

@@ -136,6 +136,30 @@ def test_what_has_missed_something_can_be_asked_for_anew(venue: str) -> None:
         assert any(symbol in text.lower() and "unsubscribe" not in text.lower() for text in after)
 
 
+@pytest.mark.parametrize("venue", [name for name, held in HELD.items() if not held.speaks_after])
+def test_what_speaks_again_before_its_turn_is_not_asked_for_anew(venue: str) -> None:
+    """To end its subscription then is to miss what comes until it is taken on again, and no gap would say so."""
+    exchange = exchanges.load(venue)
+    case = HELD[venue].cases[0]
+    streams = exchange.streams(case.market, ["trade", "quote"], [case.symbol, case.symbol.replace("BTC", "ETH")])
+    plan = exchange.connections(case.market, streams, exchange.ENDPOINTS[case.market])[0]
+    session = exchange.session(plan, "n-1-1")
+    session.start(AT * MS)
+    assert isinstance(session, Renewing)
+    speaks, silent = plan.streams[0], next(one for one in plan.streams if one.symbol != plan.streams[0].symbol)
+    times = [AT * MS + n * SECOND // 2 for n in range(1, 120)]
+    for now in times[:60]:
+        session.tick(now)  # what it began with is asked
+    session.renew([speaks])
+    session.renew([silent])
+    (state,) = [state for state in session.streams() if state.stream == speaks]
+    state.events += 1
+    texts = [out.text.lower() for now in times[60:] for out in session.tick(now) if isinstance(out, Send)]
+    assert not any(speaks.symbol.lower() in text for text in texts)
+    about = [("unsubscribe" in text) for text in texts if silent.symbol.lower() in text]
+    assert about == [True, False]
+
+
 def test_a_symbol_is_no_part_of_an_address() -> None:
     exchange, plan, stream = asked("okx", "spot", "trade", "A&instId=B/../C")
     fetch = exchange.probe(plan, stream)

@@ -53,8 +53,10 @@ class Subscriber:
         self._states = states
         self._limits = limits
         self._queue = deque(batches(streams, limits.streams_per_request))
-        self._renewals: deque[tuple[str, tuple[Stream, ...]]] = deque()
-        """(method, streams) of subscriptions to end and to begin anew."""
+        self._renewals: deque[dict[Stream, int]] = deque()
+        """Streams to be asked for anew, with how much each had sent when that was decided."""
+        self._ended: tuple[Stream, ...] = ()
+        """Those of them whose subscription was ended, and is begun anew next."""
         self._pacer = Pacer(limits.requests_per_second)
         self._waiting: dict[int, _Request] = {}
         self._asked_again: set[str] = set()
@@ -75,9 +77,13 @@ class Subscriber:
             out += self._unanswered(self._waiting.pop(number), now)
         if self._queue and self._pacer.take(now):
             out.append(self._send(self._queue.popleft(), now))
-        elif self._renewals and self._pacer.take(now):
-            method, streams = self._renewals.popleft()
-            out.append(self._send(streams, now, method, renewal=True))
+        elif self._ended and self._pacer.take(now):
+            streams, self._ended = self._ended, ()
+            out.append(self._send(streams, now, renewal=True))
+        elif (streams := self._silent_still()) and self._pacer.take(now):
+            self._renewals.popleft()
+            self._ended = streams
+            out.append(self._send(streams, now, UNSUBSCRIBE, renewal=True))
         elif self._may_list() and self._pacer.take(now):
             out.append(self._list(now))
         return out
@@ -95,14 +101,16 @@ class Subscriber:
         return streams
 
     def renew(self, streams: Sequence[Stream]) -> None:
-        """End the subscriptions of these and begin them again: the venue may have forgotten them."""
+        """End the subscriptions of these and begin them again, where they are still silent when it is their turn: the
+        venue may have forgotten them.
+        """
         for some in batches(streams, self._limits.streams_per_request):
-            self._renewals += [(UNSUBSCRIBE, some), (SUBSCRIBE, some)]
+            self._renewals.append({stream: self._states[stream.name].events for stream in some})
 
     def deadline(self) -> int | None:
         """When `tick` is wanted next."""
         times = [r.sent_at + ANSWER_WITHIN for r in self._waiting.values()]
-        if self._queue or self._renewals or self._may_list():
+        if self._queue or self._renewals or self._ended or self._may_list():
             times.append(self._pacer.next_at)
         if (again := self._refusals.deadline()) is not None:
             times.append(again)
@@ -143,6 +151,15 @@ class Subscriber:
         names = [stream.name for stream in streams]
         command = {"method": method, "params": names, "id": self._last_id}
         return Send(msgspec.json.encode(command).decode())
+
+    def _silent_still(self) -> tuple[Stream, ...]:
+        """The next ones to be asked for anew. What speaks again would only miss what comes before it is taken on."""
+        while self._renewals:
+            sent = self._renewals[0].items()
+            if silent := tuple(stream for stream, events in sent if self._states[stream.name].events == events):
+                return silent
+            self._renewals.popleft()
+        return ()
 
     def _may_list(self) -> bool:
         return bool(self._unsure) and not (self._queue or self._waiting)
