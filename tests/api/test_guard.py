@@ -16,6 +16,7 @@ from api.app import create
 from api.config import ServeConfig
 from api.guard import HEADERS, MAX_BODY, MAX_TARGET
 from api.state import Served
+from lake.errors import WrongQuestion
 from market.times import DAY
 from runtime.guesses import FREE, LATE_SECONDS, WAITING
 from tests.support.asgi import Asgi, alive
@@ -150,7 +151,7 @@ def test_a_token_has_256_bits_and_only_its_hash_is_kept(lake: Path, made: Any) -
     with pytest.raises(tokens.BadTokens, match="there is a token"):
         tokens.make(lake, "r", "read", T0)
     for name in ("", "../x", "a b", "x" * 65, "é"):
-        with pytest.raises(tokens.BadTokens, match="no name"):
+        with pytest.raises(WrongQuestion, match="no name"):
             tokens.make(lake, name, "read", T0)
     assert not tokens.revoke(lake, "nobody")
 
