@@ -1,7 +1,7 @@
 """Many files at once: whoever waits for the disk file by file waits for each, though it would take them together.
 
 A hundred files that are synced one after another take a hundred journal commits; asked for side by side they share a
-few, a tenth of the time or less, for the same CPU.
+few, for the same CPU (`scripts/bench_passes.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeVar
 from lake.errors import StorageFailed
 
 WIDTH = 8
-"""Files that are waited for at a time: more take no less where it was measured."""
+"""Files that are waited for at a time: each costs a thread that sleeps, and what more of them gain is the disk's."""
 S = TypeVar("S")
 T = TypeVar("T")
 

@@ -129,10 +129,6 @@ class LakeWriter:
         """Segments that are being written: the watermark of their streams stays before them."""
         self.record(segments=rows)
 
-    def seal(self, *rows: SegmentRow) -> None:
-        """Segments whose bytes are durable under their final name, empty ones too."""
-        self.record(segments=rows)
-
     def record_sessions(self, rows: Sequence[SessionRow]) -> None:
         self.record(sessions=rows)
 

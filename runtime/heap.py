@@ -2,7 +2,7 @@
 
 Python frees what is in cycles (a connection that is over, its session, the error that ended it) only when it looks for
 cycles, and that is when many more objects were made than freed: rarely, where nearly all die young and thresholds are
-high (`runtime.loop`). A daemon whose connections are cut now and then held hundreds of dead sessions.
+high (`runtime.loop`). In a daemon whose connections were cut for some minutes two of three in memory were dead.
 
 glibc by itself gives back the end of its heap only. What bursts, large answers and outages needed once stays in the
 size of the process, in pieces between what was asked for since: a third of the heap of a busy daemon.

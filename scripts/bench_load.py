@@ -147,7 +147,7 @@ def sealed_lake(root: Path, count: int, names: Sequence[str], span: int) -> None
                 path=raw_path(*STREAM, kind, last, "bench", len(held)), exchange=STREAM[0], market_type=STREAM[1],
                 kind=kind, state="sealed", period_start=last, period_end=end,
             )  # fmt: skip
-            writer.seal(*held, silence)
+            writer.record(segments=[*held, silence])
             writer.record_coverage(
                 [Coverage(*STREAM, kind, symbol, SESSION, START, START + span + MINUTE) for symbol in names]
             )

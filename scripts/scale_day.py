@@ -115,7 +115,7 @@ class Life:
                 self.lines += len(events)
                 rows.append(file.seal(at))
         if rows:
-            self.writer.seal(*rows)
+            self.writer.record(segments=rows)
 
     def _transform(self, now: int) -> None:
         from transformer.service import transform_once

@@ -291,7 +291,7 @@ def test_a_hot_file_that_changed_on_disk_is_made_again_from_its_segments(lake):
     durable.make_dirs((lake.root / raw).parent)
     durable.write_file(lake.root / raw, b"{}\n")
     sealed = SegmentRow(path=raw, **STREAM, kind="trade", state="transformed", period_start=T0, period_end=T0 + MINUTE)
-    lake.writer.seal(msgspec.structs.replace(sealed, rows=10, bytes=3, sha256="00"))
+    lake.writer.record(segments=[msgspec.structs.replace(sealed, rows=10, bytes=3, sha256="00")])
     broken = lake.part("trade", rows, parents=(tables.Parent(raw, "00"),))
     good = (lake.root / broken.path).read_bytes()
     (lake.root / broken.path).write_bytes(good[:100] + b"!" + good[101:])
@@ -424,7 +424,7 @@ def raw_of(lake, part):
     row = SegmentRow(
         path=path, **STREAM, kind="trade", state="transformed", period_start=T0, period_end=T0 + MINUTE, **held
     )
-    lake.writer.seal(row)
+    lake.writer.record(segments=[row])
     return path
 
 
@@ -528,8 +528,12 @@ def test_nothing_goes_while_the_clock_cannot_be_right(lake, reason):
     if reason == "said to be wrong":
         assert compact(lake, now, clock_sane=lambda: False).deleted == 0
     else:
-        lake.writer.seal(
-            SegmentRow(path="raw/later", **STREAM, kind="quote", state="sealed", period_start=now, period_end=now + DAY)
+        lake.writer.record(
+            segments=[
+                SegmentRow(
+                    path="raw/later", **STREAM, kind="quote", state="sealed", period_start=now, period_end=now + DAY
+                )
+            ]
         )
         assert compact(lake, now).deleted == 0
     assert (lake.root / path).exists()

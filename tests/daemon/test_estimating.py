@@ -184,16 +184,18 @@ def test_the_lake_is_asked_for_what_it_has_measured(tmp_path: Path) -> None:
     lane = {"exchange": "binance", "market_type": "linear"}
     now = T0 + 20 * MINUTE
     for kind, rows, size in (("trade", 100, 30_000), ("frames", 90, 6_000)):
-        held.writer.seal(
+        held.writer.record(segments=[
             SegmentRow(
                 path=f"raw/{kind}", **lane, kind=kind, state="sealed", period_start=T0, period_end=now, rows=rows,
                 bytes=size, sha256="0" * 64,
             )
-        )  # fmt: skip
-    held.writer.seal(
-        SegmentRow(
-            path="raw/young", **lane, kind="quote", state="sealed", period_start=T0, period_end=T0 + MINUTE, rows=9
-        )
+        ])  # fmt: skip
+    held.writer.record(
+        segments=[
+            SegmentRow(
+                path="raw/young", **lane, kind="quote", state="sealed", period_start=T0, period_end=T0 + MINUTE, rows=9
+            )
+        ]
     )
     held.cover(T0, now)
     held.cover(T0, now, "ETHUSDT")

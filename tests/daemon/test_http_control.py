@@ -85,8 +85,12 @@ async def test_health_readiness_and_metrics(serve, client, writer):
 async def test_status_tells_each_stream_its_watermark_lag_and_gaps(serve, client, writer):
     key = {"exchange": "binance", "market_type": "spot", "kind": "trade"}
     path = "raw/exchange=binance/market_type=spot/data_type=trade/date=2026-11-20/095900-node-000001.jsonl"
-    writer.seal(
-        SegmentRow(path=path, state="sealed", period_start=NOW - 60_000_000, period_end=NOW - 5_000_000, rows=0, **key)
+    writer.record(
+        segments=[
+            SegmentRow(
+                path=path, state="sealed", period_start=NOW - 60_000_000, period_end=NOW - 5_000_000, rows=0, **key
+            )
+        ]
     )
     writer.record_gaps([
         Gap(

@@ -283,12 +283,12 @@ async def test_what_never_ends_is_ended(capsys):
 
 def manifest_with_a_stream(folder, now):
     with LakeWriter.open(folder, "node", now, simulated=True) as writer:
-        writer.seal(
+        writer.record(segments=[
             SegmentRow(
                 path="raw/x.jsonl", exchange="binance", market_type="spot", kind="trade", state="sealed",
                 period_start=now, period_end=now + 60_000_000,
             )
-        )  # fmt: skip
+        ])  # fmt: skip
     return Manifest.read_only(folder)
 
 

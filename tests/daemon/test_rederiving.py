@@ -373,6 +373,6 @@ def test_frames_that_were_received_while_the_clock_was_ahead_are_read_in_their_t
     with LakeWriter.open(root, "box", LATER) as writer:
         (row,) = (row for row in writer.manifest.segments(kind=FRAMES) if root / row.path == path)
         times = ("period_start", "period_end", "recv_min", "recv_max")
-        writer.seal(msgspec.structs.replace(row, **{name: getattr(row, name) + ahead for name in times}))
+        writer.record(segments=[msgspec.structs.replace(row, **{name: getattr(row, name) + ahead for name in times})])
         assert writer.manifest.segments(kind=FRAMES)[2].path != row.path, "it begins behind the next ones"
     assert said(reproduce(root, tmp_path)) == []

@@ -198,7 +198,7 @@ def recorded_before_sealed(patch: pytest.MonkeyPatch) -> None:
                 live.row, state="sealed", period_end=min(now, self._end), rows=live.rows, bytes=live.size,
                 sha256=live._hash.hexdigest() if live.rows else "", **extent,
             )  # fmt: skip
-            self._writer.seal(row)
+            self._writer.record(segments=[row])
         return turn(self, now, final=final)
 
     patch.setattr(Spool, "turn", turned)

@@ -220,7 +220,9 @@ def test_a_start_that_fails_behind_the_manifest_lets_go_of_all(lake, monkeypatch
 def test_a_manifest_that_names_a_place_outside_of_the_lake_is_not_gone_by(lake, path):
     """A lake may come from somebody else: what its manifest names is opened, moved and removed."""
     with LakeWriter.open(lake, "node", NOW) as writer:
-        writer.seal(SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1))
+        writer.record(
+            segments=[SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1)]
+        )
         with contextlib.closing(sqlite3.connect(lake / "manifest.db")) as db, db:
             db.execute("UPDATE segments SET path = ?", (path,))
         with pytest.raises(CorruptManifest, match="no place in a lake"):
@@ -247,7 +249,9 @@ def test_a_new_manifest_that_the_disk_did_not_keep_right_takes_nobodys_place(lak
 
 def test_a_value_that_no_table_allows_is_damage(lake):
     with LakeWriter.open(lake, "node", NOW) as writer:
-        writer.seal(SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1))
+        writer.record(
+            segments=[SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1)]
+        )
     with sqlite3.connect(lake / "manifest.db") as db:
         db.execute("PRAGMA ignore_check_constraints = ON")
         db.execute("UPDATE segments SET state = 'sealee'")
@@ -259,7 +263,9 @@ def test_a_value_that_no_table_allows_is_damage(lake):
 def test_a_kind_that_there_is_not_is_damage_and_put_right_at_the_start(lake):
     """One flipped bit, found by the whole campaign: the start ended in a traceback."""
     with LakeWriter.open(lake, "node", NOW) as writer:
-        writer.seal(SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1))
+        writer.record(
+            segments=[SegmentRow(path="raw/a", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 1)]
+        )
     with contextlib.closing(sqlite3.connect(lake / "manifest.db")) as db, db:
         db.execute("UPDATE segments SET kind = 'tradE'")
     with pytest.raises(CorruptManifest, match="there is no kind 'tradE'"):
@@ -338,7 +344,7 @@ def test_a_name_that_is_no_ledgers_has_no_entries_and_is_told(lake):
 def test_what_has_been_read_again_is_noted_and_forgotten_with_its_file(lake):
     with LakeWriter.open(lake, "node", NOW) as writer:
         row = SegmentRow(path="raw/a", **STREAM, state="transformed", period_start=NOW, period_end=NOW + 1, rows=1)
-        writer.seal(row)
+        writer.record(segments=[row])
         version = writer.manifest.version
         writer.manifest.record_scrubs([], NOW)
         writer.manifest.record_scrubs(["raw/a", "raw/gone"], NOW)

@@ -68,7 +68,7 @@ class Life:
                 file.append(encode_lines(events) + bad, len(events) + bad.count(b"\n"), extent(events))
                 file.sync()
             sealed = file.seal(start + MINUTE)
-        self.writer.seal(sealed)
+        self.writer.record(segments=[sealed])
         return sealed
 
     def open_segment(self, start: int, ids: range) -> SegmentRow:
@@ -636,8 +636,8 @@ class RandomLife:
     def seal(self) -> None:
         self.n += 1
         path = layout.raw_path(*STREAM.values(), "trade", self.now, "node", self.n)
-        self.writer.seal(SegmentRow(path=path, **STREAM, kind="trade", state="sealed", period_start=self.now,
-                                    period_end=self.now + 1))  # fmt: skip
+        period = {"period_start": self.now, "period_end": self.now + 1}
+        self.writer.record(segments=[SegmentRow(path=path, **STREAM, kind="trade", state="sealed", **period)])
 
     def part(self) -> None:
         sealed = [row.path for row in self.writer.manifest.segments(state="sealed")]

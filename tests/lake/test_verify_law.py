@@ -264,7 +264,7 @@ def test_late_copies_of_rows_that_are_there_are_counted_wherever_they_end(lake: 
         row = next(r for r in writer.manifest.segments(kind="trade", state="transformed") if r.rows)
         again = row.path.replace("-000001", "-000077")
         (lake / again).write_bytes((lake / row.path).read_bytes())
-        writer.seal(msgspec.structs.replace(row, path=again, state="sealed", recorded_at=NOW))
+        writer.record(segments=[msgspec.structs.replace(row, path=again, state="sealed", recorded_at=NOW)])
         proven.transform_once(writer, proven.InlineExecutor(), NOW, proven.TransformerConfig())
         proven.compact(writer, NOW + 2 * proven.HOUR)
         assert writer.manifest.files("trade", level="part", date_to="2025-11-20") == []

@@ -93,7 +93,7 @@ def test_what_footers_cannot_say_is_in_the_ledger_too(writer):
     writer.open_segment(segment)
     assert entries(writer.root) == ["start"]
     segment.state, segment.period_end = "sealed", NOW + 60
-    writer.seal(segment)
+    writer.record(segments=[segment])
     writer.record_sessions(
         [SessionRow(session="s", exchange="binance", market_type="spot", source="ws", url="u", opened_at=NOW)]
     )
@@ -144,7 +144,7 @@ def test_a_commit_is_in_the_ledger_before_the_manifest_and_taken_back_where_it_f
 
 def test_failed_segments_and_files_whose_bytes_are_gone_are_in_the_ledger(writer):
     first = day(writer.root, 0, b"first")
-    writer.seal(SegmentRow(path="raw/1", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 60))
+    writer.record(segments=[SegmentRow(path="raw/1", **STREAM, state="sealed", period_start=NOW, period_end=NOW + 60)])
     assert writer.fail_segment("raw/1", "bad", NOW) == 1
     writer.publish(add=[first], now=NOW)
     writer.publish(remove=[first.path], now=NOW)

@@ -17,6 +17,7 @@ from scripts import (
     bench_ingest,
     bench_load,
     bench_page,
+    bench_passes,
     bench_read,
     bench_transform,
     scale_day,
@@ -113,6 +114,21 @@ def test_bars_of_ours_and_of_a_peer_are_equal(tmp_path, monkeypatch):
     assert "http" not in page
     assert "duckdb / ours" not in bench_page.table({"transform": told})
     assert "| duckdb |" in bench_page.table({"transform": told})
+
+
+def test_write_passes_are_measured_both_ways_with_all_their_lines(tmp_path, capsys):
+    given = ["--quick", "--markets", "2", "--minutes", "1", "--syncs", "2", "--place", str(tmp_path)]
+    assert bench_passes.main([*given, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["files"], told["equal"]) == (10, True)
+    assert told["sides"].keys() == {"one by one", "abreast"}
+    for side in told["sides"].values():
+        assert side["lines"] == 2 * 4 * 20 * 3
+        assert min(side["sync"], side["minute"], side["stop"], side["cpu_minute"]) > 0
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SystemExit) as left:
+        bench_passes.main(["--place", str(tmp_path / "missing")])
+    assert left.value.code == 64
 
 
 def test_bars_that_differ_are_found_out():

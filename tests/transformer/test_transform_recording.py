@@ -71,7 +71,7 @@ def test_provisional_bars_of_a_real_recording_equal_the_venues_candles(tmp_path,
                 if data:
                     durable.make_dirs((writer.root / path).parent)
                     durable.write_file(writer.root / path, data)
-                writer.seal(row)
+                writer.record(segments=[row])
             if number % 3 == 0:
                 transform_once(writer, InlineExecutor(), minute + MINUTE, TransformerConfig())
         summary = transform_once(writer, InlineExecutor(), minutes[-1] + 3 * MINUTE, TransformerConfig())

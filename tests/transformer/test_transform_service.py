@@ -71,7 +71,7 @@ class Segments:
         if lines:
             durable.make_dirs((self.writer.root / path).parent)
             durable.write_file(self.writer.root / path, data)
-        self.writer.seal(row) if state == "sealed" else self.writer.open_segment(row)
+        self.writer.record(segments=[row]) if state == "sealed" else self.writer.open_segment(row)
         return row
 
 

@@ -85,15 +85,7 @@ def run(
     """
     began, cpu = time.monotonic(), time.process_time()
     report = Report(seed=settings.seed, days=days)
-    report.replay = (
-        f"python -m tests.support.virtual.soak --seed {settings.seed} --days {days:g} --faults {faults}"
-        f" --rate {settings.rate:g}"
-        + (f" --symbols {','.join(settings.symbols)}" if settings.symbols != SYMBOLS else "")
-        + (f" --venues {','.join(settings.venues)}" if settings.venues != VENUES else "")
-        + (" --wide" if settings.wide else "")
-        + (f" --kinds {','.join(kinds)}" if kinds else "")
-        + (" --frames" if frames else "")
-    )
+    report.replay = _command(settings, days, faults, kinds, frames=frames)
     lanes = [
         schedule.Lane(venue, market, tuple(there))
         for venue, collected in settings.kinds.items()
@@ -130,6 +122,19 @@ def run(
     report.seconds, report.cpu_seconds = time.monotonic() - began, time.process_time() - cpu
     report.rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return report
+
+
+def _command(settings: Settings, days: float, faults: int, kinds: Sequence[str], *, frames: bool) -> str:
+    """What runs the same once more."""
+    return (
+        f"python -m tests.support.virtual.soak --seed {settings.seed} --days {days:g} --faults {faults}"
+        f" --rate {settings.rate:g}"
+        + (f" --symbols {','.join(settings.symbols)}" if settings.symbols != SYMBOLS else "")
+        + (f" --venues {','.join(settings.venues)}" if settings.venues != VENUES else "")
+        + (" --wide" if settings.wide else "")
+        + (f" --kinds {','.join(kinds)}" if kinds else "")
+        + (" --frames" if frames else "")
+    )
 
 
 def _plan(days: float, acts: Sequence[schedule.Act]) -> list[tuple[float, schedule.Act | None]]:
