@@ -107,6 +107,9 @@ def noted(writer: LakeWriter, work: str, arguments: Mapping[str, Any]) -> Iterat
     clock, book = SystemClock(), JobBook(writer)
     book.settle(clock.now())
     asked = asked_of(work, arguments, asker(f"dl {work}"), clock.now())
+    if CALLS[work].idle(writer.manifest, arguments) is not None and book.open(asked.request) is None:
+        yield lambda _result: None  # there is nothing to do, and no job that waits for that
+        return
     name = book.ask(asked.request, asked.chunks, clock.now()).job
     trying = Trying(writer, book, book.put(name, "running", clock.now()), clock.now())
     try:

@@ -26,7 +26,7 @@ from daemon.audit_fetch import Jobs, Reconciled
 from daemon.config import Config
 from lake import durable
 from lake.audit_ids import Explaining
-from lake.audits import Audit, Wanted, audits, begun, book_audits
+from lake.audits import Audit, Wanted, audits, begun, book_audits, each
 from lake.bars import EVERY_SYMBOL
 from lake.books import MISSING
 from lake.errors import CorruptFile, WrongQuestion
@@ -77,6 +77,15 @@ def question_of(arguments: Mapping[str, Any]) -> Question:
     return asked
 
 
+def refuse_nothing(snapshot: Snapshot, asked: Question) -> None:
+    """Raises WrongQuestion where no closed day is meant, Malformed for a bad date."""
+    days = each(snapshot, asked.wanted) or (asked.books and each(snapshot, asked.wanted, "book_delta"))
+    if not days and not (asked.archive and published(snapshot, asked)):
+        raise WrongQuestion(
+            "no closed day with bars is meant", "dl ls says what the lake has; dl compact closes days that are over"
+        )
+
+
 def comparable() -> dict[str, tuple[str, ...]]:
     """Venue -> markets of which it publishes trades of a day of UTC by ids that follow by one."""
     found: dict[str, tuple[str, ...]] = {}
@@ -94,6 +103,7 @@ def look(
 ) -> Audited:
     """What there is to say, without writing. Blocks. Raises WrongQuestion, Malformed, Refused, StorageFailed."""
     with manifest.snapshot() as now:
+        refuse_nothing(now, asked)
         found = audits(root, now, asked.wanted, report)
         found += book_audits(root, now, asked.wanted, report) if asked.books else []
         todo = published(now, asked) if asked.archive else []

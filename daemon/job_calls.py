@@ -18,11 +18,13 @@ from collectors.repair import Scope
 from daemon import archive_request, auditing
 from daemon.came import Came, files_came
 from daemon.jobs import Asked, JobsService, Report
+from daemon.repairing import Done
 from lake import job_plan
 from lake.errors import LakeError, WrongQuestion
 from lake.job_book import JobBook, Request
 from lake.job_plan import BACKFILL, REPAIR
 from lake.jobs import AttemptRow, ChunkRow, JobRow
+from lake.manifest import Manifest
 from lake.writer import LakeWriter
 from market.errors import MarketError
 from market.times import DAY, date_of, parse
@@ -36,15 +38,21 @@ Job = Callable[[Mapping[str, Any], Report], Awaitable[object]]
 Result = Mapping[str, Any]
 
 
+def _something(_manifest: Manifest, _arguments: Mapping[str, Any]) -> None:
+    """Only asking tells what there is."""
+
+
 class Call(msgspec.Struct, frozen=True):
     """One of them: what was asked in words and its parts (raises WrongQuestion), what of it is to be asked for again,
-    and what came of each part.
+    what came of each part, and what came of it where there is nothing to do, None where there may be (may raise
+    WrongQuestion): of that no job is made.
     """
 
     priority: int
     read: Callable[[Mapping[str, Any], int], tuple[str, list[ChunkRow]]]
     narrowed: Callable[[Mapping[str, Any], Sequence[ChunkRow]], Mapping[str, Any]]
     came: Callable[[ChunkRow, Result, Sequence[ChunkRow]], Came]
+    idle: Callable[[Manifest, Mapping[str, Any]], object | None] = _something
 
 
 def _part(number: int, exchange: str | None, market: str | None, kind: str | None, symbol: str | None,
@@ -104,11 +112,19 @@ def _archived(part: ChunkRow, result: Result, parts: Sequence[ChunkRow]) -> Came
 # --- repair by hand ---
 
 
-def _repair(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow]]:
+def _scope(arguments: Mapping[str, Any]) -> Scope:
     try:
-        scope = msgspec.convert(dict(arguments), Scope)
+        return msgspec.convert(dict(arguments), Scope)
     except msgspec.ValidationError as error:
         raise WrongQuestion(f"which gaps are to be repaired: {error}", "see dl gaps --help") from error
+
+
+def _none_open(manifest: Manifest, arguments: Mapping[str, Any]) -> object | None:
+    return None if _scope(arguments).gaps(manifest) else msgspec.to_builtins(Done())
+
+
+def _repair(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkRow]]:
+    scope = _scope(arguments)
     of = _names(scope.exchange, scope.market_type, scope.kind, scope.symbol)
     part = _part(0, scope.exchange, scope.market_type, scope.kind, scope.symbol, scope.start or 0, scope.end or now)
     return f"open gaps{f' of {of}' if of else ''}", [part]
@@ -131,6 +147,11 @@ def _reconcile(arguments: Mapping[str, Any], now: int) -> tuple[str, list[ChunkR
     return f"closed days{f' of {of}' if of else ''} against what the venue says of them", [part]
 
 
+def _none_closed(manifest: Manifest, arguments: Mapping[str, Any]) -> None:
+    with manifest.snapshot() as now:
+        auditing.refuse_nothing(now, auditing.question_of(arguments))
+
+
 def _reconciled(_part: ChunkRow, result: Result, _parts: Sequence[ChunkRow]) -> Came:
     audits = result["audits"]
     rows = sum(one["total"] for one in audits)
@@ -141,8 +162,8 @@ def _reconciled(_part: ChunkRow, result: Result, _parts: Sequence[ChunkRow]) -> 
 
 CALLS: Final[Mapping[str, Call]] = {
     "archive": Call(BACKFILL, _archive, _symbols, _archived),
-    "repair": Call(REPAIR, _repair, _same, _repaired),
-    "reconcile": Call(REPAIR, _reconcile, _same, _reconciled),
+    "repair": Call(REPAIR, _repair, _same, _repaired, _none_open),
+    "reconcile": Call(REPAIR, _reconcile, _same, _reconciled, _none_closed),
 }
 
 
@@ -200,7 +221,9 @@ class CallWork:
 
     async def plan(self, arguments: Mapping[str, Any], asked_by: str) -> Asked:
         """Raises WrongQuestion."""
-        return asked_of(self._work, arguments, asked_by, self._clock.now())
+        asked = asked_of(self._work, arguments, asked_by, self._clock.now())
+        told = await asyncio.to_thread(CALLS[self._work].idle, self._writer.manifest, arguments)
+        return asked if told is None else Asked(request=asked.request, chunks=(), told=told)
 
     async def run(self, job: JobRow, report: Report, _stop: asyncio.Event) -> object:
         """One call, of what is left. Raises what it raises."""
@@ -220,8 +243,9 @@ def control_job(jobs: JobsService, work: str) -> Job:
     """The control port's job of that name: one that its asker waits for."""
 
     async def run(arguments: Mapping[str, Any], progress: Report) -> object:
-        job, _ = await jobs.start(work, arguments, f"dl {work}")
-        assert job is not None, "it has parts"
+        job, told = await jobs.start(work, arguments, f"dl {work}")
+        if job is None:
+            return told
         _, result = await jobs.follow(job.job, progress)
         return result
 

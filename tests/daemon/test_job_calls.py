@@ -20,6 +20,8 @@ from lake.writer import LakeWriter
 from market.errors import MarketError
 from market.times import DAY, parse
 from tests.lake.test_jobs import NOW
+from tests.lake.test_manifest import file as file_row
+from tests.lake.test_manifest import gap
 from tests.support.clock import ManualClock, settle
 
 ARCHIVE = {"exchange": "binance", "market_type": "spot", "kind": "trade", "symbols": ["BTCUSDT", "BTC"],
@@ -51,9 +53,18 @@ class Offered:
 
 
 @pytest.fixture
-def writer(tmp_path: Path) -> Iterator[LakeWriter]:
+def empty(tmp_path: Path) -> Iterator[LakeWriter]:
     with LakeWriter.open(tmp_path, "box", NOW) as opened:
         yield opened
+
+
+@pytest.fixture
+def writer(empty: LakeWriter) -> LakeWriter:
+    """Of a lake in which a gap is open and a day is closed."""
+    day = file_row("versions/x.parquet", kind="bar_1m", level="day", symbol="BTCUSDT", date="2026-01-02", hour=None)
+    empty.publish(add=[day], now=NOW)
+    empty.record_gaps([gap(exchange="okx", symbol="BTC-USDT")])
+    return empty
 
 
 async def once(writer: LakeWriter, work: str, arguments: Mapping[str, Any], job: Offered) -> JobRow:
@@ -140,6 +151,35 @@ async def test_reconciling_is_done_where_every_day_is_verified(writer: LakeWrite
     assert (part.ts_from, part.ts_to) == (parse("2026-01-02"), parse("2026-01-02") + DAY)
     (attempt,) = writer.manifest.job_attempts(row.job)
     assert (attempt.rows, attempt.requests) == (14, 2)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"books": True, "archive": True}, {"exchange": "okx"}])
+async def test_reconciling_of_no_closed_day_is_refused_and_no_job(empty: LakeWriter, arguments: dict[str, Any]) -> None:
+    job = Offered()
+    with pytest.raises(WrongQuestion, match="no closed day with bars is meant"):
+        await CallWork("reconcile", empty, JobBook(empty), ManualClock(NOW), job).plan(arguments, "a test")
+    with pytest.raises(WrongQuestion, match="no closed day with bars is meant"), noted(empty, "reconcile", arguments):
+        pass
+    assert (empty.manifest.jobs(), job.asked) == ([], [])
+
+
+async def test_repair_where_no_gap_is_open_is_no_job(empty: LakeWriter) -> None:
+    clock, book, job = ManualClock(NOW), JobBook(empty), Offered()
+    jobs = JobsService(empty, book, clock, {"repair": CallWork("repair", empty, book, clock, job)}, lambda: False)
+    told: Any = await control_job(jobs, "repair")({}, lambda *_: None)
+    assert (told["closed"], told["left"], told["requests"]) == ([], [], 0)
+    with noted(empty, "repair", {}) as tell:
+        tell(told)
+    assert (empty.manifest.jobs(), job.asked) == ([], [])
+
+
+async def test_a_repair_that_waits_goes_on_where_its_gaps_are_closed_meanwhile(writer: LakeWriter) -> None:
+    with pytest.raises(KeyboardInterrupt), noted(writer, "repair", {}):
+        raise KeyboardInterrupt
+    writer.record_gaps([gap(exchange="okx", symbol="BTC-USDT", state="repaired", closed_at=NOW)])
+    with noted(writer, "repair", {}) as told:
+        told({"left": [], "rows": 0, "requests": 0, "closed": []})
+    assert [one.state for one in writer.manifest.jobs()] == ["done"]
 
 
 async def test_a_call_that_raises_is_a_job_that_failed_and_can_be_resumed(writer: LakeWriter) -> None:
