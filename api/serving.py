@@ -27,7 +27,13 @@ CONNECTIONS = 256
 
 
 class NotServed(LakeError):
-    """An address that is not served at: it is taken, or others reach it and there is no token."""
+    """An address that is not served at, since it is taken."""
+
+
+class WrongAddress(NotServed):
+    """One that is none, or that others reach while there is no token."""
+
+    exit_code = 2
 
 
 def run(
@@ -44,7 +50,7 @@ def run(
     served = Served(root, config, clock, endpoint)
     if not is_loopback(config.host) and not served.tokens:
         served.close()
-        raise NotServed(
+        raise WrongAddress(
             f"other machines can reach {config.host}, and there is no token to ask of them",
             "make one with: dl token NAME, or listen on 127.0.0.1",
         )
@@ -95,7 +101,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         family, kind, number, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, number)
     except OSError as error:
-        raise NotServed(f"{host} is no address: {error.strerror or error}", "choose another with --host") from error
+        raise WrongAddress(f"{host} is no address: {error.strerror or error}", "choose another with --host") from error
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

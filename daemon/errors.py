@@ -4,6 +4,7 @@ DaemonError(message)
  +-- ConfigError     the configuration is wrong: every error found, one a line, each with its place (exit 78)
  +-- NoConfig        there is no configuration file (exit 66)
  +-- StartFailed     something the start needs could not be had: a port, the simulator (exit 70)
+ |    +-- Taken       the address that replays were to be served at (exit 1)
  +-- NotServed       an address or a token that replays are not served at (exit 2)
 """
 
@@ -34,6 +35,10 @@ class NoConfig(DaemonError):
 
 class StartFailed(DaemonError):
     pass
+
+
+class Taken(StartFailed):
+    exit_code = 1
 
 
 class NotServed(DaemonError):

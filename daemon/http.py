@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -100,7 +101,9 @@ async def listen(
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
         await runner.cleanup()
-        raise StartFailed(f"cannot listen on {host}:{port}: {error.strerror or error} ({hint})") from error
+        code = error.errno or 0  # of the system's own asyncio's sentence names the place again
+        why = os.strerror(code) if code > 0 else error.strerror or error
+        raise StartFailed(f"cannot listen on {host}:{port}: {why} ({hint})") from error
     bound = runner.addresses[0]
     shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
     return runner, f"http://{shown}:{bound[1]}"

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from daemon.errors import NotServed
+from daemon.errors import NotServed, StartFailed, Taken
 from daemon.http import listen
 from daemon.replay_server import MAX_TARGET, Limits, ReplayServer
 from lake.reader import Lake
@@ -51,15 +51,18 @@ async def serve(
 ) -> None:
     """Until `stop`. Everything is served on `port` and on the one above it, where tardis-machine has its WebSockets.
 
-    Port 0 takes any one port. Raises StartFailed.
+    Port 0 takes any one port. Raises Taken.
     """
     server = ReplayServer(lake, clock, limits, token)
     async with contextlib.AsyncExitStack() as stack:
         addresses = []
         for one in (port, port + 1) if port else (0,):
-            runner, address = await listen(
-                server.application(), host, one, "choose another with --port", MAX_TARGET, cancelling=True
-            )
+            try:
+                runner, address = await listen(
+                    server.application(), host, one, "choose another with --port", MAX_TARGET, cancelling=True
+                )
+            except StartFailed as error:
+                raise Taken(str(error)) from error
             stack.push_async_callback(runner.cleanup)
             addresses.append(address)
         ready(addresses)

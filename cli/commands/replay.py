@@ -55,7 +55,8 @@ def replay(
     files was no frame, or a job failed. Not possible while another process writes the lake.
 
     With --serve nothing is taken: what is stored is sent again over HTTP and WebSocket until Ctrl-C, as the venue's own
-    frames or normalised, from any date and at any speed, beside a daemon or without one.
+    frames or normalised, from any date and at any speed, beside a daemon or without one. Exit code 1 where the address
+    is taken.
     """
     if serve:
         if files or exchange or market_type:

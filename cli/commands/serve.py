@@ -28,7 +28,7 @@ def serve(
     """Serve the lake over HTTP until Ctrl-C: rows, datasets, gaps, certificates; docs/api.md, and /docs on the server.
 
     It reads only; what changes the lake it asks the running daemon for. Other machines reach it with a token only:
-    make one with `dl token`. Exit code 1 where the address is taken, or is no loopback and there is no token.
+    make one with `dl token`. Exit code 1 where the address is taken, 2 where it is no loopback and there is no token.
     """
     import msgspec
 
