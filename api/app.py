@@ -18,7 +18,7 @@ from api import errors, models, pages
 from api.answers import json_answer
 from api.errors import Refused
 from api.guard import Guard, Policy
-from api.questions import known
+from api.questions import known, once
 from api.routes import asking, datasets, deleting, features, jobs, live, older, quality, reading, taking_in, venues
 from api.state import Served
 from lake.errors import LakeError
@@ -76,8 +76,8 @@ def create(served: Served, host: str | None = None, names: tuple[str, ...] = ())
     app.state.served = served
     app.add_api_route("/health", _health, response_model=models.Health, tags=["server"], summary="Whether it answers")
     app.add_api_route("/", _start, include_in_schema=False, response_model=None)
-    app.include_router(older.router)
-    app.include_router(features.plain)
+    for router in (older.router, features.plain):
+        app.include_router(router, dependencies=[Depends(once)])
     for module in (datasets, reading, quality, live, venues, taking_in, jobs, features, asking, deleting):
         app.include_router(module.router, prefix=V1, dependencies=[Depends(known)])
     pages.add(app)

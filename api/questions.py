@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from collections import Counter
+from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
 from fastapi import Depends, Query
 from fastapi.dependencies.models import Dependant
@@ -70,8 +71,11 @@ def lower(name: str | None) -> str | None:
 
 
 async def market_of(market_type: MarketType = None, market: Market = None) -> str | None:
-    """The market that is asked for, by either name."""
-    return lower(market_type or market)
+    """The market that is asked for, by either name. Raises WrongQuestion where they name two."""
+    first, second = lower(market_type), lower(market)
+    if first and second and first != second:
+        raise WrongQuestion(f"market_type={first} and market={second} are two markets", "give one of them")
+    return first or second
 
 
 TheMarket: TypeAlias = Annotated[str | None, Depends(market_of)]
@@ -109,10 +113,29 @@ async def known(connection: HTTPConnection) -> None:
     if wrong := next((name for name in given if name not in taken), None):
         hint = f"it takes {', '.join(taken)}" if taken else "it takes none"
         raise WrongQuestion(f"there is no parameter {wrong[:40]!r} at this address", hint)
+    await once(connection)
 
 
-def _taken(dependant: Dependant) -> set[str]:
-    return {field.alias for field in dependant.query_params}.union(*map(_taken, dependant.dependencies))
+async def once(connection: HTTPConnection) -> None:
+    """Raises WrongQuestion for a parameter that is given twice and takes one value: which is meant is not known."""
+    taken = _taken(connection.scope["route"].dependant)
+    for name, count in Counter(name for name, _ in connection.query_params.multi_items()).items():
+        if count > 1 and not taken.get(name, True):
+            often = [each for each, many in sorted(taken.items()) if many]
+            hint = f"of {', '.join(often)} there may be several" if often else "ask once for each"
+            raise WrongQuestion(f"{name[:40]!r} is given {count} times, and takes one value", hint)
+
+
+def _taken(dependant: Dependant) -> dict[str, bool]:
+    """The parameters of an address, and whether each may be given often."""
+    held = {field.alias: _often(field.field_info.annotation) for field in dependant.query_params}
+    for more in dependant.dependencies:
+        held |= _taken(more)
+    return held
+
+
+def _often(annotation: Any) -> bool:
+    return get_origin(annotation) is list or any(map(_often, get_args(annotation)))
 
 
 Question: TypeAlias = Annotated[Asked, Depends(asked)]

@@ -41,6 +41,10 @@ MarketTypeOption = Annotated[
     str | None, typer.Option("--market-type", "--market", help="Only this market: spot, linear, …")
 ]
 SymbolOption = Annotated[str | None, typer.Option(help="Only this symbol, as the venue spells it.")]
+SymbolsOption = Annotated[
+    list[str] | None,
+    typer.Option("--symbol", help="Only this symbol, as the venue spells it; may be given often."),
+]
 StartOption = Annotated[
     str | None, typer.Option("--start", "--from", help="From this time on (UTC): 2026-11-20 or 2026-11-20T13:45:00Z.")
 ]
@@ -84,6 +88,11 @@ class NoDaemon(LakeError):
     """Something was to be done by a daemon, and none runs."""
 
     exit_code = 69
+
+
+def unmet(symbols: list[str] | None, there: Callable[[str], bool]) -> list[str]:
+    """Of several symbols those that are not `there`: one that is misspelt may not hide behind the others."""
+    return [one for one in symbols if not there(one)] if symbols is not None and len(symbols) > 1 else []
 
 
 def span_of(start: str | None, end: str | None) -> Interval | None:

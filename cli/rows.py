@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 SHOWN = 20
 ENDINGS = (".parquet", ".csv", ".jsonl")
 LimitOption = Annotated[
-    int, typer.Option(min=0, help=f"At most this many rows on the screen (0: all; default {SHOWN}).")
+    int | None,
+    typer.Option(min=0, help=f"At most this many rows (0: all; default {SHOWN} on the screen, all as JSON)."),
 ]
 ColumnsOption = Annotated[str | None, typer.Option(help="Only these columns, parted by commas.")]
 OutOption = Annotated[
@@ -42,16 +43,16 @@ def columns_of(columns: str | None) -> list[str] | None:
     return None if columns is None else [name.strip() for name in columns.split(",")]
 
 
-def give(table: pa.Table, nothing: str, *, out: Path | None, as_json: bool, limit: int) -> int:
+def give(table: pa.Table, nothing: str, *, out: Path | None, as_json: bool, limit: int | None) -> int:
     """The exit code: 1 where there are no rows, which `nothing` then says."""
     if not table.num_rows:
         ERR.print(nothing, markup=False)
     if out is not None:
         _said(write_batches(table.schema, table.to_batches(), out), out)
     elif as_json:
-        _print_lines(table if limit in (0, SHOWN) else table.slice(0, limit))
+        _print_lines(table.slice(0, min(limit, table.num_rows)) if limit else table)
     elif table.num_rows:
-        _show(table, limit)
+        _show(table, SHOWN if limit is None else limit)
     _tell(table, table.num_rows)
     return 0 if table.num_rows else 1
 
@@ -88,10 +89,12 @@ def _tell(table: pa.Table | pa.RecordBatchReader, rows: int) -> None:
     ERR.print(f"{until}{missing}", markup=False)
 
 
-def check_target(out: Path | None) -> None:
+def check_target(out: Path | None, limit: int | None) -> None:
     """What cannot be written is said before anything is read. Raises UsageError."""
     if out is None:
         return
+    if limit:
+        raise UsageError("--out writes all rows, and --limit wants some", "leave one of them out; --end ends sooner")
     if out.suffix not in ENDINGS:
         raise UsageError(f"--out {out} has no known ending", f"use {', '.join(ENDINGS)}")
     if out.is_dir() or not out.parent.is_dir():
@@ -101,7 +104,7 @@ def check_target(out: Path | None) -> None:
 
 def _show(table: pa.Table, limit: int) -> None:
     """The first rows without columns that are null or the same everywhere, which are said once above them."""
-    shown = table.slice(0, limit) if limit else table
+    shown = table.slice(0, min(limit, table.num_rows)) if limit else table
     same, names = [], []
     for name in shown.column_names:
         values = {cell(spelt(value)) for value in shown.column(name).to_pylist()}

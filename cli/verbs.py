@@ -7,6 +7,7 @@ the panel that it is looked for in.
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Iterator, MutableMapping
 from typing import Any, Final
 
@@ -16,6 +17,20 @@ from typer.main import get_command
 
 MARKUP: Final = "markdown"
 """Of the three ways in which help is shown, the one that flows paragraphs."""
+
+
+class Once(TyperCommand):
+    """A command that refuses an option given twice where it takes one value: which of them is meant it cannot know."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        left = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(given)
+            for param, times in Counter(order).items():
+                if times > 1 and not (getattr(param, "is_flag", False) or getattr(param, "multiple", False)):
+                    ctx.fail(f"{' / '.join(param.opts)} is given {times} times, and takes one value.")
+        return left
 
 
 class Verb:
@@ -32,10 +47,12 @@ class Verb:
         """The command itself, by the name it was called."""
         found = getattr(importlib.import_module(f"cli.commands.{self.module}"), self.name)
         if isinstance(found, typer.Typer):
+            for info in found.registered_commands:
+                info.cls = Once
             made: Any = get_command(found)
         else:
             alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=MARKUP)
-            alone.command()(found)
+            alone.command(cls=Once)(found)
             made = get_command(alone)
         made.name, made.hidden = called, self.hidden
         for one in (made, *getattr(made, "commands", {}).values()):

@@ -68,8 +68,12 @@ def headers(token: str | None) -> dict[str, str]:
 
 
 def get(path: str, **query: Any) -> Request:
-    """A question; what is None is not said, times as microseconds."""
+    """A question; what is None is not said, times as microseconds. No symbol at all is one without a name, which
+    nothing answers to: left out, it would ask for every symbol.
+    """
     said = {name: said_of(value) for name, value in query.items() if value is not None}
+    if said.get("symbol") == []:
+        said["symbol"] = ""
     asked = urlencode({name: value for name, value in said.items() if value != []}, doseq=True)
     return Request("GET", V1 + path + (f"?{asked}" if asked else ""))
 

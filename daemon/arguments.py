@@ -39,6 +39,19 @@ class Options(msgspec.Struct, frozen=True):
     lake: Path | None = None
 
 
+class _Once(argparse.Action):
+    """An option that takes one value: given twice it is not known which is meant."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, name: str | None = None
+    ) -> None:
+        given = vars(namespace).setdefault("given", set())
+        if self.dest in given:
+            parser.error(f"argument {name}: is given twice, and takes one value")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -54,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    made.register("action", None, _Once)
     add = made.add_argument
     add("--config", type=Path, default=Path("config.yml"), metavar="FILE", help="configuration (default: config.yml)")
     add("--lake", type=Path, metavar="DIR", help="folder of the lake, in place of the configured one")

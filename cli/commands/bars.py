@@ -15,13 +15,12 @@ from cli.places import (
     LakeOption,
     MarketTypeOption,
     StartOption,
-    SymbolOption,
+    SymbolsOption,
     command,
     lake_root,
     span_of,
 )
 from cli.rows import (
-    SHOWN,
     AcrossOption,
     AsOfOption,
     ColumnsOption,
@@ -43,12 +42,12 @@ def bars(
     as_json: JsonOption = False,
     exchange: ExchangeOption = None,
     market_type: MarketTypeOption = None,
-    symbol: SymbolOption = None,
+    symbol: SymbolsOption = None,
     start: StartOption = None,
     end: EndOption = None,
     offset: Annotated[str, typer.Option(help="Windows begin so much later: 8h, -30m, …")] = "0s",
     columns: ColumnsOption = None,
-    limit: LimitOption = SHOWN,
+    limit: LimitOption = None,
     fill: FillOption = Fill.NONE,
     min_state: MinStateOption = "provisional",
     version: VersionOption = None,
@@ -63,7 +62,7 @@ def bars(
     from lake import Lake
 
     span_of(start, end)
-    check_target(out)
+    check_target(out, limit)
     with Lake(lake_root(lake, config)) as held:
         table = held.bars(
             interval,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cli.output import print_json, print_table, when
+from typing import Any
+
+from cli.output import ERR, print_json, print_table, when
 from cli.places import (
     ConfigOption,
     EndOption,
@@ -12,10 +14,11 @@ from cli.places import (
     LakeOption,
     MarketTypeOption,
     StartOption,
-    SymbolOption,
+    SymbolsOption,
     command,
     lake_root,
     span_of,
+    unmet,
 )
 
 COLUMNS = (
@@ -42,7 +45,7 @@ def coverage(
     kind: KindOption = None,
     exchange: ExchangeOption = None,
     market_type: MarketTypeOption = None,
-    symbol: SymbolOption = None,
+    symbol: SymbolsOption = None,
     start: StartOption = None,
     end: EndOption = None,
 ) -> int:
@@ -55,9 +58,13 @@ def coverage(
 
     span_of(start, end)
     with Lake(lake_root(lake, config)) as held:
-        found = held.coverage(
-            kind=kind, exchange=exchange, market_type=market_type, symbol=symbol, start=start, end=end
-        )
+        asked: dict[str, Any] = {
+            "kind": kind, "exchange": exchange, "market_type": market_type, "start": start, "end": end,
+        }  # fmt: skip
+        found = held.coverage(symbol=symbol, **asked)
+        unknown = unmet(symbol, lambda one: bool(held.coverage(symbol=one, **asked))) if found else []
+    if unknown:
+        ERR.print(f"nothing of {', '.join(unknown)} was collected", markup=False)
     bounded = start is not None and end is not None
     if as_json:
         print_json(found)
@@ -71,4 +78,4 @@ def coverage(
             for one in found
         ]  # fmt: skip
         print_table("", COLUMNS, rows, "nothing of that was collected")
-    return 1 if bounded and (not found or not all(one.complete for one in found)) else 0
+    return 1 if bounded and (not found or unknown or not all(one.complete for one in found)) else 0

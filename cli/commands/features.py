@@ -24,7 +24,6 @@ from cli.places import (
     span_of,
 )
 from cli.rows import (
-    SHOWN,
     AcrossOption,
     AsOfOption,
     ColumnsOption,
@@ -181,7 +180,7 @@ def get(
     end: EndOption = None,
     known_by: Annotated[str | None, typer.Option(help="Only what was known at this time (UTC).")] = None,
     columns: ColumnsOption = None,
-    limit: LimitOption = SHOWN,
+    limit: LimitOption = None,
     out: OutOption = None,
 ) -> int:
     """Read one version, to the screen or to a file. A .parquet of all of it is the stored file, byte for byte.
@@ -191,7 +190,7 @@ def get(
     from lake import Lake, durable
 
     span_of(start, end)
-    check_target(out)
+    check_target(out, limit)
     with Lake(lake_root(lake, config)) as held:
         row = held.features.get(name, version, exchange=exchange, market_type=market_type, symbol=symbol)
         whole = not any((start, end, known_by, columns))
@@ -221,7 +220,7 @@ def join(
     at: Annotated[At, typer.Option(help="When a bar asks what is known: at its open or its close.")] = At.OPEN,
     max_age: Annotated[str | None, typer.Option(help="Values of a time further back than this are none: 1h.")] = None,
     columns: ColumnsOption = None,
-    limit: LimitOption = SHOWN,
+    limit: LimitOption = None,
     fill: FillOption = Fill.NONE,
     min_state: MinStateOption = "provisional",
     version: Revision = None,
@@ -237,7 +236,7 @@ def join(
     from lake import Lake
 
     span_of(start, end)
-    check_target(out)
+    check_target(out, limit)
     with Lake(lake_root(lake, config)) as held:
         table = held.features.join(
             names, kind, exchange=exchange, market_type=market_type, symbol=symbol, start=start, end=end,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,13 +16,16 @@ from cli.places import (
     LakeOption,
     MarketTypeOption,
     StartOption,
-    SymbolOption,
+    SymbolsOption,
     UsageError,
     command,
     lake_root,
+    unmet,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lake import Lake
     from market.session import Gap
 
@@ -40,7 +43,7 @@ def gaps(
     kind: KindOption = None,
     exchange: ExchangeOption = None,
     market_type: MarketTypeOption = None,
-    symbol: SymbolOption = None,
+    symbol: SymbolsOption = None,
     start: StartOption = None,
     end: EndOption = None,
     day: Annotated[str | None, typer.Option(help="Only this day (UTC), in place of --start and --end.")] = None,
@@ -74,16 +77,22 @@ def gaps(
     if repair:
         if state != "open":
             raise UsageError(f"--state {state} is not repaired", "open gaps are: leave --state out")
-        return asked_for(root, (exchange, market_type, kind, symbol), (low, high), config, dry_run, as_json)
+        if symbol is not None and len(symbol) > 1:
+            raise UsageError("--repair asks for gaps of one --symbol, or of all", "run it once for each")
+        one = symbol[0] if symbol else None
+        return asked_for(root, (exchange, market_type, kind, one), (low, high), config, dry_run, as_json)
     from lake import Lake
 
-    asked = {"kind": kind, "exchange": exchange, "market_type": market_type, "symbol": symbol}
+    asked: dict[str, Any] = {"kind": kind, "exchange": exchange, "market_type": market_type, "symbol": symbol}
     with Lake(root) as held:
         found = held.gaps(**asked, state="all", start=low, end=high)
         stored = bool(found) or not any(asked.values()) or _stored(held, asked)
+        unknown = unmet(symbol, lambda one: _stored(held, {**asked, "symbol": one})) if stored else []
     listed = [gap for gap in found if state in ("all", gap.state)]
     if not stored:
         ERR.print("nothing is stored of that; dl ls says what is")
+    if unknown:
+        ERR.print(f"nothing is stored of {', '.join(unknown)}; dl ls says what is", markup=False)
     if as_json:
         print_json(listed)
     elif stored:
@@ -91,7 +100,7 @@ def gaps(
     return 1 if any(gap.state == "open" for gap in listed) else 0
 
 
-def _stored(lake: Lake, asked: dict[str, str | None]) -> bool:
+def _stored(lake: Lake, asked: Mapping[str, Any]) -> bool:
     """Whether the lake knows of what has no gap: of what nobody collects there is none either."""
     held = (one for one in lake.datasets(**asked) if asked["symbol"] is None or one.symbol is not None)
     return any(held) or bool(lake.coverage(**asked))

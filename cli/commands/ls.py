@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.output import OUT, print_json, print_table, size
+from cli.output import ERR, OUT, print_json, print_table, size
 from cli.places import (
     ConfigOption,
     ExchangeOption,
@@ -16,11 +16,12 @@ from cli.places import (
     KindOption,
     LakeOption,
     MarketTypeOption,
-    SymbolOption,
+    SymbolsOption,
     UsageError,
     command,
     lake_root,
     reading,
+    unmet,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def ls(
     kind: KindOption = None,
     exchange: ExchangeOption = None,
     market_type: MarketTypeOption = None,
-    symbol: SymbolOption = None,
+    symbol: SymbolsOption = None,
     date: Annotated[str | None, typer.Option(help="Only this UTC day, YYYY-MM-DD.")] = None,
     files: Annotated[bool, typer.Option("--files", help="One line a file, with its SHA-256.")] = False,
 ) -> int:
@@ -52,7 +53,11 @@ def ls(
         with reading(root) as manifest, manifest.snapshot() as now:
             found = held_files.files(now, kind, exchange, market_type, dates=(date, date))
     else:
-        found = _of_symbol(root, symbol, kind=kind, exchange=exchange, market_type=market_type, date=date)
+        asked = {"kind": kind, "exchange": exchange, "market_type": market_type, "date": date}
+        found = _of_symbols(root, symbol, **asked)
+        unknown = unmet(symbol, lambda one: bool(_of_symbols(root, [one], **asked))) if found else []
+        if unknown:
+            ERR.print(f"the lake holds nothing like that of {', '.join(unknown)}", markup=False)
     if as_json:
         print_json(found)
         return 0
@@ -72,19 +77,19 @@ def ls(
         total[2] += row.bytes
     lines = [[*key, count, rows, size(count_bytes)] for key, (count, rows, count_bytes) in groups.items()]
     columns = ["exchange", "market", "kind", "symbol", "date", "state", "files", "rows", "bytes"]
-    asked = any((kind, exchange, market_type, symbol, date))
-    print_table("", columns, lines, "the lake holds nothing like that" if asked else "the lake holds no files yet")
+    narrowed = any((kind, exchange, market_type, symbol, date))
+    print_table("", columns, lines, "the lake holds nothing like that" if narrowed else "the lake holds no files yet")
     return 0
 
 
-def _of_symbol(root: Path, symbol: str, **asked: str | None) -> list[Held]:
-    """The files of one symbol, those of all symbols only of markets where it was collected."""
+def _of_symbols(root: Path, symbols: list[str], **asked: str | None) -> list[Held]:
+    """The files of some symbols, those of all symbols only of markets where it was collected."""
     from lake import Lake
 
     with Lake(root) as held:
-        known = held.datasets(exchange=asked["exchange"], market_type=asked["market_type"], symbol=symbol)
+        known = held.datasets(exchange=asked["exchange"], market_type=asked["market_type"], symbol=symbols)
         there = {(one.exchange, one.market_type) for one in known if one.symbol is not None}
-        found = held.files(symbol=symbol, **asked)
+        found = held.files(symbol=symbols, **asked)
     return [one for one in found if (one.file.exchange, one.file.market_type) in there]
 
 

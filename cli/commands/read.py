@@ -15,13 +15,12 @@ from cli.places import (
     LakeOption,
     MarketTypeOption,
     StartOption,
-    SymbolOption,
+    SymbolsOption,
     command,
     lake_root,
     span_of,
 )
 from cli.rows import (
-    SHOWN,
     AcrossOption,
     AsOfOption,
     ColumnsOption,
@@ -63,11 +62,11 @@ def read(
     as_json: JsonOption = False,
     exchange: ExchangeOption = None,
     market_type: MarketTypeOption = None,
-    symbol: SymbolOption = None,
+    symbol: SymbolsOption = None,
     start: StartOption = None,
     end: EndOption = None,
     columns: ColumnsOption = None,
-    limit: LimitOption = SHOWN,
+    limit: LimitOption = None,
     fill: FillOption = Fill.NONE,
     min_state: MinStateOption = "provisional",
     version: VersionOption = None,
@@ -83,7 +82,7 @@ def read(
     from lake import Lake
 
     span_of(start, end)
-    check_target(out)
+    check_target(out, limit)
     asked: dict[str, Any] = {
         "exchange": exchange, "market_type": market_type, "symbol": symbol, "start": start, "end": end,
         "columns": columns_of(columns), "min_state": min_state, "version": version, "as_of": as_of,

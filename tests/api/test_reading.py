@@ -46,6 +46,21 @@ async def test_a_misspelt_parameter_is_refused_with_those_there_are(api: Asgi) -
     assert (await api.get("/list", simbol="BTCUSDT")).status == 200, "clients of other lakes go on working"
 
 
+async def test_a_parameter_that_takes_one_value_is_refused_where_it_is_given_twice(api: Asgi) -> None:
+    for path in ("/api/v1/gaps", "/api/v1/datasets", "/list", "/api/v1/read/trade"):
+        answer = await api.get(path, exchange=["binance", "okx"])
+        assert (answer.status, answer.json()["error"]) == (400, "WrongQuestion")
+        assert "'exchange' is given 2 times, and takes one value" in answer.json()["detail"]
+    assert "of symbol there may be several" in answer.json()["detail"]
+    assert (await api.get("/api/v1/datasets", symbol=["BTCUSDT", "ETHUSDT"])).status == 400, "a filter, not a list"
+    answer = await api.get("/api/v1/read/trade", symbol=["BTC/USD", "BTCUSDT"], columns="symbol")
+    assert {row["symbol"] for row in answer.json()["rows"]} == {"BTC/USD", "BTCUSDT"}
+    assert (await api.get("/list", other=["1", "2"])).status == 200, "what means nothing there may come as it likes"
+    answer = await api.get("/api/v1/gaps", market="spot", market_type="linear")
+    assert (answer.status, "are two markets" in answer.json()["detail"]) == (400, True)
+    assert (await api.get("/api/v1/gaps", market="Linear", market_type="linear")).status == 200
+
+
 async def test_of_a_symbol_that_nobody_collects_no_answer_says_that_it_is_complete(api: Asgi) -> None:
     answer = await api.get("/api/v1/completeness/trade", symbol="NOSUCH")
     assert (answer.json()["complete_until"], answer.json()["unknown"]) == (None, ["NOSUCH"])

@@ -1,12 +1,16 @@
 """dl bars, coverage, certificate and lineage: what `Lake` answers, for people and for programs."""
 
+import errno
 import json
+import os
+import socket
 
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from cli.app import app
+from cli.verbs import COMMANDS, Once
 from lake.rows import CertificateRow
 from lake.tables import Parent
 from market.times import DAY, MINUTE, SECOND, Interval
@@ -58,6 +62,70 @@ def test_bars_of_any_interval_say_how_complete_they_are(lake):
     nothing = " ".join(ask("bars", "--lake", lake, "--exchange", "nyse", expect=1).output.split())
     assert "no bars here; the lake has bars of binance linear BTCUSDT (2024-07-19 to 2024-07-19)" in nothing
     assert "use whole seconds" in ask("bars", "0s", "--lake", lake, expect=2).output
+
+
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (("read", "trade", "--exchange", "binance", "--exchange", "okx"), "--exchange"),
+        (("read", "trade", "--from", "2024-07-19", "--start", "2024-07-20"), "--start / --from"),
+        (("certificate", "trade", "--date", "2024-07-19", "--symbol", "BTCUSDT", "--symbol", "X"), "--symbol"),
+        (("features", "list", "--lake", "elsewhere"), "--lake"),
+        (("status", "--config=a", "--config", "b"), "--config"),
+    ],
+)
+def test_an_option_that_takes_one_value_is_refused_by_name_where_it_is_given_twice(lake, words, name):
+    said = ask(*words, "--lake", lake, expect=2)
+    assert f"{name} is given 2 times, and takes one value." in said.stderr
+    assert said.stdout == ""
+
+
+def test_what_may_be_given_twice_may_and_help_is_shown_in_any_case(lake):
+    assert ask("status", "--json", "--json", "--lake", lake).stdout
+    assert "Usage" in ask("read", "--lake", "a", "--lake", "b", "--help").stdout
+    types = ("--type", "trade", "--type", "bar_1m", "--symbol", "BTCUSDT", "--symbol", "X")
+    said = ask("export", "--out", lake.parent / "files", "--format", "csv", *types, "--lake", lake, "--dry-run").stdout
+    assert said.count("would write") == 2
+
+
+def test_every_command_looks_at_how_often_an_option_is_given():
+    made = [verb.load(name) for name, verb in COMMANDS.items()]
+    every = [one for verb in made for one in getattr(verb, "commands", {"": verb}).values()]
+    assert [one.name for one in every if not isinstance(one, Once)] == []
+
+
+def test_several_symbols_are_read_and_one_that_nobody_collects_is_named(lake):
+    both = ("--symbol", "BTCUSDT", "--symbol", "NOSUCH")
+    assert len(rows_of(lake, "read", "trade", *both)) == 60
+    assert len(rows_of(lake, "bars", "30m", *both)) == len(rows_of(lake, "bars", "30m"))
+    assert "nothing is known of NOSUCH" in ask("read", "trade", *both, "--lake", lake).stderr
+    assert "like that of NOSUCH" in ask("ls", *both, "--lake", lake).stderr
+    assert "nothing is stored of NOSUCH" in ask("gaps", *both, "--lake", lake, expect=1).stderr
+    hour = ("--kind", "trade", "--start", "2024-07-19", "--end", "2024-07-19T01:00", "--lake", lake)
+    assert "nothing of NOSUCH was collected" in ask("coverage", *both, *hour, expect=1).stderr
+    assert ask("coverage", *both[:2], *hour).stderr == ""
+    assert "of one --symbol" in ask("gaps", "--repair", *both, "--lake", lake, expect=2).stderr
+
+
+def test_a_limit_holds_for_rows_as_json_too_and_is_none_of_a_files(lake):
+    assert [len(rows_of(lake, "read", "trade", *limit)) for limit in ((), ("--limit", "0"), ("--limit", "20"))] == [
+        60, 60, 20,
+    ]  # fmt: skip
+    assert len(rows_of(lake, "read", "trade", "--limit", str(10**25))) == 60
+    assert ask("read", "trade", "--limit", 10**25, "--lake", lake).stdout.count("\n") >= 60
+    for what in (("read", "trade"), ("bars", "1h")):
+        said = ask(*what, "--out", lake.parent / "x.csv", "--limit", 5, "--lake", lake, expect=2).stderr
+        assert "--out writes all rows" in said
+    assert not (lake.parent / "x.csv").exists()
+
+
+def test_where_nothing_can_be_served_the_code_says_whether_the_command_line_is_wrong(lake):
+    assert "there is no token" in ask("serve", "--host", "0.0.0.0", "--lake", lake, expect=2).stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for what in (("serve",), ("replay", "--serve")):
+            said = ask(*what, "--port", port, "--lake", lake, expect=1).stderr
+            assert f"cannot listen on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)} (choose another" in said
 
 
 def test_what_is_wrong_on_the_command_line_ends_with_its_code(lake, tmp_path):

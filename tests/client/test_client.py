@@ -65,6 +65,16 @@ def plain(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
+async def test_no_symbol_at_all_is_not_every_symbol(address: str, lake: Path) -> None:
+    held = Served(lake, ServeConfig(), SystemClock()).lake
+    async with AsyncDatalakeClient(address) as client:
+        for none in ([], ()):
+            table = await client.read("trade", symbol=none)
+            assert (table.num_rows, table.schema.names) == (0, held.read("trade", symbol=none).schema.names)
+            assert (await client.coverage(symbol=none), held.coverage(symbol=none)) == ([], [])
+            assert (await client.gaps(symbol=none, state="all"), await client.datasets(symbol=none)) == ([], [])
+
+
 async def test_one_question_gives_the_same_rows_from_lake_rest_and_both_clients(address: str, lake: Path) -> None:
     def synced() -> list[pa.Table]:
         with DatalakeClient(address) as one:

@@ -233,7 +233,16 @@ def test_every_setting_has_a_description():
 
 
 @pytest.mark.parametrize(
-    "line", [["--nonsense"], ["--only", "collector"], ["--only", ","], ["--duration", "-1"], ["--dur", "5"]]
+    "line",
+    [
+        ["--nonsense"],
+        ["--only", "collector"],
+        ["--only", ","],
+        ["--duration", "-1"],
+        ["--dur", "5"],
+        ["--config", "a", "--config=b"],
+        ["--only", "serve", "--only", "collectors"],
+    ],
 )
 def test_a_wrong_command_line_is_exit_64(line, capsys):
     with pytest.raises(SystemExit) as caught:
