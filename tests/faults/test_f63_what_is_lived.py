@@ -131,3 +131,22 @@ def test_f63_a_handover_that_meets_a_silence_in_which_nothing_was_told_is_no_fin
         found("unexplained_gap", "silence [10, 20) ids None None", kind="trade"),
     ]  # fmt: skip
     assert judges.excused(others) == (others, 0), "something is missing in it, or it is none of a quiet stream"
+
+
+def test_f63_a_connection_that_is_left_for_a_quiet_stream_takes_the_others_along() -> None:
+    def gap(kind: str, session: str, cause: str = "silent_stream") -> Gap:
+        return Gap(kind, "okx", "spot", kind, "BTC-USDT", 10, 20, None, None, cause, "interval", "open", session, 15)
+
+    def found(rule: str = "unexplained_gap", cause: str = "silent_stream", start: int = 10) -> oracle.Finding:
+        return oracle.Finding(rule, "trade", "spot", "BTC-USDT", 1, f"{cause} [{start}, 20) ids None None")
+
+    left = [gap("quote", "n-1-1"), gap("trade", "n-1-1")]
+    assert judges.excused([found()], left) == ([], 1)
+    for others in (
+        [gap("trade", "n-1-1")], [gap("quote", "n-1-2"), gap("trade", "n-1-1")],
+        [gap("quote", "n-1-1", "disconnect"), gap("trade", "n-1-1", "disconnect")],
+    ):  # fmt: skip
+        cause = others[-1].cause
+        assert judges.excused([found(cause=cause)], others) == ([found(cause=cause)], 0), "no quiet stream's connection"
+    losses = [found("unexplained_loss"), found("lost_without_fault"), found("wrong_ids"), found(start=11)]
+    assert judges.excused(losses, left) == (losses, 0), "what is missing is, whoever left"

@@ -96,7 +96,7 @@ class Judge:
             )
         self._handovers(over, gaps)
         said = f"{times.text(self._since) if self._since else 'the start'} to {times.text(end)}"
-        kept, quiet = excused(verdict.findings)
+        kept, quiet = excused(verdict.findings, gaps)
         self.quiet += quiet
         for found in kept:
             where = f"{self.venue} {found.market} {found.kind} {found.symbol}"
@@ -211,20 +211,42 @@ class Judge:
         return oracle.Stored(list(found), list(found.values()))
 
 
-def excused(findings: Sequence[oracle.Finding]) -> tuple[list[oracle.Finding], int]:
+def excused(findings: Sequence[oracle.Finding], gaps: Sequence[Gap] = ()) -> tuple[list[oracle.Finding], int]:
     """The findings that are some, and how many gaps are of streams that had nothing to say for longer than their
-    channel may be quiet: nothing is missing in these, also where a planned handover met one.
+    channel may be quiet: nothing is missing in these, also where a planned handover met one, or where it took along
+    another stream of the connection that was left for it, as `gaps` tell.
     """
+    along = _left_along(gaps)
     kept, quiet = list[oracle.Finding](), list[oracle.Finding]()
     for found in findings:
         told = (found.rule, found.detail.partition(" ")[0])
-        declared = found.kind in DECLARED and told[0] == "unexplained_gap" and told[1] in SILENT
+        declared = found.kind in DECLARED or (found.kind, found.market, found.symbol, _begin(found.detail)) in along
+        declared = declared and told[0] == "unexplained_gap" and told[1] in SILENT
         (quiet if told in QUIET or declared else kept).append(found)
     met = {(one.kind, one.market, one.symbol, one.detail.partition(" ids ")[0]) for one in quiet}
     kept = [
         one for one in kept if one.rule != "planned_gap" or (one.kind, one.market, one.symbol, one.detail) not in met
     ]
     return kept, sum(one.count for one in quiet)
+
+
+def _begin(detail: str) -> str:
+    """The cause and the beginning of the gap that a finding is about."""
+    return detail.partition(",")[0]
+
+
+def _left_along(gaps: Sequence[Gap]) -> set[tuple[str, str, str, str]]:
+    """(kind, market, symbol, beginning) of gaps in which a connection left for a quiet stream was lost to the others.
+
+    Here a trade moves no book and a minute may pass without a quote, so that a connection is left which a venue's never
+    would be; it leaves trades and candles too, of which nobody can tell then that none came.
+    """
+    left = {(g.market_type, g.session, g.cause) for g in gaps if g.kind in DECLARED and g.cause in SILENT and g.session}
+    return {
+        (gap.kind, gap.market_type, gap.symbol, f"{gap.cause} [{gap.ts_from}")
+        for gap in gaps
+        if (gap.market_type, gap.session, gap.cause) in left
+    }
 
 
 def as_of(gap: Gap, end: int) -> Gap:
