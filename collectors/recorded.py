@@ -11,16 +11,17 @@ import msgspec
 
 from collectors.links import Link, Reminded
 from collectors.pipeline import POLL
-from collectors.slices import SliceReader
+from collectors.slices import URL, SliceReader
 from collectors.unsettled import CRASH
 from lake.frames import FrameLine, FramesReader, read_frames
 from lake.manifest import Manifest
 from market.errors import Malformed
 from market.kinds import Contract, Event
-from market.session import Polled
+from market.session import Connection, Endpoint, Exchange, Polled, Session
 from market.times import DAY
 
 _CONN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_NAME = re.compile(r"([a-z0-9]+)-([0-9]{15,16})-([0-9]+)")
 _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _PLANNED = ("stopped", "done", "end_of_frames")
 """Causes of an end after which nothing was wanted any more."""
@@ -102,6 +103,30 @@ def problem(line: FrameLine, today: int) -> str | None:
     except Malformed as error:
         return str(error)
     return None
+
+
+def session(exchange: Exchange, market_type: str, line: FrameLine) -> tuple[Session, dict[str, str] | None]:
+    """A session that takes what it meets, or one that only fetches, with what the line that opens it says of it."""
+    asked = polled(line)
+    if asked is not None:
+        made = exchange.poller(market_type, line.conn, asked, Endpoint(rest=line.url or "", ws={}))
+        return made, headers(asked)
+    connection = Connection(exchange.NAME, market_type, line.conn, line.url or "", ())
+    return exchange.session(connection, line.conn, learn=True), None
+
+
+def killed(opening: FrameLine, others: Iterable[str]) -> list[str]:
+    """Those of `others`, connections of which no frame has told the end, that had ended when this line opened one: it
+    is of another process. One numbers its connections as it makes them (`<node>-<us>-<number>`), and only a new one
+    begins anew.
+    """
+    name = _NAME.fullmatch(opening.conn)
+    if opening.dir != "open" or name is None or (opening.url or "").startswith(URL):
+        return []
+    node, start, number = name[1], int(name[2]), int(name[3])
+    found = [(other, theirs) for other in others if (theirs := _NAME.fullmatch(other)) is not None]
+    before = [(other, int(theirs[3])) for other, theirs in found if theirs[1] == node and int(theirs[2]) < start]
+    return [other for other, _ in before] if any(theirs >= number for _, theirs in before) else []
 
 
 def remind(link: Link | None, said: Iterable[Event]) -> None:

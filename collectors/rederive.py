@@ -72,9 +72,13 @@ class Rederivation:
                 self._begun.add(line.conn)
                 recorded.remind(self._run.begin(line), said)
 
-    def take(self, path: Path) -> None:
-        """All of one file. Raises CorruptFile."""
+    def take(self, path: Path, crashed: Iterable[str] = ()) -> None:
+        """All of one file. `crashed` are sessions that a crash had ended before it: no frame tells that, and who is
+        taken for alive is waited for. Raises CorruptFile.
+        """
         with hushed():
+            for session in crashed:
+                self._run.lose(session)
             try:
                 self._run.take(path)
             except (OSError, Malformed) as error:

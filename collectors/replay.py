@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,7 @@ from collectors.pipeline import Pipeline
 from collectors.recorded import Held, Skipped
 from collectors.redundancy import merger_maker
 from collectors.slices import Recording, SliceReader, Together, is_slice
+from collectors.unsettled import CRASH
 from collectors.writing import GroupCommit
 from lake.frame_order import as_written
 from lake.frames import FrameLine, FramesReader, read_frames
@@ -31,7 +33,7 @@ from lake.lasting import Lasting
 from lake.rows import HISTORY
 from lake.writer import LakeWriter
 from market.errors import Malformed
-from market.session import Connection, Endpoint, Exchange, Fetch, Gap, Session
+from market.session import Exchange, Fetch, Gap
 from market.times import DAY, SECOND
 
 BATCH = 256
@@ -149,6 +151,11 @@ class Run:
     def begin(self, line: FrameLine) -> Link | None:
         """A connection that was open before the first frame, as the line that opened it says."""
         return self._link(line)
+
+    def lose(self, conn: str) -> None:
+        """A connection ended without a word, if it is open: whoever had it was killed."""
+        if (link := self._links.get(conn)) is not None:
+            self._end(link, CRASH, self._now)
 
     def seal(self) -> None:
         """What was made so far is in sealed segments; connections and what is waited for stay as they are."""
@@ -282,10 +289,7 @@ class Run:
             self._of(line.conn).sent(link, line.data.decode("utf-8", "replace"), line.ts_recv)
         elif line.dir == "close":
             cause, detail, wanted = recorded.ended(line)
-            self._of(line.conn).close(link, cause, line.ts_recv, code=line.code, detail=detail, wanted=wanted)
-            del self._links[line.conn]
-            held = self._held(line.conn)
-            self._known[line.conn] = held._replace(here=max(line.n, session.frame_no))
+            self._end(link, cause, line.ts_recv, line.n, code=line.code, detail=detail, wanted=wanted)
 
     def _after_missing(self, link: Link, line: FrameLine) -> Link:
         """Frames before this one are in no file: whatever streams they were of is interrupted, and begins anew here."""
@@ -293,10 +297,14 @@ class Run:
         if line.dir == "http" or taken == self._held(line.conn).here:  # nothing of it was taken before
             return link
         detail = f"frames {taken + 1} to {line.n - 1} of {line.conn} are in no file"
-        self._of(line.conn).close(link, "frames_missing", line.ts_recv, detail=detail)
-        del self._links[line.conn]
-        self._known[line.conn] = self._held(line.conn)._replace(here=taken)
+        self._end(link, "frames_missing", line.ts_recv, detail=detail)
         return self._link(line) or link
+
+    def _end(self, link: Link, cause: str, now: int, frames: int = 0, **said: Any) -> None:
+        """A connection ends: who comes back under its name goes on behind what was taken."""
+        self._of(link.name).close(link, cause, now, **said)
+        del self._links[link.name]
+        self._known[link.name] = self._held(link.name)._replace(here=max(frames, link.session.frame_no))
 
     def _pass_over(self, line: FrameLine) -> None:
         """A frame that is not newer than what was taken of its connection: the lake has it, or never will."""
@@ -325,7 +333,9 @@ class Run:
                 return None
         elif known or line.dir != "open":
             return None  # an end, or the beginning of what is known already
-        session, polled = self._session(line)
+        for lost in recorded.killed(line, self._links):
+            self.lose(lost)
+        session, polled = recorded.session(self._exchange, self._market_type, line)
         session.frame_no = known
         self._seed(line.conn)
         url = held.url or line.url or ""  # who goes on is who it was
@@ -349,16 +359,6 @@ class Run:
         if held is None:
             held = self._known[conn] = recorded.held(self._writer.manifest, conn)
         return held
-
-    def _session(self, line: FrameLine) -> tuple[Session, dict[str, str] | None]:
-        """A session that takes what it meets, or one that only fetches, with what the line says of it."""
-        polled = recorded.polled(line)
-        if polled is not None:
-            endpoint = Endpoint(rest=line.url or "", ws={})
-            made = self._exchange.poller(self._market_type, line.conn, polled, endpoint)
-            return made, recorded.headers(polled)
-        connection = Connection(self._exchange.NAME, self._market_type, line.conn, line.url or "", ())
-        return self._exchange.session(connection, line.conn, learn=True), None
 
     def _seed(self, conn: str) -> None:
         """What an interrupted replay of this connection stored last, so that the rest joins it."""

@@ -17,6 +17,7 @@ from collectors.config import CollectorsConfig
 from collectors.nameless import beside
 from collectors.recorded import Skipped
 from collectors.rederive import REST, Rederivation, opening
+from collectors.unsettled import CRASH
 from lake import durable, reproduced
 from lake.errors import CorruptFile, LakeError
 from lake.finding import Finding
@@ -120,6 +121,8 @@ class Rederiver:
                 known = lasting(root, snapshot, *self._market, KINDS_WITH_TIMES, before=self._source.begin)
                 said = said_last(root, snapshot, MERGED, *self._market, self._started())
                 every = snapshot.segments(*self._market, FRAMES)
+                ended = [row for row in snapshot.sessions(*self._market) if row.close_cause == CRASH]
+                self._ends = {row.session: row.closed_at for row in ended if row.closed_at is not None}
                 self._pressed = [
                     Interval(gap.ts_from - MINUTE, (now if gap.ts_to is None else gap.ts_to) + MINUTE)
                     for gap in snapshot.gaps(*self._market)
@@ -248,10 +251,17 @@ class Rederiver:
             self.outcome.findings.append(Finding("error", row.path, "is missing", LOST_FRAMES))
             return
         try:
-            self._reader.take(path)
+            self._reader.take(path, self._crashed(_start(row)))
         except CorruptFile as error:
             self.outcome.findings.append(Finding("error", row.path, error.message, LOST_FRAMES))
         self.outcome.files += 1
+
+    def _crashed(self, until: int) -> list[str]:
+        """Sessions that a crash had ended by then (us): said once."""
+        found = [session for session, end in self._ends.items() if end <= until]
+        for session in found:
+            del self._ends[session]
+        return found
 
     def _transform(self, rows: Sequence[SegmentRow]) -> None:
         """Lines into hot rows; the lines go."""
