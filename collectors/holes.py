@@ -75,7 +75,7 @@ class Memory(Giving, ABC):
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]:
         """Streams of `session` stopped: a gap a symbol that no other session serves, open until it resumes.
         `shown` is the newest venue time (us) of anything that came on it; of SILENT streams that sent nothing, from
-        when on they should have.
+        when on they should have, and of STALLED ones until when they have certainly missed nothing.
 
         But for SINGLE causes the session is over, and its other streams have been taken over. A HANDOVER's gap is given
         out only when ids are missing; else it comes out closed, and tells that its time is covered.
@@ -86,6 +86,8 @@ class Memory(Giving, ABC):
         named = [self._line(symbol) for symbol in symbols]
         for line in named if cause in SINGLE else list(self._lines.values()):
             line.leave(session)
+            if line.away and cause not in SINGLE:
+                line.away -= {session}
             for doubt in line.unproven(session) if line.doubts else ():
                 if cause != HANDOVER:
                     self._doubtful(line, doubt, cause, session, now)
@@ -96,7 +98,8 @@ class Memory(Giving, ABC):
         untold = cause == HANDOVER and self.by_next
         for line in (line for line in named if not line.sessions or (untold and not line.came)):
             heard = max(line.ts, line.since, newest - IN_FLIGHT)
-            alive = line.ts if cause in SINGLE or line.opening or self.by_next else heard
+            whole = max(line.ts, shown) if cause == STALLED else line.ts
+            alive = whole if cause in SINGLE or line.opening or self.by_next else heard
             if cause == HANDOVER:
                 if line.gap is None and line.ts:
                     line.gap = self._gap(line, alive, cause, session, now)
@@ -139,7 +142,7 @@ class Memory(Giving, ABC):
         A socket that fell silent is noticed seconds later: what it showed last is when it was still heard.
         """
         if cause in SINGLE:
-            return shown if cause == SILENT and shown else now
+            return shown or now
         heard = max(newest, min(shown, now)) or now
         early = IN_FLIGHT if self.rare or line.symbol == EVERY_SYMBOL else 0  # the first of it may have been under way
         return max(min(heard - early, now), line.since)
@@ -166,6 +169,25 @@ class Memory(Giving, ABC):
             for gap in (line.gap, *(gap for gap in gaps if gap.gap_id == line.gap.gap_id)):
                 gap.detail = detail
         return gaps
+
+    def suspended(self, session: str, symbol: str, now: int, since: int = 0) -> list[Gap]:
+        """One stream of `session`, which is silent, is asked for anew: its subscription ends now. What is under way may
+        come still, or nothing may until it is taken on again: what comes until that is `restored` ends no gap. It has
+        certainly missed nothing before `since` (us).
+        """
+        gaps = self.interrupt(session, [symbol], STALLED, now, since)
+        self._line(symbol).away |= {session}
+        return gaps
+
+    def restored(self, session: str, symbol: str, now: int) -> list[Gap]:
+        """The subscription of a stream has begun again. Where what came meanwhile has ended a gap by its ids, what came
+        after it and before now is told by what follows only.
+        """
+        line = self._lines.get(symbol)
+        if line is None or session not in line.away:
+            return []
+        line.away -= {session}
+        return self.interrupt(session, [symbol], STALLED, now) if session in line.sessions else []
 
     def seen(self, symbol: str) -> tuple[int, int | None]:
         """The newest of a symbol, stored or handed on to be: its venue time (us), and its id where ids follow each
@@ -349,14 +371,17 @@ class Memory(Giving, ABC):
         line.opening = (session, ts) if session != before else None
 
     def _resumed(self, line: Line, event: Event, ts: int, *, unbroken: bool) -> None:
-        """The stream flows again. An id that we had proves that the new session was there before the old one left."""
+        """The stream flows again. An id that we had proves that the new session was there before the old one left, if
+        it is not of what came while its subscription was asked for anew: that has missed what is missing.
+        """
         gap, line.gap = line.gap, None
         if gap is None:
             return
+        meanwhile = line.ts > gap.ts_from
         gap.ts_to = max(ts, gap.ts_from + 1)
-        if unbroken:
+        if unbroken and not (meanwhile and self._time(event) > gap.ts_from):
             self._close(gap, event.ts_recv)
-        elif gap.cause in SINGLE:
+        elif gap.cause in SINGLE and not meanwhile:
             self._opens(line, event.session, ts)
         self._end(gap, event.ts_recv)
 

@@ -120,6 +120,9 @@ class KeyedMerger(Memory):
     def _of_stream(self, line: Line, event: Event, ts: int, *, known: bool) -> None:
         """An event proves that its session serves the stream."""
         follows = isinstance(event, Kline) and event.open_time == line.ts + MS
+        if event.session in line.away:  # asked for anew: a row, and no proof of anything
+            self._flows(self._lines.get(EVERY_SYMBOL), event, ts, known=known)
+            return
         if event.session not in line.sessions:
             self._meet(line, event, ts, ts, joined=known or follows or not line.ts)
         if event.ts_event is None:

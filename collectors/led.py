@@ -61,6 +61,9 @@ class LedMerger(Memory):
         rows: list[Event] = []
         for event in events:
             line = self._line(event.symbol)
+            if event.session in line.away:
+                rows += self._meanwhile(line, event)
+                continue
             if event.session != line.session:
                 rows += self._other(line, event)
                 continue
@@ -115,6 +118,16 @@ class LedMerger(Memory):
         for symbol in last:  # rows are told by their times from here on: no number grows that names their gaps
             self._line(symbol).low = self._line(symbol).next = -1
         self._stored.update({symbol: stop.seq for symbol, stop in last.items() if stop.seq is not None})
+
+    def _meanwhile(self, line: Line, event: Event) -> Sequence[Event]:
+        """An event of a session whose subscription is asked for anew: a row where nobody leads, and its session does
+        not lead for that.
+        """
+        if line.session or self._repeats(line, event):
+            self.duplicates += 1
+            return ()
+        self._row(line, event)
+        return (event,)
 
     def _repeats(self, line: Line, event: Event) -> bool:
         """Whether the leader says the newest row again or, where it is behind what was told before it, one of those."""

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from collectors.doubts import DOUBTS, Doubt, Unsettled
 from market.session import Gap
 
+NOBODY: frozenset[str] = frozenset()
+
 
 class Hole:
     """Ids [start, end) that were not seen. `gap` is its row, once it has one; `silent` holes are no loss of ours: what
@@ -32,7 +34,7 @@ class Line:
     """What is known of one symbol. Every id in [low, next) was seen or is in `holes`; next is -1 before any id."""
 
     __slots__ = (
-        "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd",
+        "away", "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd",
         "opening", "past", "reset", "resumed", "seen", "session", "sessions", "settling", "since", "snapshot", "strays",
         "symbol", "ts", "twin", "until",
     )  # fmt: skip
@@ -55,6 +57,8 @@ class Line:
         """Session -> the number of its newest event, as of when anything was last looked at closely."""
         self.sessions: set[str] = set()
         """Those that have sent something of it and are not over; of sparse streams those that were taken on."""
+        self.away: frozenset[str] = NOBODY
+        """Those whose subscription is asked for anew: what comes of it meanwhile proves nothing."""
         self.entering: dict[str, int] = {}
         """Session -> where it came in, while ids between the others and there are missing."""
         self.doubts: list[Doubt] = []

@@ -36,6 +36,7 @@ from market.session import (
     Output,
     Refused,
     Rejected,
+    Renewal,
     Resume,
     Send,
     ServerTime,
@@ -223,6 +224,7 @@ class Pipeline:
         """
         for route in self._routes:
             self._found(route.merger.tick(now))
+        self._found(self._routes.release(self.links, self._totals))
         if covered:
             for link in self.links:
                 self._cover(self._coverage.update(link.session))
@@ -325,6 +327,8 @@ class Pipeline:
                 self._reject(link, out, data, now)
             elif isinstance(out, Acknowledged | Refused):
                 self._settle(link, out, now)
+            elif isinstance(out, Renewal):
+                self._renewed(link, out, now)
             else:
                 tasks.append(out)
         return tasks
@@ -356,6 +360,21 @@ class Pipeline:
             telemetry.subscribed(
                 exchange=self.exchange, market_type=self.market_type, connection=link.name, streams=link.streams
             )
+
+    def _renewed(self, link: Link, out: Renewal, now: int) -> None:
+        """Streams are asked for anew, or were: what came in between nobody knows to be all there was. What is silent by
+        nature was there as long as what comes with it spoke.
+        """
+        named = [(stream, self.route(stream.kind).merger) for stream in out.streams if link.wants(stream)]
+        held = [(stream, merger) for stream, merger in named if isinstance(merger, Memory)]
+        spoke = min((merger.seen(stream.symbol)[0] for stream, merger in held if not stream.sparse), default=0)
+        session = link.session.session_id
+        for stream, merger in held:
+            if out.done:
+                self._found(merger.restored(session, stream.symbol, now))
+            else:
+                since = spoke if stream.sparse else 0
+                self._found(merger.suspended(session, stream.symbol, now, since))
 
     def _found(self, gaps: Iterable[Gap]) -> None:
         """Gaps to record; of a handover that lost nothing only the coverage."""

@@ -89,6 +89,8 @@ class MonotonicMerger(Memory):
         place = bisect_left(line.seen, number) if number is not None else 0
         known = number is not None and place < len(line.seen) and line.seen[place] == number
         at = ts if number is None else number
+        if event.session in line.away:
+            return self._meanwhile(line, number, place, ts, known=known)
         if event.session not in line.sessions:
             self._meet(line, event, at, ts, joined=known or at < line.next or not line.ts)
         if number is None:
@@ -107,6 +109,18 @@ class MonotonicMerger(Memory):
             line.calm(event.session, at)
             return False
         line.session, line.twin = event.session if line.opening is None else "", ""
+        line.ts = max(line.ts, ts)
+        if number is not None:
+            self._place(line, number, place, ts)
+        return True
+
+    def _meanwhile(self, line: Line, number: int | None, place: int, ts: int, *, known: bool) -> bool:
+        """Of a session whose subscription is asked for anew: a row, where it is new, and no proof of anything."""
+        if known:
+            self.duplicates += 1
+            return False
+        line.remember()
+        line.session, line.twin = "", ""
         line.ts = max(line.ts, ts)
         if number is not None:
             self._place(line, number, place, ts)

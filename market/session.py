@@ -43,14 +43,10 @@ class Connection(msgspec.Struct, frozen=True):
     name: str
     url: str
     streams: tuple[Stream, ...]
-    fallbacks: tuple[str, ...] = ()
-    """Complete addresses to try in turn where nothing at all comes on `url`."""
-    rest: str = ""
-    """Base address of the REST routes; without it nothing is asked for, as in a replay."""
-    book_levels: int = 1000
-    """Levels a side to ask for where a book begins from a REST snapshot."""
-    book_refresh: int = 0
-    """How often (us) a book in sync is asked for again, 0 for never."""
+    fallbacks: tuple[str, ...] = ()  # complete addresses to try in turn where nothing at all comes on `url`
+    rest: str = ""  # base address of the REST routes; without it nothing is asked for, as in a replay
+    book_levels: int = 1000  # levels a side to ask for where a book begins from a REST snapshot
+    book_refresh: int = 0  # how often (us) a book in sync is asked for again, 0 for never
     age: int = 0
     """By how much (us) its first life ends before the venue would cut it, so that twins change over in turns."""
     ping_every: int = 0  # us between the pings that the venue wants, where it said so beforehand (market.admission)
@@ -128,6 +124,15 @@ class Refused(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Renewal(msgspec.Struct, frozen=True):
+    """These are asked for anew: the venue is told to end their subscriptions, or (`done`) has answered the request to
+    begin them again, or did not. What happens in between may be told or not.
+    """
+
+    streams: tuple[Stream, ...]
+    done: bool = False
+
+
 class Rejected(msgspec.Struct, frozen=True):
     """A frame, or an item of it, that is not what the venue's documentation says: goes to quarantine, counted."""
 
@@ -149,7 +154,7 @@ class ServerTime(msgspec.Struct, frozen=True):
     venue_time: int
 
 
-Action: TypeAlias = Send | Fetch | Acknowledged | Refused | Rejected | Leave | ServerTime
+Action: TypeAlias = Send | Fetch | Acknowledged | Refused | Renewal | Rejected | Leave | ServerTime
 Output: TypeAlias = Event | Action
 
 
@@ -378,11 +383,7 @@ class Exchange(Protocol):
     """market_type -> kind -> channel -> dates (UTC) from which on another parser reads it (`adapters.dated`)."""
 
     def streams(
-        self,
-        market_type: str,
-        kinds: Sequence[str],
-        symbols: Sequence[str],
-        channels: Mapping[str, str] | None = None,
+        self, market_type: str, kinds: Sequence[str], symbols: Sequence[str], channels: Mapping[str, str] | None = None
     ) -> list[Stream]:
         """`channels` names for a kind the venue's channel that is to be used in place of the one in OFFERS. A kind that
         is polled only has no stream.

@@ -13,7 +13,7 @@ import msgspec
 
 from collectors.adapters.refusals import Refusals
 from collectors.subscriptions import Pacer, batches
-from market.session import Acknowledged, Leave, Limits, Output, Send, Stream, StreamState
+from market.session import Acknowledged, Leave, Limits, Output, Renewal, Send, Stream, StreamState
 from market.times import SECOND
 
 ANSWER_WITHIN = 10 * SECOND
@@ -65,7 +65,10 @@ class Subscriber:
             out += self._unanswered(self._waiting.pop(number), now)
         self._leave_what_speaks()
         if self._queue and self._pacer.take(now):
-            out.append(self._send(self._queue.popleft(), now))
+            request = self._queue.popleft()
+            if request.unless is not None and request.what == UNSUBSCRIBE:
+                out.append(Renewal(request.streams))
+            out.append(self._send(request, now))
         return out
 
     def deadline(self) -> int | None:
@@ -87,8 +90,9 @@ class Subscriber:
         """
         renewals = [one for one in (*self._queue, *self._waiting.values()) if one.renewal]
         asked = {stream for one in renewals if silent or one.unless is None for stream in one.streams}
-        for some in self._parts([stream for stream in streams if stream not in asked]):
-            sent = {stream.name: self._states[stream.name].events for stream in some} if silent else None
+        wanted = [stream for stream in streams if stream not in asked]
+        for some in self._parts(self._served_with(wanted)):
+            sent = {one.name: self._states[one.name].events for one in some if one in wanted} if silent else None
             self._queue.append(Request(some, 0, UNSUBSCRIBE, renewal=True, unless=sent))
             self._queue.append(Request(some, 0, SUBSCRIBE, renewal=True, unless=sent))
 
@@ -113,10 +117,10 @@ class Subscriber:
         if len(request.streams) == 1:
             if held:
                 return self._taken_on(request, request.streams, now)
-            return self._refusals.refuse(request.streams, reason, now)
+            return self._refuse(request, request.streams, reason, now)
         half = -(-len(request.streams) // 2)
         parts = reversed(batches(request.streams, half))
-        self._queue.extendleft(Request(some, 0, renewal=request.renewal) for some in parts)
+        self._queue.extendleft(Request(some, 0, renewal=request.renewal, unless=request.unless) for some in parts)
         return []
 
     def _leave_what_speaks(self) -> None:
@@ -133,6 +137,10 @@ class Subscriber:
             alike.setdefault(self._together(stream), []).append(stream)
         return (some for held in alike.values() for some in batches(held, self._size))
 
+    def _served_with(self, streams: Sequence[Stream]) -> Sequence[Stream]:
+        """`streams`, and those whose subscriptions end with theirs."""
+        return streams
+
     def _together(self, stream: Stream) -> str:
         """What the streams of one request have in common."""
         del stream
@@ -142,7 +150,21 @@ class Subscriber:
         """The venue serves these of a request."""
         if request.what == SUBSCRIBE:
             self._refusals.taken_on(streams)
-        return [] if request.renewal else self._acknowledge(streams, now)
+        if not request.renewal:
+            return self._acknowledge(streams, now)
+        over = self._over(request, streams)
+        sparse = tuple(stream for stream in streams if stream.sparse)
+        return [*over, Acknowledged(sparse)] if over and sparse else over
+
+    def _refuse(self, request: Request, streams: Sequence[Stream], reason: str, now: int) -> list[Output]:
+        """The venue does not serve these of a request: they are asked for later."""
+        return [*self._over(request, streams), *self._refusals.refuse(streams, reason, now)]
+
+    @staticmethod
+    def _over(request: Request, streams: Sequence[Stream]) -> list[Output]:
+        """No more of a renewal is waited for: what comes of these streams from now on comes of the new subscription."""
+        asked = request.unless is not None and request.what == SUBSCRIBE
+        return [Renewal(tuple(streams), done=True)] if asked and streams else []
 
     def _take(self, number: int | None) -> Request | None:
         if number is None:
@@ -165,7 +187,7 @@ class Subscriber:
         refused before has its turn again later.
         """
         if request.renewal:
-            return []
+            return self._over(request, request.streams)
         proven = tuple(s for s in request.streams if self._states[s.name].events)
         rest = tuple(s for s in request.streams if not self._states[s.name].events and s not in self._refusals)
         out = self._acknowledge(proven, now)

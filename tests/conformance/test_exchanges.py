@@ -44,6 +44,7 @@ from market.session import (
     Polled,
     Refused,
     Rejected,
+    Renewal,
     Send,
     ServerTime,
 )
@@ -61,6 +62,7 @@ STREAMED = [
 POLLED = [(name, market, kind) for name, market in MEMBERS for kind in exchanges.load(name).POLLS[market]]
 ANSWERED = [member for member in POLLED if member[2] != "contract"]
 NOW = 1_785_701_708_000_000
+RENEWED = 40
 
 
 def frames_of(venue, market, kind):
@@ -429,6 +431,37 @@ def test_a_stream_that_is_refused_is_said_once_and_asked_for_again_every_hour_un
     assert set(asked) == set(range(6)), "and no more from then on"
     assert asked.count(0) <= 4, "at once and after a minute"
     assert all(asked.count(hour) == 1 for hour in range(1, 6))
+
+
+@pytest.mark.parametrize("venue,market", MEMBERS)
+@pytest.mark.parametrize("word", ["taken", "refused", ""])
+def test_between_the_end_of_a_subscription_and_the_answer_to_the_next_it_is_said_to_be_in_doubt(venue, market, word):
+    """What is lost then is told by a gap only if the session says so: from before it ends until the venue's word."""
+    adapter = exchanges.load(venue)
+    (stream,) = adapter.streams(market, ["trade"], ["X"])
+    (connection,) = adapter.connections(market, [stream], adapter.ENDPOINTS[market])
+    session = adapter.session(msgspec.structs.replace(connection, rest=""), "fixture-1-1")
+    outputs, said = [*session.start(NOW), *greeting(venue, session)], []
+    for step in range(120):  # of half a second: it is asked for, and from RENEWED on for anew
+        now = NOW + step * SECOND // 2
+        if step == RENEWED:
+            session.renew([stream])
+        outputs += session.tick(now)
+        while outputs:
+            out = outputs.pop(0)
+            if isinstance(out, Renewal):
+                assert out.streams == (stream,)
+                said.append(("begun" if out.done else "ending", step))
+            elif isinstance(out, Send) and named(stream, out.text):
+                ends = "unsubscribe" in out.text.lower()
+                said.append(("end" if ends else "begin", step))
+                told = "taken" if ends or step < RENEWED else word
+                answer = said_to(venue, market, out.text, stream, told) if told else None
+                outputs += session.receive(answer, now) if answer is not None else ()
+    (ending, end, begin, *rest) = [one for one in said if one[1] >= RENEWED]
+    assert (ending[0], end[0], begin[0]) == ("ending", "end", "begin"), "it is said before anything can be lost"
+    (over,) = [step for what, step in rest if what == "begun"]
+    assert over - begin[1] in ({"taken": (0,), "": (20,), "refused": (0, 20)}[word])
 
 
 @pytest.mark.parametrize("venue,market", MEMBERS)

@@ -16,7 +16,7 @@ import msgspec
 from collectors.adapters.refusals import Refusals
 from collectors.exchanges.binance.wire import BAD_FRAME
 from collectors.subscriptions import Pacer, batches
-from market.session import Acknowledged, Leave, Limits, Output, Send, Stream, StreamState
+from market.session import Acknowledged, Leave, Limits, Output, Renewal, Send, Stream, StreamState
 from market.times import SECOND
 
 ANSWER_WITHIN = 10 * SECOND
@@ -33,7 +33,9 @@ class _Request(msgspec.Struct):
     listing: bool = False
     """Whether it asks for what was taken on."""
     renewal: bool = False
-    """Whether it ends, or begins anew, what was taken on before: its answer is no news."""
+    """Whether it begins anew what was taken on before."""
+    ending: bool = False
+    """Whether it ends that."""
 
 
 class _Command(msgspec.Struct):
@@ -83,7 +85,7 @@ class Subscriber:
         elif (streams := self._silent_still()) and self._pacer.take(now):
             self._renewals.popleft()
             self._ended = streams
-            out.append(self._send(streams, now, UNSUBSCRIBE, renewal=True))
+            out += [Renewal(streams), self._send(streams, now, UNSUBSCRIBE)]
         elif self._may_list() and self._pacer.take(now):
             out.append(self._list(now))
         return out
@@ -123,7 +125,7 @@ class Subscriber:
             return self._compare(request.streams, result, now)
         if request is None:
             return None
-        return [] if request.renewal else self._acknowledge(request.streams, now)
+        return self._over(request) if request.renewal or request.ending else self._acknowledge(request.streams, now)
 
     def refused(self, number: object, code: int, reason: str, now: int) -> list[Output] | None:
         """The venue refused `number` (None: it did not say which; the oldest is meant). None where nothing waits."""
@@ -133,9 +135,9 @@ class Subscriber:
         if request is None:
             return None
         streams = request.streams
-        if (
-            request.listing or request.renewal or not streams
-        ):  # a recording may have asked for nothing that is collected
+        if request.listing or request.renewal or request.ending:
+            return self._over(request)
+        if not streams:  # a recording may have asked for nothing that is collected
             return []
         if len(streams) == 1 or code == TOO_MANY:
             return self._refusals.refuse(streams, f"{code}: {reason}", now)
@@ -147,10 +149,15 @@ class Subscriber:
 
     def _send(self, streams: tuple[Stream, ...], now: int, method: str = SUBSCRIBE, *, renewal: bool = False) -> Send:
         self._last_id += 1
-        self._waiting[self._last_id] = _Request(streams, now, renewal=renewal)
+        self._waiting[self._last_id] = _Request(streams, now, renewal=renewal, ending=method == UNSUBSCRIBE)
         names = [stream.name for stream in streams]
         command = {"method": method, "params": names, "id": self._last_id}
         return Send(msgspec.json.encode(command).decode())
+
+    @staticmethod
+    def _over(request: _Request) -> list[Output]:
+        """No more of a request is waited for; what comes of a renewed stream from now on is of the new subscription."""
+        return [Renewal(request.streams, done=True)] if request.renewal else []
 
     def _silent_still(self) -> tuple[Stream, ...]:
         """The next ones to be asked for anew. What speaks again would only miss what comes before it is taken on."""
@@ -202,8 +209,8 @@ class Subscriber:
         """Data proves a subscription better than an answer; the rest is asked for once more, then given up. What was
         refused before has its turn again later.
         """
-        if request.listing or request.renewal:
-            return []
+        if request.listing or request.renewal or request.ending:
+            return self._over(request)
         proven = tuple(s for s in request.streams if self._states[s.name].events)
         rest = tuple(s for s in request.streams if not self._states[s.name].events and s not in self._refusals)
         out = self._acknowledge(proven, now)

@@ -43,9 +43,9 @@ class ListedSubscriber(Subscriber):
         again = tuple(stream for stream in missing if stream.name not in self._asked_again)
         if again:
             self._asked_again |= {stream.name for stream in again}
-            self._queue.append(Request(again, 0, renewal=request.renewal))
+            self._queue.append(Request(again, 0, renewal=request.renewal, unless=request.unless))
         out = self._taken_on(request, taken, now)
-        return out + self._refusals.refuse([stream for stream in missing if stream not in again], NOT_LISTED, now)
+        return out + self._refuse(request, [stream for stream in missing if stream not in again], NOT_LISTED, now)
 
     def _together(self, stream: Stream) -> str:
         return stream.channel

@@ -65,6 +65,11 @@ class FeedSubscriber(SymbolSubscriber):
                     break
         return found
 
+    def _served_with(self, streams: Sequence[Stream]) -> Sequence[Stream]:
+        feeds = {(feed_of(stream.channel), stream.symbol) for stream in streams}
+        held = (state.stream for state in self._states.values())
+        return [stream for stream in held if (feed_of(stream.channel), stream.symbol) in feeds]
+
     def _parts(self, streams: Sequence[Stream]) -> Iterable[tuple[Stream, ...]]:
         feeds: dict[str, dict[str, list[Stream]]] = {}
         for stream in streams:

@@ -26,7 +26,7 @@ class SymbolSubscriber(Subscriber):
         else:
             self._take(number)
         if refusal is not None and HELD not in refusal.lower():
-            return [] if request.what == UNSUBSCRIBE else self._refusals.refuse(mine, refusal, now)
+            return [] if request.what == UNSUBSCRIBE else self._refuse(request, mine, refusal, now)
         return self._taken_on(request, mine, now)
 
     def _together(self, stream: Stream) -> str:
