@@ -106,6 +106,14 @@ def test_an_unknown_product_refuses_its_request_which_is_halved_until_it_stands_
     assert refused.reason == "Failed to subscribe NOT-USD is not a valid product"
 
 
+@pytest.mark.parametrize("name", ["level2_50", "level2_batch"])
+def test_the_book_is_taken_on_by_either_name_that_an_answer_gives_its_channel(name):
+    made, _ = session(["book_delta"])
+    (taken,) = made.receive(ack(**{name: ["BTC-USD"], "heartbeat": ["BTC-USD"]}), NOW)
+    assert isinstance(taken, Acknowledged)
+    assert [stream.name for stream in taken.streams] == ["exchange.level2_batch:BTC-USD"]
+
+
 def test_trades_prove_their_losses_by_their_ids():
     made, _ = session(["trade"])
     held = merger_maker(VENUE, "spot")("trade")
@@ -190,7 +198,7 @@ def test_heartbeats_keep_the_socket_and_ten_seconds_without_them_end_it():
 def test_a_replay_learns_its_streams_from_what_was_sent():
     made = VENUE.session(Connection("coinbase", "spot", "x", "wss://x", ()), "n-1-1", learn=True)
     asked = {"type": "subscribe", "product_ids": ["BTC-USD"], "channels": ["matches", "heartbeat",
-             {"name": "ticker", "product_ids": ["ETH-USD"]}, {"name": "level2_batch"}]}  # fmt: skip
+             {"name": "ticker", "product_ids": ["ETH-USD"]}, {"name": "level2_50"}]}  # fmt: skip
     made.sent(json.dumps(asked), NOW)
     made.sent("no JSON", NOW)
     assert sorted(state.stream.name for state in made.streams()) == [

@@ -95,6 +95,26 @@ def test_rates_come_in_whatever_order_and_hold_an_hour():
     ]
 
 
+def rates_at(*hours):
+    """The answer with rates of these hours of a day of 2018, when one held for four hours at first."""
+    return {"result": "success", "rates": [
+        {"timestamp": f"2018-08-31T{hour:02d}:00:00.000Z", "relativeFundingRate": 7e-05, "fundingRate": 1e-08}
+        for hour in hours
+    ]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "hours,seconds",
+    [((4, 8, 12), (4, 4, 4)), ((0, 4, 5, 6), (4, 1, 1, 1)), ((1, 2, 4, 5), (1, 1, 1, 1)), ((7,), (1,)),
+     ((0, 9), (1, 1))],
+)  # fmt: skip
+def test_a_rate_holds_for_as_long_as_the_nearer_of_its_neighbours_is_away(hours, seconds):
+    """A change from four hours to one, a rate that is missing, one alone, and neighbours too far for either."""
+    made = session("inverse", "funding_rate", start=1_535_673_600 * SECOND, width=DAY)
+    found, _ = rows_of(made, rates_at(*hours))
+    assert [one.interval_s for one in found] == [3600 * held for held in seconds]
+
+
 def executed(number, second, **more):
     return {
         "time": f"2025-11-10T12:20:{second:02d}.000Z", "trade_id": number, "price": 2.5, "size": 1, "side": "buy",

@@ -144,7 +144,8 @@ async def test_the_older_feed_tells_the_same_market_in_its_own_words(simulate):
             "subscriptions", "last_match", "match", "ticker", "snapshot", "l2update", "heartbeat",
         }  # fmt: skip
         assert found[0]["channels"] == [
-            {"name": name, "product_ids": ["BTC-USDT"]} for name in ("matches", "level2_batch", "ticker", "heartbeat")
+            {"name": name, "product_ids": ["BTC-USDT"], "account_ids": None}
+            for name in ("matches", "level2_50", "ticker", "heartbeat")
         ]
         assert not any("sequence_num" in one for one in found)
         ids = [one["trade_id"] for one in found if one["type"] in ("last_match", "match")]

@@ -16,6 +16,8 @@ from collectors.adapters.subscribing import SUBSCRIBE
 from collectors.exchanges.coinbase import wire
 
 BEAT = "heartbeat"
+RENAMED = {"level2_50": "level2_batch"}
+"""What answers call a channel -> what it is asked for as (recorded on the wire; the venue's pages show one name)."""
 LAST_MATCH = "last_match"
 BOOK_SIDES = {"buy": 0, "sell": 1}
 TAKER = {"buy": "sell", "sell": "buy"}
@@ -109,7 +111,7 @@ def request(what: str, channel: str, symbols: Sequence[str]) -> str:
 
 def held(frame: bytes) -> set[str]:
     """Names of the streams that an answer lists. Raises BAD_FRAME."""
-    return {f"{wire.EXCHANGE}{one.name}:{name}" for one in _answer(frame).channels for name in one.product_ids}
+    return {f"{_named(one.name)}:{name}" for one in _answer(frame).channels for name in one.product_ids}
 
 
 def asked(text: str) -> tuple[str, list[tuple[str, str]]] | None:
@@ -122,4 +124,9 @@ def asked(text: str) -> tuple[str, list[tuple[str, str]]] | None:
         return found.type, [(found.channel, one) for one in found.product_ids]
     named = [one if isinstance(one, _Held) else _Held(one) for one in found.channels]
     pairs = [(one.name, name) for one in named for name in one.product_ids or found.product_ids]
-    return found.type, [(f"{wire.EXCHANGE}{name}", one) for name, one in pairs if name != BEAT]
+    return found.type, [(_named(name), one) for name, one in pairs if name != BEAT]
+
+
+def _named(channel: str) -> str:
+    """Our name of a channel."""
+    return wire.EXCHANGE + RENAMED.get(channel, channel)

@@ -143,7 +143,7 @@ class TimePoll(PolledClock, _Asking):
 class ProductPoll(_Asking):
     """The product of each symbol, by which the venue tells of US futures what it tells of them.
 
-    It says no time of its own: open interest is of the time at which it was received.
+    It says no time of its own: that of open interest is estimated from its receipt.
     """
 
     route = PRODUCT
@@ -170,7 +170,7 @@ class OpenInterestPoll(PolledInterest, ProductPoll):
             raise NoData("open interest that is no number")
         self._heard(name, ts_recv, ts_recv)
         row = OpenInterest(
-            name, PRODUCT, ts_recv, None, ts_recv, self.session_id, self.frame_no, 0, "rest", oi=told,
+            name, PRODUCT, None, None, ts_recv, self.session_id, self.frame_no, 0, "rest", oi=told,
             oi_unit="contract", sides=1,
         )  # fmt: skip
         return [row], False

@@ -13,6 +13,7 @@ from market.replayed import Filter, part, texts, wanted
 
 _FEEDS = {
     "level2": ("l2_data", "snapshot", "l2update"), "level2_batch": ("snapshot", "l2update"),
+    "level2_50": ("snapshot", "l2update"),
     "matches": ("match", "last_match"),
 }  # fmt: skip
 """What a channel is called in the frames, where that is not its name."""

@@ -7,7 +7,7 @@ newest 720 candles whatever is asked for. Futures' rates come all at once; their
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.numbered_pages import BackPages, SincePages, WholePage
 from collectors.adapters.paging import Made, Pages, Probe, Route, Row, TimePages, Unstable
 from collectors.adapters.reading import LAST, Id, Millis, all_good
+from collectors.adapters.settled import LONGEST_INTERVAL
 from collectors.exchanges.kraken import futures_polls, futures_wire, texts
 from collectors.exchanges.kraken.asking import failure, opened
 from collectors.exchanges.kraken.futures_parsing import ID_LIMIT
@@ -318,17 +319,30 @@ def _bars(symbol: str, market_type: str, body: bytes, made: Made) -> list[Row]:
 
 
 def _settled(symbol: str, body: bytes, made: Made) -> list[Row]:
-    """All rates in the order of their times, in whatever order they come; each is of the hour that begins with it."""
+    """All rates in the order of their times, in whatever order they come; each is of the time that begins with it."""
     futures_polls.opened(body)
-    found = []
+    told = []
     for item, raw in enumerate(_rates(body).rates):
         data = _rate(raw)
         at, rate = texts.time(data.timestamp), texts.signed(data.relativeFundingRate)
         if at is None or rate is None or not BEGAN <= at < LAST:
             raise Unstable("no rate, or an impossible time")
+        told.append((at, item, rate, bytes(raw)))
+    told.sort()
+    times = [at for at, *_ in told]
+    found = []
+    for place, (at, item, rate, said) in enumerate(told):
         event = FundingRate(
             symbol, RATES, at, None, made.ts_recv, made.session, made.frame_no, item, "rest", rate, "ratio",
-            HOUR // SECOND, at,
+            _holds(times, place), at,
         )  # fmt: skip
-        found.append(Row(at, at, bytes(raw), event))
-    return sorted(found, key=lambda row: row.key)
+        found.append(Row(at, at, said, event))
+    return found
+
+
+def _holds(times: Sequence[int], place: int) -> int:
+    """For how long (s) the rate at `place` holds: an hour, in the venue's first years four. The nearer neighbour says
+    it, so that a rate that is missing lengthens none.
+    """
+    near = [times[one] - times[one - 1] for one in (place, place + 1) if 0 < one < len(times)]
+    return min((far for far in near if 0 < far <= LONGEST_INTERVAL and far % HOUR == 0), default=HOUR) // SECOND

@@ -9,9 +9,11 @@ from collectors.exchanges.kucoin import wire
 from collectors.exchanges.kucoin.protocol import KucoinSession, Parse
 from market.kinds import MarkPrice
 from market.session import Output, StreamState
-from market.times import MS
+from market.times import HOUR, MS
 
 MARK, FUNDING = "mark.index.price", "funding.rate"
+SETTLED = HOUR // MS
+"""A rate of such a `granularity` (documented: 28800000) is the one that is paid, no estimate of the next one."""
 
 
 def mark_price(session: KucoinSession, state: StreamState) -> Parse:
@@ -35,6 +37,8 @@ def mark_price(session: KucoinSession, state: StreamState) -> Parse:
             if said is None:
                 return session.reject("not a decimal number", name, number)
             session.heard(state, ts_recv, time)
+            if data.granularity >= SETTLED:
+                return session.ignore(f"{channel} {FUNDING} settled")
             rate = said
             return session.ignore(f"{channel} {FUNDING}")
         if found.subject != MARK:

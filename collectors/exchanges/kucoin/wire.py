@@ -201,9 +201,10 @@ class Ticker(msgspec.Struct, gc=False):
 
 
 class InstrumentData(msgspec.Struct, gc=False):
-    """Either subject's data."""
+    """Either subject's data. `granularity` in ms: of a rate a minute where it is the estimate."""
 
     timestamp: Millis
+    granularity: int = 0
     markPrice: msgspec.Raw = NOTHING  # noqa: N815
     indexPrice: msgspec.Raw = NOTHING  # noqa: N815
     fundingRate: msgspec.Raw = NOTHING  # noqa: N815

@@ -15,6 +15,8 @@ from simulator.market import Book
 
 CHANNELS = {"matches": "market_trades", "ticker": "ticker", "level2_batch": "level2"}
 """This feed's channel -> the other's, under whose name the stream is held."""
+SAID = {"level2_batch": "level2_50"}
+"""What an answer calls a channel, where that is not what it is asked for as."""
 KEYED = frozenset(("level2", "level3", "full", "user"))
 BEAT = "heartbeat"
 SIDES = {"bid": "buy", "offer": "sell", "BUY": "buy", "SELL": "sell"}
@@ -103,4 +105,5 @@ def state(connection: Connection) -> str:
     for stream in connection.streams:
         channel, _, product = stream.partition(":")
         held.setdefault(names.get(channel, channel), []).append(product)
-    return _json(type="subscriptions", channels=[{"name": one, "product_ids": ids} for one, ids in held.items()])
+    channels = [{"name": SAID.get(one, one), "product_ids": ids, "account_ids": None} for one, ids in held.items()]
+    return _json(type="subscriptions", channels=channels)
