@@ -182,7 +182,16 @@ class SincePages(IdPages):
 
 
 class WholePage(Pages):
-    """One answer that holds everything that there is, or the newest `route.limit` rows of it."""
+    """One answer that holds everything that there is, or the newest `route.limit` rows of it, or those of `reach` (us).
+
+    Of rows that begin later than the period nothing says that there were none before, where it reaches further back.
+    """
+
+    def __init__(
+        self, session_id: str, stream: Stream, span: tuple[int, int], route: Route, reach: int | None = None
+    ) -> None:
+        super().__init__(session_id, stream, span, route)
+        self._reach = reach
 
     def _next(self) -> tuple[str, str, int]:
         return "whole", self._route.url, self._route.weight
@@ -196,6 +205,9 @@ class WholePage(Pages):
         rows = self._read(body, ts_recv)
         if len(rows) >= self._route.limit and rows[0].at > self.start_at + self._route.width:
             raise Unstable(f"the venue tells its newest {self._route.limit} rows only, which do not reach back so far")
+        beyond = self._reach is not None and self.start_at < ts_recv - self._reach
+        if beyond and (not rows or rows[0].at > self.start_at):
+            raise Unstable("the venue tells its newest rows only, which do not reach back so far")
         self.venue_time = self.end_at
         return rows
 

@@ -99,6 +99,9 @@ class Route(msgspec.Struct, frozen=True):
     """us before the period from which on pages by time are asked for, where keys are not quite the rows' times."""
     window: int = 0
     """us of one page that has never more than `limit` rows; of pages by id unused."""
+    more: Callable[[bytes], bool] | None = None
+    """Whether the venue says of a page, oldest first, that it has more of the window; None where it says no such thing.
+    """
 
 
 class Probe(msgspec.Struct, frozen=True):

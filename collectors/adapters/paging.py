@@ -200,7 +200,8 @@ class TimePages(Pages):
             raise Unstable("a page that does not begin with the last row of the page before it")
         new = rows[1:] if border is not None else rows
         step = route.width or route.unit
-        if not route.newest_first and len(rows) >= route.limit and rows[-1].key < until:
+        full = len(rows) >= route.limit or (bool(new) and route.more is not None and route.more(body))
+        if not route.newest_first and full and rows[-1].key < until:
             known, self._cursor, self._border = rows[-1].at + route.unit, rows[-1].key, rows[-1]
         else:
             known = until + step

@@ -86,6 +86,31 @@ def test_candles_of_futures_count_base_or_dollars(market, volumes):
     assert (one.open_time, one.close, one.volume_base, one.volume_quote) == (AT * SECOND, "2.00000000000", *volumes)
 
 
+def test_a_chart_of_which_the_venue_has_more_goes_on_from_its_last_candle_and_ends_where_nothing_new_comes():
+    bars = [{"time": (AT + 60 * n) * 1000, "high": "3", "low": "1", "open": "1", "close": "2", "volume": 1}
+            for n in range(4)]  # fmt: skip
+    made = session("linear", "kline", width=10 * MINUTE)
+    first, (fetch,) = rows_of(made, {"candles": bars[:1]}, {"candles": bars[:2], "more_candles": True})
+    assert f"from={AT + 60}&" in fetch.url
+    second = made.respond(fetch.tag, 200, {}, msgspec.json.encode({"candles": bars[1:], "more_candles": True}), LATER)
+    assert [one.open_time for one in (*first, *second)] == [bar["time"] * 1000 for bar in bars]
+    (fetch,) = made.tick(LATER)
+    made.respond(fetch.tag, 200, {}, msgspec.json.encode({"candles": bars[3:], "more_candles": True}), LATER)
+    assert (made.done, made.failed) == (True, "")
+
+
+@pytest.mark.parametrize("rates", [[], [{"timestamp": "2026-09-01T00:00:00Z", "relativeFundingRate": 1e-05}]])
+def test_years_before_the_rates_that_are_told_are_not_taken_for_empty(rates):
+    answer = {"result": "success", "rates": rates}
+    said, _ = rows_of(session("linear", "funding_rate", start=LATER - 365 * DAY, width=360 * DAY), answer)
+    assert [(type(one), "do not reach back so far" in one.reason) for one in said] == [(Rejected, True)]
+    made = session("linear", "funding_rate", start=LATER - 363 * DAY, width=360 * DAY)
+    found, _ = rows_of(made, answer)
+    assert len(found) == len(rates)
+    assert made.done
+    assert KRAKEN.HISTORY["linear"]["funding_rate"].reach == 364 * DAY
+
+
 def test_rates_come_in_whatever_order_and_hold_an_hour():
     rates = [{"timestamp": f"2025-11-10T{12 + n}:00:00.000Z", "relativeFundingRate": 1e-05, "fundingRate": 0.5}
              for n in (1, 0, 2)]  # fmt: skip
@@ -93,26 +118,6 @@ def test_rates_come_in_whatever_order_and_hold_an_hour():
     assert [(one.ts_event, one.rate, one.interval_s) for one in found] == [
         ((AT - 1200) * SECOND + n * HOUR + HOUR, "0.00001", 3600) for n in (0, 1)
     ]
-
-
-def rates_at(*hours):
-    """The answer with rates of these hours of a day of 2018, when one held for four hours at first."""
-    return {"result": "success", "rates": [
-        {"timestamp": f"2018-08-31T{hour:02d}:00:00.000Z", "relativeFundingRate": 7e-05, "fundingRate": 1e-08}
-        for hour in hours
-    ]}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "hours,seconds",
-    [((4, 8, 12), (4, 4, 4)), ((0, 4, 5, 6), (4, 1, 1, 1)), ((1, 2, 4, 5), (1, 1, 1, 1)), ((7,), (1,)),
-     ((0, 9), (1, 1))],
-)  # fmt: skip
-def test_a_rate_holds_for_as_long_as_the_nearer_of_its_neighbours_is_away(hours, seconds):
-    """A change from four hours to one, a rate that is missing, one alone, and neighbours too far for either."""
-    made = session("inverse", "funding_rate", start=1_535_673_600 * SECOND, width=DAY)
-    found, _ = rows_of(made, rates_at(*hours))
-    assert [one.interval_s for one in found] == [3600 * held for held in seconds]
 
 
 def executed(number, second, **more):

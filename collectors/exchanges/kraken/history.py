@@ -7,7 +7,7 @@ newest 720 candles whatever is asked for. Futures' rates come all at once; their
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from urllib.parse import quote
 
@@ -18,7 +18,6 @@ from collectors.adapters.answers import Failure, asked_pause
 from collectors.adapters.numbered_pages import BackPages, SincePages, WholePage
 from collectors.adapters.paging import Made, Pages, Probe, Route, Row, TimePages, Unstable
 from collectors.adapters.reading import LAST, Id, Millis, all_good
-from collectors.adapters.settled import LONGEST_INTERVAL
 from collectors.exchanges.kraken import futures_polls, futures_wire, texts
 from collectors.exchanges.kraken.asking import failure, opened
 from collectors.exchanges.kraken.futures_parsing import ID_LIMIT
@@ -36,7 +35,9 @@ FILL_PAGE = 100
 CHART_PAGE = 1000
 """Of about 2000 (which no page confirms)."""
 MOST_RATES = 2**20
-"""There is no page: one answer tells all."""
+"""There is no page: one answer tells all that there is."""
+RATES_REACH = 364 * DAY
+"""The documents say all of them; what was counted were rates of 366 to 372 days."""
 BEGAN = 1_377_993_600_000_000
 """2013-09-01 (us): the venue has nothing older."""
 _FILLS = Absent("the venue tells every fill by itself: ask for trade")
@@ -44,7 +45,7 @@ _FUTURES: Mapping[str, Offer | Absent] = {
     "trade": Offer(reach=7 * DAY, width=HOUR, prompt=True),
     "agg_trade": _FILLS,
     "kline": Offer(width=7 * DAY, grain=MINUTE),
-    "funding_rate": Offer(width=3600 * DAY, grain=SECOND),
+    "funding_rate": Offer(reach=RATES_REACH, width=3600 * DAY, grain=SECOND),
     "open_interest": Absent("how a row of its analytics is made up is documented nowhere"),
 }
 OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
@@ -114,6 +115,7 @@ class _Bar(msgspec.Struct):
 
 class _Chart(msgspec.Struct):
     candles: list[msgspec.Raw] | None = None
+    more_candles: bool = False
 
 
 class _Rate(msgspec.Struct):
@@ -155,7 +157,7 @@ def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pag
     url = f"{base}{futures_polls.BASE}/{RATES}?symbol={name}"
     rows = partial(_settled, symbol)
     route = Route(RATES, url, 1, MOST_RATES, rows, _futures_failure)
-    return WholePage(session_id, _stream(RATES, symbol, polled.kind), span, route)
+    return WholePage(session_id, _stream(RATES, symbol, polled.kind), span, route, reach=RATES_REACH)
 
 
 def _stream(name: str, symbol: str, kind: str) -> Stream:
@@ -187,7 +189,7 @@ def _charts(session_id: str, symbol: str, span: tuple[int, int], base: str, mark
     route = Route(
         CHARTS, f"{base}/{INTERVAL}?count={CHART_PAGE}", 1, CHART_PAGE, partial(_bars, symbol, market_type),
         _futures_failure, start="from", end="to", most="", unit=SECOND, end_included=False, width=MINUTE,
-        window=(CHART_PAGE - 1) * MINUTE,
+        window=(CHART_PAGE - 1) * MINUTE, more=_more,
     )  # fmt: skip
     return TimePages(session_id, _stream(CHARTS, symbol, "kline"), span, route, probe)
 
@@ -299,6 +301,11 @@ def _charted(body: bytes) -> list[msgspec.Raw]:
     return held
 
 
+def _more(body: bytes) -> bool:
+    """Whether the venue has more of the period than an answer holds."""
+    return _chart(body).more_candles
+
+
 def _first(body: bytes) -> int | None:
     """When the first candle of an answer opened (us)."""
     return min((_bar(raw).time * MS for raw in _charted(body)), default=None)
@@ -319,30 +326,17 @@ def _bars(symbol: str, market_type: str, body: bytes, made: Made) -> list[Row]:
 
 
 def _settled(symbol: str, body: bytes, made: Made) -> list[Row]:
-    """All rates in the order of their times, in whatever order they come; each is of the time that begins with it."""
+    """All rates in the order of their times, in whatever order they come; each is of the hour that begins with it."""
     futures_polls.opened(body)
-    told = []
+    found = []
     for item, raw in enumerate(_rates(body).rates):
         data = _rate(raw)
         at, rate = texts.time(data.timestamp), texts.signed(data.relativeFundingRate)
         if at is None or rate is None or not BEGAN <= at < LAST:
             raise Unstable("no rate, or an impossible time")
-        told.append((at, item, rate, bytes(raw)))
-    told.sort()
-    times = [at for at, *_ in told]
-    found = []
-    for place, (at, item, rate, said) in enumerate(told):
         event = FundingRate(
             symbol, RATES, at, None, made.ts_recv, made.session, made.frame_no, item, "rest", rate, "ratio",
-            _holds(times, place), at,
+            HOUR // SECOND, at,
         )  # fmt: skip
-        found.append(Row(at, at, said, event))
-    return found
-
-
-def _holds(times: Sequence[int], place: int) -> int:
-    """For how long (s) the rate at `place` holds: an hour, in the venue's first years four. The nearer neighbour says
-    it, so that a rate that is missing lengthens none.
-    """
-    near = [times[one] - times[one - 1] for one in (place, place + 1) if 0 < one < len(times)]
-    return min((far for far in near if 0 < far <= LONGEST_INTERVAL and far % HOUR == 0), default=HOUR) // SECOND
+        found.append(Row(at, at, bytes(raw), event))
+    return sorted(found, key=lambda row: row.key)
