@@ -226,6 +226,18 @@ def test_books_of_two_connections_chain_by_the_engines_times_and_say_the_same():
 # Trades, candles
 
 
+def test_tickers_of_a_product_in_one_message_have_ids_of_their_own():
+    made, _ = session(["quote"], ["BTC-USD", "ETH-USD"])
+    tickers = [
+        {"product_id": symbol, "best_bid": bid, "best_bid_quantity": "1", "best_ask": "9", "best_ask_quantity": "1"}
+        for symbol, bid in (("BTC-USD", "1"), ("ETH-USD", "1"), ("BTC-USD", "2"))
+    ]
+    rows = made.receive(message("ticker", 0, [{"type": "update", "tickers": tickers}]), NOW)
+    assert [(row.symbol, row.bid, row.ts_event - NOW, row.update_id - NOW) for row in rows] == [
+        ("BTC-USD", "1", 0, 0), ("ETH-USD", "1", 0, 0), ("BTC-USD", "2", 0, 1),
+    ]  # fmt: skip
+
+
 def test_trades_of_before_are_history_only_where_nothing_was_collected():
     for begun, condition in ((False, "history"), (True, "market")):
         made, _ = session(["trade"])

@@ -214,6 +214,21 @@ def test_a_candle_is_told_when_the_next_one_of_its_pair_begins():
     assert (row.close, row.frame_no, row.ts_event - row.open_time) == ("3", 4, MINUTE - MS)
 
 
+def test_tickers_of_one_microsecond_are_two_rows_and_their_ids_rise():
+    made, _ = session(["quote"])
+
+    def quoted(bid, micros, seconds=8):
+        data = {"symbol": "BTC/USD", "bid": bid, "bid_qty": 1, "ask": 9, "ask_qty": 1,
+                "timestamp": f"2026-08-02T20:15:{seconds:02d}.{micros:06d}Z"}  # fmt: skip
+        frame = {"channel": "ticker", "type": "update", "data": [data]}
+        (row,) = made.receive(json.dumps(frame, separators=(",", ":")).encode(), NOW + SECOND)
+        return row.bid, row.ts_event - NOW, row.update_id - NOW
+
+    assert [quoted(1, 5), quoted(2, 5), quoted(3, 5), quoted(4, 6), quoted(5, 9), quoted(6, 0, 7)] == [
+        ("1", 5, 5), ("2", 5, 6), ("3", 5, 7), ("4", 6, 8), ("5", 9, 9), ("6", -SECOND, -SECOND),
+    ]  # fmt: skip
+
+
 def test_what_is_told_on_subscribing_lies_before_the_coverage_and_what_is_old_is_no_row():
     made, (first,) = session(["trade", "book_delta"], channels={"book_delta": "book.10"})
     made.receive(ack(first["req_id"], "BTC/USD", channel="book"), NOW)

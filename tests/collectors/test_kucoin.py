@@ -320,3 +320,21 @@ def test_a_pool_that_is_used_up_is_left_alone_until_it_is_full():
     body = b'{"code":"429000","msg":"too many requests"}'
     poll.respond(fetch.tag, 429, {"gw-ratelimit-reset": "25000"}, body, NOW)
     assert poll.next_deadline() == NOW + 25 * SECOND
+
+
+def test_a_candle_that_is_told_again_behind_the_next_one_is_open_close_high_low_too():
+    made, _ = opened(["kline"])
+    (name,) = made.states
+
+    def candle(minute, *numbers):
+        start = (NOW - NOW % MINUTE) // SECOND + 60 * minute
+        data = {"symbol": "BTC-USDT", "candles": [str(start), *numbers], "time": (NOW + minute * MINUTE) * 1000}
+        return made.receive(
+            json.dumps({"topic": name, "type": "message", "data": data}).encode(), NOW + minute * MINUTE
+        )
+
+    assert candle(0, "1", "4", "5", "0.5", "7", "8") == ()
+    assert len(candle(1, "4", "4", "4", "4", "0", "0")) == 1
+    (row,) = candle(0, "1.1", "4.1", "5.1", "0.6", "7.1", "8.1")
+    assert (row.open_time, row.open, row.high, row.low, row.close) == (NOW - NOW % MINUTE, "1.1", "5.1", "0.6", "4.1")
+    assert (row.volume_base, row.volume_quote) == ("7.1", "8.1")

@@ -3,12 +3,20 @@
 What pages them is proven by tests/conformance/test_history.py.
 """
 
+import io
+import zipfile
 from functools import partial
 
 import msgspec
 import pytest
 
 from collectors.exchanges import load
+from collectors.files.archive import series
+from collectors.files.archive.facts import Allowed
+from collectors.files.archive.rows import Reading
+from collectors.files.archive.series import ArchiveFile
+from collectors.files.archive.unpacking import blocks
+from collectors.files.archive.zips import Caps
 from market.kinds import Contract
 from market.session import Polled, Rejected
 from market.times import DAY, HOUR, MS, SECOND
@@ -99,3 +107,25 @@ def test_a_page_cut_short_at_its_beginning_is_completed():
         (asked,) = made.tick(LATER) or (None,)
     assert [one.open_time for one in found] == [AT * MS + minute * 60 * SECOND for minute in range(60)]
     assert len(urls) == 3
+
+
+@pytest.mark.parametrize(
+    "market, symbol, row, told",
+    [("spot", "BTC-USDT", {"open": 1, "close": 4, "high": 5, "low": 0.5, "volume": 7.5, "turnover": 21.25},
+      (1, 5, 0.5, 4, 7.5, 21.25)),
+     ("linear", "XBTUSDTM", {"open": 1, "high": 5, "low": 0.5, "close": 4, "volume": 30}, (1, 5, 0.5, 4, 0.03, None)),
+     ("inverse", "XBTUSDM", {"open": 1, "high": 5, "low": 0.5, "close": 4, "volume": 30}, (1, 5, 0.5, 4, None, 0.03))],
+)  # fmt: skip
+def test_candles_of_the_archive_are_in_the_order_and_the_units_of_their_market(market, symbol, row, told):
+    """Of spot open, close, high, low, base and quote; of futures open, high, low, close and lots, here of 0.001."""
+    of = series.series_of("kucoin", market, "kline", symbol, "1m")
+    file = ArchiveFile("2026-08-02", of)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as zipped:
+        zipped.writestr("candles.csv", f"time,{','.join(row)}\n{AT},{','.join(map(str, row.values()))}\n")
+    packed.seek(0)
+    caps = Caps(packed=1 << 16, unpacked=1 << 16, ratio=200, small=1 << 16)
+    reading = Reading(file, Allowed(contract_size=None if market == "spot" else "0.001"))
+    (held,) = [row for piece in reading.batches(blocks(packed, file, caps)) for row in piece.to_dicts()]
+    numbers = [held.get(name) for name in ("open", "high", "low", "close", "volume_base", "volume_quote")]
+    assert tuple(None if one is None else float(one) for one in numbers) == told

@@ -1,6 +1,7 @@
 """Best bid and ask of Coinbase frames: the channel `ticker`, told when something trades, some 0.3 s behind the book.
 
-It has one time only, that of the message; in microseconds it is the row's `update_id` too, for the venue gives no id.
+It has one time only, that of the message; in microseconds it is the row's `update_id` too, for the venue gives no id
+(`collectors.adapters.stamped`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from collectors.adapters.reading import BAD_FRAME, EARLY, PAST, all_good, why
+from collectors.adapters.stamped import Stamped
 from collectors.exchanges.coinbase import wire
 from collectors.exchanges.coinbase.protocol import CoinbaseSession, Parse
 from market.kinds import Quote
@@ -18,7 +20,7 @@ CHANNEL = "ticker"
 
 def quote(session: CoinbaseSession) -> Parse:
     """`ticker` of all products of the connection."""
-    source, channel = session.session_id, session.channel(CHANNEL)
+    source, channel, ids = session.session_id, session.channel(CHANNEL), Stamped()
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
@@ -49,7 +51,7 @@ def quote(session: CoinbaseSession) -> Parse:
             out.append(
                 Quote(
                     data.product_id, state.stream.name, publish, publish, ts_recv, source, number, item, "ws", *sides,
-                    publish,
+                    ids.number(data.product_id, publish),
                 )
             )  # fmt: skip
         return session.said(out, after, f"{CHANNEL} of one side")

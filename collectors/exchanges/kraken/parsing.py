@@ -74,7 +74,7 @@ def trade(
 def quote(
     session: KrakenSession, found: wire.Frame, raw: msgspec.Raw, ts_recv: int, number: int, place: int
 ) -> Sequence[Output]:
-    """The best levels. The venue numbers no tickers: the id is its time (us), which rises."""
+    """The best levels. The venue numbers no tickers: the id is made of its time, which several may share."""
     data = wire.ticker(raw)
     state = session.lane("ticker", data.symbol, ts_recv)
     if state is None:
@@ -95,7 +95,7 @@ def quote(
     return (
         Quote(
             data.symbol, name, time, None, ts_recv, session.session_id, number, place, "ws", bid, bid_qty, ask,
-            ask_qty, time,
+            ask_qty, session.stamped.number(name, time),
         ),
     )  # fmt: skip
 

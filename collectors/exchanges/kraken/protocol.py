@@ -12,6 +12,7 @@ import msgspec
 
 from collectors.adapters.dated import Dated, chosen
 from collectors.adapters.reading import BAD_FRAME, why
+from collectors.adapters.stamped import Stamped
 from collectors.adapters.streamed_books import StreamedBooking, StreamedBooks
 from collectors.adapters.streaming import NAME_LIMIT, StreamingSession
 from collectors.exchanges.kraken import texts, wire
@@ -79,6 +80,7 @@ class KrakenSession(StreamedBooking, StreamingSession):
         """Symbols that the connection carries."""
         self.precisions: dict[str, tuple[int, int]] = {}
         """Symbol -> decimals of (price, quantity), where the instrument channel has said them."""
+        self.stamped = Stamped()
         self.kept: dict[str, object] = {}
         """Name of a stream -> what its parser keeps of it."""
         self._channels = channels
