@@ -6,7 +6,9 @@ by a memory that begins where the stream was before them: what is missing betwee
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
@@ -16,9 +18,10 @@ from collectors.intake import LaneKey, MarketKey
 from collectors.merger import CHAINED, merger
 from collectors.numbered import IdMerger
 from collectors.unsettled import SEVERAL, SUMMED, Entries, doubted, live, uncertain, way
+from lake import layout
 from lake.recovery import Recovery
 from lake.resume import stopped_before
-from lake.rows import FRAMES, SegmentRow, SessionRow
+from lake.rows import FRAMES, SegmentRow
 from lake.segments import BadLine, read_lines
 from lake.writer import LakeWriter
 from market.kinds import KINDS, Contiguous, Event
@@ -72,9 +75,13 @@ def _tells_losses(lane: LaneKey) -> bool:
 
 def stretches(writer: LakeWriter, found: Recovery) -> Iterator[Stretch]:
     """What has to be read again: `found.interrupted`, and the last lines of the markets that a crash interrupted."""
-    since = {market: _since(writer, market) for market in {(row.exchange, row.market_type) for row in found.unclosed}}
-    several = live(found)
-    wanted = {row.path: row for row in (*found.interrupted, *_last_lines(writer, since, several)) if row.kind != FRAMES}
+    several, since = live(found), dict[MarketKey, int]()
+    wanted = {row.path: row for row in found.interrupted if row.kind != FRAMES}
+    for market in {(row.exchange, row.market_type) for row in found.unclosed}:
+        since[market], recent = _last_lines(writer, market)
+        for lane, rows in recent.items():
+            if _tells_losses(lane) or (len(several.get(market, ())) >= SEVERAL and uncertain(lane)):
+                wanted |= {row.path: row for row in rows}
     with writer.manifest.snapshot() as snapshot:
         for lane in sorted({(row.exchange, row.market_type, row.kind) for row in wanted.values()}):
             for segments in _together(writer, snapshot.segments(*lane), wanted):
@@ -87,22 +94,31 @@ def stretches(writer: LakeWriter, found: Recovery) -> Iterator[Stretch]:
                 yield stretch
 
 
-def _since(writer: LakeWriter, market: MarketKey) -> int:
-    """From when on (us, of receipt) what was missing in a market may not have been recorded yet."""
-    return max((row.recv_max or 0 for row in writer.manifest.segments(*market)), default=0) - MOMENT
+def _last_lines(writer: LakeWriter, market: MarketKey) -> tuple[int, dict[LaneKey, list[SegmentRow]]]:
+    """From when on (us, of receipt) what was missing in a market may not have been recorded yet, and by stream the
+    segments with lines of that time: they may be sealed, and all of it recorded but what was still waited for.
+    """
+    rows = [row for row in writer.manifest.segments(*market) if row.kind != FRAMES]
+    last = max((row.recv_max or 0 for row in rows), default=0)
+    newest, found = 0, dict[LaneKey, list[SegmentRow]]()
+    for kind, of_kind in groupby(rows, attrgetter("kind")):
+        mine = sorted(of_kind, key=lambda row: layout.number_of(row.path), reverse=True)
+        newest = max(newest, mine[0].recv_max or 0)  # where nothing came lately, the last line tells no time
+        recent = [row for row in mine if (row.recv_max or 0) > last - MOMENT]
+        found[*market, kind] = [*recent, *_written_last(row for row in mine if row.recv_max is not None)]
+    return (newest or last) - MOMENT, found
 
 
-def _last_lines(
-    writer: LakeWriter, since: Mapping[MarketKey, int], several: Mapping[MarketKey, Sequence[SessionRow]]
-) -> Iterator[SegmentRow]:
-    """Segments that were sealed, and all of it recorded but what was still waited for."""
-    for market, start in since.items():
-        for row in writer.manifest.segments(*market):
-            lane = (*market, row.kind)
-            if row.kind == FRAMES or (row.recv_max or 0) <= start:
-                continue
-            if _tells_losses(lane) or (len(several.get(market, ())) >= SEVERAL and uncertain(lane)):
-                yield row
+def _written_last(rows: Iterable[SegmentRow]) -> Iterator[SegmentRow]:
+    """Those of a stream's segments that were written within a MOMENT of its last line. Their order, the last one first,
+    is that of their numbers: what was written before a clock was set back was received later.
+    """
+    newest = 0
+    for last, row in ((row.recv_max or 0, row) for row in rows):
+        if last <= newest - MOMENT:
+            return
+        yield row
+        newest = max(newest, last)
 
 
 def _together(writer: LakeWriter, rows: Sequence[SegmentRow], wanted: Collection[str]) -> Iterator[list[SegmentRow]]:

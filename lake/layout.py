@@ -328,6 +328,13 @@ def parse_raw(path: str) -> OpenedPath:
     )  # fmt: skip
 
 
+def number_of(path: str) -> int:
+    """Which of its stream's files a segment is, open or sealed, by a path that is known to be one: the later it was
+    begun the higher, whatever the clock says.
+    """
+    return int(path[path.rindex("-") + 1 : path.index(".", path.rindex("-"))])
+
+
 def parse_frames(path: str) -> OpenedPath:
     """Take apart a frames file's path, open or sealed. Raises Malformed."""
     match = _FRAMES_PATH.fullmatch(path)

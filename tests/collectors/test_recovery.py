@@ -289,6 +289,32 @@ def test_a_hole_in_a_segment_that_was_just_sealed_is_said_at_the_next_start(tmp_
         }
 
 
+@pytest.mark.parametrize("ahead", [HOUR, 0, -HOUR], ids=["set back", "right", "set forward"])
+def test_a_hole_that_was_just_sealed_is_said_though_the_clock_was_set_before(tmp_path: Path, ahead: int) -> None:
+    """What was written last is told by the numbers of the files, and not by when it was received."""
+    at = T0 + 5 * MINUTE - T0 % MINUTE
+    first = Crash(tmp_path, T0 + ahead)
+    link = first.open("n-1-1", T0 + ahead)
+    for n in range(1, 5):
+        first.pipeline.receive(link, [t(n, n)], T0 + ahead + n * MINUTE // 2)
+        first.write(T0 + ahead + n * MINUTE // 2, covered=True)
+    stopped = T0 + ahead + 2 * MINUTE
+    first.pipeline.close(link, "stopped", stopped, wanted=False)
+    first.commit.commit(first.intake.collect(stopped, sync=True, final=True))
+    first.die()
+    second = Crash(tmp_path, at - 50 * SECOND)
+    link = second.open("n-2-1", at - 50 * SECOND)
+    second.pipeline.receive(link, [t(5, 5)], at - 40 * SECOND)
+    second.write(at - 40 * SECOND, covered=True)
+    second.pipeline.receive(link, [t(9, 9)], at - SECOND)
+    second.write(at, covered=True)
+    assert [gap for gap in second.gaps("trade") if gap.cause == "jump"] == []
+    second.die()
+    with Crash(tmp_path, at + SECOND) as third:
+        holes = [(gap.id_from, gap.id_to) for gap in third.gaps("trade") if gap.cause == "jump"]
+        assert holes == [(6, 9)]
+
+
 def test_what_nobody_wanted_meanwhile_is_no_hole(tmp_path: Path) -> None:
     at = T0 + 9 * MINUTE
     first = Crash(tmp_path)
