@@ -88,10 +88,9 @@ def _there(writer: LakeWriter, source: Adopted, file: ArchiveFile, got: Got, bef
         first_id=None, last_id=None, earlier=(*before.earlier, before.had),
     )  # fmt: skip
     memory.remember(writer.root, file, known)
-    return Outcome(
-        exchange=file.series.exchange, name=file.name, path=file.path, state="known", rows=source.rows,
-        session=source.session, bytes=got.had.bytes, sha256=got.had.sha256,
-    )  # fmt: skip
+    return taking.became(
+        file, "known", rows=source.rows, session=source.session, bytes=got.had.bytes, sha256=got.had.sha256
+    )
 
 
 def _days(writer: LakeWriter, source: FileSource, file: ArchiveFile) -> dict[str, FileRow]:
@@ -133,11 +132,9 @@ def _remembered(got: Got, source: FileSource, found: Changes, before: Remembered
 
 
 def _told(file: ArchiveFile, got: Got, source: FileSource, found: Changes, before: Remembered) -> Outcome:
-    return Outcome(
-        exchange=file.series.exchange, name=file.name, path=file.path, state="replaced", rows=found.rows,
-        session=source.session, bytes=got.had.bytes, sha256=got.had.sha256, unit=found.facts.unit,
-        repeated=found.facts.repeated,
-        replaces=before.had.sha256,
+    return taking.became(
+        file, "replaced", rows=found.rows, session=source.session, bytes=got.had.bytes, sha256=got.had.sha256,
+        unit=found.facts.unit, repeated=found.facts.repeated, others=found.facts.others, replaces=before.had.sha256,
         added=sum(day.added for day in found.days), changed=sum(day.changed for day in found.days),
         removed=sum(day.removed for day in found.days), revised=[day.date for day in found.days],
         examples=found.examples,

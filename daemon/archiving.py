@@ -7,6 +7,7 @@ others go on. Run again it goes on where it ended: what is there is told by its 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import multiprocessing
 import os
 import threading
@@ -169,11 +170,9 @@ async def _compared(root: Path, clock: Clock, wanted: Wanted, config: Config) ->
 def _seen(root: Path, file: ArchiveFile) -> Outcome:
     known = memory.recall(root, file)
     if known is None:
-        return Outcome(exchange=file.series.exchange, name=file.name, path=file.path, state="wanted")
-    return Outcome(
-        exchange=file.series.exchange, name=file.name, path=file.path, state="known", rows=known.rows,
-        bytes=known.had.bytes, sha256=known.had.sha256, session=known.session,
-    )  # fmt: skip
+        return taking.became(file, "wanted")
+    had = known.had
+    return taking.became(file, "known", rows=known.rows, bytes=had.bytes, sha256=had.sha256, session=known.session)
 
 
 class _Work(NamedTuple):
@@ -214,6 +213,15 @@ class _Planned(msgspec.Struct):
         return made
 
 
+class _Fetched(NamedTuple):
+    """A file that is here, or why not; None where all that is asked of it is `seen`: in the lake, as its CHECKSUM or
+    host says.
+    """
+
+    seen: Mapping[ArchiveFile, Outcome]
+    found: Got | LakeError | None
+
+
 async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
     every, now = wanted.series(), clock.now()
     begin, end = planning.span(every[0], wanted.first, wanted.last, date_of(now))
@@ -221,13 +229,19 @@ async def _planned(source: Source, wanted: Wanted, clock: Clock) -> _Planned:
     asked = Interval(day_start(begin), day_start(end) + DAY)
     running = Interval(asked.end, min(parse(wanted.last) + DAY, now))
     found = _Planned(every, asked, running)
+    there: dict[str, planning.There] = {}
     for series in found.series:
-        plan = planning.plan(series, first, last, await source.published(series, first, last))
+        place = series.path(series.periods[0], "")  # one of all symbols of a family
+        if place not in there:
+            there[place] = await source.published(series, first, last)
+        plan = planning.plan(series, first, last, there[place])
         found.files += plan.files
         if plan.missing:
             found.missing[series.symbol] = list(plan.missing)
         found.bare[series.symbol] = list(plan.bare)
         found.unproven += [taking.refused(file, source.unproven(file)) for file in dict.fromkeys(plan.bare.values())]
+    firsts = {file.path: place for place, file in reversed([*enumerate(found.files)])}
+    found.files.sort(key=lambda file: firsts[file.path])  # what is in one file stands together: see _carry_out
     return found
 
 
@@ -260,19 +274,21 @@ async def _recheck(work: _Work, wanted: Wanted, clock: Clock) -> Done:
 
 
 async def _carry_out(work: _Work, source: Source, files: Sequence[tuple[ArchiveFile, Allowed]], done: Done) -> None:
-    """Fetch files side by side and take them in one after the other."""
+    """Fetch files side by side and take them in one after the other; what stands together and is in one file is taken
+    out of that, fetched once.
+    """
     room = asyncio.Semaphore(work.config.archives.parallel)
     failed: LakeError | None = None
+    shared = [list(same) for _, same in itertools.groupby(files, lambda one: one[0].path)]
     async with asyncio.TaskGroup() as group:
         # in the order of the files, so that the next one to be taken in is never the one that waits for room
-        tasks = [group.create_task(_fetch(work, source, file, room)) for file, _ in files]
+        tasks = [group.create_task(_fetch(work, source, [file for file, _ in same], room)) for same in shared]
         try:
-            for place, ((file, allowed), task) in enumerate(zip(files, tasks, strict=True)):
-                work.report(place, len(files), file.name)
+            for same, task in zip(shared, tasks, strict=True):
+                work.report(len(done.files), len(files), same[0][0].name)
                 if work.stopping():
                     break
-                fetched = await task
-                done.files.append(await _taken(work, file, allowed, fetched))
+                await _taken(work, same, await task, done)
                 room.release()
         except LakeError as error:
             failed = error
@@ -287,37 +303,44 @@ async def _carry_out(work: _Work, source: Source, files: Sequence[tuple[ArchiveF
     work.report(len(files), len(files), "taken in")
 
 
-async def _fetch(work: _Work, source: Source, file: ArchiveFile, room: asyncio.Semaphore) -> Got | Outcome | LakeError:
-    """A file that is here, or that it is in the lake as its CHECKSUM says, or why it is neither.
-
-    Who takes it releases `room`.
-    """
+async def _fetch(work: _Work, source: Source, same: Sequence[ArchiveFile], room: asyncio.Semaphore) -> _Fetched:
+    """What is in one file; who takes it releases `room`."""
     await room.acquire()
+    file, seen = same[0], dict[ArchiveFile, Outcome]()
     try:
         free = durable.room(work.root).free
         if free < work.config.disk.limits().low:
             raise Refused(file.name, "size", f"the disk has {free:,} bytes free, less than disk.low_mb", "make room")
         said = await source.stamp(file)
-        known = memory.recall(work.root, file)
-        if known is not None and said.is_of(known.had):
-            return _seen(work.root, file)
-        return await source.get(file, said)
+        for one in same:
+            known = memory.recall(work.root, one)
+            if known is not None and said.is_of(known.had):
+                seen[one] = _seen(work.root, one)
+        return _Fetched(seen, await source.get(file, said) if len(seen) < len(same) else None)
     except LakeError as error:
-        return error
+        return _Fetched(seen, error)
 
 
-async def _taken(work: _Work, file: ArchiveFile, allowed: Allowed, found: Got | Outcome | LakeError) -> Outcome:
-    """What became of a file. Raises what is no fault of the file: StorageFailed, Fenced."""
-    if isinstance(found, Outcome):
-        return found
+async def _taken(work: _Work, same: Sequence[tuple[ArchiveFile, Allowed]], fetched: _Fetched, done: Done) -> None:
+    """What became of each. Raises what is no fault of the file: StorageFailed, Fenced."""
+    found = fetched.found
+    try:
+        for file, allowed in same:
+            if work.stopping():
+                break
+            known = fetched.seen.get(file)
+            done.files.append(known if known is not None else await _one(work, file, allowed, found))
+    finally:
+        if isinstance(found, Got) and found.ours and not work.config.archives.keep:
+            durable.unlink(found.path)
+
+
+async def _one(work: _Work, file: ArchiveFile, allowed: Allowed, found: Got | LakeError | None) -> Outcome:
+    assert found is not None, file
     try:
         if isinstance(found, LakeError):
             raise found
-        try:
-            return await asyncio.to_thread(_into_lake, work, file, allowed, found)
-        finally:
-            if found.ours and not work.config.archives.keep:
-                durable.unlink(found.path)
+        return await asyncio.to_thread(_into_lake, work, file, allowed, found)
     except Refused as error:
         return taking.refused(file, error)
     except (CommitConflict, CorruptFile, VerifyFailed) as error:

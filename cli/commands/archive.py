@@ -191,7 +191,7 @@ def _look(root: Path, config: Path | None, wanted: Mapping[str, Any]) -> dict[st
 def _say(done: Mapping[str, Any]) -> None:
     rows = [
         (
-            one["exchange"], one["name"], one["state"], one["rows"], one["duplicates"] + one["repeated"],
+            one["exchange"], _named(one), one["state"], one["rows"], one["duplicates"] + one["repeated"],
             one["quarantined"],
             one["missing_ids"], {True: "yes", False: "NO", None: None}[one["joined"]], size(one["bytes"]),
             one["sha256"][:12] or None,
@@ -202,11 +202,13 @@ def _say(done: Mapping[str, Any]) -> None:
     print_table("", ("exchange", "file", *counts), rows, "no files of that")
     for one in done["files"]:
         if one["state"] == "refused":
-            ERR.print(f"refused: {one['name']}: {one['rule']}: {one['what']} ({one['fix']})", markup=False)
+            ERR.print(f"refused: {_named(one)}: {one['rule']}: {one['what']} ({one['fix']})", markup=False)
         elif one["what"]:
-            ERR.print(f"quarantined: {one['name']}: {one['what']}", markup=False)
+            ERR.print(f"quarantined: {_named(one)}: {one['what']}", markup=False)
+        if one["others"] and not one["rows"]:
+            OUT.print(f"not traded then: {_named(one)}: its {one['others']:,} lines are of others", markup=False)
         if one["replaces"]:
-            OUT.print(f"{one['name']} was changed by its publisher: {_changes(one)}", markup=False)
+            OUT.print(f"{_named(one)} was changed by its publisher: {_changes(one)}", markup=False)
             for text in one["examples"]:
                 OUT.print(f"    {text}", markup=False)
     for symbol, dates in done["missing"].items():
@@ -218,6 +220,11 @@ def _say(done: Mapping[str, Any]) -> None:
     if len(done["rest"]) > SHOWN:
         ERR.print(f"and {len(done['rest']) - SHOWN:,} more periods that are not from files (--json lists all)")
     _end(done)
+
+
+def _named(one: Mapping[str, Any]) -> str:
+    """The file; of one that holds a family, of which symbol too."""
+    return f"{one['name']} {one['symbol']}".rstrip()
 
 
 def _changes(one: Mapping[str, Any]) -> str:

@@ -53,7 +53,7 @@ def exchanges(
 
     Copies: by what the same event is told on two connections (`redundancy: 2`, handovers); docs/redundancy.md says what
     each word means. History: how far back `dl backfill` can ask for it; docs/backfill.md. Archive: the files that
-    `dl archive` takes; docs/archives.md.
+    `dl archive` takes, `families` where one holds all dated futures of a family; docs/archives.md.
     """
     from collectors import exchanges as registry
     from collectors import venues as known
@@ -106,6 +106,6 @@ def _cells(venue: Exchange) -> list[Cell]:
             channel = venue.OFFERS[market].get(kind)
             copies = way_of(venue, market, kind).name if channel is not None else None
             history = reach_said(past.get(market, {}).get(kind))
-            files = ", ".join(published(venue.NAME, market, kind)) or None
+            files = published(venue.NAME, market, kind) or None
             found.append(Cell(venue.NAME, market, kind, channel, copies, history, files, evidence, as_of, of[market]))
     return found

@@ -7,6 +7,7 @@ fetches, proves and reads files (`collectors.files.archive`) knows no venue.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -30,13 +31,24 @@ def _nothing(_date: str) -> Mapping[str, str]:
     return {}
 
 
+class Symbols(msgspec.Struct, frozen=True):
+    """What symbols are: as a regular expression, and one of them."""
+
+    pattern: str
+    example: str
+
+
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     """One sort of file, which becomes one kind."""
 
     kind: str
     paths: Mapping[str, Mapping[Period, str]]
-    """market_type -> period -> path below the base address; `{symbol}`, `{interval}`, `{date}` (2026-05-08, 2026-05)
-    and `{day}` (20260508, 202605) are filled in."""
+    """market_type -> period -> path below the base address; `{symbol}`, `{family}`, `{interval}`, `{date}` (2026-05-08,
+    2026-05) and `{day}` (20260508, 202605) are filled in."""
+    symbols: Mapping[str, Symbols] = {}
+    """market_type -> of which symbols there are such files, if not of all of the archive's."""
+    family: Callable[[str], str] | None = None
+    """Symbol -> the family that it is of, where one file holds all symbols of a family."""
     header: Mapping[str, str]
     """market_type -> the names of its columns, which are a file's first line, or might be."""
     lines: Literal["csv", "json"] = "csv"
@@ -113,9 +125,21 @@ class Archive(msgspec.Struct, frozen=True, kw_only=True):
     roots: tuple[str, ...] = ()
     """The first folders of all paths, which a local copy may lack."""
 
-    def dataset(self, market_type: str, kind: str) -> Dataset | None:
-        """Its files of that kind and market, if it has any."""
-        found = (each for each in self.datasets if each.kind == kind and market_type in each.paths)
+    def of(self, market_type: str, kind: str) -> list[Dataset]:
+        """Its files of that kind and market, if it has any: each of other symbols."""
+        return [each for each in self.datasets if each.kind == kind and market_type in each.paths]
+
+    def symbols(self, market_type: str, dataset: Dataset) -> Symbols:
+        """Of which symbols of a market there are such files."""
+        return dataset.symbols.get(market_type) or Symbols(self.symbol, self.example)
+
+    def dataset(self, market_type: str, kind: str, symbol: str) -> Dataset | None:
+        """Its files of that kind, market and symbol, if it has any."""
+        found = (
+            each
+            for each in self.of(market_type, kind)
+            if re.fullmatch(self.symbols(market_type, each).pattern, symbol) is not None
+        )
         return next(found, None)
 
     @property

@@ -42,8 +42,10 @@ from tests.support.clock import ManualClock
 
 DOCS = pathlib.Path(__file__).parent.parent.parent / "docs" / "exchanges"
 WORTH = "0.01"
+ALL = "family"
+"""Files of all symbols of a family, beside those of one."""
 CASES = [
-    (name, market, dataset.kind)
+    (name, market, dataset.kind, *([ALL] if dataset.family is not None else []))
     for name in series.names()
     for dataset in series.load(name).datasets
     for market in dataset.paths
@@ -55,7 +57,7 @@ NOT_TOLD = {
 """What no twin publishes: data sets that have ended, and what its market does not keep; other tests read them."""
 TOLD = [case for case in CASES if (case[0], case[2]) not in NOT_TOLD]
 ONE_EACH = [
-    (name, next(iter(dataset.paths)), dataset.kind)
+    (name, next(iter(dataset.paths)), dataset.kind, *([ALL] if dataset.family is not None else []))
     for name in series.names()
     for dataset in series.load(name).datasets
     if dataset.kind == "trade" and name != "binance"  # tests/daemon/test_archiving.py changes its files
@@ -88,6 +90,11 @@ class Case(NamedTuple):
         period = "daily" if "daily" in self.series.periods else "monthly"
         return ArchiveFile(series.date_in(dt.date.fromisoformat(DAYS[1]), period), self.series)
 
+    def mine(self, rows: list[str], least: int) -> int:
+        """Which of its lines, not before the `least`, is of its symbol."""
+        named = f"{self.series.symbol}," if self.series.family else ""
+        return next(place for place, row in enumerate(rows) if place >= least and row.startswith(named))
+
     def data(self, file: ArchiveFile | None = None) -> bytes:
         return self.twin.files[(file or self.file).path]()
 
@@ -109,12 +116,12 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
 
 @pytest.fixture
 def case(request: pytest.FixtureRequest, twins: Callable[[str], Published]) -> Case:
-    name, market, kind = request.param
+    name, market, kind, *sort = request.param
     twin = twins(name)
-    known = series.load(name).dataset(market, kind)
-    assert known is not None
+    (known,) = [each for each in series.load(name).of(market, kind) if (each.family is not None) == (ALL in sort)]
     interval = "1m" if known.intervals else None
-    return Case(twin, series.series_of(name, market, kind, twin.book(market).symbol, interval))
+    symbol = next(symbol for symbol, _ in twin.dated(market)) if ALL in sort else twin.book(market).symbol
+    return Case(twin, series.series_of(name, market, kind, symbol, interval))
 
 
 every_case = pytest.mark.parametrize("case", TOLD, indirect=True, ids="-".join)
@@ -153,6 +160,8 @@ def truth(case: Case, spans: list[Interval]) -> list[tuple[Any, ...]]:
         times = sorted(funding.settlements(max(inside), min(inside) - 1))
         return [(at, float(funding.text(funding.settled(book.seed, at)))) for at in times if within(at)]
     held = book.trades if kind == "trade" else book.aggregates
+    if case.series.family:
+        held = [one for symbol, one in case.twin.dated(book.market) if symbol == case.series.symbol]
     return sorted(
         (one.ts, float(one.price), float(one.qty), "sell" if one.maker else "buy") for one in held if within(one.ts)
     )
@@ -247,7 +256,12 @@ def test_a_file_that_is_not_what_it_says_is_refused_by_rule(case: Case) -> None:
     if after.path in case.twin.files:
         defects["another period"] = (_lines(case, lambda _, rows: rows, after), {"period"})
     if dataset.numbered or dataset.lines_numbered:
-        defects["a row missing"] = (_lines(case, lambda _, rows: rows[:5] + rows[6:]), {"ids"})
+
+        def fewer(_: list[str], rows: list[str]) -> list[str]:
+            gone = case.mine(rows, 5)
+            return rows[:gone] + rows[gone + 1 :]
+
+        defects["a row missing"] = (_lines(case, fewer), {"ids"})
     for what, (body, rules) in defects.items():
         with pytest.raises(Refused) as caught:
             _read(case, body)
@@ -271,9 +285,10 @@ def test_a_file_that_its_publisher_changed_is_a_revision_that_says_what(tmp_path
     before = told(root, case)
 
     def cheaper(names: list[str], rows: list[str]) -> list[str]:
-        cells = rows[3].split(",")
+        place = case.mine(rows, 3)
+        cells = rows[place].split(",")
         cells[names.index("price")] = "1.5"
-        return [*rows[:3], ",".join(cells), *rows[4:]]
+        return [*rows[:place], ",".join(cells), *rows[place + 1 :]]
 
     _lay(case, mirror / case.file.path, _lines(case, cheaper))
     again = ask(root, case, DAYS[1], DAYS[1], str(mirror))
@@ -305,7 +320,9 @@ def test_what_is_declared_holds_together(name: str) -> None:
         kinds.kind(dataset.kind)
         for market, paths in dataset.paths.items():
             interval = next(iter(dataset.intervals.get(market, {})), None)
-            of = series.series_of(name, market, dataset.kind, archive.example, interval)
+            example = archive.symbols(market, dataset).example
+            assert archive.dataset(market, dataset.kind, example) is dataset
+            of = series.series_of(name, market, dataset.kind, example, interval)
             for period in paths:
                 file = ArchiveFile("2026-05-08"[: 10 if period == "daily" else 7], of)
                 layout.archive_path(name, file.path)

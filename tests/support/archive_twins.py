@@ -16,6 +16,8 @@ from aiohttp import web
 
 from market.times import HOUR, MINUTE, SECOND, parse
 from simulator import options, venues
+from simulator.archives import Day
+from simulator.events import Fill
 from simulator.hub import Hub
 from simulator.market import Book
 from simulator.server import application, build
@@ -47,6 +49,11 @@ class Published:
     def book(self, market: str) -> Book:
         (found,) = [book for book in self.hub.market.books if book.market == market]
         return found
+
+    def dated(self, market: str) -> list[tuple[str, Fill]]:
+        """Each dated future with each of its trades, of a twin whose archive has such."""
+        day = Day(DAYS[1], 0, NOW)
+        return [(symbol, one) for symbol, _, one in self.module.dated(self.book(market), day)]
 
 
 @contextmanager

@@ -39,4 +39,6 @@ class Facts(msgspec.Struct):
     last: int = 0
     repeated: int = 0
     """Lines that the publisher wrote twice, each counted once (forced orders)."""
+    others: int = 0
+    """Lines of other symbols, where one file holds all of a family."""
     holes: list[Hole] = []

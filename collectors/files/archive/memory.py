@@ -65,6 +65,11 @@ class Remembered(msgspec.Struct, kw_only=True, frozen=True):
     file: ArchiveFile | None = None
     contract_size: str | None = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether no line of it is of its symbol."""
+        return self.first_id is None and not self.rows and not self.quarantined
+
 
 def zip_path(root: Path, file: ArchiveFile) -> Path:
     """Where the bytes of a file are kept in a lake, while they are needed."""
@@ -102,4 +107,5 @@ def every(root: Path, exchange: str) -> Iterator[Remembered]:
 
 def _memory(root: Path, file: ArchiveFile) -> Path:
     path = zip_path(root, file)
-    return path.with_name(path.name + SUFFIX)
+    part = f".{file.series.symbol}" if file.series.family else ""  # a file of many is remembered by each
+    return path.with_name(f"{path.name}{part}{SUFFIX}")

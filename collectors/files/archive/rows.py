@@ -68,8 +68,9 @@ class Reading(IdRules):
                 piece = frame.slice(start, BATCH_ROWS)
                 made = self._dataset.read(piece, self)
                 self.facts.rows += made.height
-                yield made
-        if not self.facts.rows:
+                if made.height:
+                    yield made
+        if not self.facts.rows and not self.facts.others:
             raise self.refuse("columns", "it has no rows", AGAIN)
         self._joined()
 
@@ -84,9 +85,13 @@ class Reading(IdRules):
 
     @property
     def coverage(self) -> list[Interval]:
-        """What the rows prove: from the first to the last one without holes; of what comes at intervals, these."""
+        """What the rows prove: from the first to the last one without holes; of what comes at intervals, these. A file
+        that holds rows of others only proves that there is none in all of its time.
+        """
         if self._covered:
             return union(self._covered)
+        if not self.facts.rows:
+            return [self.file.span]
         holes = self.facts.holes
         starts = [self.facts.first, *(hole.ts_to for hole in holes)]
         ends = [*(hole.ts_from + 1 for hole in holes), self.facts.last + 1]

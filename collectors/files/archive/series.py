@@ -38,16 +38,16 @@ def load(exchange: str) -> Archive:
     return found
 
 
-def published(exchange: str, market_type: str, kind: str) -> tuple[Period, ...]:
-    """Which files of a kind any venue publishes; none where no archive of it is read."""
-    dataset = load(exchange).dataset(market_type, kind) if exchange in names() else None
-    return () if dataset is None else tuple(dataset.paths[market_type])
+def published(exchange: str, market_type: str, kind: str) -> str:
+    """Which files of a kind any venue publishes, in words; "" where no archive of it is read."""
+    there = load(exchange).of(market_type, kind) if exchange in names() else []
+    sorts = (("families: " if each.family else "") + ", ".join(each.paths[market_type]) for each in there)
+    return "; ".join(sorts)
 
 
 def alone(exchange: str, market_type: str, kind: str) -> bool:
     """Whether nothing tells rows of a venue's files from those of streams."""
-    dataset = load(exchange).dataset(market_type, kind) if exchange in names() else None
-    return dataset is not None and dataset.alone
+    return exchange in names() and any(each.alone for each in load(exchange).of(market_type, kind))
 
 
 def _module(exchange: str) -> str:
@@ -69,9 +69,14 @@ class Series(msgspec.Struct, frozen=True, order=True):
 
     @property
     def dataset(self) -> Dataset:
-        found = self.archive.dataset(self.market_type, self.kind)
+        found = self.archive.dataset(self.market_type, self.kind, self.symbol)
         assert found is not None, self
         return found
+
+    @property
+    def family(self) -> str:
+        """Whose symbols are all in one file; "" where a file is of one symbol."""
+        return self.dataset.family(self.symbol) if self.dataset.family is not None else ""
 
     @property
     def periods(self) -> tuple[Period, ...]:
@@ -105,7 +110,9 @@ class Series(msgspec.Struct, frozen=True, order=True):
         template = self.dataset.paths[self.market_type][period]
         symbol = self.archive.spelt(self.market_type, self.symbol)
         more = self.dataset.varies(date)
-        return template.format(symbol=symbol, interval=self.interval, date=date, day=date.replace("-", ""), **more)
+        return template.format(
+            symbol=symbol, family=self.family, interval=self.interval, date=date, day=date.replace("-", ""), **more
+        )
 
     def folder(self, period: Period) -> str:
         """Where its files of a period lie. Only archives that list have one folder for all dates."""
@@ -186,13 +193,16 @@ def series_of(exchange: str, market_type: str, kind: str, symbol: str, interval:
         raise WrongQuestion(
             f"the archive of {exchange} has no market {market_type}", f"use one of {', '.join(archive.markets)}"
         )
-    there = [each.kind for each in archive.datasets if market_type in each.paths]
-    dataset = archive.dataset(market_type, kind)
-    if dataset is None:
+    sorts = archive.of(market_type, kind)
+    if not sorts:
+        there = dict.fromkeys(each.kind for each in archive.datasets if market_type in each.paths)
         what = f"the archive of {exchange} {market_type} has no {kind}"
         raise WrongQuestion(what, f"use one of {', '.join(there)}")
-    if re.fullmatch(archive.symbol, symbol) is None:
-        raise WrongQuestion(f"{symbol!r} is no symbol of {exchange}", f"as the venue spells it, e.g. {archive.example}")
+    dataset = archive.dataset(market_type, kind, symbol)
+    if dataset is None:
+        examples = " or ".join(archive.symbols(market_type, each).example for each in sorts)
+        what = f"{symbol!r} is no symbol of {exchange} {market_type} with files of {kind}"
+        raise WrongQuestion(what, f"as the venue spells it, e.g. {examples}")
     known = dataset.intervals.get(market_type, {})
     if not known and interval is not None:
         raise WrongQuestion(f"--interval is of candles, not of {kind}", "leave it out")

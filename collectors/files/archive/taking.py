@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -62,6 +63,10 @@ class Outcome(msgspec.Struct, kw_only=True):
     duplicates: int = 0
     quarantined: int = 0
     repeated: int = 0
+    symbol: str = ""
+    """Whose rows, where the file holds those of a family."""
+    others: int = 0
+    """Lines of the family's other symbols, which are left to these."""
     bytes: int = 0
     sha256: str = ""
     unit: str = ""
@@ -80,11 +85,16 @@ class Outcome(msgspec.Struct, kw_only=True):
     fix: str = ""
 
 
-def refused(file: ArchiveFile, error: Refused) -> Outcome:
+def became(file: ArchiveFile, state: str, **told: Any) -> Outcome:
+    """Of that file, with what is told of it."""
+    symbol = file.series.symbol if file.series.family else ""
     return Outcome(
-        exchange=file.series.exchange, name=file.name, path=file.path, state="refused", rule=error.rule,
-        what=error.what, fix=error.fix,
+        exchange=file.series.exchange, name=file.name, path=file.path, symbol=symbol, state=state, **told
     )  # fmt: skip
+
+
+def refused(file: ArchiveFile, error: Refused) -> Outcome:
+    return became(file, "refused", rule=error.rule, what=error.what, fix=error.fix)
 
 
 def read(job: Job) -> Taken:
@@ -102,10 +112,7 @@ def take(
     now: Callable[[], int],
 ) -> Outcome:  # fmt: skip
     """Take one file in, or find that it is there. Raises Refused, StorageFailed, Fenced, CommitConflict."""
-    told: dict[str, Any] = {
-        "exchange": file.series.exchange, "name": file.name, "path": file.path, "bytes": got.had.bytes,
-        "sha256": got.had.sha256,
-    }  # fmt: skip
+    told: dict[str, Any] = {"bytes": got.had.bytes, "sha256": got.had.sha256}
     before = memory.recall(writer.root, file)
     series = file.series
     source = adopting.begin(
@@ -116,9 +123,10 @@ def take(
         # it came in, and the process ended before it was written down; or its host says other things of the same bytes
         known = before or Remembered(had=got.had, session=source.session, rows=source.rows)
         memory.remember(writer.root, file, msgspec.structs.replace(known, had=got.had))
-        return Outcome(state="known", session=source.session, rows=source.rows, **told)
+        return became(file, "known", session=source.session, rows=source.rows, **told)
     job = Job(str(writer.root), source, file, str(got.path), allowed, caps, now())
     try:
+        _over(file, job.now)
         _alone(writer, source, file)
         taken = workers.submit(read, job).result()
     except Refused as error:
@@ -128,12 +136,18 @@ def take(
     done = finish(writer, source, file, taken.published, [*taken.coverage, *near.reach], now())
     record_holes(writer, source, file, [*taken.facts.holes, *near.holes], now())
     memory.remember(writer.root, file, _remembered(got.had, taken, done, allowed))
-    return Outcome(
-        state="taken", session=done.session, rows=done.rows, duplicates=done.duplicates,
-        quarantined=done.quarantined, repeated=taken.facts.repeated, unit=taken.facts.unit, joined=near.joined,
-        missing_ids=sum(hole.id_to - hole.id_from for hole in taken.facts.holes),
+    return became(
+        file, "taken", session=done.session, rows=done.rows, duplicates=done.duplicates,
+        quarantined=done.quarantined, repeated=taken.facts.repeated, others=taken.facts.others, unit=taken.facts.unit,
+        joined=near.joined, missing_ids=sum(hole.id_to - hole.id_from for hole in taken.facts.holes),
         what="; ".join(done.reasons), **told,
     )  # fmt: skip
+
+
+def _over(file: ArchiveFile, now: int) -> None:
+    """No row of a symbol is a proof of a whole day, and none of a day that goes on. Raises Refused."""
+    if file.series.family and file.span.end > now:
+        raise Refused(file.name, "period", f"{file.date} is not over", "ask later")
 
 
 def _alone(writer: LakeWriter, source: FileSource, file: ArchiveFile) -> None:
@@ -150,7 +164,8 @@ def _alone(writer: LakeWriter, source: FileSource, file: ArchiveFile) -> None:
 
 def how_of(file: ArchiveFile, allowed: Allowed) -> str:
     """What else its rows depend on."""
-    return f"{file.name} x{allowed.contract_size}" if allowed.contract_size is not None else file.name
+    what = f"{file.name} {file.series.symbol}" if file.series.family else file.name
+    return f"{what} x{allowed.contract_size}" if allowed.contract_size is not None else what
 
 
 def finish(
@@ -168,7 +183,7 @@ def finish(
 
 class Near(msgspec.Struct):
     """How a file's ids lie to those of the files beside it: whether they go on from the one before (None: not
-    known), the time in between that is then proven to be without a row, and the ids that are missing.
+    known), times in between that are then proven to be without a row, and the ids that are missing.
     """
 
     joined: bool | None = None
@@ -179,18 +194,31 @@ class Near(msgspec.Struct):
 def neighbours(root: Path, file: ArchiveFile, facts: Facts) -> Near:
     """Raises CorruptFile."""
     near = Near(reach=[], holes=[])
-    if not file.series.dataset.numbered or facts.first_id is None or facts.last_id is None:
+    if not file.series.dataset.numbered:
         return near
-    before, after = (_known(root, file, at) for at in (file.span.start - 1, file.span.end))
-    if before is not None and before.last_id is not None:
+    before = _beside(root, file, -1)
+    if before is not None and before.last_id is not None and facts.first_id is not None:
         near.joined = before.last_id + 1 == facts.first_id
-        if near.joined and before.last < facts.first:
-            near.reach.append(Interval(before.last, facts.first))
-        if before.last_id + 1 < facts.first_id:
-            near.holes.append(Hole(before.last_id + 1, facts.first_id, before.last, facts.first))
-    if after is not None and after.first_id is not None and facts.last_id + 1 < after.first_id:
-        near.holes.append(Hole(facts.last_id + 1, after.first_id, facts.last, after.first))
+    those = [one for one in (before, facts, _beside(root, file, 1)) if one is not None]
+    # a file without a row has no ids: then what lies beside it is held against each other
+    for one, two in itertools.pairwise(one for one in those if one.first_id is not None):
+        assert one.last_id is not None
+        assert two.first_id is not None
+        if one.last_id + 1 < two.first_id:
+            near.holes.append(Hole(one.last_id + 1, two.first_id, one.last, two.first))
+        elif one.last_id + 1 == two.first_id and one.last < two.first:
+            near.reach.append(Interval(one.last, two.first))
     return near
+
+
+def _beside(root: Path, file: ArchiveFile, way: int) -> Remembered | None:
+    """The next file with rows before (`way` -1) or after it; those between are known, and have none."""
+    at = file.span.start - 1 if way < 0 else file.span.end
+    known = _known(root, file, at)
+    while known is not None and known.empty and known.file is not None:
+        at = known.file.span.start - 1 if way < 0 else known.file.span.end
+        known = _known(root, known.file, at)
+    return known
 
 
 def _known(root: Path, file: ArchiveFile, at: int) -> Remembered | None:
