@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 from random import Random
 from urllib.parse import parse_qs, urlsplit
@@ -15,7 +17,7 @@ from market.errors import Malformed
 from market.history import Absent
 from market.kinds import Contract
 from market.session import Polled, Rejected
-from market.times import HOUR, MINUTE, SECOND
+from market.times import DAY, HOUR, MINUTE, SECOND
 from tests.support.past import BEGAN, END, Killed, past
 
 COINBASE = load("coinbase")
@@ -115,6 +117,16 @@ def test_candles_begin_where_the_days_do_and_come_newest_first():
     made = session("kline")
     rows_of(made, {"candles": []})
     assert (made.done, made.failed, made.requests) == (True, "", 1)
+
+
+def test_no_window_holds_more_candles_than_the_venue_answers():
+    """It refuses more than 350 between both bounds; and nothing lies between two windows."""
+    day = {"start": str(AT - AT % 86_400), "low": "1", "high": "1", "open": "1", "close": "1", "volume": "1"}
+    _, asked = rows_of(session("kline", width=2 * DAY), {"candles": [day]}, {"candles": []}, {"candles": []})
+    windows = [re.search(r"start=([0-9]+)&end=([0-9]+)", url) for url in asked[1:]]
+    spans = [(int(one[1]), int(one[2])) for one in windows if one is not None]
+    assert all(340 < (end - start) // 60 + 1 < 350 for start, end in spans)
+    assert [start - end for (_, end), (start, _) in itertools.pairwise(spans)] == [59, 59]
 
 
 NO_DATA = [

@@ -4,6 +4,7 @@ What pages them is proven by tests/conformance/test_history.py.
 """
 
 import io
+import itertools
 import zipfile
 from functools import partial
 
@@ -29,12 +30,12 @@ NAME = "XBTUSDTM"
 SPOT = [str(AT // 1000), "10411.5", "10401.9", "10411.6", "10396.3", "29.11357276", "302889.301529914"]
 
 
-def session(market, kind, worth="0.001"):
+def session(market, kind, worth="0.001", width=HOUR):
     known = Contract(
         NAME, "", None, None, 0, "n-1-1", 0, 0, "rest", NAME, None, None, None, None, None, None, worth, None, "Open",
         None, None, None, None, None, 0, None,
     )  # fmt: skip
-    asked = Polled(kind, (NAME,), known=(known,), span=(AT * MS, AT * MS + HOUR))
+    asked = Polled(kind, (NAME,), known=(known,), span=(AT * MS, AT * MS + width))
     return KUCOIN.poller(market, "n-1-1", asked, KUCOIN.ENDPOINTS[market])
 
 
@@ -75,6 +76,20 @@ def test_candles_of_futures_count_lots():
     (said,) = made.respond(begun(made).tag, 200, {}, body([[AT, 1, 1, 1, 1, msgspec.Raw(b"0." + b"1" * 28)]]), LATER)
     assert isinstance(said, Rejected)
     assert "more than 30 digits" in said.reason
+
+
+@pytest.mark.parametrize("market, unit, most", [("spot", 1, 1500), ("linear", 1000, 500)])
+def test_no_window_holds_more_candles_than_a_page(market, unit, most):
+    """What a page has no room for would be left out without a word. Nothing lies between two windows."""
+    made, spans = session(market, "kline", width=5 * DAY), []
+    asked = begun(made)
+    while len(spans) < 3:
+        start, end = (int(one.partition("=")[2]) for one in asked.url.rsplit("&", 2)[1:])
+        spans.append((start // unit, end // unit))
+        made.respond(asked.tag, 200, {}, body([]), LATER)
+        (asked,) = made.tick(LATER) if len(spans) < 3 else (asked,)
+    assert all(most - 10 < (end - start) // 60 + 1 <= most for start, end in spans)
+    assert all(start - end <= 60 for (_, end), (start, _) in itertools.pairwise(spans))
 
 
 def test_settled_rates_may_be_in_scientific_notation_and_an_answer_without_rows_null():

@@ -21,7 +21,7 @@ _EVERYWHERE = shapes(
             "type trade_id:int maker_order_id taker_order_id side size price product_id sequence:int time"
         ),
         "Exchange snapshot": "type product_id asks[][] bids[][] time?",
-        "Exchange subscriptions": "type? channels?[].name? channels?[].product_ids?[]",
+        "Exchange subscriptions": "type? channels?[].name? channels?[].product_ids?[] channels?[].account_ids?:any",
         "Exchange ticker": (
             "type sequence:int product_id price open_24h volume_24h low_24h high_24h volume_30d best_bid "
             "best_bid_size? best_ask best_ask_size? side time trade_id:int last_size"

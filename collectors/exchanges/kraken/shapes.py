@@ -24,7 +24,8 @@ _SPOT = shapes(
         "GET Depth": "error:any result.*.asks[][]:int|text result.*.bids[][]:int|text",
         "GET Time": "error:any result.unixtime:s result.rfc1123",
         "answer": (
-            "method? result?.channel? result?.symbol? result?.snapshot?:bool result?.depth?:int success?:bool "
+            "method? result?.channel? result?.symbol? result?.snapshot?:bool result?.depth?:int result?.interval?:int "
+            "result?.event_trigger? result?.execution_venue? result?.warnings?:any success?:bool "
             "time_in? time_out? req_id?:int error?:any symbol?"
         ),
         "book snapshot": (
@@ -58,24 +59,27 @@ _SPOT = shapes(
         ),
         "ohlc snapshot": (
             "channel type data[].symbol data[].interval:int data[].interval_begin data[].open:num data[].high:num "
-            "data[].low:num data[].close:num data[].volume:num data[].vwap:num data[].trades:int"
+            "data[].low:num data[].close:num data[].volume:num data[].vwap:num data[].trades:int data[].timestamp? "
+            "timestamp?"
         ),
         "ohlc update": (
             "channel type data[].symbol data[].interval:int data[].interval_begin data[].open:num data[].high:num "
-            "data[].low:num data[].close:num data[].volume:num data[].vwap:num data[].trades:int data[].timestamp?"
+            "data[].low:num data[].close:num data[].volume:num data[].vwap:num data[].trades:int data[].timestamp? "
+            "timestamp?"
         ),
         "status update": (
-            "channel? type? data?[].api_version? data?[].connection_id?:int data?[].system? data?[].version?"
+            "channel? type? data?[].api_version? data?[].connection_id?:int data?[].system? data?[].version? "
+            "data?[].upcoming_maintenance?:any data?[].emergency?:any"
         ),
         "ticker snapshot": (
             "channel type data[].symbol data[].bid:num data[].bid_qty:num data[].ask:num data[].ask_qty:num "
             "data[].last?:num data[].volume?:num data[].vwap?:num data[].low?:num data[].high?:num data[].change?:num "
-            "data[].change_pct?:num data[].timestamp?"
+            "data[].change_pct?:num data[].trades?:int data[].timestamp?"
         ),
         "ticker update": (
             "channel type data[].symbol data[].bid:num data[].bid_qty:num data[].ask:num data[].ask_qty:num "
             "data[].last?:num data[].volume?:num data[].vwap?:num data[].low?:num data[].high?:num data[].change?:num "
-            "data[].change_pct?:num data[].timestamp?"
+            "data[].change_pct?:num data[].trades?:int data[].timestamp?"
         ),
         "trade snapshot": (
             "channel type data[].symbol data[].side data[].price:num data[].qty:num data[].ord_type "
@@ -103,7 +107,9 @@ _FUTURES = shapes(
             "instruments[].maxRelativeFundingRate?:num instruments[].isin? "
             "instruments[].contractValueTradePrecision?:int instruments[].postOnly:bool instruments[].feeScheduleUid? "
             "instruments[].mtf?:bool instruments[].base? instruments[].quote? instruments[].pair? "
-            "instruments[].lastTradingTime? instruments[].marginLevels?:any serverTime?"
+            "instruments[].lastTradingTime? instruments[].marginLevels?:any instruments[].category? "
+            "instruments[].tradfi?:bool instruments[].isExpired?:bool instruments[].makerProtectionMillis?:int "
+            "serverTime?"
         ),
         "GET orderbook": "result orderBook.bids[][]:num orderBook.asks[][]:num serverTime",
         "GET tickers": (

@@ -44,7 +44,7 @@ _SPOT = shapes(
 _FUTURES = shapes(
     {
         "/contract/instrument funding.rate": (
-            "topic type subject data.granularity:int data.fundingRate:num data.timestamp:ms"
+            "topic type subject data.granularity:int data.fundingRate:num data.timestamp:ms data.period?:int"
         ),
         "/contract/instrument mark.index.price": (
             "topic type subject data.granularity:int data.markPrice:num data.indexPrice:num data.timestamp:ms"
