@@ -39,8 +39,13 @@ AcrossOption = Annotated[bool, typer.Option("--across-listings", help="Join two 
 
 
 def columns_of(columns: str | None) -> list[str] | None:
-    """What --columns names."""
-    return None if columns is None else [name.strip() for name in columns.split(",")]
+    """What --columns names. Raises UsageError."""
+    if columns is None:
+        return None
+    names = [name.strip() for name in columns.split(",")]
+    if not all(names):
+        raise UsageError(f"--columns {columns!r} has a column without a name", "part names by one comma: price,qty")
+    return names
 
 
 def give(table: pa.Table, nothing: str, *, out: Path | None, as_json: bool, limit: int | None) -> int:

@@ -20,16 +20,23 @@ MARKUP: Final = "markdown"
 
 
 class Once(TyperCommand):
-    """A command that refuses an option given twice where it takes one value: which of them is meant it cannot know."""
+    """A command that refuses an option given twice where it takes one value, since it cannot know which is meant; and
+    one given an empty text, which is what a script makes of a variable that is not set.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = list(args)
         left = super().parse_args(ctx, args)
         if not ctx.resilient_parsing:
-            _, _, order = self.make_parser(ctx).parse_args(given)
+            said, _, order = self.make_parser(ctx).parse_args(given)
             for param, times in Counter(order).items():
-                if times > 1 and not (getattr(param, "is_flag", False) or getattr(param, "multiple", False)):
-                    ctx.fail(f"{' / '.join(param.opts)} is given {times} times, and takes one value.")
+                name, often = " / ".join(param.opts), getattr(param, "multiple", False)
+                if times > 1 and not (often or getattr(param, "is_flag", False)):
+                    ctx.fail(f"{name} is given {times} times, and takes one value.")
+                if param.param_type_name == "option" and param.default != "":
+                    value = said[param.name or ""]
+                    if "" in (value if often else (value,)):
+                        ctx.fail(f"{name} is given an empty text. Leave it out, or say what is meant.")
         return left
 
 

@@ -319,7 +319,8 @@ def _warn(found: Estimate, sources: Sequence[_Source]) -> None:
         )
     if disk.lasts_days is not None and disk.lasts_days < SOON_DAYS:
         warnings.append(
-            f"the disk is low after {disk.lasts_days} days: {disk.free / GB:,.1f} GB are free,"
+            f"the disk is low after {disk.lasts_days} day{'' if disk.lasts_days == 1 else 's'}:"
+            f" {disk.free / GB:,.1f} GB are free,"
             f" {disk.reserve / GB:,.1f} GB of them in reserve, and 30 days take {disk.after_30_days / GB:,.1f} GB;"
             " shorten compactor.frames_days, leave out books, or take a larger disk"
         )

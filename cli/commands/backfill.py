@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lake.writer import LakeWriter
 
 SHOWN = 20
+MOST_DAYS = 36_500
 EARLIEST = "2017-07-14"
 """Of --full, where a venue does not say when it began."""
 
@@ -37,7 +38,9 @@ def backfill(
     kind: Annotated[list[str], typer.Option(help="Which kind, e.g. kline; may be given often.")],
     start: Annotated[str | None, typer.Option("--from", "--start", help="From this time on (UTC): 2026-11-01.")] = None,
     end: Annotated[str | None, typer.Option("--to", "--end", help="Before this time (UTC); now if not given.")] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="The last so many days, in place of --from.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=MOST_DAYS, help="The last so many days, in place of --from.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="As far back as the venue goes, in place of --from.")] = False,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Also what was deleted (dl delete): ask for it again.")

@@ -203,7 +203,7 @@ def _understood(file: Path, options: Options, again: bool, *, asks: bool) -> Req
         except Unclear as unclear:
             if not asks:
                 raise _together(file, options, unclear) from None
-            options = _asked(unclear, options)
+            options = _asked(file, unclear, options)
 
 
 _ANSWERS: Mapping[str, Any] = {
@@ -234,21 +234,24 @@ def _together(file: Path, options: Options, first: Unclear) -> Unclear:
             break
         else:
             break
-    if len(found) == 1:
-        return first
     wanted = ", and ".join(one.hint.removeprefix("say ") for one in found)
-    return Unclear("; ".join(one.question for one in found), wanted)
+    return Unclear("; ".join(_of(file, one) for one in found), wanted)
+
+
+def _of(file: Path, unclear: Unclear) -> str:
+    """The question, with the file that it is about: there may be several."""
+    return unclear.question if file.name in unclear.question else f"{file.name}: {unclear.question}"
 
 
 def option_name(unclear: Unclear) -> str:
     return unclear.option.removeprefix("--").replace("-", "_")
 
 
-def _asked(unclear: Unclear, options: Options) -> Options:
+def _asked(file: Path, unclear: Unclear, options: Options) -> Options:
     """The options with what the terminal answers."""
     import msgspec
 
-    ERR.print(unclear.question, markup=False)
+    ERR.print(_of(file, unclear), markup=False)
     name = option_name(unclear)
     answer: Any = True
     if name == "raw_prices":

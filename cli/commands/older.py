@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.backfill import backfill
+from cli.commands.backfill import MOST_DAYS, backfill
 from cli.output import ERR, print_json
 from cli.places import ConfigOption, JsonOption, LakeOption, command, lake_root
 
@@ -46,7 +46,9 @@ def init(lake: LakeOption = None, config: ConfigOption = None, as_json: JsonOpti
 def download_history(
     exchange: Annotated[str, typer.Option(help="Which venue, e.g. binance.")],
     symbol: Annotated[list[str], typer.Option(help="Which symbol, as the venue spells it; may be given often.")],
-    days: Annotated[int | None, typer.Option(min=1, help=f"The last so many days ({DAYS} if nothing is said).")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=MOST_DAYS, help=f"The last so many days ({DAYS} if nothing is said).")
+    ] = None,
     start: Annotated[str | None, typer.Option("--start-date", "--from", help="From this day on (UTC).")] = None,
     end: Annotated[str | None, typer.Option("--end-date", "--to", help="Before this day (UTC).")] = None,
     full: Annotated[bool, typer.Option("--full-history", "--full", help="As far back as the venue goes.")] = False,

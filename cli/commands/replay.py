@@ -153,6 +153,8 @@ def _look(files: list[Path], now: int) -> None:
 
     for path in files:
         if not path.is_file():
+            if path.is_dir():
+                raise NotALake(f"{path} is a folder", f"name the files in it: {path / '*'}")
             raise NotALake(f"there is no frames file {path}", "scripts/frames_from.py makes them of text recordings")
         path.open("rb").close()
     none: list[str] = []

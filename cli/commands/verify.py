@@ -165,7 +165,7 @@ def _frames(root: Path, config: Path | None, scratch: Path | None, as_json: bool
     if scratch is not None and not scratch.is_dir():
         raise UsageError(f"--scratch {scratch} is no folder", "name one that is there")
     with reading(root) as manifest:
-        markets = _markets(manifest, *limits)
+        markets, dates = _markets(manifest, *limits)
         outcomes = []
         for wanted in markets:
             name = f"{wanted.exchange} {wanted.market_type}"
@@ -175,20 +175,26 @@ def _frames(root: Path, config: Path | None, scratch: Path | None, as_json: bool
                     done += 1
                     report(done, work.total, "frames")
                 outcomes.append(work.outcome)
-    ok = all(outcome.ok for outcome in outcomes)
+    nothing = sorted({*dates} - {day.date for outcome in outcomes for day in outcome.days})
+    ok = all(outcome.ok for outcome in outcomes) and not nothing
+    if nothing:
+        ERR.print(f"neither rows nor frames are stored of {', '.join(nothing)}: that proves nothing", markup=False)
     if as_json:
         print_json({"ok": ok, "markets": outcomes})
         return 0 if ok else 1
     for outcome in outcomes:
         _tell(outcome)
-    return _end([finding for outcome in outcomes for finding in outcome.findings])
+    code = _end([finding for outcome in outcomes for finding in outcome.findings])
+    return 1 if nothing else code
 
 
 def _markets(
     manifest: Manifest, exchange: str | None, market_type: str | None, kind: str | None, symbol: str | None,
     dates: list[str] | None,
-) -> list[Wanted]:  # fmt: skip
-    """One job a market that is meant. Raises UsageError for what the lake has nothing of, Malformed for a bad date."""
+) -> tuple[list[Wanted], tuple[str, ...]]:  # fmt: skip
+    """One job a market that is meant, and the dates that are named. Raises UsageError for what the lake has nothing of,
+    Malformed for a bad date.
+    """
     from daemon.rederiving import Wanted
     from market import times
 
@@ -198,11 +204,13 @@ def _markets(
             stream[:2]
             for stream in manifest.streams()
             if exchange in (None, stream[0]) and market_type in (None, stream[1]) and kind in (None, stream[2])
+            if symbol is None or manifest.coverage(*stream, symbol)
         }
     )
     if not found:
         raise UsageError("the lake has nothing of that", "dl ls says what it has")
-    return [Wanted(*market, dates=days, kinds=None if kind is None else (kind,), symbol=symbol) for market in found]
+    kinds = None if kind is None else (kind,)
+    return [Wanted(*market, dates=days, kinds=kinds, symbol=symbol) for market in found], days or ()
 
 
 def _tell(outcome: Outcome) -> None:

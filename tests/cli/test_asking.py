@@ -80,6 +80,27 @@ def test_an_option_that_takes_one_value_is_refused_by_name_where_it_is_given_twi
     assert said.stdout == ""
 
 
+@pytest.mark.parametrize("words", [("read", "trade", "--symbol", ""), ("status", "--config="), ("ls", "--kind", "")])
+def test_an_option_given_an_empty_text_is_refused_by_name(lake, words):
+    """A script whose variable is not set means something else than nothing."""
+    name = words[-2] if not words[-1] else words[-1].removesuffix("=")
+    said = ask(*words, "--lake", lake, expect=2).stderr
+    assert f"{name} is given an empty text. Leave it out, or say what is meant." in said
+    said = ask("features", "put", "x.csv", "--exchange", "e", "--market", "spot", "--symbol", "S", "--set", "s",
+               "--note", "", "--lake", lake, expect=2).stderr  # fmt: skip
+    assert "empty text" not in said, "of a note nothing may be said"
+
+
+def test_what_cannot_be_meant_is_told_by_its_name(lake):
+    for columns in (",", "price,,qty"):
+        said = ask("read", "trade", "--columns", columns, "--lake", lake, expect=2).stderr
+        assert f"--columns {columns!r} has a column without a name" in said
+    asked = ("backfill", "--exchange", "binance", "--market", "spot", "--symbol", "S", "--kind", "kline")
+    assert "36500" in ask(*asked, "--days", 10**14, "--dry-run", "--lake", lake, expect=2).stderr
+    folder = ask("replay", lake, "--exchange", "binance", "--market", "spot", "--lake", lake, expect=66).stderr
+    assert f"{lake} is a folder (name the files in it: " in folder.replace("\n", "")
+
+
 def test_what_may_be_given_twice_may_and_help_is_shown_in_any_case(lake):
     assert ask("status", "--json", "--json", "--lake", lake).stdout
     assert "Usage" in ask("read", "--lake", "a", "--lake", "b", "--help").stdout

@@ -61,6 +61,12 @@ def test_all_that_is_not_clear_is_said_at_once(folder):
         assert option in done.stderr.replace("\n", " ")
 
 
+def test_of_several_files_the_one_that_is_not_clear_is_named(folder):
+    (folder / "b.csv").write_bytes(TEXT.encode() + b"\xff\n")
+    files = (folder / "a.csv", folder / "b.csv", *MARKET, "--timezone", "UTC", "--lake", folder / "lake")
+    assert "b.csv: it is not UTF-8 (byte 0xff at" in run(*files, expect=2).stderr.replace("\n", " ")
+
+
 def test_a_terminal_is_asked(folder, monkeypatch):
     monkeypatch.setattr(import_, "_terminal", lambda: True)
     asked = ["import", str(folder / "a.csv"), *MARKET, "--lake", str(folder / "lake")]

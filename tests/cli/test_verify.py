@@ -51,12 +51,22 @@ def test_frames_are_compared_with_rows_and_a_difference_is_exit_code_1(lake: Pat
     assert "not made of any frame: BTCUSDT" in done.stderr
 
 
+def test_a_date_of_which_nothing_is_stored_proves_nothing(lake: Path) -> None:
+    ask("verify", "--frames", "--symbol", "BTCUSDT", "--date", "2025-11-20", "--lake", lake)
+    dates = ("--date", "2025-11-20", "--date", "2019-01-01")
+    done = ask("verify", "--frames", *dates, "--lake", lake, expect=1)
+    assert "neither rows nor frames are stored of 2019-01-01: that proves nothing" in done.stderr
+    assert not json.loads(ask("verify", "--frames", *dates, "--lake", lake, "--json", expect=1).stdout)["ok"]
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [
         (("--kind", "trade"), "use it with --frames"),
         (("--scratch", "."), "use it with --frames"),
         (("--frames", "--exchange", "kraken"), "the lake has nothing of that"),
+        (("--frames", "--symbol", "NOSUCH"), "the lake has nothing of that"),
+        (("--frames", "--symbol", "BTC/USDT"), "the lake has nothing of that"),
         (("--frames", "--date", "yesterday"), "yesterday"),
         (("--frames", "--scratch", "nowhere"), "is no folder"),
     ],

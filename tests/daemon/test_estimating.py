@@ -128,6 +128,9 @@ def test_a_disk_that_is_too_small_is_said_with_the_day_and_the_fix() -> None:
     (warning,) = found.warnings
     assert warning.startswith(f"the disk is low after {found.disk.lasts_days} days: 6.0 GB are free")
     assert "shorten compactor.frames_days" in warning
+    short = estimate(config(source()), Lake(), Room(free=7 * GB // 2, total=10 * GB))
+    assert short.disk.lasts_days == 1
+    assert short.warnings[0].startswith("the disk is low after 1 day: ")
     full = estimate(config(source()), Lake(), Room(free=0, total=10 * GB))
     assert full.disk.lasts_days == 0
     roomy = estimate(config(source(kinds=["trade"])), Lake(), ROOMY)
