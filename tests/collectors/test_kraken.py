@@ -169,6 +169,19 @@ def test_a_level_pushed_out_of_the_depth_is_taken_away_by_a_row_behind_the_chang
     assert (cut.prev_id, cut.last_id) == (change.last_id, change.last_id + 1)
 
 
+def test_the_sum_is_of_the_ten_best_levels_a_side_whatever_the_depth():
+    made, _ = session(["book_delta"])
+    assert {state.stream.channel for state in made.streams()} == {"book.1000"}
+    bids, asks = [(100 - n, 1) for n in range(12)], [(200 + n, 1) for n in range(12)]
+    (whole,) = made.receive(book("snapshot", bids, asks, total(bids[:10], asks[:10]), 1), NOW + 5)
+    assert whole.flags == ("snapshot",)
+    (below,) = made.receive(book("update", [(90, 7)], [(210, 0)], total(bids[:10], asks[:10]), 2), NOW + 6)
+    assert (below.flags, bytes(below.asks)) == ((), b'[["210","0"]]')
+    shown = ([(90, 7), *bids[1:10]], [*asks[1:10], asks[11]])  # what was below the ten best comes up
+    (above,) = made.receive(book("update", [(100, 0)], [(200, 0)], total(*shown), 3), NOW + 7)
+    assert above.flags == ()
+
+
 def test_precisions_are_those_by_which_the_sum_holds_and_may_change():
     made, _ = session(["book_delta"], channels={"book_delta": "book.10"})
     asks, sum_of_8 = [("0.5", "0.25")], zlib.crc32(b"5025000000")

@@ -12,7 +12,7 @@ from collectors.exchanges import load
 from collectors.exchanges.kraken import history
 from market.errors import Malformed
 from market.history import Absent
-from market.session import Polled, Rejected
+from market.session import Polled, Refused, Rejected
 from market.times import DAY, HOUR, MINUTE, SECOND
 from tests.support.past import BEGAN, END, Killed, past
 
@@ -181,6 +181,24 @@ def test_errors_of_the_request_are_for_good_and_limits_are_waited_out():
     made = session("linear", "funding_rate", symbol="NOPE")
     rows_of(made, {"result": "error", "error": "notFound"})
     assert made.refused
+
+
+@pytest.mark.parametrize(
+    "status, message, refused",
+    [(400, "Argument invalid: symbol", True), (404, "404 NOT_FOUND", True), (500, "Argument invalid: symbol", False),
+     (400, "busy", False), (429, "Argument invalid: symbol", False)],
+)  # fmt: skip
+def test_an_error_in_a_list_is_said_and_refuses_what_it_is_about(status, message, refused):
+    """The other of the two ways in which futures tell one, as recorded: with a status of its own."""
+    body = msgspec.json.encode({"result": "error", "errors": [{"code": 11, "message": message}]})
+    history = session("linear", "trade", symbol="NOPE")
+    (fetch,) = history.start(LATER)
+    (said,) = history.respond(fetch.tag, status, {}, body, LATER)
+    assert (history.refused, message in said.reason) == (refused, True)
+    poll = KRAKEN.poller("linear", "n-1-1", Polled("open_interest", ("NOPE",), MINUTE), KRAKEN.ENDPOINTS["linear"])
+    (fetch,) = poll.start(LATER)
+    (said,) = poll.respond(fetch.tag, status, {}, body, LATER)
+    assert (isinstance(said, Refused), message in said.reason) == (refused, True)
 
 
 def test_what_is_not_given_says_why():

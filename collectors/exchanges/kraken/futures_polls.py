@@ -33,12 +33,19 @@ PERPETUAL = ("PF_", "PI_")
 TRADEABLE, HALTED, POST_ONLY = "tradeable", "not_tradeable", "post_only"
 _ERROR = b'"error"'
 _REFUSED = ("notFound", "Not Found", "invalidArgument", "contractDoesNotExist")
+_WRONG, _NOWHERE = "Argument invalid", "NOT_FOUND"
+"""Words of an error in `errors`, which is the other of the two ways in which it tells one."""
+
+
+class _Problem(msgspec.Struct, gc=False):
+    message: str = ""
 
 
 class _Envelope(msgspec.Struct, gc=False):
     result: msgspec.Raw
     serverTime: str | None = None  # noqa: N815 -- the venue's spelling
     error: msgspec.Raw = msgspec.Raw(b"")
+    errors: list[_Problem] = []
 
 
 class _Book(msgspec.Struct):
@@ -109,8 +116,23 @@ def opened(body: bytes) -> int | None:
     found = _envelope(body)
     if bytes(found.result) != _ERROR:
         return texts.time(found.serverTime)
-    reason = bytes(found.error).decode("utf-8", "replace").strip('"')[:300] or "an error without words"
-    raise Failed(Failure(reason, refused=reason in _REFUSED, pause=0 if reason == "apiLimitExceeded" else None))
+    words = bytes(found.error).decode("utf-8", "replace").strip('"') or "; ".join(one.message for one in found.errors)
+    reason = words[:300] or "an error without words"
+    refused = reason in _REFUSED or reason.startswith(_WRONG) or _NOWHERE in reason
+    raise Failed(Failure(reason, refused=refused, pause=0 if reason == "apiLimitExceeded" else None))
+
+
+def failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+    """What another status than 200 says."""
+    pause = asked_pause(status, headers)
+    try:
+        opened(body)
+    except Failed as said:
+        refused = said.failure.refused and 400 <= status < 500 and pause is None
+        return Failure(f"status {status}: {said.failure.reason}"[:300], refused=refused, pause=pause)
+    except BAD_FRAME:
+        pass
+    return Failure(f"status {status}" if status else "no answer", pause=pause)
 
 
 class Asking(PollSession):
@@ -121,8 +143,8 @@ class Asking(PollSession):
         super().__init__(session_id, polled, base, 1)
 
     def _failure(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Failure:
-        del body, now
-        return Failure(f"status {status}" if status else "no answer", pause=asked_pause(status, headers))
+        del now
+        return failure(status, headers, body)
 
 
 class BookPoll(Asking):
@@ -253,8 +275,8 @@ class FuturesReference(ReferenceSession):
         return _name(raw).symbol
 
     def _failure(self, status: int, headers: Mapping[str, str], body: bytes, now: int) -> Failure:
-        del body, now
-        return Failure(f"status {status}" if status else "no answer", pause=asked_pause(status, headers))
+        del now
+        return failure(status, headers, body)
 
     def _contract(self, raw: msgspec.Raw, at: At) -> Contract | str:
         found = _instrument(raw)

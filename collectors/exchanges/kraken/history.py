@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from collectors.adapters import past
-from collectors.adapters.answers import Failure, asked_pause
+from collectors.adapters.answers import Failure
 from collectors.adapters.numbered_pages import BackPages, SincePages, WholePage
 from collectors.adapters.paging import Made, Pages, Probe, Route, Row, TimePages, Unstable
 from collectors.adapters.reading import LAST, Id, Millis, all_good
@@ -200,9 +200,9 @@ def _spot_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failu
 
 
 def _futures_failure(status: int, headers: Mapping[str, str], body: bytes) -> Failure:
-    """What another status than 200 says; an unknown symbol is 404, or an error with status 200."""
-    del body
-    return Failure(f"status {status}" if status else "no answer", status, status == 404, asked_pause(status, headers))
+    """What another status than 200 says; an unknown symbol is 404, 400 with words, or an error with status 200."""
+    said = futures_polls.failure(status, headers, body)
+    return Failure(said.reason, status, status == 404 or said.refused, said.pause)
 
 
 def _only(body: bytes, made: Made) -> list[msgspec.Raw]:
