@@ -97,12 +97,15 @@ class KeyedMerger(Memory):
         if known and not self._revised(event, told[key]):
             self.duplicates += 1
             return False
-        told[key] = (event.revision, _candle(event)) if isinstance(event, Kline) else None
-        if len(told) > self._most:  # a dict that loses its oldest one by one is twice as large, and slower
-            self._told[event.symbol] = dict(islice(told.items(), len(told) - self._kept, None))
+        self._remember(told, key, event)
         line.session = event.session
         line.ts = max(line.ts, ts)
         return True
+
+    def _remember(self, told: dict[int, _Told | None], key: int, event: Event) -> None:
+        told[key] = (event.revision, _candle(event)) if isinstance(event, Kline) else None
+        if len(told) > self._most:  # a dict that loses its oldest one by one is twice as large, and slower
+            self._told[event.symbol] = dict(islice(told.items(), len(told) - self._kept, None))
 
     def _key(self, event: Event) -> int:
         """The hash of an event's identity. Forced orders of one frame that say the same are as many orders: the second

@@ -386,6 +386,14 @@ def test_open_interest_may_end_with_the_next_days_first():
         read(file, of(file, [f"2026-05-08 00:05:00,{body}"]))
 
 
+def test_open_interest_of_inverse_counts_contracts_and_says_their_worth_in_base():
+    file = ArchiveFile(DATE, series_of("binance", "inverse", "open_interest", "BTCUSD_PERP", None))
+    head = file.series.dataset.header["inverse"]
+    rows, _ = read(file, of(file, [head, "2026-05-08 00:05:00,BTCUSD_PERP,20403,176.25,1.2,1.4,1.1,1.5"]))
+    assert rows.select("oi", "oi_unit", "oi_base", "sides", "period").row(0) == ("20403", "contract", "176.25", 1, "5m")
+    assert "oi_quote" not in rows.columns or rows["oi_quote"].to_list() == [None]
+
+
 def test_quotes_have_both_clocks_and_forced_orders_are_counted_once():
     quotes = ArchiveFile("2023-06-15", series_of("binance", "linear", "quote", "BTCUSDT", None))
     start = day_us("2023-06-15") // MS

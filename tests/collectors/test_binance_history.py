@@ -92,6 +92,27 @@ def test_settled_rates_are_at_their_second():
     assert (one.ts_event, one.rate, one.known_at) == (AT * MS, "-0.03750000", AT * MS + 3 * MS)
 
 
+def test_a_rate_that_is_told_just_before_the_second_it_is_of_is_asked_for_too():
+    """A page that began with the period would not have it."""
+    made = session("linear", "funding_rate")
+    row = {"symbol": "BTCUSDT", "fundingRate": "0.0001", "fundingTime": AT - 4, "markPrice": "34287.5"}
+    (seek,) = made.start(0)
+    made.respond(seek.tag, 200, {}, msgspec.json.encode([row]), AT * MS + LATER)
+    (page,) = made.tick(AT * MS + LATER)
+    asked = dict(pair.split("=") for pair in page.url.partition("?")[2].split("&"))
+    assert int(asked["startTime"]) <= AT - 4
+    (one,) = made.respond(page.tag, 200, {}, msgspec.json.encode([row]), AT * MS + LATER)
+    assert (one.ts_event, one.known_at) == (AT * MS, AT * MS)
+
+
+@pytest.mark.parametrize("kind,limit", [("funding_rate", 500), ("open_interest", 1000)])
+def test_routes_with_a_limit_of_their_own_use_no_more_than_half_of_it(kind, limit):
+    """No header tells of it. Of 2,400 weights a minute half is used."""
+    made = session("linear", kind)
+    (fetch,) = made.start(0)
+    assert 5 * 2400 / 2 / fetch.weight <= limit / 2
+
+
 def test_open_interest_says_units_and_worth():
     row = {
         "symbol": "BTCUSDT",
@@ -159,3 +180,12 @@ def test_windows_hold_no_more_than_a_page():
         route = made._route
         assert route.window // MINUTE + 1 == route.limit
         assert route.limit * MINUTE < 200 * DAY
+
+
+@pytest.mark.parametrize("kind,every,limit", [("funding_rate", HOUR, 1000), ("open_interest", 5 * MINUTE, 500)])
+@pytest.mark.parametrize("market,symbol", [("linear", "BTCUSDT"), ("inverse", "BTCUSD_PERP")])
+def test_windows_of_rates_and_interest_have_room_for_what_comes_most_often(market, symbol, kind, every, limit):
+    """No page says which rows of a longer one are told."""
+    route = session(market, kind, symbol, width=30 * DAY)._route
+    assert route.limit == limit
+    assert (route.window + route.lead) // every + 1 <= limit

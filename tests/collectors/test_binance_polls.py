@@ -227,6 +227,21 @@ def test_requests_are_spread_over_the_interval_and_keep_their_places():
         assert mine == [NOON + place * SECOND + n * MINUTE for n in range(5)]
 
 
+def test_settled_rates_of_many_symbols_keep_within_the_limit_of_their_own_route():
+    """500 in five minutes, which no header tells: over it the address is banned, and all of its requests with it."""
+    symbols = [f"S{n}" for n in range(600)]
+    made, asked = funding_poll(*symbols, every=MINUTE)
+    times, now = [NOON], NOON
+    while now < NOON + 30 * MINUTE:
+        for fetch in asked:
+            times.append(now)
+            told(made, fetch, [], now)
+        now = made.next_deadline()
+        asked = list(made.tick(now))
+    most = max(sum(start <= at < start + 5 * MINUTE for at in times) for start in range(NOON, now, MINUTE))
+    assert 200 <= most <= 300
+
+
 def test_the_first_answers_of_a_long_interval_come_soon():
     made, (first,) = funding_poll(*[f"S{n}" for n in range(100)])
     told(made, first, [], NOON)

@@ -6,11 +6,12 @@ import json
 import pytest
 
 from collectors import exchanges
+from collectors.exchanges.bybit.markets import CHANNELS
 from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract
 from market.session import Acknowledged, Booked, Fetch, Informed, Leave, Polled, Refused, Rejected, Send
-from market.times import HOUR, MINUTE, MS, SECOND
+from market.times import DAY, HOUR, MINUTE, MS, SECOND
 
 VENUE = exchanges.load("bybit")
 NOW = 1_785_701_708_000_000
@@ -286,3 +287,57 @@ def test_pages_of_instruments_follow_and_what_two_lists_lack_is_gone():
         (again,) = made.tick(at)
         out = made.respond(again.tag, 200, {}, body({"list": [LISTED]}), at)
     assert [(one.symbol, one.status) for one in out] == [("BTCUSDT", "Trading"), ("ETHUSDT", "DELISTED")]
+
+
+# What each channel of candles is called, by the venue and by us, and how long its candles are.
+CANDLES = {
+    "1": ("1m", MINUTE), "3": ("3m", 3 * MINUTE), "5": ("5m", 5 * MINUTE), "15": ("15m", 15 * MINUTE),
+    "30": ("30m", 30 * MINUTE), "60": ("1h", HOUR), "120": ("2h", 2 * HOUR), "240": ("4h", 4 * HOUR),
+    "360": ("6h", 6 * HOUR), "720": ("12h", 12 * HOUR), "D": ("1d", DAY), "W": ("1w", 7 * DAY), "M": ("1M", 31 * DAY),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelt", CANDLES)
+def test_every_interval_of_candles_is_named_and_as_long_as_it_says(spelt):
+    offered = [one for one in CHANNELS["spot"] if one.startswith("kline.")]
+    assert sorted(offered) == sorted(f"kline.{one}" for one in CANDLES)
+    interval, width = CANDLES[spelt]
+    opened = 1_785_542_400_000_000  # 2026-08-01
+    end = opened + width
+    made, (request,) = session(["kline"], market="spot", channels={"kline": f"kline.{spelt}"})
+    assert request["args"] == [f"kline.{spelt}.BTCUSDT"]
+    row = {
+        "start": opened // MS, "end": end // MS - 1, "interval": spelt, "open": "1", "close": "2", "high": "3",
+        "low": "0.5", "volume": "10", "turnover": "20", "confirm": True, "timestamp": end // MS,
+    }  # fmt: skip
+    frame = json.dumps({"topic": request["args"][0], "data": [row], "ts": end // MS, "type": "snapshot"}).encode()
+    (candle,) = made.receive(frame, end + SECOND)
+    assert (candle.interval, candle.open_time, candle.ts_event) == (interval, opened, end - MS)
+
+
+def ticker(what, **said):
+    data = {"symbol": "BTCUSDT", **said}
+    return json.dumps({"topic": "tickers.BTCUSDT", "type": what, "data": data, "cs": 1, "ts": NOW // MS}).encode()
+
+
+def test_a_whole_ticker_forgets_what_the_one_before_it_said_and_a_change_keeps_it():
+    made, _ = session(["mark_price"])
+    due = NOW + HOUR
+    first = ticker("snapshot", markPrice="10", indexPrice="11", fundingRate="0.1", nextFundingTime=str(due // MS))
+    frames = [
+        first,
+        ticker("delta", markPrice="12"),
+        ticker("snapshot", markPrice="13"),
+        ticker("delta", indexPrice="14"),
+    ]
+    rows = [row for frame in frames for row in made.receive(frame, NOW)]
+    assert [(row.mark, row.index, row.predicted_rate, row.next_funding) for row in rows] == [
+        ("10", "11", "0.1", due), ("12", "11", "0.1", due), ("13", None, None, None), ("13", "14", None, None),
+    ]  # fmt: skip
+
+
+def test_a_field_that_a_change_empties_is_known_no_more():
+    made, _ = session(["mark_price"])
+    made.receive(ticker("snapshot", markPrice="10", indexPrice="11", fundingRate="0.1", nextFundingTime="0"), NOW)
+    (row,) = made.receive(ticker("delta", fundingRate="", indexPrice=""), NOW)
+    assert (row.mark, row.index, row.predicted_rate, row.next_funding) == ("10", None, None, None)

@@ -8,10 +8,22 @@ import pytest
 
 from collectors import exchanges
 from collectors.exchanges.okx.klines import end_of
+from collectors.exchanges.okx.markets import CHANNELS
 from collectors.redundancy import merger_maker
 from market.errors import MarketError
-from market.kinds import BookDelta, Contract, Trade
-from market.session import Acknowledged, Booked, Heeding, Informed, Leave, Polled, Refused, Rejected, Send
+from market.kinds import AggTrade, BookDelta, Contract, Trade
+from market.session import (
+    EVERY_SYMBOL,
+    Acknowledged,
+    Booked,
+    Heeding,
+    Informed,
+    Leave,
+    Polled,
+    Refused,
+    Rejected,
+    Send,
+)
 from market.times import DAY, HOUR, MINUTE, MS, SECOND
 
 VENUE = exchanges.load("okx")
@@ -55,11 +67,16 @@ def whole(last, **more):
     return book(-1, last, action="snapshot", **more)
 
 
-def fill(number, *, at=NOW, symbol="BTC-USDT"):
+def forced(*, at=NOW, symbol=SWAP):
+    order = {"bkLoss": "0", "bkPx": "9.5", "ccy": "", "posSide": "net", "side": "sell", "sz": "13", "ts": str(at // MS)}
+    data = {"details": [order], "instFamily": "BTC-USDT", "instId": symbol, "instType": "SWAP", "uly": "BTC-USDT"}
+    head = {"arg": {"channel": "liquidation-orders", "instType": "SWAP"}, "data": [data]}
+    return json.dumps(head, separators=(",", ":")).encode()
+
+
+def fill(number, *, at=NOW, symbol="BTC-USDT", channel="trades-all"):
     row = {"instId": symbol, "tradeId": str(number), "px": "1.5", "sz": "2", "side": "buy", "ts": str(at // MS)}
-    return json.dumps(
-        {"arg": {"channel": "trades-all", "instId": symbol}, "data": [row]}, separators=(",", ":")
-    ).encode()
+    return json.dumps({"arg": {"channel": channel, "instId": symbol}, "data": [row]}, separators=(",", ":")).encode()
 
 
 def run(made, until, answer=None, start=NOW):
@@ -304,6 +321,51 @@ def test_what_an_argument_begins_with_is_history_though_others_of_its_request_ar
     assert len(taken.streams) == 2
 
 
+def test_the_last_aggregate_before_the_subscription_is_history_unless_the_symbol_is_known():
+    held = merger_maker(VENUE, "spot")("agg_trade")
+    conditions = []
+    for number in (1, 2):
+        (made,) = sessions(["agg_trade"])
+        made.session_id = f"n-{number}-1"
+        (request,) = sent(made.start(NOW))
+        for one in ack(request):
+            made.receive(one, NOW)
+        ids = ((10, NOW - 20 * SECOND), (11, NOW)) if number == 1 else ((13, NOW - 20 * SECOND), (14, NOW + SECOND))
+        for one, at in ids:
+            (row,) = made.receive(fill(one, at=at, channel="trades"), NOW + SECOND)
+            assert isinstance(row, AggTrade)
+            assert held.merge(row)
+            conditions.append(row.condition)
+    assert conditions == ["history", "market", "market", "market"]
+
+
+@pytest.mark.parametrize("kind,channel", [("trade", "trades-all"), ("agg_trade", "trades")])
+def test_what_comes_before_the_answer_is_history_as_of_when_it_was_asked_for(kind, channel):
+    (made,) = sessions([kind])
+    made.start(NOW)
+    (row,) = made.receive(fill(1, at=NOW - 20 * SECOND, channel=channel), NOW)
+    assert row.condition == "history"
+
+
+def test_forced_orders_that_come_again_with_a_new_connection_are_told_once():
+    held = merger_maker(VENUE, "linear")("liquidation")
+    for number, new in ((1, [True]), (2, [False])):
+        (made,) = sessions(["liquidation"], [SWAP], "linear")
+        made.session_id = f"n-{number}-1"
+        made.know(contract())
+        (request,) = sent(made.start(NOW))
+        for one in ack(request):
+            made.receive(one, NOW)
+        assert [held.merge(row) for row in made.receive(forced(at=NOW - HOUR), NOW)] == new
+        (state,) = made.streams()
+        assert state.first_event == NOW, "nothing is covered before it was asked for"
+        if number == 1:
+            (begun,) = held.interrupt("n-1-1", [EVERY_SYMBOL], "disconnect", NOW + SECOND, NOW)
+    held.acknowledged("n-2-1", [EVERY_SYMBOL], NOW + MINUTE)
+    (gap,) = held.tick(NOW + HOUR)
+    assert (gap.gap_id, gap.ts_to, gap.state) == (begun.gap_id, NOW + MINUTE, "open")
+
+
 def test_contracts_are_not_told_before_it_is_known_what_they_are_worth():
     (made,) = sessions(["trade"], [SWAP], "linear")
     assert isinstance(made, Informed)
@@ -367,6 +429,29 @@ def test_candles_end_where_the_next_one_begins():
     assert end_of(january, "1M") == january + 31 * DAY
     assert end_of(end_of(january, "1M"), "1M") == january + 59 * DAY
     assert [end_of(0, one) for one in ("1s", "15m", "4h", "1d", "1w")] == [SECOND, 15 * MINUTE, 4 * HOUR, DAY, 7 * DAY]
+
+
+# What each channel of candles is called, by the venue and by us, and how long its candles are.
+CANDLES = {
+    "1s": ("1s", SECOND), "1m": ("1m", MINUTE), "3m": ("3m", 3 * MINUTE), "5m": ("5m", 5 * MINUTE),
+    "15m": ("15m", 15 * MINUTE), "30m": ("30m", 30 * MINUTE), "1H": ("1h", HOUR), "2H": ("2h", 2 * HOUR),
+    "4H": ("4h", 4 * HOUR), "6Hutc": ("6h", 6 * HOUR), "12Hutc": ("12h", 12 * HOUR), "1Dutc": ("1d", DAY),
+    "1Wutc": ("1w", 7 * DAY), "1Mutc": ("1M", 31 * DAY),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelt", CANDLES)
+def test_every_interval_of_candles_is_named_and_as_long_as_it_says(spelt):
+    offered = [one for one in CHANNELS["spot"] if one.startswith("candle")]
+    assert sorted(offered) == sorted(f"candle{one}" for one in CANDLES), "without utc they open at UTC+8"
+    interval, width = CANDLES[spelt]
+    opened = 1_785_542_400_000_000  # 2026-08-01
+    made, (request,) = session(["kline"], channels={"kline": f"candle{spelt}"})
+    assert request["args"] == [{"channel": f"candle{spelt}", "instId": "BTC-USDT"}]
+    row = [str(opened // MS), "1", "3", "0.5", "2", "10", "20", "20", "1"]
+    frame = json.dumps({"arg": request["args"][0], "data": [row]}, separators=(",", ":")).encode()
+    (candle,) = made.receive(frame, opened + width + SECOND)
+    assert (candle.interval, candle.open_time, candle.ts_event) == (interval, opened, opened + width - MS)
 
 
 # Polls
@@ -441,6 +526,27 @@ def test_perpetual_and_dated_contracts_are_two_lists_and_what_two_of_them_lack_i
         made.tick(at)
         out = listed(made, [LISTED], [], at)
     assert [(one.symbol, one.status) for one in out] == [(SWAP, "live"), ("BTC-USDT-261225", "DELISTED")]
+
+
+@pytest.mark.parametrize(
+    "said,good",
+    [({}, True), ({"ctValCcy": "BTC"}, True), ({"ctValCcy": "USDT"}, False), ({"ctType": ""}, False)],
+)
+def test_a_contract_of_no_type_or_worth_another_currency_is_refused(said, good):
+    """Its quantities would be taken for others: rather no row than a wrong one."""
+    made = poll("contract", symbols=())
+    made.start(NOW)
+    (out,) = made.respond("public/instruments", 200, {}, body([{**LISTED, **said}]), NOW)
+    assert isinstance(out, Contract if good else Rejected)
+
+
+def test_an_inverse_contract_is_worth_its_quote():
+    made = poll("contract", market="inverse", symbols=())
+    made.start(NOW)
+    inverse = {**LISTED, "instId": "BTC-USD-SWAP", "ctType": "inverse", "instFamily": "BTC-USD", "ctVal": "100"}
+    told = [{**inverse, "ctValCcy": one} for one in ("USD", "BTC")]
+    out = made.respond("public/instruments", 200, {}, body(told), NOW)
+    assert [getattr(one, "multiplier", None) for one in out] == ["100", None]
 
 
 @pytest.mark.parametrize(

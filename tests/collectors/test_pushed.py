@@ -1,11 +1,11 @@
-"""Trades that a venue pushes when it is subscribed to: history before what is covered, late ones inside it."""
+"""What a venue pushes when it is subscribed to: history before what is covered, late trades and orders inside it."""
 
 import pytest
 
 from collectors.merger import HOLD
-from collectors.pushed import pushed
-from market.kinds import Trade
-from market.session import Resume
+from collectors.pushed import MET, pushed
+from market.kinds import Liquidation, Trade
+from market.session import EVERY_SYMBOL, Resume
 from market.times import SECOND
 
 T = 1_785_701_700_000_000
@@ -52,3 +52,61 @@ def test_other_conditions_stay_and_a_restart_counts_as_covered():
     found = held.merge_all([trade(n, c, "b-1-1", True) for n, c in ((3, "history"), (6, "history"), (7, "adl"))])
     assert [one.condition for one in found] == ["history", "market", "adl"]
     assert held.merge(trade(8, "history", "b-1-1", True))
+
+
+def order(at, frame=1, *, session="a-1-1", symbol="A", qty="2", late=0):
+    time = T + at * SECOND
+    return Liquidation(
+        symbol,
+        "liquidation-orders:SWAP",
+        time,
+        None,
+        time + late * SECOND,
+        session,
+        frame,
+        0,
+        "ws",
+        "sell",
+        "9",
+        None,
+        qty,
+    )
+
+
+def orders():
+    return pushed("okx", "linear", "liquidation", contiguous=False)
+
+
+def test_forced_orders_that_are_told_again_on_subscribing_do_not_show_that_nothing_was_missed():
+    held = orders()
+    assert held.merge(order(-60, late=60)), "before the first subscription"
+    assert held.merge(order(1, 2))
+    (begun,) = held.interrupt("a-1-1", [EVERY_SYMBOL], "disconnect", T + 10 * SECOND, T + 9 * SECOND)
+    held.acknowledged("b-1-1", [EVERY_SYMBOL], T + 40 * SECOND)
+    assert not held.merge(order(1, session="b-1-1", late=39))
+    assert held.merge(order(20, session="b-1-1", late=20)), "what was missed is stored"
+    (gap,) = held.tick(T + 60 * SECOND)
+    assert (gap.gap_id, gap.ts_to, gap.state) == (begun.gap_id, T + 40 * SECOND, "open"), "others may have been as well"
+
+
+def test_forced_orders_of_before_a_restart_are_not_stored_twice():
+    held = orders()
+    held.resume({EVERY_SYMBOL: Resume(T + 5 * SECOND, None, "a-1-1", "stopped")})
+    again = [order(at, session="b-1-1", late=60 - at) for at in (1, 5, 6)]
+    assert [held.merge(one) for one in again] == [False, False, True]
+
+
+def test_a_forced_order_of_another_frame_or_of_now_is_told_by_what_it_says():
+    held = orders()
+    held.resume({EVERY_SYMBOL: Resume(T + 30 * SECOND, None, "a-1-1", "stopped")})
+    assert held.merge(order(29, session="b-1-1", late=1)), "it is of now, by a clock that is ahead"
+    assert held.merge(order(28, 2, session="b-1-1", late=9)), "it came late"
+    assert not held.merge(order(28, 3, session="b-1-1", late=9)), "it was told"
+    assert held.merge(order(28, 4, session="b-1-1", qty="3", late=9))
+
+
+def test_first_frames_of_long_gone_sessions_are_forgotten():
+    held = orders()
+    for number in range(1000):
+        held.merge(order(number, session=f"s-1-{number}"))
+    assert len(held._first) <= MET

@@ -12,7 +12,9 @@ from market.session import Output, StreamState
 from market.times import MS
 
 CONDITIONS = {"MARKET": "market", "INSURANCE_FUND": "insurance_fund", "ADL": "adl", "NA": "void"}
-"""Futures `X` -> condition. NA marks prints that are no fill at all; the venue's candles count MARKET only."""
+"""Futures `X` -> condition. NA marks prints that are no fill at all; the venue's candles count MARKET only, and of
+these none without price or quantity.
+"""
 
 
 def refuse(
@@ -81,6 +83,8 @@ def futures_trade(session: StreamSession, state: StreamState) -> Parse:
         condition = "market" if data.X == "MARKET" else conditions.get(data.X)
         if condition is None:
             return session.reject("unknown trade type X", name, number)
+        if (price[0] == "0" and not price.strip("0.")) or (qty[0] == "0" and not qty.strip("0.")):
+            condition = "void"
         if time > session.venue_time:  # noqa: PLR1730 -- calling max costs a tenth of the frame
             session.venue_time = time
         state.events += 1

@@ -44,14 +44,16 @@ PARSERS = registered(CHANNELS, lambda _, channel: channel.maker)
 HISTORY, FLEETING = history.OFFERED, history.FLEETING
 """market_type -> kind -> what of its past can be asked for, or why not; what nobody tells of later (`market.history`).
 """
+PUSHES = frozenset({"agg_trade", "liquidation"})
+"""Kinds of whose past the venue tells on subscribing. (So it does of `trade`, whose ids follow each other.)"""
 TRADING = frozenset({"live"})
 ENDED = frozenset({"expired", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
     "AS_OF", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LIMITS", "LIQUID", "NAME",
-    "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe", "probed",
-    "session", "streams",
+    "OFFERS", "PARSERS", "POLLS", "PUSHES", "SHAPES", "TRADING", "connections", "described", "poller", "probe",
+    "probed", "session", "streams",
 ]  # fmt: skip
 
 

@@ -39,6 +39,7 @@ class _Instrument(msgspec.Struct):
     uly: str = ""
     ctType: str = ""  # noqa: N815
     ctVal: str = ""  # noqa: N815
+    ctValCcy: str = ""  # noqa: N815
     ctMult: str = ""  # noqa: N815
     listTime: str = ""  # noqa: N815
     expTime: str = ""  # noqa: N815
@@ -89,13 +90,17 @@ class OkxReference(ReferenceSession):
         found = _instrument(raw)
         if found.ctType and found.ctType != self._market_type:
             return None
+        spot, market = self._market_type == "spot", self._market_type
         if not found.instId or not found.state:
             return "no id or state"
-        spot, market = self._market_type == "spot", self._market_type
+        if not (spot or found.ctType):
+            return "no type of a contract"
         base, quote = (found.baseCcy, found.quoteCcy) if spot else _pair(found.instFamily or found.uly)
         size = "1" if spot else _size(found.ctVal, found.ctMult)
         if not base or not quote or size is None:
             return "no currencies, or no size of a contract"
+        if found.ctValCcy not in ("", quote if market == "inverse" else base):
+            return "a contract that is worth neither base (linear) nor quote (inverse)"
         listed, expiry = (wire.time_of(text) or None for text in (found.listTime, found.expTime))
         settle = None if spot else found.settleCcy or None
         dated = expiry if found.instType == wire.FUTURES else None

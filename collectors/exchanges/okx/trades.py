@@ -52,7 +52,10 @@ def trade(session: OkxSession, state: StreamState) -> Parse:
 
 
 def agg_trade(session: OkxSession, state: StreamState) -> Parse:
-    """`trades`: the id of an aggregate is that of its last trade, which follows that of the one before by its count."""
+    """`trades`: the id of an aggregate is that of its last trade, which follows that of the one before by its count.
+
+    The first frame tells the last one again, as with `trade`.
+    """
     return _parser(session, state, aggregated=True)
 
 
@@ -72,7 +75,7 @@ def _parser(session: OkxSession, state: StreamState, *, aggregated: bool) -> Par
         if size is None and sizes is not None:
             return (Rejected(UNSIZED, number, name),)
         unit = None if size is None else "contract"
-        before = 0 if aggregated or state.events else state.acknowledged_at - SECOND
+        before = 0 if state.events else (state.acknowledged_at or state.desired_at) - SECOND
         out: list[Output] = []
         newest = 0
         for item, data in enumerate(found.data):
