@@ -69,7 +69,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     headed: bool = False
     """Whether a file always begins with its header."""
     optional: int = 0
-    """So many of the last columns are only in some files."""
+    """So many of the last columns are only in some files; others may name them, and have them in no row."""
     units: Callable[[str, int], tuple[str, ...]]
     """(market_type, begin of the file in us) -> the units that its times may have, as documented."""
     intervals: Mapping[str, Mapping[str, int]] = {}

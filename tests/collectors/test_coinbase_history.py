@@ -69,8 +69,8 @@ def test_the_first_trade_is_searched_for_and_the_side_is_turned_round(page, quer
         page = [one for one in fills if one["trade_id"] < query.get("after", 99)][-query["limit"] :][::-1]
         found += made.respond(fetch.tag, 200, {}, msgspec.json.encode(page), LATER)
         tasks = list(made.tick(LATER))
-    assert [(one.seq, one.side, one.ts_event, one.source) for one in found] == [
-        (6, "sell", AT * SECOND + 10_578_544, "rest"), (7, "buy", AT * SECOND + 20_578_544, "rest"),
+    assert [(one.seq, one.side, one.ts_event, one.source, one.condition) for one in found] == [
+        (6, "sell", AT * SECOND + 10_578_544, "rest", "market"), (7, "buy", AT * SECOND + 20_578_544, "rest", "market"),
     ]  # fmt: skip
     base = "https://api.exchange.coinbase.com/products/BTC-USD/trades"
     assert asked == [f"{base}?{query}" for query in queries]

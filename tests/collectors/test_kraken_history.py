@@ -54,9 +54,9 @@ def fills(*rows):
 def test_trades_of_spot_go_on_from_their_border_and_end_where_nothing_but_it_comes():
     made = session("spot", "trade")
     found, (fetch,) = rows_of(made, fills(FILL), fills(FILL, NEXT))
-    assert [(one.seq, one.ts_event, one.price, one.qty, one.side) for one in found] == [
-        (10218208, 1_762_777_300_971_744, "105433.60000", "0.00027625", "buy"),
-        (10218209, 1_762_777_301_100_000, "105433.70000", "0.5", "sell"),
+    assert [(one.seq, one.ts_event, one.price, one.qty, one.side, one.condition) for one in found] == [
+        (10218208, 1_762_777_300_971_744, "105433.60000", "0.00027625", "buy", "market"),
+        (10218209, 1_762_777_301_100_000, "105433.70000", "0.5", "sell", "market"),
     ]
     assert fetch.url.endswith("/0/public/Trades?pair=XBTUSD&since=1762777301099999999&count=1000")
     made.respond(fetch.tag, 200, {}, fills(NEXT), LATER)

@@ -14,6 +14,7 @@ import pytest
 from collectors.exchanges import load
 from collectors.files.archive import series
 from collectors.files.archive.facts import Allowed
+from collectors.files.archive.refused import Refused
 from collectors.files.archive.rows import Reading
 from collectors.files.archive.series import ArchiveFile
 from collectors.files.archive.unpacking import blocks
@@ -124,6 +125,20 @@ def test_a_page_cut_short_at_its_beginning_is_completed():
     assert len(urls) == 3
 
 
+def archived(market, symbol, interval, text):
+    """The rows of an archive's file of candles; a contract is worth 0.001."""
+    file = ArchiveFile("2026-08-02", series.series_of("kucoin", market, "kline", symbol, interval))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as zipped:
+        zipped.writestr("candles.csv", text)
+    packed.seek(0)
+    caps = Caps(packed=1 << 16, unpacked=1 << 16, ratio=200, small=1 << 16)
+    reading = Reading(file, Allowed(contract_size=None if market == "spot" else "0.001"))
+    names = ("open", "high", "low", "close", "volume_base", "volume_quote")
+    rows = [row for piece in reading.batches(blocks(packed, file, caps)) for row in piece.to_dicts()]
+    return [tuple(None if row.get(name) is None else float(row[name]) for name in names) for row in rows]
+
+
 @pytest.mark.parametrize(
     "market, symbol, row, told",
     [("spot", "BTC-USDT", {"open": 1, "close": 4, "high": 5, "low": 0.5, "volume": 7.5, "turnover": 21.25},
@@ -132,15 +147,17 @@ def test_a_page_cut_short_at_its_beginning_is_completed():
      ("inverse", "XBTUSDM", {"open": 1, "high": 5, "low": 0.5, "close": 4, "volume": 30}, (1, 5, 0.5, 4, None, 0.03))],
 )  # fmt: skip
 def test_candles_of_the_archive_are_in_the_order_and_the_units_of_their_market(market, symbol, row, told):
-    """Of spot open, close, high, low, base and quote; of futures open, high, low, close and lots, here of 0.001."""
-    of = series.series_of("kucoin", market, "kline", symbol, "1m")
-    file = ArchiveFile("2026-08-02", of)
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as zipped:
-        zipped.writestr("candles.csv", f"time,{','.join(row)}\n{AT},{','.join(map(str, row.values()))}\n")
-    packed.seek(0)
-    caps = Caps(packed=1 << 16, unpacked=1 << 16, ratio=200, small=1 << 16)
-    reading = Reading(file, Allowed(contract_size=None if market == "spot" else "0.001"))
-    (held,) = [row for piece in reading.batches(blocks(packed, file, caps)) for row in piece.to_dicts()]
-    numbers = [held.get(name) for name in ("open", "high", "low", "close", "volume_base", "volume_quote")]
-    assert tuple(None if one is None else float(one) for one in numbers) == told
+    """Of spot open, close, high, low, base and quote; of futures open, high, low, close and lots."""
+    text = f"time,{','.join(row)}\n{AT},{','.join(map(str, row.values()))}\n"
+    assert archived(market, symbol, "1m", text) == [told]
+
+
+@pytest.mark.parametrize("volume", ["", ",volume"])
+def test_a_candle_of_a_day_names_a_volume_or_not_and_has_none(volume):
+    text = f"time,open,high,low,close{volume}\n{AT - AT % (DAY // MS)},1,5,0.5,4"
+    assert archived("linear", "XBTUSDTM", "1d", f"{text}\n") == [(1, 5, 0.5, 4, None, None)]
+    with pytest.raises(Refused, match="columns"):
+        archived("linear", "XBTUSDTM", "1d", f"{text[:-2]}\n")
+    assert archived(
+        "linear", "XBTUSDTM", "1d", f"time,open,high,low,close,volume\n{text.rpartition(chr(10))[2]},30\n"
+    ) == [(1, 5, 0.5, 4, 0.03, None)]

@@ -250,10 +250,14 @@ class Reading(IdRules):
         line, _, rest = block.partition(b"\n")
         first = line.rstrip(b"\r").decode("utf-8", "replace")
         cells, known = first.lower().split(","), [name.lower() for name in self._columns]
-        if len(known) - self._dataset.optional <= len(cells) < len(known):
+        least = len(known) - self._dataset.optional
+        if least <= len(cells) < len(known):
             self._columns, known = self._columns[: len(cells)], known[: len(cells)]
         if cells == known:
             self.facts.header, self.facts.lines = True, 1
+            held = rest.partition(b"\n")[0].count(b",") + 1
+            if least <= held < len(known):
+                self._columns = self._columns[:held]  # named, and in no row
             return rest
         names = cells[0] == known[0] or not first[:1].isdigit()
         if names or self._dataset.headed:

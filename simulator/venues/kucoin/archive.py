@@ -56,17 +56,18 @@ def _trade(one: Fill) -> str:
 
 
 def _klines(width: str, book: Book, day: Day) -> list[str]:
-    """Of spot open, close, high, low, volume and turnover; of futures open, high, low, close and lots, none a day."""
+    """Of spot open, close, high, low, volume and turnover; of futures open, high, low, close and lots, which candles of
+    a day name and do not have.
+    """
     spot = book.market == "spot"
     made = ["time,open,close,high,low,volume,turnover" if spot else "time,open,high,low,close,volume"]
-    if not spot and width == "1d":
-        made = ["time,open,high,low,close"]
+    held = made[0].count(",") - (not spot and width == "1d")
     for one in book.candles.read(width):
         if day.start <= one.open_time < day.end:
             first, high, low, close = (plain(book.price(each)) for each in (one.open, one.high, one.low, one.close))
             lots = plain(book.qty(one.base))
             row = [first, close, high, low, lots, book.amount(one.quote)] if spot else [first, high, low, close, lots]
-            made.append(",".join([str(one.open_time // MS), *row[: made[0].count(",")]]))
+            made.append(",".join([str(one.open_time // MS), *row[:held]]))
     return made
 
 
