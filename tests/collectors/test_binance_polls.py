@@ -419,3 +419,33 @@ def test_every_request_is_a_fetch_with_the_weight_of_its_route():
             for fetch in made.start(NOON):
                 assert isinstance(fetch, Fetch)
                 assert fetch.weight == {"book_snapshot": weight, "contract": 20 if market == "spot" else 1}.get(kind, 1)
+
+
+@pytest.mark.parametrize("status", [403, 408, 418, 429, 451])
+def test_a_wall_before_the_venue_is_no_word_on_the_symbol_though_it_has_a_code(status):
+    """Taken for one it would leave the symbol alone for an hour, and give up its history for ever."""
+    made = poller("open_interest", "BTCUSDT")
+    (fetch,) = made.start(NOON)
+    (out,) = told(made, fetch, {"code": 0, "msg": "Service unavailable from a restricted location"}, NOON, status)
+    assert isinstance(out, Rejected)
+    assert made.next_deadline() < NOON + HOUR // 2
+
+
+@pytest.mark.parametrize("code,passing", [(-1003, True), (-1007, True), (-1008, True), (-1016, True), (-1121, False)])
+def test_what_the_venue_says_of_itself_is_no_word_on_the_symbol(code, passing):
+    made = poller("open_interest", "BTCUSDT")
+    (fetch,) = made.start(NOON)
+    (out,) = told(made, fetch, {"code": code, "msg": "said"}, NOON, 400)
+    assert isinstance(out, Rejected if passing else Refused)
+
+
+@pytest.mark.parametrize("market", ["linear", "inverse"])
+def test_the_weight_that_a_futures_route_says_wrong_is_not_believed(market):
+    """One answer of `bookTicker` would otherwise stop, or free, what all of the address may ask."""
+    limits = BINANCE.LIMITS[market]
+    streams = BINANCE.streams(market, ["quote"], ["BTCUSD_PERP"])
+    (plan,) = BINANCE.connections(market, streams, BINANCE.ENDPOINTS[market])
+    fetch = BINANCE.probe(msgspec.structs.replace(plan, rest="https://rest"), streams[0])
+    assert fetch is not None
+    assert fetch.url.partition("?")[0].endswith(limits.weight_unsaid)
+    assert not BINANCE.LIMITS["spot"].weight_unsaid

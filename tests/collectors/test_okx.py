@@ -490,11 +490,28 @@ def test_settled_funding_is_gone_back_to_what_is_stored_page_by_page():
     assert f"before={hour // MS - 1}" in fetch.url
 
 
-def test_too_many_requests_make_everything_wait():
+@pytest.mark.parametrize("status,code", [(429, "50011"), (200, "50011"), (200, "50013")])
+def test_too_many_requests_make_everything_wait(status, code):
     made = poll("funding_rate", symbols=(SWAP, "ETH-USDT-SWAP"))
     (fetch, *_) = made.start(NOW)
-    made.respond(fetch.tag, 429, {}, body([], "50011"), NOW)
+    made.respond(fetch.tag, status, {}, body([], code), NOW)
     assert made.next_deadline() >= NOW + 2 * SECOND
+    assert list(made.tick(NOW + 2 * SECOND - 1)) == []
+
+
+def test_a_polled_book_is_as_deep_as_the_route_gives():
+    """Without a number it would be one level."""
+    for wanted, given in ((1000, 400), (50, 50)):
+        (fetch, *_) = poll("book_snapshot", levels=wanted).start(NOW)
+        assert fetch.url.endswith(f"&sz={given}")
+
+
+def test_marks_of_perpetuals_come_with_what_their_funding_is_estimated_to_be():
+    symbols = [SWAP, "BTC-USDT-261225"]
+    streams = VENUE.streams("linear", ["mark_price"], symbols)
+    assert [one.name for one in streams] == [*(f"mark-price:{one}" for one in symbols), f"funding-rate:{SWAP}"]
+    (plan,) = VENUE.connections("linear", streams, VENUE.ENDPOINTS["linear"])
+    assert len(plan.streams) == 3, "one connection has both: the mark tells what the other said"
 
 
 LISTED = {

@@ -138,3 +138,17 @@ def test_a_trade_without_one_before_it_is_found_by_halving():
         requests += 1
     assert [one.seq for one in found] == list(range(1, 9))
     assert requests < 30
+
+
+def test_fills_against_orders_of_retail_price_improvement_say_so():
+    fills = [fill(number, AT - 1000 + number * 500, source=str(number % 2)) for number in range(9)]
+    made = session("inverse", "trade")
+    tasks, found = list(made.start(0)), []
+    while not made.done:
+        (fetch,) = tasks
+        query = dict(part.split("=") for part in fetch.url.partition("?")[2].split("&"))
+        mine = [one for one in fills if int(one["tradeId" if query["type"] == "1" else "ts"]) < int(query["after"])]
+        found += made.respond(fetch.tag, 200, {}, body(mine[::-1][: int(query["limit"])]), LATER)
+        tasks = list(made.tick(LATER))
+    assert {one.condition for one in found if one.seq % 2} == {"rpi"}
+    assert {one.condition for one in found if not one.seq % 2} == {"market"}
