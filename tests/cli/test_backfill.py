@@ -1,5 +1,6 @@
 """`dl backfill` and `dl symbols` as a person meets them: what is asked for, what is refused, a run from end to end."""
 
+import itertools
 import json
 
 import pytest
@@ -71,7 +72,9 @@ def test_a_venues_own_beginning_and_its_own_spelling(tmp_path):
     ],
 )
 def test_a_question_that_cannot_be_meant_is_a_sentence(tmp_path, more, why):
-    done = ask(*SPOT, *more, "--lake", tmp_path / "lake", expect=2)
+    verb, *options = (*SPOT, *more)
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    done = ask(verb, *itertools.chain(*given.items()), "--lake", tmp_path / "lake", expect=2)
     assert why in done.output
     assert not (tmp_path / "lake").exists()
 
