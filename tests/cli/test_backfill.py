@@ -53,7 +53,7 @@ def test_as_far_back_as_the_venue_goes(tmp_path):
 
 def test_a_venues_own_beginning_and_its_own_spelling(tmp_path):
     asked = ("backfill", "--exchange", "kraken", "--market", "linear", "--symbol", "PF_AAPLxUSD", "--full", "--dry-run")
-    said = json.loads(ask(*asked, "--kind", "funding_rate", "--lake", tmp_path / "l", "--json").stdout)
+    said = json.loads(ask(*asked, "--kind", "kline", "--lake", tmp_path / "l", "--json").stdout)
     first = said["planned"]["chunks"][0]
     assert (text(first["start"]), first["symbol"]) == ("2013-09-01T00:00:00Z", "PF_AAPLxUSD")
 
