@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from collectors.departures import RETIRED
 from collectors.handover import Overlap, overlap
-from collectors.holes import HANDOVER
+from collectors.holes import HANDOVER, RETIRED
 from collectors.http import HttpFailed
 from collectors.life import DISCONNECT, STOPPED, Ending, Life, Tools
 from collectors.pipeline import Pipeline

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from collectors.holes import HANDOVER, SILENCE, SINGLE, Memory
+from collectors.holes import HANDOVER, RETIRED, SILENCE, SINGLE, Memory
 from collectors.links import TORN, Link, alive_until, had_by, taken_late
 from collectors.routes import Route
 from market.session import Gap
-
-RETIRED = "retired"
-"""Cause of an end after which the streams are wanted no more, or by other connections only."""
 
 
 class Departures:

@@ -28,6 +28,8 @@ SINGLE, SILENCE = (STALLED, SILENT), "silence"
 OPENING = frozenset({"quote", "mark_price", "book_snapshot"})
 """Kinds of which venues say what is to who subscribes: after a silence that is no proof that more will come."""
 FLOWS = 5 * SECOND  # of venue time: what follows the first message within it shows that nothing was left out
+RETIRED = "retired"
+"""Cause of an end after which the streams are wanted no more, or by other connections only."""
 HANDOVER = "handover"
 """Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
 JUMP = "jump"

@@ -7,11 +7,11 @@ made again, are told by their content. A candle that is told again with other va
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, TypeAlias
 
-from collectors.holes import IN_FLIGHT, Memory
+from collectors.holes import HANDOVER, IN_FLIGHT, RETIRED, Memory
 from collectors.line import Line
 from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL, Gap
@@ -84,6 +84,8 @@ class KeyedMerger(Memory):
         self._frame: tuple[str, int] = ("", 0)
         self._alike: Counter[int] = Counter()
         """How many orders of the frame in hand say the same."""
+        self._lengths: dict[str, int] = {}
+        """Symbol -> how long (us) its shortest candles are."""
 
     def merge(self, event: Event) -> bool:
         line = self._line(event.symbol)
@@ -103,7 +105,10 @@ class KeyedMerger(Memory):
         return True
 
     def _remember(self, told: dict[int, _Told | None], key: int, event: Event) -> None:
-        told[key] = (event.revision, _candle(event)) if isinstance(event, Kline) else None
+        told[key] = None
+        if isinstance(event, Kline):
+            told[key], length = (event.revision, _candle(event)), self._time(event) + MS - event.open_time
+            self._lengths[event.symbol] = min(length, self._lengths.get(event.symbol, length))
         if len(told) > self._most:  # a dict that loses its oldest one by one is twice as large, and slower
             self._told[event.symbol] = dict(islice(told.items(), len(told) - self._kept, None))
 
@@ -137,6 +142,16 @@ class KeyedMerger(Memory):
                 line.came[event.session] = ts
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)
+
+    def forget(self, symbols: Iterable[str], now: int) -> list[Gap]:
+        """See Memory. A candle that had ended by then and only the next would have told, nobody tells any more."""
+        named = list(symbols)
+        for symbol in named if self.by_next else ():
+            line, length = self._lines.get(symbol), self._lengths.pop(symbol, 0)
+            untold = line is not None and line.ts and now > line.ts + length
+            if line is not None and untold and (line.gap is None or line.gap.cause == HANDOVER):
+                self._between(line, line.ts, now, RETIRED, line.session, now)
+        return super().forget(named, now)
 
     def stored(self, times: Mapping[str, int]) -> None:
         """Symbol -> time (us) of a stored event, of a kind that is told by its time."""

@@ -326,6 +326,28 @@ def test_the_candles_behind_one_that_is_not_told_wait_for_it_and_it_is_asked_for
     assert [(row.open_time, row.volume_base) for row in rows] == [(OPENED, "9"), (ENDS, "2")]
 
 
+@pytest.mark.parametrize("hours,lost", [(1, False), (9, True)])
+def test_a_candle_that_ended_half_a_minute_before_an_outage_is_told_after_it_or_in_its_gap(hours, lost):
+    """It waits to be a row, and a new subscription begins with the last hundred candles only."""
+    made, _ = session(["kline"])
+    held, ends = merger_maker(VENUE, "spot")("kline"), ENDS + 5 * MINUTE
+    rows = [made.receive(candle(0, ENDS + SECOND, "1"), ENDS + SECOND)]
+    rows += [made.receive(candle(1, ends - SECOND, "2", start=ENDS), ends - SECOND)]
+    assert [held.merge(row) for told in rows for row in told] == [True]
+    assert made.receive(candle(2, ends + 20 * SECOND, "3", start=ENDS), ends + 20 * SECOND) == ()
+    (gap,) = held.interrupt("n-1-1", ["BTC-USD"], "disconnect", ends + 21 * SECOND, made.venue_time)
+    again, back = session(["kline"])[0], ends + hours * HOUR
+    again.session_id = "n-2-1"
+    times = [back - n * 5 * MINUTE for n in range(100, 0, -1) if back - n * 5 * MINUTE >= OPENED]
+    for n, opened in enumerate(times):
+        for row in again.receive(candle(n, back + MINUTE, "9", start=opened, what="snapshot"), back + MINUTE):
+            row.session = "n-2-1"
+            held.merge(row)
+    told = {one.gap_id: one for one in [gap, *held.tick(back + HOUR)]}
+    inside = [one for one in told.values() if one.state == "open" and one.ts_from < ends - 1000 < one.ts_to]
+    assert bool(inside) is lost
+
+
 # REST, configuration
 
 

@@ -255,6 +255,23 @@ def test_a_connection_that_has_told_a_candle_holds_the_one_that_forms():
     assert held.tick(minute(9).ts_recv) == []
 
 
+@pytest.mark.parametrize("after", [None, "handover"])
+def test_of_a_symbol_that_is_wanted_no_more_the_candle_that_nobody_will_tell_is_missing(after):
+    held = KeyedMerger("kucoin", "spot", "kline", by_next=True)
+    held.merge(minute(5))
+    if after:
+        assert held.interrupt("a-1-1", ["A"], HANDOVER, minute(5).ts_recv + 1) == []
+    (gap,) = held.forget(["A"], minute(6).ts_event + MS)
+    assert (gap.cause, gap.state, gap.ts_from) == ("retired", "open", minute(5).ts_event)
+    assert gap.ts_from <= minute(6).ts_event < gap.ts_to
+    held.merge(minute(15))
+    assert held.forget(["A"], minute(15).ts_event + 50 * SECOND) == [], "none has ended since"
+    held.merge(minute(25))
+    (begun,) = held.interrupt("a-1-1", ["A"], "disconnect", minute(27).ts_recv)
+    (ended,) = held.forget(["A"], minute(28).ts_recv)
+    assert (ended.gap_id, ended.cause, ended.ts_to) == (begun.gap_id, "disconnect", minute(28).ts_recv)
+
+
 def test_what_was_asked_for_is_no_sign_that_the_socket_lived():
     """Answers of REST come while it is silent."""
     held = made("book_snapshot")

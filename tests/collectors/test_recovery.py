@@ -15,9 +15,9 @@ from msgspec import Raw
 from collectors import recovery
 from collectors.chain_checked import CheckedMerger
 from collectors.config import WritingConfig
-from collectors.departures import RETIRED
 from collectors.exchanges import load
 from collectors.giving import gap_id
+from collectors.holes import RETIRED
 from collectors.intake import Intake, lines_of
 from collectors.links import Link
 from collectors.pipeline import Pipeline

@@ -40,13 +40,17 @@ FLEETING = {
 """market_type -> kind that no source of the venue tells of afterwards -> why."""
 LED = {"spot": frozenset({"quote"})}
 """Market -> kinds that say nothing by which two connections' copies can be told: `ticker` has the message's time."""
+BY_NEXT = dict.fromkeys(MARKETS, frozenset({"kline"}))
+"""Market -> kinds of which an event may be untold though all that comes behind it is: a candle waits for what is told
+after its end, and that may be the whole that a new subscription begins with.
+"""
 TRADING = frozenset({ONLINE, "post_only", "limit_only", "auction_mode"})
 ENDED = frozenset({"delisted", DELISTED})
 """The last is our own word, for a listing that the venue names no more."""
 
 __all__ = [
-    "AS_OF", "BEGAN", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS", "LIQUID",
-    "NAME", "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe",
+    "AS_OF", "BEGAN", "BY_NEXT", "ENDED", "ENDPOINTS", "ENDS", "EVIDENCE", "FLEETING", "HISTORY", "LED", "LIMITS",
+    "LIQUID", "NAME", "OFFERS", "PARSERS", "POLLS", "SHAPES", "TRADING", "connections", "described", "poller", "probe",
     "probed", "session", "streams",
 ]  # fmt: skip
 
