@@ -25,10 +25,10 @@ one is closed when every stream of it is shown to overlap (the column *a handove
 those that may be silent for long. The old session's row says how many streams were `joined by ids` (or by what else
 tells copies), taken on, quiet, or silent on the new one; a stream that only the old one still sent is a gap until the
 new one sends it. A planned handover between connections that are less than two seconds apart leaves no gap row, with
-one exception: where a venue tells a candle by the next one only (Kraken's and KuCoin's spot, ccxt) and the new
-connection has told none of a symbol yet, the old one may have held one whose trades were all before the new one came.
-Unless the next candle follows on the last, the time between them is a gap with cause `handover`, which asking the venue
-for its candles closes. Twins take turns: the second one's first life is half as long.
+one exception: where a venue tells a candle by the next one only (Kraken's and KuCoin's spot, ccxt), or late (Coinbase),
+and the new connection has told none of a symbol yet, the old one may have held one whose trades were all before the
+new one came. Unless the next candle follows on the last, the time between them is a gap with cause `handover`, which
+asking the venue for its candles closes. Twins take turns: the second one's first life is half as long.
 
 A connection that ends before it is handed over, or one of two twins, leaves no gap of streams without ids that follow
 each other if the other connection's subscription was answered while the ending one was still heard: up to its close
