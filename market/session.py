@@ -194,6 +194,7 @@ class StreamState:
     first_recv: int = 0
     last_recv: int = 0
     events: int = 0
+    at_once: int = 0  # of these how many more came at the moment of the first: what a venue tells who subscribes
     first_event: int = 0
     since: int = 0
     excused: int = 0  # until when its silence is no alarm: it is asked about, or nothing newer exists (`suspects`)

@@ -37,7 +37,7 @@ def silent_at(states: Iterable[StreamState]) -> int | None:
             continue
         first = min(first, state.first_recv) if events else state.first_recv
         newest = max(newest, state.last_recv)
-        events += state.events
+        events += state.events - state.at_once  # a hundred trades of the past are no rhythm
         if state.stream.max_silence is not None:
             ordinary = state.ordinary if ordinary is None else min(ordinary, state.ordinary)
     if ordinary is None:

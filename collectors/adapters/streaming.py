@@ -162,7 +162,9 @@ class StreamingSession(Counting, ABC):
         self.venue_time = max(self.venue_time, time)
         state.events += 1
         state.last_recv = ts_recv
-        if not state.first_recv:
+        if ts_recv == state.first_recv:
+            state.at_once += 1
+        elif not state.first_recv:
             state.first_recv, state.first_event = ts_recv, time
             self._place()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from collectors import exchanges
@@ -26,6 +28,31 @@ def test_what_is_busy_is_missed_soon_and_what_is_rare_late() -> None:
 
 def test_a_burst_at_the_beginning_is_no_rhythm() -> None:
     assert silent_at([state(3, T0, T0 + 1)]) == T0 + 1 + YOUNG
+
+
+def test_trades_of_the_past_that_come_at_once_are_no_rhythm() -> None:
+    """Kraken's futures tell a hundred on subscribing: a quiet contract was left every 15 s, and told them again."""
+    told = state(102, T0, T0 + 2 * SECOND)
+    assert silent_at([told]) == T0 + 2 * SECOND + LEAST
+    told.at_once = 99
+    assert silent_at([told]) == T0 + 2 * SECOND + YOUNG
+
+
+def test_a_session_counts_what_came_at_the_moment_of_the_first() -> None:
+    exchange = exchanges.load("kraken")
+    streams = exchange.streams("linear", ["trade"], ["PF_XBTUSD"])
+    session = exchange.session(exchange.connections("linear", streams, exchange.ENDPOINTS["linear"])[0], "n-1-1")
+    session.start(T0)
+    session.receive(b'{"event":"subscribed","feed":"trade","product_ids":["PF_XBTUSD"]}', T0)
+    past = [
+        {"feed": "trade", "product_id": "PF_XBTUSD", "uid": f"u{n}", "side": "buy", "type": "fill", "seq": n,
+         "time": T0 // MS - n, "qty": 1, "price": 100}
+        for n in range(100)
+    ]  # fmt: skip
+    session.receive(json.dumps({"feed": "trade_snapshot", "product_id": "PF_XBTUSD", "trades": past}).encode(), T0)
+    session.receive(json.dumps(past[0] | {"uid": "v", "seq": 101}).encode(), T0 + SECOND)
+    (trades,) = (one for one in session.streams() if one.stream.kind == "trade")
+    assert (trades.events, trades.at_once) == (101, 99)
 
 
 def test_nothing_is_expected_of_what_may_be_silent_or_has_not_begun() -> None:
