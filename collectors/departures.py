@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from collectors.holes import HANDOVER, RETIRED, SILENCE, SINGLE, Memory
+from collectors.led import LedMerger
 from collectors.links import TORN, Link, alive_until, had_by, taken_late
 from collectors.routes import Route
 from market.session import Gap
@@ -30,6 +31,17 @@ class Departures:
         elif wanted:
             self._interrupt(link, SILENCE if cause == HANDOVER else cause, now, link.heard if torn else now)
             self._pass_on(link, link.by_kind(wanted=False), RETIRED, now)
+        else:
+            self._let_go(link, cause, now)
+
+    def _let_go(self, link: Link, cause: str, now: int) -> None:
+        """Nothing more was wanted of a session, as of one that stopped: no gap. Where frames are read again others come
+        after it, whose rows wait for nobody who is gone.
+        """
+        for kind in link.by_kind():
+            merger = self._route(kind).merger
+            if isinstance(merger, LedMerger):
+                self._found(merger.interrupt(link.session.session_id, [], cause, now))
 
     def _interrupt(self, link: Link, cause: str, now: int, heard: int) -> None:
         """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet. Those

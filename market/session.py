@@ -184,9 +184,7 @@ class Session(Protocol):
 
 @dataclass(slots=True)
 class StreamState:
-    """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened; of the
-    venue's time its first event's (`first_event`, perhaps estimated), and the first known since it was acknowledged.
-    """
+    """What a session knows of one stream, for liveness and coverage: receive times in us, 0 before it happened."""
 
     stream: Stream
     desired_at: int = 0
@@ -195,8 +193,8 @@ class StreamState:
     last_recv: int = 0
     events: int = 0
     at_once: int = 0  # of these how many more came at the moment of the first: what a venue tells who subscribes
-    first_event: int = 0
-    since: int = 0
+    first_event: int = 0  # the venue's time of it, perhaps estimated
+    since: int = 0  # the venue's time that was first known since it was acknowledged
     excused: int = 0  # until when its silence is no alarm: it is asked about, or nothing newer exists (`suspects`)
     ordinary: int = 0  # until when its silence is no more than is usual for it (`rhythm`), whichever connection has it
     proven: int = 0  # when its silence was found to be a fault; an event after that ends it

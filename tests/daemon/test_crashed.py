@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,10 +50,12 @@ def closed(n: int, at: int, conn: str, reason: str) -> str:
     return written.line(n, dir="close", at=T0 + at * SECOND, reason=reason, conn=conn)
 
 
-def sources(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """The first connection was ended by a crash, its successor had one quote and was left for its silence."""
+def sources(folder: Path, names: tuple[str, ...], end: Sequence[str] = ()) -> list[Path]:
+    """The first connection was ended by a crash (or by the line `end`), its successor had one quote and was left for
+    its silence.
+    """
     first, second, third = names
-    before = [opened(0, first), *(best(n, n, first) for n in (1, 2, 3))]
+    before = [opened(0, first), *(best(n, n, first) for n in (1, 2, 3)), *end]
     after = [
         opened(60, second), best(1, 62, second), closed(1, 80, second, "silence: nothing for 18 s"),
         opened(81, third), *(best(n, 120 + n, third) for n in (1, 2)), closed(2, 130, third, "stopped"),
@@ -99,6 +102,17 @@ def test_a_replay_tells_what_a_crash_took_and_keeps_what_came_after_it(tmp_path:
     spans = [(gap.cause, (gap.ts_from - T0) // SECOND, ((gap.ts_to or 0) - T0) // SECOND) for gap in gaps]
     assert spans == [(CRASH, 3, 62), ("silence", 62, 121)]
     assert session.close_cause == CRASH
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_what_came_after_a_stop_waits_for_nobody(tmp_path: Path, names: tuple[str, ...]) -> None:
+    with LakeWriter.open(tmp_path / "lake", "box", NOW) as writer:
+        files = sources(tmp_path, names, [closed(3, 4, names[0], "stopped")])
+        summary = replay(files, *MARKET, writer, CollectorsConfig(node="box"), NOW)
+        gaps = sorted(writer.manifest.gaps(), key=lambda gap: gap.ts_from)
+    assert (summary.events, summary.duplicates) == ({"quote": 6}, {})
+    spans = [(gap.cause, (gap.ts_from - T0) // SECOND, ((gap.ts_to or 0) - T0) // SECOND) for gap in gaps]
+    assert spans == [("stopped", 3, 62), ("silence", 62, 121)]
 
 
 @pytest.mark.parametrize(
