@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.output import ERR, OUT, print_json, print_table, progress
+from cli.output import ERR, OUT, counted, print_json, print_table, progress
 from cli.places import ConfigOption, JsonOption, LakeOption, NoDaemon, UsageError, command, lake_root
 from lake.errors import LakeLocked
 from lake.layout import MANIFEST
@@ -157,7 +157,9 @@ def _handed(done: Done, *, as_json: bool) -> int:
     if as_json:
         print_json({"job": done.job, "planned": done.planned})
     else:
-        OUT.print(f"job {done.job}: {len(done.planned.chunks):,} parts; dl jobs show {done.job} says how far it is")
+        OUT.print(
+            f"job {done.job}: {counted(len(done.planned.chunks), 'part')}; dl jobs show {done.job} says how far it is"
+        )
         _refusals(done.planned)
     return 1 if done.planned.refused else 0
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SHOWN = 100
 MOST = 1_000_000
+MOST_SECONDS, MOST_MEMORY = 7 * 86_400, 100_000_000
 WIDE = 60
 """Characters of a value on the screen."""
 
@@ -42,8 +43,10 @@ def sql(
         int | None,
         typer.Option(min=0, help=f"At most this many rows (0: all; default {SHOWN} on the screen, else {MOST:,})."),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds that the query may take (0: any).")] = 60,
-    memory: Annotated[int, typer.Option(min=50, help="MB of memory that the query may take.")] = 1000,
+    timeout: Annotated[
+        float, typer.Option(min=0, max=MOST_SECONDS, help="Seconds that the query may take (0: any).")
+    ] = 60,
+    memory: Annotated[int, typer.Option(min=50, max=MOST_MEMORY, help="MB of memory that the query may take.")] = 1000,
 ) -> int:
     """Ask one SELECT of DuckDB's SQL; docs/sql.md says what can be asked. Exit code 1 where it takes too long.
 

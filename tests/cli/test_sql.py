@@ -44,6 +44,15 @@ def test_more_rows_than_are_shown_are_told_of(lake):
     assert "(100 rows)" in done.stdout
     assert done.stderr == "the first 100 rows; there are more: --limit 0 for all of them\n"
     assert "(150 rows)" in ask(lake, "FROM trade", "--limit", "0").stdout
+    assert "(150 rows)" in ask(lake, "FROM trade", "--limit", str(10**25)).stdout
+
+
+@pytest.mark.parametrize("option, most", [("--memory", "100000000"), ("--timeout", "604800")])
+def test_more_than_any_machine_has_is_refused_by_name(lake, option, most):
+    said = ask(lake, "select 1", option, "1" + "0" * 18, expect=2).stderr
+    assert option in said
+    assert most in said
+    assert "(1 row)" in ask(lake, "select 1", option, most).stdout
 
 
 def test_the_query_may_come_from_a_file_or_from_stdin(lake, tmp_path):

@@ -94,6 +94,11 @@ async def told(*words: object, code: int = 0) -> Any:
     return json.loads((await run(*words, "--json", code=code)).stdout)
 
 
+async def test_one_part_is_one_part(daemon: Daemon) -> None:
+    said = await run(*ASKED, "--from", "2026-01-02", "--to", "2026-01-02T01:00", "--background", "--lake", daemon.root)
+    assert ": 1 part; dl jobs show" in said.stdout
+
+
 async def test_handed_to_the_daemon_paused_resumed_shown_and_followed(daemon: Daemon) -> None:
     lake = ("--lake", daemon.root)
     said = await run(*ASKED, *PERIOD, "--background", *lake)
