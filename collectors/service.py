@@ -61,16 +61,18 @@ class CollectorsService:
         self._budget = Budget(clock, known, lambda ban: self._intake.record(bans=[ban]))
         self._collecting = Collecting(config, clock, random, self._intake, writer.manifest, last or {}, self._budget)
         self._files = None if executor is not None else ThreadPoolExecutor(WIDTH, thread_name_prefix="files")
+        self._beside = None if executor is not None else ThreadPoolExecutor(1, thread_name_prefix="settle")
         self._commit = GroupCommit(writer, config.node, config.writing, Abreast(self._files))
         self._stop = asyncio.Event()
         self._turned = asyncio.Event()
-        """Set when the write pass that is next, or under way, has ended; another one takes its place."""
+        """Set when what the write pass that is next, or under way, made durable is; another one takes its place."""
         self._begun: list[LaneKey] = []
         """Lanes that the writing thread has been told to begin."""
         self._passed = clock.monotonic()
         self._passes = Passes(
-            config.writing, clock, self._intake, self._commit, self._collecting.pipelines, writer.check_held
-        )
+            config.writing, clock, self._intake, self._commit, self._collecting.pipelines, writer.check_held,
+            self._beside,
+        )  # fmt: skip
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until `stop`; everything received by then is sealed when this returns."""
@@ -87,9 +89,10 @@ class CollectorsService:
             except BaseExceptionGroup as failed:
                 raise _fatal(failed) from failed
             finally:
+                for others in (self._beside, self._files):
+                    if others is not None:
+                        others.shutdown()
                 self._commit.close()
-                if self._files is not None:
-                    self._files.shutdown()
 
     async def change(self, sources: Sequence[SourceConfig], *, dry_run: bool = False) -> Change:
         """Make `sources` what is collected, without dropping what stays (see `Collecting.change`)."""
@@ -189,9 +192,10 @@ class CollectorsService:
         writing = self._config.writing
         while not await pause(self._clock, ended, writing.write / SECOND):
             now = await self._passes.turn(thread)
-            self._passed = self._clock.monotonic()
-            self._turned.set()
-            self._turned = asyncio.Event()
+            if self._passes.ended:
+                self._passed = self._clock.monotonic()
+                self._turned.set()
+                self._turned = asyncio.Event()
             if now is not None and len(self._begun) != len(self._intake.lanes):
                 try:
                     await self._begin(thread, now)  # whatever has come of the new ones by then has its segment

@@ -6,12 +6,18 @@ without a file: silence advances the watermark too.
 
 What a failure interrupts is not lost: items wait until their bytes are written, bytes until they are synced. After a
 failed sync the bytes go to a new file, since the kernel may have forgotten them; only if that fails too is it an error.
+
+One thread may `put` and `keep` while another does the rest: what has come is in the file, where a kill cannot take it,
+however long the disk takes for a sync or a seal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -41,7 +47,7 @@ F = TypeVar("F", bound=OpenFile)
 
 
 class Spool(ABC, Generic[F]):
-    """One stream of one market. Used by one thread; `kind` is FRAMES for frames. Times us, receive time."""
+    """One stream of one market; `kind` is FRAMES for frames. Times us, receive time."""
 
     def __init__(
         self, writer: LakeWriter, node: str, market: MarketKey, kind: str, *, age: int, max_bytes: int
@@ -50,11 +56,15 @@ class Spool(ABC, Generic[F]):
         self.lane = (*market, kind)
         self.rows = 0
         """Rows written since the start."""
+        self.unsynced_bytes = 0
         self._writer = writer
         self._node = node
         self._exchange, self._market_type = market
         self._age = age
         self._max_bytes = max_bytes
+        self._lock = threading.RLock()
+        """Held by whoever changes what follows; not while a sync of the file that is written takes its time."""
+        self._arrived = deque[Lines]()
         self._waiting: list[Lines] = []
         self._unsynced: list[Lines] = []
         self._again: list[Lines] = []
@@ -79,12 +89,26 @@ class Spool(ABC, Generic[F]):
 
     def put(self, items: Sequence[Lines]) -> None:
         """Items to write, in order of arrival."""
-        self._waiting.extend(items)
+        self._arrived.extend(items)
+
+    def keep(self) -> bool:
+        """Append what belongs into the open file, waiting for nobody. Whether that is all; `write` does the rest."""
+        if not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._take_in()
+            if self._file is not None and self._file.created and self._sealing is None and not self._again:
+                with contextlib.suppress(StorageFailed):
+                    self._put_down_first(self._fitting_here())
+            return not self._waiting
+        finally:
+            self._lock.release()
 
     def begin(self, now: int) -> None:
         """From `now` on this stream is collected, even if nothing comes. Nothing happens where it is already."""
-        if self._file is None:
-            self._file = self._next_file(now)
+        with self._lock:
+            if self._file is None:
+                self._file = self._next_file(now)
 
     def due(self, now: int) -> bool:
         """Whether a period has ended, so that the next write seals."""
@@ -96,39 +120,42 @@ class Spool(ABC, Generic[F]):
 
     def write(self, now: int) -> None:
         """Write what waits, sealing every period that has ended by `now`."""
-        self._turn_over(now)
-        if self._file is not None:
-            self._write_first(len(self._waiting))
+        with self._lock:
+            self._turn_over(now)
+            if self._file is not None:
+                self._write_first(self._fitting_here())
 
     def turn(self, now: int, *, final: bool = False) -> list[SegmentRow]:
         """End the period that is over by `now`, or with `final` the last one: all of it is durable under its name.
 
-        The rows of its file and of the next one's, to be recorded before `turned` is called; none where nothing ends.
-        So those of many spools are one record. What a failure interrupts is ended by the next call, before anything
-        else.
+        The rows of its file and of the next one's, to be recorded before `turned` is called, those of many spools at
+        once; none where nothing ends. What a failure interrupts is ended by the next call, before anything else.
         """
-        if self._sealing is None:
-            if self._file is None:
-                if not self._waiting:
+        with self._lock:
+            self._take_in()
+            if self._sealing is None:
+                if self._file is None:
+                    if not self._waiting:
+                        return []
+                    self.begin(self._waiting[0].ts_recv)
+                if now >= self._end:
+                    end = self._write_period(now)
+                elif final:
+                    self._write_first(self._fitting_here())
+                    held = self._live.extent
+                    end = max(now, self._live.row.period_start, held.recv_max + 1 if held else 0)
+                else:
                     return []
-                self.begin(self._waiting[0].ts_recv)
-            if now >= self._end:
-                end = self._write_period(now)
-            elif final:
-                self._write_first(len(self._waiting))
-                held = self._live.extent
-                end = max(now, self._live.row.period_start, held.recv_max + 1 if held else 0)
-            else:
-                return []
-            self.sync()
-            self._sealing = end
-        sealed = self._seal(self._sealing)
-        self._next = None if final and self._sealing >= now else self._open(self._next_row(self._sealing))
-        return [sealed] if self._next is None else [sealed, self._next.row]
+                self.sync()
+                self._sealing = end
+            sealed = self._seal(self._sealing)
+            self._next = None if final and self._sealing >= now else self._open(self._next_row(self._sealing))
+            return [sealed] if self._next is None else [sealed, self._next.row]
 
     def turned(self, sealed: SegmentRow) -> None:
         """What `turn` returned, `sealed` first, is recorded: the next period may be written."""
-        self._file, self._next, self._sealing = self._next, None, None
+        with self._lock:
+            self._file, self._next, self._sealing = self._next, None, None
         if self.kind != FRAMES:
             metrics.watermark(self._exchange, self._market_type, self.kind, sealed.period_end or 0)
             telemetry.segment_sealed(
@@ -137,57 +164,78 @@ class Spool(ABC, Generic[F]):
             )  # fmt: skip
 
     def sync(self) -> None:
-        """Make everything written durable. Raises StorageFailed where a second file fails too."""
-        if not self._unsynced:
-            return
+        """Make everything that is written by now durable. Raises StorageFailed where a second file fails too."""
+        with self._lock:
+            file, count = self._file, len(self._unsynced)
         try:
-            self._live.sync()
+            if file is not None and count:
+                file.sync()
         except StorageFailed as error:
-            self._abandon(error)
-            self._live.sync()
-        self._unsynced.clear()
-        self._settle_abandoned()
+            with self._lock:
+                self._abandon(error)
+                self._live.sync()
+                count = len(self._unsynced)
+        with self._lock:
+            self.unsynced_bytes -= sum(len(piece.data) for piece in self._unsynced[:count])
+            del self._unsynced[:count]
+        if not self._again:
+            self._settle_abandoned()
 
-    def finish(self, now: int) -> None:
-        """Write and seal everything; the period ends behind the last item."""
-        self._turn_over(now, final=True)
+    def finish(self, now: int) -> int:
+        """Write and seal everything; the period ends behind the last item. When (us) it does, `now` or later."""
+        with self._lock:
+            return max(now, self._turn_over(now, final=True))
 
     def step(self, before: int, now: int) -> None:
         """The wall clock was stepped from `before` to `now`: no file holds times of both sides, and the time between
         is nobody's silence. Calling it again after a failure goes on.
         """
-        if self._file is None:
-            return
-        early = 0
-        while early < len(self._waiting) and abs(self._waiting[early].ts_recv - now) > abs(
-            self._waiting[early].ts_recv - before
-        ):
-            early += 1
-        later = self._waiting[early:]
-        del self._waiting[early:]
-        try:
-            self.finish(before)
-            self.begin(now)
-        finally:
-            self._waiting += later
+        with self._lock:
+            self._take_in()
+            if self._file is None:
+                return
+            early = 0
+            while early < len(self._waiting) and abs(self._waiting[early].ts_recv - now) > abs(
+                self._waiting[early].ts_recv - before
+            ):
+                early += 1
+            later = self._waiting[early:]
+            del self._waiting[early:]
+            try:
+                self.finish(before)
+                self.begin(now)
+            finally:
+                self._waiting += later
 
     def close(self) -> None:
         """Leave an open file to recovery."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     # --- inside ---
+
+    def _take_in(self) -> None:
+        while self._arrived:
+            self._waiting.append(self._arrived.popleft())
+
+    def _fitting_here(self) -> int:
+        """How many of the first that wait belong into the open file: what came since may be the next one's."""
+        return next((n for n, item in enumerate(self._waiting) if item.ts_recv >= self._end), len(self._waiting))
 
     @property
     def _live(self) -> F:
         assert self._file is not None
         return self._file
 
-    def _turn_over(self, now: int, *, final: bool = False) -> None:
+    def _turn_over(self, now: int, *, final: bool = False) -> int:
+        end = 0
         while rows := self.turn(now, final=final):
             self._writer.record(segments=rows)
             self.turned(rows[0])
+            end = rows[0].period_end or 0
+        return end
 
     def _write_period(self, now: int) -> int:
         """Write what of the waiting belongs into the period that is over; where that period ends."""
@@ -223,15 +271,22 @@ class Spool(ABC, Generic[F]):
                 self._write_again()
             except StorageFailed as error:
                 self._abandon(error)
+        wanted = len(self._waiting) - count
+        while len(self._waiting) > wanted:
+            try:
+                self._put_down_first(len(self._waiting) - wanted)
+            except StorageFailed as error:
+                self._abandon(error)
+                self._put_down_first(1)
+
+    def _put_down_first(self, count: int) -> None:
+        """Append the first `count` of what waits, forgetting each piece once it is written."""
         while count > 0:
             done = _fitting(self._waiting, count)
             piece = _joined(self._waiting[:done])
-            try:
-                self._live.append(piece.data, piece.rows, piece.extent)
-            except StorageFailed as error:
-                self._abandon(error)
-                self._live.append(piece.data, piece.rows, piece.extent)
+            self._live.append(piece.data, piece.rows, piece.extent)
             self._unsynced.append(piece)
+            self.unsynced_bytes += len(piece.data)
             self.rows += piece.rows
             del self._waiting[:done]
             count -= done

@@ -5,13 +5,17 @@ whose period is over: many files at once (`collectors.abreast`), recorded togeth
 before the data that name them. That a gap has its end, that less of it is missing than was recorded, or nothing after
 all, that a session ended in order, and what is covered, is recorded once the data that prove it are durable. A pass
 that a full disk interrupts is finished by the next call.
+
+A pass has two halves, for two threads: `write` appends what has come and waits for no file, `settle` makes it durable,
+seals and records. So a kill costs no more where the disk is slow. `commit` is both.
 """
 
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -39,10 +43,18 @@ ONE_BY_ONE = Abreast()
 AnySpool: TypeAlias = FramesSpool | SegmentSpool
 
 
-class GroupCommit:
-    """Everything that is being written. One thread calls it; a call that raised StorageFailed may be made again.
+class Proven(NamedTuple):
+    """How many of the rows that wait for durable data are about what was put so far."""
 
-    `abreast` says how many files it waits for at a time.
+    coverage: int
+    fillings: int
+    ends: int
+
+
+class GroupCommit:
+    """Everything that is being written. A call that raised StorageFailed may be made again.
+
+    `abreast` says how many files it waits for at a time. One thread calls it, but for `write`, for which another may.
     """
 
     def __init__(self, writer: LakeWriter, node: str, config: WritingConfig, abreast: Abreast | None = None) -> None:
@@ -50,6 +62,8 @@ class GroupCommit:
         self._node = node
         self._config = config
         self._abreast = abreast or ONE_BY_ONE
+        self._rows = threading.RLock()
+        """Held by whoever changes the lists of rows."""
         self._frames: dict[MarketKey, FramesSpool] = {}
         self._segments: dict[LaneKey, SegmentSpool] = {}
         self._sessions: list[SessionRow] = []
@@ -78,21 +92,49 @@ class GroupCommit:
         return any(spool.due(now) for spool in self._spools())
 
     def commit(self, work: Pass) -> None:
-        """Carry out one pass. Raises StorageFailed; `resume` then goes on where it stopped."""
+        """Carry out one pass. Raises StorageFailed; the next call then goes on where it stopped."""
+        self._take(work)
+        self._carry_out(work.now, sync=work.sync or bool(work.coverage), final=work.final)
+
+    def write(self, work: Pass) -> bool:
+        """Append what has come, frames first, as far as that waits for nobody. Whether `settle` has nothing to do.
+
+        Raises StorageFailed where the rows that go before the data cannot be recorded.
+        """
+        self._take(work)
+        self._record_begun()
+        self._write_notes(work.now)
+        behind = {market for market, spool in list(self._frames.items()) if not spool.keep()}
+        late = {lane for lane, spool in list(self._segments.items()) if lane[:2] in behind or not spool.keep()}
+        return not (behind or late - self.parked.keys() or work.sync or self._coverage)
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """Bytes that are in files, and not known to be durable."""
+        return sum(spool.unsynced_bytes for spool in self._spools())
+
+    def settle(self, now: int) -> None:
+        """Write what `write` left, make everything durable, seal what is over by `now`, and record what that proves.
+
+        Raises StorageFailed.
+        """
+        self._carry_out(now, sync=True, final=False)
+
+    def _take(self, work: Pass) -> None:
         for market, items in work.frames:
             self._frames_of(market).put(items)
         for lane, events in work.events:
             self._segments_of(lane).put(events)
-        self._sessions += [row for row in work.sessions if row.closed_at is None]
-        self._ends += [row for row in work.sessions if row.closed_at is not None]
-        self._gaps += work.gaps
-        self._coverage += work.coverage
-        self._rejected += work.rejected
-        self._bans += work.bans
-        self._notes += work.notes
-        if work.stepped_from is not None:
-            self._steps.append((work.stepped_from, work.now))
-        self._carry_out(work.now, sync=work.sync or bool(work.coverage), final=work.final)
+        with self._rows:
+            self._sessions += [row for row in work.sessions if row.closed_at is None]
+            self._ends += [row for row in work.sessions if row.closed_at is not None]
+            self._gaps += work.gaps
+            self._coverage += work.coverage
+            self._rejected += work.rejected
+            self._bans += work.bans
+            self._notes += work.notes
+            if work.stepped_from is not None:
+                self._steps.append((work.stepped_from, work.now))
 
     @property
     def rows_wait(self) -> bool:
@@ -121,6 +163,7 @@ class GroupCommit:
             for spool in self._spools():
                 spool.step(*self._steps[0])
             self._steps.pop(0)
+        proven = self._proven_now()
         for error in self._write(list(self._frames.values()), now, due=due, sync=sync).values():
             raise error
         parked = self._write(list(self._segments.values()), now, due=due, sync=sync)
@@ -135,7 +178,7 @@ class GroupCommit:
         if self._rejected and (due or sum(len(r.frame) for r in self._rejected) > REJECTED_BYTES):
             self._set_aside(now)
         if sync or due:
-            self._record_proven()
+            self._record_proven(proven)
 
     def _write(self, spools: Sequence[AnySpool], now: int, *, due: bool, sync: bool) -> dict[LaneKey, StorageFailed]:
         """Write what waits, and where that is asked for make it durable; which spools failed."""
@@ -167,12 +210,13 @@ class GroupCommit:
 
     def _record_begun(self) -> None:
         """What may be said before the data that it is about."""
-        if self.rows_wait:
-            known, fillings = self._told_so_far()
-            self._writer.record(sessions=self._sessions, gaps=known, bans=self._bans)
-            self._fillings += fillings
-            for recorded in (self._sessions, self._gaps, self._bans):
-                recorded.clear()
+        with self._rows:
+            if self.rows_wait:
+                known, fillings = self._told_so_far()
+                self._writer.record(sessions=self._sessions, gaps=known, bans=self._bans)
+                self._fillings += fillings
+                for recorded in (self._sessions, self._gaps, self._bans):
+                    recorded.clear()
 
     def _told_so_far(self) -> tuple[list[Gap], list[Gap]]:
         """Of the gaps that wait: what is known of them without what fills them, and what has to wait for that."""
@@ -206,9 +250,10 @@ class GroupCommit:
         return found
 
     def _write_notes(self, now: int) -> None:
-        while self._notes:
-            self._writer.note(self._notes[0], now)
-            self._notes.pop(0)
+        with self._rows:
+            while self._notes:
+                self._writer.note(self._notes[0], now)
+                self._notes.pop(0)
 
     def _spools(self) -> list[AnySpool]:
         """Frames first: a line must not be durable before the frame that it was made from."""
@@ -220,18 +265,25 @@ class GroupCommit:
             for frames in self._frames.values():
                 frames.sync()
         for spool in large:
-            spool.finish(now)
-            spool.begin(now)
+            spool.begin(spool.finish(now))
 
-    def _record_proven(self) -> None:
+    def _proven_now(self) -> Proven:
+        """What is proven once all that was put until now is durable."""
+        with self._rows:
+            return Proven(len(self._coverage), len(self._fillings), len(self._ends))
+
+    def _record_proven(self, proven: Proven) -> None:
         """What may be said only of durable data."""
-        if self._coverage or self._quarantine or self._fillings or self._ends:
-            covered = [row for row in self._coverage if not self._waits(row)]
-            filled = [gap for gap in self._fillings if not self._waits(gap)]
-            self._writer.record(coverage=covered, quarantine=self._quarantine, gaps=filled, sessions=self._ends)
-            self._fillings = [gap for gap in self._fillings if self._waits(gap)]
-            for recorded in (self._coverage, self._quarantine, self._ends):
-                recorded.clear()
+        with self._rows:
+            coverage, fillings = self._coverage[: proven.coverage], self._fillings[: proven.fillings]
+            ends = self._ends[: proven.ends]
+            if coverage or self._quarantine or fillings or ends:
+                covered = [row for row in coverage if not self._waits(row)]
+                filled = [gap for gap in fillings if not self._waits(gap)]
+                self._writer.record(coverage=covered, quarantine=self._quarantine, gaps=filled, sessions=ends)
+                self._fillings[: proven.fillings] = [gap for gap in fillings if self._waits(gap)]
+                del self._coverage[: proven.coverage], self._ends[: proven.ends]
+                self._quarantine.clear()
 
     def _waits(self, row: Coverage | Gap) -> bool:
         """Whether the folder of a stream takes nothing just now."""
@@ -240,7 +292,8 @@ class GroupCommit:
     def _set_aside(self, now: int) -> None:
         """Rejected frames to quarantine: one file a session, named by the frames in it."""
         by_session: dict[str, list[RejectedFrame]] = {}
-        for rejected in self._rejected:
+        held = len(self._rejected)
+        for rejected in self._rejected[:held]:
             by_session.setdefault(rejected.session, []).append(rejected)
         for session, found in by_session.items():
             data = encode_frame_lines([_line(rejected) for rejected in found])
@@ -252,7 +305,7 @@ class GroupCommit:
             )
             self._quarantine.append(row)
             telemetry.quarantined(origin=session, reason=row.reason, count=row.count, nbytes=row.bytes, path=row.path)
-        self._rejected.clear()
+        del self._rejected[:held]
 
     def _frames_of(self, market: MarketKey) -> FramesSpool:
         spool = self._frames.get(market)

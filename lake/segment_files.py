@@ -36,6 +36,11 @@ class OpenFile:
         self._hash = hashlib.sha256()
 
     @property
+    def created(self) -> bool:
+        """Whether there is a file: to make one waits for the disk."""
+        return self._file is not None
+
+    @property
     def size(self) -> int:
         """Bytes in the file."""
         return self._file.size if self._file else 0

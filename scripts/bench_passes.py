@@ -1,11 +1,12 @@
-"""How long a write pass waits for the disk, one file at a time and many abreast (`collectors/abreast.py`, ADR 0029).
+"""How long a write pass waits for the disk: one file at a time, many abreast (ADR 0029), and in two halves (ADR 0030).
 
     python scripts/bench_passes.py [--markets 18] [--minutes 2] [--syncs 20] [--rounds 3] [--place DIR] [--json]
 
 The real `GroupCommit` over a lake on the disk of `--place`: of each market four kinds and their frames, a few lines in
 every file before each pass. `sync` is a pass that forces all of them to the disk, `minute` the one that seals them all,
-`stop` the last. Both ways in turn, in every round; both must have stored every line, or the bench ends with 1. Wall
-time is what is asked for here: in a pass nothing else that came is written, and a kill loses it.
+`stop` the last. All ways in turn, in every round; each must have stored every line, or the bench ends with 1. Wall time
+is what is asked for here: in a pass nothing else that came is written, and a kill loses it. In two halves the time is
+that until all of the pass is in files: it waits for files that are being sealed or made, not for those that are synced.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ KINDS = ("trade", "agg_trade", "liquidation", "mark_price")
 """Names of folders: the lines are of one form in all of them."""
 LINES = 20
 SESSION = "bench-1-1"
-SIDES = {"one by one": 0, "abreast": WIDTH}
+SIDES = {"one by one": (0, False), "abreast": (WIDTH, False), "two halves": (WIDTH, True)}
+"""Files at a time, and whether a pass has two halves."""
 Figures = dict[str, Any]
 
 
@@ -55,7 +57,7 @@ def main(given: list[str] | None = None) -> int:
 
     def side(name: str) -> Figures:
         with tempfile.TemporaryDirectory(prefix="passes-", dir=options.place) as folder:
-            return measured(Path(folder), SIDES[name], options.markets, options.minutes, options.syncs)
+            return measured(Path(folder), *SIDES[name], options.markets, options.minutes, options.syncs)
 
     runs = interleaved(list(SIDES), rounds, side)
     lines = options.markets * len(KINDS) * LINES * options.minutes * (options.syncs + 1)
@@ -84,13 +86,17 @@ def _medians(runs: Sequence[Figures]) -> Figures:
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
-def measured(place: Path, threads: int, markets: int, minutes: int, syncs: int) -> Figures:
+def measured(place: Path, threads: int, halves: bool, markets: int, minutes: int, syncs: int) -> Figures:
     """Milliseconds of the passes of one life, and the lines that its manifest has in the end."""
     start = floor_to(time.time_ns() // 1000, MINUTE) + SECOND
     kept: list[MarketKey] = [(f"bench{n}", "spot") for n in range(markets)]
     lanes: list[LaneKey] = [(*market, kind) for market in kept for kind in KINDS]
     took: dict[str, list[tuple[float, float]]] = {"sync": [], "minute": [], "stop": []}
-    with LakeWriter.open(place / "lake", "bench", start) as writer, ThreadPoolExecutor(max(threads, 1)) as files:
+    with (
+        LakeWriter.open(place / "lake", "bench", start) as writer,
+        ThreadPoolExecutor(max(threads, 1)) as files,
+        ThreadPoolExecutor(1) as beside,
+    ):
         commit = GroupCommit(writer, "bench", WritingConfig(), Abreast(files if threads else None))
         commit.begin(lanes, start, kept)
         step = (MINUTE - 2 * SECOND) // syncs
@@ -101,7 +107,8 @@ def measured(place: Path, threads: int, markets: int, minutes: int, syncs: int) 
         for number, (at, full) in enumerate(ends):
             events, frames = _came(number, at - SECOND // 4)
             work = Pass(at, [(one, [frames]) for one in kept], [(lane, [events]) for lane in lanes], sync=True)
-            took["minute" if full else "sync"].append(_timed(commit, work))
+            timed = _in_halves(commit, work, beside) if halves else _timed(commit, work)
+            took["minute" if full else "sync"].append(timed)
         took["stop"].append(_timed(commit, Pass(ends[-1][0] + 1, sync=True, final=True)))
         commit.close()
         lines = sum(row.rows for lane in lanes for row in writer.manifest.segments(*lane))
@@ -124,6 +131,19 @@ def _timed(commit: GroupCommit, work: Pass) -> tuple[float, float]:
     wall, cpu = time.monotonic(), time.process_time()
     commit.commit(work)
     return (time.monotonic() - wall) * 1e3, (time.process_time() - cpu) * 1e3
+
+
+def _in_halves(commit: GroupCommit, work: Pass, beside: Executor) -> tuple[float, float]:
+    """How long what came waited until all of it was in files, while it was made durable."""
+    began, cpu = time.monotonic(), time.process_time()
+    commit.write(work)
+    settling = beside.submit(commit.settle, work.now)
+    kept = None
+    while not wait([settling], timeout=0.001).done:
+        if commit.write(Pass(work.now)) and kept is None:
+            kept = time.monotonic()
+    settling.result()
+    return ((kept or time.monotonic()) - began) * 1e3, (time.process_time() - cpu) * 1e3
 
 
 if __name__ == "__main__":

@@ -116,12 +116,12 @@ def test_bars_of_ours_and_of_a_peer_are_equal(tmp_path, monkeypatch):
     assert "| duckdb |" in bench_page.table({"transform": told})
 
 
-def test_write_passes_are_measured_both_ways_with_all_their_lines(tmp_path, capsys):
+def test_write_passes_are_measured_each_way_with_all_their_lines(tmp_path, capsys):
     given = ["--quick", "--markets", "2", "--minutes", "1", "--syncs", "2", "--place", str(tmp_path)]
     assert bench_passes.main([*given, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["files"], told["equal"]) == (10, True)
-    assert told["sides"].keys() == {"one by one", "abreast"}
+    assert told["sides"].keys() == {"one by one", "abreast", "two halves"}
     for side in told["sides"].values():
         assert side["lines"] == 2 * 4 * 20 * 3
         assert min(side["sync"], side["minute"], side["stop"], side["cpu_minute"]) > 0
