@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from collectors.holes import HANDOVER, RETIRED, SILENCE, SINGLE, Memory
 from collectors.led import LedMerger
-from collectors.links import TORN, Link, alive_until, had_by, taken_late
+from collectors.links import TORN, Link, alive_until, had_by, taken_late, taken_on
 from collectors.routes import Route
 from market.session import Gap
 
@@ -49,7 +49,7 @@ class Departures:
         """
         served = {stream for other in self._links for stream in other.producing(now)}
         standing = {one for other in self._links for one in other.standing_by(heard, now)} & {*link.producing(now)}
-        session = link.session.session_id
+        session, shown = link.session.session_id, link.session.venue_time or taken_on(link)
         general = SILENCE if cause in SINGLE else cause
         """A cause of single streams too is the end of all: those that others serve have lost this session."""
         for kind, symbols in link.by_kind().items():
@@ -58,7 +58,7 @@ class Departures:
             handed = [one for one in named if (kind, one) in standing and merger.begun(one)]
             lost = [one for one in named if one not in handed]
             for some, why in ((lost, cause), ((), general), (handed, HANDOVER)):
-                self._found(merger.interrupt(session, some, why, now, link.session.venue_time))
+                self._found(merger.interrupt(session, some, why, now, shown))
         for kind, one, since in taken_late(link, self._links, heard):
             merger = self._route(kind).merger
             if isinstance(merger, Memory):

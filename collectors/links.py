@@ -130,6 +130,13 @@ class Link:
                 yield state.stream.kind, state.stream.symbol
 
 
+def taken_on(link: Link) -> int:
+    """When (us) the venue said first that it has a stream of a session, 0 where it never did: until then nothing of it
+    could be missing, and from then on all of it is where nothing came.
+    """
+    return min((one.acknowledged_at for one in link.session.streams() if one.acknowledged_at), default=0)
+
+
 def taken_late(link: Link, others: Iterable[Link], heard: int) -> Iterator[tuple[str, str, int]]:
     """(kind, symbol, since) of the sparse streams of `link`, which was `heard` last (us), that others were taken on for
     only after that, and since when: between the two nobody had them, and their silence proves nothing.

@@ -207,6 +207,15 @@ async def test_where_nothing_ever_came_the_other_address_is_asked_and_kept_while
     assert {row.url for row in work.sessions} == set(bench.venue.attempts), "the session's row says where it was"
 
 
+async def test_of_a_connection_that_never_brought_anything_all_is_missing_since_it_was_taken_on() -> None:
+    bench = Bench([b"ack", 5.0, b"leave no_first_message", HANG], [b"ack", t(7, 60_000), HANG])
+    work = await bench.run(*[1.0] * 12)
+    assert endings(work)[0].startswith("no_first_message")
+    begun = {gap.symbol: gap.ts_from - T0 for gap in work.gaps}
+    assert begun
+    assert max(begun.values()) <= SECOND, "not since it was given up"
+
+
 async def test_an_announced_end_is_handed_over_without_a_gap() -> None:
     bench = Bench(
         [[t(1, 0), q(1, 0)], b"leave planned", 3.0, t(2, 3000), 30.0, t(99, 0), HANG],
