@@ -383,7 +383,7 @@ class Memory(Giving, ABC):
         gap.ts_to = max(ts, gap.ts_from + 1)
         if unbroken and not (meanwhile and self._time(event) > gap.ts_from):
             self._close(gap, event.ts_recv)
-        elif gap.cause in SINGLE and not meanwhile:
+        elif gap.cause in SINGLE:
             self._opens(line, event.session, ts)
         self._end(gap, event.ts_recv)
 

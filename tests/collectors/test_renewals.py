@@ -10,7 +10,7 @@ import pytest
 
 from collectors.config import WritingConfig
 from collectors.exchanges import load
-from collectors.holes import Memory
+from collectors.holes import FLOWS, OPENING, Memory
 from collectors.intake import Intake
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
@@ -160,6 +160,26 @@ def test_a_connection_that_ends_meanwhile_leaves_the_gap_open(way: str) -> None:
     stream.told(stream.merger.tick(stream.at(rest.stop) + MINUTE))
     assert stream.untold(missing) == []
     assert set(rest) <= stream.rows
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if WAYS[way][0][2] in OPENING])
+@pytest.mark.parametrize("meanwhile", [[], [SILENT_SINCE + 1]], ids=["silent", "one came meanwhile"])
+def test_what_another_connection_says_to_who_subscribes_is_no_proof_that_the_stream_flows(
+    way: str, meanwhile: list[int]
+) -> None:
+    stream = Stream(way)
+    stream.comes(range(SILENT_SINCE + 1))
+    stream.falls_silent(SILENT_SINCE)
+    stream.comes(meanwhile)
+    stream.is_asked_for(SILENT_SINCE + 1)
+    opening, again = SILENT_SINCE + 5, SILENT_SINCE + 5 + 3 * FLOWS // EVERY
+    stream.comes([opening], "b")
+    for n in range(again, again + 9):
+        stream.comes([n], "a")
+        stream.comes([n], "b")
+    stream.told(stream.merger.tick(stream.at(again + 9) + MINUTE))
+    lost = [n for n in range(SILENT_SINCE + 1, again) if n not in (opening, *meanwhile)]
+    assert stream.untold(lost) == []
 
 
 FUTURE = "PF_XBTUSD"
