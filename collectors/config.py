@@ -262,7 +262,9 @@ class WritingConfig(_Section):
         " other for frames and trades. Books are shed from half of theirs on, quotes a little later.",
     )
     lag_warning_ms: int = Field(
-        default=2000, ge=50, description="A write pass slower than this is reported as `durable_lag`."
+        default=2000,
+        ge=50,
+        description="What a write pass brought and is not durable after this is reported as `durable_lag`.",
     )
 
     @property

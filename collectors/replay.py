@@ -377,8 +377,7 @@ class Run:
         if self._batch:
             conn, _, ts_recv = self._batch_of
             self._of(conn).receive(self._links[conn], self._batch, ts_recv)
-            self._batch = []
-            self._batch_of = ("", 0, 0)
+            self._batch, self._batch_of = [], ("", 0, 0)
 
     def _advance(self, now: int) -> None:
         """Time is now `now`: mergers are told, periods end, and memory stays bounded."""
@@ -397,4 +396,4 @@ class Run:
     def _seal(self) -> None:
         if self._now:
             self._pipelines.advance(self._now + HOLD, covered=True)  # what is still waited for will not come any more
-            self._commit.commit(self._intake.collect(self._now, sync=True, final=True))
+            self.seal()

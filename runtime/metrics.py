@@ -96,7 +96,7 @@ RESTARTS = Counter("lake_service_restarts", "Services started again after an err
 DURABLE_LAG = Gauge("lake_durable_lag_seconds", "Age of the oldest event not yet forced to the disk", registry=REGISTRY)
 SYNC_SECONDS = Histogram(
     "lake_write_pass_seconds",
-    "Duration of one write pass: until what had come is in the files",
+    "Duration of one write pass: what had come is in files then, but for files that are being sealed or made",
     buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0),
     registry=REGISTRY,
 )

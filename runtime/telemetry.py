@@ -230,8 +230,8 @@ def segment_sealed(*, exchange: str, market_type: str, kind: str, rows: int, nby
 
 
 def durable_lag(*, seconds: float, waiting_bytes: int) -> None:
-    """A write pass was slower than collectors.writing.lag_warning_ms."""
-    text = f"a write pass took {seconds:.1f} s, {size(waiting_bytes)} waiting"
+    """What a write pass brought took longer than collectors.writing.lag_warning_ms to become durable."""
+    text = f"what a write pass brought took {seconds:.1f} s to become durable, {size(waiting_bytes)} waiting"
     say("WARNING", "durable_lag", text, quiet=("durable_lag",), seconds=seconds, waiting_bytes=waiting_bytes)
 
 

@@ -24,7 +24,7 @@ from cli.places import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from lake import Lake
     from market.session import Gap
@@ -75,12 +75,8 @@ def gaps(
     if kind is not None and bar_kind(kind) is None:
         declared(kind)
     if repair:
-        if state != "open":
-            raise UsageError(f"--state {state} is not repaired", "open gaps are: leave --state out")
-        if symbol is not None and len(symbol) > 1:
-            raise UsageError("--repair asks for gaps of one --symbol, or of all", "run it once for each")
-        one = symbol[0] if symbol else None
-        return asked_for(root, (exchange, market_type, kind, one), (low, high), config, dry_run, as_json)
+        what = (exchange, market_type, kind, _repaired(state, symbol))
+        return asked_for(root, what, (low, high), config, dry_run, as_json)
     from lake import Lake
 
     asked: dict[str, Any] = {"kind": kind, "exchange": exchange, "market_type": market_type, "symbol": symbol}
@@ -98,6 +94,15 @@ def gaps(
     elif stored:
         _show(listed, found, state)
     return 1 if any(gap.state == "open" for gap in listed) else 0
+
+
+def _repaired(state: str, symbols: Sequence[str] | None) -> str | None:
+    """Whose open gaps are asked for: those of one symbol, or of all. Raises UsageError."""
+    if state != "open":
+        raise UsageError(f"--state {state} is not repaired", "open gaps are: leave --state out")
+    if symbols is not None and len(symbols) > 1:
+        raise UsageError("--repair asks for gaps of one --symbol, or of all", "run it once for each")
+    return symbols[0] if symbols else None
 
 
 def _stored(lake: Lake, asked: Mapping[str, Any]) -> bool:
