@@ -8,7 +8,7 @@ What a failure interrupts is not lost: items wait until their bytes are written,
 failed sync the bytes go to a new file, since the kernel may have forgotten them; only if that fails too is it an error.
 
 One thread may `put` and `keep` while another does the rest: what has come is in the file, where a kill cannot take it,
-however long the disk takes for a sync or a seal.
+however long the disk takes for a sync, or for what else is sealed.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Spool(ABC, Generic[F]):
         self.rows = 0
         """Rows written since the start."""
         self.unsynced_bytes = 0
+        """Written, and not known to be durable."""
         self._writer = writer
         self._node = node
         self._exchange, self._market_type = market
