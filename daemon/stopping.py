@@ -96,9 +96,11 @@ class Guard:
         self._stopper = stopper
 
     async def run(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        telemetry.stopping(reason=self._stopper.reason, deadline_seconds=self._stopper.deadline_seconds)
-        self._stopper.limit(self._stopper.deadline_seconds, EXIT_INTERNAL)
+        try:
+            await stop.wait()
+        finally:  # cancelled too: the time may be over before its turn comes, on a machine that has none to give
+            telemetry.stopping(reason=self._stopper.reason, deadline_seconds=self._stopper.deadline_seconds)
+            self._stopper.limit(self._stopper.deadline_seconds, EXIT_INTERNAL)
 
 
 def _signals() -> tuple[signal.Signals, ...]:

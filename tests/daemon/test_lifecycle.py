@@ -16,7 +16,7 @@ from cli.jobs import ask
 from daemon import lifecycle, simulate, wiring
 from daemon.arguments import Options
 from daemon.config import load_config
-from daemon.stopping import Stopper
+from daemon.stopping import Guard, Stopper
 from daemon.watch import Beat, Timer, Watch
 from lake.errors import LakeError
 from lake.lock import read_lock
@@ -26,6 +26,7 @@ from lake.writer import LakeWriter
 from market import times
 from runtime import metrics
 from runtime.clock import SystemClock
+from runtime.supervisor import Supervisor
 from tests.support.clock import ManualClock
 from tests.support.commands import logged
 from tests.support.leash import watched
@@ -269,6 +270,15 @@ async def test_the_first_signal_stops_and_the_second_hurries():
         stopper.done()
     assert ended == []
     assert signal.getsignal(signal.SIGINT) is not None
+
+
+async def test_the_clock_of_the_last_resort_starts_where_no_time_is_left_to_be_told_of_a_stop():
+    limits = []
+    with Stopper(10, limits.append) as stopper:
+        stopper.limit = lambda *told: limits.append(told)
+        stopper.ask("Ctrl-C")
+        await Supervisor([Guard(stopper)], ManualClock(0), deadline_seconds=0).run(stopper.stop)
+    assert limits == [(10, 70)]
 
 
 async def test_what_never_ends_is_ended(capsys):
