@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import pytest
 
 from collectors import exchanges
+from lake.rows import FileRow
 from market.session import Gap
-from market.times import DAY
+from market.times import DAY, HOUR
 from simulator import oracle, venues
 from simulator.events import Fill, Top
 from simulator.instruments import listing
@@ -116,6 +118,28 @@ def test_f63_a_stream_that_is_away_for_days_goes_on_where_it_stopped(
         truth.forget(places, day * DAY)
         judge._before, judge._since = judge._since, (day + 1) * DAY
     assert (verdict.missing, verdict.covered) == (4, 4), "what is between its two rows"
+
+
+def test_f63_a_part_behind_its_closed_day_waits_for_an_hour_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(level: str, created: int, kind: str = "kline") -> FileRow:
+        return FileRow(
+            path=f"{kind}-{level}-{created}", exchange="okx", market_type="spot", kind=kind, level=level,  # type: ignore[arg-type]
+            symbol=None, date="2026-02-20", hour=None, revision=0, rows=1, bytes=1, sha256="0", ts_min=0, ts_max=0,
+            created_at=created,
+        )  # fmt: skip
+
+    def found(*rows: FileRow, now: int) -> list[str]:
+        held = mock.Mock(**{"files.return_value": list(rows), "certificates.return_value": ["one"]})
+        monkeypatch.setattr(judges, "Manifest", mock.Mock(**{"read_only.return_value": held}))
+        return judges.closed_days(tmp_path, 60 * DAY, now)
+
+    day, part = row("day", 10 * HOUR), row("part", 10 * HOUR)
+    assert found(day, part, now=11 * HOUR - 1) == []
+    assert len(found(day, part, now=11 * HOUR)) == 2, "its revision was due: it is no daily file, and the day is in two"
+    assert found(row("part", 10 * HOUR - 1), day, now=10 * HOUR), "it was there when the day was closed"
+    assert found(day, row("part", 10 * HOUR, "trade"), now=10 * HOUR), "nothing of its own is closed"
 
 
 def test_f63_a_handover_that_meets_a_silence_in_which_nothing_was_told_is_no_finding() -> None:

@@ -17,7 +17,7 @@ from compactor.service import compact_once
 from daemon.rederiving import Rederiver, Wanted
 from lake import Lake
 from lake.manifest import Manifest
-from lake.rows import SessionRow
+from lake.rows import FileRow, SessionRow
 from lake.verify import verify_lake
 from lake.writer import LakeWriter
 from market import times
@@ -254,13 +254,24 @@ def as_of(gap: Gap, end: int) -> Gap:
     return gap if gap.ts_to is None or gap.ts_to <= end else msgspec.structs.replace(gap, ts_to=None, id_to=None)
 
 
-def closed_days(root: Path, before: int) -> list[str]:
-    """What is wrong with the days that ended before `before` (us): each stream in one certified file, no row twice."""
+def closed_days(root: Path, before: int, now: int) -> list[str]:
+    """What is wrong with the days that ended before `before` (us): each stream in one certified file, no row twice. A
+    part that came behind its day's file may wait for the next revision, which `now` is not due yet.
+    """
     wrong: list[str] = []
     manifest = Manifest.read_only(root)
     try:
         date = times.date_of(before - DAY).isoformat()
         files = manifest.files(date_from=date, date_to=date)
+        closed: dict[tuple[str, str, str], int] = {}
+        for row in files:
+            if row.level == "day":
+                closed[_stream(row)] = max(row.created_at, closed.get(_stream(row), 0))
+        files = [
+            row
+            for row in files
+            if row.level != "part" or not now - HOUR < closed.get(_stream(row), 0) <= row.created_at
+        ]
         for row in files:
             if row.level != "day":
                 wrong.append(f"{date} is over and {row.path} is no daily file")
@@ -273,6 +284,10 @@ def closed_days(root: Path, before: int) -> list[str]:
     finally:
         manifest.close()
     return wrong
+
+
+def _stream(row: FileRow) -> tuple[str, str, str]:
+    return row.exchange, row.market_type, row.kind
 
 
 def at_the_end(world: World) -> list[str]:

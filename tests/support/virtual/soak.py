@@ -150,7 +150,7 @@ def _judge_day(world: World, judges: Sequence[Judge], report: Report, tell: Call
     midnight = times.floor_to(world.true.now(), DAY)
     world.catch_up()
     verdicts = [judge.span(midnight - MINUTE) for judge in judges]
-    found = [text for judge in judges for text in judge.told()] + closed_days(world.root, midnight)
+    found = [text for judge in judges for text in judge.told()] + closed_days(world.root, midnight, world.clock.now())
     report.findings += found
     for text in found:
         tell(f"   ! {text}")
