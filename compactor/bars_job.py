@@ -22,7 +22,7 @@ from lake import bars, merge, parquet, sources, tables
 from lake.bars import EVERY_SYMBOL
 from lake.errors import VerifyFailed
 from lake.publish import Placement, discard, publish
-from lake.rows import FileRow
+from lake.rows import CertificateRow, FileRow
 from market import kinds, times
 from market.session import Coverage, Gap
 from market.times import Interval
@@ -73,11 +73,17 @@ class Feed:
         return table.slice(0, inside)
 
 
-def final_bars(place: Place, job: FinalBars, gaps: Sequence[Gap], coverage: Sequence[Coverage]) -> Made:
-    """Bars of every symbol whose trades or quotes changed since its bars were made.
+def final_bars(
+    place: Place,
+    job: FinalBars,
+    gaps: Sequence[Gap],
+    coverage: Sequence[Coverage],
+    told: Mapping[str, CertificateRow],
+) -> Made:
+    """Bars of every symbol whose trades, quotes or gaps changed since its bars were made.
 
     `gaps` are the market's open or unrepairable gaps and `coverage` its coverage rows that touch the day, of both kinds
-    of trades. Raises CorruptFile, VerifyFailed, StorageFailed.
+    of trades; `told` are the certificates of the bars so far. Raises CorruptFile, VerifyFailed, StorageFailed.
     """
     root = place.path
     quotes = {row.symbol: row for row in job.quotes}
@@ -87,11 +93,13 @@ def final_bars(place: Place, job: FinalBars, gaps: Sequence[Gap], coverage: Sequ
     gaps, coverage = sources.chosen(gaps, traded, untraded), sources.chosen(coverage, traded, untraded)
     dark = _intervals(gaps, day_span(job.date))
     light = bars.by_symbol([(row.symbol, row.ts_from, row.ts_to) for row in coverage])
+    stale = {row.path for row in job.held if row.path in told and _told_otherwise(told[row.path], gaps, place.now)}
     try:
         for trades in job.trades:
             parents = [row for row in (trades, quotes.get(trades.symbol)) if row is not None]
             old = {kind: held.get((kind, trades.symbol)) for kind in kinds.BARS}
-            if all(row is not None and set(row.parents) == {p.path for p in parents} for row in old.values()):
+            kept = [row for row in old.values() if row is not None and row.path not in stale]
+            if len(kept) == len(old) and all(set(row.parents) == {p.path for p in parents} for row in kept):
                 continue
             check_inputs(root, parents)
             _one_symbol(place, job, parents, old, _only(light, trades.symbol), _only(dark, trades.symbol), made)
@@ -100,6 +108,12 @@ def final_bars(place: Place, job: FinalBars, gaps: Sequence[Gap], coverage: Sequ
         raise
     _certify(place, made, gaps, coverage)
     return made
+
+
+def _told_otherwise(row: CertificateRow, gaps: Sequence[Gap], now: int) -> bool:
+    """Whether bars were made with other gaps than these: one that is closed without a row changes no file of trades."""
+    mine = [gap for gap in gaps if gap.symbol in (row.symbol, EVERY_SYMBOL)]
+    return certificate.retold(row, mine, now) is not None
 
 
 def _only(intervals: Mapping[str, list[Interval]], symbol: str | None) -> dict[str, list[Interval]]:

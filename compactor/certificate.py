@@ -26,10 +26,10 @@ from lake.law_ids import RESET
 from lake.merge import plain_series
 from lake.rows import CertificateRow, FileRow
 from market import kinds, times
-from market.session import Coverage, Gap
+from market.session import Coverage, Gap, GapState
 from market.times import Interval
 
-MISSING: tuple[str, ...] = ("open", "unrepairable")
+MISSING: tuple[GapState, ...] = ("open", "unrepairable")
 MAX_NEW_HOLES = 5_000
 """More unexplained holes than this in one day of one symbol are no losses: such ids do not follow each other."""
 LATENESS = 5 * times.SECOND
@@ -194,6 +194,11 @@ def id_span(gap: Gap) -> Interval | None:
     if gap.id_from is None or gap.id_to is None or gap.id_to <= gap.id_from:
         return None
     return Interval(gap.id_from, gap.id_to)
+
+
+def whole(gap_id: str) -> tuple[str, str]:
+    """The name of a gap, and of the one that it may be a rest of."""
+    return gap_id, gap_id.rpartition(".")[0]
 
 
 def _remainder(gap: Gap, span: Interval, left: list[Interval], holes: dict[int, checks.Hole], now: int) -> list[Gap]:

@@ -33,6 +33,7 @@ from compactor.jobs import (
 )
 from compactor.merge_job import Made, Place, close_day, merge_hour
 from compactor.plan import plan
+from compactor.recertify import still_open, told_anew
 from compactor.revise_job import due_after, revise_day, told_before
 from compactor.samples_job import book_samples
 from compactor.summary import Summary
@@ -45,8 +46,10 @@ from lake.errors import CommitConflict, CorruptFile, LakeError
 from lake.manifest import Manifest
 from lake.publish import discard
 from lake.refused import of_one_place
-from lake.rows import CheckRow, Expectation, FileRow
+from lake.rows import CertificateRow, CheckRow, Expectation, FileRow
 from lake.writer import LakeWriter
+from market import kinds
+from market.session import Gap
 from runtime import telemetry
 from runtime.service import exit_code_of
 
@@ -111,6 +114,8 @@ class Pass:
         self.summary = Summary()
         self.parsers: certificate.Parsers = unchanged
         self.tried: dict[str, int] = {}
+        self.holes: dict[str, list[Gap]] = {}
+        """By the key of a job under way that makes final bars: the gaps that it was given."""
         self.done = 0
 
     def run(self, retention: bool, clock_sane: Callable[[], bool]) -> Summary:
@@ -173,15 +178,25 @@ class Pass:
             case HourBars() | FinalBars():
                 span = day_span(job.date)
                 streams = [(job.exchange, job.market_type, kind) for kind in sources.TRADES]
-                gaps = [
-                    gap
-                    for stream in streams
-                    for gap in self.manifest.gaps(*stream, state=("open", "unrepairable"), overlapping=span)
-                ]
+                gaps = self._holes(job)
                 coverage = [row for stream in streams for row in self.manifest.coverage(*stream, overlapping=span)]
                 if isinstance(job, HourBars):
                     return self.executor.submit(hour_bars, self.place, job, gaps, coverage)
-                return self.executor.submit(final_bars, self.place, job, gaps, coverage)
+                self.holes[job.key] = gaps
+                return self.executor.submit(final_bars, self.place, job, gaps, coverage, self._told(job))
+
+    def _holes(self, job: HourBars | FinalBars) -> list[Gap]:
+        """What is missing of the trades that these bars count."""
+        streams = [(job.exchange, job.market_type, kind) for kind in sources.TRADES]
+        missing = certificate.MISSING
+        return [gap for s in streams for gap in self.manifest.gaps(*s, state=missing, overlapping=day_span(job.date))]
+
+    def _told(self, job: FinalBars) -> dict[str, CertificateRow]:
+        """The certificates of the daily bars so far, by path."""
+        market, day = {"exchange": job.exchange, "market_type": job.market_type}, job.date
+        bars = kinds.BARS if job.held else ()
+        found = [self.manifest.certificates(**market, kind=name, date_from=day, date_to=day) for name in bars]
+        return {row.path: row for rows in found for row in rows}
 
     def _duplicates(self, rows: Sequence[FileRow]) -> dict[str, int]:
         """What earlier merges of these files left out, by symbol."""
@@ -227,7 +242,7 @@ class Pass:
     def _commit(self, job: Job, made: Made) -> None:
         inputs: tuple[FileRow, ...]
         due: dict[str, int] = {}
-        gaps = made.gaps
+        gaps, certificates = made.gaps, made.certificates
         again = isinstance(job, Revision)
         match job:
             case HourMerge():
@@ -237,11 +252,15 @@ class Pass:
             case DayClose():
                 inputs = (*job.inputs, *job.base, *job.before)
                 due = due_after(self.manifest, job, made, samples=self.config.book_sample_ms is not None)
+                held = self.manifest.gaps(*job.stream, overlapping=day_span(job.date))
+                gaps = still_open(gaps, held)
+                certificates = told_anew(certificates, certificate.updated(held, gaps), self.now)
             case BookSamples():
                 inputs = (job.delta, *([job.held] if job.held is not None else []))
             case FinalBars():
                 inputs = (*job.trades, *job.quotes, *job.held, *job.hot)
-                due = {sources.bars_due(job.exchange, job.market_type, job.date): 0}
+                same = self.holes.pop(job.key) == self._holes(job)  # else they are looked at again
+                due = {sources.bars_due(job.exchange, job.market_type, job.date): 0 if same else 1}
                 gaps = [*gaps, *made_again(self.manifest, made.add, self.now)]
         if self.manifest.cursor(view.FAILED + job.key):
             due[view.FAILED + job.key] = 0
@@ -250,7 +269,7 @@ class Pass:
             remove=made.remove,
             expect=Expectation(files={row.path: row.sha256 for row in inputs}),
             cursors=due,
-            certificates=[certificate.signed(row, self.parsers, again=again) for row in made.certificates],
+            certificates=[certificate.signed(row, self.parsers, again=again) for row in certificates],
             checks=[*made.checks, *told_before(self.manifest, job, made), *self.clocks.checks(made.certificates)],
             gaps=gaps,
             now=self.now,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from compactor.certificate import retold
+from compactor.certificate import retold, whole
 from compactor.jobs import day_span
 from lake import sources
 from lake.rows import CertificateRow
@@ -34,6 +34,24 @@ def recertify(writer: LakeWriter, closed: Iterable[Gap], now: int) -> int:
     if found:
         writer.publish(certificates=list(found.values()), cursors=due, now=now)
     return len(found)
+
+
+def still_open(changed: Iterable[Gap], held: Iterable[Gap]) -> list[Gap]:
+    """What a file `changed` of its gaps, without the rest of such as the `held` ones say that are closed by now."""
+    closed = {gap.gap_id for gap in held if gap.state != "open"}
+    return [gap for gap in changed if gap.state != "open" or closed.isdisjoint(whole(gap.gap_id))]
+
+
+def told_anew(made: Sequence[CertificateRow], gaps: Sequence[Gap], now: int) -> list[CertificateRow]:
+    """Certificates that were made while gaps came and went: as the `gaps` of their stream and day are by now."""
+    by: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        by.setdefault(gap.symbol, []).append(gap)
+    found = []
+    for row in made:
+        mine = gaps if row.symbol is None else [*by.get(row.symbol, ()), *by.get(EVERY_SYMBOL, ())]
+        found.append(retold(row, mine, now) or row)
+    return found
 
 
 def _dates(gap: Gap) -> Iterator[str]:

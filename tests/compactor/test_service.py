@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from compactor import deleting, merge_job, tidy, view
+from compactor import bars_job, deleting, merge_job, tidy, view
 from compactor.config import CompactorConfig
+from compactor.recertify import recertify
 from compactor.service import CompactorService, compact_once, parked
 from lake import backup, bars, checks, durable, layout, links, merge, parquet, tables
 from lake.errors import ManifestBusy, StorageFailed
@@ -233,6 +234,86 @@ def test_a_gap_of_every_symbol_is_in_every_certificate(lake):
     lake.gap(T0, T0 + MINUTE, symbol="*")
     compact(lake)
     assert [certificate(lake, s).gap_seconds for s in ("BTCUSDT", "ETHUSDT")] == [60.0, 60.0]
+
+
+def closed_gap(lake, state="empty", now=LATER + HOUR, **changed):
+    """The lake's one gap, closed without a row, as the record has it."""
+    (gap,) = lake.writer.manifest.gaps()
+    gap = msgspec.structs.replace(gap, state=state, closed_at=now, source="rest", **changed)
+    lake.writer.record(gaps=[gap], now=now)
+    return gap
+
+
+def flagged(lake, symbol):
+    """Windows of the final bars that lie over a gap, and what their certificate says of it."""
+    bar = day_files(lake, "bar_1m")[symbol]
+    return pl.Series(parquet.read(lake.root / bar.path)["gap"]).sum(), certificate(lake, symbol, "bar_1m").open_gaps
+
+
+def test_bars_over_a_gap_that_is_closed_without_a_row_are_made_again_and_no_others(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(20)) + ticks("ETHUSDT", range(20)))
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        lake.cover(T0, END, symbol)
+    lake.gap(T0 + 5 * MINUTE + 1, T0 + 6 * MINUTE - 1)
+    compact(lake)
+    assert flagged(lake, "BTCUSDT") == (1, 1)
+    other = day_files(lake, "bar_1m")["ETHUSDT"]
+    assert recertify(lake.writer, [closed_gap(lake)], LATER + HOUR) == 1
+    compact(lake, LATER + HOUR)
+    assert flagged(lake, "BTCUSDT") == (0, 0)
+    assert [day_files(lake, "bar_1m")[name].revision for name in ("BTCUSDT", "ETHUSDT")] == [1, 0]
+    assert day_files(lake, "bar_1m")["ETHUSDT"] == other
+    before = dump(lake)
+    compact(lake, LATER + HOUR)
+    assert dump(lake) == before
+
+
+class Meanwhile(InlineExecutor):
+    """Runs jobs; before `work` is handed back, `happens` happens, once."""
+
+    def __init__(self, work, happens):
+        super().__init__()
+        self.work, self.happens = work, happens
+
+    def submit(self, fn, /, *args, **kwargs):
+        done = super().submit(fn, *args, **kwargs)
+        if fn is self.work and self.happens is not None:
+            happens, self.happens = self.happens, None
+            happens()
+        return done
+
+
+def test_a_gap_that_is_closed_while_its_day_is_made_is_none_of_its_certificate(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(20)))
+    lake.gap(T0 + 5 * MINUTE, T0 + 6 * MINUTE)
+    happens = Meanwhile(merge_job.close_day, lambda: closed_gap(lake, now=LATER))
+    compact_once(lake.writer, happens, LATER, CONFIG)
+    assert (certificate(lake).open_gaps, certificate(lake).gap_seconds) == (0, 0.0)
+
+
+def test_a_gap_that_is_found_while_its_day_is_made_is_in_its_certificate(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(20)) + ticks("ETHUSDT", range(20)))
+    happens = Meanwhile(merge_job.close_day, lambda: lake.gap(T0 + 5 * MINUTE, T0 + 6 * MINUTE))
+    compact_once(lake.writer, happens, LATER, CONFIG)
+    assert (certificate(lake).open_gaps, certificate(lake).gap_seconds) == (1, 60.0)
+    assert certificate(lake, "ETHUSDT").open_gaps == 0
+
+
+def test_what_a_close_says_of_a_gap_that_was_closed_meanwhile_does_not_count(lake):
+    """Of its ids some are stored: the close parts the rest of it, none of which is opened again."""
+    in_hours(lake, "trade", ticks("BTCUSDT", [0, 1, 2, 3, 5, 7, 8]))
+    lake.gap(T0 + 2 * MINUTE, T0 + 7 * MINUTE, id_from=3, id_to=7)
+    happens = Meanwhile(merge_job.close_day, lambda: closed_gap(lake, "void", now=LATER))
+    compact_once(lake.writer, happens, LATER, CONFIG)
+    assert [(gap.state, gap.id_from, gap.id_to) for gap in lake.writer.manifest.gaps()] == [("void", 3, 7)]
+
+
+def test_bars_that_were_made_while_their_gap_was_closed_are_made_again(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(20)))
+    lake.gap(T0 + 5 * MINUTE + 1, T0 + 6 * MINUTE - 1)
+    happens = Meanwhile(bars_job.final_bars, lambda: closed_gap(lake, now=LATER))
+    compact_once(lake.writer, happens, LATER, CONFIG)
+    assert flagged(lake, "BTCUSDT") == (0, 0)
 
 
 def test_quotes_are_counted_crossed_and_estimated(lake):
