@@ -20,6 +20,7 @@ from collectors.intake import LaneKey
 from collectors.merger import venue_time
 from collectors.reread import Stretch, doubts, events_of, found_at, memory_of, stretches, summed, untold
 from collectors.unsettled import CRASH, orders_unheard
+from lake import layout
 from lake.recovery import Recovery
 from lake.resume import ASIDE, REST
 from lake.rows import HISTORY, SegmentRow, SessionRow
@@ -161,18 +162,21 @@ def _closings(
         for gap in (gap for held in symbols.values() for gap in held):
             if of_times or _numbered_anew(gap, stopped.get(gap.symbol)):
                 gap.id_from = None  # its end is a time
-        resumed: dict[str, tuple[int | None, int]] = {}
+        resumed, spoke = dict[str, tuple[int | None, int]](), set[str]()
         for segment in _newest(writer, lane):
             for event in events_of(writer, segment):
                 for gap in symbols.get(event.symbol, ()) if event.session not in past else ():
-                    _note_resumption(resumed, gap, event)
+                    if _spoke(gap, event):
+                        spoke.add(gap.gap_id)
+                    else:
+                        _note_resumption(resumed, gap, event)
         begun = _interruptions(lane, stopped, now)
         for gap in (gap for held in symbols.values() for gap in held):
             wider = begun.get(gap.symbol)
             if gap.gap_id in resumed:
                 yield _ended(gap, *resumed[gap.gap_id], now)
-            elif wider is not None and gap.cause == CHECKSUM and wider.ts_from > gap.ts_from:
-                yield _ended(gap, None, wider.ts_from, now)  # the row that says so is the last of the stream
+            elif wider is not None and (gap.cause == CHECKSUM or gap.gap_id in spoke) and wider.ts_from > gap.ts_from:
+                yield _ended(gap, None, wider.ts_from, now)  # as far as the stored stream goes
             elif wider is not None and wider.gap_id != gap.gap_id and _stopped_before(stopped[gap.symbol], gap):
                 yield from (wider, _taken_in(gap, wider))
 
@@ -217,16 +221,24 @@ def _passed(gap: Gap, stop: Resume) -> bool:
 
 
 def _newest(writer: LakeWriter, lane: LaneKey) -> list[SegmentRow]:
-    """The last segments of a stream: a gap's end is recorded within a second of the line that ends it."""
+    """The segments of a stream that were written last, whatever the clock said: a gap's end is recorded within a second
+    of the line that ends it.
+    """
     held = [row for row in writer.manifest.segments(*lane) if row.rows and row.state != "deleted"]
-    return sorted(held, key=lambda row: (row.period_start, row.path))[-NEWEST:]
+    return sorted(held, key=lambda row: layout.number_of(row.path))[-NEWEST:]
+
+
+def _spoke(gap: Gap, event: Event) -> bool:
+    """Whether the session that was silent goes on behind a gap without ids, where that may have ended nothing: it comes
+    while the stream is asked for anew.
+    """
+    its_own = event.session == gap.session and not _begins_anew(gap, event)
+    return its_own and gap.id_from is None and venue_time(event) > gap.ts_from
 
 
 def _note_resumption(resumed: dict[str, tuple[int | None, int]], gap: Gap, event: Event) -> None:
     """Keep the first event behind a growing gap: the least id from its first missing one on, or the earliest time."""
     time = venue_time(event)
-    if event.session == gap.session and not _begins_anew(gap, event):
-        return
     if time < gap.ts_from or (time == gap.ts_from and gap.id_from is None):
         return  # where only times tell, a gap begins with the last event before it
     seq = None

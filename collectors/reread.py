@@ -122,9 +122,9 @@ def _written_last(rows: Iterable[SegmentRow]) -> Iterator[SegmentRow]:
 
 
 def _together(writer: LakeWriter, rows: Sequence[SegmentRow], wanted: Collection[str]) -> Iterator[list[SegmentRow]]:
-    """Those of a stream's segments that are `wanted` and there, as far as no other one lies between them."""
+    """Those of a stream's segments that are `wanted` and there, as far as no other one was written between them."""
     stretch: list[SegmentRow] = []
-    for row in (row for row in rows if row.rows):
+    for row in sorted((row for row in rows if row.rows), key=lambda row: layout.number_of(row.path)):
         if row.path in wanted and (writer.root / row.path).is_file():
             stretch.append(row)
         elif stretch:

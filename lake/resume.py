@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import parquet
+from lake import layout, parquet
 from lake.errors import LakeError
 from lake.frames import read_frames
 from lake.manifest_reads import Snapshot
@@ -138,10 +138,13 @@ def _last_events(
     """
     exchange, market_type, name = stream
     found: dict[str, _Last] = {}
-    for segment in snapshot.segments(exchange, market_type, name, "sealed"):
-        if first is not None and (segment.period_start, segment.path) >= (first.period_start, first.path):
-            break
-        for symbol, event in _of_lines(root / segment.path, name, told) if segment.rows else ():
+    segments = snapshot.segments(*stream, state="sealed" if first is None else None)
+    if first is not None:
+        number = layout.number_of(first.path)
+        segments = [row for row in segments if layout.number_of(row.path) < number]
+    by = _received_by(first, segments) if first is not None else None
+    for segment in (row for row in segments if row.rows and row.state == "sealed"):
+        for symbol, event in _of_lines(root / segment.path, name, told):
             _keep(found, symbol, event)
     coverage = [row for row in snapshot.coverage(exchange, market_type, name) if row.session not in told.past]
     newest = max((row.ts_to for row in coverage), default=0)
@@ -161,11 +164,16 @@ def _last_events(
         sought = frozenset(symbol for symbol in wanted if silent.get(symbol, start) >= start - DAY)
         seen: set[str] = set()
         for file in group if sought else ():
-            for symbol, event in _of_table(root, file, sought, told, first.recv_min if first else None):
+            for symbol, event in _of_table(root, file, sought, told, by):
                 _keep(found, symbol, event)
                 seen.add(symbol)
         wanted -= seen
     return found
+
+
+def _received_by(first: SegmentRow, earlier: Iterable[SegmentRow]) -> int:
+    """Until when (us) what lay before the segment `first` was received: later than it, where the clock was set back."""
+    return max((first.recv_min or 0) - 1, max((row.recv_max or 0 for row in earlier), default=0))
 
 
 def _keep(found: dict[str, _Last], symbol: str, event: _Last) -> None:
@@ -320,9 +328,9 @@ def unwritten_frames(
 
 
 def _newest(root: Path, rows: Iterable[SegmentRow]) -> list[SegmentRow]:
-    """The last few files that have bytes, oldest first."""
+    """The last few files that have bytes, in the order in which they were written, whatever the clock said."""
     held = [row for row in rows if row.rows and (root / row.path).is_file()]
-    return sorted(held, key=lambda row: (row.period_end or row.period_start, row.path))[-NEWEST:]
+    return sorted(held, key=lambda row: layout.number_of(row.path))[-NEWEST:]
 
 
 def _written(root: Path, snapshot: Snapshot, market: tuple[str, str], sessions: frozenset[str]) -> dict[str, int]:

@@ -964,6 +964,90 @@ def test_a_quotes_gap_ends_with_the_first_behind_it_though_the_crash_came_before
         assert (new.ts_from, new.ts_to) == (T0 + 2 * SECOND + 1, None)
 
 
+@pytest.mark.parametrize("kind", ["trade", "quote"])
+def test_a_silence_that_was_over_has_its_end_though_the_crash_came_before_it_was_said(
+    tmp_path: Path, kind: str
+) -> None:
+    """What follows is of the very session that had been silent."""
+    event = t if kind == "trade" else q
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [event(1, 0), event(2, 1000)], T0 + SECOND)
+    first.pipeline.stalled(link, stream(kind, "AAA"), T0 + 90 * SECOND)
+    first.write(T0 + 90 * SECOND)
+    (gap,) = first.gaps(kind)
+    assert (gap.ts_from, gap.ts_to, gap.session) == (T0 + SECOND, None, "n-1-1")
+    first.pipeline.receive(link, [event(7, 91_000), event(8, 92_000)], T0 + 92 * SECOND)
+    first.commit.commit(first.intake.collect(T0 + 92 * SECOND, sync=True))  # the lines, and not yet the gap's end
+    first.die()
+    with Crash(tmp_path, T0 + 100 * SECOND) as second:
+        found = {gap.gap_id: gap for gap in second.gaps(kind)}
+        ended, ids = found.pop(gap.gap_id), (3, 7) if kind == "trade" else (None, None)
+        assert (ended.state, ended.id_from, ended.id_to) == ("open", *ids)
+        (crash,) = found.values()
+        assert ended.ts_to == (T0 + 91 * SECOND + 1 if kind == "trade" else crash.ts_from)
+        assert (crash.cause, crash.ts_from, crash.ts_to) == ("crash", T0 + 92 * SECOND, None)
+
+
+def received(event: Trade, at: int) -> Trade:
+    """The same, received at another time of our clock."""
+    return msgspec.structs.replace(event, ts_recv=T0 + at)
+
+
+def test_what_ends_a_gap_is_found_in_what_was_written_last_though_the_clock_was_set_back(tmp_path: Path) -> None:
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        for n in range(4):
+            life(writer, MARKET, f"a-{n}-1", [sold(n * MINUTE, n, f"a-{n}-1")], n + 1)
+        gap = settled(writer, T0 + HOUR)[-1]
+        assert (gap.id_from, gap.ts_to) == (4, None)
+        rows = [received(sold(5 * MINUTE + n, 9 + n, "b-1-1"), n - HOUR) for n in range(2)]
+        life(writer, MARKET, "b-1-1", rows, 5)
+        (ended,) = (one for one in settled(writer, T0 - HOUR + MINUTE) if one.gap_id == gap.gap_id)
+        assert (ended.id_from, ended.id_to, ended.ts_to) == (4, 9, T0 + 5 * MINUTE + 1)
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["lines", "tables"])
+def test_where_a_stream_was_before_the_clock_was_set_back_is_where_it_was(tmp_path: Path, *, taken: bool) -> None:
+    """Nothing is missing between the last row before the clock was set back and the first one behind that."""
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    for n, minutes in enumerate((-120, 0, 1, 2), start=1):
+        at = T0 + minutes * MINUTE
+        first.pipeline.receive(link, [t(n, minutes * 60_000)], at)
+        first.write(at + SECOND, covered=True)
+    before = T0 + 3 * MINUTE
+    work = first.intake.collect(before - HOUR, sync=True)
+    work.stepped_from = before
+    first.commit.commit(work)
+    if taken:
+        transform_once(first.writer, InlineExecutor(), before, TransformerConfig())
+        assert not [row for row in first.writer.manifest.segments(*MARKET, "trade", "sealed") if row.rows]
+    first.pipeline.receive(link, [t(5, 181_000), t(8, 182_000)], before - HOUR + SECOND)
+    first.commit.commit(first.intake.collect(before - HOUR + SECOND, sync=True))
+    first.die()
+    with Crash(tmp_path, before - HOUR + MINUTE) as second:
+        holes = [(gap.id_from, gap.id_to) for gap in second.gaps("trade") if gap.cause == "jump"]
+        assert holes == [(6, 8)]
+
+
+def test_a_hole_in_front_of_a_segment_that_is_in_tables_already_is_said_at_the_next_start(tmp_path: Path) -> None:
+    at = T0 + MINUTE - T0 % MINUTE
+    first = Crash(tmp_path)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [t(1, 0), t(2, 100)], at - 20 * SECOND)
+    first.write(at, covered=True)
+    first.pipeline.receive(link, [t(5, 30_000)], at + SECOND)
+    first.commit.commit(first.intake.collect(at + SECOND, sync=True, final=True))
+    first.intake.record(coverage=[Coverage(*MARKET, "trade", "AAA", "n-1-1", T0, T0 + 30_000_001)])
+    first.commit.commit(first.intake.collect(at + SECOND, sync=True))
+    assert first.gaps("trade") == []
+    transform_once(first.writer, InlineExecutor(), at + SECOND, TransformerConfig())
+    first.die()
+    with Crash(tmp_path, at + MINUTE) as second:
+        holes = [(gap.id_from, gap.id_to) for gap in second.gaps("trade") if gap.cause == "jump"]
+        assert holes == [(3, 5)]
+
+
 def test_an_interrupted_page_of_history_has_no_coverage_of_its_own_and_is_no_stream(tmp_path: Path) -> None:
     """What a page covers is recorded with it; what of it was not is asked for again."""
     with LakeWriter.open(tmp_path, "n", T0) as writer:

@@ -56,9 +56,11 @@ def opened(writer: LakeWriter, kind: str, number: int = 1, start: int = T0) -> S
     return row
 
 
-def written(writer: LakeWriter, kind: str, events: list, number: int = 1, tail: bytes = b"") -> SegmentRow:
+def written(
+    writer: LakeWriter, kind: str, events: list, number: int = 1, tail: bytes = b"", start: int = T0
+) -> SegmentRow:
     """An open segment as a crash leaves it."""
-    row = opened(writer, kind, number)
+    row = opened(writer, kind, number, start)
     with SegmentFile(writer.root, row) as file:
         file.append(encode_lines(events) + tail, len(events), extent(events))
         file.sync()
@@ -305,6 +307,20 @@ def test_frames_beyond_the_last_line_are_named(writer):
     assert writer.recover(T0 + MINUTE).unwritten == found.unwritten, "until the collectors have closed the sessions"
     writer.record_sessions([session(name, closed_at=T0 + 99, close_cause="crash") for name in (SESSION, "node-1-2")])
     assert writer.recover(T0 + MINUTE).unwritten == ()
+
+
+def test_frames_and_lines_that_were_written_last_are_read_though_the_clock_was_set_back(writer):
+    writer.record_sessions([session(SESSION)])
+    for number in range(1, 6):
+        start = T0 + number * SECOND - (2 * MINUTE if number == 5 else 0)
+        row = opened(writer, "frames", number, start)
+        with FramesFile(writer.root, row) as file:
+            file.append(encode_received(SESSION, [start] * 2, 2 * number - 1, [b"{}"] * 2))
+            file.sync()
+        line = msgspec.structs.replace(event(number), ts_recv=start, frame_no=2 * number - 1)
+        written(writer, "trade", [line], number, start=start)
+    found = writer.recover(T0 + MINUTE)
+    assert [(one.first, one.last, one.path) for one in found.unwritten] == [(10, 10, row.path)]
 
 
 RUN = """
