@@ -41,6 +41,11 @@ def ids_of(event: BookDelta) -> tuple[int, int]:
 class ChainMerger(IdMerger):
     """For `book_delta`. Gaps carry the ids that no update covers; how many updates that were only the venue knows."""
 
+    def __init__(self, exchange: str, market_type: str, kind_name: str) -> None:
+        super().__init__(exchange, market_type, kind_name)
+        self._cleared: dict[str, int] = {}
+        """Symbol -> when (venue's time) it said last that nothing of a book is known: a whole of then begins anew."""
+
     def merge(self, event: Event) -> bool:
         assert isinstance(event, BookDelta)
         last, before = event.last_id, event.prev_id
@@ -80,9 +85,11 @@ class ChainMerger(IdMerger):
                 self.duplicates += 1
                 return False
             self._begins(line, event.last_id)
-        if event.last_id is None and CLEAR in event.flags and venue_time(event) <= self._line(event.symbol).ts:
-            self.duplicates += 1  # the venue began anew, as another session has told
-            return False
+        if event.last_id is None and CLEAR in event.flags:
+            if venue_time(event) <= self._line(event.symbol).ts:
+                self.duplicates += 1  # the venue began anew, as another session has told
+                return False
+            self._cleared[event.symbol] = venue_time(event)
         return True
 
     def _whole(self, line: Line, event: BookDelta, last: int) -> bool:
@@ -95,7 +102,7 @@ class ChainMerger(IdMerger):
             self._first(line, event, last, last + 1, ts)
         elif last >= line.next:
             self._ahead(line, event, last, last + 1, ts)
-        elif ts > line.ts and 2 * (last + 1) < line.next:
+        elif ts > line.ts and (2 * (last + 1) < line.next or ts == self._cleared.get(event.symbol)):
             line.strays = [(last, ts)]
             self._restart(line, event)
         elif line.low <= last and last >= line.lost and not any(h.start <= last < h.end for h in line.holes):

@@ -227,11 +227,12 @@ class Memory(Giving, ABC):
         line = self._lines.get(symbol)
         return line is not None and session in line.joined and all(one.reported or one.silent for one in line.holes)
 
-    def forget(self, symbols: Iterable[str], now: int) -> list[Gap]:
+    def forget(self, symbols: Iterable[str], now: int, told: int = 0) -> list[Gap]:
         """These are wanted no more since `now`: what was missing of them is missing until then, and not for ever.
 
-        Should they come again, what lies between is no loss.
+        Should they come again, what lies between is no loss. `told` is for those whose events wait to be told.
         """
+        del told
         for symbol in symbols:
             if (line := self._lines.pop(symbol, None)) is None:
                 continue

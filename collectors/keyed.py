@@ -143,15 +143,16 @@ class KeyedMerger(Memory):
         for place in (line, self._lines.get(EVERY_SYMBOL)):
             self._flows(place, event, ts, known=known)
 
-    def forget(self, symbols: Iterable[str], now: int) -> list[Gap]:
+    def forget(self, symbols: Iterable[str], now: int, told: int = 0) -> list[Gap]:
         """See Memory. A candle that had ended by then and only the next would have told, nobody tells any more."""
         named = list(symbols)
         for symbol in named if self.by_next else ():
             line, length = self._lines.get(symbol), self._lengths.pop(symbol, 0)
-            untold = line is not None and line.ts and now > line.ts + length
-            if line is not None and untold and (line.gap is None or line.gap.cause == HANDOVER):
-                self._between(line, line.ts, now, RETIRED, line.session, now)
-        return super().forget(named, now)
+            if line is None or not line.ts or (line.gap is not None and line.gap.cause != HANDOVER):
+                continue
+            if now > (since := max(line.ts, told)) + length:
+                self._between(line, since, now, RETIRED, line.session, now)
+        return super().forget(named, now, told)
 
     def stored(self, times: Mapping[str, int]) -> None:
         """Symbol -> time (us) of a stored event, of a kind that is told by its time."""

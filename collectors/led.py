@@ -104,13 +104,13 @@ class LedMerger(Memory):
                 self._owed += self._lead(line, heirs[0], now)
         return [*gaps, *self._take(now)]
 
-    def forget(self, symbols: Iterable[str], now: int) -> list[Gap]:
+    def forget(self, symbols: Iterable[str], now: int, told: int = 0) -> list[Gap]:
         """See Memory."""
         named = list(symbols)
         for symbol in named:
             for held in (self._rows, self._waiting, self._ended, self._stored):
                 held.pop(symbol, None)
-        return super().forget(named, now)
+        return super().forget(named, now, told)
 
     def resume(self, last: Mapping[str, Resume]) -> None:
         """See Memory."""

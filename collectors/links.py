@@ -37,6 +37,13 @@ class Reminded(Protocol):
     def remind(self, event: Event) -> None: ...
 
 
+@runtime_checkable
+class Holding(Protocol):
+    """A session that holds back what is no row yet: until when (us) all of a stream is told, 0 where it cannot say."""
+
+    def told(self, kind: str, symbol: str) -> int: ...
+
+
 LAG = 2 * SECOND
 """By how much one connection may be behind another."""
 TORN = (None, 1002, 1005, 1006, 1007, 1009, 1011)
@@ -97,6 +104,10 @@ class Link:
 
     def wants(self, stream: Stream) -> bool:
         return (stream.kind, stream.symbol) not in self.unwanted
+
+    def told(self, kind: str, symbol: str) -> int:
+        """Until when (us) its session has certainly told all of a stream; 0 where it does not say."""
+        return self.session.told(kind, symbol) if isinstance(self.session, Holding) else 0
 
     def by_kind(self, *, wanted: bool | None = None) -> dict[str, list[str]]:
         """Kind -> the symbols of its streams; all of them, or those that are wanted, or are not."""

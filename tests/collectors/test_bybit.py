@@ -32,8 +32,8 @@ def sent(outputs):
     return [json.loads(out.text) for out in outputs if isinstance(out, Send)]
 
 
-def book(u, what="delta", at=NOW, symbol="BTCUSDT"):
-    body = {"s": symbol, "b": [["1", "1"]], "a": [["2", "1"]], "u": u, "seq": u}
+def book(u, what="delta", at=NOW, symbol="BTCUSDT", price="1"):
+    body = {"s": symbol, "b": [[price, "1"]], "a": [["2", "1"]], "u": u, "seq": u}
     head = {"topic": f"orderbook.200.{symbol}", "type": what, "ts": at // MS, "data": body, "cts": at // MS}
     return json.dumps(head, separators=(",", ":")).encode()
 
@@ -199,6 +199,33 @@ def test_twins_tell_a_restart_once_and_a_late_one_of_them_opens_no_hole():
     assert new == [True] * 5
     assert not any(held.merge(row) for frame, at in frames for row in made[1].receive(frame, at))
     assert {gap.cause for gap in held.tick(NOW + HOUR)} == {"id_reset"}
+
+
+def test_a_restart_right_behind_another_one_is_one_too_and_the_same_whole_told_again_is_none():
+    made = [session(["book_delta"])[0] for _ in range(2)]
+    for number, one in enumerate(made):
+        one.session_id = f"n-{number}-1"
+    frames = [(book(100, "snapshot"), NOW)]
+    frames += [
+        (book(1, "snapshot", NOW + n * SECOND, price=price), NOW + n * SECOND) for n, price in ((1, "0.8"), (2, "0.7"))
+    ]
+    frames += [
+        (book(2, at=NOW + 3 * SECOND), NOW + 3 * SECOND),
+        (book(1, "snapshot", NOW + 4 * SECOND), NOW + 4 * SECOND),
+    ]
+    frames += [
+        (book(1, "snapshot", NOW + 5 * SECOND), NOW + 5 * SECOND),
+        (book(2, at=NOW + 6 * SECOND), NOW + 6 * SECOND),
+    ]
+    held = merger_maker(VENUE, "linear")("book_delta")
+    new = [row for frame, at in frames for row in made[0].receive(frame, at) if held.merge(row)]
+    told = [(row.flags, row.last_id, row.ts_event - NOW) for row in new if row.last_id is not None]
+    seconds = [(id_, at // SECOND) for _, id_, at in told]
+    assert seconds == [(100, 0), (1, 1), (1, 2), (2, 3), (1, 4), (2, 6)]
+    assert sum(row.flags == ("clear",) for row in new) == 3
+    assert not any(held.merge(row) for frame, at in frames for row in made[1].receive(frame, at))
+    resets = {gap.gap_id: gap for gap in held.tick(NOW + HOUR)}.values()
+    assert [(gap.cause, gap.ts_from - NOW) for gap in resets] == [("id_reset", n * SECOND) for n in (0, 1, 3)]
 
 
 # Configuration

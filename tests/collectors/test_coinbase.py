@@ -8,7 +8,11 @@ import msgspec
 import pytest
 
 from collectors import exchanges
+from collectors.config import WritingConfig
 from collectors.exchanges.coinbase.wire import micros
+from collectors.holes import RETIRED
+from collectors.intake import Intake
+from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
 from market.errors import MarketError
 from market.kinds import BookDelta, Contract, Kline, Trade
@@ -324,6 +328,34 @@ def test_the_candles_behind_one_that_is_not_told_wait_for_it_and_it_is_asked_for
     assert minutes == [1, 2, 4, 8, 16, 30, 30]
     rows = made.receive(candle(3, now, "9", what="snapshot"), now)
     assert [(row.open_time, row.volume_base) for row in rows] == [(OPENED, "9"), (ENDS, "2")]
+
+
+@pytest.mark.parametrize(
+    "told,left,lost",
+    [
+        ((), 3 * HOUR + MINUTE, None),
+        ((), 3 * HOUR + 20 * SECOND, (-5 * MINUTE, 20 * SECOND)),
+        ((3 * HOUR + MINUTE,), 3 * HOUR + 2 * MINUTE, None),
+        ((3 * HOUR - MINUTE,), 3 * HOUR + 2 * MINUTE, (-5 * MINUTE, 2 * MINUTE)),
+    ],
+)
+def test_of_a_quiet_product_that_is_wanted_no_more_only_what_may_have_waited_is_missing(told, left, lost):
+    """Not what lies between its last candle and that: hours without a trade are no loss."""
+    made, _ = session(["kline"])
+    intake = Intake(WritingConfig())
+    pipeline = Pipeline("coinbase", "spot", intake, merger_maker(VENUE, "spot"))
+    link, _ = pipeline.open(made, name="a", source="ws", url="wss://toy.test", now=NOW)
+    pipeline.receive(link, [candle(0, ENDS + SECOND, "1")], ENDS + SECOND)
+    pipeline.receive(link, [beat(1, ENDS + MINUTE)], ENDS + MINUTE)
+    for number, at in enumerate(told, 2):
+        start = ENDS + at - at % (5 * MINUTE)
+        pipeline.receive(link, [candle(number, ENDS + at, "1", start=start)], ENDS + at)
+    pipeline.receive(link, [beat(2 + len(told), ENDS + left)], ENDS + left)
+    pipeline.close(link, RETIRED, ENDS + left)
+    pipeline.advance(ENDS + left)
+    found = intake.collect(ENDS + left).gaps
+    shown = [(gap.cause, gap.ts_from - ENDS - 3 * HOUR, gap.ts_to - ENDS - 3 * HOUR) for gap in found]
+    assert shown == ([("retired", *lost)] if lost else [])
 
 
 @pytest.mark.parametrize("hours,lost", [(1, False), (9, True)])

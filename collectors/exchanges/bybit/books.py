@@ -32,8 +32,11 @@ def delta(session: BybitSession, state: StreamState) -> Parse:
     """`orderbook.<levels>.<s>`."""
     symbol, name, source, book = state.stream.symbol, state.stream.name, session.session_id, session.books.follow(state)
     decode, repeated = wire.depth, f"{state.stream.channel} repeated"
+    begun: tuple[bytes, bytes] | None = None
+    """The levels of the last restart."""
 
     def parse(frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
+        nonlocal begun
         try:
             found = decode(frame)
         except BAD_FRAME as error:
@@ -54,7 +57,8 @@ def delta(session: BybitSession, state: StreamState) -> Parse:
                     None, flags,
                 ),
             )  # fmt: skip
-        if not book.begin(last, ts_recv):
+        before, begun = begun, (bytes(data.b), bytes(data.a)) if last == RESTART else None
+        if not book.begin(last, ts_recv, anew=begun not in (None, before)):
             return session.ignore(repeated)
         row = BookDelta(
             symbol, name, time, publish, ts_recv, source, number, 0, "ws", data.b, data.a, None, last, None, None,

@@ -45,6 +45,8 @@ class Forming:
         self._streams: dict[str, Stream] = {}
         self._untold: dict[str, tuple[int, int]] = {}
         """Product whose oldest candle is over and not told since -> when that is asked for next, and the pause then."""
+        self._now = 0
+        """The venue's time (us), as it said it last."""
 
     def take(self, row: Kline, stream: Stream) -> None:
         """What is told of a candle now."""
@@ -57,6 +59,7 @@ class Forming:
     def closed(self, publish: int) -> list[Output]:
         """Those that are over by the venue's time `publish` (us), and were told when they were."""
         out: list[Output] = []
+        self._now = publish
         for symbol, held in self._held.items():
             waits = False
             for opened in sorted(held):
@@ -71,6 +74,11 @@ class Forming:
             elif symbol not in self._untold:
                 self._untold[symbol] = (0, FIRST_PAUSE)
         return out
+
+    def told(self, symbol: str) -> int:
+        """Until when (us) all candles of a product are rows."""
+        held, over = self._held.get(symbol), self._now - GRACE
+        return min(held) if held else over - over % LENGTH
 
     def anew(self, now: int) -> list[Stream]:
         """The streams that are to be subscribed to anew, for the whole that they begin with."""

@@ -72,6 +72,10 @@ class Waiting(Protocol):
         """What is over by the venue's time `publish` (us)."""
         ...
 
+    def told(self, symbol: str) -> int:
+        """Until when (us) nothing of a product waits any more."""
+        ...
+
     def anew(self, now: int) -> list[Stream]:
         """Streams that are to be subscribed to anew."""
         ...
@@ -129,6 +133,15 @@ class CoinbaseSession(StreamedBooking, StreamingSession):
     def recall(self, begun: Callable[[str, str], bool]) -> None:
         """How to learn whether anything of (kind, symbol) was collected before."""
         self._begun = begun
+
+    # --- collectors.links.Holding ---
+
+    def told(self, kind: str, symbol: str) -> int:
+        """Until when (us) nothing of a candle's stream waits to be a row; 0 where that cannot be said."""
+        mine = (one for one in self.states.values() if (one.stream.kind, one.stream.symbol) == (kind, symbol))
+        if self.forming is None or self.losses or not any(one.first_recv for one in mine):
+            return 0
+        return self.forming.told(symbol)
 
     # --- market.session.Informed ---
 
