@@ -34,7 +34,8 @@ def _parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch], file: AppendF
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from lake.parquet import Buffered, regroup
+    from lake.parquet import Buffered
+    from lake.row_groups import regroup
     from lake.tables import ROW_GROUP_ROWS
 
     sink, rows = Buffered(file), 0

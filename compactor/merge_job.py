@@ -23,6 +23,7 @@ from lake.books import KIND
 from lake.checks import BOOK_CROSSED, DUPLICATE
 from lake.errors import VerifyFailed
 from lake.publish import Placement, discard, publish
+from lake.row_groups import gathered, regroup
 from lake.rows import CertificateRow, CheckRow, FileRow, SegmentRow
 from lake.windows import Extent
 from market import kinds
@@ -200,8 +201,8 @@ def merge_hour(place: Place, job: HourMerge, duplicates: Mapping[str, int]) -> M
 def _moderate(kind: str, pieces: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The same rows in tables of a size that is cheap to look at: what a merge gives out can be very small."""
     if tables.level_columns(kind):
-        return parquet.regroup(pieces, MODERATE_ROWS, MODERATE_LEVELS)
-    return parquet.gathered(pieces, MODERATE_ROWS)
+        return regroup(pieces, MODERATE_ROWS, MODERATE_LEVELS)
+    return gathered(pieces, MODERATE_ROWS)
 
 
 def _watched(pieces: Iterable[pa.Table], *watchers: Callable[[pa.Table], None]) -> Iterator[pa.Table]:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from lake import durable, layout, parquet
 from lake.errors import CorruptFile, StorageFailed, UnknownVersion, VerifyFailed
 from lake.feature_rows import KNOWN_AT, OWN_TIME, FeatureRow, id_of
+from lake.row_groups import regroup
 
 FOOTER_KEY = b"lake.feature"
 FORMAT_VERSION = 1
@@ -201,7 +202,7 @@ def _write(temp: Path, row: FeatureRow, batches: Iterable[pa.Table], lake_id: st
             use_dictionary=texts, column_encoding=dict.fromkeys(delta, "DELTA_BINARY_PACKED"),
             write_statistics=True, write_page_index=True, write_page_checksum=True,
         ) as writer:  # fmt: skip
-            for group in parquet.regroup(batches, ROW_GROUP_ROWS):
+            for group in regroup(batches, ROW_GROUP_ROWS):
                 content.add(group)
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
             if content.ts_min is None or content.ts_max is None:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
 from lake import tables
+from lake.thrift import list_head, varint, zigzag
 
 FEWEST = 4
 """Files below which nothing is gained."""
@@ -123,7 +124,7 @@ def _head(kind: str, paths: tuple[str, ...], columns: tuple[str, ...]) -> Head:
             groups.append(_group([group[name] for name in read], meta.row_group(number).num_rows, at - start))
         parts.append(Part(path, start, end - start))
         rows, at = rows + meta.num_rows, at + end - start
-    body = b"\x16" + _zigzag(rows) + b"\x19" + _many(len(groups), 12) + b"".join(groups)
+    body = b"\x16" + zigzag(rows) + b"\x19" + list_head(len(groups), 12) + b"".join(groups)
     footer = before + body + after
     return Head(tuple(parts), footer + len(footer).to_bytes(4, "little") + _MAGIC, false)
 
@@ -184,7 +185,7 @@ def _group(chunks: Sequence[pq.ColumnChunkMetaData], rows: int, shift: int) -> b
     """A RowGroup whose pages lie `shift` bytes further on."""
     size = sum(chunk.total_uncompressed_size for chunk in chunks)
     held = b"".join(_chunk(chunk, shift) for chunk in chunks)
-    return b"\x19" + _many(len(chunks), 12) + held + b"\x16" + _zigzag(size) + b"\x16" + _zigzag(rows) + b"\x00"
+    return b"\x19" + list_head(len(chunks), 12) + held + b"\x16" + zigzag(size) + b"\x16" + zigzag(rows) + b"\x00"
 
 
 def _chunk(chunk: pq.ColumnChunkMetaData, shift: int) -> bytes:
@@ -196,35 +197,17 @@ def _chunk(chunk: pq.ColumnChunkMetaData, shift: int) -> bytes:
         raise Unjoined(str(error)) from error
     name = chunk.path_in_schema.encode()
     start, _ = _edges(chunk)
-    pages = b"\x26" + _zigzag(chunk.data_page_offset + shift)
+    pages = b"\x26" + zigzag(chunk.data_page_offset + shift)
     if start < chunk.data_page_offset:
-        pages += b"\x26" + _zigzag(start + shift)
+        pages += b"\x26" + zigzag(start + shift)
     return b"".join((
-        b"\x26", _zigzag(start + shift), b"\x1c",
-        b"\x15", _zigzag(kind),
-        b"\x19", _many(len(encodings), 5), *map(_zigzag, encodings),
-        b"\x19", _many(1, 8), _varint(len(name)), name,
-        b"\x15", _zigzag(codec),
-        b"\x16", _zigzag(chunk.num_values),
-        b"\x16", _zigzag(chunk.total_uncompressed_size),
-        b"\x16", _zigzag(chunk.total_compressed_size),
+        b"\x26", zigzag(start + shift), b"\x1c",
+        b"\x15", zigzag(kind),
+        b"\x19", list_head(len(encodings), 5), *map(zigzag, encodings),
+        b"\x19", list_head(1, 8), varint(len(name)), name,
+        b"\x15", zigzag(codec),
+        b"\x16", zigzag(chunk.num_values),
+        b"\x16", zigzag(chunk.total_uncompressed_size),
+        b"\x16", zigzag(chunk.total_compressed_size),
         pages, b"\x00\x00",
     ))  # fmt: skip
-
-
-def _many(count: int, kind: int) -> bytes:
-    """The head of a list."""
-    return bytes([count << 4 | kind]) if count < 15 else bytes([0xF0 | kind]) + _varint(count)
-
-
-def _zigzag(value: int) -> bytes:
-    return _varint(value << 1)  # none is negative
-
-
-def _varint(value: int) -> bytes:
-    made = bytearray()
-    while value > 0x7F:
-        made.append(value & 0x7F | 0x80)
-        value >>= 7
-    made.append(value)
-    return bytes(made)

@@ -18,10 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from lake import refused, scaled, tables
+from lake import readback, refused, scaled, splicing, tables
 from lake.errors import CorruptFile, MissingFile, VerifyFailed
-from lake.merge import Key, duplicates, joined, row_key
+from lake.merge import Key, duplicates, row_key
 from lake.rising import Rising, symbol_runs
+from lake.row_groups import regroup
 from lake.sortedness import unsorted
 from market import kinds
 
@@ -172,14 +173,17 @@ def write(
     stats = Stats()
     wanted = tables.schema(kind)
     buffered = Buffered(sink)
-    with pq.ParquetWriter(buffered, wanted, **tables.parquet_options(kind, lasting=lasting)) as writer:
-        for group in regroup(batches, tables.ROW_GROUP_ROWS, tables.ROW_GROUP_LEVELS):
+    groups = regroup(batches, tables.ROW_GROUP_ROWS, tables.ROW_GROUP_LEVELS)
+    group = next(groups, None)
+    with _writer(kind, group)(buffered, wanted, **tables.parquet_options(kind, lasting=lasting)) as writer:
+        while group is not None:
             if not group.schema.equals(wanted):
                 raise VerifyFailed(f"a table of {kind} does not have the kind's schema")
             tables.check_required(group, kind)
             stats.add(group, kind)
             # one dictionary a column chunk: with several the writer falls back to plain values
-            writer.write_table(group.unify_dictionaries(), row_group_size=tables.ROW_GROUP_ROWS)
+            writer.write_table(group.unify_dictionaries())
+            group = next(groups, None)
         made = footer(stats)
         if made is not None:
             writer.add_key_value_metadata(tables.encode_footer(made))
@@ -187,53 +191,10 @@ def write(
     return stats
 
 
-def regroup(batches: Iterable[pa.Table], rows: int, levels: int = tables.ROW_GROUP_LEVELS) -> Iterator[pa.Table]:
-    """The same rows as tables of exactly `rows` rows (the last may be shorter), so that bytes follow from rows.
-
-    Where the rows hold book levels, a table ends before the row that would bring it above `levels` of them.
-    """
-    held: list[pa.Table] = []
-    count = weight = 0
-    for batch in batches:
-        table, ends = batch, _level_ends(batch)
-        while table.num_rows:
-            fit = rows - count
-            if ends is not None:
-                before = 0 if table.num_rows == len(ends) else ends[-table.num_rows - 1]
-                left = ends.tail(table.num_rows) - before
-                fit = min(fit, max(int(left.search_sorted(levels - weight, side="right")), 0 if held else 1))
-            taken = min(fit, table.num_rows)
-            if taken:
-                held.append(table.slice(0, taken))
-                count += taken
-                weight += int(left[taken - 1]) if ends is not None else 0
-                table = table.slice(taken)
-            if count == rows or (table.num_rows and taken == fit):
-                yield pa.concat_tables(held)
-                held, count, weight = [], 0, 0
-    if held:
-        yield pa.concat_tables(held)
-
-
-def gathered(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Small tables joined to tables of up to `rows` rows each. None is cut: what looks at two pieces copies them."""
-    held: list[pa.Table] = []
-    for piece in pieces:
-        if held and sum(map(len, held)) + len(piece) > rows:
-            yield joined(held)
-            held = []
-        held.append(piece)
-    if held:
-        yield joined(held)
-
-
-def _level_ends(table: pa.Table) -> pl.Series | None:
-    """How many book levels the rows up to each one hold, None where rows of this kind hold none."""
-    lists = [column for column in table.columns if column.type == tables.LEVELS]
-    if not lists:
-        return None
-    lengths = [pl.Series(pl.from_arrow(pc.list_value_length(column))).cast(pl.Int64).fill_null(0) for column in lists]
-    return pl.select(pl.sum_horizontal(lengths).cum_sum()).to_series()
+def _writer(kind: str, first: pa.Table | None) -> type[pq.ParquetWriter | splicing.Writer]:
+    """Who writes a file: another row group can follow one that is full."""
+    several = first is not None and len(first) == tables.ROW_GROUP_ROWS
+    return splicing.Writer if several and not tables.level_columns(kind) else pq.ParquetWriter
 
 
 def open_file(path: Path) -> pq.ParquetFile:
@@ -360,15 +321,14 @@ def verify(path: Path, seen: Callable[[pa.Table], None] | None = None) -> tables
         order = _OrderCheck(footer.kind, path.name)
         rising = Rising(footer.kind)
         try:
-            for batch in file.iter_batches(_lighter(file, None, _VERIFIED_ROWS), use_threads=False):
-                table = pa.Table.from_batches([batch])
+            for table in readback.pieces(file, path, _lighter(file, None, _VERIFIED_ROWS)):
                 tables.check_required(table, footer.kind)
                 stats.count(table, footer.kind)
                 order.add(table)
                 rising.add(table)
                 if seen is not None:
                     seen(table)
-                del batch, table  # not held beside the next ones
+                del table  # not held beside the next one
         except BROKEN as error:
             raise CorruptFile(f"{path} cannot be read: {error}", "run: dl verify") from error
     if not rising.certain:

@@ -24,6 +24,7 @@ from lake.law_ids import MISSING
 from lake.law_rows import DERIVED
 from lake.manifest_reads import Snapshot
 from lake.reading import deduplicated
+from lake.row_groups import regroup
 from lake.rows import FRAMES, CertificateRow, FileRow
 from market import kinds
 from market.session import EVERY_SYMBOL, Gap
@@ -218,7 +219,7 @@ class Comparison:
             specs = range(1, SPECS.get(self.kind, 1) + 1)
             digests = [ContentDigest(self.stream[0], self.stream[1], self.kind, spec) for spec in specs]
             count = 0
-            for piece in parquet.regroup(group, most, LEVELS):
+            for piece in regroup(group, most, LEVELS):
                 count += piece.num_rows
                 for digest in digests:
                     digest.update(piece)

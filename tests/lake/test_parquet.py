@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lake import parquet, tables
+from lake import parquet, row_groups, tables
 from lake.errors import CorruptFile, LakeError, VerifyFailed
 from tests.support import book_rows
 from tests.support.market_rows import T0, table, trade
@@ -63,7 +63,7 @@ def test_bytes_follow_from_rows_and_not_from_how_they_were_cut(path, tmp_path, m
 def test_small_tables_are_joined_and_none_is_cut():
     whole = table("trade", rows(100))
     pieces = [whole.slice(start, length) for start, length in ((0, 10), (10, 25), (35, 3), (38, 60), (98, 2))]
-    made = list(parquet.gathered(pieces, 40))
+    made = list(row_groups.gathered(pieces, 40))
     assert [len(one) for one in made] == [38, 60, 2]
     assert pa.concat_tables(made).equals(whole)
     assert all(column.num_chunks == 1 for one in made for column in one.columns)
@@ -196,14 +196,14 @@ def test_row_groups_of_books_end_before_they_hold_too_many_levels(tmp_path, monk
     wanted = [4, 1, 4, 1]
     for step in (1, 3, len(sizes)):
         pieces = [made.slice(start, step) for start in range(0, len(sizes), step)]
-        assert [group.num_rows for group in parquet.regroup(pieces, 100, 20)] == wanted
+        assert [group.num_rows for group in row_groups.regroup(pieces, 100, 20)] == wanted
         path = tmp_path / f"{step}.parquet"
         with path.open("wb") as sink:
             parquet.write(sink, "book_delta", pieces, lambda _: None)
         held = pq.ParquetFile(path)
         assert [held.metadata.row_group(n).num_rows for n in range(held.num_row_groups)] == wanted
         assert parquet.read(path).equals(made)
-    assert [group.num_rows for group in parquet.regroup([made], 3, 20)] == [3, 1, 1, 3, 2]
+    assert [group.num_rows for group in row_groups.regroup([made], 3, 20)] == [3, 1, 1, 3, 2]
 
 
 def test_files_of_many_levels_are_read_in_smaller_pieces(tmp_path):
