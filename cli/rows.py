@@ -83,7 +83,9 @@ def _tell(table: pa.Table | pa.RecordBatchReader, rows: int) -> None:
     told = completeness.of(table)
     if told is None or (not rows and told.complete_until is None and not told.unknown):
         return
-    until = "not closed yet" if told.complete_until is None else f"complete until {times.text(told.complete_until)}"
+    until = "not complete: what was collected first is not in it"
+    if told.complete_until is not None:
+        until = f"complete until {times.text(told.complete_until)}"
     if told.unknown:
         until = f"not complete: nothing is known of {', '.join(told.unknown)} in this time"
     missing = ""

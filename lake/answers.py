@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -19,15 +19,17 @@ def names_of(held: Sequence[str], columns: Sequence[str] | None, name: str) -> l
     """The columns of an answer: all that are held, or those asked for. Raises WrongQuestion."""
     if columns is None:
         return list(held)
-    if isinstance(columns, str):
-        raise WrongQuestion(f"columns={columns!r} is no list", f"use columns=[{columns!r}]")
+    if isinstance(columns, str | bytes | Mapping) or not isinstance(columns, Iterable):
+        hint = f"use columns=[{columns!r}]" if isinstance(columns, str) else "use columns=['price']"
+        raise WrongQuestion(f"columns={columns!r} is no list", hint)
+    columns = list(columns)
     unknown = [str(column) for column in columns if column not in held]
     if unknown:
         raise WrongQuestion(f"{name} has no column {', '.join(unknown)}", f"it has {', '.join(held)}")
-    twice = sorted({column for column in columns if list(columns).count(column) > 1})
+    twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
         raise WrongQuestion(f"column {', '.join(twice)} is asked for twice", "name each column once")
-    return list(columns)
+    return columns
 
 
 def arrow(frame: pl.DataFrame, name: str) -> pa.Table:

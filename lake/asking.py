@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from lake import bars
 from lake.errors import WrongQuestion
 from lake.reading import EVER, MinState, Wanted
 from market import times
+from market.errors import Malformed
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 
 Time: TypeAlias = int | str | dt.datetime | dt.date
@@ -60,7 +62,12 @@ class BarKind(msgspec.Struct, frozen=True):
 
 
 def bar_kind(name: str) -> BarKind | None:
-    """`bar_5m`, `bar_1h`, ... as what they are made of; None for what is no bar. Raises WrongQuestion (the width)."""
+    """`bar_5m`, `bar_1h`, ... as what they are made of; None for what is no bar.
+
+    Raises WrongQuestion (the width, what is no text).
+    """
+    if not isinstance(name, str):
+        raise WrongQuestion(f"kind={name!r} is no name", "a kind is a text: trade, quote, bar_1m, …")
     match = _BAR.fullmatch(name)
     if match is None:
         return None
@@ -103,8 +110,14 @@ def duration(value: Duration, name: str, example: str) -> int:
 
 
 def time_of(value: Time, name: str) -> int:
-    """One time (us). Raises Malformed; WrongQuestion for a number that is not microseconds."""
-    time = times.parse(value)
+    """One time (us). Raises Malformed; WrongQuestion for what is no time, or a number that is not microseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | str | dt.date):
+        hint = "use 2026-11-20, 2026-11-20T13:45:00Z, a date, a datetime, or microseconds since 1970 as int"
+        raise WrongQuestion(f"{name}={value!r} is no time", hint)
+    try:
+        time = times.parse(value)
+    except Malformed as error:
+        raise Malformed(f"{error.what} for {name}", value) from error
     if not -LAST < time < LAST:
         raise WrongQuestion(f"{name}={value!r} is no time in microseconds", "a number means microseconds since 1970")
     return time
@@ -136,21 +149,49 @@ def dates(span: Interval) -> tuple[str | None, str | None]:
 
 def asked(exchange: str | None, market_type: str | None, symbol: Symbols) -> list[Wanted]:
     """What a symbol argument means before contracts are looked at. Raises WrongQuestion (what is no text)."""
-    symbols: Iterable[str | None]
-    symbols = [symbol] if symbol is None or isinstance(symbol, str) else list(dict.fromkeys(symbol))
-    made = [Wanted(exchange, market_type, one) for one in symbols]
-    for one in made:
-        for name in ("exchange", "market_type", "symbol"):
-            value = getattr(one, name)
-            if value is not None and not isinstance(value, str):
-                raise WrongQuestion(f"{name}={value!r} is no name", "names are texts, several symbols a list of them")
-    return made
+    text("exchange", exchange)
+    text("market_type", market_type)
+    wanted = names("symbol", symbol)
+    return [Wanted(exchange, market_type, one) for one in ([None] if wanted is None else wanted)]
+
+
+def text(name: str, value: object) -> None:
+    """Raises WrongQuestion where what is given is no text."""
+    if value is not None and not isinstance(value, str):
+        raise WrongQuestion(f"{name}={value!r} is no name", "a name is a text")
+
+
+def names(name: str, value: object) -> list[str] | None:
+    """Some names, each once; None where nothing is said. Raises WrongQuestion (what is no text, no list of texts)."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return [value]
+    held: dict[str, None] = {}
+    for one in value if isinstance(value, Iterable) and not isinstance(value, bytes | Mapping) else [value]:
+        if not isinstance(one, str):
+            raise WrongQuestion(f"{name}={one!r} is no name", "a name is a text, several are a list of texts")
+        held[one] = None
+    return list(held)
+
+
+def number(name: str, value: object, least: int) -> None:
+    """Raises WrongQuestion where what is given is no whole number from `least` on."""
+    if value is not None and not (type(value) is int and least <= value < 2**63):
+        raise WrongQuestion(f"{name}={value!r} is not possible", f"it is a whole number, {least} or more")
 
 
 def one_of(value: str, known: Sequence[str], name: str) -> None:
     """Raises WrongQuestion where `value` is none of the known ones."""
     if value not in known:
         raise WrongQuestion(f"{name}={value!r} is not known", f"use one of {', '.join(known)}")
+
+
+def seconds(name: str, value: object) -> None:
+    """Raises WrongQuestion where what is given is no time that one can wait."""
+    right = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= threading.TIMEOUT_MAX
+    if value is not None and not right:
+        raise WrongQuestion(f"{name}={value!r} is not possible", "it is a number of seconds above 0")
 
 
 class Question(msgspec.Struct, frozen=True):

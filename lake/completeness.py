@@ -5,7 +5,7 @@ Tables and batches of `Lake` carry it in the metadata of their schema, under `la
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import msgspec
 import pyarrow as pa
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, func, select
 from lake import schema
 from lake.bars import EVERY_SYMBOL, LATENESS
 from lake.manifest_reads import BATCH, Snapshot, equal
-from lake.reading import Wanted
+from lake.reading import EVER, Wanted
 from lake.rows import FileRow
 from lake.sources import TRADES, bar_cursor
 from market import times
@@ -37,7 +37,8 @@ Reached = Mapping[Market, int | None]
 class Completeness(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer says of itself.
 
-    Up to `complete_until` (us; None where the lake holds nothing of the kind, or of one of the asked symbols) it has
+    Up to `complete_until` (us; None where the lake holds nothing of the kind, or of one of the asked symbols, or where
+    what was collected first is not among what is read: not transformed, not closed, not verified) it has
     every row that was collected, but for `gaps`: the open and unrepairable ones inside the asked range, of the asked
     symbols. `manifest_version` names the snapshot: it grows with every change of the lake. `gap_count` counts all gaps,
     of which `gaps` are the first. Of the symbols `unknown` nothing is known in the range: nobody collected them there,
@@ -99,6 +100,16 @@ def unknown(
     said = [*names, EVERY_SYMBOL] if len(names) < BATCH else None
     found = snapshot.run(lambda conn: _covered(conn, SOURCES.get(kind, (kind,)), said, span))
     return tuple(name for name, spelt in doubtful.items() if not any(w.means(*row) for w in spelt for row in found))
+
+
+def begun(snapshot: Snapshot, kind: str, markets: Container[Market], files: Iterable[FileRow], time: int) -> bool:
+    """Whether anything of these markets was collected before `time`, of which `files` are the live ones: to be complete
+    up to where collecting began says nothing.
+    """
+    if any(file.ts_min < time for file in files):
+        return True
+    kinds, before = SOURCES.get(kind, (kind,)), Interval(EVER.start, time)
+    return any(row[:2] in markets for row in snapshot.run(lambda conn: _covered(conn, kinds, None, before)))
 
 
 def _covered(

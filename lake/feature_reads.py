@@ -12,12 +12,12 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from lake import asof, feature_files, feature_table, schema
-from lake.asking import LAST, Duration, Time, bar_kind, duration
+from lake.answers import names_of
+from lake.asking import LAST, Duration, Time, bar_kind, duration, names, span_of, text, time_of
 from lake.errors import WrongQuestion
 from lake.feature_rows import KNOWN_AT, LATEST, OWN_TIME, FeatureRow, check_name, latest, version_key
 from lake.manifest_reads import Reads, chunks
 from lake.reading import check
-from market import times
 
 if TYPE_CHECKING:
     from lake.reader import Lake
@@ -71,6 +71,7 @@ class FeatureReads:
         deleted: bool = False,
     ) -> list[FeatureRow]:
         """Versions by set, in the order in which they came; `version` may be `latest`. Without deleted ones."""
+        _texts(exchange=exchange, market_type=market_type, symbol=symbol, feature_set=feature_set, version=version)
         wanted = None if version == LATEST else version
         found = feature_table.features(
             self._lake.manifest, exchange=exchange, market_type=market_type, symbol=symbol, feature_set=feature_set,
@@ -99,6 +100,8 @@ class FeatureReads:
 
     def by_id(self, feature_id: str) -> FeatureRow:
         """Raises WrongQuestion where no live version has that id."""
+        if not isinstance(feature_id, str):
+            raise WrongQuestion(f"feature_id={feature_id!r} is no id", "it is a text, as `versions` gives it")
         found = feature_table.features(self._lake.manifest, feature_id=feature_id)
         if not found:
             raise WrongQuestion(f"there is no feature set with the id {feature_id[:40]}", "dl features list names them")
@@ -149,9 +152,10 @@ class FeatureReads:
         known_by: Time | None = None,
     ) -> Iterator[pa.Table]:
         """What `read` gives, a piece at a time, for what does not fit in memory."""
-        names = [OWN_TIME, KNOWN_AT, *_columns(row, columns)]
-        limits = [(OWN_TIME, start, ">="), (OWN_TIME, end, "<"), (KNOWN_AT, known_by, "<=")]
-        asked = [(name, times.parse(at), how) for name, at, how in limits if at is not None]
+        names = [OWN_TIME, KNOWN_AT, *_columns(_given(row), columns)]
+        span_of(start, end)
+        limits = [("start", OWN_TIME, start, ">="), ("end", OWN_TIME, end, "<"), ("known_by", KNOWN_AT, known_by, "<=")]
+        asked = [(name, time_of(at, said), how) for said, name, at, how in limits if at is not None]
         check(self._root, [row])
         for table in feature_files.iterate(self._root / row.path, names):
             found = _limited(table, asked)
@@ -160,7 +164,7 @@ class FeatureReads:
 
     def path(self, row: FeatureRow) -> Path:
         """The file of a version, its bytes checked: to be copied or sent as it is. Raises CorruptFile."""
-        check(self._root, [row])
+        check(self._root, [_given(row)])
         return self._root / row.path
 
     def lineage(self, row: FeatureRow) -> Lineage:
@@ -169,7 +173,7 @@ class FeatureReads:
 
         def read(conn: Connection) -> dict[str, str]:
             held: dict[str, str] = {}
-            for paths in chunks(row.inputs):
+            for paths in chunks(_given(row).inputs):
                 live = select(t.c.path, t.c.sha256).where(t.c.path.in_(paths), t.c.state == "live")
                 held |= {one[0]: one[1] for one in conn.execute(live)}
             return held
@@ -201,20 +205,22 @@ class FeatureReads:
         than `max_age` (`1h`, us, a timedelta) before are null. `reading` are more options of `Lake.read`.
         Raises WrongQuestion, Malformed (a time), CorruptFile.
         """
+        wanted = names("sets", sets)
+        if wanted is None:
+            raise WrongQuestion("sets=None names no feature set", "say which: momentum, momentum@1.0.0")
         age = None if max_age is None else min(LAST, duration(max_age, "max_age", "1h"))
+        if not isinstance(symbol, str):
+            raise WrongQuestion(f"symbol={symbol!r} is no name", "a join is of one symbol, and that a text")
         if at not in get_args(At) or (age is not None and age < 0):
             raise WrongQuestion(f"at={at!r}, max_age={max_age} cannot be", "at is open or close, no age is negative")
         rows = self._lake.read(
             kind, exchange=exchange, market_type=market_type, symbol=symbol, start=start, end=end, **reading
         )
-        kept = rows.column_names if columns is None else [*columns]
-        unknown = [name for name in kept if name not in rows.column_names]
-        if unknown:
-            raise WrongQuestion(f"{kind} has no column {', '.join(unknown)}", f"it has {', '.join(rows.column_names)}")
+        kept = names_of(rows.column_names, columns, kind)
         market = _market_of(rows, (exchange, market_type, symbol))
         asking = pl.DataFrame(rows.select([_TIMES[0] if bar_kind(kind) else _TIMES[1]])).select(self._asking(kind, at))
         types: dict[str, pa.DataType] = {}
-        for asked in [sets] if isinstance(sets, str) else list(dict.fromkeys(sets)):
+        for asked in wanted:
             other, _, named = asked.rpartition(":")
             name, _, version = named.partition("@")
             row = find(self._lake.manifest, name, version or LATEST, market[0], market[1], other or market[2])
@@ -269,6 +275,7 @@ def find(
     symbol: str | None = None,
 ) -> FeatureRow:
     """One live version of a set. Raises WrongQuestion, which says what there is instead."""
+    _texts(exchange=exchange, market_type=market_type, symbol=symbol)
     name = check_name(feature_set)
     if version != LATEST:
         version_key(version)
@@ -298,12 +305,21 @@ def _by_owner(rows: Sequence[FeatureRow]) -> list[list[FeatureRow]]:
 
 def _columns(row: FeatureRow, columns: Sequence[str] | None) -> list[str]:
     """The values that are asked for, in the order of the question."""
-    asked = list(row.columns) if columns is None else [name for name in columns if name not in (OWN_TIME, KNOWN_AT)]
-    unknown = [name for name in asked if name not in row.columns]
-    if unknown:
-        has = ", ".join(row.columns)
-        raise WrongQuestion(f"{row.feature_set} {row.version} has no column {', '.join(unknown)}", f"it has {has}")
-    return asked
+    held = (OWN_TIME, KNOWN_AT, *row.columns)
+    asked = names_of(held, columns, f"{row.feature_set} {row.version}")
+    return [name for name in asked if name not in held[:2]]
+
+
+def _given(row: object) -> FeatureRow:
+    """Raises WrongQuestion for what is no version."""
+    if not isinstance(row, FeatureRow):
+        raise WrongQuestion(f"row={row!r} is no version of a feature set", "Lake.features.get gives one")
+    return row
+
+
+def _texts(**names: object) -> None:
+    for name, value in names.items():
+        text(name, value)
 
 
 def _limited(table: pa.Table, limits: Sequence[tuple[str, int, str]]) -> pa.Table:

@@ -63,6 +63,8 @@ class FeatureRow(msgspec.Struct, kw_only=True):
 
 def check_name(feature_set: str) -> str:
     """The name of a set, in small letters. Raises WrongQuestion."""
+    if not isinstance(feature_set, str):
+        raise WrongQuestion(f"feature_set={feature_set!r} is no name", "a name is a text")
     name = feature_set.strip().lower()
     if len(name) > MAX_NAME or not _NAME.fullmatch(name):
         raise WrongQuestion(
@@ -74,6 +76,8 @@ def check_name(feature_set: str) -> str:
 
 def version_key(version: str) -> tuple[int, int, int]:
     """1.10.0 is behind 1.9.0. Raises WrongQuestion for what is no version."""
+    if not isinstance(version, str):
+        raise WrongQuestion(f"version={version!r} is no version", "it is a text: 1.0.0, latest")
     match = _VERSION.fullmatch(version)
     if match is None:
         raise WrongQuestion(f"{version[:40]!r} is no version", "use three numbers: 1.0.0, 1.0.1")

@@ -145,9 +145,10 @@ def plan(names: Names, snapshot: Snapshot, q: Question, version: int) -> Plan:
     named = {name: spellings for name, spellings in spelt.items() if name is not None}
     since = min(q.span.start, q.span.start if until is None else until) - completeness.SHOWN
     unknown = completeness.unknown(snapshot, q.kind, named, mine, Interval(since, q.span.end))
+    said = until if until is None or completeness.begun(snapshot, q.kind, reached, mine, until) else None
     return Plan(
         question=q, wanted=wanted, files=tuple(files), selection=selection, gaps=tuple(hiding),
-        coverage=tuple(coverage), until=until, told=completeness.told(version, until, inside, unknown),
+        coverage=tuple(coverage), until=until, told=completeness.told(version, said, inside, unknown),
     )  # fmt: skip
 
 

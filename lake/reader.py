@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar, get_args
@@ -16,7 +17,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import batching, book_files, completeness, plans, tables, wide_bars
+from lake import asking, batching, book_files, completeness, plans, tables, wide_bars
 from lake.answers import arrow, names_of
 from lake.asking import BarKind, Duration, Question, Symbols, Time, asked, bar_kind, bar_of, one_of, span_of, time_of
 from lake.books import OrderBook
@@ -45,7 +46,9 @@ class Lake(Telling):
     """A lake that is read. Close it, or use it in a `with` block; it may be shared between threads."""
 
     def __init__(self, path: str | Path) -> None:
-        """Raises NotALake, UnknownVersion, CorruptFile."""
+        """Raises NotALake, UnknownVersion, CorruptFile, WrongQuestion (what is no path)."""
+        if not isinstance(path, str | PathLike):
+            raise WrongQuestion(f"path={path!r} is no path", "it is a text or a Path: the lake's folder")
         root = Path(path)
         super().__init__(root, Manifest.read_only(root))
         self._plans: dict[Question, tuple[Meta, Plan]] = {}
@@ -184,8 +187,7 @@ class Lake(Telling):
         question = _question(
             kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
-        if not isinstance(batch_rows, int) or batch_rows < 1:
-            raise WrongQuestion(f"batch_rows={batch_rows!r} is no number of rows", "ask for at least 1")
+        asking.number("batch_rows", batch_rows, 1)
         plan = self._planned(question, lambda plan: plan)
         empty = arrow(_empty(plan.kind).collect(), plan.kind)
         names = names_of(empty.column_names, columns, kind)
@@ -227,6 +229,10 @@ class Lake(Telling):
         """
         from lake.sql import Limits  # noqa: PLC0415 # as in `_sql`
 
+        if not isinstance(query, str):
+            raise WrongQuestion(f"query={query!r} is no query", "it is a text: one SELECT")
+        asking.number("limit", limit, 0)
+        asking.seconds("timeout", timeout)
         return self._sql.ask(query, Limits(seconds=timeout, rows=limit)).table
 
     def book(
@@ -245,13 +251,15 @@ class Lake(Telling):
         time since when and, on that day, until when; BookCrossed; WrongQuestion (several markets have such a symbol, a
         depth below 1); Malformed (a time); CorruptFile.
         """
-        if depth is not None and depth < 1:
-            raise WrongQuestion(f"depth={depth} is no number of levels", "ask for at least 1")
+        asking.number("depth", depth, 1)
+        if not isinstance(symbol, str):
+            raise WrongQuestion(f"symbol={symbol!r} is no name", "a book is of one symbol, and that a text")
+        (wanted,) = asked(exchange, market_type, symbol)
         time = time_of(at, "at")
 
         def ask(snapshot: Snapshot) -> tuple[int, list[book_files.Held]]:
             known = self._names.listings(snapshot, exchange, market_type)
-            return snapshot.version, book_files.find(snapshot, Wanted(exchange, market_type, symbol), known, time)
+            return snapshot.version, book_files.find(snapshot, wanted, known, time)
 
         def rebuilt(found: list[book_files.Held]) -> OrderBook:
             return book_files.read(self.root, book_files.one(self.root, found, symbol, time), time, depth)
@@ -354,6 +362,8 @@ def _question(  # the arguments of `read`, in its order
     """Raises UnknownKind, Malformed, WrongQuestion."""
     stored = kind(bar.stored if bar else name).name
     one_of(min_state, get_args(MinState), "min_state")
+    if not isinstance(across_listings, bool):
+        raise WrongQuestion(f"across_listings={across_listings!r} is not possible", "it is True or False")
     if version is not None and as_of is not None:
         raise WrongQuestion("version and as_of both choose a revision", "give one of them")
     if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):

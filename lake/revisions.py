@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from lake.asking import dates
+from lake.asking import dates, number
 from lake.bars import EVERY_SYMBOL
 from lake.errors import NotHeld, WrongQuestion
 from lake.inventory import Filter
@@ -119,6 +119,7 @@ def _filed(file: FileRow) -> Revision:
 
 def revision_of(root: Path, snapshot: Snapshot, asked: Filter, revision: int | None) -> Revision:
     """One revision of one day, the current one by default. Raises NotHeld, WrongQuestion (several days answer)."""
+    number("revision", revision, 0)
     found = versions(root, snapshot, asked)
     told = f"{asked.kind} of {_named(asked)}"
     chosen = [one for one in found if (one.state == "current" if revision is None else one.revision == revision)]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from lake import inventory, revisions
-from lake.asking import Symbols, Time, asked, bar_kind, date_of, one_of, span_of
-from lake.errors import MissingFile, NotHeld
+from lake.asking import Symbols, Time, asked, bar_kind, date_of, names, number, one_of, span_of, text
+from lake.errors import MissingFile, NotHeld, WrongQuestion
 from lake.held_files import Held
 from lake.inventory import Covered, Dataset, Filter
 from lake.manifest import Manifest
@@ -88,7 +88,7 @@ class Telling:
 
         Raises UnknownKind, Malformed, WrongQuestion.
         """
-        wanted = [state] if isinstance(state, str) else list(state)
+        wanted = names("state", state) or []
         for one in wanted:
             one_of(one, (*get_args(GapState), "all"), "state")
         states = None if "all" in wanted else tuple(wanted)
@@ -198,12 +198,18 @@ class Telling:
 
         Raises UnknownKind, WrongQuestion (which row is not said, or the kind has no ids), CorruptFile.
         """
-        named = asked(exchange, market_type, symbol)
+        bar_kind(kind)
+        which = asked(exchange, market_type, symbol)
+        for name, value in {"id": id, "frame_no": frame_no, "item": item}.items():
+            number(name, value, 0)
+        text("session", session)
+        if id is None and (session is None or frame_no is None):
+            raise WrongQuestion(f"which row of {kind} is not said", "give id, or session and frame_no")
 
         def follow(snapshot: Snapshot) -> tuple[int, list[Trace]]:
             rows = [
                 Wanted(kind, one.exchange, one.market_type, one.symbol, id, session, frame_no, item)
-                for one in self._names.wanted(snapshot, exchange, market_type, named)
+                for one in self._names.wanted(snapshot, exchange, market_type, which)
             ]
             return snapshot.version, [found for row in rows for found in trace(self.root, snapshot, row)]
 
@@ -222,10 +228,10 @@ class Telling:
         if kind is not None:
             bar = bar_kind(kind)
             kind = declared(bar.stored if bar else kind).name
-        named = asked(exchange, market_type, symbol)
+        which = asked(exchange, market_type, symbol)
 
         def read(snapshot: Snapshot) -> tuple[int, T]:
-            wanted = self._names.wanted(snapshot, exchange, market_type, named)
+            wanted = self._names.wanted(snapshot, exchange, market_type, which)
             return snapshot.version, ask(snapshot, Filter(kind, exchange, market_type, wanted, span))
 
         return self._fresh(read, lambda found: found)

@@ -77,10 +77,24 @@ def parse(arguments: Sequence[str], markets_of: Mapping[str, Sequence[str]]) -> 
     ]
 
 
+class _Once(argparse.Action):
+    """An option that takes one value: given twice it is not known which is meant."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, name: str | None = None
+    ) -> None:
+        given = vars(namespace).setdefault("given", set())
+        if self.dest in given:
+            parser.error(f"argument {name}: is given twice, and takes one value")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 def _parser(markets_of: Mapping[str, Sequence[str]]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m simulator", description="Local exchanges with a log of what they sent: one market, seen by each."
     )
+    parser.register("action", None, _Once)
     every = ", ".join(dict.fromkeys(market for markets in markets_of.values() for market in markets))
     add = parser.add_argument
     add("--venue", type=_list, default=ALL, help=f"whose protocols to speak: all, or some of {', '.join(markets_of)}")

@@ -228,6 +228,20 @@ def test_who_reads_closed_days_only_is_told_how_far_these_go(made, lake):
     assert lake.completeness("trade").complete_until == T0 + 5 * MINUTE - 5 * SECOND, "it came, and is not there yet"
 
 
+def test_to_be_complete_up_to_where_collecting_began_is_not_said(made, lake):
+    first = made.day("trade", [trade(T0 + HOUR, "10", "1", seq=1)])
+    second = made.day("trade", [trade(T0 + DAY, "10", "1", seq=2)])
+    certify(made, second, verified="klines")
+    assert lake.completeness("trade", min_state="verified").complete_until is None, "nothing is verified from the first"
+    assert lake.read("trade", min_state="verified").num_rows == 1
+    assert lake.completeness("trade", end=T0 + HOUR).complete_until is None, "nobody was there yet"
+    made.cover(T0, T0 + 2 * DAY)
+    assert lake.completeness("trade", end=T0 + HOUR).complete_until == T0 + HOUR, "nothing was traded until then"
+    assert lake.completeness("bar_1m").complete_until is None, "no bar is made yet"
+    certify(made, first, verified="klines")
+    assert lake.completeness("trade", min_state="verified").complete_until == T0 + 2 * DAY
+
+
 def test_bars_are_complete_as_far_as_they_are_written_and_partial_beyond(made, lake):
     trades = [trade(T0 + n * MINUTE, str(100 + n), "1", seq=n + 1) for n in range(7)]
     made.part("bar_1m", bar_table(trades))
