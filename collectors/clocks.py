@@ -54,6 +54,15 @@ class VenueClock:
             )  # fmt: skip
         self._alarmed = beyond
 
+    def around(self, at: int) -> tuple[int, int]:
+        """The earliest and the latest (us) that the venue's clock may have said at `at` of ours; before the first
+        measure it is believed to say the same.
+        """
+        if self.offset is None:
+            return at, at
+        error = self.round_trip // 2
+        return min(at, at - self.offset - error), max(at, at - self.offset + error)
+
     def status(self) -> dict[str, float] | None:
         """What `/status` says of it, seconds; None before the first measure."""
         if self.offset is None:

@@ -209,7 +209,7 @@ class Collecting:
             if pipeline is None:
                 pipeline = self.pipelines[market] = Pipeline(
                     *market, self._intake, merger_maker(_load(source), source.market_type),
-                    frames=self._config.writing.frames,
+                    frames=self._config.writing.frames, clock=self._clocks.of(*market),
                 )  # fmt: skip
                 pipeline.radar = drifted.radar(_load(source), source.market_type, pipeline.contracts)
                 self._listings.hear(pipeline)

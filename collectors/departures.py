@@ -12,11 +12,18 @@ from market.session import Gap
 
 
 class Departures:
-    """Of one market. `links` are those that live on; gaps go to `found`."""
+    """Of one market. `links` are those that live on; gaps go to `found`. `around` gives the earliest and latest that
+    the venue's clock may have said at a time of ours.
+    """
 
     def __init__(
-        self, links: Sequence[Link], route: Callable[[str], Route], found: Callable[[Iterable[Gap]], None]
+        self,
+        links: Sequence[Link],
+        route: Callable[[str], Route],
+        found: Callable[[Iterable[Gap]], None],
+        around: Callable[[int], tuple[int, int]],
     ) -> None:
+        self._around = around
         self._links = links
         self._route = route
         self._found = found
@@ -49,7 +56,8 @@ class Departures:
         """
         served = {stream for other in self._links for stream in other.producing(now)}
         standing = {one for other in self._links for one in other.standing_by(heard, now)} & {*link.producing(now)}
-        session, shown = link.session.session_id, link.session.venue_time or taken_on(link)
+        session, taken = link.session.session_id, taken_on(link)
+        shown = link.session.venue_time or (taken and self._around(taken)[0])
         general = SILENCE if cause in SINGLE else cause
         """A cause of single streams too is the end of all: those that others serve have lost this session."""
         for kind, symbols in link.by_kind().items():
@@ -62,7 +70,8 @@ class Departures:
         for kind, one, since in taken_late(link, self._links, heard):
             merger = self._route(kind).merger
             if isinstance(merger, Memory):
-                self._found(merger.missed(session, one, link.session.venue_time or heard, since, general, now))
+                there = link.session.venue_time or self._around(heard)[0]
+                self._found(merger.missed(session, one, there, self._around(since)[1], general, now))
 
     def _pass_on(self, link: Link, streams: Mapping[str, Sequence[str]], cause: str, now: int) -> None:
         """Streams that other sessions carry go on there, the others are wanted no more: no gap, whichever it is. Of a

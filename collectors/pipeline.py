@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from collectors import drifted
+from collectors.clocks import VenueClock
 from collectors.coverage import CoverageTracker
 from collectors.departures import Departures
 from collectors.drift import Radar
@@ -54,11 +55,13 @@ Task = Send | Fetch | Leave | ServerTime
 
 
 class Pipeline:
-    """One (exchange, market_type). `merger` makes the memory of a kind; `frames` tells whether frames are kept."""
+    """One (exchange, market_type). `merger` makes the memory of a kind; `frames` tells whether frames are kept, `clock`
+    what is known of the venue's.
+    """
 
     def __init__(
         self, exchange: str, market_type: str, intake: Intake, merger: Callable[[str], Merger], *, frames: bool = True,
-        keeper: Keeper | None = None,
+        keeper: Keeper | None = None, clock: VenueClock | None = None,
     ) -> None:  # fmt: skip
         self.exchange = exchange
         self.market_type = market_type
@@ -77,7 +80,8 @@ class Pipeline:
         self.rhythms = Rhythms()  # how quiet each stream may be, whichever connection carries it
         self._gaps = Gaps()
         self._told = Told(self.links, self.route)
-        self._departures = Departures(self.links, self.route, self._found)
+        around = (clock or VenueClock(exchange, market_type)).around
+        self._departures = Departures(self.links, self.route, self._found, around)
         self._routes = Routes(self.market, intake, merger, self._told.given_up, self._blocking, keeper)
 
     def route(self, kind: str) -> Route:

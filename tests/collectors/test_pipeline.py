@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from collectors.clocks import VenueClock
 from collectors.config import WritingConfig
 from collectors.intake import Intake, Pass, may_shed
 from collectors.links import Link
@@ -25,7 +26,9 @@ class Bench:
     def __init__(self, **writing: object) -> None:
         config = WritingConfig.model_validate(writing)
         self.intake = Intake(config)
-        self.pipeline = Pipeline(*MARKET, self.intake, merger_maker(toy, "spot"), frames=config.frames)
+        self.clock = VenueClock(*MARKET)
+        made = merger_maker(toy, "spot")
+        self.pipeline = Pipeline(*MARKET, self.intake, made, frames=config.frames, clock=self.clock)
 
     def open(self, name: str = "n-1-1", *streams: tuple[str, str]) -> Link:
         session = ToySession(name, [stream(*one) for one in streams or (("trade", "AAA"), ("quote", "AAA"))])
@@ -201,6 +204,30 @@ def test_a_stream_taken_on_after_its_connection_was_heard_last_has_lost_what_cam
     bench.pipeline.close(old, cause, T0 + 16 * SECOND, code=code)
     gaps = [gap for gap in bench.passed(T0 + 30 * SECOND).gaps if gap.kind == "liquidation"]
     assert [(gap.ts_from, gap.ts_to, gap.state) for gap in gaps] == [(T0 + SECOND, T0 + 12 * SECOND, "open")] * lost
+
+
+@pytest.mark.parametrize("ahead", [-3, 0, 3])
+def test_all_that_came_since_a_stream_was_taken_on_is_missing_by_the_venue_s_clock(ahead: int) -> None:
+    """`ahead`: seconds that our clock is known to be ahead of it."""
+    bench = Bench()
+    bench.clock.measured(T0 - ahead * SECOND, T0 + SECOND, 2 * SECOND)
+    link = bench.open()
+    bench.pipeline.receive(link, [b"ack"], T0 + 10 * SECOND)
+    bench.pipeline.close(link, "no_first_message", T0 + 25 * SECOND)
+    begun = T0 + (10 - max(0, ahead + 1)) * SECOND
+    assert {gap.ts_from for gap in bench.passed(T0 + 25 * SECOND).gaps} == {begun}, "no later than it may have been"
+
+
+def test_what_nobody_had_ends_by_the_venue_s_clock() -> None:
+    bench, streams = Bench(), (("trade", "AAA"), ("liquidation", "AAA"))
+    bench.clock.measured(T0 + 3 * SECOND, T0, 0)
+    old = bench.open("n-1-1", *streams)
+    bench.pipeline.receive(old, [b"ack", t(1, 4_000)], T0 + SECOND)
+    heir = bench.open("n-1-2", *streams)
+    bench.pipeline.receive(heir, [b"ack", t(2, 15_000)], T0 + 12 * SECOND)
+    bench.pipeline.close(old, "silence", T0 + 16 * SECOND)
+    (gap,) = [gap for gap in bench.passed(T0 + 30 * SECOND).gaps if gap.kind == "liquidation"]
+    assert gap.ts_to == T0 + 15 * SECOND
 
 
 def test_a_stream_taken_on_in_time_has_lost_nothing() -> None:
