@@ -256,19 +256,20 @@ class Backfill:
     async def _one(self, chunk: Wish, stop: asyncio.Event) -> Attempt:
         """One attempt at a chunk: a session from its opening to its end."""
         known: tuple[Contract, ...] = ()
+        unknown = ""
         if chunk.kind in self._sized:
             contract = self._contracts.get(chunk.symbol)
-            if contract is None:
-                reason = f"what a contract is worth is not known: {self._unlisted or 'the venue does not list it'}"
-                passing = self._unlisted not in ("", NOTHING)
-                return Attempt(chunk, FAILED if passing else REFUSED, reason)
-            known = (contract,)
+            known = () if contract is None else (contract,)
+        if chunk.kind in self._sized and not known:
+            unknown = f"what a contract is worth is not known: {self._unlisted or 'the venue does not list it'}"
+            if self._unlisted not in ("", NOTHING):
+                return Attempt(chunk, FAILED, unknown)
         polled = Polled(chunk.kind, (chunk.symbol,), known=known, span=(chunk.start, chunk.end))
         name = self._sink.next_session()
         try:
             session = self._exchange.poller(self._market[1], name, polled, self._endpoint)
         except Malformed as error:
-            return Attempt(chunk, REFUSED, str(error))
+            return Attempt(chunk, REFUSED, unknown or str(error))
         assert isinstance(session, Pages), "an adapter that offers history pages it"
         self._going[name] = session
         link, tasks = self._pipeline.open(

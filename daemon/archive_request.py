@@ -128,6 +128,8 @@ def remembered(root: Path, wanted: Wanted) -> list[tuple[ArchiveFile, Remembered
             if known.file is None:
                 continue
             of = known.file.series
+            if of.archive.dataset(of.market_type, of.kind, of.symbol) is None:
+                continue  # it was asked for under the name of another market, which was let pass once
             named = (wanted.market_type, of.market_type), (wanted.kind, of.kind)
             meant = all(not asked or asked == has for asked, has in named) and known.file.span.overlaps(span)
             if meant and (not wanted.symbols or of.symbol in wanted.symbols):

@@ -286,3 +286,26 @@ def test_the_command_says_which_future_and_that_it_was_not_traded(tmp_path: Path
     done = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "200"})
     assert done.exit_code == 0, done.output
     assert f"not traded then: {FILE.name} {NEVER}: its 5 lines are of others" in done.output
+
+
+@pytest.mark.parametrize("kind", ["trade", "book_delta", "kline", "funding_rate"])
+@pytest.mark.parametrize(
+    "exchange,linear,inverse",
+    [
+        ("okx", ("BTC-USDT-SWAP", "BTC-USDC-SWAP", "BTC-USD_UM-SWAP"), ("BTC-USD-SWAP",)),
+        ("bybit", ("BTCUSDT", "BTCPERP", "BTC-26DEC25", "BTCUSDT-26DEC25", "USDEUSDT"), ("BTCUSD", "BTCUSDZ25")),
+        ("kucoin", ("XBTUSDTM", "ETHUSDCM"), ("XBTUSDM", "XBTMZ26")),
+    ],
+)
+def test_a_name_of_a_linear_contract_is_none_of_an_inverse_one_and_the_other_way_round(
+    exchange: str, linear: tuple[str, ...], inverse: tuple[str, ...], kind: str
+) -> None:
+    """Their files lie in one place, and say sizes in other units."""
+    if not series.load(exchange).of("linear", kind):
+        return
+    interval = "1m" if kind == "kline" else None
+    for market, own, others in (("linear", linear, inverse), ("inverse", inverse, linear)):
+        assert {series.series_of(exchange, market, kind, one, interval).symbol for one in own} == set(own)
+        for one in others:
+            with pytest.raises(WrongQuestion, match=f"is no symbol of {exchange} {market} with files of {kind}"):
+                series.series_of(exchange, market, kind, one, interval)

@@ -107,6 +107,21 @@ async def test_a_contract_that_nobody_lists_is_no_history_and_the_others_come(tm
         assert "200003" in done.failed[0].reason
 
 
+async def test_a_contract_of_binance_is_worth_what_the_venue_lists(tmp_path: Path):
+    async with past(tmp_path, "inverse", symbols="1", venue="binance") as venue:
+        await venue.bring("inverse", ["kline"], SPAN)
+        asked = [one for one in venue.asked if "exchangeInfo" in one.route]
+        assert len(asked) == 1
+        with mock.patch.object(alone, "contracts_of", return_value=()), venue.writer() as writer:
+            made = venue.plan(writer, "inverse", [Wish("kline", symbol, *SPAN) for symbol in ("XUSD_200925", "XUSDT")])
+            done = await venue.carry_out("inverse", writer, made, asyncio.Event())
+        why = {one.chunk.symbol: one.reason for one in done.failed}
+        assert "what a contract is worth is not known" in why["XUSDT"]
+        assert "what a contract is worth" not in why.get("XUSD_200925", ""), (
+            "the venue's rule says it of one that is over"
+        )
+
+
 async def test_frames_of_contracts_are_read_again_to_the_same_rows(tmp_path: Path):
     async with past(tmp_path, "linear", symbols="1", venue="kucoin") as venue:
         (book,) = venue.books("linear")

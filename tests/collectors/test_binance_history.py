@@ -9,6 +9,7 @@ from market.history import Absent, Offer
 from market.kinds import KINDS
 from market.session import Polled, Rejected
 from market.times import DAY, HOUR, MINUTE, MS, SECOND
+from tests.support.past import contract
 
 BINANCE = load("binance")
 AT = 1_785_672_000_000
@@ -51,6 +52,23 @@ def test_candles_of_inverse_count_contracts_and_base():
     (one,), _ = rows_of(session("inverse", "kline", "BTCUSD_PERP"), [body], [body])
     assert (one.volume_base, one.volume_quote) == ("30.5", "3000")
     assert (one.taker_buy_base, one.taker_buy_quote) == ("10.25", "1000")
+
+
+@pytest.mark.parametrize(
+    "symbol,listed,size", [("BTCUSD_PERP", "1", "1"), ("NEWUSD_PERP", "1", "1"), ("BTCUSD_200925", None, "100")]
+)
+def test_what_an_inverse_contract_is_worth_its_listing_says_and_the_rule_of_one_that_is_over(symbol, listed, size):
+    told = () if listed is None else (contract(symbol, listed),)
+    body = [AT, "100.0", "100.0", "100.0", "100.0", "30", AT + 59_999, "30.5", 4, "10", "10.25", "0"]
+    fill = {"a": 5, "p": "1", "q": "2", "f": 1, "l": 2, "T": AT, "m": True}
+    for kind, rows in (("kline", [body]), ("agg_trade", [fill])):
+        asked = Polled(kind, (symbol,), span=(AT * MS, AT * MS + HOUR), known=told)
+        made = BINANCE.poller("inverse", "n-1-1", asked, BINANCE.ENDPOINTS["inverse"])
+        (one,), _ = rows_of(made, rows, rows)
+        found = one.volume_quote if kind == "kline" else one.multiplier
+        assert found == (size if kind == "agg_trade" else str(30 * int(size)))
+        with pytest.raises(Malformed, match="what one is worth"):
+            session("inverse", kind, "BTCUSDT")
 
 
 @pytest.mark.parametrize("place", [5, 9])

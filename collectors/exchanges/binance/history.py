@@ -50,8 +50,8 @@ OFFERED: Mapping[str, Mapping[str, Offer | Absent]] = {
         "open_interest": _MONTH,
     },
     "inverse": {
-        "trade": _KEYED, "agg_trade": Offer(reach=DAY, prompt=True), "kline": _CANDLES, "funding_rate": _RATES,
-        "open_interest": _MONTH,
+        "trade": _KEYED, "agg_trade": Offer(reach=DAY, prompt=True, sized=True),
+        "kline": Offer(width=7 * DAY, grain=MINUTE, sized=True), "funding_rate": _RATES, "open_interest": _MONTH,
     },
 }  # fmt: skip
 _NOW_ONLY = "the venue tells it when it happens: no REST route and no archive of its has it afterwards"
@@ -134,24 +134,25 @@ def session(market_type: str, session_id: str, polled: Polled, rest: str) -> Pag
     if polled.kind in ("trade", "agg_trade"):
         make, weight = _trades(symbol), 25
         if polled.kind == "agg_trade":
-            make, weight = _aggregates(symbol, market_type), 4 if market_type == "spot" else 20
+            make, weight = _aggregates(symbol, _size(polled, market_type)), 4 if market_type == "spot" else 20
         route = Route(name, f"{path}/{name}?{told}", weight, PAGE, _reader(make), answers.failure)
         seek = Seek(f"{path}/aggTrades?{told}", 4 if market_type == "spot" else 20, _first(polled.kind))
         return IdPages(session_id, stream, span, route, seek)
     probe = None
     if polled.kind == "kline" and market_type == "inverse":  # whose page is its newest rows: a start alone is no first
         probe = Probe(f"{path}/klines?{told}&interval=1M&limit={PAGE}", 5, _first_month)
-    route = _by_time(polled.kind, market_type, symbol, base, path, told)
+    route = _by_time(polled, market_type, base, path, told)
     return TimePages(session_id, stream, span, route, probe)
 
 
-def _by_time(kind: str, market_type: str, symbol: str, base: str, path: str, told: str) -> Route:
+def _by_time(polled: Polled, market_type: str, base: str, path: str, told: str) -> Route:
+    kind, symbol = polled.kind, polled.symbols[0].upper()
     if kind == "kline":
         # COIN-M counts a page back from its end: a window of just so many candles is the same on every market
         return Route(
             NAMES[kind], f"{path}/klines?{told}&interval={INTERVAL}", 2 if market_type == "spot" else 5, PAGE,
-            _reader(_candles(symbol, market_type)), answers.failure, width=MINUTE, window=(PAGE - 1) * MINUTE,
-            ascends=market_type != "inverse",
+            _reader(_candles(symbol, _size(polled, market_type))), answers.failure, width=MINUTE,
+            window=(PAGE - 1) * MINUTE, ascends=market_type != "inverse",
         )  # fmt: skip
     if kind == "funding_rate":
         weight = FUNDING_WEIGHT if market_type == "linear" else 1
@@ -223,8 +224,8 @@ def _trades(symbol: str) -> Make:
     return make
 
 
-def _aggregates(symbol: str, market_type: str) -> Make:
-    name, size = NAMES["agg_trade"], _size(symbol, market_type)
+def _aggregates(symbol: str, size: str | None) -> Make:
+    name = NAMES["agg_trade"]
 
     def make(raw: msgspec.Raw, made: Made, item: int) -> Row:
         row = _aggregate(raw)
@@ -241,8 +242,8 @@ def _aggregates(symbol: str, market_type: str) -> Make:
     return make
 
 
-def _candles(symbol: str, market_type: str) -> Make:
-    size, name = _size(symbol, market_type), f"{NAMES['kline']} {INTERVAL}"
+def _candles(symbol: str, size: str | None) -> Make:
+    name = f"{NAMES['kline']} {INTERVAL}"
 
     def make(raw: msgspec.Raw, made: Made, item: int) -> Row:
         row = _candle(raw)
@@ -307,6 +308,13 @@ def _interests(symbol: str, market_type: str) -> Make:
     return make
 
 
-def _size(symbol: str, market_type: str) -> str | None:
-    """What one contract is worth in quote, where quantities are contracts."""
-    return inverse.Sizes()[symbol] if market_type == "inverse" else None
+def _size(polled: Polled, market_type: str) -> str | None:
+    """What one contract is worth in quote, where quantities are contracts: as its listing says, and by the venue's rule
+    of one that is over. Raises Malformed.
+    """
+    symbol = polled.symbols[0].upper()
+    if market_type != "inverse":
+        return None
+    if not polled.known and inverse.NAMED(symbol) is not None:
+        return inverse.Sizes()[symbol]
+    return past.worth(polled, symbol)

@@ -7,6 +7,8 @@ listings only stays where it is: hours of silence are ordinary there, and acknow
 
 from __future__ import annotations
 
+import re
+
 from collectors.exchanges.binance import wire
 from collectors.exchanges.binance.depth import FUTURES_POOL, FUTURES_WEIGHTS, Depth
 from collectors.exchanges.binance.futures import CHANNELS, MARKET, PATHS, PUBLIC
@@ -56,6 +58,10 @@ __all__ = [
     "POLLS",
     "sizes",
 ]
+
+
+NAMED = re.compile("[A-Z0-9]+USD_(PERP|[0-9]{6})").fullmatch
+"""Contracts for which the rule of `Sizes` holds."""
 
 
 class Sizes(dict[str, str]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from collectors.adapters.archives import LINES, Archive, Dataset, always, unchanged
+from collectors.adapters.archives import LINES, Archive, Dataset, Symbols, always, unchanged
 from market.times import MS
 
 if TYPE_CHECKING:
@@ -109,6 +109,11 @@ def _condition(frame: pl.DataFrame, of: Reading, name: str) -> dict[str, pl.Seri
     return {"condition": frame[name].replace(_RPI)}
 
 
+_INVERSE = "[A-Z0-9]{1,30}USD([HMUZ][0-9]{2})?"
+_SYMBOLS = {
+    "linear": Symbols(f"(?!{_INVERSE}$)[A-Z0-9-]{{1,40}}", "BTCUSDT"), "inverse": Symbols(_INVERSE, "BTCUSD"),
+}  # fmt: skip
+"""Files of both lie in one place: only the name says which a contract is."""
 ARCHIVE = Archive(
     base="https://public.bybit.com",
     listing="https://public.bybit.com",
@@ -120,7 +125,7 @@ ARCHIVE = Archive(
     datasets=(
         Dataset(
             kind="trade", read=trade, identity=("trade_id",), units=always("s"), packing="gz", optional=1,
-            paths={each: {"daily": "trading/{symbol}/{symbol}{date}.csv.gz"} for each in FUTURES},
+            symbols=_SYMBOLS, paths={each: {"daily": "trading/{symbol}/{symbol}{date}.csv.gz"} for each in FUTURES},
             header=dict.fromkeys(
                 FUTURES,
                 "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional,RPI",
@@ -138,7 +143,8 @@ ARCHIVE = Archive(
         ),
         Dataset(
             kind="book_delta", read=book_delta, identity=("last_id",), units=always("ms"), base=BOOKS, lines="json",
-            streamed=False, alone=True, varies=_depth, header=dict.fromkeys(("spot", *FUTURES), "line"),
+            symbols=_SYMBOLS, streamed=False, alone=True, varies=_depth,
+            header=dict.fromkeys(("spot", *FUTURES), "line"),
             paths={
                 each: {"daily": f"orderbook/{each}/{{symbol}}/{{date}}_{{symbol}}_ob{{levels}}.data.zip"}
                 for each in ("spot", *FUTURES)

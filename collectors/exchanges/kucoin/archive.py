@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from collectors.adapters.archives import Archive, Dataset, Period, always
+from collectors.adapters.archives import Archive, Dataset, Period, Symbols, always
 from market.times import DAY, HOUR, MINUTE, MS
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ def _paths(name: str, *markets: str) -> dict[str, dict[Period, str]]:
     return {market: {"daily": f"{FOLDERS[market]}/daily/{name}/{middle}-{{date}}.zip"} for market in markets}
 
 
+_INVERSE = "[A-Z0-9]{1,20}USDM|[A-Z0-9]{1,20}M[HMUZ][0-9]{2}"
+_SYMBOLS = {
+    "linear": Symbols(f"(?!({_INVERSE})$)[A-Z0-9]{{1,40}}", "XBTUSDTM"), "inverse": Symbols(_INVERSE, "XBTUSDM"),
+}  # fmt: skip
+"""Files of both lie in one place: only the name says which a contract is."""
 ARCHIVE = Archive(
     base="https://historical-data.kucoin.com",
     listing="https://historical-data.kucoin.com",
@@ -101,7 +106,7 @@ ARCHIVE = Archive(
     datasets=(
         Dataset(
             kind="trade", paths=_paths("trades", "spot", *FUTURES), read=trade, identity=("trade_id",),
-            units=always("ms"), sized=FUTURES, streamed=False, alone=True,
+            units=always("ms"), sized=FUTURES, streamed=False, alone=True, symbols=_SYMBOLS,
             header=dict.fromkeys(("spot", *FUTURES), "trade_id,trade_time,price,size,side"),
         ),
         Dataset(
@@ -112,12 +117,14 @@ ARCHIVE = Archive(
         Dataset(
             kind="kline", paths=_paths("klines", *FUTURES), read=kline, identity=("interval", "open_time"),
             units=always("s", "ms"), whole=True, optional=1, sizeable=FUTURES,
+            symbols=_SYMBOLS,
             header=dict.fromkeys(FUTURES, "time,open,high,low,close,volume"),
             intervals=dict.fromkeys(FUTURES, INTERVALS),
         ),
         Dataset(
             kind="funding_rate", paths=_paths("fundingRates", *FUTURES), read=funding_rate, identity=("ts_event",),
-            units=always("s", "ms"), whole=True, header=dict.fromkeys(FUTURES, "symbol,time,fundingRate"),
+            units=always("s", "ms"), whole=True, symbols=_SYMBOLS,
+            header=dict.fromkeys(FUTURES, "symbol,time,fundingRate"),
         ),
     ),
 )  # fmt: skip

@@ -32,14 +32,16 @@ _BOOKS: dict[Period, str] = {
     "daily": "okx/match/orderbook/pro/L2/400lv/daily/{day}/{symbol}-L2orderbook-400lv-{date}.tar.gz"
 }
 _PAIR, _EXPIRY = "[A-Z0-9]{1,20}-[A-Z0-9_]{1,20}", "-[0-9]{6}"
+_LINEAR, _INVERSE = "[A-Z0-9]{1,20}-(?!USD-)[A-Z0-9_]{1,20}", "[A-Z0-9]{1,20}-USD"
+"""Files of both lie in one place: only the name says which a contract is."""
 _SYMBOLS = {
     "spot": Symbols(_PAIR, "BTC-USDT"),
-    "linear": Symbols(f"{_PAIR}-SWAP", "BTC-USDT-SWAP"),
-    "inverse": Symbols(f"{_PAIR}-SWAP", "BTC-USD-SWAP"),
+    "linear": Symbols(f"{_LINEAR}-SWAP", "BTC-USDT-SWAP"),
+    "inverse": Symbols(f"{_INVERSE}-SWAP", "BTC-USD-SWAP"),
 }
 _DATED = {
-    "linear": Symbols(_PAIR + _EXPIRY, "BTC-USDT-261225"),
-    "inverse": Symbols(_PAIR + _EXPIRY, "BTC-USD-261225"),
+    "linear": Symbols(_LINEAR + _EXPIRY, "BTC-USDT-261225"),
+    "inverse": Symbols(_INVERSE + _EXPIRY, "BTC-USD-261225"),
 }
 _SIDE = pl.List(pl.List(pl.String))
 _LINE = pl.Struct({"instId": pl.String, "action": pl.String, "ts": pl.String, "bids": _SIDE, "asks": _SIDE})
