@@ -2,7 +2,8 @@
 
 Hot files and days of observed kinds come from their raw segments as long as every one of these is there; bars and
 samples come from the days beside them. What cannot be made again is a gap with the cause `bitrot`, and no reader meets
-the broken file any more. A raw segment or frames file whose rows are in the tables is a copy that was lost: no gap.
+the broken file any more; so is the time of rows that raw never had, as those of files that were taken in. A raw segment
+or frames file whose rows are in the tables is a copy that was lost: no gap.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from compactor import retention, view
 from compactor.heal import aside, heal, told
 from compactor.jobs import SAMPLES
 from lake import durable, sources
+from lake.checks import REPARSES
 from lake.errors import CommitConflict
 from lake.layout import meta_path
 from lake.links import link_of
-from lake.rows import CheckRow, FileRow, SegmentRow
+from lake.rows import FILES, CheckRow, FileRow, SegmentRow
 from lake.scrub import Target, Verdict, examine
 from lake.writer import LakeWriter
 from market.kinds import BARS, Contiguous, kind
-from market.session import Gap
+from market.session import EVERY_SYMBOL, Gap
+from market.times import Interval, union
 from runtime import caring, telemetry
 
 Outcome = Literal["remade", "restored", "lost", "dropped", "left", "held", "settled"]
@@ -108,7 +111,7 @@ def _day(writer: LakeWriter, row: FileRow, verdict: Verdict, now: int) -> Outcom
         segments = _segments(writer, row)
     # hot bars that are gone leave nothing out: the day's close makes its bars from the trades
     again = bool(cursors) or segments is not None or row.kind in BARS
-    gaps = [] if again else [_gap(row, verdict, now)]
+    gaps = [_gap(row, verdict, now)] if not again else [] if segments is None else _beyond_raw(writer, row, now)
     found = aside(writer, row.path, row.rows, REASON[verdict], now)
     writer.publish(
         remove=[row.path], segments=dict.fromkeys(segments or (), "sealed"), cursors=cursors, quarantine=[found],
@@ -120,7 +123,7 @@ def _day(writer: LakeWriter, row: FileRow, verdict: Verdict, now: int) -> Outcom
             exchange=gap.exchange, market_type=gap.market_type, kind=gap.kind, symbol=gap.symbol, cause=gap.cause,
             ts_from=gap.ts_from, ts_to=gap.ts_to, missing=gap.missing,
         )  # fmt: skip
-    return "remade" if again else "lost"
+    return "lost" if gaps else "remade"
 
 
 def _restored(writer: LakeWriter, row: FileRow, verdict: Verdict, now: int) -> bool:
@@ -155,12 +158,39 @@ def _segments(writer: LakeWriter, row: FileRow) -> list[str] | None:
     return made if all((writer.root / path).is_file() for path in made) else None
 
 
+def _beyond_raw(writer: LakeWriter, row: FileRow, now: int) -> list[Gap]:
+    """Where the file may have had rows that no line in raw/ tells: of files that were taken in, or of frames that were
+    read again. What they are is not known any more.
+    """
+    mine, manifest = Interval(row.ts_min, row.ts_max + 1), writer.manifest
+    files = {one.session for one in manifest.sessions(row.exchange, row.market_type) if one.source in FILES}
+    symbols = None if row.symbol is None else [row.symbol, EVERY_SYMBOL]
+    told = manifest.coverage(row.exchange, row.market_type, row.kind, symbols, overlapping=mine)
+    spans = union(Interval(one.ts_from, one.ts_to).clip(mine) for one in told if one.session in files)
+    if any(check.check in REPARSES and check.count for check in manifest.checks(row.path)):
+        spans = [mine]
+    return [
+        Gap(
+            gap_id=f"{_name(row)}-{span.start}",
+            exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or EVERY_SYMBOL,
+            ts_from=span.start, ts_to=span.end, id_from=None, id_to=None,
+            cause="bitrot", proof="checksum", state="open", session=None, detected_at=now,
+            detail=f"{row.path} is made again from raw segments, which do not have all of it",
+        )
+        for span in spans
+    ]  # fmt: skip
+
+
+def _name(row: FileRow) -> str:
+    return f"bitrot-{hashlib.sha256(row.path.encode()).hexdigest()[:24]}"
+
+
 def _gap(row: FileRow, verdict: Verdict, now: int) -> Gap:
     numbered = any(isinstance(check, Contiguous) for check in kind(row.kind).checks)
     known = numbered and row.symbol is not None and row.seq_min is not None and row.seq_max is not None
     return Gap(
-        gap_id=f"bitrot-{hashlib.sha256(row.path.encode()).hexdigest()[:24]}",
-        exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or "*",
+        gap_id=_name(row),
+        exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or EVERY_SYMBOL,
         ts_from=row.ts_min, ts_to=row.ts_max + 1,
         id_from=row.seq_min if known else None, id_to=(row.seq_max or 0) + 1 if known else None,
         cause="bitrot", proof="checksum", state="open", session=None, detected_at=now,

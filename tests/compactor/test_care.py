@@ -3,17 +3,21 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 
 from compactor import bitrot, care
 from compactor.care import BackupService, ScrubService, scrub_once
 from compactor.config import BackupConfig, ScrubConfig
-from lake import backup, scrub
+from lake import backup, layout, scrub
+from lake.checks import REPARSED_ADDED
 from lake.errors import CommitConflict, CorruptManifest, ManifestBusy, StorageFailed
+from lake.rows import CheckRow, SegmentRow, SessionRow
 from lake.scrub import Target
+from market.session import Coverage
 from market.times import DAY, MINUTE, SECOND
 from tests.support.clock import ManualClock
-from tests.support.lakes import TestLake
+from tests.support.lakes import STREAM, TestLake, bar_table
 from tests.support.market_rows import T0, trade
 
 NOW = T0 + 30 * DAY
@@ -338,9 +342,73 @@ def test_a_twin_that_is_broken_too_is_none(lake):
     assert bitrot.set_right(lake.writer, target_of(day), "altered", NOW) == "lost"
 
 
-def test_hot_bars_that_are_lost_are_no_gap(lake):
-    from tests.support.lakes import bar_table
+def raw(lake, number, date=T0, **changed):
+    """A segment with rows of that day, transformed where nothing else is said."""
+    path = layout.raw_path("binance", "linear", "trade", date, "node", number)
+    held = {"state": "transformed", "rows": 5, "event_min": T0, "event_max": T0 + MINUTE} | changed
+    if held["state"] == "transformed":
+        (lake.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (lake.root / path).write_bytes(b"{}")
+    row = SegmentRow(path=path, **STREAM, kind="trade", period_start=date, period_end=date + MINUTE, **held)
+    lake.writer.record(segments=[msgspec.structs.replace(row, state="sealed")])
+    lake.writer.publish(segments={path: row.state}, now=date)
+    return path
 
+
+def broken(lake, file, verdict="missing"):
+    for name in {file.path, file.path.replace("versions/", "tables/")}:
+        (lake.root / name).unlink()
+    return bitrot.set_right(lake.writer, target_of(file), verdict, NOW)
+
+
+def test_a_day_that_raw_has_whole_is_made_again_from_it(lake):
+    path = raw(lake, 1)
+    raw(lake, 2, rows=0, state="deleted")  # a minute in which nothing came
+    assert broken(lake, lake.day("trade", rows())) == "remade"
+    assert lake.writer.manifest.segment(path).state == "sealed"
+    assert lake.writer.manifest.gaps() == []
+
+
+@pytest.mark.parametrize("level", ["day", "part"])
+def test_rows_of_a_taken_in_file_that_are_lost_with_a_day_are_a_gap_although_raw_makes_the_rest_again(lake, level):
+    path = raw(lake, 1)
+    session = SessionRow(
+        session="node-1-0", **STREAM, source="archive", url="https://data/x.zip#sha256=0", opened_at=T0, closed_at=T0
+    )
+    live = msgspec.structs.replace(session, session="node-2-0", source="ws")
+    lake.writer.record_sessions([session, live])
+    stream = STREAM | {"kind": "trade"}
+    lake.writer.record_coverage([
+        Coverage(**stream, symbol="BTCUSDT", session="node-1-0", ts_from=T0 - DAY, ts_to=T0 + MINUTE),
+        Coverage(**stream, symbol="BTCUSDT", session="node-2-0", ts_from=T0 + MINUTE, ts_to=T0 + DAY),
+        Coverage(**stream, symbol="ETHUSDT", session="node-1-0", ts_from=T0, ts_to=T0 + DAY),
+    ])  # fmt: skip
+    assert broken(lake, getattr(lake, level)("trade", rows())) == "lost"
+    assert lake.writer.manifest.segment(path).state == "sealed"
+    (gap,) = lake.writer.manifest.gaps()
+    ends = {"day": T0 + MINUTE, "part": T0 + 4 * MINUTE + 1}  # a part has rows of every symbol
+    assert (gap.ts_from, gap.ts_to, gap.id_from) == (T0, ends[level], None)
+    assert (gap.cause, gap.state, gap.symbol) == ("bitrot", "open", "BTCUSDT" if level == "day" else "*")
+
+
+def test_rows_that_frames_told_otherwise_are_a_gap_where_raw_makes_their_day_again(lake):
+    raw(lake, 1)
+    day = lake.day("trade", rows())
+    lake.writer.publish(checks=[CheckRow(path=day.path, check=REPARSED_ADDED, symbol="", count=1)], now=T0)
+    assert broken(lake, day) == "lost"
+    (gap,) = lake.writer.manifest.gaps()
+    assert (gap.ts_from, gap.ts_to, gap.cause) == (T0, T0 + 4 * MINUTE + 1, "bitrot")
+
+
+def test_a_broken_sample_of_books_or_bar_asks_for_no_raw(lake):
+    raw(lake, 1)
+    bars = lake.day("bar_1m", bar_table(rows()))
+    assert broken(lake, bars) == "remade"
+    assert lake.writer.manifest.cursor(f"compactor/bars/binance/linear/{bars.date}") == 1
+    assert lake.writer.manifest.gaps() == []
+
+
+def test_hot_bars_that_are_lost_are_no_gap(lake):
     bars = lake.part("bar_1m", bar_table(rows()))
     (lake.root / bars.path).unlink()
     assert bitrot.set_right(lake.writer, target_of(bars), "missing", NOW) == "remade"
