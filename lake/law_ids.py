@@ -15,6 +15,7 @@ from lake.checks import Hole, Ids
 from lake.commits import Start, Void
 from lake.finding import Finding
 from lake.ledger import Entry
+from lake.rows import CertificateRow
 from market.errors import Malformed
 from market.session import Coverage, Gap
 from market.times import Interval, covers, intersect, subtract, text, union
@@ -23,6 +24,7 @@ MISSING = ("open", "unrepairable")
 RESET = "id_reset"
 SHOWN = 5
 """Holes of one symbol that are named one by one."""
+FROM_LEDGER = "dl rebuild takes it from the ledger"
 HOLE_HINT = "the frames of that time may still have them: dl verify --frames; then dl replay them into a new lake"
 
 
@@ -126,11 +128,13 @@ def _range(ids: Interval) -> str:
     return str(ids.start) if ids.length == 1 else f"{ids.start}..{ids.end - 1}"
 
 
-class GapTale:
-    """Which gap rows the ledger tells of, and when it did."""
+class Tale:
+    """Which gap rows the ledger tells of, and when it did; and what it says of them and in certificates."""
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[int, Gap]] = {}
+        self._facts: dict[str, set[tuple[object, ...]]] = {}
+        self._certified: dict[str, set[int]] = {}
         self._held: tuple[int, _Commit] | None = None
 
     def take(self, entry: Entry) -> None:
@@ -150,8 +154,9 @@ class GapTale:
             if entry.type == "commit":
                 self._held = (entry.at, entry.read(_Commit))
             elif entry.type == "gap":
-                gap = entry.read(Gap)
-                self._told[gap.gap_id] = (entry.at, gap)
+                self._gap(entry.at, entry.read(Gap))
+            elif entry.type == "certificate":
+                self._certificate(entry.read(CertificateRow))
         except Malformed:
             return  # whoever reads the ledger for its own sake says so
 
@@ -159,14 +164,38 @@ class GapTale:
         """What follows a commit without taking it back says that it took place."""
         if self._held is not None:
             at, commit = self._held
-            self._told |= {gap.gap_id: (at, gap) for gap in commit.gaps}
+            for gap in commit.gaps:
+                self._gap(at, gap)
+            for row in commit.certificates:
+                self._certificate(row)
             self._held = None
+
+    def _gap(self, at: int, gap: Gap) -> None:
+        self._told[gap.gap_id] = (at, gap)
+        self._facts.setdefault(gap.gap_id, set()).add(_facts(gap))
+
+    def _certificate(self, row: CertificateRow) -> None:
+        self._certified.setdefault(row.path, set()).add(_said(row))
+
+    def altered(self, gaps: Iterable[Gap], certificates: Iterable[CertificateRow]) -> list[Finding]:
+        """Gaps and certificates of the manifest that say what the ledger never told of them."""
+        self._settle()
+        found = []
+        for gap in gaps:
+            told = self._facts.get(gap.gap_id, {_facts(gap)})
+            if any(fact not in every for fact, every in zip(_facts(gap), zip(*told, strict=True), strict=True)):
+                problem = f"{gap.symbol}: the manifest has a gap ({gap.state}, {gap.cause}{_span(gap)})"
+                where = f"{gap.exchange}/{gap.market_type}/{gap.kind}"
+                found.append(Finding("error", where, f"{problem}, the ledger tells of another", FROM_LEDGER))
+        odd = [row.path for row in certificates if _said(row) not in self._certified.get(row.path, {_said(row)})]
+        problem = "its certificate is not as the ledger tells it"
+        return found + [Finding("error", path, problem, FROM_LEDGER) for path in odd]
 
     def lost(self, held: Iterable[Gap], before: int) -> list[Finding]:
         """Gaps told before `before` (us) that are not among `held`, the manifest's."""
         known = {gap.gap_id for gap in held}
         return [
-            Finding("error", f"{g.exchange}/{g.market_type}/{g.kind}", _words(g), "dl rebuild takes it from the ledger")
+            Finding("error", f"{g.exchange}/{g.market_type}/{g.kind}", _words(g), FROM_LEDGER)
             for gap_id, (at, g) in sorted(self._told.items())
             if gap_id not in known and at < before
         ]
@@ -176,14 +205,27 @@ class _Commit(msgspec.Struct):
     epoch: int = 0
     version: int = 0
     gaps: tuple[Gap, ...] = ()
+    certificates: tuple[CertificateRow, ...] = ()
+
+
+def _facts(gap: Gap) -> tuple[object, ...]:
+    """What of a gap is as it was told once, by whichever report."""
+    return gap.state, gap.ts_from, gap.ts_to, gap.id_from, gap.id_to
+
+
+def _said(row: CertificateRow) -> int:
+    return hash(msgspec.json.encode(row, order="sorted"))
 
 
 def _words(gap: Gap) -> str:
+    return f"{gap.symbol}: the ledger tells of a gap ({gap.cause}{_span(gap)}), the manifest does not"
+
+
+def _span(gap: Gap) -> str:
     ids = ""
     if gap.id_from is not None and gap.id_to is not None and gap.id_from < gap.id_to:
         ids = f", ids {_range(Interval(gap.id_from, gap.id_to))}"
-    when = f"{text(gap.ts_from)} to {text(gap.ts_to) if gap.ts_to is not None else 'now'}"
-    return f"{gap.symbol}: the ledger tells of a gap ({gap.cause}, {when}{ids}), the manifest does not"
+    return f", {text(gap.ts_from)} to {text(gap.ts_to) if gap.ts_to is not None else 'now'}{ids}"
 
 
 def gaps_of(gaps: Iterable[Gap]) -> Mapping[tuple[str, str, str], list[Gap]]:

@@ -20,7 +20,7 @@ from lake.digest import SPECS, ContentDigest
 from lake.errors import LakeError
 from lake.finding import AGAIN, LOST, Finding
 from lake.law import MarketLaw, StreamLaw, prove
-from lake.law_ids import GapTale
+from lake.law_ids import FROM_LEDGER, Tale
 from lake.ledger import BadEntry, read_ledger
 from lake.links import link_of
 from lake.manifest_reads import Snapshot
@@ -29,10 +29,15 @@ from lake.rows import CertificateRow, FileRow, SegmentRow
 from market.errors import MarketError
 from market.kinds import Contiguous, kind
 from market.session import Gap
-from market.times import Interval, intersect, text, union
+from market.times import DAY, SECOND, Interval, intersect, parse, text, union
 
 __all__ = ["AGAIN", "LOST", "Finding", "IdLaw", "Verification", "id_law", "verify_lake"]
 Report = Callable[[int, int, str], None]
+FOUND_BY = (
+    "exchange", "market_type", "kind", "symbol", "level", "date", "hour", "revision", "ts_min", "ts_max", "seq_min",
+    "seq_max",
+)  # fmt: skip
+"""What a file is found by, as its row and its footer say it."""
 NOT_OURS = "nothing of the lake reads it: move it away"
 
 
@@ -113,7 +118,7 @@ def verify_lake(root: Path, snapshot: Snapshot, report: Report) -> Verification:
     result.findings += law.findings
     _proofs(files, certificates, result)
     result.findings += _disputed(files, snapshot)
-    result.findings += _ledger(root, snapshot)
+    result.findings += _ledger(root, snapshot, certificates.values())
     result.findings += _strangers(root, files, known, snapshot.files(state="retired"))
     sets = feature_care.verify(root, snapshot, lambda done, _, what: report(total + done, total + len(files), what))
     result.features, result.bytes = sets.files, result.bytes + sets.bytes
@@ -164,9 +169,11 @@ def _about(path: Path, error: LakeError) -> str:
     return error.message.removeprefix(f"{path} ").removeprefix(f"{path.name} ")
 
 
-def _ledger(root: Path, snapshot: Snapshot) -> list[Finding]:
-    """Damaged lines of the ledger, whose word is in the manifest still, and gaps that only the ledger tells of."""
-    tale = GapTale()
+def _ledger(root: Path, snapshot: Snapshot, certificates: Iterable[CertificateRow]) -> list[Finding]:
+    """Damaged lines of the ledger, whose word is in the manifest still, gaps that only the ledger tells of, and what of
+    gaps and `certificates` a whole ledger tells otherwise.
+    """
+    tale = Tale()
     found: list[Finding] = []
 
     def bad(entry: BadEntry) -> None:
@@ -176,7 +183,8 @@ def _ledger(root: Path, snapshot: Snapshot) -> list[Finding]:
 
     for entry in read_ledger(root, bad):
         tale.take(entry)
-    return found + tale.lost(snapshot.gaps(), _newest(snapshot))
+    gaps = snapshot.gaps()
+    return found + tale.lost(gaps, _newest(snapshot)) + ([] if found else tale.altered(gaps, certificates))
 
 
 def _newest(snapshot: Snapshot) -> int:
@@ -203,6 +211,10 @@ def _check_file(
     if footer.rows != row.rows:
         problem = f"holds {footer.rows} rows, the manifest says {row.rows}"
         result.findings.append(Finding("error", row.path, problem, LOST))
+    if wrong := [name for name in FOUND_BY if getattr(row, name) != getattr(footer, name)]:
+        told = ", ".join(f"{name} {getattr(footer, name)}, not {getattr(row, name)}" for name in wrong)
+        problem = f"has {told} as the manifest says: readers may not find its rows"
+        result.findings.append(Finding("error", row.path, problem, "dl rebuild takes it from the file's footer"))
     if row.level == "day":
         result.findings += _check_link(root, row)
         _check_certificate(root, row, certificate, snapshot, result)
@@ -245,6 +257,7 @@ def _check_certificate(
     if certificate.content_digest not in found:
         problem = f"content digest {found[-1][:16]}…, its certificate says {certificate.content_digest[:16]}…"
         result.findings.append(Finding("error", row.path, problem, LOST))
+    result.findings += _check_coverage(row, certificate, snapshot)
     contiguous = any(isinstance(check, Contiguous) for check in kind(row.kind).checks)
     if contiguous and certificate.first_id is not None:
         law = id_law(row, sum(len(c) for c in ids), certificate, snapshot)
@@ -255,6 +268,20 @@ def _check_certificate(
                 f" + missing {law.missing} = {law.stored + law.void + law.missing}"
             )
             result.findings.append(Finding("error", row.path, problem, "run: dl gaps, then dl compact"))
+
+
+def _check_coverage(row: FileRow, certificate: CertificateRow, snapshot: Snapshot) -> list[Finding]:
+    """Coverage only grows: what a certificate counted of it is there still. That of bars is of their trades."""
+    if kind(row.kind).derived:
+        return []
+    start = parse(row.date)
+    day = Interval(start, start + DAY)
+    held = snapshot.coverage(row.exchange, row.market_type, row.kind, row.symbol, overlapping=day)
+    seconds = sum(span.length for span in union(Interval(c.ts_from, c.ts_to).clip(day) for c in held)) / SECOND
+    if seconds >= certificate.covered_seconds:
+        return []
+    problem = f"{seconds:,.3f} s of its day are covered, its certificate says {certificate.covered_seconds:,.3f}"
+    return [Finding("error", row.path, problem, FROM_LEDGER)]
 
 
 def id_law(row: FileRow, stored: int, certificate: CertificateRow, snapshot: Snapshot) -> IdLaw:

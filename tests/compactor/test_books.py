@@ -6,6 +6,7 @@ import sqlite3
 import pyarrow.compute as pc
 import pytest
 
+from compactor import carry, view
 from compactor.config import CompactorConfig
 from compactor.sampler import Sampler
 from compactor.service import compact_once
@@ -89,6 +90,17 @@ def test_a_day_opens_with_the_book_that_the_one_before_it_left(lake):
     held = certificate(lake, D2)
     assert (held.rows, held.crossed, held.late, held.out_of_order, days(lake)[D2].rows) == (2, 0, 0, 0, 3)
     assert verify_lake(lake.root, lake.writer.manifest, lambda *_: None).findings == []
+
+
+def test_what_a_day_opens_with_comes_once_however_its_rows_are_cut(lake):
+    in_parts(lake, FIRST + SECOND_DAY)
+    compact(lake)
+    day = parquet.read(lake.root / days(lake)[D2].path)
+    ours, rows = day.slice(0, 1), day.slice(1)
+    pieces = [rows.slice(place, 1) for place in range(rows.num_rows)]
+    assert len(pieces) == 2
+    found = [row for piece in carry.opened(iter(pieces), ours) for row in piece.to_pylist()]
+    assert found == day.to_pylist()
 
 
 def test_a_book_of_the_second_day_comes_from_its_own_file_alone(lake):
@@ -220,6 +232,7 @@ def test_samples_follow_a_revision_of_their_updates(lake):
     assert after[D1] == before[D1]
     assert (after[D2].revision, before[D2].revision) == (1, 0)
     assert after[D2].rows > before[D2].rows
+    assert view.cursors(lake.writer.manifest, view.SAMPLES_DUE) == {}
 
 
 def test_books_are_not_sampled_unless_it_is_asked_for(lake):

@@ -91,6 +91,8 @@ def test_final_waits_for_no_delay_but_for_segments_that_are_not_read_yet():
     assert len(plan(View([file(0)], progress={TRADE: Progress(END)}), END, RULES, final=True)) == 1
     assert plan(View([file(0)], progress={TRADE: waiting}), END, RULES, final=True) == []
     assert plan(View([file(0)], progress={TRADE: Progress(END - 1)}), END - 1, RULES, final=True) == []
+    assert plan(View([file(0)], progress={TRADE: Progress(END - 1, open=True)}), END, RULES, final=True) == []
+    assert len(plan(View([file(0)], progress={TRADE: Progress(END, open=True)}), END, RULES, final=True)) == 1
 
 
 def test_a_closed_day_is_revised_at_most_once_an_interval():

@@ -198,6 +198,10 @@ def test_a_gap_that_is_partly_stored_keeps_its_rest_open_and_the_law_holds(lake)
     compact(lake)
     gaps = lake.writer.manifest.gaps(state="open")
     assert sorted((gap.id_from, gap.id_to) for gap in gaps) == [(3, 5), (6, 9)]
+    assert sorted((gap.ts_from, gap.ts_to) for gap in gaps) == [
+        (T0 + 2 * MINUTE, T0 + 5 * MINUTE),
+        (T0 + 5 * MINUTE, T0 + 9 * MINUTE),
+    ]
     held = certificate(lake)
     assert held.last_id - held.first_id + 1 == held.rows + held.void + held.missing
     assert held.gap_seconds == (3 + 4) * 60
@@ -256,7 +260,7 @@ def test_bars_over_a_gap_that_is_closed_without_a_row_are_made_again_and_no_othe
         lake.cover(T0, END, symbol)
     lake.gap(T0 + 5 * MINUTE + 1, T0 + 6 * MINUTE - 1)
     compact(lake)
-    assert flagged(lake, "BTCUSDT") == (1, 1)
+    assert (flagged(lake, "BTCUSDT"), flagged(lake, "ETHUSDT")) == ((1, 1), (0, 0))
     other = day_files(lake, "bar_1m")["ETHUSDT"]
     assert recertify(lake.writer, [closed_gap(lake)], LATER + HOUR) == 1
     compact(lake, LATER + HOUR)

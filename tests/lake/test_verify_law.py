@@ -15,6 +15,7 @@ import pytest
 from collectors.config import CollectorsConfig
 from collectors.replay import replay
 from lake import parquet
+from lake.errors import CommitConflict
 from lake.law_ids import IdCount, StreamIds
 from lake.manifest import Manifest
 from lake.publish import Placement, publish
@@ -24,7 +25,7 @@ from lake.writer import LakeWriter
 from market.session import Coverage, Gap
 from market.times import MINUTE, SECOND
 from tests.support import proven, written
-from tests.support.proven import NOW
+from tests.support.proven import LATER, NOW
 from tests.support.written import MS, T0, combined, line
 
 
@@ -125,6 +126,21 @@ def test_it_holds_before_anything_is_transformed_and_without_raw(tmp_path: Path,
     assert (law(found).lines, law(found).rows) == (37, 37)
 
 
+def test_of_a_day_of_which_some_raw_is_gone_the_rest_is_proven(tmp_path: Path) -> None:
+    lake = proven.midnight_lake(tmp_path / "lake")
+    with LakeWriter.open(lake, "box", LATER) as writer:
+        rows = [row for row in writer.manifest.segments(kind="trade") if row.rows and "date=2025-11-20" in row.path]
+        (lake / rows[0].path).unlink()
+        writer.publish(segments={rows[0].path: "deleted"}, now=LATER)
+    assert len(rows) > 1
+    assert said(verify(lake)) == []
+    day = next(row for row in files(lake, "trade", "day") if row.date == "2025-11-20")
+    table = parquet.read(lake / day.path)
+    last = table.column("seq")[table.num_rows - 1].as_py()
+    without(lake, day, lambda table: pc.not_equal(table.column("seq"), last))
+    assert any(f"BTCUSDT: 1 (id {last}) of it are in no table" in text for text in said(verify(lake)))
+
+
 @pytest.mark.parametrize("level", ["day", "part"])
 def test_a_row_that_is_gone_is_named_by_its_segment_symbol_and_id(lake: Path, level: str) -> None:
     gone = 1005 if level == "day" else 1045
@@ -179,6 +195,45 @@ def test_a_gap_row_without_ids_that_is_gone_is_named_by_the_ledger_alone(lake: P
     texts = said(verify(lake))
     assert len(texts) == 1
     assert texts[0].startswith("binance/linear/quote: BTCUSDT: the ledger tells of a gap")
+
+
+ALTERED = {
+    "UPDATE certified SET missing = 0 WHERE kind = 'trade'": "its certificate is not as the ledger tells",
+    "UPDATE certified SET reproduced = 1 WHERE kind = 'quote'": "its certificate is not as the ledger tells",
+    "UPDATE gaps SET state = 'void'": "BTCUSDT: the manifest has a gap (void, jump, ",
+    "UPDATE gaps SET ts_to = ts_to + 1000000": "ids 1010..1012), the ledger tells of another",
+    "UPDATE coverage SET ts_to = ts_to - 1000000 WHERE kind = 'quote'": "28.000 s of its day are covered, its",
+    "DELETE FROM coverage WHERE kind = 'trade'": "0.000 s of its day are covered, its certificate says 29.000",
+    "UPDATE files SET ts_max = ts_max - 9 WHERE level = 'part' AND kind = 'trade'": "readers may not find its rows",
+    "UPDATE files SET symbol = 'ETHUSDT' WHERE level = 'day' AND kind = 'quote'": "symbol BTCUSDT, not ETHUSDT as the",
+}
+
+
+@pytest.mark.parametrize("change", ALTERED)
+def test_what_the_manifest_says_otherwise_than_the_ledger_or_a_footer_is_named(lake: Path, change: str) -> None:
+    assert execute(lake, change)
+    assert any(ALTERED[change] in text for text in said(verify(lake)))
+
+
+def test_of_what_was_told_several_times_each_is_true_and_a_ledger_that_lost_lines_accuses_nobody(lake: Path) -> None:
+    with LakeWriter.open(lake, "box", NOW) as writer:
+        (gap,) = writer.manifest.gaps(kind="trade")
+        writer.record_gaps([msgspec.structs.replace(gap, state="unrepairable", closed_at=NOW)])
+        writer.record_gaps([gap])  # an older report, which opens nothing again
+        day = writer.manifest.files("trade", level="day")[0]
+        row = writer.manifest.certificates(day.path)[-1]
+        anew = msgspec.structs.replace(row, open_gaps=0, reproduced=True, issued_at=NOW)
+        writer.publish(certificates=[anew], now=NOW)
+        lost = msgspec.structs.replace(anew, rows=1)
+        with pytest.raises(CommitConflict):  # taken back
+            writer.publish(certificates=[lost], gaps=[msgspec.structs.replace(gap, ts_to=1)], remove=["none"], now=NOW)
+    assert said(verify(lake)) == []
+    execute(lake, "UPDATE certified SET rows = 1 WHERE kind = 'trade'")
+    execute(lake, "UPDATE gaps SET ts_to = 1")
+    assert len([text for text in said(verify(lake)) if "the ledger tells" in text]) == 2
+    ledger = next((lake / "ledger").iterdir())
+    ledger.write_bytes(ledger.read_bytes() + b"rubbish\n")
+    assert not [text for text in said(verify(lake)) if "the ledger tells" in text]
 
 
 def test_a_day_that_is_live_twice_is_named_with_the_rows_it_doubles(lake: Path) -> None:
