@@ -63,8 +63,9 @@ def verify(
     """Hash and decode every file, recompute every content digest, and prove the ledger law of every stream.
 
     The law: lines = rows + duplicates + set aside + waiting; and of numbered events last - first + 1 = stored + void +
-    missing. With --frames the stored frames go through today's parsers and mergers once more, and every row has to come
-    out as the lake has it, but for those that a gap says are lost. Exit code 1 on any error.
+    missing. What the manifest says of gaps, certificates, coverage and files is held against ledger and files. With
+    --frames the stored frames go through today's parsers and mergers once more, and every row has to come out as the
+    lake has it, but for those that a gap says are lost. Exit code 1 on any error.
     """
     root = lake_root(lake, config)
     if frames:
