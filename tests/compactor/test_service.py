@@ -874,3 +874,16 @@ def test_deleted_bars_that_are_made_again_close_their_gap(lake):
         symbol: ("repaired", "derived") if symbol in there else ("unrepairable", None)
         for symbol in ("BTCUSDT", "ETHUSDT")
     }
+
+
+def test_the_ids_of_a_deleted_day_are_told_by_its_gap(lake):
+    for day in range(3):
+        in_hours(lake, "trade", ticks("BTCUSDT", range(10 * day, 10 * day + 10), T0 + day * DAY))
+    lake.cover(T0, T0 + 3 * DAY)
+    compact(lake, T0 + 4 * DAY)
+    held = {**STREAM, "kind": "trade", "symbol": "BTCUSDT"}
+    with lake.writer.manifest.snapshot() as now:
+        going = deleting.plan(now, *held.values())
+    assert deleting.delete(lake.writer, deleting.Deletion(**held, digest=going.digest), LATER + 3 * DAY).gaps == 3
+    told = sorted((gap.id_from, gap.id_to, gap.cause) for gap in lake.writer.manifest.gaps(kind="trade"))
+    assert told == [(10 * day, 10 * day + 10, "deleted") for day in range(3)]
