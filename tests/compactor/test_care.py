@@ -369,6 +369,16 @@ def test_a_day_that_raw_has_whole_is_made_again_from_it(lake):
     assert lake.writer.manifest.gaps() == []
 
 
+def test_a_day_of_which_some_raw_is_not_on_the_disk_any_more_is_lost(lake):
+    there, gone = raw(lake, 1), raw(lake, 2)
+    (lake.root / gone).unlink()
+    day = lake.day("trade", rows())
+    assert broken(lake, day) == "lost"
+    assert {lake.writer.manifest.segment(path).state for path in (there, gone)} == {"transformed"}
+    (gap,) = lake.writer.manifest.gaps()
+    assert (gap.ts_from, gap.ts_to, gap.id_from, gap.id_to) == (T0, day.ts_max + 1, 0, 5)
+
+
 @pytest.mark.parametrize("level", ["day", "part"])
 def test_rows_of_a_taken_in_file_that_are_lost_with_a_day_are_a_gap_although_raw_makes_the_rest_again(lake, level):
     path = raw(lake, 1)

@@ -180,6 +180,9 @@ def test_duplicates_of_hours_and_days_are_counted_in_the_certificate(lake):
     compact(lake)
     held = certificate(lake)
     assert (held.rows, held.duplicates, held.missing) == (25, 3, 0)
+    lake.part("trade", ticks("BTCUSDT", range(24, 26), session="n-4-1"))
+    compact(lake, LATER + 2 * HOUR)
+    assert (certificate(lake).rows, certificate(lake).duplicates) == (26, 4)
 
 
 def test_an_open_gap_whose_ids_are_all_stored_was_repaired_by_late_events(lake):

@@ -14,17 +14,18 @@ import pytest
 
 from collectors.config import CollectorsConfig
 from collectors.replay import replay
-from lake import parquet
+from lake import law_rows, parquet
 from lake.errors import CommitConflict
 from lake.law_ids import IdCount, StreamIds
 from lake.manifest import Manifest
 from lake.publish import Placement, publish
-from lake.rows import CertificateRow, FileRow
+from lake.rows import CertificateRow, FileRow, SegmentRow
 from lake.verify import Verification, verify_lake
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
 from market.times import MINUTE, SECOND
-from tests.support import proven, written
+from tests.support import market_rows, proven, written
+from tests.support.lakes import TestLake
 from tests.support.proven import LATER, NOW
 from tests.support.written import MS, T0, combined, line
 
@@ -166,6 +167,28 @@ def test_a_row_without_ids_that_is_gone_is_named_by_its_frame(lake: Path) -> Non
     without(lake, files(lake, "quote", "part")[0], lambda table: pc.not_equal(table.column("frame_no"), 6))
     texts = said(verify(lake))
     assert any("BTCUSDT: 1 (id 62) of it are in no table" in text for text in texts)
+
+
+def test_of_rows_without_an_id_none_is_a_copy_of_another(tmp_path: Path) -> None:
+    """Three quotes, of which the venue numbers none, and two rows: one is lost."""
+    held = TestLake(tmp_path)
+    told = [market_rows.quote(market_rows.T0 + n, "99", "100", None, frame_no=n) for n in range(3)]
+    part = held.part("quote", told[:2])
+    held.close()
+    names = ("symbol", "ts_event", "ts_recv", "session", "frame_no", "item", "source", "update_id")
+    (tmp_path / "lines.jsonl").write_bytes(
+        b"".join(msgspec.json.encode({n: row[n] for n in names}) + b"\n" for row in told)
+    )
+    segment = SegmentRow(
+        path="lines.jsonl", exchange="binance", market_type="linear", kind="quote", state="transformed", rows=3,
+        period_start=market_rows.T0, event_min=market_rows.T0, event_max=market_rows.T0 + 2,
+    )  # fmt: skip
+    stored = law_rows.Tally()
+    for frame in law_rows.rows(tmp_path / part.path, "quote"):
+        stored.add(frame)
+    judged = law_rows.RowLaw(tmp_path, "quote", [segment], [part], {}, set())
+    judged.judge(stored)
+    assert [one.problem for one in judged.findings] == ["BTCUSDT: 1 (n-1-1 frame 2 item 0) of it are in no table"]
 
 
 def test_a_gap_row_that_is_gone_is_named_by_the_ledger_and_by_the_ids_it_had(lake: Path) -> None:
