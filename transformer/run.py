@@ -31,6 +31,7 @@ from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
 from market import kinds, times
 from market.session import Gap
 from market.times import HOUR, MINUTE, SECOND, Interval
+from transformer.doubtful import gaps_of_altered
 from transformer.ordering import ordered
 from transformer.plan import BarJob, TransformJob
 from transformer.reader import Read, read_segments
@@ -91,7 +92,7 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     quarantined = [_set_aside(base, row, found, job.now) for row, found in read if found.bad]
     altered = [(row, found) for row, found in read if found.altered]
     result.quarantine = tuple(quarantined)
-    result.gaps = tuple(gap for row, found in altered for gap in _gaps_of_altered(row, found, job.now))
+    result.gaps = tuple(gap for row, found in altered for gap in _gaps(row, found, job.now))
     result.latencies = tuple(_latencies(row, found.table) for row, found in read if found.table.num_rows)
     result.lines = sum(found.lines for _, found in read)
     result.fast = sum(found.fast for _, found in read)
@@ -246,22 +247,10 @@ def _set_aside(root: Path, row: SegmentRow, read: Read, now: int) -> QuarantineR
     )
 
 
-def _gaps_of_altered(row: SegmentRow, read: Read, now: int) -> Iterator[Gap]:
+def _gaps(row: SegmentRow, read: Read, now: int) -> Iterator[Gap]:
+    """Of the symbols that an altered segment still has lines of."""
     symbols = set(read.table.column("symbol").unique().to_pylist()) or {bars.EVERY_SYMBOL}
-    for symbol in sorted(symbols):
-        yield gap_of(row, symbol, "altered_segment", "checksum", read.altered or "", now)
-
-
-def gap_of(row: SegmentRow, symbol: str, cause: str, proof: str, why: str, now: int) -> Gap:
-    """The hole that a doubtful segment leaves in one symbol: all the time that it answered for."""
-    start = row.event_min if row.event_min is not None else row.period_start
-    end = row.event_max + 1 if row.event_max is not None else row.period_end or now
-    name = hashlib.sha256(f"{cause} {row.path} {symbol}".encode()).hexdigest()[:32]
-    return Gap(
-        gap_id=name, exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=symbol, ts_from=start,
-        ts_to=max(end, start + 1), id_from=None, id_to=None, cause=cause, proof=proof, state="open",
-        session=None, detected_at=now, detail=f"{row.path}: {why}"[:400],
-    )  # fmt: skip
+    return gaps_of_altered(row, symbols, read.altered or "", now)
 
 
 def run_autopsy(root: str, row: SegmentRow) -> list[str]:

@@ -31,10 +31,11 @@ from runtime.threads import Line
 from runtime.workers import WorkerDied
 from transformer import plan
 from transformer.config import TransformerConfig
+from transformer.doubtful import collected, gap_of, unseen
 from transformer.latencies import Newest
 from transformer.leftovers import Result, finished, let_go, remove
 from transformer.plan import BarJob, Market, TransformJob
-from transformer.run import BarResult, TransformResult, gap_of, run_autopsy, run_bars, run_transform
+from transformer.run import BarResult, TransformResult, run_autopsy, run_bars, run_transform
 from transformer.saying import Summary, say, say_gaps, text_of
 
 __all__ = ["Summary", "TransformService", "transform_once"]
@@ -166,6 +167,9 @@ class _Pass:
         if not done:
             return
         self.newest.take(self.writer.clocks, result.latencies)
+        why = {check.path: check.detail for check in result.checks if check.check == SEAL}
+        altered = [(row, why[row.path]) for row in done if row.path in why]
+        result.gaps += tuple(unseen(self.manifest, altered, result.gaps, self.now))
         self.writer.publish(
             add=result.files,
             expect=Expectation(segments={row.path: "sealed" for row in done}),
@@ -205,11 +209,7 @@ class _Pass:
         except Exception as second:  # noqa: BLE001 - it may be what kills workers: then coverage says whose it was
             telemetry.job_failed(job="autopsy", subject=row.path, error=second, failures=1, parked=True)
             symbols = []
-        span = Interval(row.period_start, row.period_end or self.now)
-        market = (row.exchange, row.market_type, row.kind)
-        symbols = (
-            symbols or sorted({c.symbol for c in self.manifest.coverage(*market, overlapping=span)}) or [EVERY_SYMBOL]
-        )
+        symbols = symbols or collected(self.manifest, row, self.now) or [EVERY_SYMBOL]
         gaps = [gap_of(row, symbol, "unreadable_segment", "interval", text_of(error), self.now) for symbol in symbols]
         self.writer.publish(segments={row.path: "quarantined"}, gaps=gaps, now=self.now)
         say_gaps(gaps)

@@ -80,8 +80,8 @@ def sealed(writer):
     return Segments(writer)
 
 
-def covered(writer, start=-HOUR, end=HOUR, kind="trade"):
-    writer.record_coverage([Coverage("binance", "spot", kind, "BTCUSDT", "n-1-1", T0 + start, T0 + end)])
+def covered(writer, start=-HOUR, end=HOUR, kind="trade", symbol="BTCUSDT"):
+    writer.record_coverage([Coverage("binance", "spot", kind, symbol, "n-1-1", T0 + start, T0 + end)])
 
 
 def once(writer, config=CONFIG, executor=None):
@@ -359,6 +359,20 @@ def test_a_segment_that_is_not_what_its_seal_says_keeps_its_good_lines_and_opens
     assert (gap.cause, gap.proof, gap.symbol) == ("altered_segment", "checksum", "BTCUSDT")
     assert gap.detail.startswith(f"{row.path}: sealed 3 lines")
     assert [c.check for c in writer.manifest.checks(row.path)] == ["seal"]
+
+
+def test_lines_that_an_altered_segment_has_no_more_leave_a_gap_of_all_that_was_collected(writer, sealed):
+    """Whose they were, nothing that is left tells."""
+    covered(writer, symbol="ETHUSDT", start=30 * SECOND)
+    covered(writer, symbol="EARLIER", end=0)
+    covered(writer, symbol="OTHER", kind="quote")
+    row = sealed([trade(1, 1), trade(40 * SECOND, 1, symbol="ETHUSDT")], 0, MINUTE)
+    path = writer.root / row.path
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert once(writer).rows == 1
+    gaps = writer.manifest.gaps()
+    assert [(gap.symbol, gap.cause, gap.ts_from, gap.ts_to) for gap in gaps] == [
+        (symbol, "altered_segment", T0, T0 + MINUTE) for symbol in ("BTCUSDT", "ETHUSDT")]  # fmt: skip
 
 
 def test_bars_that_fail_again_and_again_are_left_to_the_compactor(writer, sealed, monkeypatch):
