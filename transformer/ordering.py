@@ -82,14 +82,14 @@ def _one_value(column: pa.Array) -> bool:
     """Whether all rows certainly have the same: half the columns of a stream do."""
     if column.null_count == len(column):
         return True
-    if column.null_count or pa.types.is_floating(column.type):  # both zeros are equal, and not the same
+    if column.null_count:
         return False
     if pa.types.is_dictionary(column.type):
         return len(column.dictionary) == 1
     if pa.types.is_integer(column.type) or pa.types.is_date(column.type) or pa.types.is_boolean(column.type):
         ends = pc.min_max(column)
         return bool(ends["min"] == ends["max"])
-    return False
+    return False  # of floats too: both zeros are equal, and not the same
 
 
 def _series(values: pa.Array) -> pl.Series:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import bisect
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -25,7 +26,7 @@ from lake import bars, durable, extents, latency, layout, merge, sources, tables
 from lake.checks import DUPLICATE, SEAL, Finding, check_table
 from lake.clock_files import Latencies
 from lake.errors import CorruptSegment, VerifyFailed
-from lake.publish import Placement, publish
+from lake.publish import Placement, discard, publish
 from lake.rising import symbol_runs
 from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
 from market import kinds, times
@@ -109,15 +110,26 @@ def run_transform(root: str, job: TransformJob) -> TransformResult:
     files: list[FileRow] = []
     parts = deque(_hours(table))
     del table  # each part is let go of as it is written
-    while parts:
-        file, more = _next_part(base, job, parts, parents, doubled)
-        files.append(file)
-        checks += more
+    with _all_or_none(base, files):
+        while parts:
+            file, more = _next_part(base, job, parts, parents, doubled)
+            files.append(file)
+            checks += more
+        accounted = sum(file.rows for file in files) + result.duplicates + sum(row.count for row in quarantined)
+        if accounted != result.lines:
+            raise VerifyFailed(f"{job.name}: {result.lines} lines, but {accounted} in parts, in quarantine or repeated")
     result.files, result.checks = tuple(files), tuple(checks)
-    accounted = sum(file.rows for file in files) + result.duplicates + sum(row.count for row in quarantined)
-    if accounted != result.lines:
-        raise VerifyFailed(f"{job.name}: {result.lines} lines, but {accounted} in parts, in quarantine or repeated")
     return result
+
+
+@contextlib.contextmanager
+def _all_or_none(root: Path, files: list[FileRow]) -> Iterator[None]:
+    """What was published before a failure goes: nobody is told of it, and the next attempt may make other files."""
+    try:
+        yield
+    except BaseException:
+        discard(root, files)
+        raise
 
 
 def _next_part(
@@ -294,10 +306,10 @@ def run_bars(root: str, job: BarJob) -> BarResult:
     minutes = bars.fold(made, MINUTE, quotes=quotes, coverage=job.coverage, gaps=job.gaps)
     parents = tuple(tables.Parent(row.path, row.sha256) for row in (*job.trades, *job.quotes))
     hour = times.floor_to(job.start, HOUR)
-    files = [
-        publish(base, _placement(job, kind, hour, parents), [table], run=job.run, now=job.now)
-        for kind, table in (("bar_1s", made), ("bar_1m", minutes))
-    ]
+    files: list[FileRow] = []
+    with _all_or_none(base, files):
+        for kind, table in (("bar_1s", made), ("bar_1m", minutes)):
+            files.append(publish(base, _placement(job, kind, hour, parents), [table], run=job.run, now=job.now))
     count = len(minutes.column("symbol").unique())
     return BarResult(files=tuple(files), rows=minutes.num_rows, symbols=count)
 

@@ -113,6 +113,13 @@ def test_disorder_and_repetition_do_not_verify(path, pieces, message):
         parquet.verify(path)
 
 
+def test_a_row_that_falls_behind_the_piece_before_it_does_not_verify(path, monkeypatch):
+    monkeypatch.setattr(parquet, "_VERIFIED_ROWS", 2)
+    write(path, table("trade", [rows(4)[place] for place in (0, 2, 1, 3)]))
+    with pytest.raises(VerifyFailed, match="not sorted"):
+        parquet.verify(path)
+
+
 @pytest.mark.parametrize("changed", [{"rows": 4}, {"ts_min": 0}, {"seq_max": 99}])
 def test_a_footer_that_says_something_else_does_not_verify(path, changed):
     write(path, table("trade", rows(5)), **changed)

@@ -180,6 +180,14 @@ def test_bytes_that_are_not_those_of_the_seal_are_read_line_by_line_and_said(tmp
     assert "sealed 2 lines" in read.altered
 
 
+@pytest.mark.parametrize("said", [1, 3])
+def test_lines_are_counted_and_not_believed(tmp_path, said):
+    row = segment(tmp_path, [line(seq=1), line(seq=2)])
+    row.rows = said
+    read = read_segment(tmp_path, row)
+    assert (read.lines, read.table.num_rows, read.fast, read.altered) == (2, 2, False, None)
+
+
 def test_an_empty_segment_has_no_file_and_a_missing_file_is_an_error(tmp_path):
     row = segment(tmp_path, [line()])
     (tmp_path / row.path).unlink()

@@ -361,6 +361,27 @@ def test_a_segment_that_is_not_what_its_seal_says_keeps_its_good_lines_and_opens
     assert [c.check for c in writer.manifest.checks(row.path)] == ["seal"]
 
 
+@pytest.mark.parametrize("failing", [{"trade": 2}, {"bar_1m": 1}])
+def test_a_job_that_fails_between_two_files_leaves_none_behind(writer, sealed, monkeypatch, failing):
+    """Tried again it may be made of more segments: then the files have other names, and nobody would ask for these."""
+    covered(writer)
+    sealed([trade(1, 1), trade(HOUR, 2)], 0, 10 * MINUTE)
+    real, left = run.publish, dict(failing)
+
+    def publish(root, placement, *rest, **more):
+        if placement.kind in left:
+            left[placement.kind] -= 1
+            if not left[placement.kind]:
+                raise ValueError("no more")
+        return real(root, placement, *rest, **more)
+
+    monkeypatch.setattr(run, "publish", publish)
+    assert once(writer).failed == 1
+    known = {row.path for kind in ("trade", "bar_1s", "bar_1m") for row in writer.manifest.files(kind)}
+    assert {path.relative_to(writer.root).as_posix() for path in writer.root.rglob("hot/**/*.parquet")} == known
+    assert once(writer).failed == 0
+
+
 def test_lines_that_an_altered_segment_has_no_more_leave_a_gap_of_all_that_was_collected(writer, sealed):
     """Whose they were, nothing that is left tells."""
     covered(writer, symbol="ETHUSDT", start=30 * SECOND)
