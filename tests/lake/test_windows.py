@@ -28,6 +28,7 @@ def test_every_source_is_in_one_window_and_the_windows_follow_each_other(some):
             assert some[left].times[1] <= some[right].times[0]
             assert some[left].ids[1] < some[right].ids[0]
     for window in found:
+        assert window.places
         assert list(window.places) == sorted(window.places)
         assert window.small == (sum(some[place].rows for place in window.places) <= MOST)
 

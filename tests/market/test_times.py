@@ -62,6 +62,14 @@ def test_what_is_no_time_is_refused_by_name(text: str) -> None:
         times.parse(text)
 
 
+def test_an_interval_contains_what_lies_in_it_and_whatever_is_empty() -> None:
+    held = times.Interval(10, 20)
+    assert held.contains(times.Interval(10, 20))
+    assert held.contains(times.Interval(30, 30))
+    assert not held.contains(times.Interval(9, 20))
+    assert not held.contains(times.Interval(10, 21))
+
+
 def test_a_day_starts_at_midnight_utc() -> None:
     start = times.day_start(dt.date(2024, 7, 19))
     assert times.date_of(start) == dt.date(2024, 7, 19)

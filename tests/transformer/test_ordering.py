@@ -21,21 +21,25 @@ def placed(row):
     return (row["symbol"].encode(), row["ts_event"], seq is not None, seq or 0, row["session"], row["frame_no"])
 
 
-def spread(count, *, ids, late, seed):
+SEVERAL = ("B", "ÄPFEL", "A", "b", "A1")
+
+
+def spread(count, *, ids, late, seed, symbols=SEVERAL):
     """Rows of some symbols in the order of their receipt; `late` of a hundred come out of order, `ids` may be none."""
     chance = random.Random(seed)
     rows = []
     for n in range(count):
-        symbol = chance.choice(["B", "ÄPFEL", "A", "b", "A1"])
+        symbol = chance.choice(symbols)
         at = T0 + 1000 * (n // 3) - (5_000 if chance.random() < late / 100 else 0)
         rows.append(trade(at, "1.5", "2", ids(n), symbol=symbol, frame_no=n, session=f"n-1-{n % 2}", ts_recv=T0 + n))
     return rows
 
 
+@pytest.mark.parametrize("symbols", [SEVERAL, ("A",)], ids=["several", "one"])
 @pytest.mark.parametrize("late", [0, 10])
 @pytest.mark.parametrize("ids", [lambda n: n, lambda _: None, lambda n: n if n % 4 else None])
-def test_rows_come_out_as_if_each_were_compared_with_each(ids, late):
-    rows = spread(300, ids=ids, late=late, seed=late)
+def test_rows_come_out_as_if_each_were_compared_with_each(ids, late, symbols):
+    rows = spread(300, ids=ids, late=late, seed=late, symbols=symbols)
     found, lost = ordered("trade", pieces("trade", rows, (0, 7, 100)))
     assert found.schema == tables.schema("trade")
     wanted = sorted(rows, key=placed)
