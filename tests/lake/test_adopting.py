@@ -120,6 +120,13 @@ def test_refused_rows_are_counted_with_their_lines_and_the_others_go_on(writer):
     assert "below zero" in text
 
 
+@pytest.mark.parametrize("said", [{}, {"condition": ["market"] * 3}])
+@pytest.mark.parametrize("name", ["price", "qty"])
+def test_a_trade_of_nothing_is_void_whatever_it_says(writer, name, said):
+    take(writer, [trades(*range(DAY0, DAY0 + 3), **{name: ["1.5", "0.000", "2"]}, **said)])
+    assert Lake(writer.root).read("trade")["condition"].to_pylist() == ["market", "void", "market"]
+
+
 def test_a_repeated_identity_is_left_out_and_counted(writer):
     made = take(writer, [trades(DAY0, DAY0, seq=[7, 7], price=["1", "2"])])
     assert (made.rows, made.duplicates) == (1, 1)

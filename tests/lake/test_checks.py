@@ -42,8 +42,9 @@ def test_violations_are_counted_by_symbol_across_pieces(piece):
 
 @pytest.mark.parametrize("piece", [1, 2, 100])
 def test_what_was_not_received_live_is_out_of_no_order(piece):
-    came = [("ws", 100), ("archive", 900), ("ws", 110), ("archive", 50), ("ws", 105), ("archive", 40)]
+    came = [("ws", 100), ("archive", 900), ("ws", 110), ("archive", 50), ("ws", 105), ("archive", 40), ("ws", 106)]
     rows = [trade(T0 + n, "1", "1", n, source=source, ts_recv=T0 + at) for n, (source, at) in enumerate(came)]
+    rows.append(trade(T0 + 7, "1", "1", 7, condition="history", ts_recv=T0 + 30))
     assert found(rows, piece=piece) == {("out_of_order", "BTCUSDT"): 1}
 
 

@@ -23,6 +23,7 @@ def table(made):
 @settings(max_examples=150, deadline=None)
 @given(rows)
 @example([("A", 1, "x"), ("B", 0, "x")])
+@example([("A", 0, "x"), ("B", 0, ""), ("B", 0, "x")])
 @example([("A", 10, ""), ("B", 2, ""), ("B", 10, "")])
 @example([("A", None, "x"), ("A", 0, "")])
 @example([("É", 0, ""), ("A", 0, "")])
