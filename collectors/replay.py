@@ -1,8 +1,8 @@
 """Replay: frames through the very pipeline of live data, at full speed, with the frames' own receive times.
 
-What was received once is received again: the same sessions, numbers, lines, gaps and coverage. The frames are stored
-too, so that every row can be traced. A frame that the lake already has is passed over: twice is once, and what was
-interrupted is finished by another.
+What was received once is received again: the same sessions, numbers, lines, coverage, and gaps but those of silences,
+which are found by asking the venue. The frames are stored too, so that every row can be traced. A frame that the lake
+already has is passed over: twice is once, and what was interrupted is finished by another.
 """
 
 from __future__ import annotations

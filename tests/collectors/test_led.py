@@ -64,6 +64,18 @@ def test_what_the_venue_says_to_who_subscribes_does_not_end_a_silence():
     assert sorted(spans.values()) == [(T + 2 * SECOND, T + 70 * SECOND), (T + 70 * SECOND, T + 90 * SECOND)]
 
 
+def test_rows_go_on_where_the_venue_s_clock_has_gone_back():
+    """Nobody else is there, and what comes stays behind the newest row: what is a row already is left out."""
+    held = made()
+    held.merge_all([quote(3), quote(11)])
+    held.interrupt("a-1-1", [], "disconnect", T + 12 * SECOND)
+    said = [quote(at, "b") for at in (1, 2, 3, 4)]
+    for event, received in zip(said, (12, 20, 30, 43), strict=True):
+        event.ts_recv = T + received * SECOND
+    assert [bids(held.merge_all([event])) for event in said] == [[], [], [], ["4", "1", "2"]]
+    assert bids(held.merge_all([quote(5, "b")])) == ["5"]
+
+
 def test_after_a_restart_what_was_stored_last_is_not_stored_again():
     held = made()
     held.resume({"A": Resume(T + 2 * SECOND, 7, "a-1-1", "stopped")})

@@ -364,6 +364,42 @@ def test_an_id_that_fits_nothing_is_told_as_a_new_numbering_until_what_follows_s
     assert (over.gap_id, over.state) == (told.gap_id, "empty")
 
 
+def test_a_young_numbering_that_begins_anew_repeats_nothing():
+    made = ids()
+    feed(made, *(trade(n) for n in range(1, 901)))
+    later = trade(900).ts_event
+    assert all(feed(made, *(trade(n, later + n) for n in range(1, 5)))), "these ids were seen, of other trades"
+
+
+def test_damaged_ids_that_fall_are_no_new_numbering():
+    made, last = ids(), 9_000_002
+    feed(made, *(trade(n) for n in range(9_000_000, last + 1)))
+    later = trade(last).ts_event
+    feed(made, *(trade(n, later + place) for place, n in enumerate((30, 20, 10), 1)), trade(last + 1, later + 9))
+    assert made.seen("BTCUSDT") == (later + 9, last + 1)
+    assert [gap for gap in made.tick(later + 60 * SECOND) if gap.state == "open"] == []
+
+
+def test_a_new_numbering_behind_a_handover_is_one_gap():
+    made = ids()
+    feed(made, *(trade(n) for n in range(9_000_000, 9_000_003)))
+    later = trade(9_000_002).ts_event
+    assert made.interrupt("n-1-1", ["BTCUSDT"], "handover", later) == []
+    feed(made, *(trade(n, later + n, "n-1-2") for n in range(20, 23)))
+    assert {(gap.cause, gap.ts_from) for gap in made.tick(later + 60 * SECOND)} == {("id_reset", later)}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["behind an id", "behind nothing"])
+def test_an_interruption_that_ends_with_an_earlier_time_is_no_empty_interval(known):
+    made = ids()
+    if known:
+        feed(made, trade(100, T + 50 * MS))
+    (gap,) = made.interrupt("n-1-1", ["BTCUSDT"], "disconnect", T + 60 * MS)
+    feed(made, trade(105, T + 10 * MS, "n-1-2"))
+    (ended,) = (one for one in made.tick(T + 60 * SECOND) if one.gap_id == gap.gap_id)
+    assert (ended.ts_from, ended.ts_to) == (gap.ts_from, gap.ts_from + 1)
+
+
 def test_a_new_numbering_that_was_told_before_it_was_certain_keeps_its_row():
     made = ids()
     feed(made, trade(50_000), trade(50_001))

@@ -30,6 +30,7 @@ from collectors import exchanges
 from collectors.links import Reminded
 from collectors.merger import merger
 from collectors.redundancy import merger_maker
+from collectors.rhythm import LEAST
 from market.errors import MarketError
 from market.instruments import MARKET_TYPES
 from market.kinds import KIND_OF_EVENT, KINDS, Contract, Event, Quote
@@ -193,6 +194,14 @@ def test_documented_frames_become_the_events_that_are_written_beside_them(venue,
         got = outcome(session, ignored, session.receive(frame, time))
         assert same(got, line), f"{venue} {market} {kind} frame {number}: {frame!r}"
         assert session.frame_no == number
+
+
+@pytest.mark.parametrize("venue,market", MEMBERS)
+def test_what_is_usual_for_a_stream_is_known_before_its_silence_is_a_fault(venue, market):
+    """Its rhythm is looked at from LEAST on, about once a second: what its channel allows lasts longer."""
+    adapter = exchanges.load(venue)
+    for stream in adapter.streams(market, list(adapter.OFFERS[market]), ["X"]):
+        assert stream.max_silence is None or stream.max_silence > 2 * LEAST
 
 
 @pytest.mark.parametrize("venue,market,kind", STREAMED)
