@@ -736,6 +736,15 @@ def test_what_is_read_behind_a_gap_ends_it_as_the_stream_would_have(
     )  # fmt: skip
 
 
+def test_a_books_gap_is_none_where_the_first_update_behind_it_reaches_back_over_it(tmp_path: Path) -> None:
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [update(0, 10, "a-1-1", 5), update(9, 20, "a-1-1", 10)], 1)
+        (gap,) = settled(writer, T0 + SECOND)
+        life(writer, MARKET, "b-1-1", [update(2 * SECOND, 34, "b-1-1", 14)], 2)
+        (ended,) = (one for one in settled(writer, T0 + 3 * SECOND) if one.gap_id == gap.gap_id)
+        assert (ended.state, ended.id_from, ended.id_to) == ("empty", 21, 21)
+
+
 def test_updates_that_a_book_lacked_when_the_crash_came_are_a_gap(tmp_path: Path) -> None:
     """A merger waits a moment, for another connection may bring them, before it says so."""
     with LakeWriter.open(tmp_path, "n", T0) as writer:
@@ -866,6 +875,22 @@ def test_a_checksum_that_did_not_hold_is_a_gap_though_the_crash_came_before_it_w
             assert (wrong.gap_id, wrong.cause, wrong.state) == (told.gap_id, "checksum", "open")
             assert (wrong.ts_from, wrong.ts_to, crash.cause) == (T0 + 9, T0 + end, "crash")
             assert crash.ts_from == rows[-1].ts_event, "the crash's begins where the lines end"
+
+
+@pytest.mark.parametrize("rows, end", [(WRONG[:2], None), (WRONG, 40), (WRONG + WHOLE, 60)])
+def test_a_checksum_that_did_not_hold_and_was_told_is_wrong_until_the_next_whole(
+    tmp_path: Path, rows: list[Event], end: int | None
+) -> None:
+    """The row that says so may be gone, what came behind it may be there."""
+    market = ("kraken", "spot")
+    merger = CheckedMerger(*market, "book_delta")
+    merger.merge_all(WRONG)
+    (told,) = merger.tick(T0 + 99)
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        writer.record_gaps([told])
+        life(writer, market, "a-1-1", rows, 1)
+        found = {gap.gap_id: gap for gap in settled(writer, T0 + SECOND)}
+        assert found[told.gap_id].ts_to == (end and T0 + end)
 
 
 def test_of_a_book_that_nothing_is_known_of_nothing_is_wrong_and_history_is_no_stream(tmp_path: Path) -> None:
@@ -1091,3 +1116,13 @@ def test_of_several_interruptions_of_notices_that_never_ended_the_first_goes_on(
         assert held == first
         assert (part.gap_id, part.ts_to) == (second.gap_id, second.ts_from + 1)
         assert first.gap_id in (part.detail or "")
+
+
+def test_an_interruption_of_notices_that_has_ended_is_over(tmp_path: Path) -> None:
+    lane = (*MARKET, "contract", "*")
+    name = gap_id(*lane, None, T0)
+    gap = Gap(name, *lane, T0, T0 + HOUR, None, None, "stopped", "interval", "open", "n-0-1", T0)
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        writer.record_gaps([gap])
+        assert recovery.settle(writer, writer.recover(T0 + 2 * HOUR), T0 + 2 * HOUR) == {}
+        assert writer.manifest.gaps() == [gap]
