@@ -494,6 +494,8 @@ def test_frames_without_lines_are_named_in_the_gap(tmp_path: Path) -> None:
     assert gap.id_from == 2
     assert gap.detail is not None
     assert gap.detail.startswith("frames 2 to 3 of n-1-1 have no lines, see frames/")
+    (row,) = second.writer.manifest.sessions()
+    assert row.frames == 1, "a replay takes up the others"
     second.die()
 
 
