@@ -103,7 +103,7 @@ class AsyncDatalakeClient:
 
     async def preview(self, dataset: str, **question: Any) -> Row:
         """The first rows of a dataset by its id; `limit, offset`. Raises ClientError."""
-        return await self._ask(verbs.ask(f"/datasets/{asking.part(dataset)}/preview", **question))
+        return await self._ask(verbs.ask(f"/datasets/{asking.part(dataset=dataset)}/preview", **question))
 
     async def files(self, *, kind: str | None = None, **question: Unpack[Market]) -> list[Row]:
         """`Lake.files`, as mappings. Raises ClientError."""
@@ -123,7 +123,7 @@ class AsyncDatalakeClient:
 
     async def versions(self, kind: str, **question: Unpack[Market]) -> list[Row]:
         """`Lake.versions`, as mappings. Raises ClientError."""
-        path = f"/versions/{asking.part(kind)}"
+        path = f"/versions/{asking.part(kind=kind)}"
         return await self._all(lambda offset: verbs.page(path, "versions", offset, question))
 
     async def certificate(self, kind: str, *, date: Time, **question: Unpack[Day]) -> Row:
@@ -151,7 +151,7 @@ class AsyncDatalakeClient:
 
     async def feature(self, feature_id: str, **question: Any) -> pa.Table:
         """The values of one version; `start, end, columns, known_by`. Raises ClientError."""
-        return await self._ask(verbs.rows(f"/features/{asking.part(feature_id)}/download", question))
+        return await self._ask(verbs.rows(f"/features/{asking.part(feature_id=feature_id)}/download", question))
 
     async def feature_sets(self, **question: Any) -> list[Row]:
         """`Lake.features.sets`, as mappings, by `exchange, symbol, market`. Raises ClientError."""
@@ -160,7 +160,7 @@ class AsyncDatalakeClient:
 
     async def feature_lineage(self, feature_id: str) -> Row:
         """What a version was computed on, and what of that was revised since. Raises ClientError."""
-        return await self._ask(verbs.ask(f"/features/{asking.part(feature_id)}/lineage"))
+        return await self._ask(verbs.ask(f"/features/{asking.part(feature_id=feature_id)}/lineage"))
 
     async def put_feature(self, file: str | Path, **fields: Unpack[verbs.Put]) -> Row:
         """Put a version in, from a CSV, Parquet or Arrow file here. Raises ClientError."""
@@ -168,11 +168,11 @@ class AsyncDatalakeClient:
 
     async def rollback_feature(self, feature_id: str) -> Row:
         """Let `latest` of its set mean this version. Raises ClientError."""
-        return await self._ask(verbs.tell(f"/features/{asking.part(feature_id)}/rollback"))
+        return await self._ask(verbs.tell(f"/features/{asking.part(feature_id=feature_id)}/rollback"))
 
     async def delete_feature(self, feature_id: str) -> Row:
         """Delete a version, at once. Raises ClientError."""
-        return await self._ask(verbs.delete(f"/features/{asking.part(feature_id)}"))
+        return await self._ask(verbs.delete(f"/features/{asking.part(feature_id=feature_id)}"))
 
     # --- venues ---
 
@@ -183,12 +183,14 @@ class AsyncDatalakeClient:
 
     async def markets(self, exchange: str) -> list[Row]:
         """The markets of a venue, and the kinds that each has. Raises ClientError."""
-        held: list[Row] = (await self._ask(verbs.ask(f"/ingest/exchanges/{asking.part(exchange)}/markets")))["markets"]
+        held: list[Row] = (await self._ask(verbs.ask(f"/ingest/exchanges/{asking.part(exchange=exchange)}/markets")))[
+            "markets"
+        ]
         return held
 
     async def symbols(self, exchange: str, market_type: str = "spot", *, source: Source = "lake") -> Row:
         """The symbols of a market, as the lake or the venue itself (now) knows them. Raises ClientError."""
-        path = f"/ingest/exchanges/{asking.part(exchange)}/symbols"
+        path = f"/ingest/exchanges/{asking.part(exchange=exchange)}/symbols"
         return await self._ask(verbs.ask(path, market=market_type, source=source))
 
     # --- what changes the lake: done by its daemon, with a token of scope admin ---
@@ -200,7 +202,7 @@ class AsyncDatalakeClient:
 
     async def job(self, job: str) -> Row:
         """One job, its parts and attempts. Raises ClientError."""
-        return await self._ask(verbs.ask(f"/jobs/{asking.part(job)}"))
+        return await self._ask(verbs.ask(f"/jobs/{asking.part(job=job)}"))
 
     async def start(self, work: str, arguments: Row) -> Row:
         """Ask the daemon for a work. Raises ClientError: Conflict without a daemon."""
@@ -213,11 +215,11 @@ class AsyncDatalakeClient:
 
     async def move(self, job: str, action: str) -> Row:
         """`pause`, `resume` or `cancel` a job. Raises ClientError."""
-        return await self._ask(verbs.tell(f"/jobs/{asking.part(job)}/{asking.part(action)}"))
+        return await self._ask(verbs.tell(f"/jobs/{asking.part(job=job)}/{asking.part(action=action)}"))
 
     async def watch(self, job: str) -> AsyncIterator[tuple[str, Row]]:
         """What a job says: (`progress`, `{done, total, what}`) until (`done` or `failed`, …). Raises ClientError."""
-        async for event in self._events(asking.get(f"/jobs/{asking.part(job)}/events")):
+        async for event in self._events(asking.get(f"/jobs/{asking.part(job=job)}/events")):
             yield event
 
     async def import_file(self, file: str | Path, **fields: Any) -> Row:
@@ -229,7 +231,7 @@ class AsyncDatalakeClient:
 
         Raises ClientError.
         """
-        return await self._ask(verbs.delete(f"/datasets/{asking.part(dataset)}", confirm))
+        return await self._ask(verbs.delete(f"/datasets/{asking.part(dataset=dataset)}", confirm))
 
     # --- asking ---
 

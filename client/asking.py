@@ -13,9 +13,10 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 import pyarrow as pa
 
-from client.errors import AnswerBroken, ClientError, kind_of
+from client.errors import AnswerBroken, ClientError, WrongQuestion, kind_of
 from client.wire import Request
 from market import times
+from market.errors import Malformed
 from market.session import Gap
 
 Time: TypeAlias = int | str | dt.datetime | dt.date
@@ -31,6 +32,12 @@ ATTEMPTS = 4
 AGAIN = frozenset({429, 503})
 """Statuses after which a question is asked again."""
 LONGEST_WAIT = 30.0
+_SEVERAL = frozenset({"symbol", "set", "state", "computed_on", "kinds"})
+_NAMES = _SEVERAL | {
+    "exchange", "market", "market_type", "kind", "data_type", "feature_set", "fill", "min_state", "q", "source",
+}  # fmt: skip
+"""What is a text, or of `_SEVERAL` some of them."""
+_LAST = 8_000 * 365 * times.DAY
 CONFIRM = 428
 """The status of an answer that asks to be asked again with what it says."""
 
@@ -50,8 +57,10 @@ class Server(msgspec.Struct, frozen=True):
 
 def server(address: str) -> Server:
     """`http://127.0.0.1:8572`. Raises ClientError for what is no such address."""
-    parts = urlsplit(address)
+    if not isinstance(address, str):
+        raise ClientError(f"{address!r} is no address of a server: it looks like http://127.0.0.1:8572")
     try:
+        parts = urlsplit(address)
         port = parts.port
     except ValueError as error:
         raise ClientError(f"{address!r} is no address of a server: {error}") from error
@@ -64,14 +73,21 @@ def server(address: str) -> Server:
 def headers(token: str | None) -> dict[str, str]:
     """Of every request."""
     held = {"Accept-Encoding": "identity", "User-Agent": "market-data-lake client"}
-    return held if token is None else {**held, "Authorization": f"Bearer {token}"}
+    return held if token is None else {**held, "Authorization": f"Bearer {_line('token', token)}"}
+
+
+def _line(name: str, value: object) -> str:
+    """What a header can carry. Raises WrongQuestion, which does not show it."""
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise WrongQuestion(f"{name} is no text of printable ASCII characters")
+    return value
 
 
 def get(path: str, **query: Any) -> Request:
     """A question; what is None is not said, times as microseconds. No symbol at all is one without a name, which
     nothing answers to: left out, it would ask for every symbol.
     """
-    said = {name: said_of(value) for name, value in query.items() if value is not None}
+    said = {name: said_of(name, value) for name, value in query.items() if value is not None}
     if said.get("symbol") == []:
         said["symbol"] = ""
     asked = urlencode({name: value for name, value in said.items() if value != []}, doseq=True)
@@ -79,22 +95,45 @@ def get(path: str, **query: Any) -> Request:
 
 
 def post(path: str, body: object = None) -> Request:
-    """Something to be done."""
-    return Request("POST", V1 + path, b"" if body is None else msgspec.json.encode(body))
+    """Something to be done. Raises WrongQuestion for what cannot be said in JSON."""
+    try:
+        return Request("POST", V1 + path, b"" if body is None else msgspec.json.encode(body))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise WrongQuestion(f"{body!r} cannot be sent: {error}") from error
 
 
 def delete(path: str, *, confirm: str | None = None, **query: Any) -> Request:
     """Something to be taken away, and the word that confirms it."""
-    said = () if confirm is None else (("X-Confirm", confirm),)
+    said = () if confirm is None else (("X-Confirm", _line("confirm", confirm)),)
     return Request("DELETE", get(path, **query).target, headers=said, also=(CONFIRM,))
 
 
-def part(name: str) -> str:
-    """A name as one part of a path."""
-    return quote(name, safe="")
+def part(**named: str) -> str:
+    """A name as one part of a path. Raises WrongQuestion for what is no text."""
+    ((name, value),) = named.items()
+    return quote(text(name, value), safe="")
 
 
-def said_of(value: Any) -> Any:
+def text(name: str, value: object) -> str:
+    """Raises WrongQuestion for what is no text."""
+    if not isinstance(value, str):
+        raise WrongQuestion(f"{name}={value!r} is no name: a name is a text")
+    return value
+
+
+def columns_of(value: object) -> str:
+    """Columns as one text. Raises WrongQuestion for what is no list of names."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise WrongQuestion(f"columns={value!r} is no list: use columns=['price']")
+    return ",".join(text("columns", one) for one in value)
+
+
+def said_of(name: str, value: Any) -> Any:
+    """A value as an address has it. Raises WrongQuestion for what is none of its kind."""
+    if name in _SEVERAL and not isinstance(value, str | bytes | Mapping) and isinstance(value, Iterable):
+        return [text(name, one) for one in value]
+    if name in _NAMES:
+        return text(name, value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dt.timedelta):
@@ -103,17 +142,23 @@ def said_of(value: Any) -> Any:
         return times.parse(value)
     if isinstance(value, str | int | float):
         return value
-    return [said_of(one) for one in value]
+    raise WrongQuestion(f"{name}={value!r} cannot be asked for: it is a text, a number or a time")
 
 
-def time_of(value: Time | None) -> int | None:
+def time_of(name: str, value: Time | None) -> int | None:
     """Microseconds. Raises Malformed."""
-    return None if value is None else times.parse(value)
+    try:
+        return None if value is None else times.parse(value)
+    except Malformed as error:
+        raise Malformed(f"{error.what} for {name}", value) from error
 
 
 def date_of(value: Time) -> str:
-    """The UTC day that holds a time, as YYYY-MM-DD. Raises Malformed."""
-    return times.date_of(times.parse(value)).isoformat()
+    """The UTC day that holds a time, as YYYY-MM-DD. Raises Malformed, WrongQuestion."""
+    time = time_of("date", value)
+    if time is None or not 0 <= time < _LAST:
+        raise WrongQuestion(f"date={value!r} is no day: use for example 2026-11-20")
+    return times.date_of(time).isoformat()
 
 
 # --- answers ---

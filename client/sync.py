@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from client import asking, verbs
 from client.asking import Duration, Symbols, Time
-from client.errors import AnswerBroken, ServerBusy, Unreachable
+from client.errors import AnswerBroken, ClientError, ServerBusy, Unreachable
 from client.verbs import Asked, At, Day, Market, Row, Rows, Source
 from client.wire import PIECE, Request
 from market.session import Gap
@@ -100,7 +100,7 @@ class DatalakeClient:
 
     def preview(self, dataset: str, **question: Any) -> Row:
         """The first rows of a dataset by its id; `limit, offset`. Raises ClientError."""
-        return self._ask(verbs.ask(f"/datasets/{asking.part(dataset)}/preview", **question))
+        return self._ask(verbs.ask(f"/datasets/{asking.part(dataset=dataset)}/preview", **question))
 
     def files(self, *, kind: str | None = None, **question: Unpack[Market]) -> list[Row]:
         """`Lake.files`, as mappings. Raises ClientError."""
@@ -120,7 +120,7 @@ class DatalakeClient:
 
     def versions(self, kind: str, **question: Unpack[Market]) -> list[Row]:
         """`Lake.versions`, as mappings. Raises ClientError."""
-        return self._all(lambda offset: verbs.page(f"/versions/{asking.part(kind)}", "versions", offset, question))
+        return self._all(lambda offset: verbs.page(f"/versions/{asking.part(kind=kind)}", "versions", offset, question))
 
     def certificate(self, kind: str, *, date: Time, **question: Unpack[Day]) -> Row:
         """`Lake.certificate`, as a mapping. Raises ClientError: NotFound where that day has none."""
@@ -147,7 +147,7 @@ class DatalakeClient:
 
     def feature(self, feature_id: str, **question: Any) -> pa.Table:
         """The values of one version; `start, end, columns, known_by`. Raises ClientError."""
-        return self._ask(verbs.rows(f"/features/{asking.part(feature_id)}/download", question))
+        return self._ask(verbs.rows(f"/features/{asking.part(feature_id=feature_id)}/download", question))
 
     def feature_sets(self, **question: Any) -> list[Row]:
         """`Lake.features.sets`, as mappings, by `exchange, symbol, market`. Raises ClientError."""
@@ -156,7 +156,7 @@ class DatalakeClient:
 
     def feature_lineage(self, feature_id: str) -> Row:
         """What a version was computed on, and what of that was revised since. Raises ClientError."""
-        return self._ask(verbs.ask(f"/features/{asking.part(feature_id)}/lineage"))
+        return self._ask(verbs.ask(f"/features/{asking.part(feature_id=feature_id)}/lineage"))
 
     def put_feature(self, file: str | Path, **fields: Unpack[verbs.Put]) -> Row:
         """Put a version in, from a CSV, Parquet or Arrow file here. Raises ClientError."""
@@ -164,11 +164,11 @@ class DatalakeClient:
 
     def rollback_feature(self, feature_id: str) -> Row:
         """Let `latest` of its set mean this version. Raises ClientError."""
-        return self._ask(verbs.tell(f"/features/{asking.part(feature_id)}/rollback"))
+        return self._ask(verbs.tell(f"/features/{asking.part(feature_id=feature_id)}/rollback"))
 
     def delete_feature(self, feature_id: str) -> Row:
         """Delete a version, at once. Raises ClientError."""
-        return self._ask(verbs.delete(f"/features/{asking.part(feature_id)}"))
+        return self._ask(verbs.delete(f"/features/{asking.part(feature_id=feature_id)}"))
 
     # --- venues ---
 
@@ -179,12 +179,12 @@ class DatalakeClient:
 
     def markets(self, exchange: str) -> list[Row]:
         """The markets of a venue, and the kinds that each has. Raises ClientError."""
-        held: list[Row] = self._ask(verbs.ask(f"/ingest/exchanges/{asking.part(exchange)}/markets"))["markets"]
+        held: list[Row] = self._ask(verbs.ask(f"/ingest/exchanges/{asking.part(exchange=exchange)}/markets"))["markets"]
         return held
 
     def symbols(self, exchange: str, market_type: str = "spot", *, source: Source = "lake") -> Row:
         """The symbols of a market, as the lake or the venue itself (now) knows them. Raises ClientError."""
-        path = f"/ingest/exchanges/{asking.part(exchange)}/symbols"
+        path = f"/ingest/exchanges/{asking.part(exchange=exchange)}/symbols"
         return self._ask(verbs.ask(path, market=market_type, source=source))
 
     # --- what changes the lake: done by its daemon, with a token of scope admin ---
@@ -196,7 +196,7 @@ class DatalakeClient:
 
     def job(self, job: str) -> Row:
         """One job, its parts and attempts. Raises ClientError."""
-        return self._ask(verbs.ask(f"/jobs/{asking.part(job)}"))
+        return self._ask(verbs.ask(f"/jobs/{asking.part(job=job)}"))
 
     def start(self, work: str, arguments: Row) -> Row:
         """Ask the daemon for a work. Raises ClientError: Conflict without a daemon."""
@@ -209,11 +209,11 @@ class DatalakeClient:
 
     def move(self, job: str, action: str) -> Row:
         """`pause`, `resume` or `cancel` a job. Raises ClientError."""
-        return self._ask(verbs.tell(f"/jobs/{asking.part(job)}/{asking.part(action)}"))
+        return self._ask(verbs.tell(f"/jobs/{asking.part(job=job)}/{asking.part(action=action)}"))
 
     def watch(self, job: str) -> Iterator[tuple[str, Row]]:
         """What a job says: (`progress`, `{done, total, what}`) until (`done` or `failed`, …). Raises ClientError."""
-        yield from self._events(asking.get(f"/jobs/{asking.part(job)}/events"))
+        yield from self._events(asking.get(f"/jobs/{asking.part(job=job)}/events"))
 
     def import_file(self, file: str | Path, **fields: Any) -> Row:
         """Take in a file of other origin, as `dl import`; `dry_run=True` says what would come. Raises ClientError."""
@@ -224,7 +224,7 @@ class DatalakeClient:
 
         Raises ClientError.
         """
-        return self._ask(verbs.delete(f"/datasets/{asking.part(dataset)}", confirm))
+        return self._ask(verbs.delete(f"/datasets/{asking.part(dataset=dataset)}", confirm))
 
     # --- asking ---
 
@@ -262,10 +262,10 @@ class DatalakeClient:
                 self._sleep(asking.wait_of(error.retry_after, pause))
 
     def _whole(self, request: Request) -> bytes:
-        answer = self._begin(request, self._connection())
         pieces: list[bytes] = []
         count = 0
         try:
+            answer = self._begin(request, self._connection())
             while piece := answer.read(PIECE):
                 pieces.append(piece)
                 count += len(piece)
@@ -273,6 +273,11 @@ class DatalakeClient:
                     self._progress(count)
         except (OSError, http.client.HTTPException) as error:
             raise AnswerBroken(f"the answer ended in the middle: {error or type(error).__name__}") from error
+        except ClientError:
+            raise
+        except BaseException:  # Ctrl-C, `progress`: what is left of this answer is not the next one's
+            self.close()
+            raise
         return b"".join(pieces)
 
     def _events(self, request: Request) -> Iterator[tuple[str, Any]]:

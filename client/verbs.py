@@ -84,10 +84,10 @@ class Asked(msgspec.Struct, Generic[T], frozen=True):
 def _plain(question: Mapping[str, Any]) -> dict[str, Any]:
     """Times as microseconds, columns as one text. Raises Malformed."""
     said: dict[str, Any] = {
-        name: asking.time_of(value) if name in _TIMES else value for name, value in question.items()
+        name: asking.time_of(name, value) if name in _TIMES else value for name, value in question.items()
     }
     if said.get("columns") is not None:
-        said["columns"] = ",".join(said["columns"])
+        said["columns"] = asking.columns_of(said["columns"])
     return said
 
 
@@ -97,7 +97,7 @@ def rows(path: str, question: Mapping[str, Any], **more: Any) -> Asked[pa.Table]
 
 
 def read(kind: str, question: Mapping[str, Any]) -> Asked[pa.Table]:
-    return rows(f"/read/{part(kind)}", question)
+    return rows(f"/read/{part(kind=kind)}", question)
 
 
 def bars(interval: Duration, offset: Duration, question: Mapping[str, Any]) -> Asked[pa.Table]:
@@ -109,21 +109,21 @@ def join(sets: Symbols, kind: str, question: Mapping[str, Any], **more: Any) -> 
 
 
 def completeness(kind: str, question: Mapping[str, Any]) -> Asked[Row]:
-    return ask(f"/completeness/{part(kind)}", **_plain(question))
+    return ask(f"/completeness/{part(kind=kind)}", **_plain(question))
 
 
 def sql(query: str) -> Asked[pa.Table]:
-    request = post("/sql", {"query": query})
+    request = post("/sql", {"query": asking.text("query", query)})
     return Asked(msgspec.structs.replace(request, target=f"{request.target}?format=arrow"), asking.table_of)
 
 
 def book(symbol: str, at: Time, **asked: Any) -> Asked[Row]:
-    return ask("/book", symbol=symbol, at=asking.time_of(at), **asked)
+    return ask("/book", symbol=symbol, at=asking.time_of("at", at), **asked)
 
 
 def day(what: str, kind: str, date: Time, question: Mapping[str, Any]) -> Asked[Row]:
     """A certificate or a lineage of the day that `date` begins."""
-    return ask(f"/{what}/{part(kind)}", date=asking.date_of(date), **question)
+    return ask(f"/{what}/{part(kind=kind)}", date=asking.date_of(date), **question)
 
 
 def page(path: str, name: str, offset: int, question: Mapping[str, Any], **more: Any) -> Asked[Found[Row]]:
@@ -159,7 +159,7 @@ def tell(path: str, body: object = None) -> Asked[Any]:
 
 def put(file: str | Path, fields: Mapping[str, Any]) -> Asked[Row]:
     """A version of a feature set; times of `as_of` as microseconds, several kinds as one text."""
-    as_of = asking.time_of(fields.get("as_of"))
+    as_of = asking.time_of("as_of", fields.get("as_of"))
     return _send("/features/upload", file, {**fields, "as_of": as_of})
 
 
@@ -171,7 +171,7 @@ def take_in(file: str | Path, fields: Mapping[str, Any]) -> Asked[Row]:
 
 
 def _send(path: str, file: str | Path, fields: Mapping[str, Any]) -> Asked[Row]:
-    said = {name: asking.said_of(value) for name, value in fields.items() if value is not None}
+    said = {name: asking.said_of(name, value) for name, value in fields.items() if value is not None}
     texts = {name: ",".join(map(str, one)) if isinstance(one, list) else str(one) for name, one in said.items()}
     return Asked(Request("POST", asking.V1 + path, form=wire.form(file, texts)), asking.json_of)
 

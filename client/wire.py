@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 
 import msgspec
@@ -53,12 +54,14 @@ class Request(msgspec.Struct, frozen=True):
 
 def form(file: str | Path, fields: Mapping[str, str]) -> Form:
     """A form of fields and a file. Raises ClientError: no such file, a field that cannot be said."""
+    if not isinstance(file, str | PathLike):
+        raise ClientError(f"file={file!r} is no path of a file")
     where = Path(file)
     try:
         with where.open("rb") as held:
             size = held.seek(0, 2)
-    except OSError as error:
-        raise ClientError(f"{where} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise ClientError(f"{where} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     border = secrets.token_hex(16)
     begin = f"--{border}\r\nContent-Disposition: form-data; name="
     head = "".join(f'{begin}"{name}"\r\n\r\n{text}\r\n' for name, text in fields.items())
