@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -19,6 +19,7 @@ from market import times
 from market.errors import Malformed
 from market.session import Gap
 
+T = TypeVar("T")
 Time: TypeAlias = int | str | dt.datetime | dt.date
 Symbols: TypeAlias = str | Sequence[str] | None
 Duration: TypeAlias = int | str | dt.timedelta
@@ -29,6 +30,7 @@ PAGE = 10_000
 DATASETS = 1000
 """Rows of a page of datasets."""
 ATTEMPTS = 4
+CHANGED = "it kept changing while its pages were read: ask for less of it"
 AGAIN = frozenset({429, 503})
 """Statuses after which a question is asked again."""
 LONGEST_WAIT = 30.0
@@ -38,6 +40,7 @@ _NAMES = _SEVERAL | {
 }  # fmt: skip
 """What is a text, or of `_SEVERAL` some of them."""
 _LAST = 8_000 * 365 * times.DAY
+_IDENTITY = ("id", "gap_id", "exchange", "market_type", "market", "kind", "symbol", "date", "revision")
 CONFIRM = 428
 """The status of an answer that asks to be asked again with what it says."""
 
@@ -197,6 +200,18 @@ def page_of(body: bytes, name: str) -> tuple[list[dict[str, Any]], int]:
     if not isinstance(said, dict) or not isinstance(said.get(name), list) or not isinstance(said.get("total"), int):
         raise AnswerBroken(f"the answer is no page of {name}")
     return said[name], said["total"]
+
+
+def follows(found: Sequence[T], rows: Sequence[T]) -> bool:
+    """Whether a page that begins with the last row of those before it does so, whatever became of that row."""
+    return not found or (bool(rows) and _which(rows[0]) == _which(found[-1]))
+
+
+def _which(row: object) -> object:
+    """What a row is of: times, sizes and states of it change while it is the same."""
+    said = row if isinstance(row, Mapping) else msgspec.structs.asdict(row) if isinstance(row, msgspec.Struct) else {}
+    file = said.get("file")
+    return [file.get("path") if isinstance(file, Mapping) else None, *(said.get(name) for name in _IDENTITY)]
 
 
 def gaps_of(rows: Sequence[Mapping[str, Any]]) -> list[Gap]:

@@ -17,7 +17,7 @@ from lake.asking import LAST, Duration, Time, bar_kind, duration, names, span_of
 from lake.errors import WrongQuestion
 from lake.feature_rows import KNOWN_AT, LATEST, OWN_TIME, FeatureRow, check_name, latest, version_key
 from lake.manifest_reads import Reads, chunks
-from lake.reading import check
+from lake.reading import Wanted, check
 
 if TYPE_CHECKING:
     from lake.reader import Lake
@@ -217,7 +217,8 @@ class FeatureReads:
             kind, exchange=exchange, market_type=market_type, symbol=symbol, start=start, end=end, **reading
         )
         kept = names_of(rows.column_names, columns, kind)
-        market = _market_of(rows, (exchange, market_type, symbol))
+        asked_of = (exchange, market_type, symbol)
+        market = _market_of(rows, asked_of if rows.num_rows else self._spelt(*asked_of))
         asking = pl.DataFrame(rows.select([_TIMES[0] if bar_kind(kind) else _TIMES[1]])).select(self._asking(kind, at))
         types: dict[str, pa.DataType] = {}
         for asked in wanted:
@@ -235,6 +236,12 @@ class FeatureReads:
         for name, to in types.items():
             joined = joined.append_column(pa.field(name, to), found.column(name).cast(to))
         return joined
+
+    def _spelt(self, exchange: str | None, market_type: str | None, symbol: str) -> tuple[str | None, str | None, str]:
+        """A symbol as its venue spells it, where one venue has it."""
+        known = self._lake.spelt(exchange, market_type, symbol)
+        one = known[0] if len(known) == 1 else Wanted(exchange, market_type, symbol)
+        return one.exchange, one.market_type, one.symbol or symbol
 
     def _asking(self, kind: str, at: At) -> pl.Expr:
         """When each row asks."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from lake import inventory, revisions
+from lake import inventory, reading, revisions
 from lake.asking import Symbols, Time, asked, bar_kind, date_of, names, number, one_of, span_of, text
 from lake.errors import MissingFile, NotHeld, WrongQuestion
 from lake.held_files import Held
@@ -214,6 +214,11 @@ class Telling:
             return snapshot.version, [found for row in rows for found in trace(self.root, snapshot, row)]
 
         return self._fresh(follow, lambda found: found)
+
+    def spelt(self, exchange: str | None, market_type: str | None, symbol: Symbols) -> tuple[reading.Wanted, ...]:
+        """Symbols as the venues spell them."""
+        which = asked(exchange, market_type, symbol)
+        return self.manifest.run(lambda conn: self._names.wanted(Snapshot(conn), exchange, market_type, which))
 
     def _asked(
         self,

@@ -177,6 +177,39 @@ CUT = http("200 OK", b'{"version"', length=500)
 PAGE = http("502 Bad Gateway", b"<html>no</html>")
 
 
+def a_page(*ids: str, total: int, **more: int) -> bytes:
+    rows = [{"id": one, **more} for one in ids]
+    return http("200 OK", msgspec.json.encode({"datasets": rows, "total": total}))
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [a_page("a", "b", total=4), a_page("b", "c", total=4, rows=9), a_page("c", "d", total=4)],
+        [
+            a_page("a", "c", total=4),
+            a_page("b", "c", total=4),
+            a_page("a", "b", total=4),
+            a_page("b", "c", "d", total=4),
+        ],
+        [a_page("a", "b", total=5), a_page("c", "d", total=4), a_page("a", "b", "c", "d", total=4)],
+    ],
+    ids=["as it was", "one came", "one went"],
+)
+async def test_no_row_of_a_list_comes_twice_or_is_missing_where_rows_come_and_go(kind: str, pages: list[bytes]) -> None:
+    script = Scripted(*pages)
+    async with script as there:
+        if kind == "sync":
+            with DatalakeClient(there, sleep=lambda _: None) as client:
+                found = await asyncio.to_thread(client.datasets)
+        else:
+            async with AsyncDatalakeClient(there) as other:
+                found = await other.datasets()
+    assert [one["id"] for one in found] == ["a", "b", "c", "d"]
+    assert len(script.asked) == len(pages)
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize("first", [BUSY, CUT, PAGE, b""], ids=["busy", "cut", "a proxy's page", "closed"])
 async def test_a_question_is_asked_again_where_that_helps(kind: str, first: bytes) -> None:

@@ -83,7 +83,8 @@ async def test_an_answer_that_somebody_breaks_off_is_not_the_next_ones() -> None
     def stop(_: int) -> None:
         raise Stopped
 
-    async with Scripted(http("200 OK", b'"' + b"x" * 3_000_000 + b'"'), OK) as there:
+    kept = http("200 OK", b'"' + b"x" * 3_000_000 + b'"').replace(b"Connection: close", b"Connection: keep-alive")
+    async with Scripted(kept, OK) as there:
 
         def ask() -> Any:
             with DatalakeClient(there, "t0ken", progress=stop, sleep=lambda _: None) as client:

@@ -14,7 +14,7 @@ from lake.errors import WrongQuestion
 from lake.feature_files import TIME
 from market.times import DAY, MINUTE, SECOND
 from tests.support.lakes import TestLake, bar_table
-from tests.support.market_rows import T0, trade
+from tests.support.market_rows import T0, contract, trade
 
 OF = {"exchange": "binance", "market_type": "linear", "symbol": "BTCUSDT"}
 NOW = T0 + DAY
@@ -31,6 +31,7 @@ def lake(tmp_path_factory):
     for symbol in ("BTCUSDT", "ETHUSDT"):
         rows = [trade(T0 + n * 20 * SECOND, "100.5", "1", n, symbol=symbol) for n in range(24)]
         held.day("bar_1m", bar_table(rows), symbol=symbol)
+    held.part("contract", [contract(T0, "BTCUSDT", "1", "BTC/USDT:USDT", None)])
     minutes = [T0 + n * MINUTE for n in range(8)]
     table = pa.table({"time": at(*minutes), "x": range(8)})
     put(held.writer, table, Put(**OF, feature_set="own"), NOW)
@@ -114,6 +115,13 @@ def test_types_and_bars_stay_as_they_are(lake):
 def test_a_join_that_cannot_be(lake, asked, why):
     with pytest.raises(WrongQuestion, match=why):
         lake.features.join(**({"symbol": "BTCUSDT"} | asked))
+
+
+def test_a_symbol_is_known_by_both_its_names_also_where_there_are_no_rows(lake):
+    for start in (T0, T0 + DAY):
+        own = lake.features.join("own", symbol="BTCUSDT", start=start)
+        assert lake.features.join("own", symbol="BTC/USDT:USDT", start=start) == own
+        assert own.num_rows == (0 if start > T0 else 8)
 
 
 def test_a_set_of_several_symbols_is_not_guessed(lake):
