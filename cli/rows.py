@@ -15,12 +15,14 @@ from cli.output import ERR, OUT, cell, print_table, size, write_bytes
 from cli.places import UsageError
 from cli.written import write_batches
 from market import times
+from market.kinds import KINDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN = 20
 ENDINGS = (".parquet", ".csv", ".jsonl")
+_SAID = frozenset(column.name for kind in KINDS.values() for column in kind.columns if column.type == "decimal")
 LimitOption = Annotated[
     int | None,
     typer.Option(min=0, help=f"At most this many rows (0: all; default {SHOWN} on the screen, all as JSON)."),
@@ -114,14 +116,14 @@ def _show(table: pa.Table, limit: int) -> None:
     shown = table.slice(0, min(limit, table.num_rows)) if limit else table
     same, names = [], []
     for name in shown.column_names:
-        values = {cell(spelt(value)) for value in shown.column(name).to_pylist()}
+        values = {cell(spelt(value, name)) for value in shown.column(name).to_pylist()}
         if shown.column(name).null_count == shown.num_rows:
             continue
         if len(values) == 1 and shown.num_rows > 1:
             same.append(f"{name}={values.pop()}")
         else:
             names.append(name)
-    rows = [[spelt(row[name]) for name in names] for row in shown.to_pylist()]
+    rows = [[spelt(row[name], name) for name in names] for row in shown.to_pylist()]
     if same and rows:
         OUT.print(" ".join(same), markup=False)
     print_table("", names, rows, "")
@@ -129,16 +131,16 @@ def _show(table: pa.Table, limit: int) -> None:
         OUT.print(f"{shown.num_rows:,} of {table.num_rows:,} rows; --limit 0 for all, --out FILE to write them")
 
 
-def spelt(value: object) -> object:
-    """A value as a cell; times in the form that --start and --end take, numbers without an exponent, of 15 digits,
-    levels of a book as quantity@price.
+def spelt(value: object, name: str = "") -> object:
+    """A value as a cell; times in the form that --start and --end take, numbers without an exponent, levels of a book
+    as quantity@price. What a venue may have said keeps all of its digits, what is computed has 15.
     """
     if isinstance(value, dt.datetime):
         return times.text(times.from_datetime(value))
     if isinstance(value, float) and math.isfinite(value):
-        return format(Decimal(f"{value:.15g}"), "f")
+        return format(Decimal(repr(value) if name in _SAID else f"{value:.15g}").normalize(), "f")
     if isinstance(value, list) and all(isinstance(one, dict) and one.keys() == {"price", "qty"} for one in value):
-        return ", ".join(f"{spelt(one['qty'])}@{spelt(one['price'])}" for one in value)
+        return ", ".join(f"{spelt(one['qty'], 'qty')}@{spelt(one['price'], 'price')}" for one in value)
     return value if value is None or isinstance(value, bool) else str(value)
 
 

@@ -55,7 +55,7 @@ def trace(
         OUT.print("row", style="bold")
         for name, value in one.row.items():
             if value is not None:
-                OUT.print(f"  {name:15} {spelt(value)}", markup=False)
+                OUT.print(f"  {name:15} {spelt(value, name)}", markup=False)
         OUT.print("came through", style="bold")
         for step in one.steps:
             gone = "" if step.present else "  (deleted by retention; its hash stays)"

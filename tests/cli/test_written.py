@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.app import app
+from cli.rows import spelt
 from cli.written import write_batches
 from lake import Lake
 from lake.reader import Lake as Reader
@@ -77,3 +78,12 @@ def test_what_breaks_off_leaves_the_file_that_was_there(tmp_path):
             write_batches(schema, broken(), out)
         assert out.read_text() == "before"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_screen_shows_all_digits_of_what_a_venue_says():
+    assert spelt(99999999.99999999, "price") == "99999999.99999999"
+    assert spelt(0.30000000000000004, "qty") == "0.30000000000000004"
+    assert [spelt(one, "price") for one in (64134.0, 1e-08, 1e22)] == ["64134", "0.00000001", "1" + "0" * 22]
+    assert spelt(6.050000000000001, "qty_quote") == "6.05", "what is computed has fifteen"
+    level = [{"price": 99999999.99999999, "qty": 0.1}]
+    assert spelt(level, "bids") == "0.1@99999999.99999999"
