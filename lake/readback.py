@@ -25,8 +25,8 @@ class _Held(NamedTuple):
     column: pa.ChunkedArray
 
 
-_Pages: TypeAlias = tuple[int, str, bytes]
-"""Values, codec and bytes: with the schema all that decoding knows of."""
+_Pages: TypeAlias = tuple[str, bytes]
+"""Codec and bytes: with the schema all that decoding knows of."""
 
 
 def pieces(file: pq.ParquetFile, path: Path, rows: int) -> Iterator[pa.Table]:
@@ -42,7 +42,7 @@ def pieces(file: pq.ParquetFile, path: Path, rows: int) -> Iterator[pa.Table]:
             group = file.metadata.row_group(number)
             small = {name: _pages(raw, group.column(place)) for place, name in enumerate(schema.names)}
             held = {name: known for name, known in held.items() if known.pages == small[name]}
-            fresh = [name for name in schema.names if name not in held] or schema.names[:1]
+            fresh = [name for name in schema.names if name not in held]
             kept: dict[str, list[pa.Array]] = {name: [] for name in fresh if small[name] is not None}
             at = 0
             for batch in file.iter_batches(rows, row_groups=[number], columns=fresh, use_threads=False):
@@ -61,4 +61,4 @@ def _pages(raw: BinaryIO, chunk: pq.ColumnChunkMetaData) -> _Pages | None:
     if size > SMALL:
         return None
     raw.seek(chunk.dictionary_page_offset or chunk.data_page_offset)
-    return chunk.num_values, chunk.compression, raw.read(size)
+    return chunk.compression, raw.read(size)

@@ -131,13 +131,13 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
         return _integer(data, at)
     if kind == BINARY:
         size, at = _plain(data, at)
-        return _bytes(data, at, size), at + size
+        return bytes(data[at : at + size]), at + size
     if kind == STRUCT:
         return _struct(data, at)
     if kind in (LIST, SET):
         return _list(data, at)
     if kind in _WIDTHS:
-        return _bytes(data, at, _WIDTHS[kind]), at + _WIDTHS[kind]
+        return bytes(data[at : at + _WIDTHS[kind]]), at + _WIDTHS[kind]
     raise Unreadable(f"a field of wire type {kind}")
 
 
@@ -154,12 +154,6 @@ def _list(data: bytes, at: int) -> tuple[Many, int]:
             value, at = _value(data, at, kind)
         values.append(value)
     return Many(BOOL if kind == _FALSE else kind, values), at
-
-
-def _bytes(data: bytes, at: int, size: int) -> bytes:
-    if at + size > len(data):
-        raise Unreadable(f"{size} bytes are said to be where {len(data) - at} are left")
-    return bytes(data[at : at + size])
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:

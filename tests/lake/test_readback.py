@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lake import parquet, readback, tables
+from lake import parquet, readback, tables, thrift
 from lake.errors import LakeError
 from tests.lake.test_splicing import rows_of
 from tests.support import book_rows
@@ -29,6 +29,11 @@ def footer(stats, kind):
         hour=0, level="part", revision=0, rows=stats.rows, ts_min=stats.ts_min, ts_max=stats.ts_max,
         seq_min=stats.seq_min, seq_max=stats.seq_max,
     )  # fmt: skip
+
+
+def pieces_of(path, rows):
+    with pq.ParquetFile(path) as file:
+        return list(readback.pieces(file, path, rows))
 
 
 @pytest.mark.parametrize("rows", [1, 30, 50, 64, 100, 1000])
@@ -66,19 +71,28 @@ def test_groups_that_are_the_same_in_all_columns_are_all_of_their_rows(tmp_path)
     path = tmp_path / "x.parquet"
     made = pa.table({"a": [1, 2, 3] * 4, "b": ["x"] * 12})
     pq.write_table(made, path, row_group_size=3)
-    with pq.ParquetFile(path) as file:
-        assert pa.concat_tables(readback.pieces(file, path, 2)).equals(made)
+    assert pa.concat_tables(pieces_of(path, 2)).equals(made)
 
 
-def test_pages_that_are_the_same_but_for_their_codec_or_count_are_decoded(tmp_path):
-    """Empty and null columns are so short that little tells them apart."""
+def test_pages_that_differ_in_their_last_byte_are_other_pages(tmp_path):
     path = tmp_path / "x.parquet"
-    made = pa.table({"a": list(range(7)), "b": pa.nulls(7, pa.int64())})
-    with pq.ParquetWriter(path, made.schema) as writer:
-        for size in (3, 4):
-            writer.write_table(made.slice(0, size))
-    with pq.ParquetFile(path) as file:
-        assert [len(piece) for piece in readback.pieces(file, path, 10)] == [3, 4]
+    made = pa.table({"a": ["x" * 90 + end for end in "aabb"]})
+    pq.write_table(made, path, row_group_size=2, compression="none", write_statistics=False)
+    assert pa.concat_tables(pieces_of(path, 9)).equals(made)
+
+
+def test_of_another_codec_the_same_bytes_say_something_else(tmp_path):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [7, 7, 7, 7]}), path, row_group_size=2, compression="none", write_statistics=False)
+    data = path.read_bytes()
+    size = int.from_bytes(data[-8:-4], "little")
+    footer, _ = thrift.decode(data[-8 - size : -8])
+    second = footer[4].value.values[1][1].value.values[0]
+    second[3].value[4] = thrift.Field(thrift.I32, 2)  # gzip
+    changed = thrift.encode(footer)
+    path.write_bytes(data[: -8 - size] + changed + len(changed).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(parquet.BROKEN):
+        pieces_of(path, 9)
 
 
 def test_books_are_read_as_they_are(path):

@@ -122,6 +122,31 @@ def test_only_what_changes_is_encoded(monkeypatch):
     assert pq.read_table(io.BytesIO(data)).to_pylist() == [row for one in groups for row in one.to_pylist()]
 
 
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (pa.array([7, 7, 7]), pa.array([7, None, 7])),
+        (pa.array([7, None, 7]), pa.array([7, 7, 7])),
+        (pa.array(["x", None, "x"]).dictionary_encode(), pa.array([None, "x", "x"]).dictionary_encode()),
+        (pa.array([False, None, False]), pa.array([False, False, False])),
+        (pa.nulls(3, pa.int64()), pa.array([0, 0, 0])),
+    ],
+)
+def test_what_is_missing_in_some_rows_is_no_column_that_says_one_thing(one, other):
+    groups = [pa.table({"a": column}) for column in (one, other)]
+    options = {"write_page_index": True}
+    written_by = [written(by, groups[0].schema, groups, options) for by in (splicing.Writer, pq.ParquetWriter)]
+    assert written_by[0] == written_by[1]
+
+
+def test_pages_that_are_written_are_not_held():
+    groups = [pa.table({"a": [n, n + 1], "b": [1, 1]}) for n in range(3)]
+    with splicing.Writer(io.BytesIO(), groups[0].schema, write_page_index=True) as file:
+        for one in groups:
+            file.write_table(one)
+        assert not any(chunk.pages for chunk in file._chunks)
+
+
 def rows_of(count):
     return table("trade", [trade(T0 + n * 1000, f"{100 + n % 9}.{n % 10}", "0.5", n) for n in range(count)])
 
@@ -148,15 +173,16 @@ def test_a_file_of_several_row_groups_is_written_this_way(tmp_path, monkeypatch,
         )  # fmt: skip
 
 
-def test_what_fails_in_the_middle_leaves_no_footer(monkeypatch):
-    monkeypatch.setattr(tables, "ROW_GROUP_ROWS", 10)
+def test_what_fails_in_the_middle_leaves_no_file_that_can_be_read():
     made = io.BytesIO()
+    group = rows_of(10)
 
-    def pieces():
-        yield rows_of(15)
-        raise RuntimeError("made up")
+    def fail():
+        with splicing.Writer(made, group.schema, **tables.parquet_options("trade")) as file:
+            file.write_table(group.unify_dictionaries())
+            raise RuntimeError("made up")
 
     with pytest.raises(RuntimeError, match="made up"):
-        parquet.write(made, "trade", pieces(), lambda _: None)
+        fail()
     with pytest.raises(pa.ArrowInvalid):
         pq.read_table(made)
