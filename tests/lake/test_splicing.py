@@ -133,7 +133,7 @@ def test_only_what_changes_is_encoded(monkeypatch):
     ],
 )
 def test_what_is_missing_in_some_rows_is_no_column_that_says_one_thing(one, other):
-    groups = [pa.table({"a": column}) for column in (one, other)]
+    groups = [pa.table({"a": column, "b": [1, 2, 3]}) for column in (one, other)]
     options = {"write_page_index": True}
     written_by = [written(by, groups[0].schema, groups, options) for by in (splicing.Writer, pq.ParquetWriter)]
     assert written_by[0] == written_by[1]
