@@ -1,4 +1,6 @@
-"""The levels of one book: the best ones are the quote's, deeper ones come, change and go with every quote."""
+"""The levels of one book: the best ones are the quote's, deeper ones come, change and go with every quote, and takers
+eat from the best.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,11 @@ class Side:
         """1 for bids, -1 for asks: a change is told as sign x ticks."""
         self.ticks: list[int] = []
         self.text: dict[int, str] = {}
+
+    def top(self) -> tuple[str, str]:
+        """Price and quantity of the best level."""
+        _, price, _, qty, _ = self.text[self.ticks[-1 if self.sign > 0 else 0]].split('"')
+        return price, qty
 
     def best(self, count: int) -> str:
         """The best `count` levels as a JSON list, best first."""
@@ -81,6 +88,21 @@ class Ladder:
             self._put(side, ticks, self._text(ticks, 1 + (bits >> 10) % 4999))
         self._keep(bids)
         self._keep(asks)
+        self._tell(update_id, ts)
+
+    def take(self, side: Side, left: int, update_id: int, ts: int) -> None:
+        """A taker has left so many lots at the best price; where that is nothing, the next price is the best. The last
+        level of all is filled up.
+        """
+        index = -1 if side.sign > 0 else 0
+        if left or len(side.ticks) == 1:
+            self._put(side, side.ticks[index], self._text(side.ticks[index], left or 1))
+        else:
+            self._cut(side, index)
+            self._keep(side)
+        self._tell(update_id, ts)
+
+    def _tell(self, update_id: int, ts: int) -> None:
         self.update_id, self.ts = update_id, ts
         for window in self._windows:
             window.touched.update(dict.fromkeys(self._touched))

@@ -17,13 +17,15 @@ from simulator import feeds, funding
 from simulator.candles import SHORTEST, Candles
 from simulator.events import Aggregate, Event, Fill, Forced, Notice, Top
 from simulator.instruments import Instrument, activity
-from simulator.ladder import Ladder
+from simulator.ladder import Ladder, Side
 from simulator.reality import UNIT, Course, Reality
 
 __all__ = ["Aggregate", "Book", "Event", "Fill", "Market", "Top"]
 
 FEWEST_KEPT, MOST_KEPT, ALL_KEPT = 500, 5000, 250_000
 """Trades, and aggregates, kept a symbol for the REST routes; and of all symbols together, where there are many."""
+ORDERS = 7
+"""Of sixteen things that happen so many are taker orders, the others quotes."""
 FORCED_ONE_IN = 20
 """Of so many taker orders on futures one is a liquidation."""
 PRINTS = 1000
@@ -72,6 +74,7 @@ class Book:
         self._floor = instrument.start_ticks // 2
         self._price = _pattern(instrument.price_decimals, 8 if instrument.market == "spot" else None)
         self._qty = _pattern(instrument.qty_decimals, 8 if instrument.market == "spot" else None)
+        self._padding = 10 ** (8 - instrument.qty_decimals) if instrument.market == "spot" else 1
         self.ladder = Ladder(self.price, self.qty, self.bid, self.bid + self.spread, self.seed, self.update_id)
 
     def restart(self) -> None:
@@ -91,6 +94,14 @@ class Book:
         pattern, unit = self._qty
         return pattern % (lots // unit, lots % unit) if unit > 1 else pattern % lots
 
+    @property
+    def last(self) -> str:
+        """The price of the newest trade; the best bid before the first."""
+        return self.trades[-1].price if self.trades else self.price(self.bid)
+
+    def _lots(self, qty: str) -> int:
+        return int(qty.replace(".", "")) // self._padding
+
     def amount(self, value: int) -> str:
         """A product of price and quantity as text, with all its decimals, at least eight of them."""
         decimals = self.amount_decimals
@@ -105,14 +116,20 @@ class Book:
         return funding.prices(self.seed, mid, now)
 
     def order(self, bits: int, ts: int) -> list[Event]:
-        """A taker order eats 1 to 4 makers at the best price; rarely the linear market prints a non-market fill."""
+        """A taker order eats 1 to 4 makers at the best price, and no more than is there; then that is told as a quote.
+        Rarely the linear market prints a non-market fill.
+        """
         maker = bool(bits & 1)
+        side = self.ladder.bids if maker else self.ladder.asks
         ticks = self.bid if maker else self.bid + self.spread
         count = 1 + (bits >> 1 & 3 if bits & 8 else 0)
-        first, total = self.trade_id + 1, 0
+        first, left, total = self.trade_id + 1, self._lots(side.top()[1]), 0
         events: list[Event] = []
         for n in range(count):
-            lots = 1 + ((bits >> (7 * n + 8)) % 997 >> (bits >> n & 7))
+            lots = min(1 + ((bits >> (7 * n + 8)) % 997 >> (bits >> n & 7)), left)
+            if not lots:
+                break
+            left -= lots
             total += lots
             events.append(self._fill(ticks, lots, maker, "MARKET", ts))
         self.agg_id += 1
@@ -123,7 +140,18 @@ class Book:
             self._force(whole, ticks)
         if self.market == "linear" and self.instrument.odd_prints and (bits >> 40) % 250 == 0:
             events.append(self._odd(bits >> 52, ts))
+        events.append(self._taken(side, left, bits >> 60 & 15, ts))
         return events
+
+    def _taken(self, side: Side, left: int, skipped: int, ts: int) -> Top:
+        """The best prices where an order has left so much at one of them."""
+        self.update_id += 1 + skipped
+        ladder = self.ladder
+        ladder.take(side, left, self.update_id, ts)
+        self.bid = ladder.bids.ticks[-1]
+        self.spread = ladder.asks.ticks[0] - self.bid
+        self.top = Top(self, self.update_id, *ladder.bids.top(), *ladder.asks.top(), ts)
+        return self.top
 
     def _force(self, whole: Aggregate, ticks: int) -> None:
         """The order was a liquidation: its limit is a percent behind the price it got."""
@@ -272,7 +300,7 @@ class Market:
                 events += self._spoken(ts)
                 end = self._start + self._schedule.next * feeds.STEP
             ts = book.ts = max(book.ts, ts - ts % 1000)
-            if bits >> 20 & 15 < 5:
+            if bits >> 20 & 15 < ORDERS:
                 order = book.order(bits >> 24, ts)
                 events += order
                 made += len(order) - 1

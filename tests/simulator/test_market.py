@@ -83,6 +83,48 @@ def test_quotes_are_never_crossed_and_their_ids_rise():
         last[id(top.book)] = top.id
 
 
+def test_trades_take_from_the_book_what_is_there_and_a_quote_tells_what_they_left():
+    market, events = run(rate=20_000.0, seconds=3, markets=("spot", "linear", "inverse"), symbols=2)
+    tops, taken = {}, {}
+    emptied = reduced = 0
+    for event in events:
+        book = event.book
+        decimals = 8 if book.market == "spot" else book.instrument.qty_decimals
+        if isinstance(event, Fill) and event.condition == "MARKET":
+            taken.setdefault(id(book), []).append(event)
+        if not isinstance(event, Top):
+            continue
+        before, fills = tops.get(id(book)), taken.pop(id(book), [])
+        tops[id(book)] = event
+        if before is None or not fills:
+            continue
+        (maker,), (price,) = {f.maker for f in fills}, {f.price for f in fills}
+        hit, there, after, left = (
+            (before.bid, before.bid_qty, event.bid, event.bid_qty)
+            if maker
+            else (before.ask, before.ask_qty, event.ask, event.ask_qty)
+        )
+        assert price == hit
+        rest = scale(there, decimals) - sum(scale(f.qty, decimals) for f in fills)
+        assert rest >= 0, "no more than was there"
+        if rest:
+            assert (after, scale(left, decimals)) == (hit, rest)
+            reduced += 1
+        else:
+            assert (scale(after, 8) < scale(hit, 8)) if maker else (scale(after, 8) > scale(hit, 8))
+            emptied += 1
+        other = (event.ask, event.ask_qty) if maker else (event.bid, event.bid_qty)
+        assert other == ((before.ask, before.ask_qty) if maker else (before.bid, before.bid_qty))
+        assert event.id > before.id
+    assert min(reduced, emptied) > 100
+    for book in market.books:
+        assert (book.ladder.bids.top(), book.ladder.asks.top()) == (
+            (book.top.bid, book.top.bid_qty),
+            (book.top.ask, book.top.ask_qty),
+        )
+        assert book.last == book.trades[-1].price
+
+
 def test_spot_pads_to_eight_decimals_and_linear_to_its_precision():
     _, events = run()
     for event in events:

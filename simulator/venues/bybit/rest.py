@@ -84,7 +84,7 @@ def _tickers(asked: Asked) -> Any:
 
 
 def _ticker(asked: Asked, book: Book) -> dict[str, str]:
-    row = {"symbol": book.symbol, "lastPrice": book.price(book.bid)}
+    row = {"symbol": book.symbol, "lastPrice": book.last}
     if asked.market == "spot":
         return row
     mark, index = (funding.text(value) for value in book.reference(asked.now))

@@ -76,7 +76,7 @@ def _product_book(asked: Asked) -> Any:
         for side in (ladder.bids, ladder.asks)
     )
     told = {"product_id": book.symbol, "bids": bids, "asks": asks, "time": stamp(ladder.ts or asked.now)}
-    return {"pricebook": told, "last": book.price(book.bid)}
+    return {"pricebook": told, "last": book.last}
 
 
 def _ticker(asked: Asked) -> Any:
@@ -110,7 +110,7 @@ def _candles(asked: Asked) -> Any:
 def _product(name: str, book: Book) -> dict[str, Any]:
     held, trading = book.instrument, book.status == "TRADING"
     return {
-        "product_id": name, "price": book.price(book.bid), "base_increment": book.qty(1),
+        "product_id": name, "price": book.last, "base_increment": book.qty(1),
         "quote_increment": book.price(1), "price_increment": book.price(1),
         "status": "online" if trading else "delisted",
         "is_disabled": False, "cancel_only": False, "limit_only": False, "post_only": False,
