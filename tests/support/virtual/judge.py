@@ -238,8 +238,8 @@ def _begin(detail: str) -> str:
 def _left_along(gaps: Sequence[Gap]) -> set[tuple[str, str, str, str]]:
     """(kind, market, symbol, beginning) of gaps in which a connection left for a quiet stream was lost to the others.
 
-    Here a trade moves no book and a minute may pass without a quote, so that a connection is left which a venue's never
-    would be; it leaves trades and candles too, of which nobody can tell then that none came.
+    Here minutes may pass without a quote, so that a connection is left which a venue's never would be; it leaves trades
+    and candles too, of which nobody can tell then that none came.
     """
     left = {(g.market_type, g.session, g.cause) for g in gaps if g.kind in DECLARED and g.cause in SILENT and g.session}
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import sqlite3
@@ -24,6 +25,7 @@ from daemon.config import Config
 from daemon.safe_mode import SafeMode
 from lake import durable, manifest
 from lake.errors import LakeError
+from lake.lock import LOCK
 from lake.space import Room
 from lake.writer import LakeWriter
 from market.times import SECOND
@@ -119,6 +121,7 @@ class Process:
         self._network = network
         self._config = config
         self._stop: Any = None
+        self._asked: Any = None
         self.task: Any = None
 
     def start(self) -> None:
@@ -169,6 +172,11 @@ class Process:
         for name in ("transform", "compact"):
             await parts.jobs[name]({}, lambda *_: None)
 
+    def ask_to_compact(self, parts: wiring.Parts) -> None:
+        """As `compact`, without waiting for it; what goes wrong there is said to who asked, which is nobody."""
+        self._asked = self._loop.create_task(self.compact(parts))
+        self._asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+
     def ask_to_stop(self) -> None:
         self._stop.set()
 
@@ -185,6 +193,8 @@ class Process:
             for name in WRITES:
                 setattr(writer, name, _dead)
         self._network.drop_all()
+        if self._asked is not None:
+            self._asked.cancel()
         self.task.cancel()
         self._loop.drain()
         self.task.cancel()
@@ -192,6 +202,8 @@ class Process:
         durable.inject(None)
         if writer is not None:
             _let_go(writer)
+        else:
+            _unlock(self._config.lake)
         self._loop.killed = False
 
     def pull_the_plug(self, chance: random.Random) -> int:
@@ -216,6 +228,14 @@ class Process:
 
 def _dead(*_: Any, **__: Any) -> Any:
     raise Killed
+
+
+def _unlock(root: Path) -> None:
+    """What the system does where a process ends that has a lock and nobody to say so."""
+    for one in Path("/proc/self/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            if one.readlink() == root.resolve() / LOCK:
+                os.close(int(one.name))
 
 
 def _let_go(writer: LakeWriter) -> None:

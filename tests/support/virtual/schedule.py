@@ -175,13 +175,31 @@ KINDS: dict[str, Draw] = {
     "EIO": _either(op=("write", "sync", "create", "rename", "fsync_dir", "link", "fsync"), number=(1, 2, 3)),
     "SHORT": _either(op=("write",), number=(1, 2, 3)),
     "disk full": _seconds(30, 1200),
+    # while something else is under way
+    "books refused": _all(_here, lambda _, lane: {} if "book_delta" in lane.showing() else None),
+    "maintenance": _all(_here, _seconds(60, 600)),
+    "at work": _either(how=("KILL", "EIO", "ENOSPC"), number=(*range(1, 30), *range(30, 300, 10))),
+    "recovery killed": _all(
+        _seconds(1, 60), _either(manifest=(False, False, True), steps=((3,), (9,), (20,), (2, 5), (30, 12), (1, 6, 14)))
+    ),
+    "midnight kill": _all(_seconds(1, 300), _either(how=("kill", "power cut", "stop"))),
+    "midnight step": _all(_seconds(60, 900), _either(us=(-90_000_000, -2_000_000, 2_000_000, 90_000_000))),
 }  # fmt: skip
 """What can happen. Kinds of the simulator have its names."""
+MIDNIGHT = ("midnight kill", "midnight step")
+"""These strike within minutes of the next midnight."""
+CLOSE = 0.2
+"""Of so many the next one strikes within a minute and a half, at the same market: while it lasts, or while what it took
+is made good.
+"""
 
 
-def draw(seed: int, days: float, count: int, lanes: Sequence[Lane], kinds: tuple[str, ...] = ()) -> list[Act]:
+def draw(
+    seed: int, days: float, count: int, lanes: Sequence[Lane], kinds: tuple[str, ...] = (), midnight: float = DAY
+) -> list[Act]:
     """`count` faults over `days`, at least some minutes apart from each other for the most part, at one market after
-    the other; a fault that cannot show at the one whose turn it is strikes the next.
+    the other; a fault that cannot show at the one whose turn it is strikes the next. The first `midnight` is so many
+    seconds after the start.
     """
     chance = random.Random(f"{seed}/schedule")
     names: list[str] = []
@@ -194,6 +212,11 @@ def draw(seed: int, days: float, count: int, lanes: Sequence[Lane], kinds: tuple
     acts, turns = [], list(lanes)
     for index, name in enumerate(names[:count]):
         at = FIRST + share * (index + chance.uniform(0.05, 0.95))
+        if acts and chance.random() < CLOSE:
+            at = min(acts[-1].at + chance.uniform(1.0, 90.0), days * DAY - LAST - 1.0)
+            turns.insert(0, turns.pop())
+        if name in MIDNIGHT and (night := at + (midnight - at) % DAY) < days * DAY - LAST:
+            at = night + chance.uniform(-150.0, 60.0)
         told = next(found for lane in turns if (found := KINDS[name](chance, lane)) is not None)
         if hit := next(
             (lane for lane in turns if lane.venue == told.get("venue") and lane.market == told["market"]), None

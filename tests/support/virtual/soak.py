@@ -91,7 +91,8 @@ def run(
         for venue, collected in settings.kinds.items()
         for market, there in collected.items()
     ]
-    acts = schedule.draw(settings.seed, days, faults, lanes, tuple(kinds))
+    midnight = (times.floor_to(START, DAY) + DAY - START) / 1e6
+    acts = schedule.draw(settings.seed, days, faults, lanes, tuple(kinds), midnight)
     days = report.days = days if until is None else min(days, until)
     world = World(settings, folder)
     judges = [

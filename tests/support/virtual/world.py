@@ -150,6 +150,8 @@ class World:
         self._down_until: float | None = None
         self._fault: tuple[durable.Fault, float] | None = None
         self.before_start: list[Callable[[], None]] = []
+        self._steps = list[int]()
+        """At which durable step each of the next starts is killed."""
         self.ahead = deque[float]()
         """When the faults to come will strike, in seconds since the start."""
 
@@ -247,6 +249,8 @@ class World:
         self._began = self._hindered = self.now
         self.process = Process(self.loop, self.clock, self.network, self.config)
         self.process.start()
+        if self._steps:
+            self._inject(KillAt(self._steps.pop(0)), BACK_SECONDS)
 
     def _down(self, seconds: float, why: str) -> None:
         self._down_until = self.now + seconds
@@ -342,6 +346,11 @@ class World:
                 self.loop.call_later(3.0, lambda: begin("cut", market=told["market"]))
             case "drop_ids" | "duplicate_ids" | "reorder_ids" | "bad_price" | "bad_time":
                 begin(kind, **told, symbol=self._symbol(exchange, told["market"]))
+            case "books refused":
+                begin("http_status", market=told["market"], status=418, retry_after=90)
+                begin("drop_ids", market=told["market"], kind="book_delta", count=2)
+            case "maintenance":
+                self._maintain(exchange, **told)
             case "restart_ids":
                 self._restart_ids(exchange, told["market"])
             case "listing":
@@ -362,6 +371,10 @@ class World:
             "EIO": lambda told: self._inject(durable.Fault(told["op"], told["number"], "EIO"), 7300.0),
             "SHORT": lambda told: self._inject(durable.Fault(told["op"], told["number"], "SHORT"), 7300.0),
             "disk full": self._fill,
+            "at work": self._at_work,
+            "recovery killed": self._kill_recovery,
+            "midnight kill": lambda told: self._end(told["seconds"], told["how"]),
+            "midnight step": self._step,
         }
 
     def _symbol(self, exchange: Exchange, market: str) -> str:
@@ -389,6 +402,35 @@ class World:
         status = "TRADING" if not book.listed else "SETTLING" if book.status == "TRADING" else book.status
         exchange.note("listing", 120.0, market=market)
         exchange.change(market, new, status)
+
+    def _maintain(self, exchange: Exchange, market: str, seconds: float) -> None:
+        """The venue is away, and nothing trades there; afterwards all of it is as before."""
+        books = [book for book in exchange.hub.market.books if (book.market, book.status) == (market, "TRADING")]
+        exchange.note("maintenance", seconds + 120.0, market=market)
+        _begin(exchange, "refuse", market=market, seconds=seconds, form="status")
+        _begin(exchange, "http_status", market=market, status=503, count=3)
+        _begin(exchange, "cut", market=market, code=1012)
+        for book in books:
+            exchange.change(market, book.symbol, "BREAK")
+            self.loop.call_later(seconds + 30.0, exchange.change, market, book.symbol, "TRADING")
+
+    def _at_work(self, told: dict[str, Any]) -> None:
+        """Something goes wrong while parts are made and days are closed."""
+        if self._down_until is None and (parts := self.process.parts) is not None:
+            how, number = told["how"], told["number"]
+            fault = KillAt(number) if how == "KILL" else durable.Fault("*", number, how, repeat=how == "ENOSPC")
+            self._inject(fault, 60.0)
+            self._hindered = self.now
+            self.process.ask_to_compact(parts)
+
+    def _kill_recovery(self, told: dict[str, Any]) -> None:
+        """Killed, and killed once more by who comes up, or twice, or three times."""
+        if self._down_until is None:
+            self._steps = list(told["steps"])
+            if told["manifest"]:
+                self._lose_manifest({"seconds": told["seconds"], "how": "kill"})
+            else:
+                self._end(told["seconds"], "kill")
 
     def _step(self, told: dict[str, Any]) -> None:
         self._tell("clock step", told["seconds"] + 60.0)
