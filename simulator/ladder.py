@@ -1,6 +1,4 @@
-"""The levels of one book: the best ones are the quote's, deeper ones come, change and go with every quote, and takers
-eat from the best.
-"""
+"""The levels of one book: the best are the quote's, deeper ones come and go with every quote, takers eat the best."""
 
 from __future__ import annotations
 

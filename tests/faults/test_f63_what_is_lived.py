@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
@@ -21,7 +22,7 @@ from tests.support.virtual import campaign
 from tests.support.virtual import judge as judges
 from tests.support.virtual.judge import Judge
 from tests.support.virtual.market import Memory
-from tests.support.virtual.schedule import KINDS, Lane, draw
+from tests.support.virtual.schedule import KINDS, MIDNIGHT, Lane, draw
 from tests.support.virtual.world import VENUES, Settings
 
 KEY = ("quote", "spot", "BTC-USDT")
@@ -63,6 +64,21 @@ def test_f63_faults_go_round_the_venues_and_only_where_they_can_show(seed: int) 
             assert act.told["kind"] in kinds[act.told["venue"]][act.told["market"]], "it is collected there"
     assert {act.kind for act in acts} <= KINDS.keys()
     assert acts == draw(seed, 30, 100, lanes)
+
+
+def test_f63_some_faults_strike_while_another_lasts_and_some_around_midnight() -> None:
+    lanes = [Lane(venue, "spot", ("trade", "book_delta")) for venue in VENUES]
+    night = DAY / SECOND - 30
+    acts = [act for seed in range(4) for act in draw(seed, 30, 200, lanes, midnight=night)]
+    for kind in MIDNIGHT:
+        times = [(act.at - night) % (DAY / SECOND) for act in acts if act.kind == kind and act.at < 29 * night]
+        assert times
+        assert all(at <= 150 or at >= DAY / SECOND - 150 for at in times)
+    pairs = [(one, two) for one, two in itertools.pairwise(acts) if two.at - one.at <= 90]
+    assert 80 < len(pairs) < 240, "a fifth of eight hundred"
+    same = [one.told["venue"] == two.told["venue"] for one, two in pairs if "venue" in one.told and "venue" in two.told]
+    assert sum(same) > len(same) * 0.8, "at the same market"
+    assert {"at work", "recovery killed", "books refused", "maintenance"} <= {act.kind for act in acts}
 
 
 def judged(tmp_path: Path, rows: list[tuple[int, str, str]]) -> tuple[oracle.Stored, oracle.Verdict]:
