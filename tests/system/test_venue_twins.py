@@ -62,8 +62,7 @@ class Run:
         """What happened, in order, from a little before the first that was sent (some of it is told of on subscribing)
         to the last; nothing of what is no event in the truth.
         """
-        name = symbol.replace("-", "") if self.venue == "coinbase" else symbol
-        events = sorted(self.truth.of(kind, market, name).values(), key=lambda event: (event.ts_event, event.id))
+        events = sorted(self.truth.of(kind, market, symbol).values(), key=lambda event: (event.ts_event, event.id))
         sent = [place for place, event in enumerate(events) if event.sent]
         return events[max(0, sent[0] - BEFORE) : sent[-1] + 1] if sent else []
 
