@@ -57,9 +57,10 @@ class Simulator:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.log = folder / "truth.jsonl"
-        self.venue = options[options.index("--venue") + 1] if "--venue" in options else "binance"
+        options = options if "--venue" in options else ("--venue", "binance", *options)
+        self.venue = options[options.index("--venue") + 1]
         self.process = watched(subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--log", str(self.log), "--venue", self.venue, *options],
+            [sys.executable, "-m", "simulator", "--log", str(self.log), *options],
             cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=plain_environment(),
         ))  # fmt: skip
         assert self.process.stdout is not None
