@@ -24,11 +24,12 @@ from lake.law_ids import MISSING
 from lake.law_rows import DERIVED
 from lake.manifest_reads import Snapshot
 from lake.reading import deduplicated
+from lake.resume import ASIDE, REST
 from lake.row_groups import regroup
 from lake.rows import FRAMES, CertificateRow, FileRow
 from market import kinds
 from market.session import EVERY_SYMBOL, Gap
-from market.times import DAY, HOUR, Interval, day_start, parse, text, to_datetime, union
+from market.times import DAY, HOUR, MINUTE, Interval, day_start, parse, text, to_datetime, union
 
 SHOWN = 10
 """Rows of one stream and day that are shown of each difference."""
@@ -62,6 +63,7 @@ class Different(msgspec.Struct, frozen=True):
         return f"{self.symbol} {text(self.ts_event)} ({name}{self.session} frame {self.frame_no} item {self.item})"
 
 
+CRASH = "crash"
 INVENTED, ABSENT, CHANGED = "not made of any frame", "made of a frame, not in the lake", "made otherwise of its frame"
 
 
@@ -169,6 +171,13 @@ class Comparison:
         self.gaps = [
             gap for gap in snapshot.gaps(*stream) if gap.state in told or (gap.state == "empty" and gap.missing == 0)
         ]
+        # what a session asked for beside its streams has no gap: a crash took what came last, with theirs
+        rows = snapshot.sessions(exchange, market_type) if kind == ASIDE else []
+        self.crashed = {
+            row.session: row.closed_at - MINUTE
+            for row in rows
+            if row.close_cause == CRASH and row.closed_at is not None
+        }
         waiting = [row for row in snapshot.segments(*stream) if row.state in ("open", "sealed") and row.kind != FRAMES]
         self.waits = min((row.period_start for row in waiting), default=None)
         self.result = DayResult(exchange=exchange, market_type=market_type, kind=kind, date=date)
@@ -284,6 +293,11 @@ class Comparison:
         if self.waits is not None:
             self.result.waiting += extra.filter(pl.col("ts_recv") >= self.waits).height
             extra = extra.filter(pl.col("ts_recv") < self.waits)
+        for session, since in self.crashed.items() if extra.height else ():
+            asked = pl.col("source").cast(pl.String) == REST
+            inside = extra.select(asked & (pl.col("session") == session) & (pl.col("ts_recv") >= since)).to_series()
+            self.lost[CRASH] += int(inside.sum())
+            extra = extra.filter(~inside)
         for gap in self.gaps if extra.height else ():
             inside = extra.select(self.lost_in(gap)).to_series()
             self.lost[gap.cause] += int(inside.sum())

@@ -376,3 +376,29 @@ def test_frames_that_were_received_while_the_clock_was_ahead_are_read_in_their_t
         writer.record(segments=[msgspec.structs.replace(row, **{name: getattr(row, name) + ahead for name in times})])
         assert writer.manifest.segments(kind=FRAMES)[2].path != row.path, "it begins behind the next ones"
     assert said(reproduce(root, tmp_path)) == []
+
+
+@pytest.mark.parametrize("cause, seconds, lost", [("crash", 59, 1), ("crash", 62, 0), ("disconnect", 59, 0)])
+def test_a_whole_book_that_was_asked_for_just_before_a_crash_is_lost_with_it(
+    tmp_path: Path, cause: str, seconds: int, lost: int
+) -> None:
+    """Its frame was kept and its line was not: what a session asks for beside its streams has no gap of its own."""
+    root, url = tmp_path / "lake", "wss://fstream.binance.com/stream"
+    lines = [
+        written.line(0, dir="open", url=url, conn="box-1-1"), depth(1, 11, 12, "box-1-1"), whole(2, 12, "box-1-1"),
+        depth(3, 13, 14, "box-1-1"), depth(4, 15, 16, "box-1-1"),
+        written.line(0, dir="open", url=url, conn="box-2-1", at=written.T0 + 16 * proven.SECOND + 1),
+        whole(1, 16, "box-2-1"), depth(2, 17, 18, "box-2-1"),
+    ]  # fmt: skip
+    source = written.write(tmp_path / "book.jsonl", lines)
+    with LakeWriter.open(root, "box", NOW) as writer:
+        replay([source], *proven.MARKET, writer, CollectorsConfig(node="box"), NOW)
+        transform_once(writer, InlineExecutor(), NOW, TransformerConfig())
+        (row,) = writer.manifest.sessions(session="box-2-1")
+        end = written.T0 + (16 + seconds) * proven.SECOND
+        writer.record_sessions([msgspec.structs.replace(row, close_cause=cause, closed_at=end)])
+    rewrite(root, "book_snapshot", lambda table: table.filter(pc.equal(table.column("last_id"), 12)))
+    outcome = reproduce(root, tmp_path, kinds=("book_snapshot",))
+    assert len(said(outcome)) == 1 - lost
+    found = day(outcome, "book_snapshot", "2025-11-20")
+    assert (found.lost, found.different) == ({"crash": 1} if lost else {}, 1 - lost)
