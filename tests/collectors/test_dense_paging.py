@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors.adapters.dense_paging import Before, DensePages
+from collectors.adapters.pages import SETTLED
 from market.times import DAY, MINUTE, MS
 from tests.collectors.test_paging import NOW, START, STREAM, finish, minute, route, trades
 
@@ -124,3 +125,33 @@ def test_the_end_of_the_period_has_to_be_over():
     (asked,) = session.start(START + DAY)
     session.respond(asked.tag, 200, {}, Venue(minute(3), 6).answer(asked), START + DAY)
     assert not session.done
+
+
+@pytest.mark.parametrize("last", [107, 106])
+def test_a_trade_behind_the_last_one_of_the_period_may_be_of_the_period(last):
+    """Times need not ascend as ids do: some ids behind it are looked at too, on the next page if need be."""
+    rows = [*minute(12)[:9], (109, START + 7 * MINUTE), *minute(20)[10:]]
+    venue, session = Venue(rows, 6), dense((START + 2 * MINUTE, START + 8 * MINUTE), 6)
+
+    def answer(fetch):
+        if fetch.tag == f"before {(START + 8 * MINUTE) // MS}":
+            return msgspec.json.encode([[last, START + (last - 100) * MINUTE, "1.5"]])
+        return venue.answer(fetch)
+
+    assert finish(session, answer)[0] == [*range(102, 108), 109]
+
+
+def test_ids_that_are_lacking_before_the_period_or_from_its_end_on_are_none_of_it():
+    rows = [row for row in minute(20) if row[0] not in (102, 110)]
+    session = dense((START + 4 * MINUTE, START + 9 * MINUTE), 9)
+    assert finish(session, Venue(rows, 9).answer)[0] == list(range(104, 109))
+    assert session.jumps == []
+
+
+def test_the_newest_of_a_period_are_not_believed_before_it_is_over_for_two_seconds():
+    end = START + 5 * MINUTE
+    for age, wrong in ((SETTLED - MS, True), (SETTLED, False)):
+        session = dense((START, end), 6)
+        (asked,) = session.start(end)
+        said = session.respond(asked.tag, 200, {}, Venue(minute(9), 6).answer(asked), end + age)
+        assert bool(said) == wrong

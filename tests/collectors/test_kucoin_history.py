@@ -136,6 +136,7 @@ def archived(market, symbol, interval, text):
     reading = Reading(file, Allowed(contract_size=None if market == "spot" else "0.001"))
     names = ("open", "high", "low", "close", "volume_base", "volume_quote")
     rows = [row for piece in reading.batches(blocks(packed, file, caps)) for row in piece.to_dicts()]
+    assert {row["ts_event"] - row["open_time"] for row in rows} == {file.series.width - MS}
     return [tuple(None if row.get(name) is None else float(row[name]) for name in names) for row in rows]
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from collectors.adapters.answers import FIRST_PAUSE, Failure
 from collectors.adapters.asking import Failed
+from collectors.adapters.pages import SETTLED
 from collectors.adapters.paging import TRIES, UNSTABLE, IdPages, Made, Probe, Route, Row, Seek, TimePages, Unstable
 from collectors.exchanges.binance import answers
 from market.kinds import Trade
@@ -448,3 +449,49 @@ def test_a_probe_says_where_a_history_begins_and_a_venues_error_inside_of_an_ans
     session = TimePages("n-1-1", STREAM, span, told, Probe("http://v/probe?x=1", 1, read))
     finish(session, lambda _: b"refused")
     assert (session.refused, session.failed, session.requests) == (True, "the venue's word", 1)
+
+
+def test_a_page_without_the_last_row_of_the_one_before_is_none_even_where_it_is_empty():
+    rows = [(START + n * MINUTE, START + (n + 1) * MINUTE - MS) for n in range(6)]
+    told = route(4, width=MINUTE, window=3 * MINUTE)
+    venue, session, asked = Venue(rows, 4), TimePages("n-1-1", STREAM, (START, START + 6 * MINUTE), told), []
+
+    def answer(fetch):
+        asked.append(fetch.tag)
+        return b"[]" if len(asked) == 2 else venue.answer(fetch)
+
+    ids, rejected = finish(session, answer)
+    assert ids == [key for key, _ in rows]
+    assert [one.reason for one in rejected] == [
+        "rows: a page that does not begin with the last row of the page before it"
+    ]
+
+
+def test_the_first_row_of_all_may_have_the_id_0():
+    rows = [(n, START + n * MINUTE) for n in range(9)]
+    session = by_id((START, START + 8 * MINUTE))
+    assert finish(session, Venue(rows, 3).answer)[0] == list(range(8))
+    assert session.requests == 5
+
+
+@pytest.mark.parametrize("age,taken", [(SETTLED - MS, False), (SETTLED, True)])
+def test_a_candle_is_believed_two_seconds_after_its_end(age, taken):
+    session = TimePages("n-1-1", STREAM, (START, START + MINUTE), route(9, width=MINUTE, window=8 * MINUTE))
+    (asked,) = session.start(START)
+    rows = Venue([(START, START + MINUTE - MS)], 9).answer(asked)
+    (said,) = session.respond(asked.tag, 200, {}, rows, START + MINUTE - MS + age)
+    assert isinstance(said, Trade) == taken == session.done
+
+
+def test_ids_that_are_lacking_from_the_end_of_a_period_on_are_none_of_it():
+    rows = [row for row in minute(9) if row[0] != 107]
+    session = by_id((START + 4 * MINUTE, START + 6 * MINUTE), 9)
+    assert finish(session, Venue(rows, 9).answer) == ([104, 105], [])
+    assert session.jumps == []
+
+
+def test_of_a_period_that_ends_with_a_candle_the_one_behind_it_is_not_asked_for():
+    told = route(9, width=MINUTE, window=8 * MINUTE)
+    session = TimePages("n-1-1", STREAM, (START, START + 3 * MINUTE), told)
+    (asked,) = session.start(NOW)
+    assert asked.tag.split()[1] == str((START + 2 * MINUTE) // MS)
