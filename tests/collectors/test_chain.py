@@ -325,6 +325,13 @@ def test_a_whole_book_far_below_what_was_seen_is_a_new_numbering():
     assert held.known("A") == 3
 
 
+def test_a_whole_book_a_little_behind_what_was_seen_is_no_new_numbering_though_its_time_is_later():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(101, 130)))
+    assert not held.merge(whole(120, "b-1-1", at=T + 500_000))
+    assert gaps(held) == []
+
+
 def test_a_whole_book_inside_a_hole_of_the_others_is_kept():
     held = made()
     assert all(held.merge(row) for row in (whole(100), spot(105, 105)))

@@ -38,6 +38,13 @@ def made():
     return CheckedMerger("kraken", "spot", "book_delta")
 
 
+def test_a_book_that_is_wrong_from_the_start_is_missing_from_then_on():
+    held = made()
+    held.merge(clear(50))
+    (gap,) = held.tick(T + 60 * SECOND)
+    assert (gap.ts_from, gap.ts_to) == (T + 50, None)
+
+
 def test_what_a_second_connection_says_again_is_a_copy():
     held = made()
     assert all(held.merge(one) for one in (whole(10), row(20, 10), row(30, 20)))
@@ -132,9 +139,10 @@ def test_after_a_crash_a_gap_is_ended_by_the_whole_that_its_own_session_began_an
     assert all(held.merge(one) for one in (whole(10), row(20, 10), clear(40)))
     (gap,) = held.tick(T)
     resumed = {}
-    for event in (row(20, 10), clear(40), row(50, 20)):
-        recovery._note_resumption(resumed, gap, event)
+    recovery._note_resumption(resumed, gap, row(20, 10))
     assert resumed == {}
+    assert all(recovery._spoke(gap, event) for event in (clear(40), row(50, 20))), "and that ended nothing"
+    assert not recovery._spoke(gap, whole(90))
     recovery._note_resumption(resumed, gap, whole(90))
     assert resumed == {gap.gap_id: (None, T + 90)}
     assert recovery._ended(gap, *resumed[gap.gap_id], T + 100).ts_to == T + 90

@@ -334,3 +334,15 @@ def test_what_comes_late_on_its_own_connection_does_not_show_that_this_one_was_m
     held = made("liquidation")
     assert [held.merge(order(n)) for n in (1, 3, 2, 4)] == [True] * 4
     assert held.tick(T + 60 * SECOND) == []
+
+
+def test_an_interruption_goes_on_where_the_connection_that_was_to_end_it_does_not_last():
+    held = made("liquidation")
+    held.merge(order(1))
+    (gap,) = held.interrupt("a-1-1", ["A"], "disconnect", T + SECOND)
+    held.acknowledged("b-1-1", ["A"], T + 2 * SECOND)
+    held.interrupt("b-1-1", ["A"], "disconnect", T + 3 * SECOND)
+    assert [one for one in held.tick(T + 2 * SECOND + SETTLED) if one.ts_to is not None] == []
+    held.acknowledged("c-1-1", ["A"], T + 20 * SECOND)
+    ended = [one for one in held.tick(T + 20 * SECOND + SETTLED) if one.ts_to is not None]
+    assert [(one.gap_id, one.ts_to) for one in ended] == [(gap.gap_id, T + 20 * SECOND)]

@@ -76,6 +76,13 @@ def test_rows_go_on_where_the_venue_s_clock_has_gone_back():
     assert bids(held.merge_all([quote(5, "b")])) == ["5"]
 
 
+def test_what_comes_late_is_a_row_though_it_says_what_one_of_another_time_said():
+    held = made()
+    held.merge_all([quote(1), quote(2)])
+    assert bids(held.merge_all([quote(1.5, bid="1")])) == ["1"]
+    assert held.merge_all([quote(1.5, bid="1")]) == []
+
+
 def test_after_a_restart_what_was_stored_last_is_not_stored_again():
     held = made()
     held.resume({"A": Resume(T + 2 * SECOND, 7, "a-1-1", "stopped")})

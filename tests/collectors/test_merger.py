@@ -371,6 +371,13 @@ def test_a_young_numbering_that_begins_anew_repeats_nothing():
     assert all(feed(made, *(trade(n, later + n) for n in range(1, 5)))), "these ids were seen, of other trades"
 
 
+def test_what_was_stored_before_a_restart_is_no_hole_though_some_of_it_comes_again():
+    made = ids()
+    made.resume({"BTCUSDT": Resume(T + 1_000 * MS, 1_000, "n-1-1", "crash")})
+    feed(made, *(trade(n, session="n-2-1") for n in (1_001, 900, 950)))
+    assert [(gap.id_from, gap.id_to, gap.state) for gap in made.tick(T + 60 * SECOND)] == [(1_001, 1_001, "empty")]
+
+
 def test_damaged_ids_that_fall_are_no_new_numbering():
     made, last = ids(), 9_000_002
     feed(made, *(trade(n) for n in range(9_000_000, last + 1)))
@@ -378,6 +385,16 @@ def test_damaged_ids_that_fall_are_no_new_numbering():
     feed(made, *(trade(n, later + place) for place, n in enumerate((30, 20, 10), 1)), trade(last + 1, later + 9))
     assert made.seen("BTCUSDT") == (later + 9, last + 1)
     assert [gap for gap in made.tick(later + 60 * SECOND) if gap.state == "open"] == []
+
+
+def test_a_stream_that_its_heir_never_sent_is_missing_since_it_was_handed_over():
+    made, other = quotes(), quote(9, T + 55 * SECOND, "n-1-2")
+    other.symbol = "ETHUSDT"
+    feed(made, quote(1, T))
+    made.interrupt("n-1-1", ["BTCUSDT"], "handover", T + SECOND)
+    feed(made, other)
+    (gap,) = made.interrupt("n-1-2", ["BTCUSDT"], "disconnect", T + 60 * SECOND)
+    assert (gap.symbol, gap.ts_from, gap.ts_to) == ("BTCUSDT", T, None)
 
 
 def test_a_new_numbering_behind_a_handover_is_one_gap():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from collectors import recovery
+from collectors import recovery, reread
 from collectors.chain_checked import CheckedMerger
 from collectors.config import WritingConfig
 from collectors.exchanges import load
@@ -313,6 +313,23 @@ def test_a_hole_that_was_just_sealed_is_said_though_the_clock_was_set_before(tmp
     with Crash(tmp_path, at + SECOND) as third:
         holes = [(gap.id_from, gap.id_to) for gap in third.gaps("trade") if gap.cause == "jump"]
         assert holes == [(6, 9)]
+
+
+@pytest.mark.parametrize("ids, tells", [((3, 12), True), ((2, 12), False), ((3, 13), False), ((5, 9), True)])
+def test_a_row_tells_of_a_hole_all_of_whose_ids_it_has(ids: tuple[int, int], tells: bool) -> None:
+    told = Gap("g", *MARKET, "trade", "AAA", T0, T0 + 9, 3, 12, "jump", "ids", "open", "n-1-1", T0)
+    hole = msgspec.structs.replace(told, gap_id="h", id_from=ids[0], id_to=ids[1])
+    assert reread._tells(told, hole) is tells
+    assert not reread._tells(msgspec.structs.replace(told, state="repaired"), hole)
+
+
+@pytest.mark.parametrize("begun, away", [(-1, False), (0, False), (3, True), (9, False), (20, False)])
+def test_a_stream_was_away_where_it_began_anew_inside_a_hole(begun: int, away: bool) -> None:
+    hole = Gap("g", *MARKET, "trade", "AAA", T0, T0 + 9, 3, 12, "jump", "ids", "open", "n-1-1", T0)
+    spans = [Coverage(*MARKET, "trade", "AAA", f"n-1-{n}", *span) for n, span in enumerate((
+        (T0 - 9, T0), (T0 + begun, T0 + 30),
+    ))]  # fmt: skip
+    assert reread._was_away(spans, hole) is away
 
 
 def test_what_nobody_wanted_meanwhile_is_no_hole(tmp_path: Path) -> None:
