@@ -175,10 +175,10 @@ def names(name: str, value: object) -> list[str] | None:
     return list(held)
 
 
-def number(name: str, value: object, least: int) -> None:
+def number(name: str, value: object, least: int, below: float = 2**63) -> None:
     """Raises WrongQuestion where what is given is no whole number from `least` on."""
-    if value is not None and not (type(value) is int and least <= value < 2**63):
-        raise WrongQuestion(f"{name}={value!r} is not possible", f"it is a whole number, {least} or more")
+    if value is not None and not (type(value) is int and least <= value < below):
+        raise WrongQuestion(f"{name}={value!r} is not possible", f"it is a whole number of 64 bits, {least} or more")
 
 
 def one_of(value: str, known: Sequence[str], name: str) -> None:

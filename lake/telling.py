@@ -6,6 +6,7 @@ gaps and coverage are those of the trades that it is made from, its files those 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, get_args
@@ -200,7 +201,8 @@ class Telling:
         """
         bar_kind(kind)
         which = asked(exchange, market_type, symbol)
-        for name, value in {"id": id, "frame_no": frame_no, "item": item}.items():
+        number("id", id, 0, below=math.inf)  # of what no row can have there is none
+        for name, value in {"frame_no": frame_no, "item": item}.items():
             number(name, value, 0)
         text("session", session)
         if id is None and (session is None or frame_no is None):

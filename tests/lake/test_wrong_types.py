@@ -78,6 +78,7 @@ def test_numbers_have_their_limits(lake):
             lake.sql("SELECT 1", timeout=wrong)
     with pytest.raises(WrongQuestion, match="which row of trade is not said"):
         lake.trace("trade", item=0)
+    assert lake.trace("trade", id=2**70) == [], "no row has it"
 
 
 def test_what_is_no_path_is_no_lake(tmp_path):
