@@ -184,6 +184,8 @@ def test_bid_and_ask_are_the_last_quote_inside_the_window_and_are_not_carried():
     made = bars(rows, quoted=quoted)
     assert [(b["bid"], b["ask"], b["spread"], b["ts_estimated"]) for b in made] == [
         (1.1, 1.4, 0.3, True), (None, None, None, False), (0.1, 0.3, 0.2, False)]  # fmt: skip
+    seconds = bars_from_trades(trades(rows), quotes(quoted), SECOND, coverage=ALWAYS)
+    assert [fold(seconds[:count], MINUTE)["bid"].to_pylist() for count in (1, 2, 3)] == [[1.1], [1.1], [0.1]]
 
 
 def test_partial_is_what_coverage_does_not_contain_and_gap_what_an_open_gap_touches():
@@ -196,6 +198,9 @@ def test_partial_is_what_coverage_does_not_contain_and_gap_what_an_open_gap_touc
     assert [bar["partial"] for bar in made] == [False, False, True, False, False, False]
     assert [bar["gap"] for bar in made] == [False, False, False, True, False, False]
     assert all(bar["partial"] for bar in bars(rows, coverage={}))
+    for end, last in ((2 * SECOND, False), (2 * SECOND - 1, True)):
+        made = bars(rows[:2], coverage=by_symbol([("BTCUSDT", T0, T0 + end)]))
+        assert [bar["partial"] for bar in made] == [False, last]
 
 
 def test_a_gap_of_every_symbol_touches_every_symbol():

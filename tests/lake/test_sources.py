@@ -142,6 +142,8 @@ def test_holes_are_cut_to_the_days_on_which_bars_are_made_from_their_kind():
     assert sources.of_bars(others, held) == others
     dead = gap("A", T0, T0 + 2 * DAY)
     assert sources.of_bars([dead], held) == [msgspec.structs.replace(dead, ts_to=T0 + DAY)], "his bars are of the other"
+    assert sources.of_bars([gap("A", T0 + DAY, T0 + DAY)], held) == [], "of one moment too"
+    assert sources.of_bars([gap("A", T0, T0 + 1, "agg_trade")], held[:1]) == [], "also where nobody collects them"
 
 
 def test_a_hole_of_every_symbol_is_one_of_those_whose_bars_are_made_from_its_kind():

@@ -180,6 +180,13 @@ def test_bytes_that_are_not_those_of_the_seal_are_read_line_by_line_and_said(tmp
     assert "sealed 2 lines" in read.altered
 
 
+def test_a_line_that_ends_in_something_else_is_bad_whatever_number_stands_before_it(tmp_path):
+    lines = [quote_line(update_id=1234), spelt(quote_line(update_id=1235))[:-1] + b"x"]
+    read = read_segment(tmp_path, segment(tmp_path, lines, "quote"))
+    assert read.table["update_id"].to_pylist() == [1234]
+    assert [bad.number for bad in read.bad] == [2]
+
+
 @pytest.mark.parametrize("said", [1, 3])
 def test_lines_are_counted_and_not_believed(tmp_path, said):
     row = segment(tmp_path, [line(seq=1), line(seq=2)])

@@ -98,6 +98,7 @@ def test_skew_is_how_far_receive_time_runs_ahead_and_never_below_zero():
         return segment(0, recv_max=T0 + us, event_max=T0)
 
     assert plan.skew_of([ahead(10), ahead(30), ahead(20), segment(1)]) == 20
+    assert plan.skew_of([ahead(10), segment(0, recv_max=T0 + 99)]) == 10, "without a time of the venue's"
     assert plan.skew_of([ahead(-1_500_000)]) == 0
     assert plan.skew_of([]) == 0
 
