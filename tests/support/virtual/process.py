@@ -184,6 +184,11 @@ class Process:
     def over(self) -> bool:
         return bool(self.task.done())
 
+    @property
+    def killed(self) -> bool:
+        """Whether it was while it ended by itself."""
+        return self.over and not self.task.cancelled() and isinstance(self.task.exception(), Killed)
+
     def kill(self) -> None:
         """SIGKILL: nothing more is written, sockets end, memory is gone. What the file system has stays."""
         durable.inject(KillAt(1))
@@ -202,8 +207,7 @@ class Process:
         durable.inject(None)
         if writer is not None:
             _let_go(writer)
-        else:
-            _unlock(self._config.lake)
+        _unlock(self._config.lake)
         self._loop.killed = False
 
     def pull_the_plug(self, chance: random.Random) -> int:

@@ -200,7 +200,7 @@ class World:
             until = min([at, *self._edges()])
             if self._down_until is None:
                 self.loop.run_task(self.process.task, until)
-                if self.loop.killed:
+                if self.loop.killed or self.process.killed:
                     self._died()
                 elif self.process.over:
                     self._ended()
