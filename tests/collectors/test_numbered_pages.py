@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.adapters.numbered_pages import BackPages, CursorPages, SincePages
+from collectors.adapters.numbered_pages import BackPages, CursorPages, SincePages, WholePage
+from collectors.adapters.pages import SETTLED
+from market.session import Rejected
 from market.times import MINUTE, MS
 from tests.collectors.test_paging import NOW, START, STREAM, finish, made_rows, route, trades
 
@@ -116,3 +118,12 @@ def test_a_replay_that_begins_in_the_middle_goes_on_with_the_page_it_finds():
         assert [one.seq for one in said] == list(range(110, 116))
         assert made_rows(b"[]", None) == []
         assert MS < session.venue_time < session.end_at
+
+
+@pytest.mark.parametrize("age,over", [(SETTLED - MS, False), (SETTLED, True)])
+def test_what_comes_all_at_once_is_believed_two_seconds_after_the_period(age, over):
+    end = START + MINUTE
+    session = WholePage("n-1-1", STREAM, (START, end), route(9))
+    (asked,) = session.start(end)
+    (said,) = session.respond(asked.tag, 200, {}, msgspec.json.encode([[100, START, "1.5"]]), end + age)
+    assert (session.done, isinstance(said, Rejected)) == (over, not over)
