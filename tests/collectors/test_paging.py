@@ -246,6 +246,7 @@ def test_ids_that_the_venue_lacks_for_good_are_named():
     assert finish(session, Venue(rows, 3).answer)[0] == [100, 101, 102, 105, 106, 107]
     (jump,) = session.jumps
     assert jump == (103, 105, START + 2 * MINUTE, START + 5 * MINUTE)
+    assert [(one.start, one.end) for one in session.ids] == [(100, 103), (105, 108)]
 
 
 ROWS = [(number, START + number * SECOND) for number in range(1, 13)]
