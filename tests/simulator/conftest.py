@@ -18,6 +18,7 @@ from simulator.hub import TICK
 from simulator.server import application, build
 from simulator.truth import Truth, load
 from simulator.venues.binance import names as stream_names
+from tests.support.live import told
 
 
 class Sim:
@@ -87,7 +88,7 @@ async def simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         plain = ["--venue", "binance"] if "--venue" not in arguments else []
         plain += ["--symbols", "3"] if "--symbols" not in arguments else []
         known = {name: venues.load(name).MARKETS for name in venues.names()}
-        (given,) = options.parse(["--rate", "4000", "--log", str(log), *plain, *arguments], known)
+        (given,) = options.parse(told("--rate", "4000", "--log", str(log), *plain, *arguments), known)
         twin = venues.load(given.venue)
         hub = build(given, twin)
         runner = web.AppRunner(application(hub, given, twin), access_log=None, shutdown_timeout=0.02)

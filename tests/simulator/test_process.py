@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from simulator.truth import TornLog, load
+from tests.support.live import told
 
 
 @pytest.fixture
@@ -18,7 +19,8 @@ def spawn(tmp_path):
 
     def start(name, *arguments, venue="binance"):
         log = tmp_path / name
-        command = [sys.executable, "-m", "simulator", "--rate", "5000", "--log", str(log), "--venue", venue, *arguments]
+        usual = ("--rate", "5000", "--log", str(log), "--venue", venue)
+        command = [sys.executable, "-m", "simulator", *told(*usual, *arguments)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         running.append(process)
         ready = json.loads(process.stdout.readline())["venues"]

@@ -52,6 +52,14 @@ def wait_for(what: str, reached: Any, seconds: float = PATIENCE) -> Any:
     raise AssertionError(f"waited {seconds} s for {what}")
 
 
+def told(*given: str) -> list[str]:
+    """Options of the simulator, of those that take one value the last: what a test says goes before what is usual."""
+    pairs = list(zip(given[::2], given[1::2], strict=True))
+    last = {name: place for place, (name, _) in enumerate(pairs)}
+    often = {"--symbols", "--markets", "--fault"}
+    return [part for place, pair in enumerate(pairs) if pair[0] in often or last[pair[0]] == place for part in pair]
+
+
 class Simulator:
     """A running simulator of one venue; `address` is what it printed of it."""
 
@@ -60,7 +68,7 @@ class Simulator:
         options = options if "--venue" in options else ("--venue", "binance", *options)
         self.venue = options[options.index("--venue") + 1]
         self.process = watched(subprocess.Popen(
-            [sys.executable, "-m", "simulator", "--log", str(self.log), *options],
+            [sys.executable, "-m", "simulator", *told("--log", str(self.log), *options)],
             cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, env=plain_environment(),
         ))  # fmt: skip
         assert self.process.stdout is not None
