@@ -39,7 +39,7 @@ ASKED: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("wrong", [object(), b"x", [None], {"a": 1}], ids=repr)
+@pytest.mark.parametrize("wrong", [object(), b"x", [None], {"a": 1}], ids=range(4))
 @pytest.mark.parametrize("verb", ASKED)
 def test_every_argument_of_a_wrong_type_is_named(verb: str, wrong: object) -> None:
     right, names = ASKED[verb]

@@ -54,10 +54,15 @@ def wait_for(what: str, reached: Any, seconds: float = PATIENCE) -> Any:
 
 def told(*given: str) -> list[str]:
     """Options of the simulator, of those that take one value the last: what a test says goes before what is usual."""
-    pairs = list(zip(given[::2], given[1::2], strict=True))
-    last = {name: place for place, (name, _) in enumerate(pairs)}
+    pieces: list[list[str]] = []
+    for word in given:
+        if word.startswith("--"):
+            pieces.append([])
+        pieces[-1].append(word)
+    names = [piece[0].partition("=")[0] for piece in pieces]
     often = {"--symbols", "--markets", "--fault"}
-    return [part for place, pair in enumerate(pairs) if pair[0] in often or last[pair[0]] == place for part in pair]
+    kept = (one for place, one in enumerate(pieces) if names[place] in often or names[place] not in names[place + 1 :])
+    return [word for piece in kept for word in piece]
 
 
 class Simulator:
