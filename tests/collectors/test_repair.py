@@ -44,8 +44,10 @@ SYMBOL = "BTCUSDT"
 CONN = "box-1-1"
 CLOSES = 14 * HOUR
 MADE: list[Path] = []
-CUT = [10, 11, 12, 20, *range(56, 60)]
-"""Places of trades that were missed; the last four before another connection begins."""
+TURN = 66
+"""The place of the trade with which another connection begins."""
+CUT = [10, 11, 12, 20, *range(TURN - 4, TURN)]
+"""Places of trades that were missed: the last four right before it, and behind the still minute."""
 FIRST, LAST = BEGAN + 18 * MINUTE, BEGAN + 23 * MINUTE
 STILL = BEGAN + 20 * MINUTE
 """A minute in which nothing is traded."""
@@ -88,7 +90,7 @@ class Day:
         if not MADE:
             kept, now = [fill for fill in self.fills if fill.id not in self.cut], self.venue.clock.now()
             with self.venue.writer() as writer:
-                done = replay([recording(kept, self.fills[60].id, folder)], "binance", "spot", writer, CONFIG, now)
+                done = replay([recording(kept, self.fills[TURN].id, folder)], "binance", "spot", writer, CONFIG, now)
                 assert done.damage == []
                 publish(writer, now)
             MADE.append(Path(tempfile.mkdtemp(prefix="repair-")) / "lake")
