@@ -157,7 +157,7 @@ def test_daily_files_of_ours_and_of_a_peer_hold_the_same_rows(tmp_path, monkeypa
 @pytest.mark.timeout(300)
 def test_rows_of_files_of_ours_and_of_a_peer_are_equal(tmp_path, monkeypatch):
     told = side_by_side(bench_history, monkeypatch, tmp_path, "--rows", "2000", "--sides", "polars")
-    plain, packed = told["parts"]
+    plain, _, packed = told["parts"]
     assert plain["equal"] == {"ours-import": True, "polars": True}
     assert packed["equal"] == {"bound": True, "ours": True, "ours-closed": True}
     assert told["targets"][0]["met"] is None  # no pandas beside it
