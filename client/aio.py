@@ -183,9 +183,8 @@ class AsyncDatalakeClient:
 
     async def markets(self, exchange: str) -> list[Row]:
         """The markets of a venue, and the kinds that each has. Raises ClientError."""
-        held: list[Row] = (await self._ask(verbs.ask(f"/ingest/exchanges/{asking.part(exchange=exchange)}/markets")))[
-            "markets"
-        ]
+        path = f"/ingest/exchanges/{asking.part(exchange=exchange)}/markets"
+        held: list[Row] = (await self._ask(verbs.ask(path)))["markets"]
         return held
 
     async def symbols(self, exchange: str, market_type: str = "spot", *, source: Source = "lake") -> Row:
@@ -254,18 +253,11 @@ class AsyncDatalakeClient:
         return self._session
 
     async def _all(self, page: Callable[[int], Asked[verbs.Found[T]]]) -> list[T]:
-        """All pages, each from the last row of the one before: from the first again where that is another one."""
-        for _ in range(asking.ATTEMPTS):
-            found: list[T] = []
-            while True:
-                rows, total = await self._ask(page(max(0, len(found) - 1)))
-                if not asking.follows(found, rows):
-                    break
-                more = rows[1:] if found else rows
-                found += more
-                if not more or len(found) >= total:
-                    return found
-        raise AnswerBroken(asking.CHANGED)
+        """All pages."""
+        pages = asking.Pages[T]()
+        while not pages.whole:
+            pages.take(*await self._ask(page(pages.offset)))
+        return pages.found
 
     async def _ask(self, asked: Asked[T]) -> T:
         """The whole answer; a question is asked again where the server is busy, does not answer or breaks off."""

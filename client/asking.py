@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
@@ -30,7 +30,6 @@ PAGE = 10_000
 DATASETS = 1000
 """Rows of a page of datasets."""
 ATTEMPTS = 4
-CHANGED = "it kept changing while its pages were read: ask for less of it"
 AGAIN = frozenset({429, 503})
 """Statuses after which a question is asked again."""
 LONGEST_WAIT = 30.0
@@ -202,9 +201,32 @@ def page_of(body: bytes, name: str) -> tuple[list[dict[str, Any]], int]:
     return said[name], said["total"]
 
 
-def follows(found: Sequence[T], rows: Sequence[T]) -> bool:
-    """Whether a page that begins with the last row of those before it does so, whatever became of that row."""
-    return not found or (bool(rows) and _which(rows[0]) == _which(found[-1]))
+class Pages(Generic[T]):
+    """A list that is read in pages, each from the last row of the one before: where that is another one by then, a row
+    came or went on a page already read, and reading begins anew.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[T] = []
+        self.whole = False
+        self._attempts = ATTEMPTS
+
+    @property
+    def offset(self) -> int:
+        """Where the next page begins."""
+        return max(0, len(self.found) - 1)
+
+    def take(self, rows: Sequence[T], total: int) -> None:
+        """The next page, and how many rows there are. Raises AnswerBroken where they keep changing."""
+        if self.found and (not rows or _which(rows[0]) != _which(self.found[-1])):
+            self._attempts -= 1
+            if not self._attempts:
+                raise AnswerBroken("it kept changing while its pages were read: ask for less of it")
+            self.found = []
+            return
+        more = rows[1:] if self.found else rows
+        self.found += more
+        self.whole = not more or len(self.found) >= total
 
 
 def _which(row: object) -> object:

@@ -240,18 +240,11 @@ class DatalakeClient:
         self.close()
 
     def _all(self, page: Callable[[int], Asked[verbs.Found[T]]]) -> list[T]:
-        """All pages, each from the last row of the one before: from the first again where that is another one."""
-        for _ in range(asking.ATTEMPTS):
-            found: list[T] = []
-            while True:
-                rows, total = self._ask(page(max(0, len(found) - 1)))
-                if not asking.follows(found, rows):
-                    break
-                more = rows[1:] if found else rows
-                found += more
-                if not more or len(found) >= total:
-                    return found
-        raise AnswerBroken(asking.CHANGED)
+        """All pages."""
+        pages = asking.Pages[T]()
+        while not pages.whole:
+            pages.take(*self._ask(page(pages.offset)))
+        return pages.found
 
     def _ask(self, asked: Asked[T]) -> T:
         """The whole answer; a question is asked again where the server is busy, does not answer or breaks off."""

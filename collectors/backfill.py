@@ -259,11 +259,12 @@ class Backfill:
         unknown = ""
         if chunk.kind in self._sized:
             contract = self._contracts.get(chunk.symbol)
-            known = () if contract is None else (contract,)
-        if chunk.kind in self._sized and not known:
-            unknown = f"what a contract is worth is not known: {self._unlisted or 'the venue does not list it'}"
-            if self._unlisted not in ("", NOTHING):
-                return Attempt(chunk, FAILED, unknown)
+            if contract is not None:
+                known = (contract,)
+            else:
+                unknown = f"what a contract is worth is not known: {self._unlisted or 'the venue does not list it'}"
+                if self._unlisted not in ("", NOTHING):
+                    return Attempt(chunk, FAILED, unknown)
         polled = Polled(chunk.kind, (chunk.symbol,), known=known, span=(chunk.start, chunk.end))
         name = self._sink.next_session()
         try:

@@ -195,11 +195,8 @@ class Spool(ABC, Generic[F]):
             self._take_in()
             if self._file is None:
                 return
-            early = 0
-            while early < len(self._waiting) and abs(self._waiting[early].ts_recv - now) > abs(
-                self._waiting[early].ts_recv - before
-            ):
-                early += 1
+            came = [item.ts_recv for item in self._waiting]
+            early = next((n for n, at in enumerate(came) if abs(at - now) <= abs(at - before)), len(came))
             later = self._waiting[early:]
             del self._waiting[early:]
             try:

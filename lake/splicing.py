@@ -86,7 +86,7 @@ class Writer:
             chunk.head[_OFFSETS_AT] = Field(thrift.I64, self._at)
             chunk.head[_OFFSETS_SIZE] = Field(thrift.I32, len(data))
             self._put(data)
-        footer = _footer(self._made())
+        footer = _footer(self._made(self._schema.empty_table()))
         footer[_ALL_ROWS] = Field(thrift.I64, sum(group[_ROWS].value for group in self._groups))
         footer[_GROUPS] = Field(thrift.LIST, Many(thrift.STRUCT, list(self._groups)))
         data = thrift.encode(footer)
@@ -101,13 +101,11 @@ class Writer:
         if kind is None:
             self.close()
 
-    def _made(self, *groups: pa.Table) -> memoryview:
-        """The file that pyarrow makes of these groups."""
+    def _made(self, group: pa.Table) -> memoryview:
+        """The file that pyarrow makes of one row group."""
         made = io.BytesIO()
-        schema = groups[0].schema if groups else self._schema
-        with pq.ParquetWriter(made, schema, **self._options) as writer:
-            for group in groups:
-                writer.write_table(group, row_group_size=len(group))
+        with pq.ParquetWriter(made, group.schema, **self._options) as writer:
+            writer.write_table(group)
             writer.add_key_value_metadata(self._metadata)
         return made.getbuffer()
 

@@ -266,9 +266,8 @@ class Merger(Protocol):
     `interrupt` tells that a session's streams stopped, and the newest venue time that the session has `shown`,
     `acknowledged` that the venue took on streams that are silent by nature, `joined` asks whether a session is
     shown to overlap with what was there before it, `begun` whether there was anything of a symbol before, `forget`
-    says that symbols are wanted no more since `now`, and until when all of them was `told` for certain, `resume`
-    seeds the last id stored before a restart. Gaps come out once when found and again when their end or state is
-    known, under one id.
+    says that symbols are wanted no more since `now`, and until when all was `told`, `resume` seeds the last id stored
+    before a restart. Gaps come out once when found and again when their end or state is known, under one id.
     """
 
     duplicates: int

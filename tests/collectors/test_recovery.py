@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -75,6 +75,15 @@ class Crash:
 
     def gaps(self, kind: str) -> list[Gap]:
         return self.writer.manifest.gaps(*MARKET, kind)
+
+
+def of_two(root: Path, kind: str) -> tuple[Crash, Link, Callable[[int, int], Event]]:
+    """A process whose connection has had two events, and what makes another one."""
+    event = t if kind == "trade" else q
+    first = Crash(root)
+    link = first.open("n-1-1")
+    first.pipeline.receive(link, [event(1, 0), event(2, 1000)], T0 + SECOND)
+    return first, link, event
 
 
 @pytest.fixture
@@ -383,10 +392,7 @@ def test_a_gap_behind_lines_that_a_power_cut_took_is_part_of_the_wider_one_and_g
     tmp_path: Path, kind: str
 ) -> None:
     """The rows of a manifest are durable at once, the lines before them only with the next sync."""
-    event = t if kind == "trade" else q
-    first = Crash(tmp_path)
-    link = first.open("n-1-1")
-    first.pipeline.receive(link, [event(1, 0), event(2, 1000)], T0 + SECOND)
+    first, link, event = of_two(tmp_path, kind)
     first.write(T0 + SECOND)
     (path,) = (path for path in tmp_path.rglob("*.open") if f"data_type={kind}" in str(path))
     durable_bytes = path.stat().st_size
@@ -419,10 +425,7 @@ def test_a_gap_behind_lines_that_a_power_cut_took_is_part_of_the_wider_one_and_g
 def test_a_gap_that_had_ended_with_lines_that_are_gone_goes_on_where_the_next_one_is_part_of_it(
     tmp_path: Path, kind: str
 ) -> None:
-    event = t if kind == "trade" else q
-    first = Crash(tmp_path)
-    link = first.open("n-1-1")
-    first.pipeline.receive(link, [event(1, 0), event(2, 1000)], T0 + SECOND)
+    first, link, event = of_two(tmp_path, kind)
     first.pipeline.close(link, "disconnect", T0 + 2 * SECOND)
     first.write(T0 + 2 * SECOND)
     (path,) = (path for path in tmp_path.rglob("*.open") if f"data_type={kind}" in str(path))
@@ -1013,10 +1016,7 @@ def test_a_silence_that_was_over_has_its_end_though_the_crash_came_before_it_was
     tmp_path: Path, kind: str
 ) -> None:
     """What follows is of the very session that had been silent."""
-    event = t if kind == "trade" else q
-    first = Crash(tmp_path)
-    link = first.open("n-1-1")
-    first.pipeline.receive(link, [event(1, 0), event(2, 1000)], T0 + SECOND)
+    first, link, event = of_two(tmp_path, kind)
     first.pipeline.stalled(link, stream(kind, "AAA"), T0 + 90 * SECOND)
     first.write(T0 + 90 * SECOND)
     (gap,) = first.gaps(kind)
