@@ -1,7 +1,9 @@
 """Parquet files of the lake: written as a stream of row groups, read back in pieces, verified page by page.
 
-Only pyarrow verifies page checksums, so everything that must not read a flipped bit reads through here. Files are
-never memory-mapped: Windows could not rename or unlink them.
+Only pyarrow verifies page checksums, so everything that must not read a flipped bit reads through here. No checksum is
+of the footer, and one flipped bit there can end the whole process (pyarrow throws where nothing catches): what a
+manifest names is hashed before it is read (`lake.reading.check`, `check_sha256`). Files are never memory-mapped:
+Windows could not rename or unlink them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from lake.digest import SPECS, ContentDigest, canonical_lines
 from lake.law_ids import MISSING
 from lake.law_rows import DERIVED
 from lake.manifest_reads import Snapshot
-from lake.reading import deduplicated
+from lake.reading import check, deduplicated
 from lake.resume import ASIDE, REST
 from lake.row_groups import regroup
 from lake.rows import FRAMES, CertificateRow, FileRow
@@ -375,6 +375,7 @@ def first_received(root: Path, rows: Iterable[FileRow]) -> int | None:
 def _received(root: Path, rows: Iterable[FileRow]) -> Iterator[tuple[int, int]]:
     """The first and last receive time (us) of each row group that says them."""
     for row in rows:
+        check(root, [row])
         with parquet.open_file(root / row.path) as file:
             place = file.schema_arrow.get_field_index("ts_recv")
             for group in range(file.metadata.num_row_groups):

@@ -18,6 +18,7 @@ from lake import layout, parquet
 from lake.errors import LakeError
 from lake.frames import read_frames
 from lake.manifest_reads import Snapshot
+from lake.reading import check
 from lake.rows import FRAMES, HISTORY, FileRow, SegmentRow, SessionRow
 from market.kinds import KINDS, kind
 from market.session import EVERY_SYMBOL, Resume
@@ -260,16 +261,14 @@ def _of_table(
     seq = kind(file.kind).seq
     more = {"book_delta": ["flags"], ASIDE: ["source"]}.get(file.kind, [])
     columns = ["symbol", "ts_event", "ts_recv", "session", *([seq] if seq else []), *more]
-    path = root / file.path
     try:
-        if path.stat().st_size != file.bytes or parquet.read_footer(path).kind != file.kind:
-            return
-        for table in parquet.iterate(path, columns, symbols=symbols):
+        check(root, [file])
+        for table in parquet.iterate(root / file.path, columns, symbols=symbols):
             rows = _of_streams(table, file.kind, told)
             if by is not None:
                 rows = rows.filter(pc.less_equal(rows.column("ts_recv").cast(pa.int64()), by))
             yield from _ends(rows, seq, symbols)
-    except (LakeError, FileNotFoundError):
+    except LakeError:
         return
 
 

@@ -175,16 +175,7 @@ def _check(root: Path, path: str, sha256: str, size: int, found: Survey, *, thor
         return
     problem = f"has {held} bytes, {size} were published" if held != size else "is not what was published"
     hint = LOST if path.startswith(layout.VERSIONS + "/") else AGAIN
-    found.findings.append(Finding("error", path, f"{problem}; {_pages(root / path)}", hint))
-
-
-def _pages(path: Path) -> str:
-    """What the pages of a damaged file say."""
-    try:
-        footer = parquet.verify(path)
-    except LakeError as error:
-        return error.message.removeprefix(f"{path} ").removeprefix(f"{path.name} ")
-    return f"its pages are whole: {footer.rows} rows"
+    found.findings.append(Finding("error", path, problem, hint))
 
 
 def _candidate(root: Path, path: str, found: Survey) -> Candidate | None:
@@ -199,7 +190,7 @@ def _candidate(root: Path, path: str, found: Survey) -> Candidate | None:
     said = (footer.exchange, footer.market_type, footer.kind, footer.date, footer.hour, footer.revision)
     told = (named.exchange, named.market_type, named.kind, named.date, named.hour, named.generation)
     if sha256[:8] != named.sha8 or said != told:
-        problem = f"is not what its name says; {_pages(root / path)}"
+        problem = f"is not what its name says, its footer says {footer.rows} rows"
         found.findings.append(Finding("error", path, problem, "no row names it: look at it, then move it away"))
         return None
     return Candidate(_row(root, path, footer, sha256), footer.lake_id)

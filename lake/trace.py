@@ -18,6 +18,7 @@ from lake import parquet
 from lake.errors import WrongQuestion
 from lake.frames import read_frames
 from lake.manifest_reads import Snapshot
+from lake.reading import check
 from lake.rows import FRAMES, FileRow, SegmentRow, SessionRow
 from market.kinds import PROVENANCE, kind
 from market.times import from_datetime
@@ -76,6 +77,7 @@ def _rows(root: Path, file: FileRow, wanted: Wanted, seq: str | None) -> Iterato
     asked = {"symbol": wanted.symbol, "session": wanted.session, "frame_no": wanted.frame_no, "item": wanted.item}
     if seq is not None:
         asked[seq] = wanted.seq
+    check(root, [file])
     for table in parquet.iterate(root / file.path, symbols=symbols):
         mask: Any = pa.nulls(table.num_rows, pa.bool_()).fill_null(fill_value=True)
         for name, value in asked.items():

@@ -412,6 +412,24 @@ def test_who_stopped_is_told_by_what_can_be_read_and_a_stream_of_damaged_files_s
     lake.close()
 
 
+def test_a_flipped_bit_in_the_name_of_a_column_ends_no_start(tmp_path):
+    """The size is right, pages and what the footer says too: no look at them tells it."""
+    lake = TestLake(tmp_path)
+    writer = lake.writer
+    writer.record_sessions([session(SESSION)])
+    cover(writer, "trade", "BTCUSDT", "ETHUSDT")
+    harmed = writer.root / lake.part("trade", [trade(T0 - SECOND, "1", "1", seq=2, symbol="ETHUSDT")]).path
+    written(writer, "trade", [event(11)])
+    good = harmed.read_bytes()
+    at = good.find(b"ts_recv", good.find(b"ts_event"))
+    while at >= 0:
+        harmed.write_bytes(good[:at] + b"us" + good[at + 2 :])
+        found = writer.recover(T0 + MINUTE).last["binance", "linear", "trade"]
+        assert {symbol: stop.seq for symbol, stop in found.items()} == {"BTCUSDT": 11}
+        at = good.find(b"ts_recv", at + 1)
+    lake.close()
+
+
 def test_what_history_brought_is_not_where_a_stream_stopped(tmp_path):
     """Neither in lines nor in a table: it may be newer than the last that streamed, which is what is missing."""
     lake = TestLake(tmp_path)
