@@ -63,18 +63,19 @@ def record(writer: LakeWriter, found: Iterable[Audit], now: int) -> int:
     """Write the verdicts down; returns how many certificates changed. Raises StorageFailed, Fenced."""
     changed: list[CertificateRow] = []
     checks: list[CheckRow] = []
-    for audit in found:
-        if audit.failed or writer.manifest.file(audit.path) is None:
-            continue
-        valid = writer.manifest.certificates(audit.path)
-        if not valid:
-            continue
-        if valid[-1].verified != audit.verified:
-            issued = max(now, valid[-1].issued_at + 1)
-            changed.append(msgspec.structs.replace(valid[-1], verified=audit.verified, issued_at=issued))
-        checks += _checks(audit, writer.manifest.checks(audit.path))
-    if changed or checks:
-        writer.publish(certificates=changed, checks=checks, now=now)
+    with writer.alone():  # a gap's end or a reproduction may change the same certificate
+        for audit in found:
+            if audit.failed or writer.manifest.file(audit.path) is None:
+                continue
+            valid = writer.manifest.certificates(audit.path)
+            if not valid:
+                continue
+            if valid[-1].verified != audit.verified:
+                issued = max(now, valid[-1].issued_at + 1)
+                changed.append(msgspec.structs.replace(valid[-1], verified=audit.verified, issued_at=issued))
+            checks += _checks(audit, writer.manifest.checks(audit.path))
+        if changed or checks:
+            writer.publish(certificates=changed, checks=checks, now=now)
     return len(changed)
 
 

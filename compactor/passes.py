@@ -232,12 +232,15 @@ class Pass:
 
     def _commit_or_discard(self, job: Job, made: Made) -> None:
         try:
-            self._commit(job, made)
+            with self.writer.alone():  # a gap that ends between a look at it and the commit would be told as open
+                self._commit(job, made)
         except CommitConflict as error:
             discard(self.writer.root, [row for row in made.add if self.manifest.file(row.path) is None])
             self.summary.conflicts += 1
             telemetry.commit_conflict(job=describe(job), detail=error.message)
             raise
+        self._count(job, made)
+        tell(job, made)
 
     def _commit(self, job: Job, made: Made) -> None:
         inputs: tuple[FileRow, ...]
@@ -274,8 +277,6 @@ class Pass:
             gaps=gaps,
             now=self.now,
         )
-        self._count(job, made)
-        tell(job, made)
 
     def _count(self, job: Job, made: Made) -> None:
         summary = self.summary

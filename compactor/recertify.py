@@ -21,18 +21,19 @@ def recertify(writer: LakeWriter, closed: Iterable[Gap], now: int) -> int:
     """How many certificates are told anew because of `closed` gaps. Of a gap whose ids came the day's next revision
     tells: until then its certificate goes on to say that they are missing. Raises StorageFailed, Fenced.
     """
+    settled = [gap for gap in closed if not (gap.missing and gap.state == "repaired")]
+    days = [(gap, date) for gap in settled for date in _dates(gap)]
+    days = [day for day in days if next(_told(writer, *day, now), None) is not None]
     found: dict[str, CertificateRow] = {}
     due: dict[str, int] = {}
-    for gap in closed:
-        if gap.missing and gap.state == "repaired":
-            continue
-        for date in _dates(gap):
+    with writer.alone():  # an audit or a reproduction may change the same certificates: they are read again
+        for gap, date in days:
             for row in _told(writer, gap, date, now):
                 found[row.path] = row
                 if gap.kind in sources.TRADES:
                     due[sources.bars_due(gap.exchange, gap.market_type, date)] = 1
-    if found:
-        writer.publish(certificates=list(found.values()), cursors=due, now=now)
+        if found:
+            writer.publish(certificates=list(found.values()), cursors=due, now=now)
     return len(found)
 
 

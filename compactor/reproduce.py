@@ -204,8 +204,14 @@ class ReproduceService:
 
     def _record(self, job: ReproduceJob, advanced: Advanced, seconds: float) -> None:
         """Certificates that say whether their frames make the same, and check rows of files that differ."""
-        now = self._clock.now()
         results = [day for day in advanced.days if day.date == job.date]
+        with self._writer.alone():  # an audit or a gap's end may change the same certificates
+            told = self._written(job, results)
+        self._say(job, list(told.values()), results, advanced.findings, seconds)
+
+    def _written(self, job: ReproduceJob, results: Sequence[DayResult]) -> dict[str, bool | None]:
+        """What is said of each file that is still there, once it is written down."""
+        now = self._clock.now()
         said = {path: whether for day in results for path, whether in day.files.items()}
         live = {row.path for row in self._writer.manifest.files(level="day", date_from=job.date, date_to=job.date)}
         valid: dict[str, CertificateRow] = {}
@@ -220,7 +226,7 @@ class ReproduceService:
         ]
         checks = [_check(valid[path], results) for path, whether in sorted(told.items()) if whether is False]
         self._writer.publish(certificates=certificates, checks=checks, cursors={job.cursor: job.newest}, now=now)
-        self._say(job, list(told.values()), results, advanced.findings, seconds)
+        return told
 
     def _say(
         self,

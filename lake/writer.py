@@ -176,6 +176,12 @@ class LakeWriter:
                 jobs=jobs,
             )  # fmt: skip
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes meanwhile: what is read inside is still so when a `publish` inside changes it."""
+        with self._guard:
+            yield
+
     def check_held(self) -> None:
         """Whether the lake is still this writer's: a process that stood still for long asks before it writes on.
 
