@@ -90,4 +90,5 @@ class Departures:
                 self._found(merger.passed_on(link.session.session_id, had.get(kind, {}), shown, alive, now))
             self._found(merger.interrupt(link.session.session_id, carried[kind], HANDOVER, now, shown))
             for one in set(held).difference(carried[kind]):
-                self._found(merger.forget([one], link.unwanted.get((kind, one), now), link.told(kind, one)))
+                since = self._around(link.unwanted.get((kind, one), now))[1]
+                self._found(merger.forget([one], since, link.told(kind, one)))

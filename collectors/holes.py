@@ -243,20 +243,22 @@ class Memory(Giving, ABC):
                 self._give(line.gap)
         return self._take(now)
 
-    def acknowledged(self, session: str, symbols: Iterable[str], now: int) -> list[Gap]:
+    def acknowledged(self, session: str, symbols: Iterable[str], now: int, around: Sequence[int] = ()) -> list[Gap]:
         """The venue took on streams whose silence is ordinary: their interruptions end here, not at a later event.
+        `around`: the earliest and the latest (us) that its clock may have said at `now`.
 
         Said once the session has lasted for a moment: a connection that is cut again and again is one interruption.
         """
+        earliest, latest = around or (now, now)
         for line in map(self._line, symbols):
             line.sessions.add(session)
             if line.gap is None:
-                line.since = line.since or (0 if self.begun(line.symbol) else now)
+                line.since = line.since or (0 if self.begun(line.symbol) else earliest)
                 continue
             if line.settling is None:
                 self._settling.append(line)
             if line.settling is None or line.settling[0] == session:
-                line.settling = (session, now)  # said again: it was not taken on the first time
+                line.settling = (session, now, latest)  # said again: it was not taken on the first time
         return self._take(now)
 
     def begun(self, symbol: str) -> bool:
@@ -310,7 +312,7 @@ class Memory(Giving, ABC):
                 self._settling.append(line)
             else:
                 gap, line.gap = line.gap, None
-                gap.ts_to, line.settling = max(line.settling[1], gap.ts_from + 1), None
+                gap.ts_to, line.settling = max(line.settling[2], gap.ts_from + 1), None
                 line.since = gap.ts_to if line.next < 0 else 0  # with ids it is the same gap that goes on
                 self._end(gap, now)
 

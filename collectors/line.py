@@ -71,8 +71,8 @@ class Line:
         """(session, venue time) of the message that ended a silence, while that session has sent no other: a venue says
         what is to who subscribes, and that alone does not show that the stream flows.
         """
-        self.settling: tuple[str, int] | None = None
-        """(session, time) that will have ended the interruption, if the session lasts."""
+        self.settling: tuple[str, int, int] | None = None
+        """(session, our time, the venue's) that will have ended the interruption, if the session lasts."""
         self.holes: list[Hole] = []
         self.strays: list[tuple[int, int]] = []
         """(id, venue time) on the far side of the numbering: a restart of it, if they go on."""

@@ -80,8 +80,8 @@ class Pipeline:
         self.rhythms = Rhythms()  # how quiet each stream may be, whichever connection carries it
         self._gaps = Gaps()
         self._told = Told(self.links, self.route)
-        around = (clock or VenueClock(exchange, market_type)).around
-        self._departures = Departures(self.links, self.route, self._found, around)
+        self._around = (clock or VenueClock(exchange, market_type)).around
+        self._departures = Departures(self.links, self.route, self._found, self._around)
         self._routes = Routes(self.market, intake, merger, self._told.given_up, self._blocking, keeper)
 
     def route(self, kind: str) -> Route:
@@ -352,7 +352,7 @@ class Pipeline:
         """The venue's word on some streams."""
         for stream in (stream for stream in out.streams if stream.sparse and isinstance(out, Acknowledged)):
             merger = self.route(stream.kind).merger
-            self._found(merger.acknowledged(link.session.session_id, [stream.symbol], now))
+            self._found(merger.acknowledged(link.session.session_id, [stream.symbol], now, self._around(now)))
         before = link.settled
         link.settled += len(out.streams)
         if isinstance(out, Refused):

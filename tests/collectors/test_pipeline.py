@@ -230,6 +230,34 @@ def test_what_nobody_had_ends_by_the_venue_s_clock() -> None:
     assert gap.ts_to == T0 + 15 * SECOND
 
 
+@pytest.mark.parametrize("ahead", [-3, 0, 3])
+def test_the_interruption_of_what_is_silent_by_nature_ends_by_the_venue_s_clock(ahead: int) -> None:
+    """`ahead`: seconds that our clock is known to be ahead of it. Were it ended by ours, forced orders of what the venue
+    calls later, and which came before the stream was taken on, lay in no gap.
+    """
+    bench, streams = Bench(), (("trade", "AAA"), ("liquidation", "AAA"))
+    bench.clock.measured(T0 - ahead * SECOND, T0 + SECOND, 2 * SECOND)
+    old = bench.open("n-1-1", *streams)
+    bench.pipeline.receive(old, [b"ack", t(1, 0)], T0)
+    bench.pipeline.close(old, "disconnect", T0 + SECOND)
+    heir = bench.open("n-1-2", *streams)
+    bench.pipeline.receive(heir, [b"ack"], T0 + 10 * SECOND)
+    bench.pipeline.receive(heir, [t(2, 20_000)], T0 + 20 * SECOND)
+    *_, gap = [gap for gap in bench.passed(T0 + 20 * SECOND).gaps if gap.kind == "liquidation"]
+    assert gap.ts_to == T0 + (10 + max(0, 1 - ahead)) * SECOND, "no earlier than it may have been"
+
+
+def test_what_is_missing_of_a_stream_that_is_wanted_no_more_is_so_until_then_by_the_venue_s_clock() -> None:
+    bench = Bench()
+    bench.clock.measured(T0 + 3 * SECOND, T0, 0)
+    link = bench.open()
+    bench.pipeline.receive(link, [b"ack", q(1, 3_000), t(1, 3_000)], T0)
+    bench.pipeline.stalled(link, stream("quote", "AAA"), T0 + 60 * SECOND)
+    bench.pipeline.close(link, "retired", T0 + 90 * SECOND)
+    *_, gap = [gap for gap in bench.passed(T0 + 99 * SECOND).gaps if gap.kind == "quote"]
+    assert gap.ts_to == T0 + 93 * SECOND
+
+
 def test_a_stream_taken_on_in_time_has_lost_nothing() -> None:
     bench, streams = Bench(), (("trade", "AAA"), ("liquidation", "AAA"))
     old, heir = bench.open("n-1-1", *streams), bench.open("n-1-2", *streams)
