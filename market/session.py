@@ -264,11 +264,10 @@ class Merger(Protocol):
     `merge` says whether an event is new, `merge_all` which of several in a row are; equal ids after the first are
     duplicates. Missing ids are held for a moment, since a venue may reorder, then come out of `tick` as gaps.
     `interrupt` tells that a session's streams stopped, and the newest venue time that the session has `shown`,
-    `acknowledged` that the venue took on streams that are silent by nature, and the earliest and latest that its clock
-    may have said then (`now` where that is not known), `joined` asks whether a session is shown to overlap with what
-    was there before it, `begun` whether there was anything of a symbol before, `forget` says that symbols are wanted no
-    more since `now`, and until when all was `told`, `resume` seeds the last id stored before a restart. Gaps come out
-    once when found and again when their end or state is known, under one id.
+    `acknowledged` that the venue took on streams that are silent by nature, its clock saying something `around` these
+    two, `joined` asks whether a session is shown to overlap with what was there before it, `begun` whether there was
+    anything of a symbol before, `forget` says that symbols are wanted no more since `now`, and until when all was
+    `told`, `resume` seeds the last id stored before a restart. Gaps come out once when found and again when closed.
     """
 
     duplicates: int
@@ -277,9 +276,7 @@ class Merger(Protocol):
     def merge(self, event: Event) -> bool: ...
     def merge_all(self, events: Sequence[Event]) -> Sequence[Event]: ...
     def interrupt(self, session: str, symbols: Iterable[str], cause: str, now: int, shown: int = 0) -> list[Gap]: ...
-    def acknowledged(
-        self, session: str, symbols: Iterable[str], now: int, around: Sequence[int] = ()
-    ) -> list[Gap]: ...
+    def acknowledged(self, session: str, symbols: Iterable[str], now: int, around: Sequence[int] = ()) -> list[Gap]: ...
     def joined(self, session: str, symbol: str) -> bool: ...
     def begun(self, symbol: str) -> bool: ...
     def forget(self, symbols: Iterable[str], now: int, told: int = 0) -> list[Gap]: ...

@@ -148,8 +148,9 @@ class DensePages(Pages):
             if not self._early(ts_recv, self.end_at):
                 self.venue_time = self.end_at
         else:
-            # more may share its time, and ids behind the period's last one have not been looked at
-            self.venue_time = max(self.venue_time, min(last.at, self.end_at - 1))
+            # what follows may be of before its time, and ids behind the period's last one have not been looked at
+            known = max([row.at for row in rows if row.key <= last.key - self._margin], default=0)
+            self.venue_time = max(self.venue_time, min(known, self.end_at - 1))
         self.jumps += jumps
         self._border, self._from = last, last.key
         return list(rows[1:] if border is not None else rows)

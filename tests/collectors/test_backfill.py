@@ -92,6 +92,8 @@ async def test_everything_comes_once_over_any_number_of_kills(tmp_path: Path, mo
             else:
                 break
             for one in venue.asked[before:]:  # of what was covered only borders
+                if one.route == "exchangeInfo":  # what a contract is worth
+                    continue
                 symbol = one.query["symbol"]
                 kind = {"historicalTrades": "trade", "aggTrades": "agg_trade", "klines": "kline"}[one.route]
                 assert len(again(one, [row for row in covered if (row.kind, row.symbol) == (kind, symbol)])) <= 2

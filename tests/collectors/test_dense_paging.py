@@ -59,6 +59,26 @@ def test_every_row_of_the_period_comes_once_even_where_times_do_not_ascend(rows,
     assert session.requests < 60
 
 
+@pytest.mark.parametrize("place", range(11, 19))
+def test_a_kill_between_two_pages_passes_over_no_trade_whose_time_is_before_that_of_one_with_a_smaller_id(place):
+    rows = minute(30)
+    (first, earlier), (second, later) = rows[place : place + 2]
+    rows[place : place + 2] = [(first, later), (second, earlier)]
+    for pages in range(2, 9):  # before the kill
+        begin, end, venue, came = START + 5 * MINUTE, START + 25 * MINUTE, Venue(rows, 6), set()
+        for most in (pages, 99):
+            session = dense((begin, end), 6)
+            tasks = session.start(NOW)
+            for _ in range(most):
+                if not session.done:
+                    (asked,) = tasks
+                    came |= {row.seq for row in session.respond(asked.tag, 200, {}, venue.answer(asked), NOW)}
+                    tasks = session.tick(NOW)
+            begin = session.venue_time
+        assert came == set(range(105, 125))
+        assert begin == end
+
+
 def test_years_before_the_first_row_are_halved_and_not_walked():
     venue, session = Venue(minute(9), 3), dense((START - 900 * DAY, START + 5 * MINUTE), 3)
     assert finish(session, venue.answer)[0] == list(range(100, 105))

@@ -232,8 +232,8 @@ def test_what_nobody_had_ends_by_the_venue_s_clock() -> None:
 
 @pytest.mark.parametrize("ahead", [-3, 0, 3])
 def test_the_interruption_of_what_is_silent_by_nature_ends_by_the_venue_s_clock(ahead: int) -> None:
-    """`ahead`: seconds that our clock is known to be ahead of it. Were it ended by ours, forced orders of what the venue
-    calls later, and which came before the stream was taken on, lay in no gap.
+    """`ahead`: seconds that our clock is known to be ahead of it. Ended by ours, forced orders that the venue dates
+    later, and which came before the stream was taken on, would lie in no gap.
     """
     bench, streams = Bench(), (("trade", "AAA"), ("liquidation", "AAA"))
     bench.clock.measured(T0 - ahead * SECOND, T0 + SECOND, 2 * SECOND)
