@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import parquet, tables
+from lake import identity, parquet, tables
 from lake.finding import LOST, Finding
 from lake.merge import plain_frame
 from lake.rows import FILES, FileRow, SegmentRow
@@ -105,6 +105,8 @@ def _frame(data: bytes, kind: str) -> tuple[pl.DataFrame, int]:
         "item": pl.Series([e.item for e in found], dtype=pl.Int64),
         "source": pl.Series([e.source for e in found], dtype=pl.String),
     }
+    if kinds.kind(kind).renumbered:
+        columns[identity.TIME] = pl.Series([e.ts_event for e in found], dtype=pl.Int64)
     for name, kept in _columns(kind).items():
         columns[name] = pl.Series([getattr(e, name) for e in found], dtype=kept, strict=False)
     return _told(pl.DataFrame(columns)), bad
@@ -113,9 +115,10 @@ def _frame(data: bytes, kind: str) -> tuple[pl.DataFrame, int]:
 def rows(path: Path, kind: str, symbols: frozenset[str] | None = None) -> Iterator[pl.DataFrame]:
     """A live file's observed rows in pieces, as `lines` has them. Raises CorruptFile."""
     flags = [column.name for column in kinds.kind(kind).columns if column.name == FLAGS]
-    wanted = ["symbol", "ts_event", *kinds.PROVENANCE, "source", *flags, *_columns(kind)]
+    estimated = ["ts_estimated"] if kinds.kind(kind).renumbered else []
+    wanted = ["symbol", "ts_event", *estimated, *kinds.PROVENANCE, "source", *flags, *_columns(kind)]
     for table in parquet.iterate(path, wanted, symbols=symbols):
-        yield rows_of(table)
+        yield rows_of(table, kind)
 
 
 def ours(frame: pl.DataFrame, taken_in: frozenset[str]) -> pl.DataFrame:
@@ -125,11 +128,11 @@ def ours(frame: pl.DataFrame, taken_in: frozenset[str]) -> pl.DataFrame:
     return frame.filter(~pl.col("source").is_in(FILES) & ~pl.col("session").cast(pl.String).is_in(taken_in))
 
 
-def rows_of(table: pa.Table) -> pl.DataFrame:
+def rows_of(table: pa.Table, kind: str) -> pl.DataFrame:
     """Rows of a table that were lines, with the columns that `rows` reads. Of a book's derived rows those were, but for
     what a day opens with.
     """
-    frame = plain_frame(table)
+    frame = plain_frame(table).with_columns(identity.times(kind)).drop("ts_estimated", strict=False)
     plain = [pl.col(n).to_physical().cast(pl.Int64) for n, t in frame.schema.items() if t not in _STRINGS]
     made = pl.col("source") == DERIVED
     made = made & pl.col(FLAGS).str.contains("carried") if FLAGS in frame.columns else made
@@ -291,12 +294,8 @@ class RowLaw:
 
 def _not_copies(missing: pl.DataFrame, stored: pl.DataFrame, kind: str) -> pl.DataFrame:
     """Those that have no row of the same identity; without an id a row is its own identity."""
-    key = ["symbol", *kinds.kind(kind).key]
-    ids = tables.identity_columns(kind)
-    copies = missing.join(stored, on=key, how="semi", nulls_equal=True)
-    if ids:
-        copies = copies.filter(~pl.all_horizontal(pl.col(name).is_null() for name in ids))
-    return missing.join(copies, on=HASH, how="anti")
+    copies = missing.join(stored, on=identity.key(kind), how="semi", nulls_equal=True)
+    return missing.join(copies.filter(~identity.anonymous(kind)), on=HASH, how="anti")
 
 
 def _by_symbol(frame: pl.DataFrame, kind: str) -> Iterator[tuple[str, str]]:

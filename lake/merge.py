@@ -17,7 +17,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import tables
+from lake import identity, tables
 from lake.rising import Rising, rising_column, symbol_runs
 from lake.sortedness import unsorted
 from lake.windows import Extent, follow, windows
@@ -40,7 +40,7 @@ class Bounded(msgspec.Struct, frozen=True):
 
 
 Key: TypeAlias = tuple[tuple[bool, Any], ...]
-_ROW, _SOURCE, _HASH = "#row", "#source", "#hash"
+_ROW, _SOURCE = "#row", "#source"
 _HELD_ROWS = 192 * 1024
 WINDOW_ROWS, WINDOW_BYTES = 64 * 1024, 2 * 1024 * 1024
 """What is read at once of sources that follow each other: books have few rows and many bytes."""
@@ -273,11 +273,11 @@ def duplicates(kind: str, sources: Sequence[Source]) -> dict[int, pl.Series]:
         row = 0
         for table in source(names):
             frame = plain_frame(table).with_columns(
-                pl.int_range(pl.len()).add(row).alias(_ROW), pl.lit(place).alias(_SOURCE), *suspects.identity()
+                pl.int_range(pl.len()).add(row).alias(_ROW), pl.lit(place).alias(_SOURCE), identity.hashed(kind)
             )
             row += table.num_rows
-            found.append(frame.filter(pl.col(_HASH).is_in(hashes.implode())))
-    return _losers(kind, pl.concat(found), suspects)
+            found.append(frame.filter(pl.col(identity.HASH).is_in(hashes.implode())))
+    return _losers(kind, pl.concat(found))
 
 
 def _rank_columns(kind: str) -> tuple[str, ...]:
@@ -286,12 +286,13 @@ def _rank_columns(kind: str) -> tuple[str, ...]:
     return ("ts_recv", *kinds.PROVENANCE)
 
 
-def _losers(kind: str, rows: pl.DataFrame, suspects: Suspects) -> dict[int, pl.Series]:
+def _losers(kind: str, rows: pl.DataFrame) -> dict[int, pl.Series]:
     rank = _rank_columns(kind)
     latest = kind in kinds.BARS or kinds.kind(kind).keep == "last"
     ranked = rows.sort(*rank, _SOURCE, _ROW, descending=latest, nulls_last=latest, maintain_order=True)
-    named = ranked.filter(~pl.col("#anonymous")).with_columns(_nth(suspects.key))
-    placed = ranked.filter("#anonymous").with_columns(_nth(("symbol", *kinds.PROVENANCE)))
+    ranked = ranked.with_columns(identity.anonymous(kind), *identity.times(kind))
+    named = ranked.filter(~pl.col(identity.ANONYMOUS)).with_columns(_nth(identity.key(kind)))
+    placed = ranked.filter(identity.ANONYMOUS).with_columns(_nth(("symbol", *kinds.PROVENANCE)))
     lost = pl.concat([named, placed]).filter(pl.col("#nth") > 0).select(_SOURCE, _ROW)
     return {
         int(place): part.get_column(_ROW).sort()
@@ -311,24 +312,12 @@ class Suspects:
     """
 
     def __init__(self, kind: str) -> None:
-        declared = kinds.kind(kind)
-        self.key = ("symbol", *declared.key)
-        self.ids = tables.identity_columns(kind)
+        self.kind = kind
         self.rising = rising_column(kind)
-        self.columns = list(dict.fromkeys((*self.key, *kinds.PROVENANCE)))
+        self.columns = list(identity.columns(kind))
         self._highest: dict[str, int] = {}
         self._suspects: list[pl.Series] = []
         self._unordered: list[pl.Series] = []
-
-    def identity(self) -> list[pl.Expr]:
-        """`#hash` of a row's identity and `#anonymous`: whether that is its provenance, for want of an id."""
-        anonymous = pl.all_horizontal(pl.col(name).is_null() for name in self.ids) if self.ids else pl.lit(value=False)
-        named = pl.struct(*self.key).hash()
-        placed = pl.struct("symbol", *kinds.PROVENANCE).hash(1)
-        return [
-            pl.when(anonymous).then(placed).otherwise(named).alias(_HASH),
-            anonymous.alias("#anonymous"),
-        ]
 
     def add(self, table: pa.Table) -> None:
         """One more piece of any source."""
@@ -347,8 +336,9 @@ class Suspects:
         else:
             before = pl.col("symbol").replace_strict(known, return_dtype=pl.Int64)
         again = (pl.col("#value") <= pl.max_horizontal("#above", before)).fill_null(value=False)
-        self._suspects.append(frame.filter(again).select(self.identity()[0]).to_series())
-        self._unordered.append(frame.filter(pl.col("#value").is_null()).select(self.identity()[0]).to_series())
+        told = identity.hashed(self.kind)
+        self._suspects.append(frame.filter(again).select(told).to_series())
+        self._unordered.append(frame.filter(pl.col("#value").is_null()).select(told).to_series())
         highest = frame.group_by("symbol").agg(pl.col("#value").max()).drop_nulls()
         for symbol, most in highest.iter_rows():
             self._highest[symbol] = max(most, self._highest.get(symbol, most))
@@ -356,7 +346,7 @@ class Suspects:
     def hashes(self) -> pl.Series:
         """Hashes of the suspect identities; empty where every identity certainly comes once."""
         if not self._suspects:
-            return pl.Series(_HASH, [], dtype=pl.UInt64)
+            return pl.Series(identity.HASH, [], dtype=pl.UInt64)
         loose = pl.concat(self._unordered)
         return pl.concat([*self._suspects, loose.filter(loose.is_duplicated())]).unique()
 

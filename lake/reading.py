@@ -18,7 +18,7 @@ import msgspec
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from lake import joined, tables
+from lake import identity, joined, tables
 from lake.feature_rows import FeatureRow
 from lake.parquet import check_sha256
 from lake.rows import FileRow
@@ -313,12 +313,11 @@ def deduplicated(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
         return ranked.unique([*market, "window_start"], keep="first", maintain_order=True)
     latest = declared.keep == "last"
     ranked = frame.sort("ts_recv", *PROVENANCE, descending=latest, nulls_last=latest, maintain_order=True)
-    ids = tables.identity_columns(name)
-    anonymous = pl.all_horizontal([pl.col(column).is_null() for column in ids]) if ids else pl.lit(value=False)
-    places = [pl.when(anonymous).then(pl.col(column)).alias(f"#{column}") for column in PROVENANCE]
-    keys = [*market, *declared.key, *(f"#{column}" for column in PROVENANCE)]
-    named = ranked.with_columns(places).unique(keys, keep="first", maintain_order=True)
-    return named.drop([f"#{column}" for column in PROVENANCE])
+    places = [pl.when(identity.anonymous(name)).then(pl.col(column)).alias(f"#{column}") for column in PROVENANCE]
+    told = [*identity.times(name), *places]
+    keys = [*market[:2], *identity.key(name), *(f"#{column}" for column in PROVENANCE)]
+    unlike = ranked.with_columns(told).unique(keys, keep="first", maintain_order=True)
+    return unlike.drop([one.meta.output_name() for one in told])
 
 
 def _order(name: str) -> list[pl.Expr]:

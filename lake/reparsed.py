@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import merge, tables
+from lake import identity, merge, tables
 from lake.digest import canonical_lines
 from lake.manifest_reads import Snapshot
 from lake.publish import Placement, publish
@@ -154,7 +154,8 @@ class Reparse(Comparison):
         mine = self.observed([path for path, at in self.parts if at == hour], change.symbol, span)
         if not lake.num_rows and not mine.num_rows:
             return
-        old, new = self.keyed(lake), self.keyed(mine)
+        old = self.keyed(lake)
+        new = identity.matched(self.kind, old, self.keyed(mine))
         covered, offered = old.filter(self.sure), new.filter(self.sure)
         if not self.split and self.only is not None:
             covered, offered = (frame.filter(pl.col("symbol") == self.only) for frame in (covered, offered))

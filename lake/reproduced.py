@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import merge, parquet, tables
+from lake import identity, merge, parquet, tables
 from lake.digest import SPECS, ContentDigest, canonical_lines
 from lake.law_ids import MISSING
 from lake.law_rows import DERIVED
@@ -43,7 +43,7 @@ told, a candle that has not closed.
 """
 BOOK_ROWS = 4096
 """Rows of a kind with levels that are looked at together: each may be a whole book."""
-LINE, ROW, HASH = "#line", "#row", "#hash"
+LINE, ROW, HASH = "#line", "#row", identity.HASH
 
 
 class Different(msgspec.Struct, frozen=True):
@@ -245,6 +245,7 @@ class Comparison:
             mine = self.keyed(self.observed([path for path, at in self.parts if at == hour], symbol, span))
             there = self.observed(held, symbol, span)
             lake, self.wholes = self.keyed(there), wholes(there)
+            mine = identity.matched(self.kind, lake, mine)
             if mine.height or lake.height:
                 self._rows(lake, mine, found)
         return found
@@ -272,15 +273,14 @@ class Comparison:
             table = table.filter(content)
         seq = kinds.kind(self.kind).seq
         columns = dict.fromkeys(
-            ("exchange", "market_type", "symbol", "ts_event", "ts_recv", *kinds.PROVENANCE, *kinds.kind(self.kind).key,
-             *([seq] if seq else []))
-        )  # fmt: skip
+            ("exchange", "market_type", *identity.columns(self.kind), "ts_event", "ts_recv", *([seq] if seq else []))
+        )
         frame = merge.plain_frame(table.select(list(columns))).with_columns(place.alias(ROW))
         lines = canonical_lines(table, self.kind) if table.num_rows else pl.Series([], dtype=pl.String)
         frame = frame.with_columns(lines.alias(LINE))
         times = [pl.col(name).to_physical().cast(pl.Int64) for name in ("ts_event", "ts_recv")]
-        identity = merge.Suspects(self.kind).identity()[0]
-        return deduplicated(frame.lazy(), self.kind).collect().with_columns(identity).with_columns(times)
+        told = deduplicated(frame.lazy(), self.kind).collect().with_columns(identity.hashed(self.kind))
+        return told.with_columns(times)
 
     def _rows(self, lake: pl.DataFrame, made: pl.DataFrame, found: _Verdict) -> None:
         gone = lake.filter(~self.reach.holds())

@@ -285,6 +285,7 @@ def _hot(source: Source, parquet: str) -> str:
         ids = tables.identity_columns(name)
         anonymous = " AND ".join(f"h.{column} IS NULL" for column in ids) or "false"
         keys = [*MARKET, *kept.key, *(f"CASE WHEN {anonymous} THEN h.{column} END" for column in PROVENANCE)]
+        keys += ["CASE WHEN NOT h.ts_estimated THEN h.ts_event END"] if kept.renumbered else []
         way = " DESC NULLS LAST" if kept.keep == "last" else " ASC NULLS FIRST"
         order = ", ".join(f"h.{column}{way}" for column in ("ts_recv", *PROVENANCE))
     identity = ", ".join(key if key.startswith("CASE") else f"h.{key}" for key in keys)

@@ -209,7 +209,8 @@ class Kline(Event, gc=False, omit_defaults=True):
 
 class Kind(msgspec.Struct, frozen=True):
     """One data kind. `key` identifies an event (all its ids null: its provenance does); `seq` is its ordering id;
-    `keep` which of two equal keys stays; `cadence` how often its segments seal; `grain` what one daily file holds.
+    `keep` which of two equal keys stays; `cadence` how often its segments seal; `grain` what one daily file holds;
+    `renumbered` that a venue begins its ids anew now and then, so that its time belongs to the key (`lake.identity`).
     """
 
     name: str
@@ -221,6 +222,7 @@ class Kind(msgspec.Struct, frozen=True):
     cadence: Cadence
     checks: tuple[Check, ...] = ()
     keep: Literal["first", "last"] = "first"
+    renumbered: bool = False
 
     @property
     def derived(self) -> bool:
@@ -297,14 +299,14 @@ _ALL = (
     Kind("quote", Quote,
          (*_required("decimal", "bid"), *_optional("decimal", "bid_qty"), *_required("decimal", "ask"),
           *_optional("decimal", "ask_qty"), *_optional("int", "update_id")),
-         ("update_id",), "update_id", "symbol", "fast", (NotCrossed("bid", "ask"),)),
+         ("update_id",), "update_id", "symbol", "fast", (NotCrossed("bid", "ask"),), renumbered=True),
     Kind("book_delta", BookDelta,
          (*_required("levels", "bids", "asks"), *_optional("int", "first_id", "last_id", "prev_id", "checksum"),
           *_required("dict", "flags")),
-         ("last_id", "source"), "last_id", "symbol", "slow"),
+         ("last_id", "source"), "last_id", "symbol", "slow", renumbered=True),
     Kind("book_snapshot", BookSnapshot,
          (*_required("levels", "bids", "asks"), *_optional("int", "last_id"), *_required("int", "depth")),
-         ("last_id", "source"), "last_id", "symbol", "slow"),
+         ("last_id", "source"), "last_id", "symbol", "slow", renumbered=True),
     Kind("book_sample", None,
          (*_required("levels", "bids", "asks"), *_required("bool", "in_sync"),
           *_optional("float", "valid_low", "valid_high")),

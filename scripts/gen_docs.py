@@ -218,7 +218,7 @@ def kinds_page() -> str:
         (
             f"`{kind.name}`",
             ", ".join(offers.get(kind.name, ["-"])),
-            ", ".join(f"`{name}`" for name in kind.key),
+            ", ".join(f"`{name}`" for name in kind.key) + (", the venue's time" if kind.renumbered else ""),
             "a symbol" if kind.grain == "symbol" else "all symbols",
             kind.cadence,
             ", ".join(_check(check) for check in kind.checks) or "-",

@@ -22,14 +22,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import bars, durable, extents, latency, layout, merge, sources, tables
+from lake import bars, durable, extents, identity, latency, layout, merge, sources, tables
 from lake.checks import DUPLICATE, SEAL, Finding, check_table
 from lake.clock_files import Latencies
 from lake.errors import CorruptSegment, VerifyFailed
 from lake.publish import Placement, discard, publish
 from lake.rising import symbol_runs
 from lake.rows import CheckRow, FileRow, QuarantineRow, SegmentRow
-from market import kinds, times
+from market import times
 from market.session import Gap
 from market.times import HOUR, MINUTE, SECOND, Interval
 from transformer.doubtful import gaps_of_altered
@@ -322,7 +322,7 @@ def _give_back() -> None:
 def _merged(root: Path, kind: str, files: Sequence[FileRow], columns: Sequence[str]) -> Iterator[pa.Table]:
     """The rows of some hot files in order and without duplicates."""
     rows = min(_PIECE_ROWS, merge.piece_rows(len(files)))
-    needed = list(dict.fromkeys((*columns, *tables.sort_columns(kind), *kinds.kind(kind).key)))
+    needed = list(dict.fromkeys((*columns, *tables.sort_columns(kind), *identity.columns(kind))))
 
     def source(path: Path, look: extents.Look, wanted: Sequence[str] | None) -> Iterator[pa.Table]:
         return extents.iterate(path, kind, look, rows, needed if wanted is None else wanted)

@@ -1,0 +1,72 @@
+"""What tells that two rows are one event: the kind's key, and of books and quotes the time that the venue gave it.
+
+Pure. A venue begins the numbering of its books anew when it restarts a service (Bybit: `u` = 1), be it several times a
+day: an id alone would then name another update too. Both connections, and whoever asks again, are told the same time of
+an update; where the venue tells none, the id alone counts. A row without any id is told by its provenance.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import polars as pl
+
+from lake import tables
+from market import kinds
+
+HASH, ANONYMOUS, TIME = "#hash", "#anonymous", "#time"
+_NUMBER = "#number"
+
+
+@cache
+def columns(kind: str) -> tuple[str, ...]:
+    """Columns that tell the identity of a row."""
+    declared = kinds.kind(kind)
+    more = ("ts_event", "ts_estimated") if declared.renumbered else ()
+    return tuple(dict.fromkeys(("symbol", *declared.key, *more, *kinds.PROVENANCE)))
+
+
+def times(kind: str) -> list[pl.Expr]:
+    """`#time`, which belongs to the key: null where the venue told none. Empty where the key alone identifies."""
+    told = pl.when(~pl.col("ts_estimated")).then(pl.col("ts_event")).alias(TIME)
+    return [told] if kinds.kind(kind).renumbered else []
+
+
+def key(kind: str) -> list[str]:
+    """Columns of a named row's identity in a frame with the columns `times`."""
+    declared = kinds.kind(kind)
+    return ["symbol", *declared.key, *([TIME] if declared.renumbered else [])]
+
+
+def anonymous(kind: str) -> pl.Expr:
+    """`#anonymous`: whether a row is told by its provenance, for want of an id."""
+    ids = tables.identity_columns(kind)
+    told = pl.all_horizontal(pl.col(name).is_null() for name in ids) if ids else pl.lit(value=False)
+    return told.alias(ANONYMOUS)
+
+
+def hashed(kind: str) -> pl.Expr:
+    """`#hash` of a row's identity."""
+    return _hashed(kind, times(kind)).alias(HASH)
+
+
+def _hashed(kind: str, more: list[pl.Expr]) -> pl.Expr:
+    named = pl.struct("symbol", *kinds.kind(kind).key, *more).hash()
+    placed = pl.struct("symbol", *kinds.PROVENANCE).hash(1)
+    return pl.when(anonymous(kind)).then(placed).otherwise(named)
+
+
+def matched(kind: str, old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """`new`, made of the same lines as `old`, with the `#hash` of the event of `old` that each row is.
+
+    That is its own, or where an event's time is read otherwise now, that of the row with its id.
+    """
+    if not kinds.kind(kind).renumbered:
+        return new
+    number = _hashed(kind, []).alias(_NUMBER)
+    gone, come = (
+        one.join(other, on=HASH, how="anti").select(HASH, number).unique(_NUMBER, keep="first", maintain_order=True)
+        for one, other in ((old, new), (new, old))
+    )
+    moved = come.join(gone.rename({HASH: "#was"}), on=_NUMBER).select(HASH, "#was")
+    return new.join(moved, on=HASH, how="left").with_columns(pl.coalesce("#was", HASH).alias(HASH)).drop("#was")
