@@ -18,6 +18,13 @@ NEAR = 16
 """Twins are hardly ever further apart than so many ids."""
 
 
+def _later(event: Event, number: int | None, line: Line) -> bool:
+    """Whether the venue says that an id that is not the newest comes after everything so far: a young numbering that
+    begins anew, and no copy. The newest one may be repeated, as a sign of life.
+    """
+    return event.ts_event is not None and event.ts_event > line.ts and number is not None and number < line.next - 1
+
+
 class MonotonicMerger(Memory):
     """For ids that only rise (quotes), or none: repeated ids are dropped, gaps are intervals without ids."""
 
@@ -37,7 +44,7 @@ class MonotonicMerger(Memory):
                 seen = line.seen
                 low = len(seen) - NEAR
                 place = bisect_left(seen, number, low if low > 0 and seen[low] <= number else 0)
-                if place == len(seen) or seen[place] != number:
+                if place == len(seen) or seen[place] != number or _later(event, number, line):
                     return self._look(event, number)
                 self.duplicates += 1
                 line.copied = number
@@ -88,6 +95,7 @@ class MonotonicMerger(Memory):
         ts = self._time(event)
         place = bisect_left(line.seen, number) if number is not None else 0
         known = number is not None and place < len(line.seen) and line.seen[place] == number
+        known = known and not _later(event, number, line)
         at = ts if number is None else number
         if event.session in line.away:
             return self._meanwhile(line, number, place, ts, known=known)

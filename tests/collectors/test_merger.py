@@ -569,6 +569,17 @@ def test_restarted_update_ids_are_followed():
     assert feed(made, quote(8, T + 8)) == [False]
 
 
+def test_a_young_numbering_of_quotes_that_begins_anew_repeats_nothing_but_signs_of_life_do():
+    made, last = quotes(), T + 100 * MS
+    feed(made, *(quote(n, T + n * MS) for n in range(1, 101)))
+    assert feed(made, quote(100, last + MS), quote(99, last, session="n-2-1"), quote(98, last)) == [False] * 3
+    later = [quote(n, last + n * MS) for n in range(1, 51)]
+    assert feed(made, *later[:20], *later[:20]) == [True] * 20 + [False] * 20
+    assert made.merge_all(later[20:]) == later[20:], "whoever reads many at once hears the same"
+    assert feed(made, *(quote(n, last + n * MS, session="n-2-1") for n in range(40, 51))) == [False] * 11
+    assert made.merge(quote(51, last + 51 * MS))
+
+
 def test_lone_low_update_ids_start_no_new_numbering():
     made = quotes()
     for n in range(10):

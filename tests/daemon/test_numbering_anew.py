@@ -1,4 +1,4 @@
-"""A venue begins the numbering of its books anew, twice a day: the updates of every numbering stay, and are found."""
+"""A venue begins the numbering of its books anew, twice a day: what comes of every numbering stays, and is found."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ STARTS = (0, 7 * MINUTE, 2 * HOUR)  # the first two lie in one hour, and so in o
 UPDATES = 20
 
 
-def book(u: int, at: int, what: str = "delta") -> str:
+def book(u: int, at: int, what: str = "delta", depth: int = 200) -> str:
     body = {"s": "BTCUSDT", "b": [[f"{100 + u}", "1"]], "a": [["200", f"{u}"]], "u": u, "seq": u}
-    head = {"topic": "orderbook.200.BTCUSDT", "type": what, "ts": at // MS, "data": body, "cts": at // MS}
+    head = {"topic": f"orderbook.{depth}.BTCUSDT", "type": what, "ts": at // MS, "data": body, "cts": at // MS}
     return json.dumps(head, separators=(",", ":"))
 
 
@@ -41,6 +41,7 @@ def frames() -> list[str]:
             at = T0 + start + u * 100 * MS
             told = book(u, at, "snapshot" if u == 1 else "delta")
             lines.append(line(len(lines), told, at=at + MS, conn="box-1-1"))
+            lines.append(line(len(lines), book(u, at, "snapshot", 1), at=at + 2 * MS, conn="box-1-1"))
     lines.append(line(len(lines) - 1, at=T0 + 3 * HOUR, dir="close", reason="stopped", conn="box-1-1"))
     return lines
 
@@ -58,6 +59,8 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_the_updates_of_every_numbering_are_read(root: Path) -> None:
     with Lake(root) as lake:
+        quotes = lake.read("quote", columns=["update_id"]).column("update_id").to_pylist()
+        assert quotes == [*range(1, UPDATES + 1)] * len(STARTS)
         rows = lake.read("book_delta", columns=["ts_event", "last_id", "flags"]).to_pylist()
         updates = [row["last_id"] for row in rows if row["flags"] == ""]
         assert updates == [*range(2, UPDATES + 1)] * len(STARTS)

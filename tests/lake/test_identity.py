@@ -1,4 +1,4 @@
-"""What tells that two rows are one event: ids and, of a numbering that begins anew, the venue's time where it tells one."""
+"""What tells that two rows are one event: ids, and the venue's time where a numbering may begin anew."""
 
 from __future__ import annotations
 
