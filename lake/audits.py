@@ -150,7 +150,7 @@ def _against_candles(root: Path, snapshot: Snapshot, row: FileRow, audit: Audit)
     day = Interval(start, start + DAY)
     stream = (row.exchange, row.market_type)
     files = snapshot.files("kline", exchange=stream[0], market_type=stream[1], date_from=row.date, date_to=row.date)
-    reading.check(root, [row, *files])
+    reading.check(root, [row])
     candles = pa.concat_tables(
         [tables.empty("kline").select(list(_CANDLES)), *_own(_of(root, files, _CANDLES, audit.symbol))]
     ).unify_dictionaries()
@@ -258,6 +258,7 @@ def _of(
 ) -> Iterator[pa.Table]:
     """The rows of one symbol in some files."""
     between = None if span is None else (span.start, span.end - 1)
+    reading.check(root, files)
     for row in files:
         for piece in parquet.iterate(root / row.path, columns, symbols=frozenset([symbol]), between=between):
             mine = piece.filter(pc.equal(piece.column("symbol").cast(pa.string()), symbol))
@@ -298,7 +299,7 @@ def _book(root: Path, snapshot: Snapshot, row: FileRow) -> Audit:
     audit = begun(row, "books")
     said = _beside(snapshot, row, "book_snapshot")
     try:
-        reading.check(root, [row, *said])
+        reading.check(root, [row])
         pieces = book_files.daily(root, row)
         others = told(_own(_of(root, said, SAID_COLUMNS, audit.symbol)))
         found = [

@@ -149,7 +149,7 @@ def _bars(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: Aga
     for at in range(low, held.end, step):
         span = Interval(at, at + step)
         some = [f for f in files if f.ts_max >= span.start and f.ts_min < span.end]
-        for wanted in _groups(root, some, plan.wanted):
+        for wanted in _groups(root, plan, some, again):
             yield _folded(root, plan.narrowed(plan.span.clip(span), wanted), bar, names, again)
 
 
@@ -163,11 +163,11 @@ def _folded(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: A
         return again(plan.span, plan.wanted, made)
 
 
-def _groups(root: Path, files: Iterable[FileRow], wanted: Sequence[Wanted]) -> Iterator[tuple[Wanted, ...]]:
+def _groups(root: Path, plan: Plan, files: Iterable[FileRow], again: Again) -> Iterator[tuple[Wanted, ...]]:
     """The symbols of some files, so many together that their bars can be in memory."""
     counts: dict[tuple[str, str, str], int] = {}
     for file in files:
-        symbols = [file.symbol] if file.symbol is not None else _symbols(root, file)
+        symbols = [file.symbol] if file.symbol is not None else _symbols(root, plan, file, again)
         for symbol in symbols:
             key = (file.exchange, file.market_type, symbol)
             counts[key] = counts.get(key, 0) + max(1, file.rows // len(symbols))
@@ -175,7 +175,7 @@ def _groups(root: Path, files: Iterable[FileRow], wanted: Sequence[Wanted]) -> I
     total = 0
     for key, rows in sorted(counts.items()):
         one = Wanted(*key)
-        if not any(_covers(asked, one) for asked in wanted):
+        if not any(_covers(asked, one) for asked in plan.wanted):
             continue
         if group and total + rows > _SLICE_ROWS:
             yield tuple(group)
@@ -186,9 +186,23 @@ def _groups(root: Path, files: Iterable[FileRow], wanted: Sequence[Wanted]) -> I
         yield tuple(group)
 
 
-def _symbols(root: Path, file: FileRow) -> list[str]:
-    rows = pl.scan_parquet(root / file.path, hive_partitioning=False, glob=False)
-    return rows.select(pl.col("symbol").cast(pl.String).unique()).collect().to_series().to_list()
+def _symbols(root: Path, plan: Plan, file: FileRow, again: Again) -> list[str]:
+    """The symbols of a hot file, or of what took its place."""
+    try:
+        found = _named(root, [file])
+    except (MissingFile, FileNotFoundError):
+        start = times.parse(file.date)
+        day = plan.span.clip(Interval(start, start + DAY))
+        found = again(day, _in_market(plan.wanted, file), lambda new: _named(root, new.selection.files))
+    return found.get_column("symbol").to_list()
+
+
+def _named(root: Path, files: Sequence[FileRow]) -> pl.DataFrame:
+    if not files:
+        return pl.DataFrame({"symbol": []}, schema={"symbol": pl.String})
+    check(root, files)
+    rows = pl.scan_parquet([root / file.path for file in files], hive_partitioning=False, glob=False)
+    return rows.select(pl.col("symbol").cast(pl.String).unique()).collect()
 
 
 def _covers(asked: Wanted, one: Wanted) -> bool:

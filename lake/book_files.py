@@ -89,11 +89,12 @@ def _holds(root: Path, held: Held) -> bool:
     if any(file.symbol == held.symbol for file in held.files):
         return True
     wanted = frozenset([held.symbol])
-    return any(
-        held.symbol in piece.column("symbol").unique().to_pylist()
-        for file in held.files
-        for piece in parquet.iterate(root / file.path, ["symbol"], symbols=wanted)
-    )
+    for file in held.files:
+        check(root, [file])
+        pieces = parquet.iterate(root / file.path, ["symbol"], symbols=wanted)
+        if any(held.symbol in piece.column("symbol").unique().to_pylist() for piece in pieces):
+            return True
+    return False
 
 
 def daily(root: Path, file: FileRow) -> Pieces:

@@ -181,7 +181,8 @@ def _interrupted(snapshot: Snapshot, unclosed: Sequence[SessionRow], rows: Seque
 def _orphans(root: Path, files: Sequence[FileRow]) -> tuple[list[str], list[str]]:
     """Parquet files that no row names: those whose every parent is on disk (so they can be made again), and the rest.
 
-    A file newer than a manifest that was restored from a copy may be all that is left of its parents: it stays.
+    A file newer than a manifest that was restored from a copy may be all that is left of its parents: it stays, and so
+    does one that is not what its name says, since nothing it says of its parents can be believed.
     """
     known = {row.path for row in files}
     orphans: list[str] = []
@@ -190,8 +191,9 @@ def _orphans(root: Path, files: Sequence[FileRow]) -> tuple[list[str], list[str]
         if path in known:
             continue
         try:
-            layout.parse_parquet(path)
-            parents = parquet.read_footer(root / path).parents
+            named = layout.parse_parquet(path)
+            whole = parquet.file_sha256(root / path).startswith(named.sha8)
+            parents = parquet.read_footer(root / path).parents if whole else ()
         except (MarketError, LakeError):
             strangers.append(path)
             continue

@@ -22,7 +22,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import bars, durable, extents, identity, latency, layout, merge, sources, tables
+from lake import bars, durable, extents, identity, latency, layout, merge, parquet, sources, tables
 from lake.checks import DUPLICATE, SEAL, Finding, check_table
 from lake.clock_files import Latencies
 from lake.errors import CorruptSegment, VerifyFailed
@@ -283,9 +283,11 @@ def run_autopsy(root: str, row: SegmentRow) -> list[str]:
 def run_bars(root: str, job: BarJob) -> BarResult:
     """Makes the job's bars of one second and one minute and publishes a part of each.
 
-    Raises CorruptFile where an input is not readable, StorageFailed.
+    Raises CorruptFile where an input is not what the manifest says, StorageFailed.
     """
     base = Path(root)
+    for row in (*job.trades, *job.quotes):
+        parquet.check_sha256(base / row.path, row.sha256)
     span = Interval(job.start, job.end)
     _give_back()
     quotes = _last_quotes(base, job, span)

@@ -182,6 +182,18 @@ def test_a_night_tells_what_it_found(held: TestLake) -> None:
     assert night() == {}, "nothing is left to confirm"
 
 
+def test_no_difference_is_explained_by_trades_that_are_not_what_was_published(held: TestLake) -> None:
+    """No checksum is of the footer."""
+    first = candles_of(rows())
+    first[1]["low"] = "0.5"
+    tell(held, first)
+    (row,) = held.writer.manifest.files("trade")
+    path = held.root / row.path
+    path.write_bytes(path.read_bytes().replace(b"parquet-cpp-arrow version", b"parquet-cpp-arrow versiom"))
+    (found,) = look(str(held.root), Wanted())
+    assert path.name in found.failed
+
+
 def test_a_damaged_file_is_told_and_a_question_that_is_none_is_refused(held: TestLake) -> None:
     tell(held, candles_of(rows()))
     (row,) = held.writer.manifest.files("bar_1m")

@@ -381,6 +381,23 @@ def test_a_file_that_its_publisher_changed_is_a_revision_that_says_what(root: Pa
     assert rows(root) == after
 
 
+def test_a_changed_file_is_compared_with_no_day_that_is_not_what_was_published(root: Path, host: ArchiveHost):
+    """No checksum is of the footer, and what it hides would be no change."""
+    ask(root, host)
+    with closing(Manifest.read_only(root)) as manifest:
+        (day,) = manifest.files("trade", level="day", date_from=DAYS[1], date_to=DAYS[1])
+    path = root / day.path
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"parquet-cpp-arrow version", b"parquet-cpp-arrow versiom"))
+    lines = trades(DAYS[1], 100 + EACH, EACH)
+    publish(host, DAYS[1], [line.removesuffix("True") + "False" for line in lines])
+    done = ask(root, host)
+    assert states(done) == ["known", "refused", "known"]
+    assert path.name in done.files[1].what
+    path.write_bytes(data)
+    assert states(ask(root, host)) == ["known", "replaced", "known"]
+
+
 def again(root: Path, host: ArchiveHost, **wanted: Any) -> Done:
     with LakeWriter.open(root, "node", NOW) as writer:
         told = {"recheck": True, **wanted}

@@ -145,6 +145,37 @@ def test_a_damaged_file_ends_the_batches_with_its_name(made, lake, monkeypatch):
         lake.batches("trade").read_all()
 
 
+def test_hot_bars_that_are_replaced_and_deleted_before_their_turn_are_read_again(made, lake):
+    """Which symbols they hold is asked of the files when their day comes."""
+    hot = []
+    for day in range(2):
+        at = T0 + day * DAY
+        rows = [trade(at + n * MINUTE, "9", "1", n + 1, symbol=s) for s in ("AUSDT", "BUSDT") for n in (0, 1)]
+        hot.append(made.part("bar_1m", bar_table(rows)))
+    expected = lake.read("bar_1m").select(["symbol", "window_start"]).to_pylist()
+    found = lake.batches("bar_1m", columns=["symbol", "window_start"])
+    rows = found.read_next_batch().to_pylist()
+    last = lake.read("bar_1m", start=T0 + DAY).to_pylist()
+    for symbol in ("AUSDT", "BUSDT"):
+        trades = [trade(T0 + DAY + n * MINUTE, "9", "1", n + 1, symbol=symbol) for n in (0, 1)]
+        made.day("bar_1m", bar_table(trades), symbol=symbol, remove=[hot[1].path] if symbol == "AUSDT" else [])
+    (made.root / hot[1].path).unlink()
+    rows += [row for batch in found for row in batch.to_pylist()]
+    assert len(last) == 4
+    assert sorted(rows, key=lambda row: (row["symbol"], row["window_start"])) == expected
+
+
+def test_bars_of_a_hot_file_whose_names_are_damaged_are_refused_and_not_left_out(made, lake, monkeypatch):
+    """Polars checks no page: another name is another symbol, which nobody asked for."""
+    monkeypatch.setattr(reading, "_checked", {})
+    trades = [trade(T0 + n * MINUTE, "9", "1", n + 1, symbol="AUSDT") for n in range(3)]
+    path = made.root / made.part("bar_1m", bar_table(trades)).path
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"AUSDT", b"AUSDU"))
+    with pytest.raises(CorruptFile, match=path.name):
+        lake.batches("bar_1m", symbol="AUSDT").read_all()
+
+
 MEASURE = """
 import sys
 import polars, pyarrow.parquet

@@ -3,7 +3,7 @@
 import pytest
 
 from lake import Lake
-from lake.errors import BookCrossed, BookUnknown, WrongQuestion
+from lake.errors import BookCrossed, BookUnknown, CorruptFile, WrongQuestion
 from market.times import DAY, HOUR, MINUTE, SECOND
 from tests.support.book_rows import delta, table, whole
 from tests.support.lakes import TestLake
@@ -168,6 +168,16 @@ def test_a_symbol_of_two_markets_is_asked_back_and_other_symbols_of_a_part_are_n
     assert book(lake, T0 + 4 * SECOND, market_type="linear").market_type == "linear"
     with pytest.raises(WrongQuestion, match="depth=0"):
         book(lake, T0, depth=0)
+
+
+def test_which_markets_have_a_book_is_told_by_no_file_that_is_not_what_was_published(lake):
+    """No checksum is of the footer."""
+    lake.part("book_delta", table(ROWS))
+    harmed = lake.root / lake.part("book_delta", table(ROWS[:1], "spot"), market_type="spot").path
+    data = harmed.read_bytes()
+    harmed.write_bytes(data.replace(b"parquet-cpp-arrow version", b"parquet-cpp-arrow versiom"))
+    with pytest.raises(CorruptFile, match=harmed.name):
+        book(lake, T0 + 4 * SECOND)
 
 
 def test_ids_that_begin_anew_end_a_book_until_the_next_snapshot(lake):

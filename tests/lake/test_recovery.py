@@ -196,6 +196,24 @@ def test_parquet_that_is_none_of_ours_is_reported_and_left_alone(writer):
     assert all((folder / name).read_bytes() == data for name, data in strange.items())
 
 
+def test_a_file_that_was_never_committed_stays_where_a_bit_of_it_is_another_one(writer):
+    """What it says of its parents may be what changed, and only its name tells."""
+    source = written(writer, "trade", [event(1)])
+    writer.recover(T0)
+    place = {"kind": "trade", **STREAM, "level": "part", "hour": 0, "date": date_of(T0)}
+    made = publish(
+        writer.root, Placement(**place, parents=(Parent("raw/gone", "a" * 64),)),
+        [table("trade", [trade(T0, "1", "1", seq=1)])], run="r", now=T0,
+    )  # fmt: skip
+    (writer.root / "raw/fone").write_bytes(b"")
+    harmed = writer.root / made.path
+    harmed.write_bytes(harmed.read_bytes().replace(b"raw/gone", b"raw/fone"))
+    found = writer.recover(T0)
+    assert (found.orphans, found.strangers) == ((), (made.path, "raw/fone"))
+    assert harmed.exists()
+    assert (writer.root / source.path).exists()
+
+
 def test_live_files_that_are_gone_are_named(tmp_path):
     lake = TestLake(tmp_path)
     row = lake.part("trade", [trade(T0, "1", "1", seq=1)])

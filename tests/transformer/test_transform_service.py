@@ -409,6 +409,26 @@ def test_bars_that_fail_again_and_again_are_left_to_the_compactor(writer, sealed
     assert writer.manifest.cursor("bars/binance/spot") == T0 + 9 * MINUTE
 
 
+@pytest.mark.parametrize("kind", ["trade", "quote"])
+def test_no_bars_are_made_of_a_part_that_is_not_what_was_published(writer, sealed, kind):
+    """No checksum of Parquet is of the footer: only the hash tells a bit of it that is another one."""
+    covered(writer)
+    sealed([trade(5, 1)], 0, MINUTE)
+    sealed([quote(6, 1)], 0, MINUTE, kind="quote")
+    sealed([], MINUTE, 2 * MINUTE, state="open")
+    assert once(writer).bars == 0
+    harmed = writer.root / next(row.path for row in writer.manifest.files(kind))
+    data = harmed.read_bytes()
+    harmed.write_bytes(data.replace(b"parquet-cpp-arrow version", b"parquet-cpp-arrow versiom"))
+    second = Segments(writer)
+    second.number = 2
+    second([], MINUTE, 10 * MINUTE)
+    sealed([], 0, 10 * MINUTE, kind="quote")
+    assert (once(writer).failed, rows(writer, "bar_1m")) == (1, [])
+    harmed.write_bytes(data)
+    assert once(writer).bars == 1
+
+
 def test_a_commit_that_lost_a_race_is_planned_again(writer, sealed):
     row = sealed([trade(5, 1)], 0, 10 * MINUTE)
     covered(writer)

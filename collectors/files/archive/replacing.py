@@ -110,6 +110,8 @@ class _Day:
     def compared(self) -> DayChange:
         start = parse(self.found.date)
         held = [Path(self.job.root) / self.base.path] if self.base is not None else []
+        if self.base is not None:
+            parquet.check_sha256(held[0], self.base.sha256)
         for hour in range(DAY // HOUR):
             span = Interval(start + hour * HOUR, start + (hour + 1) * HOUR)
             self._hour(hour, self._rows(held, span), self._rows(self.parts, span))
