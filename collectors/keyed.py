@@ -17,8 +17,16 @@ from market.kinds import Event, Kline
 from market.session import EVERY_SYMBOL, Gap
 from market.times import MS
 
+
+def _whole(event: Any) -> tuple[object, ...]:
+    """A partial book's id, with the venue's time of one that streams: its numbering may begin anew."""
+    if event.last_id is None:
+        return (event.session, event.frame_no, event.item)
+    return (event.last_id, event.source, event.ts_event if event.source != "rest" else None)
+
+
 IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
-    "book_snapshot": lambda e: (e.last_id, e.source) if e.last_id is not None else (e.session, e.frame_no, e.item),
+    "book_snapshot": _whole,
     "liquidation": lambda e: (e.seq,) if e.seq is not None else (e.ts_event, e.side, e.qty, e.price, e.avg_price),
     "mark_price": lambda e: (e.ts_event,),
     "kline": lambda e: (e.interval, e.open_time, e.source),

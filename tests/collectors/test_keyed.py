@@ -85,6 +85,15 @@ def test_a_snapshot_that_was_fetched_is_not_the_one_that_was_sent():
     assert not held.merge(book(1, "b-1-1"))
 
 
+def test_a_numbering_that_begins_anew_sends_other_books_and_a_quiet_one_that_is_asked_again_is_the_same():
+    for source, new in (("ws", True), ("rest", False)):
+        held = made("book_snapshot")
+        assert held.merge(book(1, source=source))
+        again = book(1, source=source)
+        again.ts_event += SECOND
+        assert held.merge(again) is new
+
+
 def test_an_interruption_ends_with_the_next_event_and_is_empty_where_the_new_session_repeats_one():
     for repeated, state in ((mark(1, "b-1-1"), "empty"), (mark(5, "b-1-1"), "open")):
         held = made("mark_price")
