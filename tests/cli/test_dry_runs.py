@@ -46,6 +46,8 @@ WORDS: dict[str, tuple[str, ...]] = {
 """What each of them is asked for: something that it would do here."""
 ELSEWHERE = {"backfill", "download-history", "gaps", "ingest", "reload"}
 """Those whose work needs a venue or a daemon."""
+LENGTHY = {"archive", "import", "reparse"}
+"""Those that take some seconds to carry out."""
 
 
 def dry_runs() -> list[str]:
@@ -134,8 +136,10 @@ def test_a_dry_run_changes_nothing(name: str, made: Path, monkeypatch: pytest.Mo
         assert daemon.call_args.args[1:3] == ("reload", {"dry_run": True})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(WORDS.keys() - ELSEWHERE))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in LENGTHY)) for n in sorted(WORDS.keys() - ELSEWHERE)],
+)
 def test_and_without_the_option_there_is_something_that_it_changes(
     name: str, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,8 +72,8 @@ def same(venue, market, kinds):
     "market, kinds",
     [
         ("spot", ["trade", "agg_trade", "kline"]),
-        pytest.param("linear", ["agg_trade", "kline"], marks=pytest.mark.slow),
-        pytest.param("inverse", ["agg_trade", "kline"], marks=pytest.mark.slow),
+        ("linear", ["agg_trade", "kline"]),
+        ("inverse", ["agg_trade", "kline"]),
     ],
 )
 async def test_everything_comes_once_over_any_number_of_kills(tmp_path: Path, monkeypatch, market, kinds):
@@ -148,7 +148,7 @@ async def test_settled_rates_come_at_their_hours(tmp_path: Path):
         assert found == [at for at in range(span[0], span[1], HOUR) if at % (8 * HOUR) == 0]
 
 
-@pytest.mark.parametrize("market", [pytest.param("linear", marks=pytest.mark.slow), "inverse"])
+@pytest.mark.parametrize("market", ["linear", "inverse"])
 async def test_open_interest_comes_every_five_minutes_of_the_last_month(tmp_path: Path, market):
     span = (END - 40 * 24 * HOUR, END)
     async with past(tmp_path, market, symbols="1") as venue:
