@@ -17,6 +17,7 @@ import msgspec
 import polars as pl
 
 from collectors.files import changes, dialects, own, texts
+from collectors.files.archive import series
 from collectors.files.dialects import ADJUSTED, CLOCK, COLUMNS, DATE, ID, MAPPED, NEEDED, TIME, Dialect
 from collectors.files.reading import (
     INTERVALS,
@@ -38,6 +39,8 @@ _LARGE = 10_000
 """Whole prices from here on are no prices of a currency, and of few shares: they may be scaled."""
 _ASKED_OF = ("fx", "equity")
 _NEAR = 0.9
+_GUESSED = ("kline", "quote", "trade")
+"""Kinds that the names of columns may tell."""
 
 
 def understand(sample: Sample, options: Options, *, numbered: bool) -> Reading:
@@ -99,9 +102,27 @@ def _found(sample: Sample, names: Sequence[str], options: Options) -> Found:
     if sample.header is None:
         raise _unknown(sample)
     fields = dialects.named(sample.header)
+    if not any(all(name in fields for name in NEEDED[each]) for each in _GUESSED):
+        _check_not_published(sample, sample.header, options)
     kind = _kind(sample, options, fields)
     used = {TIME, DATE, CLOCK, "symbol", ADJUSTED, *([ID] if "trade" in kind else []), *_offered(kind)}
     return Found(dialect=COLUMNS, kind=kind, fields={name: place for name, place in fields.items() if name in used})
+
+
+def _check_not_published(sample: Sample, header: Sequence[str], options: Options) -> None:
+    """Raises Refused where these columns are those of a venue's archive: its files become rows by another command."""
+    for exchange in sorted(series.names(), key=lambda name: name != options.exchange):
+        for each in series.load(exchange).datasets:
+            markets = [market for market, names in each.header.items() if names == ",".join(header)]
+            if not markets or each.lines != "csv":
+                continue
+            market = options.market_type if options.market_type in markets else markets[0]
+            path = next(iter(each.paths[market].values()))
+            raise Refused(
+                f"{sample.name} is a file of {each.kind} of {exchange}'s archive",
+                f"dl archive --exchange {exchange} --market {market} --kind {each.kind} --symbol … --from … --source"
+                f" FOLDER takes it in, where it lies in FOLDER as {path}",
+            )
 
 
 def _unknown(sample: Sample) -> Refused:
@@ -222,7 +243,7 @@ def _mapped(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, int]:
 def _kind(sample: Sample, options: Options, fields: Mapping[str, int]) -> str:
     if options.kind is not None:
         return check_kind(options.kind)
-    whole = [kind for kind in ("kline", "quote", "trade") if all(name in fields for name in NEEDED[kind])]
+    whole = [kind for kind in _GUESSED if all(name in fields for name in NEEDED[kind])]
     if len(whole) != 1:
         raise Unclear(f"what {sample.name} holds is not clear from its columns", "--kind", ("trade", "quote", "kline"))
     return whole[0]

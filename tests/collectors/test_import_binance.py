@@ -91,3 +91,28 @@ def test_what_counts_contracts_is_refused_with_the_way_that_knows_them(tmp_path)
     )
     with pytest.raises(Refused, match=r"inverse counts contracts there .*dl archive --source"):
         request_of(path, insisting)
+
+
+@pytest.mark.parametrize("kind", [None, "funding_rate", "trade"])
+@pytest.mark.parametrize(
+    "header, row, said",
+    [
+        (
+            "calc_time,funding_interval_hours,last_funding_rate", "1775001600000,8,-0.00003449",
+            (r"funding_rate of binance's archive .*dl archive --exchange binance --market linear --kind funding_rate"
+            r".*--source FOLDER.*data/futures/um/monthly/fundingRate/"),
+        ),
+        (
+            "update_id,best_bid_price,best_bid_qty,best_ask_price,best_ask_qty,transaction_time,event_time",
+            "7,1.5,2,1.6,3,1775001600000,1775001600001", r"quote of binance's archive .*--kind quote .*--source FOLDER",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_of_the_archive_that_import_does_not_read_is_refused_with_the_command_that_does(
+    tmp_path, header, row, said, kind
+):
+    path = tmp_path / "BTCUSDT-2026-04.csv"
+    path.write_text(f"{header}\n{row}\n")
+    options = Options(exchange="binance", market_type="linear", symbol="BTCUSDT", kind=kind)
+    with pytest.raises(Refused, match=said):
+        request_of(path, options)
