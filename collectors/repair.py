@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from collectors.backfill import INTERVAL, LACKING, offers
+from collectors.adapters.past import INTERVAL
+from collectors.backfill import LACKING, offers
 from collectors.files.archive import series
 from collectors.history_plan import CANDLE, FOREVER, hole
 from collectors.repair_plan import (
@@ -26,6 +27,7 @@ from collectors.repair_plan import (
     Tried,
     asked_of,
     has_road,
+    rows_asked,
     symbols_of,
 )
 from collectors.repair_proofs import Found, proven_by_pages, verdict
@@ -35,7 +37,7 @@ from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
 from lake.reader import Lake
 from lake.rows import FRAMES, HISTORY, SegmentState, SessionRow
-from lake.widths import sessions_of
+from lake.widths import widths_of
 from lake.writer import LakeWriter
 from market.errors import MarketError
 from market.history import Absent, Offer
@@ -49,6 +51,8 @@ CURSOR = "repair/"
 """How the names of cursors begin that remember failed attempts, a gap each."""
 REREAD = "reread/"
 """How those begin that remember that the frames of a gap were read again."""
+MINUTES, NO_WIDTH = frozenset({INTERVAL}), frozenset[str]()
+"""Intervals of candles: what REST is asked for, and none."""
 KEPT: tuple[SegmentState, ...] = ("sealed", "transformed")
 UNDER_WAY: tuple[SegmentState, ...] = ("open", "sealed")
 """States of a segment whose rows are in no table yet."""
@@ -109,25 +113,28 @@ def known(manifest: Manifest, gaps: Sequence[Gap], told: Sources, now: int, *, p
         rows = {row for gap in asks for row in _near(held, gap)}
         past = _past(held, {row.session for row in rows})
         lacking = {gap.gap_id: gap for one in asks for gap in _lacking(held, one)}
-        candles = [gap for gap in asks if gap.kind == CANDLE and gap.gap_id not in rests]
-        minutes: frozenset[tuple[str, str]] = frozenset()
+        candles = [
+            gap for gap in asks if gap.kind == CANDLE and (gap.gap_id not in rests or _may_close(gap, rows, past))
+        ]
+        widths: Mapping[tuple[str, str], frozenset[str]] = {}
         if candles:
             market = (candles[0].exchange, candles[0].market_type)
             streamed = {row.symbol for row in rows if row.kind == CANDLE and row.session not in past}
-            minutes = sessions_of(manifest.root, held, *market, streamed, INTERVAL)
+            widths = widths_of(manifest.root, held, *market, streamed)
         framed = [gap for gap in ended if gap.cause in FRAMED and gap.gap_id not in rests and gap not in asks]
         frames = _frames(held, framed[0].exchange, framed[0].market_type) if framed else []
     return Known(
         reread=reread(manifest, ended),
         asked=[
             Asked(row.kind, row.symbol, Interval(row.ts_from, row.ts_to), ROADS[past[row.session].source], row.session,
-                  past[row.session].opened_at)
+                  past[row.session].opened_at,
+                  MINUTES if past[row.session].source == HISTORY else widths.get((row.symbol, row.session), NO_WIDTH))
             for row in sorted(rows, key=lambda row: (row.kind, row.symbol, row.ts_from, row.session))
             if row.session in past
         ],
         streamed=[row for row in rows if row.session not in past],
         lacking=list(lacking.values()),
-        minutes=minutes,
+        widths=widths,
         frames=frames,
         tried=before,
     )  # fmt: skip
@@ -145,6 +152,12 @@ def _near(held: Snapshot, gap: Gap) -> list[Coverage]:
     symbol = None if gap.symbol == EVERY_SYMBOL else gap.symbol
     around = Interval(span.start - more, span.end + more)
     return held.coverage(gap.exchange, gap.market_type, gap.kind, symbol, overlapping=around)
+
+
+def _may_close(gap: Gap, rows: Iterable[Coverage], past: Mapping[str, SessionRow]) -> bool:
+    """Whether somebody asked for candles on all of the time of a gap."""
+    came = (row for row in rows if (row.kind, row.symbol) == (CANDLE, gap.symbol) and row.session in past)
+    return covers([Interval(row.ts_from, row.ts_to) for row in came], hole(gap))
 
 
 def _past(held: Snapshot, names: Iterable[str]) -> dict[str, SessionRow]:
@@ -251,7 +264,8 @@ def close(writer: LakeWriter, gaps: Sequence[Gap], told: Sources, now: int) -> t
 
 def stored(lake: Lake, gap: Gap, around: Known) -> Found | None:
     """What the tables hold of a gap's time; None while what was asked for is not all in them."""
-    span, names = hole(gap), {row.session for row in around.asked if row.kind == gap.kind}
+    span = hole(gap)
+    names = {row.session for symbol in symbols_of(gap, around) for row in rows_asked(gap, symbol, around)}
     if lake.manifest.run(lambda conn: _waits(Snapshot(conn), gap, around)):
         return None
     rows = lake.scan(

@@ -13,7 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from collectors.history_plan import CANDLE, LOST, MARGIN, SETTLE, Wish, grained, hole, parts
+from collectors.adapters.past import INTERVAL
+from collectors.history_plan import CANDLE, FOREVER, LOST, MARGIN, SETTLE, Wish, grained, hole, parts
 from market.history import Absent, Offer
 from market.session import EVERY_SYMBOL, Coverage, Gap
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval, floor_to, intersect, subtract, text, union
@@ -52,7 +53,9 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What was asked for and came, whole, on [start, end) of venue time: by a session opened at `at` (us)."""
+    """What was asked for and came, whole, on [start, end) of venue time: by a session opened at `at` (us); of candles
+    those of `widths`.
+    """
 
     kind: str
     symbol: str
@@ -60,6 +63,7 @@ class Asked(msgspec.Struct, frozen=True):
     road: Road
     session: str
     at: int
+    widths: frozenset[str] = frozenset({INTERVAL})
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -83,8 +87,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     streamed: Sequence[Coverage] = ()
     lacking: Sequence[Gap] = ()
     """Gaps of ids that the venue's own history lacks."""
-    minutes: frozenset[tuple[str, str]] = frozenset()
-    """The (symbol, session) that brought candles of a minute."""
+    widths: Mapping[tuple[str, str], frozenset[str]] = {}
+    """(symbol, session) -> the intervals of the candles that it brought."""
     frames: Sequence[Interval] = ()
     """Receive time of which frames are kept."""
     reread: Mapping[str, int] = {}
@@ -193,7 +197,7 @@ def _one(
         return _no_road(gap, sources, known, now)
     if longest is not None and span.length > longest:
         return Left(gap, f"it is longer than {longest // HOUR} hours: dl gaps --repair, or dl backfill, asks for it")
-    if gap.kind == CANDLE and not _of_minutes(gap, symbols, known):
+    if gap.kind == CANDLE and not any(INTERVAL in _widths(gap, symbol, known) for symbol in symbols):
         why = "its candles are of another width than a minute: dl archive or dl import may have them"
         return Left(gap, why, rests=True)
     if offer is not None and not _too_old(span, offer, now):
@@ -229,13 +233,28 @@ def symbols_of(gap: Gap, known: Known) -> list[str]:
 
 
 def asked_of(gap: Gap, symbol: str, known: Known) -> list[Interval]:
-    """When a gap's rows of a symbol were asked for and came."""
-    return union(row.span for row in rows_asked(gap, symbol, known))
+    """When a gap's rows of a symbol were asked for and came: of candles, of each width that may be missing."""
+    rows = rows_asked(gap, symbol, known)
+    if gap.kind != CANDLE:
+        return union(row.span for row in rows)
+    widths = _widths(gap, symbol, known)
+    found = [Interval(-FOREVER, FOREVER)] if widths else []
+    for width in widths:
+        found = intersect(found, union(row.span for row in rows if width in row.widths))
+    return found
 
 
 def rows_asked(gap: Gap, symbol: str, known: Known) -> list[Asked]:
     since = gap.detected_at if gap.cause in LOST else 0
-    return [row for row in known.asked if (row.kind, row.symbol) == (gap.kind, symbol) and row.at >= since]
+    rows = [row for row in known.asked if (row.kind, row.symbol) == (gap.kind, symbol) and row.at >= since]
+    return [row for row in rows if gap.kind != CANDLE or row.widths & _widths(gap, symbol, known)]
+
+
+def _widths(gap: Gap, symbol: str, known: Known) -> frozenset[str]:
+    """Which candles of a symbol a gap may lack: those of its session, where that brought any, else of all around it."""
+    near = {row.session for row in known.streamed if row.kind == CANDLE and row.symbol == symbol}
+    sessions = {gap.session} if gap.session in near else near
+    return frozenset().union(*(known.widths.get((symbol, session), ()) for session in sessions))
 
 
 def _no_road(gap: Gap, sources: Sources, known: Known, now: int) -> Step | Left | Hopeless:
@@ -262,13 +281,6 @@ def _by_frames(gap: Gap, now: int) -> Step | Left:
     if now < days.end + CLOSED:
         return Left(gap, f"its frames are kept: read again from {text(days.end + CLOSED)} on", days.end + CLOSED)
     return Step(gap, OWN, "time", (Wish(gap.kind, gap.symbol, days.start, days.end),))
-
-
-def _of_minutes(gap: Gap, symbols: Sequence[str], known: Known) -> bool:
-    """Whether what was missed are candles of a minute, which are what history asks for."""
-    near = {row.session for row in known.streamed if row.kind == CANDLE and row.symbol in symbols}
-    sessions = {gap.session} if gap.session in near else near
-    return any((symbol, session) in known.minutes for symbol in symbols for session in sessions)
 
 
 def _too_old(span: Interval, offer: Offer, now: int) -> bool:

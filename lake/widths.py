@@ -25,21 +25,33 @@ def sessions_of(
     root: Path, snapshot: Snapshot, exchange: str, market_type: str, symbols: Collection[str], interval: str
 ) -> frozenset[tuple[str, str]]:
     """The (symbol, session) of these symbols that have a candle of `interval` in the lake."""
+    found = widths_of(root, snapshot, exchange, market_type, symbols)
+    return frozenset(which for which, widths in found.items() if interval in widths)
+
+
+def widths_of(
+    root: Path, snapshot: Snapshot, exchange: str, market_type: str, symbols: Collection[str]
+) -> dict[tuple[str, str], frozenset[str]]:
+    """(symbol, session) of these symbols -> the intervals of the candles that it brought."""
     if not symbols:
-        return frozenset()
-    found = _of_files(root, snapshot, (exchange, market_type), symbols, interval)
+        return {}
+    found = _of_files(root, snapshot, (exchange, market_type), symbols)
     for segment in snapshot.segments(exchange, market_type, CANDLE):
         path = root / segment.path
         if segment.state in WAITING and path.is_file():
             for event in read_lines(CANDLE, path.read_bytes()):
-                if isinstance(event, Kline) and not isinstance(event, BadLine) and event.interval == interval:
-                    found.add((event.symbol, event.session))
-    return frozenset((symbol, session) for symbol, session in found if symbol in symbols)
+                if isinstance(event, Kline) and not isinstance(event, BadLine):
+                    found.add((event.symbol, event.session, event.interval))
+    told: dict[tuple[str, str], set[str]] = {}
+    for symbol, session, interval in found:
+        if symbol in symbols:
+            told.setdefault((symbol, session), set()).add(interval)
+    return {which: frozenset(widths) for which, widths in told.items()}
 
 
 def _of_files(
-    root: Path, snapshot: Snapshot, market: tuple[str, str], symbols: Collection[str], interval: str
-) -> set[tuple[str, str]]:
+    root: Path, snapshot: Snapshot, market: tuple[str, str], symbols: Collection[str]
+) -> set[tuple[str, str, str]]:
     files = snapshot.files(CANDLE, exchange=market[0], market_type=market[1])
     chosen = choose(CANDLE, files, [Wanted(*market, symbol) for symbol in symbols], EVER).files
     try:
@@ -48,10 +60,9 @@ def _of_files(
         return set()  # a damaged file is `dl verify`'s to report
     if not chosen:
         return set()
-    names = [pl.col("symbol").cast(pl.String), pl.col("session").cast(pl.String)]
+    names = [pl.col(name).cast(pl.String) for name in ("symbol", "session", "interval")]
     rows = (
         pl.scan_parquet([root / file.path for file in chosen], hive_partitioning=False, glob=False)
-        .filter(pl.col("interval").cast(pl.String) == interval)
         .select(names)
         .drop_nulls()
         .unique()

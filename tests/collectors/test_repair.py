@@ -12,10 +12,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from collectors import alone
+from collectors import alone, repair
 from collectors.adapters import paging
 from collectors.backfill import LACKING
 from collectors.budget import REPAIR
+from collectors.exchanges import binance
 from collectors.exchanges.binance import history
 from collectors.repair import Scope
 from collectors.replay import replay
@@ -49,6 +50,7 @@ TURN = 66
 CUT = [10, 11, 12, 20, *range(TURN - 4, TURN)]
 """Places of trades that were missed: the last four right before it, and behind the still minute."""
 FIRST, LAST = BEGAN + 18 * MINUTE, BEGAN + 23 * MINUTE
+COMMON = ("exchange", "market_type", "symbol", "date", "ts_event", "ts_estimated", "ts_recv", "frame_no", "item")
 STILL = BEGAN + 20 * MINUTE
 """A minute in which nothing is traded."""
 
@@ -527,6 +529,40 @@ async def test_what_rest_does_not_give_comes_from_the_archive_and_an_attempt_in_
     assert (gap.state, gap.source, gap.proof) == ("repaired", "archive", "ids")
     assert [(one.job, one.state) for one in rounds.jobs()] == [(job.job, "done")]
     assert [one.error for one in lake.writer.manifest.job_attempts(job.job)] == ["no such file (wait)", None]
+    lake.close()
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_hole_in_candles_of_five_minutes_is_not_closed_by_those_of_one(tmp_path: Path, rests: bool):
+    """History asks for minutes: that all of the gap's time was asked for says nothing of wider ones."""
+    lake = TestLake(tmp_path / "lake")
+
+    def candle(at: int, minutes: int, session: str, source: str) -> dict[str, object]:
+        row = {name: value for name, value in trade(at + minutes * MINUTE - MS, "1", "1").items() if name in COMMON}
+        prices = dict.fromkeys(("open", "high", "low", "close", "volume_base"), "1")
+        own = {"interval": f"{minutes}m", "open_time": at, "revision": 0, "session": session, "source": source}
+        return row | prices | own
+
+    def ask(session: str, source: str, minutes: int) -> None:
+        times = range(T0 + 5 * MINUTE, T0 + 15 * MINUTE, minutes * MINUTE)
+        lake.part("kline", [candle(at, minutes, session, source) for at in times])
+        row = SessionRow(session=session, **STREAM, source="history" if source == "rest" else source, url="x",
+                         opened_at=T0 + DAY, closed_at=T0 + DAY)  # fmt: skip
+        covered = Coverage(**STREAM, kind="kline", symbol=SYMBOL, session=session, ts_from=T0, ts_to=T0 + DAY)
+        lake.writer.record(sessions=[row], coverage=[covered], now=T0 + DAY)
+
+    lake.cover(T0 - HOUR, T0 + 5 * MINUTE, kind="kline")
+    lake.part("kline", [candle(T0, 5, "n-1-1", "ws")])
+    lake.gap(T0 + 5 * MINUTE, T0 + 15 * MINUTE - MS, kind="kline", session="n-1-1", gap_id="g")
+    told, gaps, now = repair.sources(binance, "linear"), lake.writer.manifest.gaps(), T0 + 2 * DAY
+    if rests:
+        repair.remember(lake.writer, gaps, {}, now, ())
+    ask("n-8-8", "rest", 1)
+    assert repair.close(lake.writer, gaps, told, now) == ([], [])
+    ask("n-9-9", "archive", 5)
+    (closed,), left = repair.close(lake.writer, gaps, told, now)
+    assert (closed.state, closed.source, left) == ("repaired", "archive", [])
+    assert "2 rows came that were missing" in closed.detail
     lake.close()
 
 

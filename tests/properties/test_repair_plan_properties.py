@@ -1,8 +1,10 @@
 """What is done about open gaps: asked for once, in an order that the rows' order does not change; closed by proof."""
 
+import itertools
 from random import Random
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +44,7 @@ KINDS = ("trade", "kline", "agg_trade", "open_interest", "funding_rate", "quote"
 moments = st.builds(lambda minute, odd: T0 + minute * MINUTE + odd, st.integers(0, 2_880), st.sampled_from([0, 0, 777]))
 kinds = st.sampled_from(KINDS)
 symbols = st.sampled_from(["A", "B", "*"])
+MINUTES = frozenset({"1m"})
 
 
 @st.composite
@@ -70,7 +73,7 @@ streamed = st.builds(
     lambda kind, symbol, span: Coverage(*MARKET, kind, symbol, "n-1-1", span.start, span.end), kinds, symbols, spans()
 )
 knowns = st.builds(
-    lambda a, s, f: Known(asked=a, streamed=s, frames=f, minutes=frozenset({("A", "n-1-1"), ("B", "n-1-1")})),
+    lambda a, s, f: Known(asked=a, streamed=s, frames=f, widths={(one, "n-1-1"): MINUTES for one in "AB"}),
     st.lists(asked, max_size=5), st.lists(streamed, max_size=5), st.lists(spans(), max_size=2),
 )  # fmt: skip
 many = st.lists(gaps_(), max_size=8, unique_by=lambda gap: gap.gap_id)
@@ -113,7 +116,7 @@ def test_of_candles_what_is_final_comes_first_and_the_rest_once_it_is(past, long
     gap = Gap("g", *MARKET, "kline", "A", start, end - 1, None, None, "disconnect", "interval", "open", "n-1-1", now)
     sources = Sources(offers={"kline": Offer(width=DAY, grain=MINUTE)})
     held = Known(
-        streamed=[Coverage(*MARKET, "kline", "A", "n-1-1", start - HOUR, end)], minutes=frozenset({("A", "n-1-1")})
+        streamed=[Coverage(*MARKET, "kline", "A", "n-1-1", start - HOUR, end)], widths={("A", "n-1-1"): MINUTES}
     )
     first, last = floor_to(start, MINUTE), floor_to(end + MINUTE - 1, MINUTE)
     made = plan([gap], sources, held, now)
@@ -242,8 +245,23 @@ def test_ids_that_did_not_come_are_no_repair():
 def test_candles_of_another_width_are_not_asked_for():
     gap = Gap("k", *MARKET, "kline", "A", T0, T0 + HOUR, None, None, "disconnect", "interval", "open", "n-1-1", T0)
     streamed = [Coverage(*MARKET, "kline", "A", session, T0 - HOUR, T0 + DAY) for session in ("n-1-1", "n-1-2")]
-    wide = Known(streamed=streamed, minutes=frozenset({("A", "n-1-2")}))
+    wide = Known(streamed=streamed, widths={("A", "n-1-1"): frozenset({"5m"}), ("A", "n-1-2"): MINUTES})
     (left,) = plan([gap], SOURCES, wide, NOW).left
     assert (left.rests, "another width" in left.why) == (True, True)
     (step,) = plan([msgspec.structs.replace(gap, session="n-1-2")], SOURCES, wide, NOW).steps
     assert step.by == "time"
+
+
+@pytest.mark.parametrize("missing, came", list(itertools.product(["1m", "5m", "1h"], repeat=2)))
+def test_candles_of_one_width_close_no_gap_of_another(missing, came):
+    gap = Gap("k", *MARKET, "kline", "A", T0, T0 + HOUR, None, None, "disconnect", "interval", "open", "n-1-1", T0)
+    streamed = [Coverage(*MARKET, "kline", "A", "n-1-1", T0 - HOUR, T0)]
+    past = [Asked("kline", "A", Interval(T0, T0 + DAY), "archive", "past", NOW, frozenset({came}))]
+    held = Known(streamed=streamed, widths={("A", "n-1-1"): frozenset({missing})}, asked=past)
+    assert asked_of(gap, "A", held) == ([Interval(T0, T0 + DAY)] if missing == came else [])
+    made = plan([gap], SOURCES, held, NOW)
+    assert bool(made.asked) == (missing == came)
+    assert bool(made.steps) == (missing == "1m" != came), "the venue is asked for minutes"
+    assert [one.rests for one in made.left] == [True] * (missing not in ("1m", came))
+    unknown = msgspec.structs.replace(held, widths={})
+    assert asked_of(gap, "A", unknown) == []
