@@ -31,13 +31,14 @@ class Lines(msgspec.Struct, frozen=True):
     """Whole lines made of what came within the second of `ts_recv`, ready to be written.
 
     They are encoded as soon as they are known: the objects that they are made of are still in the processor's caches,
-    and need not live until the next pass.
+    and need not live until the next pass. `conn` is the session whose frames they are, which stay in their order.
     """
 
     ts_recv: int
     data: bytes
     rows: int
     extent: Extent
+    conn: str = ""
 
 
 def lines_of(events: Sequence[Event]) -> Lines:
@@ -49,12 +50,13 @@ def lines_of_frames(session: str, times: Sequence[int], first_no: int, frames: S
     """The lines of frames that one session read at `times`: `first_no` is the first one's number, the others follow."""
     data = encode_received(session, times, first_no, frames)
     low, high = min(times[0], times[-1]), max(times[0], times[-1])
-    return Lines(times[0], data, len(frames), Extent(low, high, None, None))
+    return Lines(times[0], data, len(frames), Extent(low, high, None, None), session)
 
 
 def line_of(line: FrameLine) -> Lines:
     """Any other line among the frames."""
-    return Lines(line.ts_recv, encode_frame_lines((line,)), 1, Extent(line.ts_recv, line.ts_recv, None, None))
+    held = Extent(line.ts_recv, line.ts_recv, None, None)
+    return Lines(line.ts_recv, encode_frame_lines((line,)), 1, held, line.conn)
 
 
 class RejectedFrame(msgspec.Struct, frozen=True):

@@ -23,21 +23,16 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from collectors import pieces
 from collectors.intake import Lines, MarketKey
 from lake import layout
 from lake.errors import StorageFailed
 from lake.frames import FramesFile, recover_frames
 from lake.rows import FRAMES, SegmentRow
 from lake.segment_files import OpenFile, Recovered, SegmentFile, recover_segment
-from lake.segments import Extent, widen
 from lake.writer import LakeWriter
 from market import times
 from runtime import metrics, telemetry
-
-PIECE = 128 * 1024
-"""Bytes written at once, give or take what came together: they are joined, hashed and written while they are in the
-processor's caches, and their memory is that of the piece before.
-"""
 
 WAITED_FOR = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE,
@@ -196,12 +191,12 @@ class Spool(ABC, Generic[F]):
             if self._file is None:
                 return
             came = [item.ts_recv for item in self._waiting]
-            early = next((n for n, at in enumerate(came) if abs(at - now) <= abs(at - before)), len(came))
+            early = pieces.before_step(came, before, now)
             later = self._waiting[early:]
             del self._waiting[early:]
             try:
                 self.finish(before)
-                self.begin(now)
+                self.begin(now if now > before else min([now, *came[early:]]))
             finally:
                 self._waiting += later
 
@@ -237,9 +232,7 @@ class Spool(ABC, Generic[F]):
 
     def _write_period(self, now: int) -> int:
         """Write what of the waiting belongs into the period that is over; where that period ends."""
-        early = sum(1 for item in self._waiting if item.ts_recv < self._end)
-        if early < len(self._waiting):  # a stable sort: only a clock that stepped back has it move anything
-            self._waiting.sort(key=lambda item: item.ts_recv >= self._end)
+        self._waiting, early = pieces.parted(self._waiting, self._end)
         self._write_first(early)
         return self._end if self._live.rows else self._silence_until(now)
 
@@ -280,8 +273,8 @@ class Spool(ABC, Generic[F]):
     def _put_down_first(self, count: int) -> None:
         """Append the first `count` of what waits, forgetting each piece once it is written."""
         while count > 0:
-            done = _fitting(self._waiting, count)
-            piece = _joined(self._waiting[:done])
+            done = pieces.fitting(self._waiting, count)
+            piece = pieces.joined(self._waiting[:done])
             self._live.append(piece.data, piece.rows, piece.extent)
             self._unsynced.append(piece)
             self.unsynced_bytes += len(piece.data)
@@ -347,28 +340,6 @@ class Spool(ABC, Generic[F]):
         rows = self._writer.manifest.segments(self._exchange, self._market_type, self.kind)
         parse = layout.parse_frames if self.kind == FRAMES else layout.parse_raw
         return max((parse(row.path).number for row in rows), default=0)
-
-
-def _fitting(waiting: Sequence[Lines], count: int) -> int:
-    """How many of the first `count` go into one write: at least one."""
-    size = 0
-    for done, lines in enumerate(waiting[:count], 1):
-        size += len(lines.data)
-        if size >= PIECE:
-            return done
-    return count
-
-
-def _joined(pieces: Sequence[Lines]) -> Lines:
-    """All of them as one."""
-    if len(pieces) == 1:
-        return pieces[0]
-    held: Extent | None = None
-    for piece in pieces:
-        held = widen(held, piece.extent)
-    data = b"".join([piece.data for piece in pieces])
-    assert held is not None, "there is at least one"
-    return Lines(pieces[0].ts_recv, data, sum(piece.rows for piece in pieces), held)
 
 
 class SegmentSpool(Spool[SegmentFile]):

@@ -19,6 +19,7 @@ from collectors.writing import GroupCommit
 from lake import durable
 from lake.durable import Fault
 from lake.errors import StorageFailed
+from lake.frame_order import as_written
 from lake.frames import read_frames
 from lake.rows import BanRow, SegmentRow
 from lake.segment_files import OpenFile
@@ -151,6 +152,48 @@ def test_a_clock_that_steps_back_loses_nothing(writer: LakeWriter, commit: Group
     commit.commit(work(T0, [trade(2, T0)]))
     commit.commit(work(T0 + 2 * MINUTE, [trade(3, T0 + 2 * MINUTE), trade(4, T0 + MINUTE)], final=True))
     assert sorted(stored(writer)) == [1, 2, 3, 4]
+
+
+MIDNIGHT = times.parse("2026-11-21")
+
+
+def numbers(writer: LakeWriter) -> list[list[tuple[str, int]]]:
+    """The frames (session, number) of each file, as who reads them again takes the files."""
+    found = [row for row in rows(writer, "frames") if row.rows]
+    for row in found:
+        assert row.recv_min is not None
+        assert row.recv_max is not None
+        assert row.period_start <= row.recv_min
+    files = as_written((row.period_start, writer.root / row.path) for row in found)
+    return [[(line.conn, line.n) for line in read_frames(path)] for path in files]
+
+
+@pytest.mark.parametrize("slow", [0, 10], ids=["at once", "ten seconds later"])
+def test_files_end_where_the_clock_was_set_back_over_midnight(
+    writer: LakeWriter, commit: GroupCommit, slow: int
+) -> None:
+    """What came before is nearer to what the clock says now than to what it would say."""
+    commit.begin([], MIDNIGHT - 20 * SECOND, [MARKET])
+    came = [-2, 6, -44, -43]
+    frames = [batch(n, b"{}", at=MIDNIGHT + at * SECOND) for n, at in enumerate(came, 1)]
+    now = MIDNIGHT - (43 - slow) * SECOND
+    commit.commit(Pass(now, frames=[(MARKET, frames)], stepped_from=now + 51 * SECOND))
+    later = [batch(5, b"{}", at=MIDNIGHT - SECOND), batch(6, b"{}", at=MIDNIGHT + SECOND)]
+    commit.commit(Pass(MIDNIGHT + 2 * SECOND, frames=[(MARKET, later)], final=True))
+    assert [[number for _, number in held] for held in numbers(writer)] == [[1], [2], [3, 4, 5], [6]]
+
+
+def test_frames_of_a_session_keep_their_order_where_the_clock_was_set_back_a_little_at_midnight(
+    writer: LakeWriter, commit: GroupCommit
+) -> None:
+    """Too little for a step. What other sessions received before midnight is in the file of that day."""
+    commit.begin([], MIDNIGHT - SECOND, [MARKET])
+    came = [("a", 1, -90), ("a", 2, 20), ("a", 3, -10), ("b", 1, -5), ("b", 2, 30), ("a", 4, 40)]
+    frames = [lines_of_frames(conn, [MIDNIGHT + at * times.MS], n, [b"{}"]) for conn, n, at in came]
+    commit.commit(Pass(MIDNIGHT + 50 * times.MS, frames=[(MARKET, frames)], final=True))
+    files = [read_frames(writer.root / row.path) for row in rows(writer, "frames")]
+    days = [[("a", 1), ("b", 1)], [("a", 2), ("a", 3), ("b", 2), ("a", 4)]]
+    assert [[(line.conn, line.n) for line in file] for file in files] == days
 
 
 def test_files_of_one_second_have_different_numbers(writer: LakeWriter) -> None:
