@@ -157,8 +157,8 @@ def _placed(
 
 
 def _connections(path: Path) -> frozenset[str]:
-    """Those with frames in a file; what cannot be read is for others to say."""
+    """Those with lines in a file, if only its end; what cannot be read is for others to say."""
     try:
-        return frozenset(line.conn for line in read_frames(path) if line.dir in ("recv", "http"))
+        return frozenset(line.conn for line in read_frames(path))
     except (OSError, Malformed):
         return frozenset()

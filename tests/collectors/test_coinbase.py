@@ -227,6 +227,77 @@ def test_books_of_two_connections_chain_by_the_engines_times_and_say_the_same():
     assert held.tick(NOW + MINUTE) == []
 
 
+def levels(number, what, at, *told):
+    """`told` are (side, price, quantity)."""
+    made = [
+        {"side": side, "event_time": stamp(at), "price_level": price, "new_quantity": qty} for side, price, qty in told
+    ]
+    return message("l2_data", number, [{"type": what, "product_id": "BTC-USD", "updates": made}], at)
+
+
+WHOLE = [("bid", "1.0", "3"), ("bid", "11.0", "4"), ("offer", "12.0", "5")]
+
+
+@pytest.mark.parametrize(
+    "at, told, new",
+    [
+        (NOW, [("bid", "1.0", "3"), ("offer", "13.0", "0")], False),
+        (NOW - 50, [("offer", "12.0", "5")], False),
+        (NOW, [("bid", "1.0", "3"), ("offer", "12.0", "6")], True),
+        (NOW, [("bid", "12.0", "5")], True),
+        (NOW, [("bid", "1.0", "0")], True),
+        (NOW + 1, [("bid", "1.0", "3")], True),
+    ],
+    ids=["it holds", "it holds since before", "another size", "another side", "a level is gone", "later"],
+)
+def test_a_change_that_the_whole_before_it_holds_is_no_row(at, told, new):
+    made, _ = session(["book_delta"])
+    made.receive(levels(0, "snapshot", NOW, *WHOLE), NOW)
+    found = made.receive(levels(1, "update", at, *told), NOW)
+    assert [row.last_id for row in found] == ([NOW + 1] if new else [])
+    (row,) = made.receive(levels(2, "update", NOW + 100, ("bid", "1.0", "0")), NOW)
+    assert (row.prev_id, row.flags, sum(made.ignored.values())) == (NOW + new, (), not new)
+
+
+def test_a_change_behind_another_is_a_row_though_the_whole_says_the_same():
+    made, _ = session(["book_delta"])
+    changes = [("bid", "1.0", "2")], [("bid", "1.0", "3")]
+    frames = [
+        levels(0, "snapshot", NOW, *WHOLE),
+        *(levels(n, "update", NOW, *told) for n, told in enumerate(changes, 1)),
+    ]
+    assert [row.last_id for frame in frames for row in made.receive(frame, NOW)] == [NOW, NOW + 1, NOW + 2]
+
+
+def test_a_loss_shows_behind_a_change_that_is_no_row():
+    made, _ = session(["book_delta"])
+    made.receive(levels(0, "snapshot", NOW, *WHOLE), NOW)
+    made.receive(levels(1, "update", NOW + 1, ("", "", "")), NOW)
+    assert made.receive(levels(2, "update", NOW, *WHOLE[:1]), NOW) == ()
+    (row,) = made.receive(levels(3, "update", NOW + 9, ("bid", "1.0", "9")), NOW)
+    assert row.flags == ("gap_before",)
+
+
+@pytest.mark.parametrize("first", ["its whole", "the change"])
+def test_what_a_joining_connection_was_told_twice_is_one_row(first):
+    """It subscribed while a change was on its way, which the whole that it was sent holds."""
+    held = merger_maker(VENUE, "spot")("book_delta")
+    rows = []
+    for name, frames in (
+        ("a-1-1", [book(0, "snapshot", at=NOW - 50), book(1, qty="7"), book(2, at=NOW + 50)]),
+        ("a-2-2", [book(0, "snapshot", qty="7"), book(1, qty="7"), book(2, at=NOW + 50)]),
+    ):
+        (plan,) = VENUE.connections("spot", VENUE.streams("spot", ["book_delta"], ["BTC-USD"]), VENUE.ENDPOINTS["spot"])
+        made = VENUE.session(plan, name)
+        made.start(NOW)
+        rows.append([row for frame in frames for row in made.receive(frame, NOW)])
+    older, joining = rows
+    order = [older[0], joining[0], older[1]] if first == "its whole" else [older[0], older[1], joining[0]]
+    new = [row for row in [*order, *joining[1:], older[2]] if held.merge(row)]
+    assert [row.last_id for row in new if not row.flags] == [NOW, NOW + 50]
+    assert [gap for gap in held.tick(NOW + MINUTE) if gap.state == "open"] == []
+
+
 # Trades, candles
 
 

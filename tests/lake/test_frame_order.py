@@ -15,10 +15,12 @@ T0 = 1_771_600_000_000_000
 
 @pytest.fixture
 def made(tmp_path: Path):
-    def make(number: int, minute: float, *conns: str, node: str = "box", name: str = "") -> tuple[int, Path]:
+    def make(
+        number: int, minute: float, *conns: str, node: str = "box", name: str = "", what: str = "recv"
+    ) -> tuple[int, Path]:
         at = T0 + int(minute * MINUTE)
         path = tmp_path / (name or f"120000-{node}-{number:06d}.frames.jsonl.zst")
-        lines = [FrameLine(ts_recv=at, conn=conn, dir="recv", n=number, frame="x") for conn in conns]
+        lines = [FrameLine(ts_recv=at, conn=conn, dir=what, n=number, frame="x") for conn in conns]
         path.write_bytes(encode_frame_lines(lines))
         return at, path
 
@@ -38,6 +40,11 @@ def test_files_are_read_by_the_times_at_which_they_begin(made):
 def test_what_was_written_before_the_clock_was_set_back_goes_first(made):
     files = [made(1, 0, "a"), made(2, 70, "a"), made(3, 75, "a"), made(4, 11, "a"), made(5, 72, "a"), made(6, 90, "a")]
     assert places(files) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_only_ends_a_connection_comes_behind_its_frames(made):
+    files = [made(1, 0, "a"), made(2, 70, "a"), made(3, 11, "a", what="close"), made(4, 90, "b")]
+    assert places(files) == [0, 1, 2, 3]
 
 
 def test_only_where_they_share_a_connection(made):

@@ -5,11 +5,15 @@ message of a product to the next (213 of 213 recorded ones) and is the same on e
 the row's `last_id`, and where it does not rise the id is one above the one before it. `prev_id` is that of the
 product's message before on the same connection, whose messages are counted, so that nothing lies between them. After a
 loss it is `last_id` - 1: the hole in the ids is then the hole in time.
+
+What was on its way when a connection subscribed may come behind the whole that holds it: such a change is no row, since
+no later id may be given to what another connection tells under its own time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,13 +55,33 @@ def _newest(updates: Sequence[wire.Level], publish: int) -> int | None:
     return newest if newest >= publish - PAST // 2 else publish
 
 
-class _Placed:
-    """One product's book, and up to which loss of its connection it was told."""
+class _Whole(NamedTuple):
+    """A whole book: its time (us) and its sides."""
 
-    __slots__ = ("book", "losses", "state")
+    time: int
+    sides: tuple[msgspec.Raw, msgspec.Raw]
+
+    def holds(self, changes: Sequence[wire.Level], time: int) -> bool:
+        """Whether changes that are no later than it say nothing else than it does."""
+        return time <= self.time and all(map(self._says, changes))
+
+    def _says(self, level: wire.Level) -> bool:
+        side, price = bytes(self.sides[wire.BOOK_SIDES[level.side]]), f'["{level.price_level}",'
+        if level.new_quantity.strip("0."):
+            return f'{price}"{level.new_quantity}"]'.encode() in side
+        return price.encode() not in side
+
+
+class _Placed:
+    """One product's book, and up to which loss of its connection it was told. `whole` is what it began with, as long as
+    no change of it is a row.
+    """
+
+    __slots__ = ("book", "losses", "state", "whole")
 
     def __init__(self, state: StreamState, book: StreamedBook, losses: int) -> None:
         self.state, self.book, self.losses = state, book, losses
+        self.whole: _Whole | None = None
 
 
 class _Books:
@@ -90,9 +114,11 @@ class _Books:
             reason = "no known type, or levels that are no [price, quantity] texts" if timed else "impossible time"
             return Rejected(reason, number, name)
         session.heard(at.state, ts_recv, publish)
+        if event.type == wire.CHANGE and at.whole is not None and at.whole.holds(event.updates, time):
+            return None
         follows, at.losses, before = at.losses == session.losses, session.losses, book.last
         flags: tuple[str, ...] = SNAPSHOT
-        previous = None
+        previous, at.whole = None, _Whole(time, levels) if event.type == wire.WHOLE else None
         if event.type == wire.WHOLE:
             anew = before is not None and time <= before and (not book.known or time < before)
             last = before + 1 if anew and before is not None else time
