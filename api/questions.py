@@ -99,8 +99,9 @@ def asked(
     """The question that the parameters of a read ask, but for the kind. Raises Malformed."""
     return Asked(
         exchange=lower(exchange), market_type=market_type, symbol=tuple(symbol or ()),
-        start=time_of(start), end=time_of(end), columns=named(columns), fill=fill, min_state=min_state,
-        version=version, as_of=time_of(as_of), across_listings=across_listings, limit=limit, skip=offset,
+        start=time_of(start), end=time_of(end), columns=None if columns is None else named(columns), fill=fill,
+        min_state=min_state, version=version, as_of=time_of(as_of), across_listings=across_listings, limit=limit,
+        skip=offset,
     )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     symbol: tuple[str, ...] = ()
     start: int | None = None
     end: int | None = None
-    columns: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
     fill: Fill = "none"
     min_state: MinState = "provisional"
     version: int | None = None
@@ -58,13 +58,15 @@ def time_of(text: str | None) -> int | None:
 
 def read(lake: Lake, asked: Asked) -> Rows:
     """The rows, in pieces: one symbol in the order of `Lake.read`, several day by day. Raises what `Lake` raises."""
-    columns = list(asked.columns) or None
     how: Mapping[str, Any] = {
-        **asked.market(), "columns": columns, "min_state": asked.min_state, "version": asked.version,
+        **asked.market(), "columns": asked.columns, "min_state": asked.min_state, "version": asked.version,
         "as_of": asked.as_of, "across_listings": asked.across_listings,
     }  # fmt: skip
-    if asked.interval is None and asked.fill == "none":
-        reader = lake.batches(asked.kind, **how)
+    if asked.fill == "none":
+        reader = (
+            lake.batches(asked.kind, **how) if asked.interval is None
+            else lake.bar_batches(asked.interval, offset=asked.shift, **how)
+        )  # fmt: skip
         return reader.schema, _cut(_tables(reader), asked.skip, asked.limit), _told(reader)
     if asked.interval is None:
         whole = lake.read(asked.kind, fill=asked.fill, **how)
@@ -79,7 +81,7 @@ def joined(lake: Lake, sets: list[str], asked: Asked, at: At, max_age: Duration 
         raise WrongQuestion(f"a join is onto the rows of one symbol, not of {len(asked.symbol)}", "say which: symbol=")
     whole = lake.features.join(
         sets, asked.kind, exchange=asked.exchange, market_type=asked.market_type, symbol=asked.symbol[0],
-        start=asked.start, end=asked.end, columns=list(asked.columns) or None, at=at, max_age=max_age, fill=asked.fill,
+        start=asked.start, end=asked.end, columns=asked.columns, at=at, max_age=max_age, fill=asked.fill,
         min_state=asked.min_state, version=asked.version, as_of=asked.as_of, across_listings=asked.across_listings,
     )  # fmt: skip
     return whole.schema, _cut(_pieces(whole), asked.skip, asked.limit), _told(whole)

@@ -127,7 +127,10 @@ def columns_of(value: object) -> str:
     """Columns as one text. Raises WrongQuestion for what is no list of names."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise WrongQuestion(f"columns={value!r} is no list: use columns=['price']")
-    return ",".join(text("columns", one) for one in value)
+    names = [text("columns", one) for one in value]
+    if not names:
+        raise WrongQuestion("columns=[] names no column: leave it out for all of them")
+    return ",".join(names)
 
 
 def said_of(name: str, value: Any) -> Any:

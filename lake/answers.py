@@ -23,6 +23,8 @@ def names_of(held: Sequence[str], columns: Sequence[str] | None, name: str) -> l
         hint = f"use columns=[{columns!r}]" if isinstance(columns, str) else "use columns=['price']"
         raise WrongQuestion(f"columns={columns!r} is no list", hint)
     columns = list(columns)
+    if not columns:
+        raise WrongQuestion("columns=[] names no column", "leave it out for all of them")
     unknown = [str(column) for column in columns if column not in held]
     if unknown:
         raise WrongQuestion(f"{name} has no column {', '.join(unknown)}", f"it has {', '.join(held)}")

@@ -9,7 +9,7 @@ import datetime as dt
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -18,6 +18,7 @@ from lake.errors import WrongQuestion
 from lake.reading import EVER, MinState, Wanted
 from market import times
 from market.errors import Malformed
+from market.kinds import kind
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 
 Time: TypeAlias = int | str | dt.datetime | dt.date
@@ -214,3 +215,32 @@ class Question(msgspec.Struct, frozen=True):
     def around(self) -> Interval:
         """The span in whole windows, where bars are asked for."""
         return self.span if self.bar is None else self.bar.around(self.span)
+
+
+def question_of(  # the arguments of `read`, in its order
+    name: str,
+    bar: BarKind | None,
+    exchange: str | None,
+    market_type: str | None,
+    symbol: Symbols,
+    start: Time | None,
+    end: Time | None,
+    min_state: MinState,
+    version: int | None,
+    as_of: Time | None,
+    across_listings: bool,
+) -> Question:
+    """Raises UnknownKind, Malformed, WrongQuestion."""
+    stored = kind(bar.stored if bar else name).name
+    one_of(min_state, get_args(MinState), "min_state")
+    if not isinstance(across_listings, bool):
+        raise WrongQuestion(f"across_listings={across_listings!r} is not possible", "it is True or False")
+    if version is not None and as_of is not None:
+        raise WrongQuestion("version and as_of both choose a revision", "give one of them")
+    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
+        raise WrongQuestion(f"version={version!r} is no revision", "they count from 0: Lake.versions lists them")
+    return Question(
+        kind=stored, bar=bar, exchange=exchange, market_type=market_type,
+        asked=tuple(asked(exchange, market_type, symbol)), span=span_of(start, end), min_state=min_state,
+        across_listings=across_listings, version=version, as_of=None if as_of is None else time_of(as_of, "as_of"),
+    )  # fmt: skip

@@ -17,6 +17,7 @@ import pyarrow as pa
 from lake import parquet, wide_bars
 from lake.answers import arrow
 from lake.asking import LAST, BarKind
+from lake.bar_pieces import groups, named
 from lake.errors import MissingFile
 from lake.plans import Plan
 from lake.reading import AROUND, EVER, Selection, Wanted, check, lazy, time_column
@@ -149,7 +150,7 @@ def _bars(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: Aga
     for at in range(low, held.end, step):
         span = Interval(at, at + step)
         some = [f for f in files if f.ts_max >= span.start and f.ts_min < span.end]
-        for wanted in _groups(root, plan, some, again):
+        for wanted in groups(some, plan.wanted, _SLICE_ROWS, lambda hot: _symbols(root, plan, hot, again)):
             yield _folded(root, plan.narrowed(plan.span.clip(span), wanted), bar, names, again)
 
 
@@ -163,51 +164,12 @@ def _folded(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: A
         return again(plan.span, plan.wanted, made)
 
 
-def _groups(root: Path, plan: Plan, files: Iterable[FileRow], again: Again) -> Iterator[tuple[Wanted, ...]]:
-    """The symbols of some files, so many together that their bars can be in memory."""
-    counts: dict[tuple[str, str, str], int] = {}
-    for file in files:
-        symbols = [file.symbol] if file.symbol is not None else _symbols(root, plan, file, again)
-        for symbol in symbols:
-            key = (file.exchange, file.market_type, symbol)
-            counts[key] = counts.get(key, 0) + max(1, file.rows // len(symbols))
-    group: list[Wanted] = []
-    total = 0
-    for key, rows in sorted(counts.items()):
-        one = Wanted(*key)
-        if not any(_covers(asked, one) for asked in plan.wanted):
-            continue
-        if group and total + rows > _SLICE_ROWS:
-            yield tuple(group)
-            group, total = [], 0
-        group.append(one)
-        total += rows
-    if group:
-        yield tuple(group)
-
-
 def _symbols(root: Path, plan: Plan, file: FileRow, again: Again) -> list[str]:
     """The symbols of a hot file, or of what took its place."""
     try:
-        found = _named(root, [file])
+        found = named(root, [file])
     except (MissingFile, FileNotFoundError):
         start = times.parse(file.date)
         day = plan.span.clip(Interval(start, start + DAY))
-        found = again(day, _in_market(plan.wanted, file), lambda new: _named(root, new.selection.files))
+        found = again(day, _in_market(plan.wanted, file), lambda new: named(root, new.selection.files))
     return found.get_column("symbol").to_list()
-
-
-def _named(root: Path, files: Sequence[FileRow]) -> pl.DataFrame:
-    if not files:
-        return pl.DataFrame({"symbol": []}, schema={"symbol": pl.String})
-    check(root, files)
-    rows = pl.scan_parquet([root / file.path for file in files], hive_partitioning=False, glob=False)
-    return rows.select(pl.col("symbol").cast(pl.String).unique()).collect()
-
-
-def _covers(asked: Wanted, one: Wanted) -> bool:
-    return (
-        asked.exchange in (None, one.exchange)
-        and asked.market_type in (None, one.market_type)
-        and asked.symbol in (None, one.symbol)
-    )

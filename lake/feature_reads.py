@@ -138,7 +138,7 @@ class FeatureReads:
         """
         row = self._one(feature_set, version, exchange, market_type, symbol)
         pieces = list(self.pieces(row, start=start, end=end, columns=columns, known_by=known_by))
-        names = [OWN_TIME, KNOWN_AT, *_columns(row, columns)]
+        names = [OWN_TIME, KNOWN_AT, *columns_of(row, columns)]
         empty = feature_files.schema(row.columns).empty_table().select(names)
         return pa.concat_tables(pieces) if pieces else empty
 
@@ -152,7 +152,7 @@ class FeatureReads:
         known_by: Time | None = None,
     ) -> Iterator[pa.Table]:
         """What `read` gives, a piece at a time, for what does not fit in memory."""
-        names = [OWN_TIME, KNOWN_AT, *_columns(_given(row), columns)]
+        names = [OWN_TIME, KNOWN_AT, *columns_of(_given(row), columns)]
         span_of(start, end)
         limits = [("start", OWN_TIME, start, ">="), ("end", OWN_TIME, end, "<"), ("known_by", KNOWN_AT, known_by, "<=")]
         asked = [(name, time_of(at, said), how) for said, name, at, how in limits if at is not None]
@@ -310,7 +310,7 @@ def _by_owner(rows: Sequence[FeatureRow]) -> list[list[FeatureRow]]:
     return list(found.values())
 
 
-def _columns(row: FeatureRow, columns: Sequence[str] | None) -> list[str]:
+def columns_of(row: FeatureRow, columns: Sequence[str] | None) -> list[str]:
     """The values that are asked for, in the order of the question."""
     held = (OWN_TIME, KNOWN_AT, *row.columns)
     asked = names_of(held, columns, f"{row.feature_set} {row.version}")

@@ -55,15 +55,9 @@ class Plan(msgspec.Struct, frozen=True):
     def narrowed(self, span: Interval, wanted: tuple[Wanted, ...]) -> Plan:
         """The same for a part of the span and some of the symbols: from the same snapshot."""
         q = msgspec.structs.replace(self.question, span=span)
-        held = self.selection
-        files = [
-            file
-            for file in held.files
-            if file.ts_max >= q.around.start and file.ts_min < q.around.end and any(w.takes(file) for w in wanted)
-        ]
-        final, hot = (tuple(f for f in files if (f.level == "day") is closed) for closed in (True, False))
-        selection = Selection(held.kind, wanted, q.around, final, hot)
-        return msgspec.structs.replace(self, question=q, wanted=wanted, selection=selection)
+        return msgspec.structs.replace(
+            self, question=q, wanted=wanted, selection=self.selection.narrowed(q.around, wanted)
+        )
 
     def covered(self) -> Spans:
         """The coverage of what is asked for, by symbol."""

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from lake import asking, batching, book_files, completeness, plans, tables, wide_bars
 from lake.answers import arrow, names_of
-from lake.asking import BarKind, Duration, Question, Symbols, Time, asked, bar_kind, bar_of, one_of, span_of, time_of
+from lake.asking import Duration, Question, Symbols, Time, asked, bar_kind, bar_of, question_of, time_of
 from lake.books import OrderBook
 from lake.completeness import Completeness
 from lake.errors import MissingFile, WrongQuestion
@@ -31,7 +31,6 @@ from lake.plans import Plan
 from lake.reading import MinState, Wanted, check, collected, in_turn, lazy, streamed, turns
 from lake.sizes import SIZED, SIZES, stored_for, with_sizes
 from lake.telling import Telling
-from market.kinds import kind
 from market.times import Interval
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class Lake(Telling):
         NotHeld (an earlier answer that is no longer kept), CorruptFile.
         """
         bar = bar_kind(kind)
-        question = _question(
+        question = question_of(
             kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
         return self._table(question, columns, fill, kind)
@@ -112,7 +111,7 @@ class Lake(Telling):
         stored bar with a trade (`ts_quote` says when). Raises what `read` raises.
         """
         bar = bar_of(interval, offset)
-        question = _question(
+        question = question_of(
             bar.stored, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
         return self._table(question, columns, fill, bar.stored)
@@ -137,7 +136,7 @@ class Lake(Telling):
         are gone; other kinds by polars itself, which wants them to be there still (`compactor.grace_seconds`).
         """
         bar = bar_kind(kind)
-        question = _question(
+        question = question_of(
             kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
 
@@ -183,22 +182,34 @@ class Lake(Telling):
         complete they are. What is deleted before its turn (an iteration may take longer than `compactor.grace_seconds`)
         is read from a new snapshot. Raises what `read` raises; CorruptFile may come with any batch.
         """
-        bar = bar_kind(kind)
-        question = _question(
-            kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
+        question = question_of(
+            kind, bar_kind(kind), exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
-        asking.number("batch_rows", batch_rows, 1)
-        plan = self._planned(question, lambda plan: plan)
-        empty = arrow(_empty(plan.kind).collect(), plan.kind)
-        names = names_of(empty.column_names, columns, kind)
-        schema = empty.select(names).schema.with_metadata(completeness.metadata(plan.told))
+        return self._batches(question, columns, batch_rows, kind)
 
-        def again(span: Interval, wanted: Sequence[Wanted], use: Callable[[Plan], pl.DataFrame]) -> pl.DataFrame:
-            part = msgspec.structs.replace(question, span=span, asked=tuple(wanted), across_listings=True)
-            return self._planned(part, use)
-
-        found = batching.batches(self.root, plan, names, batch_rows, again)
-        return pa.RecordBatchReader.from_batches(schema, found)
+    def bar_batches(
+        self,
+        interval: Duration = "1m",
+        *,
+        exchange: str | None = None,
+        market_type: str | None = None,
+        symbol: Symbols = None,
+        start: Time | None = None,
+        end: Time | None = None,
+        offset: Duration = 0,
+        columns: Sequence[str] | None = None,
+        min_state: MinState = "provisional",
+        version: int | None = None,
+        as_of: Time | None = None,
+        across_listings: bool = False,
+        batch_rows: int = batching.BATCH_ROWS,
+    ) -> pa.RecordBatchReader:
+        """The rows of `bars`, as `batches` gives those of `read`."""
+        bar = bar_of(interval, offset)
+        question = question_of(
+            bar.stored, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
+        )
+        return self._batches(question, columns, batch_rows, bar.stored)
 
     def completeness(
         self,
@@ -216,7 +227,7 @@ class Lake(Telling):
     ) -> Completeness:
         """How complete `read` would be if it were asked now: up to when it has everything, and the gaps it meets."""
         bar = bar_kind(kind)
-        question = _question(
+        question = question_of(
             kind, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
         return self._planned(question, lambda plan: plan.told)
@@ -299,6 +310,22 @@ class Lake(Telling):
 
         return self._planned(question, answer)
 
+    def _batches(
+        self, question: Question, columns: Sequence[str] | None, batch_rows: int, name: str
+    ) -> pa.RecordBatchReader:
+        asking.number("batch_rows", batch_rows, 1)
+        plan = self._planned(question, lambda plan: plan)
+        empty = arrow(_empty(plan.kind).collect(), plan.kind)
+        names = names_of(empty.column_names, columns, name)
+        schema = empty.select(names).schema.with_metadata(completeness.metadata(plan.told))
+
+        def again(span: Interval, wanted: Sequence[Wanted], use: Callable[[Plan], pl.DataFrame]) -> pl.DataFrame:
+            part = msgspec.structs.replace(question, span=span, asked=tuple(wanted), across_listings=True)
+            return self._planned(part, use)
+
+        found = batching.batches(self.root, plan, names, batch_rows, again)
+        return pa.RecordBatchReader.from_batches(schema, found)
+
     def _planned(self, question: Question, use: Callable[[Plan], T]) -> T:
         def ask(snapshot: Snapshot) -> tuple[int, Plan]:
             plan = self._answered(snapshot, question)
@@ -344,32 +371,3 @@ def _empty(name: str) -> pl.LazyFrame:
     held = pl.from_arrow(tables.empty(name))
     assert isinstance(held, pl.DataFrame)
     return with_sizes(held.lazy()) if name in SIZED else held.lazy()
-
-
-def _question(  # the arguments of `read`, in its order
-    name: str,
-    bar: BarKind | None,
-    exchange: str | None,
-    market_type: str | None,
-    symbol: Symbols,
-    start: Time | None,
-    end: Time | None,
-    min_state: MinState,
-    version: int | None,
-    as_of: Time | None,
-    across_listings: bool,
-) -> Question:
-    """Raises UnknownKind, Malformed, WrongQuestion."""
-    stored = kind(bar.stored if bar else name).name
-    one_of(min_state, get_args(MinState), "min_state")
-    if not isinstance(across_listings, bool):
-        raise WrongQuestion(f"across_listings={across_listings!r} is not possible", "it is True or False")
-    if version is not None and as_of is not None:
-        raise WrongQuestion("version and as_of both choose a revision", "give one of them")
-    if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
-        raise WrongQuestion(f"version={version!r} is no revision", "they count from 0: Lake.versions lists them")
-    return Question(
-        kind=stored, bar=bar, exchange=exchange, market_type=market_type,
-        asked=tuple(asked(exchange, market_type, symbol)), span=span_of(start, end), min_state=min_state,
-        across_listings=across_listings, version=version, as_of=None if as_of is None else time_of(as_of, "as_of"),
-    )  # fmt: skip

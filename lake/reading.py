@@ -80,6 +80,15 @@ class Selection(msgspec.Struct, frozen=True):
     def files(self) -> tuple[FileRow, ...]:
         return self.final + self.hot
 
+    def narrowed(self, span: Interval, wanted: tuple[Wanted, ...]) -> Selection:
+        """The same for a part of the span and some of the symbols."""
+
+        def some(files: tuple[FileRow, ...]) -> tuple[FileRow, ...]:
+            inside = (file for file in files if file.ts_max >= span.start and file.ts_min < span.end)
+            return tuple(file for file in inside if any(one.takes(file) for one in wanted))
+
+        return Selection(self.kind, wanted, span, some(self.final), some(self.hot))
+
 
 def time_column(name: str) -> str:
     """The column that `start` and `end` of a read limit."""

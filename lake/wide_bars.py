@@ -8,12 +8,13 @@ from pathlib import Path
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from lake import bars, fills
+from lake import bar_pieces, bars, fills
 from lake.asking import BarKind
 from lake.bars import EVERY_SYMBOL
 from lake.fills import Fill
 from lake.plans import Plan, spans
 from lake.reading import check, collected, lazy, polars_schema
+from market.session import Coverage
 
 
 def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
@@ -23,9 +24,8 @@ def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[st
         needed = list(dict.fromkeys((*(fills.NEEDED if plan.gaps else ("gap",)), *columns)))
         held = collected(root, plan.selection, plan.files, needed)
     else:
-        held = lazy(root, plan.selection, plan.files).collect()
+        held = _folded(root, plan, bar) if bar.folded else lazy(root, plan.selection, plan.files).collect()
     if bar.folded:
-        held = _folded(held, bar, plan)
         low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (plan.span.start, plan.span.end))
         held = held.filter((pl.col("window_start") >= low) & (pl.col("window_start") < high))
     gaps = spans(plan.gaps)
@@ -51,12 +51,25 @@ def lazily(kind: str, answer: Callable[[Sequence[str]], pl.DataFrame]) -> pl.Laz
     return register_io_source(give, schema=schema)
 
 
-def _folded(rows: pl.DataFrame, bar: BarKind, plan: Plan) -> pl.DataFrame:
-    """Wider bars, market by market; `partial` where coverage does not contain the wide window."""
+def _folded(root: Path, plan: Plan, bar: BarKind) -> pl.DataFrame:
+    """Wider bars: of many stored ones a piece after the other, of which what is folded stays in memory."""
+    made: list[pl.DataFrame] = []
+    for piece in bar_pieces.pieces(root, plan.selection):
+        rows = lazy(root, piece, plan.files).collect()
+        if piece is plan.selection:
+            return _wider(rows, bar, plan.coverage)
+        made.append(_wider(rows, bar, ()))
+    order = [*(pl.col(name).cast(pl.String) for name in fills.MARKET), pl.col("window_start")]
+    # a window that pieces have cut in two has its parts in their order
+    return _wider(pl.concat(made).sort(order, maintain_order=True), bar, plan.coverage)
+
+
+def _wider(rows: pl.DataFrame, bar: BarKind, coverage: Sequence[Coverage]) -> pl.DataFrame:
+    """Rows folded, market by market; `partial` where coverage does not contain the wide window."""
     made: list[pl.DataFrame] = []
     for key, part in rows.group_by("exchange", "market_type", maintain_order=True):
         market = tuple(str(name) for name in key)
-        mine = [c for c in plan.coverage if (c.exchange, c.market_type) == market and c.symbol != EVERY_SYMBOL]
+        mine = [c for c in coverage if (c.exchange, c.market_type) == market and c.symbol != EVERY_SYMBOL]
         covered = bars.by_symbol((c.symbol, c.ts_from, c.ts_to) for c in mine)
         folded = pl.from_arrow(bars.fold(part, bar.width, coverage=covered, origin=bar.origin))
         assert isinstance(folded, pl.DataFrame)

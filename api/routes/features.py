@@ -24,7 +24,7 @@ from features.requests import Missing
 from lake import feature_files
 from lake.asking import duration
 from lake.errors import WrongQuestion
-from lake.feature_reads import At, FeatureSet, Lineage
+from lake.feature_reads import At, FeatureSet, Lineage, columns_of
 from lake.feature_rows import KNOWN_AT, OWN_TIME, FeatureRow
 from market import times
 
@@ -197,15 +197,10 @@ async def download(
     """Rows with `ts_event` and `known_at` before the values; `known_by` leaves out what was not known then."""
     row = await _row(served, feature)
     asked = {"start": time_of(start), "end": time_of(end), "known_by": time_of(known_by)}
+    chosen = None if columns is None else named(columns)
 
     def read() -> Any:
-        chosen = list(named(columns)) or list(row.columns)
-        unknown = [name for name in chosen if name not in row.columns]
-        if unknown:
-            raise WrongQuestion(
-                f"{row.feature_set} has no column {', '.join(unknown)}", f"it has {', '.join(row.columns)}"
-            )
-        names = [OWN_TIME, KNOWN_AT, *chosen]
+        names = [OWN_TIME, KNOWN_AT, *columns_of(row, chosen)]
         schema = feature_files.schema(row.columns).empty_table().select(names).schema
         return schema, served.lake.features.pieces(row, columns=chosen, **asked), {"kind": row.feature_set}
 

@@ -127,11 +127,28 @@ async def test_bars_of_any_interval_are_those_of_the_lake(api: Asgi, served: Ser
     assert pa.ipc.open_stream(said.body).read_all().to_pylist() == wanted.to_pylist()
 
 
+@pytest.mark.parametrize("interval, offset", [("1m", "0s"), ("90s", "0s"), ("1w", "8h")])
+async def test_bars_of_an_interval_are_never_all_in_memory(
+    api: Asgi, served: Served, monkeypatch: pytest.MonkeyPatch, interval: str, offset: str
+) -> None:
+    asking = {"interval": interval, "window_offset": offset, "symbol": "BTCUSDT", "format": "arrow"}
+    wanted = served.lake.bars(interval, offset=offset, symbol="BTCUSDT")
+    monkeypatch.setattr(type(served.lake), "bars", None)
+    monkeypatch.setattr("lake.batching.BATCH_ROWS", 1)
+    said = await api.get("/api/v1/bars", **asking)
+    found = pa.ipc.open_stream(said.body).read_all()
+    assert found.to_pylist() == wanted.to_pylist()
+    assert found.schema.equals(wanted.schema)
+    assert said.headers["x-lake-gaps"] == "1"
+
+
 WRONG = [
     ("/api/v1/read/trades", {}, 400, "UnknownKind"),
     ("/api/v1/read/bar_7m", {}, 400, "WrongQuestion"),
     ("/api/v1/read/trade", {"start": "yesterday"}, 400, "Malformed"),
     ("/api/v1/read/trade", {"columns": "prize"}, 400, "WrongQuestion"),
+    ("/api/v1/read/trade", {"columns": ","}, 400, "WrongQuestion"),
+    ("/api/v1/bars", {"columns": ""}, 400, "WrongQuestion"),
     ("/api/v1/read/trade", {"fill": "empty"}, 400, "WrongQuestion"),
     ("/api/v1/read/trade", {"format": "xlsx"}, 422, "WrongQuestion"),
     ("/api/v1/read/trade", {"limit": "-1"}, 422, "WrongQuestion"),

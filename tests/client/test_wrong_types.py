@@ -59,6 +59,8 @@ def test_a_number_is_no_name(name: str) -> None:
         client.gaps(**{name: 5})
     with pytest.raises(ClientError, match="columns='price' is no list"):
         client.read("trade", columns="price")
+    with pytest.raises(ClientError, match="columns=\\[\\] names no column: leave it out for all of them"):
+        client.read("trade", columns=[])
 
 
 async def test_both_clients_refuse_the_same() -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from lake import Lake, batching, completeness, reading
+from lake import Lake, bar_pieces, batching, completeness, reading, wide_bars
 from lake.errors import CorruptFile, WrongQuestion
 from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from tests.support.lakes import TestLake, bar_table
@@ -207,3 +207,54 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         assert found == days * 100_000
     assert max(grown.values()) < 250_000, f"kB: {grown}"
     assert grown[6] - grown[2] < 60_000, f"kB, of 400,000 more rows: {grown}"
+
+
+def bars_of_days(made: TestLake) -> None:
+    """Nine days of two symbols, one of which has a hot day behind them; one day has two bars a minute."""
+    light = Interval(T0, T0 + 10 * DAY)
+    for symbol in ("AUSDT", "BUSDT"):
+        made.cover(light.start, light.end - DAY - HOUR, symbol=symbol)
+        for day in (0, 1, 2, 4, 8):
+            at = T0 + day * DAY
+            trades = [
+                trade(at + n * 17 * MINUTE + n % 3 * SECOND, f"{100 + n % 13}.{n % 7}", f"0.{n + 1:04d}", n + 1,
+                      symbol=symbol, side="sell" if n % 3 else "buy")
+                for n in range(80)
+            ]  # fmt: skip
+            for kind, width in (("bar_1m", MINUTE), ("bar_1s", SECOND)):
+                made.day(kind, bar_table(trades, width, covered=light), symbol=symbol)
+    hot = [trade(T0 + 9 * DAY + n * MINUTE, "9", "1", n + 1, symbol="AUSDT") for n in range(9)]
+    for kind, width in (("bar_1m", MINUTE), ("bar_1s", SECOND)):
+        made.part(kind, bar_table(hot, width, covered=light))
+    made.gap(T0 + HOUR, T0 + 2 * HOUR, symbol="AUSDT")
+
+
+@pytest.mark.parametrize(
+    "interval, offset, most",
+    [("5m", 0, 200), ("4h", "30m", 200), ("1w", "-90s", 200), ("90s", 0, 200), ("36h", 0, 1), ("200d", 0, 1)],
+)
+def test_bars_that_are_folded_a_piece_after_the_other_are_the_same(made, lake, monkeypatch, interval, offset, most):
+    bars_of_days(made)
+    spans = [{}, {"symbol": "AUSDT"}, {"start": T0 + 90 * MINUTE, "end": T0 + 8 * DAY + HOUR}]
+    fills = ("none", "previous") if interval != "90s" else ("none",)
+    asked = [span | {"fill": fill} for span in spans for fill in fills]
+    whole = [lake.bars(interval, offset=offset, **one) for one in asked]
+    most_at_once: list[int] = []
+    monkeypatch.setattr(bar_pieces, "PIECE_ROWS", most)
+    monkeypatch.setattr(batching, "_SLICE_ROWS", most)
+    real = wide_bars.lazy
+
+    def counted(*arguments):
+        found = real(*arguments)
+        most_at_once.append(found.collect().height)
+        return found
+
+    monkeypatch.setattr(wide_bars, "lazy", counted)
+    for one, wanted in zip(asked, whole, strict=True):
+        assert lake.bars(interval, offset=offset, **one).equals(wanted), one
+    for span, wanted in zip(spans, whole[:: len(fills)], strict=True):
+        found = lake.bar_batches(interval, offset=offset, **span).read_all()
+        assert found.schema == wanted.schema
+        key = lambda row: (row["symbol"], row["window_start"])  # noqa: E731
+        assert sorted(found.to_pylist(), key=key) == wanted.to_pylist(), span
+    assert 0 < max(most_at_once) <= max(most, 80), "a day of a symbol, or what is allowed"

@@ -170,6 +170,9 @@ def test_columns_are_those_asked_for_and_a_wrong_one_is_named(made, lake):
     assert lake.read("trade", columns=["seq", "price", "qty_base"]).schema.names == ["seq", "price", "qty_base"]
     with pytest.raises(LakeError, match="trade has no column prise"):
         lake.read("trade", columns=["prise"])
+    for ask in (lake.read, lake.batches):
+        with pytest.raises(LakeError, match="names no column"):
+            ask("trade", columns=[])
 
 
 def test_wrong_options_are_named(lake):
