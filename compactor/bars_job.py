@@ -78,12 +78,14 @@ def final_bars(
     job: FinalBars,
     gaps: Sequence[Gap],
     coverage: Sequence[Coverage],
+    begun: Mapping[str, int],
     told: Mapping[str, CertificateRow],
 ) -> Made:
     """Bars of every symbol whose trades, quotes or gaps changed since its bars were made.
 
     `gaps` are the market's open or unrepairable gaps and `coverage` its coverage rows that touch the day, of both kinds
-    of trades; `told` are the certificates of the bars so far. Raises CorruptFile, VerifyFailed, StorageFailed.
+    of trades; `begun` says since when symbols are collected (`lake.beginnings`), `told` are the certificates of the
+    bars so far. Raises CorruptFile, VerifyFailed, StorageFailed.
     """
     root = place.path
     quotes = {row.symbol: row for row in job.quotes}
@@ -102,7 +104,7 @@ def final_bars(
             if len(kept) == len(old) and all(set(row.parents) == {p.path for p in parents} for row in kept):
                 continue
             check_inputs(root, parents)
-            _one_symbol(place, job, parents, old, _only(light, trades.symbol), _only(dark, trades.symbol), made)
+            _one_symbol(place, job, parents, old, _only(light, trades.symbol), _only(dark, trades.symbol), begun, made)
     except BaseException:
         discard(root, made.add)
         raise
@@ -138,6 +140,7 @@ def _one_symbol(
     old: Mapping[str, FileRow | None],
     coverage: Mapping[str, Sequence[Interval]],
     gaps: Mapping[str, Sequence[Interval]],
+    begun: Mapping[str, int],
     made: Made,
 ) -> None:
     trades = parents[0]
@@ -148,7 +151,7 @@ def _one_symbol(
     for span, trade_rows, quote_rows in spans(place.path, trades, quotes, day_span(job.date)):
         asked = quote_rows if quotes is not None else None
         narrow = bars.bars_from_trades(
-            trade_rows, asked, times.SECOND, coverage=coverage, gaps=gaps, span=span, revision=revision
+            trade_rows, asked, times.SECOND, coverage=coverage, begun=begun, gaps=gaps, span=span, revision=revision
         )
         seconds.append(narrow)
         minutes.append(bars.fold(narrow, times.MINUTE, quotes=asked, coverage=coverage, gaps=gaps))
@@ -202,10 +205,12 @@ def spans(
         start = end
 
 
-def hour_bars(place: Place, job: HourBars, gaps: Sequence[Gap], coverage: Sequence[Coverage]) -> Made:
+def hour_bars(
+    place: Place, job: HourBars, gaps: Sequence[Gap], coverage: Sequence[Coverage], begun: Mapping[str, int]
+) -> Made:
     """Provisional bars of one hour, all symbols, made again from its complete trades and quotes.
 
-    `gaps` and `coverage` as for `final_bars`. Raises CorruptFile, VerifyFailed, StorageFailed.
+    `gaps`, `coverage` and `begun` as for `final_bars`. Raises CorruptFile, VerifyFailed, StorageFailed.
     """
     root = place.path
     check_inputs(root, job.inputs)
@@ -224,7 +229,7 @@ def hour_bars(place: Place, job: HourBars, gaps: Sequence[Gap], coverage: Sequen
         covered = {symbol: light[symbol] for symbol in symbols if symbol in light}
         holes = {symbol: held for name in symbols for symbol, held in _only(dark, name).items()}
         narrow = bars.bars_from_trades(
-            trades, quotes, times.SECOND, coverage=covered, gaps=holes, span=span, revision=job.revision
+            trades, quotes, times.SECOND, coverage=covered, begun=begun, gaps=holes, span=span, revision=job.revision
         )
         made["bar_1s"].append(narrow)
         made["bar_1m"].append(bars.fold(narrow, times.MINUTE, quotes=quotes, coverage=covered, gaps=holes))

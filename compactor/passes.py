@@ -39,7 +39,7 @@ from compactor.samples_job import book_samples
 from compactor.summary import Summary
 from compactor.tell import tell
 from compactor.tidy import tidy
-from lake import sources
+from lake import beginnings, sources
 from lake.books import KIND as BOOKS
 from lake.checks import DUPLICATE
 from lake.errors import CommitConflict, CorruptFile, LakeError
@@ -180,10 +180,11 @@ class Pass:
                 streams = [(job.exchange, job.market_type, kind) for kind in sources.TRADES]
                 gaps = self._holes(job)
                 coverage = [row for stream in streams for row in self.manifest.coverage(*stream, overlapping=span)]
+                begun = beginnings.begun(self.manifest, job.exchange, job.market_type)
                 if isinstance(job, HourBars):
-                    return self.executor.submit(hour_bars, self.place, job, gaps, coverage)
+                    return self.executor.submit(hour_bars, self.place, job, gaps, coverage, begun)
                 self.holes[job.key] = gaps
-                return self.executor.submit(final_bars, self.place, job, gaps, coverage, self._told(job))
+                return self.executor.submit(final_bars, self.place, job, gaps, coverage, begun, self._told(job))
 
     def _holes(self, job: HourBars | FinalBars) -> list[Gap]:
         """What is missing of the trades that these bars count."""

@@ -61,6 +61,7 @@ def bars_from_trades(
     width: int,
     *,
     coverage: Intervals,
+    begun: Mapping[str, int] | None = None,
     gaps: Intervals | None = None,
     span: Interval | None = None,
     revision: int = 0,
@@ -70,7 +71,8 @@ def bars_from_trades(
 
     `trades` may be rows of `agg_trade` instead: each counts as the trades first_id..last_id that are in it, as one
     where the venue does not say, and `first_seq` and `last_seq` are trade ids all the same.
-    `coverage` holds all that was collected up to the span's end; a window that it does not contain is `partial`.
+    `coverage` holds what was collected inside the span; a window that it does not contain is `partial`.
+    `begun` is when each symbol's first coverage began (`lake.beginnings`); without it that is the first of `coverage`.
     A window that overlaps an interval of `gaps` (the open ones, those of EVERY_SYMBOL too) has `gap`.
     `span` limits the windows by their start.
     `late` counts trades received live more than `lateness` after the end of their second (of their second at every
@@ -78,7 +80,9 @@ def bars_from_trades(
     and is not late. Rows must be free of duplicates; they may come in any order.
     `ts_estimated` says that the bar's quote has no venue time. Sorted by (symbol, window_start).
     """
-    rows = _counted(trades, coverage, width, span)
+    if begun is None:
+        begun = {symbol: min(i.start for i in held) for symbol, held in coverage.items() if held}
+    rows = _counted(trades, begun, width, span)
     bars = pl.concat([_made(*piece, lateness) for piece in _pieces(rows)], how="diagonal")
     bars = bars.with_columns(pl.col("exchange", "market_type", "symbol").cast(pl.String))
     bars = _with_quotes(bars, quotes, width)
@@ -280,7 +284,7 @@ def _rising(rows: pl.DataFrame, *times: str) -> bool:
     return int((~look).sum()) == int((~look.gather(starts)).sum())
 
 
-def _counted(trades: Frame, coverage: Intervals, width: int, span: Interval | None) -> pl.DataFrame:
+def _counted(trades: Frame, begun: Mapping[str, int], width: int, span: Interval | None) -> pl.DataFrame:
     """The trades that bars count, in order, with their window."""
     rows = _needed(trades, _TRADED)
     rows = rows.with_columns(window_start=pl.col("ts_event") - pl.col("ts_event") % width)
@@ -290,7 +294,6 @@ def _counted(trades: Frame, coverage: Intervals, width: int, span: Interval | No
     if span is not None:
         rows = rows.filter((pl.col("window_start") >= span.start) & (pl.col("window_start") < span.end))
     if "history" in conditions:
-        begun = {symbol: min(i.start for i in held) for symbol, held in coverage.items() if held}
         since = pl.col("symbol").cast(pl.String).replace_strict(begun, default=None, return_dtype=pl.Int64)
         known = (pl.col("ts_event") >= since).fill_null(value=False)
         rows = rows.filter((pl.col("condition").cast(pl.String) != "history") | known)

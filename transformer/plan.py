@@ -61,6 +61,7 @@ class BarJob(msgspec.Struct, frozen=True):
     trades: tuple[FileRow, ...]
     quotes: tuple[FileRow, ...]
     coverage: Intervals
+    begun: Mapping[str, int]
     gaps: Intervals
     lateness: int
     lake_id: str
@@ -160,12 +161,14 @@ def bar_jobs(
     quotes: Sequence[FileRow],
     *,
     coverage: Sequence[Coverage],
+    begun: Mapping[str, int],
     gaps: Sequence[Gap],
     run: Run,
 ) -> list[BarJob]:
     """A job for each hour of [cursor, ready) that has trades, oldest first. `trades`, `quotes` are live hot files.
 
     Trades, coverage and gaps are of both kinds of trades; a job holds those that each symbol's bars are made from.
+    `begun` says since when symbols are collected (`lake.beginnings`).
     Without a cursor they begin with the first trade. What lies before the cursor is never written again here.
     """
     hours: set[int] = set()
@@ -184,8 +187,8 @@ def bar_jobs(
         missing = by_symbol((g.symbol, g.ts_from, _end(g)) for g in sources.chosen(gaps, traded, untraded))
         jobs.append(
             BarJob(
-                *market, span.start, span.end, inputs, _within(quotes, span), covered, missing, run.lateness,
-                run.lake_id, run.run, run.now, traded,
+                *market, span.start, span.end, inputs, _within(quotes, span), covered, begun, missing,
+                run.lateness, run.lake_id, run.run, run.now, traded,
             )
         )  # fmt: skip
     return jobs

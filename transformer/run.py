@@ -298,7 +298,7 @@ def run_bars(root: str, job: BarJob) -> BarResult:
         seconds.append(
             bars.bars_from_trades(
                 trades, symbols.of(trades), SECOND,
-                coverage=job.coverage, gaps=job.gaps, span=span, lateness=job.lateness,
+                coverage=job.coverage, begun=job.begun, gaps=job.gaps, span=span, lateness=job.lateness,
             )
         )  # fmt: skip
         del trades  # not held beside the next symbols' ones

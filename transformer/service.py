@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from lake import sources
+from lake import beginnings, sources
 from lake.bars import EVERY_SYMBOL
 from lake.checks import SEAL
 from lake.errors import CommitConflict, LakeError, StorageFailed
@@ -274,15 +274,16 @@ class _Pass:
             )  # fmt: skip
             trades += aggregated
             start = cursor if cursor is not None else min((row.ts_min for row in trades), default=ready)
-            # a day more than needed: history counts from the first coverage on, which may lie before the first window
-            span = Interval(start - DAY, ready)
+            span = Interval(start - DAY, ready)  # whole days, for who is traded on each
+            begun = beginnings.begun(now, *market)
             coverage = [c for kind in sources.TRADES for c in now.coverage(*market, kind, overlapping=span)]
             gaps = [
                 gap
                 for kind in sources.TRADES
                 for gap in now.gaps(*market, kind, state=("open", "unrepairable"), overlapping=span)
             ]
-        return plan.bar_jobs(market, cursor, ready, trades, quotes, coverage=coverage, gaps=gaps, run=self.context)
+        return plan.bar_jobs(market, cursor, ready, trades, quotes, coverage=coverage, begun=begun, gaps=gaps,
+                             run=self.context)  # fmt: skip
 
     def _take_bars(self, job: BarJob, future: Future[BarResult]) -> bool:
         """Commit bars; False where the market's later bars must wait for another pass."""

@@ -31,7 +31,7 @@ def file(first, last, kind="trade"):
 
 
 def jobs(cursor, ready, trades, quotes=(), coverage=(), gaps=()):
-    found = plan.bar_jobs(SPOT, cursor, ready, trades, quotes, coverage=coverage, gaps=gaps, run=RUN)
+    found = plan.bar_jobs(SPOT, cursor, ready, trades, quotes, coverage=coverage, begun={}, gaps=gaps, run=RUN)
     return [(job.start - T0, job.end - T0, [row.path for row in job.trades]) for job in found]
 
 
@@ -124,7 +124,7 @@ def test_a_gap_that_grows_reaches_to_the_end_and_one_between_two_ids_has_an_exte
 
     covered = [Coverage("binance", "spot", "trade", "A", s, a, b) for s, a, b in (("x", 1, 5), ("y", 5, 9))]
     found = plan.bar_jobs(SPOT, None, T0 + HOUR, [file(0, 1)], [], coverage=covered, gaps=[gap(3, 3), gap(7, None)],
-                          run=RUN)[0]  # fmt: skip
+                          begun={}, run=RUN)[0]  # fmt: skip
     assert found.gaps == {"A": [Interval(3, 4), Interval(7, plan.FAR)]}
     assert found.coverage == {"A": [Interval(1, 9)]}
 
@@ -161,10 +161,11 @@ def test_coverage_and_gaps_of_a_symbol_are_those_of_its_source():
 
     held = [covered("trade", "A", 3), covered("agg_trade", "A"), covered("agg_trade", "B", 8)]
     (job,) = plan.bar_jobs(SPOT, None, T0 + HOUR, [file(0, 5), file(0, 5, "agg_trade")], [], coverage=held, run=RUN,
-                           gaps=[gap("trade", "A"), gap("agg_trade", "A"), gap("agg_trade", "B")])  # fmt: skip
+                           gaps=[gap("trade", "A"), gap("agg_trade", "A"), gap("agg_trade", "B")],
+                           begun={})  # fmt: skip
     assert job.traded == {"A"}
     assert job.coverage == {"A": [Interval(T0 + 3, T0 + HOUR)], "B": [Interval(T0 + 8, T0 + HOUR)]}
     assert job.gaps == {"A": [Interval(T0, T0 + 5)], "B": [Interval(T0, T0 + 7)]}
     (job,) = plan.bar_jobs(SPOT, None, T0 + HOUR, [file(0, 5), file(0, 5, "agg_trade")], [], coverage=held, run=RUN,
-                           gaps=[gap("trade", "*"), gap("agg_trade", "*")])  # fmt: skip
+                           begun={}, gaps=[gap("trade", "*"), gap("agg_trade", "*")])  # fmt: skip
     assert job.gaps == {"A": [Interval(T0, T0 + 5)], "B": [Interval(T0, T0 + 7)]}, "nothing that both have"
