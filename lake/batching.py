@@ -8,7 +8,7 @@ does not matter, and what is deleted before its turn is read from a new snapshot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
