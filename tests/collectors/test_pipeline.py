@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from collectors.clocks import VenueClock
 from collectors.config import WritingConfig
 from collectors.intake import Intake, Pass, may_shed
+from collectors.led import LedMerger
 from collectors.links import Link
 from collectors.pipeline import Pipeline
 from collectors.redundancy import merger_maker
 from market.kinds import KINDS
-from market.session import Fetch, Leave, Resume, Send
+from market.session import Fetch, Leave, Renewal, Resume, Send
 from market.times import SECOND
 from tests.support import toy
 from tests.support.lines import events_of, frames_of
@@ -266,6 +269,21 @@ def test_a_stream_taken_on_in_time_has_lost_nothing() -> None:
     bench.pipeline.receive(old, [t(2, 5_000)], T0 + 5 * SECOND)
     bench.pipeline.close(old, "silence", T0 + 20 * SECOND)
     assert [gap for gap in bench.passed(T0 + 30 * SECOND).gaps if gap.kind == "liquidation"] == []
+
+
+def test_what_was_kept_of_a_second_connection_goes_on_at_once_where_the_first_one_s_stream_is_asked_for_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench, streams = Bench(), (("quote", "AAA"),)
+    bench.pipeline = Pipeline(*MARKET, bench.intake, partial(LedMerger, *MARKET), frames=True, clock=bench.clock)
+    leader, heir = bench.open("n-1-1", *streams), bench.open("n-1-2", *streams)
+    for link, numbers in ((leader, (1, 2)), (heir, (1, 2, 3))):
+        bench.pipeline.receive(link, [b"ack", *(q(n, n * 1_000) for n in numbers)], T0 + 3 * SECOND)
+    assert seqs(bench.passed(T0 + 3 * SECOND)) == {"quote": [1, 2]}
+    monkeypatch.setattr(leader.session, "tick", lambda _now: [Renewal((stream("quote", "AAA"),))])
+    bench.pipeline.tick(leader, T0 + 30 * SECOND)
+    assert seqs(bench.passed(T0 + 30 * SECOND)) == {"quote": [3]}, "nothing comes, and nobody leaves"
+    assert (leader.row.events, heir.row.events) == (2, 1)
 
 
 def test_a_stalled_stream_is_a_gap_until_it_sends_again() -> None:

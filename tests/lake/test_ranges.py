@@ -10,6 +10,7 @@ KEYS = pl.DataFrame({"symbol": list("AAABBBB"), "window": [1, 1, 2, 2, 2, 2, 5]}
 VALUES = {
     "whole": pl.Series([3, 1, 2, 9, -7, 8, 5]),
     "floats": pl.Series([0.5, None, None, 2.5, 1.5, None, 4.0]),
+    "later": pl.Series([None, 1, 2, None, None, 8, 5]),
     "none": pl.Series([None] * 7, dtype=pl.Int64),
     "flags": pl.Series([True, None, None, False, True, False, False]),
 }
