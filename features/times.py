@@ -34,7 +34,7 @@ def as_times(column: pa.Array, name: str, first_row: int) -> pa.Array:
     if pa.types.is_timestamp(kind):
         made = _rounded_up(column.cast(pa.int64()), {"s": SECOND, "ms": MS, "us": 1}.get(kind.unit, 0))
     elif pa.types.is_date(kind):
-        made = pc.multiply(column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), DAY)
+        made = _rounded_up(column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), DAY)
     elif pa.types.is_integer(kind):
         made = _of_numbers(column.cast(pa.int64()), name, first_row)
     elif pa.types.is_string(kind):
@@ -47,9 +47,10 @@ def as_times(column: pa.Array, name: str, first_row: int) -> pa.Array:
 
 
 def _rounded_up(values: pa.Array, factor: int) -> pa.Array:
-    """Whole numbers of `factor` us each, 0 for nanoseconds, as us."""
+    """Whole numbers of `factor` us each, 0 for nanoseconds, as us; what is too far away for those stays too far."""
     if factor:
-        return pc.multiply(values, factor)
+        edge = YEAR_2100 // factor
+        return pc.multiply(pc.max_element_wise(pc.min_element_wise(values, edge), -edge), factor)
     return pc.add(pc.divide(values, 1_000), pc.if_else(pc.greater(_remainder(values), 0), 1, 0))
 
 
@@ -105,6 +106,12 @@ def _offsets(zones: pa.Array) -> pa.Array:
 def _refuse(wrong: pa.Array, values: pa.Array, name: str, first_row: int, why: str) -> None:
     place = pc.index(wrong, value=True).as_py()
     if place >= 0:
-        raise WrongQuestion(
-            f"column {name}, row {first_row + place}: {str(values[place].as_py())[:80]!r} {why}", f"write {FORMS}"
-        )
+        said = _said(values[place])[:80]
+        raise WrongQuestion(f"column {name}, row {first_row + place}: {said!r} {why}", f"write {FORMS}")
+
+
+def _said(value: pa.Scalar) -> str:
+    try:
+        return str(value.as_py())
+    except (OverflowError, ValueError, pa.ArrowException):  # a time that no calendar has, or of an unknown zone
+        return str(value.value)

@@ -9,18 +9,25 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
+from collectors.files.reading import Refused
 from lake import scaled
 
 _TEXT = "%Y-%m-%d %H:%M:%S%.6f"
+_NO_TEXTS = (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OverflowError)
+"""Times that no calendar has, zones and types that polars does not know: it panics, which is no Exception."""
 
 
 def texts_of(table: pa.Table) -> pl.DataFrame:
-    """The columns as c0, c1, … of texts; null as "" (an empty cell)."""
+    """The columns as c0, c1, … of texts; null as "" (an empty cell). Raises Refused."""
     made = []
     for place, column in enumerate(table.columns):
-        plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-        series = pl.Series(f"c{place}", pl.from_arrow(plain))
-        made.append(_texts(series).fill_null("").alias(f"c{place}"))
+        try:
+            plain = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+            series = pl.Series(f"c{place}", pl.from_arrow(plain))
+            made.append(_texts(series).fill_null("").alias(f"c{place}"))
+        except _NO_TEXTS as error:
+            what = f"the values of column {table.column_names[place]} cannot be written as text: {error}"
+            raise Refused(what, "a time may be too far away; write the column as text") from error
     return pl.DataFrame(made)
 
 

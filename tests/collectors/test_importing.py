@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import struct
 import zipfile
 
 import pyarrow as pa
@@ -157,6 +158,36 @@ def test_what_is_damaged_further_down_leaves_nothing(writer, tmp_path, monkeypat
     assert not [one for one in (writer.root / "hot").rglob("*") if one.is_file()]
     for session in writer.manifest.sessions():
         assert session.close_cause.startswith("refused_file: "), session
+
+
+def test_a_parquet_file_with_a_damaged_name_of_a_column_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"time": [1], "value": ["1"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"\x18\x05value", b"\x18\x05\xf6alue", 1))
+    with pytest.raises(Refused, match="is no Parquet that can be read"):
+        request_of(path, options())
+
+
+def test_a_feather_file_whose_texts_would_be_read_beyond_their_end_is_refused(tmp_path):
+    """Arrow itself checks no offset: one flipped bit of ten ended the process that looked at the file."""
+    path = tmp_path / "a.feather"
+    feather.write_feather(pa.table({"time": ["1", "2", "3"]}), path, compression="uncompressed")
+    offsets = struct.pack("<4i", 0, 1, 2, 3)
+    whole = path.read_bytes()
+    assert whole.count(offsets) == 1
+    path.write_bytes(whole.replace(offsets, struct.pack("<4i", 0, 1, 2, 200)))
+    with pytest.raises(Refused, match="is no Feather that can be read"):
+        request_of(path, options())
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us", "No/Where"), pa.date32()])
+def test_times_that_no_calendar_has_are_refused_by_the_name_of_their_column(tmp_path, kind):
+    """Polars panics at some of them, which is no Exception."""
+    path = tmp_path / "a.feather"
+    numbers = pa.array([1, 2**62], pa.int64()) if kind.bit_width == 64 else pa.array([1, 2**31 - 1], pa.int32())
+    feather.write_feather(pa.table({"time": numbers.view(kind), "price": ["1", "2"]}), path)
+    with pytest.raises(Refused, match="the values of column time cannot be written as text"):
+        request_of(path, options())
 
 
 def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
+import struct
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from features import Put
 from features.requests import Limits
@@ -22,6 +26,15 @@ NOW = T0 + MINUTE
 OF = {"exchange": "binance", "market_type": "linear", "symbol": "BTCUSDT", "feature_set": "momentum"}
 LIMITS = Limits(rows=6, columns=4, sorted_rows=3, line_bytes=400, note=10)
 T = [text(T0 + n * MINUTE) for n in range(8)]
+
+
+def misnamed() -> bytes:
+    """A Parquet file with a bit of a column's name that is another one."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"time": T[:1], "value": [1.0]}), sink, store_schema=False)
+    whole = sink.getvalue()
+    at = whole.index(b"\x18\x05value") + 2
+    return whole[:at] + bytes([whole[at] | 0x80]) + whole[at + 1 :]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +105,7 @@ REFUSED = {
     "a zip": (b"PK\x03\x04" + bytes(40), "m.csv is packed"),
     "half a gzip": (gzip.compress(f"time,x\n{T[0]},1\n".encode())[:-12], "m.csv cannot be read"),
     "a broken Parquet": (b"PAR1" + bytes(100), "m.csv cannot be read"),
+    "no UTF-8 in the names of a Parquet": (misnamed(), "m.csv cannot be read: .*utf-8"),
     "a broken Arrow": (b"ARROW1" + bytes(100), "m.csv cannot be read"),
 }
 
@@ -157,6 +171,33 @@ def test_types_that_are_kept_and_those_that_are_not(manifest):
     ):
         with pytest.raises(WrongQuestion, match=why):
             taken(manifest, pa.table({"time": [T0], "x": column}))
+
+
+@pytest.mark.parametrize(
+    "kind, number",
+    [
+        (pa.timestamp("us", "UTC"), 2**62), (pa.timestamp("us", "No/Where"), -(2**62)),
+        (pa.timestamp("s"), 2**62), (pa.timestamp("ms"), 2**63 - 1), (pa.date32(), 2**31 - 1),
+    ],
+)  # fmt: skip
+def test_a_time_that_no_calendar_has_is_refused_as_the_number_that_it_is(manifest, kind, number):
+    """Of seconds and days it would be another time, in microseconds of 64 bits."""
+    numbers = pa.array([1, number], pa.int64() if kind.bit_width == 64 else pa.int32())
+    with pytest.raises(WrongQuestion, match=f"column time, row 2: '{number}' is not between 1970 and 2100"):
+        taken(manifest, pa.table({"time": numbers.view(kind), "x": [1.0, 2.0]}))
+
+
+def test_an_arrow_file_whose_texts_would_be_read_beyond_their_end_is_refused(manifest, tmp_path):
+    """Arrow itself checks no offset: what lies behind in memory would be the value, or the process ends."""
+    path = tmp_path / "m.arrow"
+    feather.write_feather(pa.table({"time": T[:3], "x": ["1", "2", "3"]}), path, compression="uncompressed")
+    offsets = struct.pack("<4i", 0, 1, 2, 3)
+    whole = path.read_bytes()
+    assert whole.count(offsets) == 1
+    for last in (4_000, 2**30):
+        path.write_bytes(whole.replace(offsets, struct.pack("<4i", 0, 1, 2, last)))
+        with pytest.raises(WrongQuestion, match=r"m\.arrow cannot be read: .*[Oo]ffset"):
+            taken(manifest, path)
 
 
 def test_what_is_missing_and_what_is_out_of_order_is_taken_where_that_is_said(manifest, csv):
