@@ -12,7 +12,7 @@ from lake.reading import Selection, Wanted, check
 from lake.rows import FileRow
 from market.times import DAY, Interval, floor_to
 
-PIECE_ROWS = 500_000
+PIECE_ROWS = 200_000
 """Bars that are folded from one piece, more where one symbol has more in a day."""
 
 

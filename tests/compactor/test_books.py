@@ -4,6 +4,7 @@ import random
 import sqlite3
 
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from compactor import carry, view
@@ -90,6 +91,18 @@ def test_a_day_opens_with_the_book_that_the_one_before_it_left(lake):
     held = certificate(lake, D2)
     assert (held.rows, held.crossed, held.late, held.out_of_order, days(lake)[D2].rows) == (2, 0, 0, 0, 3)
     assert verify_lake(lake.root, lake.writer.manifest, lambda *_: None).findings == []
+
+
+def test_no_day_opens_with_the_book_of_a_file_that_is_another_one_by_now(lake):
+    in_parts(lake, FIRST)
+    assert compact(lake, MIDNIGHT + HOUR).failures == []
+    path = lake.root / days(lake)[D1].path
+    held = pq.ParquetFile(path, memory_map=False).read()
+    pq.write_table(held.slice(0, 2), path)  # whole, and its pages are right
+    in_parts(lake, SECOND_DAY)
+    (failure,) = compact(lake).failures
+    assert "SHA-256" in failure
+    assert list(days(lake)) == [D1]
 
 
 def test_what_a_day_opens_with_comes_once_however_its_rows_are_cut(lake):

@@ -332,6 +332,18 @@ def test_quotes_are_counted_crossed_and_estimated(lake):
     assert (held.crossed, held.estimated, held.skew, held.latency_p50, held.first_id) == (1, 1, 40, 0, None)
 
 
+def test_a_daily_file_that_is_another_one_by_now_goes_into_no_revision(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(10)))
+    compact(lake)
+    file = day_files(lake)["BTCUSDT"]
+    held = pq.ParquetFile(lake.root / file.path, memory_map=False).read()
+    pq.write_table(held.slice(1), lake.root / file.path)  # whole, and its pages are right
+    lake.part("trade", ticks("BTCUSDT", [20]))
+    (failure,) = compact(lake, LATER + 2 * HOUR).failures
+    assert "SHA-256" in failure
+    assert day_files(lake)["BTCUSDT"] == file
+
+
 def test_a_flipped_bit_stops_its_day_only_and_is_parked_after_three_failures(lake):
     broken = lake.part("trade", ticks("BTCUSDT", range(10)))
     lake.part("quote", [quote(T0 + n, "99", "100", n) for n in range(10)])
