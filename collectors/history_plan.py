@@ -22,7 +22,8 @@ MARGIN = 15 * MINUTE
 """How much less than the venue's reach is asked for: what waits for its turn grows older."""
 FOREVER = 2**62
 CANDLE = "kline"
-LOST = frozenset({"bitrot", "altered_segment", "unreadable_segment"})
+ROTTEN = "bitrot"
+LOST = frozenset({ROTTEN, "altered_segment", "unreadable_segment"})
 """Causes of gaps of what was stored already: what was brought in before they were found is no repair."""
 DELETED = "deleted"
 """Cause of the gaps of what somebody took out of the lake on purpose."""
@@ -126,8 +127,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def hole(gap: Gap) -> Interval:
-    """The time of a gap. Ids may be missing at its very end too; one that still grows has none."""
-    end = FOREVER if gap.ts_to is None else max(gap.ts_to, gap.ts_from) + 1
+    """The time of a gap. Ids may be missing at its very end too, but where a file was lost, whose last row is inside;
+    one that still grows has none.
+    """
+    end = FOREVER if gap.ts_to is None else max(gap.ts_to, gap.ts_from) + (gap.cause != ROTTEN)
     return Interval(gap.ts_from, end)
 
 

@@ -119,8 +119,7 @@ def known(manifest: Manifest, gaps: Sequence[Gap], told: Sources, now: int, *, p
         widths: Mapping[tuple[str, str], frozenset[str]] = {}
         if candles:
             market = (candles[0].exchange, candles[0].market_type)
-            streamed = {row.symbol for row in rows if row.kind == CANDLE and row.session not in past}
-            widths = widths_of(manifest.root, held, *market, streamed)
+            widths = widths_of(manifest.root, held, *market, {row.symbol for row in rows if row.kind == CANDLE})
         framed = [gap for gap in ended if gap.cause in FRAMED and gap.gap_id not in rests and gap not in asks]
         frames = _frames(held, framed[0].exchange, framed[0].market_type) if framed else []
     return Known(

@@ -251,10 +251,16 @@ def rows_asked(gap: Gap, symbol: str, known: Known) -> list[Asked]:
 
 
 def _widths(gap: Gap, symbol: str, known: Known) -> frozenset[str]:
-    """Which candles of a symbol a gap may lack: those of its session, where that brought any, else of all around it."""
+    """Which candles of a symbol a gap may lack: those of its session, where that brought any, else of all around it; of
+    what was lost, those too that had been asked for.
+    """
     near = {row.session for row in known.streamed if row.kind == CANDLE and row.symbol == symbol}
     sessions = {gap.session} if gap.session in near else near
-    return frozenset().union(*(known.widths.get((symbol, session), ()) for session in sessions))
+    found = [known.widths.get((symbol, session), frozenset[str]()) for session in sessions]
+    if gap.cause in LOST:
+        had = (row for row in known.asked if (row.kind, row.symbol) == (CANDLE, symbol))
+        found += [row.widths for row in had if row.at < gap.detected_at]
+    return frozenset().union(*found)
 
 
 def _no_road(gap: Gap, sources: Sources, known: Known, now: int) -> Step | Left | Hopeless:

@@ -17,12 +17,14 @@ from collectors.files.archive.fetching import Host
 from collectors.files.archive.getting import Folder, Remote, Source
 from collectors.files.archive.memory import Remembered
 from collectors.files.archive.series import ArchiveFile, Series, load, names, series_of
+from collectors.history_plan import LOST
 from daemon.config import Config
 from lake import layout
 from lake.errors import WrongQuestion
 from lake.lasting import lasting
 from lake.manifest import Manifest
 from market.numbers import is_decimal
+from market.session import EVERY_SYMBOL, Gap
 from market.times import DAY, Interval, parse
 from runtime.clock import Clock
 
@@ -135,6 +137,16 @@ def remembered(root: Path, wanted: Wanted) -> list[tuple[ArchiveFile, Remembered
             if meant and (not wanted.symbols or of.symbol in wanted.symbols):
                 found.append((known.file, known))
     return found
+
+
+def lost(root: Path, file: ArchiveFile, known: Remembered) -> Gap | None:
+    """The newest gap of what the disk has lost of its rows since a file was taken in; None where all of it is there."""
+    of, which = file.series, [file.series.symbol, EVERY_SYMBOL]
+    with closing(Manifest.read_only(root)) as manifest:
+        taken = max((row.opened_at for row in manifest.sessions(session=known.session)), default=0)
+        gaps = manifest.gaps(of.exchange, of.market_type, of.kind, which, state="open", overlapping=file.span)
+    since = [gap for gap in gaps if gap.cause in LOST and gap.detected_at > taken]
+    return max(since, key=lambda gap: gap.detected_at, default=None)
 
 
 @asynccontextmanager

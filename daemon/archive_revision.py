@@ -1,4 +1,5 @@
-"""A file of an archive that its publisher has changed: its days become new revisions, and what changed is told.
+"""A file of an archive that its publisher has changed: its days become new revisions, and what changed is told. So do
+those of which the disk has lost rows, from the same file.
 
 Days that are not closed yet are closed first (`dl compact`), so that the old rows all lie in daily files.
 """
@@ -14,7 +15,7 @@ from collectors import exchanges
 from collectors.files.archive import memory, replacing, taking
 from collectors.files.archive.facts import Allowed
 from collectors.files.archive.getting import Got
-from collectors.files.archive.memory import Remembered
+from collectors.files.archive.memory import Had, Remembered
 from collectors.files.archive.refused import Refused
 from collectors.files.archive.replacing import PARTS, Changes, DayChange
 from collectors.files.archive.series import ArchiveFile
@@ -28,6 +29,7 @@ from lake.rows import FileRow, SegmentRow
 from lake.scratch import Scratch
 from lake.writer import LakeWriter
 from market import kinds
+from market.session import Gap
 from market.times import DAY, date_of
 
 _CLOSE = "run dl compact, then this again"
@@ -35,13 +37,17 @@ _CLOSE = "run dl compact, then this again"
 
 def replace(
     writer: LakeWriter, workers: Executor, config: Config, file: ArchiveFile, got: Got, before: Remembered,
-    allowed: Allowed, now: Callable[[], int],
+    allowed: Allowed, now: Callable[[], int], gap: Gap | None = None,
 ) -> Outcome:  # fmt: skip
-    """Take in a new version. Raises Refused (nothing is changed), CommitConflict (again goes on), StorageFailed."""
-    series = file.series
+    """Take in a new version, or what the disk has lost of this one (`gap`). Raises Refused (nothing is changed),
+    CommitConflict (again goes on), StorageFailed.
+    """
+    series, how = file.series, taking.how_of(file, allowed)
+    if gap is not None:
+        how += f" after {gap.gap_id}"  # otherwise it is known
     source = adopting.begin(
         writer, config.collectors.node, exchange=series.exchange, market_type=series.market_type, kind=series.kind,
-        source="archive", url=got.had.url, sha256=got.had.sha256, how=taking.how_of(file, allowed), now=now(),
+        source="archive", url=got.had.url, sha256=got.had.sha256, how=how, now=now(),
     )  # fmt: skip
     if isinstance(source, Adopted):
         return _there(writer, source, file, got, before)
@@ -85,7 +91,7 @@ def _there(writer: LakeWriter, source: Adopted, file: ArchiveFile, got: Got, bef
         raise Refused(file.name, "changed", what, "ask its publisher which one holds")
     known = msgspec.structs.replace(
         before, had=got.had, session=source.session, rows=source.rows, before=(before.session, *before.before),
-        first_id=None, last_id=None, earlier=(*before.earlier, before.had),
+        first_id=None, last_id=None, earlier=_earlier(before, got),
     )  # fmt: skip
     memory.remember(writer.root, file, known)
     return taking.became(
@@ -104,7 +110,7 @@ def _days(writer: LakeWriter, source: FileSource, file: ArchiveFile) -> dict[str
     )
     for row in rows:
         if row.level != "day":
-            raise Refused(file.name, "changed", f"{row.date} is not closed, and its publisher changed it", _CLOSE)
+            raise Refused(file.name, "changed", f"{row.date} is not closed, and would be another revision", _CLOSE)
     return {row.date: row for row in rows if row.level == "day" and row.symbol == symbol}
 
 
@@ -116,9 +122,10 @@ def _revision(source: FileSource, day: DayChange, base: FileRow | None, folder: 
         period_start=source.recv, sha256=source.sha256,
     )  # fmt: skip
     symbol = day.parts[0].symbol if day.parts else (base.symbol if base is not None else None)
+    # none of them came or went by the count of lines in raw/, which tell of no row of a file
     return Revision(
         stream, day.date, (), in_order([base] if base is not None else []), (), folder=folder,
-        parts=tuple(day.parts), frames=(parent,), revised={symbol: (day.changed, day.added, day.removed)},
+        parts=tuple(day.parts), frames=(parent,), revised={symbol: (day.changed + day.added + day.removed, 0, 0)},
     )  # fmt: skip
 
 
@@ -127,8 +134,13 @@ def _remembered(got: Got, source: FileSource, found: Changes, before: Remembered
     return msgspec.structs.replace(
         before, had=got.had, session=source.session, rows=found.rows, before=(before.session, *before.before),
         first_id=facts.first_id, last_id=facts.last_id, first=facts.first, last=facts.last,
-        quarantined=0, earlier=(*before.earlier, before.had),
+        quarantined=0, earlier=_earlier(before, got),
     )  # fmt: skip
+
+
+def _earlier(before: Remembered, got: Got) -> tuple[Had, ...]:
+    """Its versions before this one."""
+    return (*before.earlier, *([before.had] if before.had.sha256 != got.had.sha256 else []))
 
 
 def _told(file: ArchiveFile, got: Got, source: FileSource, found: Changes, before: Remembered) -> Outcome:

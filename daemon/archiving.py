@@ -27,7 +27,7 @@ from collectors.files.archive.series import ArchiveFile, Series
 from collectors.files.archive.taking import Outcome
 from compactor.service import CompactorService
 from compactor.summary import Summary
-from daemon.archive_request import Wanted, remembered, sizes, source_of, wanted_of
+from daemon.archive_request import Wanted, lost, remembered, sizes, source_of, wanted_of
 from daemon.archive_rest import Rest, rest_of
 from daemon.archive_revision import replace
 from daemon.config import Config
@@ -169,7 +169,7 @@ async def _compared(root: Path, clock: Clock, wanted: Wanted, config: Config) ->
 
 def _seen(root: Path, file: ArchiveFile) -> Outcome:
     known = memory.recall(root, file)
-    if known is None:
+    if known is None or lost(root, file, known) is not None:
         return taking.became(file, "wanted")
     had = known.had
     return taking.became(file, "known", rows=known.rows, bytes=had.bytes, sha256=had.sha256, session=known.session)
@@ -314,7 +314,7 @@ async def _fetch(work: _Work, source: Source, same: Sequence[ArchiveFile], room:
         said = await source.stamp(file)
         for one in same:
             known = memory.recall(work.root, one)
-            if known is not None and said.is_of(known.had):
+            if known is not None and said.is_of(known.had) and lost(work.root, one, known) is None:
                 seen[one] = _seen(work.root, one)
         return _Fetched(seen, await source.get(file, said) if len(seen) < len(same) else None)
     except LakeError as error:
@@ -348,9 +348,10 @@ async def _one(work: _Work, file: ArchiveFile, allowed: Allowed, found: Got | La
 
 
 def _into_lake(work: _Work, file: ArchiveFile, allowed: Allowed, got: Got) -> Outcome:
-    """A file that is new to the lake, or another version of one that is not."""
+    """A file that is new to the lake, or another version of one that is not, or one of which the disk lost rows."""
     before, config = memory.recall(work.root, file), work.config
-    if before is not None and before.had.sha256 != got.had.sha256:
-        return replace(work.writer, work.workers, config, file, got, before, allowed, work.now)
+    gap = lost(work.root, file, before) if before is not None else None
+    if before is not None and (gap is not None or before.had.sha256 != got.had.sha256):
+        return replace(work.writer, work.workers, config, file, got, before, allowed, work.now, gap)
     node, caps = config.collectors.node, config.archives.caps
     return taking.take(work.writer, work.workers, node, file, got, allowed, caps, work.now)

@@ -381,6 +381,16 @@ def test_a_file_that_its_publisher_changed_is_a_revision_that_says_what(root: Pa
     assert rows(root) == after
 
 
+@pytest.mark.parametrize("more", [2, -2])
+def test_a_lake_whose_publisher_added_or_took_rows_keeps_its_law(root: Path, host: ArchiveHost, more: int):
+    """No line in raw/ tells of them, and none is missing."""
+    ask(root, host)
+    publish(host, DAYS[2], trades(DAYS[2], 100 + 2 * EACH, EACH + more))
+    assert states(ask(root, host)) == ["known", "known", "replaced"]
+    assert len(rows(root)) == 3 * EACH + more
+    assert sound(root)
+
+
 def test_a_changed_file_is_compared_with_no_day_that_is_not_what_was_published(root: Path, host: ArchiveHost):
     """No checksum is of the footer, and what it hides would be no change."""
     ask(root, host)

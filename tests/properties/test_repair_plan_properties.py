@@ -265,3 +265,14 @@ def test_candles_of_one_width_close_no_gap_of_another(missing, came):
     assert [one.rests for one in made.left] == [True] * (missing not in ("1m", came))
     unknown = msgspec.structs.replace(held, widths={})
     assert asked_of(gap, "A", unknown) == []
+
+
+def test_candles_that_the_disk_lost_are_asked_for_where_those_that_came_were_minutes():
+    """Nobody streamed them: what had been asked for tells how wide they were."""
+    gap = Gap("k", *MARKET, "kline", "A", T0, T0 + DAY, None, None, "bitrot", "checksum", "open", None, NOW)
+    for width, steps in (("1m", 1), ("1h", 0)):
+        had = Asked("kline", "A", Interval(T0, T0 + DAY), "archive", "past", NOW - HOUR, frozenset({width}))
+        made = plan([gap], SOURCES, Known(asked=[had]), NOW)
+        assert (len(made.steps), len(made.left)) == (steps, 1 - steps)
+        again = msgspec.structs.replace(had, session="again", at=NOW)
+        assert plan([gap], SOURCES, Known(asked=[had, again]), NOW).asked == (gap,)
