@@ -17,11 +17,11 @@ from collectors.files.archive.fetching import Host
 from collectors.files.archive.getting import Folder, Remote, Source
 from collectors.files.archive.memory import Remembered
 from collectors.files.archive.series import ArchiveFile, Series, load, names, series_of
-from collectors.history_plan import LOST
 from daemon.config import Config
 from lake import layout
 from lake.errors import WrongQuestion
 from lake.lasting import lasting
+from lake.lost import ROTTEN
 from lake.manifest import Manifest
 from market.numbers import is_decimal
 from market.session import EVERY_SYMBOL, Gap
@@ -145,7 +145,7 @@ def lost(root: Path, file: ArchiveFile, known: Remembered) -> Gap | None:
     with closing(Manifest.read_only(root)) as manifest:
         taken = max((row.opened_at for row in manifest.sessions(session=known.session)), default=0)
         gaps = manifest.gaps(of.exchange, of.market_type, of.kind, which, state="open", overlapping=file.span)
-    since = [gap for gap in gaps if gap.cause in LOST and gap.detected_at > taken]
+    since = [gap for gap in gaps if gap.cause == ROTTEN and gap.detected_at > taken]
     return max(since, key=lambda gap: gap.detected_at, default=None)
 
 

@@ -1,6 +1,6 @@
-"""A file of an archive that its publisher has changed: its days become new revisions, and what changed is told. So do
-those of which the disk has lost rows, from the same file.
+"""Files of an archive that were changed by their publisher, or lost by the disk, as new revisions of their days.
 
+What changed, or came back, is told.
 Days that are not closed yet are closed first (`dl compact`), so that the old rows all lie in daily files.
 """
 
@@ -29,7 +29,6 @@ from lake.rows import FileRow, SegmentRow
 from lake.scratch import Scratch
 from lake.writer import LakeWriter
 from market import kinds
-from market.session import Gap
 from market.times import DAY, date_of
 
 _CLOSE = "run dl compact, then this again"
@@ -37,17 +36,15 @@ _CLOSE = "run dl compact, then this again"
 
 def replace(
     writer: LakeWriter, workers: Executor, config: Config, file: ArchiveFile, got: Got, before: Remembered,
-    allowed: Allowed, now: Callable[[], int], gap: Gap | None = None,
+    allowed: Allowed, now: Callable[[], int],
 ) -> Outcome:  # fmt: skip
-    """Take in a new version, or what the disk has lost of this one (`gap`). Raises Refused (nothing is changed),
+    """Take in a new version, or what the disk has lost of this one. Raises Refused (nothing is changed),
     CommitConflict (again goes on), StorageFailed.
     """
-    series, how = file.series, taking.how_of(file, allowed)
-    if gap is not None:
-        how += f" after {gap.gap_id}"  # otherwise it is known
+    series = file.series
     source = adopting.begin(
         writer, config.collectors.node, exchange=series.exchange, market_type=series.market_type, kind=series.kind,
-        source="archive", url=got.had.url, sha256=got.had.sha256, how=how, now=now(),
+        source="archive", url=got.had.url, sha256=got.had.sha256, how=taking.how_of(file, allowed), now=now(),
     )  # fmt: skip
     if isinstance(source, Adopted):
         return _there(writer, source, file, got, before)

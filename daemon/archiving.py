@@ -350,8 +350,7 @@ async def _one(work: _Work, file: ArchiveFile, allowed: Allowed, found: Got | La
 def _into_lake(work: _Work, file: ArchiveFile, allowed: Allowed, got: Got) -> Outcome:
     """A file that is new to the lake, or another version of one that is not, or one of which the disk lost rows."""
     before, config = memory.recall(work.root, file), work.config
-    gap = lost(work.root, file, before) if before is not None else None
-    if before is not None and (gap is not None or before.had.sha256 != got.had.sha256):
-        return replace(work.writer, work.workers, config, file, got, before, allowed, work.now, gap)
+    if before is not None and (before.had.sha256 != got.had.sha256 or lost(work.root, file, before) is not None):
+        return replace(work.writer, work.workers, config, file, got, before, allowed, work.now)
     node, caps = config.collectors.node, config.archives.caps
     return taking.take(work.writer, work.workers, node, file, got, allowed, caps, work.now)

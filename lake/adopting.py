@@ -22,7 +22,7 @@ import msgspec
 import polars as pl
 import pyarrow as pa
 
-from lake import day_rows, durable, layout, merge, overlaps, tables, typed
+from lake import day_rows, durable, layout, lost, merge, overlaps, tables, typed
 from lake.checks import DUPLICATE, check_table
 from lake.day_rows import Span
 from lake.errors import StorageFailed
@@ -148,7 +148,7 @@ def begin(
     how: str = "",
     now: int,
 ) -> FileSource | Adopted:
-    """The file as what its rows are made with, its session recorded; or that it is in the lake already.
+    """The file as what its rows are made with, its session recorded; or that all of it is in the lake already.
 
     Sessions are numbered by who calls: no two at once. Raises UnknownKind, StorageFailed, Fenced.
     """
@@ -156,7 +156,10 @@ def begin(
     mark = f"#{identity(sha256, kind, how)}"
     same = [row for row in earlier(writer, exchange, market_type, sha256) if row.url.endswith(mark)]
     if done := next((row for row in same if row.close_cause == DONE), None):
-        return Adopted(session=done.session, already=True, rows=done.events)
+        if (gap := lost.since(writer.manifest, done, kind)) is None:
+            return Adopted(session=done.session, already=True, rows=done.events)
+        told = {"exchange": exchange, "market_type": market_type, "kind": kind, "url": url, "sha256": sha256}
+        return begin(writer, node, source=source, how=f"{how}{lost.AGAIN}{gap.gap_id}", now=now, **told)
     session, recv = (same[0].session, same[0].opened_at) if same else (_unused(writer, node, now), now)
     made = FileSource(
         exchange=exchange, market_type=market_type, kind=kind, source=source, url=url, sha256=sha256, how=how,

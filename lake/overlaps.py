@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from lake import tables
 from lake.errors import CorruptFile
+from lake.lost import ROTTEN
 from lake.manifest import Manifest
 from lake.merge import plain_frame
 from lake.reader import Lake
@@ -98,8 +99,9 @@ def covered_by(
         lacking = hole(gap)
         of = holes if gap.session is None else holes.keys() & {by.get(gap.session, OWN)}
         for who in of if not lacking.empty else ():
-            holes[who].setdefault(gap.symbol, []).append(lacking)
-    return {who: _less(spans, holes[who] if who != FILE else {EVERY_SYMBOL: []}) for who, spans in held.items()}
+            if who != FILE or gap.cause == ROTTEN:  # a file has no gaps, but the disk may lose what it had
+                holes[who].setdefault(gap.symbol, []).append(lacking)
+    return {who: _less(spans, holes[who]) for who, spans in held.items()}
 
 
 def _less(held: Mapping[str, list[Interval]], holes: Mapping[str, list[Interval]]) -> Spans:

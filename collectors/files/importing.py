@@ -31,6 +31,7 @@ from lake.adopting import Adopted, FileSource, Published
 from lake.book_parts import Parts
 from lake.checks import DIFFERS
 from lake.errors import LakeError
+from lake.lost import AGAIN, closed
 from lake.manifest import Manifest
 from lake.overlaps import Overlap
 from lake.refused import cure
@@ -176,7 +177,11 @@ def take_in(
         holes = {one: [times.Interval(*span) for span in overlaps.of_symbol(source.held, one)] for one in made.spans}
         for one in missing:
             holes[one.symbol] += [_local_day(source.zone, day) for day in one.days]
-        done_with = adopting.finish(writer, source, made, now=now, holes=holes, checks=_differing(made, found))
+        market = (source.exchange, source.market_type)
+        same = {row.session for row in adopting.earlier(writer, *market, sha256)}
+        gaps = closed(writer.manifest, market, source.kind, made.spans, same, now)
+        checks = _differing(made, found)
+        done_with = adopting.finish(writer, source, made, now=now, holes=holes, checks=checks, gaps=gaps)
         return msgspec.structs.replace(_imported(request, sha256, done_with), overlaps=found, missing=missing)
     except BaseException as error:
         with contextlib.suppress(LakeError):
@@ -346,7 +351,7 @@ def _check_new(writer: LakeWriter, request: Request, sha256: str) -> None:
     mark = adopting.identity(sha256, request.reading.kind, request.reading.how)
     of_kind = f"#{adopting.identity(sha256, request.reading.kind, '')}"
     for row in adopting.earlier(writer, request.exchange, request.market_type, sha256):
-        same_kind = of_kind in row.url and not row.url.endswith(mark)
+        same_kind = of_kind in row.url and not row.url.partition(AGAIN)[0].endswith(mark)
         if same_kind and row.close_cause == adopting.DONE and not request.again:
             raise Refused(
                 f"{Path(request.path).name} was imported at {times.text(row.opened_at)} as {request.reading.kind}, read"

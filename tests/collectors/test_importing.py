@@ -17,11 +17,16 @@ from collectors.files.blocks import NoFile
 from collectors.files.importing import Request, request_of, take_in
 from collectors.files.preview import preview
 from collectors.files.reading import Options, Refused
+from compactor.bitrot import set_right
+from compactor.config import CompactorConfig
+from compactor.service import compact_once
 from daemon.taking_in import control_job
 from lake.errors import WrongQuestion
 from lake.reader import Lake
+from lake.scrub import Target
 from lake.writer import LakeWriter
-from market.times import parse, text
+from market.session import Coverage
+from market.times import SECOND, parse, text
 from runtime.workers import InlineExecutor
 from tests.support.clock import ManualClock
 
@@ -136,6 +141,41 @@ def test_the_same_file_twice_changes_nothing_and_read_otherwise_is_refused(write
     with pytest.raises(Refused, match=r"was imported at 2026-11-20T12:00:00Z as trade, read otherwise.*--again"):
         take(writer, path, symbol="ETHUSDT")
     assert take(writer, path, symbol="ETHUSDT", again=True).rows == 50
+
+
+@pytest.mark.parametrize("exchange", ["binance", "x"])  # with ids that follow each other, and without
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_file_whose_rows_the_disk_lost_can_be_taken_in_again(writer, tmp_path, exchange, beside):
+    """It was called imported already. Its gap is closed where nobody else had covered its time."""
+    lines = LINES if exchange == "binance" else [line.rpartition(",")[0] for line in LINES]
+    path, market = csv_file(tmp_path, lines), {"exchange": exchange}
+    path.write_text("\n".join([HEADER if exchange == "binance" else HEADER.removesuffix(",id"), *lines]) + "\n")
+    first = take(writer, path, **market)
+    compact_once(writer, InlineExecutor(), NOW, CompactorConfig(), retention=False)
+    before = told(writer)
+    if beside:
+        live = Coverage(exchange, "spot", "trade", "BTCUSDT", "n-1-1", T0 * SECOND, (T0 + 5) * SECOND)
+        writer.record(coverage=[live], now=NOW)
+    (row,) = writer.manifest.files("trade")
+    for name in (row.path, row.path.replace("versions/", "tables/", 1)):
+        (writer.root / name).unlink()
+    assert set_right(writer, Target(row.path, row.bytes, row.sha256, NOW), "missing", NOW + 1) == "lost"
+    assert rows_or_none(writer) == []
+    again = take(writer, path, now=NOW + 2, **market)
+    assert (again.already, again.rows, again.session != first.session) == (False, 50, True)
+    assert told(writer) == before
+    (gap,) = writer.manifest.gaps()
+    assert (gap.state, gap.source) == (("open", None) if beside else ("repaired", "import"))
+    compact_once(writer, InlineExecutor(), NOW + 3, CompactorConfig(), retention=False)
+    assert told(writer) == before
+    assert take(writer, path, now=NOW + 4, **market).already
+
+
+def rows_or_none(writer):
+    try:
+        return rows(writer)
+    except WrongQuestion:
+        return []
 
 
 @pytest.mark.parametrize(

@@ -149,5 +149,5 @@ def test_best_levels_without_ids_fill_what_is_open(root):
 
 def test_rows_that_a_file_of_ours_brought_are_no_lines_of_raw():
     rows = [trade(T0, "1", "1", 1), trade(T0, "1", "1", 2, session="f-1-1"), trade(T0, "1", "1", 3, source="import")]
-    kept = ours(rows_of(table("trade", rows)), frozenset({"f-1-1"}))
+    kept = ours(rows_of(table("trade", rows), "trade"), frozenset({"f-1-1"}))
     assert kept["seq"].to_list() == [1]
