@@ -275,7 +275,7 @@ def stored(lake: Lake, gap: Gap, around: Known) -> Found | None:
     seq = KINDS[gap.kind].seq
     key = [name for name in KINDS[gap.kind].key if name not in ("source", "revision")]
     asked = pl.col("session").cast(pl.String).is_in(sorted(names))
-    rows = rows.select("symbol", "session", "ts_event", *dict.fromkeys([*key, *([seq] if seq else [])]))
+    rows = rows.select(*dict.fromkeys(["symbol", "session", "ts_event", *key, *([seq] if seq else [])]))
     # what both brought is one row already, but of kinds whose key tells sources apart
     mine, others = rows.filter(asked), rows.filter(~asked)
     if len(key) < len(KINDS[gap.kind].key):

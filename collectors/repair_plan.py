@@ -224,12 +224,17 @@ def _archived(gap: Gap, sources: Sources) -> bool:
 
 
 def symbols_of(gap: Gap, known: Known) -> list[str]:
-    """Whose rows a gap is of: of EVERY_SYMBOL those that were streamed around it."""
+    """Whose rows a gap is of: of EVERY_SYMBOL those that were streamed around it, of what was lost those too that had
+    been asked for.
+    """
     if gap.symbol != EVERY_SYMBOL:
         return [gap.symbol]
     span = hole(gap)
-    near = (row for row in known.streamed if row.kind == gap.kind and row.symbol != EVERY_SYMBOL)
-    return sorted({row.symbol for row in near if row.ts_from <= span.end and span.start <= row.ts_to})
+    near = [(row.symbol, row.ts_from, row.ts_to) for row in known.streamed if row.kind == gap.kind]
+    if gap.cause in LOST:
+        had = (row for row in known.asked if row.kind == gap.kind and row.at < gap.detected_at)
+        near += [(row.symbol, row.span.start, row.span.end) for row in had]
+    return sorted({who for who, low, high in near if who != EVERY_SYMBOL and low <= span.end and span.start <= high})
 
 
 def asked_of(gap: Gap, symbol: str, known: Known) -> list[Interval]:

@@ -208,7 +208,9 @@ def _say(done: Mapping[str, Any]) -> None:
         if one["others"] and not one["rows"]:
             OUT.print(f"not traded then: {_named(one)}: its {one['others']:,} lines are of others", markup=False)
         if one["replaces"]:
-            OUT.print(f"{_named(one)} was changed by its publisher: {_changes(one)}", markup=False)
+            lost = one["replaces"] == one["sha256"]  # the same bytes as before
+            why = "had rows that the disk has lost since" if lost else "was changed by its publisher"
+            OUT.print(f"{_named(one)} {why}: {_changes(one)}", markup=False)
             for text in one["examples"]:
                 OUT.print(f"    {text}", markup=False)
     for symbol, dates in done["missing"].items():

@@ -21,7 +21,8 @@ BECAME = {
     "remade": "dl transform and dl compact (or the daemon) make it again from what it was made of",
     "restored": "its twin in tables/ took its place",
     "dropped": "what was made of it is in the tables",
-    "lost": "its rows are lost: dl gaps names the hole; dl replay fills it while frames are kept",
+    "lost": "its rows are lost: dl gaps names the hole; dl gaps --repair asks for them again, dl import takes the file"
+    " that they came of again, dl replay fills it while frames are kept",
     "left": "the file is right and the manifest is not: run dl rebuild",
     "held": "nothing was changed, for too many are broken at once: is every disk mounted? run it again for these",
     "": "nothing was changed",

@@ -19,6 +19,7 @@ from collectors.budget import REPAIR
 from collectors.exchanges import binance
 from collectors.exchanges.binance import history
 from collectors.repair import Scope
+from collectors.repair_plan import Sources
 from collectors.replay import replay
 from compactor.config import CompactorConfig
 from compactor.service import compact_once
@@ -29,6 +30,7 @@ from lake.errors import LakeError, WrongQuestion
 from lake.rows import SessionRow
 from lake.verify import verify_lake
 from lake.writer import LakeWriter
+from market.history import Offer
 from market.session import Coverage, Endpoint, Gap
 from market.times import DAY, HOUR, MINUTE, MS, SECOND
 from runtime.workers import InlineExecutor
@@ -563,6 +565,28 @@ def test_a_hole_in_candles_of_five_minutes_is_not_closed_by_those_of_one(tmp_pat
     (closed,), left = repair.close(lake.writer, gaps, told, now)
     assert (closed.state, closed.source, left) == ("repaired", "archive", [])
     assert "2 rows came that were missing" in closed.detail
+    lake.close()
+
+
+@pytest.mark.parametrize(
+    "kind, own",
+    [("funding_rate", {"rate": "0.1", "interval_s": 28_800, "rate_kind": "ratio"}), ("mark_price", {"mark": "1"})],
+)
+def test_a_gap_of_what_is_told_by_its_time_has_its_verdict(tmp_path: Path, kind: str, own: dict[str, object]):
+    """Its time is its key: the table was asked for it twice, which it refuses."""
+    lake = TestLake(tmp_path / "lake")
+    rows = [{name: trade(at, "1", "1")[name] for name in COMMON} for at in (T0, T0 + HOUR, T0 + 2 * HOUR)]
+    own = own | {"source": "rest"}
+    lake.part(kind, [row | own | {"session": f"n-{n}-{n}"} for row, n in zip(rows, (1, 9, 1), strict=True)])
+    lake.cover(T0, T0 + 2 * HOUR, kind=kind)
+    lake.gap(T0 + MINUTE, T0 + 2 * HOUR - MINUTE, kind=kind, session="n-1-1", gap_id="g")
+    past = SessionRow(session="n-9-9", **STREAM, source="history", url="x", opened_at=T0 + DAY, closed_at=T0 + DAY)
+    covered = Coverage(**STREAM, kind=kind, symbol=SYMBOL, session="n-9-9", ts_from=T0, ts_to=T0 + 2 * HOUR)
+    lake.writer.record(sessions=[past], coverage=[covered], now=T0 + DAY)
+    told = Sources(offers={kind: Offer(width=DAY, grain=SECOND)})
+    (closed,), left = repair.close(lake.writer, lake.writer.manifest.gaps(), told, T0 + 2 * DAY)
+    assert (closed.state, closed.source, left) == ("repaired", "rest", [])
+    assert "1 rows came that were missing" in closed.detail
     lake.close()
 
 

@@ -276,3 +276,14 @@ def test_candles_that_the_disk_lost_are_asked_for_where_those_that_came_were_min
         assert (len(made.steps), len(made.left)) == (steps, 1 - steps)
         again = msgspec.structs.replace(had, session="again", at=NOW)
         assert plan([gap], SOURCES, Known(asked=[had, again]), NOW).asked == (gap,)
+
+
+def test_what_the_disk_lost_of_all_symbols_is_of_those_that_had_been_asked_for():
+    gap = Gap("f", *MARKET, "agg_trade", "*", T0, T0 + HOUR, None, None, "bitrot", "checksum", "open", None, NOW)
+    had = Asked("agg_trade", "A", Interval(T0 - HOUR, T0 + DAY), "archive", "past", NOW - HOUR)
+    (step,) = plan([gap], SOURCES, Known(asked=[had]), NOW).steps
+    assert [part.symbol for part in step.parts] == ["A"]
+    again = msgspec.structs.replace(had, session="again", at=NOW)
+    assert plan([gap], SOURCES, Known(asked=[had, again]), NOW).asked == (gap,)
+    cut = msgspec.structs.replace(gap, cause="disconnect")
+    assert "cannot be told" in plan([cut], SOURCES, Known(asked=[had]), NOW).left[0].why
