@@ -114,7 +114,9 @@ def stopped(
         return {}
     seconds = source.polls.seconds(kind) if kind in ASKED_FOR and kind != CANDLE else None
     least = round((seconds or 0) * SECOND * LATE)
-    return {one: stops[one] for one in (*symbols, EVERY_SYMBOL) if one in stops and now - stops[one].ts_event >= least}
+    held = {one: stops[one] for one in (*symbols, EVERY_SYMBOL) if one in stops}
+    # our clock may be behind that of the venue, or have been set back: then nobody knows how long ago it was
+    return {one: stop for one, stop in held.items() if abs(now - stop.ts_event) >= least}
 
 
 async def poll(

@@ -132,3 +132,15 @@ def test_a_source_that_names_candles_is_asked_for_them_and_a_restart_goes_on_whe
     spot = SourceConfig(exchange=venue, market_type="spot", symbols=[symbol], kinds=["kline"])
     assert "kline" not in polling.kinds(adapter, spot), "a stream tells them"
     assert polling.stopped(adapter, spot, "kline", stops, [symbol], NOW) == stops
+
+
+def test_what_is_polled_is_not_late_within_a_few_intervals_and_may_be_where_the_clock_was_set_back():
+    adapter = exchanges.load("binance")
+    polls = {"open_interest_seconds": 60}
+    source = SourceConfig(
+        exchange="binance", market_type="linear", symbols=["BTCUSDT"], kinds=["open_interest"], polls=polls
+    )
+    for ago, late in ((179, False), (-179, False), (180, True), (-180, True)):
+        stops = {"BTCUSDT": Resume(NEWEST, None, "n-1-1", "stopped")}
+        found = polling.stopped(adapter, source, "open_interest", stops, ["BTCUSDT"], NEWEST + ago * SECOND)
+        assert found == (stops if late else {}), ago

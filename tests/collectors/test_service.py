@@ -114,6 +114,21 @@ async def test_mergers_are_told_where_a_stream_of_all_symbols_stopped(
     assert [gap for gap in writer.manifest.gaps() if gap.symbol == EVERY_SYMBOL] == [grows]
 
 
+async def test_what_was_missed_by_a_restart_is_said_where_the_clock_is_behind_the_last_event(
+    monkeypatch: pytest.MonkeyPatch, writer: LakeWriter
+) -> None:
+    clock = ManualClock(T0)
+    made = service(monkeypatch, writer, clock, [[b"ack", t(1, 0), q(9, 0)], 30.0, [t(2, 30_000), q(10, 30_000)]])
+    await collect(made, clock, 40.0)
+    behind = ManualClock(T0 + 5 * SECOND)
+    again = service(monkeypatch, writer, behind, [[b"ack", t(5, 60_000), q(12, 60_000)], 30.0])
+    await collect(again, behind, 20.0)
+    gaps = sorted(writer.manifest.gaps(), key=lambda gap: gap.kind)
+    assert [(gap.kind, gap.cause, gap.ts_from - T0, gap.id_from, gap.id_to) for gap in gaps] == [
+        ("quote", "stopped", 30 * SECOND, None, None), ("trade", "stopped", 30 * SECOND, 3, 5),
+    ]  # fmt: skip
+
+
 async def test_what_is_received_is_sealed_when_it_returns(monkeypatch: pytest.MonkeyPatch, writer: LakeWriter) -> None:
     clock = ManualClock(T0)
     made = service(monkeypatch, writer, clock, [[b"ack", t(1, 0), q(9, 0)], 30.0, [t(2, 30_000), q(10, 30_000)]])
