@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 import msgspec
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,7 +16,7 @@ from compactor import bars_job, deleting, merge_job, tidy, view
 from compactor.config import CompactorConfig
 from compactor.recertify import recertify
 from compactor.service import CompactorService, compact_once, parked
-from lake import backup, bars, checks, durable, layout, links, merge, parquet, tables
+from lake import backup, bars, checks, durable, layout, links, merge, parquet, sources, tables
 from lake.errors import ManifestBusy, StorageFailed
 from lake.publish import Placement, publish
 from lake.rows import SegmentRow
@@ -342,6 +343,63 @@ def test_a_daily_file_that_is_another_one_by_now_goes_into_no_revision(lake):
     (failure,) = compact(lake, LATER + 2 * HOUR).failures
     assert "SHA-256" in failure
     assert day_files(lake)["BTCUSDT"] == file
+
+
+@pytest.mark.parametrize("work", ["merge_hour", "hour_bars", "final_bars"])
+def test_trades_that_are_others_by_now_go_into_no_hour_and_into_no_bars(lake, work):
+    rows = ticks("BTCUSDT", range(30))
+    parts = [lake.part("trade", some).path for some in (rows[:20], rows[20:])]
+    for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
+        lake.part(kind, bars_of(rows[:20], width))
+    lake.writer.publish(cursors={"bars/binance/linear": T0 + HOUR}, now=T0)
+    before = lake.writer.manifest.files("bar_1m")
+
+    def happens():
+        """A file is whole, its pages are right, and it is another one."""
+        held = {path.relative_to(lake.root).as_posix() for path in lake.root.glob("[hv]*/**/trade-*.parquet")}
+        path = lake.root / (parts[0] if work == "merge_hour" else held.difference(parts).pop())
+        pq.write_table(pq.ParquetFile(path, memory_map=False).read().slice(1), path)
+
+    if work == "merge_hour":
+        happens()
+    maker = merge_job.close_day if work == "final_bars" else merge_job.merge_hour
+    executor = InlineExecutor() if work == "merge_hour" else Meanwhile(maker, happens)
+    now = LATER if work == "final_bars" else T0 + 2 * HOUR
+    (failure,) = compact_once(lake.writer, executor, now, CONFIG).failures
+    assert "SHA-256" in failure
+    assert lake.writer.manifest.files("bar_1m") == before
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_gap_that_still_grows_one_within_a_microsecond_and_one_of_all_are_gaps_of_bars(lake, closed):
+    rows = ticks("BTCUSDT", range(30))
+    parts = [rows[:20], rows[20:]]
+    for some in parts:
+        lake.part("trade", some)
+    for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
+        lake.part(kind, bars_of(rows[:20], width))
+    lake.writer.publish(cursors={"bars/binance/linear": T0 + HOUR}, now=T0)
+    lake.cover(T0, END)
+    lake.gap(T0 + 5 * MINUTE, T0 + 5 * MINUTE)
+    lake.gap(T0 + 27 * MINUTE + 1, None)
+    lake.gap(T0 + 11 * MINUTE, T0 + 12 * MINUTE, symbol="*")
+    lake.part("quote", [quote(T0 + 3 * MINUTE + n, str(90 + n), "100", n) for n in range(5)])
+    assert compact(lake, LATER if closed else T0 + 2 * HOUR).failures == []
+    (file,) = lake.writer.manifest.files("bar_1m")
+    assert file.level == ("day" if closed else "hour")
+    assert pl.Series(parquet.read(lake.root / file.path)["gap"]).arg_true().to_list() == [5, 11, 27, 28, 29]
+    assert parquet.read(lake.root / file.path)["bid"].to_pylist()[3] == 94.0, "the last one"
+
+
+def test_bars_of_a_day_whose_trades_count_no_more_are_gone(lake):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(9)))
+    compact(lake)
+    old = day_files(lake)["BTCUSDT"]
+    assert list(day_files(lake, "bar_1m")) == ["BTCUSDT"]
+    lake.day("trade", ticks("BTCUSDT", range(9), condition="void"), remove=[old.path], symbol="BTCUSDT", revision=1)
+    lake.writer.publish(cursors={sources.bars_due(**STREAM, date=date_of(T0)): 1}, now=LATER)
+    assert compact(lake, LATER + HOUR).bars == 1
+    assert [lake.writer.manifest.files(kind) for kind in ("bar_1s", "bar_1m")] == [[], []]
 
 
 def test_a_flipped_bit_stops_its_day_only_and_is_parked_after_three_failures(lake):
@@ -737,6 +795,38 @@ def test_bars_that_were_made_of_an_hour_when_it_was_over_stay_until_more_of_it_c
     assert compact(lake, over).changed
     (row,) = lake.writer.manifest.files("bar_1m")
     assert (row.level, row.rows) == ("hour", 30)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_a_minute_that_holds_more_than_is_read_at_once_is_read_to_its_end(lake, monkeypatch, rows):
+    monkeypatch.setattr(bars_job, "SPAN_ROWS", rows)
+    made = ticks("BTCUSDT", range(150), every=4 * SECOND)
+    in_hours(lake, "trade", made)
+    lake.part("quote", [quote(T0 + n * SECOND, "99", "100", n) for n in range(90)])
+    lake.cover(T0, END)
+    assert compact(lake).failures == []
+    file = day_files(lake, "bar_1m")["BTCUSDT"]
+    held, wanted = parquet.read(lake.root / file.path), bars_of(made, MINUTE)
+    names = ["window_start", "open", "high", "low", "close", "volume_base", "trade_count"]
+    assert held.select(names).equals(wanted.select(names))
+    assert held.column("bid").null_count == held.num_rows - 2
+
+
+@pytest.mark.parametrize("wrong", ["bars_from_trades", "fold"])
+def test_bars_that_count_what_there_is_not_are_not_published(lake, monkeypatch, wrong):
+    in_hours(lake, "trade", ticks("BTCUSDT", range(20)))
+    real = getattr(bars, wrong)
+
+    def doubled(*arguments, **options):
+        made = real(*arguments, **options)
+        count = pc.multiply(made.column("trade_count"), 2)
+        return made.set_column(made.schema.get_field_index("trade_count"), "trade_count", count)
+
+    monkeypatch.setattr(bars, wrong, doubled)
+    (failure,) = compact(lake).failures
+    assert "of 20 trades" in failure
+    assert lake.writer.manifest.files("bar_1m") == []
+    assert [path for path in tree(lake) if "bar_1" in path] == []
 
 
 def test_a_day_without_a_counted_trade_has_no_bars_and_is_not_planned_again(lake):
