@@ -760,22 +760,24 @@ def test_jobs_and_results_can_travel_to_other_processes(lake):
     assert (summary.days, summary.bars, summary.failures) == (1, 1, [])
 
 
-def test_an_hours_bars_are_rewritten_with_its_late_trades(lake):
-    rows = ticks("BTCUSDT", range(30))
+@pytest.mark.parametrize("hour", [0, 5])
+def test_an_hours_bars_are_rewritten_with_its_late_trades(lake, hour):
+    start = T0 + hour * HOUR
+    rows = ticks("BTCUSDT", range(30), start)
     lake.part("trade", rows[:20])
     for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
         lake.part(kind, bars_of(rows[:20], width), revision=0)
     lake.part("trade", rows[20:])
     lake.cover(T0, END)
-    lake.writer.publish(cursors={"bars/binance/linear": T0 + HOUR}, now=T0)
-    compact(lake, T0 + 2 * HOUR)
+    lake.writer.publish(cursors={"bars/binance/linear": start + HOUR}, now=T0)
+    compact(lake, start + 2 * HOUR)
     for kind, width in (("bar_1s", SECOND), ("bar_1m", MINUTE)):
         (row,) = lake.writer.manifest.files(kind)
         assert (row.level, row.revision) == ("hour", 1)
         made = parquet.read(lake.root / row.path)
         assert made.drop("revision").equals(bars_of(rows, width).drop("revision"))
     before = dump(lake)
-    compact(lake, T0 + 2 * HOUR)
+    compact(lake, start + 2 * HOUR)
     assert dump(lake) == before
 
 
