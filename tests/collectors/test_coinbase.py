@@ -169,7 +169,7 @@ def test_a_missing_message_leaves_the_connection_and_no_row_chains_over_it():
     made.receive(book(0, "snapshot"), NOW)
     assert made.books_out_of_sync() == []
     (row,) = made.receive(book(1, at=NOW + 10), NOW)
-    assert (row.prev_id, row.last_id, row.flags) == (NOW, NOW + 10, ())
+    assert (row.prev_id, row.last_id, row.flags) == (NOW - 1, NOW + 10, ())
     row, leave = made.receive(book(3, at=NOW + 20), NOW)
     assert (row.prev_id, row.last_id, row.flags) == (NOW + 19, NOW + 20, ("gap_before",))
     assert (leave.cause, leave.detail) == ("messages_missing", "sequence_num went from 1 to 3")
@@ -227,55 +227,15 @@ def test_books_of_two_connections_chain_by_the_engines_times_and_say_the_same():
     assert held.tick(NOW + MINUTE) == []
 
 
-def levels(number, what, at, *told):
-    """`told` are (side, price, quantity)."""
-    made = [
-        {"side": side, "event_time": stamp(at), "price_level": price, "new_quantity": qty} for side, price, qty in told
-    ]
-    return message("l2_data", number, [{"type": what, "product_id": "BTC-USD", "updates": made}], at)
-
-
-WHOLE = [("bid", "1.0", "3"), ("bid", "11.0", "4"), ("offer", "12.0", "5")]
-
-
-@pytest.mark.parametrize(
-    "at, told, new",
-    [
-        (NOW, [("bid", "1.0", "3"), ("offer", "13.0", "0")], False),
-        (NOW - 50, [("offer", "12.0", "5")], False),
-        (NOW, [("bid", "1.0", "3"), ("offer", "12.0", "6")], True),
-        (NOW, [("bid", "12.0", "5")], True),
-        (NOW, [("bid", "1.0", "0")], True),
-        (NOW + 1, [("bid", "1.0", "3")], True),
-    ],
-    ids=["it holds", "it holds since before", "another size", "another side", "a level is gone", "later"],
-)
-def test_a_change_that_the_whole_before_it_holds_is_no_row(at, told, new):
+def test_a_whole_stands_right_before_its_time_and_ids_rise_behind_it():
+    """What comes with its time may be what it holds or news: both connections tell it under that time."""
     made, _ = session(["book_delta"])
-    made.receive(levels(0, "snapshot", NOW, *WHOLE), NOW)
-    found = made.receive(levels(1, "update", at, *told), NOW)
-    assert [row.last_id for row in found] == ([NOW + 1] if new else [])
-    (row,) = made.receive(levels(2, "update", NOW + 100, ("bid", "1.0", "0")), NOW)
-    assert (row.prev_id, row.flags, sum(made.ignored.values())) == (NOW + new, (), not new)
-
-
-def test_a_change_behind_another_is_a_row_though_the_whole_says_the_same():
-    made, _ = session(["book_delta"])
-    changes = [("bid", "1.0", "2")], [("bid", "1.0", "3")]
-    frames = [
-        levels(0, "snapshot", NOW, *WHOLE),
-        *(levels(n, "update", NOW, *told) for n, told in enumerate(changes, 1)),
-    ]
-    assert [row.last_id for frame in frames for row in made.receive(frame, NOW)] == [NOW, NOW + 1, NOW + 2]
-
-
-def test_a_loss_shows_behind_a_change_that_is_no_row():
-    made, _ = session(["book_delta"])
-    made.receive(levels(0, "snapshot", NOW, *WHOLE), NOW)
-    made.receive(levels(1, "update", NOW + 1, ("", "", "")), NOW)
-    assert made.receive(levels(2, "update", NOW, *WHOLE[:1]), NOW) == ()
-    (row,) = made.receive(levels(3, "update", NOW + 9, ("bid", "1.0", "9")), NOW)
-    assert row.flags == ("gap_before",)
+    times = ("snapshot", NOW), ("update", NOW), ("update", NOW), ("snapshot", NOW + 9), ("update", NOW + 5)
+    rows = [made.receive(book(n, what, at=at), NOW)[0] for n, (what, at) in enumerate(times)]
+    assert [row.ts_event for row in rows] == [at for _, at in times]
+    assert [row.last_id for row in rows] == [NOW - 1, NOW, NOW + 1, NOW + 8, NOW + 10]
+    assert [row.prev_id for row in rows] == [None, NOW - 1, NOW, None, NOW + 8]
+    assert made.books_out_of_sync() == []
 
 
 @pytest.mark.parametrize("first", ["its whole", "the change"])
@@ -295,6 +255,7 @@ def test_what_a_joining_connection_was_told_twice_is_one_row(first):
     order = [older[0], joining[0], older[1]] if first == "its whole" else [older[0], older[1], joining[0]]
     new = [row for row in [*order, *joining[1:], older[2]] if held.merge(row)]
     assert [row.last_id for row in new if not row.flags] == [NOW, NOW + 50]
+    assert len({row.last_id for row in new}) == len(new), "none takes the place of another in the table"
     assert [gap for gap in held.tick(NOW + MINUTE) if gap.state == "open"] == []
 
 

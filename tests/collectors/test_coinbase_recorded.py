@@ -70,7 +70,7 @@ def test_books_chain_from_their_whole_on_and_never_cross(learned):
         assert not book.crossed
     assert [row.flags for row in rows].count(("snapshot",)) == 2
     assert [row.flags for row in rows].count(()) == 211
-    assert all(row.last_id == row.ts_event for row in rows), "the engine's times rise"
+    assert all(row.last_id == row.ts_event - len(row.flags) for row in rows), "the engine's times rise"
     assert len(books["BTC-USD"].bids) > 1_000
     held = merger_maker(VENUE, "spot")("book_delta")
     assert all(held.merge(row) for row in rows)

@@ -6,14 +6,13 @@ the row's `last_id`, and where it does not rise the id is one above the one befo
 product's message before on the same connection, whose messages are counted, so that nothing lies between them. After a
 loss it is `last_id` - 1: the hole in the ids is then the hole in time.
 
-What was on its way when a connection subscribed may come behind the whole that holds it: such a change is no row, since
-no later id may be given to what another connection tells under its own time.
+A whole stands a microsecond before its time: a change of that time may have been on its way when the connection
+subscribed, and is the row that another connection tells, which no whole takes the place of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -55,33 +54,14 @@ def _newest(updates: Sequence[wire.Level], publish: int) -> int | None:
     return newest if newest >= publish - PAST // 2 else publish
 
 
-class _Whole(NamedTuple):
-    """A whole book: its time (us) and its sides."""
-
-    time: int
-    sides: tuple[msgspec.Raw, msgspec.Raw]
-
-    def holds(self, changes: Sequence[wire.Level], time: int) -> bool:
-        """Whether changes that are no later than it say nothing else than it does."""
-        return time <= self.time and all(map(self._says, changes))
-
-    def _says(self, level: wire.Level) -> bool:
-        side, price = bytes(self.sides[wire.BOOK_SIDES[level.side]]), f'["{level.price_level}",'
-        if level.new_quantity.strip("0."):
-            return f'{price}"{level.new_quantity}"]'.encode() in side
-        return price.encode() not in side
-
-
 class _Placed:
-    """One product's book, and up to which loss of its connection it was told. `whole` is what it began with, as long as
-    no change of it is a row.
-    """
+    """One product's book, up to which loss of its connection it was told, and the time (us) of its newest message."""
 
-    __slots__ = ("book", "losses", "state", "whole")
+    __slots__ = ("book", "losses", "state", "told")
 
     def __init__(self, state: StreamState, book: StreamedBook, losses: int) -> None:
         self.state, self.book, self.losses = state, book, losses
-        self.whole: _Whole | None = None
+        self.told = 0
 
 
 class _Books:
@@ -114,20 +94,19 @@ class _Books:
             reason = "no known type, or levels that are no [price, quantity] texts" if timed else "impossible time"
             return Rejected(reason, number, name)
         session.heard(at.state, ts_recv, publish)
-        if event.type == wire.CHANGE and at.whole is not None and at.whole.holds(event.updates, time):
-            return None
         follows, at.losses, before = at.losses == session.losses, session.losses, book.last
         flags: tuple[str, ...] = SNAPSHOT
-        previous, at.whole = None, _Whole(time, levels) if event.type == wire.WHOLE else None
+        previous, newest = None, -1 if before is None else max(before, at.told)
         if event.type == wire.WHOLE:
-            anew = before is not None and time <= before and (not book.known or time < before)
-            last = before + 1 if anew and before is not None else time
-            if not book.begin(last, ts_recv):
+            if time == newest and book.known:
                 return None
+            last = max(time - 1, newest + 1)
+            book.begin(last, ts_recv)
         else:
-            last = time if before is None or time > before else before + 1
+            last = time if before is None or time > before else newest + 1
             previous = before if follows or before is None else last - 1
             flags = book.update(last, follows=follows, now=ts_recv)
+        at.told = max(at.told, time)
         return BookDelta(
             event.product_id, name, time, publish, ts_recv, session.session_id, number, item, "ws", *levels, None,
             last, previous, None, flags,
