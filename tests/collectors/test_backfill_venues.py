@@ -38,8 +38,8 @@ BROUGHT = [
 ]  # fmt: skip
 
 
-def same(venue, market, kinds, kills=0):
-    """Whether the lake has exactly what the venue had; rows of one moment may be twice after a kill."""
+def same(venue, market, kinds, kills=0, again=8):
+    """Whether the lake has exactly what the venue had; so many rows may be twice after a kill."""
     for book in venue.books(market):
         for kind in kinds:
             found = venue.events(kind, book.symbol)
@@ -55,7 +55,7 @@ def same(venue, market, kinds, kills=0):
                 step = 8 * HOUR if kind == "funding_rate" else 5 * MINUTE
                 wanted = [at for at in range(SPAN[0] - SPAN[0] % step, SPAN[1], step) if at >= SPAN[0]]
             assert got == wanted, kind
-            assert len(found) <= len(got) + 8 * kills
+            assert len(found) <= len(got) + again * kills
 
 
 @pytest.mark.parametrize("name, market, kinds", BROUGHT)
@@ -77,7 +77,8 @@ async def test_everything_comes_once_over_kills_and_bad_answers(tmp_path: Path, 
                 break
         assert kills > 1
         assert not done.failed
-        same(venue, market, kinds, kills)
+        # of OKX's trades half a page is asked for again: what comes before it may be told behind it
+        same(venue, market, kinds, kills, 8 + 60 // 2 if name == "okx" else 8)
         silences = [one.came for one in venue.asked if one.status == 429]
         assert len(silences) == 1
         assert not [one for one in venue.asked if silences[0] < one.left < silences[0] + 38 * SECOND]

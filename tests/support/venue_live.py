@@ -36,7 +36,9 @@ class Venue(msgspec.Struct, frozen=True):
     futures: list[str]
     """Kinds."""
     lost: list[tuple[str, str]]
-    """(market, symbol) of the books that lose two updates."""
+    """(market, symbol) of the books that lose updates."""
+    updates: int = 2
+    """How many: a checksum shows those of the best levels only, and two may have been behind them."""
     connections: int = 3
     silent: str = "(?!)"
     """A pattern of the streams that may have told nothing yet."""
@@ -88,7 +90,7 @@ class Venue(msgspec.Struct, frozen=True):
             with collecting(config, port):
                 wait_for("books in sync", lambda: self.in_sync(port))
                 for market, symbol in self.lost:
-                    exchange.fault("drop_ids", market=market, kind="book_delta", symbol=symbol, count=2)
+                    exchange.fault("drop_ids", market=market, kind="book_delta", symbol=symbol, count=self.updates)
                 wait_for("losses", lambda: all(self.reports(port)[market]["gaps"] >= 1 for market, _ in self.lost))
                 wait_for("books in sync again", lambda: self.in_sync(port))
                 wait_for("rows of all that is collected", lambda: self.told(lake))

@@ -22,7 +22,7 @@ FUTURES = ["trade", "book_delta", "contract", "mark_price", "liquidation", "open
 BOOKS = {"spot": "book.25", "linear": "book", "inverse": "book"}
 LOST = [("linear", "PF_XBTUSD"), ("spot", "BTC/USDT")]
 VENUE = Venue(
-    "kraken", MARKETS, SPOT, FUTURES, LOST, silent=".*liquidation|instrument$",
+    "kraken", MARKETS, SPOT, FUTURES, LOST, updates=30, silent=".*liquidation|instrument$",
     more={"spot": {"channels": {"book_delta": BOOKS["spot"]}}},
 )  # fmt: skip
 
