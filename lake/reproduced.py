@@ -308,11 +308,15 @@ class Comparison:
         """Which rows a gap says are lost."""
         mine = pl.lit(value=True) if gap.symbol == EVERY_SYMBOL else pl.col("symbol") == gap.symbol
         seq = kinds.kind(self.kind).seq
-        if gap.id_from is not None and gap.id_to is not None and seq is not None:
-            # a gap that ends with a whole book ends before its number, of which the whole has what the update told
-            last = gap.id_to if gap.id_to in self.wholes else gap.id_to - 1
-            return (mine & pl.col(seq).is_between(gap.id_from, last)).fill_null(value=False)
         at = pl.col("ts_event")
+        if gap.id_from is not None and gap.id_to is not None and seq is not None:
+            inside = pl.col(seq).is_between(gap.id_from, gap.id_to - 1)
+            if gap.id_to in self.wholes:
+                # a gap that ends with a whole book ends before its number, of which the whole has what the update told,
+                # and a whole that stands before its time has that of the next one too
+                at_once = at < (gap.ts_to or 0)
+                inside |= (pl.col(seq) == gap.id_to) | ((pl.col(seq) == gap.id_to + 1) & at_once)
+            return (mine & inside).fill_null(value=False)
         later = pl.lit(value=True) if gap.ts_to is None else at <= gap.ts_to
         return mine & (at >= gap.ts_from) & later
 

@@ -230,14 +230,21 @@ def whole(n: int, last: int, conn: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "newest, last, first, state, found",
-    [(16, 16, 13, "open", []), (16, 15, 13, "open", [ABSENT]), (15, 15, 15, "empty", [])],
+    "newest, last, first, end, state, found",
+    [
+        (16, 16, 13, (16, 0), "open", []),
+        (16, 15, 13, (16, 0), "open", [ABSENT]),
+        (16, 15, 13, (15, 1), "open", []),
+        (16, 15, 13, (15, 0), "open", [ABSENT]),
+        (15, 15, 15, (15, 0), "empty", []),
+    ],
 )
 def test_the_update_whose_number_a_whole_book_has_is_lost_with_the_gap_that_ends_there(
-    tmp_path: Path, newest: int, last: int, first: int, state: GapState, found: list[str]
+    tmp_path: Path, newest: int, last: int, first: int, end: tuple[int, int], state: GapState, found: list[str]
 ) -> None:
     """A crash took lines whose frames are there; the book went on with a whole one, and nothing had moved meanwhile.
-    Where one update was lost, and the whole has its number, the gap is one of nothing.
+    Where one update was lost, and the whole has its number, the gap is one of nothing. Where the whole's number is one
+    below the update of its time (Coinbase), the gap has that time.
     """
     root, url = tmp_path / "lake", "wss://fstream.binance.com/stream"
     lines = [
@@ -251,8 +258,8 @@ def test_the_update_whose_number_a_whole_book_has_is_lost_with_the_gap_that_ends
         replay([source], *proven.MARKET, writer, CollectorsConfig(node="box"), NOW)
         transform_once(writer, InlineExecutor(), NOW, TransformerConfig())
         at = written.T0 + 14 * proven.SECOND
-        gap = Gap("crash", *proven.MARKET, "book_delta", "BTCUSDT", at, at + 2 * proven.SECOND, first, newest, "crash",
-                  "ids", state, "box-1-1", NOW, None if state == "open" else NOW)  # fmt: skip
+        gap = Gap("crash", *proven.MARKET, "book_delta", "BTCUSDT", at, at + 2 * proven.SECOND + end[1], first, end[0],
+                  "crash", "ids", state, "box-1-1", NOW, None if state == "open" else NOW)  # fmt: skip
         writer.record_gaps([gap])
     kept = pa.array([12, 18] if first == 13 else [12, 14, 18])
     rewrite(root, "book_delta", lambda table: table.filter(
