@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from lake.lost import ROTTEN
 from market.history import Absent, Offer
 from market.session import EVERY_SYMBOL, Coverage, Gap
 from market.times import MINUTE, Interval, covers, intersect, subtract, text, union
@@ -22,7 +23,6 @@ MARGIN = 15 * MINUTE
 """How much less than the venue's reach is asked for: what waits for its turn grows older."""
 FOREVER = 2**62
 CANDLE = "kline"
-ROTTEN = "bitrot"
 LOST = frozenset({ROTTEN, "altered_segment", "unreadable_segment"})
 """Causes of gaps of what was stored already: what was brought in before they were found is no repair."""
 DELETED = "deleted"

@@ -20,6 +20,7 @@ from lake.checks import REPARSES
 from lake.errors import CommitConflict
 from lake.layout import meta_path
 from lake.links import link_of
+from lake.lost import ROTTEN
 from lake.rows import FILES, CheckRow, FileRow, SegmentRow
 from lake.scrub import Target, Verdict, examine
 from lake.writer import LakeWriter
@@ -174,7 +175,7 @@ def _beyond_raw(writer: LakeWriter, row: FileRow, now: int) -> list[Gap]:
             gap_id=f"{_name(row)}-{span.start}",
             exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or EVERY_SYMBOL,
             ts_from=span.start, ts_to=span.end, id_from=None, id_to=None,
-            cause="bitrot", proof="checksum", state="open", session=None, detected_at=now,
+            cause=ROTTEN, proof="checksum", state="open", session=None, detected_at=now,
             detail=f"{row.path} is made again from raw segments, which do not have all of it",
         )
         for span in spans
@@ -193,6 +194,6 @@ def _gap(row: FileRow, verdict: Verdict, now: int) -> Gap:
         exchange=row.exchange, market_type=row.market_type, kind=row.kind, symbol=row.symbol or EVERY_SYMBOL,
         ts_from=row.ts_min, ts_to=row.ts_max + 1,
         id_from=row.seq_min if known else None, id_to=(row.seq_max or 0) + 1 if known else None,
-        cause="bitrot", proof="checksum", state="open", session=None, detected_at=now,
+        cause=ROTTEN, proof="checksum", state="open", session=None, detected_at=now,
         detail=f"{row.path}: {REASON[verdict]}; {row.rows} rows; its raw segments are gone, frames may be replayed",
     )  # fmt: skip

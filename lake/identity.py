@@ -45,6 +45,15 @@ def anonymous(kind: str) -> pl.Expr:
     return told.alias(ANONYMOUS)
 
 
+def in_sql(kind: str, table: str) -> list[str]:
+    """The identity in SQL, of the rows of `table` of one market: what is equal in all of these is one event."""
+    declared = kinds.kind(kind)
+    nameless = " AND ".join(f"{table}.{name} IS NULL" for name in tables.identity_columns(kind)) or "false"
+    told = [f"{table}.{name}" for name in ("symbol", *declared.key)]
+    told += [f"CASE WHEN NOT {table}.ts_estimated THEN {table}.ts_event END"] if declared.renumbered else []
+    return told + [f"CASE WHEN {nameless} THEN {table}.{name} END" for name in kinds.PROVENANCE]
+
+
 def hashed(kind: str) -> pl.Expr:
     """`#hash` of a row's identity."""
     return _hashed(kind, times(kind)).alias(HASH)

@@ -17,7 +17,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lake import layout, sql_features, sql_plan, sql_views, tables
+from lake import identity, layout, sql_features, sql_plan, sql_views, tables
 from lake.errors import CorruptFile, TooMuch
 from lake.sql_features import Catalog, quoted
 from lake.sql_views import MARKET
@@ -280,15 +280,12 @@ def _hot(source: Source, parquet: str) -> str:
     kept = kind(name)
     columns = ", ".join(f'h."{column}"' for column in tables.schema(name).names)
     if name in BARS:
-        keys, order = [*MARKET, "window_start"], "h.revision DESC, h.trade_count DESC"
+        alike, order = ["h.symbol", "h.window_start"], "h.revision DESC, h.trade_count DESC"
     else:
-        ids = tables.identity_columns(name)
-        anonymous = " AND ".join(f"h.{column} IS NULL" for column in ids) or "false"
-        keys = [*MARKET, *kept.key, *(f"CASE WHEN {anonymous} THEN h.{column} END" for column in PROVENANCE)]
-        keys += ["CASE WHEN NOT h.ts_estimated THEN h.ts_event END"] if kept.renumbered else []
+        alike = identity.in_sql(name, "h")
         way = " DESC NULLS LAST" if kept.keep == "last" else " ASC NULLS FIRST"
         order = ", ".join(f"h.{column}{way}" for column in ("ts_recv", *PROVENANCE))
-    identity = ", ".join(key if key.startswith("CASE") else f"h.{key}" for key in keys)
+    keys = ", ".join(("h.exchange", "h.market_type", *alike))
     low, high = source.span
     time = "window_start" if name in BARS else "ts_event"
     where = [] if low is None else [f"h.{time} >= make_timestamptz({low})"]
@@ -302,7 +299,7 @@ def _hot(source: Source, parquet: str) -> str:
         )
     return (
         f"SELECT {columns} FROM {parquet} h WHERE {' AND '.join(where) or 'true'} "
-        f"QUALIFY row_number() OVER (PARTITION BY {identity} ORDER BY {order}) = 1"
+        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
     )
 
 

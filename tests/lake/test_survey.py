@@ -121,7 +121,7 @@ def test_a_whole_file_with_the_name_of_another_is_told_of_and_not_taken_in(lake:
     (lake.root / row.path).rename(lake.root / other)
     made = made_anew(lake)
     assert [(one.severity, one.path) for one in made.findings] == [("error", other)]
-    assert made.findings[0].problem == "is not what its name says, its footer says 1 rows"
+    assert made.findings[0].problem == "is not what its name says"
     assert (made.adopted, states(lake.root)) == ([], {})
 
 
