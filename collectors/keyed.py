@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from collectors.holes import HANDOVER, IN_FLIGHT, RETIRED, Memory
 from collectors.line import Line
 from market.kinds import Event, Kline
-from market.session import EVERY_SYMBOL, Gap
+from market.session import EVERY_SYMBOL, Gap, Resume
 from market.times import MS
 
 
@@ -46,7 +46,7 @@ def _name(event: Any) -> tuple[object, ...]:
 NAMED: dict[str, Callable[[Any], tuple[object, ...]]] = {"trade": _name, "agg_trade": _name}
 """The same for kinds whose ids, where they do not follow each other by one, are names."""
 BOOK_SNAPSHOT = "book_snapshot"
-CANDLE, FORCED = "kline", "liquidation"
+CANDLE, FORCED, MARK = "kline", "liquidation", "mark_price"
 KEPT = 128, 160
 """Identities remembered a symbol, at least and at most: more than connections differ by, and little for thousands of
 symbols. What is told again later is let through, and the table's key decides. (Of open interest the last of one time
@@ -68,14 +68,17 @@ def _candle(event: Kline) -> int:
     return hash(said)
 
 
-def _no_closing_between(event: Event, line: Line, gap: Gap) -> bool:
+def _no_closing_between(event: Event, ts: int, line: Line, gap: Gap) -> bool:
     """Whether a candle opened where the last one closed, or before the interruption where there was none.
 
     A candle is an event at its closing only: an interruption into which no closing fell lost nothing. (Where a symbol
-    has candles of two intervals, one that opened just then speaks for both.)
+    has candles of two intervals, one that opened just then speaks for both.) Another session that tells one of before
+    the interruption, as Coinbase's whole of a hundred candles does, has told all since then.
     """
     if not isinstance(event, Kline):
         return False
+    if ts <= gap.ts_from and event.session != gap.session:
+        return True
     return event.open_time == line.ts + MS if line.ts else event.open_time <= gap.ts_from
 
 
@@ -162,6 +165,12 @@ class KeyedMerger(Memory):
                 self._between(line, since, now, RETIRED, line.session, now)
         return super().forget(named, now, told)
 
+    def follow(self, last: Mapping[str, Resume]) -> None:
+        """See Memory. A venue says the newest mark again to who subscribes: it is told by its time."""
+        super().follow(last)
+        if self.kind == MARK:
+            self.stored({symbol: stop.ts_event for symbol, stop in last.items()})
+
     def stored(self, times: Mapping[str, int]) -> None:
         """Symbol -> time (us) of a stored event, of a kind that is told by its time."""
         for symbol, time in times.items():
@@ -185,6 +194,6 @@ class KeyedMerger(Memory):
         """An event ends the interruption of its symbol, and that of a stream of all symbols."""
         if line is None or line.gap is None or (known and event.session == line.gap.session):
             return
-        self._resumed(line, event, ts, unbroken=known or _no_closing_between(event, line, line.gap))
+        self._resumed(line, event, ts, unbroken=known or _no_closing_between(event, ts, line, line.gap))
         line.session = event.session
         line.sessions.add(event.session)

@@ -7,7 +7,7 @@ from collectors.holes import HANDOVER, IN_FLIGHT, SETTLED
 from collectors.keyed import KEPT
 from collectors.merger import KeyedMerger, MonotonicMerger, merger
 from market.kinds import BookSnapshot, Contract, Kline, Liquidation, MarkPrice
-from market.session import EVERY_SYMBOL
+from market.session import EVERY_SYMBOL, Resume
 from market.times import MINUTE, MS, SECOND
 
 T = 1_785_701_700_000_000
@@ -199,6 +199,32 @@ def test_an_interruption_between_two_closings_of_candles_lost_none_and_one_over_
     held.merge(minute(next_one, "b-1-1"))
     (gap,) = held.tick(minute(9).ts_recv)
     assert (gap.gap_id, gap.state, gap.ts_to) == (begun.gap_id, state, minute(next_one).ts_event)
+
+
+@pytest.mark.parametrize("told", [(1, 3, 5, 8), (5, 8), (3, 6, 8), (8,)])
+def test_a_whole_of_candles_after_a_restart_shows_that_none_is_missing_where_it_begins_before_the_stop(told):
+    """Coinbase tells the last hundred to who subscribes, those without a trade not; the memory of what was told before
+    the restart is gone. One that begins behind the stop leaves out what is between.
+    """
+    held = KeyedMerger("coinbase", "spot", "kline", by_next=True)
+    held.resume({"A": Resume(minute(5).ts_event, None, "a-1-1", "stopped")})
+    (begun,) = held.tick(minute(8).ts_recv)
+    assert (begun.state, begun.ts_to) == ("open", None)
+    for n in told:
+        assert held.merge(minute(n, "b-1-1"))
+    (gap,) = held.tick(minute(9).ts_recv)
+    assert (gap.gap_id, gap.state) == (begun.gap_id, "open" if told == (8,) else "empty")
+    assert told != (8,) or gap.ts_to == minute(8).ts_event
+
+
+def test_the_mark_that_was_stored_last_is_a_copy_where_a_venue_says_it_again_after_a_restart():
+    held = made("mark_price")
+    held.resume({"A": Resume(mark(1).ts_event, None, "a-1-1", "stopped")})
+    (begun,) = held.tick(T + 2 * SECOND)
+    assert not held.merge(mark(1, "b-1-1"))
+    assert held.merge(mark(2, "b-1-1"))
+    (gap,) = held.tick(T + 60 * SECOND)
+    assert (gap.gap_id, gap.state) == (begun.gap_id, "empty")
 
 
 def test_an_interruption_of_candles_begins_where_its_session_was_last_heard():
