@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from collectors.holes import HANDOVER, RETIRED, SILENCE, SINGLE, Memory
-from collectors.led import LedMerger
 from collectors.links import TORN, Link, alive_until, had_by, taken_late, taken_on
 from collectors.routes import Route
 from market.session import Gap
@@ -45,10 +44,10 @@ class Departures:
         """Nothing more was wanted of a session, as of one that stopped: no gap. Where frames are read again others come
         after it, whose rows wait for nobody who is gone.
         """
-        for kind in link.by_kind():
+        for kind, symbols in link.by_kind().items():
             merger = self._route(kind).merger
-            if isinstance(merger, LedMerger):
-                self._found(merger.interrupt(link.session.session_id, [], cause, now))
+            if isinstance(merger, Memory):
+                self._found(merger.let_go(link.session.session_id, symbols, cause, now))
 
     def _interrupt(self, link: Link, cause: str, now: int, heard: int) -> None:
         """Streams that no other session is producing stand still: a candle's, while it forms, has no event yet. Those

@@ -9,8 +9,11 @@ import copy
 import hashlib
 
 from collectors.doubts import Unsettled
-from collectors.line import Line
+from collectors.line import Hole, Line
 from market.session import Gap
+
+JUMP = "jump"
+"""Cause of a gap of ids that were not seen."""
 
 
 def gap_id(exchange: str, market_type: str, kind_name: str, symbol: str, after: int | None, ts_from: int) -> str:
@@ -54,6 +57,20 @@ class Giving:
         gap.ts_to = max(ts_to, ts_from + 1)
         self._give(gap)
         return gap
+
+    def _report(self, line: Line, hole: Hole, now: int) -> None:
+        """Give out a hole's row, unless it was given out, is none of ours, or has been filled."""
+        if hole.reported or hole.silent or hole.start >= hole.end:
+            return
+        hole.reported = True
+        if hole.gap is None:
+            name = gap_id(self.exchange, self.market_type, self.kind, line.symbol, hole.start - 1, hole.ts_from)
+            hole.gap = Gap(
+                name, self.exchange, self.market_type, self.kind, line.symbol, hole.ts_from, hole.ts_to,
+                hole.start, hole.end, JUMP, "ids", "open", hole.session, self._found_at(now),
+            )  # fmt: skip
+        hole.gap.id_from, hole.gap.id_to = hole.start, hole.end
+        self._give(hole.gap)
 
     def _doubtful(self, line: Line, doubt: Unsettled, cause: str, session: str, now: int) -> None:
         """Nobody has shown that nothing is missing: it has a row from now on, or already."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from collectors.doubts import Unsettled
-from collectors.giving import Giving, gap_id
+from collectors.giving import Giving
 from collectors.line import Hole, Line
 from market.kinds import Event, kind
 from market.session import EVERY_SYMBOL, Gap, Resume
@@ -32,7 +32,6 @@ RETIRED = "retired"
 """Cause of an end after which the streams are wanted no more, or by other connections only."""
 HANDOVER = "handover"
 """Cause of an end that was planned, another session being there already: nothing is missing unless ids say so."""
-JUMP = "jump"
 RESET = "id_reset"
 CONFIRM = 3  # rising ids in a row on the far side: the venue numbers anew, and no frame was damaged
 SEEN = 4_096  # identities remembered a symbol
@@ -118,6 +117,16 @@ class Memory(Giving, ABC):
                 line.opening = None  # the gap begins there
                 self._give(line.gap)
         return self._take(now)
+
+    def let_go(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
+        """`session` is over, and nothing more was wanted of it. Its gap is given out only when others come after it, as
+        where frames are read again.
+        """
+        gaps = self.interrupt(session, (), cause, now)
+        for line in (self._lines[symbol] for symbol in symbols if symbol in self._lines):
+            if not line.sessions and line.gap is None and line.ts:
+                line.gap = self._gap(line, line.ts, cause, session, now)
+        return gaps
 
     def passed_on(
         self, session: str, had: Mapping[str, Collection[str]], shown: int, alive: int, now: int
@@ -320,20 +329,6 @@ class Memory(Giving, ABC):
         if (line := self._lines.get(symbol)) is None:
             line = self._lines[symbol] = Line(symbol)
         return line
-
-    def _report(self, line: Line, hole: Hole, now: int) -> None:
-        """Give out a hole's row, unless it was given out, is none of ours, or has been filled."""
-        if hole.reported or hole.silent or hole.start >= hole.end:
-            return
-        hole.reported = True
-        if hole.gap is None:
-            name = gap_id(self.exchange, self.market_type, self.kind, line.symbol, hole.start - 1, hole.ts_from)
-            hole.gap = Gap(
-                name, self.exchange, self.market_type, self.kind, line.symbol, hole.ts_from, hole.ts_to,
-                hole.start, hole.end, JUMP, "ids", "open", hole.session, self._found_at(now),
-            )  # fmt: skip
-        hole.gap.id_from, hole.gap.id_to = hole.start, hole.end
-        self._give(hole.gap)
 
     def _come(self, line: Line, event: Event, at: int, ts: int, newest: int, apart: int = 0) -> None:
         """An event's session is at the number `at` and the time `ts`, which resolves doubts. `newest` is the number of

@@ -104,6 +104,11 @@ class LedMerger(Memory):
                 self._owed += self._lead(line, heirs[0], now)
         return [*gaps, *self._take(now)]
 
+    def let_go(self, session: str, symbols: Iterable[str], cause: str, now: int) -> list[Gap]:
+        """See Memory: who leads next tells the gap."""
+        del symbols
+        return self.interrupt(session, (), cause, now)
+
     def forget(self, symbols: Iterable[str], now: int, told: int = 0) -> list[Gap]:
         """See Memory."""
         named = list(symbols)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collectors.chain import ChainMerger
 from collectors.contracts import KIND as CONTRACT
 from collectors.contracts import ContractMerger
-from collectors.giving import gap_id
-from collectors.holes import CONFIRM, HANDOVER, HOLD, IN_FLIGHT, JUMP, RESET, SEEN, STALLED, venue_time
+from collectors.giving import JUMP, gap_id
+from collectors.holes import CONFIRM, HANDOVER, HOLD, IN_FLIGHT, RESET, SEEN, STALLED, venue_time
 from collectors.keyed import IDENTITIES, NAMED, KeyedMerger
 from collectors.numbered import HOLES, IdMerger
 from collectors.rising import MonotonicMerger

@@ -45,6 +45,16 @@ def test_a_book_that_is_wrong_from_the_start_is_missing_from_then_on():
     assert (gap.ts_from, gap.ts_to) == (T + 50, None)
 
 
+def test_who_has_stopped_knows_no_book_any_more_and_who_comes_after_it_tells_the_gap():
+    held = made()
+    assert all(held.merge(one) for one in (whole(10), row(20, 10)))
+    assert held.let_go("a-1-1", ["A"], "stopped", T + 30) == [] == held.tick(T + 60 * SECOND)
+    assert held.merge(whole(100, "b-2-1"))
+    assert held.merge(clear(120, "b-2-1"))
+    gaps = [(gap.cause, gap.session, gap.ts_from - T, gap.ts_to) for gap in held.tick(T + 60 * SECOND)]
+    assert gaps == [("stopped", "a-1-1", 20, T + 100), (CHECKSUM, "b-2-1", 100, None)]
+
+
 def test_what_a_second_connection_says_again_is_a_copy():
     held = made()
     assert all(held.merge(one) for one in (whole(10), row(20, 10), row(30, 20)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from daemon.rederiving import Rederiver, Wanted
 from lake.frames import FrameLine, read_frames
 from lake.rows import FRAMES
 from lake.writer import LakeWriter
+from market.times import text
 from runtime.workers import InlineExecutor
 from tests.support import written
 from tests.support.proven import LATER, NOW, SECOND
@@ -113,6 +115,45 @@ def test_what_came_after_a_stop_waits_for_nobody(tmp_path: Path, names: tuple[st
     assert (summary.events, summary.duplicates) == ({"quote": 6}, {})
     spans = [(gap.cause, (gap.ts_from - T0) // SECOND, ((gap.ts_to or 0) - T0) // SECOND) for gap in gaps]
     assert spans == [("stopped", 3, 62), ("silence", 62, 121)]
+
+
+def book(n: int, at: int, conn: str, what: str, qty: int, *, holds: bool = True) -> str:
+    """A frame of a book of one level a side, at 100 and 101, by the documented sum of which it holds or not."""
+    stamp = text(T0 + at * SECOND).replace("Z", ".000000Z")
+    data = {"symbol": "BTC/USD", "bids": [{"price": 100, "qty": qty}], "asks": [], "timestamp": stamp}
+    data |= {"asks": [{"price": 101, "qty": 1}]} if what == "snapshot" else {}
+    data["checksum"] = zlib.crc32(f"1011100{qty}".encode()) if holds else 1
+    frame = json.dumps({"channel": "book", "type": what, "data": [data]}, separators=(",", ":"))
+    return written.line(n, frame, at=T0 + at * SECOND + 1, conn=conn)
+
+
+def test_a_book_that_is_lost_after_a_stop_is_lost_where_frames_are_read_again(tmp_path: Path) -> None:
+    """A checksum that does not hold is a row where no other connection knows the book: who had stopped does not."""
+    market, one, two = ("kraken", "spot"), "box-1-1", "box-2-1"
+    lives = [
+        [written.line(0, dir="open", at=T0, url="wss://ws.kraken.com/v2", conn=one), book(1, 1, one, "snapshot", 5),
+         closed(1, 4, one, "stopped")],
+        [written.line(0, dir="open", at=T0 + 60 * SECOND, url="wss://ws.kraken.com/v2", conn=two),
+         book(1, 61, two, "snapshot", 6), book(2, 62, two, "update", 7), book(3, 63, two, "update", 8, holds=False),
+         book(4, 70, two, "snapshot", 9), closed(4, 80, two, "stopped")],
+    ]  # fmt: skip
+    files = [written.write(tmp_path / f"{n}.jsonl", lines) for n, lines in enumerate(lives)]
+    found = []
+    for name, calls in {"as two lives of a daemon": [[path] for path in files], "in one call": [files]}.items():
+        with LakeWriter.open(tmp_path / name, "box", NOW) as writer:
+            summaries = [replay(call, *market, writer, CollectorsConfig(node="box"), NOW) for call in calls]
+            gaps = sorted(writer.manifest.gaps(), key=lambda gap: gap.ts_from)
+            transform_once(writer, InlineExecutor(), NOW, TransformerConfig())
+        assert sum(summary.events["book_delta"] for summary in summaries) == 5
+        found.append([(gap.cause, gap.session, gap.ts_from, gap.ts_to) for gap in gaps])
+        with Rederiver(tmp_path / name, Wanted(*market), CollectorsConfig(), LATER, tmp_path) as work:
+            while work.step():
+                pass
+        assert [finding.problem for finding in work.outcome.findings] == []
+        (books,) = work.outcome.days
+        assert (books.rows, books.derived, books.different) == (5, 5, 0)
+    seconds = [(cause, who, (a - T0) // SECOND, ((b or 0) - T0) // SECOND) for cause, who, a, b in found[1]]
+    assert seconds == [("stopped", one, 1, 61), ("checksum", two, 62, 70)]
 
 
 @pytest.mark.parametrize(
