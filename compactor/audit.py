@@ -14,11 +14,13 @@ from typing import Any
 
 import msgspec
 
+from compactor import view
 from compactor.config import AuditConfig
 from compactor.jobs import day_span
 from lake.audits import CHECKS, Audit, Wanted, audits, book_audits, each
 from lake.errors import StorageFailed
 from lake.manifest import Manifest
+from lake.manifest_reads import chunks
 from lake.rows import CertificateRow, CheckRow
 from lake.writer import LakeWriter
 from market.times import DAY, HOUR, date_of
@@ -198,14 +200,10 @@ class AuditService:
     def _due(self) -> list[tuple[str, str, str]]:
         """(exchange, market, date) of the newest dates, where some bars are not verified."""
         with self._writer.manifest.snapshot() as now:
-            files = now.files("bar_1m", level="day")
-            dates = sorted({row.date for row in files}, reverse=True)[: self._config.days]
-            told = {
-                row.path: row.verified for row in now.certificates(kind="bar_1m", date_from=dates[-1] if dates else "")
-            }
-        return sorted(
-            {(row.exchange, row.market_type, row.date) for row in files if row.date in dates and not told.get(row.path)}
-        )
+            files = view.newest_days(now, "bar_1m", self._config.days)
+            some = chunks(row.path for row in files)
+            told = {row.path: row.verified for paths in some for row in now.certificates(paths)}
+        return sorted({(row.exchange, row.market_type, row.date) for row in files if not told.get(row.path)})
 
     def _tell(self, exchange: str, market: str, day: str, done: Audited) -> None:
         place = {"exchange": exchange, "market_type": market, "date": day}

@@ -14,14 +14,16 @@ from typing import Protocol
 
 import msgspec
 
+from compactor import view
 from compactor.config import ReproduceConfig
 from compactor.jobs import day_span
 from compactor.reproduce_plan import ReproduceJob, due
 from lake import durable
 from lake.errors import LakeError, StorageFailed
 from lake.finding import Finding
+from lake.manifest_reads import chunks
 from lake.reproduced import DayResult
-from lake.rows import FRAMES, CertificateRow, CheckRow
+from lake.rows import CertificateRow, CheckRow
 from lake.scratch import Scratch
 from lake.writer import LakeWriter
 from market.times import DAY, HOUR, date_of
@@ -126,15 +128,19 @@ class ReproduceService:
         return {"under_way": self._under_way, "last": self._last}
 
     def _due(self) -> list[ReproduceJob]:
-        manifest = self._writer.manifest
-        with manifest.snapshot() as now:
-            files = now.files(level="day")
-            dates = sorted({row.date for row in files})
-            certificates = now.certificates(date_from=dates[0]) if dates else []
-            frames = now.segments(kind=FRAMES)
-        every = due(files, certificates, frames, {}, len(dates))
-        tried = {job.cursor: manifest.cursor(job.cursor) or 0 for job in every}
-        return due(files, certificates, frames, tried, self._config.days)
+        """The newest days, one after the other until there are enough: a lake of years has millions of files."""
+        manifest, found = self._writer.manifest, list[ReproduceJob]()
+        for date in view.framed_dates(manifest):
+            if len({job.date for job in found}) == self._config.days:
+                break
+            with manifest.snapshot() as now:
+                files = view.closed_day(now, date)
+                certificates = [row for some in chunks(row.path for row in files) for row in now.certificates(some)]
+                frames = view.frames_of(now, date)
+            every = due(files, certificates, frames, {}, 1)
+            tried = {job.cursor: manifest.cursor(job.cursor) or 0 for job in every}
+            found += due(files, certificates, frames, tried, 1)
+        return found
 
     async def _one(self, job: ReproduceJob, stop: asyncio.Event) -> None:
         """One day, given up where it stops, takes too long or has no room."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from sqlalchemy import Connection, and_, func, select, union_all
 
 from compactor import retention
 from compactor.book_plan import day_before
 from compactor.jobs import Progress, Stream, View, day_span
-from lake import schema, sources
+from lake import schema, sources, steps
 from lake.books import KIND as BOOKS
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot, chunks, with_parents
 from lake.rows import FRAMES, FileRow, SegmentRow
-from market import kinds
+from market import kinds, times
+from market.times import DAY
 
 CARRY_DUE = "compactor/carry/"
 """+ exchange/market_type/date: 1 while the books of that day may have to open anew, for the day before has changed."""
@@ -26,6 +28,11 @@ BARS_UNTIL = "bars/"
 """+ exchange/market_type: up to which time (us) the transformer has written provisional bars."""
 REHASHED = "compactor/rehashed/"
 """+ exchange/market_type/kind/date: when the newest of the daily files that were read again was made (us)."""
+_FRAMES_KEPT = (
+    schema.segments.c.state.in_(("sealed", "transformed", "quarantined")),
+    schema.segments.c.kind == FRAMES,
+    schema.segments.c.rows > 0,
+)
 
 
 def carry_due(exchange: str, market_type: str, date: str) -> str:
@@ -177,3 +184,51 @@ def day_files(manifest: Manifest, stream: Stream, date: str) -> list[FileRow]:
     """Live files of one stream and day, hot ones too."""
     exchange, market_type, kind = stream
     return manifest.files(kind, exchange=exchange, market_type=market_type, date_from=date, date_to=date)
+
+
+def framed_dates(manifest: Manifest) -> list[str]:
+    """Dates (UTC) of which frames are kept, the newest first."""
+    t = schema.segments
+    span = select(func.min(t.c.period_start), func.max(t.c.period_end)).where(*_FRAMES_KEPT)
+    first, end = manifest.run(lambda conn: conn.execute(span).one())
+    if first is None or end is None:
+        return []
+    return [times.date_of(start).isoformat() for start in range(times.floor_to(end - 1, DAY), first - DAY, -DAY)]
+
+
+def frames_of(manifest: Snapshot, date: str) -> list[SegmentRow]:
+    """Frames files that are kept with frames of a day."""
+    t, day = schema.segments, day_span(date)
+    columns = [t.c[name] for name in SegmentRow.__struct_fields__]
+    mine = select(*columns).where(*_FRAMES_KEPT, t.c.period_start < day.end, t.c.period_end > day.start)
+    return manifest.run(lambda conn: [SegmentRow(**row) for row in conn.execute(mine).mappings()])
+
+
+def closed_day(manifest: Snapshot, date: str) -> list[FileRow]:
+    """The daily files of a date, of all markets."""
+    markets = {stream[:2] for stream in manifest.streams()}
+    return [
+        row
+        for exchange, market_type in sorted(markets)
+        for row in manifest.files(
+            exchange=exchange, market_type=market_type, level="day", date_from=date, date_to=date
+        )
+    ]  # fmt: skip
+
+
+def newest_days(manifest: Snapshot, kind: str, count: int) -> list[FileRow]:
+    """The daily files of a kind of the `count` newest dates that have any, of all markets."""
+    found: list[FileRow] = []
+    for exchange, market_type in sorted({stream[:2] for stream in manifest.streams() if stream[2] == kind}):
+        place = {"state": "live", "kind": kind, "exchange": exchange, "market_type": market_type}
+        before, held = partial(steps.before, table=schema.files, name="date", given=place), 0
+        date = manifest.run(before)
+        while date is not None and held < count:
+            rows = manifest.files(
+                kind, exchange=exchange, market_type=market_type, level="day", date_from=date, date_to=date
+            )
+            held += bool(rows)
+            found += rows
+            date = manifest.run(partial(before, limit=date))
+    dates = sorted({row.date for row in found}, reverse=True)[:count]
+    return [row for row in found if row.date in dates]

@@ -12,10 +12,10 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, FromClause, Select, Table, and_, func, or_, select, union
+from sqlalchemy import Connection, FromClause, Select, Table, and_, func, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from lake import schema
+from lake import layout, manifest_stats, schema, steps
 from lake.errors import CorruptManifest
 from lake.job_reads import JobReads
 from lake.rows import (
@@ -30,12 +30,15 @@ from lake.rows import (
     SegmentState,
     SessionRow,
 )
+from market.kinds import KINDS
 from market.session import Coverage, Gap, GapState
 from market.times import Interval
 
 S = TypeVar("S")
 T = TypeVar("T")
 _INDEXED = schema.files.alias("i")
+_STREAM = ("exchange", "market_type", "kind")
+HOT: tuple[Level, ...] = ("part", "hour")
 BATCH = 500  # values in one IN list: SQLite's limit of variables is 999 in old builds
 
 
@@ -48,28 +51,6 @@ class Meta(msgspec.Struct, frozen=True):
     epoch: int
     version: int
     created_at: int
-
-
-class FileStats(msgspec.Struct, frozen=True):
-    """Live files of one kind and level, summed."""
-
-    kind: str
-    level: str
-    files: int
-    rows: int
-    bytes: int
-
-
-class Stats(msgspec.Struct, frozen=True):
-    """The lake in numbers: segments by state, live files, gaps by state."""
-
-    segments: dict[str, int]
-    raw_bytes: int
-    files: tuple[FileStats, ...]
-    gaps: dict[str, int]
-    sessions: int
-    certificates: int
-    quarantined: int
 
 
 class Reads(Protocol):
@@ -154,12 +135,14 @@ class SegmentReads:
 
     def streams(self: Reads) -> list[tuple[str, str, str]]:
         """Every (exchange, market_type, kind) that has segments or live files; frames are no stream."""
-        s, f = schema.segments, schema.files
-        both = union(
-            select(s.c.exchange, s.c.market_type, s.c.kind).where(s.c.kind != FRAMES),
-            select(f.c.exchange, f.c.market_type, f.c.kind).where(f.c.state == "live"),
-        ).order_by("exchange", "market_type", "kind")
-        return self.run(lambda conn: [(row[0], row[1], row[2]) for row in conn.execute(both)])
+
+        def read(conn: Connection) -> list[tuple[str, str, str]]:
+            sealed = steps.distinct(conn, schema.segments, _STREAM, {})
+            live = steps.distinct(conn, schema.files, ("kind", "exchange", "market_type"), {"state": "live"})
+            found = {(one, market, kind) for one, market, kind in sealed if kind != FRAMES}
+            return sorted(found | {(one, market, kind) for kind, one, market in live})
+
+        return self.run(read)
 
 
 class FileReads:
@@ -186,7 +169,14 @@ class FileReads:
         named = [] if symbol is None else [or_(*equal(i, symbol=symbol), i.c.symbol.is_(None))]
         named += [i.c.date >= date_from] if date_from is not None else []
         named += [i.c.date <= date_to] if date_to is not None else []
-        named += equal(i, kind=kind, exchange=exchange, market_type=market_type, state=state)
+        if level in HOT and kind is None:  # few, and in one folder: of all that is live an index would tell
+            named += [i.c.path >= f"{layout.HOT}/", i.c.path < f"{layout.HOT}0"]
+            named += [i.c.state.concat("") == state] if state is not None else []
+        else:
+            named += equal(i, state=state)
+        if kind is None and None not in (exchange, market_type, date_from):  # as the index has it
+            named.append(i.c.kind.in_(KINDS))
+        named += equal(i, kind=kind, exchange=exchange, market_type=market_type)
         # what an index holds is asked of it alone: rows are looked up once they are known to be wanted
         where = [t.c.path.in_(select(i.c.path).where(*named)), *equal(t, level=level)]
         order = (t.c.kind, t.c.exchange, t.c.market_type, t.c.date, t.c.hour, t.c.symbol, t.c.path)
@@ -221,7 +211,7 @@ class FileReads:
 
     def certificates(
         self: Reads,
-        path: str | None = None,
+        path: str | Sequence[str] | None = None,
         *,
         exchange: str | None = None,
         market_type: str | None = None,
@@ -345,8 +335,8 @@ class StateReads:
         order = (t.c.exchange, t.c.host)
         return self.run(lambda conn: _structs(conn, BanRow, _of(t, BanRow).where(*where).order_by(*order)))
 
-    def stats(self: Reads) -> Stats:
-        return self.run(_stats)
+    def stats(self: Reads) -> manifest_stats.Stats:
+        return self.run(manifest_stats.stats)
 
 
 def with_parents(conn: Connection, rows: list[FileRow]) -> list[FileRow]:
@@ -359,34 +349,6 @@ def with_parents(conn: Connection, rows: list[FileRow]) -> list[FileRow]:
     for row in rows:
         row.parents = tuple(parents.get(row.path, ()))
     return rows
-
-
-def _stats(conn: Connection) -> Stats:
-    s, f, g = schema.segments, schema.files, schema.gaps
-
-    def count(table: Table) -> int:
-        return int(conn.execute(select(func.count()).select_from(table)).scalar_one())
-
-    def by_state(table: Table) -> dict[str, int]:
-        found = conn.execute(select(table.c.state, func.count()).group_by(table.c.state).order_by(table.c.state))
-        return {row[0]: int(row[1]) for row in found}
-
-    totals = (
-        select(f.c.kind, f.c.level, func.count(), func.sum(f.c.rows), func.sum(f.c.bytes))
-        .where(f.c.state == "live")
-        .group_by(f.c.kind, f.c.level)
-        .order_by(f.c.kind, f.c.level)
-    )
-    raw = select(func.coalesce(func.sum(s.c.bytes), 0)).where(s.c.state != "deleted")
-    return Stats(
-        segments=by_state(s),
-        raw_bytes=int(conn.execute(raw).scalar_one()),
-        files=tuple(FileStats(*row) for row in conn.execute(totals)),
-        gaps=by_state(g),
-        sessions=count(schema.sessions),
-        certificates=count(schema.certificates),
-        quarantined=count(schema.quarantine),
-    )
 
 
 class Snapshot(SegmentReads, FileReads, HoleReads, StateReads, JobReads):

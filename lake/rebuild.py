@@ -21,8 +21,9 @@ from lake.ledger import Ledger, read_ledger
 from lake.lock import LakeLock
 from lake.manifest import Manifest
 from lake.manifest_compare import Difference, compare
-from lake.manifest_reads import Snapshot, Stats
+from lake.manifest_reads import Snapshot
 from lake.manifest_source import without_syncs, write_engine
+from lake.manifest_stats import Stats
 from lake.survey import Report, Survey, survey
 from lake.verify import Finding
 from market import times
