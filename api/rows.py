@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from lake.reader import Lake
 from lake.reading import MinState
 from market import times
 
+_DIGITS = re.compile(r"-?[0-9]+")
 PIECE = 65_536
 """Rows of a piece."""
 
@@ -90,7 +92,7 @@ def joined(lake: Lake, sets: list[str], asked: Asked, at: At, max_age: Duration 
 def said(text: str) -> int | str:
     """A time or a width of a question: digits are microseconds, anything else is told by its words."""
     stripped = text.strip()
-    return int(stripped) if stripped.lstrip("-").isascii() and stripped.lstrip("-").isdigit() else stripped
+    return int(stripped) if _DIGITS.fullmatch(stripped) else stripped
 
 
 def _told(answer: pa.Table | pa.RecordBatchReader) -> dict[str, Any]:

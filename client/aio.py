@@ -99,7 +99,7 @@ class AsyncDatalakeClient:
 
     async def datasets(self, **question: Any) -> list[Row]:
         """Datasets by `exchange, symbol, market_type, kind, q, sort`; all pages. Raises ClientError."""
-        return await self._all(lambda offset: verbs.datasets(offset, question))
+        return await self._all(lambda offset: verbs.listed("datasets", offset, question))
 
     async def preview(self, dataset: str, **question: Any) -> Row:
         """The first rows of a dataset by its id; `limit, offset`. Raises ClientError."""
@@ -146,8 +146,7 @@ class AsyncDatalakeClient:
 
     async def features(self, **question: Any) -> list[Row]:
         """Versions of feature sets by `exchange, symbol, market, feature_set, version`. Raises ClientError."""
-        held: list[Row] = (await self._ask(verbs.ask("/features", limit=1000, **question)))["features"]
-        return held
+        return await self._all(lambda offset: verbs.listed("features", offset, question))
 
     async def feature(self, feature_id: str, **question: Any) -> pa.Table:
         """The values of one version; `start, end, columns, known_by`. Raises ClientError."""
@@ -196,8 +195,7 @@ class AsyncDatalakeClient:
 
     async def jobs(self, state: str | None = None) -> list[Row]:
         """All jobs, each with how far it is. Raises ClientError."""
-        held: list[Row] = (await self._ask(verbs.ask("/jobs", state=state, limit=1000)))["jobs"]
-        return held
+        return await self._all(lambda offset: verbs.listed("jobs", offset, {"state": state}))
 
     async def job(self, job: str) -> Row:
         """One job, its parts and attempts. Raises ClientError."""

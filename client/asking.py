@@ -27,8 +27,8 @@ Duration: TypeAlias = int | str | dt.timedelta
 V1 = "/api/v1"
 PAGE = 10_000
 """Rows of a page of gaps, coverage or versions."""
-DATASETS = 1000
-"""Rows of a page of datasets."""
+SHORT = 1000
+"""Rows of a page of datasets, feature sets or jobs."""
 ATTEMPTS = 4
 AGAIN = frozenset({429, 503})
 """Statuses after which a question is asked again."""
@@ -235,8 +235,9 @@ class Pages(Generic[T]):
 def _which(row: object) -> object:
     """What a row is of: times, sizes and states of it change while it is the same."""
     said = row if isinstance(row, Mapping) else msgspec.structs.asdict(row) if isinstance(row, msgspec.Struct) else {}
-    file = said.get("file")
-    return [file.get("path") if isinstance(file, Mapping) else None, *(said.get(name) for name in _IDENTITY)]
+    inside = ((said.get(name), key) for name, key in (("file", "path"), ("job", "job")))
+    held = [one.get(key) if isinstance(one, Mapping) else None for one, key in inside]
+    return [*held, *(said.get(name) for name in _IDENTITY)]
 
 
 def gaps_of(rows: Sequence[Mapping[str, Any]]) -> list[Gap]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import selectors
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -96,7 +97,7 @@ class DatalakeClient:
 
     def datasets(self, **question: Any) -> list[Row]:
         """Datasets by `exchange, symbol, market_type, kind, q, sort`; all pages. Raises ClientError."""
-        return self._all(lambda offset: verbs.datasets(offset, question))
+        return self._all(lambda offset: verbs.listed("datasets", offset, question))
 
     def preview(self, dataset: str, **question: Any) -> Row:
         """The first rows of a dataset by its id; `limit, offset`. Raises ClientError."""
@@ -142,8 +143,7 @@ class DatalakeClient:
 
     def features(self, **question: Any) -> list[Row]:
         """Versions of feature sets by `exchange, symbol, market, feature_set, version`. Raises ClientError."""
-        held: list[Row] = self._ask(verbs.ask("/features", limit=1000, **question))["features"]
-        return held
+        return self._all(lambda offset: verbs.listed("features", offset, question))
 
     def feature(self, feature_id: str, **question: Any) -> pa.Table:
         """The values of one version; `start, end, columns, known_by`. Raises ClientError."""
@@ -191,8 +191,7 @@ class DatalakeClient:
 
     def jobs(self, state: str | None = None) -> list[Row]:
         """All jobs, each with how far it is. Raises ClientError."""
-        held: list[Row] = self._ask(verbs.ask("/jobs", state=state, limit=1000))["jobs"]
-        return held
+        return self._all(lambda offset: verbs.listed("jobs", offset, {"state": state}))
 
     def job(self, job: str) -> Row:
         """One job, its parts and attempts. Raises ClientError."""
@@ -311,9 +310,22 @@ class DatalakeClient:
         raise asking.error_of(answer.status, said, answer.headers.get("Retry-After"))
 
     def _connection(self) -> http.client.HTTPConnection:
+        if self._held is not None and _left(self._held):
+            self.close()
         self._held = self._held or self._connected()
         return self._held
 
     def _connected(self) -> http.client.HTTPConnection:
         made = http.client.HTTPSConnection if self._server.scheme == "https" else http.client.HTTPConnection
         return made(self._server.host, self._server.port, timeout=self._timeout)
+
+
+def _left(held: http.client.HTTPConnection) -> bool:
+    """Whether the server has ended a connection that nothing was asked on for a while: what is asked once only would
+    fail on it, though nobody has heard it.
+    """
+    if held.sock is None:
+        return False
+    with selectors.DefaultSelector() as looked:
+        looked.register(held.sock, selectors.EVENT_READ)
+        return bool(looked.select(0))

@@ -142,9 +142,10 @@ def gaps(offset: int, question: Mapping[str, Any], **more: Any) -> Asked[Found[G
     return Asked(request, made)
 
 
-def datasets(offset: int, question: Mapping[str, Any]) -> Asked[Found[Row]]:
-    request = get("/datasets", limit=asking.DATASETS, offset=offset, **question)
-    return Asked(request, lambda body: asking.page_of(body, "datasets"))
+def listed(name: str, offset: int, question: Mapping[str, Any]) -> Asked[Found[Row]]:
+    """One page of datasets, features or jobs."""
+    request = get(f"/{name}", limit=asking.SHORT, offset=offset, **question)
+    return Asked(request, lambda body: asking.page_of(body, name))
 
 
 def ask(path: str, **asked: Any) -> Asked[Any]:

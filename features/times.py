@@ -20,7 +20,7 @@ YEAR_2100 = 4_102_444_800 * SECOND
 UNITS = {"s": SECOND, "ms": MS, "us": 1}
 _ISO = (
     r"^(?P<day>\d{4}-\d{2}-\d{2})(?:[T ](?P<clock>\d{2}:\d{2})(?::(?P<second>\d{2})(?:\.(?P<fraction>\d{1,9}))?)?)?"
-    r"(?P<zone>Z|[+-]\d{2}:?\d{2})?$"
+    r"(?P<zone>Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?$"
 )
 FORMS = "ISO 8601 (2026-11-20T13:45:00Z), or whole seconds, milliseconds, microseconds or nanoseconds since 1970"
 
@@ -34,9 +34,9 @@ def as_times(column: pa.Array, name: str, first_row: int) -> pa.Array:
     if pa.types.is_timestamp(kind):
         made = _rounded_up(column.cast(pa.int64()), {"s": SECOND, "ms": MS, "us": 1}.get(kind.unit, 0))
     elif pa.types.is_date(kind):
-        made = _rounded_up(column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64()), DAY)
+        made = _of_days(column)
     elif pa.types.is_integer(kind):
-        made = _of_numbers(column.cast(pa.int64()), name, first_row)
+        made = _of_numbers(_whole(column, name, first_row), name, first_row)
     elif pa.types.is_string(kind):
         made = _of_texts(column, name, first_row)
     else:
@@ -44,6 +44,21 @@ def as_times(column: pa.Array, name: str, first_row: int) -> pa.Array:
     outside = pc.or_(pc.less(made, YEAR_1970), pc.greater_equal(made, YEAR_2100))
     _refuse(outside, column, name, first_row, "is not between 1970 and 2100")
     return made.cast(TIME)
+
+
+def _of_days(column: pa.Array) -> pa.Array:
+    """Dates, which hold the milliseconds of their day where they are counted in those."""
+    if pa.types.is_date64(column.type):
+        return _rounded_up(column.cast(pa.int64()), MS)
+    return _rounded_up(column.cast(pa.int32()).cast(pa.int64()), DAY)
+
+
+def _whole(numbers: pa.Array, name: str, first_row: int) -> pa.Array:
+    """As 64 bits. Raises WrongQuestion for what is beyond them."""
+    try:
+        return numbers.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise WrongQuestion(f"column {name}, from row {first_row}: {error}", f"write {FORMS}") from error
 
 
 def _rounded_up(values: pa.Array, factor: int) -> pa.Array:
@@ -79,7 +94,7 @@ def _of_numbers(values: pa.Array, name: str, first_row: int) -> pa.Array:
 def _of_texts(texts: pa.Array, name: str, first_row: int) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(texts)
     if len(trimmed) and pc.all(pc.match_substring_regex(trimmed, r"^\d{9,19}$")).as_py():
-        return _of_numbers(trimmed.cast(pa.int64()), name, first_row)
+        return _of_numbers(_whole(trimmed, name, first_row), name, first_row)
     parts = pc.extract_regex(trimmed, _ISO)
     _refuse(pc.is_null(parts), texts, name, first_row, "is no time")
     day, clock, second, fraction, zone = (parts.field(place) for place in range(5))

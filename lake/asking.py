@@ -31,8 +31,8 @@ MONDAY = 4 * DAY
 """1970-01-05: weeks begin on Mondays, as the venues' do."""
 LONGEST = 366 * DAY
 """The widest bar."""
-LAST = 9_000 * 365 * DAY
-"""Times from here on are no microseconds of anybody's data."""
+FIRST, LAST = times.day_start(dt.date.min), times.day_start(dt.date.max) + DAY
+"""Times that a calendar has; others are no microseconds of anybody's data."""
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 _SPAN = re.compile(r"(-?[0-9]{1,9})([smhdw])", re.ASCII)
 _BAR = re.compile(r"bar_([1-9][0-9]{0,5})([smhd])")
@@ -119,7 +119,7 @@ def time_of(value: Time, name: str) -> int:
         time = times.parse(value)
     except Malformed as error:
         raise Malformed(f"{error.what} for {name}", value) from error
-    if not -LAST < time < LAST:
+    if not FIRST <= time < LAST:
         raise WrongQuestion(f"{name}={value!r} is no time in microseconds", "a number means microseconds since 1970")
     return time
 

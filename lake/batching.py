@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from lake import parquet, wide_bars
 from lake.answers import arrow
-from lake.asking import LAST, BarKind
+from lake.asking import FIRST, BarKind
 from lake.bar_pieces import groups, named
 from lake.errors import MissingFile
 from lake.plans import Plan
@@ -146,7 +146,7 @@ def _bars(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: Aga
     if not files:
         return
     held = plan.span.clip(Interval(min(f.ts_min for f in files), max(f.ts_max for f in files) + 1))
-    low, step = bar.floor(max(held.start, -LAST)), -(-DAY // bar.width) * bar.width
+    low, step = bar.floor(max(held.start, FIRST)), -(-DAY // bar.width) * bar.width
     for at in range(low, held.end, step):
         span = Interval(at, at + step)
         some = [f for f in files if f.ts_max >= span.start and f.ts_min < span.end]

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from lake import durable, sources, tables, tardis, tardis_books
 from lake.arrivals import Arrived, Stream, by_arrival, in_order
+from lake.asking import LAST
 from lake.errors import WrongQuestion
 from lake.layout import encode_name
 from lake.reader import Lake
@@ -34,7 +35,6 @@ FORMATS = get_args(Format)
 _ENDINGS = {"csv": "csv", "parquet": "parquet", "jsonl": "jsonl"}
 _PIECE = 1 << 20
 _OWN_ROWS = 200_000
-_LAST = 9_000 * 365 * DAY
 Namer = Callable[[str, str, str], str]
 """(exchange, market type, symbol) -> what tardis.dev calls that exchange."""
 
@@ -174,7 +174,7 @@ def stored(
 
 
 def _date(time: int) -> str | None:
-    return date_of(time).isoformat() if 0 <= time < _LAST else None
+    return date_of(time).isoformat() if 0 <= time < LAST else None
 
 
 def export(lake: Lake, task: Task, form: Format, folder: Path) -> Exported:

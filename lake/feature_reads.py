@@ -151,16 +151,14 @@ class FeatureReads:
         columns: Sequence[str] | None = None,
         known_by: Time | None = None,
     ) -> Iterator[pa.Table]:
-        """What `read` gives, a piece at a time, for what does not fit in memory."""
+        """What `read` gives, a piece at a time, for what does not fit in memory. What is wrong is raised at once."""
         names = [OWN_TIME, KNOWN_AT, *columns_of(_given(row), columns)]
         span_of(start, end)
         limits = [("start", OWN_TIME, start, ">="), ("end", OWN_TIME, end, "<"), ("known_by", KNOWN_AT, known_by, "<=")]
         asked = [(name, time_of(at, said), how) for said, name, at, how in limits if at is not None]
         check(self._root, [row])
-        for table in feature_files.iterate(self._root / row.path, names):
-            found = _limited(table, asked)
-            if found.num_rows:
-                yield found
+        held = (_limited(table, asked) for table in feature_files.iterate(self._root / row.path, names))
+        return (table for table in held if table.num_rows)
 
     def path(self, row: FeatureRow) -> Path:
         """The file of a version, its bytes checked: to be copied or sent as it is. Raises CorruptFile."""

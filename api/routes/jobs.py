@@ -130,8 +130,8 @@ async def bulk(served: State, asked: BulkDownload) -> Response:
 
 async def _download(served: Served, asked: Download | BulkDownload, symbols: Sequence[str]) -> Response:
     now = served.clock.now()
-    end = time_of(asked.end_date) or now
-    first = time_of(asked.start_date)
+    first, last = time_of(asked.start_date), time_of(asked.end_date)
+    end = now if last is None else last
     if asked.full_history and first is not None:
         raise wrong("start_date and full_history are two beginnings: give one of them")
     start = FULL if asked.full_history else first if first is not None else end - DAYS * DAY

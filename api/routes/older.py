@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 import polars as pl
+import pyarrow as pa
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
@@ -19,6 +20,8 @@ from lake.asking import bar_kind
 from market.kinds import BARS
 
 router = APIRouter(tags=["by other lakes' names"])
+_TOLD = ("interval", "revision", "ts_recv", "source")
+"""What tells the candles of one time apart."""
 DataType = Annotated[str | None, Query(max_length=40, description="A kind; raw: candles.", examples=["bar_1m"])]
 
 
@@ -55,7 +58,8 @@ async def read(
     data_type: DataType = None,
     market: Market = None,
 ) -> Response:
-    """Candles in ms: our bars (`bar_1m`, `bar_15m`, …; what is meant if nothing is said), or the venue's (`kline`).
+    """Candles in ms: our bars (`bar_1m`, `bar_15m`, …; what is meant if nothing is said), or the venue's of a minute
+    (`kline`), each as the venue said it last.
 
     Where several markets have such a symbol and `market` is not said, those of spot are meant. At most
     `serve.max_rows` of them: ask for less than everything. Other kinds are read at `/api/v1/read/{kind}`.
@@ -73,20 +77,36 @@ def _market(served: Served, asked: Asked) -> str | None:
     if asked.market_type is not None:
         return asked.market_type
     held = served.lake.datasets(kind=asked.kind, exchange=asked.exchange, symbol=list(asked.symbol))
-    markets = sorted({one.market_type for one in held})
+    named = [one for one in held if one.symbol is not None]  # files of all symbols may be without this one
+    markets = sorted({one.market_type for one in named or held})
     if len(markets) > 1 and "spot" not in markets:
         raise wrong(f"{len(markets)} markets have such a symbol: {', '.join(markets)}; say which with market")
     return "spot" if len(markets) > 1 else next(iter(markets), None)
 
 
 def _candles(served: Served, asked: Asked) -> list[dict[str, Any]]:
-    """Raises WrongQuestion for a kind that has no candles."""
-    time = "window_start" if bar_kind(asked.kind) else "open_time"
-    columns = (time, "open", "high", "low", "close", "volume_base")
-    whole = msgspec.structs.replace(asked, columns=columns, market_type=_market(served, asked))
-    _, tables, _ = rows.read(served.lake, whole)
-    found: list[dict[str, Any]] = []
-    for table in tables:
-        frame = pl.DataFrame(table).rename({time: "ts", "volume_base": "volume"})
-        found += frame.with_columns(pl.col("ts").dt.epoch("ms")).to_dicts()
-    return found
+    """Raises WrongQuestion for a kind that has no candles, Refused where there are none of a minute."""
+    ours = bar_kind(asked.kind) is not None
+    time = "window_start" if ours else "open_time"
+    shown = (time, "open", "high", "low", "close", "volume_base")
+    whole = msgspec.structs.replace(
+        asked, columns=shown if ours else (*shown, *_TOLD), market_type=_market(served, asked),
+        limit=asked.limit if ours else None,
+    )  # fmt: skip
+    schema, tables, _ = rows.read(served.lake, whole)
+    frame = pl.DataFrame(pa.Table.from_batches([batch for table in tables for batch in table.to_batches()], schema))
+    if not ours:
+        frame = _minutes(frame)[: asked.limit]
+    frame = frame.select(shown).rename({time: "ts", "volume_base": "volume"})
+    return frame.with_columns(pl.col("ts").dt.epoch("ms")).to_dicts()
+
+
+def _minutes(told: pl.DataFrame) -> pl.DataFrame:
+    """Of a venue's candles those of a minute, the newest revision of each. Raises Refused where all are wider."""
+    texts = told.with_columns(pl.col("interval", "source").cast(pl.String))
+    minutes = texts.filter(pl.col("interval") == "1m")
+    if minutes.is_empty() and not told.is_empty():
+        widths = ", ".join(sorted(texts["interval"].unique()))
+        raise wrong(f"the venue's candles are of {widths} here, none of a minute: /api/v1/read/kline has them")
+    newest = minutes.sort("open_time", *_TOLD[1:], descending=[False, True, True, False], nulls_last=True)
+    return newest.unique("open_time", keep="first", maintain_order=True)

@@ -95,16 +95,17 @@ async def answer(
     name: str | None = None,
     how: Callable[[Lake, Asked], Rows] = rows.read,
 ) -> Response:
-    """The rows of a question in a format, read as `how` does; a file to save where it has a name, or is no JSON.
+    """The rows of a question in a format, read as `how` does; a file to save, with all of them, where it has a name or
+    is no JSON.
 
     Raises Refused, what `Lake` raises.
     """
     head: dict[str, Any] = {}
     if form == "json":
-        most = served.config.max_rows
-        limit = min(most, DEFAULT_ROWS if question.limit is None else question.limit)
-        question = msgspec.structs.replace(question, limit=limit)
-        head = {"kind": question.kind, "interval": question.interval, "limit": limit, "offset": question.skip}
+        if name is None:
+            limit = min(served.config.max_rows, DEFAULT_ROWS if question.limit is None else question.limit)
+            question = msgspec.structs.replace(question, limit=limit)
+        head = {"kind": question.kind, "interval": question.interval, "limit": question.limit, "offset": question.skip}
     elif name is None:
         what = str(question.interval or question.kind)
         name = "-".join(filter(None, (question.exchange, question.market_type, *question.symbol[:1], what)))

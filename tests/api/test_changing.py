@@ -203,7 +203,7 @@ async def test_a_job_that_fails_says_why_to_who_watches(here: Asgi, daemon: Daem
 
 WRONG_ORDERS = [
     {"symbol": ""}, {"exchange": "nowhere"}, {"start_date": "2037-01-01"}, {"full_history": True}, {"data_type": "x"},
-    {"start_date": "yesterday"}, {"more": 1},
+    {"start_date": "yesterday"}, {"more": 1}, {"end_date": "1970-01-01"},
 ]  # fmt: skip
 
 
@@ -297,6 +297,9 @@ async def test_a_feature_set_is_put_in_read_rolled_back_and_deleted(here: Asgi, 
     parquet = await here.get(f"/features/{entry['id']}/download")
     assert pq.read_table(pa.BufferReader(parquet.body)).column_names == ["ts_event", "known_at", "alpha"]
     assert (await here.get(f"/features/{entry['id']}")).json()["columns"] == {"alpha": "float"}
+    for form in ("json", "jsonl", "csv", "parquet", "arrow"):
+        wrong = await here.get(f"/features/{entry['id']}/download", format=form, start="2026-11-21", end="2026-11-20")
+        assert (wrong.status, wrong.json()["error"]) == (400, "WrongQuestion"), form
     assert (await post(here, f"/api/v1/features/{entry['id']}/rollback")).status == 200
     assert [one["version"] for one in (await here.get("/features", version="latest")).json()] == ["1.0.0"]
     assert (await here.ask("DELETE", f"/features/{entry['id']}")).status == 200

@@ -5,17 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from api.app import create
+from api.config import ServeConfig
 from api.errors import Refused
-from api.routes import older
+from api.routes import older, reading
 from api.rows import Asked
 from api.state import Served
+from market import times
+from market.times import MINUTE
 from tests.support.asgi import Asgi
+from tests.support.candles import candle, klines
+from tests.support.clock import ManualClock
+from tests.support.lakes import TestLake
+from tests.support.market_rows import T0
 
 
 def plain(value: Any) -> Any:
@@ -81,7 +90,7 @@ async def test_who_is_lost_is_shown_the_way(api: Asgi) -> None:
     "markets, meant", [(["linear", "spot"], "spot"), (["linear"], "linear"), ([], None), (["inverse", "linear"], "400")]
 )
 def test_candles_are_of_one_market(markets: list[str], meant: str | None) -> None:
-    held = [SimpleNamespace(market_type=one) for one in markets]
+    held = [SimpleNamespace(market_type=one, symbol="BTCUSDT") for one in markets]
     served: Any = SimpleNamespace(lake=SimpleNamespace(datasets=lambda **_: held))
     asked = Asked(kind="bar_1m", exchange="binance", symbol=("BTCUSDT",))
     if meant == "400":
@@ -90,6 +99,9 @@ def test_candles_are_of_one_market(markets: list[str], meant: str | None) -> Non
     else:
         assert older._market(served, asked) == meant
     assert older._market(served, msgspec.structs.replace(asked, market_type="inverse")) == "inverse"
+    held.append(SimpleNamespace(market_type="option", symbol=None))
+    if meant != "400":
+        assert older._market(served, asked) == (meant or "option"), "files of all symbols: who is collected counts"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +125,46 @@ async def test_a_dataset_and_a_symbol_are_exported_whole_as_files(api: Asgi, ser
     bars = await api.get("/api/v1/export/binance/BTCUSDT")
     assert len(bars.body.splitlines()) == 5
     assert (await api.get("/api/v1/export/binance/NONE")).status == 404
+
+
+async def test_a_dataset_as_a_file_is_whole_in_json_too(api: Asgi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "DEFAULT_ROWS", 10)
+    for path in (f"datasets/{ID}/export", "export/binance/BTCUSDT"):
+        said = (
+            await api.get(f"/api/v1/{path}", format="json", **({"kind": "trade"} if "datasets" not in path else {}))
+        ).json()
+        assert (said["count"], len(said["rows"]), said["limit"]) == (270, 270, None), path
+    assert (await api.get("/api/v1/read/trade", symbol="BTCUSDT")).json()["count"] == 10
+
+
+async def test_candles_of_a_venue_are_those_of_a_minute_each_once(tmp_path: Path) -> None:
+    """Of one time a venue tells several: changed ones, those that came another way, and wider ones."""
+
+    def told(at: int, close: str, **more: Any) -> dict[str, Any]:
+        return candle(at, open="1", high="9", low="1", close=close, volume_base="2", **more)
+
+    held = TestLake(tmp_path / "lake")
+    rows = [
+        told(T0, "3", revision=1, source="rest"), told(T0, "2"), told(T0, "5", interval="5m"),
+        told(T0 + MINUTE, "4", source="rest"), told(T0 + MINUTE, "4"), told(T0 + 5 * MINUTE, "6", interval="5m"),
+    ]  # fmt: skip
+    held.day("kline", klines(rows), symbol=None)
+    other = {"symbol": "ETHUSDT", "market_type": "spot"}
+    wide = [told(T0, "5", interval="5m", **other), told(T0, "5", interval="1h", **other)]
+    held.day("kline", klines(wide), symbol=None, market_type="spot")
+    held.cover(T0, T0 + MINUTE, kind="kline")
+    held.close()
+    served = Served(held.root, ServeConfig(max_rows=2), ManualClock(T0))
+    here = Asgi(create(served))
+    asked = {"exchange": "binance", "symbol": "BTCUSDT", "data_type": "raw"}
+    found = (await here.get("/read", **asked)).json()
+    assert [(one["ts"], one["close"]) for one in found] == [(T0 // 1000, 3.0), ((T0 + MINUTE) // 1000, 4.0)]
+    assert set(found[0]) == {"ts", "open", "high", "low", "close", "volume"}
+    assert (await here.get("/read", start=times.text(T0 + MINUTE), **asked)).json() == found[1:]
+    assert (await here.get("/read", end=times.text(T0), **asked)).json() == []
+    refused = await here.get("/read", **asked | {"symbol": "ETHUSDT", "market": "spot"})
+    assert (refused.status, "candles are of 1h, 5m here" in refused.json()["detail"]) == (400, True)
+    served.close()
 
 
 async def test_gaps_coverage_and_revisions_are_those_of_the_lake(api: Asgi, served: Served) -> None:

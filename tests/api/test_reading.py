@@ -156,6 +156,12 @@ WRONG = [
     ("/api/v1/book", {"symbol": "BTCUSDT", "at": "2024-07-19T01:00:00Z"}, 404, "BookUnknown"),
     ("/api/v1/book", {"symbol": "BTCUSDT", "at": " "}, 400, "WrongQuestion"),
     ("/api/v1/nothing", {}, 404, "NotFound"),
+    ("/api/v1/read/trade", {"start": "--5"}, 400, "Malformed"),
+    ("/api/v1/bars", {"interval": "--5"}, 400, "WrongQuestion"),
+    ("/api/v1/bars", {"window_offset": "--5"}, 400, "WrongQuestion"),
+    ("/api/v1/read/trade", {"start": "253402300800000000"}, 400, "WrongQuestion"),
+    ("/api/v1/bars", {"end": "9999-12-31T23:59:59-23:59"}, 400, "WrongQuestion"),
+    ("/api/v1/book", {"symbol": "BTCUSDT", "at": "-62135596800000001"}, 400, "WrongQuestion"),
 ]
 
 
@@ -165,6 +171,14 @@ async def test_what_is_wrong_is_a_sentence_and_a_word(api: Asgi, path: str, quer
     assert (said.status, said.json()["error"]) == (status, name), said.body
     assert said.headers["content-type"] == "application/json"
     assert set(said.json()) == {"detail", "error"}
+
+
+async def test_until_the_last_day_of_the_calendar_is_everything(api: Asgi) -> None:
+    for path in ("read/trade", "bars", "gaps", "coverage", "versions/trade", "completeness/trade", "files"):
+        whole = await api.get(f"/api/v1/{path}", symbol="BTCUSDT")
+        ever = await api.get(f"/api/v1/{path}", symbol="BTCUSDT", start="0001-01-01", end="9999-12-31T23:59:59.999999")
+        assert (ever.status, ever.json().keys()) == (200, whole.json().keys()), path
+        assert ever.json().get("count") == whole.json().get("count")
 
 
 async def test_large_answers_come_in_pieces(api: Asgi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -246,6 +247,55 @@ async def test_what_changes_something_is_asked_once_unless_it_was_refused(kind: 
             with pytest.raises(ClientError):
                 await status(kind, there, [], change=True)
         assert len(script.asked) == times_asked
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_lists_of_more_than_a_page_are_whole(kind: str) -> None:
+    """Jobs come in the order in which they were asked for: those of the last page are the newest."""
+    many = asking.SHORT + 200
+
+    def a_part(name: str, rows: list[Any]) -> list[bytes]:
+        parts = (rows[: asking.SHORT], rows[asking.SHORT - 1 :])
+        return [http("200 OK", msgspec.json.encode({name: part, "total": many})) for part in parts]
+
+    features = [{"id": f"{n:016x}", "version": "1.0.0"} for n in range(many)]
+    jobs = [{"job": {"job": f"backfill-{n}", "state": "done"}, "progress": {"done": 1}} for n in range(many)]
+    script = Scripted(*a_part("features", features), *a_part("jobs", jobs))
+    async with script as there:
+        if kind == "sync":
+            with DatalakeClient(there) as client:
+                found = [await asyncio.to_thread(one) for one in (client.features, client.jobs)]
+        else:
+            async with AsyncDatalakeClient(there) as other:
+                found = [await other.features(), await other.jobs()]
+    assert found == [features, jobs]
+    assert [said.split()[1].decode() for said in script.asked] == [
+        f"/api/v1/{name}?limit=1000&offset={offset}" for name in ("features", "jobs") for offset in (0, 999)
+    ]
+
+
+async def test_a_connection_that_the_server_ended_meanwhile_is_made_again() -> None:
+    """What changes something is asked once: on a connection that is gone nobody would hear it."""
+    asked: list[bytes] = []
+    kept = OK.replace(b"Connection: close\r\n", b"")
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            for _ in range(2 if not asked else 1):
+                asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b" ")[0])
+                writer.write(kept)
+                await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        gone.set()
+
+    gone = asyncio.Event()
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        with DatalakeClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+            assert await asyncio.to_thread(client.status) == await asyncio.to_thread(client.status) == {"version": 3}
+            await gone.wait()
+            assert await asyncio.to_thread(client.start, "backfill", {}) == {"version": 3}
+    assert asked == [b"GET", b"GET", b"POST"], "the first two on one connection"
 
 
 async def status(kind: str, there: str, waited: list[float], *, change: bool = False) -> Any:

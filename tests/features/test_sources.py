@@ -87,6 +87,11 @@ REFUSED = {
         "column time, row 2: .1721347260000. is no time in the unit of the first row",
     ),
     "a time of no unit": ("time,x\n12345678901,1\n", "12345678901 is no time between 2000 and 2100"),
+    "a time beyond 64 bits": (
+        "time,x\n1721347200,1\n9999999999999999999,2\n",
+        "column time, from row 1: .*9999999999999999999.* seconds, milliseconds",
+    ),
+    "a zone that is none": ("time,x\n2024-07-19T00:00:00+24:00,1\n", "column time, row 1: .* is no time"),
     "too many rows": ("time,x\n" + "".join(f"{one},1\n" for one in T), "m.csv has more than 6 rows"),
     "too many columns": (f"time,a,b,c,d\n{T[0]},1,1,1,1\n", "m.csv has 5 columns, 4 are the limit"),
     "a column twice": (f"time,x,X\n{T[0]},1,1\n", "m.csv has the column X twice"),
@@ -185,6 +190,14 @@ def test_a_time_that_no_calendar_has_is_refused_as_the_number_that_it_is(manifes
     numbers = pa.array([1, number], pa.int64() if kind.bit_width == 64 else pa.int32())
     with pytest.raises(WrongQuestion, match=f"column time, row 2: '{number}' is not between 1970 and 2100"):
         taken(manifest, pa.table({"time": numbers.view(kind), "x": [1.0, 2.0]}))
+
+
+def test_dates_of_milliseconds_are_of_their_time_and_numbers_beyond_64_bits_none(manifest):
+    dated = pa.array([T0 // 1000, T0 // 1000 + 5], pa.date64())
+    row = taken(manifest, pa.table({"time": dated, "x": [1.0, 2.0]}))
+    assert (row.ts_min, row.ts_max) == (T0, T0 + 5_000)
+    with pytest.raises(WrongQuestion, match=r"column time, from row 1: .*9223372036854775813"):
+        taken(manifest, pa.table({"time": pa.array([2**63 + 5], pa.uint64()), "x": [1.0]}))
 
 
 def test_an_arrow_file_whose_texts_would_be_read_beyond_their_end_is_refused(manifest, tmp_path):

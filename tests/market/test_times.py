@@ -56,7 +56,19 @@ def test_a_users_time_is_read_as_utc_unless_it_says_otherwise(text: str, expecte
     assert times.parse(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2024-02-30", "2024-07-19T25:00", "1721347200", "٢٠٢٤-07-19"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "yesterday",
+        "2024-02-30",
+        "2024-07-19T25:00",
+        "1721347200",
+        "٢٠٢٤-07-19",
+        "2024-07-19T00:00:00+24:00",
+        "2024-07-19T00:00:00-00:60",
+    ],
+)
 def test_what_is_no_time_is_refused_by_name(text: str) -> None:
     with pytest.raises(Malformed, match="time"):
         times.parse(text)
