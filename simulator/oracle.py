@@ -16,8 +16,8 @@ import msgspec
 
 from market.session import EVERY_SYMBOL, Gap
 from market.times import SECOND
-from simulator.faults import ON_REQUESTS
 from simulator.truth import FaultLine
+from simulator.windows import Windows
 from simulator.witness import NOBODY, VALUES, Key, Told, Witness
 
 NUMBERED = ("trade", "agg_trade")
@@ -28,9 +28,6 @@ SPOILED = ("bad_price", "bad_time")
 """What these took from kinds without contiguous ids is told by the quarantine alone."""
 SPARSE = ("liquidation",)
 """Streams of which silence is ordinary: that a subscription was taken on by half does not show."""
-PLANNED = ("shutdown", "end of life")
-QUIET = ("duplicate_ids", "reorder_ids", "restart_ids", "replay", *ON_REQUESTS)
-"""Faults that explain no gap."""
 OF_EVENTS = ("drop_ids", "bad_price", "bad_time")
 """Faults that leave connections alone: they spoil the judgement of no handover, and their gaps are jumps of ids."""
 SLACK = SECOND
@@ -91,7 +88,9 @@ class Verdict(msgspec.Struct):
     in_quarantine: int = 0
     """Missing, rejected, and of a kind whose ids do not show it."""
     undetectable: int = 0
-    """Missing of sparse streams that the venue had acknowledged and not taken on."""
+    """Missing, and nobody could know: of sparse streams that the venue had acknowledged and not taken on; `unseen`."""
+    unseen: int = 0
+    """Updates of books behind the levels of which the venue tells a checksum, until the book was told whole again."""
     gaps: int = 0
     empty_gaps: int = 0
     empty_gap_seconds: float = 0.0
@@ -104,44 +103,6 @@ class Verdict(msgspec.Struct):
     def good(self) -> bool:
         """Nothing was found."""
         return not self.findings
-
-
-class Windows:
-    """When each market was disturbed: what a gap may lie beside, us."""
-
-    def __init__(self, witness: Witness, grace: int) -> None:
-        self._spans: dict[str, list[tuple[int, int, str]]] = {}
-        self._untold: dict[str, list[tuple[int, int]]] = {}
-        """Market -> when connections lived whose subscriptions were not answered as they should have been."""
-        self.anew = [f.time for f in witness.faults if f.name == "restart_ids"]
-        """When the venue began to number anew: what it lost then, if anything, has no number."""
-        self._heed_acks(witness)
-        markets = {link.market for link in witness.links.values()}
-        ends = {f.id: f.time for f in witness.faults if f.phase in ("applied", "end")}
-        for fault in witness.faults:
-            if fault.phase != "begin" or fault.name in QUIET or fault.name in PLANNED:
-                continue
-            end = max(ends.get(fault.id, 0), fault.time + round(fault.parameters.get("seconds", 0) * SECOND))
-            for market in [fault.parameters["market"]] if fault.parameters.get("market") else markets:
-                self._spans.setdefault(market, []).append((fault.time - SECOND, end + grace, fault.name))
-
-    def _heed_acks(self, witness: Witness) -> None:
-        for fault in witness.faults:
-            link = witness.links.get(fault.detail.get("connection", -1))
-            if fault.name == "acks" and fault.phase == "applied" and link is not None:
-                span = (fault.time, link.closed or witness.stopped)
-                self._untold.setdefault(link.market, []).append(span)
-
-    def untold(self, market: str, time: int) -> bool:
-        """Whether a venue may have taken a rare stream on or not, without a word that shows it."""
-        return any(a - SECOND <= time <= b + SLACK for a, b in self._untold.get(market, ()))
-
-    def near(self, market: str, start: int, end: int, name: str = "", but: Sequence[str] = ()) -> bool:
-        """Whether a fault (of that name, or none of `but`) was in force in [start, end], or shortly before."""
-        return any(
-            a <= end and start <= b and name in ("", fault) and fault not in but
-            for a, b, fault in self._spans.get(market, ())
-        )
 
 
 def judge(
@@ -199,6 +160,11 @@ def _ends(witness: Witness, stored: Mapping[Key, Stored], until: int) -> dict[tu
             time = next((told.times[n] for n in range(len(told.ids) - 1, -1, -1) if told.ids[n] in last), 0)
             newest[key[:2]] = max(newest.get(key[:2], 0), time)
     return {scope: min(until, max(time, until - IN_FLIGHT)) for scope, time in newest.items()}
+
+
+def _lies_in(gap: Gap, time: int) -> bool:
+    """Whether a time (us) is inside a gap, as exactly as clocks allow."""
+    return gap.ts_from - SLACK <= time and (gap.ts_to is None or time < gap.ts_to + SLACK)
 
 
 class _Stream:
@@ -290,6 +256,11 @@ class _Stream:
             self.verdict.in_quarantine += 1
         elif n in self.told.repeated or self._may_be_unknown(kind, why, market, time):
             self.verdict.undetectable += 1
+        elif (shown := self.told.unseen.get(self.told.ids[n])) == 0:
+            self.verdict.undetectable += 1
+            self.verdict.unseen += 1
+        elif shown and any(_lies_in(gap, shown) for gap in self.gaps):
+            self.verdict.covered += 1  # told as soon as it could be seen
         else:
             uncovered.append(n)
 
@@ -303,7 +274,7 @@ class _Stream:
 
     def _may_be_unknown(self, kind: str, why: str, market: str, time: int) -> bool:
         """Whether it is of a rare stream that the venue did not take on."""
-        near = self.windows.near(market, time, time, "acks") or self.windows.untold(market, time)
+        near = self.windows.near(market, time, time, "acks") or self.windows.untold(market, time, SLACK)
         return kind in SPARSE and why == NOBODY and near
 
     def _shown(self, places: list[int]) -> str:
@@ -317,7 +288,7 @@ class _Stream:
             return gap.id_from <= number < gap.id_to
         if gap.id_from is not None and self.key[0] in NUMBERED and number < gap.id_from:
             return False
-        return gap.ts_from - SLACK <= time and (gap.ts_to is None or time < gap.ts_to + SLACK)
+        return _lies_in(gap, time)
 
     def _judge_gap(self, gap: Gap, missing: list[int], gone: set[int], have: set[int]) -> None:
         told = self.told
@@ -334,6 +305,8 @@ class _Stream:
         end = gap.ts_to if gap.ts_to is not None else max(told.times[-1], gap.ts_from + 2 * SLACK)
         self.verdict.empty_gaps += 1
         self.verdict.empty_gap_seconds += max(0, end - gap.ts_from) / SECOND
+        if any(shown and _lies_in(gap, shown) for shown in told.unseen.values()):
+            return  # what it is about was missed long before
         if gap.cause == HANDED or (self.ended is not None and (gap.ts_to is None or end >= self.ended)):
             return  # nobody can tell; or its silence is what was to come
         until = end + (CANDLE if self.key[0] == "kline" else SLACK)

@@ -36,6 +36,10 @@ class Told(msgspec.Struct):
     """Places of events that left with a price of zero, which is a price."""
     repeated: set[int] = set()
     """Places of events that say again what the one before them said."""
+    unseen: dict[int, int] = {}
+    """Numbers of updates of books that only a checksum of a part of the book could tell were missed -> the time of the
+    first message by which it did, 0 where none has (us).
+    """
     shows: bool = True
     """Whether the loss of one event shows in those around it (`simulator.signs`)."""
 

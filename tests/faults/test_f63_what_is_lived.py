@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import itertools
+import random
+from array import array
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 import polars as pl
 import pytest
 
 from collectors import exchanges
+from collectors.exchanges.kraken.ladder import Ladder
 from lake.rows import FileRow
 from market.session import Gap
 from market.times import DAY, HOUR
 from simulator import oracle, venues
-from simulator.events import Fill, Top
+from simulator.events import Delta, Event, Fill, Top
 from simulator.instruments import listing
 from simulator.market import Market
+from simulator.venues.kraken.books import SpotFeed
+from simulator.witness import Told, Witness
 from tests.support.virtual import campaign
 from tests.support.virtual import judge as judges
 from tests.support.virtual.judge import Judge
 from tests.support.virtual.market import Memory
 from tests.support.virtual.schedule import KINDS, MIDNIGHT, Lane, draw
+from tests.support.virtual.unseen import Unseen
 from tests.support.virtual.world import VENUES, Settings
 
 KEY = ("quote", "spot", "BTC-USDT")
@@ -190,3 +198,90 @@ def test_f63_a_connection_that_is_left_for_a_quiet_stream_takes_the_others_along
         assert judges.excused([found(cause=cause)], others) == ([found(cause=cause)], 0), "no quiet stream's connection"
     losses = [found("unexplained_loss"), found("lost_without_fault"), found("wrong_ids"), found(start=11)]
     assert judges.excused(losses, left) == (losses, 0), "what is missing is, whoever left"
+
+
+START = 1_785_700_800_000_000
+BOOK = ("book_delta", "spot", "BTC/USDT")
+
+
+def books_of(depth: int, seed: int, count: int) -> Iterator[tuple[SpotFeed, tuple[Event, ...]]]:
+    """A spot book of Kraken's twin, and what it tells from one change to the next."""
+    (instrument,) = listing(["spot"], ["BTCUSDT"], 1, 0, venues.load("kraken").CUSTOM)
+    (book,) = Market([instrument], seed, 1.0, START).books
+    feed, chance = SpotFeed(book, f"book.{depth}.BTC/USDT", depth), random.Random(seed)
+    for n in range(count):
+        if n:
+            book.quote(chance.getrandbits(72), START + n * SECOND)
+        yield feed, feed.flush(START + n * SECOND)
+
+
+def first_wrong(depth: int, seed: int, lost: int) -> tuple[dict[int, int], int]:
+    """What the judge says of the update `lost`, and when (us; 0: never) the product's own book of the rest is wrong."""
+    memory = Memory(venues.load("kraken").SIGNS, {"spot": ["book_delta"]})
+    ladder, wrong, number = Ladder(depth), 0, 0
+    for n, (feed, events) in enumerate(books_of(depth, seed, 60)):
+        if not n:
+            memory.unseen = Unseen({feed.stream: feed})
+            memory.line("subscribe", 1, [feed.stream], START)
+            ladder.load(feed.bids.items(), feed.asks.items())
+        for event in events:
+            assert isinstance(event, Delta)
+            number += 1
+            memory.event(event, event.ts, "" if number == lost else "1", '"1":"drop_ids"' if number == lost else "")
+            if number != lost:
+                sides = (msgspec.json.decode(text, type=list[tuple[str, str]]) for text in (event.bids, event.asks))
+                ladder.apply(*sides)
+                wrong = wrong or (not ladder.proven(event.previous_id) and event.ts)
+    return memory.seen.told[BOOK].unseen, wrong
+
+
+@pytest.mark.parametrize("depth", [10, 1000])
+def test_f63_a_dropped_update_is_unseen_as_long_as_every_checksum_of_the_book_that_is_left_holds(depth: int) -> None:
+    found = [first_wrong(depth, seed, lost) for seed in range(6) for lost in (3, 11, 20, 31)]
+    assert [list(unseen.values()) for unseen, _ in found] == [[wrong] for _, wrong in found]
+    never = [wrong for _, wrong in found if not wrong]
+    assert len(never) not in (0, len(found)), "some show, and some do not"
+
+
+def test_f63_a_whole_ends_what_a_connection_can_know_of_an_update_that_it_missed() -> None:
+    seen = []
+    for again in (False, True):
+        memory = Memory(venues.load("kraken").SIGNS, {"spot": ["book_delta"]})
+        for n, (feed, events) in enumerate(books_of(1000, 3, 60)):
+            if not n:
+                memory.unseen = Unseen({feed.stream: feed})
+            if not n or (again and n == 6):
+                memory.line("subscribe", 1, [feed.stream], START)
+            for event in events:
+                memory.event(event, event.ts, "" if n == 5 else "1", '"1":"drop_ids"' if n == 5 else "")
+        seen += memory.seen.told[BOOK].unseen.values()
+    assert (bool(seen[0]), seen[1]) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "shown, gap, rules, counted",
+    [
+        (0, None, [], (0, 1, 1)),
+        (7, (7, 9), [], (1, 0, 0)),
+        (7, None, ["unexplained_loss"], (0, 0, 0)),
+        (7, (2, 3), ["unexplained_loss", "unexplained_gap"], (0, 0, 0)),
+        (None, None, ["unexplained_loss"], (0, 0, 0)),
+    ],
+    ids=["nobody could see it", "told when it showed", "not told when it showed", "another gap", "another fault"],
+)
+def test_f63_only_what_no_checksum_could_show_is_undetectable(
+    shown: int | None, gap: tuple[int, int] | None, rules: list[str], counted: tuple[int, int, int]
+) -> None:
+    ids = [START + n * 60 * SECOND for n in range(12)]
+    told = Told(array("q", ids), array("q", ids), array("q", [0] * 12), lost={4: "drop_ids"})
+    if shown is not None:
+        told.unseen[ids[4]] = shown and ids[shown]
+    gaps = [
+        Gap("g", "kraken", BOOK[1], BOOK[0], BOOK[2], ids[at], ids[end], None, None, "checksum", "", "open", "", 0)
+        for at, end in ([gap] if gap else [])
+    ]  # fmt: skip
+    seen = Witness({BOOK: told}, {}, [], [], set())
+    held = {BOOK: oracle.Stored([one for one in ids if one != ids[4]], [0] * 11)}
+    verdict = oracle.judge(seen, held, gaps, ids[-1] + 60 * SECOND)
+    assert [finding.rule for finding in verdict.findings] == rules
+    assert (verdict.covered, verdict.undetectable, verdict.unseen) == counted

@@ -7,6 +7,7 @@ import zlib
 import msgspec
 
 from simulator.events import Delta, Event
+from simulator.instruments import Instrument
 from simulator.market import Book
 
 SUMMED = 10
@@ -24,6 +25,13 @@ def _digits(text: str, decimals: int) -> str:
     return (whole + fraction[:decimals].ljust(decimals, "0")).lstrip("0")
 
 
+def checksum(instrument: Instrument, bids: Levels, asks: Levels) -> int:
+    """The sum that the venue documents: asks from the lowest, then bids from the highest."""
+    levels = [*list(asks.items())[:SUMMED], *list(bids.items())[:SUMMED]]
+    texts = (_digits(p, instrument.price_decimals) + _digits(q, instrument.qty_decimals) for p, q in levels)
+    return zlib.crc32("".join(texts).encode())
+
+
 class SpotFeed:
     """The best `depth` levels a side: what changed in them. What is pushed out of them is not told."""
 
@@ -39,11 +47,8 @@ class SpotFeed:
         return _best(ladder.bids.best(self.depth)), _best(ladder.asks.best(self.depth))
 
     def checksum(self) -> int:
-        """The sum that the venue documents: asks from the lowest, then bids from the highest."""
-        held = self.book.instrument
-        levels = [*list(self.asks.items())[:SUMMED], *list(self.bids.items())[:SUMMED]]
-        texts = (_digits(p, held.price_decimals) + _digits(q, held.qty_decimals) for p, q in levels)
-        return zlib.crc32("".join(texts).encode())
+        """The sum of its levels."""
+        return checksum(self.book.instrument, self.bids, self.asks)
 
     def flush(self, now: int) -> tuple[Event, ...]:
         """One message for all that changed. `previous_id` of the event is the checksum: there are no ids."""

@@ -26,6 +26,7 @@ from market.times import DAY, HOUR, MINUTE, SECOND, Interval
 from runtime.workers import InlineExecutor
 from scripts.soak_compare import read_rows, streams
 from simulator import oracle, signs, venues, witness
+from simulator.windows import Windows
 from simulator.witness import Key
 from tests.support.virtual.market import TICK_SECONDS, Memory
 from tests.support.virtual.process import rows_of
@@ -117,7 +118,7 @@ class Judge:
 
     def _handovers(self, over: Sequence[SessionRow], gaps: Sequence[Gap]) -> None:
         """A session that handed over where nothing else went wrong leaves no gap."""
-        windows = oracle.Windows(self.truth.seen, MINUTE)
+        windows = Windows(self.truth.seen, MINUTE)
         for row in over:
             closed, market = row.closed_at or 0, row.market_type
             if not (row.close_cause or "").startswith("handover"):

@@ -17,7 +17,7 @@ from market.times import DAY
 from simulator import hub as hubs
 from simulator import market as markets
 from simulator import signs, venues, witness
-from simulator.events import KIND_OF, Event, Kline, Marks
+from simulator.events import KIND_OF, Delta, Event, Kline, Marks
 from simulator.feeds import Wanted
 from simulator.hub import Hub
 from simulator.instruments import dormant, listing, named_in
@@ -28,9 +28,11 @@ from simulator.signs import Sign, Signs
 from simulator.truth import FIELDS, FaultLine
 from simulator.venues.coinbase import stream as coinbase
 from simulator.venues.kraken import stream as kraken
+from simulator.venues.kraken.wire import Wire
 from simulator.witness import Key, Witness
 from tests.support.virtual.loop import VenueClock, VirtualLoop
 from tests.support.virtual.network import VirtualVenue
+from tests.support.virtual.unseen import Unseen
 
 TICK_SECONDS = 6.0
 """What happens on the venue is sent this often; each event has its own time."""
@@ -67,6 +69,7 @@ class Memory:
         """Stream -> what is said -> the numbers of the events that said it."""
         self._gone: dict[Key, Collection[int]] = {}
         self._count: dict[Key, int] = {}
+        self.unseen: Unseen | None = None
 
     def event(self, event: Event, published: int, sent: str, dropped: str = "") -> None:
         if isinstance(event, Marks):
@@ -90,6 +93,9 @@ class Memory:
                 number = event.id if sign.told is None else sign.told(row)
                 key, taken = (name, row[1], row[2]), msgspec.json.encode(why)
                 witness._add(self.seen, key, sign, number, event.ts, 0, bool(sent), taken)
+                if self.unseen is not None and isinstance(event, Delta):
+                    got, from_whom = map(int, filter(None, sent.split(","))), {int(one): why[one] for one in why}
+                    self.unseen.event(event, self.seen.told[key], got, from_whom)
             elif sign.only is None or sign.only(row):
                 witness._event(self.seen, row, name, self._numbered(sign, row, name) if sign.content else sign)
 
@@ -114,6 +120,10 @@ class Memory:
         return what in self._said.get(key, {}) or what in self._gone.get(key, ())
 
     def line(self, *items: Any) -> None:
+        if self.unseen is not None and items[0] == "subscribe":
+            self.unseen.subscribed(items[1], items[2])
+        if self.unseen is not None and items[0] == "close":
+            self.unseen.closed(items[1])
         match items[0]:
             case "fault":
                 detail = dict(items[5])
@@ -137,6 +147,7 @@ class Memory:
             told.lost = {n - place: why for n, why in told.lost.items() if n >= place}
             told.zeros = {n - place for n in told.zeros if n >= place}
             told.repeated = {n - place for n in told.repeated if n >= place}
+            told.unseen = {number: shown for number, shown in told.unseen.items() if number >= told.ids[0]}
             if said := self._said.get(key):
                 first = told.ids[0]
                 left = {what: [one for one in numbers if one >= first] for what, numbers in said.items()}
@@ -187,6 +198,8 @@ class Exchange:
         )  # fmt: skip
         market = Market(instruments, own, rate, start, set(self.dormant.items()), reality)
         self.hub = Hub(market, _patient(type(twin.WIRE)()), self.truth, self.clock)  # type: ignore[arg-type]
+        if isinstance(self.hub.venue, Wire):
+            self.truth.unseen = Unseen(self.hub.venue.books)
         self.host = f"{name}.venue"
         self.bases = {market: twin.bases(market, self.host) for market in kinds}
         self.venue = VirtualVenue(loop, self.hub, twin.routes(self.hub, options))

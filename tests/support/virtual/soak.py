@@ -42,6 +42,9 @@ class Report(msgspec.Struct, kw_only=True):
     covered: int = 0
     in_quarantine: int = 0
     undetectable: int = 0
+    """Missing, and nobody could know."""
+    unseen_behind_a_checksum: int = 0
+    """Of these updates of Kraken's spot books behind the ten levels that its checksum is of."""
     gaps: int = 0
     gaps_with_nothing_in_them: int = 0
     gaps_of_quiet_streams: int = 0
@@ -170,6 +173,7 @@ def _fill(report: Report, world: World, judges: Sequence[Judge]) -> None:
         for verdict in judge.verdicts:
             for name in ("stored", "missing", "covered", "in_quarantine", "undetectable", "gaps"):
                 setattr(report, name, getattr(report, name) + getattr(verdict, name))
+            report.unseen_behind_a_checksum += verdict.unseen
             report.gaps_with_nothing_in_them += verdict.empty_gaps
             for held, more in ((report.causes, verdict.causes), (report.lost, verdict.lost)):
                 for name, count in more.items():
