@@ -226,13 +226,12 @@ class ScrubService:
         interval = round(self._config.interval_days * times.DAY)
         while not stop.is_set() and not self._paused():
             before = self._clock.now() - interval
-            targets = await asyncio.to_thread(scrub.due, self._writer.manifest, before, RECORD_EVERY)
+            targets = await asyncio.to_thread(scrub.overdue, self._writer.manifest, before, RECORD_EVERY)
             self._state = "reading" if targets else "waiting"
             read = await self._some(targets, stop, made)
             if not read:
                 break
         if made.files:
-            await asyncio.to_thread(self._writer.manifest.forget_scrubs)
             caring.scrubbed(files=made.files, nbytes=made.bytes, found=len(made.found))
         await self._look(interval)
         return made

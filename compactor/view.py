@@ -142,8 +142,9 @@ def _frames(manifest: Manifest, state: str) -> list[SegmentRow]:
 
 def newest(manifest: Manifest) -> int | None:
     """When (us) the newest thing was written down; None in an empty lake."""
-    f, s = schema.files, schema.segments
-    both = union_all(select(func.max(f.c.created_at)), select(func.max(s.c.recorded_at))).subquery()
+    s, t = schema.segments, schema.scrubs  # what is live, and lines that were made rows, have a time in `scrubs`
+    waiting = select(func.max(s.c.recorded_at)).where(s.c.state.in_(("open", "sealed")))
+    both = union_all(select(func.max(t.c.at)), waiting).subquery()
     found = manifest.run(lambda conn: conn.execute(select(func.max(both.c[0]))).scalar_one())
     return None if found is None else int(found)
 

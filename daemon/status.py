@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from daemon.safe_mode import SafeMode
-from lake import schema
+from lake import manifest_stats, schema
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
 from lake.rows import CertificateRow
@@ -114,12 +114,8 @@ def _streams(snapshot: Snapshot, now: int) -> list[dict[str, Any]]:
 
 def _totals(conn: Connection) -> tuple[Counter[Stream], dict[Stream, Counter[str]], Counter[Stream]]:
     """Open gaps, live files by level, and their rows, by stream: summed where the rows are, not here."""
-    f, g = schema.files, schema.gaps
-    by_level = (
-        select(f.c.exchange, f.c.market_type, f.c.kind, f.c.level, func.count(), func.sum(f.c.rows))
-        .where(f.c.state == "live")
-        .group_by(f.c.exchange, f.c.market_type, f.c.kind, f.c.level)
-    )
+    g, t = schema.gaps, manifest_stats.live_totals(conn)
+    by_level = select(*(t.c[name] for name in ("exchange", "market_type", "kind", "level", "files", "rows")))
     files: dict[Stream, Counter[str]] = defaultdict(Counter)
     rows: Counter[Stream] = Counter()
     for exchange, market_type, kind, level, count, total in conn.execute(by_level):
@@ -132,8 +128,23 @@ def _totals(conn: Connection) -> tuple[Counter[Stream], dict[Stream, Counter[str
 
 
 def _last_certificate(snapshot: Snapshot, now: int) -> CertificateRow | None:
+    """That of a live file of the last days that was issued last."""
+    f, c = schema.files, schema.certified
     since = times.date_of(now - CERTIFICATE_DAYS * times.DAY).isoformat()
-    return max(snapshot.certificates(date_from=since), key=lambda row: row.issued_at, default=None)
+    streams = snapshot.streams()
+
+    def read(conn: Connection) -> str | None:
+        last: tuple[int, str] | None = None
+        for exchange, market_type, kind in streams:
+            mine = (f.c.state == "live", f.c.kind == kind, f.c.exchange == exchange, f.c.market_type == market_type)
+            paths = select(f.c.path).where(*mine, f.c.date >= since)
+            newest = select(c.c.issued_at, c.c.path).where(c.c.path.in_(paths)).order_by(c.c.issued_at.desc()).limit(1)
+            for issued, path in conn.execute(newest):
+                last = max(last or (issued, path), (issued, path))
+        return None if last is None else last[1]
+
+    path = snapshot.run(read)
+    return snapshot.certificates(path)[-1] if path is not None else None
 
 
 def _certificate(row: CertificateRow) -> dict[str, Any]:

@@ -5,16 +5,38 @@ One rule for provisional bars, those of hours and final ones: all of a symbol's 
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, text
 
-from lake import schema, sources
+from lake import sources
 from lake.manifest import Manifest
 from lake.manifest_reads import Snapshot
+
+_FIRST = text("""
+    WITH RECURSIVE told(symbol) AS (
+        SELECT min(symbol) FROM coverage WHERE exchange = :exchange AND market_type = :market_type AND kind = :kind
+        UNION ALL
+        SELECT (
+            SELECT min(symbol) FROM coverage
+            WHERE exchange = :exchange AND market_type = :market_type AND kind = :kind AND symbol > told.symbol
+        ) FROM told WHERE symbol IS NOT NULL
+    )
+    SELECT symbol, (
+        SELECT min(ts_from) FROM coverage
+        WHERE exchange = :exchange AND market_type = :market_type AND kind = :kind AND symbol = told.symbol
+    ) FROM told WHERE symbol IS NOT NULL
+""")
+"""From symbol to symbol along an index, for SQLite reads every row to group them: a million in a lake of years."""
 
 
 def begun(manifest: Manifest | Snapshot, exchange: str, market_type: str) -> dict[str, int]:
     """Symbol -> the start (us) of its first coverage, by either kind of trades."""
-    t = schema.coverage
-    mine = (t.c.exchange == exchange, t.c.market_type == market_type, t.c.kind.in_(sources.TRADES))
-    first = select(t.c.symbol, func.min(t.c.ts_from)).where(*mine).group_by(t.c.symbol)
-    return manifest.run(lambda conn: {row[0]: int(row[1]) for row in conn.execute(first)})
+
+    def read(conn: Connection) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for kind in sources.TRADES:
+            stream = {"exchange": exchange, "market_type": market_type, "kind": kind}
+            for symbol, first in conn.execute(_FIRST, stream):
+                found[symbol] = min(int(first), found.get(symbol, int(first)))
+        return found
+
+    return manifest.run(read)

@@ -14,8 +14,10 @@ from lake.manifest_source import ReadSource, damaged
 
 GROWING = ("epoch", "version")
 """Columns of `meta` that count writers and writes: a manifest made anew is at least as far."""
-FORGOTTEN = (schema.scrubs,)
-"""Tables that the ledger does not tell: what was read again last is read again sooner after a rebuild."""
+FORGOTTEN = (schema.scrubs, schema.totals, schema.segment_totals)
+"""Tables that the ledger does not tell: what was read again last is read again sooner after a rebuild; totals
+follow from the rows, of which a difference is told.
+"""
 SHOWN = 10_000
 """Differences that are kept."""
 

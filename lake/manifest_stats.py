@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, FromClause, Table, func, select
 
 from lake import schema
 from lake.rows import SegmentState
 
+SINCE = 6
+"""The schema version that began to keep totals."""
 KEPT: tuple[SegmentState, ...] = ("open", "sealed", "transformed", "quarantined", "deleting")
 """States of segments whose bytes are there: of a lake of years nearly all are deleted, and no index is by that."""
 
@@ -35,28 +37,42 @@ class Stats(msgspec.Struct, frozen=True):
 
 
 def stats(conn: Connection) -> Stats:
-    s, f, g = schema.segments, schema.files, schema.gaps
-
     def count(table: Table) -> int:
         return int(conn.execute(select(func.count()).select_from(table)).scalar_one())
 
-    def by_state(table: Table) -> dict[str, int]:
-        found = conn.execute(select(table.c.state, func.count()).group_by(table.c.state).order_by(table.c.state))
-        return {row[0]: int(row[1]) for row in found}
-
-    totals = (
-        select(f.c.kind, f.c.level, func.count(), func.sum(f.c.rows), func.sum(f.c.bytes))
-        .where(f.c.state == "live")
-        .group_by(f.c.kind, f.c.level)
-        .order_by(f.c.kind, f.c.level)
-    )
+    g, s, t = schema.gaps, schema.segments, live_totals(conn)
+    gaps = select(g.c.state, func.count()).group_by(g.c.state).order_by(g.c.state)
+    totals = select(t.c.kind, t.c.level, *(func.sum(t.c[name]) for name in ("files", "rows", "bytes")))
+    totals = totals.group_by(t.c.kind, t.c.level).order_by(t.c.kind, t.c.level)
     raw = select(func.coalesce(func.sum(s.c.bytes), 0)).where(s.c.state.in_(KEPT))
     return Stats(
-        segments=by_state(s),
+        segments=_by_state(conn),
         raw_bytes=int(conn.execute(raw).scalar_one()),
         files=tuple(FileStats(*row) for row in conn.execute(totals)),
-        gaps=by_state(g),
+        gaps={row[0]: int(row[1]) for row in conn.execute(gaps)},
         sessions=count(schema.sessions),
-        certificates=count(schema.certificates),
+        certificates=count(schema.certified if _counted(conn) else schema.certificates),
         quarantined=count(schema.quarantine),
     )
+
+
+def live_totals(conn: Connection) -> FromClause:
+    """Live files by market, kind and level: kept by the manifest, summed in one of before version 6."""
+    f, t = schema.files, schema.totals
+    if _counted(conn):
+        return t
+    place = (f.c.exchange, f.c.market_type, f.c.kind, f.c.level)
+    sums = (func.count().label("files"), func.sum(f.c.rows).label("rows"), func.sum(f.c.bytes).label("bytes"))
+    return select(*place, *sums).where(f.c.state == "live").group_by(*place).subquery()
+
+
+def _by_state(conn: Connection) -> dict[str, int]:
+    s, t = schema.segments, schema.segment_totals
+    counts = select(s.c.state, func.count()).group_by(s.c.state).order_by(s.c.state)
+    if _counted(conn):
+        counts = select(t.c.state, t.c.segments).order_by(t.c.state)
+    return {row[0]: int(row[1]) for row in conn.execute(counts)}
+
+
+def _counted(conn: Connection) -> bool:
+    return int(conn.execute(select(schema.meta.c.schema_version)).scalar_one()) >= SINCE

@@ -201,7 +201,57 @@ _FEATURES = (
         ) AS inputs, note, created_at, latest_at, state, deleted_at FROM featured""",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE, _INPUTS, (*_JOBS, *_FEATURES))
+_IDLE = (
+    # what is asked again and again, answered without reading all that the lake holds: by triggers, so that no writer
+    # can leave it out
+    "CREATE INDEX coverage_by_end ON coverage (exchange, market_type, kind, ts_to)",
+    "CREATE INDEX coverage_by_begin ON coverage (exchange, market_type, kind, symbol, ts_from)",
+    "CREATE INDEX gaps_by_state ON gaps (state, exchange, market_type, kind, symbol, ts_from)",
+    """CREATE TABLE totals (
+        exchange TEXT NOT NULL, market_type TEXT NOT NULL, kind TEXT NOT NULL, level TEXT NOT NULL,
+        files INTEGER NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        PRIMARY KEY (exchange, market_type, kind, level)
+    ) WITHOUT ROWID""",
+    """INSERT INTO totals SELECT exchange, market_type, kind, level, count(*), sum(rows), sum(bytes) FROM files
+        WHERE state = 'live' GROUP BY exchange, market_type, kind, level""",
+    "CREATE TABLE segment_totals (state TEXT NOT NULL PRIMARY KEY, segments INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT INTO segment_totals SELECT state, count(*) FROM segments GROUP BY state",
+    "INSERT OR IGNORE INTO scrubs SELECT path, created_at FROM files WHERE state = 'live'",
+    """INSERT OR IGNORE INTO scrubs SELECT path, recorded_at FROM segments
+        WHERE rows > 0 AND (state = 'transformed' OR (state = 'sealed' AND kind = 'frames'))""",
+    """CREATE TRIGGER files_added AFTER INSERT ON files WHEN NEW.state = 'live' BEGIN
+        INSERT INTO totals VALUES (NEW.exchange, NEW.market_type, NEW.kind, NEW.level, 1, NEW.rows, NEW.bytes)
+            ON CONFLICT DO UPDATE SET files = files + 1, rows = rows + NEW.rows, bytes = bytes + NEW.bytes;
+        INSERT INTO scrubs VALUES (NEW.path, NEW.created_at) ON CONFLICT DO UPDATE SET at = excluded.at;
+    END""",
+    """CREATE TRIGGER files_again AFTER UPDATE OF state ON files WHEN OLD.state <> 'live' AND NEW.state = 'live' BEGIN
+        INSERT INTO totals VALUES (NEW.exchange, NEW.market_type, NEW.kind, NEW.level, 1, NEW.rows, NEW.bytes)
+            ON CONFLICT DO UPDATE SET files = files + 1, rows = rows + NEW.rows, bytes = bytes + NEW.bytes;
+        INSERT INTO scrubs VALUES (NEW.path, NEW.created_at) ON CONFLICT DO UPDATE SET at = excluded.at;
+    END""",
+    """CREATE TRIGGER files_over AFTER UPDATE OF state ON files WHEN OLD.state = 'live' AND NEW.state <> 'live' BEGIN
+        UPDATE totals SET files = files - 1, rows = rows - OLD.rows, bytes = bytes - OLD.bytes WHERE
+            exchange = OLD.exchange AND market_type = OLD.market_type AND kind = OLD.kind AND level = OLD.level;
+        DELETE FROM totals WHERE files = 0;
+        DELETE FROM scrubs WHERE path = OLD.path;
+    END""",
+    """CREATE TRIGGER segments_added AFTER INSERT ON segments BEGIN
+        INSERT INTO segment_totals VALUES (NEW.state, 1) ON CONFLICT DO UPDATE SET segments = segments + 1;
+        INSERT INTO scrubs SELECT NEW.path, NEW.recorded_at
+            WHERE NEW.rows > 0 AND (NEW.state = 'transformed' OR (NEW.state = 'sealed' AND NEW.kind = 'frames'))
+            ON CONFLICT DO UPDATE SET at = excluded.at;
+    END""",
+    """CREATE TRIGGER segments_moved AFTER UPDATE OF state ON segments WHEN OLD.state <> NEW.state BEGIN
+        UPDATE segment_totals SET segments = segments - 1 WHERE state = OLD.state;
+        DELETE FROM segment_totals WHERE segments = 0;
+        INSERT INTO segment_totals VALUES (NEW.state, 1) ON CONFLICT DO UPDATE SET segments = segments + 1;
+        DELETE FROM scrubs WHERE path = OLD.path;
+        INSERT INTO scrubs SELECT NEW.path, NEW.recorded_at
+            WHERE NEW.rows > 0 AND (NEW.state = 'transformed' OR (NEW.state = 'sealed' AND NEW.kind = 'frames'));
+    END""",
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_FIRST, _BANS, _CARE, _INPUTS, (*_JOBS, *_FEATURES), _IDLE)
 VERSION = len(MIGRATIONS)
 
 

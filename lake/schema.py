@@ -158,6 +158,17 @@ scrubs = _table(
     *_key("path"),
     *_int("at"),
 )
+totals = _table(
+    "totals",
+    *_key(*_MARKET, "level"),
+    *_int("files", "rows", "bytes"),
+)
+"""Live files, summed: kept by triggers (`lake.migrations`), as is the next."""
+segment_totals = _table(
+    "segment_totals",
+    *_key("state"),
+    *_int("segments"),
+)
 jobs = _table(
     "jobs",
     *_key("job"),

@@ -43,15 +43,25 @@ class Summary(msgspec.Struct, frozen=True):
     oldest: int | None
 
 
+_RAW = and_(
+    or_(
+        schema.segments.c.state == "transformed",
+        and_(schema.segments.c.kind == literal(FRAMES), schema.segments.c.state == "sealed"),
+    ),
+    schema.segments.c.rows > 0,
+)
+"""Segments that are read again: one that waits for the transformer is hashed by it; what is altered there has a way of
+its own.
+"""
+
+
 def _targets(*, scrubbed: bool) -> Subquery:
     """Everything that is read again; without `scrubbed` of a manifest of before version 3, by who may not write."""
     f, s, t = schema.files, schema.segments, schema.scrubs
-    # a segment that waits for the transformer is hashed by it; what is altered there has a way of its own
-    wanted = or_(s.c.state == "transformed", and_(s.c.kind == literal(FRAMES), s.c.state == "sealed"))
     chosen = []
     for table, first, where in (
         (f, f.c.created_at, f.c.state == "live"),
-        (s, s.c.recorded_at, and_(wanted, s.c.rows > 0)),
+        (s, s.c.recorded_at, _RAW),
     ):
         last = func.coalesce(t.c.at, first) if scrubbed else first
         columns = select(table.c.path, table.c.bytes, table.c.sha256, last.label("last")).where(where)
@@ -63,23 +73,41 @@ _ALL = _targets(scrubbed=True)
 _EVER = _targets(scrubbed=False)
 
 
-def due(manifest: Reads, before: int | None = None, limit: int | None = None) -> list[Target]:
-    """Files that were last known to be right before `before` (us; None: all), the longest ago first."""
+def due(manifest: Reads) -> list[Target]:
+    """Everything, that of which the bytes were known to be right the longest ago first."""
 
     def read(conn: Connection) -> list[Target]:
         all_ = _ALL if inspect(conn).has_table(schema.scrubs.name) else _EVER
-        wanted = select(all_).order_by(all_.c.last, all_.c.path).limit(limit)
-        if before is not None:
-            wanted = wanted.where(all_.c.last < before)
+        wanted = select(all_).order_by(all_.c.last, all_.c.path)
         return [Target(row.path, row.bytes, row.sha256, row.last) for row in conn.execute(wanted)]
 
     return manifest.run(read)
 
 
+def overdue(manifest: Reads, before: int, limit: int) -> list[Target]:
+    """The first `limit` of those that were last known to be right before `before` (us). Of a manifest that is written:
+    all that is read again has a row in `scrubs`, which is asked in its order.
+    """
+    f, s, t = schema.files, schema.segments, schema.scrubs
+    size, sha256 = (func.coalesce(f.c[name], s.c[name]) for name in ("bytes", "sha256"))
+    there = or_(f.c.state == "live", s.c.state.in_(("sealed", "transformed")))
+    both = t.outerjoin(f, f.c.path == t.c.path).outerjoin(s, s.c.path == t.c.path)
+    wanted = select(t.c.path, size, sha256, t.c.at).select_from(both).where(t.c.at < before, there)
+    wanted = wanted.order_by(t.c.at, t.c.path).limit(limit)
+    return manifest.run(lambda conn: [Target(*row) for row in conn.execute(wanted)])
+
+
 def summary(manifest: Reads) -> Summary:
-    """How much there is to read again, and how long ago the oldest of it was read."""
-    wanted = select(func.count(), func.coalesce(func.sum(_ALL.c.bytes), 0), func.min(_ALL.c.last))
-    return manifest.run(lambda conn: Summary(*conn.execute(wanted).one()))
+    """How much there is to read again, and how long ago the oldest of it was read; of a manifest that is written."""
+    s, t = schema.segments, schema.totals
+    files = select(func.coalesce(func.sum(t.c.files), 0), func.coalesce(func.sum(t.c.bytes), 0))
+    raw = select(func.count(), func.coalesce(func.sum(s.c.bytes), 0)).where(_RAW)
+
+    def read(conn: Connection) -> Summary:
+        (count, size), (more, bytes_) = conn.execute(files).one(), conn.execute(raw).one()
+        return Summary(count + more, size + bytes_, conn.execute(select(func.min(schema.scrubs.c.at))).scalar_one())
+
+    return manifest.run(read)
 
 
 class Reading:

@@ -14,7 +14,7 @@ import loguru
 import pytest
 
 from compactor.service import compact_once
-from lake import Lake, migrations
+from lake import Lake, migrations, scrub
 from lake.manifest import Manifest
 from lake.rebuild import rebuild
 from lake.verify import Verification, verify_lake
@@ -108,6 +108,11 @@ def test_a_writer_brings_it_to_todays_schema_with_all_that_it_holds(script: Modu
         with LakeWriter.open(lake, golden.NODE, now + again, simulated=None) as writer:
             found = writer.recover(now + again)
             assert (found.orphans, found.strangers, found.missing, found.quarantined) == ((), (), (), ())
+            stats, live = writer.manifest.stats(), [row for row in told["files"] if row["state"] == "live"]
+            assert sum(one.files for one in stats.files) == len(live)
+            assert sum(stats.segments.values()) == len(told["segments"])
+            paths = {one.path for one in scrub.overdue(writer.manifest, now + DAY, 10_000)}
+            assert paths == {one.path for one in scrub.due(writer.manifest)} >= {row["path"] for row in live}
         assert was <= golden.version_of(lake) == migrations.VERSION
         assert golden.tables_of(lake, told) == golden.in_order(told)
     assert list(rows_of(script, lake, name)) == []
