@@ -88,6 +88,10 @@ class StreamedBooks:
         """Symbols whose book is not known."""
         return [symbol for symbol, book in self._books.items() if not book.known]
 
+    def known_of(self, symbol: str | None = None) -> list[StreamedBook]:
+        """The books that are known: of a symbol, or all."""
+        return [book for name, book in self._books.items() if book.known and symbol in (None, name)]
+
     def asked(self) -> list[str]:
         """Nothing is asked for that would serve another session."""
         return []

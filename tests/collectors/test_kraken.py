@@ -130,6 +130,37 @@ def test_our_pings_are_json_every_half_minute():
     assert len(pings) == 2
 
 
+DEEP = [(100 - n, 5) for n in range(12)], [(101 + n, 3) for n in range(12)]
+"""A book of which a checksum does not tell the two last levels a side."""
+
+
+@pytest.mark.parametrize(
+    "wrong, lost",
+    [
+        (lambda said: said.replace(b'"price":89,"qty":6', b'"price":"NaN","qty":6'), ["BTC/USD"]),
+        (lambda said: said.replace(b"2026-08-02", b"1926-08-02"), ["BTC/USD"]),
+        (lambda said: said.replace(b'"price":89', b'"prize":89'), ["BTC/USD", "ETH/USD"]),
+        (lambda said: said.replace(b'"update"', b'"updates"'), ["BTC/USD", "ETH/USD"]),
+        (lambda said: said[:-9], ["BTC/USD", "ETH/USD"]),
+    ],
+    ids=["a price that is none", "an impossible time", "another shape", "another type", "cut"],
+)
+def test_what_cannot_be_read_of_a_book_is_lost_though_every_later_checksum_holds(wrong, lost):
+    made, (first,) = session(["book_delta"], ["BTC/USD", "ETH/USD"], channels={"book_delta": "book.25"})
+    for symbol in ("BTC/USD", "ETH/USD"):
+        made.receive(ack(first["req_id"], symbol, channel="book"), NOW)
+        made.receive(book("snapshot", *DEEP, total(*DEEP), 1, symbol), NOW + 5)
+    *rows, rejected = made.receive(wrong(book("update", [(89, 6)], [], total(*DEEP), 2)), NOW + 6)
+    assert isinstance(rejected, Rejected)
+    assert [(row.symbol, row.flags, row.last_id, row.frame_no) for row in rows] == [
+        (symbol, ("clear",), None, rejected.frame_no) for symbol in lost
+    ]
+    assert made.books_out_of_sync() == lost
+    assert made.receive(book("update", [(88, 6)], [], total(*DEEP), 3), NOW + 7) == ()
+    (again,) = made.receive(book("snapshot", *DEEP, total(*DEEP), 4), NOW + 9)
+    assert (again.flags, made.books_out_of_sync()) == (("snapshot",), lost[1:])
+
+
 def test_a_book_whose_sum_does_not_hold_is_cleared_and_begun_anew_alone():
     made, (first,) = session(["book_delta"], ["BTC/USD", "ETH/USD"], channels={"book_delta": "book.10"})
     bids, asks = [(100, 5), (99, 7)], [(101, 3), (102, 4)]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from collectors.adapters.reading import EARLIEST, EARLY, PAST
+from collectors.adapters.reading import BAD_FRAME, EARLIEST, EARLY, PAST, why
 from collectors.adapters.streamed_books import CLEAR, NO_FLAGS, SNAPSHOT, StreamedBook
 from collectors.exchanges.kraken import texts, wire
 from collectors.exchanges.kraken.ladder import Ladder, Level
@@ -39,7 +39,10 @@ def delta(
     session: KrakenSession, found: wire.Frame, raw: msgspec.Raw, ts_recv: int, number: int, place: int
 ) -> Sequence[Output]:
     """One item of the book channel."""
-    data = wire.book(raw)
+    try:
+        data = wire.book(raw)
+    except BAD_FRAME as error:
+        return (*unread(session, ts_recv, number, place), Rejected(why(error), number))
     shown = next((depth for depth in wire.DEPTHS if depth >= max(len(data.bids), len(data.asks))), wire.DEPTHS[-1])
     state = session.lane(BOOK, data.symbol, ts_recv, f"{BOOK}.{shown}")
     if state is None:
@@ -50,10 +53,11 @@ def delta(
     if whole and time is not None and EARLIEST <= time < ts_recv - PAST:
         time, silent = None, True  # nothing has changed for long
     if (time is None and not (whole and silent)) or (time is not None and not EARLY <= ts_recv - time <= PAST):
-        return (Rejected(IMPOSSIBLE, number, name),)
+        return (*unread(session, ts_recv, number, place, data.symbol), Rejected(IMPOSSIBLE, number, name))
     bids, asks = _pairs(data.bids), _pairs(data.asks)
     if bids is None or asks is None:
-        return (Rejected("levels that are no price and quantity", number, name),)
+        wrong = Rejected("levels that are no price and quantity", number, name)
+        return (*unread(session, ts_recv, number, place, data.symbol), wrong)
     book, ladder = session.books.follow(state), _ladder(session, state)
     row = BookDelta(
         data.symbol, name, time, None, ts_recv, session.session_id, number, 2 * place, "ws", _raw(bids), _raw(asks),
@@ -63,6 +67,25 @@ def delta(
         return _whole(session, state, book, ladder, row, (bids, asks))
     session.heard(state, ts_recv, time or ts_recv)
     return _change(session, book, ladder, row, (bids, asks)) if book.known else ()
+
+
+def unread(
+    session: KrakenSession, ts_recv: int, number: int, place: int = 0, symbol: str | None = None
+) -> Sequence[Output]:
+    """Something was said of a book, or of any, that cannot be taken: it is lost, since what changed behind the levels
+    of the checksum no later message tells.
+    """
+    rows = []
+    for book in session.books.known_of(symbol):
+        name, time = book.state.stream.name, min(session.as_of(ts_recv), ts_recv)
+        row = BookDelta(
+            book.state.stream.symbol, name, None, None, ts_recv, session.session_id, number, 2 * place, "ws", EMPTY,
+            EMPTY, None, None, None, None, CLEAR,
+        )  # fmt: skip
+        row.skew_us = ts_recv - time or None
+        book.update(book.last or 0, follows=False, now=ts_recv)
+        rows.append(row)
+    return rows
 
 
 def _ladder(session: KrakenSession, state: StreamState) -> Ladder:

@@ -70,7 +70,7 @@ CHANNELS: Mapping[str, Mapping[str, Channel]] = {
 READERS: Mapping[str, Read | Dated[Read]] = {
     "trade": parsing.each(parsing.trade, "trade"),
     "ticker": parsing.each(parsing.quote, "ticker"),
-    "book": parsing.each(books.delta, "book"),
+    "book": parsing.each(books.delta, "book", books.unread),
     "ohlc": parsing.each(parsing.kline, "ohlc"),
     "instrument": parsing.pairs,
 }

@@ -19,16 +19,23 @@ Item = Callable[[KrakenSession, wire.Frame, msgspec.Raw, int, int, int], Sequenc
 NOT_COLLECTED: Sequence[Output] = ()
 
 
-def each(item_of: Item, channel: str) -> Callable[[KrakenSession, bytes, int, int], Sequence[Output]]:
+Unread = Callable[[KrakenSession, int, int], Sequence[Output]]
+"""(session, ts_recv, frame_no) -> what a frame is to its channel that cannot be read."""
+
+
+def each(
+    item_of: Item, channel: str, unread: Unread = lambda *_: ()
+) -> Callable[[KrakenSession, bytes, int, int], Sequence[Output]]:
     """The reader of a channel's frames: a bad item is rejected and the others go on."""
 
     def read(session: KrakenSession, frame: bytes, ts_recv: int, number: int) -> Sequence[Output]:
         try:
             found = wire.frame(frame)
         except BAD_FRAME as error:
-            return session.reject(why(error), None, number)
+            return [*unread(session, ts_recv, number), *session.reject(why(error), None, number)]
         if found.channel != channel or found.type not in (wire.WHOLE, wire.CHANGE):
-            return session.reject("another channel, or no known type", None, number)
+            refused = session.reject("another channel, or no known type", None, number)
+            return [*unread(session, ts_recv, number), *refused]
         out: list[Output] = []
         for place, raw in enumerate(found.data):
             try:
