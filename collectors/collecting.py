@@ -26,7 +26,7 @@ from collectors.listings import AGAIN_SECONDS, CONTRACT, Listings, market_of
 from collectors.patterns import Resolved
 from collectors.pipeline import Pipeline
 from collectors.planning import Changes, Want
-from collectors.polling import CANDLE, FUNDING_RATE, poll
+from collectors.polling import CANDLE, FUNDING_RATE, Stop, poll
 from collectors.redundancy import merger_maker
 from lake.lasting import Lasting, lasting
 from lake.manifest import Manifest
@@ -283,7 +283,7 @@ class Collecting:
         candles = {symbol: stop.ts_event for symbol, stop in self._last.get((*market, CANDLE), {}).items()}
         return msgspec.structs.replace(known, times={**known.times, CANDLE: candles})
 
-    async def _fetch(self, job: Errand, stop: asyncio.Event) -> None:
+    async def _fetch(self, job: Errand, stop: Stop) -> None:
         exchange, market = _load(job.source), market_of(job.source)
         endpoint = job.source.endpoint.over(exchange.ENDPOINTS[market[1]])
         spend = partial(self._budget.spend, exchange.LIMITS[market[1]], priority=POLL)

@@ -12,6 +12,7 @@ from collectors.config import SourceConfig
 from collectors.intake import MarketKey
 from collectors.listings import CONTRACT, market_of
 from collectors.patterns import Resolved
+from collectors.polling import Stop
 from lake.lasting import Lasting
 from market.session import SERVER_TIME, Polled
 
@@ -89,18 +90,20 @@ def differing(before: Errands, after: Errands) -> list[str]:
 class Runner:
     """The jobs that run. `work` does one until the event that it is given is set."""
 
-    def __init__(self, work: Callable[[Errand, asyncio.Event], Awaitable[None]]) -> None:
+    def __init__(self, work: Callable[[Errand, Stop], Awaitable[None]]) -> None:
         self.running: Errands = {}
         self._work = work
-        self._stops: dict[Key, asyncio.Event] = {}
+        self._stops: dict[Key, Stop] = {}
 
     def become(self, wanted: Errands, tasks: asyncio.TaskGroup) -> None:
         """End what is no more wanted, begin what is new, leave the rest alone."""
         for key in self._stops.keys() - wanted.keys():
-            self._stops.pop(key).set()
+            stop = self._stops.pop(key)
+            stop.retired = True
+            stop.set()
         for key, job in wanted.items():
             if key not in self._stops:
-                stop = self._stops[key] = asyncio.Event()
+                stop = self._stops[key] = Stop()
                 tasks.create_task(self._run(job, stop), name=job.name)
         self.running = wanted
 
@@ -109,5 +112,5 @@ class Runner:
         for stop in self._stops.values():
             stop.set()
 
-    async def _run(self, job: Errand, stop: asyncio.Event) -> None:
+    async def _run(self, job: Errand, stop: Stop) -> None:
         await self._work(job, stop)

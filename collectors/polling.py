@@ -19,6 +19,7 @@ from collectors.clocks import VenueClock
 from collectors.config import SETTINGS, SourceConfig
 from collectors.connection import Tools
 from collectors.contracts import ContractMerger
+from collectors.holes import RETIRED
 from collectors.http import HttpFailed
 from collectors.keyed import KeyedMerger
 from collectors.liveness import Watch
@@ -119,6 +120,12 @@ def stopped(
     return {one: stop for one, stop in held.items() if abs(now - stop.ts_event) >= least}
 
 
+class Stop(asyncio.Event):
+    """When to end polls. `retired`: others are asked for in their place, or nothing of them is wanted any more."""
+
+    retired = False
+
+
 async def poll(
     exchange: Exchange,
     polled: Polled,
@@ -126,7 +133,7 @@ async def poll(
     pipeline: Pipeline,
     tools: Tools,
     clock: VenueClock,
-    stop: asyncio.Event,
+    stop: Stop,
 ) -> None:
     """Ask until `stop` is set, or until the session wants nothing more. A defect of ours ends one session only."""
     delays = backoff(tools.random, first=FIRST_DELAY_SECONDS, cap=LONGEST_WAIT_SECONDS)
@@ -194,7 +201,7 @@ class _Poller:
         )  # fmt: skip
         self._do(tasks)
 
-    async def run(self, stop: asyncio.Event) -> str:
+    async def run(self, stop: Stop) -> str:
         """Until the end, whose cause is returned."""
         cause = "internal_error"
         try:
@@ -206,7 +213,7 @@ class _Poller:
             self._pipeline.close(self._link, cause, self._clock.now(), wanted=cause == "internal_error")
         return cause
 
-    async def _drive(self, stop: asyncio.Event) -> str:
+    async def _drive(self, stop: Stop) -> str:
         """Until the end, whose cause is returned."""
         async with asyncio.TaskGroup() as group:
             stopping = group.create_task(self._until(stop))
@@ -225,10 +232,10 @@ class _Poller:
             for task in self._going:
                 task.cancel()
         if stop.is_set():
-            return "stopped"
+            return RETIRED if stop.retired else "stopped"
         return STEPPED if self._steady.away else "done"
 
-    async def _until(self, stop: asyncio.Event) -> None:
+    async def _until(self, stop: Stop) -> None:
         await stop.wait()
         self._wake.set()
 
@@ -273,14 +280,17 @@ class _Poller:
         self._todo.extend(task for task in tasks if isinstance(task, Fetch))
 
     def _look(self, now: int) -> None:
-        """Symbols that have not been answered for so long that a row is missing."""
+        """Symbols that have not been answered for so long that a row is missing: also those that an earlier session
+        asked for, and this one has no answer of.
+        """
         for change in self._watch.look(self._session.streams(), now):
             stream = change.stream
             if change.alarm:
                 telemetry.silent_stream(
                     **self._facts, kind=stream.kind, symbol=stream.symbol, seconds=change.quiet / SECOND
                 )
-            if change.status == "stalled":
+            begun = self._pipeline.route(stream.kind).merger.begun(stream.symbol)
+            if change.status == "stalled" or (change.alarm and begun):
                 self._pipeline.stalled(self._link, stream, now)
 
     def _say(self, status: int, said: Mapping[str, str]) -> None:

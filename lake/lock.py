@@ -98,7 +98,7 @@ class LakeLock:
 def read_lock(root: Path) -> LockInfo | None:
     """Who holds the lake now, None where nobody does. Raises StorageFailed where this user may not know."""
     try:
-        fd = os.open(root / LOCK, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        fd = _open(root / LOCK)
     except FileNotFoundError:
         return None
     except PermissionError as error:
@@ -125,6 +125,17 @@ def seen_lock(root: Path) -> tuple[LockInfo | None, str]:
         if error.errno not in (errno.EACCES, errno.EPERM):
             raise
         return None, str(error)
+
+
+def _open(path: Path) -> int:
+    """To ask who holds it: a lake that is mounted read-only here may be written by a process elsewhere."""
+    follow = getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, os.O_RDWR | follow)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(path, os.O_RDONLY | follow)
 
 
 def _read(fd: int) -> LockInfo | None:

@@ -113,8 +113,9 @@ def writer(tmp_path: Path) -> Iterator[LakeWriter]:
 
 async def collect(
     writer: LakeWriter, clock: ManualClock, seconds: float, kinds: tuple[str, ...] = ("open_interest", "funding_rate"),
-    **polls: object,
+    *, then: list[str] | None = None, **polls: object,
 ) -> CollectorsService:  # fmt: skip
+    """`then` are the symbols from half of the time on."""
     source = {"exchange": "binance", "market_type": "linear", "symbols": SYMBOLS, "kinds": list(kinds), "polls": polls}
     config = CollectorsConfig.model_validate(
         {"node": "n", "sources": [source], "writing": {"write_ms": 10_000, "sync_ms": 60_000}}
@@ -123,9 +124,15 @@ async def collect(
     made = CollectorsService(config, writer, clock, lambda: 0.5, stops, InlineExecutor())
     stop = asyncio.Event()
 
+    async def passing() -> None:
+        await clock.sleep(seconds / 2)
+        if then:
+            await made.change([config.sources[0].model_copy(update={"symbols": then})])
+        await clock.sleep(seconds / 2)
+
     async def timed() -> None:
         running = asyncio.ensure_future(made.run(stop))
-        timer = asyncio.ensure_future(clock.sleep(seconds))
+        timer = asyncio.ensure_future(passing())
         await asyncio.wait((running, timer), return_when=asyncio.FIRST_COMPLETED)
         timer.cancel()
         stop.set()
@@ -272,6 +279,32 @@ async def test_a_venue_that_is_silent_for_long_leaves_a_gap_and_few_requests(
     for gap in gaps:
         assert gap.ts_to is not None
         assert gap.ts_to - gap.ts_from > 50 * MINUTE
+
+
+@pytest.mark.parametrize("then", [SYMBOLS[:1], [*SYMBOLS, "CCCUSDT"]])
+async def test_symbols_that_stay_at_a_reload_have_no_gap(
+    writer: LakeWriter, clock: ManualClock, venue: Venue, then: list[str]
+) -> None:
+    venue.status["CCCUSDT"] = "TRADING"
+    clock.step(4 * HOUR - 5 * MINUTE)  # rates are settled within the half that follows the reload
+    await collect(writer, clock, 600.0, then=then, funding_seconds=60)
+    for kind in ("open_interest", "funding_rate"):
+        assert len({row.session for row in rows(writer, kind) if row.symbol == "AAAUSDT"}) == 2
+    assert writer.manifest.gaps() == []
+
+
+async def test_a_venue_that_is_silent_from_a_reload_on_leaves_a_gap_of_what_stays(
+    writer: LakeWriter, clock: ManualClock, venue: Venue
+) -> None:
+    venue.status["CCCUSDT"] = "TRADING"
+    half = NOON + HOUR
+    venue.spoil = lambda _url: HttpFailed("down") if half <= clock.now() < half + 40 * MINUTE else None
+    await collect(writer, clock, 7200.0, kinds=("open_interest",), then=[*SYMBOLS, "CCCUSDT"])
+    gaps = writer.manifest.gaps()
+    assert sorted((gap.symbol, gap.cause) for gap in gaps) == [(symbol, "stalled") for symbol in SYMBOLS]
+    for gap in gaps:
+        assert half - MINUTE <= gap.ts_from < half
+        assert half + 40 * MINUTE <= (gap.ts_to or 0) < half + 50 * MINUTE
 
 
 async def test_a_short_rest_misses_nothing_and_a_long_one_is_a_gap(

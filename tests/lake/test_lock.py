@@ -107,6 +107,22 @@ def test_a_holder_that_has_only_just_begun_is_somebody_without_a_name(tmp_path):
         assert seen_lock(tmp_path) == (lock_module.LockInfo(0), "")
 
 
+@pytest.mark.usefixtures("quick")
+def test_who_holds_it_is_told_where_the_lake_is_mounted_read_only(tmp_path, monkeypatch):
+    really = os.open
+
+    def read_only(path, flags, *more):
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return really(path, flags, *more)
+
+    held = LakeLock.acquire(tmp_path)
+    monkeypatch.setattr(lock_module.os, "open", read_only)
+    assert seen_lock(tmp_path)[0].pid == os.getpid()
+    held.release()
+    assert seen_lock(tmp_path) == (None, "")
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
 def test_who_may_not_know_is_told_so(tmp_path, monkeypatch, number):
     def refuse(*_arguments):
