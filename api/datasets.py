@@ -63,10 +63,7 @@ def found(
         return []
     held: Iterable[Dataset] = lake.datasets(kind=kind, exchange=exchange, market_type=market_type)
     if symbol is not None:
-        wanted = symbol.strip().casefold()
-        plain = _plain(wanted)
-        held = [one for one in held if (one.symbol and wanted in (one.symbol.casefold(), _plain(one.symbol.casefold())))
-                or (one.symbol and plain == _plain(one.symbol.casefold()))]  # fmt: skip
+        held = _named(held, symbol.strip())
     for word in (words or "").casefold().split():
         held = [one for one in held if word in id_of(one).casefold() or word in (one.symbol or "").casefold()]
     chosen = list(held)
@@ -74,6 +71,19 @@ def found(
         "size": lambda one: -one.bytes, "rows": lambda one: -one.rows, "modified": lambda one: -(one.modified or 0),
     }  # fmt: skip
     return chosen if sort == "name" else sorted(chosen, key=orders[sort])
+
+
+def _named(held: Iterable[Dataset], symbol: str) -> list[Dataset]:
+    """Those of a symbol however it is spelt; but of a market that has one spelt so, none that only looks like it."""
+    plain = _plain(symbol.casefold())
+    alike = [one for one in held if one.symbol is not None and _plain(one.symbol.casefold()) == plain]
+    for spelt in (str, str.casefold):
+        sure = {(one.exchange, one.market_type) for one in alike if spelt(one.symbol or "") == spelt(symbol)}
+        alike = [
+            one for one in alike
+            if (one.exchange, one.market_type) not in sure or spelt(one.symbol or "") == spelt(symbol)
+        ]  # fmt: skip
+    return alike
 
 
 def _plain(symbol: str) -> str:

@@ -116,7 +116,9 @@ async def merged(
         raise not_found(f"there is no {chosen} of {exchange} {symbol}")
     if len(names) > 1:
         several = ", ".join(" ".join(map(str, name)) for name in sorted(names, key=str)[:9])
-        raise wrong(f"{len(names)} markets have such a symbol: {several}; say which with market_type")
+        one = len({name[:2] for name in names}) == 1
+        how = "spell it as its venue does" if one else "say which with market_type"
+        raise wrong(f"several are called so: {several}; {how}")
     question = _asked(held[0], start=time_of(start), end=time_of(end))
     return await answer(served, question, form, datasets.id_of(held[0]).replace(":", "-"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -83,19 +83,21 @@ async def _delete(served: Served, held: list[Dataset], confirm: str | None) -> R
     }  # fmt: skip
     key = _confirmation(found)
     if confirm is None or not hmac.compare_digest(confirm.encode(), key.encode()):
-        said = f"{_said(total)} would be deleted: ask again with the header X-Confirm, as `confirm` has it"
+        said = f"{_said(total, found)} would be deleted: ask again with the header X-Confirm, as `confirm` has it"
         return json_answer({"detail": said, "error": "ConfirmFirst", "confirm": key, **total}, 428)
     for one, planned in found:
         asked = Deletion(
             exchange=one.exchange, market_type=one.market_type, kind=one.kind, symbol=one.symbol, digest=planned.digest
         )
         await served.control.ask("delete", msgspec.to_builtins(asked))
-    return json_answer({"status": "deleted", "message": f"deleted: {_said(total)}", **total})
+    return json_answer({"status": "deleted", "message": f"deleted: {_said(total, found)}", **total})
 
 
-def _said(total: Mapping[str, Any]) -> str:
+def _said(total: Mapping[str, Any], found: Sequence[tuple[Dataset, Planned]]) -> str:
     files, rows = total["deleted_files"], total["rows"]
-    return f"{files:,} daily file{'s' * (files != 1)} with {rows:,} rows"
+    names = [datasets.id_of(one) for one, _ in found]
+    of = ", ".join(names[:9]) + f" and {len(names) - 9:,} more" * (len(names) > 9)
+    return f"{files:,} daily file{'s' * (files != 1)} with {rows:,} rows of {of}"
 
 
 def _confirmation(found: list[tuple[Dataset, Planned]]) -> str:

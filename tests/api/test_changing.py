@@ -374,6 +374,7 @@ async def test_a_dataset_is_deleted_only_when_confirmed_and_its_days_are_gaps(tm
     for wrong in (None, "x", "é"):
         first = await api.ask("DELETE", path, **({"x_confirm": wrong} if wrong else {}))
         assert (first.status, first.json()["deleted_files"], first.json()["rows"]) == (428, 1, 20)
+    assert "1 daily file with 20 rows of binance:linear:trade:BTCUSDT would be deleted" in first.json()["detail"]
     assert held.lake.read("trade", symbol="BTCUSDT").num_rows == 21
     confirm = first.json()["confirm"]
     other = "/api/v1/datasets/binance:linear:trade:ETHUSDT"

@@ -24,7 +24,7 @@ from tests.support.asgi import Asgi
 from tests.support.candles import candle, klines
 from tests.support.clock import ManualClock
 from tests.support.lakes import TestLake
-from tests.support.market_rows import T0
+from tests.support.market_rows import T0, trade
 
 
 def plain(value: Any) -> Any:
@@ -43,6 +43,30 @@ async def test_datasets_are_found_by_filters_and_words_whatever_the_case(api: As
         assert [one["id"] for one in (await api.get("/api/v1/datasets", **query)).json()["datasets"]] == [ID], query
     assert (await api.get("/api/v1/datasets", exchange="BINANCE", market="Linear")).json()["total"] == len(ids)
     assert (await api.get("/api/v1/datasets", data_type="nothing")).json() == {"datasets": [], "total": 0}
+
+
+async def test_a_symbol_that_is_there_is_not_taken_for_one_that_looks_like_it(tmp_path: Path) -> None:
+    """ETHW for BTC, and ETH for WBTC: what is exported, or deleted, is the one that was named."""
+    held = TestLake(tmp_path / "lake")
+    for price, symbol in (("1", "ETHW-BTC"), ("2", "ETH-WBTC")):
+        held.day("trade", [trade(T0, price, "1", 1, symbol=symbol)], symbol=symbol)
+    held.day("trade", [trade(T0, "3", "1", 1, symbol="ETHWBTC", market_type="spot")], symbol="ETHWBTC",
+             market_type="spot")  # fmt: skip
+    held.close()
+    served = Served(held.root, ServeConfig(), ManualClock(T0))
+    here = Asgi(create(served))
+
+    async def found(symbol: str) -> list[str]:
+        told = (await here.get("/api/v1/datasets", symbol=symbol)).json()["datasets"]
+        return [one["symbol"] for one in told]
+
+    assert await found("ETH-WBTC") == await found("eth-wbtc") == ["ETH-WBTC", "ETHWBTC"]
+    assert await found("ETHW/BTC") == ["ETH-WBTC", "ETHW-BTC", "ETHWBTC"]
+    exported = await here.get("/api/v1/export/binance/ETHW-BTC", kind="trade", market_type="linear", format="jsonl")
+    assert [json.loads(line)["price"] for line in exported.body.splitlines()] == [1.0]
+    vague = await here.get("/api/v1/export/binance/ETHWBTC", kind="trade", market_type="linear")
+    assert (vague.status, "spell it as its venue does" in vague.json()["detail"]) == (400, True)
+    served.close()
 
 
 async def test_pages_are_parts_of_the_whole(api: Asgi) -> None:
