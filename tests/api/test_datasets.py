@@ -23,7 +23,7 @@ from market.times import MINUTE
 from tests.support.asgi import Asgi
 from tests.support.candles import candle, klines
 from tests.support.clock import ManualClock
-from tests.support.lakes import TestLake
+from tests.support.lakes import TestLake, bar_table
 from tests.support.market_rows import T0, trade
 
 
@@ -143,6 +143,11 @@ async def test_a_dataset_and_a_symbol_are_exported_whole_as_files(api: Asgi, ser
     rows = list(csv.DictReader(io.StringIO(said.body.decode())))
     assert len(rows) == 270, "hot rows too"
     assert said.headers["content-disposition"] == 'attachment; filename="binance-linear-trade-BTCUSDT.csv"'
+    span = {"start": "2024-07-19T00:00:01Z", "end": "2024-07-19T00:00:03Z", "kind": "trade"}
+    for path in (f"datasets/{ID}/export", "export/binance/BTCUSDT"):
+        part = await api.get(f"/api/v1/{path}", **{name: span[name] for name in list(span)[: 2 + path.startswith("e")]})
+        times_of = [row["ts_event"][17:19] for row in csv.DictReader(io.StringIO(part.body.decode()))]
+        assert times_of == ["01", "02"], "the end itself is not included"
     merged = await api.get("/api/v1/export/Binance/btcusdt", kind="trade")
     assert merged.body == said.body
     assert served.lake.read("bar_1m", symbol="BTCUSDT").num_rows == 4
@@ -159,6 +164,34 @@ async def test_a_dataset_as_a_file_is_whole_in_json_too(api: Asgi, monkeypatch: 
         ).json()
         assert (said["count"], len(said["rows"]), said["limit"]) == (270, 270, None), path
     assert (await api.get("/api/v1/read/trade", symbol="BTCUSDT")).json()["count"] == 10
+
+
+async def test_candles_are_of_the_symbol_and_venue_that_were_named(tmp_path: Path) -> None:
+    held = TestLake(tmp_path / "lake")
+    markets = [
+        ("binance", "linear", "ETHUSDT"), ("binance", "linear", "BTCUSDT"), ("binance", "spot", "BTCUSDT"),
+        ("bybit", "inverse", "BTCUSDT"), ("bybit", "spot", "ETHUSDT"),
+    ]  # fmt: skip
+    for price, (exchange, market, symbol) in enumerate(markets, 1):
+        of = {"exchange": exchange, "market_type": market, "symbol": symbol}
+        rows = [trade(T0 + n * MINUTE, str(price), "1", n + 1, **of) for n in range(4)]
+        held.day("bar_1m", bar_table(rows), **of)
+    spot = {"exchange": "bybit", "market_type": "spot", "symbol": "BTCUSDT"}
+    held.day("trade", [trade(T0, "9", "1", 1, **spot)], **spot)
+    held.close()
+    served = Served(held.root, ServeConfig(max_rows=3), ManualClock(T0))
+    here = Asgi(create(served))
+    for query, price in (
+        ({"exchange": "Binance", "symbol": "BTCUSDT"}, 3), ({"exchange": "binance", "symbol": "ETHUSDT"}, 1),
+        ({"exchange": "binance", "symbol": "BTCUSDT", "market": "Linear"}, 2),
+        ({"exchange": "bybit", "symbol": "BTCUSDT"}, 4), ({"exchange": "bybit", "symbol": "ETHUSDT"}, 5),
+        ({"exchange": "okx", "symbol": "BTCUSDT"}, None), ({"exchange": "bybit", "symbol": "X"}, None),
+    ):  # fmt: skip
+        found = (await here.get("/read", **query)).json()
+        assert [(one["ts"], one["close"]) for one in found] == [
+            ((T0 + n * MINUTE) // 1000, float(price)) for n in range(3) if price
+        ], query
+    served.close()
 
 
 async def test_candles_of_a_venue_are_those_of_a_minute_each_once(tmp_path: Path) -> None:

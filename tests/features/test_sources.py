@@ -156,6 +156,8 @@ def test_a_value_known_before_its_time(manifest):
     table = pl.DataFrame({"time": [T0, T0 + 2], "since": [T0, T0 + 1], "x": [1, 2]})
     with pytest.raises(WrongQuestion, match=r"row 2 is known at .*00\.000001Z, before its own time .*00\.000002Z"):
         taken(manifest, table, known="since")
+    with pytest.raises(WrongQuestion, match="row 1 is known at"):
+        taken(manifest, table.with_columns(since=pl.col("time") - 1), known="since")
 
 
 def test_types_that_are_kept_and_those_that_are_not(manifest):
@@ -235,11 +237,38 @@ def test_what_is_missing_and_what_is_out_of_order_is_taken_where_that_is_said(ma
     [
         "2024-07-19", "2024-07-19T00:00Z", "2024-07-19 00:00:00", "2024-07-19T02:00:00+02:00",
         "2024-07-18T19:00:00.000-0500",
+        "2024-07-19T05:30:00+05:30", "2024-07-18T20:15-03:45",
         "2024-07-19T00:00:00.000000000Z", "1721347200", "1721347200000", "1721347200000000", "1721347200000000000",
     ],
 )  # fmt: skip
 def test_times_however_they_are_written(manifest, csv, written):
     assert taken(manifest, csv(f'"time";x\r\n "{written}";1\r\n'.replace(' "', '"'))).ts_min == T0
+
+
+@pytest.mark.parametrize("fraction, us", [("5", 500_000), ("25", 250_000), ("000001", 1), ("0000019", 2)])
+def test_fractions_of_seconds_are_exact_and_nothing_is_known_before_its_time(manifest, csv, fraction, us):
+    assert taken(manifest, csv(f"time,x\n2024-07-19T00:00:00.{fraction}Z,1\n")).ts_min == T0 + us
+
+
+@pytest.mark.parametrize("unit, one", [("s", 1_000_000), ("ms", 1_000), ("us", 1), ("ns", 0)])
+@pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
+def test_timestamps_of_every_unit_are_the_time_that_they_say(manifest, unit, one, zone):
+    number = T0 // one + 3 if one else T0 * 1_000 + 3
+    row = taken(manifest, pa.table({"time": pa.array([number], pa.timestamp(unit, zone)), "x": [1.0]}))
+    assert row.ts_min == T0 + (3 * one if one else 1)
+
+
+def test_rows_are_counted_through_all_pieces_of_a_table(manifest):
+    def table(*pieces):
+        times = pa.chunked_array([pa.array(piece, pa.int64()) for piece in pieces])
+        return pa.table({"time": times, "x": pa.array(range(len(times)))})
+
+    known = [T0 * 1_000 + n for n in range(6_000, 0, -1_000)][::-1]
+    assert taken(manifest, table(known[:4], known[4:])).rows == 6, "as many as there may be"
+    with pytest.raises(WrongQuestion, match="the table has more than 6 rows"):
+        taken(manifest, table(known[:4], known[4:], [known[-1] + 1_000]))
+    with pytest.raises(WrongQuestion, match="column time, row 5: '1721347200' is no time in the unit of the first row"):
+        taken(manifest, table(known[:2], [*known[2:4], T0 // 1_000_000]))
 
 
 def test_a_packed_csv_with_tabs_and_words(manifest, csv):

@@ -77,6 +77,17 @@ def test_minutes_of_a_real_recording_equal_the_venues_candles_in_all_nine_values
     assert [bar["partial"] for bar in made] == [True, *[False] * 7, True]
 
 
+def test_a_wide_bar_has_the_last_quote_of_its_window_also_where_nothing_was_traded_then():
+    """Of minutes that begin at :30; the last quote is of a second without a trade."""
+    sold = trades([trade(T0 + n * SECOND, "1", "1", n + 1) for n in (5, 31, 40, 89, 95)])
+    told = {2: "1.1", 29: "1.2", 33: "1.3", 88: "1.4", 90: "1.5"}
+    quoted = quotes([quote(T0 + n * SECOND, bid, "2", n) for n, bid in told.items()])
+    seconds = bars_from_trades(sold, quoted, SECOND, coverage=ALWAYS)
+    whole, later = (fold(seconds, MINUTE, quotes=quoted, origin=origin) for origin in (0, 30 * SECOND))
+    assert [whole["bid"].to_pylist(), later["bid"].to_pylist()] == [[1.3, 1.5], [1.2, 1.4, 1.5]]
+    assert (whole.schema, fold(seconds, MINUTE)["bid"].to_pylist()) == (tables.schema("bar_1m"), [None, None])
+
+
 def test_real_minutes_folded_from_seconds_equal_minutes_from_trades_bit_for_bit(recording):
     sold, quoted, covered = recording
     hole = {"BTCUSDT": [Interval(T0 + 90 * SECOND, T0 + 91 * SECOND)]}
