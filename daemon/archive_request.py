@@ -21,10 +21,10 @@ from daemon.config import Config
 from lake import layout
 from lake.errors import WrongQuestion
 from lake.lasting import lasting
-from lake.lost import ROTTEN
+from lake.lost import since
 from lake.manifest import Manifest
 from market.numbers import is_decimal
-from market.session import EVERY_SYMBOL, Gap
+from market.session import Gap
 from market.times import DAY, Interval, parse
 from runtime.clock import Clock
 
@@ -139,14 +139,11 @@ def remembered(root: Path, wanted: Wanted) -> list[tuple[ArchiveFile, Remembered
     return found
 
 
-def lost(root: Path, file: ArchiveFile, known: Remembered) -> Gap | None:
+def lost(manifest: Manifest, file: ArchiveFile, known: Remembered) -> Gap | None:
     """The newest gap of what the disk has lost of its rows since a file was taken in; None where all of it is there."""
-    of, which = file.series, [file.series.symbol, EVERY_SYMBOL]
-    with closing(Manifest.read_only(root)) as manifest:
-        taken = max((row.opened_at for row in manifest.sessions(session=known.session)), default=0)
-        gaps = manifest.gaps(of.exchange, of.market_type, of.kind, which, state="open", overlapping=file.span)
-    since = [gap for gap in gaps if gap.cause == ROTTEN and gap.detected_at > taken]
-    return max(since, key=lambda gap: gap.detected_at, default=None)
+    of = file.series
+    taken = max((row.opened_at for row in manifest.sessions(session=known.session)), default=0)
+    return since(manifest, (of.exchange, of.market_type, of.kind), [(of.symbol, file.span)], taken)
 
 
 @asynccontextmanager

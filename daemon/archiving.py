@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +33,9 @@ from daemon.archive_rest import Rest, rest_of
 from daemon.archive_revision import replace
 from daemon.config import Config
 from daemon.reproducing import LOWEST
-from lake import durable
+from lake import durable, layout
 from lake.errors import CommitConflict, CorruptFile, LakeError, VerifyFailed
+from lake.manifest import Manifest
 from lake.writer import LakeWriter
 from market.times import DAY, Interval, date_of, day_start, parse
 from runtime.clock import Clock
@@ -141,17 +143,20 @@ def look(root: Path, clock: Clock, arguments: Mapping[str, Any], config: Config)
     if not wanted.recheck:
         sizes(root, wanted)
 
-    async def plan() -> Done:
+    async def plan(manifest: Manifest | None) -> Done:
         async with source_of(root, clock, wanted.exchange, wanted.source, config, lambda: False) as source:
             found = await _planned(source, wanted, clock)
-        return Done(
-            True, [*(_seen(root, file) for file in found.files), *found.unproven], found.missing, found.rest()
+        seen = [_seen(manifest, root, file) for file in found.files]
+        return Done(True, [*seen, *found.unproven], found.missing, found.rest())
+
+    held = closing(Manifest.read_only(root)) if (root / layout.MANIFEST).is_file() else nullcontext()
+    with held as manifest:
+        return asyncio.run(
+            _compared(manifest, root, clock, wanted, config) if wanted.recheck else plan(manifest)
         )  # fmt: skip
 
-    return asyncio.run(_compared(root, clock, wanted, config) if wanted.recheck else plan())
 
-
-async def _compared(root: Path, clock: Clock, wanted: Wanted, config: Config) -> Done:
+async def _compared(manifest: Manifest | None, root: Path, clock: Clock, wanted: Wanted, config: Config) -> Done:
     """What the lake has taken in before, and whether its publishers say the same of it still."""
     done, known = Done(True, []), remembered(root, wanted)
     for exchange in dict.fromkeys(file.series.exchange for file, _ in known):
@@ -161,15 +166,16 @@ async def _compared(root: Path, clock: Clock, wanted: Wanted, config: Config) ->
                     continue
                 try:
                     same = (await source.stamp(file)).is_of(one.had)
-                    done.files.append(msgspec.structs.replace(_seen(root, file), state="known" if same else "changed"))
+                    seen = _seen(manifest, root, file)
+                    done.files.append(msgspec.structs.replace(seen, state="known" if same else "changed"))
                 except Refused as error:
                     done.files.append(taking.refused(file, error))
     return done
 
 
-def _seen(root: Path, file: ArchiveFile) -> Outcome:
+def _seen(manifest: Manifest | None, root: Path, file: ArchiveFile) -> Outcome:
     known = memory.recall(root, file)
-    if known is None or lost(root, file, known) is not None:
+    if known is None or manifest is None or lost(manifest, file, known) is not None:
         return taking.became(file, "wanted")
     had = known.had
     return taking.became(file, "known", rows=known.rows, bytes=had.bytes, sha256=had.sha256, session=known.session)
@@ -314,8 +320,8 @@ async def _fetch(work: _Work, source: Source, same: Sequence[ArchiveFile], room:
         said = await source.stamp(file)
         for one in same:
             known = memory.recall(work.root, one)
-            if known is not None and said.is_of(known.had) and lost(work.root, one, known) is None:
-                seen[one] = _seen(work.root, one)
+            if known is not None and said.is_of(known.had) and lost(work.writer.manifest, one, known) is None:
+                seen[one] = _seen(work.writer.manifest, work.root, one)
         return _Fetched(seen, await source.get(file, said) if len(seen) < len(same) else None)
     except LakeError as error:
         return _Fetched(seen, error)
@@ -350,7 +356,8 @@ async def _one(work: _Work, file: ArchiveFile, allowed: Allowed, found: Got | La
 def _into_lake(work: _Work, file: ArchiveFile, allowed: Allowed, got: Got) -> Outcome:
     """A file that is new to the lake, or another version of one that is not, or one of which the disk lost rows."""
     before, config = memory.recall(work.root, file), work.config
-    if before is not None and (before.had.sha256 != got.had.sha256 or lost(work.root, file, before) is not None):
+    manifest = work.writer.manifest
+    if before is not None and (before.had.sha256 != got.had.sha256 or lost(manifest, file, before) is not None):
         return replace(work.writer, work.workers, config, file, got, before, allowed, work.now)
     node, caps = config.collectors.node, config.archives.caps
     return taking.take(work.writer, work.workers, node, file, got, allowed, caps, work.now)

@@ -156,7 +156,9 @@ def begin(
     mark = f"#{identity(sha256, kind, how)}"
     same = [row for row in earlier(writer, exchange, market_type, sha256) if row.url.endswith(mark)]
     if done := next((row for row in same if row.close_cause == DONE), None):
-        if (gap := lost.since(writer.manifest, done, kind)) is None:
+        places = lost.covered(writer.manifest, done, kind)
+        gap = lost.since(writer.manifest, (exchange, market_type, kind), places, done.opened_at)
+        if gap is None:
             return Adopted(session=done.session, already=True, rows=done.events)
         told = {"exchange": exchange, "market_type": market_type, "kind": kind, "url": url, "sha256": sha256}
         return begin(writer, node, source=source, how=f"{how}{lost.AGAIN}{gap.gap_id}", now=now, **told)

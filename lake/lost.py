@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -11,33 +12,37 @@ from lake.rows import SessionRow
 from market.session import EVERY_SYMBOL, Gap
 from market.times import Interval
 
+Place: TypeAlias = tuple[str, Interval]
+"""A symbol, and a time of it."""
 ROTTEN = "bitrot"
 """Cause of the gaps of what lay in a file that the disk lost or changed."""
 AGAIN = " after "
 """What stands, in the name of a session, between what a file was read as and the gap for which it came in again."""
 
 
-def since(manifest: Manifest, session: SessionRow, kind: str) -> Gap | None:
-    """The newest open gap of what the disk has lost of a file's rows since that session; None where all is there."""
-    market = (session.exchange, session.market_type)
-    rotten = [
-        gap
-        for gap in manifest.gaps(*market, kind, state="open")
-        if gap.cause == ROTTEN and gap.ts_to is not None and gap.detected_at > session.opened_at
-    ]
-    if not rotten:
-        return None
-    told = [row for row in manifest.coverage(*market, kind) if row.session == session.session]
+def since(manifest: Manifest, stream: tuple[str, str, str], places: Iterable[Place], taken: int) -> Gap | None:
+    """The newest open gap of what the disk has lost of these `places` after they were `taken` in (us); None where all
+    is there. They are asked for only where the disk has lost anything of that (exchange, market_type, kind).
+    """
+    gaps = manifest.gaps(*stream, state="open")
+    rotten = [gap for gap in gaps if gap.cause == ROTTEN and gap.ts_to is not None and gap.detected_at > taken]
+    told = list(places) if rotten else []
     mine = [
         gap
         for gap in rotten
         if any(
-            gap.symbol in (row.symbol, EVERY_SYMBOL)
-            and Interval(row.ts_from, row.ts_to).overlaps(Interval(gap.ts_from, gap.ts_to or 0))
-            for row in told
+            gap.symbol in (symbol, EVERY_SYMBOL) and span.overlaps(Interval(gap.ts_from, gap.ts_to or 0))
+            for symbol, span in told
         )
     ]
     return max(mine, key=lambda gap: gap.detected_at, default=None)
+
+
+def covered(manifest: Manifest, session: SessionRow, kind: str) -> Iterator[Place]:
+    """What a session covered."""
+    for row in manifest.coverage(session.exchange, session.market_type, kind):
+        if row.session == session.session:
+            yield row.symbol, Interval(row.ts_from, row.ts_to)
 
 
 def closed(

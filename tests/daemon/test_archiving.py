@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from typer.testing import CliRunner
@@ -424,7 +425,9 @@ def test_all_that_was_taken_in_is_looked_at_again(root: Path, host: ArchiveHost)
     lines = trades(DAYS[1], 100 + EACH, EACH)
     publish(host, DAYS[1], [*lines[:5], lines[5].replace(",True,True", ",False,True"), *lines[6:]])
     del host.files[file(DAYS[2]).path], host.files[f"{file(DAYS[2]).path}.CHECKSUM"]
-    seen = look(root, Quick(NOW), {"recheck": True}, config_of(host))
+    with mock.patch.object(Manifest, "read_only", wraps=Manifest.read_only) as opened:
+        seen = look(root, Quick(NOW), {"recheck": True}, config_of(host))
+    assert opened.call_count == 1, "once, and not for every file"
     assert (states(seen), seen.ok) == (["known", "changed", "refused"], False)
     assert states(again(root, host, first=DAYS[0], last=DAYS[0])) == ["known"]
     done = again(root, host, kind="trade", symbols=["BTCUSDT"])
