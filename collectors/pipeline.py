@@ -356,9 +356,9 @@ class Pipeline:
         before = link.settled
         link.settled += len(out.streams)
         if isinstance(out, Refused):
+            named = [one.name if one.symbol in one.name.upper() else f"{one.name} {one.symbol}" for one in out.streams]
             telemetry.refused(
-                exchange=self.exchange, market_type=self.market_type,
-                streams=[stream.name for stream in out.streams], reason=out.reason,
+                exchange=self.exchange, market_type=self.market_type, streams=named, reason=out.reason
             )  # fmt: skip
         if before < link.streams <= link.settled:
             telemetry.subscribed(

@@ -1,6 +1,7 @@
 """Mergers for venues that push what is past when they are subscribed to: the newest trades, forced orders. Pure.
 
-What is pushed happened before the subscription: adapters give trades the condition `history`, which no bar counts.
+What is pushed happened before the subscription: adapters give trades the condition `history`, which no bar counts
+(forced ones are told by those of their frame).
 Inside what a stream has covered already it is an ordinary trade that comes late: it fills a hole, and counts. Forced
 orders have no ids, so that those which were covered are told by their time.
 """
@@ -34,15 +35,25 @@ class _Pushed(Memory):
 
     def merge_all(self, events: Sequence[Event]) -> Sequence[Event]:
         since = self._since
+        past = set()
         for event in events:
             if isinstance(event, Trade) and event.condition == HISTORY:
-                covered = since.get(event.symbol)
-                if covered is not None and venue_time(event) >= covered:
+                if self._covered(event):
                     event.condition = ORDINARY
+                else:
+                    past.add((event.session, event.frame_no))
+        for event in events if past else ():
+            if isinstance(event, Trade) and event.condition == FORCED and (event.session, event.frame_no) in past:
+                event.condition = FORCED if self._covered(event) else HISTORY
         for event in events:
             if event.symbol not in since:
                 since[event.symbol] = venue_time(event)
         return [event for event in events if self._new(event)]
+
+    def _covered(self, event: Event) -> bool:
+        """Whether it lies in what was covered before it was told."""
+        since = self._since.get(event.symbol)
+        return since is not None and venue_time(event) >= since
 
     @abstractmethod
     def _new(self, event: Event) -> bool:

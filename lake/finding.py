@@ -6,7 +6,10 @@ from typing import Literal
 
 import msgspec
 
-LOST = "bring the file back from a copy, or replay the frames kept in frames/ into a new lake"
+LOST = (
+    "dl scrub makes it again while its twin in tables/ or its segments in raw/ are whole;"
+    " else bring the file back from a copy, or replay the frames kept in frames/ into a new lake"
+)
 AGAIN = "dl compact makes it again while its segments are kept in raw/; else bring it back from a copy"
 
 

@@ -74,8 +74,9 @@ def symbols(
             for one in shown
         ]
         columns = ("market", "symbol", "unified", "status", "tick", "lot", "listed", "expiry")
-        print_table("", columns, rows, "no instrument is like that")
-        OUT.print(f"{len(shown):,} of {len(found):,} instruments")
+        if found or not failed:
+            print_table("", columns, rows, "no instrument is like that")
+            OUT.print(f"{len(shown):,} of {len(found):,} instruments")
         for market, reason in failed.items():
             ERR.print(f"{exchange} {market}: {reason}", markup=False)
     return UNREACHABLE if failed else 0

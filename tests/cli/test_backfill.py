@@ -99,3 +99,4 @@ def test_it_brings_in_what_the_venue_has_and_the_second_time_nothing(tmp_path):
         assert "held already" in ask(*wanted).stdout
     gone = ask("symbols", "--exchange", "binance", "--market", "spot", "--config", config, expect=69)
     assert "binance spot" in gone.output
+    assert "no instrument" not in gone.output

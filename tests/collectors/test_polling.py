@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from loguru import logger
 
 from collectors import recovery
 from collectors.clocks import VenueClock
@@ -279,6 +280,18 @@ async def test_a_venue_that_is_silent_for_long_leaves_a_gap_and_few_requests(
     for gap in gaps:
         assert gap.ts_to is not None
         assert gap.ts_to - gap.ts_from > 50 * MINUTE
+
+
+async def test_a_symbol_that_the_venue_does_not_list_is_named(
+    writer: LakeWriter, clock: ManualClock, venue: Venue
+) -> None:
+    del venue.status["BBBUSDT"]
+    said: list[str] = []
+    sink = logger.add(lambda line: said.append(str(line)), format="{message}", level="ERROR")
+    await collect(writer, clock, 100.0)
+    logger.remove(sink)
+    (refused,) = [line for line in said if "refused" in line]
+    assert "exchangeInfo BBBUSDT: not in the venue's list" in refused
 
 
 @pytest.mark.parametrize("then", [SYMBOLS[:1], [*SYMBOLS, "CCCUSDT"]])

@@ -54,6 +54,15 @@ def test_other_conditions_stay_and_a_restart_counts_as_covered():
     assert held.merge(trade(8, "history", "b-1-1", True))
 
 
+def test_a_forced_trade_of_the_past_is_history_as_those_of_its_frame_and_stays_one_where_it_is_covered():
+    held = pushed("kraken", "linear", "trade", contiguous=False)
+    first = held.merge_all([trade(n, c, named=True) for n, c in ((1, "history"), (2, "liquidation"), (3, "adl"))])
+    assert [one.condition for one in first] == ["history", "history", "adl"]
+    assert [one.condition for one in held.merge_all([trade(5, "liquidation", named=True)])] == ["liquidation"]
+    again = [trade(n, c, "b-1-1", True) for n, c in ((0, "liquidation"), (-1, "history"), (6, "liquidation"))]
+    assert [one.condition for one in held.merge_all(again)] == ["history", "history", "liquidation"]
+
+
 def order(at, frame=1, *, session="a-1-1", symbol="A", qty="2", late=0):
     time = T + at * SECOND
     return Liquidation(

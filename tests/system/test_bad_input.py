@@ -294,6 +294,7 @@ def test_a_damaged_daily_file_is_refused_by_readers_and_named_by_verify(
     errors = [finding for finding in verdict["findings"] if finding["severity"] == "error"]
     assert [finding["path"] for finding in errors] == [file.relative_to(lake).as_posix()]
     assert problem in errors[0]["problem"]
+    assert "dl scrub" in errors[0]["hint"]
     assert "bring the file back" in errors[0]["hint"]
     if damage == "deleted":
         assert "is missing" in ask("transform", "--lake", lake).output
