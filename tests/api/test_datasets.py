@@ -166,6 +166,35 @@ async def test_a_dataset_as_a_file_is_whole_in_json_too(api: Asgi, monkeypatch: 
     assert (await api.get("/api/v1/read/trade", symbol="BTCUSDT")).json()["count"] == 10
 
 
+async def test_a_dataset_holds_the_rows_of_its_own_venue_market_and_symbol_only(tmp_path: Path) -> None:
+    held = TestLake(tmp_path / "lake")
+    markets = [("binance", "linear"), ("binance", "spot"), ("bybit", "spot")]
+    for number, (exchange, market) in enumerate(markets, 1):
+        of = {"exchange": exchange, "market_type": market}
+        for symbol in ("BTC-USDT", "ETHUSDT"):
+            rows = [trade(T0, str(number), "1", n + 1, symbol=symbol, **of) for n in range(number)]
+            held.day("trade", rows, symbol=symbol, **of)
+        values = dict.fromkeys(("open", "high", "low", "close", "volume_base"), str(number))
+        told = [candle(T0, symbol=symbol, **of, **values) for symbol in ("BTC-USDT", "ETHUSDT")]
+        held.day("kline", klines(told), symbol=None, **of)
+    held.close()
+    served = Served(held.root, ServeConfig(), ManualClock(T0))
+    here = Asgi(create(served))
+    entries = (await here.get("/api/v1/datasets", limit=100)).json()["datasets"]
+    assert [one["symbol"] for one in entries] == [None, "BTC-USDT", "ETHUSDT"] * 3
+    for one in entries:
+        whose = {
+            (one["exchange"], one["market"], of)
+            for of in ([one["symbol"]] if one["symbol"] else ["BTC-USDT", "ETHUSDT"])
+        }
+        shown = (await here.get(f"/api/v1/datasets/{one['id']}/preview")).json()["rows"]
+        told = await here.get(f"/api/v1/datasets/{one['id']}/export", format="jsonl")
+        for rows in (shown, [json.loads(line) for line in told.body.splitlines()]):
+            assert len(rows) == one["rows"], one["id"]
+            assert {(row["exchange"], row["market_type"], row["symbol"]) for row in rows} == whose
+    served.close()
+
+
 async def test_candles_are_of_the_symbol_and_venue_that_were_named(tmp_path: Path) -> None:
     held = TestLake(tmp_path / "lake")
     markets = [
