@@ -327,6 +327,59 @@ async def test_progress_counts_the_bytes(address: str) -> None:
     assert seen == sorted(seen)
 
 
+async def test_what_is_left_of_an_answer_is_not_the_next_ones() -> None:
+    """It stalls in the middle, or who watches its progress gives up: the rest may still come on that connection."""
+    asked: list[bytes] = []
+    kept = OK.replace(b"Connection: close\r\n", b"")
+    long = http("200 OK", b'{"version": 3}' + b" " * 2**21).replace(b"Connection: close\r\n", b"")
+    answers = [long, long, kept, kept]
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b" ")[0])
+                writer.write(answers[len(asked) - 1])
+                await writer.drain()
+        writer.close()
+
+    stops = {1: TimeoutError("no byte for a minute"), 2: KeyboardInterrupt()}
+
+    def stopped(_: int) -> None:
+        if stop := stops.get(len(asked)):
+            raise stop
+
+    def ask(address: str) -> tuple[Any, Any]:
+        with DatalakeClient(address, sleep=lambda _: None, progress=stopped) as client:
+            with pytest.raises(KeyboardInterrupt):
+                client.status()
+            return client.start("backfill", {}), client.status()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        found = await asyncio.to_thread(ask, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert found == ({"version": 3}, {"version": 3})
+    methods = [one.rpartition(b"}")[2] for one in asked]
+    assert methods == [b"GET", b"GET", b"POST", b"GET"], "the first again, and what changes something once"
+
+
+@pytest.mark.parametrize(
+    "said, own, waited",
+    [(None, 0.3, 0.3), ("7", 0.3, 7), ("1", 4.0, 4.0), ("86400", 0.3, 30), ("soon", 0.3, 0.3), ("-5", 0.3, 0.3)],
+)
+def test_a_server_is_given_the_time_that_it_asks_for_within_reason(said: str | None, own: float, waited: float) -> None:
+    assert asking.wait_of(said, own) == waited
+
+
+@pytest.mark.parametrize(
+    "address, base",
+    [
+        ("http://lake.example", "http://lake.example:80"), ("https://lake.example/", "https://lake.example:443"),
+        ("https://lake.example:8572", "https://lake.example:8572"), ("http://[::1]:8572", "http://[::1]:8572"),
+    ],
+)  # fmt: skip
+def test_an_address_without_a_port_has_that_of_its_scheme(address: str, base: str) -> None:
+    assert asking.server(address).base == base
+
+
 async def test_the_token_is_in_no_address() -> None:
     script = Scripted(OK)
     async with script as there:
