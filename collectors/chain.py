@@ -4,7 +4,7 @@ Pure. An update covers the ids after `prev_id` (futures), or from `first_id` (sp
 does not reach back to is a proven loss of updates; what lies wholly in covered ids is a copy from another connection.
 Of two updates that overlap both are kept: levels are absolute, so the later one only repeats. An update without
 `first_id` whose `last_id` is below its `prev_id` is the last of its numbering and the first of a lower one (OKX, after
-maintenance).
+maintenance). A whole book in the stream covers no id: the update of its id is a row of its own, whichever comes first.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CLEAR = "clear"
 
 
 def ids_of(event: BookDelta) -> tuple[int, int]:
-    """The ids [from, to) that a row covers; (0, 0) for one that takes no place among them. The last of a numbering
-    stands for the id behind what it follows.
+    """The ids [from, to) that a row covers; (0, 0) for one that takes no place among them. A whole book in the stream
+    covers none, and stands behind its id. The last of a numbering stands for the id behind what it follows.
     """
     last, before = event.last_id, event.prev_id
     if before is None and event.first_id is not None:
@@ -32,7 +32,7 @@ def ids_of(event: BookDelta) -> tuple[int, int]:
     if last is None or (before is None and not (event.source == "ws" and SNAPSHOT in event.flags)):
         return 0, 0
     if before is None:
-        return last, last + 1
+        return last + 1, last + 1
     if last < before and event.first_id is None:
         return before + 1, before + 2
     return min(before + 1, last), last + 1
@@ -93,25 +93,35 @@ class ChainMerger(IdMerger):
         return True
 
     def _whole(self, line: Line, event: BookDelta, last: int) -> bool:
-        """A snapshot that came in the stream stands for the update `last`, and tells the book whatever was missed."""
-        ts = venue_time(event)
+        """A snapshot that came in the stream tells the book up to `last`, whatever was missed; a row where the stored
+        ones do not tell it so far.
+        """
+        ts, end = venue_time(event), last + 1
         if (past := self._past(line, last, ts)) is not None:
-            return self._of_before(past, last)
-        self._present(line, event.session, last, last + 1)
+            self.duplicates += last == past.snapshot
+            return last != past.snapshot and self._of_before(past, last)
+        self._present(line, event.session, end, end)
         if line.next < 0:
-            self._first(line, event, last, last + 1, ts)
+            self._first(line, event, end, end, ts)
         elif last >= line.next:
-            self._ahead(line, event, last, last + 1, ts)
-        elif ts > line.ts and (2 * (last + 1) < line.next or ts == self._cleared.get(event.symbol)):
+            self._ahead(line, event, end, end, ts)
+        elif ts > line.ts and (2 * end < line.next or ts == self._cleared.get(event.symbol)):
             line.strays = [(last, ts)]
             self._restart(line, event)
-        elif line.low <= last and last >= line.lost and not any(h.start <= last < h.end for h in line.holes):
-            self.duplicates += 1  # a row of this id is stored
+            line.low = end
+        elif last >= line.lost and (last == line.snapshot or self._stored(line, last)):
             if line.gap is not None and event.session != line.gap.session:
                 self._proven(line, event)
-            return False
+            if last == line.snapshot or self.known(event.symbol) is not None:
+                self.duplicates += 1
+                return False
         self._begins(line, last)
         return True
+
+    @staticmethod
+    def _stored(line: Line, last: int) -> bool:
+        """Whether an update that ends with an id was seen."""
+        return line.low <= last < line.next and not any(hole.start <= last < hole.end for hole in line.holes)
 
     def _past(self, line: Line, last: int, ts: int) -> Line | None:
         """The earlier numbering that an id is of: a connection is behind, or repeats."""
@@ -119,7 +129,7 @@ class ChainMerger(IdMerger):
 
     def _of_before(self, past: Line, last: int) -> bool:
         """Whether an update of an earlier numbering is new."""
-        known = past.low <= last < past.next and not any(hole.start <= last < hole.end for hole in past.holes)
+        known = self._stored(past, last)
         self.duplicates += known
         return not known
 
@@ -152,6 +162,10 @@ class ChainMerger(IdMerger):
         self._present(line, event.session, last, last + 1)
         if line.next < 0:
             self._first(line, event, last, last + 1, ts)
+            return True
+        if ts <= line.ts and line.low == last + 1:  # a whole of its id was first to tell the lower numbering
+            line.low = last
+            self.out_of_order += 1
             return True
         if before + 1 < line.next:  # not the end of the numbering that was seen
             line.strays = [(last, ts)]

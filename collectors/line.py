@@ -95,6 +95,7 @@ class Line:
         """What is known of its numbering, of which nothing more comes but what is late or repeated."""
         past = Line(self.symbol)
         past.low, past.next, past.ts, past.holes, past.until = self.low, self.next, self.ts, self.holes, until
+        past.snapshot = self.snapshot
         return past
 
     def leave(self, session: str) -> None:

@@ -38,8 +38,8 @@ _WAYS = (
     ),
     Way(
         "chained", "ids (or times) of updates, each of which says where the one before it ended",
-        "the other connection's updates go on from the newest stored one; ids that no update covers are a gap, and the"
-        " book goes on with the next whole",
+        "the other connection's updates go on from the newest stored one; ids that no update covers are a gap, that"
+        " of the next whole too, with which the book goes on",
         "an update of the new connection that reaches back to one that is stored",
     ),
     Way(

@@ -47,6 +47,7 @@ class _Line(msgspec.Struct, gc=False):
     item: int
     source: str
     skew_us: int | None = None
+    flags: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -107,6 +108,8 @@ def _frame(data: bytes, kind: str) -> tuple[pl.DataFrame, int]:
     }
     if kinds.kind(kind).renumbered:
         columns[identity.TIME] = pl.Series([e.ts_event for e in found], dtype=pl.Int64)
+    if identity.has_wholes(kind):
+        columns[identity.WHOLE] = pl.Series([identity.SNAPSHOT in e.flags for e in found], dtype=pl.Int64)
     for name, kept in _columns(kind).items():
         columns[name] = pl.Series([getattr(e, name) for e in found], dtype=kept, strict=False)
     return _told(pl.DataFrame(columns)), bad
@@ -114,7 +117,7 @@ def _frame(data: bytes, kind: str) -> tuple[pl.DataFrame, int]:
 
 def rows(path: Path, kind: str, symbols: frozenset[str] | None = None) -> Iterator[pl.DataFrame]:
     """A live file's observed rows in pieces, as `lines` has them. Raises CorruptFile."""
-    flags = [column.name for column in kinds.kind(kind).columns if column.name == FLAGS]
+    flags = [FLAGS] if identity.has_wholes(kind) else []
     estimated = ["ts_estimated"] if kinds.kind(kind).renumbered else []
     wanted = ["symbol", "ts_event", *estimated, *kinds.PROVENANCE, "source", *flags, *_columns(kind)]
     for table in parquet.iterate(path, wanted, symbols=symbols):
@@ -132,7 +135,7 @@ def rows_of(table: pa.Table, kind: str) -> pl.DataFrame:
     """Rows of a table that were lines, with the columns that `rows` reads. Of a book's derived rows those were, but for
     what a day opens with.
     """
-    frame = plain_frame(table).with_columns(identity.times(kind)).drop("ts_estimated", strict=False)
+    frame = plain_frame(table).with_columns(identity.beside(kind)).drop("ts_estimated", strict=False)
     plain = [pl.col(n).to_physical().cast(pl.Int64) for n, t in frame.schema.items() if t not in _STRINGS]
     made = pl.col("source") == DERIVED
     made = made & pl.col(FLAGS).str.contains("carried") if FLAGS in frame.columns else made

@@ -290,7 +290,7 @@ def _losers(kind: str, rows: pl.DataFrame) -> dict[int, pl.Series]:
     rank = _rank_columns(kind)
     latest = kind in kinds.BARS or kinds.kind(kind).keep == "last"
     ranked = rows.sort(*rank, _SOURCE, _ROW, descending=latest, nulls_last=latest, maintain_order=True)
-    ranked = ranked.with_columns(identity.anonymous(kind), *identity.times(kind))
+    ranked = ranked.with_columns(identity.anonymous(kind), *identity.beside(kind))
     named = ranked.filter(~pl.col(identity.ANONYMOUS)).with_columns(_nth(identity.key(kind)))
     placed = ranked.filter(identity.ANONYMOUS).with_columns(_nth(("symbol", *kinds.PROVENANCE)))
     lost = pl.concat([named, placed]).filter(pl.col("#nth") > 0).select(_SOURCE, _ROW)

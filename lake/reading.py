@@ -323,7 +323,7 @@ def deduplicated(frame: pl.LazyFrame, name: str) -> pl.LazyFrame:
     latest = declared.keep == "last"
     ranked = frame.sort("ts_recv", *PROVENANCE, descending=latest, nulls_last=latest, maintain_order=True)
     places = [pl.when(identity.anonymous(name)).then(pl.col(column)).alias(f"#{column}") for column in PROVENANCE]
-    told = [*identity.times(name), *places]
+    told = [*identity.beside(name), *places]
     keys = [*market[:2], *identity.key(name), *(f"#{column}" for column in PROVENANCE)]
     unlike = ranked.with_columns(told).unique(keys, keep="first", maintain_order=True)
     return unlike.drop([one.meta.output_name() for one in told])

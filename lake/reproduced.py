@@ -311,10 +311,12 @@ class Comparison:
         at = pl.col("ts_event")
         if gap.id_from is not None and gap.id_to is not None and seq is not None:
             inside = pl.col(seq).is_between(gap.id_from, gap.id_to - 1)
-            if gap.id_to in self.wholes:
-                # a gap that ends with a whole book ends before its number, of which the whole has what the update told,
-                # and a whole that stands before its time has that of the next one too
-                at_once = at < (gap.ts_to or 0)
+            at_once = at < (gap.ts_to or 0)
+            if gap.id_to - 1 in self.wholes:
+                # a whole book that stands before its time has what the update of that time told
+                inside |= (pl.col(seq) == gap.id_to) & at_once
+            elif gap.id_to in self.wholes:
+                # gaps of before decision 0033 end before the number of the whole
                 inside |= (pl.col(seq) == gap.id_to) | ((pl.col(seq) == gap.id_to + 1) & at_once)
             return (mine & inside).fill_null(value=False)
         later = pl.lit(value=True) if gap.ts_to is None else at <= gap.ts_to

@@ -27,6 +27,7 @@ from collectors import exchanges
 from collectors.config import host_node
 from daemon import arguments, explain, problems
 from daemon.config import Config
+from lake.identity import has_wholes
 from market import kinds
 from runtime import (
     auditing,
@@ -218,7 +219,9 @@ def kinds_page() -> str:
         (
             f"`{kind.name}`",
             ", ".join(offers.get(kind.name, ["-"])),
-            ", ".join(f"`{name}`" for name in kind.key) + (", the venue's time" if kind.renumbered else ""),
+            ", ".join(f"`{name}`" for name in kind.key)
+            + (", the venue's time" if kind.renumbered else "")
+            + (", whether it is a whole book" if has_wholes(kind.name) else ""),
             "a symbol" if kind.grain == "symbol" else "all symbols",
             kind.cadence,
             ", ".join(_check(check) for check in kind.checks) or "-",

@@ -17,6 +17,7 @@ from lake.manifest import Manifest  # noqa: E402
 from simulator import oracle, venues, witness  # noqa: E402
 from simulator.signs import Sign, digest  # noqa: E402
 
+TIMED = "ts_event"
 DERIVED = "snapshot|carried|clear|truncated"
 """Flags of rows that no message of changes says."""
 
@@ -94,7 +95,7 @@ def streams(frame: pl.DataFrame, kind: str, sign: Sign) -> dict[str, oracle.Stor
         rows = rows.filter(pl.col(sign.where).is_not_null())
     for (symbol,), part in rows.group_by("symbol", maintain_order=True):
         kept = stored[str(symbol)] = _stream(part, kind, sign)
-        if wholes.height:
+        if wholes.height and sign.column == TIMED:
             kept.wholes = wholes.filter(symbol=symbol)[sign.column].cast(pl.Int64).to_list()
     return stored
 

@@ -49,7 +49,7 @@ class Stored(msgspec.Struct):
     ids: Sequence[int]
     values: Sequence[int]
     wholes: Sequence[int] = ()
-    """Up to which numbers whole books were stored: what those numbers told is in them."""
+    """Of books that are known by times, up to which whole ones were stored: what was told of those times is in them."""
 
 
 class Finding(msgspec.Struct):

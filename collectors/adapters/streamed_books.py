@@ -37,12 +37,10 @@ class StreamedBook:
         """When it was known last anew."""
 
     def begin(self, last: int, now: int, *, anew: bool = False) -> bool:
-        """A whole book up to the id `last`; False where it says nothing that its updates had not said, and is none that
-        the venue began `anew` with.
-
-        Behind a missing update such a one would be stored under the id of the update: it is asked for again then.
+        """A whole book up to the id `last`; False where its updates had said all of it, and it is none that the venue
+        began `anew` with.
         """
-        if last == self.last and not anew:
+        if self.known and last == self.last and not anew:
             return False
         self.known, self.last, self.since = not self.given_up, last, now
         return True

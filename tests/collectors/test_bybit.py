@@ -150,12 +150,21 @@ def test_a_missing_update_subscribes_to_the_topic_anew_and_to_no_other():
     assert (row.flags, made.books_out_of_sync()) == (("snapshot",), [])
 
 
-def test_a_whole_under_the_id_of_the_update_behind_a_hole_is_asked_for_again_and_ever_more_patiently():
+def test_a_whole_under_the_id_of_the_update_behind_a_hole_begins_the_book():
+    made, _ = session(["book_delta"])
+    held = merger_maker(VENUE, "linear")("book_delta")
+    frames = [book(100, "snapshot"), book(102), book(102, "snapshot"), book(102, "snapshot"), book(103)]
+    rows = [row for frame in frames for row in made.receive(frame, NOW) if held.merge(row)]
+    told = [(row.last_id, row.flags) for row in rows]
+    assert told == [(100, ("snapshot",)), (102, ("gap_before",)), (102, ("snapshot",)), (103, ())]
+    assert (made.books_out_of_sync(), held.known("BTCUSDT")) == ([], 103)
+
+
+def test_a_whole_that_does_not_come_is_asked_for_again_and_ever_more_patiently():
     made, (first,) = session(["book_delta"])
     made.receive(ack(first["req_id"]), NOW)
     made.receive(book(100, "snapshot"), NOW)
     made.receive(book(102), NOW)
-    assert made.receive(book(102, "snapshot"), NOW) == ()
     assert made.books_out_of_sync() == ["BTCUSDT"]
     answers = run(made, NOW + 12 * SECOND, lambda one: ack(one["req_id"], op=one["op"]))
     times = [at for at, out in answers if isinstance(out, Send) and '"unsubscribe"' in out.text]

@@ -61,7 +61,7 @@ def test_a_chain_has_no_gap(events):
         (futures(50, 12, first=10), (12, 13)),
         (delta(None, 3, 90, "a-1-1", None), (91, 92)),
         (delta(None, 7, None, "a-1-1", None), (0, 0)),
-        (msgspec.structs.replace(delta(None, 7, None, "a-1-1", None), flags=("snapshot",)), (7, 8)),
+        (msgspec.structs.replace(delta(None, 7, None, "a-1-1", None), flags=("snapshot",)), (8, 8)),
         (msgspec.structs.replace(delta(None, 7, None, "a-1-1", None), flags=("snapshot",), source="rest"), (0, 0)),
         (msgspec.structs.replace(delta(None, None, None, "a-1-1", T), flags=("clear",)), (0, 0)),
     ],
@@ -284,7 +284,7 @@ def test_a_whole_book_in_the_stream_tells_it_and_what_was_missed_before_it_is_a_
     held = made()
     rows = [whole(100), spot(101, 101), spot(103, 103), whole(105), spot(106, 106)]
     assert [held.merge(row) for row in rows] == [True] * 5
-    assert [(gap.id_from, gap.id_to, gap.cause) for gap in gaps(held)] == [(102, 103, "jump"), (104, 105, "jump")]
+    assert [(gap.id_from, gap.id_to, gap.cause) for gap in gaps(held)] == [(102, 103, "jump"), (104, 106, "jump")]
     assert held.known("A") == 106
 
 
@@ -311,8 +311,54 @@ def test_a_whole_book_ends_an_interruption_and_says_which_updates_lie_in_it():
     held.interrupt("a-1-1", ["A"], "cut", T + 101_500)
     assert held.merge(whole(110, "b-1-1"))
     (gap,) = gaps(held)
-    assert (gap.cause, gap.id_from, gap.id_to, gap.state) == ("cut", 102, 110, "open")
+    assert (gap.cause, gap.id_from, gap.id_to, gap.state) == ("cut", 102, 111, "open")
     assert held.known("A") == 110
+
+
+def test_an_interruption_in_which_the_update_of_the_wholes_id_alone_was_lost_is_no_empty_one():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(101, 101)))
+    held.interrupt("a-1-1", ["A"], "cut", T + 101_500)
+    assert held.merge(whole(102, "b-1-1"))
+    (gap,) = gaps(held)
+    assert (gap.id_from, gap.id_to, gap.state) == (102, 103, "open")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_an_update_is_a_row_though_a_whole_of_its_id_came_first_and_is_one_once(order):
+    """A connection joins with its whole; those that were there tell the update of the same id."""
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(101, 101), spot(102, 102)))
+    coming = [whole(103, "b-1-1"), spot(103, 103), spot(103, 103, "c-1-1")]
+    rows = [event for event in (coming[n] for n in order) if held.merge(event)]
+    rows += [row for row in (spot(104, 104), spot(104, 104, "b-1-1"), spot(104, 104, "c-1-1")) if held.merge(row)]
+    assert [row.last_id for row in rows if not row.flags] == [103, 104]
+    assert sum(bool(row.flags) for row in rows) == (order[0] == 0), "a whole that tells nothing new is no row"
+    assert (gaps(held), held.known("A")) == ([], 104)
+
+
+def test_the_update_of_the_first_wholes_id_is_a_row_once_and_a_second_whole_of_it_none():
+    held = made()
+    rows = [whole(100), spot(100, 100, "b-1-1"), whole(100, "c-1-1"), spot(100, 100, "c-1-1"), spot(101, 101)]
+    assert [held.merge(row) for row in rows] == [True, True, False, False, True]
+    assert (gaps(held), held.known("A")) == ([], 101)
+
+
+def test_who_joins_with_a_whole_has_joined_once_its_update_is_there():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(101, 101), whole(102, "b-1-1")))
+    assert not held.joined("b-1-1", "A")
+    assert held.merge(spot(102, 102))
+    assert held.joined("b-1-1", "A")
+
+
+def test_a_whole_that_says_what_is_stored_is_a_row_where_no_book_can_be_told_from_the_rows():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100), spot(103, 103)))
+    assert held.known("A") is None
+    assert held.merge(whole(103, "b-1-1"))
+    assert held.known("A") == 103
+    assert not held.merge(whole(103, "c-1-1"))
 
 
 def test_a_whole_book_far_below_what_was_seen_is_a_new_numbering():

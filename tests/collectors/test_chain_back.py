@@ -205,3 +205,16 @@ def test_a_reader_never_takes_a_wrong_book_for_known_and_knows_it_again_in_the_e
     assert session.books_out_of_sync() == []
     assert reader.chain.in_sync
     assert reader.book.bids == venue.held
+
+
+def test_the_change_that_goes_back_is_a_row_though_a_whole_of_the_lower_numbering_came_first():
+    held = made()
+    assert all(held.merge(row) for row in (whole(100, T), change(100, 105, T + MS)))
+    joins = [clear(T + 2 * MS, "b-1-1"), whole(3, T + 2 * MS, "b-1-1")]
+    assert all(held.merge(row) for row in joins)
+    assert not held.merge(clear(T + 2 * MS))
+    assert held.merge(change(105, 3, T + 2 * MS))
+    assert not held.merge(change(105, 3, T + 2 * MS, "c-1-1"))
+    assert held.merge(change(3, 5, T + 3 * MS))
+    assert {gap.cause for gap in held.tick(LATER)} <= {"id_reset"}
+    assert held.known("A") == 5

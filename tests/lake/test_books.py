@@ -220,3 +220,17 @@ def test_a_connection_that_is_behind_is_no_new_numbering(lake):
     lake.day("book_delta", table([*ROWS, *rows]))
     lake.cover(T0, T0 + MINUTE, kind="book_delta")
     assert book(lake, T0 + 5 * SECOND).last_id == 13
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("frame", [1, 99], ids=["whole first", "update first"])
+def test_a_whole_among_the_updates_and_the_update_of_its_id_come_to_the_same_book(lake, closed, frame):
+    """The whole of a connection that joined, beside the update of the other one, which a reader need not apply."""
+    held = whole(T0 + 3 * SECOND, 12, [("99.75", "4.25"), ("99.5", "2"), ("99.0", "3")],
+                 [("100.5", "9"), ("101.5", "3")], source="ws", frame_no=frame)  # fmt: skip
+    (lake.day if closed else lake.part)("book_delta", table([*ROWS, held]))
+    for at, bids in ((3, ["99.75", "99.5", "99"]), (4, ["99.5", "99"])):
+        found = book(lake, T0 + at * SECOND)
+        assert ([price for price, _ in found.bids], found.last_id, found.snapshot.last_id) == (bids, 9 + at, 12)
+    with Lake(lake.root) as reader:
+        assert reader.read("book_delta").num_rows == 5

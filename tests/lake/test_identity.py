@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from lake import Lake, identity, merge
 from market.times import SECOND
+from tests.support import book_rows
 from tests.support.lakes import TestLake
 from tests.support.market_rows import T0, quote, table, trade
 
@@ -49,6 +51,27 @@ def test_an_id_that_comes_again_at_another_time_of_the_venue_is_another_event_of
     with Lake(tmp_path) as lake:
         assert lake.read(kind).num_rows == rows
         assert lake.sql(f"SELECT * FROM {kind}").num_rows == rows
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["whole first", "update first"])
+def test_an_update_and_a_whole_book_of_one_id_and_time_are_two_events_and_each_is_one_once(
+    tmp_path: Path, first: int
+) -> None:
+    """A merge, a read of what is hot and SQL say the same, whichever was received first."""
+    rows = [book_rows.whole(T0, 7, [("1", "2")], [], source="ws"), book_rows.delta(T0, 7, [("1", "2")])]
+    order = [rows[first], rows[1 - first], *rows]
+    parts = [book_rows.table([row | {"frame_no": n}]) for n, row in enumerate(order)]
+    sources = [lambda columns, part=part: iter([part.select(columns or part.column_names)]) for part in parts]
+    merged = pa.concat_tables(merge.merge("book_delta", sources, counts := merge.Merged())).to_pylist()
+    assert {(row["flags"], row["frame_no"]) for row in merged} == {("snapshot", first), ("", 1 - first)}
+    assert counts.duplicates == 2
+    made = TestLake(tmp_path)
+    for part in parts:
+        made.part("book_delta", part)
+    made.close()
+    with Lake(tmp_path) as lake:
+        assert sorted(row["flags"] for row in lake.read("book_delta").to_pylist()) == ["", "snapshot"]
+        assert lake.sql("SELECT flags FROM book_delta ORDER BY flags").column("flags").to_pylist() == ["", "snapshot"]
 
 
 def told(rows: list[dict]) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from lake.verify import Verification, verify_lake
 from lake.writer import LakeWriter
 from market.session import Coverage, Gap
 from market.times import MINUTE, SECOND
-from tests.support import market_rows, proven, written
+from tests.support import book_rows, market_rows, proven, written
 from tests.support.lakes import TestLake
 from tests.support.proven import LATER, NOW
 from tests.support.written import MS, T0, combined, line
@@ -189,6 +189,30 @@ def test_of_rows_without_an_id_none_is_a_copy_of_another(tmp_path: Path) -> None
     judged = law_rows.RowLaw(tmp_path, "quote", [segment], [part], {}, set())
     judged.judge(stored)
     assert [one.problem for one in judged.findings] == ["BTCUSDT: 1 (n-1-1 frame 2 item 0) of it are in no table"]
+
+
+def test_an_update_of_a_book_that_is_gone_is_no_copy_of_the_whole_that_has_its_id(tmp_path: Path) -> None:
+    held = TestLake(tmp_path)
+    at = market_rows.T0
+    told = [book_rows.whole(at, 7, [("1", "2")], [], source="ws", frame_no=1), book_rows.delta(at, 7, [("1", "2")])]
+    part = held.part("book_delta", book_rows.table(told[:1]))
+    held.close()
+    lines = [
+        {"symbol": "BTCUSDT", "ts_event": at, "ts_recv": at, "session": "n-1-1", "frame_no": row["frame_no"],
+         "item": 0, "source": "ws", "last_id": 7, "flags": [row["flags"]] if row["flags"] else []}
+        for row in (*told, told[0] | {"frame_no": 9})
+    ]  # fmt: skip
+    (tmp_path / "lines.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    segment = SegmentRow(
+        path="lines.jsonl", exchange="binance", market_type="linear", kind="book_delta", state="transformed", rows=3,
+        period_start=at, event_min=at, event_max=at,
+    )  # fmt: skip
+    stored = law_rows.Tally()
+    for frame in law_rows.rows(tmp_path / part.path, "book_delta"):
+        stored.add(frame)
+    judged = law_rows.RowLaw(tmp_path, "book_delta", [segment], [part], {}, set())
+    judged.judge(stored)
+    assert [one.problem for one in judged.findings] == ["BTCUSDT: 1 (id 7) of it are in no table"]
 
 
 def test_a_gap_row_that_is_gone_is_named_by_the_ledger_and_by_the_ids_it_had(lake: Path) -> None:

@@ -77,6 +77,12 @@ class Venue:
         row.ts_event += MS // 2
         return row
 
+    def equal(self, n, session):
+        """The whole with the id of the event `n`, and its time."""
+        row = self.update(n, session)
+        row.first_id, row.flags = None, ("snapshot",)
+        return row
+
     def best(self, n, session):
         return Quote(*self.place(n, session), "1", "1", "2", "1", 5_000_000 + 3 * n)
 
@@ -93,9 +99,10 @@ WAYS = {
     "rising": (lambda: merger("x", "spot", "quote", contiguous=False), Venue.best),
     "chained": (lambda: merger("x", "spot", "book_delta", contiguous=True), Venue.update),
     "chained, with wholes": (lambda: merger("x", "spot", "book_delta", contiguous=True), Venue.linked),
+    "chained, with wholes of ids": (lambda: merger("x", "spot", "book_delta", contiguous=True), Venue.update),
     "summed": (lambda: CheckedMerger("x", "spot", "book_delta"), Venue.summed),
 }
-WHOLES = {"summed": Venue.whole, "chained, with wholes": Venue.taken}
+WHOLES = {"summed": Venue.whole, "chained, with wholes": Venue.taken, "chained, with wholes of ids": Venue.equal}
 """What a connection begins with."""
 BY_NUMBER = ("numbered", "numbered, pushed", "chained")
 """Where ids say what is missing before the first event of all."""
@@ -188,7 +195,7 @@ class Run:
         for event in events:
             n, book = event.frame_no - 1, event if isinstance(event, BookDelta) else None
             if book is not None and "snapshot" in book.flags:
-                self.wholes.append(n)
+                self.wholes += [n] * isinstance(self.held, CheckedMerger)  # ids say what a whole does not
             elif book is None or n not in self.rows or (n, book.prev_id) in self.reach:
                 self.rows.append(n)  # an update that reaches further back than the stored one of its id is no copy
             self.reach.add((n, book.prev_id if book is not None else None))
