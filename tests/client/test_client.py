@@ -32,6 +32,7 @@ from client import (
     WrongQuestion,
     asking,
 )
+from client.wire import PIECE
 from market import times
 from runtime.clock import SystemClock
 from tests.api.conftest import lake
@@ -327,12 +328,23 @@ async def test_progress_counts_the_bytes(address: str) -> None:
     assert seen == sorted(seen)
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_redirect_is_not_followed_to_somebody_else(kind: str) -> None:
+    other = Scripted(OK)
+    async with other as elsewhere:
+        script = Scripted(http("307 Temporary Redirect", b"", f"Location: {elsewhere}/api/v1/status"))
+        async with script as there:
+            with pytest.raises(AnswerBroken, match="status 307"):
+                await status(kind, there, [])
+    assert (len(script.asked), other.asked) == (asking.ATTEMPTS, [])
+
+
 async def test_what_is_left_of_an_answer_is_not_the_next_ones() -> None:
     """It stalls in the middle, or who watches its progress gives up: the rest may still come on that connection."""
     asked: list[bytes] = []
     kept = OK.replace(b"Connection: close\r\n", b"")
-    long = http("200 OK", b'{"version": 3}' + b" " * 2**21).replace(b"Connection: close\r\n", b"")
-    answers = [long, long, kept, kept]
+    half = http("200 OK", b" " * PIECE, length=2 * PIECE).replace(b"Connection: close\r\n", b"")
+    answers = [half, half, kept, kept]
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
