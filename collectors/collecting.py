@@ -26,7 +26,7 @@ from collectors.listings import AGAIN_SECONDS, CONTRACT, Listings, market_of
 from collectors.patterns import Resolved
 from collectors.pipeline import Pipeline
 from collectors.planning import Changes, Want
-from collectors.polling import CANDLE, FUNDING_RATE, Stop, poll
+from collectors.polling import BOOK_SNAPSHOT, CANDLE, FUNDING_RATE, Stop, poll
 from collectors.redundancy import merger_maker
 from lake.lasting import Lasting, lasting
 from lake.manifest import Manifest
@@ -37,7 +37,7 @@ from runtime import changing, telemetry
 from runtime.clock import Clock, pause
 from runtime.service import EXIT_CONFIG, Fatal
 
-BOOK_DELTA, BOOK_SNAPSHOT = "book_delta", "book_snapshot"
+BOOK_DELTA = "book_delta"
 """Books begin from snapshots, which are rows too."""
 LOOK_SECONDS = 5.0
 """How often it is looked whether instruments have come that patterns wait for."""
@@ -220,7 +220,7 @@ class Collecting:
     def _seed(self, source: SourceConfig, symbols: Sequence[str]) -> None:
         """Tell the mergers where each symbol stopped that was not collected since the start."""
         market = market_of(source)
-        for kind in dict.fromkeys((*source.kinds, CONTRACT)):  # notices come with patterns of symbols too
+        for kind in dict.fromkeys((*source.kinds, CONTRACT, BOOK_SNAPSHOT)):  # these come without being collected too
             lane = (*market, kind)
             stopped = polling.stopped(_load(source), source, kind, self._last.get(lane, {}), symbols, self._clock.now())
             new = [s for s in stopped if (lane, s) not in self._seeded]

@@ -283,6 +283,8 @@ class Memory(Giving, ABC):
         """Seed what was stored before a restart; each stream's interruption comes out of the next `tick`."""
         self.follow(last)
         for symbol, stop in last.items():
+            if not stop.cause:
+                continue
             line = self._lines[symbol]
             line.gap = self._gap(line, stop.ts_event, stop.cause, stop.session, 0)
             line.gap.detail = stop.detail

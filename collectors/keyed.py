@@ -22,7 +22,12 @@ def _whole(event: Any) -> tuple[object, ...]:
     """A partial book's id, with the venue's time of one that streams: its numbering may begin anew."""
     if event.last_id is None:
         return (event.session, event.frame_no, event.item)
-    return (event.last_id, event.source, event.ts_event if event.source != "rest" else None)
+    return _asked(event.last_id) if event.source == "rest" else (event.last_id, event.ts_event)
+
+
+def _asked(last_id: int) -> tuple[object, ...]:
+    """One that was asked for: a venue may say the time of its answer (KuCoin)."""
+    return (last_id, "rest")
 
 
 IDENTITIES: dict[str, Callable[[Any], tuple[object, ...]]] = {
@@ -166,10 +171,15 @@ class KeyedMerger(Memory):
         return super().forget(named, now, told)
 
     def follow(self, last: Mapping[str, Resume]) -> None:
-        """See Memory. A venue says the newest mark again to who subscribes: it is told by its time."""
+        """See Memory. A venue says the newest mark again to who subscribes, it is told by its time; and the last book
+        again to who asks, which is told by its id.
+        """
         super().follow(last)
         if self.kind == MARK:
             self.stored({symbol: stop.ts_event for symbol, stop in last.items()})
+        for symbol, stop in last.items() if self.kind == BOOK_SNAPSHOT else ():
+            if stop.asked and stop.seq is not None:
+                self._told.setdefault(symbol, {})[hash(_asked(stop.seq)) >> SHORT] = None
 
     def stored(self, times: Mapping[str, int]) -> None:
         """Symbol -> time (us) of a stored event, of a kind that is told by its time."""

@@ -34,7 +34,7 @@ from runtime.clock import pause
 from runtime.clock_watch import Steady
 from runtime.retry import backoff
 
-CONTRACT, FUNDING_RATE, CANDLE = "contract", "funding_rate", "kline"
+CONTRACT, FUNDING_RATE, CANDLE, BOOK_SNAPSHOT = "contract", "funding_rate", "kline", "book_snapshot"
 REMEMBERED = (FUNDING_RATE,)
 """Kinds whose newest stored times a start has to know."""
 ASKED_FOR = ("open_interest", FUNDING_RATE, CANDLE)
@@ -106,7 +106,8 @@ def stopped(
 ) -> dict[str, Resume]:
     """Those of `stops` from which on something is missing: instruments, settled rates and polled candles are asked for
     from there on, but for the notices of a market's instruments, and what is asked for at an interval is not late yet
-    within a few of them.
+    within a few of them. Nothing is missing of whole books that are asked for when others have to begin anew; but the
+    same one again is a copy, though a venue says the time of its answer (KuCoin).
     """
     candles = kind == CANDLE and CANDLE in exchange.POLLS[source.market_type]
     if kind == CONTRACT:
@@ -117,7 +118,10 @@ def stopped(
     least = round((seconds or 0) * SECOND * LATE)
     held = {one: stops[one] for one in (*symbols, EVERY_SYMBOL) if one in stops}
     # our clock may be behind that of the venue, or have been set back: then nobody knows how long ago it was
-    return {one: stop for one, stop in held.items() if abs(now - stop.ts_event) >= least}
+    late = {one: stop for one, stop in held.items() if abs(now - stop.ts_event) >= least}
+    if kind == BOOK_SNAPSHOT and kind not in source.kinds:
+        return {one: msgspec.structs.replace(stop, cause="") for one, stop in late.items()}
+    return late
 
 
 class Stop(asyncio.Event):

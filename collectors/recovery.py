@@ -78,6 +78,8 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     sessions = [_closed(session, tails[session.session], found) for session in found.unclosed]
     if sessions or coverage or gaps:
         writer.record(sessions=sessions, coverage=coverage, gaps=gaps, now=now)
+    for lane, symbols in found.beside.items():
+        stops[lane] = symbols | stops.get(lane, {})
     return stops
 
 

@@ -18,7 +18,7 @@ import msgspec
 from lake import durable, feature_care, frames, layout, links, parquet, segment_files
 from lake.errors import CorruptSegment, LakeError
 from lake.manifest_reads import Snapshot
-from lake.resume import FrameRange, StreamKey, resume_points, unwritten_frames
+from lake.resume import FrameRange, StreamKey, asked_beside, resume_points, unwritten_frames
 from lake.rows import FRAMES, FileRow, QuarantineRow, SegmentRow, SessionRow
 from market.errors import MarketError
 from market.session import Resume
@@ -51,6 +51,8 @@ class Recovery(msgspec.Struct, kw_only=True, frozen=True):
     """
     last: dict[StreamKey, dict[str, Resume]]
     """Where each symbol of each (exchange, market_type, kind) stopped: what seeds the mergers."""
+    beside: dict[StreamKey, dict[str, Resume]] = {}
+    """The whole books that were asked for beside the streams, which nothing interrupts: they seed the mergers too."""
     unwritten: tuple[FrameRange, ...]
     """Frames of unclosed sessions that have no line: named in the crash's gap rows."""
     heard: dict[str, int]
@@ -78,6 +80,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         unclosed = snapshot.sessions(unclosed=True)
         interrupted = _interrupted(snapshot, unclosed, rows)
         last = resume_points(root, snapshot, unclosed, live)
+        beside = asked_beside(root, snapshot, live)
         unwritten, heard = unwritten_frames(root, snapshot, unclosed)
     for path in orphans:
         durable.unlink(root / path)
@@ -92,6 +95,7 @@ def recover(writer: LakeWriter, now: int) -> Recovery:
         unclosed=tuple(unclosed),
         interrupted=tuple(interrupted),
         last=last,
+        beside=beside,
         unwritten=tuple(unwritten),
         heard=heard,
     )

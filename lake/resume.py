@@ -31,8 +31,8 @@ SNAPSHOT = "snapshot"
 """Flag of a book's snapshot among its updates: it may be ahead of them, so it is not where the stream stopped."""
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 """What decoding a line raises: bytes that are no UTF-8 are not msgspec's to name."""
-ASIDE = "book_snapshot"
-"""Kind of which a connection's session also asks over REST, beside its streams, when a book has to begin anew: what
+ASIDE, BOOK = "book_snapshot", "book_delta"
+"""Kind of which a connection's session also asks over REST, beside its streams, when the BOOK has to begin anew: what
 was asked for is no stream that could have stopped.
 """
 REST = "rest"
@@ -68,6 +68,8 @@ class _Told(NamedTuple):
 
     polls: frozenset[str]
     past: frozenset[str]
+    beside: bool = False
+    """Whether what was asked for beside the streams is looked for, and no stream."""
 
 
 def resume_points(
@@ -83,6 +85,7 @@ def resume_points(
     passed_on = {row.session for row in sessions if causes[row.session] == HANDOVER}
     broken |= {row.session for row in sessions if (row.exchange, row.market_type) in markets} & passed_on
     causes |= dict.fromkeys(passed_on, "")
+    causes |= dict.fromkeys(broken, "crash")
     told = _told(sessions)
     files: dict[StreamKey, list[FileRow]] = {}
     for file in live:
@@ -94,9 +97,24 @@ def resume_points(
         last = _last_events(root, snapshot, stream, files.get(stream, []), told)
         if last:
             points[stream] = {
-                symbol: _stop(event, "crash" if event.session in broken else causes.get(event.session) or "stopped")
+                symbol: _stop(event, causes.get(event.session) or "stopped", told)
                 for symbol, event in sorted(last.items())
             }
+    return points
+
+
+def asked_beside(root: Path, snapshot: Snapshot, live: Iterable[FileRow]) -> dict[StreamKey, dict[str, Resume]]:
+    """The last book that was lately asked for beside the streams, by symbol: asked for again, the same is a copy,
+    though the venue may give it another time. Nothing was interrupted there: these have no cause.
+    """
+    told = _told(snapshot.sessions())._replace(beside=True)
+    files = [file for file in live if file.kind == ASIDE]
+    points: dict[StreamKey, dict[str, Resume]] = {}
+    for stream in snapshot.streams():
+        if stream[2] == ASIDE:
+            mine = [file for file in files if (file.exchange, file.market_type) == stream[:2]]
+            if last := _last_events(root, snapshot, stream, mine, told):
+                points[stream] = {symbol: _stop(event, "", told) for symbol, event in sorted(last.items())}
     return points
 
 
@@ -104,8 +122,9 @@ def stopped_before(root: Path, snapshot: Snapshot, first: SegmentRow) -> dict[st
     """The same of one stream as it was before the segment `first` of it: what was received by then."""
     stream = (first.exchange, first.market_type, first.kind)
     files = snapshot.files(first.kind, exchange=first.exchange, market_type=first.market_type)
-    last = _last_events(root, snapshot, stream, files, _told(snapshot.sessions()), first)
-    return {symbol: _stop(event, "stopped") for symbol, event in sorted(last.items())}
+    told = _told(snapshot.sessions())
+    last = _last_events(root, snapshot, stream, files, told, first)
+    return {symbol: _stop(event, "stopped", told) for symbol, event in sorted(last.items())}
 
 
 def _told(sessions: Iterable[SessionRow]) -> _Told:
@@ -116,13 +135,14 @@ def _told(sessions: Iterable[SessionRow]) -> _Told:
     )
 
 
-def _stop(event: _Last, cause: str) -> Resume:
+def _stop(event: _Last, cause: str, told: _Told) -> Resume:
     return Resume(
         ts_event=event.ts_event,
         seq=event.seq if event.seq >= 0 else None,
         session=event.session,
         cause=cause,
         ahead=max(0, event.ts_event - event.ts_recv),
+        asked=told.beside or event.session in told.polls,
     )
 
 
@@ -147,8 +167,11 @@ def _last_events(
     for segment in (row for row in segments if row.rows and row.state == "sealed"):
         for symbol, event in _of_lines(root / segment.path, name, told):
             _keep(found, symbol, event)
-    coverage = [row for row in snapshot.coverage(exchange, market_type, name) if row.session not in told.past]
+    covered = BOOK if told.beside else name
+    coverage = [row for row in snapshot.coverage(exchange, market_type, covered) if row.session not in told.past]
     newest = max((row.ts_to for row in coverage), default=0)
+    if told.beside:
+        files = [file for file in files if file.ts_max > newest - RECENT]
     wanted = {row.symbol for row in coverage if row.ts_to > newest - RECENT} | found.keys()
     # a session that lasted for an instant covers nothing, and yet its gap waits for its end, be it for weeks
     growing = [gap for gap in snapshot.gaps(exchange, market_type, name, state="open") if gap.ts_to is None]
@@ -212,7 +235,7 @@ def _of_lines(path: Path, name: str, told: _Told) -> Iterator[tuple[str, _Last]]
             continue
         if isinstance(held, _BookLine) and SNAPSHOT in held.flags:
             continue
-        if name == ASIDE and held.source == REST and held.session not in told.polls:
+        if name == ASIDE and (held.source == REST and held.session not in told.polls) != told.beside:
             continue
         if held.session in told.past:
             continue
@@ -273,7 +296,7 @@ def _of_table(
 
 
 def _of_streams(table: pa.Table, name: str, told: _Told) -> pa.Table:
-    """The rows that streams and polls brought, without the snapshots of books that they began from."""
+    """The rows that streams and polls brought, without the snapshots of books that they began from; or only these."""
     if told.past:
         session = table.column("session").cast(pa.string())
         table = table.filter(pc.invert(pc.is_in(session, pa.array(sorted(told.past), pa.string()))))
@@ -282,7 +305,8 @@ def _of_streams(table: pa.Table, name: str, told: _Told) -> pa.Table:
     if name == ASIDE:
         asked = pc.equal(table.column("source").cast(pa.string()), REST)
         polled = pc.is_in(table.column("session").cast(pa.string()), pa.array(sorted(told.polls), pa.string()))
-        return table.filter(pc.or_(pc.invert(asked), polled))
+        beside = pc.and_(asked, pc.invert(polled))
+        return table.filter(beside if told.beside else pc.invert(beside))
     return table
 
 

@@ -285,7 +285,7 @@ class Merger(Protocol):
 
 
 class Resume(msgspec.Struct, frozen=True):
-    """Where a stored stream stopped: its last event's time, `ahead` (us) of its receipt, id, session, and the cause."""
+    """A stored stream's last event, `ahead` (us) of its receipt, `asked` for or sent; no cause: nothing was missed."""
 
     ts_event: int
     seq: int | None
@@ -293,6 +293,7 @@ class Resume(msgspec.Struct, frozen=True):
     cause: str
     detail: str | None = None
     ahead: int = 0
+    asked: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -144,3 +144,12 @@ def test_what_is_polled_is_not_late_within_a_few_intervals_and_may_be_where_the_
         stops = {"BTCUSDT": Resume(NEWEST, None, "n-1-1", "stopped")}
         found = polling.stopped(adapter, source, "open_interest", stops, ["BTCUSDT"], NEWEST + ago * SECOND)
         assert found == (stops if late else {}), ago
+
+
+def test_whole_books_that_are_asked_for_beside_the_updates_are_known_again_and_never_missing():
+    adapter = exchanges.load("kucoin")
+    stops = {"XBTUSDTM": Resume(NEWEST, 7, "n-1-1", "stopped")}
+    for kind, cause in (("book_delta", ""), ("book_snapshot", "stopped")):
+        source = SourceConfig(exchange="kucoin", market_type="linear", symbols=["XBTUSDTM"], kinds=[kind])
+        found = polling.stopped(adapter, source, "book_snapshot", stops, ["XBTUSDTM"], NEWEST + SECOND)
+        assert found == {"XBTUSDTM": Resume(NEWEST, 7, "n-1-1", cause)}

@@ -483,10 +483,14 @@ def test_of_books_in_tables_their_updates_tell_where_they_stopped_and_polls_wher
         "book_snapshot",
     )
     lake.part("book_snapshot", held)
-    found = writer.recover(T0 + MINUTE).last
-    assert {(key[2], symbol): stop.seq for key, stops in found.items() for symbol, stop in stops.items()} == {
+    found = writer.recover(T0 + MINUTE)
+    assert {(key[2], symbol): stop.seq for key, stops in found.last.items() for symbol, stop in stops.items()} == {
         ("book_delta", "ETHUSDT"): 6,
         ("book_snapshot", "ETHUSDT"): 3,
+    }
+    ((stream, stops),) = found.beside.items()
+    assert {(stream[2], symbol): (stop.seq, stop.asked) for symbol, stop in stops.items()} == {
+        ("book_snapshot", "ETHUSDT"): (4, True)
     }
     lake.close()
 
