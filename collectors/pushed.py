@@ -60,9 +60,9 @@ class _Pushed(Memory):
         """Whether an event is new."""
 
     def resume(self, last: Mapping[str, Resume]) -> None:
-        """What was stored before a restart is covered up to its end, and what comes since is inside."""
+        """What was stored before a restart is covered from its beginning on, where that is known."""
         super().resume(last)
-        self._since.update({symbol: stop.ts_event for symbol, stop in last.items()})
+        self._since.update({symbol: stop.since or stop.ts_event for symbol, stop in last.items()})
 
 
 class PushedIds(_Pushed, IdMerger):

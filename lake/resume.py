@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lake import layout, parquet
+from lake.beginnings import begun
 from lake.errors import LakeError
 from lake.frames import read_frames
 from lake.manifest_reads import Snapshot
 from lake.reading import check
 from lake.rows import FRAMES, HISTORY, FileRow, SegmentRow, SessionRow
+from lake.sources import TRADES
 from market.kinds import KINDS, kind
 from market.session import EVERY_SYMBOL, Resume
 from market.times import DAY
@@ -96,8 +98,9 @@ def resume_points(
             continue
         last = _last_events(root, snapshot, stream, files.get(stream, []), told)
         if last:
+            since = begun(snapshot, *stream[:2]) if stream[2] in TRADES else {}
             points[stream] = {
-                symbol: _stop(event, causes.get(event.session) or "stopped", told)
+                symbol: _stop(event, causes.get(event.session) or "stopped", told, since.get(symbol, 0))
                 for symbol, event in sorted(last.items())
             }
     return points
@@ -135,7 +138,7 @@ def _told(sessions: Iterable[SessionRow]) -> _Told:
     )
 
 
-def _stop(event: _Last, cause: str, told: _Told) -> Resume:
+def _stop(event: _Last, cause: str, told: _Told, since: int = 0) -> Resume:
     return Resume(
         ts_event=event.ts_event,
         seq=event.seq if event.seq >= 0 else None,
@@ -143,6 +146,7 @@ def _stop(event: _Last, cause: str, told: _Told) -> Resume:
         cause=cause,
         ahead=max(0, event.ts_event - event.ts_recv),
         asked=told.beside or event.session in told.polls,
+        since=since,
     )
 
 

@@ -294,6 +294,7 @@ class Resume(msgspec.Struct, frozen=True):
     detail: str | None = None
     ahead: int = 0
     asked: bool = False
+    since: int = 0  # when (us) its trades began to be covered; 0: nobody knows
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -322,8 +323,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Base addresses of one market; every one of them is configuration."""
 
     rest: str
-    ws: Mapping[str, str]
-    """Named WebSocket bases: one venue serves different channels on different paths."""
+    ws: Mapping[str, str]  # named bases of WebSocket: one venue serves different channels on different paths
 
 
 class Poll(msgspec.Struct, frozen=True):

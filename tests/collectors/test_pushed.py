@@ -63,6 +63,13 @@ def test_a_forced_trade_of_the_past_is_history_as_those_of_its_frame_and_stays_o
     assert [one.condition for one in held.merge_all(again)] == ["history", "history", "liquidation"]
 
 
+def test_what_a_restart_is_told_again_of_covered_time_is_no_history_though_it_lies_before_the_newest_row():
+    held = pushed("kraken", "linear", "trade", contiguous=False)
+    held.resume({"A": Resume(T + 5 * SECOND, None, "a-1-1", "stopped", since=T + 2 * SECOND)})
+    found = held.merge_all([trade(n, "history", "b-1-1", True) for n in (1, 3, 6)])
+    assert [one.condition for one in found] == ["history", "market", "market"]
+
+
 def order(at, frame=1, *, session="a-1-1", symbol="A", qty="2", late=0):
     time = T + at * SECOND
     return Liquidation(

@@ -396,6 +396,18 @@ def test_a_segment_that_waits_since_long_is_not_the_last_word(tmp_path):
     lake.close()
 
 
+def test_where_trades_stopped_tells_since_when_they_are_covered(tmp_path):
+    lake = TestLake(tmp_path)
+    for kind in ("trade", "quote"):
+        cover(lake.writer, kind, "BTCUSDT")
+    written(lake.writer, "trade", [event(1), event(2)])
+    written(lake.writer, "quote", [book(6)])
+    found = lake.writer.recover(T0 + MINUTE).last
+    since = {kind: found["binance", "linear", kind]["BTCUSDT"].since for kind in ("trade", "quote")}
+    assert since == {"trade": T0, "quote": 0}
+    lake.close()
+
+
 def test_where_a_stream_stopped_tells_how_far_ahead_the_venues_clock_was(tmp_path):
     """In lines that are no table yet, and in a table."""
     lake = TestLake(tmp_path)
