@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from lake.verify import Proof
 
 DATES_SHOWN = 10
+SHOWN = 10
+"""Warnings that say the same."""
 FramesOption = Annotated[
     bool, typer.Option("--frames", help="Make the rows again from the stored frames, and compare them with the lake's.")
 ]
@@ -107,13 +110,21 @@ def _whole(root: Path, as_json: bool) -> int:
 
 
 def say(findings: Iterable[Finding]) -> None:
-    """Each finding on stderr, with what to do."""
+    """Each finding on stderr, with what to do; of warnings that say the same the first ones."""
+    alike: Counter[str] = Counter()
     for finding in findings:
+        if finding.severity == "warning":
+            alike[finding.problem] += 1
+            if alike[finding.problem] > SHOWN:
+                continue
         style = "red" if finding.severity == "error" else "yellow"
         ERR.print(f"[{style}]{finding.severity}[/] {finding.path}: ", end="", highlight=False)
         ERR.print(finding.problem, markup=False)
         if finding.hint:
             ERR.print(f"  {finding.hint}", markup=False)
+    for problem, count in alike.items():
+        if count > SHOWN:
+            ERR.print(f"and {count - SHOWN:,} more: {problem} (--json names each)", markup=False)
 
 
 def _end(findings: Iterable[Finding]) -> int:

@@ -24,6 +24,17 @@ def ask(*arguments: object, expect: int = 0) -> Result:
     return done
 
 
+def test_files_that_an_import_left_when_it_was_interrupted_are_counted_and_not_all_listed(lake: Path) -> None:
+    held = next((lake / "hot").rglob("trade-*.parquet"))
+    for number in range(30):
+        (held.parent / f"trade-000000000-000000001-g0-{number:08x}.parquet").write_bytes(held.read_bytes())
+    shown = ask("verify", "--lake", lake)
+    assert shown.stderr.count("is named by no row of the manifest") == 10 + 1
+    assert "and 20 more: is named by no row of the manifest (--json names each)" in shown.stderr
+    told = json.loads(ask("verify", "--lake", lake, "--json").stdout)["findings"]
+    assert sum(one["problem"] == "is named by no row of the manifest" for one in told) == 30
+
+
 def test_the_law_is_one_table_and_the_same_as_json(lake: Path) -> None:
     shown = ask("verify", "--lake", lake).output
     line = next(text.split() for text in shown.splitlines() if text.startswith("binance   linear  trade"))
