@@ -147,7 +147,6 @@ def scrub_once(writer: LakeWriter, now: int, on_progress: OnProgress, stopping: 
             writer.manifest.record_scrubs(whole, now)
             whole.clear()
     writer.manifest.record_scrubs(whole, now)
-    writer.manifest.forget_scrubs()
     on_progress(len(targets), len(targets), "scrubbed")
     caring.scrubbed(files=made.files, nbytes=made.bytes, found=len(made.found))
     return made

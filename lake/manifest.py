@@ -226,11 +226,6 @@ class Manifest(SegmentReads, FileReads, HoleReads, StateReads, JobReads):
         with self._transaction() as conn:
             writes.record_scrubs(conn, paths, at)
 
-    def forget_scrubs(self) -> int:
-        """Drop what was noted of files that nobody has any more; how many. Raises Fenced."""
-        with self._transaction() as conn:
-            return writes.forget_scrubs(conn)
-
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         if self._engine is None:

@@ -287,14 +287,9 @@ def forget_retired(conn: Connection, before: int) -> int:
 
 
 def record_scrubs(conn: Connection, paths: Sequence[str], at: int) -> None:
-    """When files were last read again."""
+    """When files were last read again; of what is gone meanwhile nothing is noted."""
     if paths:
-        conn.execute(_overwriting(schema.scrubs), [{"path": path, "at": at} for path in paths])
+        conn.execute(_SCRUBBED, [{"of": path, "to": at} for path in paths])
 
 
-def forget_scrubs(conn: Connection) -> int:
-    """What was noted of files that are not live, and of segments that are gone."""
-    t, f, s = schema.scrubs, schema.files, schema.segments
-    live = select(f.c.path).where(f.c.path == t.c.path, f.c.state == "live").exists()
-    held = select(s.c.path).where(s.c.path == t.c.path, s.c.state.in_(("sealed", "transformed"))).exists()
-    return conn.execute(delete(t).where(~live, ~held)).rowcount
+_SCRUBBED = update(schema.scrubs).where(schema.scrubs.c.path == bindparam("of")).values(at=bindparam("to"))

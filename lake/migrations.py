@@ -216,6 +216,8 @@ _IDLE = (
         WHERE state = 'live' GROUP BY exchange, market_type, kind, level""",
     "CREATE TABLE segment_totals (state TEXT NOT NULL PRIMARY KEY, segments INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT INTO segment_totals SELECT state, count(*) FROM segments GROUP BY state",
+    """DELETE FROM scrubs WHERE path NOT IN (SELECT path FROM files WHERE state = 'live')
+        AND path NOT IN (SELECT path FROM segments WHERE state IN ('sealed', 'transformed'))""",
     "INSERT OR IGNORE INTO scrubs SELECT path, created_at FROM files WHERE state = 'live'",
     """INSERT OR IGNORE INTO scrubs SELECT path, recorded_at FROM segments
         WHERE rows > 0 AND (state = 'transformed' OR (state = 'sealed' AND kind = 'frames'))""",

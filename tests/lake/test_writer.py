@@ -260,7 +260,6 @@ def test_who_still_writes_when_it_is_closed_is_refused_and_changes_nothing(tmp_p
         lambda: writer.mark_unlinked(["x"], NOW + 1),
         lambda: writer.forget_retired(NOW, NOW + 1),
         lambda: writer.manifest.record_scrubs(["x"], NOW + 1),
-        writer.manifest.forget_scrubs,
         writer.relink,
     ]
     for write in late:
