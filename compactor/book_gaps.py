@@ -69,20 +69,19 @@ class Fills:
 
 
 def _ids(table: pa.Table) -> pl.DataFrame:
-    """The ids [start, end) that updates of the venue's own numbering cover, and their times (`collectors.chain`)."""
+    """The ids [start, end) that updates of the venue's own numbering cover, and their times (`collectors.chain`). A whole
+    book covers none: it has what the update of its id told, and that one is missing all the same.
+    """
     rows = plain_frame(table.select(_COLUMNS)).with_columns(
         pl.col("ts_event").to_physical().alias("at"), pl.col("source", "flags").cast(pl.String)
     )
     rows = rows.filter((pl.col("source") == "ws") & ~pl.col("flags").str.contains("clear"))
     last, first = pl.col("last_id"), pl.col("first_id")
     before = pl.coalesce("prev_id", first - 1)
-    whole = before.is_null() & pl.col("flags").str.contains("snapshot")
     turned = (last < before) & first.is_null()  # the last of a numbering stands for the id behind what it follows
-    start = pl.when(whole).then(last).when(turned).then(before + 1).otherwise(pl.min_horizontal(before + 1, last))
+    start = pl.when(turned).then(before + 1).otherwise(pl.min_horizontal(before + 1, last))
     end = pl.when(turned).then(before + 2).otherwise(last + 1)
-    return rows.select(
-        pl.when(whole | before.is_not_null()).then(start).alias("start"), end.alias("end"), "at"
-    ).drop_nulls()
+    return rows.filter(before.is_not_null()).select(start.alias("start"), end.alias("end"), "at").drop_nulls()
 
 
 def _rest(gap: Gap, left: list[Interval], rows: pl.DataFrame) -> list[Gap]:

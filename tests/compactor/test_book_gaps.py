@@ -75,9 +75,11 @@ def test_an_update_covers_all_the_ids_that_it_names() -> None:
     assert told([gap(10, 21)], [update(19, 10), last_of_its_numbering]) == [("g", "repaired", 10, 21, 9, 21)]
 
 
-def test_a_whole_book_stands_for_its_own_id_only() -> None:
+def test_a_whole_book_covers_no_id_the_update_that_it_ends_with_is_missing_all_the_same() -> None:
     rows = [whole(T0 + 15 * SECOND, 15, [], [], source="ws"), whole(T0 + 16 * SECOND, 17, [], [])]
-    assert told([gap()], rows) == [("g", "open", 10, 15, 9, 15), ("g.16", "open", 16, 20, 15, 20)]
+    assert told([gap()], rows) == []
+    update = delta(T0 + 15 * SECOND, 15, [], [])
+    assert told([gap()], [*rows, update]) == [("g", "open", 10, 15, 9, 15), ("g.16", "open", 16, 20, 15, 20)]
 
 
 def test_of_ids_that_are_in_several_rows_only_all_are_proof() -> None:
