@@ -69,8 +69,9 @@ class Fills:
 
 
 def _ids(table: pa.Table) -> pl.DataFrame:
-    """The ids [start, end) that updates of the venue's own numbering cover, and their times (`collectors.chain`). A whole
-    book covers none: it has what the update of its id told, and that one is missing all the same.
+    """The ids [start, end) that updates of the venue's own numbering cover, and their times (`collectors.chain`).
+
+    A whole book covers none: it has what the update of its id told, and that one is missing all the same.
     """
     rows = plain_frame(table.select(_COLUMNS)).with_columns(
         pl.col("ts_event").to_physical().alias("at"), pl.col("source", "flags").cast(pl.String)
