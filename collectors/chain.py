@@ -20,6 +20,8 @@ SNAPSHOT = "snapshot"
 """The flag of a row that a book begins from."""
 CLEAR = "clear"
 """The flag of a row behind which nothing of the book before it is known."""
+WHOLES = 15
+"""Snapshots of a book whose ids are remembered, beside the newest."""
 
 
 def ids_of(event: BookDelta) -> tuple[int, int]:
@@ -98,8 +100,8 @@ class ChainMerger(IdMerger):
         """
         ts, end = venue_time(event), last + 1
         if (past := self._past(line, last, ts)) is not None:
-            self.duplicates += last == past.snapshot
-            return last != past.snapshot and self._of_before(past, last)
+            self.duplicates += last in past.wholes
+            return last not in past.wholes and self._of_before(past, last)
         self._present(line, event.session, end, end)
         if line.next < 0:
             self._first(line, event, end, end, ts)
@@ -109,10 +111,10 @@ class ChainMerger(IdMerger):
             line.strays = [(last, ts)]
             self._restart(line, event)
             line.low = end
-        elif last >= line.lost and (last == line.snapshot or self._stored(line, last)):
+        elif last >= line.lost and (last in line.wholes or self._stored(line, last)):
             if line.gap is not None and event.session != line.gap.session:
                 self._proven(line, event)
-            if last == line.snapshot or self.known(event.symbol) is not None:
+            if last in line.wholes or self.known(event.symbol) is not None:
                 self.duplicates += 1
                 return False
         self._begins(line, last)
@@ -175,7 +177,7 @@ class ChainMerger(IdMerger):
         for hole in line.holes:
             self._report(line, hole, now)
         line.past = (line.leave_behind(until=ts), *line.past[: PAST - 1])
-        line.holes, line.snapshot, line.lost, line.twin = [], None, 0, ""
+        line.holes, line.snapshot, line.wholes, line.lost, line.twin = [], None, (), 0, ""
         line.low, line.next, line.session, line.began = last, last + 1, event.session, ts
         return True
 
@@ -183,6 +185,7 @@ class ChainMerger(IdMerger):
     def _begins(line: Line, last: int) -> None:
         """A snapshot up to `last`, which its session has joined to its updates."""
         line.snapshot = last if line.snapshot is None else max(last, line.snapshot)
+        line.wholes = (*line.wholes[-WHOLES:], last)
 
     def known(self, symbol: str) -> int | None:
         """The id up to which a book can be told from its stored rows: nothing is missing since a snapshot of it.

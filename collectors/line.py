@@ -36,7 +36,7 @@ class Line:
     __slots__ = (
         "away", "began", "came", "copied", "doubts", "entering", "gap", "holes", "joined", "lost", "low", "next", "odd",
         "opening", "past", "reset", "resumed", "seen", "session", "sessions", "settling", "since", "snapshot", "strays",
-        "symbol", "ts", "twin", "until",
+        "symbol", "ts", "twin", "until", "wholes",
     )  # fmt: skip
 
     def __init__(self, symbol: str) -> None:
@@ -86,6 +86,8 @@ class Line:
         self.seen = array("q")
         self.snapshot: int | None = None
         """The id of the newest snapshot that a book begins from."""
+        self.wholes: tuple[int, ...] = ()
+        """The ids of the last snapshots: who connects is sent one, and frames that come again have several."""
         self.lost = 0
         """Ids below it were merged, and some of them not stored: a book begins behind them."""
         self.since = 0
@@ -95,7 +97,7 @@ class Line:
         """What is known of its numbering, of which nothing more comes but what is late or repeated."""
         past = Line(self.symbol)
         past.low, past.next, past.ts, past.holes, past.until = self.low, self.next, self.ts, self.holes, until
-        past.snapshot = self.snapshot
+        past.wholes = self.wholes
         return past
 
     def leave(self, session: str) -> None:

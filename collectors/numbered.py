@@ -249,7 +249,7 @@ class IdMerger(Memory):
                 gap.detail = f"ids went from {line.next - 1} to {line.strays[0][0]}"
                 self._give(gap)
         line.past = (line.leave_behind(until=ts), *line.past[: PAST - 1])
-        line.snapshot, line.lost = None, 0
+        line.snapshot, line.wholes, line.lost = None, (), 0
         strays, line.strays, line.holes, line.gap, line.reset = line.strays, [], [], None, None
         line.low, line.next, line.began = strays[0][0], strays[0][0] + 1, ts
         line.ts = max(line.ts, ts)
