@@ -92,7 +92,7 @@ class Collecting:
         self._lock = asyncio.Lock()
         self._numbers = itertools.count(1)
         self._budget = budget
-        self._clocks = Clocks()
+        self._clocks = Clocks(clock)
         self._pacer = Pacer(clock)
         self._fleet = Fleet(clock, self._start)
         self._errands = Runner(self._fetch)

@@ -81,7 +81,7 @@ class Departures:
         carried = {kind: [one for one in held if (kind, one) in elsewhere] for kind, held in streams.items()}
         if cause == HANDOVER and not any(carried.values()):
             carried = {kind: list(held) for kind, held in streams.items()}
-        had, alive = had_by(link, self._links), alive_until(link, now)
+        had, alive = had_by(link, self._links), alive_until(link, self._around(now)[0])
         for kind, held in streams.items():
             merger = self._route(kind).merger
             shown = link.session.venue_time

@@ -17,6 +17,7 @@ from market.kinds import KINDS
 from market.session import Fetch, Leave, Renewal, Resume, Send
 from market.times import SECOND
 from tests.support import toy
+from tests.support.clock import ManualClock
 from tests.support.lines import events_of, frames_of
 from tests.support.toy import T0, ToySession, q, stream, t
 
@@ -26,10 +27,10 @@ MARKET = ("binance", "spot")
 class Bench:
     """A pipeline with its intake."""
 
-    def __init__(self, **writing: object) -> None:
+    def __init__(self, clock: VenueClock | None = None, **writing: object) -> None:
         config = WritingConfig.model_validate(writing)
         self.intake = Intake(config)
-        self.clock = VenueClock(*MARKET)
+        self.clock = clock or VenueClock(*MARKET)
         made = merger_maker(toy, "spot")
         self.pipeline = Pipeline(*MARKET, self.intake, made, frames=config.frames, clock=self.clock)
 
@@ -219,6 +220,51 @@ def test_all_that_came_since_a_stream_was_taken_on_is_missing_by_the_venue_s_clo
     bench.pipeline.close(link, "no_first_message", T0 + 25 * SECOND)
     begun = T0 + (10 - max(0, ahead + 1)) * SECOND
     assert {gap.ts_from for gap in bench.passed(T0 + 25 * SECOND).gaps} == {begun}, "no later than it may have been"
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("step", [-90, 90])
+def test_a_candle_lost_after_our_clock_was_stepped_lies_in_the_gap(step: int, measured: bool) -> None:
+    """Its connection has told none yet, and what our clock said when it was taken on is not what the venue's did."""
+    ours = ManualClock(T0)
+    clock = VenueClock(*MARKET, ours)
+    if measured:
+        clock.measured(T0, T0, 0)
+    bench = Bench(clock=clock)
+    bench.pipeline.seed({"kline": {"AAA": Resume(T0 - SECOND, None, "n-0-1", "")}})
+    ours.step(step * SECOND)
+    link = bench.open("n-1-1", ("kline", "AAA"))
+    bench.pipeline.receive(link, [b"ack"], ours.now() + 2 * SECOND)
+    bench.pipeline.close(link, "disconnect", ours.now() + 25 * SECOND, code=1006)
+    (gap,) = bench.passed(ours.now() + 30 * SECOND).gaps
+    assert T0 - SECOND <= gap.ts_from <= T0 + 2 * SECOND, "no later than the venue's clock may have said"
+
+
+@pytest.mark.parametrize("step", [-90, 90])
+def test_an_interruption_ends_no_earlier_than_the_venue_s_clock_said_whatever_ours_was_stepped_by(step: int) -> None:
+    ours = ManualClock(T0)
+    bench, streams = Bench(clock=VenueClock(*MARKET, ours)), (("trade", "AAA"), ("liquidation", "AAA"))
+    old = bench.open("n-1-1", *streams)
+    bench.pipeline.receive(old, [b"ack", t(1, 0)], T0)
+    bench.pipeline.close(old, "disconnect", T0 + SECOND)
+    ours.step(step * SECOND)
+    heir = bench.open("n-1-2", *streams)
+    bench.pipeline.receive(heir, [b"ack"], ours.now() + 10 * SECOND)
+    bench.pipeline.receive(heir, [t(2, 20_000)], ours.now() + 20 * SECOND)
+    *_, gap = [gap for gap in bench.passed(ours.now() + 20 * SECOND).gaps if gap.kind == "liquidation"]
+    assert gap.ts_to == T0 + 10 * SECOND + max(0, step) * SECOND
+
+
+def test_what_was_handed_over_had_nothing_missing_until_then_by_the_venue_s_clock() -> None:
+    bench, streams = Bench(), [("liquidation", "AAA")]
+    bench.clock.measured(T0 - 10 * SECOND, T0, 0)
+    old, heir = bench.open("n-1-1", *streams), bench.open("n-1-2", *streams)
+    bench.pipeline.receive(old, [b"ack"], T0)
+    bench.pipeline.receive(heir, [b"ack"], T0 + 60 * SECOND)
+    bench.pipeline.close(old, "handover", T0 + 120 * SECOND, code=1000)
+    bench.pipeline.close(heir, "disconnect", T0 + 121 * SECOND, code=1006)
+    (gap,) = bench.passed(T0 + 130 * SECOND).gaps
+    assert gap.ts_from == T0 + 108 * SECOND, "and what was under way"
 
 
 def test_what_nobody_had_ends_by_the_venue_s_clock() -> None:

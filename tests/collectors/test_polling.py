@@ -432,3 +432,22 @@ def test_an_offset_beyond_a_second_is_said_once_until_it_is_over(monkeypatch: py
     held.measured(NOON, NOON + 4 * SECOND, 8 * SECOND)
     held.measured(NOON - 2 * SECOND, NOON + 4 * SECOND, 8 * SECOND)
     assert said == [1.5, -1.5], "half of a long round trip explains it"
+
+
+@pytest.mark.parametrize("step", [-90 * SECOND, 90 * SECOND])
+def test_what_our_clock_was_stepped_by_is_known_before_the_next_measure_and_sleep_and_jitter_are_no_step(step):
+    ours = ManualClock(NOON)
+    held = VenueClock("binance", "spot", ours)
+    assert held.around(NOON) == (NOON, NOON)
+    ours.step(step)
+    assert held.around(NOON) == (min(NOON, NOON - step), max(NOON, NOON - step)), "before any measure too"
+    held.measured(NOON + SECOND, ours.now(), 0)
+    off = step - SECOND
+    assert held.status() == {"offset_seconds": off / SECOND, "round_trip_seconds": 0}
+    ours.step(-step)
+    assert held.around(NOON) == (NOON, NOON + SECOND)
+    assert held.status() == {"offset_seconds": -1.0, "round_trip_seconds": 0}
+    held.measured(NOON + SECOND, NOON, 0)
+    ours.suspend(3600.0)
+    ours.step(200_000)
+    assert held.around(NOON) == (NOON, NOON + SECOND)
