@@ -59,22 +59,16 @@ def time_of(text: str | None) -> int | None:
 
 
 def read(lake: Lake, asked: Asked) -> Rows:
-    """The rows, in pieces: one symbol in the order of `Lake.read`, several day by day. Raises what `Lake` raises."""
+    """The rows, in pieces, in the order of `Lake.batches`. Raises what `Lake` raises."""
     how: Mapping[str, Any] = {
         **asked.market(), "columns": asked.columns, "min_state": asked.min_state, "version": asked.version,
-        "as_of": asked.as_of, "across_listings": asked.across_listings,
+        "as_of": asked.as_of, "across_listings": asked.across_listings, "fill": asked.fill,
     }  # fmt: skip
-    if asked.fill == "none":
-        reader = (
-            lake.batches(asked.kind, **how) if asked.interval is None
-            else lake.bar_batches(asked.interval, offset=asked.shift, **how)
-        )  # fmt: skip
-        return reader.schema, _cut(_tables(reader), asked.skip, asked.limit), _told(reader)
-    if asked.interval is None:
-        whole = lake.read(asked.kind, fill=asked.fill, **how)
-    else:
-        whole = lake.bars(asked.interval, offset=asked.shift, fill=asked.fill, **how)
-    return whole.schema, _cut(_pieces(whole), asked.skip, asked.limit), _told(whole)
+    reader = (
+        lake.batches(asked.kind, **how) if asked.interval is None
+        else lake.bar_batches(asked.interval, offset=asked.shift, **how)
+    )  # fmt: skip
+    return reader.schema, _cut(_tables(reader), asked.skip, asked.limit), _told(reader)
 
 
 def joined(lake: Lake, sets: list[str], asked: Asked, at: At, max_age: Duration | None) -> Rows:

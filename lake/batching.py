@@ -1,7 +1,8 @@
 """Rows of a plan in Arrow record batches, with as much in memory as a few of them need, however many there are.
 
 Days follow each other, market by market; of a day come first the closed symbols, file by file in pieces, then what is
-hot in slices of time, then of bars the windows that are asked for. A piece that is read from the disk is whole before
+hot in slices of time, then of bars the windows that are asked for. Bars with a row for every window come symbol by
+symbol. A piece that is read from the disk is whole before
 a row of it is given out, and a daily file stays open until its last row is: what is replaced and deleted meanwhile
 does not matter, and what is deleted before its turn is read from a new snapshot.
 """
@@ -14,11 +15,12 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from lake import parquet, wide_bars
+from lake import parquet, tables, wide_bars
 from lake.answers import arrow
 from lake.asking import FIRST, BarKind
 from lake.bar_pieces import groups, named
 from lake.errors import MissingFile
+from lake.fill_pieces import Filling
 from lake.plans import Plan
 from lake.reading import AROUND, EVER, Selection, Wanted, check, lazy, time_column
 from lake.rows import FileRow
@@ -38,10 +40,22 @@ Again = Callable[[Interval, Sequence[Wanted], Callable[[Plan], pl.DataFrame]], p
 """The answer to the same question from a new snapshot, for a part of its span and some of its symbols."""
 
 
-def batches(root: Path, plan: Plan, names: Sequence[str], rows: int, again: Again) -> Iterator[pa.RecordBatch]:
-    """The rows of a plan with these columns, at most `rows` in a batch. Raises CorruptFile."""
+def batches(
+    root: Path, plan: Plan, names: Sequence[str], rows: int, again: Again, filling: Filling | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a plan with these columns, at most `rows` in a batch, of bars those of a `filling`.
+
+    Raises CorruptFile.
+    """
     bar = plan.question.bar
-    for frame in _bars(root, plan, bar, names, again) if bar is not None else _rows(root, plan, names, again):
+    if bar is None:
+        frames = _rows(root, plan, names, again)
+    elif filling is None:
+        frames = _bars(root, plan, bar, names, again)
+    else:
+        every = tables.schema(plan.kind).names
+        frames = filling.pieces(lambda part: _folded(root, part, bar, every, again))
+    for frame in frames:
         if frame.height:
             yield from arrow(frame.select(names), plan.kind).to_batches(max_chunksize=rows)
 
@@ -156,7 +170,7 @@ def _bars(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: Aga
 
 def _folded(root: Path, plan: Plan, bar: BarKind, names: Sequence[str], again: Again) -> pl.DataFrame:
     def made(one: Plan) -> pl.DataFrame:
-        return wide_bars.shown(root, one, bar, "none", names)
+        return wide_bars.shown(root, one, bar, names)
 
     try:
         return made(plan)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
+import msgspec
 import polars as pl
 
 from lake.errors import WrongQuestion
@@ -21,6 +22,8 @@ Fill: TypeAlias = Literal["none", "empty", "previous"]
 SymbolKey: TypeAlias = tuple[str, str, str]
 Spans: TypeAlias = Mapping[SymbolKey, Sequence[Interval]]
 """(exchange, market_type, symbol) -> intervals of event time, us."""
+Windows: TypeAlias = Mapping[SymbolKey, Interval]
+"""From the first window of a symbol to behind its last, us."""
 
 MARKET = ("exchange", "market_type", "symbol")
 MAX_WINDOWS = 50_000_000
@@ -42,85 +45,114 @@ def hide_gaps(bars: pl.DataFrame, width: int, gaps: Spans) -> pl.DataFrame:
     return bars.with_columns(pl.when(~pl.col("gap")).then(pl.col(name)).alias(name) for name in names)
 
 
-def filled(  # the rows, what they are, and what is known about the windows without one
-    bars: pl.DataFrame,
-    width: int,
-    fill: Fill,
-    span: Interval,
-    coverage: Spans,
-    gaps: Spans,
-    origin: int = 0,
-    until: int | None = None,
-) -> pl.DataFrame:
-    """A row for every window of `span` (us), sorted by symbol and window.
-
-    None is made that starts where a symbol has neither rows nor coverage any more and nothing is known: at or behind
-    `until` (us), up to which the answer is complete. `origin` (us) is where a window begins.
+class Known(msgspec.Struct, frozen=True):
+    """What is known about the windows of an answer: of which width (us), where one begins (`origin`), which of them are
+    asked for (`span`), what covers them, and up to where the answer is complete (`until`; None: nothing says so).
     """
-    grids = []
+
+    width: int
+    span: Interval
+    coverage: Spans
+    gaps: Spans
+    origin: int = 0
+    until: int | None = None
+
+
+def windows(known: Known, edges: Windows) -> dict[SymbolKey, Interval]:
+    """From the first to behind the last window of each symbol, sorted; `edges` are those of its bars.
+
+    None is made that starts where a symbol has neither bars nor coverage any more and nothing is known: at or behind
+    `until`. Raises WrongQuestion (there are too many).
+    """
+    made: dict[SymbolKey, Interval] = {}
     total = 0
-    named = {key for key in coverage if key[2] != EVERY_SYMBOL}
-    for key in sorted({*named, *bars.select(pl.col(MARKET).cast(pl.String)).unique().iter_rows()}):
-        grid = _grid(bars, key, (width, origin), span, coverage.get(key, ()), until)
-        total += grid.len()
-        _limit(total)
-        names = [pl.lit(value).alias(name) for name, value in zip(MARKET, key, strict=True)]
-        grids.append(grid.to_frame().select(*names, pl.col("window_start")))
-    if not grids:
-        return bars
-    rows = bars.with_columns(pl.col(MARKET).cast(pl.String))
-    whole = pl.concat(grids).join(rows, on=[*MARKET, "window_start"], how="left", maintain_order="left")
-    made = pl.col("#made")
-    covered, touched = _inside(whole, width, coverage), _touched(whole, width, gaps)
-    whole = whole.with_columns(
-        covered.alias("#covered"), touched.alias("#touched"), pl.col("revision").is_null().alias("#made")
-    )
-    empty = made & pl.col("#covered") & ~pl.col("#touched")
-    whole = whole.with_columns(
-        *(pl.when(empty).then(0).otherwise(pl.col(name)).alias(name) for name in _ZERO),
-        pl.when(made).then(~pl.col("#covered")).otherwise(pl.col("partial")).alias("partial"),
-        pl.when(made).then(pl.col("#touched")).otherwise(pl.col("gap")).alias("gap"),
-        pl.when(made).then(0).otherwise(pl.col("revision")).alias("revision"),
-        pl.when(made).then(pl.lit("derived")).otherwise(pl.col("source").cast(pl.String)).alias("source"),
-        pl.col("ts_estimated").fill_null(value=False),
-        pl.col("window_start").alias("ts_event"),
-        pl.col("window_start").dt.date().alias("date"),
-    )
-    if fill == "previous":
-        # the last trade before a hole need not be the last before the window behind it
-        hole = pl.col("gap") | (made & ~pl.col("#covered"))
-        whole = whole.with_columns(hole.cum_sum().over(MARKET).alias("#since"))
-        close = pl.col("close").forward_fill().over(*MARKET, "#since")
-        whole = whole.with_columns(pl.when(empty).then(close).otherwise(pl.col(name)).alias(name) for name in _PRICES)
-    return whole.select(bars.columns)
+    named = {key for key in known.coverage if key[2] != EVERY_SYMBOL}
+    for key in sorted({*named, *edges}):
+        made[key] = _windows(known, [*([edges[key]] if key in edges else []), *known.coverage.get(key, ())])
+        total += (made[key].end - made[key].start) // known.width
+        if total > MAX_WINDOWS:
+            raise WrongQuestion(f"fill would make more than {MAX_WINDOWS:,} rows", "narrow the range or the symbols")
+    return made
 
 
-def _limit(windows: int) -> None:
-    if windows > MAX_WINDOWS:
-        raise WrongQuestion(f"fill would make more than {MAX_WINDOWS:,} rows", "narrow the range or the symbols")
+def _windows(known: Known, there: Sequence[Interval]) -> Interval:
+    """Whole windows of one symbol, which has bars and coverage `there`."""
+    span, width, origin = known.span, known.width, known.origin
+    edges = [edge for interval in there for edge in (interval.start, interval.end)]
+    low = span.start
+    if low <= -(2**61):
+        low = max(low, floor_to(min(edges) - origin, width) + origin)
+    last = max(edges)
+    high = min(span.end, last if known.until is None or span.end >= 2**61 else max(last, known.until))
+    first = -floor_to(origin - low, width) + origin
+    return Interval(first, first + max(0, -(-(high - first) // width)) * width)
 
 
-def _grid(
-    bars: pl.DataFrame,
-    key: SymbolKey,
-    windows: tuple[int, int],
-    span: Interval,
-    covered: Sequence[Interval],
-    until: int | None,
-) -> pl.Series:
-    """Starts of all windows (width, origin) of one symbol."""
-    width, origin = windows
-    mine = bars.filter(*(pl.col(name).cast(pl.String) == value for name, value in zip(MARKET, key, strict=True)))
-    starts = mine["window_start"].cast(pl.Int64)
-    first = [int(starts.min()), int(starts.max()) + width] if starts.len() else []  # type: ignore[arg-type] # ints
-    edges = [*first, *(edge for interval in covered for edge in (interval.start, interval.end))]
-    low = max(span.start, floor_to(min(edges) - origin, width) + origin) if span.start <= -(2**61) else span.start
-    known = max(edges) if until is None or span.end >= 2**61 else max(*edges, until)
-    high = min(span.end, known)
-    first_window = floor_to(low - origin + width - 1, width) + origin
-    _limit((high - first_window) // width)
-    grid = pl.int_range(first_window, max(first_window, high), width, dtype=pl.Int64, eager=True)
-    return grid.cast(pl.Datetime("us", "UTC")).alias("window_start")
+class Filler:
+    """Makes a row for every window, a piece of time after the other of each symbol: it carries the last close."""
+
+    def __init__(self, known: Known, fill: Fill) -> None:
+        self._known, self._fill = known, fill
+        self._closes: dict[SymbolKey, float] = {}
+
+    def rows(self, bars: pl.DataFrame, of: Windows) -> pl.DataFrame:
+        """The windows `of` some symbols, sorted by symbol and window; `bars` are those that are there."""
+        grids = [_grid(key, of[key], self._known.width) for key in sorted(of)]
+        if not grids:
+            return bars.clear()
+        known = self._known
+        rows = bars.with_columns(pl.col(MARKET).cast(pl.String))
+        whole = pl.concat(grids).join(rows, on=[*MARKET, "window_start"], how="left", maintain_order="left")
+        coverage = {key: spans for key, spans in known.coverage.items() if key in of}
+        gaps = {key: spans for key, spans in known.gaps.items() if key in of or key[2] == EVERY_SYMBOL}
+        covered, touched = _inside(whole, known.width, coverage), _touched(whole, known.width, gaps)
+        whole = whole.with_columns(
+            covered.alias("#covered"), touched.alias("#touched"), pl.col("revision").is_null().alias("#made")
+        )
+        made = pl.col("#made")
+        empty = made & pl.col("#covered") & ~pl.col("#touched")
+        whole = whole.with_columns(
+            *(pl.when(empty).then(0).otherwise(pl.col(name)).alias(name) for name in _ZERO),
+            pl.when(made).then(~pl.col("#covered")).otherwise(pl.col("partial")).alias("partial"),
+            pl.when(made).then(pl.col("#touched")).otherwise(pl.col("gap")).alias("gap"),
+            pl.when(made).then(0).otherwise(pl.col("revision")).alias("revision"),
+            pl.when(made).then(pl.lit("derived")).otherwise(pl.col("source").cast(pl.String)).alias("source"),
+            pl.col("ts_estimated").fill_null(value=False),
+            pl.col("window_start").alias("ts_event"),
+            pl.col("window_start").dt.date().alias("date"),
+        )
+        if self._fill == "previous":
+            # the last trade before a hole need not be the last before the window behind it
+            hole = pl.col("gap") | (made & ~pl.col("#covered"))
+            close = self._carried(whole.with_columns(hole.cum_sum().over(MARKET).alias("#since")))
+            whole = whole.with_columns(
+                pl.when(empty).then(close).otherwise(pl.col(name)).alias(name) for name in _PRICES
+            )
+        return whole.select(bars.columns)
+
+    def _carried(self, whole: pl.DataFrame) -> pl.Series:
+        """Of each window the last close since a hole, that of the piece before it included."""
+        before = pl.DataFrame(
+            [(*key, close) for key, close in self._closes.items()],
+            schema=dict.fromkeys(MARKET, pl.String) | {"#before": pl.Float64}, orient="row",
+        )  # fmt: skip
+        whole = whole.select(*MARKET, "close", "#since").join(before, on=MARKET, how="left", maintain_order="left")
+        inside = pl.col("close").forward_fill().over(*MARKET, "#since")
+        carried = pl.when(pl.col("#since") == 0).then(inside.fill_null(pl.col("#before"))).otherwise(inside)
+        whole = whole.select(*MARKET, carried.alias("#close"))
+        for *key, close in whole.group_by(MARKET).agg(pl.col("#close").last()).iter_rows():
+            market = (key[0], key[1], key[2])
+            self._closes.pop(market, None)
+            if close is not None:
+                self._closes[market] = close
+        return whole["#close"]
+
+
+def _grid(key: SymbolKey, windows: Interval, width: int) -> pl.DataFrame:
+    """A row for each window of a symbol."""
+    starts = pl.int_range(windows.start, windows.end, width, dtype=pl.Int64, eager=True)
+    names = [pl.lit(value).alias(name) for name, value in zip(MARKET, key, strict=True)]
+    return starts.cast(pl.Datetime("us", "UTC")).alias("window_start").to_frame().select(*names, "window_start")
 
 
 def _latest(bars: pl.DataFrame, at: pl.Expr, spans: Spans) -> pl.Series:

@@ -19,11 +19,12 @@ import pyarrow as pa
 
 from lake import asking, batching, book_files, completeness, plans, tables, wide_bars
 from lake.answers import arrow, names_of
-from lake.asking import Duration, Question, Symbols, Time, asked, bar_kind, bar_of, question_of, time_of
+from lake.asking import BarKind, Duration, Question, Symbols, Time, asked, bar_kind, bar_of, question_of, time_of
 from lake.books import OrderBook
 from lake.completeness import Completeness
 from lake.errors import MissingFile, WrongQuestion
 from lake.feature_reads import FeatureReads
+from lake.fill_pieces import Filling
 from lake.fills import Fill
 from lake.manifest import Manifest
 from lake.manifest_reads import Meta, Snapshot
@@ -151,7 +152,7 @@ class Lake(Telling):
 
         def answer(names: Sequence[str]) -> pl.DataFrame:
             def made(plan: Plan) -> pl.DataFrame:
-                return wide_bars.shown(self.root, plan, bar, "none", names)
+                return wide_bars.shown(self.root, plan, bar, names)
 
             try:
                 return made(now)
@@ -170,6 +171,7 @@ class Lake(Telling):
         start: Time | None = None,
         end: Time | None = None,
         columns: Sequence[str] | None = None,
+        fill: Fill = "none",
         min_state: MinState = "provisional",
         version: int | None = None,
         as_of: Time | None = None,
@@ -178,14 +180,15 @@ class Lake(Telling):
     ) -> pa.RecordBatchReader:
         """The rows of `read` as Arrow record batches of at most `batch_rows` rows: memory does not grow with them.
 
-        One symbol comes in the order of `read`; several come day by day. `lake.completeness.of(reader)` says how
-        complete they are. What is deleted before its turn (an iteration may take longer than `compactor.grace_seconds`)
-        is read from a new snapshot. Raises what `read` raises; CorruptFile may come with any batch.
+        One symbol comes in the order of `read`; several come day by day, with `fill` symbol by symbol, as `read` has
+        them. `lake.completeness.of(reader)` says how complete they are. What is deleted before its turn (an iteration
+        may take longer than `compactor.grace_seconds`) is read from a new snapshot. Raises what `read` raises;
+        CorruptFile may come with any batch.
         """
         question = question_of(
             kind, bar_kind(kind), exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
-        return self._batches(question, columns, batch_rows, kind)
+        return self._batches(question, columns, fill, batch_rows, kind)
 
     def bar_batches(
         self,
@@ -198,6 +201,7 @@ class Lake(Telling):
         end: Time | None = None,
         offset: Duration = 0,
         columns: Sequence[str] | None = None,
+        fill: Fill = "none",
         min_state: MinState = "provisional",
         version: int | None = None,
         as_of: Time | None = None,
@@ -209,7 +213,7 @@ class Lake(Telling):
         question = question_of(
             bar.stored, bar, exchange, market_type, symbol, start, end, min_state, version, as_of, across_listings
         )
-        return self._batches(question, columns, batch_rows, bar.stored)
+        return self._batches(question, columns, fill, batch_rows, bar.stored)
 
     def completeness(
         self,
@@ -296,8 +300,7 @@ class Lake(Telling):
 
     def _table(self, question: Question, columns: Sequence[str] | None, fill: Fill, name: str) -> pa.Table:
         bar = question.bar
-        if fill not in get_args(Fill) or (fill != "none" and bar is None):
-            raise WrongQuestion(f"fill={fill!r} is not possible for {name}", "bars take none, empty or previous")
+        _check_fill(fill, bar, name)
 
         def answer(plan: Plan) -> pa.Table:
             if bar is None:
@@ -305,16 +308,34 @@ class Lake(Telling):
                 frame = self._collected(plan, names)
             else:
                 names = names_of(tables.schema(plan.kind).names, columns, name)
-                frame = wide_bars.shown(self.root, plan, bar, fill, names)
+                if fill != "none":
+                    return completeness.attach(self._filled(plan, bar, fill, names), plan.told)
+                frame = wide_bars.shown(self.root, plan, bar, names)
             return completeness.attach(arrow(frame, plan.kind).select(names), plan.told)
 
         return self._planned(question, answer)
 
+    def _filled(self, plan: Plan, bar: BarKind, fill: Fill, names: Sequence[str]) -> pa.Table:
+        """Bars with a row for every window, of which nothing but these columns is held whole."""
+        every = tables.schema(plan.kind).names
+        frames = Filling(self.root, plan, bar, fill).pieces(
+            lambda part: wide_bars.shown(self.root, part, bar, every)
+        )  # fmt: skip
+        pieces = [arrow(frame.select(names), plan.kind) for frame in frames]
+        pieces = pieces or [arrow(_empty(plan.kind).select(names).collect(), plan.kind)]
+        return pa.concat_tables(pieces).unify_dictionaries()
+
     def _batches(
-        self, question: Question, columns: Sequence[str] | None, batch_rows: int, name: str
+        self, question: Question, columns: Sequence[str] | None, fill: Fill, batch_rows: int, name: str
     ) -> pa.RecordBatchReader:
         asking.number("batch_rows", batch_rows, 1)
-        plan = self._planned(question, lambda plan: plan)
+        bar = question.bar
+        _check_fill(fill, bar, name)
+
+        def begun(plan: Plan) -> tuple[Plan, Filling | None]:
+            return plan, None if fill == "none" or bar is None else Filling(self.root, plan, bar, fill)
+
+        plan, filling = self._planned(question, begun)
         empty = arrow(_empty(plan.kind).collect(), plan.kind)
         names = names_of(empty.column_names, columns, name)
         schema = empty.select(names).schema.with_metadata(completeness.metadata(plan.told))
@@ -323,7 +344,7 @@ class Lake(Telling):
             part = msgspec.structs.replace(question, span=span, asked=tuple(wanted), across_listings=True)
             return self._planned(part, use)
 
-        found = batching.batches(self.root, plan, names, batch_rows, again)
+        found = batching.batches(self.root, plan, names, batch_rows, again, filling)
         return pa.RecordBatchReader.from_batches(schema, found)
 
     def _planned(self, question: Question, use: Callable[[Plan], T]) -> T:
@@ -364,6 +385,11 @@ class Lake(Telling):
         needed = None if names is None else stored_for(plan.kind, names)
         rows = lazy(self.root, plan.selection, plan.files, needed)
         return with_sizes(rows) if plan.kind in SIZED else rows
+
+
+def _check_fill(fill: Fill, bar: BarKind | None, name: str) -> None:
+    if fill not in get_args(Fill) or (fill != "none" and bar is None):
+        raise WrongQuestion(f"fill={fill!r} is not possible for {name}", "bars take none, empty or previous")
 
 
 def _empty(name: str) -> pl.LazyFrame:

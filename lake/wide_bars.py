@@ -1,4 +1,4 @@
-"""Bars as a reader shows them: folded to any interval, null over gaps, and with the windows that have no trade."""
+"""Bars as a reader shows them: folded to any interval, and null over gaps."""
 
 from __future__ import annotations
 
@@ -11,28 +11,22 @@ from polars.io.plugins import register_io_source
 from lake import bar_pieces, bars, fills
 from lake.asking import BarKind
 from lake.bars import EVERY_SYMBOL
-from lake.fills import Fill
 from lake.plans import Plan, spans
 from lake.reading import check, collected, lazy, polars_schema
 from market.session import Coverage
 
 
-def shown(root: Path, plan: Plan, bar: BarKind, fill: Fill, columns: Sequence[str]) -> pl.DataFrame:
+def shown(root: Path, plan: Plan, bar: BarKind, columns: Sequence[str]) -> pl.DataFrame:
     """The bars of a plan; at least `columns` of them where nothing needs the others. Raises CorruptFile."""
     check(root, plan.selection.files)
-    if fill == "none" and not bar.folded:
+    if not bar.folded:
         needed = list(dict.fromkeys((*(fills.NEEDED if plan.gaps else ("gap",)), *columns)))
         held = collected(root, plan.selection, plan.files, needed)
     else:
-        held = _folded(root, plan, bar) if bar.folded else lazy(root, plan.selection, plan.files).collect()
-    if bar.folded:
+        held = _folded(root, plan, bar)
         low, high = (pl.lit(edge).cast(pl.Datetime("us", "UTC")) for edge in (plan.span.start, plan.span.end))
         held = held.filter((pl.col("window_start") >= low) & (pl.col("window_start") < high))
-    gaps = spans(plan.gaps)
-    made = fills.hide_gaps(held, bar.width, gaps)
-    if fill == "none":
-        return made
-    return fills.filled(made, bar.width, fill, plan.span, plan.covered(), gaps, bar.origin, plan.until)
+    return fills.hide_gaps(held, bar.width, spans(plan.gaps))
 
 
 def lazily(kind: str, answer: Callable[[Sequence[str]], pl.DataFrame]) -> pl.LazyFrame:

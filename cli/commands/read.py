@@ -76,8 +76,8 @@ def read(
 ) -> int:
     """Read rows from one snapshot, closed days and hot parts together. Exit code 1 where there are none.
 
-    With --out rows are written as they are read, in bounded memory: of one symbol in order, of several day by day.
-    Windows that --fill makes are held first.
+    With --out rows are written as they are read, in bounded memory: of one symbol in order, of several day by day (with
+    --fill symbol by symbol).
     """
     from lake import Lake
 
@@ -86,12 +86,12 @@ def read(
     asked: dict[str, Any] = {
         "exchange": exchange, "market_type": market_type, "symbol": symbol, "start": start, "end": end,
         "columns": columns_of(columns), "min_state": min_state, "version": version, "as_of": as_of,
-        "across_listings": across_listings,
+        "across_listings": across_listings, "fill": fill.value,
     }  # fmt: skip
     with Lake(lake_root(lake, config)) as held:
-        if out is not None and fill is Fill.NONE:
+        if out is not None:
             return give_batches(held.batches(kind, **asked), lambda: nothing_of(held, kind), out)
-        table = held.read(kind, fill=fill.value, **asked)
+        table = held.read(kind, **asked)
         nothing = "" if table.num_rows else nothing_of(held, kind)
     return give(table, nothing, out=out, as_json=as_json, limit=limit)
 
