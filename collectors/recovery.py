@@ -17,6 +17,7 @@ from collectors.chain_checked import CHECKSUM
 from collectors.giving import gap_id
 from collectors.holes import IN_FLIGHT
 from collectors.intake import LaneKey
+from collectors.keyed import FORCED
 from collectors.merger import venue_time
 from collectors.reread import Stretch, doubts, events_of, found_at, memory_of, stretches, summed, untold
 from collectors.unsettled import CRASH, orders_unheard
@@ -66,7 +67,8 @@ def settle(writer: LakeWriter, found: Recovery, now: int) -> Stops:
     opened = [gap for gap in writer.manifest.gaps(state="open") if gap.gap_id not in found_now]
     for lane, symbol, stop in (*_growing(opened), *_of_all(writer, found, tails)):
         stops.setdefault(lane, {}).setdefault(symbol, stop)
-    gaps = [*_crash_gaps(writer, stops, now), *unsaid, *_closings(writer, opened, stops, past, now)]
+    lost = bool(found.unclosed or found.interrupted or found.unwritten)
+    gaps = [*_crash_gaps(writer, stops, now, lost=lost), *unsaid, *_closings(writer, opened, stops, past, now)]
     told = {gap.gap_id for gap in gaps}  # one that begins where the crash's does is that one, and grows
     for lane in sorted({stretch.lane for stretch in again if summed(stretch.lane)}):
         gaps += [gap for gap in _cleared(writer, lane, past, now) if gap.gap_id not in told]
@@ -121,9 +123,12 @@ def _of_all(writer: LakeWriter, found: Recovery, tails: Mapping[str, _Tail]) -> 
         yield lane, EVERY_SYMBOL, Resume(span.ts_to - IN_FLIGHT, None, span.session, CRASH)
 
 
-def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int) -> Iterator[Gap]:
+def _crash_gaps(
+    writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]], now: int, *, lost: bool
+) -> Iterator[Gap]:
     """One gap a symbol and kind that a crash interrupted, unless it is recorded already. One that had ended, by a row
-    that was never stored, grows again: what that row followed is where the stored stream ends.
+    that was never stored, grows again: what that row followed is where the stored stream ends. That of forced orders
+    ends without a row, once the venue has taken them on again: unless anything was `lost` since, its end stands.
     """
     for lane, symbols in stops.items():
         crashed = {symbol: stop for symbol, stop in symbols.items() if stop.cause == CRASH}
@@ -134,6 +139,8 @@ def _crash_gaps(writer: LakeWriter, stops: Mapping[LaneKey, Mapping[str, Resume]
         recorded = {gap.gap_id: gap for gap in writer.manifest.gaps(*lane, sorted(crashed))}
         for gap in memory.tick(now):
             held = recorded.get(gap.gap_id)
+            if held is not None and lane[2] == FORCED and not lost:
+                continue
             if held is None or held.state != "open" or held.ts_to is not None:
                 gap.detected_at = found_at(held, now)
                 yield gap

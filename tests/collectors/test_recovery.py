@@ -31,7 +31,7 @@ from lake.rows import HISTORY, SegmentRow, SessionRow
 from lake.segment_files import SegmentFile
 from lake.segments import decode_line, encode_lines, extent
 from lake.writer import LakeWriter
-from market.kinds import KINDS, BookDelta, BookSnapshot, Event, Quote, Trade
+from market.kinds import KINDS, BookDelta, BookSnapshot, Event, Liquidation, Quote, Trade
 from market.session import Coverage, Gap, Resume
 from market.times import HOUR, MINUTE, SECOND
 from runtime.workers import InlineExecutor
@@ -221,6 +221,23 @@ def test_a_gap_whose_end_was_said_and_never_stored_ends_where_the_stored_stream_
         assert (ended.gap_id, ended.ts_to, ended.id_from, ended.id_to) == (
             gap.gap_id, T0 + 4 * SECOND + (kind == "trade"), *ids,
         )  # fmt: skip
+
+
+def test_a_gap_of_forced_orders_that_the_venue_has_taken_on_again_stays_ended_after_a_clean_stop(
+    tmp_path: Path,
+) -> None:
+    """No order came since, and none had to: nothing that showed its end can be lost where nothing was interrupted."""
+    with LakeWriter.open(tmp_path, "n", T0) as writer:
+        life(writer, MARKET, "a-1-1", [forced(1, "a-1-1"), forced(2, "a-1-1")], 1)
+        (gap,) = settled(writer, T0 + SECOND)
+        assert (gap.cause, gap.ts_from, gap.ts_to) == ("crash", T0 + 2, None)
+        said = msgspec.structs.replace(gap, ts_to=T0 + 2 * SECOND, detected_at=T0 + 2 * SECOND)
+        writer.record_gaps([said])
+        assert [one.ts_to for one in settled(writer, T0 + 3 * SECOND)] == [said.ts_to]
+        place = {"exchange": MARKET[0], "market_type": MARKET[1], "source": "ws", "url": "u"}
+        writer.record_sessions([SessionRow(session="b-1-1", **place, opened_at=T0 + 4 * SECOND)])
+        (grows,) = settled(writer, T0 + 5 * SECOND)
+        assert (grows.gap_id, grows.ts_to) == (gap.gap_id, None), "another crash, and nothing since"
 
 
 def test_a_hole_that_was_not_said_in_time_is_said_at_the_next_start(tmp_path: Path) -> None:
@@ -665,7 +682,9 @@ def life(
     writer: LakeWriter, market: tuple[str, str], session: str, events: list[Event], number: int, source: str = "ws"
 ) -> SegmentRow:
     """A session that a crash interrupts, and its lines, one damaged: of the ends of gaps nothing was recorded."""
-    kind = next(name for name in ("trade", "quote", "book_delta") if type(events[0]) is KINDS[name].struct)
+    kind = next(
+        name for name in ("trade", "quote", "book_delta", "liquidation") if type(events[0]) is KINDS[name].struct
+    )
     at = events[0].ts_recv
     place = {"exchange": market[0], "market_type": market[1]}
     writer.record_sessions([SessionRow(session=session, **place, source=source, url="u", opened_at=at)])
@@ -689,6 +708,11 @@ def update(
 ) -> BookDelta:
     none = Raw(b"[]")
     return BookDelta("A", "d", T0 + at, None, T0 + at, session, 1, 0, source, none, none, None, last, before, 7, flags)
+
+
+def forced(at: int, session: str) -> Liquidation:
+    place = ("A", "l", T0 + at, None, T0 + at, session, at, 0, "ws")
+    return Liquidation(*place, side="buy", price="1", avg_price=None, qty="1")
 
 
 def sold(at: int, seq: int, session: str) -> Trade:
