@@ -41,7 +41,7 @@ TESTS = {
         "ledger", "lock", "manifest", "manifest_edges", "migrations", "one_snapshot", "past", "publish", "rebuild",
         "recovery", "segment_files", "segments", "space", "survey", "writer",
     ],
-    "tests/collectors": ["doubts", "recovery"],
+    "tests/collectors": ["doubts", "recovery", "two_halves"],
     "tests/features": ["store"],
     "tests/properties": ["job_plan_properties"],
     "tests/security": ["files"],

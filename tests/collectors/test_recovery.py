@@ -1001,6 +1001,10 @@ def test_what_a_new_numbering_left_out_is_told_though_only_its_first_ids_came(
         writer.record_gaps([msgspec.structs.replace(reset, gap_id="behind-an-interruption", ts_from=T0 + SECOND)])
         life(writer, MARKET, "b-1-1", [made(5 * SECOND, 5 + count)], 2)
         assert [gap.cause for gap in settled(writer, T0 + 7 * SECOND)].count("id_reset") == 2
+    with LakeWriter.open(tmp_path / "other", "n", T0) as other:  # that row alone says it, too
+        life(other, MARKET, "a-1-1", rows, 1)
+        other.record_gaps([msgspec.structs.replace(reset, gap_id="behind-an-interruption", ts_from=T0 + SECOND)])
+        assert [gap.cause for gap in settled(other, T0 + 5 * SECOND)].count("id_reset") == 1
 
 
 def test_a_numbering_that_began_anew_while_nobody_wanted_the_stream_left_nothing_out(tmp_path: Path) -> None:

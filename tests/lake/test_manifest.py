@@ -401,7 +401,7 @@ def test_a_reader_cannot_write(manifest, tmp_path):
     reader.close()
 
 
-def test_stats_count_what_there_is(manifest):
+def test_stats_count_what_there_is_also_of_a_manifest_that_keeps_no_totals(manifest, tmp_path):
     manifest.upsert_segments([segment("raw/1", 0, 60), segment("raw/2", 60, state="open")])
     manifest.commit(add=[file("hot/a"), file("hot/b", kind="quote")], gaps=[gap()], now=NOW)
     stats = manifest.stats()
@@ -411,6 +411,12 @@ def test_stats_count_what_there_is(manifest):
         ("trade", "part", 1, 10),
     ]
     assert stats.gaps == {"open": 1}
+    with sqlite3.connect(tmp_path / "manifest.db") as older:  # as of version 5, which who only reads does not change
+        older.executescript("UPDATE meta SET schema_version = 5; DELETE FROM totals; DELETE FROM segment_totals")
+    older.close()
+    reader = Manifest.read_only(tmp_path)
+    assert reader.stats() == stats
+    reader.close()
 
 
 def test_a_manifest_held_by_another_program_is_busy_not_broken(manifest, tmp_path, monkeypatch):
