@@ -1,8 +1,7 @@
 """The sans-I/O contracts: what an exchange adapter is given, what it answers, and what a merger decides.
 
-A Session is the protocol state of one connection or polling job. Its driver feeds it frames and time and carries out
-what it returns: it touches no socket, clock or file. A Merger is the memory of one kind of one market across
-connections: it drops what was seen and names what is missing.
+A Session is the protocol state of one connection or polling job: its driver feeds it frames and time and carries out
+what it returns. A Merger is the memory of one kind of one market: it drops copies and names what is missing.
 """
 
 from __future__ import annotations

@@ -19,19 +19,6 @@ ROOT = Path(__file__).parents[2]
 KEYS = ["exchange", "market_type", "symbol", "window_start", "ts_event", "seq", "frame_no"]
 
 
-@pytest.fixture
-def made(tmp_path):
-    lake = TestLake(tmp_path / "lake")
-    yield lake
-    lake.close()
-
-
-@pytest.fixture
-def lake(made):
-    with Lake(made.root) as opened:
-        yield opened
-
-
 def mixed(made: TestLake) -> None:
     """Closed days of two symbols, one of them closed later, and hot parts of three with copies and late rows."""
     for day, symbol in itertools.product(range(2), ("AUSDT", "BUSDT")):

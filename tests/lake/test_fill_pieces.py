@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api import rows
-from lake import Lake, fill_pieces, fills
+from lake import fill_pieces, fills
 from lake.errors import WrongQuestion
 from lake.fills import Filler, Known
 from lake.reading import polars_schema
@@ -24,19 +24,6 @@ ROOT = Path(__file__).parents[2]
 MARKET = ("binance", "linear")
 SYMBOLS = ("AUSDT", "BUSDT")
 MINUTES = 14
-
-
-@pytest.fixture
-def made(tmp_path):
-    lake = TestLake(tmp_path / "lake")
-    yield lake
-    lake.close()
-
-
-@pytest.fixture
-def lake(made):
-    with Lake(made.root) as opened:
-        yield opened
 
 
 def some_bars(minutes: dict[str, set[int]], flagged: set[int]) -> pl.DataFrame:

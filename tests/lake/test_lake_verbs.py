@@ -4,7 +4,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from lake import Lake, completeness
+from lake import completeness
 from lake.errors import CorruptFile, NotHeld, WrongQuestion
 from lake.rows import CertificateRow, SegmentRow
 from lake.sources import bar_cursor
@@ -16,19 +16,6 @@ from tests.support.lakes import STREAM, TestLake, bar_table
 from tests.support.market_rows import T0, trade
 
 DATE = "2024-07-19"
-
-
-@pytest.fixture
-def made(tmp_path):
-    lake = TestLake(tmp_path / "lake")
-    yield lake
-    lake.close()
-
-
-@pytest.fixture
-def lake(made):
-    with Lake(made.root) as opened:
-        yield opened
 
 
 def certify(made: TestLake, row, **more) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from compactor import retention
-from lake import Lake, completeness
+from lake import completeness
 from lake.errors import NotHeld, WrongQuestion
 from lake.tables import Parent
 from market.times import DAY, HOUR, SECOND
@@ -29,12 +29,6 @@ def made(tmp_path):
     lake = TimedLake(tmp_path / "lake")
     yield lake
     lake.close()
-
-
-@pytest.fixture
-def lake(made):
-    with Lake(made.root) as opened:
-        yield opened
 
 
 def ids(table) -> list[int]:

@@ -18,19 +18,6 @@ from tests.support.lakes import STREAM, TestLake, bar_table
 from tests.support.market_rows import T0, contract, quote, trade
 
 
-@pytest.fixture
-def made(tmp_path):
-    lake = TestLake(tmp_path / "lake")
-    yield lake
-    lake.close()
-
-
-@pytest.fixture
-def lake(made):
-    with Lake(made.root) as opened:
-        yield opened
-
-
 def us(table: pa.Table, column: str = "ts_event") -> list[int]:
     return table.column(column).cast(pa.int64()).to_pylist()
 
